@@ -1,0 +1,109 @@
+"""From a config to the objects of a run: data module, module, Trainer."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from project.callbacks.checkpoints import WholeFileIO
+from project.errors import UserError
+
+
+def datamodule(config: DictConfig) -> LightningDataModule:
+    """The data module, its data on disk and checked."""
+    data: LightningDataModule = instantiate(config.datamodule)
+    if rank_zero_only.rank == 0:
+        data.prepare_data()
+    return data
+
+
+def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
+    """The module, its initial weights drawn from the seed alone.
+
+    Raises:
+        UserError: if the optimiser's options are wrong, or the module has another number of classes than the data.
+    """
+    names = getattr(data, "class_names", None)
+    if names and config.module.get("num_classes", len(names)) != len(names):
+        raise UserError(
+            f"module.num_classes={config.module.num_classes}: {config.datamodule._target_.rpartition('.')[2]} has "
+            f"{len(names)} classes; set module.num_classes={len(names)}."
+        )
+    seed_everything(config.seed, workers=True, verbose=False)
+    model: LightningModule = instantiate(config.module)
+    if callable(optimizer := getattr(model, "optimizer", None)):
+        try:
+            optimizer(model.parameters())
+        except (TypeError, ValueError) as error:
+            raise UserError(f"optimizer: {error}") from None
+    if hasattr(data, "example"):
+        model.example_input_array = data.example()
+    return model
+
+
+def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, logs: bool = True) -> Trainer:
+    """The Trainer, its files below `folder`.
+
+    Args:
+        resumes_at: the step that a resumed run goes on with; the loggers drop what they have from there on.
+        logs: False for a Trainer that only evaluates: no logger.
+
+    Raises:
+        UserError: if the accelerator is not there.
+    """
+    wanted = config.trainer.accelerator
+    if wanted in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise UserError(
+            f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; use accelerator=cpu or accelerator=auto."
+        )
+    files = {"save_dir": str(folder), "purge_step": resumes_at}
+    loggers = [instantiate(logger, **files) for logger in config.logger.values() if logger] if logs else []
+    callbacks = [instantiate(callback) for callback in config.callbacks.values() if callback]
+    made: Trainer = instantiate(
+        config.trainer,
+        default_root_dir=str(folder),
+        logger=loggers,
+        callbacks=callbacks,
+        enable_model_summary=False,  # it lists every metric as a layer
+        plugins=[WholeFileIO()],
+        enable_checkpointing=any(hasattr(callback, "best_score") for callback in callbacks),
+        enable_progress_bar=config.trainer.enable_progress_bar and "progress_bar" in config.callbacks,
+        _convert_="all",
+    )
+    return made
+
+
+def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
+    """The device, the data and the network of a run, in a few lines."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in getattr(data, "splits", {}).items())
+    return (
+        f"device: {device(made)}\ndata: {type(data).__name__}, {sizes} samples\n"
+        f"model: {type(model).__name__}, {parameters:,} parameters\n{getattr(model, 'network', '')}"
+    )
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a run resumed from a checkpoint goes on with."""
+    return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])
+
+
+def device(made: Trainer) -> str:
+    """What a Trainer computes on, in words: `2 × cpu (x86_64, 2 threads)`, `1 × NVIDIA H200`."""
+    kind = made.strategy.root_device.type
+    words = f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+    if kind == "cuda":
+        words = torch.cuda.get_device_name(made.strategy.root_device)
+    elif kind != "cpu":
+        words = kind
+    return f"{made.world_size} × {words}"
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run's numbers depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("torch", "lightning")}}

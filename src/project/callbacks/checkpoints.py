@@ -1,0 +1,95 @@
+"""last.ckpt, to resume from, and best.ckpt, to test."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from project.runs import BEST, LAST
+
+
+class WholeFileIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: a kill leaves the old one or the new one.
+
+    Lightning writes through the system's temporary folder, and a move to another file system is a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}")
+        with open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+class Checkpoints(Checkpoint):
+    """Keeps checkpoints/last.ckpt, every n steps and after every epoch, and best.ckpt, by a validation metric.
+
+    Not Lightning's `ModelCheckpoint`, which after a step before a due validation would make the resumed run skip that
+    validation, and which forgets its best score when the folder has moved.
+
+    Args:
+        every_n_steps: optimiser steps between two writings of last.ckpt.
+        monitor: the metric that best.ckpt has the best value of; NaN is never best.
+        mode: "min" or "max".
+    """
+
+    def __init__(self, every_n_steps: int, monitor: str, mode: str) -> None:
+        self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
+        self.best_score: float | None = None
+        self._last_step = 0
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._last_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        due = trainer.global_step - self._last_step >= self.every_n_steps
+        if due and not self._validation_follows(trainer, batch_idx):
+            self._save_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is not None and self._is_better(score.item()):
+            self.best_score = score.item()
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / BEST, weights_only=False)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._save_last(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best_score = state["best_score"]
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self._last_step = trainer.global_step
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / LAST, weights_only=False)
+
+    def _is_better(self, score: float) -> bool:
+        if self.best_score is None:
+            return score == score
+        return score < self.best_score if self.mode == "min" else score > self.best_score
+
+    @staticmethod
+    def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
+        """Whether validation, or the epoch's end, comes before the next step: last.ckpt then waits for that."""
+        done, interval = batch_idx + 1, trainer.val_check_batch
+        if trainer.check_val_every_n_epoch is None:
+            done = trainer.fit_loop.total_batch_idx + 1
+        return (
+            trainer.should_stop
+            or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+            or (interval is not None and interval != float("inf") and done % interval == 0)
+        )

@@ -1,0 +1,47 @@
+"""The curve that a model of one input and one output has learned so far."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from torch import Tensor
+
+
+class CurveFigure(Callback):
+    """Draws the training points, the model's line and the loss: in TensorBoard, and the last one in figures/curve.png.
+
+    Args:
+        every_n_steps: steps between two drawings.
+    """
+
+    def __init__(self, every_n_steps: int = 10) -> None:
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every_n_steps == 0 and trainer.is_global_zero:
+            figure = self._draw(trainer, module, outputs["loss"].item())
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_figure("train/curve", figure, trainer.global_step - 1)
+            folder = Path(trainer.default_root_dir) / "figures"
+            folder.mkdir(exist_ok=True)
+            figure.savefig(folder / "curve.png", dpi=120)
+
+    @staticmethod
+    @torch.no_grad()
+    def _draw(trainer: Trainer, module: LightningModule, loss: float) -> Figure:
+        data: Any = trainer.datamodule
+        points = data.splits["train"]
+        x = torch.linspace(points.inputs.min(), points.inputs.max(), 200, device=module.device).unsqueeze(1)
+        figure = Figure(figsize=(5, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.scatter(points.inputs, points.targets, s=12, label="data")
+        axes.plot(x.cpu(), module(x).cpu(), color="crimson", linewidth=2.5, label="model")
+        axes.set(xlabel="x", ylabel="y", title=f"step {trainer.global_step - 1}, loss {loss:.4f}")
+        axes.legend()
+        return figure

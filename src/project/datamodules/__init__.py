@@ -1,0 +1,1 @@
+"""LightningDataModules: one file per data set, one data path for all of them."""

@@ -1,0 +1,124 @@
+"""The user's own images, one folder per class."""
+
+import hashlib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from project.datamodules.image_cache import ImageCache, ImageFile
+from project.datamodules.images import ImageDataModule, carve_validation
+from project.datamodules.tensors import Split
+from project.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+LAYOUT = "It must hold train/ and test/, and may hold val/, with one folder of images per class."
+
+
+class ImageFolderDataModule(ImageDataModule):
+    """Images of data_dir/{train,test[,val]}/<class>/*.{jpg,jpeg,png}; the classes are the folders, sorted by name.
+
+    Args:
+        data_dir: only read, never written to.
+        cache_dir: where the decoded images go: 3 · image_size² bytes each.
+        image_size: height and width in pixels; images of another size are resized, whatever their aspect ratio.
+        val_fraction: of the training images, stratified by class; only for a data_dir without val/.
+        split_seed: gives that split, so that runs with different seeds are validated alike.
+        in_memory: read all images at the start; if false they stay on disk, and memory-mapped batches are read.
+        options: of `ImageDataModule` and `TensorDataModule`.
+    """
+
+    def __init__(
+        self,
+        data_dir: str,
+        cache_dir: str,
+        image_size: int = 32,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        in_memory: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.data_dir, self.cache_dir = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
+        self.image_size, self.in_memory = image_size, in_memory
+        self.val_fraction, self.split_seed = val_fraction, split_seed
+
+    @cached_property
+    def class_names(self) -> list[str]:  # type: ignore[override]  # known once the folder is looked at
+        return class_folders(self.data_dir, "train")
+
+    @cached_property
+    def cache(self) -> ImageCache:
+        """Where the decoded images are, or will be; looks at every file's size and time, decodes none."""
+        # Split before decoding, so that no array need be copied, or even fit in memory, for it.
+        splits = self._carve(find_images(self.data_dir, self.class_names))
+        settings = repr((os.path.abspath(self.data_dir), self.val_fraction, self.split_seed))
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+        home = self.cache_dir / f"{self.data_dir.absolute().name}-{self.image_size}px-{digest}"
+        return ImageCache(home, self.data_dir, splits, self.image_size)
+
+    def prepare_data(self) -> None:
+        self.cache.fill()
+
+    def load(self) -> dict[str, Split]:
+        return {split: self.cache.read(split, self.in_memory) for split in self.cache.splits}
+
+    def _carve(self, splits: dict[str, list[ImageFile]]) -> dict[str, list[ImageFile]]:
+        if self.val_fraction and "val" in splits:
+            raise UserError(
+                f"datamodule.val_fraction={self.val_fraction}: {self.data_dir}/val holds the validation images.\n"
+                "Set datamodule.val_fraction=0, or remove that folder."
+            )
+        train = splits["train"]
+        numbers = Split(torch.arange(len(train)), torch.tensor([file.target for file in train]))
+        carved = carve_validation(numbers, self.val_fraction, self.split_seed)
+        return {**splits, **{name: [train[i] for i in part.inputs.tolist()] for name, part in carved.items()}}
+
+
+def class_folders(data_dir: Path, split: str) -> list[str]:
+    """The sorted names of a split's class folders; hidden ones do not count."""
+    if not data_dir.is_dir():
+        raise UserError(f"datamodule.data_dir={data_dir}: no such folder. {LAYOUT}")
+    if not (data_dir / split).is_dir():
+        raise UserError(f"datamodule.data_dir={data_dir}: holds no folder {split}/. {LAYOUT}")
+    names = sorted(entry.name for entry in os.scandir(data_dir / split) if entry.is_dir() and entry.name[0] != ".")
+    if not names:
+        raise UserError(f"{data_dir / split}: holds no class folder. {LAYOUT}")
+    return names
+
+
+def find_images(data_dir: Path, classes: list[str]) -> dict[str, list[ImageFile]]:
+    """The images of "train", "val" (where there is such a folder) and "test", sorted by class and name.
+
+    Raises:
+        UserError: for a split that is missing, or has other classes, or a class without an image.
+    """
+    names = [split for split in ("train", "val", "test") if split != "val" or (data_dir / "val").is_dir()]
+    for split in names:
+        found = class_folders(data_dir, split)
+        if found != classes:
+            lacks, adds = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
+            differences = [f"{verb} {', '.join(some)}" for verb, some in (("lacks", lacks), ("adds", adds)) if some]
+            raise UserError(f"{data_dir / split}: other classes than in train/: it {' and '.join(differences)}.")
+    return {
+        split: [file for target, name in enumerate(classes) for file in list_images(data_dir, f"{split}/{name}", target)]
+        for split in names
+    }
+
+
+def list_images(data_dir: Path, folder: str, target: int) -> list[ImageFile]:
+    """The images of one class folder, sorted by name; other files and hidden files do not count."""
+    images = []
+    try:
+        with os.scandir(data_dir / folder) as entries:
+            for entry in entries:
+                if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != ".":
+                    stat = entry.stat()
+                    images.append(ImageFile(f"{folder}/{entry.name}", stat.st_size, stat.st_mtime_ns, target))
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}.") from error
+    if not images:
+        raise UserError(f"{data_dir / folder}: holds no image. A class folder needs {', '.join(SUFFIXES)} files.")
+    return sorted(images)

@@ -1,0 +1,62 @@
+"""Normalised images for classification: what `digits`, `cifar10` and `image_folder` share."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from project.datamodules.tensors import Split, TensorDataModule
+
+from project.errors import UserError
+
+
+class ImageDataModule(TensorDataModule):
+    """Images stored as uint8 (N, 3, H, W), given to the network as (x / 255 - mean) / std, float32.
+
+    Args:
+        mean: per channel, of images in [0, 1].
+        std: likewise.
+        options: of `TensorDataModule`.
+    """
+
+    def __init__(
+        self, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5), **options: object
+    ) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self.mean, self.std = tuple(mean), tuple(std)
+        # x * scale + shift, kept where the last batch was
+        self._scale = (255 * torch.tensor(self.std)).reciprocal().view(-1, 1, 1)
+        self._shift = (-torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        if self._scale.device != inputs.device:
+            self._scale, self._shift = self._scale.to(inputs.device), self._shift.to(inputs.device)
+        return inputs.float().mul_(self._scale).add_(self._shift)
+
+    def images(self, inputs: Tensor) -> Tensor:
+        """Undo `prepare_inputs`: (N, 3, H, W) float in [0, 1], to look at."""
+        shift, scale = self._shift.to(inputs.device), self._scale.to(inputs.device)
+        return ((inputs - shift) / scale / 255).clamp(0, 1)
+
+
+def carve_validation(train: Split, fraction: float, seed: int) -> dict[str, Split]:
+    """Split off a stratified `fraction` of the training samples: {"train": …, "val": …}, or all of them to train.
+
+    Raises:
+        UserError: if the fraction leaves some class without a sample on either side.
+    """
+    if fraction == 0:
+        return {"train": train}
+    from sklearn.model_selection import train_test_split
+
+    try:
+        kept, held = train_test_split(
+            range(len(train)), test_size=fraction, stratify=train.targets.numpy(), random_state=seed
+        )
+    except ValueError as error:
+        raise UserError(f"datamodule.val_fraction={fraction} cannot be split off by class: {error}") from None
+    kept, held = torch.tensor(sorted(kept)), torch.tensor(sorted(held))
+    return {
+        "train": Split(train.inputs[kept], train.targets[kept]),
+        "val": Split(train.inputs[held], train.targets[held]),
+    }

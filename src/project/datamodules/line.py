@@ -1,0 +1,19 @@
+"""Points on a straight line."""
+
+from typing import Any
+
+import torch
+
+from project.datamodules.tensors import Split, TensorDataModule
+
+
+class LineDataModule(TensorDataModule):
+    """x = 1, 2, …, samples and y = slope · x, both (samples, 1)."""
+
+    def __init__(self, samples: int = 3, slope: float = 2.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.samples, self.slope = samples, slope
+
+    def load(self) -> dict[str, Split]:
+        x = torch.arange(1.0, self.samples + 1).unsqueeze(1)
+        return {"train": Split(x, self.slope * x)}

@@ -1,0 +1,21 @@
+"""A noisy parabola."""
+
+from typing import Any
+
+import torch
+
+from project.datamodules.tensors import Split, TensorDataModule
+from project.seeds import generator
+
+
+class ParabolaDataModule(TensorDataModule):
+    """x evenly spaced in [-1, 1] and y = x² + noise · u with u uniform in [0, 1), both (samples, 1)."""
+
+    def __init__(self, samples: int = 100, noise: float = 0.2, **options: Any) -> None:
+        super().__init__(**options)
+        self.samples, self.noise = samples, noise
+
+    def load(self) -> dict[str, Split]:
+        x = torch.linspace(-1, 1, self.samples).unsqueeze(1)
+        u = torch.rand(x.shape, generator=generator(self.seed, "data"))
+        return {"train": Split(x, x.square() + self.noise * u)}

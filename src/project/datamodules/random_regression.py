@@ -1,0 +1,22 @@
+"""Random inputs and random targets: nothing to learn, only to fit."""
+
+from typing import Any
+
+import torch
+
+from project.datamodules.tensors import Split, TensorDataModule
+from project.seeds import generator
+
+
+class RandomRegressionDataModule(TensorDataModule):
+    """inputs (samples, in_features) and targets (samples, out_features), both ~ N(0, 1) from the seed."""
+
+    def __init__(self, samples: int = 64, in_features: int = 1000, out_features: int = 10, **options: Any) -> None:
+        super().__init__(**options)
+        self.samples, self.in_features, self.out_features = samples, in_features, out_features
+
+    def load(self) -> dict[str, Split]:
+        numbers = generator(self.seed, "data")
+        inputs = torch.randn(self.samples, self.in_features, generator=numbers)
+        targets = torch.randn(self.samples, self.out_features, generator=numbers)
+        return {"train": Split(inputs, targets)}

@@ -1,0 +1,61 @@
+"""Mistakes of the user's, and how a command ends: one or two lines, no traceback, a fixed exit code."""
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
+
+
+class UserError(ValueError):
+    """Names the key or file, its value and what is allowed; shown as it is, exit code 2."""
+
+
+class RunFailed(Exception):
+    """A run failed, and its log has said how: exit code 1."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' Did you mean …?' with the known word most like `word`, or nothing."""
+    known = list(known)
+    ends = [k for k in known if k.rsplit(".", 1)[-1] == word]  # lr -> optimizer.lr
+    close = ends or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Run a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM at once with 143.
+
+    HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit code 1.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes hydra.main raise instead of printing and exiting with 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(SIGTERM))
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        print(f"error: {describe(error)}", file=sys.stderr)
+        sys.exit(WRONG_USE)
+    except RunFailed:
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(CTRL_C)
+
+
+def describe(error: Exception) -> str:
+    """An exception in at most two lines; of Hydra's, the cause, and the key that it happened at."""
+    text = str(error)
+    if not isinstance(error, UserError) and error.__cause__ is not None:
+        key = text.partition("full_key: ")[2].strip()
+        text = f"{key}: {error.__cause__}" if key else str(error.__cause__)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[:2])

@@ -1,0 +1,86 @@
+"""metrics.csv: every number that TensorBoard gets, as a table."""
+
+import csv
+import math
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+from project.runs import write_whole
+
+FIRST = ["epoch", "step"]
+
+
+class MetricsCSV(Logger):
+    """Appends one row per call to `<save_dir>/metrics.csv`: epoch, step, and a column per metric.
+
+    On disk after every row. Numbers are written so that they read back exactly. Unlike Lightning's `CSVLogger` it goes
+    on with the rows of a resumed run: those of steps from `purge_step` on go, as TensorBoard hides them too.
+
+    Args:
+        save_dir: the run's folder.
+        purge_step: the step that a resumed run goes on with; None keeps every row.
+    """
+
+    def __init__(self, save_dir: str | Path, purge_step: int | None = None) -> None:
+        super().__init__()
+        self.path = Path(save_dir) / "metrics.csv"
+        self.purge_step = purge_step
+        self._columns: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Path:
+        """Take over the rows that an interrupted run left: Lightning asks for it once, before training."""
+        if not self._columns and self.path.exists():
+            self._write([row for row in self._rows() if self.purge_step is None or int(row["step"]) < self.purge_step])
+        return self.path
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The config lies beside the table, in `.hydra/config.yaml`."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row = {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
+        if new := [key for key in row if key not in self._columns]:
+            rows = self._rows() if self.path.exists() else []
+            self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]
+            self._write([*rows, row])
+        else:
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns, restval="").writerow(row)
+
+    def _rows(self) -> list[dict[str, str]]:
+        """The whole rows of the file: a kill may have left the last one without its end."""
+        whole = self.path.read_text(encoding="utf-8").rpartition("\n")[0]
+        reader = csv.DictReader(whole.splitlines())
+        rows = [row for row in reader if None not in row.values()]
+        self._columns = self._columns or list(reader.fieldnames or [])
+        return rows
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        lines = [self._columns, *([row.get(column, "") for column in self._columns] for row in rows)]
+        write_whole(self.path, "".join(",".join(line) + "\n" for line in lines))
+
+
+def _text(value: Any) -> str:
+    """The shortest text that reads back as the same number."""
+    number = float(value)
+    return str(int(number)) if math.isfinite(number) and number.is_integer() and abs(number) < 1e15 else repr(number)

@@ -1,0 +1,47 @@
+"""What a run says: to the terminal and to its train.log; and which warnings say nothing."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# (start of the message as a regular expression, why a user need not see it)
+HARMLESS = (
+    (r".*isinstance\(treespec, LeafSpec\)", "Lightning 2.6 uses a PyTorch class that is on its way out"),
+    (r".*torch\.jit\.trace", "torch.utils.tensorboard draws the graph with it, and knows no other way"),
+    (r".*does not have many workers", "our batches are gathered whole, in this process: workers would slow them down"),
+    (r".*your dataloader is not resumable", "ours takes its position from the Trainer's own batch counter"),
+    (r".*Total length of `list` across ranks is zero", "a data module without validation returns no loader"),
+    (r".*it is recommended to use `Trainer\(devices=1", "our sampler gives every test sample to one process only"),
+    (r".*is smaller than the logging interval", "the rows of metrics go on over the ends of epochs"),
+)
+
+
+def to_terminal() -> None:
+    """Show messages, of the first of several processes only."""
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout)
+
+
+def silence_harmless() -> None:
+    """Ignore the warnings in `HARMLESS`, and of Lightning's messages all but its warnings."""
+    for message, _ in HARMLESS:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets its own level
+
+
+@contextmanager
+def to_file(path: Path) -> Iterator[None]:
+    """Send messages to a file, too."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()

@@ -1,0 +1,27 @@
+"""LeNet-5 for 32×32 colour images."""
+
+from typing import Unpack
+
+from torch import nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from project.modules.supervised import StepOptions, SupervisedModule
+
+
+class LeNet5(SupervisedModule):
+    """LeNet-5 (LeCun et al. 1998, fig. 2) with ReLU and max-pooling: x (N, 3, 32, 32) -> logits (N, num_classes).
+
+    Cross-entropy averaged over the batch, targets (N,) int64; 62,006 parameters with ten classes.
+    """
+
+    def __init__(self, num_classes: int = 10, **step: Unpack[StepOptions]) -> None:
+        network = nn.Sequential(
+            nn.Conv2d(3, 6, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 6, 14, 14)
+            nn.Conv2d(6, 16, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 16, 5, 5)
+            nn.Flatten(),  # (N, 400)
+            nn.Linear(400, 120), nn.ReLU(),
+            nn.Linear(120, 84), nn.ReLU(),
+            nn.Linear(84, num_classes),
+        )  # fmt: skip
+        accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        super().__init__(network, loss=nn.CrossEntropyLoss(), metrics={"acc": accuracy}, **step)

@@ -1,0 +1,137 @@
+"""The supervised step, the metrics and the optimiser: once, for every model."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
+
+Batch = tuple[Tensor, Tensor]
+
+
+class StepOptions(TypedDict, total=False):
+    """What every model's constructor passes on to `SupervisedModule`."""
+
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    init: Callable[[nn.Module], None]
+
+
+class SupervisedModule(LightningModule):
+    """A network, a loss and metrics, trained by one optimiser on batches (inputs, targets).
+
+    Logs `train/loss`, `lr` and `train/<metric>` every `log_every_n_steps` steps, over all the steps since the
+    last such row, and `val/…` and `test/…` over the whole split. The loss of a row is the mean over samples for a
+    loss with `reduction="mean"`; for `reduction="sum"` it is the mean over steps of each step's sum (train), or the
+    sum over the split (val, test). Under data parallelism gradients are those of the one, global batch.
+
+    Args:
+        network: maps inputs (N, …) to predictions (N, …).
+        loss: maps (predictions, targets) to a scalar; its `reduction` says "mean" or "sum".
+        metrics: torchmetrics by name, updated with (predictions, targets).
+        optimizer: makes the optimiser from the parameters; Adam with lr 1e-3 if not given.
+        init: fills the network's weights; PyTorch's own values stay if not given.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        metrics: Mapping[str, Metric] | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
+        init: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.averages_loss = getattr(loss, "reduction", "mean") == "mean"
+        collection = MetricCollection(dict(metrics or {}))
+        self.train_metrics = collection.clone(prefix="train/")
+        self.val_metrics = collection.clone(prefix="val/")
+        self.test_metrics = collection.clone(prefix="test/")
+        epoch_loss = MeanMetric if self.averages_loss else SumMetric
+        self.train_loss, self.val_loss, self.test_loss = MeanMetric(), epoch_loss(), epoch_loss()
+        self._steps_since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, predictions, targets) of each
+        if init is not None:
+            init(network)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        predictions: Tensor = self.network(inputs)
+        return predictions
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        predictions = self.network(inputs)
+        loss: Tensor = self.loss(predictions, targets)
+        self._steps_since_row.append((loss.detach(), predictions.detach(), targets))
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self._log_row()
+        return loss if self.trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("val", batch, self.val_loss, self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("test", batch, self.test_loss, self.test_metrics)
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer(self.parameters())
+
+    def _evaluate(self, split: str, batch: Batch, loss: Metric, metrics: MetricCollection) -> dict[str, Tensor]:
+        inputs, targets = batch
+        predictions = self(inputs)
+        weight = {"weight": len(targets)} if self.averages_loss else {}
+        loss.update(self.loss(predictions, targets), **weight)
+        metrics.update(predictions, targets)
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, prog_bar=split == "val")
+        self.log_dict(dict(metrics.items()), on_step=False, on_epoch=True, prog_bar=split == "val")
+        return {"predictions": predictions, "targets": targets}
+
+    def _log_row(self) -> None:
+        """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
+
+        The row goes straight to the loggers, because Lightning writes `self.log`'s only after the step's checkpoint,
+        so that a kill between the two would lose it.
+        """
+        losses, predictions, targets = zip(*self._steps_since_row, strict=True)
+        sizes = [float(len(t)) if self.averages_loss else 1.0 for t in targets]
+        self.train_loss.update(torch.stack(losses), torch.tensor(sizes, device=self.device))
+        self.train_metrics.update(torch.cat(predictions), torch.cat(targets))
+        row = {"train/loss": self.train_loss.compute(), **self.train_metrics.compute()}
+        self.train_loss.reset()
+        self.train_metrics.reset()
+        self._steps_since_row.clear()
+        self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
+        values = {key: value.item() for key, value in row.items()}
+        values |= {"lr": self.trainer.optimizers[0].param_groups[0]["lr"], "epoch": self.current_epoch}
+        for logger in self.loggers:
+            logger.log_metrics(values, step=self.global_step)
+
+    def _share_of_global_loss(self, loss: Tensor, size: int) -> Tensor:
+        """This process's share: the strategy averages gradients over processes, whatever their shares' sizes."""
+        world_size = self.trainer.world_size
+        if not self.averages_loss:
+            return loss * world_size
+        global_size = self.trainer.strategy.reduce(torch.tensor(float(size), device=self.device), reduce_op="sum")
+        return loss * (size * world_size / global_size)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the steps that no row has told of yet, of every process: the resumed run's next row needs them."""
+        steps: list[Any] = [self._steps_since_row]
+        if self._is_distributed():
+            steps = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(steps, self._steps_since_row)
+        checkpoint["steps_since_row"] = steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        steps = checkpoint.get("steps_since_row", [])
+        rank = self.trainer.global_rank if self._is_distributed() else 0
+        if rank < len(steps):
+            self._steps_since_row = [tuple(t.to(self.device) for t in step) for step in steps[rank]]
+
+    @staticmethod
+    def _is_distributed() -> bool:
+        return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,0 +1,20 @@
+"""The two-layer ReLU regressor."""
+
+from typing import Unpack
+
+from torch import nn
+
+from project.modules.supervised import StepOptions, SupervisedModule
+
+
+class TwoLayerRegressor(SupervisedModule):
+    """x (N, in_features) -> linear -> ReLU -> linear -> (N, out_features), with biases.
+
+    Squared error summed over batch and outputs, targets (N, out_features).
+    """
+
+    def __init__(
+        self, in_features: int = 1000, hidden: int = 100, out_features: int = 10, **step: Unpack[StepOptions]
+    ) -> None:
+        network = nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(), nn.Linear(hidden, out_features))
+        super().__init__(network, loss=nn.MSELoss(reduction="sum"), **step)

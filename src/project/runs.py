@@ -1,0 +1,158 @@
+"""The folder of a run: where it lies, what it is named, its config and its summary."""
+
+import contextlib
+import csv
+import hashlib
+import json
+import math
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from project.config import ROOT
+from project.errors import UserError
+
+SUMMARY = "summary.json"
+COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
+LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+# What cannot change a run's result: where things lie, what is shown, and the names of devices.
+IRRELEVANT = (
+    "name", "paths", "logger", "callbacks.progress_bar", "datamodule.data_dir", "datamodule.cache_dir",
+    "datamodule.num_workers", "datamodule.eval_batch_size", "trainer.enable_progress_bar",
+    "trainer.accelerator", "trainer.devices", "trainer.strategy",
+)  # fmt: skip
+
+
+def config_hash(config: DictConfig) -> str:
+    """SHA-256 of the resolved config less what cannot change the result: equal hashes, equal runs."""
+    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    for key in IRRELEVANT:
+        parent, _, last = key.rpartition(".")
+        node = OmegaConf.select(plain, parent) if parent else plain
+        if isinstance(node, DictConfig):
+            node.pop(last, None)
+    return hashlib.sha256(json.dumps(OmegaConf.to_container(plain), sort_keys=True).encode()).hexdigest()
+
+
+def slug(overrides: list[str], longest: int = 80) -> str:
+    """A job's overrides as the readable part of a folder's name: `init=he,optimizer.lr=0.1` -> init=he,lr=0.1."""
+    pairs = [o.lstrip("+~").partition("=") for o in overrides if not o.startswith(("experiment=", "hydra"))]
+    name = ",".join(f"{key.rsplit('.', 1)[-1].rsplit('/', 1)[-1]}={value}" for key, _, value in pairs)
+    return re.sub(r"[^\w.,=+-]+", "_", name)[:longest] or "default"
+
+
+def new_run_dir(config: DictConfig) -> Path:
+    """Make `logs/runs/<name>/<timestamp>`: a folder that no other run has, even one started in the same second."""
+    parent = Path(config.paths.log_dir).absolute() / "runs" / config.name
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for count in range(1, 1000):
+        run_dir = parent / (stamp if count == 1 else f"{stamp}_{count}")
+        try:
+            run_dir.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return run_dir
+    raise AssertionError("a thousand runs in one second")
+
+
+def job_dir(config: DictConfig, sweep_dir: str, overrides: list[str]) -> Path:
+    """`<sweep_dir>/<slug>-<hash>`: the folder of a sweep's job, the same whenever the sweep is started."""
+    return Path(sweep_dir).absolute() / f"{slug(overrides)}-{config_hash(config)[:8]}"
+
+
+def save_config(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
+    """Write the resolved config, and the overrides that made it, to `.hydra/`, unless they are there."""
+    folder = run_dir / ".hydra"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.yaml").exists():
+        write_whole(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+
+
+def load_config(run_dir: Path) -> DictConfig:
+    """The config of an earlier run.
+
+    Raises:
+        UserError: if there is no run in that folder.
+    """
+    path = run_dir / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{run_dir}: not a run's folder (it has no .hydra/config.yaml).")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def remove_empty(run_dir: Path) -> None:
+    """Take back a folder that nothing was written to."""
+    with contextlib.suppress(OSError):
+        run_dir.rmdir()
+
+
+def load_summary(run_dir: Path) -> dict[str, Any] | None:
+    """What a run's summary.json says; nothing while it runs, or after it was killed."""
+    path = run_dir / SUMMARY
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def save_summary(run_dir: Path, summary: Mapping[str, Any]) -> None:
+    """Write summary.json whole or not at all; NaN and infinities become null, as JSON wants."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(inner) for key, inner in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    write_whole(run_dir / SUMMARY, json.dumps(plain(summary), indent=2, allow_nan=False) + "\n")
+
+
+def objective(summary: Mapping[str, Any]) -> float:
+    """What a sweep compares: NaN for a run without one, such as a diverged."""
+    value = summary.get("objective")
+    return math.nan if value is None else float(value)
+
+
+def final_metrics(run_dir: Path) -> dict[str, float]:
+    """The last value of every metric in metrics.csv."""
+    path, metrics = run_dir / "metrics.csv", {}
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                metrics |= {key: float(text) for key, text in row.items() if text and "/" in key}
+    return metrics
+
+
+def table(metrics: Mapping[str, float]) -> str:
+    """Metrics as lines of name and value, aligned."""
+    width = max(map(len, metrics), default=0)
+    return "\n".join(f"  {name:<{width}}  {value:.6g}" for name, value in metrics.items())
+
+
+def verdict(summary: Mapping[str, Any], run_dir: Path) -> str:
+    """One line: how a run ended, after what, and where it lies."""
+    return f"{summary['status']} after {summary['steps']:,} steps, {summary['seconds']:.1f} s: {run_dir}"
+
+
+def git_commit() -> str | None:
+    """The project's commit, with `+` if the working tree differs from it; None outside git."""
+    try:
+        described = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        return subprocess.run(described, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file by temporary file, fsync and rename: whoever reads it finds the old or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

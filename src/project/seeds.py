@@ -1,0 +1,27 @@
+"""Random numbers as a function of (seed, stream, step), never of how often somebody drew before."""
+
+import zlib
+
+import torch
+
+_MASK = 2**64 - 1
+
+
+def derive(seed: int, stream: str, step: int = 0) -> int:
+    """A 64-bit seed for one stream ("order", "step", …) at one step: SplitMix64 (Steele et al. 2014) over the three.
+
+    All 64 bits are mixed because PyTorch's CPU generator looks at the lowest 32 only, so that
+    `seed * 2**32 + step` would give every seed the same numbers.
+    """
+    state = seed & _MASK
+    for word in (zlib.crc32(stream.encode()), step):
+        state = (state + (word + 1) * 0x9E3779B97F4A7C15) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state
+
+
+def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
+    """A CPU generator of its own for one stream at one step."""
+    return torch.Generator().manual_seed(derive(seed, stream, step))

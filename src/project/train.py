@@ -1,0 +1,170 @@
+"""Train a model: `python -m project.train experiment=NAME`, `-m` for a sweep, `resume=RUN_DIR` to go on with a run."""
+
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from project import messages, runs
+from project.config import CONF, check_command_line, check_config, register_resolvers
+from project.errors import FAILED, RunFailed, UserError, exit_codes
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+log = logging.getLogger("project")
+
+
+def main() -> None:
+    """The command line."""
+    with exit_codes():
+        register_resolvers()
+        words = sys.argv[1:]
+        if resumed := [word.partition("=")[2] for word in words if word.startswith("resume=")]:
+            # hydra.* is what Lightning adds to the command of the processes that it starts
+            resume(resumed[0], [word for word in words if not word.startswith(("resume=", "hydra."))])
+        else:
+            check_command_line(words)
+            hydra_main()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def hydra_main(config: DictConfig) -> float:
+    """One run, or one job of a sweep, in a folder of its own."""
+    check_config(config)
+    job = HydraConfig.get()
+    overrides = list(job.overrides.task)
+    sweeps = job.mode == RunMode.MULTIRUN
+    return train(config, runs.job_dir(config, job.sweep.dir, overrides) if sweeps else None, overrides)
+
+
+def resume(folder: str, others: list[str]) -> float:
+    """Go on with the run in `folder`, with its own config."""
+    if others:
+        raise UserError(f"{others[0]}: resume= goes on with the run's own config and takes nothing else.")
+    run_dir = Path(folder).absolute()
+    return train(runs.load_config(run_dir), run_dir, overrides=[])
+
+
+def train(config: DictConfig, run_dir: Path | None, overrides: list[str]) -> float:
+    """One run, start to finish; returns the objective that a sweep compares, NaN if it diverged.
+
+    Where `run_dir` has a checkpoint, the run goes on from it. Nothing is written before config and data are found
+    right.
+    """
+    messages.to_terminal()
+    if run_dir and (done := runs.load_summary(run_dir)) and done["status"] in runs.COMPLETE:
+        log.info("%s already, nothing to do: %s", done["status"], run_dir)
+        return runs.objective(done)
+    from project import build
+
+    messages.silence_harmless()
+    data = build.datamodule(config)
+    module = build.module(config, data)
+    run_dir = run_dir or runs.new_run_dir(config)
+    checkpoint = run_dir / runs.LAST if (run_dir / runs.LAST).exists() else None
+    try:
+        trainer = build.trainer(config, run_dir, resumes_at=build.step_of(checkpoint) if checkpoint else None)
+    except Exception:
+        runs.remove_empty(run_dir)
+        raise
+    runs.save_config(run_dir, config, overrides)
+    with messages.to_file(run_dir / "train.log"), joinable(run_dir), recorded(config, run_dir, trainer) as summary:
+        log.info("%s\nrun folder: %s", OmegaConf.to_yaml(config, resolve=True), run_dir)
+        log.info("%s", build.describe(trainer, module, data))
+        fit_and_test(config, trainer, module, data, checkpoint)
+    log.info("\n%s\n%s", runs.table(summary["metrics"]), runs.verdict(summary, run_dir))
+    return runs.objective(summary)
+
+
+def fit_and_test(
+    config: DictConfig, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule", last: Path | None
+) -> None:
+    """Train; then test the best weights by validation, or the last ones where there is no validation."""
+    from project import hparams
+
+    hparams.log_start(trainer, config, ["objective", *getattr(module, "test_metrics", ())])
+    trainer.fit(module, data, ckpt_path=last, weights_only=True)
+    if not has_diverged(trainer) and data.test_dataloader():
+        best = Path(trainer.default_root_dir) / runs.BEST
+        trainer.test(module, data, ckpt_path=best if best.exists() else None, verbose=False, weights_only=True)
+
+
+def has_diverged(trainer: "Trainer") -> bool:
+    return any(getattr(callback, "diverged", False) for callback in trainer.callbacks)
+
+
+@contextmanager
+def recorded(config: DictConfig, run_dir: Path, trainer: "Trainer") -> Iterator[dict[str, Any]]:
+    """Write summary.json, however the run inside ends, short of SIGKILL."""
+    began = time.monotonic()
+    summary: dict[str, Any] = {"status": "failed", "error": None}
+    try:
+        yield summary
+        summary["status"] = "diverged" if has_diverged(trainer) else "finished"
+    except (KeyboardInterrupt, SystemExit) as stop:
+        summary["status"] = "interrupted"
+        if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+    except Exception as exception:
+        summary["error"] = f"{type(exception).__name__}: {exception}"
+        log.exception("run failed: %s", run_dir)
+        raise RunFailed(summary["error"]) from exception
+    finally:
+        summary |= outcome(config, run_dir, trainer, finished=summary["status"] == "finished")
+        summary["seconds"] = round(time.monotonic() - began, 3)
+        if trainer.is_global_zero:
+            runs.save_summary(run_dir, summary)
+
+
+def outcome(config: DictConfig, run_dir: Path, trainer: "Trainer", finished: bool) -> dict[str, Any]:
+    """What summary.json says besides status and error; the HParams view learns of it, too."""
+    from project import build, hparams
+
+    metrics = runs.final_metrics(run_dir)
+    objective = None
+    if finished:
+        objective = getattr(trainer.checkpoint_callback, "best_score", None) or metrics.get("train/loss")
+        hparams.log_final(trainer, {"objective": math.nan if objective is None else objective, **metrics})
+    return {
+        "objective": objective,
+        "metrics": metrics,
+        "config_hash": runs.config_hash(config),
+        "seed": config.seed,
+        "steps": trainer.global_step,
+        "device": build.device(trainer),
+        "versions": build.versions(),
+        "git": runs.git_commit(),
+    }
+
+
+@contextmanager
+def joinable(run_dir: Path) -> Iterator[None]:
+    """Let the processes that Lightning starts for further devices join this run, whatever command it came from.
+
+    They get this process's command line, which may be a whole sweep's; here it is `resume=RUN_DIR`. Afterwards no
+    trace of them is left in the environment, where the next job of a sweep would take itself for one of them.
+    """
+    words, environment = sys.argv[1:], dict(os.environ)
+    sys.argv[1:] = [f"resume={run_dir}"]
+    try:
+        yield
+    finally:
+        sys.argv[1:] = words
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+if __name__ == "__main__":
+    main()
