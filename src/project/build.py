@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
@@ -71,8 +72,8 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
         callbacks=callbacks,
         enable_model_summary=False,  # it lists every metric as a layer
         plugins=[WholeFileIO()],
-        enable_checkpointing=any(hasattr(callback, "best_score") for callback in callbacks),
-        enable_progress_bar=config.trainer.enable_progress_bar and "progress_bar" in config.callbacks,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         _convert_="all",
     )
     return made

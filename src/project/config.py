@@ -1,7 +1,6 @@
 """What a config may say: checked before anything is imported, built or written."""
 
 import itertools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,71 +11,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from project.errors import UserError, nearest
+from project.limits import LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 OPEN_NODES = ("callbacks", "logger")  # a user may add entries of his own
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The values that a key may have: numbers from `low` to `high`, and `words`."""
-
-    whole: bool
-    low: float
-    high: float = float("inf")
-    open_low: bool = False
-    open_high: bool = False
-    words: tuple[str | None, ...] = ()
-
-    def __contains__(self, value: object) -> bool:
-        if value in self.words and not isinstance(value, bool | int | float):
-            return True
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return False
-        above = value > self.low if self.open_low else value >= self.low
-        return above and (value < self.high if self.open_high else value <= self.high)
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        bounds = [f"{'above' if self.open_low else 'from'} {self.low:g}"]
-        if self.high != float("inf"):
-            bounds.append(f"{'below' if self.open_high else 'to'} {self.high:.10g}")
-        words = "".join(f" or {'null' if word is None else word}" for word in self.words)
-        return f"{kind} {' '.join(bounds)}{words}"
-
-
-COUNT = Limit(whole=True, low=1)
-FRACTION = Limit(whole=False, low=0, high=1, open_high=True)
-NOT_NEGATIVE = Limit(whole=False, low=0)
-POSITIVE = Limit(whole=False, low=0, open_low=True)
-LIMITS = {
-    "seed": Limit(whole=True, low=0, high=2**32 - 1),
-    "optimizer.lr": POSITIVE,
-    "optimizer.momentum": FRACTION,
-    "optimizer.weight_decay": NOT_NEGATIVE,
-    "init.scale": NOT_NEGATIVE,
-    "datamodule.batch_size": COUNT,
-    "datamodule.eval_batch_size": COUNT,
-    "datamodule.steps_per_epoch": Limit(whole=True, low=1, words=(None,)),
-    "datamodule.num_workers": Limit(whole=True, low=0),
-    "datamodule.val_fraction": FRACTION,
-    "datamodule.test_fraction": Limit(whole=False, low=0, high=1, open_low=True, open_high=True),
-    "datamodule.image_size": COUNT,
-    "datamodule.samples": COUNT,
-    "datamodule.in_features": COUNT,
-    "datamodule.out_features": COUNT,
-    "datamodule.noise": NOT_NEGATIVE,
-    "module.num_classes": COUNT,
-    "module.hidden": COUNT,
-    "module.in_features": COUNT,
-    "module.out_features": COUNT,
-    "trainer.max_epochs": Limit(whole=True, low=1, words=(None,)),
-    "trainer.max_steps": Limit(whole=True, low=-1),
-    "trainer.log_every_n_steps": COUNT,
-    "trainer.devices": Limit(whole=True, low=1, words=("auto",)),
-    "callbacks.checkpoints.every_n_steps": COUNT,
-}
 
 
 def register_resolvers() -> None:
@@ -92,26 +31,44 @@ def check_command_line(words: list[str]) -> None:
     Raises:
         UserError: for the first that is wrong; it names the key, the value, what is allowed and the nearest right.
     """
-    overrides = [word for word in words if not word.startswith("-")]
-    if any(word.startswith(("--config", "-c")) and word != "--cfg" for word in words):
-        return  # not our config: Hydra's own checks must do
-    register_resolvers()
-    for word in overrides:
-        if "=" not in word and not word.startswith("~") and word not in ("job", "hydra", "all"):
-            raise UserError(f"{word}: not an override; write key=value, such as experiment=lenet")
+    words = _overrides(words)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(loader).parse_overrides([word for word in overrides if "=" in word])
-        groups = [o for o in parsed if loader.get_group_options(o.key_or_group)]
-        for override in groups:
-            _check_choice(override, loader.get_group_options(override.key_or_group))
+        parsed = OverridesParser.create(loader).parse_overrides(words)
+        groups = [o for o in parsed if _is_choice(o)]
+        values = [o for o in parsed if o not in groups and not o.key_or_group.startswith("hydra")]
         for choices in itertools.product(*map(_values, groups)):
+            if not values:
+                break
             chosen = [f"{o.get_key_element()}={c}" for o, c in zip(groups, choices, strict=True) if c is not None]
             config = compose("config", overrides=chosen)
             known = [*loader.list_groups(""), *_dotted_keys(config)]
-            for override in parsed:
-                if override not in groups and not override.key_or_group.startswith("hydra"):
-                    _check_value(override, config, known)
+            for override in values:
+                _check_value(override, config, known)
+
+
+def changed(config: DictConfig, words: list[str]) -> DictConfig:
+    """A config with overrides applied: a group's choice replaces what the config has of that group.
+
+    Raises:
+        UserError: if an override is wrong, as for `check_command_line`.
+    """
+    config = config.copy()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(loader).parse_overrides(_overrides(words))
+        for override in sorted(parsed, key=lambda o: not _is_choice(o)):  # choices first
+            key, value = override.key_or_group, override.value()
+            if _is_choice(override):
+                fresh = compose("config", overrides=[f"{key}={value}"])
+                node = "trainer" if key == "accelerator" else key
+                keys = ("accelerator", "devices") if key == "accelerator" else ()
+                config[node] = {**config[node], **{k: fresh[node][k] for k in keys}} if keys else fresh[node]
+            else:
+                _check_value(override, config, _dotted_keys(config))
+                OmegaConf.update(config, key, value, force_add=True)
+    check_config(config)
+    return config
 
 
 def check_config(config: DictConfig) -> None:
@@ -128,13 +85,26 @@ def _values(override: Override) -> list[Any]:
     return [] if override.is_sweep_override() else [override.value()]
 
 
-def _check_choice(override: Override, options: list[str]) -> None:
+def _overrides(words: list[str]) -> list[str]:
+    """The overrides among the words of a command line; the others are flags of Hydra's, and their values."""
+    flags = [word for word in words if word.startswith("-")]
+    overrides = [word for word in words if "=" in word or word.startswith("~")]
+    for word in words:
+        if not flags and word not in overrides:
+            raise UserError(f"{word}: not an override; write key=value, such as experiment=lenet.")
+    return overrides
+
+
+def _is_choice(override: Override) -> bool:
+    """Whether an override chooses from a group; checks the choice."""
     group = override.key_or_group
-    for choice in _values(override):
+    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    for choice in _values(override) if options else []:
         for name in choice if isinstance(choice, list) else [choice]:
             if name is not None and str(name) not in options:
                 hint = nearest(str(name), options)
                 raise UserError(f"{group}={name}: no such choice.{hint} {group} is one of: {', '.join(options)}.")
+    return bool(options)
 
 
 def _check_value(override: Override, config: DictConfig, known: list[str]) -> None:

@@ -6,11 +6,8 @@ import math
 import sys
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
-
 from project import messages, runs
-from project.config import CONF, check_command_line, check_config, register_resolvers
+from project.config import changed, register_resolvers
 from project.errors import UserError, exit_codes, nearest
 
 log = logging.getLogger("project")
@@ -51,7 +48,10 @@ def evaluate(run_dir: Path, split: str, overrides: list[str]) -> dict[str, float
         UserError: if there is no such run, split or checkpoint, or an override is wrong.
     """
     messages.to_terminal()
-    config = with_overrides(runs.load_config(run_dir), overrides)
+    for key in (word.lstrip("+").partition("=")[0] for word in overrides):
+        if key.partition(".")[0] not in GROUPS:
+            raise UserError(f"{key}: not for evaluation.{nearest(key, [*OWN, *GROUPS])} It takes run, split, {GROUPS}.")
+    config = changed(runs.load_config(run_dir), overrides)
     checkpoint = next((run_dir / path for path in (runs.BEST, runs.LAST) if (run_dir / path).exists()), None)
     if checkpoint is None:
         raise UserError(f"{run_dir}: has no checkpoint yet.")
@@ -83,12 +83,5 @@ def evaluate(run_dir: Path, split: str, overrides: list[str]) -> dict[str, float
     return metrics
 
 
-def with_overrides(config: DictConfig, overrides: list[str]) -> DictConfig:
-    """A run's config with other data, device or Trainer options; a new group choice replaces the whole group."""
-    for word in overrides:
-        key = word.lstrip("+").partition("=")[0]
-        if key.partition(".")[0] not in GROUPS:
-            raise UserError(f"{key}: not for evaluation.{nearest(key, [*OWN, *GROUPS])}\n{USAGE.splitlines()[3].strip()}")
-    if not overrides:
-        return config
-    ...
+if __name__ == "__main__":
+    main()

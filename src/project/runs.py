@@ -24,8 +24,7 @@ LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 # What cannot change a run's result: where things lie, what is shown, and the names of devices.
 IRRELEVANT = (
     "name", "paths", "logger", "callbacks.progress_bar", "datamodule.data_dir", "datamodule.cache_dir",
-    "datamodule.num_workers", "datamodule.eval_batch_size", "trainer.enable_progress_bar",
-    "trainer.accelerator", "trainer.devices", "trainer.strategy",
+    "datamodule.num_workers", "trainer.accelerator", "trainer.devices", "trainer.strategy",
 )  # fmt: skip
 
 

@@ -41,11 +41,12 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def hydra_main(config: DictConfig) -> float:
     """One run, or one job of a sweep, in a folder of its own."""
-    check_config(config)
     job = HydraConfig.get()
     overrides = list(job.overrides.task)
-    sweeps = job.mode == RunMode.MULTIRUN
-    return train(config, runs.job_dir(config, job.sweep.dir, overrides) if sweeps else None, overrides)
+    if job.mode == RunMode.MULTIRUN:
+        return train(config, runs.job_dir(config, job.sweep.dir, overrides), overrides)
+    with exit_codes():  # here already: Hydra would add a line of its own
+        return train(config, None, overrides)
 
 
 def resume(folder: str, others: list[str]) -> float:
@@ -63,6 +64,7 @@ def train(config: DictConfig, run_dir: Path | None, overrides: list[str]) -> flo
     right.
     """
     messages.to_terminal()
+    check_config(config)
     if run_dir and (done := runs.load_summary(run_dir)) and done["status"] in runs.COMPLETE:
         log.info("%s already, nothing to do: %s", done["status"], run_dir)
         return runs.objective(done)

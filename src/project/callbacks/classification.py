@@ -117,7 +117,7 @@ def _show(trainer: Trainer, name: str, figure: Figure) -> None:
     """Put a figure into figures/ and into TensorBoard."""
     split = trainer.datamodule.test_split  # type: ignore[attr-defined]
     folder = Path(trainer.default_root_dir) / "figures"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{split}_{name}.png", dpi=120)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):

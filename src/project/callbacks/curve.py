@@ -29,7 +29,7 @@ class CurveFigure(Callback):
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_figure("train/curve", figure, trainer.global_step - 1)
             folder = Path(trainer.default_root_dir) / "figures"
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             figure.savefig(folder / "curve.png", dpi=120)
 
     @staticmethod

@@ -37,6 +37,10 @@ class StepProgressBar(TQDMProgressBar):
         metrics.pop("v_num", None)
         return {"step": str(trainer.global_step), **metrics}
 
+    def on_train_start(self, trainer: Trainer, *args: Any) -> None:
+        super().on_train_start(trainer, *args)
+        self.on_train_epoch_start(trainer, *args)  # Lightning leaves it out where a run resumes within an epoch
+
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description(self._epoch(trainer), refresh=False)

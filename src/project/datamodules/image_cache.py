@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from project.datamodules.tensors import Split
 from project.errors import UserError
@@ -48,7 +48,7 @@ class ImageCache:
         self.home, self.data_dir, self.splits, self.image_size = home, data_dir, splits, image_size
         content = hashlib.sha256(repr((FORMAT, image_size)).encode())
         for split, files in splits.items():
-            content.update(repr((split, sorted(files))).encode())
+            content.update(repr((split, files)).encode())
         self.folder = home / content.hexdigest()[:16]
 
     def fill(self) -> None:
@@ -87,8 +87,11 @@ class ImageCache:
 
     def _write(self, folder: Path) -> None:
         total = sum(map(len, self.splits.values()))
-        # disable=None: shown on a terminal only
-        with ThreadPoolExecutor() as pool, tqdm(total=total, desc="Decoding", unit="img", disable=None) as progress:
+        # A thread per core: Pillow decodes outside the interpreter lock. disable=None: shown on a terminal only.
+        with (
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            tqdm(total=total, desc="Decoding", unit="img", disable=None) as progress,
+        ):
             for split, files in self.splits.items():
                 np.save(folder / f"{split}_targets.npy", np.array([file.target for file in files], dtype=np.int64))
                 shape = (len(files), 3, self.image_size, self.image_size)

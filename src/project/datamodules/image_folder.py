@@ -103,7 +103,9 @@ def find_images(data_dir: Path, classes: list[str]) -> dict[str, list[ImageFile]
             differences = [f"{verb} {', '.join(some)}" for verb, some in (("lacks", lacks), ("adds", adds)) if some]
             raise UserError(f"{data_dir / split}: other classes than in train/: it {' and '.join(differences)}.")
     return {
-        split: [file for target, name in enumerate(classes) for file in list_images(data_dir, f"{split}/{name}", target)]
+        split: [
+            file for target, name in enumerate(classes) for file in list_images(data_dir, f"{split}/{name}", target)
+        ]
         for split in names
     }
 

@@ -1,0 +1,155 @@
+"""CIFAR-10, downloaded once, whatever happens on the way."""
+
+import shutil
+import tarfile
+from concurrent.futures import Future, wait
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pooch
+import torch
+from filelock import FileLock
+from requests import Response
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
+
+from project.datamodules.images import ImageDataModule, carve_validation
+from project.datamodules.tensors import Split
+from project.errors import UserError
+
+CLASS_NAMES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+class CIFAR10DataModule(ImageDataModule):
+    """50,000 training and 10,000 test images of 3×32×32 in ten classes (Krizhevsky 2009).
+
+    The md5 of every file is checked at every start: the files are pickles, which could do anything.
+
+    Args:
+        data_dir: holds, or will hold, `cifar-10-python.tar.gz` and what it unpacks to.
+        val_fraction: of the training samples, stratified by class.
+        split_seed: gives that split, so that runs with different seeds are validated alike.
+        url: of the archive.
+        timeout: seconds without a byte that end an attempt to download, of three; a server that has not answered
+            after twice that is given up.
+        options: of `ImageDataModule` and `TensorDataModule`.
+    """
+
+    class_names = CLASS_NAMES
+
+    def __init__(
+        self,
+        data_dir: str,
+        val_fraction: float = 0.0,
+        split_seed: int = 0,
+        url: str = CIFAR10.url,
+        timeout: float = 6.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.data_dir, self.url, self.timeout = Path(data_dir).expanduser(), url, timeout
+        self.val_fraction, self.split_seed = val_fraction, split_seed
+
+    def prepare_data(self) -> None:
+        """Download and unpack what is not there.
+
+        Raises:
+            UserError: if that cannot be done; it names what was tried and the ways on.
+        """
+        if is_intact(self.data_dir):
+            return
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.data_dir / ".lock"):  # jobs started together: one downloads, the others wait for it
+                if not is_intact(self.data_dir):
+                    install(self.data_dir, self.url, self.timeout)
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong md5 is pooch's ValueError
+            archive = self.data_dir / CIFAR10.filename
+            damaged = archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5)
+            found = f"holds a damaged {archive.name} (wrong md5)" if damaged else "holds no intact CIFAR-10"
+            raise UserError(
+                f"datamodule.data_dir={self.data_dir}: {found}; "
+                f"getting it from {self.url} failed: {root_cause(error)}.\n"
+                f"Put the archive at {archive}, or use datamodule=image_folder datamodule.data_dir=FOLDER, "
+                "or datamodule=digits."
+            ) from error
+
+    def load(self) -> dict[str, Split]:
+        train, test = (read(self.data_dir, train) for train in (True, False))
+        return {**carve_validation(train, self.val_fraction, self.split_seed), "test": test}
+
+
+def is_intact(data_dir: Path) -> bool:
+    """Whether all batches are there, with the md5 that they should have."""
+    files = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
+    return all(check_integrity(data_dir / CIFAR10.base_folder / name, md5) for name, md5 in files)
+
+
+def read(data_dir: Path, train: bool) -> Split:
+    """The training or the test images as published: uint8 (N, 3, 32, 32), int64 (N,)."""
+    try:
+        published = CIFAR10(data_dir, train=train)
+    except RuntimeError as error:
+        raise UserError(f"datamodule.data_dir={data_dir}: holds no intact CIFAR-10.") from error
+    images = np.ascontiguousarray(published.data.transpose(0, 3, 1, 2))  # (N, 32, 32, 3) -> (N, 3, 32, 32)
+    return Split(torch.from_numpy(images), torch.tensor(published.targets))
+
+
+def install(data_dir: Path, url: str, timeout: float) -> None:
+    """Put archive and batches into `data_dir`; each gets its place there by a rename, when it is complete."""
+    partial = data_dir / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+    partial.mkdir()
+    try:
+        archive, batches = data_dir / CIFAR10.filename, data_dir / CIFAR10.base_folder
+        if not check_integrity(archive, CIFAR10.tgz_md5):
+            download(url, partial / CIFAR10.filename, CIFAR10.tgz_md5, timeout)
+            (partial / CIFAR10.filename).replace(archive)
+        with tarfile.open(archive) as tar:
+            tar.extractall(partial, filter="data")
+        if batches.exists():
+            batches.rename(partial / "damaged")
+        (partial / CIFAR10.base_folder).rename(batches)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def download(url: str, file: Path, md5: str, timeout: float) -> None:
+    """Download a file; three attempts, each given up after `timeout` seconds without a byte.
+
+    Raises:
+        OSError: if that fails, at the latest 2 · timeout seconds after the start if no server has answered by then.
+        ValueError: if the md5 is wrong.
+    """
+    pooch.get_logger().setLevel("WARNING")
+    answers: list[Response] = []
+    http = pooch.HTTPDownloader(
+        progressbar=True, timeout=timeout, hooks={"response": lambda answer, **_: answers.append(answer)}
+    )
+    source = pooch.create(file.parent, "", registry={file.name: f"md5:{md5}"}, urls={file.name: url}, retry_if_failed=2)
+    done: Future[str] = Future()
+
+    def fetch() -> None:
+        try:
+            done.set_result(source.fetch(file.name, downloader=http))
+        except BaseException as error:
+            done.set_exception(error)
+        finally:
+            for answer in answers:
+                answer.close()
+
+    # A thread, because no time-out of a socket covers a name server that does not answer, or all attempts together.
+    Thread(target=fetch, daemon=True).start()
+    wait([done], 2 * timeout)
+    if not (done.done() or answers):
+        raise TimeoutError(f"no answer in {2 * timeout:g} s (datamodule.timeout={timeout:g})")
+    done.result()
+
+
+def root_cause(error: BaseException) -> str:
+    """What an error says that was first in a chain of them, such as '[Errno 111] Connection refused'."""
+    while error.__context__:
+        error = error.__context__
+    return str(error)

@@ -1,0 +1,64 @@
+"""The values that a key of the config may have, where its type alone does not say it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The values that a key may have: numbers from `low` to `high`, and `words`."""
+
+    whole: bool
+    low: float
+    high: float = float("inf")
+    open_low: bool = False
+    open_high: bool = False
+    words: tuple[str | None, ...] = ()
+
+    def __contains__(self, value: object) -> bool:
+        if value in self.words and not isinstance(value, bool | int | float):
+            return True
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        return above and (value < self.high if self.open_high else value <= self.high)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        bounds = [f"{'above' if self.open_low else 'from'} {self.low:g}"]
+        if self.high != float("inf"):
+            bounds.append(f"{'below' if self.open_high else 'to'} {self.high:.10g}")
+        words = "".join(f" or {'null' if word is None else word}" for word in self.words)
+        return f"{kind} {' '.join(bounds)}{words}"
+
+
+COUNT = Limit(whole=True, low=1)
+FRACTION = Limit(whole=False, low=0, high=1, open_high=True)
+NOT_NEGATIVE = Limit(whole=False, low=0)
+POSITIVE = Limit(whole=False, low=0, open_low=True)
+LIMITS = {
+    "seed": Limit(whole=True, low=0, high=2**32 - 1),
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": FRACTION,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "init.scale": NOT_NEGATIVE,
+    "datamodule.batch_size": COUNT,
+    "datamodule.eval_batch_size": COUNT,
+    "datamodule.steps_per_epoch": Limit(whole=True, low=1, words=(None,)),
+    "datamodule.num_workers": Limit(whole=True, low=0),
+    "datamodule.val_fraction": FRACTION,
+    "datamodule.test_fraction": Limit(whole=False, low=0, high=1, open_low=True, open_high=True),
+    "datamodule.image_size": COUNT,
+    "datamodule.samples": COUNT,
+    "datamodule.in_features": COUNT,
+    "datamodule.out_features": COUNT,
+    "datamodule.noise": NOT_NEGATIVE,
+    "module.num_classes": COUNT,
+    "module.hidden": COUNT,
+    "module.in_features": COUNT,
+    "module.out_features": COUNT,
+    "trainer.max_epochs": Limit(whole=True, low=1, words=(None,)),
+    "trainer.max_steps": Limit(whole=True, low=-1),
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.devices": Limit(whole=True, low=1, words=("auto",)),
+    "callbacks.checkpoints.every_n_steps": COUNT,
+}

@@ -1,0 +1,50 @@
+"""Run the project's commands as a user does: in this process, or in one that can be killed."""
+
+import multiprocessing
+import sys
+from pathlib import Path
+from unittest import mock
+
+from project import evaluate, train
+
+_forkserver = multiprocessing.get_context("forkserver")
+# Imports that take seconds, once for all processes. Only installed modules: until Python 3.13 the server that they are
+# forked from does not have our sys.path.
+_forkserver.set_forkserver_preload(
+    ["project.build", "project.train", "project.hparams", "project.modules.lenet", "project.datamodules.digits",
+     "project.callbacks.classification", "project.callbacks.progress_bar", "torch.utils.tensorboard",
+     "sklearn.datasets", "sklearn.model_selection"]
+)  # fmt: skip
+
+
+def run_train(*words: str) -> None:
+    """`python -m project.train …` in this process; raises SystemExit for any exit code but 0."""
+    with mock.patch.object(sys, "argv", ["project.train", *words]):
+        train.main()
+
+
+def run_evaluate(*words: str) -> None:
+    """`python -m project.evaluate …` in this process."""
+    with mock.patch.object(sys, "argv", ["project.evaluate", *words]):
+        evaluate.main()
+
+
+def only_run(log_dir: Path) -> Path:
+    """The folder of the only run below a log folder."""
+    (run_dir,) = (path.parent.parent for path in log_dir.glob("**/.hydra/config.yaml"))
+    return run_dir
+
+
+def train_in_process(words: list[str], kill_at: str | None = None) -> int:
+    """`python -m project.train …` in a process of its own; its exit code, negative for a signal's.
+
+    Args:
+        kill_at: a moment that `killable` knows, to die of SIGKILL at.
+    """
+    import killable
+
+    process = _forkserver.Process(target=killable.train, args=(words, kill_at))
+    process.start()
+    process.join(timeout=120)
+    assert process.exitcode is not None, "still running"
+    return process.exitcode

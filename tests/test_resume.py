@@ -1,0 +1,78 @@
+"""A run killed at any moment and resumed is bit-identical to one that was left alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from commands import only_run, train_in_process
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+# 77 steps an epoch (76 whole batches and one of 5), rows every 10 steps, checkpoints every 16
+RUN = [
+    "experiment=lenet", "datamodule=digits", "datamodule.batch_size=16", "trainer.max_epochs=3", "optimizer=adam",
+    "trainer.log_every_n_steps=10", "callbacks.checkpoints.every_n_steps=16", "logger.tensorboard.log_graph=false",
+    "accelerator=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("left_alone")
+    assert train_in_process([*RUN, f"paths.log_dir={log_dir}"]) == 0
+    return only_run(log_dir)
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param(["on_train_batch_start:5"], id="before the first checkpoint"),
+        pytest.param(["on_train_batch_end:16", "on_train_batch_start:50", "on_train_batch_end:160"], id="mid-epoch"),
+        pytest.param(["on_train_batch_start:76", "on_train_batch_end:77", "on_train_batch_end:154"], id="last batch"),
+        pytest.param(["on_validation_batch_end:77", "on_validation_start:154", "on_validation_batch_end:231"], id="validation"),
+        pytest.param(["on_validation_end:77", "on_train_epoch_end:154", "on_test_batch_end:231"], id="ends"),
+    ],
+)  # fmt: skip
+def test_killed_and_resumed_is_bit_identical(moments: list[str], left_alone: Path, tmp_path: Path) -> None:
+    command = [*RUN, f"paths.log_dir={tmp_path}"]
+    for moment in moments:
+        assert train_in_process(command, kill_at=moment) == -9, moment
+        command = [f"resume={only_run(tmp_path)}"]
+    assert train_in_process(command) == 0
+    resumed = only_run(tmp_path)
+
+    assert (resumed / "metrics.csv").read_text() == (left_alone / "metrics.csv").read_text()
+    for name in ("last", "best"):
+        ours, theirs = (
+            torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for run in (resumed, left_alone)
+        )
+        assert_equal(ours["state_dict"], theirs["state_dict"])
+        assert_equal(ours["optimizer_states"], theirs["optimizer_states"])
+        assert ours["global_step"] == theirs["global_step"]
+    assert scalars(resumed) == scalars(left_alone)
+
+
+def assert_equal(ours: object, theirs: object) -> None:
+    """Nested containers of tensors and numbers, equal to the last bit."""
+    if isinstance(ours, dict):
+        assert isinstance(theirs, dict)
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert_equal(ours[key], theirs[key])
+    elif isinstance(ours, list | tuple):
+        assert isinstance(theirs, list | tuple)
+        for a, b in zip(ours, theirs, strict=True):
+            assert_equal(a, b)
+    elif isinstance(ours, torch.Tensor):
+        assert isinstance(theirs, torch.Tensor)
+        assert torch.equal(ours, theirs)
+    else:
+        assert ours == theirs
+
+
+def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: (step, value) of every scalar, but for NaN."""
+    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0}, purge_orphaned_data=True).Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag) if event.value == event.value]
+        for tag in events.Tags()["scalars"]
+    }
