@@ -32,8 +32,7 @@ class CIFAR10DataModule(ImageDataModule):
         val_fraction: of the training samples, stratified by class.
         split_seed: gives that split, so that runs with different seeds are validated alike.
         url: of the archive.
-        timeout: seconds without a byte that end an attempt to download, of three; a server that has not answered
-            after twice that is given up.
+        timeout: seconds to wait for the server's first answer, and then for the next bytes.
         options: of `ImageDataModule` and `TensorDataModule`.
     """
 
@@ -45,7 +44,7 @@ class CIFAR10DataModule(ImageDataModule):
         val_fraction: float = 0.0,
         split_seed: int = 0,
         url: str = CIFAR10.url,
-        timeout: float = 6.0,
+        timeout: float = 8.0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -117,10 +116,10 @@ def install(data_dir: Path, url: str, timeout: float) -> None:
 
 
 def download(url: str, file: Path, md5: str, timeout: float) -> None:
-    """Download a file; three attempts, each given up after `timeout` seconds without a byte.
+    """Download a file in at most three attempts, each ended by `timeout` seconds without a byte.
 
     Raises:
-        OSError: if that fails, at the latest 2 · timeout seconds after the start if no server has answered by then.
+        OSError: if that fails, or no attempt got an answer `timeout` seconds after the start.
         ValueError: if the md5 is wrong.
     """
     pooch.get_logger().setLevel("WARNING")
@@ -142,9 +141,9 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
 
     # A thread, because no time-out of a socket covers a name server that does not answer, or all attempts together.
     Thread(target=fetch, daemon=True).start()
-    wait([done], 2 * timeout)
+    wait([done], timeout)
     if not (done.done() or answers):
-        raise TimeoutError(f"no answer in {2 * timeout:g} s (datamodule.timeout={timeout:g})")
+        raise TimeoutError(f"no answer in {timeout:g} s (datamodule.timeout)")
     done.result()
 
 

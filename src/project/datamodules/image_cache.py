@@ -20,6 +20,7 @@ from project.errors import UserError
 
 FORMAT = 1  # of the cache: raise it when the same files would be decoded or stored otherwise
 CHUNK = 256  # images decoded before they are written
+LARGE = 10_000  # bytes of a file, on average, from which more threads than one pay: below, they wait for Python's lock
 
 
 class ImageFile(NamedTuple):
@@ -86,11 +87,11 @@ class ImageCache:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _write(self, folder: Path) -> None:
-        total = sum(map(len, self.splits.values()))
-        # A thread per core: Pillow decodes outside the interpreter lock. disable=None: shown on a terminal only.
+        sizes = [file.size for files in self.splits.values() for file in files]
+        threads = os.cpu_count() if sum(sizes) > LARGE * len(sizes) else 1
         with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-            tqdm(total=total, desc="Decoding", unit="img", disable=None) as progress,
+            ThreadPoolExecutor(threads) as pool,
+            tqdm(total=len(sizes), desc="Decoding", unit="img", disable=None) as progress,  # None: on a terminal only
         ):
             for split, files in self.splits.items():
                 np.save(folder / f"{split}_targets.npy", np.array([file.target for file in files], dtype=np.int64))
@@ -101,25 +102,28 @@ class ImageCache:
                     np.lib.format.write_array_header_1_0(array, header)
                     for start in range(0, len(files), CHUNK):
                         chunk = files[start : start + CHUNK]
-                        array.writelines(image.data for image in pool.map(self._decode, chunk))
+                        array.writelines(pool.map(self._decode, chunk))
                         progress.update(len(chunk))
         _sync(sorted(folder.iterdir()))
 
-    def _decode(self, file: ImageFile) -> NDArray[np.uint8]:
-        path = self.data_dir / file.path
-        try:
-            return decode(path, self.image_size)
-        except Exception as error:  # Pillow's decoders raise of every kind on a damaged file
-            raise UserError(f"{path}: cannot be read as an image. Repair or remove it.") from error
+    def _decode(self, file: ImageFile) -> bytes:
+        return decode(self.data_dir / file.path, self.image_size).tobytes()
 
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """An image file as RGB, resized to `size` where it is of another: (3, size, size)."""
-    with Image.open(path) as image:
-        rgb = image.convert("RGB")
+    """An image file as RGB, resized to `size` where it is of another: (3, size, size).
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            rgb = image.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise of every kind on a damaged file
+        raise UserError(f"{path}: cannot be read as an image. Repair or remove it.") from error
     if rgb.size != (size, size):
         rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
+    return np.asarray(rgb).transpose(2, 0, 1)
 
 
 def _sync(paths: Sequence[Path]) -> None:
