@@ -44,6 +44,8 @@ def cifar_like() -> Split:
 class RandomImages(ImageDataModule):
     """The random images as the project serves images."""
 
+    class_names = [str(number) for number in range(10)]
+
     def load(self) -> dict[str, Split]:
         return {"train": cifar_like()}
 
@@ -61,9 +63,9 @@ class Clock(Callback):
 
 def project_loop(steps: int) -> float:
     """Seconds per step of the project, built as project.train builds it."""
-    options = ["experiment=lenet", "accelerator=cpu", "trainer.max_epochs=1"]
+    options = ["experiment=lenet", "datamodule=digits", "accelerator=cpu", "trainer.max_epochs=1"]
     with initialize_config_dir(str(CONF), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
-        config = compose("config", overrides=[*options, "callbacks=default"])
+        config = compose("config", overrides=[*options])
         config.datamodule = {
             "_target_": f"{__name__}.RandomImages", "seed": 0, "batch_size": BATCH, "steps_per_epoch": steps + WARM_UP
         }  # fmt: skip
@@ -157,7 +159,9 @@ def main() -> None:
         print(f"round {number + 1}: {row}  project/hand {times['project'][-1] / times['hand'][-1]:.2f}", flush=True)
     ratios = [ours / theirs for ours, theirs in zip(times["project"], times["hand"], strict=True)]
     medians = "  ".join(f"{name} {statistics.median(values):6.3f}" for name, values in times.items())
-    print(f"median:  {medians}  project/hand {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+    print(
+        f"median:  {medians}  project/hand {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})"
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from project.callbacks.checkpoints import WholeFileIO
@@ -18,9 +19,14 @@ from project.errors import UserError
 def datamodule(config: DictConfig) -> LightningDataModule:
     """The data module, its data on disk and checked."""
     data: LightningDataModule = instantiate(config.datamodule)
-    if rank_zero_only.rank == 0:
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         data.prepare_data()
     return data
+
+
+def has_test(data: LightningDataModule) -> bool:
+    """Whether there is a test split."""
+    return "test" in getattr(data, "splits", ["test"]) and is_overridden("test_dataloader", data)
 
 
 def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
@@ -63,8 +69,8 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
             f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; use accelerator=cpu or accelerator=auto."
         )
     files = {"save_dir": str(folder), "purge_step": resumes_at}
-    loggers = [instantiate(logger, **files) for logger in config.logger.values() if logger] if logs else []
-    callbacks = [instantiate(callback) for callback in config.callbacks.values() if callback]
+    loggers = [instantiate(logger, **files) for logger in config.get("logger", {}).values() if logger] if logs else []
+    callbacks = [instantiate(callback) for callback in config.get("callbacks", {}).values() if callback]
     made: Trainer = instantiate(
         config.trainer,
         default_root_dir=str(folder),

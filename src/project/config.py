@@ -88,7 +88,7 @@ def _values(override: Override) -> list[Any]:
 def _overrides(words: list[str]) -> list[str]:
     """The overrides among the words of a command line; the others are flags of Hydra's, and their values."""
     flags = [word for word in words if word.startswith("-")]
-    overrides = [word for word in words if "=" in word or word.startswith("~")]
+    overrides = [word for word in words if ("=" in word and word not in flags) or word.startswith("~")]
     for word in words:
         if not flags and word not in overrides:
             raise UserError(f"{word}: not an override; write key=value, such as experiment=lenet.")
@@ -101,9 +101,11 @@ def _is_choice(override: Override) -> bool:
     options = GlobalHydra.instance().config_loader().get_group_options(group)
     for choice in _values(override) if options else []:
         for name in choice if isinstance(choice, list) else [choice]:
-            if name is not None and str(name) not in options:
+            if str(name) not in options and not override.is_delete():
                 hint = nearest(str(name), options)
-                raise UserError(f"{group}={name}: no such choice.{hint} {group} is one of: {', '.join(options)}.")
+                raise UserError(
+                    f"{group}={_show(name)}: no such choice.{hint} {group} is one of: {', '.join(options)}."
+                )
     return bool(options)
 
 
@@ -111,8 +113,8 @@ def _check_value(override: Override, config: DictConfig, known: list[str]) -> No
     key = override.key_or_group
     if not _has(config, key):
         parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else None
-        takes_more = isinstance(parent, DictConfig) and ("_target_" in parent or key.split(".")[0] in OPEN_NODES)
-        if override.is_add() and takes_more:
+        takes_more = key.split(".")[0] in OPEN_NODES or (isinstance(parent, DictConfig) and "_target_" in parent)
+        if (override.is_add() or override.is_force_add()) and takes_more:
             return
         has = f" {key.rpartition('.')[0]} has: {', '.join(map(str, parent))}." if isinstance(parent, DictConfig) else ""
         raise UserError(f"{key}: no such key.{nearest(key, known)}{has}")
@@ -155,15 +157,16 @@ def _has(config: DictConfig, key: str) -> bool:
 
 def _dotted_keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
-    for name in config:
-        child = config._get_node(name)
+    for name in map(str, config):
+        child = config._get_node(name)  # not config[name], which would resolve it
         keys.append(f"{prefix}{name}")
         if isinstance(child, DictConfig):
             keys += _dotted_keys(child, f"{prefix}{name}.")
     return keys
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
+    """A value as one writes it on the command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
+WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # asked now: `exit_codes` sets it
 
 
 class UserError(ValueError):
@@ -35,13 +36,12 @@ def exit_codes() -> Iterator[None]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes hydra.main raise instead of printing and exiting with 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(SIGTERM))
     try:
         yield
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
+        if WANTS_TRACEBACK:
             raise
         print(f"error: {describe(error)}", file=sys.stderr)
         sys.exit(WRONG_USE)

@@ -1,5 +1,6 @@
 """The values that a key of the config may have, where its type alone does not say it."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -18,6 +19,8 @@ class Limit:
         if value in self.words and not isinstance(value, bool | int | float):
             return True
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        if isinstance(value, float) and not math.isfinite(value):
             return False
         above = value > self.low if self.open_low else value >= self.low
         return above and (value < self.high if self.open_high else value <= self.high)
@@ -48,6 +51,7 @@ LIMITS = {
     "datamodule.val_fraction": FRACTION,
     "datamodule.test_fraction": Limit(whole=False, low=0, high=1, open_low=True, open_high=True),
     "datamodule.image_size": COUNT,
+    "datamodule.timeout": POSITIVE,
     "datamodule.samples": COUNT,
     "datamodule.in_features": COUNT,
     "datamodule.out_features": COUNT,
@@ -59,6 +63,7 @@ LIMITS = {
     "trainer.max_epochs": Limit(whole=True, low=1, words=(None,)),
     "trainer.max_steps": Limit(whole=True, low=-1),
     "trainer.log_every_n_steps": COUNT,
+    "trainer.check_val_every_n_epoch": Limit(whole=True, low=1, words=(None,)),
     "trainer.devices": Limit(whole=True, low=1, words=("auto",)),
     "callbacks.checkpoints.every_n_steps": COUNT,
 }

@@ -48,7 +48,7 @@ def slug(overrides: list[str], longest: int = 80) -> str:
 
 def new_run_dir(config: DictConfig) -> Path:
     """Make `logs/runs/<name>/<timestamp>`: a folder that no other run has, even one started in the same second."""
-    parent = Path(config.paths.log_dir).absolute() / "runs" / config.name
+    parent: Path = Path(config.paths.log_dir).absolute() / "runs" / str(config.name)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for count in range(1, 1000):
         run_dir = parent / (stamp if count == 1 else f"{stamp}_{count}")
@@ -119,7 +119,8 @@ def objective(summary: Mapping[str, Any]) -> float:
 
 def final_metrics(run_dir: Path) -> dict[str, float]:
     """The last value of every metric in metrics.csv."""
-    path, metrics = run_dir / "metrics.csv", {}
+    path = run_dir / "metrics.csv"
+    metrics: dict[str, float] = {}
     if path.exists():
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):

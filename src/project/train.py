@@ -42,7 +42,7 @@ def main() -> None:
 def hydra_main(config: DictConfig) -> float:
     """One run, or one job of a sweep, in a folder of its own."""
     job = HydraConfig.get()
-    overrides = list(job.overrides.task)
+    overrides = [str(word) for word in OmegaConf.to_container(job.overrides.task, resolve=False)]  # ${…} as typed
     if job.mode == RunMode.MULTIRUN:
         return train(config, runs.job_dir(config, job.sweep.dir, overrides), overrides)
     with exit_codes():  # here already: Hydra would add a line of its own
@@ -93,17 +93,17 @@ def fit_and_test(
     config: DictConfig, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule", last: Path | None
 ) -> None:
     """Train; then test the best weights by validation, or the last ones where there is no validation."""
-    from project import hparams
+    from project import build, hparams
 
     hparams.log_start(trainer, config, ["objective", *getattr(module, "test_metrics", ())])
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
-    if not has_diverged(trainer) and data.test_dataloader():
+    if not has_diverged(trainer) and build.has_test(data):
         best = Path(trainer.default_root_dir) / runs.BEST
         trainer.test(module, data, ckpt_path=best if best.exists() else None, verbose=False, weights_only=True)
 
 
 def has_diverged(trainer: "Trainer") -> bool:
-    return any(getattr(callback, "diverged", False) for callback in trainer.callbacks)
+    return any(getattr(callback, "diverged", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 @contextmanager

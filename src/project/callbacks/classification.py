@@ -27,22 +27,20 @@ class ClassificationReport(Callback):
         self._confusion: MulticlassConfusionMatrix | None = None
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        self.class_names: list[str] = trainer.datamodule.class_names
+        self.class_names: list[str] = trainer.datamodule.class_names  # type: ignore[attr-defined]
 
-    def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def _start(self, trainer: Trainer, module: LightningModule) -> None:
         self._confusion = MulticlassConfusionMatrix(len(self.class_names), validate_args=False).to(module.device)
 
-    def on_validation_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def _count(self, trainer: Trainer, module: LightningModule, outputs: Any, *batch: Any) -> None:
         assert self._confusion is not None
         self._confusion.update(outputs["predictions"], outputs["targets"])
 
+    on_validation_epoch_start = on_test_epoch_start = _start  # type: ignore[assignment]
+    on_validation_batch_end = on_test_batch_end = _count  # type: ignore[assignment]
+
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._log_accuracies(module, "val")
-
-    on_test_epoch_start = on_validation_epoch_start
-    on_test_batch_end = on_validation_batch_end
 
     def on_test_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         confusion = self._log_accuracies(module, "test")
@@ -61,7 +59,7 @@ class ClassificationReport(Callback):
         return confusion
 
     def _grid(self, trainer: Trainer, module: LightningModule) -> Figure:
-        data: Any = trainer.datamodule
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         split = data.splits[data.test_split]
         chosen = torch.linspace(0, len(split) - 1, min(self.grid_images, len(split))).long()
         inputs = data.prepare_inputs(split.inputs[chosen].to(module.device))

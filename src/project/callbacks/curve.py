@@ -35,7 +35,7 @@ class CurveFigure(Callback):
     @staticmethod
     @torch.no_grad()
     def _draw(trainer: Trainer, module: LightningModule, loss: float) -> Figure:
-        data: Any = trainer.datamodule
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         points = data.splits["train"]
         x = torch.linspace(points.inputs.min(), points.inputs.max(), 200, device=module.device).unsqueeze(1)
         figure = Figure(figsize=(5, 4), layout="constrained")

@@ -20,11 +20,17 @@ class StopOnDivergence(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step % trainer.log_every_n_steps == 0:
-            loss = trainer.callback_metrics.get("train/loss")
-            if loss is not None and not math.isfinite(loss):
-                self.diverged = trainer.should_stop = True
-                log.warning("train/loss is %s at step %d: diverged", float(loss), trainer.global_step - 1)
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None and not math.isfinite(loss) and not self.diverged:
+            self.diverged = trainer.should_stop = True
+            log.warning("train/loss is %s at step %d: diverged", float(loss), trainer.global_step - 1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"diverged": self.diverged}

@@ -35,5 +35,5 @@ class DigitsDataModule(ImageDataModule):
         grey = torch.from_numpy(grey).mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
         images = grey.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3).expand(-1, 3, -1, -1)
         samples = Split(images.contiguous(), torch.from_numpy(digits))
-        rest = carve_validation(samples, self.test_fraction, self.split_seed)
+        rest = carve_validation(samples, self.test_fraction, self.split_seed, key="test_fraction")
         return {**carve_validation(rest["train"], self.val_fraction, self.split_seed), "test": rest["val"]}

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from project.datamodules.tensors import Split, TensorDataModule
-
 from project.errors import UserError
 
 
@@ -39,7 +38,7 @@ class ImageDataModule(TensorDataModule):
         return ((inputs - shift) / scale / 255).clamp(0, 1)
 
 
-def carve_validation(train: Split, fraction: float, seed: int) -> dict[str, Split]:
+def carve_validation(train: Split, fraction: float, seed: int, key: str = "val_fraction") -> dict[str, Split]:
     """Split off a stratified `fraction` of the training samples: {"train": …, "val": …}, or all of them to train.
 
     Raises:
@@ -54,7 +53,7 @@ def carve_validation(train: Split, fraction: float, seed: int) -> dict[str, Spli
             range(len(train)), test_size=fraction, stratify=train.targets.numpy(), random_state=seed
         )
     except ValueError as error:
-        raise UserError(f"datamodule.val_fraction={fraction} cannot be split off by class: {error}") from None
+        raise UserError(f"datamodule.{key}={fraction} cannot be split off by class: {error}") from None
     kept, held = torch.tensor(sorted(kept)), torch.tensor(sorted(held))
     return {
         "train": Split(train.inputs[kept], train.targets[kept]),

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from project.errors import UserError
 from project.seeds import generator
 
-
 Batch = tuple[Tensor, Tensor]
 
 

@@ -1,5 +1,6 @@
 """The supervised step, the metrics and the optimiser: once, for every model."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
@@ -22,10 +23,11 @@ class StepOptions(TypedDict, total=False):
 class SupervisedModule(LightningModule):
     """A network, a loss and metrics, trained by one optimiser on batches (inputs, targets).
 
-    Logs `train/loss`, `lr` and `train/<metric>` every `log_every_n_steps` steps, over all the steps since the
-    last such row, and `val/…` and `test/…` over the whole split. The loss of a row is the mean over samples for a
-    loss with `reduction="mean"`; for `reduction="sum"` it is the mean over steps of each step's sum (train), or the
-    sum over the split (val, test). Under data parallelism gradients are those of the one, global batch.
+    Logs `train/loss`, `lr` and `train/<metric>` every `log_every_n_steps` steps and at the end of an epoch, over all
+    the steps since the last such row, and `val/…` and `test/…` over the whole split. The loss of a row is the mean
+    over samples for a loss with `reduction="mean"`; for `reduction="sum"` it is the mean over steps of each step's
+    sum (train), or the sum over the split (val, test). Under data parallelism gradients are those of the one, global
+    batch.
 
     Args:
         network: maps inputs (N, …) to predictions (N, …).
@@ -53,7 +55,8 @@ class SupervisedModule(LightningModule):
         self.val_metrics = collection.clone(prefix="val/")
         self.test_metrics = collection.clone(prefix="test/")
         epoch_loss = MeanMetric if self.averages_loss else SumMetric
-        self.train_loss, self.val_loss, self.test_loss = MeanMetric(), epoch_loss(), epoch_loss()
+        keep = {"nan_strategy": math.nan}  # a NaN stays one; by default torchmetrics averages over the others
+        self.train_loss, self.val_loss, self.test_loss = MeanMetric(**keep), epoch_loss(**keep), epoch_loss(**keep)
         self._steps_since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, predictions, targets) of each
         if init is not None:
             init(network)
@@ -67,7 +70,7 @@ class SupervisedModule(LightningModule):
         predictions = self.network(inputs)
         loss: Tensor = self.loss(predictions, targets)
         self._steps_since_row.append((loss.detach(), predictions.detach(), targets))
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if self._row_is_due(batch_idx):
             self._log_row()
         return loss if self.trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
 
@@ -89,6 +92,11 @@ class SupervisedModule(LightningModule):
         self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, prog_bar=split == "val")
         self.log_dict(dict(metrics.items()), on_step=False, on_epoch=True, prog_bar=split == "val")
         return {"predictions": predictions, "targets": targets}
+
+    def _row_is_due(self, batch_idx: int) -> bool:
+        trainer: Any = self.trainer
+        batches = trainer.log_every_n_steps * trainer.accumulate_grad_batches
+        return bool((batch_idx + 1) % batches == 0 or batch_idx + 1 == trainer.num_training_batches)
 
     def _log_row(self) -> None:
         """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
