@@ -159,9 +159,8 @@ def main() -> None:
         print(f"round {number + 1}: {row}  project/hand {times['project'][-1] / times['hand'][-1]:.2f}", flush=True)
     ratios = [ours / theirs for ours, theirs in zip(times["project"], times["hand"], strict=True)]
     medians = "  ".join(f"{name} {statistics.median(values):6.3f}" for name, values in times.items())
-    print(
-        f"median:  {medians}  project/hand {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})"
-    )
+    spread = f"(from {min(ratios):.2f} to {max(ratios):.2f})"
+    print(f"median:  {medians}  project/hand {statistics.median(ratios):.2f} {spread}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from project.limits import LIMITS
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 OPEN_NODES = ("callbacks", "logger")  # a user may add entries of his own
+NEEDED = ("module", "datamodule", "optimizer", "init", "trainer", "accelerator")  # a run must have one of each
 
 
 def register_resolvers() -> None:
@@ -99,6 +100,8 @@ def _is_choice(override: Override) -> bool:
     """Whether an override chooses from a group; checks the choice."""
     group = override.key_or_group
     options = GlobalHydra.instance().config_loader().get_group_options(group)
+    if override.is_delete() and group in NEEDED:
+        raise UserError(f"~{group}: a run needs one of: {', '.join(options)}.")
     for choice in _values(override) if options else []:
         for name in choice if isinstance(choice, list) else [choice]:
             if str(name) not in options and not override.is_delete():
@@ -152,7 +155,7 @@ def _has(config: DictConfig, key: str) -> bool:
     """Whether a dotted key is there, be its value null."""
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
-    return isinstance(node, DictConfig) and last in node.keys()
+    return isinstance(node, DictConfig) and last in list(node)  # `in node` would resolve it
 
 
 def _dotted_keys(config: DictConfig, prefix: str = "") -> list[str]:

@@ -5,27 +5,34 @@ from collections.abc import Iterable, Mapping
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-GROUPS = ("module", "datamodule", "optimizer", "init", "trainer")
+from project.runs import IRRELEVANT
 
-
-def hyperparameters(config: DictConfig) -> dict[str, bool | float | str]:
-    """Every single value that a run can differ in: `{"optimizer": "Adam", "optimizer.lr": 0.001, "seed": 0, …}`."""
-    flat: dict[str, bool | float | str] = {"seed": config.seed}
-    for group in GROUPS:
-        for key, value in config[group].items():
-            if key == "_target_":
-                flat[group] = value.rpartition(".")[2]
-            elif isinstance(value, bool | int | float | str) and key != "_partial_":
-                flat[f"{group}.{key}"] = value
-    return flat
+CHOICES = ("module", "datamodule", "optimizer", "init")
+ALWAYS = ("seed", "datamodule.batch_size", "trainer.max_epochs")
 
 
-def log_start(trainer: Trainer, config: DictConfig, metrics: Iterable[str]) -> None:
-    """Enter a run, its metrics not known yet: they must be named now, alike for all runs of a view."""
+def hyperparameters(config: DictConfig, overrides: Iterable[str]) -> dict[str, bool | float | str]:
+    """The columns of a run: `{"init": "he", "optimizer": "Adam", "optimizer.lr": 0.001, "seed": 0, …}`.
+
+    What was chosen, and its numbers where they are few; of the rest, whose many would bury what differs, only what
+    was overridden.
+    """
+    keys = [f"{group}.{key}" for group in ("module", "optimizer", "init") for key in config[group]]
+    keys += [*ALWAYS, *(word.lstrip("+~").partition("=")[0] for word in overrides)]
+    untold = ("_target_", "_partial_", ".seed")  # told in `choices`, in none, as "seed"
+    values = {
+        key: OmegaConf.select(config, key) for key in keys if not (key.endswith(untold) or key.startswith(IRRELEVANT))
+    }
+    choices = {group: config[group]._target_.rpartition(".")[2] for group in CHOICES}
+    return {**choices, **{key: value for key, value in values.items() if isinstance(value, bool | int | float | str)}}
+
+
+def log_start(trainer: Trainer, values: Mapping[str, bool | float | str], metrics: Iterable[str]) -> None:
+    """Enter a run with its metrics open: they must be named now, and alike for all runs of a view."""
     for logger in _tensorboards(trainer):
-        logger.log_hyperparams(hyperparameters(config), {f"final/{name}": math.nan for name in metrics})
+        logger.log_hyperparams(dict(values), {f"final/{name}": math.nan for name in metrics})
 
 
 def log_final(trainer: Trainer, metrics: Mapping[str, float]) -> None:

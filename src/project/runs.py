@@ -40,8 +40,8 @@ def config_hash(config: DictConfig) -> str:
 
 
 def slug(overrides: list[str], longest: int = 80) -> str:
-    """A job's overrides as the readable part of a folder's name: `init=he,optimizer.lr=0.1` -> init=he,lr=0.1."""
-    pairs = [o.lstrip("+~").partition("=") for o in overrides if not o.startswith(("experiment=", "hydra"))]
+    """Overrides as the readable part of a folder's name: `init=he`, `optimizer.lr=0.1` -> init=he,lr=0.1."""
+    pairs = [word.lstrip("+~").partition("=") for word in overrides]
     name = ",".join(f"{key.rsplit('.', 1)[-1].rsplit('/', 1)[-1]}={value}" for key, _, value in pairs)
     return re.sub(r"[^\w.,=+-]+", "_", name)[:longest] or "default"
 
@@ -61,8 +61,15 @@ def new_run_dir(config: DictConfig) -> Path:
 
 
 def job_dir(config: DictConfig, sweep_dir: str, overrides: list[str]) -> Path:
-    """`<sweep_dir>/<slug>-<hash>`: the folder of a sweep's job, the same whenever the sweep is started."""
-    return Path(sweep_dir).absolute() / f"{slug(overrides)}-{config_hash(config)[:8]}"
+    """`<sweep_dir>/<slug>-<hash>`: the folder of a sweep's job, the same whenever a sweep comes to it.
+
+    The slug tells what the sweep varies: those overrides of the job that are not the sweep's own, word for word.
+    """
+    folder, job = Path(sweep_dir).absolute(), config_hash(config)[:8]
+    for present in folder.glob(f"*-{job}"):
+        return present
+    own = OmegaConf.select(OmegaConf.load(folder / "multirun.yaml"), "hydra.overrides.task")
+    return folder / f"{slug([word for word in overrides if word not in own])}-{job}"
 
 
 def save_config(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
@@ -92,6 +99,11 @@ def remove_empty(run_dir: Path) -> None:
     """Take back a folder that nothing was written to."""
     with contextlib.suppress(OSError):
         run_dir.rmdir()
+
+
+def load_overrides(run_dir: Path) -> list[str]:
+    """The overrides that made an earlier run's config."""
+    return [str(word) for word in OmegaConf.load(run_dir / ".hydra" / "overrides.yaml")]
 
 
 def load_summary(run_dir: Path) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ def main() -> None:
 def hydra_main(config: DictConfig) -> float:
     """One run, or one job of a sweep, in a folder of its own."""
     job = HydraConfig.get()
-    overrides = [str(word) for word in OmegaConf.to_container(job.overrides.task, resolve=False)]  # ${…} as typed
+    overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
     if job.mode == RunMode.MULTIRUN:
         return train(config, runs.job_dir(config, job.sweep.dir, overrides), overrides)
     with exit_codes():  # here already: Hydra would add a line of its own
@@ -95,7 +95,8 @@ def fit_and_test(
     """Train; then test the best weights by validation, or the last ones where there is no validation."""
     from project import build, hparams
 
-    hparams.log_start(trainer, config, ["objective", *getattr(module, "test_metrics", ())])
+    values = hparams.hyperparameters(config, runs.load_overrides(Path(trainer.default_root_dir)))
+    hparams.log_start(trainer, values, ["objective", *getattr(module, "test_metrics", ())])
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
     if not has_diverged(trainer) and build.has_test(data):
         best = Path(trainer.default_root_dir) / runs.BEST
@@ -137,8 +138,11 @@ def outcome(config: DictConfig, run_dir: Path, trainer: "Trainer", finished: boo
     metrics = runs.final_metrics(run_dir)
     objective = None
     if finished:
-        objective = getattr(trainer.checkpoint_callback, "best_score", None) or metrics.get("train/loss")
-        hparams.log_final(trainer, {"objective": math.nan if objective is None else objective, **metrics})
+        best = getattr(trainer.checkpoint_callback, "best_score", None)
+        objective = metrics.get("train/loss") if best is None else best
+        tests = getattr(trainer.lightning_module, "test_metrics", ())
+        tested = {name: value for name, value in metrics.items() if name in tests}
+        hparams.log_final(trainer, {"objective": math.nan if objective is None else objective, **tested})
     return {
         "objective": objective,
         "metrics": metrics,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class CurveFigure(Callback):
-    """Draws the training points, the model's line and the loss: in TensorBoard, and the last one in figures/curve.png.
+    """Draws the training points, the model's line and the loss: in TensorBoard, and the final one in figures/curve.png.
 
     Args:
         every_n_steps: steps between two drawings.
@@ -28,9 +28,12 @@ class CurveFigure(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_figure("train/curve", figure, trainer.global_step - 1)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir) / "figures"
             folder.mkdir(parents=True, exist_ok=True)
-            figure.savefig(folder / "curve.png", dpi=120)
+            self._draw(trainer, module, float(trainer.callback_metrics["train/loss"])).savefig(folder / "curve.png")
 
     @staticmethod
     @torch.no_grad()
