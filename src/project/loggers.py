@@ -1,11 +1,12 @@
 """metrics.csv: every number that TensorBoard gets, as a table."""
 
 import csv
+import io
 import math
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers.logger import Logger
@@ -66,7 +67,7 @@ class MetricsCSV(Logger):
             self._write([*rows, row])
         else:
             with open(self.path, "a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._columns, restval="").writerow(row)
+                self._writer(file).writerow(row)
 
     def _rows(self) -> list[dict[str, str]]:
         """The whole rows of the file: a kill may have left the last one without its end."""
@@ -77,8 +78,14 @@ class MetricsCSV(Logger):
         return rows
 
     def _write(self, rows: list[dict[str, str]]) -> None:
-        lines = [self._columns, *([row.get(column, "") for column in self._columns] for row in rows)]
-        write_whole(self.path, "".join(",".join(line) + "\n" for line in lines))
+        file = io.StringIO()
+        writer = self._writer(file)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, file.getvalue())
+
+    def _writer(self, file: TextIO) -> "csv.DictWriter[str]":
+        return csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 HARMLESS = (
     (r".*isinstance\(treespec, LeafSpec\)", "Lightning 2.6 uses a PyTorch class that is on its way out"),
     (r".*torch\.jit\.trace", "torch.utils.tensorboard draws the graph with it, and knows no other way"),
+    (r"This property will be removed in 2\.0\.0", "drawing the graph looks at every attribute of the metrics, too"),
     (r".*does not have many workers", "our batches are gathered whole, in this process: workers would slow them down"),
     (r".*your dataloader is not resumable", "ours takes its position from the Trainer's own batch counter"),
     (r".*Total length of `list` across ranks is zero", "a data module without validation returns no loader"),

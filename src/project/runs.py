@@ -68,7 +68,8 @@ def job_dir(config: DictConfig, sweep_dir: str, overrides: list[str]) -> Path:
     folder, job = Path(sweep_dir).absolute(), config_hash(config)[:8]
     for present in folder.glob(f"*-{job}"):
         return present
-    own = OmegaConf.select(OmegaConf.load(folder / "multirun.yaml"), "hydra.overrides.task")
+    sweep = OmegaConf.select(OmegaConf.load(folder / "multirun.yaml"), "hydra.overrides.task")
+    own: Any = OmegaConf.to_container(sweep, resolve=False)  # ${…} as typed
     return folder / f"{slug([word for word in overrides if word not in own])}-{job}"
 
 
@@ -103,7 +104,8 @@ def remove_empty(run_dir: Path) -> None:
 
 def load_overrides(run_dir: Path) -> list[str]:
     """The overrides that made an earlier run's config."""
-    return [str(word) for word in OmegaConf.load(run_dir / ".hydra" / "overrides.yaml")]
+    words: Any = OmegaConf.to_container(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"), resolve=False)
+    return [str(word) for word in words]
 
 
 def load_summary(run_dir: Path) -> dict[str, Any] | None:

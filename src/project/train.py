@@ -140,7 +140,7 @@ def outcome(config: DictConfig, run_dir: Path, trainer: "Trainer", finished: boo
     if finished:
         best = getattr(trainer.checkpoint_callback, "best_score", None)
         objective = metrics.get("train/loss") if best is None else best
-        tests = getattr(trainer.lightning_module, "test_metrics", ())
+        tests = list(getattr(trainer.lightning_module, "test_metrics", ()))  # its own `in` knows no prefixes
         tested = {name: value for name, value in metrics.items() if name in tests}
         hparams.log_final(trainer, {"objective": math.nan if objective is None else objective, **tested})
     return {

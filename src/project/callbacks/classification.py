@@ -55,7 +55,7 @@ class ClassificationReport(Callback):
         confusion: Tensor = self._confusion.compute().cpu()
         for name, row, right in zip(self.class_names, confusion, confusion.diagonal(), strict=True):
             if row.sum() > 0:  # a class without samples has no accuracy
-                module.log(f"{split}/acc/{name}", right / row.sum(), rank_zero_only=True)
+                module.log(f"{split}/acc/{name}", right / row.sum(), sync_dist=True)
         return confusion
 
     def _grid(self, trainer: Trainer, module: LightningModule) -> Figure:
@@ -76,7 +76,7 @@ def confusion_figure(confusion: Tensor, names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     shares = confusion / confusion.sum(dim=1, keepdim=True).clamp(min=1)
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    picture = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, label="share of the class", shrink=0.8)
     axes.set(xlabel="prediction", ylabel="truth", title=f"accuracy {confusion.trace() / confusion.sum():.1%}")
     axes.set_xticks(range(classes), names, rotation=90)
@@ -103,7 +103,7 @@ def grid_figure(images: Tensor, truths: Sequence[int], predictions: Sequence[int
             axes.axis("off")
             continue
         wrong = truths[index] != predictions[index]
-        axes.imshow(images[index])
+        axes.imshow(images[index].numpy())
         axes.set_title(
             f"{names[truths[index]]} / {names[predictions[index]]}", fontsize=8, color="crimson" if wrong else "black"
         )

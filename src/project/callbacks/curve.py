@@ -43,8 +43,8 @@ class CurveFigure(Callback):
         x = torch.linspace(points.inputs.min(), points.inputs.max(), 200, device=module.device).unsqueeze(1)
         figure = Figure(figsize=(5, 4), layout="constrained")
         axes = figure.subplots()
-        axes.scatter(points.inputs, points.targets, s=12, label="data")
-        axes.plot(x.cpu(), module(x).cpu(), color="crimson", linewidth=2.5, label="model")
+        axes.scatter(points.inputs.numpy(), points.targets.numpy(), s=12, label="data")
+        axes.plot(x.cpu().numpy(), module(x).cpu().numpy(), color="crimson", linewidth=2.5, label="model")
         axes.set(xlabel="x", ylabel="y", title=f"step {trainer.global_step - 1}, loss {loss:.4f}")
         axes.legend()
         return figure

@@ -9,7 +9,6 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from project.errors import UserError
 from project.seeds import generator
 
 Batch = tuple[Tensor, Tensor]
@@ -46,7 +45,8 @@ class StepSampler(Sampler[Tensor]):
     """Yields the sample numbers of batches `position()`, `position() + 1`, …, as one index tensor a batch.
 
     Batch g is a slice of the permutation of pass g // batches_per_pass over the data; process `rank` of `world_size`
-    takes every world_size-th index of it. Nothing depends on what was drawn before, so a resumed run goes on exactly.
+    takes every world_size-th index of it: none, where a batch has too few. Nothing depends on what was drawn before,
+    so a resumed run goes on exactly.
 
     Args:
         size: number of samples.
@@ -54,9 +54,6 @@ class StepSampler(Sampler[Tensor]):
         steps: batches of one epoch; one pass over the data if None.
         shuffle: a permutation per pass from (seed, pass); in order if false.
         position: number of batches trained on so far, asked for whenever iteration starts.
-
-    Raises:
-        UserError: if some process would get an empty share of a batch.
     """
 
     def __init__(
@@ -71,12 +68,6 @@ class StepSampler(Sampler[Tensor]):
         world_size: int = 1,
         position: Callable[[], int] = lambda: 0,
     ) -> None:
-        smallest = min(size, batch_size, size % batch_size or batch_size)
-        if smallest < world_size:
-            raise UserError(
-                f"datamodule.batch_size={batch_size} leaves a batch of {smallest} of the {size} samples, too few for "
-                f"{world_size} processes: choose one that divides {size} or leaves at least {world_size}"
-            )
         self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
         self.rank, self.world_size, self.position = rank, world_size, position
         self.batches_per_pass = -(-size // batch_size)

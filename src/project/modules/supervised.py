@@ -68,7 +68,7 @@ class SupervisedModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, targets = batch
         predictions = self.network(inputs)
-        loss: Tensor = self.loss(predictions, targets)
+        loss = self._loss(predictions, targets)
         self._steps_since_row.append((loss.detach(), predictions.detach(), targets))
         if self._row_is_due(batch_idx):
             self._log_row()
@@ -87,11 +87,16 @@ class SupervisedModule(LightningModule):
         inputs, targets = batch
         predictions = self(inputs)
         weight = {"weight": len(targets)} if self.averages_loss else {}
-        loss.update(self.loss(predictions, targets), **weight)
+        loss.update(self._loss(predictions, targets), **weight)
         metrics.update(predictions, targets)
         self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, prog_bar=split == "val")
         self.log_dict(dict(metrics.items()), on_step=False, on_epoch=True, prog_bar=split == "val")
         return {"predictions": predictions, "targets": targets}
+
+    def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a batch, or of this process's share of it: zero for an empty share, whose mean would be NaN."""
+        loss: Tensor = self.loss(predictions, targets) if len(targets) else predictions.sum() * 0
+        return loss
 
     def _row_is_due(self, batch_idx: int) -> bool:
         trainer: Any = self.trainer
