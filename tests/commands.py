@@ -1,6 +1,7 @@
 """Run the project's commands as a user does: in this process, or in one that can be killed."""
 
 import multiprocessing
+import signal
 import sys
 from pathlib import Path
 from unittest import mock
@@ -35,15 +36,16 @@ def only_run(log_dir: Path) -> Path:
     return run_dir
 
 
-def train_in_process(words: list[str], kill_at: str | None = None) -> int:
+def train_in_process(words: list[str], kill_at: str | None = None, kill_with: int = signal.SIGKILL) -> int:
     """`python -m project.train …` in a process of its own; its exit code, negative for a signal's.
 
     Args:
-        kill_at: a moment that `killable` knows, to die of SIGKILL at.
+        kill_at: a moment that `killable` knows, to get a signal at.
+        kill_with: that signal.
     """
     import killable
 
-    process = _forkserver.Process(target=killable.train, args=(words, kill_at))
+    process = _forkserver.Process(target=killable.train, args=(words, kill_at, kill_with))
     process.start()
     process.join(timeout=120)
     assert process.exitcode is not None, "still running"

@@ -1,12 +1,18 @@
-"""What every test gets: the harmless warnings silenced, as in a run, and one thread."""
+"""What every test gets: the harmless warnings silenced, as in a run, one thread; and a small CIFAR-10."""
 
+import hashlib
+import io
 import os
+import pickle
+import tarfile
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
+from torchvision.datasets import CIFAR10
 
 from project import messages
 
@@ -20,3 +26,40 @@ def _as_in_a_run() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(environment)
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+@pytest.fixture
+def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The files of a small CIFAR-10, whose md5s torchvision now takes for the real ones."""
+    training = [f"data_batch_{number}" for number in range(1, 6)]
+    rng = np.random.default_rng(0)
+    contents = {
+        name: pickle.dumps(
+            {
+                "data": rng.integers(0, 256, (40, 3072), dtype=np.uint8),
+                "labels": rng.permutation(np.arange(40) % 10).tolist(),
+            }
+        )
+        for name in [*training, "test_batch"]
+    }
+    contents["batches.meta"] = pickle.dumps({"label_names": [f"class {i}" for i in range(10)]})
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5(contents[name])] for name in training])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5(contents["test_batch"])]])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5(contents["batches.meta"])})
+    return contents
+
+
+@pytest.fixture
+def small_cifar10_archive(small_cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in small_cifar10.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(packed.getvalue()))
+    return packed.getvalue()

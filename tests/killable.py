@@ -1,28 +1,27 @@
-"""A training process that dies of SIGKILL at a chosen moment."""
+"""A training process that gets a signal at a chosen moment."""
 
 import os
-import signal
 from typing import Any
 
 import torch
-from commands import run_train
 from lightning.pytorch import Callback, Trainer
 
 import project.build
+from commands import run_train
 
 
-def train(words: list[str], kill_at: str | None) -> None:
-    """Run the training command, and die at `<hook of Callback>:<global step>` where given: after our own callbacks."""
+def train(words: list[str], kill_at: str | None, kill_with: int) -> None:
+    """Run the training command, with a signal at `<hook of Callback>:<global step>` after our own callbacks."""
     torch.set_num_threads(1)
     if kill_at:
-        _arm(*kill_at.split(":"))
+        _arm(*kill_at.split(":"), kill_with)
     run_train(*words)
 
 
-def _arm(hook: str, step: str) -> None:
+def _arm(hook: str, step: str, kill_with: int) -> None:
     def die(self: Callback, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.global_step == int(step) and not trainer.sanity_checking:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), kill_with)
 
     killer = type("Killer", (Callback,), {hook: die})()
     made = project.build.trainer

@@ -68,8 +68,10 @@ def job_dir(config: DictConfig, sweep_dir: str, overrides: list[str]) -> Path:
     folder, job = Path(sweep_dir).absolute(), config_hash(config)[:8]
     for present in folder.glob(f"*-{job}"):
         return present
-    sweep = OmegaConf.select(OmegaConf.load(folder / "multirun.yaml"), "hydra.overrides.task")
-    own: Any = OmegaConf.to_container(sweep, resolve=False)  # ${…} as typed
+    own: Any = []
+    if (folder / "multirun.yaml").exists():  # a sweep over experiments keeps it in the folder of none of them
+        sweep = OmegaConf.select(OmegaConf.load(folder / "multirun.yaml"), "hydra.overrides.task")
+        own = OmegaConf.to_container(sweep, resolve=False)  # ${…} as typed
     return folder / f"{slug([word for word in overrides if word not in own])}-{job}"
 
 

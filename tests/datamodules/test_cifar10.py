@@ -1,7 +1,5 @@
 """CIFAR-10 against a server on this machine, with an archive that has the real one's layout and few images."""
 
-import hashlib
-import io
 import multiprocessing
 import os
 import pickle
@@ -20,53 +18,16 @@ import numpy as np
 import pooch.core
 import pytest
 import torch
-from torchvision.datasets import CIFAR10
 
 from project.datamodules.cifar10 import CIFAR10DataModule
 from project.errors import UserError
 
 BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
-IMAGES = 40  # of each batch
+IMAGES = 40  # of each batch, in conftest's small_cifar10
 # The children here only download and unpack; no thread of the parent holds a lock that they need.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 Reply = Callable[[BaseHTTPRequestHandler, bytes], None]
-
-
-def md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest()
-
-
-@pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """The files of a small CIFAR-10, whose md5s torchvision now takes for the real ones."""
-    rng = np.random.default_rng(0)
-    contents = {
-        name: pickle.dumps(
-            {
-                "data": rng.integers(0, 256, (IMAGES, 3072), dtype=np.uint8),
-                "labels": rng.permutation(np.arange(IMAGES) % 10).tolist(),
-            }
-        )
-        for name in BATCHES
-    }
-    contents["batches.meta"] = pickle.dumps({"label_names": [f"class {i}" for i in range(10)]})
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5(contents[name])] for name in BATCHES[:5]])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5(contents["test_batch"])]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5(contents["batches.meta"])})
-    return contents
-
-
-@pytest.fixture
-def archive(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(packed.getvalue()))
-    return packed.getvalue()
 
 
 class Server(ThreadingHTTPServer):
@@ -142,9 +103,9 @@ def slow(request: BaseHTTPRequestHandler, archive: bytes) -> None:
 
 
 @pytest.fixture
-def server(archive: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(small_cifar10_archive: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=lambda _: None))  # between two attempts
-    with Server(archive) as server:
+    with Server(small_cifar10_archive) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield server
         server.go_on.set()
@@ -162,12 +123,14 @@ def names(folder: Path) -> list[str]:
 INSTALLED = ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
 
 
-def test_images_and_targets_are_those_of_the_pickles(tmp_path: Path, server: Server, files: dict[str, bytes]) -> None:
+def test_images_and_targets_are_those_of_the_pickles(
+    tmp_path: Path, server: Server, small_cifar10: dict[str, bytes]
+) -> None:
     data = datamodule(tmp_path / "new" / "folder", server.url)
     data.prepare_data()
     assert list(data.splits) == ["train", "test"]
     for split, batches in (("train", BATCHES[:5]), ("test", BATCHES[5:])):
-        pickles = [pickle.loads(files[name]) for name in batches]
+        pickles = [pickle.loads(small_cifar10[name]) for name in batches]
         inputs, targets = data.splits[split].inputs, data.splits[split].targets
         assert (inputs.dtype, targets.dtype, inputs.is_contiguous()) == (torch.uint8, torch.int64, True)
         assert inputs.shape == (IMAGES * len(batches), 3, 32, 32)
@@ -255,8 +218,8 @@ def test_a_slow_download_is_not_cut_off(tmp_path: Path, server: Server) -> None:
     assert names(tmp_path) == INSTALLED
 
 
-def test_an_archive_put_there_by_hand_is_used(tmp_path: Path, archive: bytes) -> None:
-    (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive)
+def test_an_archive_put_there_by_hand_is_used(tmp_path: Path, small_cifar10_archive: bytes) -> None:
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(small_cifar10_archive)
     data = datamodule(tmp_path)
     data.prepare_data()
     assert len(data.splits["train"]) == 5 * IMAGES
@@ -273,7 +236,7 @@ def test_a_damaged_archive_is_named_where_no_other_can_be_had(tmp_path: Path, se
     assert names(tmp_path) == INSTALLED
 
 
-def test_a_changed_batch_is_found_and_replaced(tmp_path: Path, server: Server, files: dict[str, bytes]) -> None:
+def test_a_changed_batch_is_found_and_replaced(tmp_path: Path, server: Server, small_cifar10: dict[str, bytes]) -> None:
     data = datamodule(tmp_path, server.url)
     data.prepare_data()
     batch = tmp_path / "cifar-10-batches-py" / "data_batch_3"
@@ -281,7 +244,7 @@ def test_a_changed_batch_is_found_and_replaced(tmp_path: Path, server: Server, f
     with pytest.raises(UserError, match=re.escape(f"datamodule.data_dir={tmp_path}: holds no intact CIFAR-10.")):
         data.load()
     data.prepare_data()
-    assert batch.read_bytes() == files["data_batch_3"]
+    assert batch.read_bytes() == small_cifar10["data_batch_3"]
     assert names(tmp_path) == INSTALLED
 
 

@@ -111,7 +111,8 @@ class SupervisedModule(LightningModule):
         """
         losses, predictions, targets = zip(*self._steps_since_row, strict=True)
         sizes = [float(len(t)) if self.averages_loss else 1.0 for t in targets]
-        self.train_loss.update(torch.stack(losses), torch.tensor(sizes, device=self.device))
+        shares = 1 if self.averages_loss else self.trainer.world_size  # of a sum, each process has a part
+        self.train_loss.update(shares * torch.stack(losses), torch.tensor(sizes, device=self.device))
         self.train_metrics.update(torch.cat(predictions), torch.cat(targets))
         row = {"train/loss": self.train_loss.compute(), **self.train_metrics.compute()}
         self.train_loss.reset()

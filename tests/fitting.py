@@ -1,0 +1,40 @@
+"""What tests train with: a Trainer without frills, data from two arrays, and the table that a run leaves."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from numpy.typing import ArrayLike
+
+from project.datamodules.tensors import Split, TensorDataModule
+from project.loggers import MetricsCSV
+
+
+class Arrays(TensorDataModule):
+    """Splits given as pairs (inputs, targets) of arrays; all of them in one batch unless told otherwise."""
+
+    def __init__(self, splits: dict[str, tuple[ArrayLike, ArrayLike]], **options: Any) -> None:
+        super().__init__(**{"seed": 0, "batch_size": len(splits["train"][0]), **options})
+        self.given = splits
+
+    def load(self) -> dict[str, Split]:
+        return {name: Split(torch.as_tensor(x), torch.as_tensor(y)) for name, (x, y) in self.given.items()}
+
+
+def plain_trainer(folder: Path, **options: Any) -> Trainer:
+    """A Trainer on one CPU that only logs to `folder/metrics.csv`, a row a step."""
+    defaults = {
+        "accelerator": "cpu", "devices": 1, "default_root_dir": folder, "logger": MetricsCSV(folder),
+        "log_every_n_steps": 1, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
+        "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
+    }  # fmt: skip
+    return Trainer(**{**defaults, **options})
+
+
+def columns(folder: Path, *names: str) -> list[list[float]]:
+    """Columns of metrics.csv, of the rows that have a value in the first of them."""
+    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row[names[0]]]
+    return [[float(row[name]) for row in rows] for name in names]

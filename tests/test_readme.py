@@ -1,0 +1,113 @@
+"""Every command of the README is run, made small."""
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from commands import run_evaluate, run_train
+from project.config import ROOT
+
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+INSTALL = ["python3 -m venv .venv", "source .venv/bin/activate", 'pip install -c constraints.txt -e ".[dev]"']
+SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1"]
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Two small images of each of ten classes, for training and for test."""
+    for name in [
+        f"{split}/{label}/{number}" for split in ("train", "test") for label in range(10) for number in (0, 1)
+    ]:
+        path = tmp_path / "images" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (25 * int(path.parent.name), 0, 0)).save(path)
+    return tmp_path / "images"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if "project.train" in c and "RUN_DIR" not in c and "ddp" not in c]
+)
+def test_training(command: str, tmp_path: Path, image_folder: Path, small_cifar10_archive: bytes) -> None:
+    words = shlex.split(command.replace("FOLDER", str(image_folder)))
+    assert words[:3] == ["python", "-m", "project.train"]
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10/cifar-10-python.tar.gz").write_bytes(small_cifar10_archive)
+    run_train(*words[3:], *SMALL, f"paths.log_dir={tmp_path}/logs", f"paths.data_dir={tmp_path}", "accelerator=cpu")
+    jobs = 8 if "-m" in words[3:] else 1
+    assert len(list(tmp_path.glob("logs/**/summary.json"))) == jobs
+
+
+@pytest.mark.slow
+def test_training_in_several_processes(tmp_path: Path) -> None:
+    (command,) = [c for c in COMMANDS if "ddp" in c]
+    words = [sys.executable, *shlex.split(command)[1:], *SMALL, f"paths.log_dir={tmp_path}"]
+    subprocess.run(words, check=True, timeout=120)
+    assert len(list(tmp_path.glob("**/summary.json"))) == 1
+
+
+@pytest.mark.slow
+def test_what_is_done_with_a_run(tmp_path: Path) -> None:
+    commands = [c for c in COMMANDS if "RUN_DIR" in c]
+    assert len(commands) == 3
+    run_train("experiment=lenet", "datamodule=digits", *SMALL, f"paths.log_dir={tmp_path}", "accelerator=cpu")
+    (summary,) = tmp_path.glob("**/summary.json")
+    before = summary.read_text()
+    summary.unlink()  # as after a kill
+    for command in commands:
+        _, _, module, *words = shlex.split(command.replace("RUN_DIR", str(summary.parent)))
+        {"project.train": run_train, "project.evaluate": run_evaluate}[module](*words)
+    assert summary.read_text().partition('"steps"')[0] == before.partition('"steps"')[0]
+    assert {path.name for path in summary.parent.glob("evaluation/*.json")} == {"test.json", "val.json"}
+
+
+@pytest.mark.slow
+def test_tensorboard(tmp_path: Path) -> None:
+    (command,) = [c for c in COMMANDS if c.startswith("tensorboard")]
+    words = [*shlex.split(command.replace("logs", str(tmp_path))), "--port=0", "--host=127.0.0.1"]
+    run_train("experiment=linear", f"paths.log_dir={tmp_path}", "accelerator=cpu")
+    with subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words[1:]], stderr=subprocess.PIPE) as server:
+        try:
+            assert server.stderr is not None
+            url = next(m[0] for line in server.stderr if (m := re.search(r"http://\S+/", line.decode())))
+            until = time.monotonic() + 30
+            while (answer := urllib.request.urlopen(url + "data/runs").read()) == b"[]" and time.monotonic() < until:
+                time.sleep(0.5)
+        finally:
+            server.terminate()
+            server.stderr.close()
+    assert b"runs/linear/" in answer
+
+
+def test_make() -> None:
+    def last_line(target: str) -> str:
+        planned = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        return planned.stdout.splitlines()[-1]
+
+    assert [c for c in COMMANDS if c.startswith("make")] == ["make run", "make test"]
+    assert last_line("run") == ".venv/bin/python -m project.train experiment=lenet datamodule=digits"
+    assert last_line("test") == ".venv/bin/python -m pytest"
+    assert "python -m project.train experiment=lenet datamodule=digits" in COMMANDS  # which test_training runs
+
+
+def test_plain_installation_is_what_make_does() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert [c for c in COMMANDS if c in INSTALL] == INSTALL
+    assert "-c constraints.txt -e '.[dev]'" in makefile
+
+
+def test_no_command_is_left_out() -> None:
+    run = [c for c in COMMANDS if c.startswith(("make ", "python -m project.", "tensorboard ")) or c in INSTALL]
+    assert run == COMMANDS
