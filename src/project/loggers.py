@@ -60,7 +60,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        row = {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
+        row = {"step": str(step or 0), **{key: _text(value) for key, value in metrics.items()}}
         if new := [key for key in row if key not in self._columns]:
             rows = self._rows() if self.path.exists() else []
             self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]

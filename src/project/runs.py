@@ -40,10 +40,10 @@ def config_hash(config: DictConfig) -> str:
 
 
 def slug(overrides: list[str], longest: int = 80) -> str:
-    """Overrides as the readable part of a folder's name: `init=he`, `optimizer.lr=0.1` -> init=he,lr=0.1."""
+    """Overrides as the readable part of a folder's name, in `longest` bytes: `optimizer.lr=0.1` -> lr=0.1."""
     pairs = [word.lstrip("+~").partition("=") for word in overrides]
     name = ",".join(f"{key.rsplit('.', 1)[-1].rsplit('/', 1)[-1]}={value}" for key, _, value in pairs)
-    return re.sub(r"[^\w.,=+-]+", "_", name)[:longest] or "default"
+    return re.sub(r"[^\w.,=+-]+", "_", name).encode()[:longest].decode(errors="ignore") or "default"
 
 
 def new_run_dir(config: DictConfig) -> Path:

@@ -81,3 +81,8 @@ def test_no_fraction_leaves_all_to_training() -> None:
 def test_a_fraction_that_leaves_a_class_out_is_an_error(key: str) -> None:
     with pytest.raises(UserError, match=rf"^datamodule\.{key}=0\.05 cannot be split off by class: .*classes = 10"):
         carve_validation(numbered((3,) * 10), 0.05, seed=0, key=key)
+
+
+def test_a_fraction_that_rounds_a_class_away_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"^datamodule\.val_fraction=0\.05 leaves a class without a sample\.$"):
+        carve_validation(numbered((100, 2)), 0.05, seed=0)

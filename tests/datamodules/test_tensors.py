@@ -126,9 +126,9 @@ def test_evaluation_serves_every_sample_once_and_in_order(eval_batch_size: int) 
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [(1000, [1000]), (1001, [501, 500]), (1797, [899, 898]), (2001, [667, 667, 667])]
+    ("size", "expected"), [(1000, [1000]), (1001, [1000, 1]), (1797, [1000, 797]), (2001, [1000, 1000, 1])]
 )
-def test_evaluation_batches_are_balanced(size: int, expected: list[int]) -> None:
+def test_evaluation_batches_are_whole_but_for_the_last(size: int, expected: list[int]) -> None:
     data = Arrays({"train": ([0.0], [0]), "val": (np.zeros(size), np.zeros(size))}, eval_batch_size=1000)
     assert [len(targets) for _, targets in data.val_dataloader()] == expected
 

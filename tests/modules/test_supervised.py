@@ -69,6 +69,18 @@ def test_a_row_tells_of_all_steps_since_the_last_one(
     np.testing.assert_allclose(module.network.weight.detach(), w, rtol=1e-5, atol=1e-6)
 
 
+def test_steps_before_an_early_end_have_a_row(tmp_path: Path) -> None:
+    module = linear()
+    w = module.network.weight.detach().double().numpy().copy()
+    trainer = plain_trainer(tmp_path, max_epochs=2, max_steps=6, log_every_n_steps=50)
+    trainer.fit(module, Arrays({"train": (X, Y)}, batch_size=3))
+
+    errors = errors_of_sgd(w, "mean", epochs=2)[4:6]
+    steps, losses = columns(tmp_path, "step", "train/loss")
+    assert steps == [3, 5]
+    assert losses[1] == pytest.approx(np.mean(np.concatenate(errors) ** 2), rel=1e-5)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_an_empty_share_of_a_batch_counts_for_nothing(reduction: str, tmp_path: Path) -> None:
     """As a process has it whose batch has fewer samples than there are processes."""

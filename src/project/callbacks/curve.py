@@ -1,5 +1,6 @@
 """The curve that a model of one input and one output has learned so far."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ class CurveFigure(Callback):
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir) / "figures"
             folder.mkdir(parents=True, exist_ok=True)
-            self._draw(trainer, module, float(trainer.callback_metrics["train/loss"])).savefig(folder / "curve.png")
+            self._draw(trainer, module, float(trainer.callback_metrics.get("train/loss", math.nan))).savefig(
+                folder / "curve.png"
+            )
 
     @staticmethod
     @torch.no_grad()

@@ -55,6 +55,9 @@ def carve_validation(train: Split, fraction: float, seed: int, key: str = "val_f
     except ValueError as error:
         raise UserError(f"datamodule.{key}={fraction} cannot be split off by class: {error}") from None
     kept, held = torch.tensor(sorted(kept)), torch.tensor(sorted(held))
+    classes = set(train.targets.tolist())
+    if any(set(train.targets[part].tolist()) < classes for part in (kept, held)):
+        raise UserError(f"datamodule.{key}={fraction} leaves a class without a sample.")
     return {
         "train": Split(train.inputs[kept], train.targets[kept]),
         "val": Split(train.inputs[held], train.targets[held]),

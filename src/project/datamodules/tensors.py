@@ -158,12 +158,8 @@ class TensorDataModule(LightningDataModule):
         return self._eval_loader(self.test_split)
 
     def _eval_loader(self, split: str) -> DataLoader[Batch] | list[None]:
-        """Every sample of a split, once and in order, in batches as equal as can be; none if there is no such split."""
-        if split not in self.splits:
-            return []
-        size = len(self.splits[split])
-        batches = -(-size // self.eval_batch_size)
-        return self._loader(split, -(-size // batches), shuffle=False)
+        """Every sample of a split, once and in order; none if there is no such split."""
+        return self._loader(split, self.eval_batch_size, shuffle=False) if split in self.splits else []
 
     def _loader(self, split: str, batch_size: int, **order: object) -> DataLoader[Batch]:
         data = self.splits[split]

@@ -71,8 +71,12 @@ class SupervisedModule(LightningModule):
         loss = self._loss(predictions, targets)
         self._steps_since_row.append((loss.detach(), predictions.detach(), targets))
         if self._row_is_due(batch_idx):
-            self._log_row()
+            self._log_row(self.global_step)
         return loss if self.trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
+
+    def on_train_epoch_end(self) -> None:
+        if self._steps_since_row:  # training stops within an epoch
+            self._log_row(self.global_step - 1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate("val", batch, self.val_loss, self.val_metrics)
@@ -103,7 +107,7 @@ class SupervisedModule(LightningModule):
         batches = trainer.log_every_n_steps * trainer.accumulate_grad_batches
         return bool((batch_idx + 1) % batches == 0 or batch_idx + 1 == trainer.num_training_batches)
 
-    def _log_row(self) -> None:
+    def _log_row(self, step: int) -> None:
         """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
 
         The row goes straight to the loggers, because Lightning writes `self.log`'s only after the step's checkpoint,
@@ -122,7 +126,7 @@ class SupervisedModule(LightningModule):
         values = {key: value.item() for key, value in row.items()}
         values |= {"lr": self.trainer.optimizers[0].param_groups[0]["lr"], "epoch": self.current_epoch}
         for logger in self.loggers:
-            logger.log_metrics(values, step=self.global_step)
+            logger.log_metrics(values, step=step)
 
     def _share_of_global_loss(self, loss: Tensor, size: int) -> Tensor:
         """This process's share: the strategy averages gradients over processes, whatever their shares' sizes."""
