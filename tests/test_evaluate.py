@@ -15,8 +15,8 @@ from project.datamodules.digits import DigitsDataModule
 from project.evaluate import USAGE
 
 RUN = [
-    "datamodule.batch_size=64", "datamodule.steps_per_epoch=null", "optimizer=adam", "trainer.max_epochs=2", "trainer.limit_train_batches=10",
-    "accelerator=cpu", "logger=csv", "callbacks.classification.grid_images=4",
+    "datamodule.batch_size=64", "datamodule.steps_per_epoch=null", "optimizer=adam", "trainer.max_epochs=2",
+    "trainer.limit_train_batches=10", "accelerator=cpu", "logger=csv", "callbacks.classification.grid_images=4",
 ]  # fmt: skip
 
 

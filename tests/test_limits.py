@@ -1,6 +1,7 @@
 """The limits of values: what is inside, how they read, and that conf/ keeps to them."""
 
 import math
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -58,9 +59,9 @@ def test_conf_keeps_to_the_limits() -> None:
 def given_in_conf() -> Iterator[tuple[str, str, object]]:
     """Every (file, dotted key, value) in conf/; an interpolation's value is given elsewhere."""
     for path in CONF.rglob("*.yaml"):
-        group = "" if path.parent in (CONF, CONF / "experiment") else path.parent.name
-        values = OmegaConf.to_container(OmegaConf.load(path))
-        for key, value in flat("trainer" if group == "accelerator" else group, values):
+        package = re.match(r"# @package (\w+)", path.read_text())
+        prefix = package[1].replace("_global_", "") if package else path.parent.name * (path.parent != CONF)
+        for key, value in flat(prefix, OmegaConf.to_container(OmegaConf.load(path))):
             yield path.name, key, 1 if isinstance(value, str) and value.startswith("${") else value
 
 

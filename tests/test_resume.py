@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import only_run, train_in_process
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from commands import only_run, train_in_process
 
 # 77 steps an epoch (76 whole batches and one of 5), rows every 10 steps, checkpoints every 16
 RUN = [
-    "experiment=lenet", "datamodule=digits", "datamodule.steps_per_epoch=null", "datamodule.batch_size=16", "trainer.max_epochs=3", "optimizer=adam",
+    "experiment=lenet", "datamodule=digits", "datamodule.steps_per_epoch=null", "datamodule.batch_size=16",
+    "trainer.max_epochs=3", "optimizer=adam",
     "trainer.log_every_n_steps=10", "callbacks.checkpoints.every_n_steps=16", "logger.tensorboard.log_graph=false",
     "accelerator=cpu",
 ]  # fmt: skip

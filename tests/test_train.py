@@ -93,6 +93,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
+@pytest.mark.slow
 class TestWhatARunLeaves:
     def test_files(self, digits: Path) -> None:
         names = {re.sub(r"events\.out\.tfevents.*", "events", name) for name in files(digits)}

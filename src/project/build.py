@@ -68,6 +68,7 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
         raise UserError(
             f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; use accelerator=cpu or accelerator=auto."
         )
+    torch.set_num_threads(config.threads)
     files = {"save_dir": str(folder), "purge_step": resumes_at}
     loggers = [instantiate(logger, **files) for logger in config.get("logger", {}).values() if logger] if logs else []
     callbacks = [instantiate(callback) for callback in config.get("callbacks", {}).values() if callback]

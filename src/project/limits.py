@@ -39,6 +39,7 @@ FRACTION = Limit(whole=False, low=0, high=1, open_high=True)
 NOT_NEGATIVE = Limit(whole=False, low=0)
 POSITIVE = Limit(whole=False, low=0, open_low=True)
 LIMITS = {
+    "threads": COUNT,
     "seed": Limit(whole=True, low=0, high=2**32 - 1),
     "optimizer.lr": POSITIVE,
     "optimizer.momentum": FRACTION,
