@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
@@ -46,7 +47,7 @@ def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
     if callable(optimizer := getattr(model, "optimizer", None)):
         try:
             optimizer(model.parameters())
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
     if hasattr(data, "example"):
         model.example_input_array = data.example()
@@ -69,8 +70,7 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
             f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; use accelerator=cpu or accelerator=auto."
         )
     torch.set_num_threads(config.threads)
-    files = {"save_dir": str(folder), "purge_step": resumes_at}
-    loggers = [instantiate(logger, **files) for logger in config.get("logger", {}).values() if logger] if logs else []
+    loggers = [_logger(logger, folder, resumes_at) for logger in config.get("logger", {}).values() if logger and logs]
     callbacks = [instantiate(callback) for callback in config.get("callbacks", {}).values() if callback]
     made: Trainer = instantiate(
         config.trainer,
@@ -83,6 +83,13 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         _convert_="all",
     )
+    return made
+
+
+def _logger(config: DictConfig, folder: Path, resumes_at: int | None) -> Logger:
+    """A logger into the run's folder; one with `purge_step` drops there what a resumed run will log again."""
+    purge = {"purge_step": resumes_at} if "purge_step" in config else {}
+    made: Logger = instantiate(config, save_dir=str(folder), **purge)
     return made
 
 

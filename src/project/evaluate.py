@@ -69,8 +69,10 @@ def evaluate(run_dir: Path, split: str, overrides: list[str]) -> dict[str, float
     model = build.module(config, data)
     folder = run_dir / "evaluation"
     trainer = build.trainer(config, folder, logs=False)
-    measured = trainer.test(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)[0]
-    metrics = {f"{split}/{name.partition('/')[2]}": value for name, value in measured.items()}
+    measured = trainer.test(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    if not measured:
+        raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
+    metrics = {f"{split}/{name.removeprefix('test/')}": value for name, value in measured[0].items()}
     if trainer.is_global_zero:
         folder.mkdir(exist_ok=True)
         report = {

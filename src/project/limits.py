@@ -67,4 +67,9 @@ LIMITS = {
     "trainer.check_val_every_n_epoch": Limit(whole=True, low=1, words=(None,)),
     "trainer.devices": Limit(whole=True, low=1, words=("auto",)),
     "callbacks.checkpoints.every_n_steps": COUNT,
+    "callbacks.curve.every_n_steps": COUNT,
+    "callbacks.histograms.every_n_steps": COUNT,
+    "callbacks.classification.grid_images": Limit(whole=True, low=0),
+    "callbacks.progress_bar.refresh_seconds": NOT_NEGATIVE,
+    "callbacks.progress_bar.line_every_n_steps": Limit(whole=True, low=1, words=(None,)),
 }

@@ -23,7 +23,7 @@ COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 # What cannot change a run's result: where things lie, what is shown, and the names of devices.
 IRRELEVANT = (
-    "name", "paths", "logger", "callbacks.progress_bar", "datamodule.data_dir", "datamodule.cache_dir",
+    "name", "paths", "logger", "callbacks.progress_bar", "datamodule.cache_dir",
     "datamodule.num_workers", "trainer.accelerator", "trainer.devices", "trainer.strategy",
 )  # fmt: skip
 
@@ -31,6 +31,9 @@ IRRELEVANT = (
 def config_hash(config: DictConfig) -> str:
     """SHA-256 of the resolved config less what cannot change the result: equal hashes, equal runs."""
     plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    assert isinstance(plain, DictConfig)
+    if folder := OmegaConf.select(plain, "datamodule.data_dir"):  # other data, wherever the project's data lie
+        plain.datamodule.data_dir = str(folder).removeprefix(str(OmegaConf.select(plain, "paths.data_dir")))
     for key in IRRELEVANT:
         parent, _, last = key.rpartition(".")
         node = OmegaConf.select(plain, parent) if parent else plain
@@ -140,7 +143,9 @@ def final_metrics(run_dir: Path) -> dict[str, float]:
     if path.exists():
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                metrics |= {key: float(text) for key, text in row.items() if text and "/" in key}
+                metrics |= {
+                    key: float(text) for key, text in row.items() if text and key not in ("epoch", "step", "lr")
+                }
     return metrics
 
 

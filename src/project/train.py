@@ -41,12 +41,20 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def hydra_main(config: DictConfig) -> float:
     """One run, or one job of a sweep, in a folder of its own."""
+    settle_folders(config)
     job = HydraConfig.get()
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
     if job.mode == RunMode.MULTIRUN:
         return train(config, runs.job_dir(config, job.sweep.dir, overrides), overrides)
     with exit_codes():  # here already: Hydra would add a line of its own
         return train(config, None, overrides)
+
+
+def settle_folders(config: DictConfig) -> None:
+    """Make the data module's folders absolute: a resumed run may start in another working directory."""
+    for key in ("data_dir", "cache_dir"):
+        if folder := config.datamodule.get(key):
+            config.datamodule[key] = os.path.abspath(os.path.expanduser(folder))
 
 
 def resume(folder: str, others: list[str]) -> float:
@@ -76,12 +84,27 @@ def train(config: DictConfig, run_dir: Path | None, overrides: list[str]) -> flo
     run_dir = run_dir or runs.new_run_dir(config)
     checkpoint = run_dir / runs.LAST if (run_dir / runs.LAST).exists() else None
     try:
-        trainer = build.trainer(config, run_dir, resumes_at=build.step_of(checkpoint) if checkpoint else None)
+        trainer = build.trainer(config, run_dir, resumes_at=build.step_of(checkpoint) if checkpoint else 0)
     except Exception:
         runs.remove_empty(run_dir)
         raise
     runs.save_config(run_dir, config, overrides)
-    with messages.to_file(run_dir / "train.log"), joinable(run_dir), recorded(config, run_dir, trainer) as summary:
+    with messages.to_file(run_dir / "train.log"):
+        return run(config, run_dir, trainer, module, data, checkpoint)
+
+
+def run(
+    config: DictConfig,
+    run_dir: Path,
+    trainer: "Trainer",
+    module: "LightningModule",
+    data: "LightningDataModule",
+    checkpoint: Path | None,
+) -> float:
+    """Fit, test and record, with what a user sees of it; returns the objective."""
+    from project import build
+
+    with joinable(run_dir), recorded(config, run_dir, trainer) as summary:
         log.info("%s\nrun folder: %s", OmegaConf.to_yaml(config, resolve=True), run_dir)
         log.info("%s", build.describe(trainer, module, data))
         fit_and_test(config, trainer, module, data, checkpoint)
@@ -104,7 +127,9 @@ def fit_and_test(
 
 
 def has_diverged(trainer: "Trainer") -> bool:
-    return any(getattr(callback, "diverged", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    """Whether training was stopped for, or ended with, a loss that is no number."""
+    stopped = any(getattr(callback, "diverged", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """last.ckpt, to resume from, and best.ckpt, to test."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from project.errors import UserError
 from project.runs import BEST, LAST
+
+log = logging.getLogger(__name__)
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -42,6 +46,8 @@ class Checkpoints(Checkpoint):
     """
 
     def __init__(self, every_n_steps: int, monitor: str, mode: str) -> None:
+        if mode not in ("min", "max"):
+            raise UserError(f"callbacks.checkpoints.mode={mode}: must be min or max.")
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
         self.best_score: float | None = None
         self._last_step = 0
@@ -60,6 +66,9 @@ class Checkpoints(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         score = trainer.callback_metrics.get(self.monitor)
+        if score is None:
+            known = ", ".join(trainer.callback_metrics)
+            log.warning("no best.ckpt: callbacks.checkpoints.monitor=%s is not one of %s", self.monitor, known)
         if score is not None and self._is_better(score.item()):
             self.best_score = score.item()
             trainer.save_checkpoint(Path(trainer.default_root_dir) / BEST, weights_only=False)

@@ -23,6 +23,9 @@ class ImageDataModule(TensorDataModule):
     ) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
         self.mean, self.std = tuple(mean), tuple(std)
+        for key, values, right in (("mean", mean, len(mean) == 3), ("std", std, len(std) == 3 and min(std) > 0)):
+            if not right:
+                raise UserError(f"datamodule.{key}={list(values)}: must be three numbers, of a std above 0.")
         # x * scale + shift, kept where the last batch was
         self._scale = (255 * torch.tensor(self.std)).reciprocal().view(-1, 1, 1)
         self._shift = (-torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)

@@ -105,7 +105,8 @@ class SupervisedModule(LightningModule):
     def _row_is_due(self, batch_idx: int) -> bool:
         trainer: Any = self.trainer
         batches = trainer.log_every_n_steps * trainer.accumulate_grad_batches
-        return bool((batch_idx + 1) % batches == 0 or batch_idx + 1 == trainer.num_training_batches)
+        ends = self.global_step + 1 == trainer.max_steps or batch_idx + 1 == trainer.num_training_batches
+        return bool((batch_idx + 1) % batches == 0 or ends)
 
     def _log_row(self, step: int) -> None:
         """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
