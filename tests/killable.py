@@ -11,7 +11,10 @@ from commands import run_train
 
 
 def train(words: list[str], kill_at: str | None, kill_with: int) -> None:
-    """Run the training command, with a signal at `<hook of Callback>:<global step>` after our own callbacks."""
+    """Run the training command, with a signal at `<hook of Callback>:<global step>`.
+
+    It comes after our own callbacks; only after an epoch, before the checkpoints, which Lightning calls last.
+    """
     torch.set_num_threads(1)
     if kill_at:
         _arm(*kill_at.split(":"), kill_with)

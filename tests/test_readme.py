@@ -93,7 +93,9 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 def test_make() -> None:
     def last_line(target: str) -> str:
-        planned = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        planned = subprocess.run(
+            ["make", "--no-print-directory", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+        )
         return planned.stdout.splitlines()[-1]
 
     assert [c for c in COMMANDS if c.startswith("make")] == ["make run", "make test"]

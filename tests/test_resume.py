@@ -27,7 +27,7 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "moments",
     [
-        pytest.param(["on_train_batch_start:5"], id="before the first checkpoint"),
+        pytest.param(["on_train_batch_start:12"], id="before the first checkpoint"),
         pytest.param(["on_train_batch_end:16", "on_train_batch_start:50", "on_train_batch_end:160"], id="mid-epoch"),
         pytest.param(["on_train_batch_start:76", "on_train_batch_end:77", "on_train_batch_end:154"], id="last batch"),
         pytest.param(["on_validation_start:77", "on_validation_batch_end:154"], id="validation"),

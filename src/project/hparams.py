@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from project.callbacks.figures import tensorboards
 from project.runs import IRRELEVANT
 
 CHOICES = ("module", "datamodule", "optimizer", "init")
@@ -31,15 +31,11 @@ def hyperparameters(config: DictConfig, overrides: Iterable[str]) -> dict[str, b
 
 def log_start(trainer: Trainer, values: Mapping[str, bool | float | str], metrics: Iterable[str]) -> None:
     """Enter a run with its metrics open: they must be named now, and alike for all runs of a view."""
-    for logger in _tensorboards(trainer):
+    for logger in tensorboards(trainer):
         logger.log_hyperparams(dict(values), {f"final/{name}": math.nan for name in metrics})
 
 
 def log_final(trainer: Trainer, metrics: Mapping[str, float]) -> None:
     """Fill in what `log_start` left open."""
-    for logger in _tensorboards(trainer):
+    for logger in tensorboards(trainer):
         logger.log_metrics({f"final/{name}": value for name, value in metrics.items()}, step=trainer.global_step)
-
-
-def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

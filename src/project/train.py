@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from project import messages, runs
 from project.config import CONF, check_command_line, check_config, register_resolvers
-from project.errors import FAILED, RunFailed, UserError, exit_codes
+from project.errors import FAILED, WANTS_TRACEBACK, RunFailed, UserError, exit_codes
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -192,6 +192,8 @@ def joinable(run_dir: Path) -> Iterator[None]:
 
     words, environment = sys.argv[1:], dict(os.environ)
     sys.argv[1:] = [f"resume={run_dir}"]
+    if not WANTS_TRACEBACK:
+        os.environ.pop("HYDRA_FULL_ERROR", None)  # ours, not the user's: theirs is not to be told of
     try:
         yield
     finally:

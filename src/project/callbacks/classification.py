@@ -1,15 +1,15 @@
 """What a classifier gets right: accuracy of each class, confusion matrix, test images with truth and prediction."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
+
+from project.callbacks import figures
 
 
 class ClassificationReport(Callback):
@@ -45,9 +45,9 @@ class ClassificationReport(Callback):
     def on_test_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         confusion = self._log_accuracies(module, "test")
         if trainer.is_global_zero:
-            _show(trainer, "confusion_matrix", confusion_figure(confusion, self.class_names))
+            self._show(trainer, "confusion_matrix", confusion_figure(confusion, self.class_names))
             if self.grid_images:
-                _show(trainer, "images", self._grid(trainer, module))
+                self._show(trainer, "images", self._grid(trainer, module))
 
     def _log_accuracies(self, module: LightningModule, split: str) -> Tensor:
         """Log each class's accuracy; returns the confusion matrix (truth, prediction) as counts."""
@@ -57,6 +57,12 @@ class ClassificationReport(Callback):
             if row.sum() > 0:  # a class without samples has no accuracy
                 module.log(f"{split}/acc/{name}", right / row.sum(), sync_dist=True)
         return confusion
+
+    @staticmethod
+    def _show(trainer: Trainer, name: str, figure: Figure) -> None:
+        split = trainer.datamodule.test_split  # type: ignore[attr-defined]
+        figures.show(trainer, f"{split}/{name}", figure, trainer.global_step)
+        figures.save(trainer, f"{split}_{name}", figure)
 
     def _grid(self, trainer: Trainer, module: LightningModule) -> Figure:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -109,14 +115,3 @@ def grid_figure(images: Tensor, truths: Sequence[int], predictions: Sequence[int
         )
         axes.spines[:].set(color="crimson" if wrong else "black", linewidth=3 if wrong else 0.5)
     return figure
-
-
-def _show(trainer: Trainer, name: str, figure: Figure) -> None:
-    """Put a figure into figures/ and into TensorBoard."""
-    split = trainer.datamodule.test_split  # type: ignore[attr-defined]
-    folder = Path(trainer.default_root_dir) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{split}_{name}.png", dpi=120)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(f"{split}/{name}", figure, trainer.global_step)

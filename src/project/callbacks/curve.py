@@ -1,14 +1,14 @@
 """The curve that a model of one input and one output has learned so far."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from project.callbacks import figures
 
 
 class CurveFigure(Callback):
@@ -25,18 +25,14 @@ class CurveFigure(Callback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
     ) -> None:
         if trainer.global_step % self.every_n_steps == 0 and trainer.is_global_zero:
-            figure = self._draw(trainer, module, outputs["loss"].item())
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_figure("train/curve", figure, trainer.global_step - 1)
+            figures.show(
+                trainer, "train/curve", self._draw(trainer, module, outputs["loss"].item()), trainer.global_step - 1
+            )
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero:
-            folder = Path(trainer.default_root_dir) / "figures"
-            folder.mkdir(parents=True, exist_ok=True)
-            self._draw(trainer, module, float(trainer.callback_metrics.get("train/loss", math.nan))).savefig(
-                folder / "curve.png"
-            )
+            loss = float(trainer.callback_metrics.get("train/loss", math.nan))
+            figures.save(trainer, "curve", self._draw(trainer, module, loss))
 
     @staticmethod
     @torch.no_grad()

@@ -3,8 +3,9 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch.optim import Optimizer
+
+from project.callbacks.figures import tensorboards
 
 
 class Histograms(Callback):
@@ -20,9 +21,8 @@ class Histograms(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> None:
         if trainer.global_step % self.every_n_steps:
             return
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                self._log(logger.experiment, module, trainer.global_step)
+        for logger in tensorboards(trainer):
+            self._log(logger.experiment, module, trainer.global_step)
 
     @staticmethod
     def _log(writer: Any, module: LightningModule, step: int) -> None:

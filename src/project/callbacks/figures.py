@@ -1,0 +1,25 @@
+"""Where callbacks put what is to be looked at: TensorBoard, and figures/ in the run's folder."""
+
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+
+
+def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
+    """The TensorBoard loggers of a Trainer; there may be none."""
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def show(trainer: Trainer, tag: str, figure: Figure, step: int) -> None:
+    """Add a figure to TensorBoard."""
+    for logger in tensorboards(trainer):
+        logger.experiment.add_figure(tag, figure, step)
+
+
+def save(trainer: Trainer, name: str, figure: Figure) -> None:
+    """Write a figure to `figures/<name>.png`."""
+    folder = Path(trainer.default_root_dir) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=120)
