@@ -40,7 +40,7 @@ class CurveFigure(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         points = data.splits["train"]
         x = torch.linspace(points.inputs.min(), points.inputs.max(), 200, device=module.device).unsqueeze(1)
-        figure = Figure(figsize=(5, 4), layout="constrained")
+        figure = Figure(figsize=(5, 4))
         axes = figure.subplots()
         axes.scatter(points.inputs.numpy(), points.targets.numpy(), s=12, label="data")
         axes.plot(x.cpu().numpy(), module(x).cpu().numpy(), color="crimson", linewidth=2.5, label="model")
