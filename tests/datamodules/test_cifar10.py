@@ -18,6 +18,7 @@ import numpy as np
 import pooch.core
 import pytest
 import torch
+from tqdm import tqdm
 
 from project.datamodules.cifar10 import CIFAR10DataModule
 from project.errors import UserError
@@ -285,7 +286,12 @@ def test_a_kill_during_the_unpacking_leaves_nothing_half_done(
 
 
 def in_another_process(folder: Path, server: Server) -> multiprocessing.context.ForkProcess:
-    process = multiprocessing.get_context("fork").Process(target=datamodule(folder, server.url).prepare_data)
+    def prepare() -> None:
+        # tqdm's lock is one for all processes forked from this one: killed with it, a child would keep it for good.
+        tqdm.set_lock(threading.RLock())
+        datamodule(folder, server.url).prepare_data()
+
+    process = multiprocessing.get_context("fork").Process(target=prepare)
     process.start()
     return process
 

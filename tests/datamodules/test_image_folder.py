@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from project.datamodules import image_cache
 from project.datamodules.image_folder import ImageFolderDataModule
@@ -337,6 +339,11 @@ def test_processes_started_together_decode_once(folder: Path, monkeypatch: pytes
 
 
 def in_another_process(folder: Path) -> multiprocessing.context.ForkProcess:
-    process = multiprocessing.get_context("fork").Process(target=datamodule(folder).prepare_data)
+    def prepare() -> None:
+        # tqdm's lock is one for all processes forked from this one: killed with it, a child would keep it for good.
+        tqdm.set_lock(threading.RLock())
+        datamodule(folder).prepare_data()
+
+    process = multiprocessing.get_context("fork").Process(target=prepare)
     process.start()
     return process
