@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from commands import only_run, run_train
-from project import runs, train
+from project import processes, runs
 
 TWO = ["accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
 # 1,221 samples in batches of 100, the last of 21; 64 and 100 samples in batches of 27, the last of 10 and of 19
@@ -80,7 +80,7 @@ def test_joinable_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     words = ["project.train", "-m", "seed=1,2"]
     monkeypatch.setattr(sys, "argv", words[:])
     before: dict[str, Any] = dict(os.environ)
-    with train.joinable(tmp_path):
+    with processes.joinable(tmp_path):
         assert sys.argv == ["project.train", f"resume={tmp_path}"]
         os.environ |= {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}
         torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)

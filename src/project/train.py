@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from project import messages, runs
 from project.config import CONF, check_command_line, check_config, register_resolvers
-from project.errors import FAILED, WANTS_TRACEBACK, RunFailed, UserError, exit_codes
+from project.errors import FAILED, RunFailed, UserError, exit_codes
+from project.processes import joinable
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -178,30 +179,6 @@ def outcome(config: DictConfig, run_dir: Path, trainer: "Trainer", finished: boo
         "versions": build.versions(),
         "git": runs.git_commit(),
     }
-
-
-@contextmanager
-def joinable(run_dir: Path) -> Iterator[None]:
-    """Let the processes that Lightning starts for further devices join this run, whatever command it came from.
-
-    They get this process's command line, which may be a whole sweep's; here it is `resume=RUN_DIR`. Afterwards no
-    trace of them is left: in the environment, where the next job of a sweep would take itself for one of them, and in
-    torch.distributed, where it would talk to processes that are gone.
-    """
-    from torch import distributed
-
-    words, environment = sys.argv[1:], dict(os.environ)
-    sys.argv[1:] = [f"resume={run_dir}"]
-    if not WANTS_TRACEBACK:
-        os.environ.pop("HYDRA_FULL_ERROR", None)  # ours, not the user's: theirs is not to be told of
-    try:
-        yield
-    finally:
-        sys.argv[1:] = words
-        os.environ.clear()
-        os.environ.update(environment)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,33 @@
+"""The processes that Lightning starts for further devices."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from project.errors import WANTS_TRACEBACK
+
+
+@contextmanager
+def joinable(run_dir: Path) -> Iterator[None]:
+    """Let the processes that Lightning starts for further devices join this run, whatever command it came from.
+
+    They get this process's command line, which may be a whole sweep's; here it is `resume=RUN_DIR`. Afterwards no
+    trace of them is left: in the environment, where the next job of a sweep would take itself for one of them, and in
+    torch.distributed, where it would talk to processes that are gone.
+    """
+    from torch import distributed
+
+    words, environment = sys.argv[1:], dict(os.environ)
+    sys.argv[1:] = [f"resume={run_dir}"]
+    if not WANTS_TRACEBACK:
+        os.environ.pop("HYDRA_FULL_ERROR", None)  # ours, not the user's: theirs is not to be told of
+    try:
+        yield
+    finally:
+        sys.argv[1:] = words
+        os.environ.clear()
+        os.environ.update(environment)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
