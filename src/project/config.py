@@ -32,7 +32,7 @@ def check_command_line(words: list[str]) -> None:
     Raises:
         UserError: for the first that is wrong; it names the key, the value, what is allowed and the nearest right.
     """
-    words = _overrides(words)
+    words = overrides_of(words)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         parsed = OverridesParser.create(loader).parse_overrides(words)
@@ -57,7 +57,7 @@ def changed(config: DictConfig, words: list[str]) -> DictConfig:
     config = config.copy()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(loader).parse_overrides(_overrides(words))
+        parsed = OverridesParser.create(loader).parse_overrides(overrides_of(words))
         for override in sorted(parsed, key=lambda o: not _is_choice(o)):  # choices first
             key, value = override.key_or_group, override.value()
             if _is_choice(override):
@@ -86,7 +86,7 @@ def _values(override: Override) -> list[Any]:
     return [] if override.is_sweep_override() else [override.value()]
 
 
-def _overrides(words: list[str]) -> list[str]:
+def overrides_of(words: list[str]) -> list[str]:
     """The overrides among the words of a command line; the others are flags of Hydra's, and their values."""
     flags = [word for word in words if word.startswith("-")]
     overrides = [word for word in words if ("=" in word and word not in flags) or word.startswith("~")]

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from project import messages, runs
+from project import messages, runs, usage
 from project.config import CONF, check_command_line, check_config, register_resolvers
 from project.errors import FAILED, RunFailed, UserError, exit_codes
 from project.processes import joinable
@@ -36,7 +36,10 @@ def main() -> None:
             resume(resumed[0], [word for word in words if not word.startswith(("resume=", "hydra."))])
         else:
             check_command_line(words)
-            hydra_main()
+            if usage.asked_for(words):
+                print(usage.text(words))
+            else:
+                hydra_main()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

@@ -1,0 +1,52 @@
+"""The same, the gradient still by hand, in PyTorch, on any device: `python -m project.references.two_layer_torch`."""
+
+import torch
+from torch import Tensor
+
+
+def gradients(x: Tensor, y: Tensor, w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss and its gradients: squared error, summed over batch and outputs, of the prediction max(x w1, 0) w2.
+
+    Args:
+        x: (N, D_in)
+        y: (N, D_out)
+        w1: (D_in, H)
+        w2: (H, D_out)
+
+    Returns:
+        loss, d loss / d w1 (D_in, H), d loss / d w2 (H, D_out)
+    """
+    h = x @ w1  # (N, H)
+    a = h.clamp(min=0)
+    p = a @ w2  # (N, D_out)
+    loss = ((p - y) ** 2).sum()
+
+    grad_p = 2 * (p - y)
+    grad_w2 = a.T @ grad_p
+    grad_a = grad_p @ w2.T
+    grad_h = grad_a * (h > 0)  # at the kink, h = 0, the slope is 0 as in PyTorch's ReLU
+    grad_w1 = x.T @ grad_h
+    return loss, grad_w1, grad_w2
+
+
+def train(
+    x: Tensor, y: Tensor, w1: Tensor, w2: Tensor, lr: float = 1e-6, steps: int = 500
+) -> tuple[Tensor, Tensor, list[float]]:
+    """Gradient descent: the last weights, and the loss before each of the updates."""
+    losses = []
+    for _ in range(steps):
+        loss, grad_w1, grad_w2 = gradients(x, y, w1, w2)
+        losses.append(float(loss))
+        w1 = w1 - lr * grad_w1
+        w2 = w2 - lr * grad_w2
+    return w1, w2, losses
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x, y = torch.randn(64, 1000, device=device), torch.randn(64, 10, device=device)
+    w1, w2 = torch.randn(1000, 100, device=device), torch.randn(100, 10, device=device)
+    w1, w2, losses = train(x, y, w1, w2)
+    for step in (0, 99, 199, 299, 399, 499):
+        print(f"step {step}: loss {losses[step]:.3g}")
