@@ -47,6 +47,6 @@ if __name__ == "__main__":
     device = "cuda" if torch.cuda.is_available() else "cpu"
     x, y = torch.randn(64, 1000, device=device), torch.randn(64, 10, device=device)
     w1, w2 = torch.randn(1000, 100, device=device), torch.randn(100, 10, device=device)
-    w1, w2, losses = train(x, y, w1, w2)
+    _, _, losses = train(x, y, w1, w2)
     for step in (0, 99, 199, 299, 399, 499):
         print(f"step {step}: loss {losses[step]:.3g}")
