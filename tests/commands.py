@@ -48,5 +48,7 @@ def train_in_process(words: list[str], kill_at: str | None = None, kill_with: in
     process = _forkserver.Process(target=killable.train, args=(words, kill_at, kill_with))
     process.start()
     process.join(timeout=120)
-    assert process.exitcode is not None, "still running"
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError("still running")
     return process.exitcode

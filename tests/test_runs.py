@@ -149,11 +149,13 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_remove_empty_takes_back_what_is_empty_only(tmp_path: Path) -> None:
-    (tmp_path / "full" / "x").mkdir(parents=True)
-    (tmp_path / "empty").mkdir()
-    for name in ("full", "empty", "missing"):
-        runs.remove_empty(tmp_path / name)
-    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+    (tmp_path / "runs/lenet/full/x").mkdir(parents=True)
+    (tmp_path / "runs/linear/empty").mkdir(parents=True)
+    for name in ("lenet/full", "linear/empty", "lenet/missing"):
+        runs.remove_empty(tmp_path / "runs" / name)
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "runs", "runs/lenet", "runs/lenet/full", "runs/lenet/full/x"
+    ]  # fmt: skip
 
 
 def test_summary_is_strict_json_without_nan(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from commands import run_train, train_in_process
 from project import runs
 
 LINEAR = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "trainer.max_steps=3"]
+CURVE = ["datamodule=random_regression", "callbacks=curve_fit"]  # fails where x has more than one column
 
 
 def sweep(log_dir: Path, *words: str) -> Path:
@@ -71,24 +72,24 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
-        sweep(tmp_path, "module=lenet,linear", "optimizer.lr=1e30,0.01", "callbacks=default")
+        sweep(tmp_path, "module=two_layer,linear", "optimizer.lr=1e30,0.01", *CURVE)
     assert stop.value.code == 1
     endings = {name: (job["status"], job["error"] is None) for name, job in summaries(folder(tmp_path)).items()}
     assert endings == {
-        "module=lenet,lr=1e+30": ("failed", False),  # it takes images, not numbers
-        "module=lenet,lr=0.01": ("failed", False),
+        "module=two_layer,lr=1e+30": ("failed", False),
+        "module=two_layer,lr=0.01": ("failed", False),
         "module=linear,lr=1e+30": ("diverged", True),
         "module=linear,lr=0.01": ("finished", True),
     }
 
     before = written(folder(tmp_path))
-    sweep(tmp_path, "module=linear", "optimizer.lr=1e30", "callbacks=default")  # diverged: done, and no failure
+    sweep(tmp_path, "module=linear", "optimizer.lr=1e30", *CURVE)  # diverged: done, and no failure
     assert written(folder(tmp_path)) == before
     with pytest.raises(SystemExit) as stop:
-        sweep(tmp_path, "module=lenet", "optimizer.lr=0.01", "callbacks=default")  # failed: tried again
+        sweep(tmp_path, "module=two_layer", "optimizer.lr=0.01", *CURVE)  # failed: tried again
     assert stop.value.code == 1
     again = {path for path, time in written(folder(tmp_path)).items() if time != before.get(path)}
-    assert {Path(path).name for path in again} == {"summary.json", "train.log"}
+    assert {Path(path).name for path in again} == {"metrics.csv", "summary.json", "train.log"}
 
 
 @pytest.mark.slow

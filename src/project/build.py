@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
+from torch import Tensor
 
 from project.callbacks.checkpoints import WholeFileIO
 from project.errors import UserError
@@ -34,7 +35,7 @@ def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
     """The module, its initial weights drawn from the seed alone.
 
     Raises:
-        UserError: if the optimiser's options are wrong, or the module has another number of classes than the data.
+        UserError: if the optimiser's options are wrong, or the module does not fit the data.
     """
     names = getattr(data, "class_names", None)
     if names and config.module.get("num_classes", len(names)) != len(names):
@@ -49,9 +50,24 @@ def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
             optimizer(model.parameters())
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
-    if hasattr(data, "example"):
-        model.example_input_array = data.example()
+    if hasattr(data, "example") and is_overridden("forward", model):
+        model.example_input_array = sample = data.example()
+        _show(model, sample, data)
     return model
+
+
+@torch.no_grad()
+def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> None:
+    """Show the network a sample: that the two do not fit is a mistake in the config, not a failed run."""
+    model.eval()  # nothing random, nothing counted
+    try:
+        model(sample)
+    except RuntimeError as error:
+        shape, reason = tuple(sample.shape[1:]), str(error).partition("\n")[0]
+        raise UserError(
+            f"{type(model).__name__} does not take the samples of {type(data).__name__}, {shape}: {reason}"
+        ) from None
+    model.train()
 
 
 def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, logs: bool = True) -> Trainer:
@@ -62,9 +78,14 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
         logs: False for a Trainer that only evaluates: no logger.
 
     Raises:
-        UserError: if the accelerator is not there.
+        UserError: if the accelerator is not there, or options exclude each other.
     """
-    wanted = config.trainer.accelerator
+    wanted, precision = config.trainer.accelerator, str(config.trainer.precision)
+    if precision.endswith("mixed") and config.trainer.gradient_clip_val and config.get("optimizer", {}).get("fused"):
+        raise UserError(
+            f"trainer.gradient_clip_val={config.trainer.gradient_clip_val} with trainer.precision={precision} needs "
+            "optimizer.fused=false: a fused optimiser unscales the gradients itself, after they would be clipped."
+        )
     if wanted in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
         raise UserError(
             f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; use accelerator=cpu or accelerator=auto."
@@ -121,4 +142,4 @@ def device(made: Trainer) -> str:
 
 def versions() -> dict[str, str]:
     """The versions that a run's numbers depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("torch", "lightning")}}
+    return {"python": platform.python_version(), "torch": torch.__version__, "lightning": version("lightning")}

@@ -25,6 +25,7 @@ validation), and measure.
 Prints the metrics; writes them to RUN_DIR/evaluation/SPLIT.json, and the figures to RUN_DIR/evaluation/figures/."""
 OWN = ("run", "split")
 GROUPS = ("datamodule", "accelerator", "trainer")
+TAKEN = [*OWN, *GROUPS]
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def evaluate(run_dir: Path, split: str, overrides: list[str]) -> dict[str, float
     messages.to_terminal()
     for key in (word.lstrip("+").partition("=")[0] for word in overrides):
         if key.partition(".")[0] not in GROUPS:
-            raise UserError(f"{key}: not for evaluation.{nearest(key, [*OWN, *GROUPS])} It takes run, split, {GROUPS}.")
+            raise UserError(f"{key}: not for evaluation.{nearest(key, TAKEN)} It takes {', '.join(TAKEN)}.")
     config = changed(runs.load_config(run_dir), overrides)
     checkpoint = next((run_dir / path for path in (runs.BEST, runs.LAST) if (run_dir / path).exists()), None)
     if checkpoint is None:

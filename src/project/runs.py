@@ -102,9 +102,10 @@ def load_config(run_dir: Path) -> DictConfig:
 
 
 def remove_empty(run_dir: Path) -> None:
-    """Take back a folder that nothing was written to."""
+    """Take back a folder that nothing was written to, and those made for it."""
     with contextlib.suppress(OSError):
-        run_dir.rmdir()
+        for folder in (run_dir, *run_dir.parents[:2]):  # <log_dir>/runs/<name>/<timestamp>
+            folder.rmdir()
 
 
 def load_overrides(run_dir: Path) -> list[str]:

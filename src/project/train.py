@@ -149,6 +149,9 @@ def recorded(config: DictConfig, run_dir: Path, trainer: "Trainer") -> Iterator[
         if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         raise
+    except UserError as mistake:  # found no earlier; no traceback
+        summary["error"] = str(mistake)
+        raise
     except Exception as exception:
         summary["error"] = f"{type(exception).__name__}: {exception}"
         log.exception("run failed: %s", run_dir)

@@ -1,6 +1,5 @@
 """The curve that a model of one input and one output has learned so far."""
 
-import math
 from typing import Any
 
 import torch
@@ -29,14 +28,14 @@ class CurveFigure(Callback):
                 trainer, "train/curve", self._draw(trainer, module, outputs["loss"].item()), trainer.global_step - 1
             )
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:  # also of a run with no step left
         if trainer.is_global_zero:
-            loss = float(trainer.callback_metrics.get("train/loss", math.nan))
+            loss = trainer.callback_metrics.get("train/loss")  # none, where it had no step left
             figures.save(trainer, "curve", self._draw(trainer, module, loss))
 
     @staticmethod
     @torch.no_grad()
-    def _draw(trainer: Trainer, module: LightningModule, loss: float) -> Figure:
+    def _draw(trainer: Trainer, module: LightningModule, loss: float | Tensor | None) -> Figure:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         points = data.splits["train"]
         x = torch.linspace(points.inputs.min(), points.inputs.max(), 200, device=module.device).unsqueeze(1)
@@ -44,6 +43,10 @@ class CurveFigure(Callback):
         axes = figure.subplots()
         axes.scatter(points.inputs.numpy(), points.targets.numpy(), s=12, label="data")
         axes.plot(x.cpu().numpy(), module(x).cpu().numpy(), color="crimson", linewidth=2.5, label="model")
-        axes.set(xlabel="x", ylabel="y", title=f"step {trainer.global_step - 1}, loss {loss:.4f}")
+        axes.set(
+            xlabel="x",
+            ylabel="y",
+            title=f"step {trainer.global_step - 1}" + (f", loss {loss:.4f}" if loss is not None else ""),
+        )
         axes.legend()
         return figure

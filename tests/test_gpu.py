@@ -1,0 +1,50 @@
+"""On a GPU: it is used, its numbers are the CPU's to rounding, and a killed run goes on exactly."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import only_run, run_train, train_in_process
+from project import runs
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+LENET = ["experiment=lenet", "datamodule=digits", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+
+
+def trained(log_dir: Path, *words: str) -> Path:
+    run_train(*LENET, *words, f"paths.log_dir={log_dir}")
+    return only_run(log_dir)
+
+
+def losses(run_dir: Path) -> list[float]:
+    with open(run_dir / "metrics.csv", newline="") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "auto"])
+def test_is_used_and_gives_the_losses_of_the_cpu(accelerator: str, tmp_path: Path) -> None:
+    on_gpu = trained(tmp_path / "gpu", f"accelerator={accelerator}", "datamodule.steps_per_epoch=50")
+    on_cpu = trained(tmp_path / "cpu", "accelerator=cpu", "datamodule.steps_per_epoch=50")
+    summary = json.loads((on_gpu / "summary.json").read_text())
+    assert summary["device"] == f"1 × {torch.cuda.get_device_name()}"
+    assert losses(on_gpu) == pytest.approx(losses(on_cpu), rel=1e-2)
+    assert losses(on_gpu)[:5] == pytest.approx(losses(on_cpu)[:5], rel=1e-4)
+
+
+def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
+    words = [*LENET, "accelerator=gpu", "callbacks.checkpoints.every_n_steps=100"]
+    whole = trained(tmp_path / "whole", *words)
+    assert train_in_process([*words, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:250") == -9
+    killed = only_run(tmp_path / "killed")
+    run_train(f"resume={killed}")
+    ours, theirs = (torch.load(run / runs.LAST, weights_only=True, map_location="cpu") for run in (killed, whole))
+    for name, weight in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], weight), name
+    assert (killed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
