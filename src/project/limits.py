@@ -34,11 +34,24 @@ class Limit:
         return f"{kind} {' '.join(bounds)}{words}"
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """The words that a key may be set to."""
+
+    words: tuple[str, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return f"one of: {', '.join(self.words)}"
+
+
 COUNT = Limit(whole=True, low=1)
 FRACTION = Limit(whole=False, low=0, high=1, open_high=True)
 NOT_NEGATIVE = Limit(whole=False, low=0)
 POSITIVE = Limit(whole=False, low=0, open_low=True)
-LIMITS = {
+LIMITS: dict[str, Limit | OneOf] = {
     "threads": COUNT,
     "seed": Limit(whole=True, low=0, high=2**32 - 1),
     "optimizer.lr": POSITIVE,
@@ -61,6 +74,7 @@ LIMITS = {
     "module.hidden": COUNT,
     "module.in_features": COUNT,
     "module.out_features": COUNT,
+    "module.gradients": OneOf(("numpy", "manual", "autograd")),
     "trainer.max_epochs": Limit(whole=True, low=1, words=(None,)),
     "trainer.max_steps": Limit(whole=True, low=-1),
     "trainer.log_every_n_steps": COUNT,

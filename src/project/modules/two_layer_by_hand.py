@@ -1,0 +1,73 @@
+"""The two-layer ReLU regressor without biases, its gradient by hand or by autograd."""
+
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from project.errors import UserError
+from project.modules.supervised import Batch, StepOptions, SupervisedModule
+from project.references import two_layer_numpy, two_layer_torch
+
+
+class TwoLayerByHand(SupervisedModule):
+    """x (N, in_features) -> linear -> ReLU -> linear -> (N, out_features), without biases.
+
+    Squared error summed over batch and outputs, targets (N, out_features). By hand, autograd records nothing: the
+    optimiser receives what the pages in `project.references` compute.
+
+    Args:
+        gradients: "numpy" (by hand, on the CPU), "manual" (by hand, on any device) or "autograd".
+    """
+
+    def __init__(
+        self,
+        in_features: int = 1000,
+        hidden: int = 100,
+        out_features: int = 10,
+        gradients: str = "manual",
+        **step: Unpack[StepOptions],
+    ) -> None:
+        first, second = nn.Linear(in_features, hidden, bias=False), nn.Linear(hidden, out_features, bias=False)
+        super().__init__(nn.Sequential(first, nn.ReLU(), second), loss=nn.MSELoss(reduction="sum"), **step)
+        if gradients not in (*BY_HAND, "autograd"):
+            raise UserError(f"module.gradients={gradients}: must be one of: {', '.join([*BY_HAND, 'autograd'])}.")
+        self.gradients = gradients
+        self.weights = first.weight, second.weight  # (hidden, in_features), (out_features, hidden)
+
+    def setup(self, stage: str) -> None:
+        scaled = "mixed" in str(self.trainer.precision)
+        if self.gradients != "autograd" and (scaled or self.trainer.world_size > 1):
+            wrong = f"trainer.precision={self.trainer.precision}" if scaled else "several devices"
+            raise UserError(f"module.gradients={self.gradients}: by hand does not go with {wrong}; use autograd.")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self._batch = batch
+        with torch.set_grad_enabled(self.gradients == "autograd"):
+            return super().training_step(batch, batch_idx)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Where Lightning asks for the gradients: add to each weight's `grad`."""
+        if self.gradients == "autograd":
+            super().backward(loss, *args, **kwargs)
+            return
+        w1, w2 = (weight.detach().T for weight in self.weights)
+        by_hand = BY_HAND[self.gradients](*self._batch, w1, w2)
+        for weight, gradient in zip(self.weights, by_hand, strict=True):
+            share = gradient.T.contiguous() / self.trainer.accumulate_grad_batches
+            weight.grad = share if weight.grad is None else weight.grad + share
+
+
+def _numpy(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    x, y, w1, w2 = (tensor.cpu().numpy() for tensor in tensors)
+    _, grad_w1, grad_w2 = two_layer_numpy.gradients(x, y, w1, w2)
+    device = tensors[0].device
+    return torch.from_numpy(grad_w1).to(device), torch.from_numpy(grad_w2).to(device)
+
+
+def _manual(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    _, grad_w1, grad_w2 = two_layer_torch.gradients(*tensors)
+    return grad_w1, grad_w2
+
+
+BY_HAND = {"numpy": _numpy, "manual": _manual}
