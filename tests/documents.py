@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ def _fence(
     token = tokens[i]
     assert token
     if token.info == "python":
-        written = token_after.content if _is_fence(token_after := tokens[i + 1], "text") else ""
+        written = after.content if _is_fence(after := tokens[i + 1], "text") else ""
         printed = _run(token, where, namespace)
         assert printed == written, f"{where}: prints\n{printed}\nbut the text block after it says\n{written}"
     elif token.info == "text":
@@ -83,7 +83,7 @@ def _fence(
             assert line.partition("#")[0].strip() in commands, f"{where}: tested nowhere: {line}"
 
 
-def _is_fence(token: Token | None, language: str) -> bool:
+def _is_fence(token: Token | None, language: str) -> TypeGuard[Token]:
     return token is not None and (token.type, token.info) == ("fence", language)
 
 
