@@ -1,0 +1,118 @@
+"""Documents that can be executed: blocks of Python with what they print, tables of NumPy beside PyTorch."""
+
+import contextlib
+import io
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+LINES = {"fence": r"^\s*(?:```|~~~|<pre)", "table": r"^\s*(?:\||<table)"}  # what to execute, found without the parser
+
+
+def same(expected: Any, actual: Any) -> bool:
+    """Whether a NumPy and a PyTorch value agree: arrays in shape, dtype and value; so for the elements of a tuple."""
+    if isinstance(actual, tuple | list):
+        kind = tuple if isinstance(actual, tuple) else list  # torch.Size is a tuple
+        return isinstance(expected, kind) and len(expected) == len(actual) and all(map(same, expected, actual))
+    if isinstance(actual, torch.dtype | torch.device):
+        return str(actual).removeprefix("torch.") == str(expected)
+    if isinstance(actual, torch.Tensor | np.ndarray):
+        a, b = np.asarray(expected), np.asarray(actual)
+        return a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, rtol=1e-5, atol=0)
+    return type(expected) is type(actual) and bool(expected == actual)
+
+
+def execute(text: str, name: str = "document", commands: Collection[str] = ()) -> Counter[str]:
+    """Execute a document, top to bottom in one namespace; how many lines of fences and of tables that made.
+
+    Args:
+        name: for messages.
+        commands: what may stand in a block of bash.
+
+    Raises:
+        AssertionError: if a block prints or a row says something else, or there is no way to execute it.
+    """
+    namespace: dict[str, Any] = {"__name__": name}
+    done: Counter[str] = Counter()
+    tokens = MARKDOWN.parse(text)
+    for i, token in enumerate(tokens):
+        where = f"{name}:{token.map[0] + 1}" if token.map else name
+        assert token.type != "code_block", f"{where}: an indented block; use a fence"
+        if token.type == "fence":
+            _fence([*tokens, None], i, where, namespace, commands)  # None: before the first, after the last
+            done["fence"] += 2
+        elif token.type == "tr_open":
+            done["table"] += _row(tokens, i, where, namespace)
+    return done
+
+
+def to_execute(text: str) -> Counter[str]:
+    """How many lines of fences and of tables a document has, by regular expressions."""
+    return Counter({kind: n for kind, line in LINES.items() if (n := len(re.findall(line, text, re.MULTILINE)))})
+
+
+def dead_links(text: str, folder: Path) -> list[str]:
+    """The relative links and images of a document that lead to no file."""
+    return [link for link in _links(text) if "://" not in link and not (folder / link.partition("#")[0]).exists()]
+
+
+def _fence(
+    tokens: Sequence[Token | None], i: int, where: str, namespace: dict[str, Any], commands: Collection[str]
+) -> None:
+    """Run a python block and compare what it prints with the text block right after it; look up a bash block."""
+    token = tokens[i]
+    assert token
+    if token.info == "python":
+        written = after.content if _is_fence(after := tokens[i + 1], "text") else ""
+        printed = _run(token, where, namespace)
+        assert printed == written, f"{where}: prints\n{printed}\nbut the text block after it says\n{written}"
+    elif token.info == "text":
+        assert _is_fence(tokens[i - 1], "python"), f"{where}: text, but no python right before it"
+        assert token.content, f"{where}: an empty text block"
+    else:
+        assert token.info == "bash", f"{where}: a block of {token.info or 'no language'}; use python, text or bash"
+        for line in token.content.splitlines():
+            assert line.partition("#")[0].strip() in commands, f"{where}: tested nowhere: {line}"
+
+
+def _is_fence(token: Token | None, language: str) -> TypeGuard[Token]:
+    return token is not None and (token.type, token.info) == ("fence", language)
+
+
+def _run(token: Token, where: str, namespace: dict[str, Any]) -> str:
+    """Execute a python block; what it prints."""
+    first = int(where.rpartition(":")[2])
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile("\n" * first + token.content, where, "exec"), namespace)  # tracebacks with the document's lines
+    return printed.getvalue()
+
+
+def _row(tokens: Sequence[Token], i: int, where: str, namespace: dict[str, Any]) -> int:
+    """Evaluate the two cells of code of a row and compare them, or check a header; how many lines that made."""
+    end = next(j for j in range(i, len(tokens)) if tokens[j].type == "tr_close")
+    cells = [token for token in tokens[i:end] if token.type == "inline"]
+    if tokens[i - 1].type == "thead_open":
+        header = [cell.content for cell in cells]
+        assert header == ["what", "NumPy", "PyTorch"], f"{where}: a table of {header}, not of what, NumPy, PyTorch"
+        return 2  # with the line of dashes
+    _, numpy, pytorch = (cell.content for cell in cells)
+    codes = [[child.content for child in cell.children or [] if child.type == "code_inline"] for cell in cells[1:]]
+    assert [f"`{' '.join(code)}`" for code in codes] == [numpy, pytorch], f"{where}: not code: {numpy}, {pytorch}"
+    expected, actual = (eval(code[0], namespace) for code in codes)
+    assert same(expected, actual), f"{where}: {numpy} is\n{expected!r}\nbut {pytorch} is\n{actual!r}"
+    return 1
+
+
+def _links(text: str) -> Iterator[str]:
+    for token in MARKDOWN.parse(text):
+        for child in token.children or []:
+            if target := child.attrs.get("href") or child.attrs.get("src"):
+                yield str(target)

@@ -1,0 +1,108 @@
+"""Every block and every table row in docs/ is executed and gives what is written there; every link leads to a file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from documents import dead_links, execute, same, to_execute
+from project.config import ROOT
+from test_readme import COMMANDS
+
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+HEADERS = [line for path in (ROOT / "conf/experiment").glob("*.yaml") for line in path.read_text().splitlines()]
+TESTED = {*COMMANDS, *(line[line.index("python -m") :].strip() for line in HEADERS if "python -m" in line)}
+TABLE = "| what | NumPy | PyTorch |\n|---|---|---|\n"
+WRONG = {  # (document, what is said of it)
+    "wrong output": ("```python\nprint(1)\n```\n\n```text\n2\n```\n", r"document:1: prints\n1\n\nbut .* says\n2\n"),
+    "no output": ("```python\nprint(1)\n```\n", "document:1: prints\n1\n"),
+    "output not right after": ("```python\nprint(1)\n```\n\nis\n\n```text\n1\n```\n", "document:1: prints"),
+    "prints nothing": ("```python\n1\n```\n\n```text\n1\n```\n", "document:1: prints"),
+    "text without python": ("one\n\n```text\n1\n```\n", "document:3: text, but no python right before"),
+    "text twice": ("```python\nprint(1)\n```\n```text\n1\n```\n```text\n1\n```\n", "document:7: text, but no"),
+    "empty text": ("```python\n1\n```\n```text\n```\n", "document:4: an empty text"),
+    "no language": ("```\n1\n```\n", "document:1: a block of no language"),
+    "other language": ("```yaml\na: 1\n```\n", "document:1: a block of yaml"),
+    "indented": ("One.\n\n    print(1)\n", "document:3: an indented block"),
+    "untested command": ("```bash\ntest -y\n```\n", "document:1: tested nowhere: test -y"),
+    "wrong row": (f"{TABLE}| x | `1` | `1` |\n| y | `1` | `2` |\n", "document:4: `1` is\n1\nbut `2` is\n2"),
+    "row without code": (f"{TABLE}| x | `1` | 1 |\n", "document:3: not code: `1`, 1"),
+    "row with more than code": (f"{TABLE}| x | `1` | `1` or 2 |\n", "document:3: not code"),
+    "short row": (f"{TABLE}| x | `1` |\n", "document:3: not code"),
+    "other table": ("| a | b |\n|---|---|\n| 1 | 2 |\n", "document:1: a table of"),
+    "table without bars": ("a | b\n---|---\n", "document:1: a table of"),
+}
+UNSEEN = {  # by the parser
+    "no end": "```python\n1\n",
+    "quotation": "> ```python\n> 1\n> ```\n",
+    "HTML": "<pre>\n1\n</pre>\n",
+    "no dashes": "| a | b |\n",
+}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", DOCS, ids=name)
+def test_all_of_a_document_is_executed_and_true(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = path.read_text()
+    assert execute(text, name(path), TESTED) == to_execute(text)
+    assert not list(tmp_path.iterdir()), "a lesson leaves files"
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS], ids=name)
+def test_links_lead_to_files(path: Path) -> None:
+    assert dead_links(path.read_text(), path.parent) == []
+
+
+def test_blocks_and_rows_share_a_namespace_in_the_order_of_the_document() -> None:
+    text = f"```python\na = 1\n```\n{TABLE}| x | `a` | `1` |\n\n```python\na += 1\nprint(a)\n```\n\n```text\n2\n```\n"
+    assert execute(text) == to_execute(text) == {"fence": 6, "table": 3}
+    text = "```bash\ntest -x  # a comment\n```\n"
+    assert execute(text, commands=["test -x"]) == to_execute(text) == {"fence": 2}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_in_a_document_is_found(case: str) -> None:
+    text, message = WRONG[case]
+    with pytest.raises(AssertionError, match=message):
+        execute(text)
+
+
+@pytest.mark.parametrize("case", UNSEEN)
+def test_what_the_parser_takes_for_something_else_is_found(case: str) -> None:
+    assert execute(UNSEEN[case]) != to_execute(UNSEEN[case])
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "is_same"),
+    [
+        (np.ones((2, 3), np.float32), torch.ones(2, 3), True),
+        (np.ones((2, 3)), torch.ones(2, 3), False),
+        (np.ones((1, 3), np.float32), torch.ones(2, 3), False),
+        (np.ones(3, np.float32), torch.tensor([1.0, 1.0, 1.01]), False),
+        (np.float32(2), torch.tensor(2.0), True),
+        (np.bool_(True), torch.tensor(False), False),
+        (np.dtype(np.int64), torch.int64, True),
+        (np.dtype(np.int32), torch.int64, False),
+        ("cpu", torch.device("cpu"), True),
+        ((2, 3), torch.Size([2, 3]), True),
+        ((2, 3), torch.Size([2, 3, 1]), False),
+        ((np.array([2]), np.array([1])), torch.tensor([[0, 2]]).max(dim=1), True),
+        ([1, 2], (1, 2), False),
+        (3, 3, True),
+        (3, 3.0, False),
+    ],
+)
+def test_same(expected: Any, actual: Any, is_same: bool) -> None:
+    assert same(expected, actual) == is_same
+
+
+def test_dead_links_are_found(tmp_path: Path) -> None:
+    (tmp_path / "there.md").touch()
+    text = "[a](there.md#part) [b](gone.md) ![c](gone.png) [d](https://example.org/gone) [e](#part)"
+    assert dead_links(text, tmp_path) == ["gone.md", "gone.png"]
