@@ -10,6 +10,7 @@ from scipy import stats
 from torch import nn
 
 from project import init
+from project.errors import UserError
 
 # (layer, fan_in, fan_out)
 LAYERS = {
@@ -17,14 +18,18 @@ LAYERS = {
     "conv 1d": (lambda: nn.Conv1d(32, 64, 5), 32 * 5, 64 * 5),
     "conv 2d": (lambda: nn.Conv2d(16, 32, (3, 5)), 16 * 15, 32 * 15),
     "conv 3d": (lambda: nn.Conv3d(8, 16, (2, 3, 4)), 8 * 24, 16 * 24),
+    "grouped conv 2d": (lambda: nn.Conv2d(32, 64, 3, groups=4), 8 * 9, 16 * 9),
 }
 STD = {
     "randn": lambda fan_in, fan_out: 1.0,
     "randn scaled": lambda fan_in, fan_out: 0.01,
     "xavier": lambda fan_in, fan_out: (2 / (fan_in + fan_out)) ** 0.5,
     "he": lambda fan_in, fan_out: (2 / fan_in) ** 0.5,
+    "xavier for tanh": lambda fan_in, fan_out: 5 / 3 * (2 / (fan_in + fan_out)) ** 0.5,
+    "he, gain given": lambda fan_in, fan_out: 0.5 / fan_in**0.5,
 }
 SCHEMES = {
+    "xavier for tanh": partial(init.xavier, gain="tanh"), "he, gain given": partial(init.he, gain=0.5),
     "randn": init.randn, "randn scaled": partial(init.randn, scale=0.01), "xavier": init.xavier, "he": init.he
 }  # fmt: skip
 
@@ -88,3 +93,36 @@ def test_a_further_layer_changes_no_other() -> None:
     init.he(network := two_layers(), seed=0)
     assert torch.equal(network.first.weight, deeper.first.weight)
     assert torch.equal(network.second.weight, deeper.second.weight)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sample"),
+    [
+        pytest.param(nn.Linear(5, 7), (5,), id="linear"),
+        pytest.param(nn.Conv1d(3, 4, 3), (3, 9), id="conv 1d"),
+        pytest.param(nn.Conv2d(2, 3, (3, 2)), (2, 9, 9), id="conv 2d"),
+        pytest.param(nn.Conv2d(6, 4, 3, groups=2), (6, 9, 9), id="grouped"),
+        pytest.param(nn.Conv2d(4, 4, 3, groups=4), (4, 9, 9), id="depthwise"),
+    ],
+)
+def test_fans_count_what_an_output_depends_on_and_what_an_input_is_part_of(
+    layer: nn.Module, sample: tuple[int, ...]
+) -> None:
+    """By the Jacobian: where it is not zero, in its fullest row and column."""
+    nn.init.constant_(layer.weight, 1.0)
+    jacobian = torch.autograd.functional.jacobian(lambda x: layer(x).flatten(), torch.zeros(sample))
+    touched = jacobian.flatten(start_dim=1) != 0  # (outputs, inputs)
+    assert init.fans(layer) == (touched.sum(dim=1).max(), touched.sum(dim=0).max())
+
+
+def test_schemes_by_name() -> None:
+    init.scheme("randn", scale=0.1)(one := two_layers(), 3)
+    init.randn(other := two_layers(), 3, scale=0.1)
+    assert torch.equal(one.first.weight, other.first.weight)
+    assert list(init.SCHEMES) == ["default", "zero", "randn", "xavier", "he"]
+
+
+def test_an_unknown_scheme() -> None:
+    known = "init is one of: default, zero, randn, xavier, he."
+    with pytest.raises(UserError, match=rf"^init=xaver: no such scheme\. Did you mean xavier\? {known}$"):
+        init.scheme("xaver")

@@ -1,22 +1,25 @@
 """Initialisation schemes for linear and convolution layers; biases zero, one generator per layer."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from project.errors import UserError, nearest
 from project.seeds import generator
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def default(network: nn.Module) -> None:
+def default(network: nn.Module, seed: int = 0) -> None:
     """PyTorch's own: leave what the layers' constructors drew."""
 
 
-def zero(network: nn.Module) -> None:
+def zero(network: nn.Module, seed: int = 0) -> None:
     """Every weight zero: all neurons of a layer stay the same, so the network learns next to nothing."""
-    _fill(network, seed=0, std=lambda fan_in, fan_out: 0.0)
+    _fill(network, seed, std=lambda fan_in, fan_out: 0.0)
 
 
 def randn(network: nn.Module, seed: int, scale: float = 1.0) -> None:
@@ -24,14 +27,55 @@ def randn(network: nn.Module, seed: int, scale: float = 1.0) -> None:
     _fill(network, seed, std=lambda fan_in, fan_out: scale)
 
 
-def xavier(network: nn.Module, seed: int) -> None:
-    """Weights ~ N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010): keeps the variance through tanh."""
-    _fill(network, seed, std=lambda fan_in, fan_out: (2.0 / (fan_in + fan_out)) ** 0.5)
+def xavier(network: nn.Module, seed: int, gain: float | str = "linear") -> None:
+    """Weights ~ N(0, gain² · 2 / (fan_in + fan_out)) (Glorot & Bengio 2010): a compromise between both directions.
+
+    Args:
+        gain: a number, or a word for that of `torch.nn.init.calculate_gain`: linear 1, tanh 5/3, relu √2.
+    """
+    factor = _gain(gain)
+    _fill(network, seed, std=lambda fan_in, fan_out: factor * math.sqrt(2 / (fan_in + fan_out)))
 
 
-def he(network: nn.Module, seed: int) -> None:
-    """Weights ~ N(0, 2 / fan_in) (He et al. 2015): keeps the variance through ReLU."""
-    _fill(network, seed, std=lambda fan_in, fan_out: (2.0 / fan_in) ** 0.5)
+def he(network: nn.Module, seed: int, gain: float | str = "relu") -> None:
+    """Weights ~ N(0, gain² / fan_in) (He et al. 2015), gain √2 for ReLU: keeps the variance of what goes forward.
+
+    Args:
+        gain: as for `xavier`.
+    """
+    factor = _gain(gain)
+    _fill(network, seed, std=lambda fan_in, fan_out: factor / math.sqrt(fan_in))
+
+
+SCHEMES: dict[str, Callable[..., None]] = {
+    "default": default, "zero": zero, "randn": randn, "xavier": xavier, "he": he
+}  # fmt: skip
+
+
+def scheme(name: str, **options: float | str) -> Callable[..., None]:
+    """The scheme of that name, to be called with (network, seed).
+
+    Raises:
+        UserError: if there is none; it lists those there are.
+    """
+    if name not in SCHEMES:
+        raise UserError(f"init={name}: no such scheme.{nearest(name, SCHEMES)} init is one of: {', '.join(SCHEMES)}.")
+    return partial(SCHEMES[name], **options)
+
+
+def fans(layer: nn.Module) -> tuple[int, int]:
+    """(fan_in, fan_out): how many inputs one output is a sum of, and how many outputs one input is part of.
+
+    Of a convolution that moves in steps of 1, away from the borders, where Glorot & Bengio and He et al. count them.
+    """
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    outputs, inputs, *kernel = weight.shape
+    groups: int = getattr(layer, "groups", 1)
+    return inputs * math.prod(kernel), outputs // groups * math.prod(kernel)
+
+
+def _gain(gain: float | str) -> float:
+    return nn.init.calculate_gain(gain) if isinstance(gain, str) else gain  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -42,8 +86,7 @@ def _fill(network: nn.Module, seed: int, std: Callable[[int, int], float]) -> No
     """
     for name, layer in network.named_modules():
         if isinstance(layer, LAYERS):
-            fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
             weight = torch.randn(layer.weight.shape, generator=generator(seed, f"init/{name}"))
-            layer.weight.copy_(weight * std(fan_in, fan_out))
+            layer.weight.copy_(weight * std(*fans(layer)))
             if isinstance(layer.bias, Tensor):
                 layer.bias.zero_()

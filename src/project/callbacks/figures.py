@@ -5,6 +5,7 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
+from torch import Tensor
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
@@ -16,6 +17,13 @@ def show(trainer: Trainer, tag: str, figure: Figure, step: int) -> None:
     """Add a figure to TensorBoard."""
     for logger in tensorboards(trainer):
         logger.experiment.add_figure(tag, figure, step)
+
+
+def show_histogram(trainer: Trainer, tag: str, values: Tensor, step: int) -> None:
+    """Add a histogram to TensorBoard; none of values that are not finite, or beyond its last bin."""
+    if values.abs().max() < 9e19:  # NaN is not
+        for logger in tensorboards(trainer):
+            logger.experiment.add_histogram(tag, values, step)
 
 
 def save(trainer: Trainer, name: str, figure: Figure) -> None:

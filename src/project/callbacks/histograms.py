@@ -1,11 +1,9 @@
 """Histograms of weights and gradients in TensorBoard."""
 
-from typing import Any
-
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
-from project.callbacks.figures import tensorboards
+from project.callbacks import figures
 
 
 class Histograms(Callback):
@@ -21,12 +19,7 @@ class Histograms(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> None:
         if trainer.global_step % self.every_n_steps:
             return
-        for logger in tensorboards(trainer):
-            self._log(logger.experiment, module, trainer.global_step)
-
-    @staticmethod
-    def _log(writer: Any, module: LightningModule, step: int) -> None:
         for name, parameter in module.named_parameters():
             for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
-                if values is not None and values.abs().max() < 9e19:  # NaN is not; TensorBoard's last bin ends there
-                    writer.add_histogram(f"{kind}/{name}", values, step)
+                if values is not None:
+                    figures.show_histogram(trainer, f"{kind}/{name}", values, trainer.global_step)

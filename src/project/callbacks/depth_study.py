@@ -1,0 +1,81 @@
+"""The depth study: before training, every scheme on every activation function, layer by layer."""
+
+import csv
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from project import depth_study, init
+from project.callbacks import figures
+from project.modules.deep_mlp import deep_network
+from project.runs import write_whole
+
+log = logging.getLogger(__name__)
+
+
+class DepthStudy(Callback):
+    """Measures how the training inputs pass deep networks, forward and back, for each scheme and activation function.
+
+    Writes figures/depth_study.csv and .png, and to TensorBoard the figure and a histogram for each layer.
+
+    Args:
+        schemes: by the name to show: `scheme`, one of `project.init.SCHEMES`, and its options.
+        activations: of `project.modules.deep_mlp.ACTIVATIONS`.
+        seeds: how many draws of the weights, from `seed` on.
+        depth: hidden layers.
+        width: neurons of each.
+    """
+
+    def __init__(
+        self,
+        schemes: Mapping[str, Mapping[str, Any]],
+        activations: Sequence[str],
+        depth: int,
+        width: int,
+        seeds: int = 5,
+        seed: int = 0,
+    ) -> None:
+        self.schemes = {
+            name: init.scheme(options["scheme"], **{k: v for k, v in options.items() if k != "scheme"})
+            for name, options in schemes.items()
+        }
+        self.activations, self.depth, self.width = activations, depth, width
+        self.seeds = range(seed, seed + seeds)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.global_step == 0 and trainer.is_global_zero:  # a resumed run has it already
+            cells = self._measure(trainer, module)
+            self._write(trainer, cells)
+            for activation in self.activations:
+                shown = sorted({1, 2, 3, self.depth} & set(range(1, self.depth + 1)))
+                text = depth_study.table(cells, activation, shown)
+                log.info("std of %s activations, mean of %d seeds\n%s", activation, len(self.seeds), text)
+
+    def _measure(self, trainer: Trainer, module: LightningModule) -> list[depth_study.Cell]:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        split = data.splits["train"]
+        inputs, targets = data.prepare_inputs(split.inputs.to(module.device)), split.targets.to(module.device)
+        sizes = inputs.shape[1], self.width, self.depth, targets.shape[1]
+        networks = {name: deep_network(*sizes, name).to(module.device) for name in self.activations}
+        passes = len(networks) * len(self.schemes) * len(self.seeds)
+        with tqdm(total=passes, desc="depth study", unit=" passes", leave=False, disable=None) as bar:
+            return depth_study.measure(networks, self.schemes, inputs, targets, self.seeds, progress=bar.update)
+
+    @staticmethod
+    def _write(trainer: Trainer, cells: Sequence[depth_study.Cell]) -> None:
+        for cell in cells:
+            tag = f"depth study, {cell.activation}, {cell.scheme}/layer {cell.layer:02}"
+            figures.show_histogram(trainer, tag, cell.sample, step=0)
+        made = depth_study.figure(cells)
+        figures.show(trainer, "depth study", made, step=0)
+        figures.save(trainer, "depth_study", made)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(cells[0].row()), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(cell.row() for cell in cells)
+        write_whole(Path(trainer.default_root_dir) / "figures" / "depth_study.csv", text.getvalue())

@@ -1,0 +1,48 @@
+"""Activations and their gradients, layer by layer, while a network trains."""
+
+from contextlib import ExitStack
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from project.callbacks import figures
+from project.layers import watched
+
+
+class Layers(Callback):
+    """Logs what passes each activation function: a histogram in TensorBoard, the standard deviation as a metric.
+
+    `activations/<layer>` and `activation_gradients/<layer>`, and with `_std` the metrics: of the batch of a step,
+    before its update.
+
+    Args:
+        every_n_steps: steps between two of them; the first step has one.
+    """
+
+    def __init__(self, every_n_steps: int = 10) -> None:
+        self.every_n_steps = every_n_steps
+        self._watch = ExitStack()
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._watch.close()
+        if trainer.global_step % self.every_n_steps == 0:
+            self._outputs = self._watch.enter_context(watched(module))
+
+    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
+        if trainer.global_step % self.every_n_steps:
+            return
+        stds = {}
+        for layer, output in self._outputs.items():
+            layer = layer.removeprefix("network.")
+            for name, values in (("activations", output), ("activation_gradients", output.grad)):
+                if values is not None:
+                    stds[f"{name}_std/{layer}"] = values.detach().std().item()
+                    figures.show_histogram(trainer, f"{name}/{layer}", values, trainer.global_step)
+        for logger in trainer.loggers:
+            logger.log_metrics({**stds, "epoch": trainer.current_epoch}, step=trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._watch.close()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        self._watch.close()

@@ -1,0 +1,50 @@
+"""A deep MLP, to see what initialisation does to its layers."""
+
+from collections import OrderedDict
+from typing import Unpack
+
+from torch import nn
+
+from project.errors import UserError, nearest
+from project.modules.supervised import StepOptions, SupervisedModule
+
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}
+
+
+class DeepMLP(SupervisedModule):
+    """x (N, in_features) -> depth × [linear -> activation] (N, width) -> linear -> (N, out_features), without biases.
+
+    Squared error averaged over batch and outputs, targets (N, out_features).
+
+    Args:
+        activation: "tanh", "relu", "sigmoid" or "gelu".
+    """
+
+    def __init__(
+        self,
+        in_features: int = 500,
+        width: int = 500,
+        depth: int = 10,
+        out_features: int = 10,
+        activation: str = "tanh",
+        **step: Unpack[StepOptions],
+    ) -> None:
+        network = deep_network(in_features, width, depth, out_features, activation)
+        super().__init__(network, loss=nn.MSELoss(), **step)
+
+
+def deep_network(in_features: int, width: int, depth: int, out_features: int, activation: str) -> nn.Sequential:
+    """Layers `linear1`, `tanh1`, … `linear<depth>`, `tanh<depth>`, `output`, without biases.
+
+    Raises:
+        UserError: if there is no such activation; it lists those there are.
+    """
+    if activation not in ACTIVATIONS:
+        hint, known = nearest(activation, ACTIVATIONS), ", ".join(ACTIVATIONS)
+        raise UserError(f"activation={activation}: no such activation.{hint} It is one of: {known}.")
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number in range(1, depth + 1):
+        layers[f"linear{number}"] = nn.Linear(in_features if number == 1 else width, width, bias=False)
+        layers[f"{activation}{number}"] = ACTIVATIONS[activation]()  # (N, width)
+    layers["output"] = nn.Linear(width, out_features, bias=False)
+    return nn.Sequential(layers)
