@@ -38,6 +38,16 @@ def test_is_used_and_gives_the_losses_of_the_cpu(accelerator: str, tmp_path: Pat
     assert losses(on_gpu)[:5] == pytest.approx(losses(on_cpu)[:5], rel=1e-4)
 
 
+@pytest.mark.parametrize("gradients", ["numpy", "manual", "autograd"])
+def test_gradients_by_hand(gradients: str, tmp_path: Path) -> None:
+    words = ["experiment=two_layer_by_hand", f"module.gradients={gradients}", "datamodule.steps_per_epoch=50"]
+    for accelerator in ("gpu", "cpu"):
+        run_train(*words, f"accelerator={accelerator}", f"paths.log_dir={tmp_path / accelerator}")
+    ours, theirs = (losses(only_run(tmp_path / accelerator)) for accelerator in ("gpu", "cpu"))
+    assert len(ours) == 50
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
 def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
     words = [*LENET, "accelerator=gpu", "callbacks.checkpoints.every_n_steps=100"]
     whole = trained(tmp_path / "whole", *words)

@@ -21,6 +21,7 @@ WORDED = [
     "Total length of `list` across ranks is zero. Please make sure this was your intention.",
     "Using `DistributedSampler` with the dataloaders. During `trainer.test()`, it is recommended to use "
     "`Trainer(devices=1, num_nodes=1)` to ensure each sample/batch gets evaluated exactly once.",
+    "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
     "The number of training batches (7) is smaller than the logging interval Trainer(log_every_n_steps=50).",
 ]
 

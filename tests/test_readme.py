@@ -21,6 +21,7 @@ COMMANDS = [
     if line.strip()
 ]
 INSTALL = ["python3 -m venv .venv", "source .venv/bin/activate", 'pip install -c constraints.txt -e ".[dev]"']
+JOBS = {"lenet": 8, "lenet_init": 30, "two_layer_by_hand": 3}  # of the sweeps
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1"]
 
 
@@ -45,11 +46,14 @@ def test_training(command: str, tmp_path: Path, image_folder: Path, small_cifar1
     assert words[:3] == ["python", "-m", "project.train"]
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10/cifar-10-python.tar.gz").write_bytes(small_cifar10_archive)
-    less = ["callbacks.classification.grid_images=0", "logger.tensorboard.log_graph=false"] if "-m" in words[3:] else []
+    (experiment,) = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
+    sweep = "-m" in words[3:]
+    less = ["logger=csv"] if sweep else []
+    less += ["callbacks.classification.grid_images=0"] if sweep and experiment in ("lenet", "lenet_init") else []
     run_train(
         *words[3:], *SMALL, *less, f"paths.log_dir={tmp_path}/logs", f"paths.data_dir={tmp_path}", "accelerator=cpu"
     )
-    jobs = 8 if "-m" in words[3:] else 1
+    jobs = JOBS[experiment] if sweep else 1
     assert len(list(tmp_path.glob("logs/**/summary.json"))) == jobs
 
 

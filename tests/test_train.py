@@ -21,7 +21,10 @@ from project.config import CONF, register_resolvers
 
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 SCHEMES = sorted(path.stem for path in CONF.glob("init/*.yaml"))
-MODELS = {"lenet": "digits", "linear": "line", "two_layer": "random_regression", "curve_mlp": "parabola"}
+MODELS = {
+    "lenet": "digits", "linear": "line", "curve_mlp": "parabola", "two_layer": "random_regression",
+    "two_layer_by_hand": "random_regression", "deep_mlp": "random_regression",
+}  # fmt: skip
 SHORT = ["accelerator=cpu", "logger=csv", "trainer.max_steps=3", "trainer.log_every_n_steps=1"]
 NO_EVALUATION = ["trainer.limit_val_batches=0", "trainer.limit_test_batches=0"]
 LINEAR = ["experiment=linear", "accelerator=cpu", "logger=csv"]

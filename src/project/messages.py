@@ -17,6 +17,7 @@ HARMLESS = (
     (r".*your dataloader is not resumable", "ours takes its position from the Trainer's own batch counter"),
     (r".*Total length of `list` across ranks is zero", "a data module without validation returns no loader"),
     (r".*it is recommended to use `Trainer\(devices=1", "our sampler gives every test sample to one process only"),
+    (r"GPU available but not used", "accelerator=cpu was chosen"),
     (r".*is smaller than the logging interval", "a row of metrics is written at the end of each epoch, too"),
 )
 
