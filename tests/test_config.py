@@ -65,7 +65,7 @@ REFUSED = {
     "accelerator=tpu": "accelerator=tpu: no such choice. Did you mean gpu? accelerator is one of: auto, cpu, gpu.",
     "callbacks=[classification,histogram]": (
         "callbacks=histogram: no such choice. Did you mean histograms? "
-        "callbacks is one of: classification, curve_fit, default, histograms."
+        "callbacks is one of: classification, curve_fit, default, histograms, init_depth."
     ),
     "~optimizer": "~optimizer: a run needs one of: adam, sgd, sgd_plain.",
     # the form
