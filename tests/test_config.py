@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from commands import run_train
-from project import config, errors, train
+from project import config, errors, runs, train
 from project.config import CONF, ROOT, changed, check_config, register_resolvers
 from project.errors import UserError
 
@@ -81,7 +81,7 @@ REFUSED = {
         "optimizer.momentum: no such key. Did you mean optimizer.betas? "
         "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused."
     ),
-    "-m seed=interval(0,3)": "BasicSweeper does not support sweep type : INTERVAL_SWEEP",
+    "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
 }  # fmt: skip
 
 
@@ -114,6 +114,9 @@ class Recorder(list[dict[str, Any]]):
         plain = OmegaConf.to_container(config, resolve=True)
         assert isinstance(plain, dict)
         self.append({**plain, "run_dir": run_dir, "overrides": overrides})
+        if run_dir:  # of a sweep, which asks what became of its job
+            run_dir.mkdir(parents=True)
+            runs.save_summary(run_dir, {"status": "finished"})
         return 0.0
 
 

@@ -101,7 +101,7 @@ def sweep(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("letter", ["x", "ü", "猫"])
 def test_slug_and_hash_fit_a_file_name_however_long(letter: str, sweep: str) -> None:
-    folder = runs.job_dir(config(), sweep, [f"module.note={letter * 300}", "seed=1"])
+    folder = runs.job_dir(config(), Path(sweep), [f"module.note={letter * 300}", "seed=1"])
     folder.mkdir()
     assert folder.name.startswith(f"note={letter}")
 
@@ -109,14 +109,16 @@ def test_slug_and_hash_fit_a_file_name_however_long(letter: str, sweep: str) -> 
 def test_job_dir_tells_what_the_sweep_varies(sweep: str) -> None:
     overrides = ["experiment=lenet", "datamodule.data_dir=${paths.root}/x", "init=he"]
     digest = runs.config_hash(config())[:8]
-    assert runs.job_dir(config(), sweep, overrides) == Path(sweep) / f"init=he-{digest}"
+    assert runs.job_dir(config(), Path(sweep), overrides) == Path(sweep) / f"init=he-{digest}"
 
 
-def test_job_dir_is_the_same_for_the_same_job_only(sweep: str) -> None:
-    (first := runs.job_dir(config(), sweep, ["init=he"])).mkdir()
-    assert runs.job_dir(config(name="x"), sweep, ["init=he", "seed=0"]) == first
-    assert runs.job_dir(config(seed=1), sweep, ["init=he"]).name.startswith("init=he-")
-    assert runs.job_dir(config(seed=1), sweep, ["init=he"]) != first
+def test_a_folder_set_aside_keeps_what_it_has(tmp_path: Path) -> None:
+    for text in ("one", "two", "three"):
+        (tmp_path / "init=he-0123").mkdir()
+        (tmp_path / "init=he-0123/summary.json").write_text(text)
+        runs.set_aside(tmp_path / "init=he-0123")
+    kept = {path.parent.name: path.read_text() for path in tmp_path.glob("*/summary.json")}
+    assert kept == {"init=he-0123.1": "one", "init=he-0123.2": "two", "init=he-0123.3": "three"}
 
 
 def test_run_dirs_of_the_same_second_differ(tmp_path: Path) -> None:

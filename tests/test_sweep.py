@@ -35,15 +35,16 @@ def summaries(sweep_dir: Path) -> dict[str, dict[str, Any]]:
 
 def written(sweep_dir: Path) -> dict[str, int]:
     """Every job's files, and when they were last written."""
-    return {str(path): path.stat().st_mtime_ns for path in sweep_dir.glob("*/**/*") if path.is_file()}
+    jobs = sweep_dir.glob("*-????????/**/*")
+    return {str(path): path.stat().st_mtime_ns for path in jobs if path.is_file()}
 
 
 @pytest.mark.slow
 def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> None:
     sweep_dir = sweep(tmp_path, "optimizer=sgd,adam", "init=zero,randn")
     names = {path.name for path in sweep_dir.iterdir()}
-    assert "multirun.yaml" in names
-    jobs = sorted(names - {"multirun.yaml"})
+    assert {"multirun.yaml", ".locks"} < names
+    jobs = sorted(names - {"multirun.yaml", ".locks"})
     assert [re.sub("-[0-9a-f]{8}$", "-HASH", name) for name in jobs] == [
         f"optimizer={optimizer},init={init}-HASH" for optimizer in ("adam", "sgd") for init in ("randn", "zero")
     ]
@@ -86,7 +87,11 @@ def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) ->
     sweep(tmp_path, "module=linear", "optimizer.lr=1e30", *CURVE)  # diverged: done, and no failure
     assert written(folder(tmp_path)) == before
     with pytest.raises(SystemExit) as stop:
-        sweep(tmp_path, "module=two_layer", "optimizer.lr=0.01", *CURVE)  # failed: tried again
+        sweep(tmp_path, "module=two_layer", "optimizer.lr=0.01", *CURVE)  # failed: reported once more
+    assert stop.value.code == 1
+    assert written(folder(tmp_path)) == before
+    with pytest.raises(SystemExit) as stop:
+        sweep(tmp_path, "module=two_layer", "optimizer.lr=0.01", *CURVE, "sweep.retry=failed")
     assert stop.value.code == 1
     again = {path for path, time in written(folder(tmp_path)).items() if time != before.get(path)}
     assert {Path(path).name for path in again} == {"metrics.csv", "summary.json", "train.log"}

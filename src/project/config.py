@@ -1,6 +1,7 @@
 """What a config may say: checked before anything is imported, built or written."""
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,13 @@ def changed(config: DictConfig, words: list[str]) -> DictConfig:
                 OmegaConf.update(config, key, value, force_add=True)
     check_config(config)
     return config
+
+
+def settle(config: DictConfig) -> None:
+    """Make the data module's folders absolute: a resumed run may start in another working directory."""
+    for key in ("data_dir", "cache_dir"):
+        if folder := config.datamodule.get(key):
+            config.datamodule[key] = os.path.abspath(os.path.expanduser(folder))
 
 
 def check_config(config: DictConfig) -> None:

@@ -38,13 +38,13 @@ class Limit:
 class OneOf:
     """The words that a key may be set to."""
 
-    words: tuple[str, ...]
+    words: tuple[str | None, ...]
 
     def __contains__(self, value: object) -> bool:
         return value in self.words
 
     def __str__(self) -> str:
-        return f"one of: {', '.join(self.words)}"
+        return f"one of: {', '.join('null' if word is None else word for word in self.words)}"
 
 
 COUNT = Limit(whole=True, low=1)
@@ -53,6 +53,7 @@ NOT_NEGATIVE = Limit(whole=False, low=0)
 POSITIVE = Limit(whole=False, low=0, open_low=True)
 LIMITS: dict[str, Limit | OneOf] = {
     "threads": COUNT,
+    "sweep.retry": OneOf((None, "failed")),
     "seed": Limit(whole=True, low=0, high=2**32 - 1),
     "optimizer.lr": POSITIVE,
     "optimizer.momentum": FRACTION,

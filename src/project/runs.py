@@ -23,7 +23,7 @@ COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 # What cannot change a run's result: where things lie, what is shown, and the names of devices.
 IRRELEVANT = (
-    "name", "paths", "logger", "callbacks.progress_bar", "datamodule.cache_dir",
+    "name", "paths", "sweep", "logger", "callbacks.progress_bar", "datamodule.cache_dir",
     "datamodule.num_workers", "trainer.accelerator", "trainer.devices", "trainer.strategy",
 )  # fmt: skip
 
@@ -63,19 +63,24 @@ def new_run_dir(config: DictConfig) -> Path:
     raise AssertionError("a thousand runs in one second")
 
 
-def job_dir(config: DictConfig, sweep_dir: str, overrides: list[str]) -> Path:
-    """`<sweep_dir>/<slug>-<hash>`: the folder of a sweep's job, the same whenever a sweep comes to it.
+def job_dir(config: DictConfig, folder: Path, overrides: list[str]) -> Path:
+    """`<folder>/<slug>-<hash>`: where a sweep's job is to lie.
 
     The slug tells what the sweep varies: those overrides of the job that are not the sweep's own, word for word.
     """
-    folder, job = Path(sweep_dir).absolute(), config_hash(config)[:8]
-    for present in folder.glob(f"*-{job}"):
-        return present
     own: Any = []
     if (folder / "multirun.yaml").exists():  # a sweep over experiments keeps it in the folder of none of them
         sweep = OmegaConf.select(OmegaConf.load(folder / "multirun.yaml"), "hydra.overrides.task")
         own = OmegaConf.to_container(sweep, resolve=False)  # ${…} as typed
-    return folder / f"{slug([word for word in overrides if word not in own])}-{job}"
+    return folder / f"{slug([word for word in overrides if word not in own])}-{config_hash(config)[:8]}"
+
+
+def set_aside(run_dir: Path) -> None:
+    """Rename a run's folder to the first free of `<folder>.1`, `<folder>.2`, …, for the job to be run again."""
+    number = 1
+    while (aside := run_dir.with_name(f"{run_dir.name}.{number}")).exists():
+        number += 1
+    run_dir.rename(aside)
 
 
 def save_config(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -16,9 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from project import messages, runs, usage
-from project.config import CONF, check_command_line, check_config, register_resolvers
+from project.config import CONF, check_command_line, check_config, register_resolvers, settle
 from project.errors import FAILED, RunFailed, UserError, exit_codes
 from project.processes import joinable
+from project.sweeps import Job
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -45,20 +45,13 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def hydra_main(config: DictConfig) -> float:
     """One run, or one job of a sweep, in a folder of its own."""
-    settle_folders(config)
     job = HydraConfig.get()
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
     if job.mode == RunMode.MULTIRUN:
-        return train(config, runs.job_dir(config, job.sweep.dir, overrides), overrides)
+        return Job(config, overrides, job.sweep.dir).run(train)
+    settle(config)
     with exit_codes():  # here already: Hydra would add a line of its own
         return train(config, None, overrides)
-
-
-def settle_folders(config: DictConfig) -> None:
-    """Make the data module's folders absolute: a resumed run may start in another working directory."""
-    for key in ("data_dir", "cache_dir"):
-        if folder := config.datamodule.get(key):
-            config.datamodule[key] = os.path.abspath(os.path.expanduser(folder))
 
 
 def resume(folder: str, others: list[str]) -> float:

@@ -1,0 +1,177 @@
+"""The jobs of a sweep: what has become of each, which process runs it, and a table of them all."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+
+from project import runs
+from project.config import settle
+from project.errors import RunFailed, UserError
+
+log = logging.getLogger("project")
+
+ENDS = (*runs.COMPLETE, "failed")  # not run again unless sweep.retry or sweep.force says so
+
+
+class Job:
+    """One job of a sweep.
+
+    Args:
+        config: its own, composed.
+        overrides: what makes it.
+        sweep_dir: the folder that holds the folders of all jobs.
+    """
+
+    def __init__(self, config: DictConfig, overrides: Sequence[str], sweep_dir: str | Path) -> None:
+        settle(config)
+        self.config, self.overrides, self.sweep_dir = config, list(overrides), Path(sweep_dir).absolute()
+        self.hash = runs.config_hash(config)[:8]
+        self.error: Exception | None = None  # why it has left no summary
+        self._lock = self.sweep_dir / ".locks" / f"{self.hash}.lock"
+
+    @property
+    def folder(self) -> Path | None:
+        """Its folder, if it has one yet."""
+        return next(self.sweep_dir.glob(f"*-{self.hash}"), None)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What its summary.json says; nothing while there is none."""
+        return (runs.load_summary(self.folder) if self.folder else None) or {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ran to an end, be it a failure."""
+        return self.summary.get("status") in ENDS
+
+    @property
+    def status(self) -> str:
+        """`finished`, `diverged`, `failed`; `running`, by whatever process; `interrupted`, by a kill too; or `new`."""
+        if self.ended:
+            return str(self.summary["status"])
+        if self._lock.exists() and not self._is_free():
+            return "running"
+        return "interrupted" if self.folder else "new"
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the sweep is to run it: it has not ended, or is to be run again."""
+        again = self.config.sweep.retry == "failed" and self.summary.get("status") in ("failed", "diverged")
+        return not self.ended or bool(again or self.config.sweep.force)
+
+    def run(self, train: Callable[[DictConfig, Path, list[str]], float]) -> float:
+        """Run it, unless it is not due or another process runs it; its objective, NaN where there is none.
+
+        With `sweep.wait`, wait for that process instead; should it die, go on with the job.
+        """
+        with self._claimed(wait=self.config.sweep.wait) as ours:
+            if not ours or not self.is_due:
+                return runs.objective(self.summary)
+            if self.folder and self.ended and (self.config.sweep.force or self.summary["status"] == "diverged"):
+                runs.set_aside(self.folder)  # a failed one goes on from its checkpoint
+            words = [word for word in self.overrides if not word.startswith("sweep.")]
+            return train(self.config, self.folder or runs.job_dir(self.config, self.sweep_dir, words), words)
+
+    @contextmanager
+    def _claimed(self, wait: bool) -> Iterator[bool]:
+        """Whether this process may run the job: no other does, until the end of this context or of this process."""
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        if wait and not self._is_free():
+            log.info("waiting for another process, which runs %s", self.folder or self.hash)
+        lock = FileLock(self._lock)
+        try:
+            lock.acquire(blocking=wait)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _is_free(self) -> bool:
+        try:
+            with FileLock(self._lock).acquire(blocking=False):
+                return True
+        except Timeout:
+            return False
+
+
+def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
+    """Run what is due, and wait for what other processes run; one job's end, even a kill, does not end the others."""
+    log.info("%s", count(jobs))
+    _launch([job for job in jobs if job.is_due], launcher)
+    _launch([job for job in jobs if job.status == "new" and not job.error], launcher)  # where a kill took all workers
+    for job in jobs:  # alone, as it may take its worker with it once more
+        if not job.ended and not job.error:
+            _launch([job], launcher, "sweep.retry=null", "sweep.force=false", "sweep.wait=true")
+            if not job.ended and not job.error:
+                job.error = RunFailed("its process was killed")
+
+
+def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
+    try:
+        returns = launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0) if jobs else []
+    except Exception as error:  # the launcher's own: some worker is gone
+        log.warning("%s: %s", type(error).__name__, error)
+        return
+    for job, result in zip(jobs, returns, strict=True):
+        try:
+            _ = result.return_value
+        except Exception as error:
+            job.error = None if job.summary else error
+
+
+def conclude(jobs: Sequence[Job]) -> None:
+    """Show the table of all jobs.
+
+    Raises:
+        UserError: if a job's config is wrong.
+        RunFailed: if a job failed.
+    """
+    log.info("\n%s", table(jobs))
+    for job in jobs:
+        if isinstance(job.error, UserError):
+            raise job.error
+    if any(job.error or job.status == "failed" for job in jobs):
+        raise RunFailed("a job failed")
+
+
+def table(jobs: Sequence[Job]) -> str:
+    """A line a job: status, folder, objective, seconds, the first line of its error; then how many of each status."""
+    lines = []
+    names = _names(jobs)
+    width = max(map(len, names), default=0)
+    for job, name in zip(jobs, names, strict=True):
+        summary, status = job.summary, job.status
+        objective, seconds = runs.objective(summary), summary.get("seconds")
+        numbers = f"{'' if math.isnan(objective) else f'{objective:.6g}':>12}"
+        numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>12}"
+        lines.append(f"  {status:<11}  {name:<{width}}{numbers}".rstrip())
+        if error := job.error or summary.get("error"):
+            first = str(error).partition("\n")[0]
+            lines.append(f"    {first}" + (f"\n    {job.folder / 'train.log'}" if job.folder else ""))
+    return "\n".join([*lines, count(jobs)])
+
+
+def count(jobs: Sequence[Job]) -> str:
+    """`40 jobs: 30 finished, 1 failed, 9 new`"""
+    statuses = Counter(job.status for job in jobs)
+    return f"{len(jobs)} jobs: {', '.join(f'{number} {status}' for status, number in statuses.items())}"
+
+
+def _names(jobs: Sequence[Job]) -> list[str]:
+    """The names of the jobs' folders; where there is none yet, what the job differs by from others."""
+    common = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
+    return [
+        job.folder.name if job.folder else runs.slug([word for word in job.overrides if word not in common])
+        for job in jobs
+    ]
