@@ -67,6 +67,8 @@ LIMITS: dict[str, Limit | OneOf] = {
     "datamodule.val_fraction": FRACTION,
     "datamodule.test_fraction": Limit(whole=False, low=0, high=1, open_low=True, open_high=True),
     "datamodule.image_size": COUNT,
+    "datamodule.folds": Limit(whole=True, low=2, words=(None,)),
+    "datamodule.fold": Limit(whole=True, low=0),
     "datamodule.timeout": POSITIVE,
     "datamodule.samples": COUNT,
     "datamodule.in_features": COUNT,

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -17,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from project.config import ROOT
 from project.errors import UserError
+
+log = logging.getLogger("project")
 
 SUMMARY = "summary.json"
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
@@ -122,7 +125,11 @@ def load_overrides(run_dir: Path) -> list[str]:
 def load_summary(run_dir: Path) -> dict[str, Any] | None:
     """What a run's summary.json says; nothing while it runs, or after it was killed."""
     path = run_dir / SUMMARY
-    return json.loads(path.read_text()) if path.exists() else None
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        log.warning("%s: left out, as it is broken: %s", path, error)
+        return None
 
 
 def save_summary(run_dir: Path, summary: Mapping[str, Any]) -> None:

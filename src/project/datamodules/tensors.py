@@ -100,6 +100,8 @@ class TensorDataModule(LightningDataModule):
         eval_batch_size: the same for validation and test; it changes speed and memory, no metric.
         steps_per_epoch: training steps that count as one epoch; one pass over the data if None.
         num_workers: processes that gather batches ahead: only for data that does not fit in memory.
+        folds: for cross-validation, how many parts all samples but the test's are divided into; None for none.
+        fold: the number of the part that is "val" then.
     """
 
     test_split = "test"  # the split that testing reads; project.evaluate can point it at another
@@ -112,10 +114,13 @@ class TensorDataModule(LightningDataModule):
         eval_batch_size: int = 1000,
         steps_per_epoch: int | None = None,
         num_workers: int = 0,
+        folds: int | None = None,
+        fold: int = 0,
     ) -> None:
         super().__init__()
         self.seed, self.batch_size, self.eval_batch_size = seed, batch_size, eval_batch_size
         self.steps_per_epoch, self.num_workers = steps_per_epoch, num_workers
+        self.folds, self.fold = folds, fold
         self._splits: dict[str, Split] | None = None
 
     @abstractmethod
@@ -126,6 +131,10 @@ class TensorDataModule(LightningDataModule):
     def splits(self) -> dict[str, Split]:
         if self._splits is None:
             self._splits = self.load()
+            if self.folds:
+                from project.datamodules.folds import fold_of
+
+                self._splits = fold_of(self._splits, self.folds, self.fold, by_class=self.class_names is not None)
         return self._splits
 
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
