@@ -1,14 +1,19 @@
 """The depth study: its numbers against NumPy, against the table to reproduce, and what the figure shows of them."""
 
 import math
+import re
 import statistics
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 
 from project import init
+from project.config import CONF, register_resolvers
 from project.depth_study import Cell, figure, measure, table
 from project.modules.deep_mlp import deep_network
 
@@ -33,29 +38,58 @@ TABLE = {  # std of the activations after layers 1, 2, 3 and 10
 }
 
 
-def study(depth: int, width: int, samples: int, seeds: int) -> list[Cell]:
+def study(schemes: Mapping[str, Callable[..., None]], depth: int, width: int, samples: int, seeds: int) -> list[Cell]:
     numbers = torch.Generator().manual_seed(0)
     inputs, targets = (torch.randn(samples, columns, generator=numbers) for columns in (width, 10))
-    networks = {name: deep_network(width, width, depth, 10, name) for name in ("tanh", "relu")}
-    return measure(networks, SCHEMES, inputs, targets, range(seeds))
+    networks = {name: partial(deep_network, width, width, depth, 10, name) for name in ("tanh", "relu")}
+    return measure(networks, schemes, inputs, targets, range(seeds))
 
 
 @pytest.fixture(scope="module")
 def small() -> list[Cell]:
-    return study(depth=3, width=20, samples=50, seeds=2)
+    return study(SCHEMES, depth=3, width=20, samples=50, seeds=2)
 
 
 @pytest.mark.slow
 def test_the_table_to_reproduce() -> None:
-    """Within 5 %, or two standard errors: deep ReLU layers vary by a sixth from draw to draw."""
-    cells = {(cell.activation, cell.scheme, cell.layer): cell for cell in study(10, 500, 1000, 5)}
+    """By the experiment as it is: within 5 %, the exploding row within 20 %.
+
+    From layer to layer, draws of a ReLU network differ more and more, at the 10th by 18 % (s.d.). The mean of five has
+    a standard error of 8 % there, and so has the table's: these entries are held to two standard errors.
+    """
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=["experiment=init_depth"])
+    shipped = instantiate(config.callbacks.depth_study)
+    assert (len(shipped.seeds), shipped.activations, list(shipped.schemes)) == (5, ["tanh", "relu"], list(SCHEMES))
+    cells = {
+        (cell.activation, cell.scheme, cell.layer): cell
+        for cell in study(shipped.schemes, shipped.depth, shipped.width, config.datamodule.samples, seeds=5)
+    }
     for (activation, scheme), row in TABLE.items():
         for layer, expected in zip((1, 2, 3, 10), row, strict=True):
             if expected is not None:
                 stds = cells[activation, scheme, layer].activation_stds
-                share = 0.2 if (activation, scheme, layer) == ("relu", "randn", 10) else 0.05
-                tolerance = max(share * expected, 2 * statistics.stdev(stds) / math.sqrt(5))
+                tolerance = (0.2 if (activation, scheme, layer) == ("relu", "randn", 10) else 0.05) * expected
+                if (activation, layer) == ("relu", 10):
+                    tolerance = max(tolerance, 2 * statistics.stdev(stds) / math.sqrt(5))
                 assert statistics.fmean(stds) == pytest.approx(expected, abs=tolerance), (activation, scheme, layer)
+
+
+def test_pytorchs_default_is_drawn_anew_for_every_seed() -> None:
+    after_he = study({"he": init.he, "default": init.default}, 2, 20, 50, seeds=2)
+    alone = study({"default": init.default}, 2, 20, 50, seeds=2)
+    stds = [cell.activation_stds for cell in after_he if cell.scheme == "default"]
+    assert stds == [cell.activation_stds for cell in alone]
+    assert all(one != other for one, other in stds)
+
+
+def test_what_explodes_is_shown_as_it_is() -> None:
+    cells = study({"randn": init.randn, "he": init.he}, 80, 30, 20, seeds=2)
+    (last,) = [cell for cell in cells if (cell.activation, cell.scheme, cell.layer) == ("relu", "randn", 80)]
+    assert not math.isfinite(float(last.row()["activation_std"]))
+    assert len(figure(cells).axes) == 8
+    assert re.search(r"randn +\S+ +(inf|nan)$", table(cells, "relu", [1, 80]), re.MULTILINE)
 
 
 def test_numbers_are_those_of_numpy(small: list[Cell]) -> None:
@@ -112,6 +146,10 @@ def test_the_figure_shows_every_layer_of_every_scheme(small: list[Cell]) -> None
         own = titles[7 * row : 7 * row + 7]
         assert own[:5] == [f"{activation}, {scheme}" for scheme in SCHEMES]
         assert own[5:] == [f"{activation}: std of activations", f"{activation}: std of gradients"]
+    he = next(cell for cell in small if (cell.activation, cell.scheme, cell.layer) == ("tanh", "he", 2))
+    drawn_he = axes[4].collections[1].get_paths()[0].vertices
+    assert he.sample.std().item() == pytest.approx(he.activation_stds[0], rel=1e-5)  # small: the sample is all of it
+    assert np.ptp(drawn_he[:, 1]) == pytest.approx(np.ptp(he.sample.numpy()) * 39 / 40, rel=1e-5)
     assert [len(a.collections) for a in axes] == [0, 3, 3, 3, 3, 0, 0] * 2  # zeros have no distribution
     assert axes[0].texts[0].get_text() == "all zero"
     for row, name in ((5, "activation_std"), (6, "gradient_std")):

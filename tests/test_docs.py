@@ -12,8 +12,6 @@ from project.config import ROOT
 from test_readme import COMMANDS
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-HEADERS = [line for path in (ROOT / "conf/experiment").glob("*.yaml") for line in path.read_text().splitlines()]
-TESTED = {*COMMANDS, *(line[line.index("python -m") :].strip() for line in HEADERS if "python -m" in line)}
 TABLE = "| what | NumPy | PyTorch |\n|---|---|---|\n"
 WRONG = {  # (document, what is said of it)
     "wrong output": ("```python\nprint(1)\n```\n\n```text\n2\n```\n", r"document:1: prints\n1\n\nbut .* says\n2\n"),
@@ -50,7 +48,7 @@ def name(path: Path) -> str:
 def test_all_of_a_document_is_executed_and_true(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = path.read_text()
-    assert execute(text, name(path), TESTED) == to_execute(text)
+    assert execute(text, name(path), COMMANDS) == to_execute(text)
     assert not list(tmp_path.iterdir()), "a lesson leaves files"
 
 

@@ -123,6 +123,6 @@ def test_schemes_by_name() -> None:
 
 
 def test_an_unknown_scheme() -> None:
-    known = "init is one of: default, zero, randn, xavier, he."
-    with pytest.raises(UserError, match=rf"^init=xaver: no such scheme\. Did you mean xavier\? {known}$"):
+    known = "It is one of: default, zero, randn, xavier, he."
+    with pytest.raises(UserError, match=rf"^scheme xaver: no such initialisation\. Did you mean xavier\? {known}$"):
         init.scheme("xaver")

@@ -82,9 +82,9 @@ def settle(config: DictConfig) -> None:
 
 def check_config(config: DictConfig) -> None:
     """Check the values of a whole config, wherever they come from, against `LIMITS`."""
-    for key, limit in LIMITS.items():
-        if _has(config, key) and (value := OmegaConf.select(config, key)) not in limit:
-            raise UserError(f"{key}={_show(value)}: must be {limit}.")
+    for key in LIMITS:
+        if _has(config, key):
+            _check_limit(key, OmegaConf.select(config, key))
 
 
 def _values(override: Override) -> list[Any]:
@@ -136,10 +136,16 @@ def _check_value(override: Override, config: DictConfig, known: list[str]) -> No
         if isinstance(value, str) and value.startswith("${"):
             continue
         if key in LIMITS:
-            if value not in LIMITS[key]:
-                raise UserError(f"{key}={_show(value)}: must be {LIMITS[key]}.")
+            _check_limit(key, value)
         elif not _fits(value, present):
             raise UserError(f"{key}={_show(value)}: must be {_kind(present)}, like {_show(present)}.")
+
+
+def _check_limit(key: str, value: Any) -> None:
+    limit = LIMITS[key]
+    if value not in limit:
+        hint = nearest(str(value), filter(None, limit.words))
+        raise UserError(f"{key}={_show(value)}: must be {limit}.{hint}")
 
 
 def _fits(value: Any, present: Any) -> bool:

@@ -1,6 +1,5 @@
 """How initialisation carries a signal through a deep network: standard deviations layer by layer, and a figure."""
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from project.layers import watched
+from project.seeds import derive
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Cell:
             "activation": self.activation, "scheme": self.scheme, "layer": self.layer
         }  # fmt: skip
         for name, values in (("activation_std", self.activation_stds), ("gradient_std", self.gradient_stds)):
-            row[name] = statistics.fmean(values)
-            row[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else 0.0
+            stds = torch.tensor(values, dtype=torch.float64)  # some may be infinite, or NaN
+            row[name] = stds.mean().item()
+            row[f"{name}_sd"] = stds.std().item() if len(values) > 1 else 0.0
         return {**row, "seeds": len(self.activation_stds)}
 
 
@@ -45,7 +46,7 @@ def passed(network: nn.Module, inputs: Tensor, targets: Tensor) -> list[tuple[Te
 
 
 def measure(
-    networks: Mapping[str, nn.Module],
+    networks: Mapping[str, Callable[[], nn.Module]],
     schemes: Mapping[str, Callable[..., None]],
     inputs: Tensor,
     targets: Tensor,
@@ -53,21 +54,22 @@ def measure(
     drawn: int = 20_000,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Cell]:
-    """Fill each network by each scheme with each seed, and pass the data through it once.
+    """Make each network anew for each scheme and seed, fill it, and pass the data through it once.
 
     Args:
-        networks: by the name of their activation function.
+        networks: what makes them, by the name of their activation function.
         schemes: by name, called with (network, seed).
         drawn: how many activations of a layer to keep for the figure.
         progress: called after each pass.
     """
     cells = []
-    for activation, network in networks.items():
+    for activation, make in networks.items():
         for scheme, fill in schemes.items():
             passes: list[list[tuple[float, float]]] = []
             for seed in seeds:
+                network = _seeded(make, seed)
                 fill(network, seed)
-                layers = passed(network, inputs, targets)
+                layers = passed(network.to(inputs.device), inputs, targets)
                 passes.append([(output.std().item(), grad.std().item()) for output, grad in layers])
                 if len(passes) == 1:
                     samples = [output.flatten()[:: max(1, output.numel() // drawn)].cpu() for output, _ in layers]
@@ -78,15 +80,20 @@ def measure(
     return cells
 
 
+def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A network whose constructor's weights, PyTorch's default, depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "depth study"))
+        return make()
+
+
 def table(cells: Sequence[Cell], activation: str, layers: Sequence[int]) -> str:
     """The standard deviations of some layers' activations, a line per scheme."""
     width = max(len(cell.scheme) for cell in cells)
     lines = [" " * width + "".join(f"{f'layer {layer}':>12}" for layer in layers)]
     for scheme in dict.fromkeys(cell.scheme for cell in cells):
         of = {cell.layer: cell for cell in cells if (cell.activation, cell.scheme) == (activation, scheme)}
-        lines.append(
-            f"{scheme:<{width}}" + "".join(f"{statistics.fmean(of[layer].activation_stds):12.3g}" for layer in layers)
-        )
+        lines.append(f"{scheme:<{width}}" + "".join(f"{of[layer].row()['activation_std']:12.3g}" for layer in layers))
     return "\n".join(lines)
 
 
@@ -115,11 +122,11 @@ def figure(cells: Sequence[Cell]) -> Figure:
 def _distributions(axes: Axes, cells: Sequence[Cell], colour: str) -> None:
     """One scheme's layers, each a histogram on its side, as wide as its fullest bin; ReLU's zeros are left out."""
     for cell in cells:
-        values = cell.sample[cell.sample != 0]
+        values = cell.sample[cell.sample.isfinite() & (cell.sample != 0)]
         if len(values):
             low, high = values.min().item(), values.max().item()
             counts = torch.histc(values, bins=40, min=low, max=high)
-            heights = torch.linspace(low, high, 40)
+            heights = low + (torch.arange(40) + 0.5) * (high - low) / 40  # the middles of the bins
             axes.fill_betweenx(heights, cell.layer, cell.layer + 0.9 * counts / counts.max(), color=colour, lw=0)
     axes.set(xlim=(0.8, len(cells) + 1.2))
     axes.set_title(f"{cells[0].activation}, {cells[0].scheme}", color=colour)

@@ -56,6 +56,8 @@ def describe(error: Exception) -> str:
     text = str(error)
     if not isinstance(error, UserError) and error.__cause__ is not None:
         key = text.partition("full_key: ")[2].strip()
-        text = f"{key}: {error.__cause__}" if key else str(error.__cause__)
+        text = str(error.__cause__)
+        if key and not text.startswith(key):
+            text = f"{key}: {text}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "\n".join(lines[:2])

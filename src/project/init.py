@@ -1,5 +1,6 @@
 """Initialisation schemes for linear and convolution layers; biases zero, one generator per layer."""
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from project.errors import UserError, nearest
 from project.seeds import generator
 
+GAINS = ("linear", "tanh", "relu")  # words for gains
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -56,10 +58,18 @@ def scheme(name: str, **options: float | str) -> Callable[..., None]:
     """The scheme of that name, to be called with (network, seed).
 
     Raises:
-        UserError: if there is none; it lists those there are.
+        UserError: if there is none, or it has no such option; it lists those there are.
     """
     if name not in SCHEMES:
-        raise UserError(f"init={name}: no such scheme.{nearest(name, SCHEMES)} init is one of: {', '.join(SCHEMES)}.")
+        hint, known = nearest(name, SCHEMES), ", ".join(SCHEMES)
+        raise UserError(f"scheme {name}: no such initialisation.{hint} It is one of: {known}.")
+    takes = [option for option in inspect.signature(SCHEMES[name]).parameters if option in ("scale", "gain")]
+    for option, value in options.items():
+        if option not in takes:
+            raise UserError(f"scheme {name}: has no {option}; its options: {', '.join(takes) or 'none'}.")
+        if not isinstance(value, int | float) and not (option == "gain" and value in GAINS):
+            words = f", or one of: {', '.join(GAINS)}" if option == "gain" else ""
+            raise UserError(f"scheme {name}: {option}={value}: must be a number{words}.")
     return partial(SCHEMES[name], **options)
 
 

@@ -92,6 +92,8 @@ LIMITS: dict[str, Limit | OneOf] = {
     "callbacks.histograms.every_n_steps": COUNT,
     "callbacks.layers.every_n_steps": COUNT,
     "callbacks.depth_study.seeds": COUNT,
+    "callbacks.depth_study.depth": COUNT,
+    "callbacks.depth_study.width": COUNT,
     "callbacks.classification.grid_images": Limit(whole=True, low=0),
     "callbacks.progress_bar.refresh_seconds": NOT_NEGATIVE,
     "callbacks.progress_bar.line_every_n_steps": Limit(whole=True, low=1, words=(None,)),

@@ -46,6 +46,11 @@ def test_standard_deviations_and_histograms(tmp_path: Path) -> None:
     assert set(events.Tags()["histograms"]) == {
         f"{name}/tanh{n}" for name in ("activations", "activation_gradients") for n in (1, 2)
     }
+    for name, values in (("activations", a1), ("activation_gradients", a1.grad)):
+        first = events.Histograms(f"{name}/tanh1")[0].histogram_value
+        assert (first.sum, first.sum_squares) == pytest.approx(
+            (values.sum().item(), values.square().sum().item()), rel=1e-4, abs=1e-7
+        )
     assert [(h.step, h.histogram_value.num) for h in events.Histograms("activations/tanh1")] == [
         (0, 32), (2, 32), (4, 32)
     ]  # fmt: skip
@@ -54,6 +59,22 @@ def test_standard_deviations_and_histograms(tmp_path: Path) -> None:
 def test_with_accumulation_once_per_optimiser_step(tmp_path: Path) -> None:
     fit(tmp_path, DeepMLP(3, 4, 1, 2), accumulate_grad_batches=2)
     assert columns(tmp_path, "activations_std/tanh1", "step")[1] == [0, 2]
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradients_are_those_of_the_whole_batch_s_loss(parts: int, tmp_path: Path) -> None:
+    def gradients(folder: Path, rows: int, **options: object) -> list[float]:
+        torch.manual_seed(0)
+        folder.mkdir()
+        logger = MetricsCSV(folder)
+        trainer = plain_trainer(folder, max_epochs=1, logger=logger, callbacks=[Layers(every_n_steps=1)], **options)
+        data = {"train": (np.tile(X[:2], (rows // 2, 1)), np.tile(Y[:2], (rows // 2, 1)))}
+        trainer.fit(DeepMLP(3, 4, 1, 2), Arrays(data, steps_per_epoch=parts if options else 1))
+        return columns(folder, "activation_gradients_std/tanh1")[0]
+
+    (whole,) = gradients(tmp_path / "whole", 2)
+    (accumulated,) = gradients(tmp_path / "parts", 2, accumulate_grad_batches=parts)
+    assert accumulated == pytest.approx(whole, rel=1e-5)
 
 
 def test_gradients_by_hand_leave_none_at_the_activations(tmp_path: Path) -> None:

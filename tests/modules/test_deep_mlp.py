@@ -8,6 +8,8 @@ import torch
 from scipy.special import erf, expit
 
 from project.errors import UserError
+from project.layers import NONLINEAR
+from project.limits import LIMITS
 from project.modules.deep_mlp import ACTIVATIONS, DeepMLP
 
 IN_NUMPY = {
@@ -36,6 +38,11 @@ def test_forward_and_loss(activation: str) -> None:
 
 
 def test_an_unknown_activation() -> None:
-    known = "It is one of: tanh, relu, sigmoid, gelu."
-    with pytest.raises(UserError, match=rf"^activation=rely: no such activation\. Did you mean relu\? {known}$"):
+    says = r"no such activation function\. Did you mean relu\? It is one of: tanh, relu, sigmoid, gelu\."
+    with pytest.raises(UserError, match=f"^activation=rely: {says}$"):
         DeepMLP(activation="rely")
+
+
+def test_activations_are_the_same_wherever_they_are_named() -> None:
+    assert LIMITS["module.activation"].words == tuple(ACTIVATIONS)
+    assert all(issubclass(activation, NONLINEAR) for activation in ACTIVATIONS.values())

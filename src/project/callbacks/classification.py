@@ -68,10 +68,11 @@ class ClassificationReport(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         split = data.splits[data.test_split]
         chosen = torch.linspace(0, len(split) - 1, min(self.grid_images, len(split))).long()
-        inputs = data.prepare_inputs(split.inputs[chosen].to(module.device))
+        batch = split.inputs[chosen].to(module.device), split.targets[chosen]
+        inputs, _ = data.on_after_batch_transfer(batch, 0)
         with torch.no_grad():
             predictions = module(inputs).argmax(dim=1)
-        images = data.images(inputs).permute(0, 2, 3, 1).cpu()  # (N, H, W, 3)
+        images = data.images(inputs).float().permute(0, 2, 3, 1).cpu()  # (N, H, W, 3)
         return grid_figure(images, split.targets[chosen].tolist(), predictions.tolist(), self.class_names)
 
 

@@ -38,11 +38,12 @@ class CurveFigure(Callback):
     def _draw(trainer: Trainer, module: LightningModule, loss: float | Tensor | None) -> Figure:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         points = data.splits["train"]
-        x = torch.linspace(points.inputs.min(), points.inputs.max(), 200, device=module.device).unsqueeze(1)
+        x = torch.linspace(points.inputs.min(), points.inputs.max(), 200).unsqueeze(1)
+        y = module(x.to(next(module.parameters()))).float().cpu()
         figure = Figure(figsize=(5, 4))
         axes = figure.subplots()
         axes.scatter(points.inputs.numpy(), points.targets.numpy(), s=12, label="data")
-        axes.plot(x.cpu().numpy(), module(x).cpu().numpy(), color="crimson", linewidth=2.5, label="model")
+        axes.plot(x.numpy(), y.numpy(), color="crimson", linewidth=2.5, label="model")
         axes.set(
             xlabel="x",
             ylabel="y",

@@ -3,7 +3,8 @@
 import csv
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from project import depth_study, init
 from project.callbacks import figures
-from project.modules.deep_mlp import deep_network
+from project.errors import UserError
+from project.modules.deep_mlp import activation_named, deep_network
 from project.runs import write_whole
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,13 @@ class DepthStudy(Callback):
         seeds: int = 5,
         seed: int = 0,
     ) -> None:
-        self.schemes = {
-            name: init.scheme(options["scheme"], **{k: v for k, v in options.items() if k != "scheme"})
-            for name, options in schemes.items()
-        }
-        self.activations, self.depth, self.width = activations, depth, width
-        self.seeds = range(seed, seed + seeds)
+        self.schemes = {name: _scheme(name, options) for name, options in schemes.items()}
+        self.activations = list(activations)
+        self.depth, self.width, self.seeds = depth, width, range(seed, seed + seeds)
+        if not self.schemes or not self.activations:
+            raise UserError("callbacks.depth_study: needs one scheme, and one of activations, at least.")
+        for name in activations:
+            activation_named(name)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero:  # a resumed run has it already
@@ -61,7 +64,7 @@ class DepthStudy(Callback):
         split = data.splits["train"]
         inputs, targets = data.prepare_inputs(split.inputs.to(module.device)), split.targets.to(module.device)
         sizes = inputs.shape[1], self.width, self.depth, targets.shape[1]
-        networks = {name: deep_network(*sizes, name).to(module.device) for name in self.activations}
+        networks = {name: partial(deep_network, *sizes, name) for name in self.activations}
         passes = len(networks) * len(self.schemes) * len(self.seeds)
         with tqdm(total=passes, desc="depth study", unit=" passes", leave=False, disable=None) as bar:
             return depth_study.measure(networks, self.schemes, inputs, targets, self.seeds, progress=bar.update)
@@ -79,3 +82,11 @@ class DepthStudy(Callback):
         writer.writeheader()
         writer.writerows(cell.row() for cell in cells)
         write_whole(Path(trainer.default_root_dir) / "figures" / "depth_study.csv", text.getvalue())
+
+
+def _scheme(name: str, options: Mapping[str, Any] | None) -> Callable[..., None]:
+    """One of the schemes to study, from what the config says of it."""
+    if not options or "scheme" not in options:
+        raise UserError(f"callbacks.depth_study.schemes.{name}: must name a scheme, like {{scheme: he}}.")
+    rest = {key: value for key, value in options.items() if key != "scheme"}
+    return init.scheme(options["scheme"], **rest)

@@ -13,7 +13,8 @@ class Layers(Callback):
     """Logs what passes each activation function: a histogram in TensorBoard, the standard deviation as a metric.
 
     `activations/<layer>` and `activation_gradients/<layer>`, and with `_std` the metrics: of the batch of a step,
-    before its update.
+    before its update. The gradients are those of the loss of the whole batch, by the activations of this process's
+    share of it; with accumulation, of the last batch of the step.
 
     Args:
         every_n_steps: steps between two of them; the first step has one.
@@ -31,10 +32,13 @@ class Layers(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
         if trainer.global_step % self.every_n_steps:
             return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)  # of 16-mixed
+        factor = trainer.accumulate_grad_batches / trainer.world_size / (scaler.get_scale() if scaler else 1)
         stds = {}
         for layer, output in self._outputs.items():
             layer = layer.removeprefix("network.")
-            for name, values in (("activations", output), ("activation_gradients", output.grad)):
+            gradient = None if output.grad is None else output.grad * factor
+            for name, values in (("activations", output), ("activation_gradients", gradient)):
                 if values is not None:
                     stds[f"{name}_std/{layer}"] = values.detach().std().item()
                     figures.show_histogram(trainer, f"{name}/{layer}", values, trainer.global_step)

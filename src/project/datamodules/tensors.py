@@ -146,10 +146,13 @@ class TensorDataModule(LightningDataModule):
         return self.prepare_inputs(self.splits["train"].inputs[:1])
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
-        if isinstance(batch, Tensor):  # the example, on its way to Lightning's summary or graph
+        if not isinstance(batch, Tensor):  # as the example is, on its way to TensorBoard's graph
+            inputs, targets = batch
+            batch = self.prepare_inputs(inputs), targets
+        if self.trainer is None:
             return batch
-        inputs, targets = batch
-        return self.prepare_inputs(inputs), targets
+        converted: Batch | Tensor = self.trainer.precision_plugin.convert_input(batch)  # uint8 had no precision before
+        return converted
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader(

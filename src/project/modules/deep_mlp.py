@@ -8,7 +8,7 @@ from torch import nn
 from project.errors import UserError, nearest
 from project.modules.supervised import StepOptions, SupervisedModule
 
-ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}
 
 
 class DeepMLP(SupervisedModule):
@@ -39,12 +39,22 @@ def deep_network(in_features: int, width: int, depth: int, out_features: int, ac
     Raises:
         UserError: if there is no such activation; it lists those there are.
     """
-    if activation not in ACTIVATIONS:
-        hint, known = nearest(activation, ACTIVATIONS), ", ".join(ACTIVATIONS)
-        raise UserError(f"activation={activation}: no such activation.{hint} It is one of: {known}.")
+    made = activation_named(activation)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number in range(1, depth + 1):
         layers[f"linear{number}"] = nn.Linear(in_features if number == 1 else width, width, bias=False)
-        layers[f"{activation}{number}"] = ACTIVATIONS[activation]()  # (N, width)
+        layers[f"{activation}{number}"] = made()  # (N, width)
     layers["output"] = nn.Linear(width, out_features, bias=False)
     return nn.Sequential(layers)
+
+
+def activation_named(name: str) -> type[nn.Module]:
+    """The class of an activation function.
+
+    Raises:
+        UserError: if there is none of that name; it lists those there are.
+    """
+    if name not in ACTIVATIONS:
+        hint, known = nearest(name, ACTIVATIONS), ", ".join(ACTIVATIONS)
+        raise UserError(f"activation={name}: no such activation function.{hint} It is one of: {known}.")
+    return ACTIVATIONS[name]

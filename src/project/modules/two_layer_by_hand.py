@@ -36,9 +36,9 @@ class TwoLayerByHand(SupervisedModule):
         self.weights = first.weight, second.weight  # (hidden, in_features), (out_features, hidden)
 
     def setup(self, stage: str) -> None:
-        scaled = "mixed" in str(self.trainer.precision)
-        if self.gradients != "autograd" and (scaled or self.trainer.world_size > 1):
-            wrong = f"trainer.precision={self.trainer.precision}" if scaled else "several devices"
+        inexact = str(self.trainer.precision) not in ("32-true", "64-true")
+        if self.gradients != "autograd" and (inexact or self.trainer.world_size > 1):
+            wrong = f"trainer.precision={self.trainer.precision}" if inexact else "several devices"
             raise UserError(f"module.gradients={self.gradients}: by hand does not go with {wrong}; use autograd.")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

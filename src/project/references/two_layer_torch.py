@@ -17,7 +17,7 @@ def gradients(x: Tensor, y: Tensor, w1: Tensor, w2: Tensor) -> tuple[Tensor, Ten
         loss, d loss / d w1 (D_in, H), d loss / d w2 (H, D_out)
     """
     h = x @ w1  # (N, H)
-    a = h.clamp(min=0)
+    a = h.relu()
     p = a @ w2  # (N, D_out)
     loss = ((p - y) ** 2).sum()
 
