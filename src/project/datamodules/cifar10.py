@@ -4,7 +4,7 @@ import shutil
 import tarfile
 from concurrent.futures import Future, wait
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,7 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
     )
     source = pooch.create(file.parent, "", registry={file.name: f"md5:{md5}"}, urls={file.name: url}, retry_if_failed=2)
     done: Future[str] = Future()
+    given_up = Event()
 
     def fetch() -> None:
         try:
@@ -138,11 +139,14 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
         finally:
             for answer in answers:
                 answer.close()
+            if given_up.is_set():
+                shutil.rmtree(file.parent, ignore_errors=True)
 
     # A thread, because no time-out of a socket covers a name server that does not answer, or all attempts together.
     Thread(target=fetch, daemon=True).start()
     wait([done], timeout)
     if not (done.done() or answers):
+        given_up.set()
         raise TimeoutError(f"no answer in {timeout:g} s (datamodule.timeout)")
     done.result()
 
