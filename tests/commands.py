@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from project import evaluate, train
+from project import evaluate, report, train
 
 _forkserver = multiprocessing.get_context("forkserver")
 # Imports that take seconds, once for all processes. Only installed modules: until Python 3.13 the server that they are
@@ -28,6 +28,12 @@ def run_evaluate(*words: str) -> None:
     """`python -m project.evaluate …` in this process."""
     with mock.patch.object(sys, "argv", ["project.evaluate", *words]):
         evaluate.main()
+
+
+def run_report(*words: str) -> None:
+    """`python -m project.report …` in this process."""
+    with mock.patch.object(sys, "argv", ["project.report", *words]):
+        report.main()
 
 
 def only_run(log_dir: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from commands import run_evaluate, run_train
+from commands import run_evaluate, run_report, run_train
 from project.config import ROOT
 
 COMMANDS = [
@@ -97,6 +97,18 @@ def test_tensorboard(tmp_path: Path) -> None:
             server.terminate()
             server.stderr.close()
     assert b"runs/linear/" in answer
+
+
+@pytest.mark.slow
+def test_report(tmp_path: Path) -> None:
+    (command,) = [c for c in COMMANDS if "project.report" in c]
+    _, _, module, *words = shlex.split(command.replace("logs/", f"{tmp_path}/"))
+    assert module == "project.report"
+    sweep = ["-m", "experiment=lenet", "datamodule=digits", "optimizer=sgd,adam"]
+    run_train(*sweep, *SMALL, "logger=csv", f"paths.log_dir={tmp_path}", "accelerator=cpu")
+    run_report(*words)
+    assert {path.name for path in tmp_path.glob("sweeps/lenet/r*")} == {"report.html", "report.md", "runs.csv"}
+    assert len((tmp_path / "sweeps/lenet/runs.csv").read_text().splitlines()) == 3  # a header and two runs
 
 
 def test_make() -> None:

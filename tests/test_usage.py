@@ -7,7 +7,7 @@ from project.config import CONF, register_resolvers
 def test_lists_every_file_of_every_group() -> None:
     register_resolvers()
     lines = usage.text([]).splitlines()
-    for folder in (path for path in CONF.iterdir() if path.is_dir()):
+    for folder in (path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
         assert f"{folder.name}: {', '.join(sorted(path.stem for path in folder.iterdir()))}" in lines
 
 

@@ -16,6 +16,7 @@ Train a model; the run's folder, with its config, metrics, checkpoints and Tenso
   python -m project.train -m experiment=lenet init=xavier,he      a sweep
   python -m project.train resume=RUN_DIR                          go on with an interrupted run
   python -m project.evaluate run=RUN_DIR                          its metrics once more
+  python -m project.report DIR                                    compare the runs below a folder
   tensorboard --logdir logs                                       look at all of it
 
 Choices (group=choice):

@@ -1,0 +1,87 @@
+"""Figures as SVG that a page colours: what is drawn in a stand-in colour takes the page's own, light or dark."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+SERIES = 10  # colours that report.css has
+# What is drawn in these colours is shown in the page's.
+PAGE = {
+    **{f"#a0000{i:x}": f"var(--series-{i})" for i in range(SERIES)},
+    "#b00001": "currentColor", "#b00002": "var(--grid)", "#b00003": "var(--page)", "#b00004": "var(--faint)",
+}  # fmt: skip
+COLOURS = list(PAGE)[:SERIES]
+INK, GRID, PAPER, FAINT = list(PAGE)[SERIES:]
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its keys
+    "font.size": 10, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.edgecolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT, "grid.color": GRID,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.linewidth": 0.8, "xtick.minor.size": 0, "ytick.minor.size": 0, "xtick.major.size": 3, "ytick.major.size": 3,
+    "svg.fonttype": "none", "axes.formatter.use_mathtext": False, "axes.unicode_minus": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a group is drawn, alike in all figures."""
+
+    colour: str
+    dash: str | tuple[int, tuple[float, ...]]
+
+
+def lines(groups: pd.DataFrame, keys: Sequence[str]) -> dict[int, Line]:
+    """A line for each group: of two keys one gives the colour and one the dash, or else all comes with the rank."""
+    levels = {key: list(dict.fromkeys(groups[key])) for key in keys}
+    if len(keys) == 2:
+        dash, colour = sorted(keys, key=lambda key: len(levels[key]))
+        if len(levels[dash]) <= len(DASHES) and len(levels[colour]) <= SERIES:
+            places = [(levels[colour].index(g[colour]), levels[dash].index(g[dash])) for _, g in groups.iterrows()]
+            return {group: _line(*place) for group, place in zip(groups.index, places, strict=True)}
+    return {group: _line(i % SERIES, i // 5 % len(DASHES)) for i, group in enumerate(groups.index)}
+
+
+def _line(colour: int, dash: int) -> Line:
+    return Line(COLOURS[colour], DASHES[dash])
+
+
+def labels(groups: pd.DataFrame, longest: int = 48) -> list[str]:
+    """The groups' labels as long as a figure has room for, those that are cut with the group's place before them."""
+    places = enumerate(groups["label"], start=1)
+    return [plain(text if len(text) <= longest else f"{place}: {text[: longest - 4]}…") for place, text in places]
+
+
+def plain(value: object) -> str:
+    """A value as text in which matplotlib sees no formula."""
+    return str(value).replace("$", r"\$")
+
+
+@contextmanager
+def figure(width: float, height: float, columns: int = 1) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+    """A figure of so many inches with its axes, in the report's style."""
+    with mpl.rc_context(STYLE):
+        made = Figure(figsize=(width, height), layout="constrained")
+        yield made, made.subplots(1, columns, squeeze=False)[0]
+
+
+def svg(made: Figure, name: str, title: str) -> str:
+    """The figure as an `<svg>` element whose ids begin with its name, for several stand in a page."""
+    file = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        made.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'( id="|"#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub("|".join(PAGE), lambda colour: PAGE[colour[0]], text)
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's font
+    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

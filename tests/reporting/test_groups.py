@@ -1,0 +1,109 @@
+"""Groups of runs against NumPy and the definition of the t interval."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from synthetic_runs import content_of, write_run
+
+ACC = {"sgd": [0.81, 0.84, 0.79, 0.86], "adam": [0.91, 0.88]}
+
+
+def write_group(folder: Path, optimizer: str, accuracies: list[float]) -> None:
+    for seed, acc in enumerate(accuracies):
+        write_run(folder / f"{optimizer}{seed}", optimizer=optimizer, seed=seed, metrics={"val/acc": acc},
+                  seconds=10.0 * (seed + 1) ** 2)  # fmt: skip
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+def test_mean_interval_best_and_time(tmp_path: Path, alpha: float) -> None:
+    for optimizer, accuracies in ACC.items():
+        write_group(tmp_path, optimizer, accuracies)
+    content = content_of(tmp_path, alpha=alpha)
+    assert content.keys == ["optimizer"]
+    assert list(content.groups["optimizer"]) == ["Adam", "SGD"]  # best first
+    for (_, group), accuracies in zip(content.groups.iterrows(), [ACC["adam"], ACC["sgd"]], strict=True):
+        n = len(accuracies)
+        half = stats.t.ppf(1 - alpha / 2, n - 1) * np.std(accuracies, ddof=1) / math.sqrt(n)
+        assert group["n"] == n
+        assert group["mean"] == pytest.approx(np.mean(accuracies), rel=1e-12)
+        assert group["low"] == pytest.approx(np.mean(accuracies) - half, rel=1e-12)
+        assert group["high"] == pytest.approx(np.mean(accuracies) + half, rel=1e-12)
+        assert group["best"] == max(accuracies)
+        assert group["seconds"] == np.median([10.0 * (seed + 1) ** 2 for seed in range(n)])
+    assert list(content.groups["rank"]) == [1, 2]
+
+
+def test_lower_is_better_for_a_loss_and_where_one_says_so(tmp_path: Path) -> None:
+    for optimizer, losses in {"sgd": [3.0, 1.0], "adam": [1.5, 1.6]}.items():
+        for seed, loss in enumerate(losses):
+            write_run(tmp_path / f"{optimizer}{seed}", optimizer=optimizer, seed=seed, metrics={"val/loss": loss})
+    assert list(content_of(tmp_path).groups["label"]) == ["Adam", "SGD"]
+    assert list(content_of(tmp_path).groups["best"]) == [1.5, 1.0]
+    upwards = content_of(tmp_path, mode="max")
+    assert list(upwards.groups["label"]) == ["SGD", "Adam"]
+    assert list(upwards.groups["best"]) == [3.0, 1.6]
+
+
+def test_ties_share_a_rank(tmp_path: Path) -> None:
+    for name, acc in {"sgd": 0.5, "adam": 0.5}.items():
+        write_group(tmp_path, name, [acc])
+    write_run(tmp_path / "xavier", init="xavier", metrics={"val/acc": 0.25})
+    assert list(content_of(tmp_path).groups["rank"]) == [1, 1, 3]
+
+
+def test_one_run_has_no_interval_and_equal_runs_one_of_no_width(tmp_path: Path) -> None:
+    write_group(tmp_path, "sgd", [0.5])
+    write_group(tmp_path, "adam", [0.25, 0.25, 0.25])
+    sgd, adam = (group for _, group in content_of(tmp_path).groups.iterrows())
+    assert math.isnan(sgd["low"])
+    assert math.isnan(sgd["high"])
+    assert (adam["low"], adam["high"]) == (0.25, 0.25)
+
+
+def test_what_does_not_count_is_counted_apart(tmp_path: Path) -> None:
+    write_group(tmp_path, "sgd", [0.5, 0.7])
+    for seed, status in enumerate(["diverged", "failed", "failed", "interrupted", "pruned", None], start=2):
+        write_run(tmp_path / f"sgd{seed}", seed=seed, status=status, metrics={"val/acc": 0.0}, seconds=1e6)
+    write_run(tmp_path / "nan", seed=8, metrics={"val/acc": math.nan})
+    write_run(tmp_path / "without", seed=9, metrics={"val/loss": 1.0})
+    write_run(tmp_path / "empty", optimizer="adam", status="diverged", metrics={"val/acc": 1.0})
+    content = content_of(tmp_path)
+    sgd, adam = (group for _, group in content.groups.iterrows())
+    assert (sgd["runs"], sgd["n"], sgd["seconds"]) == (10, 2, 10.0)  # of 10, 40, 10, 10 s: those that finished
+    assert sgd["mean"] == pytest.approx(0.6, rel=1e-12)
+    reasons = "1 diverged, 2 failed, 1 interrupted, 1 pruned, 1 running, 1 NaN, 1 without val/acc"
+    assert set(sgd["left_out"].split(", ")) == set(reasons.split(", "))
+    assert (adam["n"], adam["left_out"], adam["label"]) == (0, "1 diverged", "Adam")
+    assert math.isnan(adam["rank"])
+
+
+def test_group_by_some_keys(tmp_path: Path) -> None:
+    accuracies = np.random.default_rng(0).uniform(size=(2, 2, 3))
+    for i, optimizer in enumerate(["sgd", "adam"]):
+        for j, init in enumerate(["he", "xavier"]):
+            for seed in range(3):
+                write_run(tmp_path / f"{optimizer}{init}{seed}", optimizer=optimizer, init=init, seed=seed,
+                          metrics={"val/acc": accuracies[i, j, seed]})  # fmt: skip
+    content = content_of(tmp_path, group_by=["init"])
+    assert (content.keys, content.others) == (["init"], ["optimizer"])
+    means = dict(zip(content.groups["init"], content.groups["mean"], strict=True))
+    assert means == pytest.approx({"he": accuracies[:, 0].mean(), "xavier": accuracies[:, 1].mean()}, rel=1e-12)
+    whole = content_of(tmp_path)
+    assert (whole.keys, len(whole.groups), set(whole.groups["n"])) == (["optimizer", "init"], 4, {3})
+
+
+def test_keys_tied_to_others_are_shown_where_there_is_room(tmp_path: Path) -> None:
+    for number in range(2):
+        ties = {f"trainer.tie{i}": number for i in range(5)}
+        write_run(tmp_path / str(number), metrics={"val/acc": 0.5}, changes={"trainer.max_epochs": number, **ties})
+    content = content_of(tmp_path)
+    assert content.keys == content.told == ["trainer.max_epochs"]
+    assert content.tied == [f"trainer.tie{i}" for i in range(5)]
+    for path in tmp_path.glob("*/.hydra/config.yaml"):
+        path.write_text(path.read_text().replace("tie4", "x: 0 # "))
+    content = content_of(tmp_path)
+    assert (len(content.keys), content.told, content.tied) == (5, ["trainer.max_epochs"], [])

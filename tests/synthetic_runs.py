@@ -1,0 +1,100 @@
+"""Folders of runs as `project.train` leaves them, made up."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from project.reporting.collect import collect
+from project.reporting.content import Content, compute
+
+OPTIMIZERS = {
+    "sgd": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01, "momentum": 0.9},
+    "adam": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.001, "betas": [0.9, 0.999]},
+}
+INITS: dict[str, dict[str, Any]] = {
+    "default": {"_target_": "project.init.default", "_partial_": True},
+    "he": {"_target_": "project.init.he", "_partial_": True, "seed": "${seed}", "gain": "relu"},
+    "xavier": {"_target_": "project.init.xavier", "_partial_": True, "seed": "${seed}", "gain": "linear"},
+}
+
+
+def write_run(
+    run_dir: Path,
+    *,
+    optimizer: str = "sgd",
+    init: str = "he",
+    seed: int = 0,
+    metrics: Mapping[str, float] | None = None,
+    status: str | None = "finished",
+    error: str | None = None,
+    seconds: float = 10.0,
+    curve: Mapping[int, Mapping[str, float]] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Path:
+    """A run's folder: config, metrics.csv of `curve` (step -> metrics), and summary.json if it has a status."""
+    config = OmegaConf.create(
+        {
+            "module": {"_target_": "project.modules.lenet.LeNet5", "optimizer": "${optimizer}", "init": "${init}"},
+            "datamodule": {
+                "_target_": "project.datamodules.digits.DigitsDataModule", "seed": "${seed}", "batch_size": 4,
+                "data_dir": "${paths.data_dir}/digits", "num_workers": seed,
+            },
+            "optimizer": OPTIMIZERS[optimizer],
+            "init": INITS[init],
+            "trainer": {"_target_": "lightning.pytorch.Trainer", "max_epochs": 5, "devices": 1 + seed % 2},
+            "callbacks": {"step_seed": {"_target_": "project.callbacks.step_seed.StepSeed", "seed": "${seed}"}},
+            "logger": {"csv": {"_target_": "project.loggers.MetricsCSV", "purge_step": seed}},
+            "name": f"lenet{seed}",
+            "seed": seed,
+            "paths": {"data_dir": f"/data{seed}", "log_dir": str(run_dir.parent)},
+        }
+    )  # fmt: skip
+    for key, value in (changes or {}).items():
+        OmegaConf.update(config, key, value, force_add=True)
+    (run_dir / ".hydra").mkdir(parents=True)
+    OmegaConf.save(config, run_dir / ".hydra" / "config.yaml", resolve=True)
+    write_curve(run_dir, curve or {})
+    if status is not None:
+        summary = {
+            "status": status,
+            "error": error,
+            "metrics": {k: v if math.isfinite(v) else None for k, v in (metrics or {}).items()},
+            "seed": seed,
+            "seconds": seconds,
+            "device": "1 × cpu",
+            "versions": {"torch": "2.15.0"},
+            "git": "0123abc",
+        }
+        (run_dir / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    return run_dir
+
+
+def write_curve(run_dir: Path, curve: Mapping[int, Mapping[str, float]]) -> None:
+    """A metrics.csv; cells of metrics that a step lacks are empty."""
+    names = list(dict.fromkeys(name for row in curve.values() for name in row))
+    lines = [",".join(["epoch", "step", *names])]
+    lines += [",".join(["0", str(step), *(str(row.get(name, "")) for name in names)]) for step, row in curve.items()]
+    (run_dir / "metrics.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_sweep(folder: Path) -> Path:
+    """Two optimisers, two schemes and three seeds, with curves; Adam is the better by far."""
+    rng = np.random.default_rng(0)
+    for optimizer in ("sgd", "adam"):
+        for init in ("he", "xavier"):
+            for seed in range(3):
+                acc = 0.5 + 0.2 * (optimizer == "adam") + 0.05 * rng.uniform()
+                curve = {step: {"val/acc": acc * (step + 1) / 5} for step in range(5)}
+                write_run(folder / f"{optimizer}{init}{seed}", optimizer=optimizer, init=init, seed=seed,
+                          metrics={"val/acc": acc, "val/width": acc}, curve=curve)  # fmt: skip
+    return folder
+
+
+def content_of(folder: Path, **asked: Any) -> Content:
+    """What a report on a folder says."""
+    return compute(folder, collect(folder), command="python -m project.report", **asked)

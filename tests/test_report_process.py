@@ -1,0 +1,101 @@
+"""`project.report` in a process of its own: what it imports, how long it takes, and its page in a browser."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commands import run_report
+from synthetic_runs import write_run, write_sweep
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    return write_sweep(tmp_path / "sweep")
+
+
+def command(*words: str | Path, code: str = "") -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with its modules' names at the end of stderr."""
+    script = (
+        f"import sys; sys.argv = ['project.report', *sys.argv[1:]]; from project import report; {code}report.main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, *map(str, words)], capture_output=True, text=True
+    )
+
+
+def test_neither_torch_nor_for_a_mistake_pandas_is_imported(sweep: Path) -> None:
+    watch = "import atexit; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+    modules = command(sweep, code=watch).stderr.split()
+    assert "pandas" in modules
+    assert {"torch", "lightning", "tensorboard", "matplotlib.pyplot"} & set(modules) == set()
+    modules = command(sweep, "--group-by", "optimiser", code=watch).stderr.split()
+    assert {"pandas", "scipy", "matplotlib", "yaml"} & set(modules) == {"yaml"}
+
+
+def test_a_reader_who_goes_early_is_no_error(sweep: Path) -> None:
+    script = f'set -o pipefail; "{sys.executable}" -m project.report "{sweep}" | true'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_in_under_20_seconds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(1000):
+        curve = {step: {"train/loss": 2.0 - step / 500} for step in range(500)}
+        changes = {"optimizer.lr": number // 10 % 10, "trainer.max_epochs": number // 100}
+        metrics = {"val/acc": rng.uniform(), "train/loss": 1.0}
+        write_run(tmp_path / str(number), seed=number % 10, metrics=metrics, curve=curve, changes=changes)
+    began = time.monotonic()
+    done = command(tmp_path)
+    assert done.stdout.startswith("1,000 runs (1,000 finished) in 100 groups; val/acc")
+    assert time.monotonic() - began < 20
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The address of a server of `tmp_path`, and the paths that it is asked for."""
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as running:
+        threading.Thread(target=running.serve_forever).start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser")
+def test_in_a_browser(sweep: Path, tmp_path: Path, server: tuple[str, list[str]]) -> None:
+    """No complaint in the console, no request but for the page itself, and every picture has a size."""
+    run_report(str(sweep))
+    script = """<script>addEventListener("load", () => document.body.setAttribute("data-found", JSON.stringify({
+        requests: performance.getEntriesByType("resource").map(entry => entry.name),
+        sizes: [...document.querySelectorAll("svg")].map(svg => svg.clientHeight > 100)})))</script>"""
+    page = (sweep / "report.html").read_text()
+    (tmp_path / "page.html").write_text(page.replace("</head>", f"{script}</head>"))  # says what is made of it
+    address, asked = server
+    words = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+             "--disable-component-update", "--disable-background-networking", f"--user-data-dir={tmp_path}/profile",
+             "--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom", f"{address}/page.html"]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    found = done.stdout.partition('data-found="')[2].partition('"')[0].replace("&quot;", '"')
+    data = "data:image/png;base64,"  # the heat map's scale; it asks nobody
+    requests = [name for name in json.loads(found)["requests"] if not name.startswith(data)]
+    assert (requests, json.loads(found)["sizes"], asked) == ([], [True, True, True], ["/page.html"])
+    assert "CONSOLE" not in done.stderr
