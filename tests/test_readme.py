@@ -21,7 +21,7 @@ COMMANDS = [
     if line.strip()
 ]
 INSTALL = ["python3 -m venv .venv", "source .venv/bin/activate", 'pip install -c constraints.txt -e ".[dev]"']
-JOBS = {"lenet": 8, "lenet_init": 10, "two_layer_by_hand": 3}  # of the sweeps
+JOBS = {"lenet": 8, "lenet_init": 10, "two_layer_by_hand": 3, "curve_fit": 3}  # of the sweeps
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1"]
 
 
@@ -51,6 +51,7 @@ def test_training(command: str, tmp_path: Path, image_folder: Path, small_cifar1
     less = ["logger=csv"] if sweep else []
     less += ["callbacks.classification.grid_images=0"] if sweep and experiment in ("lenet", "lenet_init") else []
     less += ["seed=0"] if experiment == "lenet_init" else []  # of three
+    less += ["hydra.sweeper.n_trials=3"] if "hydra/sweeper=optuna" in words else []
     run_train(
         *words[3:], *SMALL, *less, f"paths.log_dir={tmp_path}/logs", f"paths.data_dir={tmp_path}", "accelerator=cpu"
     )

@@ -1,4 +1,4 @@
-"""What Hydra finds by `hydra/sweeper=grid`, the default."""
+"""What Hydra finds by `hydra/sweeper=grid`, the default, and by `hydra/sweeper=optuna`."""
 
 import itertools
 import logging
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -20,8 +21,8 @@ from project.sweeps import Job, conclude, run_all, table
 log = logging.getLogger("project")
 
 
-class GridSweeper(Sweeper):
-    """Every combination of the values that are given, each run once, whoever runs it; a table of all at the end.
+class JobSweeper(Sweeper):
+    """A sweep whose jobs are claimed, skipped and told of as `project.sweeps` does.
 
     Args:
         params: values to sweep over by key, as on the command line, which has precedence.
@@ -36,27 +37,49 @@ class GridSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: list[str]) -> list[Job]:
+    def overrides(self, arguments: list[str]) -> dict[str, Override]:
+        """The overrides by key: a later word replaces an earlier."""
+        assert self.hydra_context is not None
+        words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
+        return {override.get_key_element(): override for override in parsed}
+
+    def begin(self) -> Path:
+        """Make the sweep's folder, with its own config in it."""
         assert self.config is not None
-        messages.to_terminal()
-        jobs = [self._job(list(words)) for words in self._grid(arguments)]
-        if self.config.sweep.dry_run:
-            log.info("%s", table(jobs))
-            return jobs
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
+        return folder
+
+    def job(self, words: list[str]) -> Job:
+        """The job that overrides make."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        composed: Any = self.hydra_context.config_loader.load_sweep_config(self.config, words)
+        own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        return Job(own, words, composed.hydra.sweep.dir)
+
+
+class GridSweeper(JobSweeper):
+    """Every combination of the values that are given, each run once, whoever runs it; a table of all at the end."""
+
+    def sweep(self, arguments: list[str]) -> list[Job]:
+        assert self.config is not None
+        messages.to_terminal()
+        jobs = [self.job(list(words)) for words in self._grid(arguments)]
+        if self.config.sweep.dry_run:
+            log.info("%s", table(jobs))
+            return jobs
+        self.begin()
         run_all(jobs, self.launcher)
         conclude(jobs)
         return jobs
 
     def _grid(self, arguments: list[str]) -> Iterator[tuple[str, ...]]:
         """The overrides of every job."""
-        assert self.hydra_context is not None
-        words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        choices = {}  # by key: a later word replaces an earlier
-        for override in OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words):
-            key = override.get_key_element()
+        choices = {}
+        for key, override in self.overrides(arguments).items():
             if override.is_sweep_override() and not override.is_discrete_sweep():
                 raise UserError(f"{override.input_line}: a grid needs values, such as 1,2 or range(1,4).")
             values = override.sweep_string_iterator() if override.is_sweep_override() else [override]
@@ -66,9 +89,27 @@ class GridSweeper(Sweeper):
             ]
         return itertools.product(*choices.values())
 
-    def _job(self, words: list[str]) -> Job:
-        assert self.hydra_context is not None
+
+class OptunaSweeper(JobSweeper):
+    """A search: trials of an Optuna study, each a job; its options are in conf/hydra/sweeper/optuna.yaml."""
+
+    def __init__(self, params: dict[str, str] | None = None, **options: Any) -> None:
+        super().__init__(params)
+        self.options = options
+
+    def sweep(self, arguments: list[str]) -> None:
         assert self.config is not None
-        composed: Any = self.hydra_context.config_loader.load_sweep_config(self.config, words)
-        own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
-        return Job(own, words, composed.hydra.sweep.dir)
+        try:
+            from project import search, study
+        except ModuleNotFoundError as error:
+            if error.name != "optuna":
+                raise
+            raise UserError('hydra/sweeper=optuna: pip install -c constraints.txt -e ".[optuna]" first.') from None
+        messages.to_terminal()
+        made = search.Search(study.Options(**self.options), self.overrides(arguments), self.job)
+        if self.config.sweep.dry_run:
+            made.show()
+            return
+        self.begin()
+        made.run(self.launcher)
+        made.conclude()

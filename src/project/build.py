@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from project.callbacks.checkpoints import WholeFileIO
@@ -93,6 +93,11 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
     torch.set_num_threads(config.threads)
     loggers = [_logger(logger, folder, resumes_at) for logger in config.get("logger", {}).values() if logger and logs]
     callbacks = [instantiate(callback) for callback in config.get("callbacks", {}).values() if callback]
+    if OmegaConf.select(config, "sweep.trial.pruner"):
+        from project.callbacks.pruning import Pruning
+
+        monitor = OmegaConf.select(config, "callbacks.checkpoints.monitor")
+        callbacks.append(Pruning(monitor=monitor, **config.sweep.trial))
     made: Trainer = instantiate(
         config.trainer,
         default_root_dir=str(folder),

@@ -88,10 +88,13 @@ def check_config(config: DictConfig) -> None:
 
 
 def _values(override: Override) -> list[Any]:
-    """The values that an override stands for: one, or all of a sweep's."""
+    """The values that an override stands for: one, all of a sweep's, or the bounds of an interval."""
     if override.is_discrete_sweep():
         return list(override.sweep_iterator())
-    return [] if override.is_sweep_override() else [override.value()]
+    value: Any = override.value()
+    if override.is_interval_sweep():  # Hydra makes floats of its bounds
+        return [int(bound) if bound.is_integer() else bound for bound in (value.start, value.end)]
+    return [value]
 
 
 def overrides_of(words: list[str]) -> list[str]:

@@ -19,6 +19,10 @@ class RunFailed(Exception):
     """A run failed, and its log has said how: exit code 1."""
 
 
+class Pruned(Exception):
+    """A search stops a run that promises too little; what the run has left is as after a kill, to go on from."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """' Did you mean …?' with the known word most like `word`, or nothing."""
     known = list(known)

@@ -87,12 +87,17 @@ def set_aside(run_dir: Path) -> None:
 
 
 def save_config(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
-    """Write the resolved config, and the overrides that made it, to `.hydra/`, unless they are there."""
+    """Write the resolved config, and the overrides that made it, to `.hydra/`, unless they are there.
+
+    The config is written again for another search's trial, or for none: processes of further devices read it there.
+    """
     folder = run_dir / ".hydra"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.yaml").exists():
         write_whole(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
-        write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    elif OmegaConf.select(load_config(run_dir), "sweep.trial") == OmegaConf.select(config, "sweep.trial"):
+        return
+    write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
 
 
 def load_config(run_dir: Path) -> DictConfig:

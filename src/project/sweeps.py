@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from project import runs
 from project.config import settle
@@ -49,8 +49,11 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether it ran to an end, be it a failure."""
-        return self.summary.get("status") in ENDS
+        """Whether it ran to an end, be it a failure; for the study that pruned it, and no other, pruning is one."""
+        summary = self.summary
+        study = OmegaConf.select(self.config, "sweep.trial.study")
+        pruned = summary.get("status") == "pruned" and summary.get("study") == study
+        return pruned or summary.get("status") in ENDS
 
     @property
     def status(self) -> str:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from project import messages, runs, usage
 from project.config import CONF, check_command_line, check_config, register_resolvers, settle
-from project.errors import FAILED, RunFailed, UserError, exit_codes
+from project.errors import FAILED, Pruned, RunFailed, UserError, exit_codes
 from project.processes import joinable
 from project.sweeps import Job
 
@@ -137,6 +137,8 @@ def recorded(config: DictConfig, run_dir: Path, trainer: "Trainer") -> Iterator[
     try:
         yield summary
         summary["status"] = "diverged" if has_diverged(trainer) else "finished"
+    except Pruned:
+        summary |= {"status": "pruned", "study": config.sweep.trial.study}
     except (KeyboardInterrupt, SystemExit) as stop:
         summary["status"] = "interrupted"
         if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C

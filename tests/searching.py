@@ -1,0 +1,14 @@
+"""What tests search with."""
+
+from typing import Any
+
+from project.study import Options
+
+
+def options(**given: Any) -> Options:
+    """The options of a search: those of the config file, with fewer trials at random, or as given."""
+    defaults = {
+        "n_trials": 30, "n_jobs": 1, "direction": None, "sampler": "tpe", "seed": 0, "random_trials": 3,
+        "pruner": "none", "pruner_trials": 5, "pruner_steps": 0, "pruner_keeps": 4, "storage": None, "study_name": None,
+    }  # fmt: skip
+    return Options(**{**defaults, **given})
