@@ -23,6 +23,13 @@ class Pruned(Exception):
     """A search stops a run that promises too little; what the run has left is as after a kill, to go on from."""
 
 
+class WorkerLost(Exception):
+    """The process that ran a job was killed: how far the job came, its folder says."""
+
+    def __str__(self) -> str:
+        return "its process was killed"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """' Did you mean …?' with the known word most like `word`, or nothing."""
     known = list(known)

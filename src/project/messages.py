@@ -28,6 +28,15 @@ def to_terminal() -> None:
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout)
 
 
+def of_a_worker() -> None:
+    """In one of several processes that run jobs at once, show warnings and errors only; the job's log has the rest."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    logging.basicConfig(format="%(message)s", handlers=[handler])  # once
+    logging.getLogger().setLevel(logging.INFO)
+    sys.stdout.isatty = lambda: False  # type: ignore[method-assign]  # no progress bars, one upon the other
+
+
 def silence_harmless() -> None:
     """Ignore the warnings in `HARMLESS`, and of Lightning's messages all but its warnings."""
     for message, _ in HARMLESS:

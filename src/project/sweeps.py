@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from project import runs
+from project import gpus, runs
 from project.config import settle
-from project.errors import RunFailed, UserError
+from project.errors import RunFailed, UserError, WorkerLost
 
 log = logging.getLogger("project")
 
@@ -80,6 +80,7 @@ class Job:
                 return runs.objective(self.summary)
             if self.folder and self.ended and (self.config.sweep.force or self.summary["status"] == "diverged"):
                 runs.set_aside(self.folder)  # a failed one goes on from its checkpoint
+            gpus.claim(self.config)
             words = [word for word in self.overrides if not word.startswith("sweep.")]
             return train(self.config, self.folder or runs.job_dir(self.config, self.sweep_dir, words), words)
 
@@ -123,6 +124,8 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
 def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     try:
         returns = launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0) if jobs else []
+    except UserError:  # an option of the launcher's is wrong
+        raise
     except Exception as error:  # the launcher's own: some worker is gone
         log.warning("%s: %s", type(error).__name__, error)
         return
@@ -130,7 +133,7 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         try:
             _ = result.return_value
         except Exception as error:
-            job.error = None if job.summary else error
+            job.error = None if job.summary or isinstance(error, WorkerLost) else error
 
 
 def conclude(jobs: Sequence[Job]) -> None:

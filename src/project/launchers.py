@@ -1,0 +1,76 @@
+"""What launchers that run a sweep's jobs in other processes have in common."""
+
+import importlib.util
+import logging
+from abc import abstractmethod
+from collections.abc import Generator, Sequence
+from contextlib import closing
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from project import gpus
+from project.errors import UserError
+from project.limits import COUNT
+from project.workers import Work, cores
+
+log = logging.getLogger("project")
+
+Answers = Generator[tuple[int, float | Exception], None, None]
+
+
+class WorkerLauncher(Launcher):
+    """Runs jobs in other processes, and tells of each as it ends; a process that is killed takes no other job with it.
+
+    The return value of a job whose process was killed raises WorkerLost: its folder says how far it came.
+    """
+
+    package: str  # that it needs; the extra has the same name
+    config: DictConfig
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        if importlib.util.find_spec(self.package) is None:
+            choice, extra = config.hydra.runtime.choices["hydra/launcher"], f'".[{self.package}]"'
+            raise UserError(f"hydra/launcher={choice} needs {self.package}: pip install -c constraints.txt -e {extra}")
+        n_jobs = config.hydra.launcher.get("n_jobs")
+        if n_jobs is not None and n_jobs not in COUNT:
+            raise UserError(f"hydra.launcher.n_jobs={n_jobs}: must be {COUNT}, or null.")
+        self.hydra_context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        assert self.hydra_context is not None
+        works = [
+            Work(self.hydra_context, self.config, list(words), initial_job_idx + number)
+            for number, words in enumerate(job_overrides)
+        ]
+        common = set.intersection(*(set(work.overrides) for work in works))
+        returns = [JobReturn(overrides=work.overrides, status=JobStatus.FAILED) for work in works]
+        with closing(self.answers(works)) as answers:
+            for count, (number, answer) in enumerate(answers, start=1):
+                returns[number].return_value = answer
+                if not isinstance(answer, Exception):
+                    returns[number].status = JobStatus.COMPLETED
+                words = [word for word in works[number].overrides if word not in common] or ["the job"]
+                log.info("%d of %d: %s: %s", count, len(works), " ".join(words), _told(answer))
+        return returns
+
+    @abstractmethod
+    def answers(self, works: Sequence[Work]) -> Answers:
+        """Each work's place and answer, in the order in which they come; closed early, it stops the others at once."""
+
+    def at_once(self) -> int:
+        """How many jobs this machine takes at once: as many as its cores allow; of several GPUs, no more than those."""
+        from joblib import cpu_count  # of this process's share of the machine
+
+        most: int = max(1, cpu_count() // cores(self.config))
+        several = len(gpus.visible()) if gpus.takes_one(self.config) else 0
+        return min(most, several) if several > 1 else most
+
+
+def _told(answer: float | Exception) -> str:
+    """An answer in the line that tells of its job."""
+    if isinstance(answer, Exception):
+        return str(answer).partition("\n")[0]
+    return f"{answer:.6g}"

@@ -1,0 +1,53 @@
+"""A callback that ends a run on its way, in whatever process it is."""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from project.callbacks.step_seed import StepSeed
+from project.errors import UserError
+
+log = logging.getLogger("project")
+
+
+class Ends(Callback):
+    """Ends a run after a step: by SIGKILL the first time only, otherwise by what Python knows.
+
+    Args:
+        how: kill, exit, mistake or bug, by the run's seed; a seed that is not there stays.
+        first: a file that says that the run has been killed.
+    """
+
+    def __init__(self, how: dict[int, str], first: str, step: int) -> None:
+        self.all, self.first, self.step = how, Path(first), step
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        (seed,) = [callback.seed for callback in trainer.callbacks if isinstance(callback, StepSeed)]
+        self.how = self.all.get(seed)
+        log.info("starts at step %d", trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step != self.step:
+            return
+        if self.how == "kill" and not self.first.exists():
+            self.first.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "exit":
+            sys.exit(3)
+        if self.how == "mistake":
+            raise UserError("a mistake")
+        if self.how == "bug":
+            raise RuntimeError("a bug")
+
+
+def words(how: dict[int, str], first: Path, step: int) -> list[str]:
+    """The overrides that give a run this callback."""
+    return [
+        "+callbacks.ends._target_=ending.Ends", f"+callbacks.ends.first={first}",
+        f"+callbacks.ends.step={step}", "+callbacks.ends.how={" + ",".join(f"{k}:{v}" for k, v in how.items()) + "}",
+    ]  # fmt: skip
