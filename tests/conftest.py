@@ -22,6 +22,7 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _as_in_a_run() -> Iterator[None]:
     messages.silence_harmless()
+    os.environ.pop("HYDRA_FULL_ERROR", None)  # set by a command that some fixture ran
     environment = dict(os.environ)
     yield
     os.environ.clear()
