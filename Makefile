@@ -10,7 +10,7 @@ run: $(INSTALLED)
 	$(BIN)/python -m project.train experiment=lenet datamodule=digits
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -122,7 +122,7 @@ def test_make() -> None:
 
     assert [c for c in COMMANDS if c.startswith("make")] == ["make run", "make test"]
     assert last_line("run") == ".venv/bin/python -m project.train experiment=lenet datamodule=digits"
-    assert last_line("test") == ".venv/bin/python -m pytest"
+    assert last_line("test") == ".venv/bin/python -m pytest -n 2 --dist loadfile"
     assert "python -m project.train experiment=lenet datamodule=digits" in COMMANDS  # which test_training runs
 
 
