@@ -251,7 +251,7 @@ def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> N
     workers = Workers(tmp_path, deadly=["seed=2"])
     sweeps.run_all(jobs, workers)
     assert workers.launched == [["seed=1", "seed=2", "seed=3", "seed=4"], ["seed=3", "seed=4"], ["seed=2"]]
-    assert [job.status for job in jobs] == ["finished", "interrupted", "finished", "finished"]
+    assert [job.status for job in jobs] == ["finished", "failed", "finished", "finished"]
     assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
     with pytest.raises(RunFailed):
         sweeps.conclude(jobs)
@@ -260,7 +260,7 @@ def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> N
 def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -> None:
     jobs = made(tmp_path, "seed=1", "seed=2")
     sweeps.run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
-    assert [job.status for job in jobs] == ["new", "finished"]
+    assert [job.status for job in jobs] == ["failed", "finished"]
     with pytest.raises(UserError, match=r"^no$"):
         sweeps.conclude(jobs)
 
@@ -277,3 +277,64 @@ def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:
     (job,) = made(tmp_path, "seed=1")
     told = OmegaConf.merge(job.config, {"sweep": {"retry": "failed", "wait": True}, "name": "other"})
     assert runs.config_hash(told) == runs.config_hash(job.config)
+
+
+def test_a_job_whose_objects_cannot_be_made_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        sweep(tmp_path, "seed=1,2", "+module.foo=1")
+    assert stop.value.code == 2
+    says = "module: SupervisedModule.__init__() got an unexpected keyword argument 'foo'"
+    assert capsys.readouterr().err == f"error: {says}\n"
+
+
+@pytest.mark.slow
+def test_a_retry_that_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    words = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1", f"paths.log_dir={tmp_path}"]
+    assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
+    (run_dir,) = folder(tmp_path).glob("default-????????")
+    runs.save_summary(run_dir, {"status": "failed", "error": "OSError: disk full"})
+    with pytest.raises(SystemExit):
+        run_train(*words)  # told of, not run
+    assert train_in_process([*words, "sweep.retry=failed"], kill_at="on_train_batch_end:3") == -9
+    assert not (run_dir / "summary.json").exists()
+    run_train(*words)
+    assert {job["status"] for job in summaries(folder(tmp_path)).values()} == {"finished"}
+
+
+@pytest.mark.slow
+def test_force_begins_an_interrupted_job_anew(tmp_path: Path) -> None:
+    words = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1", f"paths.log_dir={tmp_path}"]
+    assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
+    run_train(*words, "sweep.force=true")
+    assert sorted(path.name[-2:] == ".1" for path in folder(tmp_path).glob("default-*")) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["sweep.dry_run=true"], "sweep.dry_run: is for sweeps; add -m."),
+        (["sweep.retry=failed"], "sweep.retry: is for sweeps; add -m."),
+        (
+            ["-m", "hydra/sweeper=basic", "seed=1,2", "sweep.dry_run=true"],
+            "sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs.",
+        ),
+    ],
+)
+def test_what_sweeps_only_can_do(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words, *LINEAR[1:], f"paths.log_dir={tmp_path}")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {says}"
+    assert list(tmp_path.rglob("metrics.csv")) == []
+
+
+@pytest.mark.slow
+def test_a_sweep_over_experiments_names_its_jobs_by_them(tmp_path: Path) -> None:
+    run_train(
+        "-m", "experiment=linear,curve_fit", "name=both", "accelerator=cpu", "logger=csv", "callbacks=default",
+        "trainer.max_steps=3", f"paths.log_dir={tmp_path}",
+    )  # fmt: skip
+    names = {path.parent.name[:-9] for path in tmp_path.glob("sweeps/both/*/summary.json")}
+    assert names == {"experiment=linear", "experiment=curve_fit"}

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,11 @@ class JobSweeper(Sweeper):
         parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
         return {override.get_key_element(): override for override in parsed}
 
-    def begin(self) -> Path:
-        """Make the sweep's folder, with its own config in it."""
-        assert self.config is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
-        return folder
+    def begin(self, folders: Iterable[Path]) -> None:
+        """Make the folders of jobs, one for each experiment, with the sweep's own config in it."""
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, folder / "multirun.yaml")
 
     def job(self, words: list[str]) -> Job:
         """The job that overrides make."""
@@ -71,7 +69,7 @@ class GridSweeper(JobSweeper):
         if self.config.sweep.dry_run:
             log.info("%s", table(jobs))
             return jobs
-        self.begin()
+        self.begin({job.sweep_dir for job in jobs})
         run_all(jobs, self.launcher)
         conclude(jobs)
         return jobs
@@ -110,6 +108,6 @@ class OptunaSweeper(JobSweeper):
         if self.config.sweep.dry_run:
             made.show()
             return
-        self.begin()
+        self.begin([made.base.sweep_dir])
         made.run(self.launcher)
         made.conclude()

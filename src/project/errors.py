@@ -62,6 +62,14 @@ def exit_codes() -> Iterator[None]:
         sys.exit(CTRL_C)
 
 
+def as_mistake(error: Exception) -> Exception:
+    """Hydra's errors, which are about the config, as a UserError; any other as it is."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return UserError(describe(error)) if isinstance(error, HydraException | OmegaConfBaseException) else error
+
+
 def describe(error: Exception) -> str:
     """An exception in at most two lines; of Hydra's, the cause, and the key that it happened at."""
     text = str(error)

@@ -13,11 +13,13 @@ from omegaconf import DictConfig
 
 from project import gpus
 from project.errors import UserError
-from project.limits import COUNT
+from project.limits import COUNT, NOT_NEGATIVE, POSITIVE, Limit
 from project.workers import Work, cores
 
 log = logging.getLogger("project")
 
+OPTIONS = {"n_jobs": COUNT, "timeout_min": POSITIVE, "num_cpus": NOT_NEGATIVE, "num_gpus": NOT_NEGATIVE,
+           "max_retries": Limit(whole=True, low=-1)}  # fmt: skip
 Answers = Generator[tuple[int, float | Exception], None, None]
 
 
@@ -34,9 +36,10 @@ class WorkerLauncher(Launcher):
         if importlib.util.find_spec(self.package) is None:
             choice, extra = config.hydra.runtime.choices["hydra/launcher"], f'".[{self.package}]"'
             raise UserError(f"hydra/launcher={choice} needs {self.package}: pip install -c constraints.txt -e {extra}")
-        n_jobs = config.hydra.launcher.get("n_jobs")
-        if n_jobs is not None and n_jobs not in COUNT:
-            raise UserError(f"hydra.launcher.n_jobs={n_jobs}: must be {COUNT}, or null.")
+        for key, limit in OPTIONS.items():
+            value = config.hydra.launcher.get(key)
+            if value is not None and value not in limit:
+                raise UserError(f"hydra.launcher.{key}={value}: must be {limit}, or null.")
         self.hydra_context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:

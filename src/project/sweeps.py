@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from project import gpus, runs
 from project.config import settle
-from project.errors import RunFailed, UserError, WorkerLost
+from project.errors import RunFailed, UserError, WorkerLost, as_mistake
 
 log = logging.getLogger("project")
 
@@ -60,6 +60,8 @@ class Job:
         """`finished`, `diverged`, `failed`; `running`, by whatever process; `interrupted`, by a kill too; or `new`."""
         if self.ended:
             return str(self.summary["status"])
+        if self.error:
+            return "failed"
         if self._lock.exists() and not self._is_free():
             return "running"
         return "interrupted" if self.folder else "new"
@@ -75,11 +77,15 @@ class Job:
 
         With `sweep.wait`, wait for that process instead; should it die, go on with the job.
         """
+        if self.config.sweep.dry_run:
+            raise UserError("sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs.")
         with self._claimed(wait=self.config.sweep.wait) as ours:
             if not ours or not self.is_due:
                 return runs.objective(self.summary)
-            if self.folder and self.ended and (self.config.sweep.force or self.summary["status"] == "diverged"):
-                runs.set_aside(self.folder)  # a failed one goes on from its checkpoint
+            if self.folder and (self.config.sweep.force or self.summary.get("status") == "diverged"):
+                runs.set_aside(self.folder)
+            elif self.folder and self.ended:  # a failed one goes on from its checkpoint
+                (self.folder / runs.SUMMARY).unlink()
             gpus.claim(self.config)
             words = [word for word in self.overrides if not word.startswith("sweep.")]
             return train(self.config, self.folder or runs.job_dir(self.config, self.sweep_dir, words), words)
@@ -130,10 +136,11 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         log.warning("%s: %s", type(error).__name__, error)
         return
     for job, result in zip(jobs, returns, strict=True):
-        try:
-            _ = result.return_value
-        except Exception as error:
-            job.error = None if job.summary or isinstance(error, WorkerLost) else error
+        cause = result._return_value  # its property would print and raise
+        if isinstance(cause, Exception) and not isinstance(cause, WorkerLost) and not job.summary:
+            job.error = as_mistake(cause)
+            if not isinstance(job.error, UserError | RunFailed):
+                log.error("%s", " ".join(job.overrides), exc_info=cause)
 
 
 def conclude(jobs: Sequence[Job]) -> None:
@@ -147,7 +154,7 @@ def conclude(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error
-    if any(job.error or job.status == "failed" for job in jobs):
+    if any(job.status == "failed" for job in jobs):
         raise RunFailed("a job failed")
 
 
@@ -163,7 +170,7 @@ def table(jobs: Sequence[Job]) -> str:
         numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>12}"
         lines.append(f"  {status:<11}  {name:<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
-            first = str(error).partition("\n")[0]
+            first = (str(error) or repr(error)).partition("\n")[0]
             lines.append(f"    {first}" + (f"\n    {job.folder / 'train.log'}" if job.folder else ""))
     return "\n".join([*lines, count(jobs)])
 

@@ -138,6 +138,7 @@ def table(study: Study | None, n_trials: int) -> str:
         value = f"{trial.value:.6g}" if trial in best else ""
         lines.append(f"  {trial.number:>5}  {status(trial):<11}{value:>12}  {shlex.join(words(trial.params))}".rstrip())
         lines += [f"         {error}"] if (error := trial.user_attrs.get("error")) else []
+        lines += [f"         {folder}/train.log"] if error and (folder := trial.user_attrs.get("folder")) else []
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
     lines.append(f"{n_trials} trials: {', '.join(f'{n} {what}' for what, n in counts.items() if n)}")

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, open_dict
 
 from project import messages
 from project.config import register_resolvers
-from project.errors import SIGTERM, RunFailed, UserError
+from project.errors import SIGTERM, RunFailed, UserError, as_mistake
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -53,10 +53,11 @@ class Work:
             if isinstance(stop.code, int) and not 0 <= stop.code < 128:
                 raise  # a signal's: SIGTERM, or that of Slurm, after which submitit submits the job again
             return RunFailed(f"exit code {stop.code}")
-        except (UserError, RunFailed) as error:
-            return error
-        except Exception as error:  # of a class that may not survive the way back
-            return RunFailed(f"{type(error).__name__}: {error}")
+        except Exception as error:
+            told = as_mistake(error)
+            if isinstance(told, UserError | RunFailed):
+                return told
+            return RunFailed(f"{type(error).__name__}: {error}")  # its class may not survive the way back
 
     def _run(self) -> float:
         from project.train import hydra_main  # `__main__` is another module here
