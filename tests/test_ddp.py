@@ -72,7 +72,7 @@ def test_a_sweep(tmp_path: Path) -> None:
     for experiment in jobs:
         log_dir = tmp_path / experiment
         run_train(f"experiment={experiment}", *REGRESSION, "accelerator=cpu", f"paths.log_dir={log_dir}")
-        (two,) = (tmp_path / "two").glob(f"sweeps/{experiment}/experiment={experiment},*")
+        (two,) = (tmp_path / "two").glob(f"sweeps/{experiment}/experiment={experiment}-*")
         assert_same(two, only_run(log_dir))
 
 
