@@ -57,7 +57,7 @@ def start(log_dir: Path, *words: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def run(log_dir: Path, *words: str, code: int = 0, timeout: float = 150) -> str:
+def run(log_dir: Path, *words: str, code: int = 0, timeout: float = 300) -> str:
     """Start a sweep, and wait for its end; what it prints."""
     with start(log_dir, *words) as process:
         try:
