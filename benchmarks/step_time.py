@@ -1,37 +1,51 @@
-"""Time per LeNet-5 training step at batch 4: this project beside hand-written loops, in one process run.
+"""Time per training step: this project beside hand-written loops and the usual template, in one process run.
 
-    OMP_NUM_THREADS=1 python benchmarks/step_time.py
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py [--cases lenet-4 curve_fit] [--rounds 7]
 
-Prints, per round and as the median over rounds, milliseconds per step of
-  project   experiment=lenet as a user runs it: TensorBoard, metrics.csv, progress bar, checkpoints, all callbacks
-  hand      (a) a plain PyTorch loop over a uint8 tensor in memory, with a running loss
-  tutorial  (b) the 60-minute tutorial's loop: PIL images, torchvision transforms, DataLoader with two workers
-and the ratio project / hand. The three take turns, so that a machine whose speed drifts slows all of them.
+Milliseconds per step, as the median over rounds in which the contestants take turns, of
+  eager     this project as a user runs it: TensorBoard, metrics.csv, progress bar, checkpoints, all callbacks
+  single    the same with trainer.steps_per_call=1
+  hand      a plain PyTorch loop over tensors in memory, with a running loss: nothing else
+  tutorial  the 60-minute tutorial's loop: images decoded and transformed one by one, DataLoader with two workers
+  template  an ordinary LightningModule as popular templates write it: the same data, DataLoader, torchmetrics,
+            TensorBoard, progress bar and ModelCheckpoint
+The regressors log a row every 100 steps, and draw no pictures; `rows` is a row of metrics at every step.
+Writes benchmarks/results/step_time.json.
 """
 
 import argparse
-import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TextIO
 
 import torch
 from hydra import compose, initialize_config_dir
-from lightning.pytorch import Callback, LightningModule, Trainer
+from hydra.utils import instantiate
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
+from measuring import in_turns, ratio, save, table
 from project import build, hparams, messages
+from project.blocks import BlockCallback
 from project.config import CONF, register_resolvers
 from project.datamodules.images import ImageDataModule
 from project.datamodules.tensors import Split
-from project.modules.lenet import LeNet5
 
-BATCH, IMAGES, WARM_UP = 4, 10_000, 50
+IMAGES, WARM_UP = 10_000, 50
 
 
 def cifar_like() -> Split:
@@ -50,8 +64,29 @@ class RandomImages(ImageDataModule):
         return {"train": cifar_like()}
 
 
-class Clock(Callback):
+@dataclass(frozen=True)
+class Case:
+    """A model and its data: the experiment, what it differs by, and how many steps a round takes."""
+
+    experiment: str
+    steps: int
+    words: tuple[str, ...] = ()
+    batch_size: int | None = None  # of images; None: all the data in one batch
+
+
+CASES = {
+    **{f"lenet-{size}": Case("lenet", steps, batch_size=size) for size, steps in ((4, 1000), (64, 100), (512, 20))},
+    "two_layer": Case("two_layer", 1000, ("callbacks.progress_bar.line_every_n_steps=null",)),
+    "curve_fit": Case("curve_fit", 5000, ("callbacks.progress_bar.line_every_n_steps=null", "callbacks.curve=null")),
+    "linear": Case("linear", 5000),
+}
+
+
+class Clock(BlockCallback):
     """Seconds from the start of step `WARM_UP` to the end of the last."""
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step == WARM_UP
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: object, batch_idx: int) -> None:
         if batch_idx == WARM_UP:
@@ -61,35 +96,80 @@ class Clock(Callback):
         self.seconds = time.perf_counter() - self.began
 
 
-def project_loop(steps: int) -> float:
-    """Seconds per step of the project, built as project.train builds it."""
-    options = ["experiment=lenet", "datamodule=digits", "accelerator=cpu", "trainer.max_epochs=1"]
-    with initialize_config_dir(str(CONF), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
-        config = compose("config", overrides=[*options])
+class Terminal(TextIO):
+    """A terminal that nobody looks at: the progress bar is drawn, and goes nowhere."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def config_of(case: Case, *words: str) -> DictConfig:
+    """The case's resolved config, with random images where it has images."""
+    data = ["datamodule=digits"] if case.batch_size else []
+    steps = f"datamodule.steps_per_epoch={case.steps + WARM_UP}"
+    rows = [] if case.batch_size else ["trainer.log_every_n_steps=100"]
+    common = [f"experiment={case.experiment}", "trainer.max_epochs=1", steps]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[*common, *data, *rows, *case.words, *words])
+    if case.batch_size:
         config.datamodule = {
-            "_target_": f"{__name__}.RandomImages", "seed": 0, "batch_size": BATCH, "steps_per_epoch": steps + WARM_UP
+            "_target_": f"{__name__}.RandomImages", "seed": 0, "batch_size": case.batch_size,
+            "steps_per_epoch": case.steps + WARM_UP,
         }  # fmt: skip
+    return config
+
+
+def project_loop(case: Case, *words: str) -> float:
+    """Milliseconds per step of the project, built as project.train builds it."""
+    config = config_of(case, *words)
+    with tempfile.TemporaryDirectory() as folder:
         data = build.datamodule(config)
         module = build.module(config, data)
         trainer = build.trainer(config, Path(folder))
-        trainer.callbacks.append(clock := Clock())
-        hparams.log_start(trainer, config, ["objective"])
+        trainer.callbacks.append(clock := Clock())  # type: ignore[attr-defined]
+        hparams.log_start(trainer, {}, ["objective"])
         trainer.fit(module, data)
-    return clock.seconds / steps
+    return 1000 * clock.seconds / case.steps
 
 
-def hand_loop(steps: int) -> float:
-    """(a) Seconds per step of a plain loop over tensors in memory."""
-    data, network, optimizer, loss_of = cifar_like(), *_learner()
-    began, running = 0.0, 0.0
-    order = torch.randperm(IMAGES)
-    for step in range(steps + WARM_UP):
+def learner(config: DictConfig) -> tuple[nn.Module, torch.optim.Optimizer, nn.Module]:
+    """The case's network and loss, and the optimiser as torch makes it, without options for speed."""
+    torch.manual_seed(0)
+    module: Any = instantiate(config.module)
+    options = {key: value for key, value in config.optimizer.items() if key not in ("_partial_", "fused")}
+    return module.network, instantiate(options, params=module.network.parameters()), module.loss
+
+
+def hand_loop(case: Case, device: str = "cpu") -> float:
+    """Milliseconds per step of a plain loop over tensors in memory."""
+    config = config_of(case)
+    network, optimizer, loss_of = learner(config)
+    network.to(device)
+    began, running, size = 0.0, 0.0, case.batch_size or 0
+    data = cifar_like() if size else instantiate(config.datamodule).splits["train"]
+    all_inputs, all_targets = data.inputs.to(device), data.targets.to(device)
+    order = torch.randperm(len(data)).to(device)
+    for step in range(case.steps + WARM_UP):
         if step == WARM_UP:
             began = time.perf_counter()
-        chosen = order[step * BATCH % IMAGES : step * BATCH % IMAGES + BATCH]
-        inputs, targets = data.inputs[chosen].float().div(255).sub(0.5).div(0.5), data.targets[chosen]
-        running += _step(network, optimizer, loss_of, inputs, targets)
-    return (time.perf_counter() - began) / steps
+        if size:
+            start = step * size % (len(data) - size)
+            chosen = order[start : start + size]
+            inputs, targets = all_inputs[chosen].float().div(255).sub(0.5).div(0.5), all_targets[chosen]
+        else:
+            inputs, targets = all_inputs, all_targets
+        optimizer.zero_grad()
+        loss = loss_of(network(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+    return 1000 * (time.perf_counter() - began) / case.steps
 
 
 class PILImages(Dataset[tuple[Tensor, int]]):
@@ -108,59 +188,119 @@ class PILImages(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[index])), self.targets[index]
 
 
-def tutorial_loop(steps: int) -> float:
-    """(b) Seconds per step of the tutorial's loop."""
-    network, optimizer, loss_of = _learner()
-    loader = DataLoader(PILImages(), batch_size=BATCH, shuffle=True, num_workers=2)
+def tutorial_loop(case: Case) -> float:
+    """Milliseconds per step of the tutorial's loop; as many steps as the images last."""
+    network, optimizer, loss_of = learner(config_of(case))
+    loader = DataLoader(PILImages(), batch_size=case.batch_size, shuffle=True, num_workers=2)
+    steps = min(case.steps, len(loader) - WARM_UP) if len(loader) > WARM_UP else len(loader) - 1
+    warm_up = len(loader) - steps if len(loader) <= WARM_UP else WARM_UP
     began, running = 0.0, 0.0
     for step, (inputs, targets) in enumerate(loader):
-        if step == WARM_UP:
+        if step == warm_up:
             began = time.perf_counter()
-        if step == steps + WARM_UP:
+        if step == steps + warm_up:
             break
-        running += _step(network, optimizer, loss_of, inputs, targets)
-    return (time.perf_counter() - began) / steps
+        optimizer.zero_grad()
+        loss = loss_of(network(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+    return 1000 * (time.perf_counter() - began) / steps
 
 
-def _learner() -> tuple[nn.Module, torch.optim.Optimizer, nn.Module]:
-    torch.manual_seed(0)
-    network = LeNet5().network
-    return network, torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9), nn.CrossEntropyLoss()
+class TemplateModule(LightningModule):
+    """A LightningModule as popular templates write it: metric objects updated and logged at every step."""
+
+    def __init__(self, network: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, classes: bool) -> None:
+        super().__init__()
+        self.net, self.criterion, self.optimizer = network, loss, optimizer
+        self.train_loss = MeanMetric()
+        self.train_acc = MulticlassAccuracy(10, average="micro") if classes else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs)  # type: ignore[no-any-return]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        outputs = self.forward(inputs)
+        loss: Tensor = self.criterion(outputs, targets)
+        self.train_loss(loss)
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
+        if self.train_acc is not None:
+            self.train_acc(outputs.argmax(dim=1), targets)
+            self.log("train/acc", self.train_acc, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer}
 
 
-def _step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, loss_of: nn.Module, inputs: Tensor, targets: Tensor
-) -> float:
-    optimizer.zero_grad()
-    loss = loss_of(network(inputs), targets)
-    loss.backward()
-    optimizer.step()
-    return float(loss.item())
+class TemplateClock(Clock):
+    """The same clock, for a Trainer that knows no blocks."""
+
+
+def template_loop(case: Case) -> float:
+    """Milliseconds per step of an ordinary LightningModule with all that a template turns on."""
+    config = config_of(case)
+    network, optimizer, loss_of = learner(config)
+    if case.batch_size:
+        dataset: Dataset[Any] = PILImages()
+        loader = DataLoader(dataset, batch_size=case.batch_size, shuffle=True, drop_last=True)
+    else:
+        data = instantiate(config.datamodule).splits["train"]
+        loader = DataLoader(TensorDataset(data.inputs, data.targets), batch_size=len(data), shuffle=True)
+    with tempfile.TemporaryDirectory() as folder:
+        clock = TemplateClock()
+        trainer = Trainer(
+            max_steps=case.steps + WARM_UP, accelerator="cpu", devices=1, default_root_dir=folder,
+            logger=TensorBoardLogger(folder), callbacks=[TQDMProgressBar(), ModelCheckpoint(save_last=True), clock],
+            enable_model_summary=False,
+        )  # fmt: skip
+        started = time.perf_counter()
+        trainer.fit(TemplateModule(network, loss_of, optimizer, classes=bool(case.batch_size)), loader)
+        clock.seconds = clock.seconds if case.batch_size else time.perf_counter() - started
+    return 1000 * clock.seconds / case.steps
+
+
+def contestants(case: Case, names: list[str]) -> dict[str, Callable[[], float]]:
+    """The loops that there are for a case, by name."""
+    cpu = "accelerator=cpu"
+    loops: dict[str, Callable[[], float]] = {
+        "hand": partial(hand_loop, case),
+        "eager": partial(project_loop, case, cpu),
+        "single": partial(project_loop, case, cpu, "trainer.steps_per_call=1"),
+        "template": partial(template_loop, case),
+    }
+    if case.batch_size:
+        loops["tutorial"] = partial(tutorial_loop, case)
+    else:
+        loops["rows"] = partial(project_loop, case, cpu, "trainer.log_every_n_steps=1")
+    return {name: loop for name, loop in loops.items() if name in names or name == "hand"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = ["hand", "eager", "single", "rows", "template", "tutorial"]
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--loops", nargs="*", default=every, choices=every)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--without-tutorial", action="store_true", help="time only project and hand")
     arguments = parser.parse_args()
     register_resolvers()
     messages.silence_harmless()
-    loops: dict[str, Callable[[int], float]] = {"project": project_loop, "hand": hand_loop}
-    if not arguments.without_tutorial:
-        loops["tutorial"] = tutorial_loop
-    threads = f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}, {torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, {threads}, {arguments.steps} steps a round, ms per step")
-    times: dict[str, list[float]] = {name: [] for name in loops}
-    for number in range(arguments.rounds):
-        for name, loop in loops.items():
-            times[name].append(1000 * loop(arguments.steps))
-        row = "  ".join(f"{name} {values[-1]:6.3f}" for name, values in times.items())
-        print(f"round {number + 1}: {row}  project/hand {times['project'][-1] / times['hand'][-1]:.2f}", flush=True)
-    ratios = [ours / theirs for ours, theirs in zip(times["project"], times["hand"], strict=True)]
-    medians = "  ".join(f"{name} {statistics.median(values):6.3f}" for name, values in times.items())
-    spread = f"(from {min(ratios):.2f} to {max(ratios):.2f})"
-    print(f"median:  {medians}  project/hand {statistics.median(ratios):.2f} {spread}")
+    rows, results = [], {}
+    terminal, sys.stdout = sys.stdout, Terminal()
+    for name in arguments.cases:
+        times = in_turns(contestants(CASES[name], arguments.loops), arguments.rounds)
+        results[name] = {"ms_per_step": times}
+        results[name]["ratio_to_hand"] = {loop: ratio(values, times["hand"]) for loop, values in times.items()}
+        for loop, values in times.items():
+            against = results[name]["ratio_to_hand"][loop]
+            spread = f"{against['min']:.2f}–{against['max']:.2f}"
+            rows.append([name, loop, f"{statistics.median(values):.4f}", f"{against['median']:.2f}", spread])
+            print("  ".join(rows[-1]), file=terminal, flush=True)
+    sys.stdout = terminal
+    print("\n" + table(["case", "loop", "ms/step", "× hand", "min–max"], rows))
+    save("step_time", {"rounds": arguments.rounds, "cases": results})
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from numpy.typing import ArrayLike
 
+from project.blocks import BlockTrainer
 from project.datamodules.tensors import Split, TensorDataModule
 from project.loggers import MetricsCSV
 
@@ -23,14 +23,15 @@ class Arrays(TensorDataModule):
         return {name: Split(torch.as_tensor(x), torch.as_tensor(y)) for name, (x, y) in self.given.items()}
 
 
-def plain_trainer(folder: Path, **options: Any) -> Trainer:
-    """A Trainer on one CPU that only logs to `folder/metrics.csv`, a row a step."""
+def plain_trainer(folder: Path, **options: Any) -> BlockTrainer:
+    """A Trainer on one CPU that only logs to `folder/metrics.csv`, a row a step; its steps in blocks, where it can."""
     defaults = {
+        "steps_per_call": 100,
         "accelerator": "cpu", "devices": 1, "default_root_dir": folder, "logger": MetricsCSV(folder),
         "log_every_n_steps": 1, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
         "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
     }  # fmt: skip
-    return Trainer(**{**defaults, **options})
+    return BlockTrainer(**{**defaults, **options})
 
 
 def columns(folder: Path, *names: str) -> list[list[float]]:

@@ -28,6 +28,7 @@ LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 IRRELEVANT = (
     "name", "paths", "sweep", "logger", "callbacks.progress_bar", "datamodule.cache_dir",
     "datamodule.num_workers", "trainer.accelerator", "trainer.devices", "trainer.strategy",
+    "trainer.steps_per_call",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ def order(sampler: StepSampler) -> list[list[int]]:
     return [batch.tolist() for batch in sampler]
 
 
-@pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (12, 4), (5, 5), (3, 7)])
+@pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (12, 4), (5, 4), (7, 1)])
 def test_a_pass_is_the_permutation_of_its_seed_in_slices(size: int, batch_size: int) -> None:
     sampler = StepSampler(size, batch_size, seed=3, steps=3 * -(-size // batch_size))
     permutations = [torch.randperm(size, generator=generator(3, "order", number)).tolist() for number in range(3)]
@@ -25,6 +25,11 @@ def test_a_pass_is_the_permutation_of_its_seed_in_slices(size: int, batch_size: 
     assert order(sampler) == slices
     assert len(sampler) == len(slices)
     assert all(sorted(p) == list(range(size)) for p in permutations)
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(5, 5), (3, 7)])
+def test_a_batch_of_all_samples_has_them_in_order(size: int, batch_size: int) -> None:
+    assert order(StepSampler(size, batch_size, seed=3, steps=3)) == 3 * [list(range(size))]
 
 
 def test_each_pass_and_each_seed_has_an_order_of_its_own() -> None:

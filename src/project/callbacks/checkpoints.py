@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from project.blocks import BlockCallback
 from project.errors import UserError
 from project.runs import BEST, LAST
 
@@ -33,7 +34,7 @@ class WholeFileIO(TorchCheckpointIO):
         os.replace(temporary, path)
 
 
-class Checkpoints(Checkpoint):
+class Checkpoints(BlockCallback, Checkpoint):
     """Keeps checkpoints/last.ckpt, every n steps and after every epoch, and best.ckpt, by a validation metric.
 
     Not Lightning's `ModelCheckpoint`, which after a step before a due validation would make the resumed run skip that
@@ -50,16 +51,14 @@ class Checkpoints(Checkpoint):
             raise UserError(f"callbacks.checkpoints.mode={mode}: must be min or max.")
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
         self.best_score: float | None = None
-        self._last_step = 0
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._last_step = trainer.global_step
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return (step + 1) % self.every_n_steps == 0
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        due = trainer.global_step - self._last_step >= self.every_n_steps
-        if due and not self._validation_follows(trainer, batch_idx):
+        if trainer.global_step % self.every_n_steps == 0 and not self._validation_follows(trainer, batch_idx):
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -83,7 +82,6 @@ class Checkpoints(Checkpoint):
         self.best_score = state["best_score"]
 
     def _save_last(self, trainer: Trainer) -> None:
-        self._last_step = trainer.global_step
         trainer.save_checkpoint(Path(trainer.default_root_dir) / LAST, weights_only=False)
 
     def _is_better(self, score: float) -> bool:

@@ -3,14 +3,15 @@
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from project.blocks import BlockCallback
 from project.callbacks import figures
 
 
-class CurveFigure(Callback):
+class CurveFigure(BlockCallback):
     """Draws the training points, the model's line and the loss: in TensorBoard, and the final one in figures/curve.png.
 
     Args:
@@ -19,6 +20,9 @@ class CurveFigure(Callback):
 
     def __init__(self, every_n_steps: int = 10) -> None:
         self.every_n_steps = every_n_steps
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return (step + 1) % self.every_n_steps == 0
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int

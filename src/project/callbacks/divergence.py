@@ -4,12 +4,14 @@ import logging
 import math
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+
+from project.blocks import BlockCallback
 
 log = logging.getLogger(__name__)
 
 
-class StopOnDivergence(Callback):
+class StopOnDivergence(BlockCallback):
     """Stops training at the first row of metrics whose loss is NaN or infinite, and remembers that it did."""
 
     diverged = False
@@ -20,7 +22,7 @@ class StopOnDivergence(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if (trainer.fit_loop.batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:

@@ -1,12 +1,13 @@
 """Histograms of weights and gradients in TensorBoard."""
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
+from project.blocks import BlockCallback
 from project.callbacks import figures
 
 
-class Histograms(Callback):
+class Histograms(BlockCallback):
     """Logs `weights/<parameter>` and `gradients/<parameter>`, as they are right before an optimiser step.
 
     Args:
@@ -15,6 +16,9 @@ class Histograms(Callback):
 
     def __init__(self, every_n_steps: int = 100) -> None:
         self.every_n_steps = every_n_steps
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step % self.every_n_steps == 0
 
     def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> None:
         if trainer.global_step % self.every_n_steps:

@@ -3,13 +3,14 @@
 from contextlib import ExitStack
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
+from project.blocks import BlockCallback
 from project.callbacks import figures
 from project.layers import watched
 
 
-class Layers(Callback):
+class Layers(BlockCallback):
     """Logs what passes each activation function: a histogram in TensorBoard, the standard deviation as a metric.
 
     `activations/<layer>` and `activation_gradients/<layer>`, and with `_std` the metrics: of the batch of a step,
@@ -23,6 +24,9 @@ class Layers(Callback):
     def __init__(self, every_n_steps: int = 10) -> None:
         self.every_n_steps = every_n_steps
         self._watch = ExitStack()
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step % self.every_n_steps == 0
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._watch.close()

@@ -8,10 +8,12 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from project.blocks import BlockCallback
+
 log = logging.getLogger(__name__)
 
 
-class StepProgressBar(TQDMProgressBar):
+class StepProgressBar(BlockCallback, TQDMProgressBar):
     """Lightning's bar, drawn by the clock instead of every so many steps, and only in a terminal.
 
     Args:
@@ -45,8 +47,13 @@ class StepProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description(self._epoch(trainer), refresh=False)
         self._began = time.monotonic(), trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
-        super().on_train_batch_end(trainer, module, *args)
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return bool(self.line_every_n_steps) and (step + 1) % (self.line_every_n_steps or 1) == 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, module, outputs, batch, trainer.fit_loop.batch_idx)  # of a block, the last
         if self.line_every_n_steps and trainer.global_step % self.line_every_n_steps == 0:
             self._line(trainer)
 

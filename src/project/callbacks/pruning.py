@@ -5,16 +5,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from optuna.trial import Trial
 
 from project import study as studies
+from project.blocks import BlockCallback
 from project.errors import Pruned
 
 log = logging.getLogger(__name__)
 
 
-class Pruning(Callback):
+class Pruning(BlockCallback):
     """Reports a metric to a trial of an Optuna study, at each validation, and ends the run if the pruner says so.
 
     Without validation it reports `train/loss`, at each row of training metrics. A step of the study is an optimiser
@@ -54,6 +55,10 @@ class Pruning(Callback):
             self._next = max(self._reported, default=0)
             self._pruned_at = frozen.user_attrs.get("pruned_at")
 
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        row = (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        return bool(row and not sum(trainer.num_val_batches))
+
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._report(trainer, self.monitor or "val/loss")
@@ -61,8 +66,7 @@ class Pruning(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        row = (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        if row and not sum(trainer.num_val_batches):
+        if self.watches(trainer, trainer.global_step, batch_idx):
             self._report(trainer, "train/loss")
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:

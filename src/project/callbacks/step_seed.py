@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
+from project.blocks import BlockCallback
 from project.seeds import derive
 
 
-class StepSeed(Callback):
+class StepSeed(BlockCallback):
     """Seeds PyTorch's generator before every training step, so that a resumed run draws what it would have drawn.
 
     Args:
@@ -19,6 +20,9 @@ class StepSeed(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.on_step_start(trainer, module)
+
+    def on_step_start(self, trainer: Trainer, module: LightningModule) -> None:
         seed = derive(self.seed, f"step/{trainer.global_rank}", trainer.fit_loop.total_batch_idx)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every backend: 300 µs
         if module.device.type == "cuda":

@@ -1,17 +1,21 @@
 """The step-indexed data path: a batch is a pure function of (seed, number of the batch), gathered whole."""
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from project.blocks import Batch, Block, overrides
 from project.seeds import generator
 
-Batch = tuple[Tensor, Tensor]
+BATCH_HOOKS = "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "train_dataloader"
+BLOCK_BYTES = 2**24  # of a block's inputs, about, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,23 @@ class Split:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def near(self, device: torch.device) -> "Split":
+        """The split on a CUDA device that has plenty of room for it, so that gathering a batch needs no copy there."""
+        if device.type != "cuda" or self.inputs.nbytes + self.targets.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+            return self
+        return Split(self.inputs.to(device), self.targets.to(device))
 
-class TensorBatches(Dataset[Batch]):
-    """Indexed by a tensor of B sample numbers, gives that batch: inputs (B, …), targets (B, …).
+
+class Chosen(NamedTuple):
+    """The numbers of the samples of a block's batches, one after the other, or of the one batch for all its steps."""
+
+    indices: Tensor
+    batch_size: int
+    steps: int
+
+
+class TensorBatches(Dataset[Batch | Block]):
+    """Indexed by a tensor of B sample numbers, gives that batch: inputs (B, …), targets (B, …); or a block of them.
 
     Works alike on tensors in memory and on tensors over memory-mapped files.
     """
@@ -37,23 +55,28 @@ class TensorBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, indices: Tensor) -> Batch:
-        return self.split.inputs[indices], self.split.targets[indices]
+    def __getitem__(self, chosen: Tensor | Chosen) -> Batch | Block:
+        if isinstance(chosen, Chosen):
+            return Block(self.split.inputs[chosen.indices], self.split.targets[chosen.indices], *chosen[1:])
+        return self.split.inputs[chosen], self.split.targets[chosen]
 
 
-class StepSampler(Sampler[Tensor]):
-    """Yields the sample numbers of batches `position()`, `position() + 1`, …, as one index tensor a batch.
+class StepSampler(Sampler[Tensor | Chosen]):
+    """Yields the sample numbers of batches `position()`, `position() + 1`, …, as one index tensor a batch, or a block.
 
-    Batch g is a slice of the permutation of pass g // batches_per_pass over the data; process `rank` of `world_size`
-    takes every world_size-th index of it: none, where a batch has too few. Nothing depends on what was drawn before,
-    so a resumed run goes on exactly.
+    Batch g is a slice of the permutation of pass g // batches_per_pass over the data, or all of them in order where
+    that is one batch; process `rank` of `world_size` takes every world_size-th index of it: none, where a batch has
+    too few. Nothing depends on what was drawn before, so a resumed run goes on exactly.
 
     Args:
         size: number of samples.
         batch_size: samples of a batch, over all processes together.
         steps: batches of one epoch; one pass over the data if None.
         shuffle: a permutation per pass from (seed, pass); in order if false.
-        position: number of batches trained on so far, asked for whenever iteration starts.
+        position: number of batches trained on so far, asked for whenever iteration starts, or before each block.
+        next_block: asked before each block how many batches it is to have, given the most that there can be; if None,
+            or for a block of one, batches come one by one.
+        block_batches: the most batches of a block.
     """
 
     def __init__(
@@ -67,9 +90,12 @@ class StepSampler(Sampler[Tensor]):
         rank: int = 0,
         world_size: int = 1,
         position: Callable[[], int] = lambda: 0,
+        next_block: Callable[[int], int] | None = None,
+        block_batches: int = 1,
     ) -> None:
         self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
         self.rank, self.world_size, self.position = rank, world_size, position
+        self.next_block, self.block_batches = next_block, block_batches
         self.batches_per_pass = -(-size // batch_size)
         self.steps = steps or self.batches_per_pass
         self._order = -1, torch.arange(size)  # number of the last pass, and its order
@@ -77,18 +103,35 @@ class StepSampler(Sampler[Tensor]):
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor | Chosen]:
         # Not "up to the end of the epoch": where an epoch ends is the Trainer's to say.
-        start = self.position()
-        return map(self.indices, range(start, start + self.steps))
+        if self.next_block is None:
+            start = self.position()
+            return map(self.indices, range(start, start + self.steps))
+        return iter(self._block, None)
 
-    def indices(self, step: int) -> Tensor:
-        """The sample numbers of batch `step`, counted from the start of training: (B / world_size,) int64."""
-        number, slot = divmod(step, self.batches_per_pass)
-        if self.shuffle and self._order[0] != number:
-            self._order = number, torch.randperm(self.size, generator=generator(self.seed, "order", number))
-        batch = self._order[1][slot * self.batch_size : (slot + 1) * self.batch_size]
+    def indices(self, step: int, steps: int = 1) -> Tensor:
+        """The sample numbers of `steps` batches from `step` on, counted from the start of training: (N,) int64."""
+        parts, end = [], step + steps
+        while step < end:
+            number, slot = divmod(step, self.batches_per_pass)
+            if self.shuffle and self._order[0] != number and self.batches_per_pass > 1:
+                self._order = number, torch.randperm(self.size, generator=generator(self.seed, "order", number))
+            taken = min(end - step, self.batches_per_pass - slot)
+            parts.append(self._order[1][slot * self.batch_size : (slot + taken) * self.batch_size])
+            step += taken
+        batch = torch.cat(parts) if len(parts) > 1 else parts[0]
         return batch[self.rank :: self.world_size] if self.world_size > 1 else batch
+
+    def _block(self) -> Tensor | Chosen:
+        assert self.next_block is not None
+        step, most, whole = self.position(), self.block_batches, self.batches_per_pass == 1
+        if self.size % self.batch_size and not whole:  # a short batch ends its block
+            most = min(most, self.batches_per_pass - step % self.batches_per_pass)
+        steps = self.next_block(most)
+        if steps == 1:
+            return self.indices(step)
+        return Chosen(self.indices(step, 1 if whole else steps), min(self.batch_size, self.size), steps)
 
 
 class TensorDataModule(LightningDataModule):
@@ -138,44 +181,59 @@ class TensorDataModule(LightningDataModule):
         return self._splits
 
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
-        """Turn a batch of inputs as stored into what the network takes, on the device."""
+        """Turn inputs as stored (N, …) into what the network takes, on the device, each sample by itself."""
         return inputs
 
     def example(self) -> Tensor:
         """Inputs of one training sample as the network takes them: (1, …)."""
         return self.prepare_inputs(self.splits["train"].inputs[:1])
 
-    def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
-        if not isinstance(batch, Tensor):  # as the example is, on its way to TensorBoard's graph
+    def on_after_batch_transfer(self, batch: Batch | Block | Tensor, dataloader_idx: int) -> Batch | Block | Tensor:
+        if isinstance(batch, Block):
+            batch = batch._replace(inputs=self.prepare_inputs(batch.inputs))
+        elif not isinstance(batch, Tensor):  # as the example is, on its way to TensorBoard's graph
             inputs, targets = batch
             batch = self.prepare_inputs(inputs), targets
         if self.trainer is None:
             return batch
-        converted: Batch | Tensor = self.trainer.precision_plugin.convert_input(batch)  # uint8 had no precision before
+        converted: Batch | Block | Tensor = self.trainer.precision_plugin.convert_input(batch)  # uint8 had none before
         return converted
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def why_no_blocks(self) -> str | None:
+        """Why a step has to fetch its batch by itself, if so."""
+        if self.num_workers:
+            return f"datamodule.num_workers={self.num_workers} gathers batches ahead"
+        hooks = overrides(self, TensorDataModule, BATCH_HOOKS)
+        return f"{type(self).__name__}.{hooks[0]} wants every batch" if hooks else None
+
+    def train_dataloader(self) -> DataLoader[Batch | Block]:
+        train = self.splits["train"]
+        inputs_bytes = 4 * self.batch_size * max(1, train.inputs[0].numel())  # of a batch in 32 bits
         return self._loader(
             "train",
             self.batch_size,
             seed=self.seed,
             steps=self.steps_per_epoch,
             position=lambda: self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else 0,
+            next_block=getattr(self.trainer, "next_block", None) if self.why_no_blocks() is None else None,
+            block_batches=max(1, BLOCK_BYTES // inputs_bytes) if self.batch_size < len(train) else sys.maxsize,
         )
 
-    def val_dataloader(self) -> DataLoader[Batch] | list[None]:
+    def val_dataloader(self) -> DataLoader[Batch | Block] | list[None]:
         return self._eval_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch] | list[None]:
+    def test_dataloader(self) -> DataLoader[Batch | Block] | list[None]:
         return self._eval_loader(self.test_split)
 
-    def _eval_loader(self, split: str) -> DataLoader[Batch] | list[None]:
+    def _eval_loader(self, split: str) -> DataLoader[Batch | Block] | list[None]:
         """Every sample of a split, once and in order; none if there is no such split."""
         return self._loader(split, self.eval_batch_size, shuffle=False) if split in self.splits else []
 
-    def _loader(self, split: str, batch_size: int, **order: object) -> DataLoader[Batch]:
+    def _loader(self, split: str, batch_size: int, **order: object) -> DataLoader[Batch | Block]:
         data = self.splits[split]
         ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
+        if self.trainer and not self.num_workers:
+            data = data.near(self.trainer.strategy.root_device)
         sampler = StepSampler(len(data), batch_size, **order, **ranks)  # type: ignore[arg-type]
         return DataLoader(
             TensorBatches(data),

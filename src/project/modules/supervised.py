@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
-Batch = tuple[Tensor, Tensor]
+from project.blocks import PER_STEP, Batch, Block, overrides
+
+# What a subclass may override to look into each step: it then gets each in a call of its own.
+STEP_HOOKS = (
+    *PER_STEP, "training_step", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping",
+    "lr_scheduler_step", "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+)  # fmt: skip
 
 
 class StepOptions(TypedDict, total=False):
@@ -56,8 +62,8 @@ class SupervisedModule(LightningModule):
         self.test_metrics = collection.clone(prefix="test/")
         epoch_loss = MeanMetric if self.averages_loss else SumMetric
         keep = {"nan_strategy": math.nan}  # a NaN stays one; by default torchmetrics averages over the others
-        self.train_loss, self.val_loss, self.test_loss = MeanMetric(**keep), epoch_loss(**keep), epoch_loss(**keep)
-        self._steps_since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, predictions, targets) of each
+        self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
+        self._since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, predictions, targets) of each
         if init is not None:
             init(network)
 
@@ -65,18 +71,38 @@ class SupervisedModule(LightningModule):
         predictions: Tensor = self.network(inputs)
         return predictions
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        inputs, targets = batch
+    def training_step(self, batch: Batch | Block, batch_idx: int) -> Tensor:
+        """The loss of the last step of a block; those before it are done, update and all. A batch is a block of one."""
+        trainer: Any = self.trainer
+        steps, batches = (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
+        first, row = self.global_step, None
+        for number, (inputs, targets) in enumerate(batches):
+            loss, predictions = self.compute_loss(inputs, targets)
+            self._since_row.append((loss.detach(), predictions.detach(), targets))
+            if self._row_is_due(first + number, batch_idx + number):
+                row = self._write_row(first + number)
+                if not math.isfinite(row["train/loss"]):  # whoever stops for that stops here
+                    break
+            if number + 1 < steps:
+                self._update(loss)
+                trainer.next_step()
+        if row:
+            self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
+        return loss if trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
+
+    def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a training batch, and the predictions."""
         predictions = self.network(inputs)
-        loss = self._loss(predictions, targets)
-        self._steps_since_row.append((loss.detach(), predictions.detach(), targets))
-        if self._row_is_due(batch_idx):
-            self._log_row(self.global_step)
-        return loss if self.trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
+        return self._loss(predictions, targets), predictions
 
     def on_train_epoch_end(self) -> None:
-        if self._steps_since_row:  # training stops within an epoch
-            self._log_row(self.global_step - 1)
+        if self._since_row:  # training stops within an epoch
+            self.log_dict(self._write_row(self.global_step - 1), logger=False, prog_bar=True)
+
+    def why_no_blocks(self) -> str | None:
+        """Why each step needs a call of its own, if so."""
+        hooks = overrides(self, SupervisedModule, STEP_HOOKS)
+        return f"{type(self).__name__}.{hooks[0]} wants every step" if hooks else None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate("val", batch, self.val_loss, self.val_metrics)
@@ -102,32 +128,48 @@ class SupervisedModule(LightningModule):
         loss: Tensor = self.loss(predictions, targets) if len(targets) else predictions.sum() * 0
         return loss
 
-    def _row_is_due(self, batch_idx: int) -> bool:
+    def _update(self, loss: Tensor) -> None:
+        """What Lightning does with the loss that `training_step` returns."""
+        trainer = self.trainer
+        optimizer = trainer.optimizers[0]
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
+        self.backward(loss)
+        if trainer.gradient_clip_val:
+            self.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
+        optimizer.step()
+        if trainer.lr_scheduler_configs:
+            trainer.fit_loop.epoch_loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+
+    def _row_is_due(self, step: int, batch_idx: int) -> bool:
         trainer: Any = self.trainer
         batches = trainer.log_every_n_steps * trainer.accumulate_grad_batches
-        ends = self.global_step + 1 == trainer.max_steps or batch_idx + 1 == trainer.num_training_batches
+        ends = step + 1 == trainer.max_steps or batch_idx + 1 == trainer.num_training_batches
         return bool((batch_idx + 1) % batches == 0 or ends)
 
-    def _log_row(self, step: int) -> None:
+    def _write_row(self, step: int) -> dict[str, float]:
         """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
 
         The row goes straight to the loggers, because Lightning writes `self.log`'s only after the step's checkpoint,
         so that a kill between the two would lose it.
         """
-        losses, predictions, targets = zip(*self._steps_since_row, strict=True)
-        sizes = [float(len(t)) if self.averages_loss else 1.0 for t in targets]
-        shares = 1 if self.averages_loss else self.trainer.world_size  # of a sum, each process has a part
-        self.train_loss.update(shares * torch.stack(losses), torch.tensor(sizes, device=self.device))
-        self.train_metrics.update(torch.cat(predictions), torch.cat(targets))
-        row = {"train/loss": self.train_loss.compute(), **self.train_metrics.compute()}
-        self.train_loss.reset()
-        self.train_metrics.reset()
-        self._steps_since_row.clear()
-        self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
-        values = {key: value.item() for key, value in row.items()}
-        values |= {"lr": self.trainer.optimizers[0].param_groups[0]["lr"], "epoch": self.current_epoch}
+        losses, predictions, targets = zip(*self._since_row, strict=True)
+        self._since_row.clear()
+        sizes = torch.tensor([float(len(t)) if self.averages_loss else 1.0 for t in targets], dtype=torch.float64)
+        totals = torch.stack([(torch.stack(losses).cpu() * sizes).sum(), sizes.sum()])
+        if self.trainer.world_size > 1:  # of a sum, each process has a part
+            totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
+            totals[1] /= 1 if self.averages_loss else self.trainer.world_size
+        row = {"train/loss": (totals[0] / totals[1]).item()}
+        if self.train_metrics:
+            self.train_metrics.update(torch.cat(predictions), torch.cat(targets))
+            row |= {key: value.item() for key, value in self.train_metrics.compute().items()}
+            self.train_metrics.reset()
+        values = {**row, "lr": self.trainer.optimizers[0].param_groups[0]["lr"], "epoch": self.current_epoch}
         for logger in self.loggers:
             logger.log_metrics(values, step=step)
+        return row
 
     def _share_of_global_loss(self, loss: Tensor, size: int) -> Tensor:
         """This process's share: the strategy averages gradients over processes, whatever their shares' sizes."""
@@ -139,17 +181,17 @@ class SupervisedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the steps that no row has told of yet, of every process: the resumed run's next row needs them."""
-        steps: list[Any] = [self._steps_since_row]
+        steps: list[Any] = [self._since_row]
         if self._is_distributed():
             steps = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(steps, self._steps_since_row)
+            torch.distributed.all_gather_object(steps, self._since_row)
         checkpoint["steps_since_row"] = steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         steps = checkpoint.get("steps_since_row", [])
         rank = self.trainer.global_rank if self._is_distributed() else 0
         if rank < len(steps):
-            self._steps_since_row = [tuple(t.to(self.device) for t in step) for step in steps[rank]]
+            self._since_row = [tuple(t.to(self.device) for t in step) for step in steps[rank]]
 
     @staticmethod
     def _is_distributed() -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from project.errors import UserError
-from project.modules.supervised import Batch, StepOptions, SupervisedModule
+from project.modules.supervised import StepOptions, SupervisedModule
 from project.references import two_layer_numpy, two_layer_torch
 
 
@@ -41,10 +41,10 @@ class TwoLayerByHand(SupervisedModule):
             wrong = f"trainer.precision={self.trainer.precision}" if inexact else "several devices"
             raise UserError(f"module.gradients={self.gradients}: by hand does not go with {wrong}; use autograd.")
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self._batch = batch
+    def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        self._batch = inputs, targets
         with torch.set_grad_enabled(self.gradients == "autograd"):
-            return super().training_step(batch, batch_idx)
+            return super().compute_loss(inputs, targets)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Where Lightning asks for the gradients: add to each weight's `grad`."""

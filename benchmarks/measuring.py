@@ -1,0 +1,61 @@
+"""What the benchmarks share: contestants that take turns, ratios of medians, and a JSON file that says on what."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from project import build
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def in_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Each contestant's results, a round at a time: a machine whose speed drifts slows all of them alike."""
+    results: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            results[name].append(contestant())
+    return results
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    """The median of the rounds' ratios, the smallest and the largest."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def machine() -> dict[str, Any]:
+    """What a benchmark ran on."""
+    cpu = platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        lines = information.read_text().splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+        cpu = f"{len(names)} × {names[0]}" if names else cpu
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"), "threads": torch.get_num_threads()}
+    return {"cpu": cpu, "gpu": gpu, **threads, **build.versions()}
+
+
+def save(name: str, result: Mapping[str, Any]) -> None:
+    """Write `benchmarks/results/<name>.json`, with the machine."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
+    print(f"written: {path}")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of words under a header, aligned: the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = [
+        "  ".join(word.ljust(width) if not column else word.rjust(width) for column, (word, width) in enumerate(pairs))
+        for pairs in (list(zip(row, widths, strict=True)) for row in [header, *rows])
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,171 @@
+"""Blocks: several optimiser steps in one call of `training_step`, because a call of Lightning's costs more than a step.
+
+A step that some callback watches is an ordinary Lightning step, with all its hooks; the steps in between, which nobody
+watches, are taken together. So the result is the same, bit by bit, however many steps a block has.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
+
+log = logging.getLogger("project")
+
+Batch = tuple[Tensor, Tensor]  # inputs (B, …), targets (B, …)
+LONGEST = 0.2  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
+PER_STEP = (
+    "on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward",
+    "on_before_optimizer_step",
+)  # fmt: skip
+
+
+class Block(NamedTuple):
+    """The batches of several steps, gathered at once: samples (N, …), batch after batch, or one batch for all steps."""
+
+    inputs: Tensor
+    targets: Tensor
+    batch_size: int
+    steps: int
+
+    def batches(self) -> Iterator[Batch]:
+        """The batch of each step."""
+        split = partial(torch.split, split_size_or_sections=self.batch_size)
+        batches = list(zip(split(self.inputs), split(self.targets), strict=True))
+        if len(batches) == self.steps:
+            yield from batches
+        else:
+            for _ in range(self.steps):
+                yield self.inputs.clone(), self.targets  # a network may write into its input
+
+
+class BlockCallback(Callback):
+    """A callback that goes with blocks: it says which steps it has to see as ordinary ones."""
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        """Whether its hooks have something to do at optimiser step `step` (from 0), batch `batch_idx` of the epoch."""
+        return False
+
+    def on_step_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Called before each step of a block but its first, which has `on_train_batch_start`."""
+
+
+class _Begin(BlockCallback):
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(trainer, BlockTrainer)
+        trainer.find_out()
+
+
+class BlockTrainer(Trainer):
+    """Lightning's Trainer, which may take several optimiser steps in one call of `training_step`.
+
+    Where model, data, a callback or an option cannot have that, it takes one step a call and says so.
+
+    Args:
+        steps_per_call: the most steps of a block; a block ends earlier where something is due, or takes too long.
+        options: of Lightning's Trainer.
+    """
+
+    def __init__(
+        self, steps_per_call: int = 1, callbacks: Sequence[Callback] | Callback | None = None, **options: Any
+    ) -> None:
+        given = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
+        super().__init__(callbacks=[*given, _Begin()], **options)
+        self.steps_per_call = steps_per_call
+        self._singly = True  # there are no blocks
+        self._last_block: tuple[float, int] | None = None  # when it began, and how many steps it was given
+        self._watching: list[BlockCallback] = []
+        self._step_starts: list[BlockCallback] = []
+
+    def find_out(self) -> None:
+        """Find out, when training starts, whether there can be blocks; say why, if not."""
+        self._singly = self.steps_per_call == 1
+        if not self._singly and (reason := self._obstacle()):
+            log.info("one step a call, not trainer.steps_per_call=%d: %s", self.steps_per_call, reason)
+            self._singly = True
+        callbacks: Sequence[Callback] = self.callbacks  # type: ignore[attr-defined]
+        knowing = [callback for callback in callbacks if isinstance(callback, BlockCallback)]
+        self._watching = [callback for callback in knowing if overrides(callback, BlockCallback, ["watches"])]
+        self._step_starts = [callback for callback in knowing if overrides(callback, BlockCallback, ["on_step_start"])]
+
+    def next_block(self, most: int) -> int:
+        """How many steps, `most` at most, the next call of `training_step` may take."""
+        if self._singly:
+            return 1
+        step, batch = self.global_step, self.fit_loop.batch_idx + 1
+        most = min(most, self._in_time(), int(self.num_training_batches) - batch)
+        if self.max_steps >= 0:
+            most = min(most, self.max_steps - step)
+        if isinstance(self.val_check_batch, int):
+            done = batch if self.check_val_every_n_epoch is not None else self.fit_loop.total_batch_idx + 1
+            most = min(most, self.val_check_batch - done % self.val_check_batch)
+        if self.strategy.root_device.type != "cpu":  # to look at a row's loss, within a block, would stop the device
+            most = min(most, self.log_every_n_steps - batch % self.log_every_n_steps)  # type: ignore[attr-defined]
+        for ahead in range(most):
+            if any(callback.watches(self, step + ahead, batch + ahead) for callback in self._watching):
+                most = ahead
+                break
+        self._last_block = time.monotonic(), max(most, 1)
+        return max(most, 1)
+
+    def next_step(self) -> None:
+        """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
+        loop: Any = self.fit_loop.epoch_loop
+        fetcher: Any = self.fit_loop._data_fetcher
+        optimizer = loop.automatic_optimization.optim_progress.optimizer
+        for batches in (loop.batch_progress.total, loop.batch_progress.current, optimizer.zero_grad.total,
+                        optimizer.zero_grad.current):  # fmt: skip
+            batches.ready += 1
+            batches.started += 1
+            batches.completed += 1
+        loop.batch_progress.total.processed += 1
+        loop.batch_progress.current.processed += 1
+        for steps in (optimizer.step.total, optimizer.step.current):
+            steps.ready += 1
+            steps.completed += 1
+        loop._batches_that_stepped += 1
+        fetcher.fetched += 1
+        fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
+        for callback in self._step_starts:
+            callback.on_step_start(self, self.lightning_module)
+
+    def _in_time(self) -> int:
+        """As many steps as take `LONGEST`, going by the last block; the first block is one step."""
+        if self._last_block is None:
+            return 1
+        began, steps = self._last_block
+        return max(1, min(self.steps_per_call, int(LONGEST * steps / max(time.monotonic() - began, 1e-9))))
+
+    def _obstacle(self) -> str | None:
+        """Why there can be no blocks, if so."""
+        parts: list[Any] = [self.lightning_module, self.datamodule]  # type: ignore[attr-defined]
+        for part in parts:
+            if not hasattr(part, "why_no_blocks"):
+                return f"{type(part).__name__ if part else 'the DataLoader'} knows no blocks"
+            if reason := part.why_no_blocks():
+                return str(reason)
+        if not isinstance(self.strategy, SingleDeviceStrategy):
+            return "several devices"
+        if self.accumulate_grad_batches > 1:
+            return f"trainer.accumulate_grad_batches={self.accumulate_grad_batches}"
+        if "mixed" in str(self.precision):
+            return f"trainer.precision={self.precision}"
+        if isinstance(self.optimizers[0], torch.optim.LBFGS):
+            return "LBFGS evaluates a step several times"
+        if any(config.reduce_on_plateau and config.interval == "step" for config in self.lr_scheduler_configs):
+            return "a learning rate depends on a metric at every step"
+        for callback in self.callbacks:  # type: ignore[attr-defined]
+            if not isinstance(callback, BlockCallback) and (hooks := overrides(callback, Callback, PER_STEP)):
+                return f"{type(callback).__name__}.{hooks[0]} wants every step (a BlockCallback would say which)"
+        return None
+
+
+def overrides(made: object, base: type, hooks: Sequence[str]) -> list[str]:
+    """Those hooks that an object has of its own, not of `base`."""
+    return [hook for hook in hooks if is_overridden(hook, made, base)]
