@@ -6,7 +6,7 @@ watches, are taken together. So the result is the same, bit by bit, however many
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class Block(NamedTuple):
             yield from batches
         else:
             for _ in range(self.steps):
-                yield self.inputs.clone(), self.targets  # a network may write into its input
+                yield self.inputs.clone(), self.targets  # as a network may write into its input
 
 
 class BlockCallback(Callback):
@@ -81,7 +81,8 @@ class BlockTrainer(Trainer):
         self._singly = True  # there are no blocks
         self._last_block: tuple[float, int] | None = None  # when it began, and how many steps it was given
         self._watching: list[BlockCallback] = []
-        self._step_starts: list[BlockCallback] = []
+        self._step_starts: list[Callable[[], None]] = []
+        self._progress: list[Any] = []  # Lightning's counts of batches, gradients set to zero and steps
 
     def find_out(self) -> None:
         """Find out, when training starts, whether there can be blocks; say why, if not."""
@@ -92,7 +93,12 @@ class BlockTrainer(Trainer):
         callbacks: Sequence[Callback] = self.callbacks  # type: ignore[attr-defined]
         knowing = [callback for callback in callbacks if isinstance(callback, BlockCallback)]
         self._watching = [callback for callback in knowing if overrides(callback, BlockCallback, ["watches"])]
-        self._step_starts = [callback for callback in knowing if overrides(callback, BlockCallback, ["on_step_start"])]
+        starting = [callback for callback in knowing if overrides(callback, BlockCallback, ["on_step_start"])]
+        self._step_starts = [partial(callback.on_step_start, self, self.lightning_module) for callback in starting]
+        loop = self.fit_loop.epoch_loop
+        counts = loop.batch_progress, loop.automatic_optimization.optim_progress.optimizer
+        pairs: Any = counts[0], counts[1].zero_grad, counts[1].step
+        self._progress = [progress for pair in pairs for progress in (pair.total, pair.current)]
 
     def next_block(self, most: int) -> int:
         """How many steps, `most` at most, the next call of `training_step` may take."""
@@ -116,24 +122,20 @@ class BlockTrainer(Trainer):
 
     def next_step(self) -> None:
         """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
+        for progress in self._progress:
+            progress.ready += 1
+            progress.completed += 1
+        for progress in self._progress[:4]:
+            progress.started += 1
+        for progress in self._progress[:2]:
+            progress.processed += 1
         loop: Any = self.fit_loop.epoch_loop
-        fetcher: Any = self.fit_loop._data_fetcher
-        optimizer = loop.automatic_optimization.optim_progress.optimizer
-        for batches in (loop.batch_progress.total, loop.batch_progress.current, optimizer.zero_grad.total,
-                        optimizer.zero_grad.current):  # fmt: skip
-            batches.ready += 1
-            batches.started += 1
-            batches.completed += 1
-        loop.batch_progress.total.processed += 1
-        loop.batch_progress.current.processed += 1
-        for steps in (optimizer.step.total, optimizer.step.current):
-            steps.ready += 1
-            steps.completed += 1
         loop._batches_that_stepped += 1
+        fetcher: Any = self.fit_loop._data_fetcher
         fetcher.fetched += 1
         fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
-        for callback in self._step_starts:
-            callback.on_step_start(self, self.lightning_module)
+        for start in self._step_starts:
+            start()
 
     def _in_time(self) -> int:
         """As many steps as take `LONGEST`, going by the last block; the first block is one step."""

@@ -91,6 +91,7 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
             f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; use accelerator=cpu or accelerator=auto."
         )
     torch.set_num_threads(config.threads)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow; nothing reads it
     loggers = [_logger(logger, folder, resumes_at) for logger in config.get("logger", {}).values() if logger and logs]
     callbacks = [instantiate(callback) for callback in config.get("callbacks", {}).values() if callback]
     if OmegaConf.select(config, "sweep.trial.pruner"):

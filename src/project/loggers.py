@@ -1,4 +1,4 @@
-"""metrics.csv: every number that TensorBoard gets, as a table."""
+"""Where metrics go: TensorBoard, and metrics.csv, which has every number that TensorBoard gets, as a table."""
 
 import csv
 import io
@@ -9,12 +9,27 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
 from project.runs import write_whole
 
 FIRST = ["epoch", "step"]
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's, but a row of metrics is one event: as an event for each metric it costs more than a small step."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        writer = self.experiment.file_writer
+        if writer is None or self._prefix or any(isinstance(value, Mapping) for value in metrics.values()):
+            super().log_metrics(metrics, step)  # opens a file again that was closed after the last stage
+        else:
+            values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in metrics.items()]
+            writer.add_summary(Summary(value=values), step)
 
 
 class MetricsCSV(Logger):

@@ -19,11 +19,14 @@ class StepSeed(BlockCallback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._stream, self._on_gpu = f"step/{trainer.global_rank}", module.device.type == "cuda"
+
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.on_step_start(trainer, module)
 
     def on_step_start(self, trainer: Trainer, module: LightningModule) -> None:
-        seed = derive(self.seed, f"step/{trainer.global_rank}", trainer.fit_loop.total_batch_idx)
+        seed = derive(self.seed, self._stream, trainer.fit_loop.total_batch_idx)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every backend: 300 µs
-        if module.device.type == "cuda":
+        if self._on_gpu:
             torch.cuda.manual_seed(seed)

@@ -75,15 +75,17 @@ class SupervisedModule(LightningModule):
         """The loss of the last step of a block; those before it are done, update and all. A batch is a block of one."""
         trainer: Any = self.trainer
         steps, batches = (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
-        first, row = self.global_step, None
-        for number, (inputs, targets) in enumerate(batches):
+        every, row = trainer.log_every_n_steps * trainer.accumulate_grad_batches, None
+        first, end = self.global_step, batch_idx + steps
+        training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
+        for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
             loss, predictions = self.compute_loss(inputs, targets)
             self._since_row.append((loss.detach(), predictions.detach(), targets))
-            if self._row_is_due(first + number, batch_idx + number):
-                row = self._write_row(first + number)
+            if number % every == 0 or (number == end and training_ends):
+                row = self._write_row(first + number - batch_idx - 1)
                 if not math.isfinite(row["train/loss"]):  # whoever stops for that stops here
                     break
-            if number + 1 < steps:
+            if number < end:
                 self._update(loss)
                 trainer.next_step()
         if row:
@@ -125,7 +127,7 @@ class SupervisedModule(LightningModule):
 
     def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The loss of a batch, or of this process's share of it: zero for an empty share, whose mean would be NaN."""
-        loss: Tensor = self.loss(predictions, targets) if len(targets) else predictions.sum() * 0
+        loss: Tensor = self.loss(predictions, targets) if targets.numel() else predictions.sum() * 0
         return loss
 
     def _update(self, loss: Tensor) -> None:
@@ -141,12 +143,6 @@ class SupervisedModule(LightningModule):
         optimizer.step()
         if trainer.lr_scheduler_configs:
             trainer.fit_loop.epoch_loop.update_lr_schedulers("step", update_plateau_schedulers=False)
-
-    def _row_is_due(self, step: int, batch_idx: int) -> bool:
-        trainer: Any = self.trainer
-        batches = trainer.log_every_n_steps * trainer.accumulate_grad_batches
-        ends = step + 1 == trainer.max_steps or batch_idx + 1 == trainer.num_training_batches
-        return bool((batch_idx + 1) % batches == 0 or ends)
 
     def _write_row(self, step: int) -> dict[str, float]:
         """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
