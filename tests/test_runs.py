@@ -62,6 +62,7 @@ def test_hash_tells_all_else_apart() -> None:
     changes = [
         {}, {"seed": 1}, {"optimizer.lr": 0.002}, {"datamodule.batch_size": 8}, {"trainer.max_epochs": 6},
         {"callbacks.checkpoints.every_n_steps": 10}, {"trainer.precision": "bf16"}, {"module.name": "x"},
+        {"module.name": {}}, {"datamodule.data_dir": "/elsewhere/cifar10"}, {"named": "x"},
     ]  # fmt: skip
     hashes = {runs.config_hash(config(**change)) for change in changes}
     assert len(hashes) == len(changes)

@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from project.errors import UserError
-from project.runs import SUMMARY
+from project.runs import SUMMARY, dotted
 
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"  # of runs without a summary
 RECENT = 120  # seconds: a run that wrote within them is taken to be running
@@ -137,14 +137,6 @@ def last_values(path: Path) -> dict[str, float]:
     for row in csv.DictReader(whole_lines(path).splitlines()):
         metrics |= {key: float(text) for key, text in row.items() if text and key not in NO_METRICS}
     return metrics
-
-
-def dotted(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted keys; lists, numbers and words are its values."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def mapping(value: Any) -> dict[str, Any]:
