@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import logging
 import math
@@ -170,13 +171,15 @@ def final_metrics(run_dir: Path) -> dict[str, float]:
     """The last value of every metric in metrics.csv."""
     path = run_dir / "metrics.csv"
     metrics: dict[str, float] = {}
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                metrics |= {
-                    key: float(text) for key, text in row.items() if text and key not in ("epoch", "step", "lr")
-                }
+    for row in csv.DictReader(io.StringIO(whole_lines(path) if path.exists() else "")):
+        metrics |= {key: float(text) for key, text in row.items() if text and key not in ("epoch", "step", "lr")}
     return metrics
+
+
+def whole_lines(path: Path) -> str:
+    """The text of a file up to its last line's end: a kill, or a run that writes, may leave the last one torn."""
+    text = path.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1]
 
 
 def table(metrics: Mapping[str, float]) -> str:

@@ -1,6 +1,5 @@
 """The runs below a folder, as their files tell them: config, summary, and of those without one their latest metrics."""
 
-import csv
 import json
 import math
 import os
@@ -15,12 +14,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from project.errors import UserError
-from project.runs import SUMMARY, dotted
+from project.runs import SUMMARY, dotted, final_metrics
 
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"  # of runs without a summary
 RECENT = 120  # seconds: a run that wrote within them is taken to be running
 SET_ASIDE = re.compile(r"-[0-9a-f]{8}\.\d+$")  # <slug>-<hash8>.<n>: an older copy of a job that was run again
-NO_METRICS = ("epoch", "step", "lr")
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
@@ -91,8 +89,9 @@ def read(path: Path, folder: str) -> Run | Problem:
         file = SUMMARY
         if (path / file).exists():
             summary = of_summary(mapping(json.loads((path / file).read_text("utf-8"))))
-        elif (path / (file := "metrics.csv")).exists():
-            latest = last_values(path / file)
+        else:
+            file = "metrics.csv"
+            latest = final_metrics(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         return Problem(os.path.join(folder, file), first_line(str(error)) or type(error).__name__)
     return Run(path, folder, config, **(summary or {"status": unfinished(path), "metrics": latest}))
@@ -123,20 +122,6 @@ def unfinished(path: Path) -> str:
     files = [path / name for name in ("metrics.csv", "train.log", "checkpoints", ".hydra/config.yaml")]
     newest = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
     return RUNNING if time.time() - newest < RECENT else UNFINISHED
-
-
-def whole_lines(path: Path) -> str:
-    """The text of a file up to its last line's end: a kill, or a run that writes, may leave the last one torn."""
-    text = path.read_text("utf-8")
-    return text[: text.rfind("\n") + 1]
-
-
-def last_values(path: Path) -> dict[str, float]:
-    """The last value of every metric in a metrics.csv."""
-    metrics: dict[str, float] = {}
-    for row in csv.DictReader(whole_lines(path).splitlines()):
-        metrics |= {key: float(text) for key, text in row.items() if text and key not in NO_METRICS}
-    return metrics
 
 
 def mapping(value: Any) -> dict[str, Any]:
