@@ -17,7 +17,7 @@ from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from project import runs, search_space
+from project import locks, runs, search_space
 from project import study as studies
 from project.errors import RunFailed, UserError
 from project.search_space import words
@@ -82,15 +82,15 @@ class Search:
         Raises:
             UserError: if its storage cannot be opened, or another search has its name.
         """
-        locks = self.base.sweep_dir / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / "study.lock"):
+        folder = locks.folder(self.base.sweep_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "study.lock"):
             storage = studies.opened(self.storage)
             study = create_study(study_name=self.name, storage=storage, direction=self.direction, load_if_exists=True)
             if study.user_attrs.get("search", self._identity()) != self._identity():
                 raise UserError(f"hydra.sweeper.study_name={self.name}: is another search's; choose another name.")
             study.set_user_attr("search", self._identity())
-        return Trials(study, self.options, self.space, self.n_trials, locks)
+        return Trials(study, self.options, self.space, self.n_trials, folder)
 
     def _job(self, trial: FrozenTrial) -> Job:
         params = words(trial.params)

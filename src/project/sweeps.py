@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from project import gpus, runs
+from project import gpus, locks, runs
 from project.config import settle
 from project.errors import RunFailed, UserError, WorkerLost, as_mistake
 
@@ -35,7 +34,7 @@ class Job:
         self.config, self.overrides, self.sweep_dir = config, list(overrides), Path(sweep_dir).absolute()
         self.hash = runs.config_hash(config)[:8]
         self.error: Exception | None = None  # why it has left no summary
-        self._lock = self.sweep_dir / ".locks" / f"{self.hash}.lock"
+        self._lock = locks.of_job(self.sweep_dir, self.hash)
 
     @property
     def folder(self) -> Path | None:
@@ -62,7 +61,7 @@ class Job:
             return str(self.summary["status"])
         if self.error:
             return "failed"
-        if self._lock.exists() and not self._is_free():
+        if locks.is_held(self._lock):
             return "running"
         return "interrupted" if self.folder else "new"
 
@@ -94,25 +93,14 @@ class Job:
     def _claimed(self, wait: bool) -> Iterator[bool]:
         """Whether this process may run the job: no other does, until the end of this context or of this process."""
         self._lock.parent.mkdir(parents=True, exist_ok=True)
-        if wait and not self._is_free():
+        if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
-        lock = FileLock(self._lock)
+        lock = locks.take(self._lock, wait)
         try:
-            lock.acquire(blocking=wait)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
+            yield lock is not None
         finally:
-            lock.release()
-
-    def _is_free(self) -> bool:
-        try:
-            with FileLock(self._lock).acquire(blocking=False):
-                return True
-        except Timeout:
-            return False
+            if lock:
+                lock.release()
 
 
 def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:

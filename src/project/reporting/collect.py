@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
+from project import locks
 from project.errors import UserError
 from project.runs import SUMMARY, dotted, final_metrics
 
@@ -112,13 +112,8 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
 
 def unfinished(path: Path) -> str:
     """Whether a run without summary is going on: a sweep's job has a lock; of others it is known by what they write."""
-    lock = path.parent / ".locks" / f"{path.name[-8:]}.lock"
-    if lock.exists():
-        try:
-            with FileLock(lock).acquire(blocking=False):
-                return INTERRUPTED
-        except Timeout:
-            return RUNNING
+    if (lock := locks.of_job(path.parent, path.name[-8:])).exists():
+        return RUNNING if locks.is_held(lock) else INTERRUPTED
     files = [path / name for name in ("metrics.csv", "train.log", "checkpoints", ".hydra/config.yaml")]
     newest = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
     return RUNNING if time.time() - newest < RECENT else UNFINISHED
