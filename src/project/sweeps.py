@@ -107,7 +107,7 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
     """Run what is due, and wait for what other processes run; one job's end, even a kill, does not end the others."""
     log.info("%s", count(jobs))
     _launch([job for job in jobs if job.is_due], launcher)
-    _launch([job for job in jobs if job.status == "new" and not job.error], launcher)  # where a kill took all workers
+    _launch([job for job in jobs if job.status == "new"], launcher)  # where a kill took all workers
     for job in jobs:  # alone, as it may take its worker with it once more
         if not job.ended and not job.error:
             _launch([job], launcher, "sweep.retry=null", "sweep.force=false", "sweep.wait=true")
