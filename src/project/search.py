@@ -101,9 +101,10 @@ class Search:
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
         """Tell the study what became of a trial: of one that diverged the worst value, so that it looks elsewhere."""
-        state, value = STATES.get(job.status, TrialState.FAIL), runs.objective(job.summary)
-        error = str(job.error or job.summary.get("error") or "").partition("\n")[0]
-        if job.status == "diverged":
+        status, folder, summary = job.look()
+        state, value = STATES.get(status, TrialState.FAIL), runs.objective(summary)
+        error = str(job.error or summary.get("error") or "").partition("\n")[0]
+        if status == "diverged":
             value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
         elif state == TrialState.COMPLETE and math.isnan(value):
             state, error = TrialState.FAIL, "summary.json has no objective"
@@ -111,8 +112,7 @@ class Search:
             self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
-        folder = job.folder.name if job.folder else None
-        trials.tell(number, state, value, status=job.status, error=error, folder=folder)
+        trials.tell(number, state, value, status=status, error=error, folder=folder.name if folder else None)
 
     def _check_direction(self, job: Job) -> None:
         """Do not maximise a training loss, where there is no validation that callbacks.checkpoints.mode is about."""
