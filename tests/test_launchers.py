@@ -240,7 +240,7 @@ def test_a_missing_extra(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: must be a whole number from 1, or null."),
+        (["joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: must be a whole number from 1 or null."),
         (["submitit_slurm"], 'hydra.launcher: Could not detect "srun", are you indeed on a slurm cluster?'),
         (["ray", "hydra.launcher.address=127.0.0.1:1"], "hydra.launcher.address=127.0.0.1:1: no Ray cluster there; "),
     ],

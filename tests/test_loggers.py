@@ -69,7 +69,11 @@ def test_a_row_is_on_disk_at_once(tmp_path: Path) -> None:
         assert len(read(tmp_path)) == step + 1
 
 
-@pytest.mark.parametrize("name", ["val/acc/a, b", 'val/acc/"c"', "val/acc/für"], ids=["comma", "quotes", "umlaut"])
+@pytest.mark.parametrize(
+    "name",
+    ["val/acc/a, b", 'val/acc/"c"', "val/acc/für", "val/acc/a\u2028b"],
+    ids=["comma", "quotes", "umlaut", "Unicode's line separator"],
+)
 def test_a_column_may_have_any_name(name: str, tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path)
     logger.log_metrics({name: 0.5}, 0)

@@ -1,5 +1,6 @@
 """A run killed at any moment and resumed is bit-identical to one that was left alone."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,25 @@ def test_killed_and_resumed_is_bit_identical(moments: list[str], left_alone: Pat
         assert train_in_process(command, kill_at=moment) == -9, moment
         command = [f"resume={only_run(tmp_path)}"]
     assert train_in_process(command) == 0
-    resumed = only_run(tmp_path)
+    assert_bit_identical(only_run(tmp_path), left_alone)
 
+
+@pytest.mark.slow
+def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
+    """In the second of two epochs of 20 steps, after a checkpoint amid the steps of a row, 31 to 40, and before it."""
+    two = ["trainer.devices=2", "trainer.strategy=ddp", "datamodule.batch_size=64", "trainer.max_epochs=2"]
+    command = [*RUN, *two]
+    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'alone'}"]) == 0
+    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:38") == -9
+    killed = only_run(tmp_path / "killed")
+    assert 30 < torch.load(killed / "checkpoints/last.ckpt", weights_only=True)["global_step"] < 38
+    assert train_in_process([f"resume={killed}"]) == 0
+    assert json.loads((killed / "summary.json").read_text())["device"].startswith("2 × cpu")
+    assert_bit_identical(killed, only_run(tmp_path / "alone"))
+
+
+def assert_bit_identical(resumed: Path, left_alone: Path) -> None:
+    """Metrics, weights, state of the optimiser and what TensorBoard shows, all equal to the last bit."""
     assert (resumed / "metrics.csv").read_text() == (left_alone / "metrics.csv").read_text()
     for name in ("last", "best"):
         ours, theirs = (

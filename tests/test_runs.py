@@ -62,6 +62,7 @@ def test_hash_tells_all_else_apart() -> None:
     changes = [
         {}, {"seed": 1}, {"optimizer.lr": 0.002}, {"datamodule.batch_size": 8}, {"trainer.max_epochs": 6},
         {"callbacks.checkpoints.every_n_steps": 10}, {"trainer.precision": "bf16"}, {"module.name": "x"},
+        {"module.name": {}}, {"datamodule.data_dir": "/elsewhere/cifar10"}, {"named": "x"},
     ]  # fmt: skip
     hashes = {runs.config_hash(config(**change)) for change in changes}
     assert len(hashes) == len(changes)
@@ -183,10 +184,11 @@ def test_objective(objective: float | None) -> None:
     assert math.isnan(runs.objective({}))
 
 
-def test_final_metrics_are_the_last_value_of_each_column(tmp_path: Path) -> None:
+def test_final_metrics_are_the_last_value_of_each_column_in_whole_lines(tmp_path: Path) -> None:
     assert runs.final_metrics(tmp_path) == {}
     (tmp_path / "metrics.csv").write_text(
         "epoch,step,lr,train/loss,val/acc\n0,9,0.1,2.5,\n0,9,,,0.25\n1,19,0.1,1e-3,\n1,19,,,nan\n2,29,0.1,0.125,\n"
+        "2,39,0.1,0.0"
     )
     found = runs.final_metrics(tmp_path)
     assert found["train/loss"] == 0.125

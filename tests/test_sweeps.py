@@ -271,6 +271,9 @@ def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFix
     (run_dir / "summary.json").write_text('{"status": "fin')
     assert job.status == "interrupted"
     assert f"{run_dir / 'summary.json'}: left out, as it is broken" in caplog.text
+    caplog.clear()
+    assert sweeps.table([job]) == f"  interrupted  {run_dir.name}\n1 jobs: 1 interrupted"
+    assert len(caplog.records) == 1  # it is read once
 
 
 def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:

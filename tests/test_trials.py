@@ -1,5 +1,6 @@
 """Which process runs which trial, with which parameters, and what is left of a process that dies."""
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ SPACE: dict[str, BaseDistribution] = {
     "init": CategoricalDistribution(["he", "xavier"]),
 }
 GRID: dict[str, BaseDistribution] = {"hidden": IntDistribution(1, 3), "init": CategoricalDistribution(["he", "xavier"])}
-COMPLETE, RUNNING = TrialState.COMPLETE, TrialState.RUNNING
+COMPLETE, RUNNING, FAIL = TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL
 
 
 def process(folder: Path, n_trials: int = 6, space: dict[str, BaseDistribution] = SPACE, **given: Any) -> Trials:
@@ -142,3 +143,36 @@ def test_a_trial_that_a_user_enqueued_is_run_with_his_values(tmp_path: Path) -> 
     made.study.enqueue_trial({"lr": 0.5, "hidden": 7, "init": "he"})
     end(made, made.claim())
     assert made.all()[0].params == {"lr": 0.5, "hidden": 7, "init": "he"}
+
+
+def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: Path) -> None:
+    made = process(tmp_path)
+    for params in ({"lr": 0.5, "hidden": 7, "init": "he"}, {"lr": 0.25, "hidden": 8, "init": "xavier"}) * 2:
+        made.study.enqueue_trial(params)
+    endings: list[dict[str, Any]] = [
+        {
+            "state": FAIL,
+            "value": math.nan,
+            "status": "failed",
+            "error": "OSError: disk full",
+            "folder": "lr=0.5-0123abcd",
+        },
+        {"state": FAIL, "value": math.nan, "status": "failed", "error": "lr=0.25: no", "folder": None},
+        {"state": COMPLETE, "value": math.inf, "status": "diverged", "error": "", "folder": "lr=0.5-4567abcd"},
+        {"state": COMPLETE, "value": 0.125, "status": "finished", "error": "", "folder": "lr=0.25-89ababcd"},
+    ]
+    for number, ending in enumerate(endings):
+        claimed = made.claim()
+        made.tell(number, **ending)
+        claimed[number].release()
+    assert trials.table(made.study, 6).splitlines() == [
+        "      3  finished          0.125  lr=0.25 hidden=8 init=xavier",
+        "      0  failed                   lr=0.5 hidden=7 init=he",
+        "         OSError: disk full",
+        "         lr=0.5-0123abcd/train.log",
+        "      1  failed                   lr=0.25 hidden=8 init=xavier",
+        "         lr=0.25: no",
+        "      2  diverged                 lr=0.5 hidden=7 init=he",
+        "6 trials: 2 failed, 1 diverged, 1 finished, 2 to come",
+        "best: lr=0.25 hidden=8 init=xavier",
+    ]

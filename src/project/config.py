@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from project.errors import UserError, nearest
-from project.limits import LIMITS
+from project.limits import LIMITS, check, shown
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -84,7 +84,7 @@ def check_config(config: DictConfig) -> None:
     """Check the values of a whole config, wherever they come from, against `LIMITS`."""
     for key in LIMITS:
         if _has(config, key):
-            _check_limit(key, OmegaConf.select(config, key))
+            check(key, OmegaConf.select(config, key), LIMITS[key])
 
 
 def _values(override: Override) -> list[Any]:
@@ -118,7 +118,7 @@ def _is_choice(override: Override) -> bool:
             if str(name) not in options and not override.is_delete():
                 hint = nearest(str(name), options)
                 raise UserError(
-                    f"{group}={_show(name)}: no such choice.{hint} {group} is one of: {', '.join(options)}."
+                    f"{group}={shown(name)}: no such choice.{hint} {group} is one of: {', '.join(options)}."
                 )
     return bool(options)
 
@@ -139,16 +139,9 @@ def _check_value(override: Override, config: DictConfig, known: list[str]) -> No
         if isinstance(value, str) and value.startswith("${"):
             continue
         if key in LIMITS:
-            _check_limit(key, value)
+            check(key, value, LIMITS[key])
         elif not _fits(value, present):
-            raise UserError(f"{key}={_show(value)}: must be {_kind(present)}, like {_show(present)}.")
-
-
-def _check_limit(key: str, value: Any) -> None:
-    limit = LIMITS[key]
-    if value not in limit:
-        hint = nearest(str(value), filter(None, limit.words))
-        raise UserError(f"{key}={_show(value)}: must be {limit}.{hint}")
+            raise UserError(f"{key}={shown(value)}: must be {_kind(present)}, like {shown(present)}.")
 
 
 def _fits(value: Any, present: Any) -> bool:
@@ -183,10 +176,3 @@ def _dotted_keys(config: DictConfig, prefix: str = "") -> list[str]:
         if isinstance(child, DictConfig):
             keys += _dotted_keys(child, f"{prefix}{name}.")
     return keys
-
-
-def _show(value: object) -> str:
-    """A value as one writes it on the command line."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,5 +1,6 @@
 """How initialisation carries a signal through a deep network: standard deviations layer by layer, and a figure."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,14 +27,14 @@ class Cell:
     sample: Tensor  # some of the first seed's activations, to draw
 
     def row(self) -> dict[str, str | int | float]:
-        """As a row of the table: means, and s.d. over seeds (0 for one seed)."""
+        """As a row of the table: means, and s.d. over seeds (NaN for one seed)."""
         row: dict[str, str | int | float] = {
             "activation": self.activation, "scheme": self.scheme, "layer": self.layer
         }  # fmt: skip
         for name, values in (("activation_std", self.activation_stds), ("gradient_std", self.gradient_stds)):
             stds = torch.tensor(values, dtype=torch.float64)  # some may be infinite, or NaN
             row[name] = stds.mean().item()
-            row[f"{name}_sd"] = stds.std().item() if len(values) > 1 else 0.0
+            row[f"{name}_sd"] = stds.std().item() if len(values) > 1 else math.nan
         return {**row, "seeds": len(self.activation_stds)}
 
 

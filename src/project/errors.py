@@ -44,22 +44,20 @@ def exit_codes() -> Iterator[None]:
 
     HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit code 1.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes hydra.main raise instead of printing and exiting with 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(SIGTERM))
     try:
         yield
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if WANTS_TRACEBACK:
-            raise
-        print(f"error: {describe(error)}", file=sys.stderr)
-        sys.exit(WRONG_USE)
     except RunFailed:
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(CTRL_C)
+    except Exception as error:
+        mistake = as_mistake(error)
+        if WANTS_TRACEBACK or not isinstance(mistake, UserError):
+            raise
+        print(f"error: {describe(mistake)}", file=sys.stderr)
+        sys.exit(WRONG_USE)
 
 
 def as_mistake(error: Exception) -> Exception:

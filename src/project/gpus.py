@@ -5,8 +5,10 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from omegaconf import DictConfig
+
+from project.locks import take
 
 _claims: list[FileLock] = []  # this process's, which end with it
 
@@ -42,11 +44,7 @@ def _least_taken(gpus: list[str]) -> str:
     folder.mkdir(mode=0o700, exist_ok=True)
     for place in count():
         for gpu in gpus:
-            lock = FileLock(folder / f"{gpu}.{place}.lock")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                continue
-            _claims.append(lock)
-            return gpu
+            if lock := take(folder / f"{gpu}.{place}.lock"):
+                _claims.append(lock)
+                return gpu
     raise AssertionError("places without end")

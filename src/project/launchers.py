@@ -5,6 +5,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -13,13 +14,14 @@ from omegaconf import DictConfig
 
 from project import gpus
 from project.errors import UserError
-from project.limits import COUNT, NOT_NEGATIVE, POSITIVE, Limit
+from project.limits import COUNT, NOT_NEGATIVE, POSITIVE, Limit, check
 from project.workers import Work, cores
 
 log = logging.getLogger("project")
 
-OPTIONS = {"n_jobs": COUNT, "timeout_min": POSITIVE, "num_cpus": NOT_NEGATIVE, "num_gpus": NOT_NEGATIVE,
+NUMBERS = {"n_jobs": COUNT, "timeout_min": POSITIVE, "num_cpus": NOT_NEGATIVE, "num_gpus": NOT_NEGATIVE,
            "max_retries": Limit(whole=True, low=-1)}  # fmt: skip
+OPTIONS = {key: replace(limit, words=(None,)) for key, limit in NUMBERS.items()}  # null: left to the launcher
 Answers = Generator[tuple[int, float | Exception], None, None]
 
 
@@ -37,9 +39,7 @@ class WorkerLauncher(Launcher):
             choice, extra = config.hydra.runtime.choices["hydra/launcher"], f'".[{self.package}]"'
             raise UserError(f"hydra/launcher={choice} needs {self.package}: pip install -c constraints.txt -e {extra}")
         for key, limit in OPTIONS.items():
-            value = config.hydra.launcher.get(key)
-            if value is not None and value not in limit:
-                raise UserError(f"hydra.launcher.{key}={value}: must be {limit}, or null.")
+            check(f"hydra.launcher.{key}", config.hydra.launcher.get(key), limit)
         self.hydra_context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:

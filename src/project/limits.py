@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from project.errors import UserError, nearest
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -30,7 +32,7 @@ class Limit:
         bounds = [f"{'above' if self.open_low else 'from'} {self.low:g}"]
         if self.high != float("inf"):
             bounds.append(f"{'below' if self.open_high else 'to'} {self.high:.10g}")
-        words = "".join(f" or {'null' if word is None else word}" for word in self.words)
+        words = "".join(f" or {shown(word)}" for word in self.words)
         return f"{kind} {' '.join(bounds)}{words}"
 
 
@@ -44,7 +46,24 @@ class OneOf:
         return value in self.words
 
     def __str__(self) -> str:
-        return f"one of: {', '.join('null' if word is None else word for word in self.words)}"
+        return f"one of: {', '.join(map(shown, self.words))}"
+
+
+def check(key: str, value: object, limit: Limit | OneOf) -> None:
+    """Refuse a value that is not within its limit.
+
+    Raises:
+        UserError: names the key, the value, what is allowed and the word most like it.
+    """
+    if value not in limit:
+        raise UserError(f"{key}={shown(value)}: must be {limit}.{nearest(str(value), filter(None, limit.words))}")
+
+
+def shown(value: object) -> str:
+    """A value as one writes it on the command line."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 COUNT = Limit(whole=True, low=1)

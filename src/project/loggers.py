@@ -14,7 +14,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-from project.runs import write_whole
+from project.runs import whole_lines, write_whole
 
 FIRST = ["epoch", "step"]
 
@@ -85,9 +85,8 @@ class MetricsCSV(Logger):
                 self._writer(file).writerow(row)
 
     def _rows(self) -> list[dict[str, str]]:
-        """The whole rows of the file: a kill may have left the last one without its end."""
-        whole = self.path.read_text(encoding="utf-8").rpartition("\n")[0]
-        reader = csv.DictReader(whole.splitlines())
+        """The whole rows of the file."""
+        reader = csv.DictReader(io.StringIO(whole_lines(self.path)))
         rows = [row for row in reader if None not in row.values()]
         self._columns = self._columns or list(reader.fieldnames or [])
         return rows

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import logging
 import math
@@ -34,16 +35,28 @@ IRRELEVANT = (
 
 def config_hash(config: DictConfig) -> str:
     """SHA-256 of the resolved config less what cannot change the result: equal hashes, equal runs."""
-    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    assert isinstance(plain, DictConfig)
-    if folder := OmegaConf.select(plain, "datamodule.data_dir"):  # other data, wherever the project's data lie
-        plain.datamodule.data_dir = str(folder).removeprefix(str(OmegaConf.select(plain, "paths.data_dir")))
-    for key in IRRELEVANT:
-        parent, _, last = key.rpartition(".")
-        node = OmegaConf.select(plain, parent) if parent else plain
-        if isinstance(node, DictConfig):
-            node.pop(last, None)
-    return hashlib.sha256(json.dumps(OmegaConf.to_container(plain), sort_keys=True).encode()).hexdigest()
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return hashlib.sha256(json.dumps(relevant(dotted(plain)), sort_keys=True).encode()).hexdigest()
+
+
+def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one of dotted keys; lists, numbers, words and what is empty are its values."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            flat |= dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config by dotted key, less what cannot change the result."""
+    ignored = tuple(f"{key}." for key in IRRELEVANT)
+    kept = {key: value for key, value in config.items() if not f"{key}.".startswith(ignored)}
+    if isinstance(folder := kept.get("datamodule.data_dir"), str):  # other data, wherever the project's data lie
+        kept["datamodule.data_dir"] = folder.removeprefix(str(config.get("paths.data_dir")))
+    return kept
 
 
 def slug(overrides: list[str], longest: int = 80) -> str:
@@ -159,13 +172,15 @@ def final_metrics(run_dir: Path) -> dict[str, float]:
     """The last value of every metric in metrics.csv."""
     path = run_dir / "metrics.csv"
     metrics: dict[str, float] = {}
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                metrics |= {
-                    key: float(text) for key, text in row.items() if text and key not in ("epoch", "step", "lr")
-                }
+    for row in csv.DictReader(io.StringIO(whole_lines(path) if path.exists() else "")):
+        metrics |= {key: float(text) for key, text in row.items() if text and key not in ("epoch", "step", "lr")}
     return metrics
+
+
+def whole_lines(path: Path) -> str:
+    """The text of a file up to its last line's end: a kill, or a run that writes, may leave the last one torn."""
+    text = path.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1]
 
 
 def table(metrics: Mapping[str, float]) -> str:

@@ -17,7 +17,7 @@ from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from project import runs, search_space
+from project import locks, runs, search_space
 from project import study as studies
 from project.errors import RunFailed, UserError
 from project.search_space import words
@@ -82,15 +82,15 @@ class Search:
         Raises:
             UserError: if its storage cannot be opened, or another search has its name.
         """
-        locks = self.base.sweep_dir / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / "study.lock"):
+        folder = locks.folder(self.base.sweep_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "study.lock"):
             storage = studies.opened(self.storage)
             study = create_study(study_name=self.name, storage=storage, direction=self.direction, load_if_exists=True)
             if study.user_attrs.get("search", self._identity()) != self._identity():
                 raise UserError(f"hydra.sweeper.study_name={self.name}: is another search's; choose another name.")
             study.set_user_attr("search", self._identity())
-        return Trials(study, self.options, self.space, self.n_trials, locks)
+        return Trials(study, self.options, self.space, self.n_trials, folder)
 
     def _job(self, trial: FrozenTrial) -> Job:
         params = words(trial.params)
@@ -101,9 +101,10 @@ class Search:
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
         """Tell the study what became of a trial: of one that diverged the worst value, so that it looks elsewhere."""
-        state, value = STATES.get(job.status, TrialState.FAIL), runs.objective(job.summary)
-        error = str(job.error or job.summary.get("error") or "").partition("\n")[0]
-        if job.status == "diverged":
+        status, folder, summary = job.look()
+        state, value = STATES.get(status, TrialState.FAIL), runs.objective(summary)
+        error = str(job.error or summary.get("error") or "").partition("\n")[0]
+        if status == "diverged":
             value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
         elif state == TrialState.COMPLETE and math.isnan(value):
             state, error = TrialState.FAIL, "summary.json has no objective"
@@ -111,8 +112,7 @@ class Search:
             self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
-        folder = job.folder.name if job.folder else None
-        trials.tell(number, state, value, status=job.status, error=error, folder=folder)
+        trials.tell(number, state, value, status=status, error=error, folder=folder.name if folder else None)
 
     def _check_direction(self, job: Job) -> None:
         """Do not maximise a training loss, where there is no validation that callbacks.checkpoints.mode is about."""

@@ -14,8 +14,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from project import search_space
-from project.errors import UserError, nearest
-from project.limits import COUNT, Limit, OneOf
+from project.errors import UserError
+from project.limits import COUNT, Limit, OneOf, check
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -56,9 +56,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for key, limit in LIMITS.items():
-            if (value := getattr(self, key)) not in limit:
-                hint = nearest(str(value), filter(None, limit.words))
-                raise UserError(f"hydra.sweeper.{key}={'null' if value is None else value}: must be {limit}.{hint}")
+            check(f"hydra.sweeper.{key}", getattr(self, key), limit)
 
     @property
     def pruner_word(self) -> str:

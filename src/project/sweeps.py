@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from project import gpus, runs
+from project import gpus, locks, runs
 from project.config import settle
 from project.errors import RunFailed, UserError, WorkerLost, as_mistake
 
@@ -35,7 +34,7 @@ class Job:
         self.config, self.overrides, self.sweep_dir = config, list(overrides), Path(sweep_dir).absolute()
         self.hash = runs.config_hash(config)[:8]
         self.error: Exception | None = None  # why it has left no summary
-        self._lock = self.sweep_dir / ".locks" / f"{self.hash}.lock"
+        self._lock = locks.of_job(self.sweep_dir, self.hash)
 
     @property
     def folder(self) -> Path | None:
@@ -45,32 +44,38 @@ class Job:
     @property
     def summary(self) -> dict[str, Any]:
         """What its summary.json says; nothing while there is none."""
-        return (runs.load_summary(self.folder) if self.folder else None) or {}
+        return _summary(self.folder)
 
     @property
     def ended(self) -> bool:
         """Whether it ran to an end, be it a failure; for the study that pruned it, and no other, pruning is one."""
-        summary = self.summary
-        study = OmegaConf.select(self.config, "sweep.trial.study")
-        pruned = summary.get("status") == "pruned" and summary.get("study") == study
-        return pruned or summary.get("status") in ENDS
+        return self._is_end(self.summary)
 
     @property
     def status(self) -> str:
         """`finished`, `diverged`, `failed`; `running`, by whatever process; `interrupted`, by a kill too; or `new`."""
-        if self.ended:
-            return str(self.summary["status"])
-        if self.error:
-            return "failed"
-        if self._lock.exists() and not self._is_free():
-            return "running"
-        return "interrupted" if self.folder else "new"
+        return self.look()[0]
+
+    def look(self) -> tuple[str, Path | None, dict[str, Any]]:
+        """Its status, its folder and its summary, as they are now: any process may change them."""
+        folder = self.folder
+        summary = _summary(folder)
+        if self._is_end(summary):
+            status = str(summary["status"])
+        elif self.error:
+            status = "failed"
+        elif locks.is_held(self._lock):
+            status = "running"
+        else:
+            status = "interrupted" if folder else "new"
+        return status, folder, summary
 
     @property
     def is_due(self) -> bool:
         """Whether the sweep is to run it: it has not ended, or is to be run again."""
-        again = self.config.sweep.retry == "failed" and self.summary.get("status") in ("failed", "diverged")
-        return not self.ended or bool(again or self.config.sweep.force)
+        summary = self.summary
+        again = self.config.sweep.retry == "failed" and summary.get("status") in ("failed", "diverged")
+        return not self._is_end(summary) or bool(again or self.config.sweep.force)
 
     def run(self, train: Callable[[DictConfig, Path, list[str]], float]) -> float:
         """Run it, unless it is not due or another process runs it; its objective, NaN where there is none.
@@ -90,36 +95,34 @@ class Job:
             words = [word for word in self.overrides if not word.startswith("sweep.")]
             return train(self.config, self.folder or runs.job_dir(self.config, self.sweep_dir, words), words)
 
+    def _is_end(self, summary: dict[str, Any]) -> bool:
+        study = OmegaConf.select(self.config, "sweep.trial.study")
+        pruned = summary.get("status") == "pruned" and summary.get("study") == study
+        return pruned or summary.get("status") in ENDS
+
     @contextmanager
     def _claimed(self, wait: bool) -> Iterator[bool]:
         """Whether this process may run the job: no other does, until the end of this context or of this process."""
         self._lock.parent.mkdir(parents=True, exist_ok=True)
-        if wait and not self._is_free():
+        if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
-        lock = FileLock(self._lock)
+        lock = locks.take(self._lock, wait)
         try:
-            lock.acquire(blocking=wait)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
+            yield lock is not None
         finally:
-            lock.release()
+            if lock:
+                lock.release()
 
-    def _is_free(self) -> bool:
-        try:
-            with FileLock(self._lock).acquire(blocking=False):
-                return True
-        except Timeout:
-            return False
+
+def _summary(folder: Path | None) -> dict[str, Any]:
+    return (runs.load_summary(folder) if folder else None) or {}
 
 
 def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
     """Run what is due, and wait for what other processes run; one job's end, even a kill, does not end the others."""
-    log.info("%s", count(jobs))
+    log.info("%s", count([job.status for job in jobs]))
     _launch([job for job in jobs if job.is_due], launcher)
-    _launch([job for job in jobs if job.status == "new" and not job.error], launcher)  # where a kill took all workers
+    _launch([job for job in jobs if job.status == "new"], launcher)  # where a kill took all workers
     for job in jobs:  # alone, as it may take its worker with it once more
         if not job.ended and not job.error:
             _launch([job], launcher, "sweep.retry=null", "sweep.force=false", "sweep.wait=true")
@@ -160,31 +163,31 @@ def conclude(jobs: Sequence[Job]) -> None:
 
 def table(jobs: Sequence[Job]) -> str:
     """A line a job: status, folder, objective, seconds, the first line of its error; then how many of each status."""
-    lines = []
-    names = _names(jobs)
+    looks = [job.look() for job in jobs]
+    names = _names(jobs, [folder for _, folder, _ in looks])
     width = max(map(len, names), default=0)
-    for job, name in zip(jobs, names, strict=True):
-        summary, status = job.summary, job.status
+    lines = []
+    for job, name, (status, folder, summary) in zip(jobs, names, looks, strict=True):
         objective, seconds = runs.objective(summary), summary.get("seconds")
         numbers = f"{'' if math.isnan(objective) else f'{objective:.6g}':>12}"
         numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>12}"
         lines.append(f"  {status:<11}  {name:<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
             first = (str(error) or repr(error)).partition("\n")[0]
-            lines.append(f"    {first}" + (f"\n    {job.folder / 'train.log'}" if job.folder else ""))
-    return "\n".join([*lines, count(jobs)])
+            lines.append(f"    {first}" + (f"\n    {folder / 'train.log'}" if folder else ""))
+    return "\n".join([*lines, count([status for status, _, _ in looks])])
 
 
-def count(jobs: Sequence[Job]) -> str:
+def count(statuses: Sequence[str]) -> str:
     """`40 jobs: 30 finished, 1 failed, 9 new`"""
-    statuses = Counter(job.status for job in jobs)
-    return f"{len(jobs)} jobs: {', '.join(f'{number} {status}' for status, number in statuses.items())}"
+    words = [f"{number} {status}" for status, number in Counter(statuses).items()]
+    return f"{len(statuses)} jobs: {', '.join(words)}"
 
 
-def _names(jobs: Sequence[Job]) -> list[str]:
+def _names(jobs: Sequence[Job], folders: Sequence[Path | None]) -> list[str]:
     """The names of the jobs' folders; where there is none yet, what the job differs by from others."""
     common = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
     return [
-        job.folder.name if job.folder else runs.slug([word for word in job.overrides if word not in common])
-        for job in jobs
+        folder.name if folder else runs.slug([word for word in job.overrides if word not in common])
+        for job, folder in zip(jobs, folders, strict=True)
     ]

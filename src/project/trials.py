@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from project.locks import take
 from project.search_space import words
 from project.seeds import derive
 from project.study import Options, sampler
@@ -81,13 +82,8 @@ class Trials:
         """Claim trials that are running by the study, and have nobody who runs them."""
         claimed: dict[int, FileLock] = {}
         for trial in self.all(TrialState.RUNNING):
-            lock = FileLock(self._lock_path(trial.number))
-            try:
-                if len(claimed) < self.options.n_jobs:
-                    lock.acquire(blocking=False)
-                    claimed[trial.number] = lock
-            except Timeout:
-                continue
+            if len(claimed) < self.options.n_jobs and (lock := take(self._lock_path(trial.number))):
+                claimed[trial.number] = lock
         return claimed
 
     def _lock_path(self, number: int) -> Path:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from project.errors import UserError
-from project.reporting.collect import Run, dotted
+from project.reporting.collect import Run
 from project.reporting.settings import chosen, differing, short_names, telling
+from project.runs import dotted
 
 OPTIMIZERS = {
     "SGD": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9},

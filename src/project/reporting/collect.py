@@ -1,6 +1,5 @@
 """The runs below a folder, as their files tell them: config, summary, and of those without one their latest metrics."""
 
-import csv
 import json
 import math
 import os
@@ -12,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
+from project import locks
 from project.errors import UserError
-from project.runs import SUMMARY
+from project.runs import SUMMARY, dotted, final_metrics
 
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"  # of runs without a summary
 RECENT = 120  # seconds: a run that wrote within them is taken to be running
 SET_ASIDE = re.compile(r"-[0-9a-f]{8}\.\d+$")  # <slug>-<hash8>.<n>: an older copy of a job that was run again
-NO_METRICS = ("epoch", "step", "lr")
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
@@ -91,8 +89,9 @@ def read(path: Path, folder: str) -> Run | Problem:
         file = SUMMARY
         if (path / file).exists():
             summary = of_summary(mapping(json.loads((path / file).read_text("utf-8"))))
-        elif (path / (file := "metrics.csv")).exists():
-            latest = last_values(path / file)
+        else:
+            file = "metrics.csv"
+            latest = final_metrics(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         return Problem(os.path.join(folder, file), first_line(str(error)) or type(error).__name__)
     return Run(path, folder, config, **(summary or {"status": unfinished(path), "metrics": latest}))
@@ -113,38 +112,11 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
 
 def unfinished(path: Path) -> str:
     """Whether a run without summary is going on: a sweep's job has a lock; of others it is known by what they write."""
-    lock = path.parent / ".locks" / f"{path.name[-8:]}.lock"
-    if lock.exists():
-        try:
-            with FileLock(lock).acquire(blocking=False):
-                return INTERRUPTED
-        except Timeout:
-            return RUNNING
+    if (lock := locks.of_job(path.parent, path.name[-8:])).exists():
+        return RUNNING if locks.is_held(lock) else INTERRUPTED
     files = [path / name for name in ("metrics.csv", "train.log", "checkpoints", ".hydra/config.yaml")]
     newest = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
     return RUNNING if time.time() - newest < RECENT else UNFINISHED
-
-
-def whole_lines(path: Path) -> str:
-    """The text of a file up to its last line's end: a kill, or a run that writes, may leave the last one torn."""
-    text = path.read_text("utf-8")
-    return text[: text.rfind("\n") + 1]
-
-
-def last_values(path: Path) -> dict[str, float]:
-    """The last value of every metric in a metrics.csv."""
-    metrics: dict[str, float] = {}
-    for row in csv.DictReader(whole_lines(path).splitlines()):
-        metrics |= {key: float(text) for key, text in row.items() if text and key not in NO_METRICS}
-    return metrics
-
-
-def dotted(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted keys; lists, numbers and words are its values."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def mapping(value: Any) -> dict[str, Any]:

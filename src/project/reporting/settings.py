@@ -7,10 +7,8 @@ from typing import Any
 
 from project.errors import UserError, nearest
 from project.reporting.collect import Run
-from project.runs import IRRELEVANT
+from project.runs import relevant
 
-# Besides what cannot change a result, what a group is taken over.
-IGNORED = (*IRRELEVANT, "seed", "datamodule.fold")
 TARGET, MISSING = "_target_", "–"
 Config = Mapping[str, Any]
 
@@ -21,7 +19,7 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     Where a node's `_target_` differs, the node stands for all its keys, `optimizer: Adam`; of its numbers only those
     follow that differ within the same choice.
     """
-    configs = [relevant(run.config) for run in runs]
+    configs = [defining(run.config) for run in runs]
     configs = without_seeds(configs, [run.seed for run in runs])
     keys = [key for key in all_keys(configs) if len({value_of(config, key) for config in configs}) > 1]
     nodes = [key.removesuffix(f".{TARGET}") for key in keys if key.endswith(f".{TARGET}")]
@@ -74,14 +72,10 @@ def telling(columns: Mapping[str, Sequence[Any]]) -> list[str]:
     return kept
 
 
-def relevant(config: Config) -> dict[str, Any]:
-    """A config less what cannot change the result, and less what stands in it twice."""
-    data = str(config.get("paths.data_dir"))
-    return {
-        key: value.removeprefix(data) if key == "datamodule.data_dir" and isinstance(value, str) else value
-        for key, value in without_copies(config).items()
-        if not any(key == ignored or key.startswith(f"{ignored}.") for ignored in IGNORED)
-    }
+def defining(config: Config) -> dict[str, Any]:
+    """A config less what cannot change the result, what stands in it twice, and what a group is taken over."""
+    kept = relevant(without_copies(config))
+    return {key: value for key, value in kept.items() if key not in ("seed", "datamodule.fold")}
 
 
 def without_copies(config: Config) -> dict[str, Any]:
