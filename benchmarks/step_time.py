@@ -4,7 +4,8 @@
 
 Milliseconds per step, as the median over rounds in which the contestants take turns, of
   eager     this project as a user runs it: TensorBoard, metrics.csv, progress bar, checkpoints, all callbacks
-  single    the same with trainer.steps_per_call=1
+  compiled  the same with compile=true, without the time that compiling takes
+  single    eager with trainer.steps_per_call=1
   hand      a plain PyTorch loop over tensors in memory, with a running loss: nothing else
   tutorial  the 60-minute tutorial's loop: images decoded and transformed one by one, DataLoader with two workers
   template  an ordinary LightningModule as popular templates write it: the same data, DataLoader, torchmetrics,
@@ -268,6 +269,7 @@ def contestants(case: Case, names: list[str]) -> dict[str, Callable[[], float]]:
     loops: dict[str, Callable[[], float]] = {
         "hand": partial(hand_loop, case),
         "eager": partial(project_loop, case, cpu),
+        "compiled": partial(project_loop, case, cpu, "compile=true"),
         "single": partial(project_loop, case, cpu, "trainer.steps_per_call=1"),
         "template": partial(template_loop, case),
     }
@@ -280,7 +282,7 @@ def contestants(case: Case, names: list[str]) -> dict[str, Callable[[], float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = ["hand", "eager", "single", "rows", "template", "tutorial"]
+    every = ["hand", "eager", "compiled", "single", "rows", "template", "tutorial"]
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--loops", nargs="*", default=every, choices=every)
     parser.add_argument("--rounds", type=int, default=7)

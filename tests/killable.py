@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, Trainer
 
 import project.build
 from commands import run_train
+from project.blocks import BlockCallback
 
 
 def train(words: list[str], kill_at: str | None, kill_with: int) -> None:
@@ -26,7 +27,10 @@ def _arm(hook: str, step: str, kill_with: int) -> None:
         if trainer.global_step == int(step) and not trainer.sanity_checking:
             os.kill(os.getpid(), kill_with)
 
-    killer = type("Killer", (Callback,), {hook: die})()
+    def watches(self: BlockCallback, trainer: Trainer, at: int, batch_idx: int) -> bool:
+        return at in (int(step) - 1, int(step))
+
+    killer = type("Killer", (BlockCallback,), {hook: die, "watches": watches})()
     made = project.build.trainer
 
     def with_killer(*args: Any, **kwargs: Any) -> Trainer:

@@ -44,6 +44,17 @@ def test_killed_and_resumed_is_bit_identical(moments: list[str], left_alone: Pat
     assert_bit_identical(only_run(tmp_path), left_alone)
 
 
+@pytest.mark.parametrize("words", [["trainer.precision=64-true"], ["compile=true"]], ids=["64 bits", "compiled"])
+@pytest.mark.slow
+def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:
+    command = [*RUN, *words, "trainer.max_epochs=1"]
+    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'alone'}"]) == 0
+    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:40") == -9
+    killed = only_run(tmp_path / "killed")
+    assert train_in_process([f"resume={killed}"]) == 0
+    assert_bit_identical(killed, only_run(tmp_path / "alone"))
+
+
 @pytest.mark.slow
 def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
     """In the second of two epochs of 20 steps, after a checkpoint amid the steps of a row, 31 to 40, and before it."""

@@ -16,10 +16,13 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
+from project.compiled import CannotCompile, CompiledStep
+
 log = logging.getLogger("project")
 
 Batch = tuple[Tensor, Tensor]  # inputs (B, …), targets (B, …)
 LONGEST = 0.2  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
+NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
 PER_STEP = (
     "on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step",
@@ -48,6 +51,8 @@ class Block(NamedTuple):
 class BlockCallback(Callback):
     """A callback that goes with blocks: it says which steps it has to see as ordinary ones."""
 
+    looks_inside = False  # whether it wants to see activations or gradients of those steps, which a compiled one hides
+
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         """Whether its hooks have something to do at optimiser step `step` (from 0), batch `batch_idx` of the epoch."""
         return False
@@ -69,30 +74,39 @@ class BlockTrainer(Trainer):
 
     Args:
         steps_per_call: the most steps of a block; a block ends earlier where something is due, or takes too long.
+        compiled: whether a step is one compiled function, but for the first, and those that a callback looks into.
         options: of Lightning's Trainer.
     """
 
     def __init__(
-        self, steps_per_call: int = 1, callbacks: Sequence[Callback] | Callback | None = None, **options: Any
+        self,
+        steps_per_call: int = 1,
+        compiled: bool = False,
+        callbacks: Sequence[Callback] | Callback | None = None,
+        **options: Any,
     ) -> None:
         given = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
         super().__init__(callbacks=[*given, _Begin()], **options)
-        self.steps_per_call = steps_per_call
+        self.steps_per_call, self.wants_compiled = steps_per_call, compiled
+        self._compiled: CompiledStep | None = None
         self._singly = True  # there are no blocks
         self._last_block: tuple[float, int] | None = None  # when it began, and how many steps it was given
         self._watching: list[BlockCallback] = []
+        self._looking_inside: list[BlockCallback] = []
         self._step_starts: list[Callable[[], None]] = []
         self._progress: list[Any] = []  # Lightning's counts of batches, gradients set to zero and steps
 
     def find_out(self) -> None:
-        """Find out, when training starts, whether there can be blocks; say why, if not."""
-        self._singly = self.steps_per_call == 1
-        if not self._singly and (reason := self._obstacle()):
-            log.info("one step a call, not trainer.steps_per_call=%d: %s", self.steps_per_call, reason)
-            self._singly = True
+        """Find out, when training starts, whether there can be blocks, and compiled steps; say why, if not."""
+        obstacle = self._obstacle()
+        self._singly = self.steps_per_call == 1 or obstacle is not None
+        if obstacle and self.steps_per_call > 1:
+            log.info("one step a call, not trainer.steps_per_call=%d: %s", self.steps_per_call, obstacle)
+        self._compiled = self._compile(obstacle) if self.wants_compiled else None
         callbacks: Sequence[Callback] = self.callbacks  # type: ignore[attr-defined]
         knowing = [callback for callback in callbacks if isinstance(callback, BlockCallback)]
         self._watching = [callback for callback in knowing if overrides(callback, BlockCallback, ["watches"])]
+        self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
         starting = [callback for callback in knowing if overrides(callback, BlockCallback, ["on_step_start"])]
         self._step_starts = [partial(callback.on_step_start, self, self.lightning_module) for callback in starting]
         loop = self.fit_loop.epoch_loop
@@ -100,9 +114,22 @@ class BlockTrainer(Trainer):
         pairs: Any = counts[0], counts[1].zero_grad, counts[1].step
         self._progress = [progress for pair in pairs for progress in (pair.total, pair.current)]
 
+    def compiled_step(self, batch: Batch | Block, batch_idx: int) -> CompiledStep | None:
+        """What takes the steps of a block, if they are compiled; the first is not: it makes the optimiser's state."""
+        if self._compiled is None or not self._compiled.is_ready:
+            return None
+        if any(callback.watches(self, self.global_step, batch_idx) for callback in self._looking_inside):
+            return None
+        try:
+            self._compiled.refresh(*(next(batch.batches()) if isinstance(batch, Block) else batch))
+        except CannotCompile as reason:
+            self._compiled = None
+            log.warning(NOT_COMPILED, reason)
+        return self._compiled
+
     def next_block(self, most: int) -> int:
         """How many steps, `most` at most, the next call of `training_step` may take."""
-        if self._singly:
+        if self._singly or (self._compiled and not self._compiled.is_ready):
             return 1
         step, batch = self.global_step, self.fit_loop.batch_idx + 1
         most = min(most, self._in_time(), int(self.num_training_batches) - batch)
@@ -122,6 +149,9 @@ class BlockTrainer(Trainer):
 
     def next_step(self) -> None:
         """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
+        loop: Any = self.fit_loop.epoch_loop
+        if self.lr_scheduler_configs:
+            loop.update_lr_schedulers("step", update_plateau_schedulers=False)
         for progress in self._progress:
             progress.ready += 1
             progress.completed += 1
@@ -129,7 +159,6 @@ class BlockTrainer(Trainer):
             progress.started += 1
         for progress in self._progress[:2]:
             progress.processed += 1
-        loop: Any = self.fit_loop.epoch_loop
         loop._batches_that_stepped += 1
         fetcher: Any = self.fit_loop._data_fetcher
         fetcher.fetched += 1
@@ -143,6 +172,18 @@ class BlockTrainer(Trainer):
             return 1
         began, steps = self._last_block
         return max(1, min(self.steps_per_call, int(LONGEST * steps / max(time.monotonic() - began, 1e-9))))
+
+    def _compile(self, obstacle: str | None) -> CompiledStep | None:
+        module: Any = self.lightning_module
+        try:
+            if obstacle or (obstacle := module.why_not_compiled()):
+                raise CannotCompile(obstacle)
+            if self.gradient_clip_val:
+                raise CannotCompile(f"trainer.gradient_clip_val={self.gradient_clip_val}")
+            return CompiledStep(module.network, module.loss, self.optimizers[0])
+        except CannotCompile as reason:
+            log.warning(NOT_COMPILED, reason)
+            return None
 
     def _obstacle(self) -> str | None:
         """Why there can be no blocks, if so."""

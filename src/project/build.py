@@ -120,6 +120,11 @@ def _logger(config: DictConfig, folder: Path, resumes_at: int | None) -> Logger:
     return made
 
 
+def cast(made: Trainer, model: LightningModule) -> None:
+    """Bring a model to the Trainer's precision, which Lightning does after loading a checkpoint, whose digits get lost."""
+    made.precision_plugin.convert_module(model)
+
+
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
     """The device, the data and the network of a run, in a few lines."""
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -70,6 +70,7 @@ def evaluate(run_dir: Path, split: str, overrides: list[str]) -> dict[str, float
     model = build.module(config, data)
     folder = run_dir / "evaluation"
     trainer = build.trainer(config, folder, logs=False)
+    build.cast(trainer, model)
     measured = trainer.test(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if not measured:
         raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")

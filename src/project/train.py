@@ -119,6 +119,7 @@ def fit_and_test(
 
     values = hparams.hyperparameters(config, runs.load_overrides(Path(trainer.default_root_dir)))
     hparams.log_start(trainer, values, ["objective", *getattr(module, "test_metrics", ())])
+    build.cast(trainer, module)
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
     if not has_diverged(trainer) and build.has_test(data):
         best = Path(trainer.default_root_dir) / runs.BEST

@@ -14,6 +14,8 @@ class Histograms(BlockCallback):
         every_n_steps: steps between two of them; the first step has one.
     """
 
+    looks_inside = True
+
     def __init__(self, every_n_steps: int = 100) -> None:
         self.every_n_steps = every_n_steps
 

@@ -21,6 +21,8 @@ class Layers(BlockCallback):
         every_n_steps: steps between two of them; the first step has one.
     """
 
+    looks_inside = True
+
     def __init__(self, every_n_steps: int = 10) -> None:
         self.every_n_steps = every_n_steps
         self._watch = ExitStack()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
-from project.blocks import PER_STEP, Batch, Block, overrides
+from project.blocks import PER_STEP, Batch, Block, BlockTrainer, overrides
 
 # What a subclass may override to look into each step: it then gets each in a call of its own.
 STEP_HOOKS = (
@@ -78,18 +78,22 @@ class SupervisedModule(LightningModule):
         every, row = trainer.log_every_n_steps * trainer.accumulate_grad_batches, None
         first, end = self.global_step, batch_idx + steps
         training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
+        compiled = trainer.compiled_step(batch, batch_idx) if isinstance(trainer, BlockTrainer) else None
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
-            loss, predictions = self.compute_loss(inputs, targets)
+            loss, predictions = (compiled or self.compute_loss)(inputs, targets)
             self._since_row.append((loss.detach(), predictions.detach(), targets))
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
                 if not math.isfinite(row["train/loss"]):  # whoever stops for that stops here
                     break
             if number < end:
-                self._update(loss)
+                if not compiled:
+                    self._update(loss)
                 trainer.next_step()
         if row:
             self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
+        if compiled:
+            return loss.requires_grad_()  # no way back to the parameters: Lightning's update finds no gradients
         return loss if trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
 
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,6 +109,11 @@ class SupervisedModule(LightningModule):
         """Why each step needs a call of its own, if so."""
         hooks = overrides(self, SupervisedModule, STEP_HOOKS)
         return f"{type(self).__name__}.{hooks[0]} wants every step" if hooks else None
+
+    def why_not_compiled(self) -> str | None:
+        """Why a step is more than network, loss and optimiser, if so."""
+        hooks = overrides(self, SupervisedModule, ["compute_loss", "backward"])
+        return f"{type(self).__name__} has a {hooks[0]} of its own" if hooks else None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate("val", batch, self.val_loss, self.val_metrics)
@@ -141,8 +150,6 @@ class SupervisedModule(LightningModule):
         if trainer.gradient_clip_val:
             self.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
         optimizer.step()
-        if trainer.lr_scheduler_configs:
-            trainer.fit_loop.epoch_loop.update_lr_schedulers("step", update_plateau_schedulers=False)
 
     def _write_row(self, step: int) -> dict[str, float]:
         """Log what the steps since the last row were like, in one go: per step it would cost more than the step.

@@ -1,0 +1,261 @@
+"""A training step, from the forward pass to the optimiser's update, as one compiled function.
+
+The state stays where it always is: parameters in the network, momenta in the optimiser. So whatever reads or saves them
+(checkpoints, learning-rate schedules, histograms) goes on as ever, and a resumed run goes on exactly.
+"""
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+log = logging.getLogger("project")
+
+Number = float | Tensor  # a tensor broadcasts against the parameter
+State = dict[str, Tensor]
+
+
+class CannotCompile(Exception):
+    """Why a step cannot be compiled."""
+
+
+def sgd(
+    parameter: Tensor, gradient: Tensor, state: State, *, lr: Number, momentum: Number, dampening: Number,
+    weight_decay: Number, nesterov: bool,
+) -> tuple[Tensor, State]:  # fmt: skip
+    """A parameter after an update of torch.optim.SGD's, but for the first, which has no dampening; and its new state.
+
+    Without a `momentum_buffer` in the state there is no momentum.
+    """
+    gradient = gradient + weight_decay * parameter
+    if "momentum_buffer" not in state:
+        return parameter - lr * gradient, state
+    buffer = momentum * state["momentum_buffer"] + (1 - dampening) * gradient
+    return parameter - lr * (gradient + momentum * buffer if nesterov else buffer), {"momentum_buffer": buffer}
+
+
+def adam(
+    parameter: Tensor, gradient: Tensor, state: State, *, lr: Number, beta1: Number, beta2: Number, eps: Number,
+    weight_decay: Number, decoupled: bool,
+) -> tuple[Tensor, State]:  # fmt: skip
+    """A parameter after an update of torch.optim.Adam's, or AdamW's (`decoupled`), and its new state."""
+    if decoupled:
+        parameter = parameter * (1 - lr * weight_decay)
+    else:
+        gradient = gradient + weight_decay * parameter
+    step = state["step"] + 1
+    mean = state["exp_avg"] + (1 - beta1) * (gradient - state["exp_avg"])
+    square = beta2 * state["exp_avg_sq"] + (1 - beta2) * gradient * gradient
+    count = step.double()  # in 32 bits, 1 - beta2**count would lose digits in the first steps
+    root = square.sqrt() / (1 - beta2**count).sqrt() + eps
+    return parameter - lr / (1 - beta1**count) * mean / root, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+
+
+KEYS = {SGD: ("momentum_buffer",), Adam: ("step", "exp_avg", "exp_avg_sq"), AdamW: ("step", "exp_avg", "exp_avg_sq")}
+
+
+def numbers(group: dict[str, Any]) -> tuple[float, ...]:
+    """Those numbers of a parameter group that the update takes, in the order of `rule`."""
+    if "betas" in group:
+        return (group["lr"], *group["betas"], group["eps"], group["weight_decay"])
+    return (group["lr"], group["momentum"], group["dampening"], group["weight_decay"])
+
+
+def rule(group: dict[str, Any]) -> Callable[[Tensor, Tensor, State, Tensor], tuple[Tensor, State]]:
+    """The update of a group's parameters: of a parameter, its gradient, its state and the group's numbers."""
+    if "betas" in group:
+        decoupled = bool(group.get("decoupled_weight_decay"))
+        names = "lr", "beta1", "beta2", "eps", "weight_decay"
+        return lambda p, g, s, n: adam(p, g, s, decoupled=decoupled, **dict(zip(names, n.unbind(), strict=True)))
+    nesterov = bool(group["nesterov"])
+    words = "lr", "momentum", "dampening", "weight_decay"
+    return lambda p, g, s, n: sgd(p, g, s, nesterov=nesterov, **dict(zip(words, n.unbind(), strict=True)))
+
+
+class CompiledStep:
+    """Called with a batch's inputs and targets, takes a training step; gives its loss and predictions, without grad.
+
+    The optimiser must have taken one step before, which makes its state: `is_ready` says whether it has. On a GPU the
+    compiled function is captured as a CUDA graph, one for each size of batch.
+
+    Args:
+        network: maps inputs to predictions.
+        loss: maps (predictions, targets) to a scalar.
+        optimizer: SGD, Adam or AdamW, over parameters of the network.
+
+    Raises:
+        CannotCompile: if the optimiser or its options are others, or there is no working compiler.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, optimizer: Optimizer) -> None:
+        check(network, optimizer)
+        self.network, self.loss, self.optimizer = network, loss, optimizer
+        self.groups = optimizer.param_groups
+        self.parameters = [p for group in self.groups for p in group["params"] if p.requires_grad]
+        device = self.parameters[0].device
+        self._numbers = torch.empty(len(self.groups), len(numbers(self.groups[0])), dtype=torch.float64, device=device)
+        self._numbers_are: list[tuple[float, ...]] = []
+        self._bound: list[Any] = []
+        self._graphs: dict[Any, Graph] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the optimiser has the state that a step updates."""
+        state = self.optimizer.state
+        return all(group.get("momentum") == 0 or all(map(state.get, group["params"])) for group in self.groups)
+
+    def refresh(self, inputs: Tensor, targets: Tensor) -> None:
+        """Notice what was replaced since the last step: tensors, and what is trained or frozen.
+
+        Raises:
+            CannotCompile: if it has to be compiled for that, which is tried on copies of the state, and cannot be.
+        """
+        state = self.optimizer.state
+        modes = [module.training for module in self.network.modules()]
+        trained = [parameter.requires_grad for parameter in self.network.parameters()]
+        places = [p.data_ptr() for p in (*self.network.parameters(), *self.network.buffers())]
+        places += [t.data_ptr() for p in self.parameters for t in state.get(p, {}).values() if isinstance(t, Tensor)]
+        if [modes, trained, places] == self._bound:
+            return
+        is_new = self._bound[:2] != [modes, trained]
+        self._bound = [modes, trained, places]
+        self._graphs.clear()
+        self._values = [parameter.detach() for parameter in self.parameters]
+        keys = KEYS[type(self.optimizer)]
+        self._state = [{k: state[p][k] for k in keys if state[p].get(k) is not None} for p in self.parameters]
+        ours = set(self.parameters)
+        self._fixed = {name: p.detach() for name, p in self.network.named_parameters() if p not in ours}
+        self._fixed |= dict(self.network.named_buffers())
+        tensors = [*self._values, *(t for s in self._state for t in s.values()), *self._fixed.values()]
+        self._kept = tensors if all(t.device.type == "cuda" for t in tensors) else []  # Adam's step may be elsewhere
+        if is_new:
+            self._compile()
+            self._try(inputs, targets)
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        current = [numbers(group) for group in self.groups]
+        if current != self._numbers_are:
+            self._numbers_are = current
+            self._numbers.copy_(torch.tensor(current, dtype=torch.float64))
+        if not self._kept:
+            return self._take(inputs, targets)
+        size = inputs.shape, targets.shape
+        if size not in self._graphs:
+            self._graphs[size] = Graph(self._take, inputs, targets, self._kept)
+        return self._graphs[size](inputs, targets)
+
+    def _take(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        loss, predictions = self._step(self._values, self._state, self._fixed, self._numbers, inputs, targets)
+        return loss, predictions
+
+    def _try(self, inputs: Tensor, targets: Tensor) -> None:
+        log.info("compiling the training step: up to a minute the first time, seconds from then on")
+        values, states, fixed = copy.deepcopy((self._values, self._state, self._fixed))
+        try:
+            with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
+                self._step(values, states, fixed, self._numbers, inputs.clone(), targets)
+        except Exception as error:  # of many kinds: from the network, the loss, the compiler
+            raise CannotCompile(first_line(error)) from error
+
+    def _compile(self) -> None:
+        name_of = {parameter: name for name, parameter in self.network.named_parameters()}
+        names = [name_of[parameter] for parameter in self.parameters]
+        group_of = [number for number, group in enumerate(self.groups) for p in group["params"] if p.requires_grad]
+        rules, network, loss_of = [rule(group) for group in self.groups], self.network, self.loss
+
+        def forward(values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            values = [_for_convolutions(value) for value in values]
+            state = dict(zip(names, values, strict=True)) | fixed
+            predictions = functional_call(network, state, (_for_convolutions(inputs),))
+            return loss_of(predictions, targets), predictions
+
+        def step(
+            values: list[Tensor], states: list[State], fixed: State, numbers: Tensor, inputs: Tensor, targets: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            gradients, (loss, predictions) = grad_and_value(forward, has_aux=True)(values, fixed, inputs, targets)
+            for value, gradient, state, group in zip(values, gradients, states, group_of, strict=True):
+                new, news = rules[group](value, gradient, state, numbers[group])
+                value.copy_(new)
+                for key, tensor in news.items():
+                    state[key].copy_(tensor)
+            return loss, predictions
+
+        # Guards on the modules cost more than a small step; refresh() looks after what they would notice.
+        self._step = torch.compile(  # type: ignore[call-overload]
+            step, fullgraph=True, dynamic=False, isolate_recompiles=True, recompile_limit=64,  # sizes of batches
+            options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe, "fallback_random": True},
+        )  # fmt: skip
+
+
+class Graph:
+    """A step for batches of one size, captured as a CUDA graph.
+
+    Args:
+        step: what to capture: loss and predictions of inputs and targets.
+        inputs: of that size, as an example.
+        targets: likewise.
+        kept: the tensors that the step updates: it is run to warm up, and they are then put back.
+    """
+
+    def __init__(
+        self, step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], inputs: Tensor, targets: Tensor,
+        kept: Sequence[Tensor],
+    ) -> None:  # fmt: skip
+        self.inputs, self.targets = inputs.clone(), targets.clone()
+        before = [tensor.clone() for tensor in kept]
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                step(self.inputs, self.targets)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.loss, self.predictions = step(self.inputs, self.targets)
+        for tensor, value in zip(kept, before, strict=True):
+            tensor.copy_(value)
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        self.inputs.copy_(inputs)
+        self.targets.copy_(targets)
+        self.graph.replay()
+        return self.loss.clone(), self.predictions.clone()
+
+
+def check(network: nn.Module, optimizer: Optimizer) -> None:
+    """Find out whether a step can be compiled.
+
+    Raises:
+        CannotCompile: if not; it says why.
+    """
+    name = type(optimizer).__name__
+    if type(optimizer) not in KEYS:
+        raise CannotCompile(f"there is no compiled update for {name}, only for SGD, Adam and AdamW")
+    for group in optimizer.param_groups:
+        for option in ("amsgrad", "maximize", "differentiable"):
+            if group.get(option):
+                raise CannotCompile(f"there is no compiled update for {name} with {option}")
+        if any(isinstance(group.get(key), Tensor) for key in ("lr", "betas")):
+            raise CannotCompile(f"{name}'s lr is a tensor")
+    known = set(network.parameters())
+    if any(p not in known for group in optimizer.param_groups for p in group["params"]):
+        raise CannotCompile("parameters outside the network are trained")
+    try:
+        torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.zeros(3))
+    except Exception as error:  # of many kinds: no compiler, one that does not work, a folder that cannot be written
+        raise CannotCompile(f"the compiler does not work: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, with its type."""
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
+
+
+def _for_convolutions(tensor: Tensor) -> Tensor:
+    """Channels last, which convolutions want, within the compiled function only: the state keeps its strides."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
