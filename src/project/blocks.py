@@ -43,9 +43,13 @@ class Block(NamedTuple):
         batches = list(zip(split(self.inputs), split(self.targets), strict=True))
         if len(batches) == self.steps:
             yield from batches
-        else:
-            for _ in range(self.steps):
-                yield self.inputs.clone(), self.targets  # as a network may write into its input
+            return
+        inputs, kept = self.inputs, self.inputs.clone()
+        for _ in range(self.steps):
+            version = inputs._version
+            yield inputs, self.targets
+            if inputs._version != version:  # the network has written into its input
+                inputs = kept.clone()
 
 
 class BlockCallback(Callback):
@@ -57,8 +61,12 @@ class BlockCallback(Callback):
         """Whether its hooks have something to do at optimiser step `step` (from 0), batch `batch_idx` of the epoch."""
         return False
 
-    def on_step_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Called before each step of a block but its first, which has `on_train_batch_start`."""
+    def on_step_start(self, trainer: Trainer, module: LightningModule, batch: int) -> None:
+        """Called before each step of a block but its first, which has `on_train_batch_start`.
+
+        Args:
+            batch: its number, counted from the start of training.
+        """
 
 
 class _Begin(BlockCallback):
@@ -93,7 +101,10 @@ class BlockTrainer(Trainer):
         self._last_block: tuple[float, int] | None = None  # when it began, and how many steps it was given
         self._watching: list[BlockCallback] = []
         self._looking_inside: list[BlockCallback] = []
-        self._step_starts: list[Callable[[], None]] = []
+        self._step_starts: list[Callable[[int], None]] = []
+        self._batch = 0  # the number, from the start of training, of the one that a block is at
+        self._uncounted = 0  # steps that a block has taken
+        self._has_schedules = False
         self._progress: list[Any] = []  # Lightning's counts of batches, gradients set to zero and steps
 
     def find_out(self) -> None:
@@ -109,6 +120,7 @@ class BlockTrainer(Trainer):
         self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
         starting = [callback for callback in knowing if overrides(callback, BlockCallback, ["on_step_start"])]
         self._step_starts = [partial(callback.on_step_start, self, self.lightning_module) for callback in starting]
+        self._has_schedules = bool(self.lr_scheduler_configs)
         loop = self.fit_loop.epoch_loop
         counts = loop.batch_progress, loop.automatic_optimization.optim_progress.optimizer
         pairs: Any = counts[0], counts[1].zero_grad, counts[1].step
@@ -145,26 +157,34 @@ class BlockTrainer(Trainer):
                 most = ahead
                 break
         self._last_block = time.monotonic(), max(most, 1)
+        self._batch = self.fit_loop.total_batch_idx + 1
         return max(most, 1)
 
     def next_step(self) -> None:
-        """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
-        loop: Any = self.fit_loop.epoch_loop
-        if self.lr_scheduler_configs:
-            loop.update_lr_schedulers("step", update_plateau_schedulers=False)
-        for progress in self._progress:
-            progress.ready += 1
-            progress.completed += 1
-        for progress in self._progress[:4]:
-            progress.started += 1
-        for progress in self._progress[:2]:
-            progress.processed += 1
-        loop._batches_that_stepped += 1
-        fetcher: Any = self.fit_loop._data_fetcher
-        fetcher.fetched += 1
-        fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
+        """Within a block: a step was just taken, the next one begins."""
+        self._uncounted += 1
+        if self._has_schedules:
+            self.fit_loop.epoch_loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+            self.count_steps()
+        self._batch += 1
         for start in self._step_starts:
-            start()
+            start(self._batch)
+
+    def count_steps(self) -> None:
+        """Count the steps that a block took, as Lightning would have counted them."""
+        steps, self._uncounted = self._uncounted, 0
+        for progress in self._progress:
+            progress.ready += steps
+            progress.completed += steps
+        for progress in self._progress[:4]:
+            progress.started += steps
+        for progress in self._progress[:2]:
+            progress.processed += steps
+        loop: Any = self.fit_loop.epoch_loop
+        loop._batches_that_stepped += steps
+        fetcher: Any = self.fit_loop._data_fetcher
+        fetcher.fetched += steps
+        fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
 
     def _in_time(self) -> int:
         """As many steps as take `LONGEST`, going by the last block; the first block is one step."""
@@ -180,10 +200,14 @@ class BlockTrainer(Trainer):
                 raise CannotCompile(obstacle)
             if self.gradient_clip_val:
                 raise CannotCompile(f"trainer.gradient_clip_val={self.gradient_clip_val}")
-            return CompiledStep(module.network, module.loss, self.optimizers[0])
+            compiled = CompiledStep(module.network, module.loss, self.optimizers[0])
         except CannotCompile as reason:
             log.warning(NOT_COMPILED, reason)
             return None
+        if self.strategy.root_device.type == "cpu" and torch.get_num_threads() == 1:
+            # One thread gives the same numbers every time anyway; to ask for it makes compiled code a fifth slower.
+            torch.use_deterministic_algorithms(False)
+        return compiled
 
     def _obstacle(self) -> str | None:
         """Why there can be no blocks, if so."""

@@ -121,7 +121,7 @@ def _logger(config: DictConfig, folder: Path, resumes_at: int | None) -> Logger:
 
 
 def cast(made: Trainer, model: LightningModule) -> None:
-    """Bring a model to the Trainer's precision, which Lightning does after loading a checkpoint, whose digits get lost."""
+    """Bring a model to the Trainer's precision: Lightning does so after loading a checkpoint, whose digits get lost."""
     made.precision_plugin.convert_module(model)
 
 

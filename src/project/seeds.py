@@ -13,13 +13,20 @@ def derive(seed: int, stream: str, step: int = 0) -> int:
     All 64 bits are mixed because PyTorch's CPU generator looks at the lowest 32 only, so that
     `seed * 2**32 + step` would give every seed the same numbers.
     """
-    state = seed & _MASK
-    for word in (zlib.crc32(stream.encode()), step):
-        state = (state + (word + 1) * 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        state ^= state >> 31
-    return state
+    return mix(of_stream(seed, stream), step)
+
+
+def of_stream(seed: int, stream: str) -> int:
+    """What `derive` mixes with a step."""
+    return mix(seed & _MASK, zlib.crc32(stream.encode()))
+
+
+def mix(state: int, word: int) -> int:
+    """The next 64-bit state of SplitMix64, one for each word: `derive` is two of them."""
+    state = (state + (word + 1) * 0x9E3779B97F4A7C15) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
 
 
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from project.blocks import BlockCallback
-from project.seeds import derive
+from project.seeds import mix, of_stream
 
 
 class StepSeed(BlockCallback):
@@ -20,13 +20,14 @@ class StepSeed(BlockCallback):
         self.seed = seed
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._stream, self._on_gpu = f"step/{trainer.global_rank}", module.device.type == "cuda"
+        self._state = of_stream(self.seed, f"step/{trainer.global_rank}")
+        self._on_gpu = module.device.type == "cuda"
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.on_step_start(trainer, module)
+        self.on_step_start(trainer, module, trainer.fit_loop.total_batch_idx)
 
-    def on_step_start(self, trainer: Trainer, module: LightningModule) -> None:
-        seed = derive(self.seed, self._stream, trainer.fit_loop.total_batch_idx)
+    def on_step_start(self, trainer: Trainer, module: LightningModule, batch: int) -> None:
+        seed = mix(self._state, batch)  # derive(self.seed, "step/<rank>", batch)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every backend: 300 µs
         if self._on_gpu:
             torch.cuda.manual_seed(seed)

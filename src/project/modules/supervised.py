@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,6 +18,10 @@ STEP_HOOKS = (
     *PER_STEP, "training_step", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping",
     "lr_scheduler_step", "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
 )  # fmt: skip
+
+
+# What a step is remembered by until its row: loss, size of the batch; predictions and targets, if there are metrics.
+Step = tuple[Tensor, int, tuple[Tensor, ...]]
 
 
 class StepOptions(TypedDict, total=False):
@@ -63,7 +68,7 @@ class SupervisedModule(LightningModule):
         epoch_loss = MeanMetric if self.averages_loss else SumMetric
         keep = {"nan_strategy": math.nan}  # a NaN stays one; by default torchmetrics averages over the others
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
-        self._since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, predictions, targets) of each
+        self._since_row: list[Step] = []
         if init is not None:
             init(network)
 
@@ -79,17 +84,21 @@ class SupervisedModule(LightningModule):
         first, end = self.global_step, batch_idx + steps
         training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
         compiled = trainer.compiled_step(batch, batch_idx) if isinstance(trainer, BlockTrainer) else None
+        take, optimizer, seen = compiled or self.compute_loss, trainer.optimizers[0], len(self.train_metrics) > 0
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
-            loss, predictions = (compiled or self.compute_loss)(inputs, targets)
-            self._since_row.append((loss.detach(), predictions.detach(), targets))
+            loss, predictions = take(inputs, targets)
+            self._since_row.append((loss.detach(), targets.size(0), (predictions.detach(), targets) if seen else ()))
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
                 if not math.isfinite(row["train/loss"]):  # whoever stops for that stops here
                     break
             if number < end:
                 if not compiled:
-                    self._update(loss)
+                    self._update(loss, optimizer, parameters)
                 trainer.next_step()
+        if steps > 1:
+            trainer.count_steps()
         if row:
             self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
         if compiled:
@@ -139,14 +148,12 @@ class SupervisedModule(LightningModule):
         loss: Tensor = self.loss(predictions, targets) if targets.numel() else predictions.sum() * 0
         return loss
 
-    def _update(self, loss: Tensor) -> None:
+    def _update(self, loss: Tensor, optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
         """What Lightning does with the loss that `training_step` returns."""
-        trainer = self.trainer
-        optimizer = trainer.optimizers[0]
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
+        for parameter in parameters:
+            parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
         self.backward(loss)
+        trainer = self.trainer
         if trainer.gradient_clip_val:
             self.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
         optimizer.step()
@@ -157,16 +164,16 @@ class SupervisedModule(LightningModule):
         The row goes straight to the loggers, because Lightning writes `self.log`'s only after the step's checkpoint,
         so that a kill between the two would lose it.
         """
-        losses, predictions, targets = zip(*self._since_row, strict=True)
+        losses, counts, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        sizes = torch.tensor([float(len(t)) if self.averages_loss else 1.0 for t in targets], dtype=torch.float64)
+        sizes = torch.tensor(counts if self.averages_loss else [1] * len(counts), dtype=torch.float64)
         totals = torch.stack([(torch.stack(losses).cpu() * sizes).sum(), sizes.sum()])
         if self.trainer.world_size > 1:  # of a sum, each process has a part
             totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
             totals[1] /= 1 if self.averages_loss else self.trainer.world_size
         row = {"train/loss": (totals[0] / totals[1]).item()}
         if self.train_metrics:
-            self.train_metrics.update(torch.cat(predictions), torch.cat(targets))
+            self.train_metrics.update(*map(torch.cat, zip(*seen, strict=True)))
             row |= {key: value.item() for key, value in self.train_metrics.compute().items()}
             self.train_metrics.reset()
         values = {**row, "lr": self.trainer.optimizers[0].param_groups[0]["lr"], "epoch": self.current_epoch}
@@ -194,7 +201,7 @@ class SupervisedModule(LightningModule):
         steps = checkpoint.get("steps_since_row", [])
         rank = self.trainer.global_rank if self._is_distributed() else 0
         if rank < len(steps):
-            self._since_row = [tuple(t.to(self.device) for t in step) for step in steps[rank]]
+            self._since_row = move_data_to_device(steps[rank], self.device)
 
     @staticmethod
     def _is_distributed() -> bool:
