@@ -6,18 +6,19 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from project import build
 
+Result = TypeVar("Result")
 RESULTS = Path(__file__).parent / "results"
 
 
-def in_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def in_turns(contestants: Mapping[str, Callable[[], Result]], rounds: int) -> dict[str, list[Result]]:
     """Each contestant's results, a round at a time: a machine whose speed drifts slows all of them alike."""
-    results: dict[str, list[float]] = {name: [] for name in contestants}
+    results: dict[str, list[Result]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, contestant in contestants.items():
             results[name].append(contestant())

@@ -1,13 +1,17 @@
-"""metrics.csv, as Python's own csv reader sees it."""
+"""metrics.csv, as Python's own csv reader sees it; TensorBoard's events, as its own reader does."""
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from project.loggers import MetricsCSV
+from project.loggers import MetricsCSV, TensorBoard
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -107,3 +111,38 @@ def test_a_row_that_a_kill_cut_short_is_dropped(cut: int, tmp_path: Path) -> Non
     assert [(row["step"], row["a"], row["b"]) for row in read(tmp_path)] == [
         ("0", "0.1234", "0"), ("1", "0.1234", "1"), ("2", "0.5", "9")
     ]  # fmt: skip
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a folder: (step, value) by tag."""
+    shown = EventAccumulator(str(folder))
+    shown.Reload()
+    return {tag: [(event.step, event.value) for event in shown.Scalars(tag)] for tag in shown.Tags()["scalars"]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"train/loss": 0.1, "lr": torch.tensor(1e-3), "epoch": 2}, {"loss": {"train": 0.5, "val": 0.7}, "lr": 1.0}],
+    ids=["numbers", "numbers in a mapping"],
+)
+def test_a_row_of_tensorboard_is_what_lightning_writes(row: dict[str, Any], tmp_path: Path) -> None:
+    for kind in (TensorBoard, TensorBoardLogger):
+        logger = kind(tmp_path / kind.__name__, name="", version="")
+        for step in (0, 7):
+            logger.log_metrics(row, step)
+        logger.finalize("success")
+        logger.log_metrics({"test/acc": 0.75}, 9)  # after its file was closed
+        logger.finalize("success")
+    ours, theirs = (scalars(tmp_path / kind.__name__) for kind in (TensorBoard, TensorBoardLogger))
+    assert ours == theirs
+    assert ours["test/acc"] == [(9, 0.75)]
+    assert ours["lr"] == [(0, pytest.approx(float(row["lr"]))), (7, pytest.approx(float(row["lr"])))]
+
+
+def test_a_row_is_one_event(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path, name="", version="")
+    logger.log_metrics({"a": 1.0, "b": 2.0, "c": 3.0}, 5)
+    logger.finalize("success")
+    (path,) = tmp_path.glob("events*")
+    events = [event for event in EventFileLoader(str(path)).Load() if event.step == 5]
+    assert [[value.tag for value in event.summary.value] for event in events] == [["a", "b", "c"]]

@@ -104,6 +104,7 @@ LIMITS: dict[str, Limit | OneOf] = {
     "trainer.max_epochs": Limit(whole=True, low=1, words=(None,)),
     "trainer.max_steps": Limit(whole=True, low=-1),
     "trainer.log_every_n_steps": COUNT,
+    "trainer.steps_per_call": COUNT,
     "trainer.check_val_every_n_epoch": Limit(whole=True, low=1, words=(None,)),
     "trainer.devices": Limit(whole=True, low=1, words=("auto",)),
     "callbacks.checkpoints.every_n_steps": COUNT,

@@ -1,0 +1,76 @@
+"""Peak memory of a training process, and how it and the step grow with the number of images.
+
+    OMP_NUM_THREADS=1 python benchmarks/memory.py [--rounds 3]
+
+Each contestant of step_time.py in a process of its own, LeNet-5 at batch 4 for 300 steps, on 1,000, 10,000 and 50,000
+images of CIFAR-10's size (3 kB each): the largest resident set (ru_maxrss, MB), and milliseconds per step.
+`import` is a process that only imports Lightning. Writes benchmarks/results/memory.json.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from functools import partial
+
+from measuring import in_turns, save, table
+
+SIZES = [1_000, 10_000, 50_000]
+LOOPS = ["hand", "eager", "template"]
+
+
+def measured(loop: str, images: int) -> dict[str, float]:
+    """What a process that trains that way says of itself."""
+    words = [sys.executable, __file__, "--loop", loop, "--images", str(images)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def train(loop: str, images: int) -> None:
+    """Train in this process, and print what it took."""
+    milliseconds = 0.0
+    if loop == "import":
+        import lightning  # noqa: F401
+    else:
+        import step_time
+        from project import messages
+        from project.config import register_resolvers
+
+        register_resolvers()
+        messages.silence_harmless()
+        step_time.IMAGES = images
+        case = step_time.Case("lenet", 300, batch_size=4)
+        terminal, sys.stdout = sys.stdout, step_time.Terminal()
+        milliseconds = step_time.contestants(case, [loop])[loop]()
+        sys.stdout = terminal
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"megabytes": peak, "ms_per_step": milliseconds}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loop", help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.loop:
+        train(arguments.loop, arguments.images)
+        return
+    pairs = [("import", 0), *((loop, images) for images in SIZES for loop in LOOPS)]
+    results: list[dict[str, object]] = []
+    times = in_turns({f"{loop} {images}": partial(measured, loop, images) for loop, images in pairs}, arguments.rounds)
+    rows = []
+    for (loop, images), values in zip(pairs, times.values(), strict=True):
+        megabytes = statistics.median(value["megabytes"] for value in values)
+        milliseconds = statistics.median(value["ms_per_step"] for value in values)
+        results.append({"loop": loop, "images": images, "megabytes": megabytes, "ms_per_step": milliseconds})
+        rows.append([loop, f"{images:,}" if images else "", f"{megabytes:.0f}", f"{milliseconds:.3f}"])
+    print(table(["loop", "images", "MB", "ms/step"], rows))
+    save("memory", {"rounds": arguments.rounds, "peaks": results})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The measured speed as the README shows it: prints its table, and draws docs/speed.svg, from benchmarks/results/.
+
+python benchmarks/show.py
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+CASES = {
+    "lenet-4": "LeNet-5, batch 4", "lenet-64": "LeNet-5, batch 64", "lenet-512": "LeNet-5, batch 512",
+    "two_layer": "two-layer regressor", "curve_fit": "curve-fitting MLP", "linear": "linear regression",
+}  # fmt: skip
+LOOPS = {
+    "eager": "this project", "compiled": "with compile=true", "single": "with one step a call",
+    "template": "popular template", "tutorial": "PyTorch tutorial",
+}  # fmt: skip
+
+
+def load(name: str) -> dict[str, Any]:
+    """What a benchmark wrote."""
+    result: dict[str, Any] = json.loads((HERE / "results" / f"{name}.json").read_text())
+    return result
+
+
+def ratio(cases: dict[str, Any], case: str, loop: str) -> float | None:
+    """The median of a loop's time per step over the hand-written loop's; None where it was not measured."""
+    found = cases[case]["ratio_to_hand"].get(loop)
+    return found["median"] if found else None
+
+
+def markdown(cases: dict[str, Any]) -> str:
+    """A row a case: milliseconds of the hand-written loop, and the others as multiples of it."""
+    lines = [f"| a step of | by hand | {' | '.join(LOOPS.values())} |", f"|---|{'---:|' * (len(LOOPS) + 1)}"]
+    for case, name in CASES.items():
+        hand = statistics.median(cases[case]["ms_per_step"]["hand"])
+        ratios = [ratio(cases, case, loop) for loop in LOOPS]
+        words = ["–" if value is None else f"{value:.2f} ×" for value in ratios]
+        lines.append(f"| {name} | {hand:.2f} ms | {' | '.join(words)} |")
+    return "\n".join(lines)
+
+
+def figure(cases: dict[str, Any]) -> Figure:
+    """Bars of the ratios to the hand-written loop, on a logarithmic axis."""
+    made = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = made.subplots()
+    width = 0.8 / len(LOOPS)
+    for number, (loop, label) in enumerate(LOOPS.items()):
+        found = [(place, ratio(cases, case, loop)) for place, case in enumerate(CASES)]
+        places = [place + (number - (len(LOOPS) - 1) / 2) * width for place, value in found if value is not None]
+        axes.bar(places, [value for _, value in found if value is not None], width, label=label)
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set_yscale("log")
+    axes.set_yticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
+    axes.minorticks_off()
+    axes.set_xticks(range(len(CASES)), [name.replace(", ", "\n").replace(" ", "\n", 1) for name in CASES.values()])
+    axes.set_ylabel("time per step,\nmultiple of a loop by hand")
+    axes.legend(ncols=len(LOOPS), loc="upper center", bbox_to_anchor=(0.5, 1.14), frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return made
+
+
+def main() -> None:
+    measured = load("step_time")
+    print(markdown(measured["cases"]))
+    print({key: value for key, value in measured["machine"].items() if value})
+    figure(measured["cases"]).savefig(HERE.parent / "docs" / "speed.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
