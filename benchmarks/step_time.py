@@ -1,17 +1,18 @@
 """Time per training step: this project beside hand-written loops and the usual template, in one process run.
 
-    OMP_NUM_THREADS=1 python benchmarks/step_time.py [--cases lenet-4 curve_fit] [--rounds 7]
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py [--cases lenet-4 curve_fit] [--rounds 7] [--accelerator gpu]
 
 Milliseconds per step, as the median over rounds in which the contestants take turns, of
   eager     this project as a user runs it: TensorBoard, metrics.csv, progress bar, checkpoints, all callbacks
   compiled  the same with compile=true, without the time that compiling takes
   single    eager with trainer.steps_per_call=1
   hand      a plain PyTorch loop over tensors in memory, with a running loss: nothing else
+  graph     on a GPU, a hand-written loop that replays a CUDA graph of its step
   tutorial  the 60-minute tutorial's loop: images decoded and transformed one by one, DataLoader with two workers
   template  an ordinary LightningModule as popular templates write it: the same data, DataLoader, torchmetrics,
             TensorBoard, progress bar and ModelCheckpoint
 The regressors log a row every 100 steps, and draw no pictures; `rows` is a row of metrics at every step.
-Writes benchmarks/results/step_time.json.
+Writes benchmarks/results/step_time.json, or step_time_gpu.json.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
@@ -83,6 +84,13 @@ CASES = {
 }
 
 
+def now() -> float:
+    """Seconds on the clock, once the GPU, if there is one, has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Clock(BlockCallback):
     """Seconds from the start of step `WARM_UP` to the end of the last."""
 
@@ -90,11 +98,11 @@ class Clock(BlockCallback):
         return step == WARM_UP
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: object, batch_idx: int) -> None:
-        if batch_idx == WARM_UP:
-            self.began = time.perf_counter()
+        if trainer.global_step == WARM_UP:
+            self.began = now()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.seconds = time.perf_counter() - self.began
+        self.seconds = now() - self.began
 
 
 class Terminal(TextIO):
@@ -139,12 +147,15 @@ def project_loop(case: Case, *words: str) -> float:
     return 1000 * clock.seconds / case.steps
 
 
-def learner(config: DictConfig) -> tuple[nn.Module, torch.optim.Optimizer, nn.Module]:
+def learner(config: DictConfig, **more: bool) -> tuple[nn.Module, torch.optim.Optimizer, nn.Module]:
     """The case's network and loss, and the optimiser as torch makes it, without options for speed."""
     torch.manual_seed(0)
     module: Any = instantiate(config.module)
     options = {key: value for key, value in config.optimizer.items() if key not in ("_partial_", "fused")}
-    return module.network, instantiate(options, params=module.network.parameters()), module.loss
+    made = instantiate(options, params=module.network.parameters())
+    if more.get("capturable") and "capturable" in made.defaults:
+        made = instantiate({**options, "capturable": True}, params=module.network.cuda().parameters())
+    return module.network, made, module.loss
 
 
 def hand_loop(case: Case, device: str = "cpu") -> float:
@@ -158,7 +169,7 @@ def hand_loop(case: Case, device: str = "cpu") -> float:
     order = torch.randperm(len(data)).to(device)
     for step in range(case.steps + WARM_UP):
         if step == WARM_UP:
-            began = time.perf_counter()
+            began = now()
         if size:
             start = step * size % (len(data) - size)
             chosen = order[start : start + size]
@@ -170,7 +181,44 @@ def hand_loop(case: Case, device: str = "cpu") -> float:
         loss.backward()
         optimizer.step()
         running += loss.item()
-    return 1000 * (time.perf_counter() - began) / case.steps
+    return 1000 * (now() - began) / case.steps
+
+
+def graph_loop(case: Case) -> float:
+    """Milliseconds per step of a loop on a GPU that replays a CUDA graph; the loss is looked at once, at the end."""
+    config = config_of(case)
+    network, optimizer, loss_of = learner(config, capturable=True)
+    network.to("cuda")
+    size = case.batch_size or 0
+    data = cifar_like() if size else instantiate(config.datamodule).splits["train"]
+    inputs, targets = data.inputs[: size or None].float().cuda(), data.targets[: size or None].cuda()
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        loss: Tensor = loss_of(network(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step()
+    began, order = now(), torch.randperm(len(data)).cuda()
+    all_inputs, all_targets = data.inputs.cuda(), data.targets.cuda()
+    for number in range(case.steps):
+        if size:
+            chosen = order[number * size % (len(data) - size) :][:size]
+            inputs.copy_(all_inputs[chosen].float().div_(255).sub_(0.5).div_(0.5))
+            targets.copy_(all_targets[chosen])
+        graph.replay()
+    loss.item()
+    return 1000 * (now() - began) / case.steps
 
 
 class PILImages(Dataset[tuple[Tensor, int]]):
@@ -236,10 +284,6 @@ class TemplateModule(LightningModule):
         return {"optimizer": self.optimizer}
 
 
-class TemplateClock(Clock):
-    """The same clock, for a Trainer that knows no blocks."""
-
-
 def template_loop(case: Case) -> float:
     """Milliseconds per step of an ordinary LightningModule with all that a template turns on."""
     config = config_of(case)
@@ -249,50 +293,53 @@ def template_loop(case: Case) -> float:
         loader = DataLoader(dataset, batch_size=case.batch_size, shuffle=True, drop_last=True)
     else:
         data = instantiate(config.datamodule).splits["train"]
-        loader = DataLoader(TensorDataset(data.inputs, data.targets), batch_size=len(data), shuffle=True)
+        samples = TensorDataset(data.inputs, data.targets)
+        sampler = RandomSampler(samples, num_samples=(case.steps + WARM_UP) * len(data))  # all steps in one epoch
+        loader = DataLoader(samples, batch_size=len(data), sampler=sampler)
     with tempfile.TemporaryDirectory() as folder:
-        clock = TemplateClock()
+        clock = Clock()
         trainer = Trainer(
             max_steps=case.steps + WARM_UP, accelerator="cpu", devices=1, default_root_dir=folder,
             logger=TensorBoardLogger(folder), callbacks=[TQDMProgressBar(), ModelCheckpoint(save_last=True), clock],
             enable_model_summary=False,
         )  # fmt: skip
-        started = time.perf_counter()
         trainer.fit(TemplateModule(network, loss_of, optimizer, classes=bool(case.batch_size)), loader)
-        clock.seconds = clock.seconds if case.batch_size else time.perf_counter() - started
     return 1000 * clock.seconds / case.steps
 
 
-def contestants(case: Case, names: list[str]) -> dict[str, Callable[[], float]]:
+def contestants(case: Case, names: list[str], accelerator: str = "cpu") -> dict[str, Callable[[], float]]:
     """The loops that there are for a case, by name."""
-    cpu = "accelerator=cpu"
+    there = f"accelerator={accelerator}"
     loops: dict[str, Callable[[], float]] = {
-        "hand": partial(hand_loop, case),
-        "eager": partial(project_loop, case, cpu),
-        "compiled": partial(project_loop, case, cpu, "compile=true"),
-        "single": partial(project_loop, case, cpu, "trainer.steps_per_call=1"),
-        "template": partial(template_loop, case),
+        "hand": partial(hand_loop, case, "cuda" if accelerator == "gpu" else "cpu"),
+        "eager": partial(project_loop, case, there),
+        "compiled": partial(project_loop, case, there, "compile=true"),
+        "single": partial(project_loop, case, there, "trainer.steps_per_call=1"),
     }
+    if accelerator == "gpu":
+        return {name: loop for name, loop in {**loops, "graph": partial(graph_loop, case)}.items() if name in names}
+    loops["template"] = partial(template_loop, case)
     if case.batch_size:
         loops["tutorial"] = partial(tutorial_loop, case)
     else:
-        loops["rows"] = partial(project_loop, case, cpu, "trainer.log_every_n_steps=1")
+        loops["rows"] = partial(project_loop, case, there, "trainer.log_every_n_steps=1")
     return {name: loop for name, loop in loops.items() if name in names or name == "hand"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = ["hand", "eager", "compiled", "single", "rows", "template", "tutorial"]
+    every = ["hand", "eager", "compiled", "single", "rows", "template", "tutorial", "graph"]
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--loops", nargs="*", default=every, choices=every)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
     arguments = parser.parse_args()
     register_resolvers()
     messages.silence_harmless()
     rows, results = [], {}
     terminal, sys.stdout = sys.stdout, Terminal()
     for name in arguments.cases:
-        times = in_turns(contestants(CASES[name], arguments.loops), arguments.rounds)
+        times = in_turns(contestants(CASES[name], arguments.loops, arguments.accelerator), arguments.rounds)
         results[name] = {"ms_per_step": times}
         results[name]["ratio_to_hand"] = {loop: ratio(values, times["hand"]) for loop, values in times.items()}
         for loop, values in times.items():
@@ -302,7 +349,9 @@ def main() -> None:
             print("  ".join(rows[-1]), file=terminal, flush=True)
     sys.stdout = terminal
     print("\n" + table(["case", "loop", "ms/step", "× hand", "min–max"], rows))
-    save("step_time", {"rounds": arguments.rounds, "cases": results})
+    save(
+        "step_time" + ("_gpu" if arguments.accelerator == "gpu" else ""), {"rounds": arguments.rounds, "cases": results}
+    )
 
 
 if __name__ == "__main__":
