@@ -48,8 +48,30 @@ def test_gradients_by_hand(gradients: str, tmp_path: Path) -> None:
     assert ours == pytest.approx(theirs, rel=1e-3)
 
 
-def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
-    words = [*LENET, "accelerator=gpu", "callbacks.checkpoints.every_n_steps=100"]
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_compiled_step_is_captured_and_gives_the_losses_of_the_eager_one(optimizer: str, tmp_path: Path) -> None:
+    words = ["accelerator=gpu", f"optimizer={optimizer}", "datamodule.steps_per_epoch=350"]  # a short batch among them
+    eager = trained(tmp_path / "eager", *words)
+    compiled = trained(tmp_path / "compiled", *words, "compile=true")
+    assert "the steps are not compiled" not in (compiled / "train.log").read_text()
+    assert losses(compiled)[:10] == pytest.approx(losses(eager)[:10], rel=1e-4)
+    assert losses(compiled)[-1] != losses(eager)[-1]  # rounding tells them apart
+    singly = trained(tmp_path / "singly", *words, "compile=true", "trainer.steps_per_call=1")
+    assert losses(singly) == losses(compiled)
+
+
+def test_blocks_of_any_size_give_the_same_bits(tmp_path: Path) -> None:
+    words = [*LENET, "accelerator=gpu", "trainer.log_every_n_steps=50"]
+    tables = []
+    for steps in (1, 7, 1000):
+        run_train(*words, f"trainer.steps_per_call={steps}", f"paths.log_dir={tmp_path / str(steps)}")
+        tables.append((only_run(tmp_path / str(steps)) / "metrics.csv").read_text())
+    assert len(set(tables)) == 1
+
+
+@pytest.mark.parametrize("more", [[], ["compile=true"]], ids=["eager", "compiled"])
+def test_a_killed_run_goes_on_exactly(more: list[str], tmp_path: Path) -> None:
+    words = [*LENET, "accelerator=gpu", "callbacks.checkpoints.every_n_steps=100", *more]
     whole = trained(tmp_path / "whole", *words)
     assert train_in_process([*words, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:250") == -9
     killed = only_run(tmp_path / "killed")

@@ -1,0 +1,80 @@
+"""The benchmarks run, made small; and the README shows what they measured."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project.config import ROOT
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder in which their modules are found for a while; results go elsewhere."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    known = set(sys.modules)
+    import measuring
+
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def written(folder: Path, name: str) -> Any:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the tutorial's workers
+def test_step_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import step_time
+
+    small = {"lenet-4": step_time.Case("lenet", 6, batch_size=4), "linear": step_time.Case("linear", 6)}
+    monkeypatch.setattr(step_time, "CASES", small)
+    monkeypatch.setattr(step_time, "WARM_UP", 2)
+    monkeypatch.setattr(step_time, "IMAGES", 64)
+    loops = ["eager", "single", "rows", "template", "tutorial"]
+    monkeypatch.setattr(sys, "argv", ["step_time.py", "--rounds", "1", "--loops", *loops])
+    step_time.main()
+    result = written(benchmarks, "step_time")
+    assert {"cpu", "torch", "lightning", "python", "OMP_NUM_THREADS"} <= set(result["machine"])
+    assert set(result["cases"]["lenet-4"]["ms_per_step"]) == {"hand", "eager", "single", "template", "tutorial"}
+    assert set(result["cases"]["linear"]["ms_per_step"]) == {"hand", "eager", "single", "template", "rows"}
+    for case in result["cases"].values():
+        assert all(0 < values[0] < 1000 for values in case["ms_per_step"].values())
+        assert case["ratio_to_hand"]["hand"]["median"] == 1
+    assert "lenet-4  tutorial" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_start_up(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import start_up
+
+    monkeypatch.setattr(sys, "argv", ["start_up.py", "--rounds", "1"])
+    start_up.main()
+    assert set(written(benchmarks, "start_up")["seconds"]) == {"import", "step", "help", "mistake"}
+
+
+@pytest.mark.slow
+def test_memory(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import memory
+
+    monkeypatch.setattr(memory, "SIZES", [100])
+    monkeypatch.setattr(memory, "LOOPS", ["eager"])
+    monkeypatch.setattr(sys, "argv", ["memory.py", "--rounds", "1"])
+    memory.main()
+    alone, eager = written(benchmarks, "memory")["peaks"]
+    assert 100 < alone["megabytes"] < eager["megabytes"] < 5000
+
+
+def test_the_readme_shows_what_was_measured(benchmarks: Path) -> None:
+    import show
+
+    measured = show.load("step_time")
+    assert show.markdown(measured["cases"]) in (ROOT / "README.md").read_text()
+    assert (ROOT / "docs/speed.svg").exists()
