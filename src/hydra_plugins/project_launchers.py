@@ -18,14 +18,11 @@ from project import gpus
 from project.composing import Composer
 from project.errors import UserError, WorkerLost
 from project.launchers import Answers, WorkerLauncher, told
-from project.limits import COUNT, OneOf, check
+from project.limits import COUNT, check
 from project.sweeps import Job
 from project.workers import Work, call, cores, end_with_parent, out_of_reach_of_ctrl_c
 
 log = logging.getLogger("project")
-
-YES_OR_NO = OneOf((True, False))  # type: ignore[arg-type]
-COUNT_OR_NULL = replace(COUNT, words=(None,))
 
 
 class JoblibLauncher(WorkerLauncher):
@@ -158,8 +155,9 @@ class VectorizedLauncher(BasicLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        for key, limit in (("chunk", COUNT_OR_NULL), ("figures", YES_OR_NO)):
-            check(f"hydra.launcher.{key}", getattr(self, key), limit)
+        check("hydra.launcher.chunk", self.chunk, replace(COUNT, words=(None,)))
+        if not isinstance(self.figures, bool):
+            raise UserError(f"hydra.launcher.figures={self.figures}: must be true or false.")
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if len(job_overrides) == 1:  # there is nothing to train it with

@@ -150,8 +150,8 @@ class StackedModule(LightningModule):
         batches: Any = torch.split(torch.arange(len(data.splits[split])), data.eval_batch_size)
         return DataLoader(batches, batch_size=None)
 
-    def gather(self, split: str, jobs: Sequence[int], chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples (J, B, …) that the jobs have under numbers (J, B), as the network takes them."""
+    def gather(self, split: str, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples (J, B, …) that the jobs have under numbers (J, B), as their networks take them."""
         if split not in self._splits:
             own = [member.data.splits[split] for member in self.members]
             if not self._shares:
@@ -159,7 +159,7 @@ class StackedModule(LightningModule):
             self._splits[split] = own[0].near(self.device)
         samples = self._splits[split]
         chosen = chosen.to(samples.inputs.device)
-        place: Any = chosen if self._shares else (torch.tensor(jobs, device=chosen.device).unsqueeze(1), chosen)
+        place: Any = chosen if self._shares else (torch.arange(len(chosen), device=chosen.device).unsqueeze(1), chosen)
         inputs, targets = samples.inputs[place].to(self.device), samples.targets[place].to(self.device)
         inputs = self.members[0].data.prepare_inputs(inputs.flatten(0, 1)).view(*chosen.shape, *inputs.shape[2:])
         converted: tuple[Tensor, Tensor] = self.trainer.precision_plugin.convert_input((inputs, targets))
@@ -189,13 +189,9 @@ class StackedModule(LightningModule):
             for parameter, weights in zip(member.module.network.parameters(), self.weights, strict=True):
                 parameter.data = weights.data[number]
 
-    def predict(self, jobs: Sequence[int], inputs: Tensor) -> Tensor:
-        """Predictions (J, B, …) of some jobs."""
-        every = len(jobs) == len(self.members)
-        params = {
-            name: weights if every else weights[jobs] for name, weights in zip(self.names, self.weights, strict=True)
-        }
-        return self._forward(params, inputs)
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Predictions (J, B, …)."""
+        return self._forward(dict(zip(self.names, self.weights, strict=True)), inputs)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return stacked_optimizers.stack(list(self.weights), [member.optimizer for member in self.members])
@@ -225,7 +221,7 @@ class StackedModule(LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         trainer: Any = self.trainer
         inputs, targets = self._batch(trainer.fit_loop.total_batch_idx)
-        predictions = self.predict(range(len(self.members)), inputs)
+        predictions = self(inputs)
         losses = self._losses(predictions, targets)
         self._last_losses = losses.detach()
         self._since_row.append((self._last_losses, predictions.detach(), targets))
@@ -276,15 +272,15 @@ class StackedModule(LightningModule):
         self._call("on_fit_end", jobs)
         for number in jobs:
             self.members[number].ended = time.monotonic()
+            self.members[number].trainer.global_step = self.global_step  # it counts no further
         self.running = [number for number in self.running if number not in jobs]
         trainer.should_stop = not self.running
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         if self._whole_batch is not None:
             return self._whole_batch
-        jobs = range(len(self.members))
         chosen = torch.stack([member.sampler.indices(step) for member in self.members])
-        batch = self.gather("train", jobs, chosen)
+        batch = self.gather("train", chosen)
         if self.members[0].sampler.batches_per_pass == 1 and not self._writes_inputs:
             self._whole_batch = batch  # all samples, at every step
         return batch
@@ -344,17 +340,22 @@ class StackedModule(LightningModule):
 
     @torch.no_grad()
     def _count(self, stage: str, split: str, jobs: Sequence[int], batch: Tensor) -> None:
-        """Show the jobs the samples of a batch; in parts, so that all jobs' together are no more than one job's."""
-        for part in torch.split(batch.cpu(), max(1, len(batch) // len(jobs))):
-            inputs, targets = self.gather(split, jobs, part.expand(len(jobs), -1))
-            predictions = self.predict(jobs, inputs)
+        """Show the jobs the samples of a batch, in parts, so that the samples of all are no more than those of one.
+
+        The networks of the other jobs see them, too: what one job gets must not depend on how many there are still.
+        """
+        if not jobs:
+            return
+        for part in torch.split(batch.cpu(), max(1, len(batch) // len(self.members))):
+            inputs, targets = self.gather(split, part.expand(len(self.members), -1))
+            predictions = self(inputs)
             losses = self._losses(predictions, targets)
-            for row, number in enumerate(jobs):
+            for number in jobs:
                 loss, metrics = self._measures(stage, number)
                 weight = {"weight": len(part)} if self.averages_loss else {}
-                loss.update(losses[row], **weight)
-                metrics.update(predictions[row], targets[row])
-                outputs = {"predictions": predictions[row], "targets": targets[row]}
+                loss.update(losses[number], **weight)
+                metrics.update(predictions[number], targets[number])
+                outputs = {"predictions": predictions[number], "targets": targets[number]}
                 self._call(f"on_{stage}_batch_end", [number], outputs, None, 0)
 
     def _conclude(self, stage: str, jobs: Sequence[int]) -> None:

@@ -47,6 +47,7 @@ TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
     **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "check_val_every_n_epoch",
                      "limit_train_batches", "limit_val_batches", "limit_test_batches", "deterministic", "accelerator")),
 }  # fmt: skip
+SINGLE = "there is none to train it with"
 MOST = 256  # jobs at once: each has files open
 Answers = dict[Job, float | Exception]
 
@@ -77,12 +78,14 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
     for group in groups.values():
         try:
             if len(group) == 1:
-                raise NotStacked("no other job is like it")
+                raise NotStacked(SINGLE)
             gpus.claim(group[0].config)
-            for chunk in _chunks(group, options):
-                answers |= _Chunk(chunk, options).run()
+            for jobs_at_once in _chunks(group, options):
+                chunk = _Chunk(jobs_at_once, options)
+                answers |= chunk.run()
+                alone += chunk.alone
         except NotStacked as reason:
-            alone[str(reason)] += len([job for job in group if job not in answers])
+            alone[str(reason)] += len(group)
     for text, number in alone.items():
         log.info("%d of %d jobs one by one: %s", number, len(jobs), text)
     return answers
@@ -222,8 +225,8 @@ class _Chunk:
         self.jobs, self.options = jobs, options
         self.answers: Answers = {}
         self.members: dict[Job, Member] = {}
+        self.alone: Counter[str] = Counter()  # why some of them run one by one
         self.graph: bytes | None = None
-        self.shared: TensorDataModule | None = None  # whose splits are those of all
 
     def run(self) -> Answers:
         """What the jobs answer: an objective, or an error; nothing for those that have to run alone."""
@@ -233,6 +236,8 @@ class _Chunk:
                 self._build(folders)
                 if len(self.members) > 1:
                     self._train()
+                elif self.members:
+                    self.alone[SINGLE] += 1
             with runs.synced_together():
                 for job, member in self.members.items():
                     if job in self.answers:
@@ -251,6 +256,7 @@ class _Chunk:
             self.answers[job] = runs.objective(job.summary)
         elif (folder / runs.LAST).exists():
             folder = None
+            self.alone["they go on from their checkpoints"] += 1
         if folder is None:
             claim.close()
         else:
