@@ -80,3 +80,18 @@ def test_a_killed_run_goes_on_exactly(more: list[str], tmp_path: Path) -> None:
     for name, weight in theirs["state_dict"].items():
         assert torch.equal(ours["state_dict"][name], weight), name
     assert (killed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+
+
+def test_a_vectorised_sweep_is_as_good_as_one_by_one(tmp_path: Path) -> None:
+    words = ["-m", *LENET, "accelerator=gpu", "datamodule.steps_per_epoch=50", "seed=0,1", "optimizer.lr=0.01,0.001"]
+    run_train(*words, "hydra/launcher=vectorized", f"paths.log_dir={tmp_path / 'together'}")
+    run_train(*words, f"paths.log_dir={tmp_path / 'alone'}")
+    runs_alone = {path.name: path for path in tmp_path.glob("alone/sweeps/lenet/*-????????")}
+    together = list(tmp_path.glob("together/sweeps/lenet/*-????????"))
+    assert len(together) == len(runs_alone) == 4
+    for run_dir in together:
+        assert losses(run_dir) == pytest.approx(losses(runs_alone[run_dir.name]), rel=1e-2)
+        assert losses(run_dir)[:5] == pytest.approx(losses(runs_alone[run_dir.name])[:5], rel=1e-4)
+        assert (run_dir / runs.BEST).exists()
+        ours, theirs = (json.loads((run / "summary.json").read_text()) for run in (run_dir, runs_alone[run_dir.name]))
+        assert (ours["status"], ours["device"]) == ("finished", theirs["device"])

@@ -101,3 +101,22 @@ def test_to_file_while_it_lasts(tmp_path: Path) -> None:
     assert len(date) == len("2026-01-31")
     assert len(time) == len("12:00:00,000")
     assert words == ["INFO", "project:", "5", "×", "7"]
+
+
+def test_what_callbacks_say_goes_where_it_is_wanted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said: list[logging.LogRecord] = []
+    callback = logging.getLogger("project.callbacks.divergence")
+    with messages.Diverted() as diverted:
+        callback.warning("for %s", "all")
+        diverted.where = said
+        callback.warning("for one, %d", 1)
+        logging.getLogger("project").warning("the sweep's")
+    callback.warning("afterwards")
+    assert [record.getMessage() for record in said] == ["for one, 1"]
+    assert [record.getMessage() for record in caplog.records] == ["for all", "the sweep's", "afterwards"]
+    messages.write(tmp_path / "train.log", [messages.record("a text, 100 %"), *said])
+    lines = (tmp_path / "train.log").read_text().splitlines()
+    assert [line.partition(" INFO ")[2] or line.partition(" WARNING ")[2] for line in lines] == [
+        "project: a text, 100 %",
+        "project.callbacks.divergence: for one, 1",
+    ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -227,3 +228,40 @@ def test_git_commit_is_that_of_the_project() -> None:
         assert runs.git_commit() is None
     else:
         assert runs.git_commit() in (head.stdout.strip(), head.stdout.strip() + "+")
+
+
+def test_as_yaml_is_omegaconfs() -> None:
+    """Words that YAML would read as numbers, truth values or null are quoted, too."""
+    values = [
+        "1e-5",
+        "1.5",
+        "yes",
+        "null",
+        "",
+        "0x1f",
+        "12:30",
+        "ü",
+        "a: b",
+        "two\nlines",
+        1e-5,
+        None,
+        True,
+        [1, {}],
+        "2026-01-01",
+    ]
+    config = OmegaConf.create({"a": {f"key{i}": value for i, value in enumerate(values)}, "b": "${a.key0}", 3: {}})
+    assert runs.as_yaml(config) == OmegaConf.to_yaml(config, resolve=True)
+
+
+def test_files_written_together_are_synced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[object] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
+    with runs.synced_together():
+        for number in range(3):
+            runs.write_whole(tmp_path / str(number), "text")
+        assert synced == []
+    assert synced == ["all"]
+    runs.write_whole(tmp_path / "alone", "text")
+    assert len(synced) == 2
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"text"}

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from project import messages
+from project.composing import Composer
 from project.errors import UserError
 from project.sweeps import Job, conclude, run_all, table
 
@@ -33,6 +34,7 @@ class JobSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
+        self.compose = Composer(hydra_context.config_loader, config)
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -52,11 +54,8 @@ class JobSweeper(Sweeper):
 
     def job(self, words: list[str]) -> Job:
         """The job that overrides make."""
-        assert self.hydra_context is not None
-        assert self.config is not None
-        composed: Any = self.hydra_context.config_loader.load_sweep_config(self.config, words)
-        own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
-        return Job(own, words, composed.hydra.sweep.dir)
+        config, folder = self.compose(words)
+        return Job(config, words, folder)
 
 
 class GridSweeper(JobSweeper):

@@ -56,7 +56,7 @@ class WorkerLauncher(Launcher):
                 if not isinstance(answer, Exception):
                     returns[number].status = JobStatus.COMPLETED
                 words = [word for word in works[number].overrides if word not in common] or ["the job"]
-                log.info("%d of %d: %s: %s", count, len(works), " ".join(words), _told(answer))
+                log.info("%d of %d: %s: %s", count, len(works), " ".join(words), told(answer))
         return returns
 
     @abstractmethod
@@ -72,7 +72,7 @@ class WorkerLauncher(Launcher):
         return min(most, several) if several > 1 else most
 
 
-def _told(answer: float | Exception) -> str:
+def told(answer: float | Exception) -> str:
     """An answer in the line that tells of its job."""
     if isinstance(answer, Exception):
         return str(answer).partition("\n")[0]

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,11 +49,53 @@ def silence_harmless() -> None:
 @contextmanager
 def to_file(path: Path) -> Iterator[None]:
     """Send messages to a file, too."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = _file_handler(path)
     logging.getLogger().addHandler(handler)
     try:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
+
+
+def write(path: Path, records: Iterable[logging.LogRecord]) -> None:
+    """Send messages to a file only."""
+    handler = _file_handler(path)
+    for record in records:
+        handler.handle(record)
+    handler.close()
+
+
+def record(text: str) -> logging.LogRecord:
+    """A message for `write`."""
+    return logging.LogRecord("project", logging.INFO, "", 0, text, None, None)
+
+
+def _file_handler(path: Path) -> logging.FileHandler:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+class Diverted(logging.Handler):
+    """While in use as a context, takes what the callbacks say to `where`; to the usual places while that is None."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where: list[logging.LogRecord] | None = None
+        self._source = logging.getLogger("project.callbacks")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.where is None:
+            logging.getLogger().handle(record)
+        else:
+            self.where.append(record)
+
+    def __enter__(self) -> "Diverted":
+        self._source.addHandler(self)
+        self._source.propagate = False
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._source.removeHandler(self)
+        self._source.propagate = True

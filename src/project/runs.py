@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -10,12 +11,15 @@ import math
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import OmegaConfDumper
 
 from project.config import ROOT
 from project.errors import UserError
@@ -85,11 +89,16 @@ def job_dir(config: DictConfig, folder: Path, overrides: list[str]) -> Path:
 
     The slug tells what the sweep varies: those overrides of the job that are not the sweep's own, word for word.
     """
-    own: Any = []
-    if (folder / "multirun.yaml").exists():  # a sweep over experiments keeps it in the folder of none of them
-        sweep = OmegaConf.select(OmegaConf.load(folder / "multirun.yaml"), "hydra.overrides.task")
-        own = OmegaConf.to_container(sweep, resolve=False)  # ${…} as typed
+    sweep = folder / "multirun.yaml"  # a sweep over experiments keeps it in the folder of none of them
+    own = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
     return folder / f"{slug([word for word in overrides if word not in own])}-{config_hash(config)[:8]}"
+
+
+@functools.lru_cache(maxsize=8)
+def _overrides_of_sweep(path: Path, written: int) -> list[str]:
+    sweep: Any = OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task")
+    words: Any = OmegaConf.to_container(sweep, resolve=False)  # ${…} as typed
+    return [str(word) for word in words]
 
 
 def set_aside(run_dir: Path) -> None:
@@ -111,7 +120,20 @@ def save_config(run_dir: Path, config: DictConfig, overrides: list[str]) -> None
         write_whole(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
     elif OmegaConf.select(load_config(run_dir), "sweep.trial") == OmegaConf.select(config, "sweep.trial"):
         return
-    write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_whole(folder / "config.yaml", as_yaml(config))
+
+
+class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
+    """Quotes the words that YAML would read as something else, like OmegaConf's own, which is ten times as slow."""
+
+
+_Dumper.add_representer(str, OmegaConfDumper.str_representer)
+
+
+def as_yaml(config: DictConfig) -> str:
+    """A config, resolved, as `OmegaConf.to_yaml` writes it."""
+    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    return str(yaml.dump(plain, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False))
 
 
 def load_config(run_dir: Path) -> DictConfig:
@@ -194,8 +216,9 @@ def verdict(summary: Mapping[str, Any], run_dir: Path) -> str:
     return f"{summary['status']} after {summary['steps']:,} steps, {summary['seconds']:.1f} s: {run_dir}"
 
 
+@functools.cache
 def git_commit() -> str | None:
-    """The project's commit, with `+` if the working tree differs from it; None outside git."""
+    """The project's commit when this process first asked, with `+` if the working tree differed; None outside git."""
     try:
         described = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
         return subprocess.run(described, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -208,6 +231,26 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        to_disk(file)
     os.replace(temporary, path)
+
+
+def to_disk(file: IO[Any]) -> None:
+    """Wait until what was written to a file is on the disk; within `synced_together`, leave that to its end."""
+    file.flush()
+    if not _synced_together.get():
+        os.fsync(file.fileno())
+
+
+_synced_together: ContextVar[bool] = ContextVar("synced_together", default=False)
+
+
+@contextlib.contextmanager
+def synced_together() -> Iterator[None]:
+    """Have all files that are written inside on the disk at the end: to wait for each takes milliseconds."""
+    token = _synced_together.set(True)
+    try:
+        yield
+    finally:
+        _synced_together.reset(token)
+        os.sync()

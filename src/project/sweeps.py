@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
@@ -82,18 +83,35 @@ class Job:
 
         With `sweep.wait`, wait for that process instead; should it die, go on with the job.
         """
+        with self.claimed() as folder:
+            if folder is None:
+                return runs.objective(self.summary)
+            gpus.claim(self.config)
+            return train(self.config, folder, self.words)
+
+    @property
+    def words(self) -> list[str]:
+        """The overrides, but for those that say how the sweep is to treat the job."""
+        return [word for word in self.overrides if not word.startswith("sweep.")]
+
+    @contextmanager
+    def claimed(self) -> Iterator[Path | None]:
+        """Its folder, for this process to run it in: no other does, until the end of this context or of this process.
+
+        None if it is not due, or another process runs it. With a checkpoint in the folder, the run goes on from it.
+        """
         if self.config.sweep.dry_run:
             raise UserError("sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs.")
-        with self._claimed(wait=self.config.sweep.wait) as ours:
+        with self._locked(wait=self.config.sweep.wait) as ours:
             if not ours or not self.is_due:
-                return runs.objective(self.summary)
-            if self.folder and (self.config.sweep.force or self.summary.get("status") == "diverged"):
-                runs.set_aside(self.folder)
-            elif self.folder and self.ended:  # a failed one goes on from its checkpoint
-                (self.folder / runs.SUMMARY).unlink()
-            gpus.claim(self.config)
-            words = [word for word in self.overrides if not word.startswith("sweep.")]
-            return train(self.config, self.folder or runs.job_dir(self.config, self.sweep_dir, words), words)
+                yield None
+                return
+            if (folder := self.folder) and (self.config.sweep.force or self.summary.get("status") == "diverged"):
+                runs.set_aside(folder)
+                folder = None
+            elif folder and self.ended:  # a failed one goes on from its checkpoint
+                (folder / runs.SUMMARY).unlink()
+            yield folder or runs.job_dir(self.config, self.sweep_dir, self.words)
 
     def _is_end(self, summary: dict[str, Any]) -> bool:
         study = OmegaConf.select(self.config, "sweep.trial.study")
@@ -101,8 +119,8 @@ class Job:
         return pruned or summary.get("status") in ENDS
 
     @contextmanager
-    def _claimed(self, wait: bool) -> Iterator[bool]:
-        """Whether this process may run the job: no other does, until the end of this context or of this process."""
+    def _locked(self, wait: bool) -> Iterator[bool]:
+        """Whether no other process runs the job, nor will, until the end of this context or of this process."""
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
@@ -116,6 +134,14 @@ class Job:
 
 def _summary(folder: Path | None) -> dict[str, Any]:
     return (runs.load_summary(folder) if folder else None) or {}
+
+
+@runtime_checkable
+class TakesJobs(Protocol):
+    """A launcher that need not compose the jobs' configs again."""
+
+    def launch_jobs(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
+        """What `launch` returns for the overrides of these jobs."""
 
 
 def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
@@ -132,7 +158,10 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
 
 def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     try:
-        returns = launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0) if jobs else []
+        if jobs and not more and isinstance(launcher, TakesJobs):
+            returns = launcher.launch_jobs(jobs)
+        else:
+            returns = launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0) if jobs else []
     except UserError:  # an option of the launcher's is wrong
         raise
     except Exception as error:  # the launcher's own: some worker is gone

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from project.blocks import BlockCallback
 from project.errors import UserError
-from project.runs import BEST, LAST
+from project.runs import BEST, LAST, to_disk
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,7 @@ class WholeFileIO(TorchCheckpointIO):
         temporary = path.with_name(f".{path.name}")
         with open(temporary, "wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+            to_disk(file)
         os.replace(temporary, path)
 
 

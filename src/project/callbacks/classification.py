@@ -44,7 +44,7 @@ class ClassificationReport(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         confusion = self._log_accuracies(module, "test")
-        if trainer.is_global_zero:
+        if figures.are_wanted(trainer):
             self._show(trainer, "confusion_matrix", confusion_figure(confusion, self.class_names))
             if self.grid_images:
                 self._show(trainer, "images", self._grid(trainer, module))

@@ -27,13 +27,13 @@ class CurveFigure(BlockCallback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
     ) -> None:
-        if trainer.global_step % self.every_n_steps == 0 and trainer.is_global_zero:
+        if trainer.global_step % self.every_n_steps == 0 and figures.are_wanted(trainer):
             figures.show(
                 trainer, "train/curve", self._draw(trainer, module, outputs["loss"].item()), trainer.global_step - 1
             )
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:  # also of a run with no step left
-        if trainer.is_global_zero:
+        if figures.are_wanted(trainer):
             loss = trainer.callback_metrics.get("train/loss")  # none, where it had no step left
             figures.save(trainer, "curve", self._draw(trainer, module, loss))
 

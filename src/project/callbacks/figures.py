@@ -8,6 +8,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 
+def are_wanted(trainer: Trainer) -> bool:
+    """Whether this process is to draw: the first does, unless a vectorised sweep leaves the figures out."""
+    return trainer.is_global_zero and getattr(trainer, "draws", True)
+
+
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
     """The TensorBoard loggers of a Trainer; there may be none."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

@@ -180,6 +180,10 @@ class TensorDataModule(LightningDataModule):
                 self._splits = fold_of(self._splits, self.folds, self.fold, by_class=self.class_names is not None)
         return self._splits
 
+    def share(self, other: "TensorDataModule") -> None:
+        """Take over the splits of another, which are the same."""
+        self._splits = other.splits
+
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
         """Turn inputs as stored (N, …) into what the network takes, on the device, each sample by itself."""
         return inputs

@@ -1,0 +1,87 @@
+"""A TensorBoard run written without a thread or an open file: one process may write hundreds of them at once."""
+
+import io
+import itertools
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
+
+from project.loggers import TensorBoard
+
+_count = itertools.count()  # of this process's files
+
+
+class BufferedTensorBoard(TensorBoard):
+    """What `TensorBoard` writes, in memory until it is flushed."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        if self._experiment is None:
+            self._experiment = BufferedWriter(log_dir=self.log_dir, **self._kwargs)
+        return self._experiment
+
+    def flush(self) -> None:
+        """Write what has come since the last time."""
+        if self._experiment is not None:
+            self._experiment.flush()
+
+
+class BufferedWriter(SummaryWriter):
+    """A SummaryWriter upon `BufferedEvents`."""
+
+    def _get_file_writer(self) -> FileWriter:
+        if self.file_writer is None:
+            made: Any = FileWriter.__new__(FileWriter)
+            made.event_writer = BufferedEvents(self.log_dir)
+            self.file_writer = made
+            vars(self)["all_writers"] = {self.log_dir: made}
+            if self.purge_step is not None:
+                made.add_event(Event(step=self.purge_step, session_log=SessionLog(status=SessionLog.START)))
+                self.purge_step = None
+        writer: FileWriter = self.file_writer  # type: ignore[assignment]
+        return writer
+
+
+class BufferedEvents:
+    """A file of events, with the methods of TensorBoard's EventFileWriter."""
+
+    def __init__(self, folder: str) -> None:
+        now = time.time()
+        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.b{next(_count)}"
+        self.path, self._buffer = Path(folder) / name, io.BytesIO()
+        self.add_event(Event(wall_time=now, file_version="brain.Event:2"))
+
+    def add_event(self, event: Any) -> None:
+        RecordWriter(self._buffer).write(event.SerializeToString())
+
+    def add_records(self, records: bytes) -> None:
+        """Add events as they lie in a file."""
+        self._buffer.write(records)
+
+    def records(self) -> bytes:
+        """What is not in the file yet."""
+        return self._buffer.getvalue()
+
+    def get_logdir(self) -> str:
+        return str(self.path.parent)
+
+    def flush(self) -> None:
+        if records := self.records():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab") as file:
+                file.write(records)
+            self._buffer = io.BytesIO()
+
+    def close(self) -> None:
+        self.flush()
+
+    def reopen(self) -> None:
+        """There is nothing to open."""

@@ -1,0 +1,391 @@
+"""Several jobs' modules as one for Lightning's Trainer, each with its own data order, rows and checkpoints."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers.logger import Logger
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from project import messages, stacked_optimizers
+from project.blocks import BlockCallback
+from project.buffered_tensorboard import BufferedTensorBoard
+from project.callbacks.checkpoints import WholeFileIO
+from project.datamodules.tensors import Split, StepSampler, TensorDataModule
+from project.modules.supervised import SupervisedModule
+from project.runs import BEST
+from project.stacking import stacked, stacked_loss
+
+FLUSH_SECONDS = 10.0  # between two writings of TensorBoard's events
+
+
+class Member:
+    """One job of a stack: what it would have alone, but for a Trainer.
+
+    Args:
+        config: its own.
+        folder: likewise.
+        data: likewise; it shares splits with other jobs where they are the same.
+        module: likewise; its weights become views of the stack's.
+        callbacks: likewise.
+        loggers: likewise.
+        draws: whether its callbacks are to draw figures.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: Path,
+        data: TensorDataModule,
+        module: SupervisedModule,
+        callbacks: Sequence[Callback],
+        loggers: Sequence[Logger],
+        draws: bool,
+    ) -> None:
+        self.config, self.folder, self.data, self.module, self.draws = config, folder, data, module, draws
+        self.callbacks, self.loggers = list(callbacks), list(loggers)
+        self.optimizer = module.configure_optimizers()
+        self.sampler = StepSampler(
+            len(data.splits["train"]), data.batch_size, seed=data.seed, steps=data.steps_per_epoch
+        )
+        self.began, self.ended = time.monotonic(), 0.0
+        self.said: list[logging.LogRecord] = []
+        self.logged: dict[str, Tensor] = {}  # by the evaluation that is going on
+        self.trainer: Any = None
+        vars(module)["log"] = self.log
+
+    def log(self, name: str, value: Tensor, **options: Any) -> None:
+        """What callbacks log through the module."""
+        self.logged[name] = value
+
+    def write(self, values: dict[str, Any], step: int) -> None:
+        """A row, for all loggers."""
+        for logger in self.loggers:
+            logger.log_metrics(values, step=step)
+
+    def flush(self) -> None:
+        """Have all rows in the files."""
+        for logger in self.loggers:
+            if isinstance(logger, BufferedTensorBoard):
+                logger.flush()
+
+
+class TrainerOfJob:
+    """The stack's Trainer as one of its jobs sees it: with the job's own folder, module, metrics and the like."""
+
+    def __init__(self, trainer: Trainer, stack: "StackedModule", number: int) -> None:
+        member = stack.members[number]
+        self._trainer, self._stack, self._number = trainer, stack, number
+        self.default_root_dir, self.draws = str(member.folder), member.draws
+        self.lightning_module, self.datamodule, self.optimizers = member.module, member.data, [member.optimizer]
+        self.callbacks, self.loggers = member.callbacks, member.loggers
+        self.callback_metrics: dict[str, Tensor] = {}
+        self.should_stop = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trainer, name)
+
+    @property
+    def checkpoint_callback(self) -> Checkpoint | None:
+        return next((callback for callback in self.callbacks if isinstance(callback, Checkpoint)), None)
+
+    def save_checkpoint(self, path: str | Path, weights_only: bool | None = None) -> None:
+        """The checkpoint that the job would write alone."""
+        self._stack.members[self._number].flush()  # no row before a checkpoint is lost
+        WholeFileIO().save_checkpoint(self._stack.checkpoint_of(self._number), path)
+
+
+class StackedModule(LightningModule):
+    """Trains the modules of several jobs, which are of one kind, by one step for all.
+
+    A job whose loss is no number stops as it would alone; what the others compute does not depend on it.
+
+    Args:
+        members: the jobs.
+        diverted: takes what their callbacks say.
+    """
+
+    def __init__(self, members: Sequence[Member], diverted: messages.Diverted) -> None:
+        super().__init__()
+        self.members, self.diverted = list(members), diverted
+        first = members[0]
+        self.names = [name for name, _ in first.module.network.named_parameters()]
+        self.weights = nn.ParameterList(
+            torch.stack([member.module.network.get_parameter(name).detach() for member in members])
+            for name in self.names
+        )
+        self.loss, self.averages_loss = first.module.loss, first.module.averages_loss
+        self._forward, self._losses = stacked(first.module.network), stacked_loss(self.loss)
+        self._writes_inputs = any(getattr(layer, "inplace", False) for layer in first.module.network.modules())
+        self._shares = all(member.data.splits is first.data.splits for member in members)
+        self._splits: dict[str, Split] = {}
+        self._whole_batch: tuple[Tensor, Tensor] | None = None
+        self._since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # losses (J,), predictions, targets of each step
+        self._wrote_row = False
+        self._flushed = time.monotonic()
+        self.running = list(range(len(members)))  # the numbers of those that neither diverged nor ended
+
+    # ------------------------------------------------------------------ data
+
+    def train_dataloader(self) -> DataLoader[int]:
+        return DataLoader(range(self.members[0].sampler.steps), batch_size=None)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> Any:
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> Any:
+        return self._eval_loader(self.members[0].data.test_split)
+
+    def _eval_loader(self, split: str) -> Any:
+        data = self.members[0].data
+        if split not in data.splits:
+            return []
+        batches: Any = torch.split(torch.arange(len(data.splits[split])), data.eval_batch_size)
+        return DataLoader(batches, batch_size=None)
+
+    def gather(self, split: str, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples (J, B, …) that the jobs have under numbers (J, B), as their networks take them."""
+        if split not in self._splits:
+            own = [member.data.splits[split] for member in self.members]
+            if not self._shares:
+                own = [Split(torch.stack([s.inputs for s in own]), torch.stack([s.targets for s in own]))]
+            self._splits[split] = own[0].near(self.device)
+        samples = self._splits[split]
+        chosen = chosen.to(samples.inputs.device)
+        place: Any = chosen if self._shares else (torch.arange(len(chosen), device=chosen.device).unsqueeze(1), chosen)
+        inputs, targets = samples.inputs[place].to(self.device), samples.targets[place].to(self.device)
+        inputs = self.members[0].data.prepare_inputs(inputs.flatten(0, 1)).view(*chosen.shape, *inputs.shape[2:])
+        converted: tuple[Tensor, Tensor] = self.trainer.precision_plugin.convert_input((inputs, targets))
+        return converted
+
+    # ------------------------------------------------------------------ weights
+
+    def on_fit_start(self) -> None:
+        self.tie()
+        for number, member in enumerate(self.members):
+            member.trainer = member.module._trainer = TrainerOfJob(self.trainer, self, number)  # type: ignore[assignment]
+        self._call("setup", self.running, "fit")
+
+    def on_test_start(self) -> None:
+        """The best weights by validation, or the last ones, as alone."""
+        self.tie()
+        for number in self.running:
+            member = self.members[number]
+            if (best := member.folder / BEST).exists():
+                saved = torch.load(best, weights_only=True, map_location=self.device)
+                member.module.load_state_dict(saved["state_dict"])
+
+    def tie(self) -> None:
+        """Make each job's weights views of the stack's, wherever and in whatever precision these are now."""
+        for number, member in enumerate(self.members):
+            member.module.to(device=self.weights[0].device, dtype=self.weights[0].dtype)
+            for parameter, weights in zip(member.module.network.parameters(), self.weights, strict=True):
+                parameter.data = weights.data[number]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Predictions (J, B, …)."""
+        return self._forward(dict(zip(self.names, self.weights, strict=True)), inputs)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return stacked_optimizers.stack(list(self.weights), [member.optimizer for member in self.members])
+
+    def checkpoint_of(self, number: int) -> dict[str, Any]:
+        """What a job's Trainer would save, if it were alone at this step."""
+        trainer, member = self.trainer, self.members[number]
+        optimizer: Any = trainer.optimizers[0]
+        states = {callback.state_key: callback.state_dict() for callback in member.callbacks}
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False) | {
+            "state_dict": {name: value.clone() for name, value in member.module.state_dict().items()},
+            "optimizer_states": [optimizer.state_of(number)],
+            "callbacks": {key: state for key, state in states.items() if state},
+        }
+        member.module._since_row = [
+            (losses[number].clone(), predictions[number].clone(), targets[number].clone())
+            for losses, predictions, targets in self._since_row
+        ]
+        member.module.on_save_checkpoint(checkpoint)
+        return checkpoint
+
+    # ------------------------------------------------------------------ training
+
+    def on_train_start(self) -> None:
+        self._call("on_train_start", self.running)
+
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+        trainer: Any = self.trainer
+        inputs, targets = self._batch(trainer.fit_loop.total_batch_idx)
+        predictions = self(inputs)
+        losses = self._losses(predictions, targets)
+        self._last_losses = losses.detach()
+        self._since_row.append((self._last_losses, predictions.detach(), targets))
+        done = batch_idx + 1
+        ends = self.global_step + 1 == trainer.max_steps or done == trainer.num_training_batches
+        if done % trainer.log_every_n_steps == 0 or ends:
+            self._write_rows(self.global_step)
+        return losses.sum()
+
+    def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
+        trainer: Any = self.trainer
+        knowing = [callback for callback in self.members[0].callbacks if isinstance(callback, BlockCallback)]
+        due = any(callback.watches(trainer, trainer.global_step - 1, batch_idx) for callback in knowing)
+        if not due and not self._wrote_row:
+            return
+        last = self._last_losses.cpu()
+        for number in self.running:
+            self._call("on_train_batch_end", [number], {"loss": last[number]}, None, batch_idx)
+        self._wrote_row = False
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._stop([number for number in self.running if self.members[number].trainer.should_stop])
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            for number in self.running:
+                self.members[number].flush()
+            self._flushed = time.monotonic()
+
+    def on_train_epoch_end(self) -> None:
+        self._call("on_train_epoch_end", self.running)
+        self._stop([number for number in self.running if self.members[number].trainer.should_stop], within_epoch=False)
+
+    def on_fit_end(self) -> None:
+        self._call("on_train_end", self.running)
+        self._call("on_fit_end", self.running)
+
+    def _stop(self, jobs: Sequence[int], within_epoch: bool = True) -> None:
+        """End jobs here, as Lightning ends a run that is to stop: with a validation, and the epoch's end."""
+        if not jobs:
+            return
+        trainer: Any = self.trainer
+        if within_epoch:
+            if sum(trainer.num_val_batches) and trainer.fit_loop.epoch_loop._should_check_val_epoch():
+                batches = list(trainer.val_dataloaders)[: trainer.num_val_batches[0]]
+                self.eval()
+                self._evaluate("validation", "val", jobs, batches)
+                self.train()
+            self._call("on_train_epoch_end", jobs)
+        self._call("on_train_end", jobs)
+        self._call("on_fit_end", jobs)
+        for number in jobs:
+            self.members[number].ended = time.monotonic()
+            self.members[number].trainer.global_step = self.global_step  # it counts no further
+        self.running = [number for number in self.running if number not in jobs]
+        trainer.should_stop = not self.running
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        if self._whole_batch is not None:
+            return self._whole_batch
+        chosen = torch.stack([member.sampler.indices(step) for member in self.members])
+        batch = self.gather("train", chosen)
+        if self.members[0].sampler.batches_per_pass == 1 and not self._writes_inputs:
+            self._whole_batch = batch  # all samples, at every step
+        return batch
+
+    def _write_rows(self, step: int) -> None:
+        """A row for each job, as `SupervisedModule` writes it."""
+        losses, predictions, targets = zip(*self._since_row, strict=True)
+        self._since_row.clear()
+        self._wrote_row = True
+        sizes = torch.tensor([float(t.shape[1]) if self.averages_loss else 1.0 for t in targets], dtype=torch.float64)
+        means = ((torch.stack(losses).cpu() * sizes.unsqueeze(1)).sum(0) / sizes.sum()).tolist()
+        measured = bool(self.members[0].module.train_metrics)
+        if measured:
+            all_predictions, all_targets = torch.cat(predictions, dim=1), torch.cat(targets, dim=1)
+        epoch = self.current_epoch
+        for number in self.running:
+            member, row = self.members[number], {"train/loss": means[number]}
+            if measured:
+                metrics = member.module.train_metrics
+                metrics.update(all_predictions[number], all_targets[number])
+                row |= {key: value.item() for key, value in metrics.compute().items()}
+                metrics.reset()
+            member.trainer.callback_metrics |= {key: torch.tensor(value) for key, value in row.items()}
+            member.write({**row, "lr": member.optimizer.param_groups[0]["lr"], "epoch": epoch}, step)
+        finite = [means[number] for number in self.running]
+        self.log("train/loss", sum(finite) / len(finite), logger=False, prog_bar=True, batch_size=1)
+
+    # ------------------------------------------------------------------ evaluation
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._count("validation", "val", self.running, batch)
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._count("test", self.members[0].data.test_split, self.running, batch)
+
+    def on_validation_epoch_start(self) -> None:
+        self._call("on_validation_epoch_start", self.running)
+
+    def on_validation_epoch_end(self) -> None:
+        self._conclude("validation", self.running)
+
+    def on_validation_end(self) -> None:
+        self._call("on_validation_end", self.running)
+
+    def on_test_epoch_start(self) -> None:
+        self._call("on_test_epoch_start", self.running)
+
+    def on_test_epoch_end(self) -> None:
+        self._conclude("test", self.running)
+
+    def _evaluate(self, stage: str, split: str, jobs: Sequence[int], batches: Sequence[Tensor]) -> None:
+        self._call(f"on_{stage}_epoch_start", jobs)
+        for batch in batches:
+            self._count(stage, split, jobs, batch)
+        self._conclude(stage, jobs)
+        self._call(f"on_{stage}_end", jobs)
+
+    @torch.no_grad()
+    def _count(self, stage: str, split: str, jobs: Sequence[int], batch: Tensor) -> None:
+        """Show the jobs the samples of a batch, in parts, so that the samples of all are no more than those of one.
+
+        The networks of the other jobs see them, too: what one job gets must not depend on how many there are still.
+        """
+        if not jobs:
+            return
+        for part in torch.split(batch.cpu(), max(1, len(batch) // len(self.members))):
+            inputs, targets = self.gather(split, part.expand(len(self.members), -1))
+            predictions = self(inputs)
+            losses = self._losses(predictions, targets)
+            for number in jobs:
+                loss, metrics = self._measures(stage, number)
+                weight = {"weight": len(part)} if self.averages_loss else {}
+                loss.update(losses[number], **weight)
+                metrics.update(predictions[number], targets[number])
+                outputs = {"predictions": predictions[number], "targets": targets[number]}
+                self._call(f"on_{stage}_batch_end", [number], outputs, None, 0)
+
+    def _conclude(self, stage: str, jobs: Sequence[int]) -> None:
+        step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
+        name = {"validation": "val", "test": "test"}[stage]
+        for number in jobs:
+            member = self.members[number]
+            loss, metrics = self._measures(stage, number)
+            member.logged = {f"{name}/loss": loss.compute(), **metrics.compute()}
+            loss.reset()
+            metrics.reset()
+            self._call(f"on_{stage}_epoch_end", [number])
+            values = {key: value.item() for key, value in member.logged.items()}
+            member.trainer.callback_metrics |= member.logged
+            member.write({**values, "epoch": self.current_epoch}, step)
+
+    def on_test_end(self) -> None:
+        self._call("on_test_end", self.running)
+
+    def _measures(self, stage: str, number: int) -> tuple[Any, Any]:
+        module = self.members[number].module
+        if stage == "validation":
+            return module.val_loss, module.val_metrics
+        return module.test_loss, module.test_metrics
+
+    def _call(self, hook: str, jobs: Sequence[int], *args: Any) -> None:
+        """A hook of the jobs' callbacks."""
+        for number in jobs:
+            member = self.members[number]
+            self.diverted.where = member.said
+            for callback in member.callbacks:
+                getattr(callback, hook)(member.trainer, member.module, *args)
+        self.diverted.where = None

@@ -1,0 +1,407 @@
+"""Jobs of a sweep that differ only in seed, init and numbers of the optimiser, trained as one batched model."""
+
+import copy
+import json
+import logging
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor
+
+from project import build, gpus, hparams, messages, runs, stacked_optimizers
+from project.blocks import BlockTrainer
+from project.buffered_tensorboard import BufferedTensorBoard
+from project.callbacks.checkpoints import Checkpoints
+from project.callbacks.classification import ClassificationReport
+from project.callbacks.curve import CurveFigure
+from project.callbacks.divergence import StopOnDivergence
+from project.callbacks.progress_bar import StepProgressBar
+from project.callbacks.step_seed import StepSeed
+from project.config import check_config
+from project.datamodules.tensors import Split, TensorDataModule
+from project.errors import FAILED, UserError
+from project.loggers import MetricsCSV, TensorBoard
+from project.modules.supervised import SupervisedModule
+from project.stacked_module import Member, StackedModule
+from project.stacking import stacked, stacked_loss
+from project.sweeps import Job
+from project.train import has_diverged, outcome
+
+log = logging.getLogger("project")
+
+OF_THE_STACK = (StepProgressBar, StepSeed)  # once for all jobs; and random numbers, which no stacked step draws
+OF_EACH_JOB = (StopOnDivergence, Checkpoints, CurveFigure, ClassificationReport)
+TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
+    "_target_": ("project.blocks.BlockTrainer",), "strategy": ("auto",), "precision": ("32-true", "64-true"),
+    "devices": (1,), "gradient_clip_val": (None,), "num_sanity_val_steps": (0,), "use_distributed_sampler": (False,),
+    **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "check_val_every_n_epoch",
+                     "limit_train_batches", "limit_val_batches", "limit_test_batches", "deterministic", "accelerator")),
+}  # fmt: skip
+SINGLE = "there is none to train it with"
+MOST = 256  # jobs at once: each has files open
+Answers = dict[Job, float | Exception]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Those of conf/hydra/launcher/vectorized.yaml."""
+
+    chunk: int | None = None
+    figures: bool = False
+
+
+class NotStacked(Exception):
+    """Why some jobs are to run one by one."""
+
+
+def run_together(jobs: Sequence[Job], options: Options) -> Answers:
+    """The answers of those jobs that can be trained together; one line says how many cannot, and why."""
+    messages.silence_harmless()
+    alone: Counter[str] = Counter()
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        if reason := _obstacle(job.config):
+            alone[reason] += 1
+        else:
+            groups.setdefault(_common(job.config), []).append(job)
+    answers: Answers = {}
+    for group in groups.values():
+        try:
+            if len(group) == 1:
+                raise NotStacked(SINGLE)
+            gpus.claim(group[0].config)
+            for jobs_at_once in _chunks(group, options):
+                chunk = _Chunk(jobs_at_once, options)
+                answers |= chunk.run()
+                alone += chunk.alone
+        except NotStacked as reason:
+            alone[str(reason)] += len(group)
+    for text, number in alone.items():
+        log.info("%d of %d jobs one by one: %s", number, len(jobs), text)
+    return answers
+
+
+def _obstacle(config: DictConfig) -> str | None:
+    """What in a config does not go with other jobs in a stack, if anything."""
+    for key, value in config.trainer.items():
+        if key not in TRAINER or (TRAINER[str(key)] and value not in (TRAINER[str(key)] or ())):
+            return f"trainer.{key}={value}"
+    if config.get("compile"):
+        return "compile=true"
+    if OmegaConf.select(config, "sweep.trial.pruner"):
+        return "a trial that may be pruned"
+    kinds = {"callbacks": (*OF_THE_STACK, *OF_EACH_JOB), "logger": (MetricsCSV, TensorBoard)}
+    for node, known in kinds.items():
+        for name, part in (config.get(node) or {}).items():
+            if part and get_class(part._target_) not in known:
+                return f"{node}.{name}"
+    return None
+
+
+def _common(config: DictConfig) -> str:
+    """A config less what the jobs of a stack may differ in; `${seed}` is the same in all of them."""
+    flat = runs.dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+    kept = {key: value for key, value in flat.items() if not _may_differ(key, value)}
+    return json.dumps(kept, sort_keys=True)
+
+
+def _may_differ(key: str, value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+    return key == "seed" or key.startswith(("init.", "sweep.")) or (key.startswith("optimizer.") and numbers)
+
+
+def _chunks(group: Sequence[Job], options: Options) -> Iterator[list[Job]]:
+    """The jobs of a group in equal parts, as large as is allowed.
+
+    Raises:
+        NotStacked: if a step of two of them together fails, or gives anything else than each alone.
+    """
+    try:
+        data, modules = _try_out(group)
+    except UserError:
+        raise NotStacked("a mistake in the config") from None
+    most = options.chunk or min(MOST, max(1, _free_bytes(group[0].config) // 2 // _bytes_of_a_job(data[0], modules[0])))
+    parts = -(-len(group) // most)
+    size = -(-len(group) // parts)
+    for start in range(0, len(group), size):
+        yield list(group[start : start + size])
+
+
+def _try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[SupervisedModule]]:
+    """Two of the jobs' data and modules, after a step of both together has given what each gives alone."""
+    other = next((job for job in group if job.config.seed != group[0].config.seed), group[1])
+    configs = [group[0].config, other.config]
+    for config in configs:
+        check_config(config)
+    data: list[Any] = [build.datamodule(config) for config in configs]
+    modules: list[Any] = [build.module(config, own) for config, own in zip(configs, data, strict=True)]
+    for reason in (_odd_data(data[0]), _odd_module(modules[0])):
+        if reason:
+            raise NotStacked(reason)
+    names = [name for name, _ in modules[0].network.named_parameters()]
+    batches = [_first_batch(own) for own in data]
+    try:
+        params = {name: torch.stack([m.network.get_parameter(name).detach() for m in modules]) for name in names}
+        inputs, targets = (torch.stack(parts) for parts in zip(*batches, strict=True))
+        predictions = stacked(modules[0].network)({n: p.requires_grad_() for n, p in params.items()}, inputs)
+        losses = stacked_loss(modules[0].loss)(predictions, targets)
+        torch.autograd.grad(losses.sum(), list(params.values()))
+    except Exception as error:
+        raise NotStacked(f"{type(modules[0]).__name__}: {str(error).partition('. ')[0].splitlines()[0]}") from None
+    alone = torch.stack([m.loss(m.network(x), y) for m, (x, y) in zip(modules, batches, strict=True)])
+    if not torch.allclose(losses, alone, rtol=1e-3, atol=1e-6, equal_nan=True):
+        raise NotStacked(f"{type(modules[0]).__name__} gives other numbers in a stack")
+    return data, modules
+
+
+def _first_batch(data: TensorDataModule) -> tuple[Tensor, Tensor]:
+    train = data.splits["train"]
+    return data.prepare_inputs(train.inputs[: data.batch_size]), train.targets[: data.batch_size]
+
+
+def _odd_data(data: Any) -> str | None:
+    if not isinstance(data, TensorDataModule):
+        return f"{type(data).__name__} is no TensorDataModule"
+    return data.why_no_blocks()
+
+
+def _odd_module(module: Any) -> str | None:
+    """What a stack would not know of a module, if anything."""
+    name = type(module).__name__
+    if not isinstance(module, SupervisedModule):
+        return f"{name} is no SupervisedModule"
+    between = type(module).__mro__[: type(module).__mro__.index(SupervisedModule)]
+    own = [key for kind in between for key, value in vars(kind).items() if callable(value) and key != "__init__"]
+    if own:
+        return f"{name} has a {own[0]} of its own"
+    if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:
+        return f"{name} has parameters outside its network"
+    if any(True for _ in module.network.buffers()) or not all(p.requires_grad for p in module.parameters()):
+        return f"{name} has buffers, or parameters that are not trained"
+    return stacked_optimizers.why_not_stacked(module.configure_optimizers())
+
+
+def _bytes_of_a_job(data: TensorDataModule, module: SupervisedModule) -> int:
+    """About what a job adds to the memory of a stack, while it trains."""
+    kept = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.nbytes
+        return tensor
+
+    inputs, targets = _first_batch(data)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        predictions = module.network(inputs)
+        module.loss(predictions, targets)
+    weights = sum(parameter.nbytes for parameter in module.parameters())
+    samples = sum(split.inputs.nbytes + split.targets.nbytes for split in data.splits.values())
+    return 8 * weights + 3 * kept + 2 * samples + 3 * inputs.nbytes
+
+
+def _free_bytes(config: DictConfig) -> int:
+    if torch.cuda.is_available() and config.trainer.accelerator != "cpu":
+        return int(torch.cuda.mem_get_info()[0])
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    return available[0] if available else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+class _Chunk:
+    """Jobs that train at once."""
+
+    def __init__(self, jobs: Sequence[Job], options: Options) -> None:
+        self.jobs, self.options = jobs, options
+        self.answers: Answers = {}
+        self.members: dict[Job, Member] = {}
+        self.alone: Counter[str] = Counter()  # why some of them run one by one
+        self.graph: bytes | None = None
+
+    def run(self) -> Answers:
+        """What the jobs answer: an objective, or an error; nothing for those that have to run alone."""
+        with ExitStack() as claims:
+            with runs.synced_together():
+                folders = {job: folder for job in self.jobs if (folder := self._claim(job, claims))}
+                self._build(folders)
+                if len(self.members) > 1:
+                    self._train()
+                elif self.members:
+                    self.alone[SINGLE] += 1
+            with runs.synced_together():
+                for job, member in self.members.items():
+                    if job in self.answers:
+                        self.answers[job] = runs.objective(self._finish(member))
+        return self.answers
+
+    def _claim(self, job: Job, claims: ExitStack) -> Path | None:
+        """The folder for a job to begin in; nothing if it is not to run, or has to go on from a checkpoint."""
+        claim = ExitStack()
+        try:
+            folder = claim.enter_context(job.claimed())
+        except UserError as mistake:
+            self.answers[job] = mistake
+            return None
+        if folder is None:
+            self.answers[job] = runs.objective(job.summary)
+        elif (folder / runs.LAST).exists():
+            folder = None
+            self.alone["they go on from their checkpoints"] += 1
+        if folder is None:
+            claim.close()
+        else:
+            claims.push(claim.pop_all())
+        return folder
+
+    def _build(self, folders: dict[Job, Path]) -> None:
+        """Data and module of each job, as alone; a mistake in its config is its own."""
+        data: dict[Job, Any] = {}
+        for job in folders:
+            try:
+                check_config(job.config)
+                data[job] = build.datamodule(job.config)
+            except Exception as error:
+                self.answers[job] = error
+        self._share(list(data.values()))
+        callbacks = [
+            callback
+            for part in (self.jobs[0].config.get("callbacks") or {}).values()
+            if part and get_class(part._target_) in OF_EACH_JOB
+            for callback in [instantiate(part)]
+        ]
+        for job, own in data.items():
+            try:
+                module: Any = build.module(job.config, own)
+                loggers = self._loggers(job, folders[job])
+                copies = [copy.deepcopy(callback) for callback in callbacks]
+                member = Member(job.config, folders[job], own, module, copies, loggers, self.options.figures)
+            except Exception as error:
+                self.answers[job] = error
+            else:
+                self.members[job] = member
+
+    def _share(self, data: Sequence[TensorDataModule]) -> None:
+        """Have the splits once, where they do not depend on the seed: two jobs of different seeds tell."""
+        if not data:
+            return
+        first = data[0]
+        other = next((own for own in data if own.seed != first.seed), None)
+        if other is None or _same(first.splits, other.splits):
+            for own in data:
+                own.share(first)
+
+    def _loggers(self, job: Job, folder: Path) -> list[Any]:
+        made: list[Any] = []
+        for part in (job.config.get("logger") or {}).values():
+            if part:
+                kind = MetricsCSV if get_class(part._target_) is MetricsCSV else BufferedTensorBoard
+                options = {key: value for key, value in part.items() if key != "_target_"}
+                made.append(kind(save_dir=str(folder), **{**options, "purge_step": 0}))
+        return made
+
+    def _train(self) -> None:
+        members = list(self.members.values())
+        trainer = self._trainer(members[0].config)
+        log.info("%d jobs together: %s", len(members), members[0].folder.parent)
+        with messages.Diverted() as diverted:
+            stack = StackedModule(members, diverted)
+            self._begin(trainer, stack)
+            try:
+                trainer.fit(stack)
+                stack.running = [number for number in stack.running if not has_diverged(members[number].trainer)]
+                if stack.running and build.has_test(members[0].data):
+                    trainer.test(stack, verbose=False)
+            except (KeyboardInterrupt, SystemExit) as stop:
+                self._interrupted(members)
+                if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
+                    raise KeyboardInterrupt from None
+                raise
+            except Exception as error:
+                log.warning("not together, but one by one: %s: %s", type(error).__name__, error, exc_info=True)
+                self.members.clear()
+            else:
+                self.answers |= dict.fromkeys(self.members, math.nan)
+
+    def _trainer(self, config: DictConfig) -> BlockTrainer:
+        """The Trainer of all jobs: it logs and saves nothing by itself."""
+        own = copy.deepcopy(config)
+        with open_dict(own):
+            own.callbacks = {
+                name: part
+                for name, part in (own.get("callbacks") or {}).items()
+                if part and get_class(part._target_) is StepProgressBar
+            }
+            own.trainer.steps_per_call = 1
+        made = build.trainer(own, self.jobs[0].sweep_dir, logs=False)
+        assert isinstance(made, BlockTrainer)
+        return made
+
+    def _begin(self, trainer: BlockTrainer, stack: StackedModule) -> None:
+        """What a run writes before it trains."""
+        for job, member in self.members.items():
+            runs.save_config(member.folder, job.config, job.words)
+            (member.folder / runs.SUMMARY).unlink(missing_ok=True)
+            for logger in member.loggers:
+                getattr(logger, "experiment")  # noqa: B009  it takes over what an interrupted run has left
+            description = build.describe(trainer, member.module, member.data)
+            member.said += [messages.record(f"{runs.as_yaml(job.config)}\nrun folder: {member.folder}")]
+            member.said += [messages.record(f"one of {len(self.members)} jobs that train together\n{description}")]
+            values = hparams.hyperparameters(job.config, job.words)
+            hparams.log_start(member, values, ["objective", *getattr(member.module, "test_metrics", ())])  # type: ignore[arg-type]
+            self._log_graph(member)
+            member.flush()
+
+    def _log_graph(self, member: Member) -> None:
+        """The network, traced for the first job: the records are the same for all."""
+        for logger in member.loggers:
+            if isinstance(logger, BufferedTensorBoard):
+                events = logger.experiment._get_file_writer().event_writer
+                if self.graph is None:
+                    before = len(events.records())
+                    logger.log_graph(member.module)
+                    self.graph = events.records()[before:]
+                else:
+                    events.add_records(self.graph)
+
+    def _interrupted(self, members: Sequence[Member]) -> None:
+        with runs.synced_together():
+            for member in members:
+                if member.trainer and not has_diverged(member.trainer):
+                    summary = {"status": "interrupted", "error": None}
+                    self._record(member, summary | outcome(member.config, member.folder, member.trainer, False))
+                elif member.trainer:
+                    self._finish(member)
+
+    def _finish(self, member: Member) -> dict[str, Any]:
+        status = "diverged" if has_diverged(member.trainer) else "finished"
+        summary = {"status": status, "error": None}
+        summary |= outcome(member.config, member.folder, member.trainer, finished=status == "finished")
+        return self._record(member, summary)
+
+    def _record(self, member: Member, summary: dict[str, Any]) -> dict[str, Any]:
+        summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
+        for logger in member.loggers:
+            logger.finalize("success")
+        member.said.append(
+            messages.record(f"\n{runs.table(summary['metrics'])}\n{runs.verdict(summary, member.folder)}")
+        )
+        messages.write(member.folder / "train.log", member.said)
+        runs.save_summary(member.folder, summary)
+        return summary
+
+
+def _same(one: dict[str, Split], other: dict[str, Split]) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(one[name].inputs, other[name].inputs) and torch.equal(one[name].targets, other[name].targets)
+        for name in one
+    )

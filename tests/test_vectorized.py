@@ -1,0 +1,281 @@
+"""Jobs that train together: what each leaves is what it leaves alone, to rounding, and none touches another.
+
+The tolerances are those of float32 over some hundred steps: rows agree to 1e-4 of their value, the first to 1e-6.
+"""
+
+import csv
+import json
+import math
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from commands import run_evaluate, run_report, run_train, train_in_process
+from project import runs
+
+FIRST, LATER = 1e-6, 1e-4
+CURVE = ["experiment=curve_fit", "accelerator=cpu"]
+SHORT_LENET = [
+    "experiment=lenet", "datamodule=digits", "accelerator=cpu", "datamodule.steps_per_epoch=40",
+    "trainer.max_epochs=2", "trainer.log_every_n_steps=15",
+]  # fmt: skip
+SWEEPS = {
+    "curve_fit": [*CURVE, "optimizer.lr=0.2,0.1", "init=default,xavier", "seed=0,3"],
+    "Adam": [*CURVE, "optimizer=adam", "optimizer.lr=0.01,0.1", "optimizer.betas=[0.9,0.999],[0.8,0.99]", "seed=2,3"],
+    "64 bits": [*CURVE, "trainer.precision=64-true", "optimizer=sgd", "optimizer.momentum=0,0.9", "seed=1,2"],
+    "linear": ["experiment=linear", "accelerator=cpu", "seed=0,1", "optimizer.lr=0.01,1e30"],
+    "two_layer": ["experiment=two_layer", "accelerator=cpu", "datamodule.steps_per_epoch=60", "seed=0,1,2"],
+    "lenet": [*SHORT_LENET, "init=default,he", "optimizer.lr=0.01,1e20", "optimizer.weight_decay=0.001,0"],
+    "minibatches": [*CURVE, "datamodule.batch_size=30", "trainer.max_epochs=3", "trainer.log_every_n_steps=7",
+                    "datamodule.folds=3", "datamodule.steps_per_epoch=null", "seed=0,1"],
+}  # fmt: skip
+
+
+def sweep(log_dir: Path, *words: str, together: bool = True) -> Path:
+    """Run a sweep; its folder."""
+    launcher = ["hydra/launcher=vectorized"] if together else []
+    run_train("-m", *words, *launcher, f"paths.log_dir={log_dir}")
+    return folder(log_dir)
+
+
+def folder(log_dir: Path) -> Path:
+    (made,) = log_dir.glob("sweeps/*")
+    return made
+
+
+def jobs(sweep_dir: Path) -> dict[str, Path]:
+    return {
+        path.parent.parent.name: path.parent.parent for path in sorted(sweep_dir.glob("*-????????/.hydra/config.yaml"))
+    }
+
+
+def summary(run_dir: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+    return read
+
+
+def statuses(sweep_dir: Path) -> dict[str, str]:
+    return {name[:-9]: summary(run_dir)["status"] for name, run_dir in jobs(sweep_dir).items()}
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with open(run_dir / "metrics.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(row: dict[str, str]) -> dict[str, float]:
+    return {key: float(text) for key, text in row.items() if text}
+
+
+def scalars(run_dir: Path) -> tuple[dict[str, list[tuple[int, float]]], list[str], bool]:
+    """TensorBoard's scalars, what its HParams view knows, and whether there is a graph."""
+    read = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
+    read.Reload()
+    values = {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+    return values, sorted(read.summary_metadata), bool(read.Tags()["graph"])
+
+
+def files(run_dir: Path) -> set[str]:
+    names = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith(("events.", "figures/"))}
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    """Every file of a run that trained with others, beside that of the same run alone."""
+    assert files(ours) == files(theirs)
+    for name in (".hydra/overrides.yaml", ".hydra/config.yaml", "hparams.yaml"):
+        text, right = ((run / name).read_text().replace(str(run.parents[2]), "") for run in (ours, theirs))
+        assert text == right
+    one, other = summary(ours), summary(theirs)
+    assert one.keys() == other.keys()
+    same = "status", "error", "config_hash", "seed", "steps", "device", "versions", "git"
+    assert {key: one[key] for key in same} == {key: other[key] for key in same}
+    assert (one["objective"] is None) == (other["objective"] is None)
+    assert one["objective"] == (other["objective"] and pytest.approx(other["objective"], rel=LATER))
+
+    table, expected = rows(ours), rows(theirs)
+    assert len(table) == len(expected)
+    assert list(table[0]) == list(expected[0])
+    for number, (row, right) in enumerate(zip(table, expected, strict=True)):
+        tolerance = LATER if number else FIRST
+        assert numbers(row) == pytest.approx(numbers(right), rel=tolerance, abs=1e-9, nan_ok=True)
+
+    values, known, graph = scalars(ours)
+    right_values, right_known, right_graph = scalars(theirs)
+    assert (set(known), graph) == (set(right_known), right_graph)
+    assert values.keys() == right_values.keys()
+    for tag, points in right_values.items():
+        assert [step for step, _ in values[tag]] == [step for step, _ in points]
+        expected_values = [value for _, value in points]
+        assert [value for _, value in values[tag]] == pytest.approx(expected_values, rel=LATER, abs=1e-9, nan_ok=True)
+
+    for path in theirs.glob("checkpoints/*"):
+        saved, whole = (torch.load(run / "checkpoints" / path.name, weights_only=True) for run in (ours, theirs))
+        assert list(saved) == list(whole)
+        assert saved["callbacks"].keys() == whole["callbacks"].keys()
+        assert saved["global_step"] == whole["global_step"]
+        if one["status"] == "finished":
+            assert saved["loops"] == whole["loops"]
+        torch.testing.assert_close(saved["state_dict"], whole["state_dict"], rtol=1e-3, atol=1e-5, equal_nan=True)
+        torch.testing.assert_close(
+            saved["optimizer_states"], whole["optimizer_states"], rtol=1e-3, atol=1e-5, equal_nan=True
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", SWEEPS.values(), ids=SWEEPS)
+def test_a_job_leaves_what_it_leaves_alone(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    ours, theirs = jobs(sweep(tmp_path / "a", *words)), jobs(sweep(tmp_path / "b", *words, together=False))
+    assert f"{len(ours)} jobs together" in caplog.text
+    assert ours.keys() == theirs.keys()
+    for name, run_dir in ours.items():
+        assert_same_run(run_dir, theirs[name])
+
+
+@pytest.mark.slow
+def test_a_diverging_job_does_not_touch_the_others(tmp_path: Path) -> None:
+    """To the last bit: beside a job that diverges, and beside one that does not."""
+    with_it = sweep(tmp_path / "a", *SHORT_LENET, "optimizer.lr=0.01,1e20,0.02")
+    without = sweep(tmp_path / "b", *SHORT_LENET, "optimizer.lr=0.01,0.015,0.02")
+    assert statuses(with_it) == {"lr=0.01": "finished", "lr=1e+20": "diverged", "lr=0.02": "finished"}
+    others = jobs(without)
+    for name, run_dir in jobs(with_it).items():
+        if name in others:
+            assert (run_dir / "metrics.csv").read_text() == (others[name] / "metrics.csv").read_text()
+            weights, right = (
+                torch.load(run / runs.LAST, weights_only=True)["state_dict"] for run in (run_dir, others[name])
+            )
+            assert all(torch.equal(weights[key], right[key]) for key in right)
+
+
+def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    callbacks = ["callbacks=default,[default,histograms]", "logger=csv", "datamodule.steps_per_epoch=4"]
+    made = sweep(tmp_path, *CURVE, *callbacks, "module.hidden=5,10", "seed=0,1")
+    assert set(statuses(made).values()) == {"finished"}
+    assert len(jobs(made)) == 8
+    assert caplog.text.count("2 jobs together") == 2
+    assert "4 of 8 jobs one by one: callbacks.histograms" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["trainer.gradient_clip_val=1"], "trainer.gradient_clip_val=1"),
+        (["+trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2"),
+        (["datamodule.num_workers=1"], "datamodule.num_workers=1 gathers batches ahead"),
+        (["experiment=two_layer_by_hand"], "TwoLayerByHand has a setup of its own"),
+        (["+optimizer.nesterov=true", "optimizer=sgd"], "optimizer.nesterov=True"),
+        (["optimizer._target_=torch.optim.RMSprop", "~optimizer.fused"], "optimizer RMSprop"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_stacked(words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    few = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
+    made = sweep(tmp_path, *CURVE, *few, *words)
+    assert f"2 of 2 jobs one by one: {reason}" in caplog.text
+    assert set(statuses(made).values()) == {"finished"}
+
+
+@pytest.mark.slow
+def test_in_chunks_it_is_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    whole = jobs(sweep(tmp_path / "a", *CURVE, "seed=range(5)"))
+    parts = jobs(sweep(tmp_path / "b", *CURVE, "seed=range(5)", "hydra.launcher.chunk=2"))
+    assert re.findall(r"(\d) jobs together", caplog.text) == ["5", "2", "2"]
+    assert "1 of 5 jobs one by one" in caplog.text
+    for name, run_dir in whole.items():
+        ours, theirs = (numbers(rows(run)[-1]) for run in (run_dir, parts[name]))
+        assert ours == pytest.approx(theirs, rel=LATER)
+
+
+@pytest.mark.slow
+def test_nothing_is_run_twice_and_a_sweep_grows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = sweep(tmp_path, *CURVE, "seed=0,1")
+    before = {path: path.stat().st_mtime_ns for path in made.glob("*-????????/**/*")}
+    caplog.set_level("INFO")
+    sweep(tmp_path, *CURVE, "seed=0,1,2,3")
+    assert "2 jobs together" in caplog.text
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in made.glob("*-????????/**/*")}.items()
+    assert len(jobs(made)) == 4
+    sweep(tmp_path, *CURVE, "seed=0,1", "sweep.force=true")
+    assert len(list(made.glob("*.1"))) == 2
+    run_report(str(made))
+    assert (made / "report/report.md").exists() or list(made.glob("report*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_sweep_goes_on(sent: int, code: int, tmp_path: Path) -> None:
+    words = [*SHORT_LENET, "seed=0,1", "callbacks.checkpoints.every_n_steps=20"]
+    command = ["-m", *words, "hydra/launcher=vectorized", f"paths.log_dir={tmp_path / 'a'}"]
+    assert train_in_process(command, kill_at="on_train_batch_end:30", kill_with=sent) == code
+    left = jobs(folder(tmp_path / "a"))
+    assert len(left) == 2
+    for run_dir in left.values():
+        assert torch.load(run_dir / runs.LAST, weights_only=True)["global_step"] == 20
+        if sent != signal.SIGKILL:
+            assert (summary(run_dir)["status"], summary(run_dir)["steps"]) == ("interrupted", 30)
+    run_train(*command)
+    theirs = jobs(sweep(tmp_path / "b", *words, together=False))
+    for name, run_dir in left.items():
+        assert summary(run_dir)["status"] == "finished"
+        assert len(rows(run_dir)) == len(rows(theirs[name]))
+        for row, right in zip(rows(run_dir), rows(theirs[name]), strict=True):
+            assert numbers(row) == pytest.approx(numbers(right), rel=LATER)
+
+
+def test_a_mistake_is_of_one_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["optimizer=adam", "optimizer.betas=[0.9,0.999],[0.9,0.99],[0.9,2.0]", "datamodule.steps_per_epoch=2"]
+    with pytest.raises(SystemExit) as stop:
+        sweep(tmp_path, *CURVE, *words)
+    assert stop.value.code == 2
+    assert "error: optimizer: Invalid beta parameter at index 1: 2.0" in capsys.readouterr().err
+    assert list(statuses(folder(tmp_path)).values()) == ["finished"] * 2
+
+
+@pytest.mark.slow
+def test_figures_and_evaluation(tmp_path: Path) -> None:
+    """With figures=true, the same as alone; and the best weights are where project.evaluate finds them."""
+    words = [*SHORT_LENET, "seed=0,1"]
+    made = jobs(sweep(tmp_path, *words, "hydra.launcher.figures=true"))
+    for run_dir in made.values():
+        assert {path.name for path in run_dir.glob("figures/*")} == {"test_confusion_matrix.png", "test_images.png"}
+        run_evaluate(f"run={run_dir}")
+    curves = sweep(tmp_path / "curve", *CURVE, "seed=0,1", "hydra.launcher.figures=true")
+    for run_dir in jobs(curves).values():
+        read = EventAccumulator(str(run_dir)).Reload()
+        assert len(read.Images("train/curve")) == 4  # of ten: TensorBoard keeps so many
+        assert (run_dir / "figures/curve.png").exists()
+
+
+def test_options_that_are_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, error in (
+        ("chunk=0", "chunk=0: must be a whole number from 1 or null."),
+        ("figures=1", "figures=1: must be true or false."),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            sweep(tmp_path, *CURVE, "seed=0,1", f"hydra.launcher.{option}")
+        assert stop.value.code == 2
+        assert f"error: hydra.launcher.{error}" in capsys.readouterr().err
+    assert not list(tmp_path.glob("sweeps/*/*-*"))
+
+
+def test_a_network_that_draws_random_numbers_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    few = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
+    made = sweep(tmp_path, *CURVE, *few, "module._target_=modules_of_tests.WithDropout")
+    assert (
+        "2 of 2 jobs one by one: WithDropout: vmap: called random operation while in randomness error mode"
+        in caplog.text
+    )
+    assert not any(math.isnan(summary(run_dir)["objective"]) for run_dir in jobs(made).values())
