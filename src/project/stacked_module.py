@@ -206,9 +206,10 @@ class StackedModule(LightningModule):
             "optimizer_states": [optimizer.state_of(number)],
             "callbacks": {key: state for key, state in states.items() if state},
         }
+        measured = bool(member.module.train_metrics)
         member.module._since_row = [
-            (losses[number].clone(), predictions[number].clone(), targets[number].clone())
-            for losses, predictions, targets in self._since_row
+            (losses[number].clone(), t.size(1), (p[number].clone(), t[number].clone()) if measured else ())
+            for losses, p, t in self._since_row
         ]
         member.module.on_save_checkpoint(checkpoint)
         return checkpoint

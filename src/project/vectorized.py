@@ -44,7 +44,7 @@ OF_EACH_JOB = (StopOnDivergence, Checkpoints, CurveFigure, ClassificationReport)
 TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
     "_target_": ("project.blocks.BlockTrainer",), "strategy": ("auto",), "precision": ("32-true", "64-true"),
     "devices": (1,), "gradient_clip_val": (None,), "num_sanity_val_steps": (0,), "use_distributed_sampler": (False,),
-    **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "check_val_every_n_epoch",
+    **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "compiled", "check_val_every_n_epoch",
                      "limit_train_batches", "limit_val_batches", "limit_test_batches", "deterministic", "accelerator")),
 }  # fmt: skip
 SINGLE = "there is none to train it with"
@@ -93,11 +93,11 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
 
 def _obstacle(config: DictConfig) -> str | None:
     """What in a config does not go with other jobs in a stack, if anything."""
+    if config.trainer.get("compiled"):
+        return "compile=true"
     for key, value in config.trainer.items():
         if key not in TRAINER or (TRAINER[str(key)] and value not in (TRAINER[str(key)] or ())):
             return f"trainer.{key}={value}"
-    if config.get("compile"):
-        return "compile=true"
     if OmegaConf.select(config, "sweep.trial.pruner"):
         return "a trial that may be pruned"
     kinds = {"callbacks": (*OF_THE_STACK, *OF_EACH_JOB), "logger": (MetricsCSV, TensorBoard)}
