@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
@@ -143,6 +144,62 @@ def test_whatever_the_optimiser_and_the_batch(
     assert_same(left(tmp_path / "1")[1], left(tmp_path / "100")[1])
 
 
+@pytest.mark.parametrize("sizes", [(63, 65, 63, 10, 22), (23, 51, 23, 7, 23), (7, 16, 16, 14, 86), (29, 55, 9, 9, 62)])
+def test_shapes_of_all_kinds(sizes: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of a block lie at odd places in memory, where products of matrices round differently."""
+    without_hurry(monkeypatch)
+    features, hidden, outputs, batch_size, samples = sizes
+    numbers = torch.Generator().manual_seed(0)
+    x, y = torch.randn(samples, features, generator=numbers), torch.randn(samples, outputs, generator=numbers)
+    for steps in (1, 100):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, outputs))
+        served = Arrays({"train": (x, y), "val": (x, y)}, batch_size=batch_size, steps_per_epoch=25)
+        fit(tmp_path / str(steps), steps, SupervisedModule(network, nn.MSELoss()), served)
+    assert left(tmp_path / "1")[0] == left(tmp_path / "100")[0]
+    assert_same(left(tmp_path / "100")[1], left(tmp_path / "1")[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
+def test_gradients_that_begin_to_accumulate_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_hurry(monkeypatch)
+    for steps in (1, 100):
+        fit(tmp_path / str(steps), steps, max_epochs=3, callbacks=[GradientAccumulationScheduler({1: 3})])
+    assert_same(left(tmp_path / "100")[1], left(tmp_path / "1")[1])
+
+
+def test_an_error_within_a_block_leaves_right_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_hurry(monkeypatch)
+
+    class Breaks(BlockCallback):
+        """Fails before batch 9, within a block."""
+
+        def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+            self.on_step_start(trainer, None, trainer.fit_loop.total_batch_idx)  # type: ignore[arg-type]
+
+        def on_step_start(self, trainer: Trainer, module: LightningModule, batch: int) -> None:
+            if batch == 9:
+                raise RuntimeError("broken")
+
+        def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+            self.left = trainer.global_step, module.network[0].weight.detach().clone()
+
+    broken = [Breaks(), Breaks()]
+    for steps, callback in zip((1, 100), broken, strict=True):
+        with pytest.raises(RuntimeError, match="broken"):
+            fit(tmp_path / str(steps), steps, callbacks=[callback], served=data(batch_size=2))
+    assert [callback.left[0] for callback in broken] == [9, 9]
+    assert torch.equal(broken[0].left[1], broken[1].left[1])
+
+
+def test_whoever_else_looks_at_the_batches_gets_them_one_by_one(tmp_path: Path) -> None:
+    served = data()
+    trainer = plain_trainer(tmp_path, max_epochs=1)
+    trainer.fit(Classifier(), served)
+    sampler = served.train_dataloader().sampler
+    assert [batch.tolist() for batch in sampler] == [sampler.indices(step).tolist() for step in range(13, 26)]  # type: ignore[attr-defined, union-attr]
+
+
 def test_a_block_ends_where_something_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """13 steps an epoch; a pass of 8 batches, the last of them short; checkpoints after steps 5, 10, …, validation."""
     without_hurry(monkeypatch)
@@ -182,21 +239,19 @@ def test_watched_steps_are_ordinary_ones(tmp_path: Path, monkeypatch: pytest.Mon
 def test_divergence_ends_the_run_at_its_step(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_hurry(monkeypatch)
 
-    class Diverges(SupervisedModule):
-        """Its loss is infinite at one step."""
+    class Diverges(nn.CrossEntropyLoss):
+        """Infinite at one step."""
 
-        def __init__(self) -> None:
-            torch.manual_seed(0)
-            super().__init__(nn.Linear(6, 3), nn.CrossEntropyLoss(), optimizer=SGD)
-            self.step = 0
+        step = 0
 
-        def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            loss, predictions = super().compute_loss(inputs, targets)
-            self.step += 1
-            return loss * (float("inf") if self.step == at + 1 else 1.0), predictions
+        def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+            self.step += predictions.requires_grad
+            return super().forward(predictions, targets) * (float("inf") if self.step == at + 1 else 1.0)
 
     for steps in (1, 100):
-        calls = fit(tmp_path / str(steps), steps, Diverges(), log_every_n_steps=1)
+        torch.manual_seed(0)
+        module = SupervisedModule(nn.Linear(6, 3), Diverges(), optimizer=SGD)
+        calls = fit(tmp_path / str(steps), steps, module, log_every_n_steps=1)
         assert (len(calls.calls) < at + 1) == (steps == 100 and at > 0)
     assert left(tmp_path / "1")[0] == left(tmp_path / "100")[0]
     assert_same(left(tmp_path / "100")[1], left(tmp_path / "1")[1])
@@ -250,22 +305,22 @@ def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypa
     now = 0.0
     monkeypatch.setattr(blocks.time, "monotonic", lambda: now)
 
-    class Slow(SupervisedModule):
+    class Slow(nn.CrossEntropyLoss):
         """A step takes 30 ms on the clock."""
 
-        def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
             nonlocal now
             now += 0.03
-            return super().compute_loss(inputs, targets)
+            return super().forward(predictions, targets)
 
     served = data(steps_per_epoch=80, batch_size=1)
-    calls = fit(tmp_path, 100, Slow(nn.Linear(6, 3), nn.CrossEntropyLoss()), served, max_epochs=1).calls
+    calls = fit(tmp_path, 100, SupervisedModule(nn.Linear(6, 3), Slow()), served, max_epochs=1).calls
     assert calls[0] == (0, 1)
     assert max(count for _, count in calls) == 4  # checkpoints after every fifth step
     assert {int(blocks.LONGEST / 0.03)} == {6}
     calls = []
     trainer = plain_trainer(tmp_path, steps_per_call=100, max_epochs=1, callbacks=[noted := Calls()])
-    trainer.fit(Slow(nn.Linear(6, 3), nn.CrossEntropyLoss()), data(steps_per_epoch=80, batch_size=1))
+    trainer.fit(SupervisedModule(nn.Linear(6, 3), Slow()), data(steps_per_epoch=80, batch_size=1))
     assert max(count for _, count in noted.calls) == 6
 
 
@@ -275,6 +330,28 @@ class OwnStep(Classifier):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         inputs, targets = batch
         return 2 * super().training_step((inputs, targets), batch_idx)
+
+
+def plain() -> SupervisedModule:
+    return SupervisedModule(nn.Linear(6, 3), nn.CrossEntropyLoss())
+
+
+class Annealed(Classifier):
+    """Its loss depends on the step."""
+
+    def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        loss, predictions = super().compute_loss(inputs, targets)
+        return loss * (1 + self.global_step), predictions
+
+
+class Sharpness(torch.optim.Optimizer):
+    """Needs the closure."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {"lr": 0.1})
+
+    def step(self, closure: Any) -> Any:  # type: ignore[override]
+        return closure()
 
 
 class OwnTransfer(Arrays):
@@ -309,17 +386,23 @@ def plain_loader() -> DataLoader[Any]:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
+        ({"module": Annealed}, "Annealed.compute_loss wants every step"),
+        ({"module": lambda: Classifier(optimizer=Sharpness)}, "Sharpness may evaluate a step several times"),
+        ({"module": plain, "callbacks": [StochasticWeightAveraging(0.01)]}, "StochasticWeightAveraging changes"),
         ({"module": OwnStep}, "OwnStep.training_step wants every step"),
         ({"module": Lookahead}, "a learning rate depends on a metric at every step"),
         ({"served": lambda: OwnTransfer(data().given, batch_size=4)}, "OwnTransfer.on_after_batch_transfer wants"),
         ({"served": partial(data, num_workers=1)}, "datamodule.num_workers=1 gathers batches ahead"),
         ({"served": plain_loader, "limit_val_batches": 0, "logger": False}, "the DataLoader knows no blocks"),
         ({"callbacks": [EveryStep()]}, "EveryStep.on_train_batch_end wants every step"),
-        ({"module": lambda: Classifier(optimizer=torch.optim.LBFGS)}, "LBFGS evaluates a step several times"),
+        ({"module": lambda: Classifier(optimizer=torch.optim.LBFGS)}, "LBFGS may evaluate a step several times"),
         ({"precision": "bf16-mixed"}, "trainer.precision=bf16-mixed"),
         ({"accumulate_grad_batches": 2}, None),
     ],
-    ids=["step", "plateau", "batch hook", "workers", "own loader", "callback", "LBFGS", "bf16", "accumulation"],
+    ids=[
+        "loss", "optimiser", "averaging", "step", "plateau", "batch hook", "workers", "own loader", "callback", "LBFGS",
+        "bf16", "accumulation",
+    ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the workers only gather
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,76 @@ def test_what_is_frozen_or_replaced_on_the_way_is_noticed(tmp_path: Path) -> Non
     assert modules[1].network[1].num_batches_tracked == 13
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["dropout", "unfreeze", "hook"])
+def test_what_changes_on_the_way_is_noticed(change: str, tmp_path: Path) -> None:
+    class Changes(BlockCallback):
+        """After the first epoch."""
+
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            if trainer.current_epoch == 1 and change == "dropout":
+                module.network[3].p = 0.0
+            elif trainer.current_epoch == 1 and change == "unfreeze":
+                module.network[4].requires_grad_(True)
+            elif trainer.current_epoch == 1:
+                module.network[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
+
+    weights = []
+    for is_compiled in (False, True):
+        made = network()
+        made[4].requires_grad_(change != "unfreeze")
+        options = {"network": made, "callbacks": [Changes()], "optimizer": partial(SGD, lr=0.05)}
+        weights.append(fit(tmp_path / str(is_compiled), is_compiled, **options).state_dict())
+    for found, expected in zip(weights[1].values(), weights[0].values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.slow
+def test_a_frozen_layer_does_not_keep_the_others_from_being_compiled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="project")
+    weights = []
+    for is_compiled in (False, True):
+        made = network()
+        made[4].requires_grad_(False)
+        weights.append(fit(tmp_path / str(is_compiled), is_compiled, network=made).state_dict())
+    assert "compiling the training step" in caplog.text
+    assert "not compiled" not in caplog.text
+    for found, expected in zip(weights[1].values(), weights[0].values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["branches", "compiles"])
+@pytest.mark.slow
+def test_determinism_is_asked_for_again_afterwards(name: str, tmp_path: Path) -> None:
+    made = Branches() if name == "branches" else network()
+    fit(tmp_path, True, network=made, deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+
+
+class Doubled(SupervisedModule):
+    """Its loss is twice as large."""
+
+    def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return 2 * super()._loss(predictions, targets)
+
+
+def hooked() -> nn.Sequential:
+    made = network()
+    made[0].weight.register_hook(lambda gradient: 2 * gradient)
+    return made
+
+
+class Unused(nn.Linear):
+    """A layer, and a parameter that does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+        self.idle = nn.Parameter(torch.ones(3))
+
+
 class Branches(nn.Module):
     """Does something else where the sum of its inputs is negative."""
 
@@ -218,6 +289,14 @@ class Branches(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.layer(inputs)
         return outputs if inputs.sum().item() > 0 else -outputs
+
+
+def seeded(made: type[nn.Module]) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        return made()
+
+    return make
 
 
 def by_hand() -> TwoLayerByHand:
@@ -233,10 +312,20 @@ def by_hand() -> TwoLayerByHand:
         ({"optimizer": partial(Adam, lr=torch.tensor(0.1))}, "Adam's lr is a tensor"),
         ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val=1.0"),
         ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2"),
-        ({"module": by_hand}, "TwoLayerByHand has a compute_loss of its own"),
+        ({"module": by_hand}, "TwoLayerByHand.compute_loss wants every step"),
+        ({"module": lambda: Doubled(network(), nn.MSELoss())}, "Doubled has a _loss of its own"),
+        ({"network": hooked}, "there are hooks on gradients or on the optimiser's step"),
+        ({"network": seeded(Unused)}, "some parameters that are to be trained have no gradient"),
+        (
+            {"network": seeded(Unused), "optimizer": partial(SGD, lr=0.1, weight_decay=0.1)},
+            "some parameters that are to be trained have no gradient",
+        ),
         ({"network": Branches}, "UserError: Consider annotating your code using torch._check*()"),
     ],
-    ids=["optimiser", "option", "tensor", "clipping", "accumulation", "own step", "branches"],
+    ids=[
+        "optimiser", "option", "tensor", "clipping", "accumulation", "own step", "own loss", "hooks", "unused",
+        "unused and plain", "branches",
+    ],
 )  # fmt: skip
 def test_what_cannot_be_compiled_runs_eagerly(
     options: dict[str, Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
@@ -21,6 +22,7 @@ from project.compiled import CannotCompile, CompiledStep
 log = logging.getLogger("project")
 
 Batch = tuple[Tensor, Tensor]  # inputs (B, …), targets (B, …)
+ALIGNMENT = 512  # bytes, of PyTorch's memory on a GPU; 64 on the CPU
 LONGEST = 0.2  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
 PER_STEP = (
@@ -42,7 +44,7 @@ class Block(NamedTuple):
         split = partial(torch.split, split_size_or_sections=self.batch_size)
         batches = list(zip(split(self.inputs), split(self.targets), strict=True))
         if len(batches) == self.steps:
-            yield from batches
+            yield from ((_aligned(inputs), _aligned(targets)) for inputs, targets in batches)
             return
         inputs, kept = self.inputs, self.inputs.clone()
         for _ in range(self.steps):
@@ -50,6 +52,11 @@ class Block(NamedTuple):
             yield inputs, self.targets
             if inputs._version != version:  # the network has written into its input
                 inputs = kept.clone()
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """A tensor that begins where a new one would: products of matrices round differently elsewhere."""
+    return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()
 
 
 class BlockCallback(Callback):
@@ -74,6 +81,14 @@ class _Begin(BlockCallback):
         assert isinstance(trainer, BlockTrainer)
         trainer.find_out()
 
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(trainer, BlockTrainer)
+        trainer.no_more_blocks()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        assert isinstance(trainer, BlockTrainer)
+        trainer.no_more_blocks()
+
 
 class BlockTrainer(Trainer):
     """Lightning's Trainer, which may take several optimiser steps in one call of `training_step`.
@@ -97,18 +112,18 @@ class BlockTrainer(Trainer):
         super().__init__(callbacks=[*given, _Begin()], **options)
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self._compiled: CompiledStep | None = None
+        self._was_deterministic = False  # and is not, for the sake of compiled steps
         self._singly = True  # there are no blocks
         self._last_block: tuple[float, int] | None = None  # when it began, and how many steps it was given
         self._watching: list[BlockCallback] = []
         self._looking_inside: list[BlockCallback] = []
         self._step_starts: list[Callable[[int], None]] = []
         self._batch = 0  # the number, from the start of training, of the one that a block is at
-        self._uncounted = 0  # steps that a block has taken
-        self._has_schedules = False
         self._progress: list[Any] = []  # Lightning's counts of batches, gradients set to zero and steps
 
     def find_out(self) -> None:
         """Find out, when training starts, whether there can be blocks, and compiled steps; say why, if not."""
+        self._last_block = None
         obstacle = self._obstacle()
         self._singly = self.steps_per_call == 1 or obstacle is not None
         if obstacle and self.steps_per_call > 1:
@@ -120,28 +135,40 @@ class BlockTrainer(Trainer):
         self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
         starting = [callback for callback in knowing if overrides(callback, BlockCallback, ["on_step_start"])]
         self._step_starts = [partial(callback.on_step_start, self, self.lightning_module) for callback in starting]
-        self._has_schedules = bool(self.lr_scheduler_configs)
         loop = self.fit_loop.epoch_loop
         counts = loop.batch_progress, loop.automatic_optimization.optim_progress.optimizer
         pairs: Any = counts[0], counts[1].zero_grad, counts[1].step
         self._progress = [progress for pair in pairs for progress in (pair.total, pair.current)]
 
+    def no_more_blocks(self) -> None:
+        """End what `find_out` began: whoever looks at the batches now gets them one by one."""
+        self._singly = True
+        self._give_up_compiling()
+
+    def _give_up_compiling(self) -> None:
+        self._compiled = None
+        if self._was_deterministic:
+            torch.use_deterministic_algorithms(True)
+            self._was_deterministic = False
+
     def compiled_step(self, batch: Batch | Block, batch_idx: int) -> CompiledStep | None:
         """What takes the steps of a block, if they are compiled; the first is not: it makes the optimiser's state."""
-        if self._compiled is None or not self._compiled.is_ready:
+        if self._compiled is None or (self.global_step == 0 and not self._compiled.is_ready):
             return None
         if any(callback.watches(self, self.global_step, batch_idx) for callback in self._looking_inside):
             return None
         try:
             self._compiled.refresh(*(next(batch.batches()) if isinstance(batch, Block) else batch))
         except CannotCompile as reason:
-            self._compiled = None
+            self._give_up_compiling()
             log.warning(NOT_COMPILED, reason)
         return self._compiled
 
     def next_block(self, most: int) -> int:
         """How many steps, `most` at most, the next call of `training_step` may take."""
-        if self._singly or (self._compiled and not self._compiled.is_ready):
+        if self._singly or self.accumulate_grad_batches > 1:  # a callback may change it
+            return 1
+        if self._compiled and not self._compiled.is_ready:
             return 1
         step, batch = self.global_step, self.fit_loop.batch_idx + 1
         most = min(most, self._in_time(), int(self.num_training_batches) - batch)
@@ -161,30 +188,24 @@ class BlockTrainer(Trainer):
         return max(most, 1)
 
     def next_step(self) -> None:
-        """Within a block: a step was just taken, the next one begins."""
-        self._uncounted += 1
-        if self._has_schedules:
-            self.fit_loop.epoch_loop.update_lr_schedulers("step", update_plateau_schedulers=False)
-            self.count_steps()
+        """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
+        loop: Any = self.fit_loop.epoch_loop
+        if self.lr_scheduler_configs:
+            loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+        for progress in self._progress:
+            progress.ready += 1
+            progress.completed += 1
+        for progress in self._progress[:4]:
+            progress.started += 1
+        for progress in self._progress[:2]:
+            progress.processed += 1
+        loop._batches_that_stepped += 1
+        fetcher: Any = self.fit_loop._data_fetcher
+        fetcher.fetched += 1
+        fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
         self._batch += 1
         for start in self._step_starts:
             start(self._batch)
-
-    def count_steps(self) -> None:
-        """Count the steps that a block took, as Lightning would have counted them."""
-        steps, self._uncounted = self._uncounted, 0
-        for progress in self._progress:
-            progress.ready += steps
-            progress.completed += steps
-        for progress in self._progress[:4]:
-            progress.started += steps
-        for progress in self._progress[:2]:
-            progress.processed += steps
-        loop: Any = self.fit_loop.epoch_loop
-        loop._batches_that_stepped += steps
-        fetcher: Any = self.fit_loop._data_fetcher
-        fetcher.fetched += steps
-        fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
 
     def _in_time(self) -> int:
         """As many steps as take `LONGEST`, going by the last block; the first block is one step."""
@@ -206,6 +227,7 @@ class BlockTrainer(Trainer):
             return None
         if self.strategy.root_device.type == "cpu" and torch.get_num_threads() == 1:
             # One thread gives the same numbers every time anyway; to ask for it makes compiled code a fifth slower.
+            self._was_deterministic = torch.are_deterministic_algorithms_enabled()
             torch.use_deterministic_algorithms(False)
         return compiled
 
@@ -223,11 +245,14 @@ class BlockTrainer(Trainer):
             return f"trainer.accumulate_grad_batches={self.accumulate_grad_batches}"
         if "mixed" in str(self.precision):
             return f"trainer.precision={self.precision}"
-        if isinstance(self.optimizers[0], torch.optim.LBFGS):
-            return "LBFGS evaluates a step several times"
+        optimizer = type(self.optimizers[0])
+        if not optimizer.__module__.startswith("torch.optim") or optimizer is torch.optim.LBFGS:
+            return f"{optimizer.__name__} may evaluate a step several times"
         if any(config.reduce_on_plateau and config.interval == "step" for config in self.lr_scheduler_configs):
             return "a learning rate depends on a metric at every step"
         for callback in self.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, StochasticWeightAveraging):
+                return "StochasticWeightAveraging changes the way of a step"
             if not isinstance(callback, BlockCallback) and (hooks := overrides(callback, Callback, PER_STEP)):
                 return f"{type(callback).__name__}.{hooks[0]} wants every step (a BlockCallback would say which)"
         return None

@@ -16,6 +16,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 log = logging.getLogger("project")
 
+MOST_COMPILATIONS = 8  # of a run: more often, a network is not what it was before
 Number = float | Tensor  # a tensor broadcasts against the parameter
 State = dict[str, Tensor]
 
@@ -96,46 +97,57 @@ class CompiledStep:
         check(network, optimizer)
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self.groups = optimizer.param_groups
-        self.parameters = [p for group in self.groups for p in group["params"] if p.requires_grad]
-        device = self.parameters[0].device
-        self._numbers = torch.empty(len(self.groups), len(numbers(self.groups[0])), dtype=torch.float64, device=device)
-        self._numbers_are: list[tuple[float, ...]] = []
-        self._bound: list[Any] = []
-        self._graphs: dict[Any, Graph] = {}
+        self._made: list[Any] = []  # what the function was compiled for, and with which tensors it was bound
+        self._bound: list[int] = []
+        self._compilations = 0
 
     @property
     def is_ready(self) -> bool:
         """Whether the optimiser has the state that a step updates."""
         state = self.optimizer.state
-        return all(group.get("momentum") == 0 or all(map(state.get, group["params"])) for group in self.groups)
+        return all(state.get(p) for group in self.groups if group.get("momentum") != 0 for p in _trained(group))
 
     def refresh(self, inputs: Tensor, targets: Tensor) -> None:
-        """Notice what was replaced since the last step: tensors, and what is trained or frozen.
+        """Notice what was replaced or changed since the last step: tensors, and how the network computes.
 
         Raises:
             CannotCompile: if it has to be compiled for that, which is tried on copies of the state, and cannot be.
         """
         state = self.optimizer.state
-        modes = [module.training for module in self.network.modules()]
-        trained = [parameter.requires_grad for parameter in self.network.parameters()]
-        places = [p.data_ptr() for p in (*self.network.parameters(), *self.network.buffers())]
-        places += [t.data_ptr() for p in self.parameters for t in state.get(p, {}).values() if isinstance(t, Tensor)]
-        if [modes, trained, places] == self._bound:
+        made = [[_manner(module) for module in self.network.modules()], [len(_trained(group)) for group in self.groups]]
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        tensors += [t for entry in state.values() for t in entry.values() if isinstance(t, Tensor)]
+        bound = [tensor.data_ptr() for tensor in tensors]
+        is_new = made != self._made
+        if not is_new and bound == self._bound:
             return
-        is_new = self._bound[:2] != [modes, trained]
-        self._bound = [modes, trained, places]
-        self._graphs.clear()
+        self._made, self._bound = made, bound
+        self._bind()
+        if is_new:
+            self._compilations += 1
+            if self._compilations > MOST_COMPILATIONS:
+                raise CannotCompile("the network's own attributes change again and again")
+            check(self.network, self.optimizer)
+            self._compile()
+            self._try(inputs, targets)
+
+    def _bind(self) -> None:
+        """Take the tensors that network and optimiser hold now."""
+        if not self.is_ready:
+            raise CannotCompile("some parameters that are to be trained have no gradient")
+        state, keys = self.optimizer.state, KEYS[type(self.optimizer)]
+        self.parameters = [p for group in self.groups for p in _trained(group)]
         self._values = [parameter.detach() for parameter in self.parameters]
-        keys = KEYS[type(self.optimizer)]
         self._state = [{k: state[p][k] for k in keys if state[p].get(k) is not None} for p in self.parameters]
         ours = set(self.parameters)
         self._fixed = {name: p.detach() for name, p in self.network.named_parameters() if p not in ours}
         self._fixed |= dict(self.network.named_buffers())
         tensors = [*self._values, *(t for s in self._state for t in s.values()), *self._fixed.values()]
         self._kept = tensors if all(t.device.type == "cuda" for t in tensors) else []  # Adam's step may be elsewhere
-        if is_new:
-            self._compile()
-            self._try(inputs, targets)
+        self._graphs: dict[Any, Graph] = {}
+        shape = len(self.groups), len(numbers(self.groups[0]))
+        self._numbers = torch.empty(shape, dtype=torch.float64, device=self._values[0].device)
+        self._numbers_are: list[tuple[float, ...]] = []
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         current = [numbers(group) for group in self.groups]
@@ -158,14 +170,20 @@ class CompiledStep:
         values, states, fixed = copy.deepcopy((self._values, self._state, self._fixed))
         try:
             with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
-                self._step(values, states, fixed, self._numbers, inputs.clone(), targets)
+                leaves = [value.clone().requires_grad_() for value in values]
+                loss, _ = self._forward(leaves, copy.deepcopy(fixed), inputs.clone(), targets)
+                used = [gradient is not None for gradient in torch.autograd.grad(loss, leaves, allow_unused=True)]
+                if all(used):
+                    self._step(values, states, fixed, self._numbers, inputs.clone(), targets)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
             raise CannotCompile(first_line(error)) from error
+        if not all(used):
+            raise CannotCompile("some parameters that are to be trained have no gradient")
 
     def _compile(self) -> None:
         name_of = {parameter: name for name, parameter in self.network.named_parameters()}
         names = [name_of[parameter] for parameter in self.parameters]
-        group_of = [number for number, group in enumerate(self.groups) for p in group["params"] if p.requires_grad]
+        group_of = [number for number, group in enumerate(self.groups) for _ in _trained(group)]
         rules, network, loss_of = [rule(group) for group in self.groups], self.network, self.loss
 
         def forward(values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,7 +203,9 @@ class CompiledStep:
                     state[key].copy_(tensor)
             return loss, predictions
 
-        # Guards on the modules cost more than a small step; refresh() looks after what they would notice.
+        self._forward = forward
+        # Guards on the modules cost more than a small step. What they would notice, refresh() looks for once a block:
+        # modes, plain attributes and hooks of the modules, and which parameters are trained.
         self._step = torch.compile(  # type: ignore[call-overload]
             step, fullgraph=True, dynamic=False, isolate_recompiles=True, recompile_limit=64,  # sizes of batches
             options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe, "fallback_random": True},
@@ -242,6 +262,11 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
                 raise CannotCompile(f"there is no compiled update for {name} with {option}")
         if any(isinstance(group.get(key), Tensor) for key in ("lr", "betas")):
             raise CannotCompile(f"{name}'s lr is a tensor")
+    hooked = [*optimizer._optimizer_step_pre_hooks, *optimizer._optimizer_step_post_hooks]
+    hooked += [hook for p in network.parameters() for hook in p._backward_hooks or ()]
+    hooked += [hook for m in network.modules() for hook in (*m._backward_hooks, *m._backward_pre_hooks)]
+    if hooked:
+        raise CannotCompile("there are hooks on gradients or on the optimiser's step")
     known = set(network.parameters())
     if any(p not in known for group in optimizer.param_groups for p in group["params"]):
         raise CannotCompile("parameters outside the network are trained")
@@ -254,6 +279,17 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
 def first_line(error: Exception) -> str:
     """The first line of what an error says, with its type."""
     return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
+
+
+def _trained(group: dict[str, Any]) -> list[nn.Parameter]:
+    return [parameter for parameter in group["params"] if parameter.requires_grad]
+
+
+def _manner(module: nn.Module) -> list[Any]:
+    """All of a module that may change what it computes, besides its tensors."""
+    plain = [(k, v) for k, v in vars(module).items() if isinstance(v, bool | int | float | str | tuple | None)]
+    trained = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
+    return [plain, trained, list(module._forward_hooks), list(module._forward_pre_hooks), len(module._backward_hooks)]
 
 
 def _for_convolutions(tensor: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ OF_EACH_JOB = (StopOnDivergence, Checkpoints, CurveFigure, ClassificationReport)
 TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
     "_target_": ("project.blocks.BlockTrainer",), "strategy": ("auto",), "precision": ("32-true", "64-true"),
     "devices": (1,), "gradient_clip_val": (None,), "num_sanity_val_steps": (0,), "use_distributed_sampler": (False,),
-    **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "compiled", "check_val_every_n_epoch",
+    **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "compiled",
+                     "check_val_every_n_epoch",
                      "limit_train_batches", "limit_val_batches", "limit_test_batches", "deterministic", "accelerator")),
 }  # fmt: skip
 SINGLE = "there is none to train it with"

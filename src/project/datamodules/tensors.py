@@ -15,7 +15,7 @@ from project.blocks import Batch, Block, overrides
 from project.seeds import generator
 
 BATCH_HOOKS = "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "train_dataloader"
-BLOCK_BYTES = 2**24  # of a block's inputs, about, so that they stay in the processor's cache
+BLOCK_BYTES = 2**24  # of a block's samples, about, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class StepSampler(Sampler[Tensor | Chosen]):
 
     def __iter__(self) -> Iterator[Tensor | Chosen]:
         # Not "up to the end of the epoch": where an epoch ends is the Trainer's to say.
+        start = self.position()
         if self.next_block is None:
-            start = self.position()
             return map(self.indices, range(start, start + self.steps))
-        return iter(self._block, None)
+        return self._blocks(start)
 
     def indices(self, step: int, steps: int = 1) -> Tensor:
         """The sample numbers of `steps` batches from `step` on, counted from the start of training: (N,) int64."""
@@ -123,15 +123,21 @@ class StepSampler(Sampler[Tensor | Chosen]):
         batch = torch.cat(parts) if len(parts) > 1 else parts[0]
         return batch[self.rank :: self.world_size] if self.world_size > 1 else batch
 
-    def _block(self) -> Tensor | Chosen:
+    def _blocks(self, step: int) -> Iterator[Tensor | Chosen]:
         assert self.next_block is not None
-        step, most, whole = self.position(), self.block_batches, self.batches_per_pass == 1
-        if self.size % self.batch_size and not whole:  # a short batch ends its block
-            most = min(most, self.batches_per_pass - step % self.batches_per_pass)
-        steps = self.next_block(most)
-        if steps == 1:
-            return self.indices(step)
-        return Chosen(self.indices(step, 1 if whole else steps), min(self.batch_size, self.size), steps)
+        last, whole = -1, self.batches_per_pass == 1
+        for _ in range(self.steps):
+            if (position := self.position()) != last:  # else it is not the Trainer that iterates
+                step = last = position
+            most = self.block_batches
+            if self.size % self.batch_size and not whole:  # a short batch ends its block
+                most = min(most, self.batches_per_pass - step % self.batches_per_pass)
+            steps = self.next_block(most)
+            if steps == 1:
+                yield self.indices(step)
+            else:
+                yield Chosen(self.indices(step, 1 if whole else steps), min(self.batch_size, self.size), steps)
+            step += steps
 
 
 class TensorDataModule(LightningDataModule):
@@ -212,7 +218,7 @@ class TensorDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch | Block]:
         train = self.splits["train"]
-        inputs_bytes = 4 * self.batch_size * max(1, train.inputs[0].numel())  # of a batch in 32 bits
+        numbers = self.batch_size * max(1, train.inputs[0].numel() + train.targets[0].numel())
         return self._loader(
             "train",
             self.batch_size,
@@ -220,7 +226,7 @@ class TensorDataModule(LightningDataModule):
             steps=self.steps_per_epoch,
             position=lambda: self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else 0,
             next_block=getattr(self.trainer, "next_block", None) if self.why_no_blocks() is None else None,
-            block_batches=max(1, BLOCK_BYTES // inputs_bytes) if self.batch_size < len(train) else sys.maxsize,
+            block_batches=max(1, BLOCK_BYTES // (4 * numbers)) if self.batch_size < len(train) else sys.maxsize,
         )
 
     def val_dataloader(self) -> DataLoader[Batch | Block] | list[None]:

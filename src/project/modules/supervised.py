@@ -15,11 +15,10 @@ from project.blocks import PER_STEP, Batch, Block, BlockTrainer, overrides
 
 # What a subclass may override to look into each step: it then gets each in a call of its own.
 STEP_HOOKS = (
-    *PER_STEP, "training_step", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping",
-    "lr_scheduler_step", "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+    *PER_STEP, "training_step", "compute_loss", "backward", "optimizer_step", "optimizer_zero_grad",
+    "configure_gradient_clipping", "lr_scheduler_step", "on_before_batch_transfer", "transfer_batch_to_device",
+    "on_after_batch_transfer",
 )  # fmt: skip
-
-
 # What a step is remembered by until its row: loss, size of the batch; predictions and targets, if there are metrics.
 Step = tuple[Tensor, int, tuple[Tensor, ...]]
 
@@ -97,8 +96,6 @@ class SupervisedModule(LightningModule):
                 if not compiled:
                     self._update(loss, optimizer, parameters)
                 trainer.next_step()
-        if steps > 1:
-            trainer.count_steps()
         if row:
             self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
         if compiled:
@@ -121,7 +118,7 @@ class SupervisedModule(LightningModule):
 
     def why_not_compiled(self) -> str | None:
         """Why a step is more than network, loss and optimiser, if so."""
-        hooks = overrides(self, SupervisedModule, ["compute_loss", "backward"])
+        hooks = overrides(self, SupervisedModule, ["_loss"])
         return f"{type(self).__name__} has a {hooks[0]} of its own" if hooks else None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -191,10 +188,11 @@ class SupervisedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the steps that no row has told of yet, of every process: the resumed run's next row needs them."""
-        steps: list[Any] = [self._since_row]
+        ours = [(loss.clone(), size, tuple(t.clone() for t in seen)) for loss, size, seen in self._since_row]
+        steps: list[Any] = [ours]
         if self._is_distributed():
             steps = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(steps, self._since_row)
+            torch.distributed.all_gather_object(steps, ours)
         checkpoint["steps_since_row"] = steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
