@@ -1,11 +1,10 @@
-"""Sweeps of small jobs: trained together, one by one, and by joblib, as commands with everything that they write.
+"""Sweeps of small jobs: trained together, and one by one, as commands with everything that they write.
 
     OMP_NUM_THREADS=1 python benchmarks/sweep_time.py
 
 A time is that of the whole command, from composing the jobs to the table, but for imports: a small sweep comes first.
-One by one and by joblib a few jobs are timed, and their time is scaled to all; joblib's begins when its first job does,
-as its processes import by themselves. Jobs that train together draw no figures; so one by one is timed without them,
-too. One thread a process, but joblib has a process for each core.
+One by one a few jobs are timed, and their time is scaled to all. Jobs that train together draw no figures; so one by
+one is timed without them, too. One thread.
 """
 
 import contextlib
@@ -38,31 +37,30 @@ NO_FIGURES = {
 ROUNDS = 3
 
 
-def command(words: list[str], jobs: int, *more: str) -> tuple[float, float]:
-    """Seconds that a sweep over so many seeds takes as a whole, and from its first job's start."""
+def command(words: list[str], jobs: int, *more: str) -> float:
+    """Seconds that a sweep over so many seeds takes."""
     folder = Path(tempfile.mkdtemp())
     sys.argv = ["train", "-m", *words, f"seed=range({jobs})", "accelerator=cpu", *more, f"paths.log_dir={folder}"]
     began = time.monotonic()
-    with contextlib.redirect_stdout(io.StringIO()):
-        train.main()
+    with contextlib.redirect_stdout(said := io.StringIO()):
+        try:
+            train.main()
+        except SystemExit:
+            print(said.getvalue(), file=sys.stderr)
+            raise
     whole = time.monotonic() - began
-    started = min(path.stat().st_mtime for path in folder.glob("sweeps/*/*/.hydra/config.yaml"))
-    ended = [path.stat().st_mtime for path in folder.glob("sweeps/*/*/summary.json")]
+    ended = list(folder.glob("sweeps/*/*/summary.json"))
     assert len(ended) == jobs
     shutil.rmtree(folder)
-    return whole, max(ended) - started
+    return whole
 
 
 def together(words: list[str], jobs: int) -> float:
-    return command(words, jobs, "hydra/launcher=vectorized")[0]
+    return command(words, jobs, "hydra/launcher=vectorized")
 
 
 def one_by_one(words: list[str], jobs: int, timed: int, *more: str) -> float:
-    return command(words, timed, *more)[0] * jobs / timed
-
-
-def joblib(words: list[str], jobs: int, timed: int) -> float:
-    return command(words, 2 * timed, "hydra/launcher=joblib")[1] * jobs / (2 * timed)
+    return command(words, timed, *more) * jobs / timed
 
 
 def main() -> None:
@@ -75,7 +73,6 @@ def main() -> None:
         contestants: dict[str, Callable[[], float]] = {
             "together": functools.partial(together, words, jobs),
             "one by one": functools.partial(one_by_one, words, jobs, timed),
-            "joblib": functools.partial(joblib, words, jobs, timed),
         }
         if plain:
             contestants["one by one, no figures"] = functools.partial(one_by_one, words, jobs, timed, *plain)

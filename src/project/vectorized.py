@@ -355,7 +355,7 @@ class _Chunk:
             for logger in member.loggers:
                 getattr(logger, "experiment")  # noqa: B009  it takes over what an interrupted run has left
             description = build.describe(trainer, member.module, member.data)
-            member.said += [messages.record(f"{runs.as_yaml(job.config)}\nrun folder: {member.folder}")]
+            member.said += [messages.record(f"run folder: {member.folder}")]  # which has the config
             member.said += [messages.record(f"one of {len(self.members)} jobs that train together\n{description}")]
             values = hparams.hyperparameters(job.config, job.words)
             hparams.log_start(member, values, ["objective", *getattr(member.module, "test_metrics", ())])  # type: ignore[arg-type]
