@@ -68,6 +68,17 @@ def run(log_dir: Path, *words: str, code: int = 0, timeout: float = 300) -> str:
     return printed
 
 
+@pytest.mark.slow
+def test_vectorized(tmp_path: Path) -> None:
+    printed = run(tmp_path, *in_readme("vectorized"), "accelerator=cpu")
+    assert "256 jobs together" in printed
+    assert printed.endswith("256 jobs: 256 finished\n")
+    summaries = [json.loads(path.read_text()) for path in tmp_path.glob("sweeps/curve_fit/*/summary.json")]
+    assert sorted(summary["seed"] for summary in summaries) == list(range(256))
+    assert {summary["status"] for summary in summaries} == {"finished"}
+    assert all((folder / "metrics.csv").read_text().count("\n") == 101 for folder in folders(tmp_path).values())
+
+
 def folders(log_dir: Path) -> dict[str, Path]:
     """The folder of each job, by the readable part of its name."""
     return {path.parent.parent.name[:-9]: path.parent.parent for path in log_dir.glob("sweeps/*/*/.hydra/config.yaml")}

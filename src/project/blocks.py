@@ -119,7 +119,7 @@ class BlockTrainer(Trainer):
         self._looking_inside: list[BlockCallback] = []
         self._step_starts: list[Callable[[int], None]] = []
         self._batch = 0  # the number, from the start of training, of the one that a block is at
-        self._progress: list[Any] = []  # Lightning's counts of batches, gradients set to zero and steps
+        self._counts: Any = None  # Lightning's loop and fetcher; its counts of batches, gradients set to zero and steps
 
     def find_out(self) -> None:
         """Find out, when training starts, whether there can be blocks, and compiled steps; say why, if not."""
@@ -136,9 +136,9 @@ class BlockTrainer(Trainer):
         starting = [callback for callback in knowing if overrides(callback, BlockCallback, ["on_step_start"])]
         self._step_starts = [partial(callback.on_step_start, self, self.lightning_module) for callback in starting]
         loop = self.fit_loop.epoch_loop
-        counts = loop.batch_progress, loop.automatic_optimization.optim_progress.optimizer
-        pairs: Any = counts[0], counts[1].zero_grad, counts[1].step
-        self._progress = [progress for pair in pairs for progress in (pair.total, pair.current)]
+        optimizer = loop.automatic_optimization.optim_progress.optimizer
+        pairs = [(p.total, p.current) for p in (loop.batch_progress, optimizer.zero_grad, optimizer.step)]
+        self._counts = loop, self.fit_loop._data_fetcher, *pairs
 
     def no_more_blocks(self) -> None:
         """End what `find_out` began: whoever looks at the batches now gets them one by one."""
@@ -189,18 +189,22 @@ class BlockTrainer(Trainer):
 
     def next_step(self) -> None:
         """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
-        loop: Any = self.fit_loop.epoch_loop
+        loop, fetcher, batches, gradients, steps = self._counts
         if self.lr_scheduler_configs:
             loop.update_lr_schedulers("step", update_plateau_schedulers=False)
-        for progress in self._progress:
+        for progress in batches:
+            progress.ready += 1
+            progress.started += 1
+            progress.processed += 1
+            progress.completed += 1
+        for progress in gradients:
+            progress.ready += 1
+            progress.started += 1
+            progress.completed += 1
+        for progress in steps:
             progress.ready += 1
             progress.completed += 1
-        for progress in self._progress[:4]:
-            progress.started += 1
-        for progress in self._progress[:2]:
-            progress.processed += 1
         loop._batches_that_stepped += 1
-        fetcher: Any = self.fit_loop._data_fetcher
         fetcher.fetched += 1
         fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
         self._batch += 1
