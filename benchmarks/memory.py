@@ -3,17 +3,17 @@
     OMP_NUM_THREADS=1 python benchmarks/memory.py [--rounds 3]
 
 Each contestant of step_time.py in a process of its own, LeNet-5 at batch 4 for 300 steps, on 1,000, 10,000 and 50,000
-images of CIFAR-10's size (3 kB each): the largest resident set (ru_maxrss, MB), and milliseconds per step.
+images of CIFAR-10's size (3 kB each): the largest resident set (MB), and milliseconds per step.
 `import` is a process that only imports Lightning. Writes benchmarks/results/memory.json.
 """
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 from measuring import in_turns, save, table
 
@@ -46,8 +46,13 @@ def train(loop: str, images: int) -> None:
         terminal, sys.stdout = sys.stdout, step_time.Terminal()
         milliseconds = step_time.contestants(case, [loop])[loop]()
         sys.stdout = terminal
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"megabytes": peak, "ms_per_step": milliseconds}))
+    print(json.dumps({"megabytes": peak(), "ms_per_step": milliseconds}))
+
+
+def peak() -> float:
+    """The largest resident set of this process so far, in MB (Linux); `ru_maxrss` would count the parent's, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:
