@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from numpy.typing import ArrayLike
 
-from project.blocks import BlockTrainer
+from project.blocks import BlockCallback, BlockTrainer
 from project.datamodules.tensors import Split, TensorDataModule
 from project.loggers import MetricsCSV
 
@@ -32,6 +33,20 @@ def plain_trainer(folder: Path, **options: Any) -> BlockTrainer:
         "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
     }  # fmt: skip
     return BlockTrainer(**{**defaults, **options})
+
+
+class Crashes(BlockCallback):
+    """Ends the run before a step, as a kill would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step == self.step
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("crash")
 
 
 def columns(folder: Path, *names: str) -> list[list[float]]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from fitting import Arrays, plain_trainer
+from fitting import Arrays, Crashes, plain_trainer
 from project import blocks
 from project.blocks import Block, BlockCallback
 from project.callbacks.checkpoints import Checkpoints
@@ -272,20 +272,6 @@ def test_without_anybody_to_stop_it_a_diverged_run_goes_on(tmp_path: Path, monke
     texts = [(tmp_path / str(steps) / "metrics.csv").read_text() for steps in (1, 100)]
     assert texts[0] == texts[1]
     assert "nan" in texts[0]
-
-
-class Crashes(BlockCallback):
-    """Ends the run before a step, as a kill would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
-        return step == self.step
-
-    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("crash")
 
 
 @pytest.mark.parametrize(("before", "after"), [(100, 100), (1, 100), (100, 1), (3, 7)])

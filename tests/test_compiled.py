@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from commands import run_train
-from fitting import Arrays, columns, plain_trainer
+from fitting import Arrays, Crashes, columns, plain_trainer
 from project import blocks, compiled
 from project.blocks import BlockCallback
 from project.callbacks.checkpoints import Checkpoints
@@ -139,20 +139,6 @@ def test_a_compiled_run_is_the_eager_one(name: str, tmp_path: Path) -> None:
     for compiled_row, row in zip(*(columns(tmp_path / f, "train/loss")[0] for f in ("1", "eager")), strict=True):
         assert compiled_row == pytest.approx(row, rel=1e-11)
     assert singly["loops"]["fit_loop"] == eager["loops"]["fit_loop"]
-
-
-class Crashes(BlockCallback):
-    """Ends the run before a step, as a kill would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def watches(self, trainer: Any, step: int, batch_idx: int) -> bool:
-        return step == self.step
-
-    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("crash")
 
 
 @pytest.mark.slow
