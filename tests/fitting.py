@@ -1,16 +1,29 @@
 """What tests train with: a Trainer without frills, data from two arrays, and the table that a run leaves."""
 
 import csv
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from numpy.typing import ArrayLike
+from torch.optim import SGD, Adam, AdamW
 
 from project.blocks import BlockCallback, BlockTrainer
 from project.datamodules.tensors import Split, TensorDataModule
 from project.loggers import MetricsCSV
+
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": partial(SGD, lr=0.05),
+    "weight decay": partial(SGD, lr=0.05, weight_decay=0.03),
+    "momentum": partial(SGD, lr=0.05, momentum=0.9),
+    "nesterov": partial(SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "dampening": partial(SGD, lr=0.05, momentum=0.9, dampening=0.3),
+    "adam": partial(Adam, lr=0.01),
+    "adam with weight decay": partial(Adam, lr=0.01, betas=(0.8, 0.95), weight_decay=0.02),
+    "adamw": partial(AdamW, lr=0.01, weight_decay=0.1),
+}
 
 
 class Arrays(TensorDataModule):

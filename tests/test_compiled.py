@@ -14,71 +14,18 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adam, RMSprop
 
 from commands import run_train
-from fitting import Arrays, Crashes, columns, plain_trainer
-from project import blocks, compiled
+from fitting import OPTIMIZERS, Arrays, Crashes, columns, plain_trainer
+from project import blocks
 from project.blocks import BlockCallback
 from project.callbacks.checkpoints import Checkpoints
 from project.callbacks.step_seed import StepSeed
-from project.compiled import CannotCompile, CompiledStep, numbers, rule
+from project.compiled import CannotCompile, CompiledStep
 from project.modules.supervised import SupervisedModule
 from project.modules.two_layer_by_hand import TwoLayerByHand
 from project.runs import LAST
-
-OPTIMIZERS: dict[str, Any] = {
-    "sgd": partial(SGD, lr=0.05),
-    "weight decay": partial(SGD, lr=0.05, weight_decay=0.03),
-    "momentum": partial(SGD, lr=0.05, momentum=0.9),
-    "nesterov": partial(SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
-    "dampening": partial(SGD, lr=0.05, momentum=0.9, dampening=0.3),
-    "adam": partial(Adam, lr=0.01),
-    "adam with weight decay": partial(Adam, lr=0.01, betas=(0.8, 0.95), weight_decay=0.02),
-    "adamw": partial(AdamW, lr=0.01, weight_decay=0.1),
-}
-STEPS = 1000
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)], ids=str)
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_thousand_updates_are_those_of_torch(name: str, dtype: torch.dtype, tolerance: float) -> None:
-    """On gradients of a quadratic with noise, the learning rate ever smaller."""
-    generator = torch.Generator().manual_seed(0)
-    theirs = nn.Parameter(torch.randn(4, 3, generator=generator, dtype=dtype))
-    optimizer: Optimizer = OPTIMIZERS[name]([theirs])
-    group = optimizer.param_groups[0]
-    ours, state, update = theirs.detach().clone(), None, rule(group)
-    for _ in range(STEPS):
-        theirs.grad = theirs.detach() + torch.randn(4, 3, generator=generator, dtype=dtype)
-        if state is not None:
-            ours, state = update(ours, theirs.grad.clone(), state, torch.tensor(numbers(group), dtype=torch.float64))
-            ours = ours.to(dtype)
-        optimizer.step()
-        if state is None:  # the first step is torch's, and makes the state
-            ours, made = theirs.detach().clone(), optimizer.state[theirs]
-            state = {key: value.clone() for key, value in made.items() if value is not None}
-        group["lr"] *= 0.999
-    np.testing.assert_allclose(ours, theirs.detach(), rtol=tolerance, atol=tolerance)
-    for key, value in state.items():
-        np.testing.assert_allclose(value, optimizer.state[theirs][key], rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("update", [compiled.sgd, compiled.adam], ids=["sgd", "adam"])
-def test_numbers_may_be_columns_one_for_each_of_several_networks(update: Any) -> None:
-    generator = torch.Generator().manual_seed(0)
-    parameter, gradient, mean = (torch.randn(5, 4, 3, generator=generator) for _ in range(3))
-    state = {"momentum_buffer": mean, "step": torch.tensor(3.0), "exp_avg": mean, "exp_avg_sq": mean.square()}
-    names, options = ["lr", "weight_decay", "beta1", "beta2", "eps"], {"decoupled": False}
-    if update is compiled.sgd:
-        names, options = ["lr", "weight_decay", "momentum", "dampening"], {"nesterov": True}
-    values = {name: torch.rand(5, 1, 1, generator=generator) * 0.9 for name in names}
-    together, _ = update(parameter, gradient, state, **values, **options)
-    for job in range(5):
-        own = {key: value if value.dim() == 0 else value[job] for key, value in state.items()}
-        alone, _ = update(parameter[job], gradient[job], own, **{n: v[job] for n, v in values.items()}, **options)
-        torch.testing.assert_close(together[job], alone, rtol=1e-6, atol=0)
-
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(31, 6)), RNG.normal(size=(31, 2))

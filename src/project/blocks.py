@@ -118,7 +118,6 @@ class BlockTrainer(Trainer):
         self._watching: list[BlockCallback] = []
         self._looking_inside: list[BlockCallback] = []
         self._step_starts: list[Callable[[int], None]] = []
-        self._batch = 0  # the number, from the start of training, of the one that a block is at
         self._counts: Any = None  # Lightning's loop and fetcher; its counts of batches, gradients set to zero and steps
 
     def find_out(self) -> None:
@@ -184,7 +183,6 @@ class BlockTrainer(Trainer):
                 most = ahead
                 break
         self._last_block = time.monotonic(), max(most, 1)
-        self._batch = self.fit_loop.total_batch_idx + 1
         return max(most, 1)
 
     def next_step(self) -> None:
@@ -207,9 +205,8 @@ class BlockTrainer(Trainer):
         loop._batches_that_stepped += 1
         fetcher.fetched += 1
         fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
-        self._batch += 1
         for start in self._step_starts:
-            start(self._batch)
+            start(loop.total_batch_idx)
 
     def _in_time(self) -> int:
         """As many steps as take `LONGEST`, going by the last block; the first block is one step."""
