@@ -1,0 +1,122 @@
+"""Which jobs of a sweep may train together: those that differ only in seed, init and numbers of the optimiser."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from project import build, runs, stacked_optimizers
+from project.callbacks.checkpoints import Checkpoints
+from project.callbacks.classification import ClassificationReport
+from project.callbacks.curve import CurveFigure
+from project.callbacks.divergence import StopOnDivergence
+from project.callbacks.progress_bar import StepProgressBar
+from project.callbacks.step_seed import StepSeed
+from project.config import check_config
+from project.datamodules.tensors import TensorDataModule
+from project.loggers import MetricsCSV, TensorBoard
+from project.modules.supervised import SupervisedModule
+from project.stacking import stacked, stacked_loss
+from project.sweeps import Job
+
+OF_THE_STACK = (StepProgressBar, StepSeed)  # once for all jobs; and random numbers, which no stacked step draws
+OF_EACH_JOB = (StopOnDivergence, Checkpoints, CurveFigure, ClassificationReport)
+TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
+    "_target_": ("project.blocks.BlockTrainer",), "strategy": ("auto",), "precision": ("32-true", "64-true"),
+    "devices": (1,), "gradient_clip_val": (None,), "num_sanity_val_steps": (0,), "use_distributed_sampler": (False,),
+    **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "compiled",
+                     "check_val_every_n_epoch",
+                     "limit_train_batches", "limit_val_batches", "limit_test_batches", "deterministic", "accelerator")),
+}  # fmt: skip
+
+
+class NotStacked(Exception):
+    """Why some jobs are to run one by one."""
+
+
+def obstacle(config: DictConfig) -> str | None:
+    """What in a config does not go with other jobs in a stack, if anything."""
+    if config.trainer.get("compiled"):
+        return "compile=true"
+    for key, value in config.trainer.items():
+        if key not in TRAINER or (TRAINER[str(key)] and value not in (TRAINER[str(key)] or ())):
+            return f"trainer.{key}={value}"
+    if OmegaConf.select(config, "sweep.trial.pruner"):
+        return "a trial that may be pruned"
+    kinds = {"callbacks": (*OF_THE_STACK, *OF_EACH_JOB), "logger": (MetricsCSV, TensorBoard)}
+    for node, known in kinds.items():
+        for name, part in (config.get(node) or {}).items():
+            if part and get_class(part._target_) not in known:
+                return f"{node}.{name}"
+    return None
+
+
+def common(config: DictConfig) -> str:
+    """A config less what the jobs of a stack may differ in; `${seed}` is the same in all of them."""
+    flat = runs.dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+    kept = {key: value for key, value in flat.items() if not _may_differ(key, value)}
+    return json.dumps(kept, sort_keys=True)
+
+
+def _may_differ(key: str, value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+    return key == "seed" or key.startswith(("init.", "sweep.")) or (key.startswith("optimizer.") and numbers)
+
+
+def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[SupervisedModule]]:
+    """Two of the jobs' data and modules, after a step of both together has given what each gives alone."""
+    other = next((job for job in group if job.config.seed != group[0].config.seed), group[1])
+    configs = [group[0].config, other.config]
+    for config in configs:
+        check_config(config)
+    data: list[Any] = [build.datamodule(config) for config in configs]
+    modules: list[Any] = [build.module(config, own) for config, own in zip(configs, data, strict=True)]
+    for reason in (_odd_data(data[0]), _odd_module(modules[0])):
+        if reason:
+            raise NotStacked(reason)
+    names = [name for name, _ in modules[0].network.named_parameters()]
+    batches = [first_batch(own) for own in data]
+    try:
+        params = {name: torch.stack([m.network.get_parameter(name).detach() for m in modules]) for name in names}
+        inputs, targets = (torch.stack(parts) for parts in zip(*batches, strict=True))
+        predictions = stacked(modules[0].network)({n: p.requires_grad_() for n, p in params.items()}, inputs)
+        losses = stacked_loss(modules[0].loss)(predictions, targets)
+        torch.autograd.grad(losses.sum(), list(params.values()))
+    except Exception as error:
+        raise NotStacked(f"{type(modules[0]).__name__}: {str(error).partition('. ')[0].splitlines()[0]}") from None
+    alone = torch.stack([m.loss(m.network(x), y) for m, (x, y) in zip(modules, batches, strict=True)])
+    if not torch.allclose(losses, alone, rtol=1e-3, atol=1e-6, equal_nan=True):
+        raise NotStacked(f"{type(modules[0]).__name__} gives other numbers in a stack")
+    return data, modules
+
+
+def first_batch(data: TensorDataModule) -> tuple[Tensor, Tensor]:
+    train = data.splits["train"]
+    return data.prepare_inputs(train.inputs[: data.batch_size]), train.targets[: data.batch_size]
+
+
+def _odd_data(data: Any) -> str | None:
+    if not isinstance(data, TensorDataModule):
+        return f"{type(data).__name__} is no TensorDataModule"
+    return data.why_no_blocks()
+
+
+def _odd_module(module: Any) -> str | None:
+    """What a stack would not know of a module, if anything."""
+    name = type(module).__name__
+    if not isinstance(module, SupervisedModule):
+        return f"{name} is no SupervisedModule"
+    between = type(module).__mro__[: type(module).__mro__.index(SupervisedModule)]
+    own = [key for kind in between for key, value in vars(kind).items() if callable(value) and key != "__init__"]
+    if own:
+        return f"{name} has a {own[0]} of its own"
+    if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:
+        return f"{name} has parameters outside its network"
+    if any(True for _ in module.network.buffers()) or not all(p.requires_grad for p in module.parameters()):
+        return f"{name} has buffers, or parameters that are not trained"
+    return stacked_optimizers.why_not_stacked(module.configure_optimizers())
