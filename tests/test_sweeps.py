@@ -231,7 +231,7 @@ class Workers:
             if words[0] in self.wrong:
                 returns.append(JobReturn(status=JobStatus.FAILED, overrides=words, _return_value=UserError("no")))
                 continue
-            run_dir = runs.job_dir(own.config, self.sweep_dir, [words[0]])
+            run_dir = runs.job_dir(own.hash, self.sweep_dir, [words[0]])
             runs.save_config(run_dir, own.config, [])
             if words[0] in self.deadly:
                 raise RuntimeError("a worker is gone")
@@ -267,7 +267,7 @@ def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -
 
 def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (job,) = made(tmp_path, "seed=1")
-    (run_dir := runs.job_dir(job.config, tmp_path, job.overrides)).mkdir()
+    (run_dir := runs.job_dir(job.hash, tmp_path, job.overrides)).mkdir()
     (run_dir / "summary.json").write_text('{"status": "fin')
     assert job.status == "interrupted"
     assert f"{run_dir / 'summary.json'}: left out, as it is broken" in caplog.text

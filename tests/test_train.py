@@ -101,7 +101,7 @@ class TestWhatARunLeaves:
         names = {re.sub(r"events\.out\.tfevents.*", "events", name) for name in files(digits)}
         assert names == {
             ".hydra/config.yaml", ".hydra/overrides.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "events",
-            "figures/test_confusion_matrix.png", "figures/test_images.png", "hparams.yaml", "metrics.csv",
+            "figures/test_confusion_matrix.png", "figures/test_images.png", "metrics.csv",
             "summary.json", "train.log",
         }  # fmt: skip
 

@@ -88,7 +88,7 @@ def files(run_dir: Path) -> set[str]:
 def assert_same_run(ours: Path, theirs: Path) -> None:
     """Every file of a run that trained with others, beside that of the same run alone."""
     assert files(ours) == files(theirs)
-    for name in (".hydra/overrides.yaml", ".hydra/config.yaml", "hparams.yaml"):
+    for name in (".hydra/overrides.yaml", ".hydra/config.yaml"):
         text, right = ((run / name).read_text().replace(str(run.parents[2]), "") for run in (ours, theirs))
         assert text == right
     one, other = summary(ours), summary(theirs)

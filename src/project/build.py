@@ -1,5 +1,6 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
+import functools
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -151,6 +152,7 @@ def device(made: Trainer) -> str:
     return f"{made.world_size} × {words}"
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """The versions that a run's numbers depend on."""
     return {"python": platform.python_version(), "torch": torch.__version__, "lightning": version("lightning")}

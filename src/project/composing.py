@@ -1,6 +1,6 @@
 """The configs of a sweep's jobs, composed once for all jobs that make the same choices."""
 
-import copy
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +23,7 @@ class Composer:
 
     def __init__(self, loader: Any, sweep: DictConfig) -> None:
         self.loader, self.sweep = loader, sweep
-        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: a copy takes a fifth of the time
 
     def __call__(self, words: Sequence[str]) -> tuple[DictConfig, str]:
         """The config that overrides make, without Hydra's own part, and the folder of the sweep."""
@@ -31,16 +31,15 @@ class Composer:
         choices = [override for override in parsed if self._is_choice(override)]
         values = [override for override in parsed if override not in choices]
         if any(self._is_special(override) for override in parsed):
-            return _without_hydra(self._whole(words))
+            return _split(self._whole(words))
         key = tuple(str(override.input_line) for override in choices)
         if key not in self._bases:
-            self._bases[key] = self._whole(key)
-        base = self._bases[key]
-        if "hydra" in str(base.hydra.sweep._get_node("dir")):  # it depends on the job's words
-            return _without_hydra(self._whole(words))
-        config = copy.deepcopy(base)
+            self._bases[key] = pickle.dumps(_slim(self._whole(key)))
+        config = pickle.loads(self._bases[key])
+        if "hydra" in str(config.hydra.sweep._get_node("dir")):  # it depends on the job's words
+            return _split(self._whole(words))
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        return _without_hydra(config)
+        return _split(config)
 
     def _whole(self, words: Sequence[str]) -> DictConfig:
         composed: DictConfig = self.loader.load_sweep_config(self.sweep, list(words))
@@ -57,7 +56,15 @@ class Composer:
         return own or package or override.is_delete() or (mapping and self._is_choice(override))
 
 
-def _without_hydra(composed: DictConfig) -> tuple[DictConfig, str]:
+def _slim(composed: DictConfig) -> DictConfig:
+    """A config that has, of Hydra's part, only where the sweep lies."""
+    with open_dict(composed):
+        composed.hydra = {"sweep": {"dir": str(composed.hydra.sweep._get_node("dir"))}}
+    return composed
+
+
+def _split(composed: DictConfig) -> tuple[DictConfig, str]:
+    """A config without Hydra's part, and that."""
     folder = str(composed.hydra.sweep.dir)
     with open_dict(composed):
         del composed["hydra"]

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from project.errors import UserError, nearest
 from project.limits import LIMITS, check, shown
@@ -74,7 +75,12 @@ def changed(config: DictConfig, words: list[str]) -> DictConfig:
 
 
 def settle(config: DictConfig) -> None:
-    """Make the data module's folders absolute: a resumed run may start in another working directory."""
+    """Resolve a config for good, the data module's folders absolute: a resumed run may start in another one."""
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException:
+        OmegaConf.to_container(config, resolve=True)  # its error names the key
+        raise
     for key in ("data_dir", "cache_dir"):
         if folder := config.datamodule.get(key):
             config.datamodule[key] = os.path.abspath(os.path.expanduser(folder))
@@ -82,9 +88,14 @@ def settle(config: DictConfig) -> None:
 
 def check_config(config: DictConfig) -> None:
     """Check the values of a whole config, wherever they come from, against `LIMITS`."""
-    for key in LIMITS:
-        if _has(config, key):
-            check(key, OmegaConf.select(config, key), LIMITS[key])
+    plain: Any = OmegaConf.to_container(config, resolve=True)  # sixty selections would take longer
+    for key, limit in LIMITS.items():
+        *parents, last = key.split(".")
+        node = plain
+        for name in parents:
+            node = node.get(name) if isinstance(node, dict) else None
+        if isinstance(node, dict) and last in node:
+            check(key, node[last], limit)
 
 
 def _values(override: Override) -> list[Any]:

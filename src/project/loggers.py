@@ -6,7 +6,7 @@ import math
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -30,6 +30,11 @@ class TensorBoard(TensorBoardLogger):
         else:
             values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in metrics.items()]
             writer.add_summary(Summary(value=values), step)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Lightning's would add hparams.yaml: part of what lies in `.hydra/config.yaml`."""
+        self.experiment.flush()
 
 
 class MetricsCSV(Logger):
@@ -81,8 +86,11 @@ class MetricsCSV(Logger):
             self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]
             self._write([*rows, row])
         else:
-            with open(self.path, "a", newline="", encoding="utf-8") as file:
-                self._writer(file).writerow(row)
+            self._append(",".join([row.get(column, "") for column in self._columns]) + "\n")
+
+    def _append(self, line: str) -> None:
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            file.write(line)
 
     def _rows(self) -> list[dict[str, str]]:
         """The whole rows of the file."""
@@ -93,13 +101,10 @@ class MetricsCSV(Logger):
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         file = io.StringIO()
-        writer = self._writer(file)
+        writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.path, file.getvalue())
-
-    def _writer(self, file: TextIO) -> "csv.DictWriter[str]":
-        return csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
 
 
 def _text(value: Any) -> str:

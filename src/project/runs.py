@@ -84,14 +84,14 @@ def new_run_dir(config: DictConfig) -> Path:
     raise AssertionError("a thousand runs in one second")
 
 
-def job_dir(config: DictConfig, folder: Path, overrides: list[str]) -> Path:
-    """`<folder>/<slug>-<hash>`: where a sweep's job is to lie.
+def job_dir(digest: str, folder: Path, overrides: list[str]) -> Path:
+    """`<folder>/<slug>-<digest>`: where a sweep's job is to lie.
 
     The slug tells what the sweep varies: those overrides of the job that are not the sweep's own, word for word.
     """
     sweep = folder / "multirun.yaml"  # a sweep over experiments keeps it in the folder of none of them
     own = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
-    return folder / f"{slug([word for word in overrides if word not in own])}-{config_hash(config)[:8]}"
+    return folder / f"{slug([word for word in overrides if word not in own])}-{digest}"
 
 
 @functools.lru_cache(maxsize=8)
@@ -117,7 +117,7 @@ def save_config(run_dir: Path, config: DictConfig, overrides: list[str]) -> None
     folder = run_dir / ".hydra"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.yaml").exists():
-        write_whole(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        write_whole(folder / "overrides.yaml", _yaml(overrides))
     elif OmegaConf.select(load_config(run_dir), "sweep.trial") == OmegaConf.select(config, "sweep.trial"):
         return
     write_whole(folder / "config.yaml", as_yaml(config))
@@ -133,6 +133,10 @@ _Dumper.add_representer(str, OmegaConfDumper.str_representer)
 def as_yaml(config: DictConfig) -> str:
     """A config, resolved, as `OmegaConf.to_yaml` writes it."""
     plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    return _yaml(plain)
+
+
+def _yaml(plain: Any) -> str:
     return str(yaml.dump(plain, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False))
 
 

@@ -55,9 +55,9 @@ def obstacle(config: DictConfig) -> str | None:
     return None
 
 
-def common(config: DictConfig) -> str:
-    """A config less what the jobs of a stack may differ in; `${seed}` is the same in all of them."""
-    flat = runs.dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+def common(job: Job) -> str:
+    """A job's config less what the jobs of a stack may differ in; `${seed}` is the same in all of them."""
+    flat = runs.dotted(job.as_written)
     kept = {key: value for key, value in flat.items() if not _may_differ(key, value)}
     return json.dumps(kept, sort_keys=True)
 

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from project import messages, stacked_optimizers
 from project.blocks import BlockCallback
-from project.buffered_tensorboard import BufferedTensorBoard
+from project.buffered_loggers import BufferedCSV, BufferedTensorBoard
 from project.callbacks.checkpoints import WholeFileIO
 from project.datamodules.tensors import Split, StepSampler, TensorDataModule
 from project.modules.supervised import SupervisedModule
@@ -46,7 +45,7 @@ class Member:
         data: TensorDataModule,
         module: SupervisedModule,
         callbacks: Sequence[Callback],
-        loggers: Sequence[Logger],
+        loggers: Sequence[BufferedCSV | BufferedTensorBoard],
         draws: bool,
     ) -> None:
         self.config, self.folder, self.data, self.module, self.draws = config, folder, data, module, draws
@@ -73,8 +72,7 @@ class Member:
     def flush(self) -> None:
         """Have all rows in the files."""
         for logger in self.loggers:
-            if isinstance(logger, BufferedTensorBoard):
-                logger.flush()
+            logger.flush()
 
 
 class TrainerOfJob:

@@ -31,16 +31,20 @@ class Job:
     """
 
     def __init__(self, config: DictConfig, overrides: Sequence[str], sweep_dir: str | Path) -> None:
+        self.as_written: Any = OmegaConf.to_container(config, resolve=False)  # `${seed}` and the like
         settle(config)
         self.config, self.overrides, self.sweep_dir = config, list(overrides), Path(sweep_dir).absolute()
         self.hash = runs.config_hash(config)[:8]
+        self._folder: Path | None = None
         self.error: Exception | None = None  # why it has left no summary
         self._lock = locks.of_job(self.sweep_dir, self.hash)
 
     @property
     def folder(self) -> Path | None:
         """Its folder, if it has one yet."""
-        return next(self.sweep_dir.glob(f"*-{self.hash}"), None)
+        if not (self._folder and self._folder.exists()):  # it may be renamed
+            self._folder = next(self.sweep_dir.glob(f"*-{self.hash}"), None)
+        return self._folder
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -111,7 +115,7 @@ class Job:
                 folder = None
             elif folder and self.ended:  # a failed one goes on from its checkpoint
                 (folder / runs.SUMMARY).unlink()
-            yield folder or runs.job_dir(self.config, self.sweep_dir, self.words)
+            yield folder or runs.job_dir(self.hash, self.sweep_dir, self.words)
 
     def _is_end(self, summary: dict[str, Any]) -> bool:
         study = OmegaConf.select(self.config, "sweep.trial.study")

@@ -49,8 +49,8 @@ def hydra_main(config: DictConfig) -> float:
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
     if job.mode == RunMode.MULTIRUN:
         return Job(config, overrides, job.sweep.dir).run(train)
-    settle(config)
     with exit_codes():  # here already: Hydra would add a line of its own
+        settle(config)
         if asked := [key for key in ("dry_run", "force", "retry") if config.sweep[key]]:
             raise UserError(f"sweep.{asked[0]}: is for sweeps; add -m.")
         return train(config, None, overrides)

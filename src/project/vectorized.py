@@ -19,7 +19,7 @@ from torch import Tensor
 
 from project import build, gpus, hparams, messages, runs
 from project.blocks import BlockTrainer
-from project.buffered_tensorboard import BufferedTensorBoard
+from project.buffered_loggers import BufferedCSV, BufferedTensorBoard
 from project.callbacks.progress_bar import StepProgressBar
 from project.config import check_config
 from project.datamodules.tensors import Split, TensorDataModule
@@ -55,7 +55,7 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
         if reason := obstacle(job.config):
             alone[reason] += 1
         else:
-            groups.setdefault(common(job.config), []).append(job)
+            groups.setdefault(common(job), []).append(job)
     answers: Answers = {}
     for group in groups.values():
         try:
@@ -202,7 +202,7 @@ class _Chunk:
         made: list[Any] = []
         for part in (job.config.get("logger") or {}).values():
             if part:
-                kind = MetricsCSV if get_class(part._target_) is MetricsCSV else BufferedTensorBoard
+                kind = BufferedCSV if get_class(part._target_) is MetricsCSV else BufferedTensorBoard
                 options = {key: value for key, value in part.items() if key != "_target_"}
                 made.append(kind(save_dir=str(folder), **{**options, "purge_step": 0}))
         return made
@@ -274,6 +274,7 @@ class _Chunk:
     def _interrupted(self, members: Sequence[Member]) -> None:
         with runs.synced_together():
             for member in members:
+                member.flush()
                 if member.trainer and not has_diverged(member.trainer):
                     summary = {"status": "interrupted", "error": None}
                     self._record(member, summary | outcome(member.config, member.folder, member.trainer, False))
@@ -281,6 +282,7 @@ class _Chunk:
                     self._finish(member)
 
     def _finish(self, member: Member) -> dict[str, Any]:
+        member.flush()
         status = "diverged" if has_diverged(member.trainer) else "finished"
         summary = {"status": status, "error": None}
         summary |= outcome(member.config, member.folder, member.trainer, finished=status == "finished")

@@ -1,4 +1,4 @@
-"""A run written without a thread reads as one that TensorBoard's own writer wrote."""
+"""What is written late reads as what is written at once."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from project.buffered_tensorboard import BufferedTensorBoard
-from project.loggers import TensorBoard
+from project.buffered_loggers import BufferedCSV, BufferedTensorBoard
+from project.loggers import MetricsCSV, TensorBoard
 
 ROWS = [(step, {"train/loss": 1 / (step + 1), "lr": 0.1}) for step in range(20)]
 
@@ -65,3 +65,30 @@ def test_events_come_to_the_file_when_flushed_and_rows_from_a_killed_run_are_hid
         assert len(list(tmp_path.glob("events.*"))) == purge // 5 + 1
     events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
     assert [event.step for event in events.Scalars("lr")] == list(range(15))
+
+
+def test_a_table_reads_like_one_written_row_by_row(tmp_path: Path) -> None:
+    tables = []
+    for kind in (BufferedCSV, MetricsCSV):
+        (tmp_path / kind.__name__).mkdir()
+        for purge in (None, 15):  # a run, and the same one resumed
+            logger = kind(tmp_path / kind.__name__, purge)
+            assert logger.experiment == tmp_path / kind.__name__ / "metrics.csv"
+            for step, row in ROWS[purge or 0 :]:
+                logger.log_metrics({**row, "epoch": step // 4}, step)
+                if step % 4 == 3:
+                    logger.log_metrics({"val/loss": row["train/loss"] / 2, "epoch": step // 4}, step)
+            logger.finalize("success")
+        tables.append((tmp_path / kind.__name__ / "metrics.csv").read_text())
+    assert tables[0] == tables[1]
+    assert len(tables[0].splitlines()) == 26
+
+
+def test_rows_come_to_the_table_when_flushed(tmp_path: Path) -> None:
+    logger = BufferedCSV(tmp_path)
+    for step, row in ROWS[:5]:
+        logger.log_metrics(row, step)
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 2  # the header with the first row
+    logger.flush()
+    logger.flush()
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 6

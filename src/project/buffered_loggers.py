@@ -1,4 +1,4 @@
-"""A TensorBoard run written without a thread or an open file: one process may write hundreds of them at once."""
+"""A run's rows, in memory until they are flushed: one process may write hundreds of runs at once."""
 
 import io
 import itertools
@@ -13,13 +13,37 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 
-from project.loggers import TensorBoard
+from project.loggers import MetricsCSV, TensorBoard
 
 _count = itertools.count()  # of this process's files
 
 
+class BufferedCSV(MetricsCSV):
+    """What `MetricsCSV` writes; its file is not opened for every row."""
+
+    def __init__(self, save_dir: str | Path, purge_step: int | None = None) -> None:
+        super().__init__(save_dir, purge_step)
+        self._lines: list[str] = []
+
+    def flush(self) -> None:
+        """Write what has come since the last time."""
+        if self._lines:
+            lines, self._lines = "".join(self._lines), []
+            super()._append(lines)
+
+    def finalize(self, status: str) -> None:
+        self.flush()
+
+    def _append(self, line: str) -> None:
+        self._lines.append(line)
+
+    def _rows(self) -> list[dict[str, str]]:
+        self.flush()
+        return super()._rows()
+
+
 class BufferedTensorBoard(TensorBoard):
-    """What `TensorBoard` writes, in memory until it is flushed."""
+    """What `TensorBoard` writes, without a thread or an open file."""
 
     @property
     @rank_zero_experiment
