@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from hydra.utils import get_class, instantiate
+from joblib import cpu_count
 from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
@@ -43,6 +44,7 @@ class Options:
     """Those of conf/hydra/launcher/vectorized.yaml."""
 
     chunk: int | None = None
+    threads: int | None = None
     figures: bool = False
 
 
@@ -240,6 +242,7 @@ class _Chunk:
                 if part and get_class(part._target_) is StepProgressBar
             }
             own.trainer.steps_per_call = 1
+            own.threads = self.options.threads or cpu_count()  # a stack's products are large enough for several
         made = build.trainer(own, self.jobs[0].sweep_dir, logs=False)
         assert isinstance(made, BlockTrainer)
         return made
