@@ -1,90 +1,157 @@
 """Sweeps of small jobs: trained together, and one by one, as commands with everything that they write.
 
-    OMP_NUM_THREADS=1 python benchmarks/sweep_time.py
+    python benchmarks/sweep_time.py
+    python benchmarks/sweep_time.py --accelerator gpu
 
-A time is that of the whole command, from composing the jobs to the table, but for imports: a small sweep comes first.
-One by one a few jobs are timed, and their time is scaled to all. Jobs that train together draw no figures; so one by
-one is timed without them, too. One thread.
+Jobs that train together are timed as a whole command, from composing the configs to the table at the end; a small sweep
+before has done the imports. Of the other launchers a job is timed, as the difference between a larger and a smaller
+sweep, which leaves out what a command does once, and imports in other processes. Jobs that train together draw no
+figures; so the others are timed without them, too.
 """
 
+import argparse
 import contextlib
-import functools
 import io
 import logging
-import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import measuring
+from joblib import cpu_count
 from project import train
 
-LENET = ["experiment=lenet", "datamodule=digits", "datamodule.batch_size=4"]
-SWEEPS = {  # words, jobs, how many of them are timed one by one
-    "256 curve_fit": (["experiment=curve_fit"], 256, 6),
-    "64 curve_fit": (["experiment=curve_fit"], 64, 6),
-    "64 linear": (["experiment=linear"], 64, 16),
-    "16 LeNet-5": (LENET, 16, 2),
+LAUNCHERS = {
+    "basic": "one by one",
+    "joblib": f"in {cpu_count()} processes",  # hydra/launcher=joblib
 }
-NO_FIGURES = {
-    "experiment=curve_fit": ["callbacks=default"],
-    "experiment=linear": [],
-    "experiment=lenet": ["callbacks.classification=null"],
-}
-ROUNDS = 3
 
 
-def command(words: list[str], jobs: int, *more: str) -> float:
+@dataclass(frozen=True)
+class Sweep:
+    """Jobs that differ in their seeds.
+
+    Args:
+        words: of the command.
+        sizes: numbers of jobs that train together.
+        plain: what turns figures off; empty if there are none.
+        few: jobs of the smaller sweep that tells what a job takes with another launcher.
+        more: and of the larger.
+    """
+
+    words: Sequence[str]
+    sizes: Sequence[int]
+    plain: Sequence[str] = ()
+    few: int = 2
+    more: int = 10
+
+
+SWEEPS = {
+    "curve_fit": Sweep(["experiment=curve_fit"], [16, 64, 256], ["callbacks=default"], 4, 20),
+    "linear": Sweep(["experiment=linear"], [64], [], 4, 20),
+    "lenet": Sweep(
+        ["experiment=lenet", "datamodule=digits", "datamodule.batch_size=4"],
+        [4, 16], ["callbacks.classification=null"], 2, 4,
+    ),
+}  # fmt: skip
+ON_A_GPU = {
+    "lenet": Sweep(
+        ["experiment=lenet", "datamodule=digits", "datamodule.batch_size=4"],
+        [16, 64], ["callbacks.classification=null"], 1, 2,
+    ),
+}  # fmt: skip
+
+
+def command(words: Sequence[str], jobs: int, *more: str) -> float:
     """Seconds that a sweep over so many seeds takes."""
-    folder = Path(tempfile.mkdtemp())
-    sys.argv = ["train", "-m", *words, f"seed=range({jobs})", "accelerator=cpu", *more, f"paths.log_dir={folder}"]
-    began = time.monotonic()
-    with contextlib.redirect_stdout(said := io.StringIO()):
-        try:
-            train.main()
-        except SystemExit:
-            print(said.getvalue(), file=sys.stderr)
-            raise
-    whole = time.monotonic() - began
-    ended = list(folder.glob("sweeps/*/*/summary.json"))
-    assert len(ended) == jobs
-    shutil.rmtree(folder)
-    return whole
+    with tempfile.TemporaryDirectory() as folder:
+        sys.argv = ["train", "-m", *words, f"seed=range({jobs})", *more, f"paths.log_dir={folder}"]
+        began = time.monotonic()
+        with contextlib.redirect_stdout(said := io.StringIO()):
+            try:
+                train.main()
+            except SystemExit:
+                print(said.getvalue(), file=sys.stderr)
+                raise
+        seconds = time.monotonic() - began
+        assert len(list(Path(folder).glob("sweeps/*/*/summary.json"))) == jobs
+        return seconds
 
 
-def together(words: list[str], jobs: int) -> float:
+def together(words: Sequence[str], jobs: int) -> float:
+    """Seconds that a whole sweep takes."""
     return command(words, jobs, "hydra/launcher=vectorized")
 
 
-def one_by_one(words: list[str], jobs: int, timed: int, *more: str) -> float:
-    return command(words, timed, *more) * jobs / timed
+def job(sweep: Sweep, words: Sequence[str], launcher: str) -> float:
+    """Seconds that a job takes with another launcher."""
+    few, more = (command(words, jobs, f"hydra/launcher={launcher}") for jobs in (sweep.few, sweep.more))
+    return (more - few) / (sweep.more - sweep.few)
+
+
+def contestants(sweep: Sweep, there: str, launchers: Sequence[str]) -> dict[str, Callable[[], float]]:
+    """What takes turns: sweeps of all sizes, by their number of jobs; jobs of the launchers, with and without figures."""
+    words = [*sweep.words, there]
+    made: dict[str, Callable[[], float]] = {str(jobs): partial(together, words, jobs) for jobs in sweep.sizes}
+    for launcher in launchers:
+        made[launcher] = partial(job, sweep, [*words, *sweep.plain], launcher)
+        if sweep.plain:
+            made[f"{launcher}, figures"] = partial(job, sweep, words, launcher)
+    return made
+
+
+def measured(sweep: Sweep, times: dict[str, list[float]]) -> dict[str, Any]:
+    """Times of a sweep, and how many times as long the same jobs take with the other launchers."""
+    sizes = [str(jobs) for jobs in sweep.sizes]
+    others = [name for name in times if name not in sizes]
+    ratios = {
+        jobs: {name: measuring.ratio([int(jobs) * s for s in times[name]], times[jobs]) for name in others}
+        for jobs in sizes
+    }
+    return {
+        "seconds together": {jobs: times[jobs] for jobs in sizes},
+        "seconds a job": {name: times[name] for name in others},
+        "ratio_to_together": ratios,
+    }
+
+
+def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
+    """What the terminal shows of a sweep."""
+    made = []
+    for jobs, seconds in result["seconds together"].items():
+        made.append([f"{jobs} {name}", "together", f"{statistics.median(seconds):.1f}", "", ""])
+        for launcher, ratio in result["ratio_to_together"][jobs].items():
+            whole = int(jobs) * statistics.median(result["seconds a job"][launcher])
+            spread = f"{ratio['min']:.1f}–{ratio['max']:.1f}"
+            made.append(["", launcher, f"{whole:.1f}", f"{ratio['median']:.1f}", spread])
+    return made
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", nargs="*", default=list(SWEEPS), choices=list(SWEEPS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
+    arguments = parser.parse_args()
+    on_gpu = arguments.accelerator == "gpu"
     logging.getLogger().addHandler(logging.NullHandler())
-    results = {}
-    rows = []
-    for name in sys.argv[1:] or SWEEPS:
-        words, jobs, timed = SWEEPS[name]
-        plain = NO_FIGURES[words[0]]
-        contestants: dict[str, Callable[[], float]] = {
-            "together": functools.partial(together, words, jobs),
-            "one by one": functools.partial(one_by_one, words, jobs, timed),
-        }
-        if plain:
-            contestants["one by one, no figures"] = functools.partial(one_by_one, words, jobs, timed, *plain)
-        together(words, 2), one_by_one(words, 1, 1)
-        seconds = measuring.in_turns(contestants, ROUNDS)
-        for contestant, times in seconds.items():
-            ratio = measuring.ratio(times, seconds["together"])
-            results[f"{name}, {contestant}"] = {"seconds": times, "to together": ratio}
-            rows.append([f"{name}, {contestant}", f"{statistics.median(times):.1f}", f"{ratio['median']:.1f}"])
-            print(*rows[-1], file=sys.stderr, flush=True)
-    print(measuring.table(["sweep", "seconds", "× together"], rows))
-    measuring.save("sweep_time", results)
+    results, shown = {}, []
+    for name, sweep in (ON_A_GPU if on_gpu else SWEEPS).items():
+        if name not in arguments.sweeps:
+            continue
+        turns = contestants(sweep, f"accelerator={arguments.accelerator}", ["basic"] if on_gpu else list(LAUNCHERS))
+        together([*sweep.words, f"accelerator={arguments.accelerator}"], 2)
+        results[name] = measured(sweep, measuring.in_turns(turns, arguments.rounds))
+        shown += rows(name, results[name])
+        print(measuring.table(["", "", "", "", ""], rows(name, results[name])), file=sys.stderr, flush=True)
+    print(measuring.table(["jobs", "", "seconds", "× together", "min–max"], shown))
+    measuring.save("sweep_time" + ("_gpu" if on_gpu else ""), {"rounds": arguments.rounds, "sweeps": results})
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ class BlockTrainer(Trainer):
         self._watching: list[BlockCallback] = []
         self._looking_inside: list[BlockCallback] = []
         self._step_starts: list[Callable[[int], None]] = []
+        self._schedules = False  # learning rates that change with steps
         self._counts: Any = None  # Lightning's loop and fetcher; its counts of batches, gradients set to zero and steps
 
     def find_out(self) -> None:
@@ -134,6 +135,7 @@ class BlockTrainer(Trainer):
         self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
         starting = [callback for callback in knowing if overrides(callback, BlockCallback, ["on_step_start"])]
         self._step_starts = [partial(callback.on_step_start, self, self.lightning_module) for callback in starting]
+        self._schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
         loop = self.fit_loop.epoch_loop
         optimizer = loop.automatic_optimization.optim_progress.optimizer
         pairs = [(p.total, p.current) for p in (loop.batch_progress, optimizer.zero_grad, optimizer.step)]
@@ -188,7 +190,7 @@ class BlockTrainer(Trainer):
     def next_step(self) -> None:
         """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
         loop, fetcher, batches, gradients, steps = self._counts
-        if self.lr_scheduler_configs:
+        if self._schedules:
             loop.update_lr_schedulers("step", update_plateau_schedulers=False)
         for progress in batches:
             progress.ready += 1

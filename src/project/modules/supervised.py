@@ -1,7 +1,9 @@
 """The supervised step, the metrics and the optimiser: once, for every model."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import mul
 from typing import Any, TypedDict
 
 import torch
@@ -149,7 +151,7 @@ class SupervisedModule(LightningModule):
         """What Lightning does with the loss that `training_step` returns."""
         for parameter in parameters:
             parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
-        self.backward(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
         trainer = self.trainer
         if trainer.gradient_clip_val:
             self.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
@@ -161,14 +163,15 @@ class SupervisedModule(LightningModule):
         The row goes straight to the loggers, because Lightning writes `self.log`'s only after the step's checkpoint,
         so that a kill between the two would lose it.
         """
-        losses, counts, seen = zip(*self._since_row, strict=True)
+        losses, sizes, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        sizes = torch.tensor(counts if self.averages_loss else [1] * len(counts), dtype=torch.float64)
-        totals = torch.stack([(torch.stack(losses).cpu() * sizes).sum(), sizes.sum()])
+        weights = sizes if self.averages_loss else [1] * len(sizes)
+        total, weight = sum(map(mul, torch.stack(losses).tolist(), weights)), sum(weights)
         if self.trainer.world_size > 1:  # of a sum, each process has a part
-            totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
-            totals[1] /= 1 if self.averages_loss else self.trainer.world_size
-        row = {"train/loss": (totals[0] / totals[1]).item()}
+            totals = torch.tensor([total, weight], dtype=torch.float64, device=self.device)
+            total, weight = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+            weight /= 1 if self.averages_loss else self.trainer.world_size
+        row = {"train/loss": total / weight}
         if self.train_metrics:
             self.train_metrics.update(*map(torch.cat, zip(*seen, strict=True)))
             row |= {key: value.item() for key, value in self.train_metrics.compute().items()}
@@ -188,7 +191,7 @@ class SupervisedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the steps that no row has told of yet, of every process: the resumed run's next row needs them."""
-        ours = [(loss.clone(), size, tuple(t.clone() for t in seen)) for loss, size, seen in self._since_row]
+        ours = _packed(self._since_row)
         steps: list[Any] = [ours]
         if self._is_distributed():
             steps = [None] * self.trainer.world_size
@@ -199,8 +202,24 @@ class SupervisedModule(LightningModule):
         steps = checkpoint.get("steps_since_row", [])
         rank = self.trainer.global_rank if self._is_distributed() else 0
         if rank < len(steps):
-            self._since_row = move_data_to_device(steps[rank], self.device)
+            self._since_row = _unpacked(move_data_to_device(steps[rank], self.device))
 
     @staticmethod
     def _is_distributed() -> bool:
         return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _packed(steps: Sequence[Step]) -> list[Any]:
+    """Steps for a checkpoint, to which thousands of small tensors would take longer: losses, sizes, and what was seen."""
+    if not steps:
+        return []
+    losses, sizes, seen = zip(*steps, strict=True)
+    return [torch.stack(losses), list(sizes), *map(torch.cat, zip(*seen, strict=True))]
+
+
+def _unpacked(packed: Sequence[Any]) -> list[Step]:
+    if not packed:
+        return []
+    losses, sizes, *seen = packed
+    parts = zip(*(tensor.split(sizes) for tensor in seen), strict=True) if seen else itertools.repeat(())
+    return list(zip(losses, sizes, parts, strict=False))
