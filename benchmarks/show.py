@@ -1,4 +1,4 @@
-"""The measured speed as the README shows it: prints its table, and draws docs/speed.svg, from benchmarks/results/.
+"""The measured speed as the README shows it: prints its tables, and draws docs/speed.svg, from benchmarks/results/.
 
 python benchmarks/show.py
 """
@@ -19,6 +19,11 @@ LOOPS = {
     "eager": "this project", "compiled": "with compile=true", "single": "with one step a call",
     "template": "popular template", "tutorial": "PyTorch tutorial",
 }  # fmt: skip
+SWEEPS = {
+    "curve_fit": "curve-fitting MLPs, 100 steps each", "linear": "linear regressions, 100 steps",
+    "lenet": "LeNet-5, batch 4, 3,000 steps",
+}  # fmt: skip
+LAUNCHERS = {"basic": "one by one", "joblib": "2 processes", "basic, figures": "one by one, with figures"}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -41,6 +46,17 @@ def markdown(cases: dict[str, Any]) -> str:
         ratios = [ratio(cases, case, loop) for loop in LOOPS]
         words = ["–" if value is None else f"{value:.2f} ×" for value in ratios]
         lines.append(f"| {name} | {hand:.2f} ms | {' | '.join(words)} |")
+    return "\n".join(lines)
+
+
+def sweeps_markdown(sweeps: dict[str, Any]) -> str:
+    """A row a number of jobs: seconds together, and what the other launchers take as multiples of it."""
+    lines = [f"| a sweep of | together | {' | '.join(LAUNCHERS.values())} |", f"|---|{'---:|' * (len(LAUNCHERS) + 1)}"]
+    for sweep, name in SWEEPS.items():
+        for jobs, seconds in sweeps[sweep]["seconds together"].items():
+            ratios = sweeps[sweep]["ratio_to_together"][jobs]
+            words = [f"{ratios[way]['median']:.1f} ×" if way in ratios else "–" for way in LAUNCHERS]
+            lines.append(f"| {jobs} {name} | {statistics.median(seconds):.1f} s | {' | '.join(words)} |")
     return "\n".join(lines)
 
 
@@ -67,6 +83,7 @@ def figure(cases: dict[str, Any]) -> Figure:
 def main() -> None:
     measured = load("step_time")
     print(markdown(measured["cases"]))
+    print(sweeps_markdown(load("sweep_time")["sweeps"]))
     print({key: value for key, value in measured["machine"].items() if value})
     figure(measured["cases"]).savefig(HERE.parent / "docs" / "speed.svg", metadata={"Date": None})
 

@@ -24,13 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import measuring
-from joblib import cpu_count
 from project import train
 
-LAUNCHERS = {
-    "basic": "one by one",
-    "joblib": f"in {cpu_count()} processes",  # hydra/launcher=joblib
-}
+LAUNCHERS = ("basic", "joblib")  # one by one in this process; in as many processes as there are cores
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def job(sweep: Sweep, words: Sequence[str], launcher: str) -> float:
 
 
 def contestants(sweep: Sweep, there: str, launchers: Sequence[str]) -> dict[str, Callable[[], float]]:
-    """What takes turns: sweeps of all sizes, by their number of jobs; jobs of the launchers, with and without figures."""
+    """What takes turns: sweeps by their number of jobs; jobs by their launcher, with and without figures."""
     words = [*sweep.words, there]
     made: dict[str, Callable[[], float]] = {str(jobs): partial(together, words, jobs) for jobs in sweep.sizes}
     for launcher in launchers:
@@ -145,7 +141,7 @@ def main() -> None:
     for name, sweep in (ON_A_GPU if on_gpu else SWEEPS).items():
         if name not in arguments.sweeps:
             continue
-        turns = contestants(sweep, f"accelerator={arguments.accelerator}", ["basic"] if on_gpu else list(LAUNCHERS))
+        turns = contestants(sweep, f"accelerator={arguments.accelerator}", ["basic"] if on_gpu else LAUNCHERS)
         together([*sweep.words, f"accelerator={arguments.accelerator}"], 2)
         results[name] = measured(sweep, measuring.in_turns(turns, arguments.rounds))
         shown += rows(name, results[name])

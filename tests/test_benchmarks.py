@@ -72,9 +72,30 @@ def test_memory(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 100 < alone["megabytes"] < eager["megabytes"] < 5000
 
 
+@pytest.mark.slow
+def test_sweep_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import sweep_time
+
+    words = ["experiment=curve_fit", "datamodule.steps_per_epoch=20"]
+    small = {"curve_fit": sweep_time.Sweep(words, [2, 3], ["callbacks=default"], few=1, more=2)}
+    monkeypatch.setattr(sweep_time, "SWEEPS", small)
+    monkeypatch.setattr(sweep_time, "LAUNCHERS", ("basic",))
+    monkeypatch.setattr(sys, "argv", ["sweep_time.py", "--rounds", "1"])
+    sweep_time.main()
+    result = written(benchmarks, "sweep_time")["sweeps"]["curve_fit"]
+    assert set(result["seconds together"]) == {"2", "3"}
+    assert set(result["seconds a job"]) == {"basic", "basic, figures"}
+    for jobs, ratios in result["ratio_to_together"].items():
+        (whole,), (alone,) = result["seconds together"][jobs], result["seconds a job"]["basic"]
+        assert ratios["basic"]["median"] == pytest.approx(int(jobs) * alone / whole)
+    assert "3 curve_fit" in capsys.readouterr().out
+
+
 def test_the_readme_shows_what_was_measured(benchmarks: Path) -> None:
     import show
 
     measured = show.load("step_time")
-    assert show.markdown(measured["cases"]) in (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    assert show.markdown(measured["cases"]) in readme
+    assert show.sweeps_markdown(show.load("sweep_time")["sweeps"]) in readme
     assert (ROOT / "docs/speed.svg").exists()

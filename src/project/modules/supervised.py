@@ -210,7 +210,7 @@ class SupervisedModule(LightningModule):
 
 
 def _packed(steps: Sequence[Step]) -> list[Any]:
-    """Steps for a checkpoint, to which thousands of small tensors would take longer: losses, sizes, and what was seen."""
+    """Steps for a checkpoint, which thousands of small tensors would slow: losses, sizes, and what was seen."""
     if not steps:
         return []
     losses, sizes, seen = zip(*steps, strict=True)
