@@ -20,10 +20,13 @@ LOOPS = {
     "template": "popular template", "tutorial": "PyTorch tutorial",
 }  # fmt: skip
 SWEEPS = {
-    "curve_fit": "curve-fitting MLPs, 100 steps each", "linear": "linear regressions, 100 steps",
+    "curve_fit": "curve-fitting MLPs, 100 steps each", "linear": "linear regressions, 20 steps",
     "lenet": "LeNet-5, batch 4, 3,000 steps",
 }  # fmt: skip
-LAUNCHERS = {"basic": "one by one", "joblib": "2 processes", "basic, figures": "one by one, with figures"}
+WAYS = {
+    "together, 2 threads": "with threads=2", "basic": "one by one", "joblib": "in 2 processes",
+    "basic, figures": "one by one, with figures",
+}  # fmt: skip
 
 
 def load(name: str) -> dict[str, Any]:
@@ -51,11 +54,11 @@ def markdown(cases: dict[str, Any]) -> str:
 
 def sweeps_markdown(sweeps: dict[str, Any]) -> str:
     """A row a number of jobs: seconds together, and what the other launchers take as multiples of it."""
-    lines = [f"| a sweep of | together | {' | '.join(LAUNCHERS.values())} |", f"|---|{'---:|' * (len(LAUNCHERS) + 1)}"]
+    lines = [f"| a sweep of | together | {' | '.join(WAYS.values())} |", f"|---|{'---:|' * (len(WAYS) + 1)}"]
     for sweep, name in SWEEPS.items():
         for jobs, seconds in sweeps[sweep]["seconds together"].items():
             ratios = sweeps[sweep]["ratio_to_together"][jobs]
-            words = [f"{ratios[way]['median']:.1f} ×" if way in ratios else "–" for way in LAUNCHERS]
+            words = [f"{ratios[way]['median']:.1f} ×" if way in ratios else "–" for way in WAYS]
             lines.append(f"| {jobs} {name} | {statistics.median(seconds):.1f} s | {' | '.join(words)} |")
     return "\n".join(lines)
 

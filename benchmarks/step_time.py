@@ -12,7 +12,7 @@ Milliseconds per step, as the median over rounds in which the contestants take t
   template  an ordinary LightningModule as popular templates write it: the same data, DataLoader, torchmetrics,
             TensorBoard, progress bar and ModelCheckpoint
 The regressors log a row every 100 steps, and draw no pictures; `rows` is a row of metrics at every step.
-Writes benchmarks/results/step_time.json, or step_time_gpu.json.
+Writes benchmarks/results/step_time.json, or step_time_gpu.json; ….part.json for some of the cases or loops.
 """
 
 import argparse
@@ -349,9 +349,9 @@ def main() -> None:
             print("  ".join(rows[-1]), file=terminal, flush=True)
     sys.stdout = terminal
     print("\n" + table(["case", "loop", "ms/step", "× hand", "min–max"], rows))
-    save(
-        "step_time" + ("_gpu" if arguments.accelerator == "gpu" else ""), {"rounds": arguments.rounds, "cases": results}
-    )
+    whole = (len(results), len(set(arguments.loops))) == (len(CASES), len(every))
+    name = "step_time" + ("_gpu" if arguments.accelerator == "gpu" else "") + ("" if whole else ".part")
+    save(name, {"rounds": arguments.rounds, "cases": results})
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
     python benchmarks/sweep_time.py
     python benchmarks/sweep_time.py --accelerator gpu
 
-Jobs that train together are timed as a whole command, from composing the configs to the table at the end; a small sweep
-before has done the imports. Of the other launchers a job is timed, as the difference between a larger and a smaller
-sweep, which leaves out what a command does once, and imports in other processes. Jobs that train together draw no
-figures; so the others are timed without them, too.
+Jobs that train together are timed as a whole command, from composing the configs to the table at the end; a small
+sweep before has done the imports. Of the other launchers a job is timed, as the difference between a larger and a
+smaller sweep, which leaves out what a command does once, and imports in other processes. Jobs that train together draw
+no figures; so the others are timed without them, too. Everything has one thread a process, as is the default; the
+largest sweep is timed with threads=2, too, which makes a job alone no faster.
+Writes benchmarks/results/sweep_time.json, or sweep_time_gpu.json; ….part.json for some of the sweeps.
 """
 
 import argparse
@@ -26,7 +28,8 @@ from typing import Any
 import measuring
 from project import train
 
-LAUNCHERS = ("basic", "joblib")  # one by one in this process; in as many processes as there are cores
+LAUNCHERS = {"basic": (), "joblib": ("hydra.launcher.n_jobs=2",)}  # one by one in this process; in two processes
+TWO_THREADS = "together, 2 threads"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ SWEEPS = {
 ON_A_GPU = {
     "lenet": Sweep(
         ["experiment=lenet", "datamodule=digits", "datamodule.batch_size=4"],
-        [16, 64], ["callbacks.classification=null"], 1, 2,
+        [16, 64], ["callbacks.classification=null"], 2, 6,
     ),
 }  # fmt: skip
 
@@ -80,36 +83,41 @@ def command(words: Sequence[str], jobs: int, *more: str) -> float:
         return seconds
 
 
-def together(words: Sequence[str], jobs: int) -> float:
+def together(words: Sequence[str], jobs: int, *more: str) -> float:
     """Seconds that a whole sweep takes."""
-    return command(words, jobs, "hydra/launcher=vectorized")
+    return command(words, jobs, "hydra/launcher=vectorized", *more)
 
 
 def job(sweep: Sweep, words: Sequence[str], launcher: str) -> float:
     """Seconds that a job takes with another launcher."""
-    few, more = (command(words, jobs, f"hydra/launcher={launcher}") for jobs in (sweep.few, sweep.more))
+    there = f"hydra/launcher={launcher}", *LAUNCHERS[launcher]
+    few, more = (command(words, jobs, *there) for jobs in (sweep.few, sweep.more))
     return (more - few) / (sweep.more - sweep.few)
 
 
-def contestants(sweep: Sweep, there: str, launchers: Sequence[str]) -> dict[str, Callable[[], float]]:
-    """What takes turns: sweeps by their number of jobs; jobs by their launcher, with and without figures."""
-    words = [*sweep.words, there]
+def contestants(sweep: Sweep, on_gpu: bool) -> dict[str, Callable[[], float]]:
+    """What takes turns: sweeps by their number of jobs; jobs by their launcher, and one by one with figures."""
+    words = [*sweep.words, f"accelerator={'gpu' if on_gpu else 'cpu'}"]
     made: dict[str, Callable[[], float]] = {str(jobs): partial(together, words, jobs) for jobs in sweep.sizes}
-    for launcher in launchers:
+    if not on_gpu:
+        made[TWO_THREADS] = partial(together, words, sweep.sizes[-1], "threads=2")
+    for launcher in ["basic"] if on_gpu else LAUNCHERS:
         made[launcher] = partial(job, sweep, [*words, *sweep.plain], launcher)
-        if sweep.plain:
-            made[f"{launcher}, figures"] = partial(job, sweep, words, launcher)
+    if sweep.plain:
+        made["basic, figures"] = partial(job, sweep, words, "basic")
     return made
 
 
 def measured(sweep: Sweep, times: dict[str, list[float]]) -> dict[str, Any]:
     """Times of a sweep, and how many times as long the same jobs take with the other launchers."""
     sizes = [str(jobs) for jobs in sweep.sizes]
-    others = [name for name in times if name not in sizes]
+    others = [name for name in times if name not in (*sizes, TWO_THREADS)]
     ratios = {
         jobs: {name: measuring.ratio([int(jobs) * s for s in times[name]], times[jobs]) for name in others}
         for jobs in sizes
     }
+    if TWO_THREADS in times:
+        ratios[sizes[-1]][TWO_THREADS] = measuring.ratio(times[TWO_THREADS], times[sizes[-1]])
     return {
         "seconds together": {jobs: times[jobs] for jobs in sizes},
         "seconds a job": {name: times[name] for name in others},
@@ -122,10 +130,10 @@ def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
     made = []
     for jobs, seconds in result["seconds together"].items():
         made.append([f"{jobs} {name}", "together", f"{statistics.median(seconds):.1f}", "", ""])
-        for launcher, ratio in result["ratio_to_together"][jobs].items():
-            whole = int(jobs) * statistics.median(result["seconds a job"][launcher])
+        for way, ratio in result["ratio_to_together"][jobs].items():
+            whole = statistics.median(seconds) * ratio["median"]
             spread = f"{ratio['min']:.1f}–{ratio['max']:.1f}"
-            made.append(["", launcher, f"{whole:.1f}", f"{ratio['median']:.1f}", spread])
+            made.append(["", way, f"{whole:.1f}", f"{ratio['median']:.1f}", spread])
     return made
 
 
@@ -136,18 +144,19 @@ def main() -> None:
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
     arguments = parser.parse_args()
     on_gpu = arguments.accelerator == "gpu"
+    known = ON_A_GPU if on_gpu else SWEEPS
     logging.getLogger().addHandler(logging.NullHandler())
     results, shown = {}, []
-    for name, sweep in (ON_A_GPU if on_gpu else SWEEPS).items():
-        if name not in arguments.sweeps:
-            continue
-        turns = contestants(sweep, f"accelerator={arguments.accelerator}", ["basic"] if on_gpu else LAUNCHERS)
-        together([*sweep.words, f"accelerator={arguments.accelerator}"], 2)
+    for name in [name for name in known if name in arguments.sweeps]:
+        sweep, turns = known[name], contestants(known[name], on_gpu)
+        for launcher in ("vectorized", "basic"):  # imports
+            command([*sweep.words, f"accelerator={arguments.accelerator}"], 2, f"hydra/launcher={launcher}")
         results[name] = measured(sweep, measuring.in_turns(turns, arguments.rounds))
         shown += rows(name, results[name])
         print(measuring.table(["", "", "", "", ""], rows(name, results[name])), file=sys.stderr, flush=True)
     print(measuring.table(["jobs", "", "seconds", "× together", "min–max"], shown))
-    measuring.save("sweep_time" + ("_gpu" if on_gpu else ""), {"rounds": arguments.rounds, "sweeps": results})
+    name = "sweep_time" + ("_gpu" if on_gpu else "") + ("" if len(results) == len(known) else ".part")
+    measuring.save(name, {"rounds": arguments.rounds, "sweeps": results})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from joblib import cpu_count
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from commands import run_evaluate, run_report, run_train, train_in_process
@@ -39,7 +38,7 @@ SWEEPS = {
 
 def sweep(log_dir: Path, *words: str, together: bool = True) -> Path:
     """Run a sweep; its folder."""
-    launcher = ["hydra/launcher=vectorized", "hydra.launcher.threads=1"] if together else []
+    launcher = ["hydra/launcher=vectorized"] if together else []
     run_train("-m", *launcher, *words, f"paths.log_dir={log_dir}")
     return folder(log_dir)
 
@@ -187,14 +186,6 @@ def test_what_is_not_stacked(words: list[str], reason: str, tmp_path: Path, capl
     assert set(statuses(made).values()) == {"finished"}
 
 
-@pytest.mark.parametrize(("asked", "threads"), [("null", cpu_count()), ("3", 3)])
-def test_a_stack_has_threads_of_its_own(asked: str, threads: int, tmp_path: Path) -> None:
-    few = ["logger=csv", "callbacks=default,[default,histograms]", "datamodule.steps_per_epoch=2", "seed=0,1"]
-    made = sweep(tmp_path, *CURVE, *few, f"hydra.launcher.threads={asked}")
-    devices = [summary(run_dir)["device"] for run_dir in jobs(made).values()]
-    assert sorted(re.findall(r"(\d) threads", device)[0] for device in devices) == [*"11", *[str(threads)] * 2]
-
-
 @pytest.mark.slow
 def test_in_chunks_it_is_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
@@ -270,7 +261,6 @@ def test_figures_and_evaluation(tmp_path: Path) -> None:
 def test_options_that_are_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for option, error in (
         ("chunk=0", "chunk=0: must be a whole number from 1 or null."),
-        ("threads=0", "threads=0: must be a whole number from 1 or null."),
         ("figures=1", "figures=1: must be true or false."),
     ):
         with pytest.raises(SystemExit) as stop:

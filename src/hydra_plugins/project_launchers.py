@@ -146,18 +146,16 @@ class VectorizedLauncher(BasicLauncher):
 
     Args:
         chunk: how many at once; None: as many as fit in memory.
-        threads: of the CPU, for jobs that train together; None: as many as there are cores for this process.
         figures: whether the callbacks of jobs that train together draw.
     """
 
-    def __init__(self, chunk: int | None = None, threads: int | None = None, figures: bool = False) -> None:
+    def __init__(self, chunk: int | None = None, figures: bool = False) -> None:
         super().__init__()
-        self.chunk, self.threads, self.figures = chunk, threads, figures
+        self.chunk, self.figures = chunk, figures
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        for key in ("chunk", "threads"):
-            check(f"hydra.launcher.{key}", getattr(self, key), replace(COUNT, words=(None,)))
+        check("hydra.launcher.chunk", self.chunk, replace(COUNT, words=(None,)))
         if not isinstance(self.figures, bool):
             raise UserError(f"hydra.launcher.figures={self.figures}: must be true or false.")
 
@@ -173,7 +171,7 @@ class VectorizedLauncher(BasicLauncher):
         """What `launch` returns for these jobs."""
         from project.vectorized import Options, run_together
 
-        answers = run_together(jobs, Options(self.chunk, self.threads, self.figures))
+        answers = run_together(jobs, Options(self.chunk, self.figures))
         common = set.intersection(*(set(job.overrides) for job in jobs))
         for count, (job, answer) in enumerate(answers.items(), start=1):
             words = [word for word in job.overrides if word not in common] or ["the job"]

@@ -75,15 +75,15 @@ def changed(config: DictConfig, words: list[str]) -> DictConfig:
 
 
 def settle(config: DictConfig) -> None:
-    """Resolve a config for good, the data module's folders absolute: a resumed run may start in another one."""
+    """Resolve a config for good, its data folders absolute: a resumed run may start in another working directory."""
+    for key in ("data_dir", "cache_dir"):
+        if folder := config.datamodule.get(key):
+            config.datamodule[key] = os.path.abspath(os.path.expanduser(folder))
     try:
         OmegaConf.resolve(config)
     except OmegaConfBaseException:
         OmegaConf.to_container(config, resolve=True)  # its error names the key
         raise
-    for key in ("data_dir", "cache_dir"):
-        if folder := config.datamodule.get(key):
-            config.datamodule[key] = os.path.abspath(os.path.expanduser(folder))
 
 
 def check_config(config: DictConfig) -> None:

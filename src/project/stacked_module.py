@@ -22,7 +22,7 @@ from project.modules.supervised import SupervisedModule
 from project.runs import BEST
 from project.stacking import stacked, stacked_loss
 
-FLUSH_SECONDS = 10.0  # between two writings of TensorBoard's events
+FLUSH_SECONDS = 10.0  # between two writings of rows
 
 
 class Member:
@@ -270,6 +270,7 @@ class StackedModule(LightningModule):
         self._call("on_train_end", jobs)
         self._call("on_fit_end", jobs)
         for number in jobs:
+            self.members[number].flush()
             self.members[number].ended = time.monotonic()
             self.members[number].trainer.global_step = self.global_step  # it counts no further
         self.running = [number for number in self.running if number not in jobs]

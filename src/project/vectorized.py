@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from hydra.utils import get_class, instantiate
-from joblib import cpu_count
 from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
@@ -35,7 +34,7 @@ from project.train import has_diverged, outcome
 log = logging.getLogger("project")
 
 SINGLE = "there is none to train it with"
-MOST = 256  # jobs at once: each has files open
+MOST = 256  # jobs at once: each writes its files at the same times
 Answers = dict[Job, float | Exception]
 
 
@@ -44,7 +43,6 @@ class Options:
     """Those of conf/hydra/launcher/vectorized.yaml."""
 
     chunk: int | None = None
-    threads: int | None = None
     figures: bool = False
 
 
@@ -242,7 +240,6 @@ class _Chunk:
                 if part and get_class(part._target_) is StepProgressBar
             }
             own.trainer.steps_per_call = 1
-            own.threads = self.options.threads or cpu_count()  # a stack's products are large enough for several
         made = build.trainer(own, self.jobs[0].sweep_dir, logs=False)
         assert isinstance(made, BlockTrainer)
         return made
@@ -277,8 +274,8 @@ class _Chunk:
     def _interrupted(self, members: Sequence[Member]) -> None:
         with runs.synced_together():
             for member in members:
-                member.flush()
                 if member.trainer and not has_diverged(member.trainer):
+                    member.flush()
                     summary = {"status": "interrupted", "error": None}
                     self._record(member, summary | outcome(member.config, member.folder, member.trainer, False))
                 elif member.trainer:

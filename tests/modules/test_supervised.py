@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import f1_score, precision_score, recall_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics import MeanAbsoluteError
+from torchmetrics import MeanAbsoluteError, Metric
 from torchmetrics.classification import MulticlassF1Score, MulticlassPrecision, MulticlassRecall
 
 from fitting import Arrays, columns, plain_trainer
@@ -216,3 +216,20 @@ def test_accumulated_gradients_give_the_rows_of_whole_batches(tmp_path: Path) ->
         rows.append(columns(folder, "step", "train/loss", "train/mae"))
     assert rows[0][0] == [1, 3]
     np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("metrics", [{"mae": MeanAbsoluteError()}, None], ids=["with metrics", "without"])
+@pytest.mark.parametrize("sizes", [[], [3], [3, 0, 2]], ids=str)
+def test_a_checkpoint_has_the_steps_that_no_row_has_told_of(
+    sizes: list[int], metrics: dict[str, Metric] | None, tmp_path: Path
+) -> None:
+    module, resumed = linear(metrics=metrics), linear(metrics=metrics)
+    seen = [(torch.randn(2 * size, 2), torch.randn(size)) for size in sizes]  # two predictions a sample, say
+    module._since_row = [
+        (torch.rand(()), size, pair if metrics else ()) for size, pair in zip(sizes, seen, strict=True)
+    ]
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "steps.ckpt")
+    resumed.on_load_checkpoint(torch.load(tmp_path / "steps.ckpt", weights_only=True))
+    torch.testing.assert_close(resumed._since_row, module._since_row, rtol=0, atol=0)

@@ -214,12 +214,14 @@ def _packed(steps: Sequence[Step]) -> list[Any]:
     if not steps:
         return []
     losses, sizes, seen = zip(*steps, strict=True)
-    return [torch.stack(losses), list(sizes), *map(torch.cat, zip(*seen, strict=True))]
+    tensors = [(torch.cat(parts), [len(part) for part in parts]) for parts in zip(*seen, strict=True)]
+    return [torch.stack(losses), list(sizes), *tensors]
 
 
 def _unpacked(packed: Sequence[Any]) -> list[Step]:
     if not packed:
         return []
-    losses, sizes, *seen = packed
-    parts = zip(*(tensor.split(sizes) for tensor in seen), strict=True) if seen else itertools.repeat(())
+    losses, sizes, *tensors = packed
+    seen = [tensor.split(lengths) for tensor, lengths in tensors]
+    parts = zip(*seen, strict=True) if seen else itertools.repeat(())
     return list(zip(losses, sizes, parts, strict=False))
