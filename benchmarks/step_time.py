@@ -77,7 +77,7 @@ class Case:
 
 
 CASES = {
-    **{f"lenet-{size}": Case("lenet", steps, batch_size=size) for size, steps in ((4, 1000), (64, 100), (512, 40))},
+    **{f"lenet-{size}": Case("lenet", steps, batch_size=size) for size, steps in ((4, 1000), (64, 400), (512, 98))},
     "two_layer": Case("two_layer", 10_000, ("callbacks.progress_bar.line_every_n_steps=null",)),
     "curve_fit": Case("curve_fit", 10_000, ("callbacks.progress_bar.line_every_n_steps=null", "callbacks.curve=null")),
     "linear": Case("linear", 10_000),

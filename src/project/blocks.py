@@ -115,6 +115,7 @@ class BlockTrainer(Trainer):
         self._was_deterministic = False  # and is not, for the sake of compiled steps
         self._singly = True  # there are no blocks
         self._last_block: tuple[float, int] | None = None  # when it began, and how many steps it was given
+        self._steps_in_time = 1  # that take `LONGEST`
         self._watching: list[BlockCallback] = []
         self._looking_inside: list[BlockCallback] = []
         self._step_starts: list[Callable[[int], None]] = []
@@ -123,7 +124,7 @@ class BlockTrainer(Trainer):
 
     def find_out(self) -> None:
         """Find out, when training starts, whether there can be blocks, and compiled steps; say why, if not."""
-        self._last_block = None
+        self._last_block, self._steps_in_time = None, 1
         obstacle = self._obstacle()
         self._singly = self.steps_per_call == 1 or obstacle is not None
         if obstacle and self.steps_per_call > 1:
@@ -211,11 +212,12 @@ class BlockTrainer(Trainer):
             start(loop.total_batch_idx)
 
     def _in_time(self) -> int:
-        """As many steps as take `LONGEST`, going by the last block; the first block is one step."""
-        if self._last_block is None:
-            return 1
-        began, steps = self._last_block
-        return max(1, min(self.steps_per_call, int(LONGEST * steps / max(time.monotonic() - began, 1e-9))))
+        """As many steps as take `LONGEST`: one at first, then by the last block, unless that was one watched step."""
+        if self._last_block:
+            began, steps = self._last_block
+            if steps > 1 or self._steps_in_time == 1:
+                self._steps_in_time = max(1, int(LONGEST * steps / max(time.monotonic() - began, 1e-9)))
+        return min(self.steps_per_call, self._steps_in_time)
 
     def _compile(self, obstacle: str | None) -> CompiledStep | None:
         module: Any = self.lightning_module

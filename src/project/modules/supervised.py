@@ -86,6 +86,7 @@ class SupervisedModule(LightningModule):
         training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
         compiled = trainer.compiled_step(batch, batch_idx) if isinstance(trainer, BlockTrainer) else None
         take, optimizer, seen = compiled or self.compute_loss, trainer.optimizers[0], len(self.train_metrics) > 0
+        clip = trainer.gradient_clip_val
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
             loss, predictions = take(inputs, targets)
@@ -95,8 +96,13 @@ class SupervisedModule(LightningModule):
                 if not math.isfinite(row["train/loss"]):  # whoever stops for that stops here
                     break
             if number < end:
-                if not compiled:
-                    self._update(loss, optimizer, parameters)
+                if not compiled:  # what Lightning does with the loss that this returns
+                    for parameter in parameters:
+                        parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    if clip:
+                        self.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
+                    optimizer.step()
                 trainer.next_step()
         if row:
             self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
@@ -146,16 +152,6 @@ class SupervisedModule(LightningModule):
         """The loss of a batch, or of this process's share of it: zero for an empty share, whose mean would be NaN."""
         loss: Tensor = self.loss(predictions, targets) if targets.numel() else predictions.sum() * 0
         return loss
-
-    def _update(self, loss: Tensor, optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
-        """What Lightning does with the loss that `training_step` returns."""
-        for parameter in parameters:
-            parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
-        loss.backward()  # type: ignore[no-untyped-call]
-        trainer = self.trainer
-        if trainer.gradient_clip_val:
-            self.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
-        optimizer.step()
 
     def _write_row(self, step: int) -> dict[str, float]:
         """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
