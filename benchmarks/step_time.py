@@ -47,7 +47,7 @@ from project.config import CONF, register_resolvers
 from project.datamodules.images import ImageDataModule
 from project.datamodules.tensors import Split
 
-IMAGES, WARM_UP = 10_000, 50
+IMAGES, WARM_UP = 10_240, 50  # images: whole batches of every size, as another one would be compiled for
 
 
 def cifar_like() -> Split:
@@ -77,7 +77,7 @@ class Case:
 
 
 CASES = {
-    **{f"lenet-{size}": Case("lenet", steps, batch_size=size) for size, steps in ((4, 1000), (64, 400), (512, 98))},
+    **{f"lenet-{size}": Case("lenet", steps, batch_size=size) for size, steps in ((4, 1000), (64, 200), (512, 98))},
     "two_layer": Case("two_layer", 10_000, ("callbacks.progress_bar.line_every_n_steps=null",)),
     "curve_fit": Case("curve_fit", 10_000, ("callbacks.progress_bar.line_every_n_steps=null", "callbacks.curve=null")),
     "linear": Case("linear", 10_000),
