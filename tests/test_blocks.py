@@ -309,6 +309,20 @@ def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypa
     trainer.fit(SupervisedModule(nn.Linear(6, 3), Slow()), data(steps_per_epoch=80, batch_size=1))
     assert max(count for _, count in noted.calls) == 6
 
+    class Rare(BlockCallback):
+        """Sees every twentieth step, and takes a second."""
+
+        def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+            return step % 20 == 19
+
+        def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+            nonlocal now
+            now += trainer.global_step % 20 == 0
+
+    trainer = plain_trainer(tmp_path, steps_per_call=100, max_epochs=1, callbacks=[Rare(), noted := Calls()])
+    trainer.fit(SupervisedModule(nn.Linear(6, 3), Slow()), data(steps_per_epoch=80, batch_size=1))
+    assert {first: count for first, count in noted.calls if first in (19, 20, 40, 60)} == {19: 1, 20: 6, 40: 6, 60: 6}
+
 
 class OwnStep(Classifier):
     """Overrides `training_step` the ordinary way."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands import run_train
 from project import config, errors, runs, train
-from project.config import CONF, ROOT, changed, check_config, register_resolvers
+from project.config import CONF, ROOT, changed, check_config, register_resolvers, settle
 from project.errors import UserError
 
 SGD = "optimizer has: _target_, _partial_, lr, momentum, weight_decay, fused."
@@ -214,6 +214,15 @@ def test_where_things_lie(trained: Recorder, tmp_path: Path, monkeypatch: pytest
     assert trained[0]["paths"] == {"root": str(ROOT), "data_dir": f"{ROOT}/data", "log_dir": f"{ROOT}/logs"}
     assert trained[0]["run_dir"] is None
     assert trained[1]["run_dir"].parent == tmp_path / "there" / "sweeps" / "mine"
+
+
+def test_a_settled_config_depends_on_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = {"datamodule": {"data_dir": "${folder}/images"}, "folder": "mine", "other": "${datamodule.data_dir}"}
+    settle(config := OmegaConf.create(written))
+    images = str(tmp_path / "mine" / "images")
+    settled = {"datamodule": {"data_dir": images}, "folder": "mine", "other": images}
+    assert OmegaConf.to_container(config, resolve=False) == settled
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ class CompiledStep:
         # modes, plain attributes and hooks of the modules, and which parameters are trained.
         options = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe, "fallback_random": True}
         if all(value.device.type == "cpu" for value in self._values):
-            options["cpp_wrapper"] = True  # kernels are called from C++: Python takes a tenth of LeNet-5's small steps
+            options["cpp_wrapper"] = True  # kernels are called from C++, which small steps gain by
         self._step = torch.compile(  # type: ignore[call-overload]
             step, fullgraph=True, dynamic=False, isolate_recompiles=True, recompile_limit=64,  # sizes of batches
             options=options,

@@ -27,7 +27,8 @@ from project.errors import FAILED, UserError
 from project.loggers import MetricsCSV
 from project.modules.supervised import SupervisedModule
 from project.stackable import OF_EACH_JOB, NotStacked, common, first_batch, obstacle, try_out
-from project.stacked_module import Member, StackedModule
+from project.stacked_job import Member
+from project.stacked_module import StackedModule
 from project.sweeps import Job
 from project.train import has_diverged, outcome
 
@@ -139,7 +140,7 @@ class _Chunk:
             with runs.synced_together():
                 for job, member in self.members.items():
                     if job in self.answers:
-                        self.answers[job] = runs.objective(self._finish(member))
+                        self.answers[job] = runs.objective(self._record(member, "finished"))
         return self.answers
 
     def _claim(self, job: Job, claims: ExitStack) -> Path | None:
@@ -274,21 +275,15 @@ class _Chunk:
     def _interrupted(self, members: Sequence[Member]) -> None:
         with runs.synced_together():
             for member in members:
-                if member.trainer and not has_diverged(member.trainer):
-                    member.flush()
-                    summary = {"status": "interrupted", "error": None}
-                    self._record(member, summary | outcome(member.config, member.folder, member.trainer, False))
-                elif member.trainer:
-                    self._finish(member)
+                if member.trainer:
+                    self._record(member, "interrupted")
 
-    def _finish(self, member: Member) -> dict[str, Any]:
+    def _record(self, member: Member, status: str) -> dict[str, Any]:
+        """What a run writes at its end, `diverged` if it did, else `status`."""
         member.flush()
-        status = "diverged" if has_diverged(member.trainer) else "finished"
-        summary = {"status": status, "error": None}
+        status = "diverged" if has_diverged(member.trainer) else status
+        summary: dict[str, Any] = {"status": status, "error": None}
         summary |= outcome(member.config, member.folder, member.trainer, finished=status == "finished")
-        return self._record(member, summary)
-
-    def _record(self, member: Member, summary: dict[str, Any]) -> dict[str, Any]:
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
         for logger in member.loggers:
             logger.finalize("success")

@@ -1,0 +1,95 @@
+"""One job of a stack: what it would have alone, and the stack's Trainer as it sees it."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from omegaconf import DictConfig
+from torch import Tensor
+
+from project.buffered_loggers import BufferedCSV, BufferedTensorBoard
+from project.callbacks.checkpoints import WholeFileIO
+from project.datamodules.tensors import StepSampler, TensorDataModule
+from project.modules.supervised import SupervisedModule
+
+if TYPE_CHECKING:
+    from project.stacked_module import StackedModule
+
+
+class Member:
+    """One job of a stack: what it would have alone, but for a Trainer.
+
+    Args:
+        config: its own.
+        folder: likewise.
+        data: likewise; it shares splits with other jobs where they are the same.
+        module: likewise; its weights become views of the stack's.
+        callbacks: likewise.
+        loggers: likewise.
+        draws: whether its callbacks are to draw figures.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: Path,
+        data: TensorDataModule,
+        module: SupervisedModule,
+        callbacks: Sequence[Callback],
+        loggers: Sequence[BufferedCSV | BufferedTensorBoard],
+        draws: bool,
+    ) -> None:
+        self.config, self.folder, self.data, self.module, self.draws = config, folder, data, module, draws
+        self.callbacks, self.loggers = list(callbacks), list(loggers)
+        self.optimizer = module.configure_optimizers()
+        self.sampler = StepSampler(
+            len(data.splits["train"]), data.batch_size, seed=data.seed, steps=data.steps_per_epoch
+        )
+        self.began, self.ended = time.monotonic(), 0.0
+        self.said: list[logging.LogRecord] = []
+        self.logged: dict[str, Tensor] = {}  # by the evaluation that is going on
+        self.trainer: Any = None
+        vars(module)["log"] = self.log
+
+    def log(self, name: str, value: Tensor, **options: Any) -> None:
+        """What callbacks log through the module."""
+        self.logged[name] = value
+
+    def write(self, values: dict[str, Any], step: int) -> None:
+        """A row, for all loggers."""
+        for logger in self.loggers:
+            logger.log_metrics(values, step=step)
+
+    def flush(self) -> None:
+        """Have all rows in the files."""
+        for logger in self.loggers:
+            logger.flush()
+
+
+class TrainerOfJob:
+    """The stack's Trainer as one of its jobs sees it: with the job's own folder, module, metrics and the like."""
+
+    def __init__(self, trainer: Trainer, stack: "StackedModule", number: int) -> None:
+        member = stack.members[number]
+        self._trainer, self._stack, self._number = trainer, stack, number
+        self.default_root_dir, self.draws = str(member.folder), member.draws
+        self.lightning_module, self.datamodule, self.optimizers = member.module, member.data, [member.optimizer]
+        self.callbacks, self.loggers = member.callbacks, member.loggers
+        self.callback_metrics: dict[str, Tensor] = {}
+        self.should_stop = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trainer, name)
+
+    @property
+    def checkpoint_callback(self) -> Checkpoint | None:
+        return next((callback for callback in self.callbacks if isinstance(callback, Checkpoint)), None)
+
+    def save_checkpoint(self, path: str | Path, weights_only: bool | None = None) -> None:
+        """The checkpoint that the job would write alone."""
+        self._stack.members[self._number].flush()  # no row before a checkpoint is lost
+        WholeFileIO().save_checkpoint(self._stack.checkpoint_of(self._number), path)
