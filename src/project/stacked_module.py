@@ -72,14 +72,15 @@ class StackedModule(LightningModule):
         if split not in self._splits:
             own = [member.data.splits[split] for member in self.members]
             if not self._shares:
-                own = [Split(torch.stack([s.inputs for s in own]), torch.stack([s.targets for s in own]))]
+                own = [Split(torch.cat([s.inputs for s in own]), torch.cat([s.targets for s in own]))]  # job after job
             self._splits[split] = own[0].near(self.device)
         samples = self._splits[split]
-        chosen = chosen.to(samples.inputs.device)
-        place: Any = chosen if self._shares else (torch.arange(len(chosen), device=chosen.device).unsqueeze(1), chosen)
-        inputs, targets = samples.inputs[place].to(self.device), samples.targets[place].to(self.device)
-        inputs = self.members[0].data.prepare_inputs(inputs.flatten(0, 1)).view(*chosen.shape, *inputs.shape[2:])
-        converted: tuple[Tensor, Tensor] = self.trainer.precision_plugin.convert_input((inputs, targets))
+        if not self._shares:
+            chosen = chosen + torch.arange(0, len(samples), len(samples) // len(chosen)).unsqueeze(1)
+        inputs, targets = (part.to(self.device) for part in samples.take(chosen.flatten()))
+        inputs = self.members[0].data.prepare_inputs(inputs)
+        batch = inputs.view(*chosen.shape, *inputs.shape[1:]), targets.view(*chosen.shape, *targets.shape[1:])
+        converted: tuple[Tensor, Tensor] = self.trainer.precision_plugin.convert_input(batch)
         return converted
 
     # ------------------------------------------------------------------ weights
