@@ -181,15 +181,6 @@ def test_a_frozen_layer_does_not_keep_the_others_from_being_compiled(
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["branches", "compiles"])
-@pytest.mark.slow
-def test_determinism_is_asked_for_again_afterwards(name: str, tmp_path: Path) -> None:
-    made = Branches() if name == "branches" else network()
-    fit(tmp_path, True, network=made, deterministic=True)
-    assert torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(False)
-
-
 class Doubled(SupervisedModule):
     """Its loss is twice as large."""
 

@@ -85,10 +85,6 @@ class _Begin(BlockCallback):
         assert isinstance(trainer, BlockTrainer)
         trainer.no_more_blocks()
 
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        assert isinstance(trainer, BlockTrainer)
-        trainer.no_more_blocks()
-
 
 class BlockTrainer(Trainer):
     """Lightning's Trainer, which may take several optimiser steps in one call of `training_step`.
@@ -112,7 +108,6 @@ class BlockTrainer(Trainer):
         super().__init__(callbacks=[*given, _Begin()], **options)
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self._compiled: CompiledStep | None = None
-        self._was_deterministic = False  # and is not, for the sake of compiled steps
         self._singly = True  # there are no blocks
         self._last_block: tuple[float, int] | None = None  # when it began, and how many steps it was given
         self._steps_in_time = 1  # that take `LONGEST`
@@ -144,14 +139,7 @@ class BlockTrainer(Trainer):
 
     def no_more_blocks(self) -> None:
         """End what `find_out` began: whoever looks at the batches now gets them one by one."""
-        self._singly = True
-        self._give_up_compiling()
-
-    def _give_up_compiling(self) -> None:
-        self._compiled = None
-        if self._was_deterministic:
-            torch.use_deterministic_algorithms(True)
-            self._was_deterministic = False
+        self._singly, self._compiled = True, None
 
     def compiled_step(self, batch: Batch | Block, batch_idx: int) -> CompiledStep | None:
         """What takes the steps of a block, if they are compiled; the first is not: it makes the optimiser's state."""
@@ -162,7 +150,7 @@ class BlockTrainer(Trainer):
         try:
             self._compiled.refresh(*(next(batch.batches()) if isinstance(batch, Block) else batch))
         except CannotCompile as reason:
-            self._give_up_compiling()
+            self._compiled = None
             log.warning(NOT_COMPILED, reason)
         return self._compiled
 
@@ -226,15 +214,10 @@ class BlockTrainer(Trainer):
                 raise CannotCompile(obstacle)
             if self.gradient_clip_val:
                 raise CannotCompile(f"trainer.gradient_clip_val={self.gradient_clip_val}")
-            compiled = CompiledStep(module.network, module.loss, self.optimizers[0])
+            return CompiledStep(module.network, module.loss, self.optimizers[0])
         except CannotCompile as reason:
             log.warning(NOT_COMPILED, reason)
             return None
-        if self.strategy.root_device.type == "cpu" and torch.get_num_threads() == 1:
-            # One thread gives the same numbers every time anyway; to ask for it makes compiled code a fifth slower.
-            self._was_deterministic = torch.are_deterministic_algorithms_enabled()
-            torch.use_deterministic_algorithms(False)
-        return compiled
 
     def _obstacle(self) -> str | None:
         """Why there can be no blocks, if so."""

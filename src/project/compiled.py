@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 
+from project.pooling import PoolsByComparison
 from project.updates import KEYS, State, numbers, rule
 
 log = logging.getLogger("project")
@@ -136,7 +137,8 @@ class CompiledStep:
         def forward(values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             values = [_for_convolutions(value) for value in values]
             state = dict(zip(names, values, strict=True)) | fixed
-            predictions = functional_call(network, state, (_for_convolutions(inputs),))
+            with PoolsByComparison():
+                predictions = functional_call(network, state, (_for_convolutions(inputs),))
             return loss_of(predictions, targets), predictions
 
         def step(
