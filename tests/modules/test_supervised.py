@@ -1,7 +1,9 @@
 """The step, its rows and its metrics, against NumPy on a linear model."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -225,11 +227,30 @@ def test_a_checkpoint_has_the_steps_that_no_row_has_told_of(
 ) -> None:
     module, resumed = linear(metrics=metrics), linear(metrics=metrics)
     seen = [(torch.randn(2 * size, 2), torch.randn(size)) for size in sizes]  # two predictions a sample, say
+    losses = torch.rand(len(sizes)).tolist()
     module._since_row = [
-        (torch.rand(()), size, pair if metrics else ()) for size, pair in zip(sizes, seen, strict=True)
+        (loss, size, pair if metrics else ()) for loss, size, pair in zip(losses, sizes, seen, strict=True)
     ]
     checkpoint: dict[str, Any] = {}
     module.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, tmp_path / "steps.ckpt")
-    resumed.on_load_checkpoint(torch.load(tmp_path / "steps.ckpt", weights_only=True))
+    saved = torch.load(tmp_path / "steps.ckpt", weights_only=True)
+    resumed.on_load_checkpoint(saved)
     torch.testing.assert_close(resumed._since_row, module._since_row, rtol=0, atol=0)
+    # On another device they go where the module will be: Lightning moves it only after this. Losses stay tensors there.
+    elsewhere: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    resumed._trainer = elsewhere
+    resumed.on_load_checkpoint(saved)
+    for loss, _, pair in resumed._since_row:
+        assert {tensor.device.type for tensor in (loss, *pair) if isinstance(tensor, Tensor)} == {"meta"}
+        assert isinstance(loss, Tensor)
+
+
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+def test_a_row_is_of_losses_as_numbers_or_as_tensors(kind: Callable[[float], Any], tmp_path: Path) -> None:
+    """On a GPU they are tensors."""
+    module = linear(metrics={})
+    trainer = plain_trainer(tmp_path, max_epochs=0)
+    trainer.fit(module, Arrays({"train": (X, Y)}))
+    module._since_row = [(kind(loss), size, ()) for loss, size in ((0.5, 1), (2.0, 3))]
+    assert module._write_row(7) == {"train/loss": (0.5 + 3 * 2.0) / 4}
