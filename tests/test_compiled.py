@@ -228,6 +228,17 @@ def by_hand() -> TwoLayerByHand:
     return TwoLayerByHand(6, 8, 2)
 
 
+def double(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    parameter.grad.mul_(2)
+
+
+def hooked_later() -> nn.Sequential:
+    made = network()
+    made[0].weight.register_post_accumulate_grad_hook(double)
+    return made
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -239,6 +250,7 @@ def by_hand() -> TwoLayerByHand:
         ({"module": by_hand}, "TwoLayerByHand.compute_loss wants every step"),
         ({"module": lambda: Doubled(network(), nn.MSELoss())}, "Doubled has a _loss of its own"),
         ({"network": hooked}, "there are hooks on gradients or on the optimiser's step"),
+        ({"network": hooked_later}, "there are hooks on gradients or on the optimiser's step"),
         ({"network": seeded(Unused)}, "some parameters that are to be trained have no gradient"),
         (
             {"network": seeded(Unused), "optimizer": partial(SGD, lr=0.1, weight_decay=0.1)},
@@ -247,7 +259,8 @@ def by_hand() -> TwoLayerByHand:
         ({"network": Branches}, "UserError: Consider annotating your code using torch._check*()"),
     ],
     ids=[
-        "optimiser", "option", "tensor", "clipping", "accumulation", "own step", "own loss", "hooks", "unused",
+        "optimiser", "option", "tensor", "clipping", "accumulation", "own step", "own loss", "hooks",
+        "hooks on what accumulates", "unused",
         "unused and plain", "branches",
     ],
 )  # fmt: skip

@@ -214,10 +214,7 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
                 raise CannotCompile(f"there is no compiled update for {name} with {option}")
         if any(isinstance(group.get(key), Tensor) for key in ("lr", "betas")):
             raise CannotCompile(f"{name}'s lr is a tensor")
-    hooked = [*optimizer._optimizer_step_pre_hooks, *optimizer._optimizer_step_post_hooks]
-    hooked += [hook for p in network.parameters() for hook in p._backward_hooks or ()]
-    hooked += [hook for m in network.modules() for hook in (*m._backward_hooks, *m._backward_pre_hooks)]
-    if hooked:
+    if has_gradient_hooks(network, optimizer):
         raise CannotCompile("there are hooks on gradients or on the optimiser's step")
     known = set(network.parameters())
     if any(p not in known for group in optimizer.param_groups for p in group["params"]):
@@ -226,6 +223,16 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
         torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.zeros(3))
     except Exception as error:  # of many kinds: no compiler, one that does not work, a folder that cannot be written
         raise CannotCompile(f"the compiler does not work: {first_line(error)}") from error
+
+
+def has_gradient_hooks(network: nn.Module, optimizer: Optimizer) -> bool:
+    """Whether there are hooks on gradients or on the optimiser's step."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in network.parameters())
+        or any(module._backward_hooks or module._backward_pre_hooks for module in network.modules())
+    )
 
 
 def first_line(error: Exception) -> str:

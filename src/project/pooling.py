@@ -1,6 +1,6 @@
 """Max-pooling for compiled steps, with a backward pass that compares.
 
-The compiler makes torch's own one a scatter of single numbers, which takes an eighth of LeNet-5's step at batch 512.
+The compiler makes torch's own a scatter of single numbers, which takes LeNet-5 as long as a convolution.
 """
 
 from collections.abc import Callable, Mapping, Sequence
