@@ -53,7 +53,7 @@ def test_a_nan_is_not_lost() -> None:
 def test_windows_side_by_side_are_compared(options: dict[str, Any]) -> None:
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with PoolsByComparison():
-        pooled = [nn.MaxPool2d(**options)(x), F.max_pool2d(x, **options), torch.max_pool2d(x, **options)]
+        pooled = [nn.MaxPool2d(**options)(x), F.max_pool2d(x, **options), torch.max_pool2d(input=x, **options)]
     expected = F.max_pool2d(x, **options)
     for ours in pooled:
         assert "MaxPool2D" not in ours.grad_fn.name()
@@ -65,7 +65,7 @@ def test_windows_side_by_side_are_compared(options: dict[str, Any]) -> None:
     "options",
     [
         {"kernel_size": 3}, {"kernel_size": 2, "stride": 1}, {"kernel_size": 2, "padding": 1},
-        {"kernel_size": 2, "dilation": 2}, {"kernel_size": (2, 3), "ceil_mode": True},
+        {"kernel_size": 2, "dilation": 2}, {"kernel_size": (2, 3), "ceil_mode": True}, {"kernel_size": 4},
     ],
 )  # fmt: skip
 def test_others_are_left_to_torch(options: dict[str, Any]) -> None:

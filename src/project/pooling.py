@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+LARGEST = 9  # places of a window: each is compared by itself
+
 
 class MaxPool(torch.autograd.Function):
     """The largest of each window of `kernel` = (rows, columns) over x (…, H, W) -> (…, H / rows, W / columns).
@@ -52,7 +54,7 @@ class PoolsByComparison(TorchFunctionMode):
     ) -> Any:  # fmt: skip
         kwargs = kwargs or {}
         if function in (F.max_pool2d, torch.max_pool2d) and (kernel := _tiling(*args, **kwargs)):
-            return MaxPool.apply(args[0], kernel)
+            return MaxPool.apply(args[0] if args else kwargs["input"], kernel)
         return function(*args, **kwargs)
 
 
@@ -60,8 +62,10 @@ def _tiling(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,  # noqa: A002
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> tuple[int, int] | None:  # fmt: skip
-    """The windows, if they lie side by side and fill the input."""
+    """The windows, if they are small, lie side by side and fill the input."""
     kernel = _pair(kernel_size)
+    if kernel[0] * kernel[1] > LARGEST:
+        return None
     fills = input.shape[-2] % kernel[0] == 0 and input.shape[-1] % kernel[1] == 0
     plain = _pair(stride or kernel) == kernel and _pair(padding) == (0, 0) and _pair(dilation) == (1, 1)
     return kernel if fills and plain and not return_indices else None
