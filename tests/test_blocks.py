@@ -1,5 +1,6 @@
 """Blocks of steps: the same run, bit by bit, in fewer calls."""
 
+import contextlib
 import logging
 from functools import partial
 from pathlib import Path
@@ -192,12 +193,16 @@ def test_an_error_within_a_block_leaves_right_counts(tmp_path: Path, monkeypatch
     assert torch.equal(broken[0].left[1], broken[1].left[1])
 
 
-def test_whoever_else_looks_at_the_batches_gets_them_one_by_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crash", [None, 8])
+def test_whoever_else_looks_at_the_batches_gets_them_one_by_one(crash: int | None, tmp_path: Path) -> None:
     served = data()
-    trainer = plain_trainer(tmp_path, max_epochs=1)
-    trainer.fit(Classifier(), served)
-    sampler = served.train_dataloader().sampler
-    assert [batch.tolist() for batch in sampler] == [sampler.indices(step).tolist() for step in range(13, 26)]  # type: ignore[attr-defined, union-attr]
+    trainer = plain_trainer(tmp_path, max_epochs=1, steps_per_call=100, callbacks=[Crashes(crash)] if crash else [])
+    with pytest.raises(RuntimeError, match="crash") if crash else contextlib.nullcontext():
+        trainer.fit(Classifier(), served)
+    sampler: Any = served.train_dataloader().sampler
+    start = sampler.position()
+    assert start == (crash or 12) + 1
+    assert [batch.tolist() for batch in sampler] == [sampler.indices(start + step).tolist() for step in range(13)]
 
 
 def test_a_block_ends_where_something_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

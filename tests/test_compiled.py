@@ -141,8 +141,13 @@ def test_what_is_frozen_or_replaced_on_the_way_is_noticed(tmp_path: Path) -> Non
     assert modules[1].network[1].num_batches_tracked == 13
 
 
+def double(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    parameter.grad.mul_(2)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["dropout", "unfreeze", "hook"])
+@pytest.mark.parametrize("change", ["dropout", "unfreeze", "hook", "gradient hook"])
 def test_what_changes_on_the_way_is_noticed(change: str, tmp_path: Path) -> None:
     class Changes(BlockCallback):
         """After the first epoch."""
@@ -152,6 +157,8 @@ def test_what_changes_on_the_way_is_noticed(change: str, tmp_path: Path) -> None
                 module.network[3].p = 0.0
             elif trainer.current_epoch == 1 and change == "unfreeze":
                 module.network[4].requires_grad_(True)
+            elif trainer.current_epoch == 1 and change == "gradient hook":
+                module.network[0].weight.register_post_accumulate_grad_hook(double)
             elif trainer.current_epoch == 1:
                 module.network[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
 
@@ -226,11 +233,6 @@ def seeded(made: type[nn.Module]) -> Callable[[], nn.Module]:
 def by_hand() -> TwoLayerByHand:
     torch.manual_seed(0)
     return TwoLayerByHand(6, 8, 2)
-
-
-def double(parameter: Tensor) -> None:
-    assert parameter.grad is not None
-    parameter.grad.mul_(2)
 
 
 def hooked_later() -> nn.Sequential:

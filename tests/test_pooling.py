@@ -47,7 +47,7 @@ def test_a_nan_is_not_lost() -> None:
     "options",
     [
         {"kernel_size": 2}, {"kernel_size": (2, 4)}, {"kernel_size": [2, 2]}, {"kernel_size": 2, "stride": 2},
-        {"kernel_size": (2, 4), "stride": (2, 4)}, {"kernel_size": 2, "ceil_mode": True},
+        {"kernel_size": (2, 4), "stride": (2, 4)}, {"kernel_size": 3}, {"kernel_size": [2]}, {"kernel_size": (3, 1)},
     ],
 )  # fmt: skip
 def test_windows_side_by_side_are_compared(options: dict[str, Any]) -> None:
@@ -64,8 +64,8 @@ def test_windows_side_by_side_are_compared(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"kernel_size": 3}, {"kernel_size": 2, "stride": 1}, {"kernel_size": 2, "padding": 1},
-        {"kernel_size": 2, "dilation": 2}, {"kernel_size": (2, 3), "ceil_mode": True}, {"kernel_size": 4},
+        {"kernel_size": 3, "stride": 2}, {"kernel_size": 2, "stride": 1}, {"kernel_size": 2, "padding": 1},
+        {"kernel_size": 2, "dilation": 2}, {"kernel_size": (2, 3), "ceil_mode": True}, {"kernel_size": (2, 5)},
     ],
 )  # fmt: skip
 def test_others_are_left_to_torch(options: dict[str, Any]) -> None:
@@ -98,6 +98,32 @@ def test_a_compiled_function_has_it() -> None:
     assert torch.equal(gradient(ours, x), gradient(theirs, x))
     assert "relu" in targets
     assert F.max_pool2d not in targets
+
+
+def test_within_a_compiled_function_indices_are_left_to_torch() -> None:
+    def places(x: Tensor) -> Tensor:
+        with PoolsByComparison():
+            return F.max_pool2d(x, 2, return_indices=True)[1]
+
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = torch.compile(places, fullgraph=True, backend="eager")(x)
+    assert torch.equal(found, F.max_pool2d(x, 2, return_indices=True)[1])
+
+
+@pytest.mark.slow
+def test_a_compiled_step_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[torch.Size] = []
+    backward = MaxPool.backward
+
+    def spied(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        shapes.append(gradient.shape)
+        return backward(ctx, gradient)
+
+    monkeypatch.setattr(MaxPool, "backward", staticmethod(spied))
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 1))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    CompiledStep(network, nn.MSELoss(), optimizer).refresh(torch.ones(4, 1, 8, 8), torch.ones(4, 1))
+    assert (4, 2, 3, 3) in shapes
 
 
 @pytest.mark.slow

@@ -85,6 +85,10 @@ class _Begin(BlockCallback):
         assert isinstance(trainer, BlockTrainer)
         trainer.no_more_blocks()
 
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        assert isinstance(trainer, BlockTrainer)
+        trainer.no_more_blocks()
+
 
 class BlockTrainer(Trainer):
     """Lightning's Trainer, which may take several optimiser steps in one call of `training_step`.

@@ -63,6 +63,7 @@ class CompiledStep:
         """
         state = self.optimizer.state
         made = [[_manner(module) for module in self.network.modules()], [len(_trained(group)) for group in self.groups]]
+        made.append([has_gradient_hooks(self.network, self.optimizer)])
         tensors = [*self.network.parameters(), *self.network.buffers()]
         tensors += [t for entry in state.values() for t in entry.values() if isinstance(t, Tensor)]
         bound = [tensor.data_ptr() for tensor in tensors]

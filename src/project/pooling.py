@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-LARGEST = 9  # places of a window: each is compared by itself
+LARGEST = 9  # places of a window, 3 × 3: each is a few operations of its own to compile
 
 
 class MaxPool(torch.autograd.Function):
@@ -54,22 +54,23 @@ class PoolsByComparison(TorchFunctionMode):
     ) -> Any:  # fmt: skip
         kwargs = kwargs or {}
         if function in (F.max_pool2d, torch.max_pool2d) and (kernel := _tiling(*args, **kwargs)):
-            return MaxPool.apply(args[0] if args else kwargs["input"], kernel)
+            x: Tensor = args[0] if args else kwargs["input"]
+            (rows, columns), (height, width) = kernel, x.shape[-2:]
+            return MaxPool.apply(x[..., : height - height % rows, : width - width % columns], kernel)
         return function(*args, **kwargs)
 
 
 def _tiling(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,  # noqa: A002
     ceil_mode: bool = False, return_indices: bool = False,
-) -> tuple[int, int] | None:  # fmt: skip
-    """The windows, if they are small, lie side by side and fill the input."""
+) -> tuple[int, ...] | None:  # fmt: skip
+    """The windows, if they are small and lie side by side, within the input."""
     kernel = _pair(kernel_size)
-    if kernel[0] * kernel[1] > LARGEST:
+    if kernel[0] * kernel[1] > LARGEST or ceil_mode or return_indices:
         return None
-    fills = input.shape[-2] % kernel[0] == 0 and input.shape[-1] % kernel[1] == 0
     plain = _pair(stride or kernel) == kernel and _pair(padding) == (0, 0) and _pair(dilation) == (1, 1)
-    return kernel if fills and plain and not return_indices else None
+    return kernel if plain else None
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _pair(value: Any) -> tuple[int, ...]:
+    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))

@@ -72,7 +72,8 @@ class StackedModule(LightningModule):
         if split not in self._splits:
             own = [member.data.splits[split] for member in self.members]
             if not self._shares:
-                own = [Split(torch.cat([s.inputs for s in own]), torch.cat([s.targets for s in own]))]  # job after job
+                parts = [s.inputs for s in own], [s.targets for s in own]
+                own = [Split(*(torch.stack(part).flatten(0, 1) for part in parts))]  # job after job, of equal size
             self._splits[split] = own[0].near(self.device)
         samples = self._splits[split]
         if not self._shares:

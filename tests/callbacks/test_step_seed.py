@@ -1,9 +1,5 @@
 """Dropout's masks, against those drawn from the step's own seed."""
 
-import inspect
-import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +10,8 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
 from fitting import Arrays, plain_trainer
-from project.blocks import Block, BlockCallback
 from project.callbacks.checkpoints import Checkpoints
-from project.callbacks.step_seed import DRAWING, StepSeed, may_draw
+from project.callbacks.step_seed import StepSeed
 from project.modules.supervised import SupervisedModule
 from project.seeds import derive
 
@@ -79,103 +74,3 @@ def test_a_run_resumed_within_an_epoch_draws_what_it_would_have_drawn(tmp_path: 
         masks(tmp_path, 0, Disturbs(0, crash_at=5))
     resumed = masks(tmp_path, 0, Disturbs(3), last=tmp_path / "checkpoints" / "last.ckpt")
     assert torch.equal(torch.stack(resumed), torch.stack([by_hand(0, step) for step in range(5, 9)]))
-
-
-class Draws(BlockCallback):
-    """Draws after each call of `training_step`, and notes which step that was and whether the call was a block."""
-
-    def __init__(self) -> None:
-        self.drawn: dict[int, float] = {}
-        self.blocks = 0
-
-    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.drawn[trainer.global_step] = torch.rand(()).item()
-        self.blocks += isinstance(batch, Block)
-
-
-def drawn_after_calls(folder: Path, steps: int) -> Draws:
-    """Of a network that draws nothing itself."""
-    module = SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), optimizer=partial(torch.optim.SGD, lr=0.1))
-    data = Arrays({"train": (torch.ones(8, 1), torch.ones(8, 1))}, batch_size=2)
-    draws = Draws()
-    trainer = plain_trainer(folder, callbacks=[StepSeed(3), draws], logger=False, max_epochs=9, steps_per_call=steps)
-    trainer.fit(module, data)
-    return draws
-
-
-def test_whoever_draws_after_steps_that_draw_nothing_draws_the_same(tmp_path: Path) -> None:
-    singly, together = (drawn_after_calls(tmp_path, steps) for steps in (1, 4))
-    assert together.blocks >= 5
-    assert singly.blocks == 0
-    assert together.drawn.items() <= singly.drawn.items()
-    assert list(singly.drawn) == list(range(1, 37))
-    for step, number in singly.drawn.items():
-        torch.manual_seed(derive(3, "step/0", step - 1))
-        assert torch.rand(()).item() == number
-
-
-def test_steps_that_draw_nothing_are_not_seeded_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds: list[int] = []
-    monkeypatch.setattr(StepSeed, "_set", lambda self, batch: seeds.append(batch))
-    together = drawn_after_calls(tmp_path, 4)
-    assert len(seeds) == len(together.drawn) + together.blocks < 36
-
-
-def may(network: nn.Module, loss: nn.Module | None = None, change: Callable[[Any], object] = id) -> bool:
-    module = SupervisedModule(network, loss or nn.MSELoss())
-    module.trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    module.trainer.strategy._optimizers = [module.configure_optimizers()]
-    change(module)
-    return may_draw(module)
-
-
-class Own(nn.Linear):
-    pass
-
-
-class Noisy(SupervisedModule):
-    def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return super()._loss(predictions + torch.randn_like(predictions), targets)
-
-
-CHANGES: dict[str, Callable[[Any], object]] = {
-    "forward hook": lambda module: module.network.register_forward_hook(lambda *_: None),
-    "forward pre-hook": lambda module: module.network.register_forward_pre_hook(lambda *_: None),
-    "backward hook": lambda module: module.network.register_full_backward_hook(lambda *_: None),
-    "gradient hook": lambda module: module.network.weight.register_hook(lambda _: None),
-    "accumulation hook": lambda module: module.network.weight.register_post_accumulate_grad_hook(lambda _: None),
-    "step hook": lambda module: module.trainer.optimizers[0].register_step_post_hook(lambda *_: None),
-    "step pre-hook": lambda module: module.trainer.optimizers[0].register_step_pre_hook(lambda *_: None),
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_hooks_may_draw(name: str) -> None:
-    assert not may(nn.Linear(2, 2))
-    assert may(nn.Linear(2, 2), change=CHANGES[name])
-
-
-def test_layers_and_losses_that_may_draw() -> None:
-    assert not may(nn.Sequential(nn.Conv2d(1, 1, 3), nn.BatchNorm2d(1), nn.ReLU(), nn.MaxPool2d(2), nn.Linear(2, 1)))
-    assert may(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout())))
-    assert may(nn.TransformerEncoderLayer(4, 2))
-    assert may(Own(2, 2))
-    assert may(nn.Linear(2, 2), loss=Mask())
-    noisy = Noisy(nn.Linear(2, 2), nn.MSELoss())
-    assert may_draw(noisy)
-
-
-def test_every_layer_of_torch_that_draws_is_known() -> None:
-    """Those in whose functions, but for what fills their weights, a source of chance is named."""
-    chance = re.compile(r"dropout|rrelu|bernoulli|multinomial|gumbel|\brand|_random|normal_|uniform_")
-    filling = {"__init__", "reset_parameters", "_reset_parameters", "init_weight", "init_bias"}
-    found = set()
-    for kind in vars(nn).values():
-        if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__.startswith("torch.nn.modules."):
-            parts = [part for base in kind.__mro__ if base not in (nn.Module, object) for part in vars(base).items()]
-            sources = [inspect.getsource(f) for name, f in parts if inspect.isfunction(f) and name not in filling]
-            if chance.search("".join(sources)):
-                found.add(kind)
-    assert nn.Dropout in found
-    made_of_others = {nn.TransformerEncoderLayer, nn.TransformerDecoderLayer}  # which they contain
-    assert [kind for kind in found - made_of_others if not issubclass(kind, DRAWING)] == []

@@ -26,5 +26,5 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
         raise UserError(f"datamodule.folds={folds}: {held} only {most} samples to divide.")
     divided = (StratifiedKFold if by_class else KFold)(folds, shuffle=True, random_state=0).split(inputs, targets)
     train, val = (torch.from_numpy(numbers) for numbers in list(divided)[fold])
-    own = {"train": Split(inputs[train], targets[train]), "val": Split(inputs[val], targets[val])}
-    return {**splits, **own}
+    samples = Split(inputs, targets)
+    return {**splits, "train": Split(*samples.take(train)), "val": Split(*samples.take(val))}

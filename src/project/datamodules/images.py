@@ -61,7 +61,4 @@ def carve_validation(train: Split, fraction: float, seed: int, key: str = "val_f
     classes = set(train.targets.tolist())
     if any(set(train.targets[part].tolist()) < classes for part in (kept, held)):
         raise UserError(f"datamodule.{key}={fraction} leaves a class without a sample.")
-    return {
-        "train": Split(train.inputs[kept], train.targets[kept]),
-        "val": Split(train.inputs[held], train.targets[held]),
-    }
+    return {"train": Split(*train.take(kept)), "val": Split(*train.take(held))}

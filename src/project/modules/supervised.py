@@ -21,8 +21,8 @@ STEP_HOOKS = (
     "configure_gradient_clipping", "lr_scheduler_step", "on_before_batch_transfer", "transfer_batch_to_device",
     "on_after_batch_transfer",
 )  # fmt: skip
-# What a step is remembered by until its row: loss, on a GPU a tensor, lest the step wait for it; size of the batch;
-# predictions and targets, if there are metrics.
+# What a step is remembered by until its row: loss, a tensor if it is on a GPU, which nobody waits for; size of the
+# batch; predictions and targets, if there are metrics.
 Step = tuple[float | Tensor, int, tuple[Tensor, ...]]
 
 
@@ -87,11 +87,11 @@ class SupervisedModule(LightningModule):
         training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
         compiled = trainer.compiled_step(batch, batch_idx) if isinstance(trainer, BlockTrainer) else None
         take, optimizer, seen = compiled or self.compute_loss, trainer.optimizers[0], len(self.train_metrics) > 0
-        clip, on_cpu, one = trainer.gradient_clip_val, self.device.type == "cpu", None
+        clip, one = trainer.gradient_clip_val, None
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
             loss, predictions = take(inputs, targets)
-            kept = loss.item() if on_cpu else loss.detach()
+            kept = loss.item() if loss.is_cpu else loss.detach()
             self._since_row.append((kept, targets.size(0), (predictions.detach(), targets) if seen else ()))
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
@@ -165,7 +165,7 @@ class SupervisedModule(LightningModule):
         losses, sizes, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
         weights = sizes if self.averages_loss else [1] * len(sizes)
-        total, weight = sum(map(mul, _tensor(losses).tolist(), weights)), sum(weights)
+        total, weight = sum(map(mul, _numbers(losses), weights)), sum(weights)
         if self.trainer.world_size > 1:  # of a sum, each process has a part
             totals = torch.tensor([total, weight], dtype=torch.float64, device=self.device)
             total, weight = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
@@ -215,19 +215,20 @@ def _packed(steps: Sequence[Step]) -> list[Any]:
         return []
     losses, sizes, seen = zip(*steps, strict=True)
     tensors = [(torch.cat(parts), [len(part) for part in parts]) for parts in zip(*seen, strict=True)]
-    return [_tensor(losses), list(sizes), *tensors]
+    return [_numbers(losses), list(sizes), *tensors]
 
 
 def _unpacked(packed: Sequence[Any]) -> list[Step]:
     if not packed:
         return []
     losses, sizes, *tensors = packed
-    losses = losses.tolist() if losses.device.type == "cpu" else losses
     seen = [tensor.split(lengths) for tensor, lengths in tensors]
     parts = zip(*seen, strict=True) if seen else itertools.repeat(())
     return list(zip(losses, sizes, parts, strict=False))
 
 
-def _tensor(losses: Sequence[float | Tensor]) -> Tensor:
-    """Losses of some steps as one tensor."""
-    return torch.stack(losses) if isinstance(losses[0], Tensor) else torch.tensor(losses, dtype=torch.float64)  # type: ignore[arg-type]
+def _numbers(losses: Sequence[float | Tensor]) -> list[float]:
+    """The losses of some steps, each a number or a tensor."""
+    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+    theirs = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [next(theirs) if isinstance(loss, Tensor) else loss for loss in losses]
