@@ -297,22 +297,22 @@ def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypa
     monkeypatch.setattr(blocks.time, "monotonic", lambda: now)
 
     class Slow(nn.CrossEntropyLoss):
-        """A step takes 30 ms on the clock."""
+        """A step takes 1 / 32 s on the clock."""
 
         def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
             nonlocal now
-            now += 0.03
+            now += 1 / 32
             return super().forward(predictions, targets)
 
     served = data(steps_per_epoch=80, batch_size=1)
     calls = fit(tmp_path, 100, SupervisedModule(nn.Linear(6, 3), Slow()), served, max_epochs=1).calls
     assert calls[0] == (0, 1)
     assert max(count for _, count in calls) == 4  # checkpoints after every fifth step
-    assert {int(blocks.LONGEST / 0.03)} == {6}
+    assert int(blocks.LONGEST * 32) == 9
     calls = []
     trainer = plain_trainer(tmp_path, steps_per_call=100, max_epochs=1, callbacks=[noted := Calls()])
     trainer.fit(SupervisedModule(nn.Linear(6, 3), Slow()), data(steps_per_epoch=80, batch_size=1))
-    assert max(count for _, count in noted.calls) == 6
+    assert max(count for _, count in noted.calls) == 9
 
     class Rare(BlockCallback):
         """Sees every twentieth step, and takes a second."""
@@ -326,7 +326,7 @@ def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypa
 
     trainer = plain_trainer(tmp_path, steps_per_call=100, max_epochs=1, callbacks=[Rare(), noted := Calls()])
     trainer.fit(SupervisedModule(nn.Linear(6, 3), Slow()), data(steps_per_epoch=80, batch_size=1))
-    assert {first: count for first, count in noted.calls if first in (19, 20, 40, 60)} == {19: 1, 20: 6, 40: 6, 60: 6}
+    assert {first: count for first, count in noted.calls if first in (19, 20, 40, 60)} == {19: 1, 20: 9, 40: 9, 60: 9}
 
 
 class OwnStep(Classifier):

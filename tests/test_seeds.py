@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from project.seeds import derive, generator
+from project.seeds import derive, generator, mix_all, of_stream
 
 STEPS = 100_000
 
@@ -79,3 +79,10 @@ def test_generator_leaves_the_global_one_alone() -> None:
     before = torch.get_rng_state()
     torch.rand(3, generator=generator(0, "order"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1, -1])
+@pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 1000), (2**40, 3)])
+def test_seeds_of_many_steps_are_those_of_each(seed: int, first: int, count: int) -> None:
+    expected = [derive(seed, "step/0", step) for step in range(first, first + count)]
+    assert mix_all(of_stream(seed, "step/0"), first, count) == expected

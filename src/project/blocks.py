@@ -23,7 +23,7 @@ log = logging.getLogger("project")
 
 Batch = tuple[Tensor, Tensor]  # inputs (B, …), targets (B, …)
 ALIGNMENT = 512  # bytes, of PyTorch's memory on a GPU; 64 on the CPU
-LONGEST = 0.2  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
+LONGEST = 0.3  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
 PER_STEP = (
     "on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward",

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from project.blocks import BlockCallback
-from project.seeds import mix, of_stream
+from project.blocks import Block, BlockCallback
+from project.seeds import mix, mix_all, of_stream
 
 
 class StepSeed(BlockCallback):
@@ -24,10 +24,14 @@ class StepSeed(BlockCallback):
         self._on_gpu = module.device.type == "cuda"
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.on_step_start(trainer, module, trainer.fit_loop.total_batch_idx)
+        first = trainer.fit_loop.total_batch_idx
+        # derive(self.seed, "step/<rank>", number of the step)
+        seeds = mix_all(self._state, first, batch.steps) if isinstance(batch, Block) else [mix(self._state, first)]
+        self._seeds = iter(seeds)
+        self.on_step_start(trainer, module, first)
 
     def on_step_start(self, trainer: Trainer, module: LightningModule, batch: int) -> None:
-        seed = mix(self._state, batch)  # derive(self.seed, "step/<rank>", batch)
+        seed = next(self._seeds)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every backend: 300 µs
         if self._on_gpu:
             torch.cuda.manual_seed(seed)

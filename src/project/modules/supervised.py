@@ -102,7 +102,7 @@ class SupervisedModule(LightningModule):
                     for parameter in parameters:
                         parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
                     one = torch.ones_like(loss) if one is None else one  # which loss.backward() makes anew, 3 µs
-                    loss.backward(one)  # type: ignore[no-untyped-call]
+                    torch.autograd.backward(loss, one)
                     if clip:
                         self.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
                     optimizer.step()
