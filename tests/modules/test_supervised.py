@@ -244,7 +244,11 @@ def test_a_checkpoint_has_the_steps_that_no_row_has_told_of(
     assert all(tensor.device.type == "meta" for _, _, pair in resumed._since_row for tensor in pair)
 
 
-@pytest.mark.parametrize("kinds", [(float, float), (torch.tensor, torch.tensor), (float, torch.tensor)], ids=str)
+@pytest.mark.parametrize(
+    "kinds",
+    [(float, float), (torch.tensor, torch.tensor), (float, torch.tensor)],
+    ids=["numbers", "tensors", "one of each"],
+)
 def test_a_row_is_of_losses_as_numbers_or_as_tensors(kinds: list[Callable[[float], Any]], tmp_path: Path) -> None:
     """On a GPU they are tensors, but for those of a checkpoint."""
     module = linear(metrics={})
