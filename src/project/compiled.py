@@ -62,8 +62,11 @@ class CompiledStep:
             CannotCompile: if it has to be compiled for that, which is tried on copies of the state, and cannot be.
         """
         state = self.optimizer.state
-        made = [[_manner(module) for module in self.network.modules()], [len(_trained(group)) for group in self.groups]]
-        made.append([has_gradient_hooks(self.network, self.optimizer)])
+        made = [
+            [_manner(module) for module in self.network.modules()],
+            [len(_trained(group)) for group in self.groups],
+            [has_gradient_hooks(self.network, self.optimizer)],
+        ]
         tensors = [*self.network.parameters(), *self.network.buffers()]
         tensors += [t for entry in state.values() for t in entry.values() if isinstance(t, Tensor)]
         bound = [tensor.data_ptr() for tensor in tensors]
@@ -155,7 +158,7 @@ class CompiledStep:
 
         self._forward = forward
         # Guards on the modules cost more than a small step. What they would notice, refresh() looks for once a block:
-        # modes, plain attributes and hooks of the modules, and which parameters are trained.
+        # modes, plain attributes, hooks, and which parameters are trained.
         options = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe, "fallback_random": True}
         if all(value.device.type == "cpu" for value in self._values):
             options["cpp_wrapper"] = True  # kernels are called from C++, which small steps gain by

@@ -37,7 +37,7 @@ class Split:
     def take(self, chosen: Tensor) -> Batch:
         """The samples with the numbers (B,): inputs (B, …), targets (B, …)."""
         chosen = chosen.to(self.inputs.device)
-        # It copies whole samples; indexing goes number by number, which takes images 20 times as long.
+        # It copies whole samples; indexing goes number by number, which takes images many times as long.
         return self.inputs.index_select(0, chosen), self.targets.index_select(0, chosen)
 
 
