@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from commands import run_train, train_in_process
 from project import runs, sweeps
+from project.composing import settled
 from project.config import CONF, register_resolvers
 from project.errors import RunFailed, UserError
 
@@ -243,7 +244,7 @@ class Workers:
 def made(sweep_dir: Path, *words: str) -> list[sweeps.Job]:
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return [sweeps.Job(compose("config", overrides=[word]), [word], sweep_dir) for word in words]
+        return [sweeps.Job(settled(compose("config", overrides=[word]), str(sweep_dir)), [word]) for word in words]
 
 
 def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:

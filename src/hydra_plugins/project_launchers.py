@@ -165,7 +165,7 @@ class VectorizedLauncher(BasicLauncher):
         assert self.hydra_context is not None
         assert self.config is not None
         compose = Composer(self.hydra_context.config_loader, self.config)
-        return self.launch_jobs([_job(compose, words) for words in job_overrides])
+        return self.launch_jobs([Job(compose(words), words) for words in job_overrides])
 
     def launch_jobs(self, jobs: Sequence[Job]) -> list[JobReturn]:
         """What `launch` returns for these jobs."""
@@ -179,11 +179,6 @@ class VectorizedLauncher(BasicLauncher):
         alone = [job for job in jobs if job not in answers]
         returns = dict(zip(alone, super().launch([job.overrides for job in alone], 0) if alone else [], strict=True))
         return [returns[job] if job in returns else _returned(job, answers[job]) for job in jobs]
-
-
-def _job(compose: Composer, words: Sequence[str]) -> Job:
-    config, folder = compose(words)
-    return Job(config, words, folder)
 
 
 def _returned(job: Job, answer: float | Exception) -> JobReturn:

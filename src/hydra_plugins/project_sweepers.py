@@ -54,8 +54,7 @@ class JobSweeper(Sweeper):
 
     def job(self, words: list[str]) -> Job:
         """The job that overrides make."""
-        config, folder = self.compose(words)
-        return Job(config, words, folder)
+        return Job(self.compose(words), words)
 
 
 class GridSweeper(JobSweeper):

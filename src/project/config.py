@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from project.limits import LIMITS, check, shown
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 OPEN_NODES = ("callbacks", "logger")  # a user may add entries of his own
+FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir")
 NEEDED = ("module", "datamodule", "optimizer", "init", "trainer", "accelerator")  # a run must have one of each
 
 
@@ -74,24 +76,49 @@ def changed(config: DictConfig, words: list[str]) -> DictConfig:
     return config
 
 
-def settle(config: DictConfig) -> None:
-    """Resolve a config for good, its data folders absolute: a resumed run may start in another working directory."""
-    for key in ("data_dir", "cache_dir"):
-        if folder := config.datamodule.get(key):
-            config.datamodule[key] = os.path.abspath(os.path.expanduser(folder))
+def settle(config: DictConfig, below: Iterable[str] = ("",)) -> None:
+    """Resolve a config for good, its data folders absolute: a resumed run may start in another working directory.
+
+    Args:
+        below: keys of mappings, where that is enough; "" is the whole.
+    """
+    for key in FOLDERS:
+        name = key.partition(".")[2]
+        if name in config.datamodule and (folder := config.datamodule[name]):
+            config.datamodule[name] = os.path.abspath(os.path.expanduser(folder))
     try:
-        OmegaConf.resolve(config)
+        for key in below:
+            OmegaConf.resolve(OmegaConf.select(config, key))
     except OmegaConfBaseException:
         OmegaConf.to_container(config, resolve=True)  # its error names the key
         raise
 
 
-def check_config(config: DictConfig) -> None:
+def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """A config, resolved, as dicts, lists, numbers and words; one that is that already comes back as it is."""
+    if isinstance(config, dict):
+        return config
+    made: Any = OmegaConf.to_container(config, resolve=True)
+    return made
+
+
+def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one of dotted keys; lists, numbers, words and what is empty are its values."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            flat |= dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def check_config(config: DictConfig | Mapping[str, Any]) -> None:
     """Check the values of a whole config, wherever they come from, against `LIMITS`."""
-    plain: Any = OmegaConf.to_container(config, resolve=True)  # sixty selections would take longer
+    whole = plain(config)  # sixty selections would take longer
     for key, limit in LIMITS.items():
         *parents, last = key.split(".")
-        node = plain
+        node: Any = whole
         for name in parents:
             node = node.get(name) if isinstance(node, dict) else None
         if isinstance(node, dict) and last in node:

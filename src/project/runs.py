@@ -21,7 +21,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import OmegaConfDumper
 
-from project.config import ROOT
+from project.config import ROOT, dotted, plain
 from project.errors import UserError
 
 log = logging.getLogger("project")
@@ -37,21 +37,9 @@ IRRELEVANT = (
 )  # fmt: skip
 
 
-def config_hash(config: DictConfig) -> str:
+def config_hash(config: DictConfig | Mapping[str, Any]) -> str:
     """SHA-256 of the resolved config less what cannot change the result: equal hashes, equal runs."""
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return hashlib.sha256(json.dumps(relevant(dotted(plain)), sort_keys=True).encode()).hexdigest()
-
-
-def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted keys; lists, numbers, words and what is empty are its values."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            flat |= dotted(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    return hashlib.sha256(json.dumps(relevant(dotted(plain(config))), sort_keys=True).encode()).hexdigest()
 
 
 def relevant(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from project import build, runs, stacked_optimizers
+from project import build, stacked_optimizers
 from project.callbacks.checkpoints import Checkpoints
 from project.callbacks.classification import ClassificationReport
 from project.callbacks.curve import CurveFigure
@@ -57,8 +57,7 @@ def obstacle(config: DictConfig) -> str | None:
 
 def common(job: Job) -> str:
     """A job's config less what the jobs of a stack may differ in; `${seed}` is the same in all of them."""
-    flat = runs.dotted(job.as_written)
-    kept = {key: value for key, value in flat.items() if not _may_differ(key, value)}
+    kept = {key: value for key, value in job.written.items() if not _may_differ(key, value)}
     return json.dumps(kept, sort_keys=True)
 
 

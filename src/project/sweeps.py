@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from project import gpus, locks, runs
-from project.config import settle
+from project.composing import Composed
 from project.errors import RunFailed, UserError, WorkerLost, as_mistake
 
 log = logging.getLogger("project")
@@ -25,16 +25,14 @@ class Job:
     """One job of a sweep.
 
     Args:
-        config: its own, composed.
+        composed: its config, and where the sweep lies, whose folder holds the folders of all jobs.
         overrides: what makes it.
-        sweep_dir: the folder that holds the folders of all jobs.
     """
 
-    def __init__(self, config: DictConfig, overrides: Sequence[str], sweep_dir: str | Path) -> None:
-        self.as_written: Any = OmegaConf.to_container(config, resolve=False)  # `${seed}` and the like
-        settle(config)
-        self.config, self.overrides, self.sweep_dir = config, list(overrides), Path(sweep_dir).absolute()
-        self.hash = runs.config_hash(config)[:8]
+    def __init__(self, composed: Composed, overrides: Sequence[str]) -> None:
+        self.config, self.plain, self.written = composed.config, composed.plain, composed.written
+        self.overrides, self.sweep_dir = list(overrides), Path(composed.sweep_dir).absolute()
+        self.hash = runs.config_hash(self.plain)[:8]
         self._folder: Path | None = None
         self.error: Exception | None = None  # why it has left no summary
         self._lock = locks.of_job(self.sweep_dir, self.hash)

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from project import messages, runs, usage
+from project.composing import settled
 from project.config import CONF, check_command_line, check_config, register_resolvers, settle
 from project.errors import FAILED, Pruned, RunFailed, UserError, exit_codes
 from project.processes import joinable
@@ -48,7 +49,7 @@ def hydra_main(config: DictConfig) -> float:
     job = HydraConfig.get()
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
     if job.mode == RunMode.MULTIRUN:
-        return Job(config, overrides, job.sweep.dir).run(train)
+        return Job(settled(config, job.sweep.dir), overrides).run(train)
     with exit_codes():  # here already: Hydra would add a line of its own
         settle(config)
         if asked := [key for key in ("dry_run", "force", "retry") if config.sweep[key]]:
