@@ -40,7 +40,10 @@ JOBS = [
     ["++module.optimizer.lr=2", "datamodule.seed=4"],
     ["optimizer=adam", "optimizer.betas=[0.5,0.6]", "module.num_classes=3"],
     ["optimizer=adam", "optimizer.betas=[0.6,'${optimizer.lr}']", "module.num_classes=4"],
-    ["callbacks.step_seed.seed='a ${callbacks.step_seed.x}${oc.env:HOME} ${compile}'", "+callbacks.step_seed.x='${seed}'"],
+    [
+        "callbacks.step_seed.seed='a ${callbacks.step_seed.x}${oc.env:HOME} ${compile}'",
+        "+callbacks.step_seed.x='${seed}'",
+    ],
     ["seed=9", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
     ["seed=10", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
 ]

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from project import messages
 from project.composing import Composer
 from project.errors import UserError
+from project.garbage import let_go, made_to_stay
 from project.sweeps import Job, conclude, run_all, table
 
 log = logging.getLogger("project")
@@ -63,13 +65,16 @@ class GridSweeper(JobSweeper):
     def sweep(self, arguments: list[str]) -> list[Job]:
         assert self.config is not None
         messages.to_terminal()
-        jobs = [self.job(list(words)) for words in self._grid(arguments)]
-        if self.config.sweep.dry_run:
-            log.info("%s", table(jobs))
-            return jobs
-        self.begin({job.sweep_dir for job in jobs})
-        run_all(jobs, self.launcher)
-        conclude(jobs)
+        with ExitStack() as at_the_end:
+            at_the_end.callback(let_go)
+            with made_to_stay():
+                jobs = [self.job(list(words)) for words in self._grid(arguments)]
+            if self.config.sweep.dry_run:
+                log.info("%s", table(jobs))
+                return jobs
+            self.begin({job.sweep_dir for job in jobs})
+            run_all(jobs, self.launcher)
+            conclude(jobs)
         return jobs
 
     def _grid(self, arguments: list[str]) -> Iterator[tuple[str, ...]]:

@@ -117,7 +117,7 @@ class _Template:
 
     def with_values(self, overrides: Sequence[Override]) -> Composed | None:
         """Another job; None if its overrides are more than numbers and words for keys that have some."""
-        values = {override.key_or_group: override.value() for override in overrides}
+        values: dict[str, Any] = {override.key_or_group: override.value() for override in overrides}
         if any(override.is_add() for override in overrides) or not all(map(self._is_plain, values, values.values())):
             return None
         values = {key: value for key, value in values.items() if not _is_same(value, self.written[key])}

@@ -95,11 +95,11 @@ def settle(config: DictConfig, below: Iterable[str] = ("",)) -> None:
 
 
 def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """A config, resolved, as dicts, lists, numbers and words; one that is that already comes back as it is."""
-    if isinstance(config, dict):
-        return config
-    made: Any = OmegaConf.to_container(config, resolve=True)
-    return made
+    """A config, resolved, as dicts, lists, numbers and words; of one that is that already a copy."""
+    made: Any = (
+        OmegaConf.to_container(config, resolve=True, enum_to_str=True) if OmegaConf.is_config(config) else config
+    )
+    return dict(made)
 
 
 def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from project.callbacks.figures import tensorboards
+from project.config import dotted, plain
 from project.runs import IRRELEVANT
 
 CHOICES = ("module", "datamodule", "optimizer", "init")
 ALWAYS = ("seed", "datamodule.batch_size", "trainer.max_epochs")
 
 
-def hyperparameters(config: DictConfig, overrides: Iterable[str]) -> dict[str, bool | float | str]:
+def hyperparameters(config: DictConfig | Mapping[str, Any], overrides: Iterable[str]) -> dict[str, bool | float | str]:
     """The columns of a run: `{"init": "he", "optimizer": "Adam", "optimizer.lr": 0.001, "seed": 0, …}`.
 
     What was chosen, and its numbers where they are few; of the rest, whose many would bury what differs, only what
@@ -22,10 +24,9 @@ def hyperparameters(config: DictConfig, overrides: Iterable[str]) -> dict[str, b
     keys = [f"{group}.{key}" for group in ("module", "optimizer", "init") for key in config[group]]
     keys += [*ALWAYS, *(word.lstrip("+~").partition("=")[0] for word in overrides)]
     untold = ("_target_", "_partial_", ".seed")  # told in `choices`, in none, as "seed"
-    values = {
-        key: OmegaConf.select(config, key) for key in keys if not (key.endswith(untold) or key.startswith(IRRELEVANT))
-    }
-    choices = {group: config[group]._target_.rpartition(".")[2] for group in CHOICES}
+    flat = dotted(plain(config))
+    values = {key: flat.get(key) for key in keys if not (key.endswith(untold) or key.startswith(IRRELEVANT))}
+    choices = {group: config[group]["_target_"].rpartition(".")[2] for group in CHOICES}
     return {**choices, **{key: value for key, value in values.items() if isinstance(value, bool | int | float | str)}}
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -97,7 +98,7 @@ def set_aside(run_dir: Path) -> None:
     run_dir.rename(aside)
 
 
-def save_config(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
+def save_config(run_dir: Path, config: DictConfig | Mapping[str, Any], overrides: list[str]) -> None:
     """Write the resolved config, and the overrides that made it, to `.hydra/`, unless they are there.
 
     The config is written again for another search's trial, or for none: processes of further devices read it there.
@@ -106,22 +107,34 @@ def save_config(run_dir: Path, config: DictConfig, overrides: list[str]) -> None
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.yaml").exists():
         write_whole(folder / "overrides.yaml", _yaml(overrides))
-    elif OmegaConf.select(load_config(run_dir), "sweep.trial") == OmegaConf.select(config, "sweep.trial"):
+    elif _trial(load_config(run_dir)) == _trial(config):
         return
     write_whole(folder / "config.yaml", as_yaml(config))
+
+
+def _trial(config: DictConfig | Mapping[str, Any]) -> Any:
+    return plain(config).get("sweep", {}).get("trial")
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
     """Quotes the words that YAML would read as something else, like OmegaConf's own, which is ten times as slow."""
 
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
 
 _Dumper.add_representer(str, OmegaConfDumper.str_representer)
 
 
-def as_yaml(config: DictConfig) -> str:
+def as_yaml(config: DictConfig | Mapping[str, Any]) -> str:
     """A config, resolved, as `OmegaConf.to_yaml` writes it."""
-    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    return _yaml(plain)
+    return "".join(_entry(pickle.dumps(entry)) for entry in plain(config).items()) or _yaml({})
+
+
+@functools.lru_cache(maxsize=1000)
+def _entry(pickled: bytes) -> str:
+    """A key and its value, most of which the jobs of a sweep have in common."""
+    return _yaml(dict([pickle.loads(pickled)]))
 
 
 def _yaml(plain: Any) -> str:

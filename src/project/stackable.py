@@ -1,12 +1,12 @@
 """Which jobs of a sweep may train together: those that differ only in seed, init and numbers of the optimiser."""
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from project import build, stacked_optimizers
@@ -34,23 +34,27 @@ TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
 }  # fmt: skip
 
 
+class_of = functools.cache(get_class)
+
+
 class NotStacked(Exception):
     """Why some jobs are to run one by one."""
 
 
-def obstacle(config: DictConfig) -> str | None:
-    """What in a config does not go with other jobs in a stack, if anything."""
-    if config.trainer.get("compiled"):
+def obstacle(job: Job) -> str | None:
+    """What in a job's config does not go with other jobs in a stack, if anything."""
+    config = job.plain
+    if config["trainer"].get("compiled"):
         return "compile=true"
-    for key, value in config.trainer.items():
+    for key, value in config["trainer"].items():
         if key not in TRAINER or (TRAINER[str(key)] and value not in (TRAINER[str(key)] or ())):
             return f"trainer.{key}={value}"
-    if OmegaConf.select(config, "sweep.trial.pruner"):
+    if (config["sweep"].get("trial") or {}).get("pruner"):
         return "a trial that may be pruned"
     kinds = {"callbacks": (*OF_THE_STACK, *OF_EACH_JOB), "logger": (MetricsCSV, TensorBoard)}
     for node, known in kinds.items():
         for name, part in (config.get(node) or {}).items():
-            if part and get_class(part._target_) not in known:
+            if part and class_of(part["_target_"]) not in known:
                 return f"{node}.{name}"
     return None
 

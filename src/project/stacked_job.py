@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from omegaconf import DictConfig
 from torch import Tensor
 
 from project.buffered_loggers import BufferedCSV, BufferedTensorBoard
 from project.callbacks.checkpoints import WholeFileIO
 from project.datamodules.tensors import StepSampler, TensorDataModule
 from project.modules.supervised import SupervisedModule
+from project.sweeps import Job
 
 if TYPE_CHECKING:
     from project.stacked_module import StackedModule
@@ -24,8 +24,8 @@ class Member:
     """One job of a stack: what it would have alone, but for a Trainer.
 
     Args:
-        config: its own.
-        folder: likewise.
+        job: it.
+        folder: its own.
         data: likewise; it shares splits with other jobs where they are the same.
         module: likewise; its weights become views of the stack's.
         callbacks: likewise.
@@ -35,7 +35,7 @@ class Member:
 
     def __init__(
         self,
-        config: DictConfig,
+        job: Job,
         folder: Path,
         data: TensorDataModule,
         module: SupervisedModule,
@@ -43,7 +43,7 @@ class Member:
         loggers: Sequence[BufferedCSV | BufferedTensorBoard],
         draws: bool,
     ) -> None:
-        self.config, self.folder, self.data, self.module, self.draws = config, folder, data, module, draws
+        self.job, self.folder, self.data, self.module, self.draws = job, folder, data, module, draws
         self.callbacks, self.loggers = list(callbacks), list(loggers)
         self.optimizer = module.configure_optimizers()
         self.sampler = StepSampler(

@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,7 +162,9 @@ def recorded(config: DictConfig, run_dir: Path, trainer: "Trainer") -> Iterator[
             runs.save_summary(run_dir, summary)
 
 
-def outcome(config: DictConfig, run_dir: Path, trainer: "Trainer", finished: bool) -> dict[str, Any]:
+def outcome(
+    config: DictConfig | Mapping[str, Any], run_dir: Path, trainer: "Trainer", finished: bool
+) -> dict[str, Any]:
     """What summary.json says besides status and error; the HParams view learns of it, too."""
     from project import build, hparams
 
@@ -178,7 +180,7 @@ def outcome(config: DictConfig, run_dir: Path, trainer: "Trainer", finished: boo
         "objective": objective,
         "metrics": metrics,
         "config_hash": runs.config_hash(config),
-        "seed": config.seed,
+        "seed": config["seed"],
         "steps": trainer.global_step,
         "device": build.device(trainer),
         "versions": build.versions(),

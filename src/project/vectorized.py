@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
@@ -24,9 +24,10 @@ from project.callbacks.progress_bar import StepProgressBar
 from project.config import check_config
 from project.datamodules.tensors import Split, TensorDataModule
 from project.errors import FAILED, UserError
+from project.garbage import let_go, made_to_stay
 from project.loggers import MetricsCSV
 from project.modules.supervised import SupervisedModule
-from project.stackable import OF_EACH_JOB, NotStacked, common, first_batch, obstacle, try_out
+from project.stackable import OF_EACH_JOB, NotStacked, class_of, common, first_batch, obstacle, try_out
 from project.stacked_job import Member
 from project.stacked_module import StackedModule
 from project.sweeps import Job
@@ -53,7 +54,7 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
     alone: Counter[str] = Counter()
     groups: dict[str, list[Job]] = {}
     for job in jobs:
-        if reason := obstacle(job.config):
+        if reason := obstacle(job):
             alone[reason] += 1
         else:
             groups.setdefault(common(job), []).append(job)
@@ -130,14 +131,16 @@ class _Chunk:
     def run(self) -> Answers:
         """What the jobs answer: an objective, or an error; nothing for those that have to run alone."""
         with ExitStack() as claims:
+            claims.callback(let_go)
             with runs.synced_together():
-                folders = {job: folder for job in self.jobs if (folder := self._claim(job, claims))}
-                self._build(folders)
+                with made_to_stay():
+                    folders = {job: folder for job in self.jobs if (folder := self._claim(job, claims))}
+                    self._build(folders)
                 if len(self.members) > 1:
                     self._train()
                 elif self.members:
                     self.alone[SINGLE] += 1
-            with runs.synced_together():
+            with runs.synced_together(), made_to_stay():
                 for job, member in self.members.items():
                     if job in self.answers:
                         self.answers[job] = runs.objective(self._record(member, "finished"))
@@ -167,7 +170,7 @@ class _Chunk:
         data: dict[Job, Any] = {}
         for job in folders:
             try:
-                check_config(job.config)
+                check_config(job.plain)
                 data[job] = build.datamodule(job.config)
             except Exception as error:
                 self.answers[job] = error
@@ -175,7 +178,7 @@ class _Chunk:
         callbacks = [
             callback
             for part in (self.jobs[0].config.get("callbacks") or {}).values()
-            if part and get_class(part._target_) in OF_EACH_JOB
+            if part and class_of(part._target_) in OF_EACH_JOB
             for callback in [instantiate(part)]
         ]
         for job, own in data.items():
@@ -183,7 +186,7 @@ class _Chunk:
                 module: Any = build.module(job.config, own)
                 loggers = self._loggers(job, folders[job])
                 copies = [copy.deepcopy(callback) for callback in callbacks]
-                member = Member(job.config, folders[job], own, module, copies, loggers, self.options.figures)
+                member = Member(job, folders[job], own, module, copies, loggers, self.options.figures)
             except Exception as error:
                 self.answers[job] = error
             else:
@@ -201,20 +204,21 @@ class _Chunk:
 
     def _loggers(self, job: Job, folder: Path) -> list[Any]:
         made: list[Any] = []
-        for part in (job.config.get("logger") or {}).values():
+        for part in (job.plain.get("logger") or {}).values():
             if part:
-                kind = BufferedCSV if get_class(part._target_) is MetricsCSV else BufferedTensorBoard
+                kind = BufferedCSV if class_of(part["_target_"]) is MetricsCSV else BufferedTensorBoard
                 options = {key: value for key, value in part.items() if key != "_target_"}
                 made.append(kind(save_dir=str(folder), **{**options, "purge_step": 0}))
         return made
 
     def _train(self) -> None:
         members = list(self.members.values())
-        trainer = self._trainer(members[0].config)
+        trainer = self._trainer(members[0].job.config)
         log.info("%d jobs together: %s", len(members), members[0].folder.parent)
         with messages.Diverted() as diverted:
             stack = StackedModule(members, diverted)
-            self._begin(trainer, stack)
+            with made_to_stay():
+                self._begin(trainer, stack)
             try:
                 trainer.fit(stack)
                 stack.running = [number for number in stack.running if not has_diverged(members[number].trainer)]
@@ -238,7 +242,7 @@ class _Chunk:
             own.callbacks = {
                 name: part
                 for name, part in (own.get("callbacks") or {}).items()
-                if part and get_class(part._target_) is StepProgressBar
+                if part and class_of(part._target_) is StepProgressBar
             }
             own.trainer.steps_per_call = 1
         made = build.trainer(own, self.jobs[0].sweep_dir, logs=False)
@@ -248,14 +252,14 @@ class _Chunk:
     def _begin(self, trainer: BlockTrainer, stack: StackedModule) -> None:
         """What a run writes before it trains."""
         for job, member in self.members.items():
-            runs.save_config(member.folder, job.config, job.words)
+            runs.save_config(member.folder, job.plain, job.words)
             (member.folder / runs.SUMMARY).unlink(missing_ok=True)
             for logger in member.loggers:
                 getattr(logger, "experiment")  # noqa: B009  it takes over what an interrupted run has left
             description = build.describe(trainer, member.module, member.data)
             member.said += [messages.record(f"run folder: {member.folder}")]  # which has the config
             member.said += [messages.record(f"one of {len(self.members)} jobs that train together\n{description}")]
-            values = hparams.hyperparameters(job.config, job.words)
+            values = hparams.hyperparameters(job.plain, job.words)
             hparams.log_start(member, values, ["objective", *getattr(member.module, "test_metrics", ())])  # type: ignore[arg-type]
             self._log_graph(member)
             member.flush()
@@ -283,7 +287,7 @@ class _Chunk:
         member.flush()
         status = "diverged" if has_diverged(member.trainer) else status
         summary: dict[str, Any] = {"status": status, "error": None}
-        summary |= outcome(member.config, member.folder, member.trainer, finished=status == "finished")
+        summary |= outcome(member.job.plain, member.folder, member.trainer, finished=status == "finished")
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
         for logger in member.loggers:
             logger.finalize("success")

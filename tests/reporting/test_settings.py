@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from project.config import dotted
 from project.errors import UserError
 from project.reporting.collect import Run
 from project.reporting.settings import chosen, differing, short_names, telling
-from project.runs import dotted
 
 OPTIMIZERS = {
     "SGD": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9},

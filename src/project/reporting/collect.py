@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from project import locks
+from project.config import dotted
 from project.errors import UserError
-from project.runs import SUMMARY, dotted, final_metrics
+from project.runs import SUMMARY, final_metrics
 
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"  # of runs without a summary
 RECENT = 120  # seconds: a run that wrote within them is taken to be running
