@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from project.loggers import MetricsCSV, TensorBoard
+from project.loggers import MetricsCSV, Row, TensorBoard
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -96,6 +96,24 @@ def test_a_resumed_run_keeps_the_rows_before_its_step(purge_step: int | None, ke
     rows = read(tmp_path)
     assert [int(row["step"]) for row in rows] == [*kept, 100]
     assert [float(row["a"]) for row in rows] == [*(step / 4 for step in kept), -1]
+
+
+def test_rows_together_make_the_table_that_they_make_one_by_one(tmp_path: Path) -> None:
+    """With a column that comes late, and in a table that is there already."""
+    rows = [Row(step, {"a": step / 3, "epoch": 0, **({"b": 1.0} if step == 2 else {})}) for step in range(4)]
+    tables = []
+    for together in (False, True):
+        (folder := tmp_path / str(together)).mkdir()
+        for part in (rows[:1], rows[1:], []):
+            logger = reopened(folder)
+            if together:
+                logger.log_rows(part)
+            for row in [] if together else part:
+                logger.log_metrics(row.values, row.step)
+        tables.append((folder / "metrics.csv").read_text())
+    assert tables[0] == tables[1]
+    assert tables[1].splitlines()[0] == "epoch,step,a,b"
+    assert [row["step"] for row in read(tmp_path / "True")] == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 8], ids=lambda cut: f"{cut} bytes short")

@@ -4,9 +4,9 @@ import csv
 import io
 import math
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -17,6 +17,14 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-
 from project.runs import whole_lines, write_whole
 
 FIRST = ["epoch", "step"]
+
+
+class Row(NamedTuple):
+    """The metrics of some steps, the last of which is `step`; `time` is in seconds since 1970."""
+
+    step: int
+    values: Mapping[str, float]
+    time: float = 0.0
 
 
 class TensorBoard(TensorBoardLogger):
@@ -80,17 +88,27 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        row = {"step": str(step or 0), **{key: _text(value) for key, value in metrics.items()}}
-        if new := [key for key in row if key not in self._columns]:
-            rows = self._rows() if self.path.exists() else []
-            self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]
-            self._write([*rows, row])
-        else:
-            self._append(",".join([row.get(column, "") for column in self._columns]) + "\n")
+        self.log_rows([Row(step or 0, metrics)])
 
-    def _append(self, line: str) -> None:
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
-            file.write(line)
+    def log_rows(self, rows: Iterable[Row]) -> None:
+        """What `log_metrics` does with each, but in one go."""
+        lines: list[str] = []
+        for step, metrics, _ in rows:
+            row = {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
+            if new := [key for key in row if key not in self._columns]:
+                self._append(lines)
+                known = self._rows() if self.path.exists() else []
+                self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]
+                self._write([*known, row])
+            else:
+                lines.append(",".join([row.get(column, "") for column in self._columns]) + "\n")
+        self._append(lines)
+
+    def _append(self, lines: list[str]) -> None:
+        if lines:
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
+                file.write("".join(lines))
+            lines.clear()
 
     def _rows(self) -> list[dict[str, str]]:
         """The whole rows of the file."""

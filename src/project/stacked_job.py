@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from project.buffered_loggers import BufferedCSV, BufferedTensorBoard
+from project.buffered_tensorboard import BufferedTensorBoard
 from project.callbacks.checkpoints import WholeFileIO
 from project.datamodules.tensors import StepSampler, TensorDataModule
+from project.loggers import MetricsCSV, Row
 from project.modules.supervised import SupervisedModule
 from project.sweeps import Job
 
@@ -40,7 +42,7 @@ class Member:
         data: TensorDataModule,
         module: SupervisedModule,
         callbacks: Sequence[Callback],
-        loggers: Sequence[BufferedCSV | BufferedTensorBoard],
+        loggers: Sequence[MetricsCSV | BufferedTensorBoard],
         draws: bool,
     ) -> None:
         self.job, self.folder, self.data, self.module, self.draws = job, folder, data, module, draws
@@ -51,6 +53,7 @@ class Member:
         )
         self.began, self.ended = time.monotonic(), 0.0
         self.said: list[logging.LogRecord] = []
+        self._rows: list[Row] = []
         self.logged: dict[str, Tensor] = {}  # by the evaluation that is going on
         self.trainer: Any = None
         vars(module)["log"] = self.log
@@ -61,13 +64,15 @@ class Member:
 
     def write(self, values: dict[str, Any], step: int) -> None:
         """A row, for all loggers."""
-        for logger in self.loggers:
-            logger.log_metrics(values, step=step)
+        self._rows.append(Row(step, values, time.time()))
 
     def flush(self) -> None:
         """Have all rows in the files."""
+        rows, self._rows = self._rows, []
         for logger in self.loggers:
-            logger.flush()
+            logger.log_rows(rows)
+            if isinstance(logger, BufferedTensorBoard):
+                logger.flush()
 
 
 class TrainerOfJob:
@@ -79,11 +84,16 @@ class TrainerOfJob:
         self.default_root_dir, self.draws = str(member.folder), member.draws
         self.lightning_module, self.datamodule, self.optimizers = member.module, member.data, [member.optimizer]
         self.callbacks, self.loggers = member.callbacks, member.loggers
-        self.callback_metrics: dict[str, Tensor] = {}
+        self.metrics: dict[str, float | Tensor] = {}
         self.should_stop = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._trainer, name)
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """The last value of each metric."""
+        return {key: torch.as_tensor(value) for key, value in self.metrics.items()}
 
     @property
     def checkpoint_callback(self) -> Checkpoint | None:

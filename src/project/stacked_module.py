@@ -1,5 +1,6 @@
 """Several jobs' modules as one for Lightning's Trainer, each with its own data order, rows and checkpoints."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -45,7 +46,7 @@ class StackedModule(LightningModule):
         self._splits: dict[str, Split] = {}
         self._whole_batch: tuple[Tensor, Tensor] | None = None
         self._since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # losses (J,), predictions, targets of each step
-        self._wrote_row = False
+        self._not_finite: list[int] = []  # jobs whose last row has no number for a loss
         self._flushed = time.monotonic()
         self.running = list(range(len(members)))  # the numbers of those that neither diverged nor ended
 
@@ -155,13 +156,13 @@ class StackedModule(LightningModule):
         trainer: Any = self.trainer
         knowing = [callback for callback in self.members[0].callbacks if isinstance(callback, BlockCallback)]
         due = any(callback.watches(trainer, trainer.global_step - 1, batch_idx) for callback in knowing)
-        if not due and not self._wrote_row:
-            return
+        ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        told = self.running if due or ends else self._not_finite  # alone, they stop their block
         last = self._last_losses.cpu()
-        for number in self.running:
+        for number in told:
             self._call("on_train_batch_end", [number], {"loss": last[number]}, None, batch_idx)
-        self._wrote_row = False
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        self._not_finite = []
+        if not ends:
             self._stop([number for number in self.running if self.members[number].trainer.should_stop])
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             for number in self.running:
@@ -210,7 +211,6 @@ class StackedModule(LightningModule):
         """A row for each job, as `SupervisedModule` writes it."""
         losses, predictions, targets = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        self._wrote_row = True
         sizes = torch.tensor([float(t.shape[1]) if self.averages_loss else 1.0 for t in targets], dtype=torch.float64)
         means = ((torch.stack(losses).cpu() * sizes.unsqueeze(1)).sum(0) / sizes.sum()).tolist()
         measured = bool(self.members[0].module.train_metrics)
@@ -224,7 +224,9 @@ class StackedModule(LightningModule):
                 metrics.update(all_predictions[number], all_targets[number])
                 row |= {key: value.item() for key, value in metrics.compute().items()}
                 metrics.reset()
-            member.trainer.callback_metrics |= {key: torch.tensor(value) for key, value in row.items()}
+            member.trainer.metrics |= row
+            if not math.isfinite(means[number]):
+                self._not_finite.append(number)
             member.write({**row, "lr": member.optimizer.param_groups[0]["lr"], "epoch": epoch}, step)
         finite = [means[number] for number in self.running]
         self.log("train/loss", sum(finite) / len(finite), logger=False, prog_bar=True, batch_size=1)
@@ -290,7 +292,7 @@ class StackedModule(LightningModule):
             metrics.reset()
             self._call(f"on_{stage}_epoch_end", [number])
             values = {key: value.item() for key, value in member.logged.items()}
-            member.trainer.callback_metrics |= member.logged
+            member.trainer.metrics |= member.logged
             member.write({**values, "epoch": self.current_epoch}, step)
 
     def on_test_end(self) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from project import build, gpus, hparams, messages, runs
 from project.blocks import BlockTrainer
-from project.buffered_loggers import BufferedCSV, BufferedTensorBoard
+from project.buffered_tensorboard import BufferedTensorBoard
 from project.callbacks.progress_bar import StepProgressBar
 from project.config import check_config
 from project.datamodules.tensors import Split, TensorDataModule
@@ -206,7 +206,7 @@ class _Chunk:
         made: list[Any] = []
         for part in (job.plain.get("logger") or {}).values():
             if part:
-                kind = BufferedCSV if class_of(part["_target_"]) is MetricsCSV else BufferedTensorBoard
+                kind = MetricsCSV if class_of(part["_target_"]) is MetricsCSV else BufferedTensorBoard
                 options = {key: value for key, value in part.items() if key != "_target_"}
                 made.append(kind(save_dir=str(folder), **{**options, "purge_step": 0}))
         return made

@@ -7,10 +7,12 @@ import torch
 from lightning.pytorch import LightningModule
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
 from torch import nn
 
-from project.buffered_loggers import BufferedCSV, BufferedTensorBoard
-from project.loggers import MetricsCSV, TensorBoard
+from project.buffered_tensorboard import BufferedEvents, BufferedTensorBoard
+from project.loggers import Row, TensorBoard
 
 ROWS = [(step, {"train/loss": 1 / (step + 1), "lr": 0.1}) for step in range(20)]
 
@@ -67,28 +69,32 @@ def test_events_come_to_the_file_when_flushed_and_rows_from_a_killed_run_are_hid
     assert [event.step for event in events.Scalars("lr")] == list(range(15))
 
 
-def test_a_table_reads_like_one_written_row_by_row(tmp_path: Path) -> None:
-    tables = []
-    for kind in (BufferedCSV, MetricsCSV):
-        (tmp_path / kind.__name__).mkdir()
-        for purge in (None, 15):  # a run, and the same one resumed
-            logger = kind(tmp_path / kind.__name__, purge)
-            assert logger.experiment == tmp_path / kind.__name__ / "metrics.csv"
-            for step, row in ROWS[purge or 0 :]:
-                logger.log_metrics({**row, "epoch": step // 4}, step)
-                if step % 4 == 3:
-                    logger.log_metrics({"val/loss": row["train/loss"] / 2, "epoch": step // 4}, step)
-            logger.finalize("success")
-        tables.append((tmp_path / kind.__name__ / "metrics.csv").read_text())
-    assert tables[0] == tables[1]
-    assert len(tables[0].splitlines()) == 26
+def test_rows_together_are_the_events_that_they_are_one_by_one(tmp_path: Path) -> None:
+    """By TensorBoard's own reader, which compares the records' checksums."""
+    written = []
+    for together in (False, True):
+        logger = BufferedTensorBoard(str(tmp_path / str(together)), name="", version="", default_hp_metric=False)
+        if together:
+            logger.log_rows([Row(step, row, 1e9 + step) for step, row in ROWS])
+        else:
+            for step, row in ROWS:
+                logger.log_metrics(row, step)
+        logger.flush()
+        (file,) = (tmp_path / str(together)).iterdir()
+        written.append(list(EventFileLoader(str(file)).Load()))
+    assert [event.wall_time for event in written[1][1:]] == [1e9 + step for step, _ in ROWS]
+    for event in (*written[0], *written[1]):
+        event.wall_time = 0
+    assert written[0] == written[1]
+    assert len(written[0]) == 1 + len(ROWS)
 
 
-def test_rows_come_to_the_table_when_flushed(tmp_path: Path) -> None:
-    logger = BufferedCSV(tmp_path)
-    for step, row in ROWS[:5]:
-        logger.log_metrics(row, step)
-    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 2  # the header with the first row
-    logger.flush()
-    logger.flush()
-    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 6
+def test_a_wrong_byte_is_noticed(tmp_path: Path) -> None:
+    events = BufferedEvents(str(tmp_path))
+    events.add_event(Event(step=1))
+    events.flush()
+    whole = bytearray(events.path.read_bytes())
+    assert [event.step for event in EventFileLoader(str(events.path)).Load()] == [0, 1]
+    whole[-5] ^= 1  # the last before the checksum
+    events.path.write_bytes(whole)
+    assert [event.step for event in EventFileLoader(str(events.path)).Load()] == [0]
