@@ -2,11 +2,14 @@
 
 import contextlib
 import functools
+import os
 import platform
+import random
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import get_object, instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
@@ -87,7 +90,7 @@ def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
             f"module.num_classes={config.module.num_classes}: {config.datamodule._target_.rpartition('.')[2]} has "
             f"{len(names)} classes; set module.num_classes={len(names)}."
         )
-    seed_everything(config.seed, workers=True, verbose=False)
+    _seed(config.seed)
     model: LightningModule = make(config.module)
     if callable(optimizer := getattr(model, "optimizer", None)):
         try:
@@ -98,6 +101,17 @@ def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
         model.example_input_array = sample = data.example()
         _show(model, sample, data)
     return model
+
+
+def _seed(seed: int) -> None:
+    """Lightning's `seed_everything`; where there is no GPU, without PyTorch's many backends, half a millisecond."""
+    if torch.accelerator.is_available():
+        seed_everything(seed, workers=True, verbose=False)
+    else:
+        os.environ |= {"PL_GLOBAL_SEED": str(seed), "PL_SEED_WORKERS": "1"}
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
 
 
 @torch.no_grad()

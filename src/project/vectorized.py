@@ -262,7 +262,6 @@ class _Chunk:
             values = hparams.hyperparameters(job.plain, job.words)
             hparams.log_start(member, values, ["objective", *getattr(member.module, "test_metrics", ())])  # type: ignore[arg-type]
             self._log_graph(member)
-            member.flush()
 
     def _log_graph(self, member: Member) -> None:
         """The network, traced for the first job: the records are the same for all."""
