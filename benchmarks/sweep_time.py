@@ -3,9 +3,10 @@
     python benchmarks/sweep_time.py
     python benchmarks/sweep_time.py --accelerator gpu
 
-Jobs that train together are timed as a whole command, from composing the configs to the table at the end; a small
+Jobs that train together are timed from the first job, whose config is composed then, to the last summary; a small
 sweep before has done the imports. Of the other launchers a job is timed, as the difference between a larger and a
-smaller sweep, which leaves out what a command does once, and imports in other processes. Jobs that train together draw
+smaller sweep, which leaves out what a command does once, and imports in other processes. Nothing is deleted before the
+end: for minutes after that, ext4 takes ten times as long to make a file. Jobs that train together draw
 no figures; so the others are timed without them, too. Everything has one thread a process, as is the default; the
 largest sweep is timed with threads=2, too, which makes a job alone no faster.
 Writes benchmarks/results/sweep_time.json, or sweep_time_gpu.json; ….part.json for some of the sweeps.
@@ -21,12 +22,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import measuring
 from project import train
+from project.composing import Composer
 
 LAUNCHERS = {"basic": (), "joblib": ("hydra.launcher.n_jobs=2",)}  # one by one in this process; in two processes
 TWO_THREADS = "together, 2 threads"
@@ -67,20 +70,31 @@ ON_A_GPU = {
 }  # fmt: skip
 
 
+@cache
+def folder_of_all() -> tempfile.TemporaryDirectory[str]:
+    """Deleted when the benchmark ends."""
+    return tempfile.TemporaryDirectory()
+
+
 def command(words: Sequence[str], jobs: int, *more: str) -> float:
-    """Seconds that a sweep over so many seeds takes."""
-    with tempfile.TemporaryDirectory() as folder:
-        sys.argv = ["train", "-m", *words, f"seed=range({jobs})", *more, f"paths.log_dir={folder}"]
-        began = time.monotonic()
-        with contextlib.redirect_stdout(said := io.StringIO()):
-            try:
-                train.main()
-            except SystemExit:
-                print(said.getvalue(), file=sys.stderr)
-                raise
-        seconds = time.monotonic() - began
-        assert len(list(Path(folder).glob("sweeps/*/*/summary.json"))) == jobs
-        return seconds
+    """Seconds that a sweep over so many seeds takes, from its first job to the last summary."""
+    folder, composers = tempfile.mkdtemp(dir=folder_of_all().name), []
+
+    def made(self: Composer, *arguments: Any) -> None:
+        composers.append(time.time())
+        make(self, *arguments)
+
+    make = Composer.__init__
+    sys.argv = ["train", "-m", *words, f"seed=range({jobs})", *more, f"paths.log_dir={folder}"]
+    with mock.patch.object(Composer, "__init__", made), contextlib.redirect_stdout(said := io.StringIO()):
+        try:
+            train.main()
+        except SystemExit:
+            print(said.getvalue(), file=sys.stderr)
+            raise
+    summaries = list(Path(folder).glob("sweeps/*/*/summary.json"))
+    assert len(summaries) == jobs
+    return max(path.stat().st_mtime for path in summaries) - composers[0]
 
 
 def together(words: Sequence[str], jobs: int, *more: str) -> float:

@@ -44,6 +44,8 @@ JOBS = [
         "callbacks.step_seed.seed='a ${callbacks.step_seed.x}${oc.env:HOME} ${compile}'",
         "+callbacks.step_seed.x='${seed}'",
     ],
+    ["++note='a ${seed}'", "seed=1"],
+    ["++note='a ${seed}'", "seed=2"],
     ["seed=9", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
     ["seed=10", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
 ]

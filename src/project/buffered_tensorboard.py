@@ -34,9 +34,14 @@ class BufferedTensorBoard(TensorBoard):
     def log_rows(self, rows: Iterable[Row]) -> None:
         """What `log_metrics` does with each."""
         events = self.experiment._get_file_writer().event_writer
+        tags: list[str] | None = None
         for row in rows:
-            values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in row.values.items()]
-            events.add_event(Event(wall_time=row.time, step=row.step, summary=Summary(value=values)))
+            if tags != (tags := list(row.values)):
+                event = Event(summary=Summary(value=[Summary.Value(tag=tag) for tag in tags]))
+            event.wall_time, event.step = row.time, row.step
+            for value, number in zip(event.summary.value, row.values.values(), strict=True):
+                value.simple_value = float(number)
+            events.add_event(event)
 
     def flush(self) -> None:
         """Write what has come since the last time."""

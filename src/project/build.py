@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import random
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from project.callbacks.checkpoints import WholeFileIO
 from project.config import plain
 from project.errors import UserError
 
+Config = DictConfig | Mapping[str, Any]
+
 _made_before: set[str] = set()  # nodes less their numbers
 
 
-def make(node: DictConfig) -> Any:
+def make(node: Config) -> Any:
     """What `instantiate` makes of a node, in a tenth of the time if it has made one before that had other numbers."""
     as_plain = plain(node)
     form = repr(_without_numbers(as_plain))
@@ -63,11 +66,12 @@ def _made(node: Any) -> Any:
 
 
 _target = functools.cache(get_object)
+_has_gpu = functools.cache(torch.accelerator.is_available)  # it loads a library every time
 
 
-def datamodule(config: DictConfig) -> LightningDataModule:
+def datamodule(config: Config) -> LightningDataModule:
     """The data module, its data on disk and checked."""
-    data: LightningDataModule = make(config.datamodule)
+    data: LightningDataModule = make(config["datamodule"])
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         data.prepare_data()
     return data
@@ -78,20 +82,20 @@ def has_test(data: LightningDataModule) -> bool:
     return "test" in getattr(data, "splits", ["test"]) and is_overridden("test_dataloader", data)
 
 
-def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
+def module(config: Config, data: LightningDataModule) -> LightningModule:
     """The module, its initial weights drawn from the seed alone.
 
     Raises:
         UserError: if the optimiser's options are wrong, or the module does not fit the data.
     """
     names = getattr(data, "class_names", None)
-    if names and config.module.get("num_classes", len(names)) != len(names):
+    if names and (number := config["module"].get("num_classes", len(names))) != len(names):
         raise UserError(
-            f"module.num_classes={config.module.num_classes}: {config.datamodule._target_.rpartition('.')[2]} has "
+            f"module.num_classes={number}: {config['datamodule']['_target_'].rpartition('.')[2]} has "
             f"{len(names)} classes; set module.num_classes={len(names)}."
         )
-    _seed(config.seed)
-    model: LightningModule = make(config.module)
+    _seed(config["seed"])
+    model: LightningModule = make(config["module"])
     if callable(optimizer := getattr(model, "optimizer", None)):
         try:
             optimizer(model.parameters())
@@ -105,7 +109,7 @@ def module(config: DictConfig, data: LightningDataModule) -> LightningModule:
 
 def _seed(seed: int) -> None:
     """Lightning's `seed_everything`; where there is no GPU, without PyTorch's many backends, half a millisecond."""
-    if torch.accelerator.is_available():
+    if _has_gpu():
         seed_everything(seed, workers=True, verbose=False)
     else:
         os.environ |= {"PL_GLOBAL_SEED": str(seed), "PL_SEED_WORKERS": "1"}

@@ -3,7 +3,6 @@
 import pickle
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -17,28 +16,34 @@ CHOICE, VALUE, SPECIAL = "choice", "value", "special"  # kinds of overrides
 REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")  # `${seed}`, or `${.samples}` of the same mapping
 
 
-@dataclass(frozen=True)
 class Composed:
-    """A job's config.
+    """A job's config, resolved for good.
 
     Args:
-        config: resolved for good.
-        plain: the same as dicts, lists, numbers and words.
+        plain: as dicts, lists, numbers and words.
         written: as it was before, by dotted key: `${seed}` and the like.
         sweep_dir: where the sweep lies.
+        config: as Hydra's; made from `plain` when somebody asks for it, if not given.
     """
 
-    config: DictConfig
-    plain: dict[str, Any]
-    written: dict[str, Any]
-    sweep_dir: str
+    def __init__(
+        self, plain: dict[str, Any], written: dict[str, Any], sweep_dir: str, config: DictConfig | None = None
+    ) -> None:
+        self.plain, self.written, self.sweep_dir, self._config = plain, written, sweep_dir, config
+
+    @property
+    def config(self) -> DictConfig:
+        if self._config is None:
+            self._config = OmegaConf.create(self.plain)
+            OmegaConf.set_struct(self._config, True)
+        return self._config
 
 
 def settled(config: DictConfig, sweep_dir: str) -> Composed:
     """What Hydra has composed for a job."""
     written = dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
     settle(config)
-    return Composed(config, plain(config), written, sweep_dir)
+    return Composed(plain(config), written, sweep_dir, config)
 
 
 class Composer:
@@ -128,19 +133,20 @@ class _Template:
             return None
         written = {**self.job.written, **values}
         values |= {key: values[source] for key, source in opened.copies.items()}
-        config, as_plain = pickle.loads(opened.config), pickle.loads(self.plain)
-        for key, value in values.items():
-            OmegaConf.update(config, key, value)
         if opened.mappings:
+            config = pickle.loads(opened.config)
+            for key, value in values.items():
+                OmegaConf.update(config, key, value)
             settle(config, below=opened.mappings)
-            values |= {key: OmegaConf.select(config, key) for key in opened.mappings}
+            return Composed(plain(config), written, self.job.sweep_dir, config)
+        as_plain = pickle.loads(self.plain)
         for key, value in values.items():
             *parents, last = key.split(".")
             node = as_plain
             for name in parents:
                 node = node[name]
-            node[last] = plain(value) if OmegaConf.is_config(value) else value
-        return Composed(config, as_plain, written, self.job.sweep_dir)
+            node[last] = value
+        return Composed(as_plain, written, self.job.sweep_dir)
 
     def _is_plain(self, key: str, value: Any) -> bool:
         return key not in FOLDERS and _is_literal(value) and _is_literal(self.written.get(key, "${}"))

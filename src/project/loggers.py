@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
@@ -92,23 +93,17 @@ class MetricsCSV(Logger):
 
     def log_rows(self, rows: Iterable[Row]) -> None:
         """What `log_metrics` does with each, but in one go."""
-        lines: list[str] = []
-        for step, metrics, _ in rows:
-            row = {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
-            if new := [key for key in row if key not in self._columns]:
-                self._append(lines)
-                known = self._rows() if self.path.exists() else []
-                self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]
-                self._write([*known, row])
-            else:
-                lines.append(",".join([row.get(column, "") for column in self._columns]) + "\n")
-        self._append(lines)
-
-    def _append(self, lines: list[str]) -> None:
-        if lines:
+        texts = [
+            {"step": str(step), **{key: _text(value) for key, value in metrics.items()}} for step, metrics, _ in rows
+        ]
+        if new := [key for key in dict.fromkeys(itertools.chain(*texts)) if key not in self._columns]:
+            known = self._rows() if self.path.exists() else []
+            self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]
+            self._write([*known, *texts])
+        elif texts:
+            lines = [",".join([row.get(column, "") for column in self._columns]) + "\n" for row in texts]
             with open(self.path, "a", newline="", encoding="utf-8") as file:
                 file.write("".join(lines))
-            lines.clear()
 
     def _rows(self) -> list[dict[str, str]]:
         """The whole rows of the file."""

@@ -198,10 +198,12 @@ def objective(summary: Mapping[str, Any]) -> float:
 def final_metrics(run_dir: Path) -> dict[str, float]:
     """The last value of every metric in metrics.csv."""
     path = run_dir / "metrics.csv"
-    metrics: dict[str, float] = {}
-    for row in csv.DictReader(io.StringIO(whole_lines(path) if path.exists() else "")):
-        metrics |= {key: float(text) for key, text in row.items() if text and key not in ("epoch", "step", "lr")}
-    return metrics
+    rows = csv.reader(io.StringIO(whole_lines(path) if path.exists() else ""))
+    columns = next(rows, [])
+    last: dict[str, str] = {}
+    for row in rows:
+        last |= {key: text for key, text in zip(columns, row, strict=False) if text}
+    return {key: float(text) for key, text in last.items() if key not in ("epoch", "step", "lr")}
 
 
 def whole_lines(path: Path) -> str:

@@ -49,7 +49,7 @@ def obstacle(job: Job) -> str | None:
     for key, value in config["trainer"].items():
         if key not in TRAINER or (TRAINER[str(key)] and value not in (TRAINER[str(key)] or ())):
             return f"trainer.{key}={value}"
-    if (config["sweep"].get("trial") or {}).get("pruner"):
+    if (config["sweep"]["trial"] or {}).get("pruner"):
         return "a trial that may be pruned"
     kinds = {"callbacks": (*OF_THE_STACK, *OF_EACH_JOB), "logger": (MetricsCSV, TensorBoard)}
     for node, known in kinds.items():
@@ -73,8 +73,8 @@ def _may_differ(key: str, value: Any) -> bool:
 
 def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[SupervisedModule]]:
     """Two of the jobs' data and modules, after a step of both together has given what each gives alone."""
-    other = next((job for job in group if job.config.seed != group[0].config.seed), group[1])
-    configs = [group[0].config, other.config]
+    other = next((job for job in group if job.plain["seed"] != group[0].plain["seed"]), group[1])
+    configs = [group[0].plain, other.plain]
     for config in configs:
         check_config(config)
     data: list[Any] = [build.datamodule(config) for config in configs]

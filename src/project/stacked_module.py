@@ -48,6 +48,7 @@ class StackedModule(LightningModule):
         self._since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # losses (J,), predictions, targets of each step
         self._not_finite: list[int] = []  # jobs whose last row has no number for a loss
         self._flushed = time.monotonic()
+        self._dumped: dict[str, Any] | None = None  # what a checkpoint has of the Trainer, at the hook of this moment
         self.running = list(range(len(members)))  # the numbers of those that neither diverged nor ended
 
     # ------------------------------------------------------------------ data
@@ -121,7 +122,9 @@ class StackedModule(LightningModule):
         trainer, member = self.trainer, self.members[number]
         optimizer: Any = trainer.optimizers[0]
         states = {callback.state_key: callback.state_dict() for callback in member.callbacks}
-        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False) | {
+        if self._dumped is None:
+            self._dumped = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        checkpoint = self._dumped | {
             "state_dict": {name: value.clone() for name, value in member.module.state_dict().items()},
             "optimizer_states": [optimizer.state_of(number)],
             "callbacks": {key: state for key, state in states.items() if state},
@@ -306,6 +309,7 @@ class StackedModule(LightningModule):
 
     def _call(self, hook: str, jobs: Sequence[int], *args: Any) -> None:
         """A hook of the jobs' callbacks."""
+        self._dumped = None
         for number in jobs:
             member = self.members[number]
             self.diverted.where = member.said

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from project import gpus, locks, runs
 from project.composing import Composed
@@ -30,12 +30,17 @@ class Job:
     """
 
     def __init__(self, composed: Composed, overrides: Sequence[str]) -> None:
-        self.config, self.plain, self.written = composed.config, composed.plain, composed.written
+        self._composed, self.plain, self.written = composed, composed.plain, composed.written
         self.overrides, self.sweep_dir = list(overrides), Path(composed.sweep_dir).absolute()
         self.hash = runs.config_hash(self.plain)[:8]
         self._folder: Path | None = None
         self.error: Exception | None = None  # why it has left no summary
         self._lock = locks.of_job(self.sweep_dir, self.hash)
+
+    @property
+    def config(self) -> DictConfig:
+        """Its config, resolved."""
+        return self._composed.config
 
     @property
     def folder(self) -> Path | None:
@@ -59,7 +64,7 @@ class Job:
         """`finished`, `diverged`, `failed`; `running`, by whatever process; `interrupted`, by a kill too; or `new`."""
         return self.look()[0]
 
-    def look(self) -> tuple[str, Path | None, dict[str, Any]]:
+    def look(self) -> "Look":
         """Its status, its folder and its summary, as they are now: any process may change them."""
         folder = self.folder
         summary = _summary(folder)
@@ -77,8 +82,8 @@ class Job:
     def is_due(self) -> bool:
         """Whether the sweep is to run it: it has not ended, or is to be run again."""
         summary = self.summary
-        again = self.config.sweep.retry == "failed" and summary.get("status") in ("failed", "diverged")
-        return not self._is_end(summary) or bool(again or self.config.sweep.force)
+        again = self.plain["sweep"]["retry"] == "failed" and summary.get("status") in ("failed", "diverged")
+        return not self._is_end(summary) or bool(again or self.plain["sweep"]["force"])
 
     def run(self, train: Callable[[DictConfig, Path, list[str]], float]) -> float:
         """Run it, unless it is not due or another process runs it; its objective, NaN where there is none.
@@ -102,13 +107,13 @@ class Job:
 
         None if it is not due, or another process runs it. With a checkpoint in the folder, the run goes on from it.
         """
-        if self.config.sweep.dry_run:
+        if self.plain["sweep"]["dry_run"]:
             raise UserError("sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs.")
-        with self._locked(wait=self.config.sweep.wait) as ours:
+        with self._locked(wait=self.plain["sweep"]["wait"]) as ours:
             if not ours or not self.is_due:
                 yield None
                 return
-            if (folder := self.folder) and (self.config.sweep.force or self.summary.get("status") == "diverged"):
+            if (folder := self.folder) and (self.plain["sweep"]["force"] or self.summary.get("status") == "diverged"):
                 runs.set_aside(folder)
                 folder = None
             elif folder and self.ended:  # a failed one goes on from its checkpoint
@@ -116,7 +121,7 @@ class Job:
             yield folder or runs.job_dir(self.hash, self.sweep_dir, self.words)
 
     def _is_end(self, summary: dict[str, Any]) -> bool:
-        study = OmegaConf.select(self.config, "sweep.trial.study")
+        study = (self.plain["sweep"]["trial"] or {}).get("study")
         pruned = summary.get("status") == "pruned" and summary.get("study") == study
         return pruned or summary.get("status") in ENDS
 
@@ -150,8 +155,9 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
     """Run what is due, and wait for what other processes run; one job's end, even a kill, does not end the others."""
     log.info("%s", count([job.status for job in jobs]))
     _launch([job for job in jobs if job.is_due], launcher)
-    _launch([job for job in jobs if job.status == "new"], launcher)  # where a kill took all workers
-    for job in jobs:  # alone, as it may take its worker with it once more
+    left = [job for job in jobs if not job.ended]
+    _launch([job for job in left if job.status == "new"], launcher)  # where a kill took all workers
+    for job in left:  # alone, as it may take its worker with it once more
         if not job.ended and not job.error:
             _launch([job], launcher, "sweep.retry=null", "sweep.force=false", "sweep.wait=true")
             if not job.ended and not job.error:
@@ -184,17 +190,21 @@ def conclude(jobs: Sequence[Job]) -> None:
         UserError: if a job's config is wrong.
         RunFailed: if a job failed.
     """
-    log.info("\n%s", table(jobs))
+    looks = [job.look() for job in jobs]
+    log.info("\n%s", table(jobs, looks))
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error
-    if any(job.status == "failed" for job in jobs):
+    if any(status == "failed" for status, _, _ in looks):
         raise RunFailed("a job failed")
 
 
-def table(jobs: Sequence[Job]) -> str:
+Look = tuple[str, Path | None, dict[str, Any]]  # a job's status, folder and summary
+
+
+def table(jobs: Sequence[Job], looks: Sequence[Look] | None = None) -> str:
     """A line a job: status, folder, objective, seconds, the first line of its error; then how many of each status."""
-    looks = [job.look() for job in jobs]
+    looks = [job.look() for job in jobs] if looks is None else looks
     names = _names(jobs, [folder for _, folder, _ in looks])
     width = max(map(len, names), default=0)
     lines = []

@@ -171,7 +171,7 @@ class _Chunk:
         for job in folders:
             try:
                 check_config(job.plain)
-                data[job] = build.datamodule(job.config)
+                data[job] = build.datamodule(job.plain)
             except Exception as error:
                 self.answers[job] = error
         self._share(list(data.values()))
@@ -183,7 +183,7 @@ class _Chunk:
         ]
         for job, own in data.items():
             try:
-                module: Any = build.module(job.config, own)
+                module: Any = build.module(job.plain, own)
                 loggers = self._loggers(job, folders[job])
                 copies = [copy.deepcopy(callback) for callback in callbacks]
                 member = Member(job, folders[job], own, module, copies, loggers, self.options.figures)

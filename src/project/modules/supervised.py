@@ -1,5 +1,6 @@
 """The supervised step, the metrics and the optimiser: once, for every model."""
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,10 +64,9 @@ class SupervisedModule(LightningModule):
         self.loss = loss
         self.optimizer = optimizer
         self.averages_loss = getattr(loss, "reduction", "mean") == "mean"
-        collection = MetricCollection(dict(metrics or {}))
-        self.train_metrics = collection.clone(prefix="train/")
-        self.val_metrics = collection.clone(prefix="val/")
-        self.test_metrics = collection.clone(prefix="test/")
+        self.train_metrics, self.val_metrics, self.test_metrics = (
+            MetricCollection({**copy.deepcopy(metrics or {})}, prefix=f"{split}/") for split in ("train", "val", "test")
+        )
         epoch_loss = MeanMetric if self.averages_loss else SumMetric
         keep = {"nan_strategy": math.nan}  # a NaN stays one; by default torchmetrics averages over the others
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
