@@ -8,7 +8,7 @@ sweep before has done the imports. Of the other launchers a job is timed, as the
 smaller sweep, which leaves out what a command does once, and imports in other processes. Nothing is deleted before the
 end: for minutes after that, ext4 takes ten times as long to make a file. Jobs that train together draw
 no figures; so the others are timed without them, too. Everything has one thread a process, as is the default; the
-largest sweep is timed with threads=2, too, which makes a job alone no faster.
+largest sweep is timed with threads=2, too, and so are jobs one by one.
 Writes benchmarks/results/sweep_time.json, or sweep_time_gpu.json; ….part.json for some of the sweeps.
 """
 
@@ -33,6 +33,7 @@ from project.composing import Composer
 
 LAUNCHERS = {"basic": (), "joblib": ("hydra.launcher.n_jobs=2",)}  # one by one in this process; in two processes
 TWO_THREADS = "together, 2 threads"
+ALONE_TWO_THREADS = "basic, 2 threads"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def command(words: Sequence[str], jobs: int, *more: str) -> float:
 
 
 def together(words: Sequence[str], jobs: int, *more: str) -> float:
-    """Seconds that a whole sweep takes."""
+    """Seconds that a sweep of jobs takes that train together."""
     return command(words, jobs, "hydra/launcher=vectorized", *more)
 
 
@@ -115,6 +116,7 @@ def contestants(sweep: Sweep, on_gpu: bool) -> dict[str, Callable[[], float]]:
     made: dict[str, Callable[[], float]] = {str(jobs): partial(together, words, jobs) for jobs in sweep.sizes}
     if not on_gpu:
         made[TWO_THREADS] = partial(together, words, sweep.sizes[-1], "threads=2")
+        made[ALONE_TWO_THREADS] = partial(job, sweep, [*words, *sweep.plain, "threads=2"], "basic")
     for launcher in ["basic"] if on_gpu else LAUNCHERS:
         made[launcher] = partial(job, sweep, [*words, *sweep.plain], launcher)
     if sweep.plain:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from project.modules.deep_mlp import ACTIVATIONS
 from project.modules.lenet import LeNet5
-from project.stacking import RULES, Forward, stacked, stacked_loss
+from project.stacking import LOSSES, OF_IMAGES, RULES, Forward, stacked, stacked_loss
 
 JOBS = 3
 IMAGE, FLAT = (2, 4, 8, 8), (5, 6)  # (B, …) of a job
@@ -29,6 +29,20 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "by vmap: LayerNorm": (nn.LayerNorm(6), FLAT),
     "by vmap: Conv1d": (nn.Conv1d(4, 3, 2), (2, 4, 8)),
     "by vmap: Bilinear pool": (nn.AdaptiveAvgPool2d(2), IMAGE),
+    "image layers after an activation": (
+        nn.Sequential(nn.ReLU(), nn.Conv2d(4, 6, 3), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 2, 2), nn.ReLU()),
+        IMAGE,
+    ),
+    "image layers in pieces": (
+        nn.Sequential(nn.Conv2d(4, 3, 3), nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"), nn.MaxPool2d(2)),
+        IMAGE,
+    ),
+    "in place": (
+        nn.Sequential(
+            nn.Conv2d(4, 3, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(108, 2), nn.ReLU(inplace=True)
+        ),
+        IMAGE,
+    ),
     "nested": (nn.Sequential(nn.Sequential(nn.Conv2d(4, 2, 3), nn.ReLU()), nn.Flatten(), nn.Linear(72, 3)), IMAGE),
 }
 
@@ -74,21 +88,39 @@ def test_a_layer(network: nn.Module, shape: tuple[int, ...]) -> None:
 
 def test_every_rule_is_tested() -> None:
     tested = {type(layer) for network, _ in LAYERS.values() for layer in network.modules()}
-    assert set(RULES) <= tested
+    assert {*RULES, *OF_IMAGES} <= tested
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [nn.MSELoss(), nn.MSELoss(reduction="sum"), nn.L1Loss(), nn.CrossEntropyLoss(label_smoothing=0.1)],
-    ids=["mean", "sum", "L1", "cross-entropy"],
-)
+MEASURES = {
+    "mean": nn.MSELoss(),
+    "sum": nn.MSELoss(reduction="sum"),
+    "L1": nn.L1Loss(),
+    "smooth L1": nn.SmoothL1Loss(beta=0.5),
+    "Huber": nn.HuberLoss(reduction="sum"),
+    "cross-entropy": nn.CrossEntropyLoss(label_smoothing=0.1),
+    "cross-entropy, summed": nn.CrossEntropyLoss(reduction="sum"),
+    "cross-entropy without a class": nn.CrossEntropyLoss(ignore_index=1),
+    "by vmap: cross-entropy with weights": nn.CrossEntropyLoss(weight=torch.arange(1.0, 5.0, dtype=torch.float64)),
+    "by vmap: binary cross-entropy": nn.BCEWithLogitsLoss(),
+}
+
+
+@pytest.mark.parametrize("loss", MEASURES.values(), ids=MEASURES)
 def test_a_loss(loss: nn.Module) -> None:
-    predictions, targets = numbers(JOBS, 5, 4), numbers(JOBS, 5, 4, seed=2)
+    predictions, targets = numbers(JOBS, 5, 4).requires_grad_(), numbers(JOBS, 5, 4, seed=2)
     if isinstance(loss, nn.CrossEntropyLoss):
         targets = targets.argmax(2)
+    elif isinstance(loss, nn.BCEWithLogitsLoss):
+        targets = targets.softmax(2)
     ours = stacked_loss(loss)(predictions, targets)
     expected = torch.stack([loss(p, t) for p, t in zip(predictions, targets, strict=True)])
     torch.testing.assert_close(ours, expected, rtol=1e-13, atol=1e-13)
+    grads = [torch.autograd.grad(losses.sum(), predictions)[0] for losses in (ours, expected)]
+    torch.testing.assert_close(*grads, rtol=1e-13, atol=1e-13)
+
+
+def test_every_loss_is_tested() -> None:
+    assert set(LOSSES) <= {type(loss) for loss in MEASURES.values()}
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(6)], ids=["Dropout", "BatchNorm"])

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from commands import run_evaluate, run_report, run_train, train_in_process
 from project import runs
+from project.stacked_module import StackedModule
 
 FIRST, LATER = 1e-6, 1e-4
 CURVE = ["experiment=curve_fit", "accelerator=cpu"]
@@ -154,6 +155,36 @@ def test_a_diverging_job_does_not_touch_the_others(tmp_path: Path) -> None:
                 torch.load(run / runs.LAST, weights_only=True)["state_dict"] for run in (run_dir, others[name])
             )
             assert all(torch.equal(weights[key], right[key]) for key in right)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [[*SWEEPS["minibatches"], "callbacks.checkpoints.every_n_steps=5"], [*SHORT_LENET, "optimizer.lr=0.01,1e20,0.02"]],
+    ids=["a short last batch", "a job that diverges"],
+)
+def test_blocks_of_steps_change_no_bit(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    take = StackedModule.training_step
+
+    def noted(self: StackedModule, steps: int, batch_idx: int) -> torch.Tensor:
+        sizes.append(steps)
+        return take(self, steps, batch_idx)
+
+    monkeypatch.setattr(StackedModule, "training_step", noted)
+    single = jobs(sweep(tmp_path / "1", *words, "trainer.steps_per_call=1"))
+    assert set(sizes) == {1}
+    for most in (4, 1000):
+        made = jobs(sweep(tmp_path / str(most), *words, f"trainer.steps_per_call={most}"))
+        assert max(sizes) > 1
+        for name, theirs in single.items():
+            assert (made[name] / "metrics.csv").read_text() == (theirs / "metrics.csv").read_text()
+            for path in theirs.glob("checkpoints/*"):
+                both = (run / "checkpoints" / path.name for run in (made[name], theirs))
+                saved, right = (torch.load(file, weights_only=True) for file in both)
+                assert saved["loops"] == right["loops"]
+                for key in ("state_dict", "optimizer_states", "steps_since_row"):
+                    torch.testing.assert_close(saved[key], right[key], rtol=0, atol=0, equal_nan=True)
 
 
 def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,7 @@ Batch = tuple[Tensor, Tensor]  # inputs (B, …), targets (B, …)
 ALIGNMENT = 512  # bytes, of PyTorch's memory on a GPU; 64 on the CPU
 LONGEST = 0.3  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
+ONCE_A_STEP = ("torch.optim", "project.stacked_optimizers")  # where optimisers are that evaluate a step once
 PER_STEP = (
     "on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step",
@@ -225,7 +226,8 @@ class BlockTrainer(Trainer):
 
     def _obstacle(self) -> str | None:
         """Why there can be no blocks, if so."""
-        parts: list[Any] = [self.lightning_module, self.datamodule]  # type: ignore[attr-defined]
+        module, data = self.lightning_module, self.datamodule  # type: ignore[attr-defined]
+        parts: list[Any] = [module] if data is None and is_overridden("train_dataloader", module) else [module, data]
         for part in parts:
             if not hasattr(part, "why_no_blocks"):
                 return f"{type(part).__name__ if part else 'the DataLoader'} knows no blocks"
@@ -238,7 +240,7 @@ class BlockTrainer(Trainer):
         if "mixed" in str(self.precision):
             return f"trainer.precision={self.precision}"
         optimizer = type(self.optimizers[0])
-        if not optimizer.__module__.startswith("torch.optim") or optimizer is torch.optim.LBFGS:
+        if not optimizer.__module__.startswith(ONCE_A_STEP) or optimizer is torch.optim.LBFGS:
             return f"{optimizer.__name__} may evaluate a step several times"
         if any(config.reduce_on_plateau and config.interval == "step" for config in self.lr_scheduler_configs):
             return "a learning rate depends on a metric at every step"

@@ -1,6 +1,7 @@
 """One job of a stack: what it would have alone, and the stack's Trainer as it sees it."""
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,9 +49,8 @@ class Member:
         self.job, self.folder, self.data, self.module, self.draws = job, folder, data, module, draws
         self.callbacks, self.loggers = list(callbacks), list(loggers)
         self.optimizer = module.configure_optimizers()
-        self.sampler = StepSampler(
-            len(data.splits["train"]), data.batch_size, seed=data.seed, steps=data.steps_per_epoch
-        )
+        size, steps = len(data.splits["train"]), data.steps_per_epoch
+        self.sampler = StepSampler(size, data.batch_size, seed=data.seed, steps=steps, block_batches=sys.maxsize)
         self.began, self.ended = time.monotonic(), 0.0
         self.said: list[logging.LogRecord] = []
         self._rows: list[Row] = []

@@ -2,22 +2,56 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from project import messages, stacked_optimizers
 from project.blocks import BlockCallback
-from project.datamodules.tensors import Split
+from project.datamodules.tensors import Split, StepSampler
 from project.runs import BEST
 from project.stacked_job import Member, TrainerOfJob
 from project.stacking import stacked, stacked_loss
 
 FLUSH_SECONDS = 10.0  # between two writings of rows
+
+
+class Watch(BlockCallback):
+    """For the stack's Trainer, what the callbacks of its jobs watch, which are the same for each.
+
+    Args:
+        callbacks: those of one job.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = [callback for callback in callbacks if isinstance(callback, BlockCallback)]
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return any(callback.watches(trainer, step, batch_idx) for callback in self.callbacks)
+
+
+class BlockSizes(Sampler[int]):
+    """How many steps each block of an epoch has.
+
+    Args:
+        sampler: of one of the jobs.
+        trainer: the stack's.
+    """
+
+    def __init__(self, sampler: StepSampler, trainer: Any) -> None:
+        self.sampler, self.trainer = sampler, trainer
+
+    def __len__(self) -> int:
+        return self.sampler.steps
+
+    def __iter__(self) -> Iterator[int]:
+        for _ in range(self.sampler.steps):
+            step = self.trainer.fit_loop.total_batch_idx + 1
+            yield self.trainer.next_block(self.sampler.most_in_a_block(step))
 
 
 class StackedModule(LightningModule):
@@ -54,7 +88,9 @@ class StackedModule(LightningModule):
     # ------------------------------------------------------------------ data
 
     def train_dataloader(self) -> DataLoader[int]:
-        return DataLoader(range(self.members[0].sampler.steps), batch_size=None)  # type: ignore[arg-type]
+        """How many steps each call of `training_step` is to take."""
+        steps: Any = range(self.members[0].sampler.steps + 1)
+        return DataLoader(steps, sampler=BlockSizes(self.members[0].sampler, self.trainer), batch_size=None)
 
     def val_dataloader(self) -> Any:
         return self._eval_loader("val")
@@ -114,6 +150,12 @@ class StackedModule(LightningModule):
         """Predictions (J, B, …)."""
         return self._forward(dict(zip(self.names, self.weights, strict=True)), inputs)
 
+    def configure_callbacks(self) -> list[Callback]:
+        return [Watch(self.members[0].callbacks)]
+
+    def why_no_blocks(self) -> None:
+        """Nothing: those that are told of its batches and steps are the jobs' callbacks."""
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return stacked_optimizers.stack(list(self.weights), [member.optimizer for member in self.members])
 
@@ -142,23 +184,31 @@ class StackedModule(LightningModule):
     def on_train_start(self) -> None:
         self._call("on_train_start", self.running)
 
-    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+    def training_step(self, steps: int, batch_idx: int) -> Tensor:
+        """The sum of the jobs' losses at the last step of a block; those before it are done, update and all."""
         trainer: Any = self.trainer
-        inputs, targets = self._batch(trainer.fit_loop.total_batch_idx)
-        predictions = self(inputs)
-        losses = self._losses(predictions, targets)
-        self._last_losses = losses.detach()
-        self._since_row.append((self._last_losses, predictions.detach(), targets))
-        done = batch_idx + 1
-        ends = self.global_step + 1 == trainer.max_steps or done == trainer.num_training_batches
-        if done % trainer.log_every_n_steps == 0 or ends:
-            self._write_rows(self.global_step)
+        optimizer, first = trainer.optimizers[0], self.global_step
+        training_ends = first + steps == trainer.max_steps or batch_idx + steps == trainer.num_training_batches
+        for step, (inputs, targets) in enumerate(self._batches(trainer.fit_loop.total_batch_idx, steps)):
+            predictions = self(inputs)
+            losses = self._losses(predictions, targets)
+            self._last_losses = losses.detach()
+            self._since_row.append((self._last_losses, predictions.detach(), targets))
+            ends = step + 1 == steps
+            if (batch_idx + step + 1) % trainer.log_every_n_steps == 0 or (ends and training_ends):
+                self._write_rows(first + step)
+            if ends or self._not_finite:  # they are to stop here
+                break
+            optimizer.zero_grad()
+            torch.autograd.backward(losses.sum())
+            optimizer.step()
+            trainer.next_step()
         return losses.sum()
 
     def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
         trainer: Any = self.trainer
-        knowing = [callback for callback in self.members[0].callbacks if isinstance(callback, BlockCallback)]
-        due = any(callback.watches(trainer, trainer.global_step - 1, batch_idx) for callback in knowing)
+        (watch,) = [callback for callback in trainer.callbacks if isinstance(callback, Watch)]
+        due = watch.watches(trainer, trainer.global_step - 1, batch_idx)
         ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         told = self.running if due or ends else self._not_finite  # alone, they stop their block
         last = self._last_losses.cpu()
@@ -201,14 +251,19 @@ class StackedModule(LightningModule):
         self.running = [number for number in self.running if number not in jobs]
         trainer.should_stop = not self.running
 
-    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        if self._whole_batch is not None:
-            return self._whole_batch
-        chosen = torch.stack([member.sampler.indices(step) for member in self.members])
-        batch = self.gather("train", chosen)
-        if self.members[0].sampler.batches_per_pass == 1 and not self._writes_inputs:
-            self._whole_batch = batch  # all samples, at every step
-        return batch
+    def _batches(self, step: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Those of `steps` steps from `step` on, counted from the start of training."""
+        sampler = self.members[0].sampler
+        if sampler.batches_per_pass == 1:  # all samples, at every step
+            for _ in range(steps):
+                if self._whole_batch is None or self._writes_inputs:
+                    everything = torch.stack([member.sampler.indices(step) for member in self.members])
+                    self._whole_batch = self.gather("train", everything)
+                yield self._whole_batch
+            return
+        chosen = torch.stack([member.sampler.indices(step, steps) for member in self.members])
+        for part in torch.split(chosen, sampler.batch_size, dim=1):
+            yield self.gather("train", part)
 
     def _write_rows(self, step: int) -> None:
         """A row for each job, as `SupervisedModule` writes it."""

@@ -4,7 +4,9 @@ Ordinary layers have a rule each, which is faster than `vmap`; every other goes 
 where it cannot know what J of them would do, such as draw random numbers.
 """
 
-from collections.abc import Callable, Mapping
+import copy
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,25 +20,56 @@ Forward = Callable[[Params, Tensor], Tensor]
 
 def stacked(network: nn.Module) -> Forward:
     """The forward pass of J networks like this: Sequentials layer by layer, layers by their rule, the rest by vmap."""
-    if type(network) is not nn.Sequential or _is_hooked(network):
-        return _rule(network)(network)
-    layers = [
-        (stacked(layer), {f"{name}.{key}": key for key, _ in layer.named_parameters()})
-        for name, layer in network.named_children()
-    ]
+    steps: list[Forward] = []
+    layers = _layers(network)
+    while layers:
+        images = list(itertools.takewhile(lambda named: _goes_with_images(named[1]), layers))
+        if images and type(images[0][1]) in OF_IMAGES:
+            steps.append(_on_images(images))
+        else:
+            images = []
+            steps.append(_named(*layers[0]))
+        layers = layers[len(images) or 1 :]
 
     def forward(params: Params, x: Tensor) -> Tensor:
-        for layer, names in layers:
-            x = layer({inner: params[name] for name, inner in names.items()}, x)
+        for step in steps:
+            x = step(params, x)
         return x
 
     return forward
 
 
+def _layers(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
+    """The layers of Sequentials within Sequentials, by the beginnings of their parameters' names."""
+    if type(network) is not nn.Sequential or _is_hooked(network):
+        return [(prefix, network)]
+    return [named for name, layer in network.named_children() for named in _layers(layer, f"{prefix}{name}.")]
+
+
+def _named(prefix: str, layer: nn.Module) -> Forward:
+    forward, names = _rule(layer)(layer), {name: f"{prefix}{name}" for name, _ in layer.named_parameters()}
+    return lambda params, x: forward({inner: params[name] for inner, name in names.items()}, x)
+
+
 def stacked_loss(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """Of predictions (J, B, …) and targets (J, B, …) the loss of each job: (J,)."""
-    mapped: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
-    return mapped
+    reduction: Any = getattr(loss, "reduction", None)
+    weighted = getattr(loss, "weight", None) is not None
+    if type(loss) not in LOSSES or reduction not in ("mean", "sum") or weighted or _is_hooked(loss):
+        mapped: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
+        return mapped
+    each: Any = copy.copy(loss)
+    each.reduction = "none"
+
+    def losses(predictions: Tensor, targets: Tensor) -> Tensor:
+        values = each(predictions.flatten(0, 1), targets.flatten(0, 1)).view(len(targets), -1)
+        total: Tensor = values.sum(1)
+        if reduction == "mean":
+            counts = isinstance(loss, nn.CrossEntropyLoss) and not targets.is_floating_point()
+            total = total / (targets.ne(each.ignore_index).flatten(1).sum(1) if counts else values.shape[1])
+        return total
+
+    return losses
 
 
 class BatchedLinear(torch.autograd.Function):
@@ -64,18 +97,26 @@ def _linear(layer: nn.Linear) -> Forward:
     return forward
 
 
-def _conv2d(layer: nn.Conv2d) -> Forward:
-    def forward(params: Params, x: Tensor) -> Tensor:  # (J, B, C, H, W)
-        bias = params["bias"].flatten() if "bias" in params else None
-        weight, groups = params["weight"].flatten(0, 1), len(x) * layer.groups
-        y = F.conv2d(_as_channels(x), weight, bias, layer.stride, layer.padding, layer.dilation, groups)
-        return _as_jobs(y, len(x))
+def _on_images(layers: Sequence[tuple[str, nn.Module]]) -> Forward:
+    """Layers for images (J, B, C, H, W) one after another, with all jobs' channels as those of one: (B, J·C, H, W)."""
+    named = [(layer, {name: f"{prefix}{name}" for name, _ in layer.named_parameters()}) for prefix, layer in layers]
+
+    def forward(params: Params, x: Tensor) -> Tensor:
+        jobs = len(x)
+        y = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        for layer, names in named:
+            if isinstance(layer, nn.Conv2d):
+                y = _conv2d(layer, {inner: params[name].flatten(0, 1) for inner, name in names.items()}, y, jobs)
+            else:
+                y = layer(y)
+        return y.view(len(y), jobs, -1, *y.shape[2:]).transpose(0, 1)
 
     return forward
 
 
-def _per_channel(layer: nn.Module) -> Forward:
-    return lambda params, x: _as_jobs(layer(_as_channels(x)), len(x))
+def _conv2d(layer: nn.Conv2d, params: Params, x: Tensor, jobs: int) -> Tensor:
+    groups = jobs * layer.groups
+    return F.conv2d(x, params["weight"], params.get("bias"), layer.stride, layer.padding, layer.dilation, groups)
 
 
 def _per_element(layer: nn.Module) -> Forward:
@@ -91,31 +132,22 @@ def _any_layer(layer: nn.Module) -> Forward:
     return mapped
 
 
+PER_ELEMENT = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.Identity)
+OF_IMAGES = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 RULES: dict[type[nn.Module], Callable[[Any], Forward]] = {
-    nn.Linear: _linear,
-    nn.Conv2d: _conv2d,
-    **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d), _per_channel),
-    **dict.fromkeys((nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.Identity), _per_element),
-    nn.Flatten: _per_sample,
-}
+    nn.Linear: _linear, **dict.fromkeys(PER_ELEMENT, _per_element), nn.Flatten: _per_sample,
+}  # fmt: skip
+LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.CrossEntropyLoss)
 
 
 def _rule(layer: nn.Module) -> Callable[[Any], Forward]:
+    return _any_layer if _is_hooked(layer) else RULES.get(type(layer), _any_layer)
+
+
+def _goes_with_images(layer: nn.Module) -> bool:
     padded = isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros"
-    if _is_hooked(layer) or padded:
-        return _any_layer
-    return RULES.get(type(layer), _any_layer)
+    return type(layer) in (*OF_IMAGES, *PER_ELEMENT) and not padded and not _is_hooked(layer)
 
 
 def _is_hooked(layer: nn.Module) -> bool:
     return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
-
-
-def _as_channels(x: Tensor) -> Tensor:
-    """(J, B, C, H, W) -> (B, J·C, H, W), channels last, which is a view but for the first layer."""
-    return x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-
-
-def _as_jobs(y: Tensor, jobs: int) -> Tensor:
-    """(B, J·C, H, W) -> (J, B, C, H, W)"""
-    return y.view(len(y), jobs, -1, *y.shape[2:]).transpose(0, 1)

@@ -244,7 +244,6 @@ class _Chunk:
                 for name, part in (own.get("callbacks") or {}).items()
                 if part and class_of(part._target_) is StepProgressBar
             }
-            own.trainer.steps_per_call = 1
         made = build.trainer(own, self.jobs[0].sweep_dir, logs=False)
         assert isinstance(made, BlockTrainer)
         return made

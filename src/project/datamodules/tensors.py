@@ -129,16 +129,19 @@ class StepSampler(Sampler[Tensor | Chosen]):
         batch = torch.cat(parts) if len(parts) > 1 else parts[0]
         return batch[self.rank :: self.world_size] if self.world_size > 1 else batch
 
+    def most_in_a_block(self, step: int) -> int:
+        """The most batches, from that one on, of a block: one that is short, at the end of a pass, is its last."""
+        if self.size % self.batch_size and self.batches_per_pass > 1:
+            return min(self.block_batches, self.batches_per_pass - step % self.batches_per_pass)
+        return self.block_batches
+
     def _blocks(self, step: int) -> Iterator[Tensor | Chosen]:
         assert self.next_block is not None
         last, whole = -1, self.batches_per_pass == 1
         for _ in range(self.steps):
             if (position := self.position()) != last:  # else it is not the Trainer that iterates
                 step = last = position
-            most = self.block_batches
-            if self.size % self.batch_size and not whole:  # a short batch ends its block
-                most = min(most, self.batches_per_pass - step % self.batches_per_pass)
-            steps = self.next_block(most)
+            steps = self.next_block(self.most_in_a_block(step))
             if steps == 1:
                 yield self.indices(step)
             else:
