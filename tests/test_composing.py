@@ -39,6 +39,7 @@ JOBS = [
     ["++module.optimizer.lr=1", "datamodule.seed=3"],
     ["++module.optimizer.lr=2", "datamodule.seed=4"],
     ["optimizer=adam", "optimizer.betas=[0.5,0.6]", "module.num_classes=3"],
+    ["optimizer=adam", "optimizer.betas=[0.7,0.6]", "module.num_classes=3"],
     ["optimizer=adam", "optimizer.betas=[0.6,'${optimizer.lr}']", "module.num_classes=4"],
     [
         "callbacks.step_seed.seed='a ${callbacks.step_seed.x}${oc.env:HOME} ${compile}'",
@@ -49,13 +50,15 @@ JOBS = [
     ["seed=9", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
     ["seed=10", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
 ]
+SWEEP_DIRS = ["${paths.log_dir}/${name}", "/z/${hydra.job.override_dirname}", "/z/${seed}", "${name}"]
 
 
 def loader() -> Any:
     return GlobalHydra.instance().config_loader()
 
 
-@pytest.mark.parametrize("sweep_dir", ["${paths.log_dir}/${name}", "/z/${hydra.job.override_dirname}", "/z/${seed}"])
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep_dir", SWEEP_DIRS)
 def test_every_job_is_as_hydra_composes_it(sweep_dir: str) -> None:
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):

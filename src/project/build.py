@@ -46,7 +46,7 @@ def make(node: Config) -> Any:
 def _without_numbers(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _without_numbers(value) for key, value in node.items()}
-    return None if isinstance(node, bool | int | float) else node
+    return None if isinstance(node, int | float) and not isinstance(node, bool) else node
 
 
 def _is_simple(node: Any) -> bool:

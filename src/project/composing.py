@@ -162,11 +162,13 @@ class _Opened:
     """
 
     def __init__(self, settled: DictConfig, written: Mapping[str, Any], keys: Collection[str]) -> None:
-        self.copies = {key: value[2:-1] for key, value in written.items() if value in [f"${{{k}}}" for k in keys]}
-        dependent = _dependent(written, keys) - set(self.copies)
+        dependent = _dependent(written, keys)
         self.moves_sweep = "hydra.sweep.dir" in dependent  # then Hydra has to say where to
+        dependent.discard("hydra.sweep.dir")
+        self.copies = {key: written[key][2:-1] for key in dependent if written[key] in [f"${{{k}}}" for k in keys]}
+        dependent -= set(self.copies)
         config = settled.copy()
-        for key in dependent - {"hydra.sweep.dir"}:
+        for key in dependent:
             parent, _, last = key.rpartition(".")
             OmegaConf.select(config, parent)[last] = written[key]
         self.config = pickle.dumps(config)

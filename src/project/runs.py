@@ -113,7 +113,7 @@ def save_config(run_dir: Path, config: DictConfig | Mapping[str, Any], overrides
 
 
 def _trial(config: DictConfig | Mapping[str, Any]) -> Any:
-    return plain(config).get("sweep", {}).get("trial")
+    return (plain(config).get("sweep") or {}).get("trial")
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]

@@ -364,10 +364,9 @@ class StackedModule(LightningModule):
 
     def _call(self, hook: str, jobs: Sequence[int], *args: Any) -> None:
         """A hook of the jobs' callbacks."""
-        self._dumped = None
         for number in jobs:
             member = self.members[number]
             self.diverted.where = member.said
             for callback in member.callbacks:
                 getattr(callback, hook)(member.trainer, member.module, *args)
-        self.diverted.where = None
+        self.diverted.where = self._dumped = None

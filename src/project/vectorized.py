@@ -1,6 +1,7 @@
 """Jobs of a sweep that differ only in seed, init and numbers of the optimiser, trained as one batched model."""
 
 import copy
+import gc
 import logging
 import math
 import os
@@ -59,12 +60,17 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
         else:
             groups.setdefault(common(job), []).append(job)
     answers: Answers = {}
+    since_search = 0  # jobs
     for group in groups.values():
         try:
             if len(group) == 1:
                 raise NotStacked(SINGLE)
             gpus.claim(group[0].config)
-            for jobs_at_once in _chunks(group, options):
+            for number, jobs_at_once in enumerate(_chunks(group, options)):
+                if number or since_search > MOST:  # earlier chunks are garbage now, which nobody has looked for
+                    gc.collect()
+                    since_search = 0
+                since_search += len(jobs_at_once)
                 chunk = _Chunk(jobs_at_once, options)
                 answers |= chunk.run()
                 alone += chunk.alone
