@@ -3,12 +3,12 @@
     python benchmarks/sweep_time.py
     python benchmarks/sweep_time.py --accelerator gpu
 
-Jobs that train together are timed from the first job, whose config is composed then, to the last summary; a small
-sweep before has done the imports. Of the other launchers a job is timed, as the difference between a larger and a
-smaller sweep, which leaves out what a command does once, and imports in other processes. Nothing is deleted before the
-end: for minutes after that, ext4 takes ten times as long to make a file. Jobs that train together draw
-no figures; so the others are timed without them, too. Everything has one thread a process, as is the default; the
-largest sweep is timed with threads=2, too, and so are jobs one by one.
+Jobs that train together are timed from the first job, whose config is composed then, to the table at the end, all files
+on disk; a small sweep before has done the imports. Of the other launchers a job is timed, as the difference between a
+larger and a smaller sweep, which leaves out what a command does once, and imports in other processes. Nothing is
+deleted before the end: for minutes after that, ext4 takes ten times as long to make a file.
+Jobs that train together draw no figures; so the others are timed without them, too. Everything has one thread a
+process, as is the default; the largest sweep is timed with threads=2, too, and so are jobs one by one.
 Writes benchmarks/results/sweep_time.json, or sweep_time_gpu.json; ….part.json for some of the sweeps.
 """
 
@@ -78,11 +78,11 @@ def folder_of_all() -> tempfile.TemporaryDirectory[str]:
 
 
 def command(words: Sequence[str], jobs: int, *more: str) -> float:
-    """Seconds that a sweep over so many seeds takes, from its first job to the last summary."""
+    """Seconds that a sweep over so many seeds takes, from its first job to its end."""
     folder, composers = tempfile.mkdtemp(dir=folder_of_all().name), []
 
     def made(self: Composer, *arguments: Any) -> None:
-        composers.append(time.time())
+        composers.append(time.monotonic())
         make(self, *arguments)
 
     make = Composer.__init__
@@ -93,9 +93,9 @@ def command(words: Sequence[str], jobs: int, *more: str) -> float:
         except SystemExit:
             print(said.getvalue(), file=sys.stderr)
             raise
-    summaries = list(Path(folder).glob("sweeps/*/*/summary.json"))
-    assert len(summaries) == jobs
-    return max(path.stat().st_mtime for path in summaries) - composers[0]
+    seconds = time.monotonic() - composers[0]
+    assert len(list(Path(folder).glob("sweeps/*/*/summary.json"))) == jobs
+    return seconds
 
 
 def together(words: Sequence[str], jobs: int, *more: str) -> float:

@@ -89,6 +89,15 @@ def test_rows_together_are_the_events_that_they_are_one_by_one(tmp_path: Path) -
     assert len(written[0]) == 1 + len(ROWS)
 
 
+def test_rows_have_the_prefix_that_is_asked_for(tmp_path: Path) -> None:
+    logger = BufferedTensorBoard(str(tmp_path), name="", version="", default_hp_metric=False, prefix="p")
+    logger.log_rows([Row(step, row) for step, row in ROWS])
+    logger.finalize("success")
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(events.Tags()["scalars"]) == ["p-lr", "p-train/loss"]
+    assert [event.step for event in events.Scalars("p-lr")] == [step for step, _ in ROWS]
+
+
 def test_a_wrong_byte_is_noticed(tmp_path: Path) -> None:
     events = BufferedEvents(str(tmp_path))
     events.add_event(Event(step=1))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 
-from project.datamodules.tensors import Split
+from project.datamodules.tensors import Split, StepSampler
 from project.stacked_module import StackedModule
 
 
@@ -30,13 +30,28 @@ def test_jobs_with_unequal_numbers_of_samples_are_no_stack() -> None:
         stack_of(own, shares=False).gather("train", torch.zeros(2, 3, dtype=torch.int64))
 
 
+def test_one_batch_for_all_steps_is_gathered_again_if_a_network_has_written_into_it() -> None:
+    splits = [Split(torch.ones(4, 2), torch.zeros(4)) for _ in range(2)]
+    stack = stack_of(splits, shares=False)
+    for member in stack.members:
+        member.sampler = StepSampler(4, 4)
+    seen = []
+    for inputs, _ in stack._batches(0, steps=4):
+        assert torch.equal(inputs, torch.ones(2, 4, 2))
+        seen.append(inputs.data_ptr())
+        if len(seen) == 2:
+            inputs.sub_(1)
+    assert seen[0] == seen[1]
+    assert seen[2] == seen[3]
+
+
 def stack_of(splits: list[Split], shares: bool) -> Any:
     """As much of a StackedModule as gathers samples."""
     made: Any = StackedModule.__new__(StackedModule)
     LightningModule.__init__(made)
     kept = {"prepare_inputs": lambda inputs: inputs}
     made.members = [SimpleNamespace(data=SimpleNamespace(splits={"train": split}, **kept)) for split in splits]
-    made._splits, made._shares = {}, shares
+    made._splits, made._shares, made._whole_batch = {}, shares, None
     plugin = SimpleNamespace(convert_input=lambda batch: batch)
     made._trainer = SimpleNamespace(precision_plugin=plugin)
     return made

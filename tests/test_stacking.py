@@ -12,6 +12,7 @@ from project.stacking import LOSSES, OF_IMAGES, RULES, Forward, stacked, stacked
 
 JOBS = 3
 IMAGE, FLAT = (2, 4, 8, 8), (5, 6)  # (B, …) of a job
+TWICE = nn.Tanh()
 LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "Linear": (nn.Linear(6, 4), FLAT),
     "Linear without bias": (nn.Linear(6, 4, bias=False), FLAT),
@@ -43,6 +44,7 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
         ),
         IMAGE,
     ),
+    "a layer twice": (nn.Sequential(nn.Linear(6, 4), TWICE, nn.Linear(4, 3), TWICE), FLAT),
     "nested": (nn.Sequential(nn.Sequential(nn.Conv2d(4, 2, 3), nn.ReLU()), nn.Flatten(), nn.Linear(72, 3)), IMAGE),
 }
 
@@ -117,6 +119,21 @@ def test_a_loss(loss: nn.Module) -> None:
     torch.testing.assert_close(ours, expected, rtol=1e-13, atol=1e-13)
     grads = [torch.autograd.grad(losses.sum(), predictions)[0] for losses in (ours, expected)]
     torch.testing.assert_close(*grads, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(reduction="sum"), nn.HuberLoss()])
+@pytest.mark.filterwarnings("ignore:Using a target size:UserWarning")
+def test_a_loss_of_shapes_that_broadcast(loss: nn.Module) -> None:
+    """Predictions (B, 1) and targets (B,) of a job are compared each with each, of that job only."""
+    predictions, targets = numbers(JOBS, 5, 1), numbers(JOBS, 5, seed=2)
+    expected = torch.stack([loss(p, t) for p, t in zip(predictions, targets, strict=True)])
+    torch.testing.assert_close(stacked_loss(loss)(predictions, targets), expected, rtol=1e-13, atol=1e-13)
+
+
+def test_a_loss_of_predictions_in_another_layout() -> None:
+    predictions, targets = numbers(4, JOBS, 5).movedim(0, 2), numbers(JOBS, 5, 4, seed=2)
+    expected = torch.stack([nn.MSELoss()(p, t) for p, t in zip(predictions, targets, strict=True)])
+    torch.testing.assert_close(stacked_loss(nn.MSELoss())(predictions, targets), expected, rtol=1e-13, atol=1e-13)
 
 
 def test_every_loss_is_tested() -> None:

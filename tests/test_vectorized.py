@@ -4,10 +4,13 @@ The tolerances are those of float32 over some hundred steps: rows agree to 1e-4 
 """
 
 import csv
+import gc
 import json
 import math
 import re
 import signal
+import weakref
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from commands import run_evaluate, run_report, run_train, train_in_process
-from project import runs
+from project import runs, vectorized
 from project.stacked_module import StackedModule
 
 FIRST, LATER = 1e-6, 1e-4
@@ -160,8 +163,12 @@ def test_a_diverging_job_does_not_touch_the_others(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
-    [[*SWEEPS["minibatches"], "callbacks.checkpoints.every_n_steps=5"], [*SHORT_LENET, "optimizer.lr=0.01,1e20,0.02"]],
-    ids=["a short last batch", "a job that diverges"],
+    [
+        [*SWEEPS["minibatches"], "callbacks.checkpoints.every_n_steps=5"],
+        [*SHORT_LENET, "optimizer.lr=0.01,1e20,0.02"],
+        [*CURVE, "seed=0,1"],
+    ],
+    ids=["a short last batch", "a job that diverges", "one batch for all steps"],
 )
 def test_blocks_of_steps_change_no_bit(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
@@ -175,6 +182,7 @@ def test_blocks_of_steps_change_no_bit(words: list[str], tmp_path: Path, monkeyp
     single = jobs(sweep(tmp_path / "1", *words, "trainer.steps_per_call=1"))
     assert set(sizes) == {1}
     for most in (4, 1000):
+        sizes.clear()
         made = jobs(sweep(tmp_path / str(most), *words, f"trainer.steps_per_call={most}"))
         assert max(sizes) > 1
         for name, theirs in single.items():
@@ -227,6 +235,40 @@ def test_in_chunks_it_is_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     for name, run_dir in whole.items():
         ours, theirs = (numbers(rows(run)[-1]) for run in (run_dir, parts[name]))
         assert ours == pytest.approx(theirs, rel=LATER)
+
+
+def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is in a circle, and one of its jobs answers with an error, whose traceback knows of it."""
+    chunks: list[weakref.ref[Any]] = []
+
+    class Chunk:
+        def __init__(self, jobs: list[Any], options: Any) -> None:
+            assert [chunk() for chunk in chunks] == [None] * len(chunks)
+            chunks.append(weakref.ref(self))
+            self.jobs, self.alone, self.circle = jobs, Counter[str](), self
+
+        def run(self) -> dict[Any, Any]:
+            try:
+                raise ValueError("no")
+            except ValueError as error:
+                return dict.fromkeys(self.jobs, error)
+
+    class Job:
+        config = None
+
+    monkeypatch.setattr(vectorized, "_Chunk", Chunk)
+    monkeypatch.setattr(vectorized, "_chunks", lambda group, options: [[job] for job in group])
+    monkeypatch.setattr(vectorized, "obstacle", lambda job: None)
+    monkeypatch.setattr(vectorized, "common", lambda job: "")
+    monkeypatch.setattr(vectorized.gpus, "claim", lambda config: None)
+    every: list[Any] = [Job() for _ in range(3)]
+    gc.disable()
+    try:
+        answers = vectorized.run_together(every, vectorized.Options())
+    finally:
+        gc.enable()
+    assert [str(answers[job]) for job in every] == ["no"] * 3
+    assert len(chunks) == 3
 
 
 @pytest.mark.slow

@@ -33,6 +33,10 @@ class BufferedTensorBoard(TensorBoard):
 
     def log_rows(self, rows: Iterable[Row]) -> None:
         """What `log_metrics` does with each."""
+        if self._prefix:
+            for row in rows:
+                self.log_metrics(row.values, row.step)
+            return
         events = self.experiment._get_file_writer().event_writer
         tags: list[str] | None = None
         for row in rows:

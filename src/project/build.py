@@ -1,6 +1,5 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
-import contextlib
 import functools
 import os
 import platform
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
@@ -30,14 +30,13 @@ Config = DictConfig | Mapping[str, Any]
 _made_before: set[str] = set()  # nodes less their numbers
 
 
-def make(node: Config) -> Any:
+def make(config: Config, key: str) -> Any:
     """What `instantiate` makes of a node, in a tenth of the time if it has made one before that had other numbers."""
-    as_plain = plain(node)
+    as_plain = plain(config[key])
     form = repr(_without_numbers(as_plain))
     if form in _made_before:
-        with contextlib.suppress(Exception):  # which `instantiate` tells of
-            return _made(as_plain)
-    made = instantiate(node)
+        return _made(as_plain, key)
+    made = instantiate(OmegaConf.create({key: as_plain})[key])
     if _is_simple(as_plain):
         _made_before.add(form)
     return made
@@ -57,12 +56,21 @@ def _is_simple(node: Any) -> bool:
     return "_target_" in node and flags <= {"_target_", "_partial_"} and all(map(_is_simple, node.values()))
 
 
-def _made(node: Any) -> Any:
+def _made(node: Any, key: str) -> Any:
+    """The object of a simple node; says what is wrong as `instantiate` does."""
     if not isinstance(node, dict):
         return node
     target = _target(node["_target_"])
-    values = {key: _made(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
-    return functools.partial(target, **values) if node.get("_partial_") else target(**values)
+    values = {
+        name: _made(value, f"{key}.{name}") for name, value in node.items() if name not in ("_target_", "_partial_")
+    }
+    if node.get("_partial_"):
+        return functools.partial(target, **values)
+    try:
+        return target(**values)
+    except Exception as error:
+        text = f"Error in call to target '{target.__module__}.{target.__qualname__}':\n{error!r}"
+        raise InstantiationException(f"{text}\nfull_key: {key}") from error
 
 
 _target = functools.cache(get_object)
@@ -71,7 +79,7 @@ _has_gpu = functools.cache(torch.accelerator.is_available)  # it loads a library
 
 def datamodule(config: Config) -> LightningDataModule:
     """The data module, its data on disk and checked."""
-    data: LightningDataModule = make(config["datamodule"])
+    data: LightningDataModule = make(config, "datamodule")
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         data.prepare_data()
     return data
@@ -95,7 +103,7 @@ def module(config: Config, data: LightningDataModule) -> LightningModule:
             f"{len(names)} classes; set module.num_classes={len(names)}."
         )
     _seed(config["seed"])
-    model: LightningModule = make(config["module"])
+    model: LightningModule = make(config, "module")
     if callable(optimizer := getattr(model, "optimizer", None)):
         try:
             optimizer(model.parameters())

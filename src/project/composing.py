@@ -119,11 +119,13 @@ class _Template:
         self.job, self.plain = job, pickle.dumps(job.plain)
         self.written = {**job.written, "hydra.sweep.dir": sweep_dir}
         self._opened: dict[tuple[str, ...], _Opened] = {}
+        self._is_clear = all(_leads_somewhere(job.plain, key) for key in job.written)
 
     def with_values(self, overrides: Sequence[Override]) -> Composed | None:
         """Another job; None if its overrides are more than numbers and words for keys that have some."""
         values: dict[str, Any] = {override.key_or_group: override.value() for override in overrides}
-        if any(override.is_add() for override in overrides) or not all(map(self._is_plain, values, values.values())):
+        new = any(override.is_add() for override in overrides)
+        if new or not self._is_clear or not all(map(self._is_plain, values, values.values())):
             return None
         values = {key: value for key, value in values.items() if not _is_same(value, self.written[key])}
         if tuple(values) not in self._opened:
@@ -199,6 +201,15 @@ def _references(key: str, value: Any) -> list[str] | None:
         above = key.split(".")[: -len(dots)] if dots else []
         names.append(".".join([*above, name]))
     return names
+
+
+def _leads_somewhere(nested: Any, key: str) -> bool:
+    """Whether a dotted key is that of a value: names may have dots of their own, too."""
+    for name in key.split("."):
+        if not isinstance(nested, dict) or name not in nested:
+            return False
+        nested = nested[name]
+    return True
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -83,7 +83,7 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
         if reason:
             raise NotStacked(reason)
     names = [name for name, _ in modules[0].network.named_parameters()]
-    batches = [first_batch(own) for own in data]
+    batches = [_batch(own, first) for own, first in zip(data, (True, False), strict=True)]  # of samples that differ
     try:
         params = {name: torch.stack([m.network.get_parameter(name).detach() for m in modules]) for name in names}
         inputs, targets = (torch.stack(parts) for parts in zip(*batches, strict=True))
@@ -99,8 +99,14 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
 
 
 def first_batch(data: TensorDataModule) -> tuple[Tensor, Tensor]:
+    return _batch(data, first=True)
+
+
+def _batch(data: TensorDataModule, first: bool) -> tuple[Tensor, Tensor]:
+    """The training samples as they lie there, the first of them or the last."""
     train = data.splits["train"]
-    return data.prepare_inputs(train.inputs[: data.batch_size]), train.targets[: data.batch_size]
+    chosen = slice(data.batch_size) if first else slice(-data.batch_size, None)
+    return data.prepare_inputs(train.inputs[chosen]), train.targets[chosen]
 
 
 def _odd_data(data: Any) -> str | None:

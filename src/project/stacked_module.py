@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from project import messages, stacked_optimizers
 from project.blocks import BlockCallback
-from project.datamodules.tensors import Split, StepSampler
+from project.datamodules.tensors import BLOCK_BYTES, Split, StepSampler
 from project.runs import BEST
 from project.stacked_job import Member, TrainerOfJob
 from project.stacking import stacked, stacked_loss
@@ -39,11 +39,13 @@ class BlockSizes(Sampler[int]):
 
     Args:
         sampler: of one of the jobs.
+        jobs: how many there are.
         trainer: the stack's.
     """
 
-    def __init__(self, sampler: StepSampler, trainer: Any) -> None:
+    def __init__(self, sampler: StepSampler, jobs: int, trainer: Any) -> None:
         self.sampler, self.trainer = sampler, trainer
+        self.most = max(1, BLOCK_BYTES // (8 * jobs * sampler.batch_size))  # whose samples' numbers fit
 
     def __len__(self) -> int:
         return self.sampler.steps
@@ -51,7 +53,7 @@ class BlockSizes(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         for _ in range(self.sampler.steps):
             step = self.trainer.fit_loop.total_batch_idx + 1
-            yield self.trainer.next_block(self.sampler.most_in_a_block(step))
+            yield self.trainer.next_block(min(self.most, self.sampler.most_in_a_block(step)))
 
 
 class StackedModule(LightningModule):
@@ -75,10 +77,10 @@ class StackedModule(LightningModule):
         )
         self.loss, self.averages_loss = first.module.loss, first.module.averages_loss
         self._forward, self._losses = stacked(first.module.network), stacked_loss(self.loss)
-        self._writes_inputs = any(getattr(layer, "inplace", False) for layer in first.module.network.modules())
         self._shares = all(member.data.splits is first.data.splits for member in members)
         self._splits: dict[str, Split] = {}
         self._whole_batch: tuple[Tensor, Tensor] | None = None
+        self._whole_version = 0
         self._since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # losses (J,), predictions, targets of each step
         self._not_finite: list[int] = []  # jobs whose last row has no number for a loss
         self._flushed = time.monotonic()
@@ -89,8 +91,9 @@ class StackedModule(LightningModule):
 
     def train_dataloader(self) -> DataLoader[int]:
         """How many steps each call of `training_step` is to take."""
-        steps: Any = range(self.members[0].sampler.steps + 1)
-        return DataLoader(steps, sampler=BlockSizes(self.members[0].sampler, self.trainer), batch_size=None)
+        sizes = BlockSizes(self.members[0].sampler, len(self.members), self.trainer)
+        themselves: Any = range(len(sizes) + 1)
+        return DataLoader(themselves, sampler=sizes, batch_size=None)
 
     def val_dataloader(self) -> Any:
         return self._eval_loader("val")
@@ -152,6 +155,8 @@ class StackedModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         return [Watch(self.members[0].callbacks)]
+
+    has_blocks = True  # its own loader has them
 
     def why_no_blocks(self) -> None:
         """Nothing: those that are told of its batches and steps are the jobs' callbacks."""
@@ -256,9 +261,10 @@ class StackedModule(LightningModule):
         sampler = self.members[0].sampler
         if sampler.batches_per_pass == 1:  # all samples, at every step
             for _ in range(steps):
-                if self._whole_batch is None or self._writes_inputs:
+                if self._whole_batch is None or self._whole_batch[0]._version != self._whole_version:  # written into
                     everything = torch.stack([member.sampler.indices(step) for member in self.members])
                     self._whole_batch = self.gather("train", everything)
+                    self._whole_version = self._whole_batch[0]._version
                 yield self._whole_batch
             return
         chosen = torch.stack([member.sampler.indices(step, steps) for member in self.members])

@@ -43,7 +43,7 @@ def _layers(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]
     """The layers of Sequentials within Sequentials, by the beginnings of their parameters' names."""
     if type(network) is not nn.Sequential or _is_hooked(network):
         return [(prefix, network)]
-    return [named for name, layer in network.named_children() for named in _layers(layer, f"{prefix}{name}.")]
+    return [named for name, layer in network._modules.items() if layer for named in _layers(layer, f"{prefix}{name}.")]
 
 
 def _named(prefix: str, layer: nn.Module) -> Forward:
@@ -55,14 +55,16 @@ def stacked_loss(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """Of predictions (J, B, …) and targets (J, B, …) the loss of each job: (J,)."""
     reduction: Any = getattr(loss, "reduction", None)
     weighted = getattr(loss, "weight", None) is not None
+    mapped: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
     if type(loss) not in LOSSES or reduction not in ("mean", "sum") or weighted or _is_hooked(loss):
-        mapped: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
         return mapped
     each: Any = copy.copy(loss)
     each.reduction = "none"
 
     def losses(predictions: Tensor, targets: Tensor) -> Tensor:
-        values = each(predictions.flatten(0, 1), targets.flatten(0, 1)).view(len(targets), -1)
+        if predictions.shape != targets.shape and not isinstance(loss, nn.CrossEntropyLoss):  # they broadcast
+            return mapped(predictions, targets)
+        values = each(predictions.flatten(0, 1), targets.flatten(0, 1)).reshape(len(targets), -1)
         total: Tensor = values.sum(1)
         if reduction == "mean":
             counts = isinstance(loss, nn.CrossEntropyLoss) and not targets.is_floating_point()
@@ -150,4 +152,5 @@ def _goes_with_images(layer: nn.Module) -> bool:
 
 
 def _is_hooked(layer: nn.Module) -> bool:
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
+    hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks
+    return any(hooks)

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -67,18 +68,30 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
                 raise NotStacked(SINGLE)
             gpus.claim(group[0].config)
             for number, jobs_at_once in enumerate(_chunks(group, options)):
-                if number or since_search > MOST:  # earlier chunks are garbage now, which nobody has looked for
-                    gc.collect()
-                    since_search = 0
                 since_search += len(jobs_at_once)
-                chunk = _Chunk(jobs_at_once, options)
-                answers |= chunk.run()
-                alone += chunk.alone
+                if number or since_search > MOST:
+                    gc.collect()  # for earlier chunks, among which nobody has looked for garbage
+                    since_search = len(jobs_at_once)
+                given, left = _run_chunk(jobs_at_once, options)
+                answers |= given
+                alone += left
         except NotStacked as reason:
             alone[str(reason)] += len(group)
+    if alone:
+        gc.collect()
     for text, number in alone.items():
         log.info("%d of %d jobs one by one: %s", number, len(jobs), text)
     return answers
+
+
+def _run_chunk(jobs: Sequence[Job], options: Options) -> tuple[Answers, Counter[str]]:
+    """What jobs answer that train at once; and why some of them have to run one by one. Nothing else is kept."""
+    chunk = _Chunk(jobs, options)
+    answers, alone = chunk.run(), chunk.alone
+    for answer in answers.values():
+        if isinstance(answer, Exception):
+            traceback.clear_frames(answer.__traceback__)
+    return answers, alone
 
 
 def _chunks(group: Sequence[Job], options: Options) -> Iterator[list[Job]]:
