@@ -1,5 +1,6 @@
 """Jobs of a sweep that differ only in seed, init and numbers of the optimiser, trained as one batched model."""
 
+import contextlib
 import copy
 import gc
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -88,10 +90,21 @@ def _run_chunk(jobs: Sequence[Job], options: Options) -> tuple[Answers, Counter[
     """What jobs answer that train at once; and why some of them have to run one by one. Nothing else is kept."""
     chunk = _Chunk(jobs, options)
     answers, alone = chunk.run(), chunk.alone
+    del chunk
     for answer in answers.values():
-        if isinstance(answer, Exception):
-            traceback.clear_frames(answer.__traceback__)
+        if isinstance(answer, Exception) and answer.__traceback__:
+            _forget_variables(answer.__traceback__)
     return answers, alone
+
+
+def _forget_variables(where: TracebackType) -> None:
+    """Those of the functions that an error went through, and of those that called them and have returned."""
+    traceback.clear_frames(where)
+    frame = where.tb_frame.f_back
+    with contextlib.suppress(RuntimeError):  # the first that still runs
+        while frame:
+            frame.clear()
+            frame = frame.f_back
 
 
 def _chunks(group: Sequence[Job], options: Options) -> Iterator[list[Job]]:
