@@ -295,3 +295,19 @@ def test_what_a_launcher_needs_is_imported_when_it_launches() -> None:
     modules = set(asked.stdout.split())
     assert {"hydra_plugins.project_launchers", "hydra_plugins.project_submitit"} <= modules
     assert not modules & {"joblib", "submitit", "ray", "torch"}
+
+
+@pytest.mark.slow
+def test_a_joblib_sweep_leaves_no_process(tmp_path: Path) -> None:
+    """Where it was not a command's, which ends them by its own end."""
+    words = [*CURVE, "datamodule.steps_per_epoch=5", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1"]
+    before = workers()
+    run_train("-m", *words, f"paths.log_dir={tmp_path}")
+    assert len(folders(tmp_path)) == 2
+    assert workers() == before
+
+
+def workers() -> set[str]:
+    """The numbers of loky's processes that this one has started."""
+    ours = {number for path in Path("/proc/self/task").glob("*/children") for number in path.read_text().split()}
+    return {number for number in ours if b"popen_loky" in (Path("/proc") / number / "cmdline").read_bytes()}

@@ -63,6 +63,10 @@ class JoblibLauncher(WorkerLauncher):
             for _, pool in running.values():
                 pool.shutdown(kill_workers=True)
 
+    def close(self) -> None:
+        while self.idle:
+            self.idle.pop().shutdown(kill_workers=True)
+
     @staticmethod
     def _pool() -> Any:
         """A process, which starts with its first job."""

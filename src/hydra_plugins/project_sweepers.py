@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,7 @@ from project import messages
 from project.composing import Composer
 from project.errors import UserError
 from project.garbage import let_go, made_to_stay
+from project.launchers import WorkerLauncher
 from project.sweeps import Job, conclude, run_all, table
 
 log = logging.getLogger("project")
@@ -41,6 +43,17 @@ class JobSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
+    def sweep(self, arguments: list[str]) -> Any:
+        with ExitStack() as at_the_end:
+            at_the_end.callback(let_go)
+            if isinstance(self.launcher, WorkerLauncher):
+                at_the_end.callback(self.launcher.close)
+            return self.run(arguments)
+
+    @abstractmethod
+    def run(self, arguments: list[str]) -> Any:
+        """What the sweep does."""
+
     def overrides(self, arguments: list[str]) -> dict[str, Override]:
         """The overrides by key: a later word replaces an earlier."""
         assert self.hydra_context is not None
@@ -62,19 +75,17 @@ class JobSweeper(Sweeper):
 class GridSweeper(JobSweeper):
     """Every combination of the values that are given, each run once, whoever runs it; a table of all at the end."""
 
-    def sweep(self, arguments: list[str]) -> list[Job]:
+    def run(self, arguments: list[str]) -> list[Job]:
         assert self.config is not None
         messages.to_terminal()
-        with ExitStack() as at_the_end:
-            at_the_end.callback(let_go)
-            with made_to_stay():
-                jobs = [self.job(list(words)) for words in self._grid(arguments)]
-            if self.config.sweep.dry_run:
-                log.info("%s", table(jobs))
-                return jobs
-            self.begin({job.sweep_dir for job in jobs})
-            run_all(jobs, self.launcher)
-            conclude(jobs)
+        with made_to_stay():
+            jobs = [self.job(list(words)) for words in self._grid(arguments)]
+        if self.config.sweep.dry_run:
+            log.info("%s", table(jobs))
+            return jobs
+        self.begin({job.sweep_dir for job in jobs})
+        run_all(jobs, self.launcher)
+        conclude(jobs)
         return jobs
 
     def _grid(self, arguments: list[str]) -> Iterator[tuple[str, ...]]:
@@ -98,7 +109,7 @@ class OptunaSweeper(JobSweeper):
         super().__init__(params)
         self.options = options
 
-    def sweep(self, arguments: list[str]) -> None:
+    def run(self, arguments: list[str]) -> None:
         assert self.config is not None
         try:
             from project import search, study

@@ -63,6 +63,9 @@ class WorkerLauncher(Launcher):
     def answers(self, works: Sequence[Work]) -> Answers:
         """Each work's place and answer, in the order in which they come; closed early, it stops the others at once."""
 
+    def close(self) -> None:
+        """End what waits for further jobs: there are none."""
+
     def at_once(self) -> int:
         """How many jobs this machine takes at once: as many as its cores allow; of several GPUs, no more than those."""
         from joblib import cpu_count  # of this process's share of the machine
