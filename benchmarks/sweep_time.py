@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -71,15 +71,9 @@ ON_A_GPU = {
 }  # fmt: skip
 
 
-@cache
-def folder_of_all() -> tempfile.TemporaryDirectory[str]:
-    """Deleted when the benchmark ends."""
-    return tempfile.TemporaryDirectory()
-
-
 def command(words: Sequence[str], jobs: int, *more: str) -> float:
     """Seconds that a sweep over so many seeds takes, from its first job to its end."""
-    folder, composers = tempfile.mkdtemp(dir=folder_of_all().name), []
+    folder, composers = tempfile.mkdtemp(), []
 
     def made(self: Composer, *arguments: Any) -> None:
         composers.append(time.monotonic())
@@ -163,13 +157,14 @@ def main() -> None:
     known = ON_A_GPU if on_gpu else SWEEPS
     logging.getLogger().addHandler(logging.NullHandler())
     results, shown = {}, []
-    for name in [name for name in known if name in arguments.sweeps]:
-        sweep, turns = known[name], contestants(known[name], on_gpu)
-        for launcher in ("vectorized", "basic"):  # imports
-            command([*sweep.words, f"accelerator={arguments.accelerator}"], 2, f"hydra/launcher={launcher}")
-        results[name] = measured(sweep, measuring.in_turns(turns, arguments.rounds))
-        shown += rows(name, results[name])
-        print(measuring.table(["", "", "", "", ""], rows(name, results[name])), file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(tempfile, "tempdir", folder):
+        for name in [name for name in known if name in arguments.sweeps]:
+            sweep, turns = known[name], contestants(known[name], on_gpu)
+            for launcher in ("vectorized", "basic"):  # imports
+                command([*sweep.words, f"accelerator={arguments.accelerator}"], 2, f"hydra/launcher={launcher}")
+            results[name] = measured(sweep, measuring.in_turns(turns, arguments.rounds))
+            shown += rows(name, results[name])
+            print(measuring.table(["", "", "", "", ""], rows(name, results[name])), file=sys.stderr, flush=True)
     print(measuring.table(["jobs", "", "seconds", "× together", "min–max"], shown))
     name = "sweep_time" + ("_gpu" if on_gpu else "") + ("" if len(results) == len(known) else ".part")
     measuring.save(name, {"rounds": arguments.rounds, "sweeps": results})
