@@ -1,6 +1,5 @@
 """Objects made from a config in a short way, beside what Hydra's `instantiate` and Lightning make."""
 
-import gc
 import os
 import random
 from functools import partial
@@ -14,7 +13,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import seed_everything
 from omegaconf import OmegaConf
 
-from project import build, garbage
+from project import build
 from project.errors import describe
 from project.modules.curve_mlp import CurveMLP
 
@@ -91,14 +90,3 @@ def test_seeds_are_lightnings(monkeypatch: pytest.MonkeyPatch) -> None:
         told = os.environ["PL_GLOBAL_SEED"], os.environ["PL_SEED_WORKERS"]
         drawn.append((random.random(), np.random.rand(), torch.rand(1).item(), told))
     assert drawn[0] == drawn[1]
-
-
-def test_what_stays_is_not_searched_until_it_may_go() -> None:
-    assert gc.isenabled()
-    with garbage.made_to_stay():
-        assert not gc.isenabled()
-        made: list[Any] = [[] for _ in range(1000)]
-    assert gc.isenabled()
-    assert gc.get_freeze_count() > len(made)
-    garbage.let_go()
-    assert gc.get_freeze_count() == 0

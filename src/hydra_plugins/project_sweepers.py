@@ -4,7 +4,6 @@ import itertools
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from project import messages
 from project.composing import Composer
 from project.errors import UserError
-from project.garbage import let_go, made_to_stay
 from project.launchers import WorkerLauncher
 from project.sweeps import Job, conclude, run_all, table
 
@@ -44,11 +42,11 @@ class JobSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        with ExitStack() as at_the_end:
-            at_the_end.callback(let_go)
-            if isinstance(self.launcher, WorkerLauncher):
-                at_the_end.callback(self.launcher.close)
+        try:
             return self.run(arguments)
+        finally:
+            if isinstance(self.launcher, WorkerLauncher):
+                self.launcher.close()
 
     @abstractmethod
     def run(self, arguments: list[str]) -> Any:
@@ -78,8 +76,7 @@ class GridSweeper(JobSweeper):
     def run(self, arguments: list[str]) -> list[Job]:
         assert self.config is not None
         messages.to_terminal()
-        with made_to_stay():
-            jobs = [self.job(list(words)) for words in self._grid(arguments)]
+        jobs = [self.job(list(words)) for words in self._grid(arguments)]
         if self.config.sweep.dry_run:
             log.info("%s", table(jobs))
             return jobs

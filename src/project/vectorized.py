@@ -28,7 +28,6 @@ from project.callbacks.progress_bar import StepProgressBar
 from project.config import check_config
 from project.datamodules.tensors import Split, TensorDataModule
 from project.errors import FAILED, UserError
-from project.garbage import let_go, made_to_stay
 from project.loggers import MetricsCSV
 from project.modules.supervised import SupervisedModule
 from project.stackable import OF_EACH_JOB, NotStacked, class_of, common, first_batch, obstacle, try_out
@@ -63,24 +62,19 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
         else:
             groups.setdefault(common(job), []).append(job)
     answers: Answers = {}
-    since_search = 0  # jobs
     for group in groups.values():
         try:
             if len(group) == 1:
                 raise NotStacked(SINGLE)
             gpus.claim(group[0].config)
             for number, jobs_at_once in enumerate(_chunks(group, options)):
-                since_search += len(jobs_at_once)
-                if number or since_search > MOST:
-                    gc.collect()  # for earlier chunks, among which nobody has looked for garbage
-                    since_search = len(jobs_at_once)
+                if number:
+                    gc.collect()  # the chunk before: two of them may not fit in memory
                 given, left = _run_chunk(jobs_at_once, options)
                 answers |= given
                 alone += left
         except NotStacked as reason:
             alone[str(reason)] += len(group)
-    if alone:
-        gc.collect()
     for text, number in alone.items():
         log.info("%d of %d jobs one by one: %s", number, len(jobs), text)
     return answers
@@ -163,16 +157,14 @@ class _Chunk:
     def run(self) -> Answers:
         """What the jobs answer: an objective, or an error; nothing for those that have to run alone."""
         with ExitStack() as claims:
-            claims.callback(let_go)
             with runs.synced_together():
-                with made_to_stay():
-                    folders = {job: folder for job in self.jobs if (folder := self._claim(job, claims))}
-                    self._build(folders)
+                folders = {job: folder for job in self.jobs if (folder := self._claim(job, claims))}
+                self._build(folders)
                 if len(self.members) > 1:
                     self._train()
                 elif self.members:
                     self.alone[SINGLE] += 1
-            with runs.synced_together(), made_to_stay():
+            with runs.synced_together():
                 for job, member in self.members.items():
                     if job in self.answers:
                         self.answers[job] = runs.objective(self._record(member, "finished"))
@@ -249,8 +241,7 @@ class _Chunk:
         log.info("%d jobs together: %s", len(members), members[0].folder.parent)
         with messages.Diverted() as diverted:
             stack = StackedModule(members, diverted)
-            with made_to_stay():
-                self._begin(trainer, stack)
+            self._begin(trainer, stack)
             try:
                 trainer.fit(stack)
                 stack.running = [number for number in stack.running if not has_diverged(members[number].trainer)]
