@@ -226,8 +226,7 @@ class BlockTrainer(Trainer):
 
     def _obstacle(self) -> str | None:
         """Why there can be no blocks, if so."""
-        module, data = self.lightning_module, self.datamodule  # type: ignore[attr-defined]
-        parts: list[Any] = [module] if getattr(module, "has_blocks", False) else [module, data]
+        parts: list[Any] = [self.lightning_module, self.datamodule]  # type: ignore[attr-defined]
         for part in parts:
             if not hasattr(part, "why_no_blocks"):
                 return f"{type(part).__name__ if part else 'the DataLoader'} knows no blocks"

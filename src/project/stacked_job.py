@@ -1,7 +1,6 @@
 """One job of a stack: what it would have alone, and the stack's Trainer as it sees it."""
 
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from project.buffered_tensorboard import BufferedTensorBoard
 from project.callbacks.checkpoints import WholeFileIO
-from project.datamodules.tensors import StepSampler, TensorDataModule
+from project.datamodules.tensors import TensorDataModule
 from project.loggers import MetricsCSV, Row
 from project.modules.supervised import SupervisedModule
 from project.sweeps import Job
@@ -49,8 +48,6 @@ class Member:
         self.job, self.folder, self.data, self.module, self.draws = job, folder, data, module, draws
         self.callbacks, self.loggers = list(callbacks), list(loggers)
         self.optimizer = module.configure_optimizers()
-        size, steps = len(data.splits["train"]), data.steps_per_epoch
-        self.sampler = StepSampler(size, data.batch_size, seed=data.seed, steps=steps, block_batches=sys.maxsize)
         self.began, self.ended = time.monotonic(), 0.0
         self.said: list[logging.LogRecord] = []
         self._rows: list[Row] = []

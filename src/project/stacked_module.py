@@ -2,18 +2,17 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
 
 from project import messages, stacked_optimizers
 from project.blocks import BlockCallback
-from project.datamodules.tensors import BLOCK_BYTES, Split, StepSampler
 from project.runs import BEST
+from project.stacked_data import StackedData
 from project.stacked_job import Member, TrainerOfJob
 from project.stacking import stacked, stacked_loss
 
@@ -34,28 +33,6 @@ class Watch(BlockCallback):
         return any(callback.watches(trainer, step, batch_idx) for callback in self.callbacks)
 
 
-class BlockSizes(Sampler[int]):
-    """How many steps each block of an epoch has.
-
-    Args:
-        sampler: of one of the jobs.
-        jobs: how many there are.
-        trainer: the stack's.
-    """
-
-    def __init__(self, sampler: StepSampler, jobs: int, trainer: Any) -> None:
-        self.sampler, self.trainer = sampler, trainer
-        self.most = max(1, BLOCK_BYTES // (8 * jobs * sampler.batch_size))  # whose samples' numbers fit
-
-    def __len__(self) -> int:
-        return self.sampler.steps
-
-    def __iter__(self) -> Iterator[int]:
-        for _ in range(self.sampler.steps):
-            step = self.trainer.fit_loop.total_batch_idx + 1
-            yield self.trainer.next_block(min(self.most, self.sampler.most_in_a_block(step)))
-
-
 class StackedModule(LightningModule):
     """Trains the modules of several jobs, which are of one kind, by one step for all.
 
@@ -63,12 +40,13 @@ class StackedModule(LightningModule):
 
     Args:
         members: the jobs.
+        data: theirs.
         diverted: takes what their callbacks say.
     """
 
-    def __init__(self, members: Sequence[Member], diverted: messages.Diverted) -> None:
+    def __init__(self, members: Sequence[Member], data: StackedData, diverted: messages.Diverted) -> None:
         super().__init__()
-        self.members, self.diverted = list(members), diverted
+        self.members, self.data, self.diverted = list(members), data, diverted
         first = members[0]
         self.names = [name for name, _ in first.module.network.named_parameters()]
         self.weights = nn.ParameterList(
@@ -77,53 +55,11 @@ class StackedModule(LightningModule):
         )
         self.loss, self.averages_loss = first.module.loss, first.module.averages_loss
         self._forward, self._losses = stacked(first.module.network), stacked_loss(self.loss)
-        self._shares = all(member.data.splits is first.data.splits for member in members)
-        self._splits: dict[str, Split] = {}
-        self._whole_batch: tuple[Tensor, Tensor] | None = None
-        self._whole_version = 0
         self._since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # losses (J,), predictions, targets of each step
         self._not_finite: list[int] = []  # jobs whose last row has no number for a loss
         self._flushed = time.monotonic()
         self._dumped: dict[str, Any] | None = None  # what a checkpoint has of the Trainer, at the hook of this moment
         self.running = list(range(len(members)))  # the numbers of those that neither diverged nor ended
-
-    # ------------------------------------------------------------------ data
-
-    def train_dataloader(self) -> DataLoader[int]:
-        """How many steps each call of `training_step` is to take."""
-        sizes = BlockSizes(self.members[0].sampler, len(self.members), self.trainer)
-        themselves: Any = range(len(sizes) + 1)
-        return DataLoader(themselves, sampler=sizes, batch_size=None)
-
-    def val_dataloader(self) -> Any:
-        return self._eval_loader("val")
-
-    def test_dataloader(self) -> Any:
-        return self._eval_loader(self.members[0].data.test_split)
-
-    def _eval_loader(self, split: str) -> Any:
-        data = self.members[0].data
-        if split not in data.splits:
-            return []
-        batches: Any = torch.split(torch.arange(len(data.splits[split])), data.eval_batch_size)
-        return DataLoader(batches, batch_size=None)
-
-    def gather(self, split: str, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples (J, B, …) that the jobs have under numbers (J, B), as their networks take them."""
-        if split not in self._splits:
-            own = [member.data.splits[split] for member in self.members]
-            if not self._shares:
-                parts = [s.inputs for s in own], [s.targets for s in own]
-                own = [Split(*(torch.stack(part).flatten(0, 1) for part in parts))]  # job after job, of equal size
-            self._splits[split] = own[0].near(self.device)
-        samples = self._splits[split]
-        if not self._shares:
-            chosen = chosen + torch.arange(0, len(samples), len(samples) // len(chosen)).unsqueeze(1)
-        inputs, targets = (part.to(self.device) for part in samples.take(chosen.flatten()))
-        inputs = self.members[0].data.prepare_inputs(inputs)
-        batch = inputs.view(*chosen.shape, *inputs.shape[1:]), targets.view(*chosen.shape, *targets.shape[1:])
-        converted: tuple[Tensor, Tensor] = self.trainer.precision_plugin.convert_input(batch)
-        return converted
 
     # ------------------------------------------------------------------ weights
 
@@ -155,8 +91,6 @@ class StackedModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         return [Watch(self.members[0].callbacks)]
-
-    has_blocks = True  # its own loader has them
 
     def why_no_blocks(self) -> None:
         """Nothing: those that are told of its batches and steps are the jobs' callbacks."""
@@ -194,7 +128,7 @@ class StackedModule(LightningModule):
         trainer: Any = self.trainer
         optimizer, first = trainer.optimizers[0], self.global_step
         training_ends = first + steps == trainer.max_steps or batch_idx + steps == trainer.num_training_batches
-        for step, (inputs, targets) in enumerate(self._batches(trainer.fit_loop.total_batch_idx, steps)):
+        for step, (inputs, targets) in enumerate(self.data.batches(trainer.fit_loop.total_batch_idx, steps)):
             predictions = self(inputs)
             losses = self._losses(predictions, targets)
             self._last_losses = losses.detach()
@@ -255,21 +189,6 @@ class StackedModule(LightningModule):
             self.members[number].trainer.global_step = self.global_step  # it counts no further
         self.running = [number for number in self.running if number not in jobs]
         trainer.should_stop = not self.running
-
-    def _batches(self, step: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Those of `steps` steps from `step` on, counted from the start of training."""
-        sampler = self.members[0].sampler
-        if sampler.batches_per_pass == 1:  # all samples, at every step
-            for _ in range(steps):
-                if self._whole_batch is None or self._whole_batch[0]._version != self._whole_version:  # written into
-                    everything = torch.stack([member.sampler.indices(step) for member in self.members])
-                    self._whole_batch = self.gather("train", everything)
-                    self._whole_version = self._whole_batch[0]._version
-                yield self._whole_batch
-            return
-        chosen = torch.stack([member.sampler.indices(step, steps) for member in self.members])
-        for part in torch.split(chosen, sampler.batch_size, dim=1):
-            yield self.gather("train", part)
 
     def _write_rows(self, step: int) -> None:
         """A row for each job, as `SupervisedModule` writes it."""
@@ -334,7 +253,7 @@ class StackedModule(LightningModule):
         if not jobs:
             return
         for part in torch.split(batch.cpu(), max(1, len(batch) // len(self.members))):
-            inputs, targets = self.gather(split, part.expand(len(self.members), -1))
+            inputs, targets = self.data.gather(split, part.expand(len(self.members), -1))
             predictions = self(inputs)
             losses = self._losses(predictions, targets)
             for number in jobs:

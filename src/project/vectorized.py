@@ -31,6 +31,7 @@ from project.errors import FAILED, UserError
 from project.loggers import MetricsCSV
 from project.modules.supervised import SupervisedModule
 from project.stackable import OF_EACH_JOB, NotStacked, class_of, common, first_batch, obstacle, try_out
+from project.stacked_data import StackedData
 from project.stacked_job import Member
 from project.stacked_module import StackedModule
 from project.sweeps import Job
@@ -240,13 +241,14 @@ class _Chunk:
         trainer = self._trainer(members[0].job.config)
         log.info("%d jobs together: %s", len(members), members[0].folder.parent)
         with messages.Diverted() as diverted:
-            stack = StackedModule(members, diverted)
+            data = StackedData([member.data for member in members])
+            stack = StackedModule(members, data, diverted)
             self._begin(trainer, stack)
             try:
-                trainer.fit(stack)
+                trainer.fit(stack, datamodule=data)
                 stack.running = [number for number in stack.running if not has_diverged(members[number].trainer)]
                 if stack.running and build.has_test(members[0].data):
-                    trainer.test(stack, verbose=False)
+                    trainer.test(stack, datamodule=data, verbose=False)
             except (KeyboardInterrupt, SystemExit) as stop:
                 self._interrupted(members)
                 if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
