@@ -4,7 +4,6 @@ import functools
 import os
 import platform
 import random
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from project.callbacks.checkpoints import WholeFileIO
-from project.config import plain
+from project.config import Config, plain
 from project.errors import UserError
-
-Config = DictConfig | Mapping[str, Any]
 
 _made_before: set[str] = set()  # nodes less their numbers
 

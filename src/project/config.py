@@ -22,6 +22,8 @@ OPEN_NODES = ("callbacks", "logger")  # a user may add entries of his own
 FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir")
 NEEDED = ("module", "datamodule", "optimizer", "init", "trainer", "accelerator")  # a run must have one of each
 
+Config = DictConfig | Mapping[str, Any]  # as Hydra composed it, or as plain values
+
 
 def register_resolvers() -> None:
     """Make `${project_root:}` known to OmegaConf: the folder that holds conf/, data/ and logs/."""
@@ -94,7 +96,7 @@ def settle(config: DictConfig, below: Iterable[str] = ("",)) -> None:
         raise
 
 
-def plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+def plain(config: Config) -> dict[str, Any]:
     """A config, resolved, as dicts, lists, numbers and words; of one that is that already a copy."""
     made: Any = (
         OmegaConf.to_container(config, resolve=True, enum_to_str=True) if OmegaConf.is_config(config) else config
@@ -113,7 +115,7 @@ def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def check_config(config: DictConfig | Mapping[str, Any]) -> None:
+def check_config(config: Config) -> None:
     """Check the values of a whole config, wherever they come from, against `LIMITS`."""
     whole = plain(config)  # sixty selections would take longer
     for key, limit in LIMITS.items():

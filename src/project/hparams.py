@@ -2,20 +2,18 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig
 
 from project.callbacks.figures import tensorboards
-from project.config import dotted, plain
+from project.config import Config, dotted, plain
 from project.runs import IRRELEVANT
 
 CHOICES = ("module", "datamodule", "optimizer", "init")
 ALWAYS = ("seed", "datamodule.batch_size", "trainer.max_epochs")
 
 
-def hyperparameters(config: DictConfig | Mapping[str, Any], overrides: Iterable[str]) -> dict[str, bool | float | str]:
+def hyperparameters(config: Config, overrides: Iterable[str]) -> dict[str, bool | float | str]:
     """The columns of a run: `{"init": "he", "optimizer": "Adam", "optimizer.lr": 0.001, "seed": 0, …}`.
 
     What was chosen, and its numbers where they are few; of the rest, whose many would bury what differs, only what

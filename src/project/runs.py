@@ -22,7 +22,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import OmegaConfDumper
 
-from project.config import ROOT, dotted, plain
+from project.config import ROOT, Config, dotted, plain
 from project.errors import UserError
 
 log = logging.getLogger("project")
@@ -38,7 +38,7 @@ IRRELEVANT = (
 )  # fmt: skip
 
 
-def config_hash(config: DictConfig | Mapping[str, Any]) -> str:
+def config_hash(config: Config) -> str:
     """SHA-256 of the resolved config less what cannot change the result: equal hashes, equal runs."""
     return hashlib.sha256(json.dumps(relevant(dotted(plain(config))), sort_keys=True).encode()).hexdigest()
 
@@ -98,7 +98,7 @@ def set_aside(run_dir: Path) -> None:
     run_dir.rename(aside)
 
 
-def save_config(run_dir: Path, config: DictConfig | Mapping[str, Any], overrides: list[str]) -> None:
+def save_config(run_dir: Path, config: Config, overrides: list[str]) -> None:
     """Write the resolved config, and the overrides that made it, to `.hydra/`, unless they are there.
 
     The config is written again for another search's trial, or for none: processes of further devices read it there.
@@ -112,7 +112,7 @@ def save_config(run_dir: Path, config: DictConfig | Mapping[str, Any], overrides
     write_whole(folder / "config.yaml", as_yaml(config))
 
 
-def _trial(config: DictConfig | Mapping[str, Any]) -> Any:
+def _trial(config: Config) -> Any:
     return (plain(config).get("sweep") or {}).get("trial")
 
 
@@ -126,7 +126,7 @@ class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
 _Dumper.add_representer(str, OmegaConfDumper.str_representer)
 
 
-def as_yaml(config: DictConfig | Mapping[str, Any]) -> str:
+def as_yaml(config: Config) -> str:
     """A config, resolved, as `OmegaConf.to_yaml` writes it."""
     return "".join(_entry(pickle.dumps(entry)) for entry in plain(config).items()) or _yaml({})
 

@@ -43,7 +43,8 @@ def _layers(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]
     """The layers of Sequentials within Sequentials, by the beginnings of their parameters' names."""
     if type(network) is not nn.Sequential or _is_hooked(network):
         return [(prefix, network)]
-    return [named for name, layer in network._modules.items() if layer for named in _layers(layer, f"{prefix}{name}.")]
+    layers = [(f"{prefix}{name}.", layer) for name, layer in network._modules.items() if layer is not None]
+    return [named for name, layer in layers for named in _layers(layer, name)]
 
 
 def _named(prefix: str, layer: nn.Module) -> Forward:

@@ -18,6 +18,8 @@ from project.errors import RunFailed, UserError, WorkerLost, as_mistake
 
 log = logging.getLogger("project")
 
+Look = tuple[str, Path | None, dict[str, Any]]  # a job's status, folder and summary
+
 ENDS = (*runs.COMPLETE, "failed")  # not run again unless sweep.retry or sweep.force says so
 
 
@@ -64,7 +66,7 @@ class Job:
         """`finished`, `diverged`, `failed`; `running`, by whatever process; `interrupted`, by a kill too; or `new`."""
         return self.look()[0]
 
-    def look(self) -> "Look":
+    def look(self) -> Look:
         """Its status, its folder and its summary, as they are now: any process may change them."""
         folder = self.folder
         summary = _summary(folder)
@@ -197,9 +199,6 @@ def conclude(jobs: Sequence[Job]) -> None:
             raise job.error
     if any(status == "failed" for status, _, _ in looks):
         raise RunFailed("a job failed")
-
-
-Look = tuple[str, Path | None, dict[str, Any]]  # a job's status, folder and summary
 
 
 def table(jobs: Sequence[Job], looks: Sequence[Look] | None = None) -> str:

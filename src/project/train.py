@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from project import messages, runs, usage
 from project.composing import settled
-from project.config import CONF, check_command_line, check_config, register_resolvers, settle
+from project.config import CONF, Config, check_command_line, check_config, register_resolvers, settle
 from project.errors import FAILED, Pruned, RunFailed, UserError, exit_codes
 from project.processes import joinable
 from project.sweeps import Job
@@ -162,9 +162,7 @@ def recorded(config: DictConfig, run_dir: Path, trainer: "Trainer") -> Iterator[
             runs.save_summary(run_dir, summary)
 
 
-def outcome(
-    config: DictConfig | Mapping[str, Any], run_dir: Path, trainer: "Trainer", finished: bool
-) -> dict[str, Any]:
+def outcome(config: Config, run_dir: Path, trainer: "Trainer", finished: bool) -> dict[str, Any]:
     """What summary.json says besides status and error; the HParams view learns of it, too."""
     from project import build, hparams
 

@@ -5,7 +5,6 @@ import copy
 import gc
 import logging
 import math
-import os
 import time
 import traceback
 from collections import Counter
@@ -19,18 +18,17 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
-from torch import Tensor
 
 from project import build, gpus, hparams, messages, runs
 from project.blocks import BlockTrainer
 from project.buffered_tensorboard import BufferedTensorBoard
 from project.callbacks.progress_bar import StepProgressBar
+from project.chunk_size import chunk_size
 from project.config import check_config
 from project.datamodules.tensors import Split, TensorDataModule
 from project.errors import FAILED, UserError
 from project.loggers import MetricsCSV
-from project.modules.supervised import SupervisedModule
-from project.stackable import OF_EACH_JOB, NotStacked, class_of, common, first_batch, obstacle, try_out
+from project.stackable import OF_EACH_JOB, NotStacked, class_of, common, obstacle, try_out
 from project.stacked_data import StackedData
 from project.stacked_job import Member
 from project.stacked_module import StackedModule
@@ -40,7 +38,6 @@ from project.train import has_diverged, outcome
 log = logging.getLogger("project")
 
 SINGLE = "there is none to train it with"
-MOST = 256  # jobs at once: each writes its files at the same times
 Answers = dict[Job, float | Exception]
 
 
@@ -112,37 +109,11 @@ def _chunks(group: Sequence[Job], options: Options) -> Iterator[list[Job]]:
         data, modules = try_out(group)
     except UserError:
         raise NotStacked("a mistake in the config") from None
-    most = options.chunk or min(MOST, max(1, _free_bytes(group[0].config) // 2 // _bytes_of_a_job(data[0], modules[0])))
+    most = options.chunk or chunk_size(group[0].plain, data[0], modules[0])
     parts = -(-len(group) // most)
     size = -(-len(group) // parts)
     for start in range(0, len(group), size):
         yield list(group[start : start + size])
-
-
-def _bytes_of_a_job(data: TensorDataModule, module: SupervisedModule) -> int:
-    """About what a job adds to the memory of a stack, while it trains."""
-    kept = 0
-
-    def count(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        kept += tensor.nbytes
-        return tensor
-
-    inputs, targets = first_batch(data)
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        predictions = module.network(inputs)
-        module.loss(predictions, targets)
-    weights = sum(parameter.nbytes for parameter in module.parameters())
-    samples = sum(split.inputs.nbytes + split.targets.nbytes for split in data.splits.values())
-    return 8 * weights + 3 * kept + 2 * samples + 3 * inputs.nbytes
-
-
-def _free_bytes(config: DictConfig) -> int:
-    if torch.cuda.is_available() and config.trainer.accelerator != "cpu":
-        return int(torch.cuda.mem_get_info()[0])
-    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
-    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    return available[0] if available else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 class _Chunk:

@@ -1,0 +1,44 @@
+"""How many jobs train at once."""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from fitting import Arrays
+from project import chunk_size
+from project.modules.supervised import SupervisedModule
+
+CONFIG = {"trainer": {"accelerator": "cpu"}}
+
+
+def job(samples: int = 40, batch_size: int = 10, width: int = 8) -> tuple[Arrays, SupervisedModule]:
+    data = Arrays({"train": (torch.zeros(samples, 3), torch.zeros(samples, 2))}, batch_size=batch_size)
+    network = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 2))
+    return data, SupervisedModule(network, loss=nn.MSELoss(), optimizer=torch.optim.SGD)
+
+
+def test_a_job_takes_its_samples_its_weights_and_what_a_step_keeps() -> None:
+    """By differences, so that what does not grow drops out; a number has 4 bytes."""
+    least = chunk_size.bytes_of_a_job(*job())
+    assert chunk_size.bytes_of_a_job(*job(samples=140)) - least == 2 * 4 * 100 * (3 + 2)
+    weights = 4 * ((3 + 1) * 1000 + 1000 * 2)
+    kept = 4 * 10 * 1000  # Tanh's outputs, which the layer after it keeps, too
+    grown = chunk_size.bytes_of_a_job(*job(width=1008)) - least
+    assert 8 * weights + 3 * kept <= grown <= 8 * weights + 3 * (2 * kept + weights)
+
+
+@pytest.mark.parametrize(("jobs", "size"), [(0, 1), (5, 5), (255, 255), (10**6, 256)])
+def test_jobs_fill_half_of_the_memory(monkeypatch: pytest.MonkeyPatch, jobs: int, size: int) -> None:
+    data, module = job()
+    free = 2 * jobs * chunk_size.bytes_of_a_job(data, module) + 1
+    monkeypatch.setattr(chunk_size, "_free_bytes", lambda config: free)
+    assert chunk_size.chunk_size(CONFIG, data, module) == size
+
+
+def test_free_memory_is_more_than_nobody_uses_and_less_than_there_is() -> None:
+    """Linux counts what it can take back from its caches as free, too: about what it says without them is the least."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    least, most = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+    assert 0.5 * least < chunk_size._free_bytes(CONFIG) < most
