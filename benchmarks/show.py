@@ -24,8 +24,8 @@ SWEEPS = {
     "lenet": "LeNet-5, batch 4, 3,000 steps",
 }  # fmt: skip
 WAYS = {
-    "together, 2 threads": "with threads=2", "basic": "one by one", "joblib": "in 2 processes",
-    "basic, figures": "one by one, with figures",
+    "together, 2 threads": "with threads=2", "basic": "one by one", "basic, 2 threads": "one by one, threads=2",
+    "joblib": "in 2 processes", "basic, figures": "one by one, with figures",
 }  # fmt: skip
 
 

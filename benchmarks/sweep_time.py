@@ -4,9 +4,9 @@
     python benchmarks/sweep_time.py --accelerator gpu
 
 Jobs that train together are timed from the first job, whose config is composed then, to the table at the end, all files
-on disk; a small sweep before has done the imports. Of the other launchers a job is timed, as the difference between a
-larger and a smaller sweep, which leaves out what a command does once, and imports in other processes. Nothing is
-deleted before the end: for minutes after that, ext4 takes ten times as long to make a file.
+on disk; a small sweep before has done the imports. Of the other launchers a job is timed, by when summaries are written
+once some jobs have ended: that leaves out what a command does once, imports in other processes and, in favour of them,
+composing. Nothing is deleted before the end: for minutes after that, ext4 takes ten times as long to make a file.
 Jobs that train together draw no figures; so the others are timed without them, too. Everything has one thread a
 process, as is the default; the largest sweep is timed with threads=2, too, and so are jobs one by one.
 Writes benchmarks/results/sweep_time.json, or sweep_time_gpu.json; ….part.json for some of the sweeps.
@@ -44,20 +44,20 @@ class Sweep:
         words: of the command.
         sizes: numbers of jobs that train together.
         plain: what turns figures off; empty if there are none.
-        few: jobs of the smaller sweep that tells what a job takes with another launcher.
-        more: and of the larger.
+        first: jobs that end, with another launcher, before others are timed.
+        timed: those.
     """
 
     words: Sequence[str]
     sizes: Sequence[int]
     plain: Sequence[str] = ()
-    few: int = 2
-    more: int = 10
+    first: int = 4
+    timed: int = 32
 
 
 SWEEPS = {
-    "curve_fit": Sweep(["experiment=curve_fit"], [16, 64, 256], ["callbacks=default"], 4, 20),
-    "linear": Sweep(["experiment=linear"], [64], [], 4, 20),
+    "curve_fit": Sweep(["experiment=curve_fit"], [16, 64, 256], ["callbacks=default"]),
+    "linear": Sweep(["experiment=linear"], [64]),
     "lenet": Sweep(
         ["experiment=lenet", "datamodule=digits", "datamodule.batch_size=4"],
         [4, 16], ["callbacks.classification=null"], 2, 4,
@@ -71,8 +71,8 @@ ON_A_GPU = {
 }  # fmt: skip
 
 
-def command(words: Sequence[str], jobs: int, *more: str) -> float:
-    """Seconds that a sweep over so many seeds takes, from its first job to its end."""
+def command(words: Sequence[str], jobs: int, *more: str) -> tuple[float, list[float]]:
+    """Seconds that a sweep over so many seeds takes, from its first job to its end; and when its jobs ended."""
     folder, composers = tempfile.mkdtemp(), []
 
     def made(self: Composer, *arguments: Any) -> None:
@@ -88,20 +88,20 @@ def command(words: Sequence[str], jobs: int, *more: str) -> float:
             print(said.getvalue(), file=sys.stderr)
             raise
     seconds = time.monotonic() - composers[0]
-    assert len(list(Path(folder).glob("sweeps/*/*/summary.json"))) == jobs
-    return seconds
+    ends = sorted(path.stat().st_mtime for path in Path(folder).glob("sweeps/*/*/summary.json"))
+    assert len(ends) == jobs
+    return seconds, ends
 
 
 def together(words: Sequence[str], jobs: int, *more: str) -> float:
     """Seconds that a sweep of jobs takes that train together."""
-    return command(words, jobs, "hydra/launcher=vectorized", *more)
+    return command(words, jobs, "hydra/launcher=vectorized", *more)[0]
 
 
 def job(sweep: Sweep, words: Sequence[str], launcher: str) -> float:
     """Seconds that a job takes with another launcher."""
-    there = f"hydra/launcher={launcher}", *LAUNCHERS[launcher]
-    few, more = (command(words, jobs, *there) for jobs in (sweep.few, sweep.more))
-    return (more - few) / (sweep.more - sweep.few)
+    _, ends = command(words, sweep.first + sweep.timed, f"hydra/launcher={launcher}", *LAUNCHERS[launcher])
+    return (ends[-1] - ends[sweep.first - 1]) / sweep.timed
 
 
 def contestants(sweep: Sweep, on_gpu: bool) -> dict[str, Callable[[], float]]:

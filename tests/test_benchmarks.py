@@ -77,7 +77,7 @@ def test_sweep_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     import sweep_time
 
     words = ["experiment=curve_fit", "datamodule.steps_per_epoch=20"]
-    small = {"curve_fit": sweep_time.Sweep(words, [2, 3], ["callbacks=default"], few=1, more=2)}
+    small = {"curve_fit": sweep_time.Sweep(words, [2, 3], ["callbacks=default"], first=1, timed=1)}
     monkeypatch.setattr(sweep_time, "SWEEPS", small)
     monkeypatch.setattr(sweep_time, "LAUNCHERS", {"basic": ()})
     monkeypatch.setattr(sys, "argv", ["sweep_time.py", "--rounds", "1"])
