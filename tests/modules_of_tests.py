@@ -1,10 +1,15 @@
-"""Modules that no experiment has."""
+"""Modules and data modules that no experiment has."""
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from project.blocks import Batch, Block
+from project.datamodules.parabola import ParabolaDataModule
 from project.modules.curve_mlp import CurveMLP
+from project.modules.lenet import LeNet5
 
 
 class WithDropout(CurveMLP):
@@ -13,3 +18,33 @@ class WithDropout(CurveMLP):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.network.insert(1, nn.Dropout(0.5))  # type: ignore[operator]
+
+
+class Sharper(nn.Module):
+    """Twice its inputs while it is trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x if self.training else x
+
+
+class WeightedLeNet(LeNet5):
+    """A LeNet-5 whose losses weigh the classes, and which is another network while it is trained."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.network.append(Sharper())  # type: ignore[operator]
+        self.loss = nn.CrossEntropyLoss(weight=torch.linspace(0, 3, 10), ignore_index=4)
+
+
+class CentredParabola(ParabolaDataModule):
+    """A parabola whose inputs are centred by numbers that differ from seed to seed."""
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return inputs - self.seed
+
+
+class ParabolaWithValidation(ParabolaDataModule):
+    """A parabola that is validated on what it is trained on."""
+
+    def val_dataloader(self) -> DataLoader[Batch | Block]:
+        return self.train_dataloader()

@@ -5,12 +5,13 @@ import os
 import pytest
 import torch
 from torch import nn
+from torchmetrics import MeanSquaredError
 
 from fitting import Arrays
 from project import chunk_size
 from project.modules.supervised import SupervisedModule
 
-CONFIG = {"trainer": {"accelerator": "cpu"}}
+CONFIG = {"trainer": {"accelerator": "cpu", "log_every_n_steps": 50}}
 
 
 def job(samples: int = 40, batch_size: int = 10, width: int = 8) -> tuple[Arrays, SupervisedModule]:
@@ -21,18 +22,28 @@ def job(samples: int = 40, batch_size: int = 10, width: int = 8) -> tuple[Arrays
 
 def test_a_job_takes_its_samples_its_weights_and_what_a_step_keeps() -> None:
     """By differences, so that what does not grow drops out; a number has 4 bytes."""
-    least = chunk_size.bytes_of_a_job(*job())
-    assert chunk_size.bytes_of_a_job(*job(samples=140)) - least == 2 * 4 * 100 * (3 + 2)
+    least = chunk_size.bytes_of_a_job(CONFIG, *job())
+    assert chunk_size.bytes_of_a_job(CONFIG, *job(samples=140)) - least == 2 * 4 * 100 * (3 + 2)
     weights = 4 * ((3 + 1) * 1000 + 1000 * 2)
     kept = 4 * 10 * 1000  # Tanh's outputs, which the layer after it keeps, too
-    grown = chunk_size.bytes_of_a_job(*job(width=1008)) - least
+    grown = chunk_size.bytes_of_a_job(CONFIG, *job(width=1008)) - least
     assert 8 * weights + 3 * kept <= grown <= 8 * weights + 3 * (2 * kept + weights)
+
+
+def test_a_job_takes_what_its_metrics_will_look_at() -> None:
+    """Predictions and targets of the steps between two rows, and once more when they are put together."""
+    data, module = job()
+    least = chunk_size.bytes_of_a_job(CONFIG, data, module)
+    module.train_metrics.add_metrics({"error": MeanSquaredError()})
+    often = {"trainer": {"accelerator": "cpu", "log_every_n_steps": 3}}
+    assert chunk_size.bytes_of_a_job(often, data, module) - least == 2 * 4 * (2 + 2) * 3 * 10
+    assert chunk_size.bytes_of_a_job(CONFIG, data, module) - least == 2 * 4 * (2 + 2) * 40  # an epoch: 4 steps
 
 
 @pytest.mark.parametrize(("jobs", "size"), [(0, 1), (5, 5), (255, 255), (10**6, 256)])
 def test_jobs_fill_half_of_the_memory(monkeypatch: pytest.MonkeyPatch, jobs: int, size: int) -> None:
     data, module = job()
-    free = 2 * jobs * chunk_size.bytes_of_a_job(data, module) + 1
+    free = 2 * jobs * chunk_size.bytes_of_a_job(CONFIG, data, module) + 1
     monkeypatch.setattr(chunk_size, "_free_bytes", lambda config: free)
     assert chunk_size.chunk_size(CONFIG, data, module) == size
 

@@ -1,5 +1,6 @@
 """The folder of a run."""
 
+import contextlib
 import json
 import math
 import os
@@ -264,3 +265,30 @@ def test_files_written_together_are_synced_once(tmp_path: Path, monkeypatch: pyt
     runs.write_whole(tmp_path / "alone", "text")
     assert len(synced) == 2
     assert {path.read_text() for path in tmp_path.iterdir()} == {"text"}
+
+
+def test_a_file_is_not_replaced_before_the_new_one_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, and within `synced_together`, however that ends."""
+    path, temporary, seen = tmp_path / "file", tmp_path / "temporary", []
+    path.write_text("old")
+    monkeypatch.setattr(os, "sync", lambda: seen.append(path.read_text()))
+
+    def put(text: str) -> None:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            runs.to_disk(file)
+        runs.replace_on_disk(temporary, path)
+
+    put("alone")
+    assert (path.read_text(), seen) == ("alone", [])
+    with runs.synced_together():
+        put("together")
+        assert path.read_text() == "alone"
+    assert (path.read_text(), seen) == ("together", ["alone"])
+    with contextlib.suppress(KeyboardInterrupt), runs.synced_together():
+        put("to the end")
+        raise KeyboardInterrupt
+    assert (path.read_text(), seen) == ("to the end", ["alone", "together"])
+    with runs.synced_together():
+        pass
+    assert len(seen) == 2  # nothing was written

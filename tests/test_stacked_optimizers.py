@@ -13,10 +13,11 @@ CASES: list[tuple[type[torch.optim.Optimizer], list[dict[str, Any]]]] = [
     (torch.optim.SGD, [{"lr": 0.1, "momentum": m, "weight_decay": d} for m, d in ((0, 0), (0.9, 0.1), (0.5, 0))]),
     (torch.optim.Adam, [{"lr": 0.1, "betas": b, "eps": e} for b, e in (((0.9, 0.999), 1e-8), ((0.0, 0.5), 0.1))]),
     (torch.optim.Adam, [{"lr": lr, "weight_decay": d} for lr, d in ((1e-3, 0.1), (0.1, 0))]),
+    (torch.optim.Adam, [{"lr": lr, "weight_decay": 0.5, "decoupled_weight_decay": True} for lr in (1e-3, 0.1)]),
     (torch.optim.AdamW, [{"lr": lr, "weight_decay": d} for lr, d in ((1e-3, 0.1), (0.1, 0), (0.01, 1.0))]),
 ]
 SHAPES = (3, 4), (5,), (2, 3, 2, 2)
-IDS = ["lr", "momentum and decay", "betas", "Adam with decay", "AdamW"]
+IDS = ["lr", "momentum and decay", "betas", "Adam with decay", "Adam as AdamW", "AdamW"]
 
 
 def parameters(jobs: int) -> list[Tensor]:
@@ -58,6 +59,8 @@ def test_what_is_not_stacked() -> None:
     assert why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, fused=True)) is None
     assert why_not_stacked(torch.optim.RMSprop(weight)) == "optimizer RMSprop"
     assert why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, nesterov=True)) == "optimizer.nesterov=True"
+    assert why_not_stacked(torch.optim.SGD(weight, momentum=0.9, dampening=0.5)) == "optimizer.dampening=0.5"
+    assert why_not_stacked(torch.optim.SGD(weight, maximize=True)) == "optimizer.maximize=True"
     assert why_not_stacked(torch.optim.Adam(weight, amsgrad=True)) == "optimizer.amsgrad=True"
     groups = torch.optim.SGD([{"params": weight}, {"params": [torch.zeros(1)]}], lr=0.1)
     assert why_not_stacked(groups) == "an optimiser of several groups of parameters"

@@ -16,10 +16,10 @@ MOST = 256  # jobs: each writes its files at the same times
 
 def chunk_size(config: Config, data: TensorDataModule, module: SupervisedModule) -> int:
     """As many jobs like this as fit in half the memory that is free, `MOST` at most, one at least."""
-    return max(1, min(MOST, _free_bytes(config) // 2 // bytes_of_a_job(data, module)))
+    return max(1, min(MOST, _free_bytes(config) // 2 // bytes_of_a_job(config, data, module)))
 
 
-def bytes_of_a_job(data: TensorDataModule, module: SupervisedModule) -> int:
+def bytes_of_a_job(config: Config, data: TensorDataModule, module: SupervisedModule) -> int:
     """About what a job adds to the memory of a stack, while it trains."""
     kept = 0
 
@@ -32,9 +32,12 @@ def bytes_of_a_job(data: TensorDataModule, module: SupervisedModule) -> int:
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         predictions = module.network(inputs)
         module.loss(predictions, targets)
+    seen = (predictions.nbytes + targets.nbytes) / len(targets)  # of a sample, which metrics look at later
+    steps = min(config["trainer"]["log_every_n_steps"], len(data.train_dataloader())) if module.train_metrics else 0
+    remembered = 2 * seen * (steps * data.batch_size + data.eval_batch_size)
     weights = sum(parameter.nbytes for parameter in module.parameters())
     samples = sum(split.inputs.nbytes + split.targets.nbytes for split in data.splits.values())
-    return 8 * weights + 3 * kept + 2 * samples + 3 * inputs.nbytes
+    return int(8 * weights + 3 * kept + 2 * samples + 3 * inputs.nbytes + remembered)
 
 
 def _free_bytes(config: Config) -> int:

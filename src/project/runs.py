@@ -14,6 +14,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -245,19 +246,40 @@ def write_whole(path: Path, text: str) -> None:
 def to_disk(file: IO[Any]) -> None:
     """Wait until what was written to a file is on the disk; within `synced_together`, leave that to its end."""
     file.flush()
-    if not _synced_together.get():
+    if (together := _together.get()) is None:
         os.fsync(file.fileno())
+    else:
+        together.is_due = True
 
 
-_synced_together: ContextVar[bool] = ContextVar("synced_together", default=False)
+def replace_on_disk(temporary: Path, path: Path) -> None:
+    """Rename a file that `to_disk` was called for, but not before it is on the disk: the old one is there till then."""
+    if (together := _together.get()) is None:
+        os.replace(temporary, path)
+    else:
+        together.renames[path] = temporary
+
+
+@dataclass
+class _Together:
+    """What `synced_together` has to do at its end."""
+
+    is_due: bool = False
+    renames: dict[Path, Path] = field(default_factory=dict)  # new names, and old ones
+
+
+_together: ContextVar[_Together | None] = ContextVar("together", default=None)
 
 
 @contextlib.contextmanager
 def synced_together() -> Iterator[None]:
     """Have all files that are written inside on the disk at the end: to wait for each takes milliseconds."""
-    token = _synced_together.set(True)
+    token = _together.set(together := _Together())
     try:
         yield
     finally:
-        _synced_together.reset(token)
-        os.sync()
+        _together.reset(token)
+        if together.is_due:
+            os.sync()
+        for path, temporary in together.renames.items():
+            os.replace(temporary, path)

@@ -10,14 +10,15 @@ from hydra.utils import get_class
 from torch import Tensor
 
 from project import build, stacked_optimizers
+from project.blocks import overrides
 from project.callbacks.checkpoints import Checkpoints
 from project.callbacks.classification import ClassificationReport
 from project.callbacks.curve import CurveFigure
 from project.callbacks.divergence import StopOnDivergence
 from project.callbacks.progress_bar import StepProgressBar
 from project.callbacks.step_seed import StepSeed
-from project.config import check_config
-from project.datamodules.tensors import TensorDataModule
+from project.config import check_config, dotted
+from project.datamodules.tensors import BATCH_HOOKS, TensorDataModule
 from project.loggers import MetricsCSV, TensorBoard
 from project.modules.supervised import SupervisedModule
 from project.stacking import stacked, stacked_loss
@@ -34,7 +35,20 @@ TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
 }  # fmt: skip
 
 
-class_of = functools.cache(get_class)
+# What the jobs of a stack may differ in: these values, and nodes.
+SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
+VALUES = {*SEEDS, *(f"optimizer.{name}" for name in stacked_optimizers.NUMBERS)}
+NODES = "init.", "sweep."
+NOT_ASKED = ("setup", "teardown", "state_dict", "load_state_dict", "val_dataloader", "test_dataloader", *BATCH_HOOKS)
+
+
+@functools.cache
+def class_of(target: str) -> Any:
+    """The class of a `_target_`; None where there is none."""
+    try:
+        return get_class(target)
+    except Exception:
+        return None
 
 
 class NotStacked(Exception):
@@ -47,7 +61,7 @@ def obstacle(job: Job) -> str | None:
     if config["trainer"].get("compiled"):
         return "compile=true"
     for key, value in config["trainer"].items():
-        if key not in TRAINER or (TRAINER[str(key)] and value not in (TRAINER[str(key)] or ())):
+        if key not in TRAINER or ((allowed := TRAINER[str(key)]) and value not in allowed):
             return f"trainer.{key}={value}"
     if (config["sweep"]["trial"] or {}).get("pruner"):
         return "a trial that may be pruned"
@@ -60,15 +74,11 @@ def obstacle(job: Job) -> str | None:
 
 
 def common(job: Job) -> str:
-    """A job's config less what the jobs of a stack may differ in; `${seed}` is the same in all of them."""
-    kept = {key: value for key, value in job.written.items() if not _may_differ(key, value)}
-    return json.dumps(kept, sort_keys=True)
-
-
-def _may_differ(key: str, value: Any) -> bool:
-    values = value if isinstance(value, list) else [value]
-    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
-    return key == "seed" or key.startswith(("init.", "sweep.")) or (key.startswith("optimizer.") and numbers)
+    """A job's config less what the jobs of a stack may differ in."""
+    copies = tuple(f"{key}." for key, value in job.written.items() if value in ("${init}", "${optimizer}"))
+    own = (*NODES, *copies)
+    kept = {k: value for k, value in dotted(job.plain).items() if k not in VALUES and not f"{k}.".startswith(own)}
+    return json.dumps([copies, kept], sort_keys=True)
 
 
 def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[SupervisedModule]]:
@@ -84,18 +94,30 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
             raise NotStacked(reason)
     names = [name for name, _ in modules[0].network.named_parameters()]
     batches = [_batch(own, first) for own, first in zip(data, (True, False), strict=True)]  # of samples that differ
+    samples = data[0].splits["train"].inputs[: data[0].batch_size]
+    if not torch.equal(data[0].prepare_inputs(samples), data[1].prepare_inputs(samples)):
+        raise NotStacked(f"{type(data[0]).__name__} prepares the same inputs otherwise for each job")
     try:
         params = {name: torch.stack([m.network.get_parameter(name).detach() for m in modules]) for name in names}
         inputs, targets = (torch.stack(parts) for parts in zip(*batches, strict=True))
         predictions = stacked(modules[0].network)({n: p.requires_grad_() for n, p in params.items()}, inputs)
         losses = stacked_loss(modules[0].loss)(predictions, targets)
-        torch.autograd.grad(losses.sum(), list(params.values()))
+        gradients = torch.autograd.grad(losses.sum(), list(params.values()))
     except Exception as error:
         raise NotStacked(f"{type(modules[0]).__name__}: {str(error).partition('. ')[0].splitlines()[0]}") from None
-    alone = torch.stack([m.loss(m.network(x), y) for m, (x, y) in zip(modules, batches, strict=True)])
-    if not torch.allclose(losses, alone, rtol=1e-3, atol=1e-6, equal_nan=True):
-        raise NotStacked(f"{type(modules[0]).__name__} gives other numbers in a stack")
+    for number, (module, (inputs, targets)) in enumerate(zip(modules, batches, strict=True)):
+        loss = module.loss(module.network(inputs), targets)
+        alone = loss.detach(), *torch.autograd.grad(loss, list(module.network.parameters()))
+        together = losses[number].detach(), *(gradient[number] for gradient in gradients)
+        if not all(_is_close(*pair) for pair in zip(together, alone, strict=True)):
+            raise NotStacked(f"{type(module).__name__} gives other numbers in a stack")
     return data, modules
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    """Whether they differ by rounding, which is relative to the largest of the numbers that were added up."""
+    largest = float(other.abs().nan_to_num().max())
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-6 + 1e-3 * largest, equal_nan=True)
 
 
 def first_batch(data: TensorDataModule) -> tuple[Tensor, Tensor]:
@@ -112,7 +134,8 @@ def _batch(data: TensorDataModule, first: bool) -> tuple[Tensor, Tensor]:
 def _odd_data(data: Any) -> str | None:
     if not isinstance(data, TensorDataModule):
         return f"{type(data).__name__} is no TensorDataModule"
-    return data.why_no_blocks()
+    hooks = overrides(data, TensorDataModule, NOT_ASKED)
+    return f"{type(data).__name__} has a {hooks[0]} of its own" if hooks else data.why_no_blocks()
 
 
 def _odd_module(module: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from project import messages, stacked_optimizers
 from project.blocks import BlockCallback
-from project.runs import BEST
+from project.runs import BEST, synced_together
 from project.stacked_data import StackedData
 from project.stacked_job import Member, TrainerOfJob
 from project.stacking import stacked, stacked_loss
@@ -47,6 +47,7 @@ class StackedModule(LightningModule):
     def __init__(self, members: Sequence[Member], data: StackedData, diverted: messages.Diverted) -> None:
         super().__init__()
         self.members, self.data, self.diverted = list(members), data, diverted
+        self.modules_of_jobs = nn.ModuleList(member.module for member in members)  # for Lightning to see
         first = members[0]
         self.names = [name for name, _ in first.module.network.named_parameters()]
         self.weights = nn.ParameterList(
@@ -54,11 +55,13 @@ class StackedModule(LightningModule):
             for name in self.names
         )
         self.loss, self.averages_loss = first.module.loss, first.module.averages_loss
+        self.measures = bool(first.module.train_metrics)
         self._forward, self._losses = stacked(first.module.network), stacked_loss(self.loss)
-        self._since_row: list[tuple[Tensor, Tensor, Tensor]] = []  # losses (J,), predictions, targets of each step
+        # Of each step: losses (J,), size of a batch; predictions and targets, if there are metrics.
+        self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
         self._not_finite: list[int] = []  # jobs whose last row has no number for a loss
         self._flushed = time.monotonic()
-        self._dumped: dict[str, Any] | None = None  # what a checkpoint has of the Trainer, at the hook of this moment
+        self._dumped: dict[str, Any] | None = None  # what a checkpoint has of the Trainer, in the hook that is called
         self.running = list(range(len(members)))  # the numbers of those that neither diverged nor ended
 
     # ------------------------------------------------------------------ weights
@@ -66,8 +69,9 @@ class StackedModule(LightningModule):
     def on_fit_start(self) -> None:
         self.tie()
         for number, member in enumerate(self.members):
-            member.trainer = member.module._trainer = TrainerOfJob(self.trainer, self, number)  # type: ignore[assignment]
-        self._call("setup", self.running, "fit")
+            trainer: Any = TrainerOfJob(self.trainer, self, number)
+            member.trainer = member.module._trainer = member.data.trainer = trainer
+        self._call("setup", self.running, lambda job: ("fit",))
 
     def on_test_start(self) -> None:
         """The best weights by validation, or the last ones, as alone."""
@@ -110,10 +114,9 @@ class StackedModule(LightningModule):
             "optimizer_states": [optimizer.state_of(number)],
             "callbacks": {key: state for key, state in states.items() if state},
         }
-        measured = bool(member.module.train_metrics)
         member.module._since_row = [
-            (losses[number].clone(), t.size(1), (p[number].clone(), t[number].clone()) if measured else ())
-            for losses, p, t in self._since_row
+            (losses[number].clone(), size, tuple(part[number].clone() for part in seen))
+            for losses, size, seen in self._since_row
         ]
         member.module.on_save_checkpoint(checkpoint)
         return checkpoint
@@ -132,7 +135,8 @@ class StackedModule(LightningModule):
             predictions = self(inputs)
             losses = self._losses(predictions, targets)
             self._last_losses = losses.detach()
-            self._since_row.append((self._last_losses, predictions.detach(), targets))
+            seen = (predictions.detach(), targets) if self.measures else ()
+            self._since_row.append((self._last_losses, targets.shape[1], seen))
             ends = step + 1 == steps
             if (batch_idx + step + 1) % trainer.log_every_n_steps == 0 or (ends and training_ends):
                 self._write_rows(first + step)
@@ -151,8 +155,7 @@ class StackedModule(LightningModule):
         ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         told = self.running if due or ends else self._not_finite  # alone, they stop their block
         last = self._last_losses.cpu()
-        for number in told:
-            self._call("on_train_batch_end", [number], {"loss": last[number]}, None, batch_idx)
+        self._call("on_train_batch_end", told, lambda job: ({"loss": last[job]}, None, batch_idx))
         self._not_finite = []
         if not ends:
             self._stop([number for number in self.running if self.members[number].trainer.should_stop])
@@ -176,10 +179,7 @@ class StackedModule(LightningModule):
         trainer: Any = self.trainer
         if within_epoch:
             if sum(trainer.num_val_batches) and trainer.fit_loop.epoch_loop._should_check_val_epoch():
-                batches = list(trainer.val_dataloaders)[: trainer.num_val_batches[0]]
-                self.eval()
-                self._evaluate("validation", "val", jobs, batches)
-                self.train()
+                self._validate(jobs, list(trainer.val_dataloaders)[: trainer.num_val_batches[0]])
             self._call("on_train_epoch_end", jobs)
         self._call("on_train_end", jobs)
         self._call("on_fit_end", jobs)
@@ -192,27 +192,26 @@ class StackedModule(LightningModule):
 
     def _write_rows(self, step: int) -> None:
         """A row for each job, as `SupervisedModule` writes it."""
-        losses, predictions, targets = zip(*self._since_row, strict=True)
+        losses, sizes, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        sizes = torch.tensor([float(t.shape[1]) if self.averages_loss else 1.0 for t in targets], dtype=torch.float64)
-        means = ((torch.stack(losses).cpu() * sizes.unsqueeze(1)).sum(0) / sizes.sum()).tolist()
-        measured = bool(self.members[0].module.train_metrics)
-        if measured:
-            all_predictions, all_targets = torch.cat(predictions, dim=1), torch.cat(targets, dim=1)
+        weights = torch.tensor([float(size) if self.averages_loss else 1.0 for size in sizes], dtype=torch.float64)
+        means = ((torch.stack(losses).cpu() * weights.unsqueeze(1)).sum(0) / weights.sum()).tolist()
+        if self.measures:
+            predictions, targets = (torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))
         epoch = self.current_epoch
         for number in self.running:
             member, row = self.members[number], {"train/loss": means[number]}
-            if measured:
+            if self.measures:
                 metrics = member.module.train_metrics
-                metrics.update(all_predictions[number], all_targets[number])
+                metrics.update(predictions[number], targets[number])
                 row |= {key: value.item() for key, value in metrics.compute().items()}
                 metrics.reset()
             member.trainer.metrics |= row
             if not math.isfinite(means[number]):
                 self._not_finite.append(number)
             member.write({**row, "lr": member.optimizer.param_groups[0]["lr"], "epoch": epoch}, step)
-        finite = [means[number] for number in self.running]
-        self.log("train/loss", sum(finite) / len(finite), logger=False, prog_bar=True, batch_size=1)
+        if finite := [means[number] for number in self.running if math.isfinite(means[number])]:
+            self.log("train/loss", sum(finite) / len(finite), logger=False, prog_bar=True, batch_size=1)
 
     # ------------------------------------------------------------------ evaluation
 
@@ -237,12 +236,16 @@ class StackedModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._conclude("test", self.running)
 
-    def _evaluate(self, stage: str, split: str, jobs: Sequence[int], batches: Sequence[Tensor]) -> None:
-        self._call(f"on_{stage}_epoch_start", jobs)
+    def _validate(self, jobs: Sequence[int], batches: Sequence[Tensor]) -> None:
+        trained = [module for module in self.modules() if module.training]
+        self.eval()
+        self._call("on_validation_epoch_start", jobs)
         for batch in batches:
-            self._count(stage, split, jobs, batch)
-        self._conclude(stage, jobs)
-        self._call(f"on_{stage}_end", jobs)
+            self._count("validation", "val", jobs, batch)
+        self._conclude("validation", jobs)
+        self._call("on_validation_end", jobs)
+        for module in trained:
+            module.training = True
 
     @torch.no_grad()
     def _count(self, stage: str, split: str, jobs: Sequence[int], batch: Tensor) -> None:
@@ -252,28 +255,30 @@ class StackedModule(LightningModule):
         """
         if not jobs:
             return
+        seen = []
         for part in torch.split(batch.cpu(), max(1, len(batch) // len(self.members))):
             inputs, targets = self.data.gather(split, part.expand(len(self.members), -1))
-            predictions = self(inputs)
-            losses = self._losses(predictions, targets)
-            for number in jobs:
-                loss, metrics = self._measures(stage, number)
-                weight = {"weight": len(part)} if self.averages_loss else {}
-                loss.update(losses[number], **weight)
-                metrics.update(predictions[number], targets[number])
-                outputs = {"predictions": predictions[number], "targets": targets[number]}
-                self._call(f"on_{stage}_batch_end", [number], outputs, None, 0)
+            seen.append((self(inputs), targets))
+        predictions, targets = (torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))
+        losses = self._losses(predictions, targets)
+        weight = {"weight": len(batch)} if self.averages_loss else {}
+        for number in jobs:
+            loss, metrics = self._measures(stage, number)
+            loss.update(losses[number], **weight)
+            metrics.update(predictions[number], targets[number])
+        outputs = [{"predictions": p, "targets": t} for p, t in zip(predictions, targets, strict=True)]
+        self._call(f"on_{stage}_batch_end", jobs, lambda job: (outputs[job], None, 0))
 
     def _conclude(self, stage: str, jobs: Sequence[int]) -> None:
         step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
         name = {"validation": "val", "test": "test"}[stage]
         for number in jobs:
-            member = self.members[number]
             loss, metrics = self._measures(stage, number)
-            member.logged = {f"{name}/loss": loss.compute(), **metrics.compute()}
+            self.members[number].logged = {f"{name}/loss": loss.compute(), **metrics.compute()}
             loss.reset()
             metrics.reset()
-            self._call(f"on_{stage}_epoch_end", [number])
+        self._call(f"on_{stage}_epoch_end", jobs)
+        for member in [self.members[number] for number in jobs]:
             values = {key: value.item() for key, value in member.logged.items()}
             member.trainer.metrics |= member.logged
             member.write({**values, "epoch": self.current_epoch}, step)
@@ -287,11 +292,12 @@ class StackedModule(LightningModule):
             return module.val_loss, module.val_metrics
         return module.test_loss, module.test_metrics
 
-    def _call(self, hook: str, jobs: Sequence[int], *args: Any) -> None:
-        """A hook of the jobs' callbacks."""
-        for number in jobs:
-            member = self.members[number]
-            self.diverted.where = member.said
-            for callback in member.callbacks:
-                getattr(callback, hook)(member.trainer, member.module, *args)
+    def _call(self, hook: str, jobs: Sequence[int], arguments: Callable[[int], Sequence[Any]] = lambda job: ()) -> None:
+        """A hook of the jobs' callbacks; the files that they write in it are on disk at its end."""
+        with synced_together():
+            for number in jobs:
+                member = self.members[number]
+                self.diverted.where = member.said
+                for callback in member.callbacks:
+                    getattr(callback, hook)(member.trainer, member.module, *arguments(number))
         self.diverted.where = self._dumped = None

@@ -103,7 +103,7 @@ class StackedAdam(StackedOptimizer):
         if not state:
             state |= {"mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
         if self.in_use("weight_decay"):
-            if isinstance(self.singles[0], AdamW):
+            if self.singles[0].param_groups[0]["decoupled_weight_decay"]:
                 parameter.mul_(cells["kept"])
             else:
                 grad = grad.addcmul_(parameter, cells["weight_decay"])
@@ -117,6 +117,7 @@ class StackedAdam(StackedOptimizer):
         return {"step": torch.tensor(float(self.steps)), **means}
 
 
+NUMBERS = ("lr", "momentum", "weight_decay", "betas", "eps")  # that the jobs may differ in
 STACKED: dict[type[Optimizer], type[StackedOptimizer]] = {SGD: StackedSGD, Adam: StackedAdam, AdamW: StackedAdam}
 NEEDED = {"nesterov": False, "dampening": 0, "amsgrad": False, "maximize": False, "differentiable": False}
 

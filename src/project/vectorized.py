@@ -8,7 +8,7 @@ import math
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from project import build, gpus, hparams, messages, runs
@@ -65,17 +64,27 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
             if len(group) == 1:
                 raise NotStacked(SINGLE)
             gpus.claim(group[0].config)
+            _free(answers)
             for number, jobs_at_once in enumerate(_chunks(group, options)):
                 if number:
-                    gc.collect()  # the chunk before: two of them may not fit in memory
+                    _free(answers)
                 given, left = _run_chunk(jobs_at_once, options)
                 answers |= given
                 alone += left
         except NotStacked as reason:
             alone[str(reason)] += len(group)
+    if alone:
+        _free(answers)
     for text, number in alone.items():
         log.info("%d of %d jobs one by one: %s", number, len(jobs), text)
     return answers
+
+
+def _free(answers: Answers) -> None:
+    """Free the memory of the chunk that gave the last answers: beside the next, it may not be there."""
+    if answers:
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _run_chunk(jobs: Sequence[Job], options: Options) -> tuple[Answers, Counter[str]]:
@@ -99,7 +108,7 @@ def _forget_variables(where: TracebackType) -> None:
             frame = frame.f_back
 
 
-def _chunks(group: Sequence[Job], options: Options) -> Iterator[list[Job]]:
+def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
     """The jobs of a group in equal parts, as large as is allowed.
 
     Raises:
@@ -107,13 +116,16 @@ def _chunks(group: Sequence[Job], options: Options) -> Iterator[list[Job]]:
     """
     try:
         data, modules = try_out(group)
+    except NotStacked:
+        raise
     except UserError:
         raise NotStacked("a mistake in the config") from None
+    except Exception as error:  # alone, each says it
+        raise NotStacked(f"{type(error).__name__} in a try") from None
     most = options.chunk or chunk_size(group[0].plain, data[0], modules[0])
     parts = -(-len(group) // most)
     size = -(-len(group) // parts)
-    for start in range(0, len(group), size):
-        yield list(group[start : start + size])
+    return [list(group[start : start + size]) for start in range(0, len(group), size)]
 
 
 class _Chunk:
@@ -129,17 +141,17 @@ class _Chunk:
     def run(self) -> Answers:
         """What the jobs answer: an objective, or an error; nothing for those that have to run alone."""
         with ExitStack() as claims:
-            with runs.synced_together():
-                folders = {job: folder for job in self.jobs if (folder := self._claim(job, claims))}
-                self._build(folders)
-                if len(self.members) > 1:
-                    self._train()
-                elif self.members:
-                    self.alone[SINGLE] += 1
+            folders = {job: folder for job in self.jobs if (folder := self._claim(job, claims))}
+            self._build(folders)
+            if len(self.members) > 1:
+                self._train()
+            elif self.members:
+                self.alone[SINGLE] += 1
             with runs.synced_together():
                 for job, member in self.members.items():
                     if job in self.answers:
-                        self.answers[job] = runs.objective(self._record(member, "finished"))
+                        status = "diverged" if has_diverged(member.trainer) else "finished"
+                        self.answers[job] = runs.objective(self._record(member, status))
         return self.answers
 
     def _claim(self, job: Job, claims: ExitStack) -> Path | None:
@@ -167,36 +179,26 @@ class _Chunk:
         for job in folders:
             try:
                 check_config(job.plain)
-                data[job] = build.datamodule(job.plain)
+                data[job] = build.make(job.plain, "datamodule")
             except Exception as error:
                 self.answers[job] = error
-        self._share(list(data.values()))
-        callbacks = [
-            callback
-            for part in (self.jobs[0].config.get("callbacks") or {}).values()
-            if part and class_of(part._target_) in OF_EACH_JOB
-            for callback in [instantiate(part)]
-        ]
+        shared = _share(list(data.values()))
         for job, own in data.items():
             try:
+                if not shared:
+                    own.prepare_data()
                 module: Any = build.module(job.plain, own)
-                loggers = self._loggers(job, folders[job])
-                copies = [copy.deepcopy(callback) for callback in callbacks]
-                member = Member(job, folders[job], own, module, copies, loggers, self.options.figures)
+                callbacks, loggers = self._callbacks(job), self._loggers(job, folders[job])
+                member = Member(job, folders[job], own, module, callbacks, loggers, self.options.figures)
             except Exception as error:
                 self.answers[job] = error
             else:
                 self.members[job] = member
 
-    def _share(self, data: Sequence[TensorDataModule]) -> None:
-        """Have the splits once, where they do not depend on the seed: two jobs of different seeds tell."""
-        if not data:
-            return
-        first = data[0]
-        other = next((own for own in data if own.seed != first.seed), None)
-        if other is None or _same(first.splits, other.splits):
-            for own in data:
-                own.share(first)
+    def _callbacks(self, job: Job) -> list[Any]:
+        parts = (job.plain.get("callbacks") or {}).items()
+        named = {f"callbacks.{name}": part for name, part in parts if part}
+        return [build.make(named, key) for key, part in named.items() if class_of(part["_target_"]) in OF_EACH_JOB]
 
     def _loggers(self, job: Job, folder: Path) -> list[Any]:
         made: list[Any] = []
@@ -214,7 +216,8 @@ class _Chunk:
         with messages.Diverted() as diverted:
             data = StackedData([member.data for member in members])
             stack = StackedModule(members, data, diverted)
-            self._begin(trainer, stack)
+            with runs.synced_together():
+                self._begin(trainer, stack)
             try:
                 trainer.fit(stack, datamodule=data)
                 stack.running = [number for number in stack.running if not has_diverged(members[number].trainer)]
@@ -274,12 +277,12 @@ class _Chunk:
         with runs.synced_together():
             for member in members:
                 if member.trainer:
-                    self._record(member, "interrupted")
+                    ended = member.ended and has_diverged(member.trainer)
+                    self._record(member, "diverged" if ended else "interrupted")
 
     def _record(self, member: Member, status: str) -> dict[str, Any]:
-        """What a run writes at its end, `diverged` if it did, else `status`."""
+        """What a run writes at its end."""
         member.flush()
-        status = "diverged" if has_diverged(member.trainer) else status
         summary: dict[str, Any] = {"status": status, "error": None}
         summary |= outcome(member.job.plain, member.folder, member.trainer, finished=status == "finished")
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
@@ -291,6 +294,24 @@ class _Chunk:
         messages.write(member.folder / "train.log", member.said)
         runs.save_summary(member.folder, summary)
         return summary
+
+
+def _share(data: Sequence[TensorDataModule]) -> bool:
+    """Have the splits once, if they do not depend on the seed: two jobs of different seeds tell."""
+    if not data:
+        return False
+    first = data[0]
+    other = next((own for own in data if own.seed != first.seed), first)
+    try:
+        for own in (first, other):
+            own.prepare_data()
+        same = _same(first.splits, other.splits)
+    except Exception:  # each job says it
+        return False
+    if same:
+        for own in data:
+            own.share(first)
+    return same
 
 
 def _same(one: dict[str, Split], other: dict[str, Split]) -> bool:

@@ -1,7 +1,6 @@
 """last.ckpt, to resume from, and best.ckpt, to test."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from project.blocks import BlockCallback
 from project.errors import UserError
-from project.runs import BEST, LAST, to_disk
+from project.runs import BEST, LAST, replace_on_disk, to_disk
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ class WholeFileIO(TorchCheckpointIO):
         with open(temporary, "wb") as file:
             torch.save(checkpoint, file)
             to_disk(file)
-        os.replace(temporary, path)
+        replace_on_disk(temporary, path)
 
 
 class Checkpoints(BlockCallback, Checkpoint):
