@@ -6,6 +6,7 @@ import logging
 import math
 import re
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,17 @@ def test_a_diverged_run_is_done(tmp_path: Path) -> None:
 def test_the_objective_is_returned(tmp_path: Path) -> None:
     chosen = composed(*LINEAR, "trainer.max_steps=2")
     assert train.train(chosen, tmp_path, []) == column(tmp_path, "train/loss")[-1]
+
+
+def test_a_run_has_one_file_of_events_and_ends_the_thread_that_writes_it(tmp_path: Path) -> None:
+    """Of several, TensorBoard would read a process's tenth before its ninth, and drop what came before a start."""
+    before = threading.active_count()
+    for number in range(3):
+        run_dir = run(tmp_path / str(number), *SHORT, "experiment=lenet", "datamodule=digits", "logger=tensorboard")
+        assert len(list(run_dir.glob("events*"))) == 1
+        tags = EventAccumulator(str(run_dir)).Reload().Tags()["scalars"]
+        assert {"train/loss", "test/loss", "final/objective"} <= set(tags)
+    assert threading.active_count() <= before + 1  # tqdm's
 
 
 def test_an_exception_in_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -29,13 +29,17 @@ class Row(NamedTuple):
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's, but a row of metrics is one event: as an event for each metric it costs more than a small step."""
+    """Lightning's, but a row of metrics is one event: as an event for each metric it costs more than a small step.
+
+    A run has one file, which stays open from stage to stage, until `close`. TensorBoard reads a run's files in the
+    order of their names, the tenth of a process before its ninth, and would forget the test's metrics.
+    """
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         writer = self.experiment.file_writer
         if writer is None or self._prefix or any(isinstance(value, Mapping) for value in metrics.values()):
-            super().log_metrics(metrics, step)  # opens a file again that was closed after the last stage
+            super().log_metrics(metrics, step)
         else:
             values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in metrics.items()]
             writer.add_summary(Summary(value=values), step)
@@ -44,6 +48,17 @@ class TensorBoard(TensorBoardLogger):
     def save(self) -> None:
         """Lightning's would add hparams.yaml: part of what lies in `.hydra/config.yaml`."""
         self.experiment.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if self._experiment is not None:
+            self.save()
+
+    @rank_zero_only
+    def close(self) -> None:
+        """End the run's file, and the thread that writes it."""
+        if self._experiment is not None:
+            self._experiment.close()
 
 
 class MetricsCSV(Logger):

@@ -103,11 +103,17 @@ def run(
 ) -> float:
     """Fit, test and record, with what a user sees of it; returns the objective."""
     from project import build
+    from project.loggers import TensorBoard
 
-    with joinable(run_dir), recorded(config, run_dir, trainer) as summary:
-        log.info("%s\nrun folder: %s", OmegaConf.to_yaml(config, resolve=True), run_dir)
-        log.info("%s", build.describe(trainer, module, data))
-        fit_and_test(config, trainer, module, data, checkpoint)
+    try:
+        with joinable(run_dir), recorded(config, run_dir, trainer) as summary:
+            log.info("%s\nrun folder: %s", OmegaConf.to_yaml(config, resolve=True), run_dir)
+            log.info("%s", build.describe(trainer, module, data))
+            fit_and_test(config, trainer, module, data, checkpoint)
+    finally:
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoard):
+                logger.close()
     log.info("\n%s\n%s", runs.table(summary["metrics"]), runs.verdict(summary, run_dir))
     return runs.objective(summary)
 
