@@ -5,8 +5,8 @@
 
 Jobs that train together are timed from the first job, whose config is composed then, to the table at the end, all files
 on disk; a small sweep before has done the imports. Of the other launchers a job is timed, by when summaries are written
-once some jobs have ended: that leaves out what a command does once, imports in other processes and, in favour of them,
-composing. Nothing is deleted before the end: for minutes after that, ext4 takes ten times as long to make a file.
+once some jobs have ended: that leaves out what a command does once, and imports in other processes. Nothing is deleted
+before the end: for minutes after that, ext4 takes ten times as long to make a file.
 Jobs that train together draw no figures; so the others are timed without them, too. Everything has one thread a
 process, as is the default; the largest sweep is timed with threads=2, too, and so are jobs one by one.
 Writes benchmarks/results/sweep_time.json, or sweep_time_gpu.json; ….part.json for some of the sweeps.

@@ -23,6 +23,7 @@ from commands import run_evaluate, run_report, run_train, train_in_process
 from fitting import Arrays
 from project import runs, vectorized
 from project.callbacks.checkpoints import WholeFileIO
+from project.datamodules.tensors import Split
 from project.stacked_module import StackedModule
 
 FIRST, LATER = 1e-6, 1e-4
@@ -39,6 +40,10 @@ SWEEPS = {
     "two_layer": ["experiment=two_layer", "accelerator=cpu", "datamodule.steps_per_epoch=60", "seed=0,1,2"],
     "lenet": [*SHORT_LENET, "init=default,he", "optimizer.lr=0.01,1e20", "optimizer.weight_decay=0.001,0"],
     "weighted": [*SHORT_LENET, "module._target_=modules_of_tests.WeightedLeNet", "seed=0,1"],
+    # It diverges within the first epoch that is followed by a validation.
+    "second epoch": ["experiment=lenet", "datamodule=digits", "accelerator=cpu", "datamodule.steps_per_epoch=2",
+                     "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.check_val_every_n_epoch=2",
+                     "optimizer.lr=0.01,1e4"],
     "minibatches": [*CURVE, "datamodule.batch_size=30", "trainer.max_epochs=3", "trainer.log_every_n_steps=7",
                     "datamodule.folds=3", "datamodule.steps_per_epoch=null", "seed=0,1"],
 }  # fmt: skip
@@ -263,9 +268,14 @@ def test_jobs_that_cannot_be_built_leave_the_others_together(tmp_path: Path, cap
 def test_data_are_prepared_and_loaded_once_if_they_do_not_depend_on_the_seed() -> None:
     class Counted(Arrays):
         prepared: ClassVar[list[int]] = []
+        loaded: ClassVar[list[int]] = []
 
         def prepare_data(self) -> None:
             self.prepared.append(self.seed)
+
+        def load(self) -> dict[str, Split]:
+            self.loaded.append(self.seed)
+            return super().load()
 
     class Broken(Arrays):
         def prepare_data(self) -> None:
@@ -273,8 +283,11 @@ def test_data_are_prepared_and_loaded_once_if_they_do_not_depend_on_the_seed() -
 
     same = [Counted({"train": ([[1.0]], [2.0])}, seed=seed) for seed in (3, 3, 4, 5)]
     assert vectorized._share(same)
-    assert Counted.prepared == [3, 4]
+    assert Counted.prepared == Counted.loaded == [3, 4]
     assert all(data.splits is same[0].splits for data in same)
+    one_seed = [Counted({"train": ([[math.nan]], [2.0])}, seed=6) for _ in range(2)]
+    assert vectorized._share(one_seed)
+    assert Counted.prepared == Counted.loaded == [3, 4, 6]
     differ = [Arrays({"train": ([[float(seed)]], [2.0])}, seed=seed) for seed in (3, 4, 4)]
     assert not vectorized._share(differ)
     assert [data.splits["train"].inputs.item() for data in differ] == [3, 4, 4]
@@ -325,7 +338,7 @@ def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch)
             self.jobs, self.alone, self.circle = jobs, Counter[str](), self
 
         def run(self) -> dict[Any, Any]:
-            return self.build()
+            return {} if self.jobs[0] is every[0] else self.build()  # that chunk could not be trained
 
         def build(self) -> dict[Any, Any]:
             try:
@@ -350,7 +363,9 @@ def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch)
         answers = vectorized.run_together(every, vectorized.Options())
     finally:
         gc.enable()
-    assert [str(answers[job]) for job in every] == ["no"] * 5
+    assert list(answers) == every[1:]
+    assert {str(answer) for answer in answers.values()} == {"no"}
+    assert [chunk() for chunk in chunks] == [None] * 5  # before that job runs alone
     assert len(chunks) == 5
 
 
@@ -391,12 +406,17 @@ def test_a_stopped_sweep_goes_on(sent: int, code: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_job_whose_loss_is_no_number_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("hook", "status"), [("on_train_batch_end:50", "interrupted"), ("on_test_epoch_start:80", "diverged")]
+)
+def test_an_interrupted_job_whose_loss_is_no_number_goes_on_unless_it_was_at_its_end(
+    hook: str, status: str, tmp_path: Path
+) -> None:
     """As alone, where nothing watches for divergence: only its end says that it diverged."""
     words = [*SHORT_LENET, "optimizer.lr=0.01,1e20", "callbacks.divergence=null"]
     command = ["-m", *words, "hydra/launcher=vectorized", f"paths.log_dir={tmp_path}"]
-    assert train_in_process(command, kill_at="on_train_batch_end:50", kill_with=signal.SIGINT) == 130
-    assert set(statuses(folder(tmp_path)).values()) == {"interrupted"}
+    assert train_in_process(command, kill_at=hook, kill_with=signal.SIGINT) == 130
+    assert statuses(folder(tmp_path)) == {"lr=0.01": "interrupted", "lr=1e+20": status}
     run_train(*command)
     assert statuses(folder(tmp_path)) == {"lr=0.01": "finished", "lr=1e+20": "diverged"}
 

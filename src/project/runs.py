@@ -273,7 +273,7 @@ _together: ContextVar[_Together | None] = ContextVar("together", default=None)
 
 @contextlib.contextmanager
 def synced_together() -> Iterator[None]:
-    """Have all files that are written inside on the disk at the end: to wait for each takes milliseconds."""
+    """Wait once, at the end, for all that `to_disk` is called for inside: to wait for each file takes milliseconds."""
     token = _together.set(together := _Together())
     try:
         yield

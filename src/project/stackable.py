@@ -95,7 +95,7 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     names = [name for name, _ in modules[0].network.named_parameters()]
     batches = [_batch(own, first) for own, first in zip(data, (True, False), strict=True)]  # of samples that differ
     samples = data[0].splits["train"].inputs[: data[0].batch_size]
-    if not torch.equal(data[0].prepare_inputs(samples), data[1].prepare_inputs(samples)):
+    if not torch.equal(*(own.prepare_inputs(samples).nan_to_num() for own in data)):
         raise NotStacked(f"{type(data[0]).__name__} prepares the same inputs otherwise for each job")
     try:
         params = {name: torch.stack([m.network.get_parameter(name).detach() for m in modules]) for name in names}
@@ -104,7 +104,8 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
         losses = stacked_loss(modules[0].loss)(predictions, targets)
         gradients = torch.autograd.grad(losses.sum(), list(params.values()))
     except Exception as error:
-        raise NotStacked(f"{type(modules[0]).__name__}: {str(error).partition('. ')[0].splitlines()[0]}") from None
+        said = (str(error) or repr(error)).partition(". ")[0].splitlines()[0]
+        raise NotStacked(f"{type(modules[0]).__name__}: {said}") from None
     for number, (module, (inputs, targets)) in enumerate(zip(modules, batches, strict=True)):
         loss = module.loss(module.network(inputs), targets)
         alone = loss.detach(), *torch.autograd.grad(loss, list(module.network.parameters()))

@@ -55,7 +55,7 @@ class StackedModule(LightningModule):
             for name in self.names
         )
         self.loss, self.averages_loss = first.module.loss, first.module.averages_loss
-        self.measures = bool(first.module.train_metrics)
+        self.has_metrics = bool(first.module.train_metrics)
         self._forward, self._losses = stacked(first.module.network), stacked_loss(self.loss)
         # Of each step: losses (J,), size of a batch; predictions and targets, if there are metrics.
         self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
@@ -85,7 +85,6 @@ class StackedModule(LightningModule):
     def tie(self) -> None:
         """Make each job's weights views of the stack's, wherever and in whatever precision these are now."""
         for number, member in enumerate(self.members):
-            member.module.to(device=self.weights[0].device, dtype=self.weights[0].dtype)
             for parameter, weights in zip(member.module.network.parameters(), self.weights, strict=True):
                 parameter.data = weights.data[number]
 
@@ -135,7 +134,7 @@ class StackedModule(LightningModule):
             predictions = self(inputs)
             losses = self._losses(predictions, targets)
             self._last_losses = losses.detach()
-            seen = (predictions.detach(), targets) if self.measures else ()
+            seen = (predictions.detach(), targets) if self.has_metrics else ()
             self._since_row.append((self._last_losses, targets.shape[1], seen))
             ends = step + 1 == steps
             if (batch_idx + step + 1) % trainer.log_every_n_steps == 0 or (ends and training_ends):
@@ -160,8 +159,7 @@ class StackedModule(LightningModule):
         if not ends:
             self._stop([number for number in self.running if self.members[number].trainer.should_stop])
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            for number in self.running:
-                self.members[number].flush()
+            self._flush(self.running)
             self._flushed = time.monotonic()
 
     def on_train_epoch_end(self) -> None:
@@ -178,17 +176,37 @@ class StackedModule(LightningModule):
             return
         trainer: Any = self.trainer
         if within_epoch:
-            if sum(trainer.num_val_batches) and trainer.fit_loop.epoch_loop._should_check_val_epoch():
+            if self._has_validation():
                 self._validate(jobs, list(trainer.val_dataloaders)[: trainer.num_val_batches[0]])
             self._call("on_train_epoch_end", jobs)
         self._call("on_train_end", jobs)
         self._call("on_fit_end", jobs)
+        self._flush(jobs)
+        self.end(jobs)
+        trainer.should_stop = not self.running
+
+    def end(self, jobs: Sequence[int]) -> None:
+        """Do no more with these jobs."""
         for number in jobs:
-            self.members[number].flush()
             self.members[number].ended = time.monotonic()
             self.members[number].trainer.global_step = self.global_step  # it counts no further
         self.running = [number for number in self.running if number not in jobs]
-        trainer.should_stop = not self.running
+
+    def _flush(self, jobs: Sequence[int]) -> None:
+        with synced_together():
+            for number in jobs:
+                self.members[number].flush()
+
+    def _has_validation(self) -> bool:
+        """Whether an epoch that ends here is followed by a validation."""
+        trainer: Any = self.trainer
+        loop = trainer.fit_loop.epoch_loop
+        if not loop._should_check_val_epoch():
+            return False
+        trainer.validating = True
+        loop.val_loop.setup_data()  # which Lightning has not done yet if no epoch before was to be followed by one
+        trainer.training = True
+        return bool(sum(trainer.num_val_batches))
 
     def _write_rows(self, step: int) -> None:
         """A row for each job, as `SupervisedModule` writes it."""
@@ -196,12 +214,12 @@ class StackedModule(LightningModule):
         self._since_row.clear()
         weights = torch.tensor([float(size) if self.averages_loss else 1.0 for size in sizes], dtype=torch.float64)
         means = ((torch.stack(losses).cpu() * weights.unsqueeze(1)).sum(0) / weights.sum()).tolist()
-        if self.measures:
+        if self.has_metrics:
             predictions, targets = (torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))
         epoch = self.current_epoch
         for number in self.running:
             member, row = self.members[number], {"train/loss": means[number]}
-            if self.measures:
+            if self.has_metrics:
                 metrics = member.module.train_metrics
                 metrics.update(predictions[number], targets[number])
                 row |= {key: value.item() for key, value in metrics.compute().items()}
@@ -263,7 +281,7 @@ class StackedModule(LightningModule):
         losses = self._losses(predictions, targets)
         weight = {"weight": len(batch)} if self.averages_loss else {}
         for number in jobs:
-            loss, metrics = self._measures(stage, number)
+            loss, metrics = self._loss_and_metrics(stage, number)
             loss.update(losses[number], **weight)
             metrics.update(predictions[number], targets[number])
         outputs = [{"predictions": p, "targets": t} for p, t in zip(predictions, targets, strict=True)]
@@ -273,7 +291,7 @@ class StackedModule(LightningModule):
         step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
         name = {"validation": "val", "test": "test"}[stage]
         for number in jobs:
-            loss, metrics = self._measures(stage, number)
+            loss, metrics = self._loss_and_metrics(stage, number)
             self.members[number].logged = {f"{name}/loss": loss.compute(), **metrics.compute()}
             loss.reset()
             metrics.reset()
@@ -286,7 +304,7 @@ class StackedModule(LightningModule):
     def on_test_end(self) -> None:
         self._call("on_test_end", self.running)
 
-    def _measures(self, stage: str, number: int) -> tuple[Any, Any]:
+    def _loss_and_metrics(self, stage: str, number: int) -> tuple[Any, Any]:
         module = self.members[number].module
         if stage == "validation":
             return module.val_loss, module.val_metrics

@@ -59,32 +59,34 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
         else:
             groups.setdefault(common(job), []).append(job)
     answers: Answers = {}
+    takes_memory = False  # a chunk that has run
     for group in groups.values():
         try:
             if len(group) == 1:
                 raise NotStacked(SINGLE)
             gpus.claim(group[0].config)
-            _free(answers)
+            if takes_memory:
+                _free_memory()
             for number, jobs_at_once in enumerate(_chunks(group, options)):
                 if number:
-                    _free(answers)
+                    _free_memory()
+                takes_memory = True
                 given, left = _run_chunk(jobs_at_once, options)
                 answers |= given
                 alone += left
         except NotStacked as reason:
             alone[str(reason)] += len(group)
-    if alone:
-        _free(answers)
+    if takes_memory and len(answers) < len(jobs):
+        _free_memory()
     for text, number in alone.items():
         log.info("%d of %d jobs one by one: %s", number, len(jobs), text)
     return answers
 
 
-def _free(answers: Answers) -> None:
-    """Free the memory of the chunk that gave the last answers: beside the next, it may not be there."""
-    if answers:
-        gc.collect()
-        torch.cuda.empty_cache()
+def _free_memory() -> None:
+    """Free what a chunk has left, which is in circles: there may be no room for the next beside it."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _run_chunk(jobs: Sequence[Job], options: Options) -> tuple[Answers, Counter[str]]:
@@ -112,7 +114,7 @@ def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
     """The jobs of a group in equal parts, as large as is allowed.
 
     Raises:
-        NotStacked: if a step of two of them together fails, or gives anything else than each alone.
+        NotStacked: if two of them cannot be built, or a step of both fails, or gives anything else than each alone.
     """
     try:
         data, modules = try_out(group)
@@ -220,7 +222,7 @@ class _Chunk:
                 self._begin(trainer, stack)
             try:
                 trainer.fit(stack, datamodule=data)
-                stack.running = [number for number in stack.running if not has_diverged(members[number].trainer)]
+                stack.end([number for number in stack.running if has_diverged(members[number].trainer)])
                 if stack.running and build.has_test(members[0].data):
                     trainer.test(stack, datamodule=data, verbose=False)
             except (KeyboardInterrupt, SystemExit) as stop:
@@ -301,11 +303,11 @@ def _share(data: Sequence[TensorDataModule]) -> bool:
     if not data:
         return False
     first = data[0]
-    other = next((own for own in data if own.seed != first.seed), first)
+    others = [own for own in data if own.seed != first.seed][:1]
     try:
-        for own in (first, other):
+        for own in (first, *others):
             own.prepare_data()
-        same = _same(first.splits, other.splits)
+        same = all(_same(first.splits, other.splits) for other in others)
     except Exception:  # each job says it
         return False
     if same:
