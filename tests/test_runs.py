@@ -1,9 +1,7 @@
 """The folder of a run."""
 
-import contextlib
 import json
 import math
-import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -203,24 +201,6 @@ def test_table_and_verdict_read_well() -> None:
     assert runs.verdict(summary, Path("/logs/x")) == "finished after 62,500 steps, 60.0 s: /logs/x"
 
 
-def test_write_whole_replaces_and_never_truncates(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    runs.write_whole(path, "old\n")
-    with open(path, encoding="utf-8") as reader:  # opened before the new text is there: reads the old one to its end
-        runs.write_whole(path, "new, für 猫\n")
-        assert reader.read() == "old\n"
-    assert path.read_bytes() == "new, für 猫\n".encode()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    runs.write_whole(path, "old\n")
-    with pytest.raises(UnicodeEncodeError):
-        runs.write_whole(path, "new" * 100_000 + "\ud800")
-    assert path.read_text() == "old\n"
-
-
 def test_git_commit_is_that_of_the_project() -> None:
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=runs.ROOT, capture_output=True, text=True, check=True)
@@ -251,44 +231,3 @@ def test_as_yaml_is_omegaconfs() -> None:
     ]
     config = OmegaConf.create({"a": {f"key{i}": value for i, value in enumerate(values)}, "b": "${a.key0}", 3: {}})
     assert runs.as_yaml(config) == OmegaConf.to_yaml(config, resolve=True)
-
-
-def test_files_written_together_are_synced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[object] = []
-    monkeypatch.setattr(os, "fsync", synced.append)
-    monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
-    with runs.synced_together():
-        for number in range(3):
-            runs.write_whole(tmp_path / str(number), "text")
-        assert synced == []
-    assert synced == ["all"]
-    runs.write_whole(tmp_path / "alone", "text")
-    assert len(synced) == 2
-    assert {path.read_text() for path in tmp_path.iterdir()} == {"text"}
-
-
-def test_a_file_is_not_replaced_before_the_new_one_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alone, and within `synced_together`, however that ends."""
-    path, temporary, seen = tmp_path / "file", tmp_path / "temporary", []
-    path.write_text("old")
-    monkeypatch.setattr(os, "sync", lambda: seen.append(path.read_text()))
-
-    def put(text: str) -> None:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            runs.to_disk(file)
-        runs.replace_on_disk(temporary, path)
-
-    put("alone")
-    assert (path.read_text(), seen) == ("alone", [])
-    with runs.synced_together():
-        put("together")
-        assert path.read_text() == "alone"
-    assert (path.read_text(), seen) == ("together", ["alone"])
-    with contextlib.suppress(KeyboardInterrupt), runs.synced_together():
-        put("to the end")
-        raise KeyboardInterrupt
-    assert (path.read_text(), seen) == ("to the end", ["alone", "together"])
-    with runs.synced_together():
-        pass
-    assert len(seen) == 2  # nothing was written

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from project import messages, runs
+from project import files, messages, runs
 from project.config import changed, register_resolvers
 from project.errors import UserError, exit_codes, nearest
 
@@ -84,7 +84,7 @@ def evaluate(run_dir: Path, split: str, overrides: list[str]) -> dict[str, float
             "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
             "device": build.device(trainer),
         }
-        runs.write_whole(folder / f"{split}.json", json.dumps(report, indent=2) + "\n")
+        files.write_whole(folder / f"{split}.json", json.dumps(report, indent=2) + "\n")
         log.info("%s\n%s on %s: %s", runs.table(metrics), checkpoint.name, split, folder)
     return metrics
 

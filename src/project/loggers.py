@@ -15,7 +15,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-from project.runs import whole_lines, write_whole
+from project.files import whole_lines, write_whole
 
 FIRST = ["epoch", "step"]
 

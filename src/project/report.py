@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from project import runs
+from project import files
 from project.errors import UserError, exit_codes, nearest
 
 USAGE = """\
@@ -97,7 +97,7 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
     """
     try:
         for name, text in texts.items():
-            runs.write_whole(folder / name, text)
+            files.write_whole(folder / name, text)
     except OSError as error:
         raise UserError(f"{folder}: cannot write the report there: {error.strerror}.") from None
 

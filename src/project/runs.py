@@ -8,21 +8,19 @@ import io
 import json
 import logging
 import math
-import os
 import pickle
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import OmegaConfDumper
 
+from project import files
 from project.config import ROOT, Config, dotted, plain
 from project.errors import UserError
 
@@ -107,10 +105,10 @@ def save_config(run_dir: Path, config: Config, overrides: list[str]) -> None:
     folder = run_dir / ".hydra"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.yaml").exists():
-        write_whole(folder / "overrides.yaml", _yaml(overrides))
+        files.write_whole(folder / "overrides.yaml", _yaml(overrides))
     elif _trial(load_config(run_dir)) == _trial(config):
         return
-    write_whole(folder / "config.yaml", as_yaml(config))
+    files.write_whole(folder / "config.yaml", as_yaml(config))
 
 
 def _trial(config: Config) -> Any:
@@ -187,7 +185,7 @@ def save_summary(run_dir: Path, summary: Mapping[str, Any]) -> None:
             return {key: plain(inner) for key, inner in value.items()}
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    write_whole(run_dir / SUMMARY, json.dumps(plain(summary), indent=2, allow_nan=False) + "\n")
+    files.write_whole(run_dir / SUMMARY, json.dumps(plain(summary), indent=2, allow_nan=False) + "\n")
 
 
 def objective(summary: Mapping[str, Any]) -> float:
@@ -199,18 +197,12 @@ def objective(summary: Mapping[str, Any]) -> float:
 def final_metrics(run_dir: Path) -> dict[str, float]:
     """The last value of every metric in metrics.csv."""
     path = run_dir / "metrics.csv"
-    rows = csv.reader(io.StringIO(whole_lines(path) if path.exists() else ""))
+    rows = csv.reader(io.StringIO(files.whole_lines(path) if path.exists() else ""))
     columns = next(rows, [])
     last: dict[str, str] = {}
     for row in rows:
         last |= {key: text for key, text in zip(columns, row, strict=False) if text}
     return {key: float(text) for key, text in last.items() if key not in ("epoch", "step", "lr")}
-
-
-def whole_lines(path: Path) -> str:
-    """The text of a file up to its last line's end: a kill, or a run that writes, may leave the last one torn."""
-    text = path.read_text(encoding="utf-8")
-    return text[: text.rfind("\n") + 1]
 
 
 def table(metrics: Mapping[str, float]) -> str:
@@ -232,54 +224,3 @@ def git_commit() -> str | None:
         return subprocess.run(described, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file by temporary file, fsync and rename: whoever reads it finds the old or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        to_disk(file)
-    os.replace(temporary, path)
-
-
-def to_disk(file: IO[Any]) -> None:
-    """Wait until what was written to a file is on the disk; within `synced_together`, leave that to its end."""
-    file.flush()
-    if (together := _together.get()) is None:
-        os.fsync(file.fileno())
-    else:
-        together.is_due = True
-
-
-def replace_on_disk(temporary: Path, path: Path) -> None:
-    """Rename a file that `to_disk` was called for, but not before it is on the disk: the old one is there till then."""
-    if (together := _together.get()) is None:
-        os.replace(temporary, path)
-    else:
-        together.renames[path] = temporary
-
-
-@dataclass
-class _Together:
-    """What `synced_together` has to do at its end."""
-
-    is_due: bool = False
-    renames: dict[Path, Path] = field(default_factory=dict)  # new names, and old ones
-
-
-_together: ContextVar[_Together | None] = ContextVar("together", default=None)
-
-
-@contextlib.contextmanager
-def synced_together() -> Iterator[None]:
-    """Wait once, at the end, for all that `to_disk` is called for inside: to wait for each file takes milliseconds."""
-    token = _together.set(together := _Together())
-    try:
-        yield
-    finally:
-        _together.reset(token)
-        if together.is_due:
-            os.sync()
-        for path, temporary in together.renames.items():
-            os.replace(temporary, path)

@@ -33,12 +33,11 @@ TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
                      "check_val_every_n_epoch",
                      "limit_train_batches", "limit_val_batches", "limit_test_batches", "deterministic", "accelerator")),
 }  # fmt: skip
-
-
 # What the jobs of a stack may differ in: these values, and nodes.
 SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
 VALUES = {*SEEDS, *(f"optimizer.{name}" for name in stacked_optimizers.NUMBERS)}
 NODES = "init.", "sweep."
+# Hooks of a data module that a stack does not call:
 NOT_ASKED = ("setup", "teardown", "state_dict", "load_state_dict", "val_dataloader", "test_dataloader", *BATCH_HOOKS)
 
 

@@ -44,7 +44,7 @@ class StackedData(LightningDataModule):
         self.data, first = list(data), data[0]
         self._shares = all(own.splits is first.splits for own in data)
         self._splits: dict[str, Split] = {}
-        most = max(1, BLOCK_BYTES // (8 * len(data) * first.batch_size))  # of whose samples the numbers fit
+        most = max(1, BLOCK_BYTES // (8 * len(data) * first.batch_size))  # steps: their sample numbers fill a block
         size, steps = len(first.splits["train"]), first.steps_per_epoch
         self.samplers = [
             StepSampler(size, first.batch_size, seed=own.seed, steps=steps, block_batches=most) for own in data

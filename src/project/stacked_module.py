@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from project import messages, stacked_optimizers
 from project.blocks import BlockCallback
-from project.runs import BEST, synced_together
+from project.files import synced_together
+from project.runs import BEST
 from project.stacked_data import StackedData
 from project.stacked_job import Member, TrainerOfJob
 from project.stacking import stacked, stacked_loss

@@ -26,6 +26,7 @@ from project.chunk_size import chunk_size
 from project.config import check_config
 from project.datamodules.tensors import Split, TensorDataModule
 from project.errors import FAILED, UserError
+from project.files import synced_together
 from project.loggers import MetricsCSV
 from project.stackable import OF_EACH_JOB, NotStacked, class_of, common, obstacle, try_out
 from project.stacked_data import StackedData
@@ -149,7 +150,7 @@ class _Chunk:
                 self._train()
             elif self.members:
                 self.alone[SINGLE] += 1
-            with runs.synced_together():
+            with synced_together():
                 for job, member in self.members.items():
                     if job in self.answers:
                         status = "diverged" if has_diverged(member.trainer) else "finished"
@@ -218,7 +219,7 @@ class _Chunk:
         with messages.Diverted() as diverted:
             data = StackedData([member.data for member in members])
             stack = StackedModule(members, data, diverted)
-            with runs.synced_together():
+            with synced_together():
                 self._begin(trainer, stack)
             try:
                 trainer.fit(stack, datamodule=data)
@@ -276,7 +277,7 @@ class _Chunk:
                     events.add_records(self.graph)
 
     def _interrupted(self, members: Sequence[Member]) -> None:
-        with runs.synced_together():
+        with synced_together():
             for member in members:
                 if member.trainer:
                     ended = member.ended and has_diverged(member.trainer)

@@ -11,7 +11,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from project.blocks import BlockCallback
 from project.errors import UserError
-from project.runs import BEST, LAST, replace_on_disk, to_disk
+from project.files import replace_on_disk, to_disk
+from project.runs import BEST, LAST
 
 log = logging.getLogger(__name__)
 

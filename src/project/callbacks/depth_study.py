@@ -14,8 +14,8 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from project import depth_study, init
 from project.callbacks import figures
 from project.errors import UserError
+from project.files import write_whole
 from project.modules.deep_mlp import activation_named, deep_network
-from project.runs import write_whole
 
 log = logging.getLogger(__name__)
 

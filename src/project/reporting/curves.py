@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from project.files import whole_lines
 from project.reporting import drawing
 from project.reporting.collect import INTERRUPTED, RUNNING, UNFINISHED, Problem, Run, first_line
 from project.reporting.content import Content
 from project.reporting.groups import COUNTS, interval
-from project.runs import whole_lines
 
 POINTS = 200  # of a curve
 DRAWN = (INTERRUPTED, COUNTS, RUNNING, UNFINISHED)  # as opposed to failed and diverged
