@@ -25,9 +25,9 @@ from project import runs, vectorized
 from project.callbacks.checkpoints import WholeFileIO
 from project.datamodules.tensors import Split
 from project.stacked_module import StackedModule
+from together import CURVE, folder, jobs, statuses, summary, sweep
 
 FIRST, LATER = 1e-6, 1e-4
-CURVE = ["experiment=curve_fit", "accelerator=cpu"]
 SHORT_LENET = [
     "experiment=lenet", "datamodule=digits", "accelerator=cpu", "datamodule.steps_per_epoch=40",
     "trainer.max_epochs=2", "trainer.log_every_n_steps=15",
@@ -47,33 +47,6 @@ SWEEPS = {
     "minibatches": [*CURVE, "datamodule.batch_size=30", "trainer.max_epochs=3", "trainer.log_every_n_steps=7",
                     "datamodule.folds=3", "datamodule.steps_per_epoch=null", "seed=0,1"],
 }  # fmt: skip
-
-
-def sweep(log_dir: Path, *words: str, together: bool = True) -> Path:
-    """Run a sweep; its folder."""
-    launcher = ["hydra/launcher=vectorized"] if together else []
-    run_train("-m", *launcher, *words, f"paths.log_dir={log_dir}")
-    return folder(log_dir)
-
-
-def folder(log_dir: Path) -> Path:
-    (made,) = log_dir.glob("sweeps/*")
-    return made
-
-
-def jobs(sweep_dir: Path) -> dict[str, Path]:
-    return {
-        path.parent.parent.name: path.parent.parent for path in sorted(sweep_dir.glob("*-????????/.hydra/config.yaml"))
-    }
-
-
-def summary(run_dir: Path) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
-    return read
-
-
-def statuses(sweep_dir: Path) -> dict[str, str]:
-    return {name[:-9]: summary(run_dir)["status"] for name, run_dir in jobs(sweep_dir).items()}
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -202,67 +175,6 @@ def test_blocks_of_steps_change_no_bit(words: list[str], tmp_path: Path, monkeyp
                 assert saved["loops"] == right["loops"]
                 for key in ("state_dict", "optimizer_states", "steps_since_row"):
                     torch.testing.assert_close(saved[key], right[key], rtol=0, atol=0, equal_nan=True)
-
-
-def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    callbacks = ["callbacks=default,[default,histograms]", "logger=csv", "datamodule.steps_per_epoch=4"]
-    made = sweep(tmp_path, *CURVE, *callbacks, "module.hidden=5,10", "seed=0,1")
-    assert set(statuses(made).values()) == {"finished"}
-    assert len(jobs(made)) == 8
-    assert caplog.text.count("2 jobs together") == 2
-    assert "4 of 8 jobs one by one: callbacks.histograms" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (["trainer.gradient_clip_val=1"], "trainer.gradient_clip_val=1"),
-        (["+trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2"),
-        (["datamodule.num_workers=1"], "datamodule.num_workers=1 gathers batches ahead"),
-        (["experiment=two_layer_by_hand"], "TwoLayerByHand has a setup of its own"),
-        (["+optimizer.nesterov=true", "optimizer=sgd"], "optimizer.nesterov=True"),
-        (["optimizer._target_=torch.optim.RMSprop", "~optimizer.fused"], "optimizer RMSprop"),
-        (
-            ["datamodule._target_=modules_of_tests.CentredParabola"],
-            "CentredParabola prepares the same inputs",
-        ),
-        (
-            ["datamodule._target_=modules_of_tests.ParabolaWithValidation"],
-            "ParabolaWithValidation has a val_data",
-        ),
-        (["datamodule.folds=5", "datamodule.seed=0", "datamodule.fold=${seed}"], "there is none to train it with"),
-        (["datamodule.steps_per_epoch=${seed}", "seed=2,3"], "there is none to train it with"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_is_not_stacked(words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    few = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
-    set_anew = {word.partition("=")[0] for word in words}
-    made = sweep(tmp_path, *CURVE, *[word for word in few if word.partition("=")[0] not in set_anew], *words)
-    assert f"2 of 2 jobs one by one: {reason}" in caplog.text
-    assert set(statuses(made).values()) == {"finished"}
-
-
-def test_optimisers_differ_only_in_numbers_that_a_stack_has_a_column_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    few = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
-    sweep(tmp_path, *CURVE, *few, "optimizer=sgd", "+optimizer.dampening=0,0.5")
-    assert caplog.text.count("2 jobs together") == 1
-    assert "2 of 4 jobs one by one: optimizer.dampening=0.5" in caplog.text
-
-
-def test_jobs_that_cannot_be_built_leave_the_others_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    few = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
-    with pytest.raises(SystemExit):
-        sweep(tmp_path, *CURVE, *few, "module=linear,curve_mlp", "++module.hidden=10")
-    assert caplog.text.count("2 jobs together") == 1
-    assert "2 of 4 jobs one by one: InstantiationException in a try" in caplog.text
-    assert sorted(summary(run_dir)["status"] for run_dir in jobs(folder(tmp_path)).values()) == ["finished"] * 2
 
 
 def test_data_are_prepared_and_loaded_once_if_they_do_not_depend_on_the_seed() -> None:
@@ -461,14 +373,3 @@ def test_options_that_are_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert stop.value.code == 2
         assert f"error: hydra.launcher.{error}" in capsys.readouterr().err
     assert not list(tmp_path.glob("sweeps/*/*-*"))
-
-
-def test_a_network_that_draws_random_numbers_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    few = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
-    made = sweep(tmp_path, *CURVE, *few, "module._target_=modules_of_tests.WithDropout")
-    assert (
-        "2 of 2 jobs one by one: WithDropout: vmap: called random operation while in randomness error mode"
-        in caplog.text
-    )
-    assert not any(math.isnan(summary(run_dir)["objective"]) for run_dir in jobs(made).values())

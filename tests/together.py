@@ -1,0 +1,36 @@
+"""Sweeps whose jobs train together, and what they leave."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from commands import run_train
+
+CURVE = ["experiment=curve_fit", "accelerator=cpu"]
+
+
+def sweep(log_dir: Path, *words: str, together: bool = True) -> Path:
+    """Run a sweep; its folder."""
+    launcher = ["hydra/launcher=vectorized"] if together else []
+    run_train("-m", *launcher, *words, f"paths.log_dir={log_dir}")
+    return folder(log_dir)
+
+
+def folder(log_dir: Path) -> Path:
+    (made,) = log_dir.glob("sweeps/*")
+    return made
+
+
+def jobs(sweep_dir: Path) -> dict[str, Path]:
+    return {
+        path.parent.parent.name: path.parent.parent for path in sorted(sweep_dir.glob("*-????????/.hydra/config.yaml"))
+    }
+
+
+def summary(run_dir: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+    return read
+
+
+def statuses(sweep_dir: Path) -> dict[str, str]:
+    return {name[:-9]: summary(run_dir)["status"] for name, run_dir in jobs(sweep_dir).items()}
