@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from project import build
+from engine.run import versions
 
 Result = TypeVar("Result")
 RESULTS = Path(__file__).parent / "results"
@@ -41,7 +41,7 @@ def machine() -> dict[str, Any]:
         cpu = f"{len(names)} × {names[0]}" if names else cpu
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"), "threads": torch.get_num_threads()}
-    return {"cpu": cpu, "gpu": gpu, **threads, **build.versions()}
+    return {"cpu": cpu, "gpu": gpu, **threads, **versions.versions()}
 
 
 def save(name: str, result: Mapping[str, Any]) -> None:

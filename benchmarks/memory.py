@@ -36,8 +36,8 @@ def train(loop: str, images: int) -> None:
         import lightning  # noqa: F401
     else:
         import step_time
-        from project import messages
-        from project.config import register_resolvers
+        from engine import messages
+        from engine.config.place import register_resolvers
 
         register_resolvers()
         messages.silence_harmless()

@@ -14,8 +14,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from project import runs
-from project.config import CONF, register_resolvers
+from engine.config.place import CONF, register_resolvers
+from engine.run import summaries
 
 ROWS = "".join(f"0,{step},{2 - step / 500}\n" for step in range(500))
 
@@ -27,7 +27,7 @@ def write(folder: Path, number: int, config: str) -> None:
     (run_dir / ".hydra/config.yaml").write_text(config)
     (run_dir / "metrics.csv").write_text(f"epoch,step,train/loss\n{ROWS}")
     metrics = {"train/loss": 1.0, "val/acc": random.random()}
-    (run_dir / runs.SUMMARY).write_text(json.dumps({"status": "finished", "metrics": metrics, "seconds": 1.0}))
+    (run_dir / summaries.SUMMARY).write_text(json.dumps({"status": "finished", "metrics": metrics, "seconds": 1.0}))
 
 
 def main() -> None:

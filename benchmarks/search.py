@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from project import build, search, train  # noqa: F401 once, for all the processes that are forked
+from engine.run import run
 
 SPACE = [
     "optimizer.lr=tag(log,interval(1e-5,10))",
@@ -87,7 +87,7 @@ def trained(words: list[str]) -> None:
     logging.basicConfig(level=logging.ERROR)
     warnings.simplefilter("ignore")
     sys.argv[1:] = words
-    train.main()
+    run.main()
 
 
 if __name__ == "__main__":

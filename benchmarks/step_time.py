@@ -40,12 +40,13 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
+from engine import messages
+from engine.config.place import CONF, register_resolvers
+from engine.data.split import Split
+from engine.run import build, hparams
+from engine.steps.callback import StepCallback
 from measuring import in_turns, ratio, save, table
-from project import build, hparams, messages
-from project.blocks import BlockCallback
-from project.config import CONF, register_resolvers
 from project.datamodules.images import ImageDataModule
-from project.datamodules.tensors import Split
 
 IMAGES, WARM_UP = 10_240, 50  # images: whole batches of every size, as another one would be compiled for
 
@@ -91,7 +92,7 @@ def now() -> float:
     return time.perf_counter()
 
 
-class Clock(BlockCallback):
+class Clock(StepCallback):
     """Seconds from the start of step `WARM_UP` to the end of the last."""
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:

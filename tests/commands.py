@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from project import evaluate, report, train
+from engine.report import report
+from engine.run import evaluate, run
 
 _forkserver = multiprocessing.get_context("forkserver")
 # Imports that take seconds, once for all processes. Only installed modules: until Python 3.13 the server that they are
 # forked from does not have our sys.path.
 _forkserver.set_forkserver_preload(
-    ["project.build", "project.train", "project.hparams", "project.modules.lenet", "project.datamodules.digits",
-     "project.callbacks.classification", "project.callbacks.progress_bar", "torch.utils.tensorboard",
+    ["engine.run.build", "project.train", "engine.run.hparams", "project.modules.lenet", "project.datamodules.digits",
+     "project.callbacks.classification", "engine.callbacks.progress_bar", "torch.utils.tensorboard",
      "sklearn.datasets", "sklearn.model_selection"]
 )  # fmt: skip
 
@@ -21,7 +22,7 @@ _forkserver.set_forkserver_preload(
 def run_train(*words: str) -> None:
     """`python -m project.train …` in this process; raises SystemExit for any exit code but 0."""
     with mock.patch.object(sys, "argv", ["project.train", *words]):
-        train.main()
+        run.main()
 
 
 def run_evaluate(*words: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-from project import messages
+from engine import messages
 
 torch.set_num_threads(1)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from project.callbacks.step_seed import StepSeed
-from project.errors import UserError
+from engine.callbacks.step_seed import StepSeed
+from engine.errors import UserError
 
 log = logging.getLogger("project")
 

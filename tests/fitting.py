@@ -10,9 +10,11 @@ from lightning.pytorch import Trainer
 from numpy.typing import ArrayLike
 from torch.optim import SGD, Adam, AdamW
 
-from project.blocks import BlockCallback, BlockTrainer
-from project.datamodules.tensors import Split, TensorDataModule
-from project.loggers import MetricsCSV
+from engine.data.datamodule import TensorDataModule
+from engine.data.split import Split
+from engine.run.loggers import MetricsCSV
+from engine.steps.callback import StepCallback
+from engine.steps.trainer import BlockTrainer
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": partial(SGD, lr=0.05),
@@ -48,7 +50,7 @@ def plain_trainer(folder: Path, **options: Any) -> BlockTrainer:
     return BlockTrainer(**{**defaults, **options})
 
 
-class Crashes(BlockCallback):
+class Crashes(StepCallback):
     """Ends the run before a step, as a kill would."""
 
     def __init__(self, step: int) -> None:

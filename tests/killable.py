@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-import project.build
+import engine.run.build
 from commands import run_train
-from project.blocks import BlockCallback
+from engine.steps.callback import StepCallback
 
 
 def train(words: list[str], kill_at: str | None, kill_with: int) -> None:
@@ -27,15 +27,15 @@ def _arm(hook: str, step: str, kill_with: int) -> None:
         if trainer.global_step == int(step) and not trainer.sanity_checking:
             os.kill(os.getpid(), kill_with)
 
-    def watches(self: BlockCallback, trainer: Trainer, at: int, batch_idx: int) -> bool:
+    def watches(self: StepCallback, trainer: Trainer, at: int, batch_idx: int) -> bool:
         return at in (int(step) - 1, int(step))
 
-    killer = type("Killer", (BlockCallback,), {hook: die, "watches": watches})()
-    made = project.build.trainer
+    killer = type("Killer", (StepCallback,), {hook: die, "watches": watches})()
+    made = engine.run.build.trainer
 
     def with_killer(*args: Any, **kwargs: Any) -> Trainer:
         trainer = made(*args, **kwargs)
         trainer.callbacks.append(killer)
         return trainer
 
-    project.build.trainer = with_killer
+    engine.run.build.trainer = with_killer

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from project.blocks import Batch, Block
+from engine.steps.block import Batch, Block
 from project.datamodules.parabola import ParabolaDataModule
 from project.modules.curve_mlp import CurveMLP
 from project.modules.lenet import LeNet5

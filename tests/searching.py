@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from project.study import Options
+from engine.search.study import Options
 
 
 def options(**given: Any) -> Options:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from project.reporting.collect import collect
-from project.reporting.content import Content, compute
+from engine.report.read.collect import collect
+from engine.report.statistics.content import Content, compute
 
 OPTIMIZERS = {
     "sgd": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01, "momentum": 0.9},
@@ -47,8 +47,8 @@ def write_run(
             "optimizer": OPTIMIZERS[optimizer],
             "init": INITS[init],
             "trainer": {"_target_": "lightning.pytorch.Trainer", "max_epochs": 5, "devices": 1 + seed % 2},
-            "callbacks": {"step_seed": {"_target_": "project.callbacks.step_seed.StepSeed", "seed": "${seed}"}},
-            "logger": {"csv": {"_target_": "project.loggers.MetricsCSV", "purge_step": seed}},
+            "callbacks": {"step_seed": {"_target_": "engine.callbacks.step_seed.StepSeed", "seed": "${seed}"}},
+            "logger": {"csv": {"_target_": "engine.run.loggers.MetricsCSV", "purge_step": seed}},
             "name": f"lenet{seed}",
             "seed": seed,
             "paths": {"data_dir": f"/data{seed}", "log_dir": str(run_dir.parent)},

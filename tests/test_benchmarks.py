@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from project.config import ROOT
+from engine.config.place import ROOT
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from documents import dead_links, execute, same, to_execute
-from project.config import ROOT
+from engine.config.place import ROOT
 from test_readme import COMMANDS
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))

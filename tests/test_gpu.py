@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from commands import only_run, run_train, train_in_process
-from project import runs
+from engine.run import folders
 
 pytestmark = [
     pytest.mark.gpu,
@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_exactly(more: list[str], tmp_path: Path) -> None:
     assert train_in_process([*words, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:250") == -9
     killed = only_run(tmp_path / "killed")
     run_train(f"resume={killed}")
-    ours, theirs = (torch.load(run / runs.LAST, weights_only=True, map_location="cpu") for run in (killed, whole))
+    ours, theirs = (torch.load(run / folders.LAST, weights_only=True, map_location="cpu") for run in (killed, whole))
     for name, weight in theirs["state_dict"].items():
         assert torch.equal(ours["state_dict"][name], weight), name
     assert (killed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
@@ -92,6 +92,6 @@ def test_a_vectorised_sweep_is_as_good_as_one_by_one(tmp_path: Path) -> None:
     for run_dir in together:
         assert losses(run_dir) == pytest.approx(losses(runs_alone[run_dir.name]), rel=1e-2)
         assert losses(run_dir)[:5] == pytest.approx(losses(runs_alone[run_dir.name])[:5], rel=1e-4)
-        assert (run_dir / runs.BEST).exists()
+        assert (run_dir / folders.BEST).exists()
         ours, theirs = (json.loads((run / "summary.json").read_text()) for run in (run_dir, runs_alone[run_dir.name]))
         assert (ours["status"], ours["device"]) == ("finished", theirs["device"])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from commands import run_evaluate, run_report, run_train
-from project.config import ROOT
+from engine.config.place import ROOT
 
 COMMANDS = [
     line.partition("#")[0].strip()

@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from project.errors import UserError, nearest
-from project.seeds import generator
+from engine.errors import UserError, nearest
+from engine.seeds import generator
 
 GAINS = ("linear", "tanh", "relu")  # words for gains
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from project.callbacks import figures
+from engine.callbacks import figures
 
 
 class ClassificationReport(Callback):

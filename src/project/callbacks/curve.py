@@ -7,11 +7,11 @@ from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from project.blocks import BlockCallback
-from project.callbacks import figures
+from engine.callbacks import figures
+from engine.steps.callback import StepCallback
 
 
-class CurveFigure(BlockCallback):
+class CurveFigure(StepCallback):
     """Draws the training points, the model's line and the loss: in TensorBoard, and the final one in figures/curve.png.
 
     Args:

@@ -11,10 +11,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from project import depth_study, init
-from project.callbacks import figures
-from project.errors import UserError
-from project.files import write_whole
+from engine.callbacks import figures
+from engine.errors import UserError
+from engine.files import write_whole
+from project import init
+from project.analysis import depth
 from project.modules.deep_mlp import activation_named, deep_network
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 class DepthStudy(Callback):
     """Measures how the training inputs pass deep networks, forward and back, for each scheme and activation function.
 
-    Writes figures/depth_study.csv and .png, and to TensorBoard the figure and a histogram for each layer.
+    Writes figures/depth.csv and .png, and to TensorBoard the figure and a histogram for each layer.
 
     Args:
         schemes: by the name to show: `scheme`, one of `project.init.SCHEMES`, and its options.
@@ -56,10 +57,10 @@ class DepthStudy(Callback):
             self._write(trainer, cells)
             for activation in self.activations:
                 shown = sorted({1, 2, 3, self.depth} & set(range(1, self.depth + 1)))
-                text = depth_study.table(cells, activation, shown)
+                text = depth.table(cells, activation, shown)
                 log.info("std of %s activations, mean of %d seeds\n%s", activation, len(self.seeds), text)
 
-    def _measure(self, trainer: Trainer, module: LightningModule) -> list[depth_study.Cell]:
+    def _measure(self, trainer: Trainer, module: LightningModule) -> list[depth.Cell]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         split = data.splits["train"]
         inputs, targets = data.prepare_inputs(split.inputs.to(module.device)), split.targets.to(module.device)
@@ -67,21 +68,21 @@ class DepthStudy(Callback):
         networks = {name: partial(deep_network, *sizes, name) for name in self.activations}
         passes = len(networks) * len(self.schemes) * len(self.seeds)
         with tqdm(total=passes, desc="depth study", unit=" passes", leave=False, disable=None) as bar:
-            return depth_study.measure(networks, self.schemes, inputs, targets, self.seeds, progress=bar.update)
+            return depth.measure(networks, self.schemes, inputs, targets, self.seeds, progress=bar.update)
 
     @staticmethod
-    def _write(trainer: Trainer, cells: Sequence[depth_study.Cell]) -> None:
+    def _write(trainer: Trainer, cells: Sequence[depth.Cell]) -> None:
         for cell in cells:
             tag = f"depth study, {cell.activation}, {cell.scheme}/layer {cell.layer:02}"
             figures.show_histogram(trainer, tag, cell.sample, step=0)
-        made = depth_study.figure(cells)
+        made = depth.figure(cells)
         figures.show(trainer, "depth study", made, step=0)
         figures.save(trainer, "depth_study", made)
         text = io.StringIO()
         writer = csv.DictWriter(text, list(cells[0].row()), lineterminator="\n")
         writer.writeheader()
         writer.writerows(cell.row() for cell in cells)
-        write_whole(Path(trainer.default_root_dir) / "figures" / "depth_study.csv", text.getvalue())
+        write_whole(Path(trainer.default_root_dir) / "figures" / "depth.csv", text.getvalue())
 
 
 def _scheme(name: str, options: Mapping[str, Any] | None) -> Callable[..., None]:

@@ -3,11 +3,11 @@
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-from project.blocks import BlockCallback
-from project.callbacks import figures
+from engine.callbacks import figures
+from engine.steps.callback import StepCallback
 
 
-class Histograms(BlockCallback):
+class Histograms(StepCallback):
     """Logs `weights/<parameter>` and `gradients/<parameter>`, as they are right before an optimiser step.
 
     Args:

@@ -5,12 +5,12 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from project.blocks import BlockCallback
-from project.callbacks import figures
-from project.layers import watched
+from engine.callbacks import figures
+from engine.steps.callback import StepCallback
+from project.analysis.watch import watched
 
 
-class Layers(BlockCallback):
+class Layers(StepCallback):
     """Logs what passes each activation function: a histogram in TensorBoard, the standard deviation as a metric.
 
     `activations/<layer>` and `activation_gradients/<layer>`, and with `_std` the metrics: of the batch of a step,

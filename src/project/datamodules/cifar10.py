@@ -15,9 +15,9 @@ from requests import Response
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
+from engine.data.split import Split
+from engine.errors import UserError
 from project.datamodules.images import ImageDataModule, carve_validation
-from project.datamodules.tensors import Split
-from project.errors import UserError
 
 CLASS_NAMES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
+from engine.data.split import Split
 from project.datamodules.images import ImageDataModule, carve_validation
-from project.datamodules.tensors import Split
 
 
 class DigitsDataModule(ImageDataModule):

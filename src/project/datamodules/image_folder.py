@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from project.datamodules.image_cache import ImageCache, ImageFile
+from engine.data.image_cache import ImageCache, ImageFile
+from engine.data.split import Split
+from engine.errors import UserError
 from project.datamodules.images import ImageDataModule, carve_validation
-from project.datamodules.tensors import Split
-from project.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LAYOUT = "It must hold train/ and test/, and may hold val/, with one folder of images per class."

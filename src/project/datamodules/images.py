@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from project.datamodules.tensors import Split, TensorDataModule
-from project.errors import UserError
+from engine.data.datamodule import TensorDataModule
+from engine.data.split import Split
+from engine.errors import UserError
 
 
 class ImageDataModule(TensorDataModule):

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from project.datamodules.tensors import Split, TensorDataModule
+from engine.data.datamodule import TensorDataModule
+from engine.data.split import Split
 
 
 class LineDataModule(TensorDataModule):

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from project.datamodules.tensors import Split, TensorDataModule
-from project.seeds import generator
+from engine.data.datamodule import TensorDataModule
+from engine.data.split import Split
+from engine.seeds import generator
 
 
 class RandomRegressionDataModule(TensorDataModule):

@@ -5,8 +5,8 @@ from typing import Unpack
 
 from torch import nn
 
-from project.errors import UserError, nearest
-from project.modules.supervised import StepOptions, SupervisedModule
+from engine.errors import UserError, nearest
+from engine.supervised import StepOptions, SupervisedModule
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}
 

@@ -5,8 +5,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from project.errors import UserError
-from project.modules.supervised import StepOptions, SupervisedModule
+from engine.errors import UserError
+from engine.supervised import StepOptions, SupervisedModule
 from project.references import two_layer_numpy, two_layer_torch
 
 

@@ -1,0 +1,84 @@
+"""last.ckpt, to resume from, and best.ckpt, to test."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from engine.errors import UserError
+from engine.run.folders import BEST, LAST
+from engine.steps.callback import StepCallback
+
+log = logging.getLogger(__name__)
+
+
+
+
+class Checkpoints(StepCallback, Checkpoint):
+    """Keeps checkpoints/last.ckpt, every n steps and after every epoch, and best.ckpt, by a validation metric.
+
+    Not Lightning's `ModelCheckpoint`, which after a step before a due validation would make the resumed run skip that
+    validation, and which forgets its best score when the folder has moved.
+
+    Args:
+        every_n_steps: optimiser steps between two writings of last.ckpt.
+        monitor: the metric that best.ckpt has the best value of; NaN is never best.
+        mode: "min" or "max".
+    """
+
+    def __init__(self, every_n_steps: int, monitor: str, mode: str) -> None:
+        if mode not in ("min", "max"):
+            raise UserError(f"callbacks.checkpoints.mode={mode}: must be min or max.")
+        self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
+        self.best_score: float | None = None
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return (step + 1) % self.every_n_steps == 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every_n_steps == 0 and not self._validation_follows(trainer, batch_idx):
+            self._save_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is None:
+            known = ", ".join(trainer.callback_metrics)
+            log.warning("no best.ckpt: callbacks.checkpoints.monitor=%s is not one of %s", self.monitor, known)
+        if score is not None and self._is_better(score.item()):
+            self.best_score = score.item()
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / BEST, weights_only=False)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._save_last(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best_score = state["best_score"]
+
+    def _save_last(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / LAST, weights_only=False)
+
+    def _is_better(self, score: float) -> bool:
+        if self.best_score is None:
+            return score == score
+        return score < self.best_score if self.mode == "min" else score > self.best_score
+
+    @staticmethod
+    def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
+        """Whether validation, or the epoch's end, comes before the next step: last.ckpt then waits for that."""
+        done, interval = batch_idx + 1, trainer.val_check_batch
+        if trainer.check_val_every_n_epoch is None:
+            done = trainer.fit_loop.total_batch_idx + 1
+        return (
+            trainer.should_stop
+            or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+            or (interval is not None and interval != float("inf") and done % interval == 0)
+        )

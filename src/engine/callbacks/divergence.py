@@ -1,0 +1,41 @@
+"""Stop when the loss is no longer a number."""
+
+import logging
+import math
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from engine.steps.callback import StepCallback
+
+log = logging.getLogger(__name__)
+
+
+class StopOnDivergence(StepCallback):
+    """Stops training at the first row of metrics whose loss is NaN or infinite, and remembers that it did."""
+
+    diverged = False
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        trainer.should_stop = self.diverged
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (trainer.fit_loop.batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None and not math.isfinite(loss) and not self.diverged:
+            self.diverged = trainer.should_stop = True
+            log.warning("train/loss is %s at step %d: diverged", float(loss), trainer.global_step - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"diverged": self.diverged}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.diverged = state["diverged"]

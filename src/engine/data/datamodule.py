@@ -1,0 +1,137 @@
+"""The step-indexed data path: a batch is a pure function of (seed, number of the batch), gathered whole."""
+
+import sys
+from abc import abstractmethod
+
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from engine.data.sampler import BLOCK_BYTES, StepSampler, TensorBatches
+from engine.data.split import Split
+from engine.steps.block import Batch, Block
+from engine.steps.callback import overrides
+
+BATCH_HOOKS = "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "train_dataloader"
+
+
+
+
+
+
+
+
+
+
+class TensorDataModule(LightningDataModule):
+    """Serves splits of tensors in whole batches; a subclass says what the splits are.
+
+    Args:
+        seed: gives the order of the training samples.
+        batch_size: samples a training step sees, over all processes together.
+        eval_batch_size: the same for validation and test; it changes speed and memory, no metric.
+        steps_per_epoch: training steps that count as one epoch; one pass over the data if None.
+        num_workers: processes that gather batches ahead: only for data that does not fit in memory.
+        folds: for cross-validation, how many parts all samples but the test's are divided into; None for none.
+        fold: the number of the part that is "val" then.
+    """
+
+    test_split = "test"  # the split that testing reads; project.evaluate can point it at another
+    class_names: list[str] | None = None  # of a classification data set, in the order of the targets
+
+    def __init__(
+        self,
+        seed: int,
+        batch_size: int,
+        eval_batch_size: int = 1000,
+        steps_per_epoch: int | None = None,
+        num_workers: int = 0,
+        folds: int | None = None,
+        fold: int = 0,
+    ) -> None:
+        super().__init__()
+        self.seed, self.batch_size, self.eval_batch_size = seed, batch_size, eval_batch_size
+        self.steps_per_epoch, self.num_workers = steps_per_epoch, num_workers
+        self.folds, self.fold = folds, fold
+        self._splits: dict[str, Split] | None = None
+
+    @abstractmethod
+    def load(self) -> dict[str, Split]:
+        """The splits "train", and "val" and "test" where there are such; called once per process."""
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        if self._splits is None:
+            self._splits = self.load()
+            if self.folds:
+                from engine.data.folds import fold_of
+
+                self._splits = fold_of(self._splits, self.folds, self.fold, by_class=self.class_names is not None)
+        return self._splits
+
+    def share(self, other: "TensorDataModule") -> None:
+        """Take over the splits of another, which are the same."""
+        self._splits = other.splits
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        """Turn inputs as stored (N, …) into what the network takes, on the device, each sample by itself."""
+        return inputs
+
+    def example(self) -> Tensor:
+        """Inputs of one training sample as the network takes them: (1, …)."""
+        return self.prepare_inputs(self.splits["train"].inputs[:1])
+
+    def on_after_batch_transfer(self, batch: Batch | Block | Tensor, dataloader_idx: int) -> Batch | Block | Tensor:
+        if isinstance(batch, Block):
+            batch = batch._replace(inputs=self.prepare_inputs(batch.inputs))
+        elif not isinstance(batch, Tensor):  # as the example is, on its way to TensorBoard's graph
+            inputs, targets = batch
+            batch = self.prepare_inputs(inputs), targets
+        if self.trainer is None:
+            return batch
+        converted: Batch | Block | Tensor = self.trainer.precision_plugin.convert_input(batch)  # uint8 had none before
+        return converted
+
+    def why_no_blocks(self) -> str | None:
+        """Why a step has to fetch its batch by itself, if so."""
+        if self.num_workers:
+            return f"datamodule.num_workers={self.num_workers} gathers batches ahead"
+        hooks = overrides(self, TensorDataModule, BATCH_HOOKS)
+        return f"{type(self).__name__}.{hooks[0]} wants every batch" if hooks else None
+
+    def train_dataloader(self) -> DataLoader[Batch | Block]:
+        train = self.splits["train"]
+        numbers = self.batch_size * max(1, train.inputs[0].numel() + train.targets[0].numel())
+        return self._loader(
+            "train",
+            self.batch_size,
+            seed=self.seed,
+            steps=self.steps_per_epoch,
+            position=lambda: self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else 0,
+            next_block=getattr(self.trainer, "next_block", None) if self.why_no_blocks() is None else None,
+            block_batches=max(1, BLOCK_BYTES // (4 * numbers)) if self.batch_size < len(train) else sys.maxsize,
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch | Block] | list[None]:
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch | Block] | list[None]:
+        return self._eval_loader(self.test_split)
+
+    def _eval_loader(self, split: str) -> DataLoader[Batch | Block] | list[None]:
+        """Every sample of a split, once and in order; none if there is no such split."""
+        return self._loader(split, self.eval_batch_size, shuffle=False) if split in self.splits else []
+
+    def _loader(self, split: str, batch_size: int, **order: object) -> DataLoader[Batch | Block]:
+        data = self.splits[split]
+        ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
+        if self.trainer and not self.num_workers:
+            data = data.near(self.trainer.strategy.root_device)
+        sampler = StepSampler(len(data), batch_size, **order, **ranks)  # type: ignore[arg-type]
+        return DataLoader(
+            TensorBatches(data),
+            sampler=sampler,
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )

@@ -1,0 +1,97 @@
+"""Stop a trial of a search that promises too little."""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from optuna.trial import Trial
+
+from engine.errors import Pruned
+from engine.search import study as studies
+from engine.steps.callback import StepCallback
+
+log = logging.getLogger(__name__)
+
+
+class Pruning(StepCallback):
+    """Reports a metric to a trial of an Optuna study, at each validation, and ends the run if the pruner says so.
+
+    Without validation it reports `train/loss`, at each row of training metrics. A step of the study is an optimiser
+    step. It ends the run by an exception: no checkpoint, row or epoch's end is made of the pruned state, so whoever
+    wants the run whole may go on from what it has left. A resumed run reports nothing twice.
+
+    Args:
+        storage: of the study.
+        study: its name.
+        number: of the trial.
+        pruner: arguments of `engine.search.study.pruner`.
+        monitor: the metric of validation.
+
+    Raises:
+        Pruned: in every process of the run.
+    """
+
+    def __init__(self, storage: str, study: str, number: int, pruner: Mapping[str, Any], monitor: str | None) -> None:
+        self.storage, self.study, self.number, self.pruner, self.monitor = storage, study, number, pruner, monitor
+        self._trial: Trial | None = None
+        self._reported: set[int] = set()
+        self._next = 0  # the first step that is still to be judged
+        self._pruned_at: int | None = None
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        try:
+            study = studies.load(self.storage, self.study, self.pruner)
+        except KeyError:
+            log.warning("not pruned: %s has no study %s", self.storage, self.study)
+            return
+        frozen = study.get_trials(deepcopy=False)[self.number]
+        if not frozen.state.is_finished():
+            self._trial = Trial(study, frozen._trial_id)
+            self._reported = set(frozen.intermediate_values)
+            self._next = max(self._reported, default=0)
+            self._pruned_at = frozen.user_attrs.get("pruned_at")
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        row = (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        return bool(row and not sum(trainer.num_val_batches))
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._report(trainer, self.monitor or "val/loss")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.watches(trainer, trainer.global_step, batch_idx):
+            self._report(trainer, "train/loss")
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if not sum(trainer.num_val_batches):
+            self._report(trainer, "train/loss")
+
+    def _report(self, trainer: Trainer, metric: str) -> None:
+        value = trainer.callback_metrics.get(metric)
+        is_pruned = self._trial is not None and value is not None and self._judge(trainer, float(value))
+        if trainer.strategy.broadcast(is_pruned):
+            log.info("pruned at step %d: %s is %g", trainer.global_step, metric, value)
+            raise Pruned
+
+    def _judge(self, trainer: Trainer, value: float) -> bool:
+        """Report a value, and ask the pruner; but a run that has come to its end is left to finish."""
+        assert self._trial
+        step = trainer.global_step
+        if step < self._next or not math.isfinite(value):
+            return False
+        self._next = step + 1
+        if step not in self._reported:
+            self._trial.report(value, step)
+        if step >= trainer.estimated_stepping_batches:
+            return False
+        is_pruned = step == self._pruned_at or self._trial.should_prune()
+        if is_pruned:
+            self._trial.set_user_attr("pruned_at", step)  # the halving pruner would not say it twice
+        return is_pruned

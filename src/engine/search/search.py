@@ -1,0 +1,146 @@
+"""A search: each trial of an Optuna study is a job of a sweep."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import shlex
+from collections.abc import Callable, Mapping
+
+from filelock import FileLock
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf
+from optuna import create_study
+from optuna.distributions import distribution_to_json
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from engine import locks
+from engine.errors import RunFailed, UserError
+from engine.run import summaries
+from engine.search import space
+from engine.search import study as studies
+from engine.search.space import words
+from engine.search.trials import Trials, ranked, table
+from engine.sweep.jobs import Job, run_all
+
+log = logging.getLogger("project")
+
+STATES = {"finished": TrialState.COMPLETE, "diverged": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+
+
+class Search:
+    """A study, its jobs, and what they tell it.
+
+    Args:
+        options: of the search.
+        overrides: of the command line, by key.
+        make_job: a job from words of a command line.
+
+    Raises:
+        UserError: if there is nothing to search, or the space or the storage is wrong.
+    """
+
+    def __init__(
+        self, options: studies.Options, overrides: Mapping[str, Override], make_job: Callable[[list[str]], Job]
+    ) -> None:
+        swept = {key: override for key, override in overrides.items() if override.is_sweep_override()}
+        if not swept:
+            raise UserError("hydra/sweeper=optuna: give a key to search, as 'optimizer.lr=tag(log,interval(0.01,1))'.")
+        self.fixed = [str(override.input_line) for key, override in overrides.items() if key not in swept]
+        self.options, self.make_job, self.base = options, make_job, make_job(self.fixed)
+        self.space = {key: space.distribution(word, self.base.config) for key, word in swept.items()}
+        size = space.size(self.space) if options.sampler == "grid" else math.inf
+        self.n_trials = int(min(options.n_trials, size))
+        mode = OmegaConf.select(self.base.config, "callbacks.checkpoints.mode")
+        to_max = (options.direction or f"{mode}imize") == "maximize"
+        self.direction = StudyDirection.MAXIMIZE if to_max else StudyDirection.MINIMIZE
+        self.storage = studies.absolute(options.storage or str(self.base.sweep_dir / "study.log"))
+        self.mistake: UserError | None = None  # in the config, that only a job's data can show
+        self.name = options.study_name or f"{self.base.config.name}-{self._identity()}"
+
+    def _identity(self) -> str:
+        """A hash of all that makes trials comparable; and of where their jobs lie, as claims hold there only."""
+        space = {key: distribution_to_json(distribution) for key, distribution in self.space.items()}
+        place = str(self.base.sweep_dir) if self.options.storage else ""
+        what = json.dumps([self.base.hash, space, self.direction.name, place], sort_keys=True)
+        return hashlib.sha256(what.encode()).hexdigest()[:8]
+
+    def run(self, launcher: Launcher) -> None:
+        """Run trials until there are `n_trials` and all have ended, whoever runs them."""
+        trials = self.open()
+        while claimed := trials.claim():
+            jobs = {number: self._job(trials.all()[number]) for number in claimed}
+            run_all(list(jobs.values()), launcher)
+            for number, job in jobs.items():
+                self._tell(trials, number, job)
+                claimed[number].release()
+
+    def open(self) -> Trials:
+        """The study, made if there is none.
+
+        Raises:
+            UserError: if its storage cannot be opened, or another search has its name.
+        """
+        folder = locks.folder(self.base.sweep_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "study.lock"):
+            storage = studies.opened(self.storage)
+            study = create_study(study_name=self.name, storage=storage, direction=self.direction, load_if_exists=True)
+            if study.user_attrs.get("search", self._identity()) != self._identity():
+                raise UserError(f"hydra.sweeper.study_name={self.name}: is another search's; choose another name.")
+            study.set_user_attr("search", self._identity())
+        return Trials(study, self.options, self.space, self.n_trials, folder)
+
+    def _job(self, trial: FrozenTrial) -> Job:
+        params = words(trial.params)
+        log.info("trial %d, of %d in all: %s", trial.number, self.n_trials, shlex.join(params))
+        quoted = [QuotedString(text, Quote.single).with_quotes() for text in (self.storage, self.name)]
+        node = "storage:{},study:{},number:{},pruner:{}".format(*quoted, trial.number, self.options.pruner_word)
+        return self.make_job([*self.fixed, *params, f"sweep.trial={{{node}}}"])
+
+    def _tell(self, trials: Trials, number: int, job: Job) -> None:
+        """Tell the study what became of a trial: of one that diverged the worst value, so that it looks elsewhere."""
+        status, folder, summary = job.look()
+        state, value = STATES.get(status, TrialState.FAIL), summaries.objective(summary)
+        error = str(job.error or summary.get("error") or "").partition("\n")[0]
+        if status == "diverged":
+            value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
+        elif state == TrialState.COMPLETE and math.isnan(value):
+            state, error = TrialState.FAIL, "summary.json has no objective"
+        elif state == TrialState.COMPLETE:
+            self._check_direction(job)
+        if isinstance(job.error, UserError):
+            self.mistake = self.mistake or job.error
+        trials.tell(number, state, value, status=status, error=error, folder=folder.name if folder else None)
+
+    def _check_direction(self, job: Job) -> None:
+        """Do not maximise a training loss, where there is no validation that callbacks.checkpoints.mode is about."""
+        monitor = OmegaConf.select(job.config, "callbacks.checkpoints.monitor")
+        assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE
+        if assumed and monitor not in job.summary.get("metrics", {}):
+            raise UserError(
+                f"hydra.sweeper.direction=null: there is no {monitor} to maximise, and the objective is train/loss; "
+                "choose hydra.sweeper.direction=minimize."
+            )
+
+    def show(self) -> None:
+        """The table of the trials so far, without running or writing anything."""
+        study = None
+        with contextlib.suppress(KeyError):
+            study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
+        log.info("%s", table(study, self.n_trials))
+
+    def conclude(self) -> None:
+        """Show the table of the trials.
+
+        Raises:
+            UserError: if no trial finished, for a mistake in the config.
+            RunFailed: if no trial finished.
+        """
+        study = studies.load(self.storage, self.name)
+        log.info("\n%s", table(study, self.n_trials))
+        if not ranked(study):
+            raise self.mistake or RunFailed("no trial finished")

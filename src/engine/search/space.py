@@ -1,0 +1,92 @@
+"""Where a search looks: Hydra's words for values, as Optuna's distributions."""
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from engine.errors import UserError, nearest
+
+
+def distribution(override: Override, config: DictConfig) -> BaseDistribution:
+    """What `interval(a,b)`, `tag(log,interval(a,b))`, `range(a,b,step)`, `a,b` or a glob says of a key.
+
+    An interval holds whole numbers if the key's value in `config` is one, or if `int(interval(a,b))` says so. As in
+    Hydra a range ends before its second number; the bounds of an interval belong to it.
+
+    Raises:
+        UserError: if there is nothing in it, or a tag is unknown.
+    """
+    sweep: Any = override.value()
+    tags: set[str] = getattr(sweep, "tags", set())
+    for tag in tags - {"log"}:
+        raise UserError(f"{override.input_line}: no such tag: {tag}.{nearest(tag, ['log'])} The only one is log.")
+    if isinstance(sweep, IntervalSweep):
+        return _interval(override, sweep, whole=type(OmegaConf.select(config, override.key_or_group)) is int)
+    if isinstance(sweep, RangeSweep):
+        return _range(override, sweep)
+    if tags:
+        raise UserError(f"{override.input_line}: log is for an interval or a range of numbers.")
+    elements = sweep.list if isinstance(sweep, ChoiceSweep) else override.sweep_iterator()  # of a glob
+    choices = [x if isinstance(x, bool | int | float) else Transformer.str(x) for x in elements]
+    if not choices:
+        raise UserError(f"{override.input_line}: matches no choice.")
+    return CategoricalDistribution(choices)
+
+
+def _interval(override: Override, sweep: IntervalSweep, whole: bool) -> BaseDistribution:
+    low: Any = sweep.start
+    high: Any = sweep.end
+    log = "log" in sweep.tags
+    if low > high:
+        raise UserError(f"{override.input_line}: the first bound must not be above the second.")
+    if log and low <= 0:
+        raise UserError(f"{override.input_line}: a log scale must start above 0.")
+    if whole or isinstance(low, int):
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(low, high, log=log)
+
+
+def _range(override: Override, sweep: RangeSweep) -> BaseDistribution:
+    numbers: Any = sorted(sweep.range())
+    log = "log" in sweep.tags
+    if not numbers:
+        raise UserError(f"{override.input_line}: a range without a number.")
+    if log and (numbers[0] <= 0 or abs(sweep.step) != 1 or isinstance(numbers[0], float)):
+        raise UserError(f"{override.input_line}: a range on a log scale is of whole numbers from 1 in steps of 1.")
+    step: Any = abs(sweep.step)
+    if isinstance(numbers[0], float):
+        return FloatDistribution(numbers[0], numbers[-1], step=step)
+    return IntDistribution(numbers[0], numbers[-1], step=step, log=log)
+
+
+def values(key: str, distribution: BaseDistribution) -> list[Any]:
+    """All values of a distribution, for a grid.
+
+    Raises:
+        UserError: if they cannot be counted.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    if distribution.step is None:
+        raise UserError(
+            f"{key}=interval({distribution.low:g},{distribution.high:g}): a grid needs values, such as 1,2."
+        )
+    low, high, step = (Decimal(str(n)) for n in (distribution.low, distribution.high, distribution.step))
+    kind = float if isinstance(distribution, FloatDistribution) else int
+    return [kind(low + i * step) for i in range(int((high - low) / step) + 1)]
+
+
+def size(space: Mapping[str, BaseDistribution]) -> int:
+    """The number of combinations."""
+    return math.prod(len(values(key, distribution)) for key, distribution in space.items())
+
+
+def words(params: Mapping[str, Any]) -> list[str]:
+    """A trial's parameters as overrides."""
+    return [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in params.items()]

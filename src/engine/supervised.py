@@ -1,0 +1,236 @@
+"""The supervised step, the metrics and the optimiser: once, for every model."""
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import mul
+from typing import Any, TypedDict
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
+
+from engine.steps.block import Batch, Block
+from engine.steps.callback import PER_STEP, overrides
+from engine.steps.trainer import BlockTrainer
+
+# What a subclass may override to look into each step: it then gets each in a call of its own.
+STEP_HOOKS = (
+    *PER_STEP, "training_step", "compute_loss", "backward", "optimizer_step", "optimizer_zero_grad",
+    "configure_gradient_clipping", "lr_scheduler_step", "on_before_batch_transfer", "transfer_batch_to_device",
+    "on_after_batch_transfer",
+)  # fmt: skip
+# What a step is remembered by until its row: loss, a tensor if it is on a GPU, which nobody waits for; size of the
+# batch; predictions and targets, if there are metrics.
+Step = tuple[float | Tensor, int, tuple[Tensor, ...]]
+
+
+class StepOptions(TypedDict, total=False):
+    """What every model's constructor passes on to `SupervisedModule`."""
+
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    init: Callable[[nn.Module], None]
+
+
+class SupervisedModule(LightningModule):
+    """A network, a loss and metrics, trained by one optimiser on batches (inputs, targets).
+
+    Logs `train/loss`, `lr` and `train/<metric>` every `log_every_n_steps` steps and at the end of an epoch, over all
+    the steps since the last such row, and `val/…` and `test/…` over the whole split. The loss of a row is the mean
+    over samples for a loss with `reduction="mean"`; for `reduction="sum"` it is the mean over steps of each step's
+    sum (train), or the sum over the split (val, test). Under data parallelism gradients are those of the one, global
+    batch.
+
+    Args:
+        network: maps inputs (N, …) to predictions (N, …).
+        loss: maps (predictions, targets) to a scalar; its `reduction` says "mean" or "sum".
+        metrics: torchmetrics by name, updated with (predictions, targets).
+        optimizer: makes the optimiser from the parameters; Adam with lr 1e-3 if not given.
+        init: fills the network's weights; PyTorch's own values stay if not given.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        metrics: Mapping[str, Metric] | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
+        init: Callable[[nn.Module], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.averages_loss = getattr(loss, "reduction", "mean") == "mean"
+        self.train_metrics, self.val_metrics, self.test_metrics = (
+            MetricCollection({**copy.deepcopy(metrics or {})}, prefix=f"{split}/") for split in ("train", "val", "test")
+        )
+        epoch_loss = MeanMetric if self.averages_loss else SumMetric
+        keep = {"nan_strategy": math.nan}  # a NaN stays one; by default torchmetrics averages over the others
+        self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
+        self._since_row: list[Step] = []
+        if init is not None:
+            init(network)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        predictions: Tensor = self.network(inputs)
+        return predictions
+
+    def training_step(self, batch: Batch | Block, batch_idx: int) -> Tensor:
+        """The loss of the last step of a block; those before it are done, update and all. A batch is a block of one."""
+        trainer: Any = self.trainer
+        steps, batches = (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
+        every, row = trainer.log_every_n_steps * trainer.accumulate_grad_batches, None
+        first, end = self.global_step, batch_idx + steps
+        training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
+        compiled = trainer.compiled_step(batch, batch_idx) if isinstance(trainer, BlockTrainer) else None
+        take, optimizer, seen = compiled or self.compute_loss, trainer.optimizers[0], len(self.train_metrics) > 0
+        clip, one = trainer.gradient_clip_val, None
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
+            loss, predictions = take(inputs, targets)
+            kept = loss.item() if loss.is_cpu else loss.detach()
+            self._since_row.append((kept, targets.size(0), (predictions.detach(), targets) if seen else ()))
+            if number % every == 0 or (number == end and training_ends):
+                row = self._write_row(first + number - batch_idx - 1)
+                if not math.isfinite(row["train/loss"]):  # whoever stops for that stops here
+                    break
+            if number < end:
+                if not compiled:  # what Lightning does with the loss that this returns
+                    for parameter in parameters:
+                        parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
+                    one = torch.ones_like(loss) if one is None else one  # which loss.backward() makes anew, 3 µs
+                    torch.autograd.backward(loss, one)
+                    if clip:
+                        self.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
+                    optimizer.step()
+                trainer.next_step()
+        if row:
+            self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
+        if compiled:
+            return loss.requires_grad_()  # no way back to the parameters: Lightning's update finds no gradients
+        return loss if trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
+
+    def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a training batch, and the predictions."""
+        predictions = self.network(inputs)
+        return self._loss(predictions, targets), predictions
+
+    def on_train_epoch_end(self) -> None:
+        if self._since_row:  # training stops within an epoch
+            self.log_dict(self._write_row(self.global_step - 1), logger=False, prog_bar=True)
+
+    def why_no_blocks(self) -> str | None:
+        """Why each step needs a call of its own, if so."""
+        hooks = overrides(self, SupervisedModule, STEP_HOOKS)
+        return f"{type(self).__name__}.{hooks[0]} wants every step" if hooks else None
+
+    def why_not_compiled(self) -> str | None:
+        """Why a step is more than network, loss and optimiser, if so."""
+        hooks = overrides(self, SupervisedModule, ["_loss"])
+        return f"{type(self).__name__} has a {hooks[0]} of its own" if hooks else None
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("val", batch, self.val_loss, self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("test", batch, self.test_loss, self.test_metrics)
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer(self.parameters())
+
+    def _evaluate(self, split: str, batch: Batch, loss: Metric, metrics: MetricCollection) -> dict[str, Tensor]:
+        inputs, targets = batch
+        predictions = self(inputs)
+        weight = {"weight": len(targets)} if self.averages_loss else {}
+        loss.update(self._loss(predictions, targets), **weight)
+        metrics.update(predictions, targets)
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, prog_bar=split == "val")
+        self.log_dict(dict(metrics.items()), on_step=False, on_epoch=True, prog_bar=split == "val")
+        return {"predictions": predictions, "targets": targets}
+
+    def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a batch, or of this process's share of it: zero for an empty share, whose mean would be NaN."""
+        loss: Tensor = self.loss(predictions, targets) if targets.numel() else predictions.sum() * 0
+        return loss
+
+    def _write_row(self, step: int) -> dict[str, float]:
+        """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
+
+        The row goes straight to the loggers, because Lightning writes `self.log`'s only after the step's checkpoint,
+        so that a kill between the two would lose it.
+        """
+        losses, sizes, seen = zip(*self._since_row, strict=True)
+        self._since_row.clear()
+        weights = sizes if self.averages_loss else [1] * len(sizes)
+        total, weight = sum(map(mul, _numbers(losses), weights)), sum(weights)
+        if self.trainer.world_size > 1:  # of a sum, each process has a part
+            totals = torch.tensor([total, weight], dtype=torch.float64, device=self.device)
+            total, weight = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+            weight /= 1 if self.averages_loss else self.trainer.world_size
+        row = {"train/loss": total / weight}
+        if self.train_metrics:
+            self.train_metrics.update(*map(torch.cat, zip(*seen, strict=True)))
+            row |= {key: value.item() for key, value in self.train_metrics.compute().items()}
+            self.train_metrics.reset()
+        values = {**row, "lr": self.trainer.optimizers[0].param_groups[0]["lr"], "epoch": self.current_epoch}
+        for logger in self.loggers:
+            logger.log_metrics(values, step=step)
+        return row
+
+    def _share_of_global_loss(self, loss: Tensor, size: int) -> Tensor:
+        """This process's share: the strategy averages gradients over processes, whatever their shares' sizes."""
+        world_size = self.trainer.world_size
+        if not self.averages_loss:
+            return loss * world_size
+        global_size = self.trainer.strategy.reduce(torch.tensor(float(size), device=self.device), reduce_op="sum")
+        return loss * (size * world_size / global_size)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the steps that no row has told of yet, of every process: the resumed run's next row needs them."""
+        ours = _packed(self._since_row)
+        steps: list[Any] = [ours]
+        if self._is_distributed():
+            steps = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(steps, ours)
+        checkpoint["steps_since_row"] = steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        steps = checkpoint.get("steps_since_row", [])
+        rank = self.trainer.global_rank if self._is_distributed() else 0
+        if rank < len(steps):
+            device = self._trainer.strategy.root_device if self._trainer else self.device  # the module goes there later
+            self._since_row = _unpacked(move_data_to_device(steps[rank], device))
+
+    @staticmethod
+    def _is_distributed() -> bool:
+        return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _packed(steps: Sequence[Step]) -> list[Any]:
+    """Steps for a checkpoint, which thousands of small tensors would slow: losses, sizes, and what was seen."""
+    if not steps:
+        return []
+    losses, sizes, seen = zip(*steps, strict=True)
+    tensors = [(torch.cat(parts), [len(part) for part in parts]) for parts in zip(*seen, strict=True)]
+    return [_numbers(losses), list(sizes), *tensors]
+
+
+def _unpacked(packed: Sequence[Any]) -> list[Step]:
+    if not packed:
+        return []
+    losses, sizes, *tensors = packed
+    seen = [tensor.split(lengths) for tensor, lengths in tensors]
+    parts = zip(*seen, strict=True) if seen else itertools.repeat(())
+    return list(zip(losses, sizes, parts, strict=False))
+
+
+def _numbers(losses: Sequence[float | Tensor]) -> list[float]:
+    """The losses of some steps, each a number or a tensor."""
+    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+    theirs = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [next(theirs) if isinstance(loss, Tensor) else loss for loss in losses]

@@ -1,0 +1,101 @@
+"""What Hydra finds by `hydra/sweeper=grid`, the default, and by `hydra/sweeper=optuna`."""
+
+import itertools
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from engine import messages
+from engine.errors import UserError
+from engine.launch.launcher import WorkerLauncher
+from engine.sweep.compose import Composer
+from engine.sweep.jobs import Job, conclude, run_all, table
+
+log = logging.getLogger("project")
+
+
+class JobSweeper(Sweeper):
+    """A sweep whose jobs are claimed, skipped and told of as `engine.sweep.jobs` does.
+
+    Args:
+        params: values to sweep over by key, as on the command line, which has precedence.
+    """
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.compose = Composer(hydra_context.config_loader, config)
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        try:
+            return self.run(arguments)
+        finally:
+            if isinstance(self.launcher, WorkerLauncher):
+                self.launcher.close()
+
+    @abstractmethod
+    def run(self, arguments: list[str]) -> Any:
+        """What the sweep does."""
+
+    def overrides(self, arguments: list[str]) -> dict[str, Override]:
+        """The overrides by key: a later word replaces an earlier."""
+        assert self.hydra_context is not None
+        words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
+        return {override.get_key_element(): override for override in parsed}
+
+    def begin(self, folders: Iterable[Path]) -> None:
+        """Make the folders of jobs, one for each experiment, with the sweep's own config in it."""
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, folder / "multirun.yaml")
+
+    def job(self, words: list[str]) -> Job:
+        """The job that overrides make."""
+        return Job(self.compose(words), words)
+
+
+class GridSweeper(JobSweeper):
+    """Every combination of the values that are given, each run once, whoever runs it; a table of all at the end."""
+
+    def run(self, arguments: list[str]) -> list[Job]:
+        assert self.config is not None
+        messages.to_terminal()
+        jobs = [self.job(list(words)) for words in self._grid(arguments)]
+        if self.config.sweep.dry_run:
+            log.info("%s", table(jobs))
+            return jobs
+        self.begin({job.sweep_dir for job in jobs})
+        run_all(jobs, self.launcher)
+        conclude(jobs)
+        return jobs
+
+    def _grid(self, arguments: list[str]) -> Iterator[tuple[str, ...]]:
+        """The overrides of every job."""
+        choices = {}
+        for key, override in self.overrides(arguments).items():
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise UserError(f"{override.input_line}: a grid needs values, such as 1,2 or range(1,4).")
+            values = override.sweep_string_iterator() if override.is_sweep_override() else [override]
+            choices[key] = [
+                f"{key}={value}" if isinstance(value, str) else f"{key}={value.get_value_element_as_str()}"
+                for value in values
+            ]
+        return itertools.product(*choices.values())
+
+

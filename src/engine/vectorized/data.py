@@ -1,0 +1,111 @@
+"""Several jobs' data as one for Lightning's Trainer: batches of samples (J, B, …), each job's in its own order."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from engine.data.datamodule import TensorDataModule
+from engine.data.sampler import BLOCK_BYTES, StepSampler
+from engine.data.split import Split
+from engine.steps.block import Batch
+
+
+class BlockSizes(Sampler[int]):
+    """How many steps each block of an epoch has.
+
+    Args:
+        sampler: of one of the jobs.
+        trainer: the stack's.
+    """
+
+    def __init__(self, sampler: StepSampler, trainer: Any) -> None:
+        self.sampler, self.trainer = sampler, trainer
+
+    def __len__(self) -> int:
+        return self.sampler.steps
+
+    def __iter__(self) -> Iterator[int]:
+        for _ in range(self.sampler.steps):
+            step = self.trainer.fit_loop.total_batch_idx + 1
+            yield self.trainer.next_block(self.sampler.most_in_a_block(step))
+
+
+class StackedData(LightningDataModule):
+    """Serves a training step how many steps it is to take, whose batches it asks for; an evaluation, sample numbers.
+
+    Args:
+        data: of each job: of one kind, with splits of the same sizes; those that share their splits have them once.
+    """
+
+    def __init__(self, data: Sequence[TensorDataModule]) -> None:
+        super().__init__()
+        self.data, first = list(data), data[0]
+        self._shares = all(own.splits is first.splits for own in data)
+        self._splits: dict[str, Split] = {}
+        most = max(1, BLOCK_BYTES // (8 * len(data) * first.batch_size))  # steps: their sample numbers fill a block
+        size, steps = len(first.splits["train"]), first.steps_per_epoch
+        self.samplers = [
+            StepSampler(size, first.batch_size, seed=own.seed, steps=steps, block_batches=most) for own in data
+        ]
+        self._whole_batch: Batch | None = None
+        self._whole_version = 0
+
+    def why_no_blocks(self) -> None:
+        """Nothing: there are always blocks."""
+
+    def train_dataloader(self) -> DataLoader[int]:
+        sizes = BlockSizes(self.samplers[0], self.trainer)
+        themselves: Any = range(len(sizes) + 1)
+        return DataLoader(themselves, sampler=sizes, batch_size=None)
+
+    def val_dataloader(self) -> Any:
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> Any:
+        return self._eval_loader(self.data[0].test_split)
+
+    def _eval_loader(self, split: str) -> Any:
+        first = self.data[0]
+        if split not in first.splits:
+            return []
+        batches: Any = torch.split(torch.arange(len(first.splits[split])), first.eval_batch_size)
+        return DataLoader(batches, batch_size=None)
+
+    def batches(self, step: int, steps: int) -> Iterator[Batch]:
+        """Those of `steps` training steps from `step` on, counted from the start of training."""
+        first = self.samplers[0]
+        if first.batches_per_pass == 1:  # all samples, at every step
+            for _ in range(steps):
+                if self._whole_batch is None or self._whole_batch[0]._version != self._whole_version:  # written into
+                    self._whole_batch = self.gather("train", self._chosen(step, 1))
+                    self._whole_version = self._whole_batch[0]._version
+                yield self._whole_batch
+            return
+        for part in torch.split(self._chosen(step, steps), first.batch_size, dim=1):
+            yield self.gather("train", part)
+
+    def _chosen(self, step: int, steps: int) -> Tensor:
+        return torch.stack([sampler.indices(step, steps) for sampler in self.samplers])
+
+    def gather(self, split: str, chosen: Tensor) -> Batch:
+        """The samples (J, B, …) that the jobs have under numbers (J, B), as their networks take them."""
+        trainer: Any = self.trainer
+        device = trainer.strategy.root_device
+        if split not in self._splits:
+            own = [data.splits[split] for data in self.data]
+            if not self._shares:
+                parts = [s.inputs for s in own], [s.targets for s in own]
+                own = [Split(*(torch.stack(part).flatten(0, 1) for part in parts))]  # job after job, of equal size
+            self._splits[split] = own[0].near(device)
+        samples = self._splits[split]
+        if not self._shares:
+            chosen = chosen + torch.arange(0, len(samples), len(samples) // len(chosen)).unsqueeze(1)
+        inputs, targets = (part.to(device) for part in samples.take(chosen.flatten()))
+        inputs = self.data[0].prepare_inputs(inputs)
+        batch = inputs.view(*chosen.shape, *inputs.shape[1:]), targets.view(*chosen.shape, *targets.shape[1:])
+        converted: Batch = trainer.precision_plugin.convert_input(batch)
+        return converted

@@ -1,0 +1,68 @@
+"""What Hydra finds by `hydra/launcher=joblib`, `hydra/launcher=ray` and `hydra/launcher=vectorized`."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from engine.config.limits import COUNT, check
+from engine.errors import UserError
+from engine.sweep.compose import Composer
+from engine.sweep.jobs import Job, told
+
+log = logging.getLogger("project")
+
+
+
+
+
+
+class VectorizedLauncher(BasicLauncher):
+    """Jobs that differ only in numbers, in this process and at once; the others here, too, one by one.
+
+    Args:
+        chunk: how many at once; None: as many as fit in memory.
+        figures: whether the callbacks of jobs that train together draw.
+    """
+
+    def __init__(self, chunk: int | None = None, figures: bool = False) -> None:
+        super().__init__()
+        self.chunk, self.figures = chunk, figures
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        check("hydra.launcher.chunk", self.chunk, replace(COUNT, words=(None,)))
+        if not isinstance(self.figures, bool):
+            raise UserError(f"hydra.launcher.figures={self.figures}: must be true or false.")
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        if len(job_overrides) == 1:  # there is nothing to train it with
+            return super().launch(job_overrides, initial_job_idx)
+        assert self.hydra_context is not None
+        assert self.config is not None
+        compose = Composer(self.hydra_context.config_loader, self.config)
+        return self.launch_jobs([Job(compose(words), words) for words in job_overrides])
+
+    def launch_jobs(self, jobs: Sequence[Job]) -> list[JobReturn]:
+        """What `launch` returns for these jobs."""
+        from engine.vectorized.together import Options, run_together
+
+        answers = run_together(jobs, Options(self.chunk, self.figures))
+        common = set.intersection(*(set(job.overrides) for job in jobs))
+        for count, (job, answer) in enumerate(answers.items(), start=1):
+            words = [word for word in job.overrides if word not in common] or ["the job"]
+            log.info("%d of %d: %s: %s", count, len(jobs), " ".join(words), told(answer))
+        alone = [job for job in jobs if job not in answers]
+        returns = dict(zip(alone, super().launch([job.overrides for job in alone], 0) if alone else [], strict=True))
+        return [returns[job] if job in returns else _returned(job, answers[job]) for job in jobs]
+
+
+def _returned(job: Job, answer: float | Exception) -> JobReturn:
+    status = JobStatus.FAILED if isinstance(answer, Exception) else JobStatus.COMPLETED
+    made = JobReturn(overrides=job.overrides, status=status)
+    made.return_value = answer
+    return made

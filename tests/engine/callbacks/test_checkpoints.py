@@ -1,0 +1,175 @@
+"""What is written when, and that a failed writing costs nothing."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from engine.callbacks.checkpoints import Checkpoints
+from engine.run.checkpoint import WholeFileIO
+from fitting import Arrays, plain_trainer
+from project.modules.linear import LinearRegressor
+
+X = torch.arange(10.0).unsqueeze(1) / 10
+Event = tuple[str, int]
+
+
+class NotedIO(WholeFileIO):
+    """Notes (file, global step) of what it writes."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        super().save_checkpoint(checkpoint, path, storage_options)
+        self.events.append((Path(path).stem, checkpoint["global_step"]))
+
+
+class NotedValidation(Callback):
+    """Notes the global step of each validation's start."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.events.append(("validation", trainer.global_step))
+
+
+class Scored(LinearRegressor):
+    """Has given scores, one a validation, instead of real ones."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self.scores = iter(scores)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("val/score", next(self.scores))
+
+
+def data() -> Arrays:
+    """Five steps an epoch."""
+    return Arrays({"train": (X, 2 * X), "val": (X, 2 * X)}, batch_size=2)
+
+
+def fit(
+    folder: Path, module: LightningModule, callback: Checkpoints, last: Path | None = None, **options: Any
+) -> list[Event]:
+    """Train; returns in order what was written and when validation started."""
+    events: list[Event] = []
+    callbacks, plugins = [callback, NotedValidation(events)], [NotedIO(events)]
+    options = {"max_epochs": 1, "logger": False, "enable_checkpointing": True, **options}
+    trainer = plain_trainer(folder, callbacks=callbacks, plugins=plugins, **options)
+    trainer.fit(module, data(), ckpt_path=last, weights_only=True)
+    return events
+
+
+def load(folder: Path, name: str) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def test_a_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "last.ckpt"
+    WholeFileIO().save_checkpoint({"step": 1}, path)
+    with pytest.raises(AttributeError, match="pickle"):
+        WholeFileIO().save_checkpoint({"step": 2, "weights": torch.zeros(100_000), "bad": lambda: None}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_a_writing_replaces_the_file_in_one_go(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeFileIO().save_checkpoint({"step": 1}, path)
+    with open(path, "rb") as reader:  # opened before: still reads the old one, whole
+        WholeFileIO().save_checkpoint({"step": 2}, str(path))
+        assert torch.load(reader, weights_only=True) == {"step": 1}
+    assert torch.load(path, weights_only=True) == {"step": 2}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("every_n_steps", "options", "expected"),
+    [
+        pytest.param(
+            2, {}, "last@2 last@4 validation@5 best@5 last@5 last@6 last@8 validation@10 best@10 last@10",
+            id="every 2 of 5 steps",
+        ),
+        pytest.param(
+            1, {"val_check_interval": 2},
+            "last@1 validation@2 best@2 last@3 validation@4 best@4 last@5 "
+            "last@6 validation@7 best@7 last@8 validation@9 best@9 last@10",
+            id="validation within the epoch",
+        ),
+        pytest.param(
+            1, {"val_check_interval": 3, "check_val_every_n_epoch": None},
+            "last@1 last@2 validation@3 best@3 last@4 last@5 "
+            "validation@6 best@6 last@7 last@8 validation@9 best@9 last@10",
+            id="validation by steps, over epochs",
+        ),
+        pytest.param(
+            1, {"check_val_every_n_epoch": 2},
+            "last@1 last@2 last@3 last@4 last@5 last@6 last@7 last@8 last@9 validation@10 best@10 last@10",
+            id="validation every other epoch",
+        ),
+        pytest.param(
+            100, {}, "validation@5 best@5 last@5 validation@10 best@10 last@10", id="only at the ends of epochs"
+        ),
+        pytest.param(
+            3, {"max_steps": 7}, "last@3 validation@5 best@5 last@5 last@6 last@7", id="stopped within an epoch"
+        ),
+    ],
+)  # fmt: skip
+def test_never_written_between_a_step_and_its_validation(
+    every_n_steps: int, options: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    module = Scored([1 / n for n in range(1, 100)])  # ever better
+    events = fit(tmp_path, module, Checkpoints(every_n_steps, "val/score", "min"), **{"max_epochs": 2, **options})
+    assert " ".join(f"{name}@{step}" for name, step in events) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "scores", "best_at", "best_score"),
+    [
+        pytest.param("min", [3.0, 4.0, 1.0, 1.0, 2.0, 0.5], [0, 2, 5], 0.5, id="min"),
+        pytest.param("max", [0.1, 0.3, 0.3, 0.2, 0.7, 0.6], [0, 1, 4], 0.7, id="max"),
+        pytest.param("min", [math.nan, 3.0, math.nan, 2.0, math.nan, 9.0], [1, 3], 2.0, id="min among NaN"),
+        pytest.param("max", [math.nan, 3.0, math.nan, 2.0, math.nan, 9.0], [1, 5], 9.0, id="max among NaN"),
+        pytest.param("min", [math.nan] * 6, [], None, id="only NaN"),
+    ],
+)  # fmt: skip
+def test_best_is_written_at_the_best_score(
+    mode: str, scores: list[float], best_at: list[int], best_score: float | None, tmp_path: Path
+) -> None:
+    callback = Checkpoints(1000, "val/score", mode)
+    events = fit(tmp_path, Scored(scores), callback, max_epochs=6)
+    assert [step for name, step in events if name == "best"] == [5 * (epoch + 1) for epoch in best_at]
+    assert callback.best_score == (None if best_score is None else pytest.approx(best_score))
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists() == bool(best_at)
+    if best_at:
+        assert load(tmp_path, "best")["global_step"] == 5 * (best_at[-1] + 1)
+
+
+def test_a_resumed_run_knows_its_best_score(tmp_path: Path) -> None:
+    fit(tmp_path, Scored([1.0]), Checkpoints(1000, "val/score", "min"), max_epochs=1)
+    resumed, last = Checkpoints(1000, "val/score", "min"), tmp_path / "checkpoints" / "last.ckpt"
+    fit(tmp_path, Scored([2.0, 1.5]), resumed, last, max_epochs=3)
+    assert resumed.best_score == 1.0
+    assert (load(tmp_path, "best")["global_step"], load(tmp_path, "last")["global_step"]) == (5, 15)
+
+
+def test_last_holds_the_weights_and_the_optimiser(tmp_path: Path) -> None:
+    fit(tmp_path, module := LinearRegressor(), Checkpoints(1000, "val/loss", "min"))
+    found = load(tmp_path, "last")
+    assert torch.equal(found["state_dict"]["network.weight"], module.network.weight)
+    (state,) = found["optimizer_states"][0]["state"].values()
+    assert state["step"] == 5
+
+
+def test_testing_and_validating_alone_write_nothing(tmp_path: Path) -> None:
+    callback = Checkpoints(1, "val/loss", "min")
+    trainer = plain_trainer(tmp_path, callbacks=[callback], logger=False, enable_checkpointing=True)
+    trainer.validate(LinearRegressor(), data(), verbose=False)
+    assert "val/loss" in trainer.callback_metrics
+    assert not (tmp_path / "checkpoints").exists()

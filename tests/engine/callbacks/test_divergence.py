@@ -1,0 +1,69 @@
+"""Divergence, against the recursion of SGD in float32."""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.callbacks.checkpoints import Checkpoints
+from engine.callbacks.divergence import StopOnDivergence
+from fitting import columns, plain_trainer
+from project.datamodules.line import LineDataModule
+from project.modules.linear import LinearRegressor
+
+
+def regressor(lr: float) -> LinearRegressor:
+    module = LinearRegressor(optimizer=partial(torch.optim.SGD, lr=lr))
+    torch.nn.init.constant_(module.network.weight, 1.0)
+    return module
+
+
+def first_infinite_loss(lr: float) -> int:
+    """The step whose loss overflows float32, for a start at w = 1."""
+    w, x = 1.0, np.array([1.0, 2.0, 3.0])
+    for step in range(1000):
+        if ((w * x - 2 * x) ** 2).sum() > np.finfo(np.float32).max:
+            return step
+        w -= lr * 2 * (x * (w * x - 2 * x)).sum()
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("every", "steps_per_epoch"), [(1, 100), (5, 100), (50, 10)], ids=["a row a step", "rows of 5", "a row an epoch"]
+)
+def test_training_stops_at_the_first_row_with_an_infinite_loss(
+    every: int, steps_per_epoch: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    callback = StopOnDivergence()
+    data = LineDataModule(seed=0, batch_size=3, steps_per_epoch=steps_per_epoch)
+    trainer = plain_trainer(tmp_path, max_epochs=20, log_every_n_steps=every, callbacks=[callback])
+    with caplog.at_level(logging.WARNING, logger="project"):
+        trainer.fit(regressor(lr=1.0), data)
+    row = min(every, steps_per_epoch)
+    stop = first_infinite_loss(1.0) // row * row + row
+    assert stop > row
+    assert (callback.diverged, trainer.global_step) == (True, stop)
+    assert columns(tmp_path, "step")[0][-1] == stop - 1
+    assert [r.getMessage() for r in caplog.records] == [f"train/loss is inf at step {stop - 1}: diverged"]
+
+
+def test_a_run_that_converges_is_left_alone(tmp_path: Path) -> None:
+    callback = StopOnDivergence()
+    trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=[callback])
+    trainer.fit(regressor(lr=0.01), LineDataModule(seed=0, batch_size=3, steps_per_epoch=3))
+    assert (callback.diverged, trainer.global_step) == (False, 6)
+
+
+def test_a_diverged_run_does_not_go_on_when_resumed(tmp_path: Path) -> None:
+    data = LineDataModule(seed=0, batch_size=3, steps_per_epoch=30)
+    steps = []
+    for last in (None, tmp_path / "checkpoints" / "last.ckpt"):
+        callbacks = [callback := StopOnDivergence(), Checkpoints(1000, "val/loss", "min")]
+        trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=callbacks, enable_checkpointing=True)
+        trainer.fit(regressor(lr=1.0), data, ckpt_path=last, weights_only=True)
+        assert callback.diverged
+        steps.append(trainer.global_step)
+    assert steps == [first_infinite_loss(1.0) + 1] * 2

@@ -1,0 +1,93 @@
+"""The bar in a terminal, and the line in the log."""
+
+import io
+import logging
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from engine.callbacks.checkpoints import Checkpoints
+from engine.callbacks.progress_bar import StepProgressBar
+from fitting import Arrays, plain_trainer
+from project.modules.linear import LinearRegressor
+
+X = torch.ones(4, 1)
+# squared error, summed over a batch of 2 from w = 0: 2 · 2² = 8
+LINE = re.compile(r"(.*): train/loss (\S+), val/loss (\S+) \((\d+) steps/s\)")
+
+
+class Crash(StepProgressBar):
+    """A bar whose run crashes before a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("crash")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def fit(folder: Path, bar: StepProgressBar, last: Path | None = None, **options: object) -> None:
+    module = LinearRegressor(optimizer=partial(torch.optim.SGD, lr=0.0))
+    torch.nn.init.zeros_(module.network.weight)
+    data = Arrays({"train": (X, 2 * X), "val": (X, 2 * X)}, batch_size=2, steps_per_epoch=4)
+    callbacks = [bar, Checkpoints(1, "val/loss", "min")]
+    options = {"max_epochs": 2, "logger": False, **options}
+    trainer = plain_trainer(folder, callbacks=callbacks, enable_progress_bar=True, enable_checkpointing=True, **options)
+    trainer.fit(module, data, ckpt_path=last, weights_only=True)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="engine.callbacks.progress_bar")
+    return caplog
+
+
+def test_a_line_an_epoch_tells_epoch_step_metrics_and_speed(lines: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    fit(tmp_path, StepProgressBar())
+    found = [LINE.fullmatch(message).groups() for message in lines.messages]
+    assert [line[:3] for line in found] == [("epoch 1/2, step 4", "8", "16"), ("epoch 2/2, step 8", "8", "16")]
+    assert all(int(line[3]) > 0 for line in found)
+
+
+def test_lines_every_n_steps_instead(lines: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    fit(tmp_path, StepProgressBar(line_every_n_steps=3), max_epochs=-1, max_steps=8)
+    assert [message.partition(":")[0] for message in lines.messages] == ["epoch 1, step 3", "epoch 2, step 6"]
+
+
+def test_a_run_resumed_within_an_epoch_goes_on(lines: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(tmp_path, Crash(step=6))
+    lines.clear()
+    fit(tmp_path, StepProgressBar(line_every_n_steps=1), last=tmp_path / "checkpoints" / "last.ckpt")
+    heads = [message.partition(": train/loss 8")[0] for message in lines.messages]
+    assert heads == ["epoch 2/2, step 7", "epoch 2/2, step 8"]
+
+
+def test_without_a_terminal_there_is_no_bar(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    fit(tmp_path, StepProgressBar(refresh_seconds=0))
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("refresh_seconds", "drawings"), [(0, 4), (3600, 1)], ids=["always", "at the end only"])
+def test_in_a_terminal_the_bar_is_drawn_by_the_clock(
+    refresh_seconds: float, drawings: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    fit(tmp_path, StepProgressBar(refresh_seconds))
+    drawn = re.findall(r"epoch 2/2: +\d+%[^\r]* (\d)/4 \[[^\r]*step=(\d)", terminal.getvalue())
+    last = {int(done): int(step) for done, step in drawn if done != "0"}
+    assert last == {done: 4 + done for done in range(5 - drawings, 5)}
+    assert "train/loss=8.000" in terminal.getvalue()

@@ -1,0 +1,76 @@
+"""Dropout's masks, against those drawn from the step's own seed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor, nn
+
+from engine.callbacks.checkpoints import Checkpoints
+from engine.callbacks.step_seed import StepSeed
+from engine.seeds import derive
+from engine.supervised import SupervisedModule
+from fitting import Arrays, plain_trainer
+
+
+class Mask(nn.Module):
+    """Dropout of ones, each mask kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.masks: list[Tensor] = []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        mask = F.dropout(torch.ones(50), training=self.training)
+        if self.training:
+            self.masks.append(mask)
+        return self.scale * mask.mean() * inputs
+
+
+class Disturbs(Callback):
+    """Draws from the global generator after each step; may crash before one."""
+
+    def __init__(self, draws: int, crash_at: int | None = None) -> None:
+        self.draws, self.crash_at = draws, crash_at
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.crash_at:
+            raise RuntimeError("crash")
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        torch.rand(self.draws)
+
+
+def masks(folder: Path, seed: int, disturbs: Disturbs, last: Path | None = None) -> list[Tensor]:
+    """The masks of nine steps in epochs of three, with validation after each."""
+    module = SupervisedModule(network := Mask(), nn.MSELoss())
+    ones = torch.ones(6, 1)
+    data = Arrays({"train": (ones, ones), "val": (ones, ones)}, batch_size=2)
+    callbacks = [disturbs, StepSeed(seed), Checkpoints(1, "val/loss", "min")]
+    trainer = plain_trainer(folder, callbacks=callbacks, logger=False, enable_checkpointing=True, max_epochs=3)
+    trainer.fit(module, data, ckpt_path=last, weights_only=True)
+    return network.masks
+
+
+def by_hand(seed: int, step: int) -> Tensor:
+    torch.manual_seed(derive(seed, "step/0", step))
+    return F.dropout(torch.ones(50))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("draws", [0, 7], ids=["no other draws", "draws in between"])
+def test_masks_depend_on_seed_and_step_only(seed: int, draws: int, tmp_path: Path) -> None:
+    found = masks(tmp_path, seed, Disturbs(draws))
+    assert torch.equal(torch.stack(found), torch.stack([by_hand(seed, step) for step in range(9)]))
+    assert len({tuple(mask.tolist()) for mask in found}) == 9
+
+
+def test_a_run_resumed_within_an_epoch_draws_what_it_would_have_drawn(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        masks(tmp_path, 0, Disturbs(0, crash_at=5))
+    resumed = masks(tmp_path, 0, Disturbs(3), last=tmp_path / "checkpoints" / "last.ckpt")
+    assert torch.equal(torch.stack(resumed), torch.stack([by_hand(0, step) for step in range(5, 9)]))

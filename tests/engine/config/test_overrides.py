@@ -1,0 +1,314 @@
+"""The command line: what is refused, in which words, and what passes."""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from commands import run_train
+from engine import errors
+from engine.config.overrides import changed, check_config
+from engine.config.place import CONF, ROOT, register_resolvers
+from engine.config.resolved import settle
+from engine.errors import UserError
+from engine.run import summaries
+
+SGD = "optimizer has: _target_, _partial_, lr, momentum, weight_decay, fused."
+EXPERIMENTS = ", ".join(sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
+REFUSED = {
+    # unknown keys
+    "optimizer.lrr=1": f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}",
+    "lr=0.1": "lr: no such key. Did you mean optimizer.lr?",
+    "deterministic=3": "deterministic: no such key. Did you mean trainer.deterministic?",
+    "optimiser=adam": "optimiser: no such key. Did you mean optimizer?",
+    "+typo=1": "typo: no such key.",
+    "++typo=1": "typo: no such key.",
+    "+paths.x=1": "paths.x: no such key. Did you mean paths? paths has: root, data_dir, log_dir.",
+    "~optimizer.lrr": f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}",
+    "optimizer=adam optimizer.momentum=0.5": (
+        "optimizer.momentum: no such key. Did you mean optimizer.betas? "
+        "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused."
+    ),
+    "init.scale=2": "init.scale: no such key. Did you mean init._target_? init has: _target_, _partial_.",
+    # wrong types
+    "optimizer.lr=abc": "optimizer.lr=abc: must be a number above 0.",
+    "optimizer.lr=": "optimizer.lr=: must be a number above 0.",
+    "optimizer.lr=[1,2]": "optimizer.lr=[1, 2]: must be a number above 0.",
+    "optimizer.lr=true": "optimizer.lr=true: must be a number above 0.",
+    "trainer.max_epochs=two": "trainer.max_epochs=two: must be a whole number from 1 or null.",
+    "trainer.max_epochs=2.5": "trainer.max_epochs=2.5: must be a whole number from 1 or null.",
+    "trainer.deterministic=3": "trainer.deterministic=3: must be true or false, like true.",
+    "trainer.num_sanity_val_steps=2.5": "trainer.num_sanity_val_steps=2.5: must be a whole number, like 0.",
+    "trainer.limit_val_batches=all": "trainer.limit_val_batches=all: must be a number, like 1.0.",
+    "datamodule.mean=0.5": "datamodule.mean=0.5: must be a list or a mapping, like [0.5, 0.5, 0.5].",
+    "name=[a,b]": "name=['a', 'b']: must be a word, like lenet.",
+    # out of range
+    "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0.",
+    "optimizer.lr=inf": "optimizer.lr=inf: must be a number above 0.",
+    "++optimizer.lr=0": "optimizer.lr=0: must be a number above 0.",
+    "optimizer.momentum=1": "optimizer.momentum=1: must be a number from 0 below 1.",
+    "optimizer.weight_decay=null": "optimizer.weight_decay=null: must be a number from 0.",
+    "datamodule.batch_size=0": "datamodule.batch_size=0: must be a whole number from 1.",
+    "datamodule.val_fraction=1": "datamodule.val_fraction=1: must be a number from 0 below 1.",
+    "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295.",
+    "seed=4294967296": "seed=4294967296: must be a whole number from 0 to 4294967295.",
+    "trainer.devices=0": "trainer.devices=0: must be a whole number from 1 or auto.",
+    "init=randn init.scale=-1": "init.scale=-1: must be a number from 0.",
+    # choices
+    "experiment=lenett": f"experiment=lenett: no such choice. Did you mean lenet? experiment is one of: {EXPERIMENTS}.",
+    "optimizer=adamm": "optimizer=adamm: no such choice. Did you mean adam? optimizer is one of: adam, sgd, sgd_plain.",
+    "optimizer=null": "optimizer=null: no such choice. optimizer is one of: adam, sgd, sgd_plain.",
+    "accelerator=tpu": "accelerator=tpu: no such choice. Did you mean gpu? accelerator is one of: auto, cpu, gpu.",
+    "callbacks=[classification,histogram]": (
+        "callbacks=histogram: no such choice. Did you mean histograms? "
+        "callbacks is one of: classification, curve_fit, default, histograms, init_depth."
+    ),
+    "~optimizer": "~optimizer: a run needs one of: adam, sgd, sgd_plain.",
+    # the form
+    "lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
+    "seed=1 lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
+    "seed=0,1": "Ambiguous value for argument 'seed=0,1'\n1. To use it as a list, use key=[value1,value2]",
+    # any job of a sweep
+    "-m seed=0,1,-1": "seed=-1: must be a whole number from 0 to 4294967295.",
+    "-m seed=range(-1,3)": "seed=-1: must be a whole number from 0 to 4294967295.",
+    "--multirun optimizer.lr=choice(0.1,abc)": "optimizer.lr=abc: must be a number above 0.",
+    "-m init=he,hee": "init=hee: no such choice. Did you mean he? init is one of: default, he, randn, xavier, zero.",
+    "-m optimizer=sgd,adam optimizer.momentum=0.5": (
+        "optimizer.momentum: no such key. Did you mean optimizer.betas? "
+        "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused."
+    ),
+    "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def composed() -> Callable[..., DictConfig]:
+    return functools.cache(lambda *overrides: compose("config", overrides=list(overrides)))
+
+
+@pytest.fixture
+def _quick(composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose each set of choices once for all commands: it takes 0.2 s."""
+    monkeypatch.setattr(config, "compose", lambda name, overrides: composed(*overrides))
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize(("command", "says"), REFUSED.items(), ids=list(REFUSED))
+def test_refused(command: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command.split(), f"paths.log_dir={tmp_path / 'logs'}")
+    assert stop.value.code == errors.WRONG_USE
+    assert capsys.readouterr() == ("", f"error: {says}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Recorder(list[dict[str, Any]]):
+    """In place of `train`: keeps the resolved config of every run."""
+
+    def __call__(self, config: DictConfig, run_dir: Path | None, overrides: list[str]) -> float:
+        check_config(config)
+        plain = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(plain, dict)
+        self.append({**plain, "run_dir": run_dir, "overrides": overrides})
+        if run_dir:  # of a sweep, which asks what became of its job
+            run_dir.mkdir(parents=True)
+            summaries.save_summary(run_dir, {"status": "finished"})
+        return 0.0
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+    monkeypatch.setattr(train, "train", recorder)
+    return recorder
+
+
+MISSING = "(missing)"
+PASSES = {
+    "values": (
+        "seed=7 optimizer.lr=1 optimizer.momentum=0 trainer.limit_train_batches=10 datamodule.mean=[0,0,0] name=3",
+        {"seed": 7, "optimizer.lr": 1, "module.optimizer.lr": 1, "trainer.limit_train_batches": 10, "name": 3},
+    ),
+    "values for null, and null": (
+        "trainer.gradient_clip_val=0.5 datamodule.steps_per_epoch=3 trainer.max_epochs=null callbacks.checkpoints=null",
+        {
+            "trainer.gradient_clip_val": 0.5,
+            "datamodule.steps_per_epoch": 3,
+            "trainer.max_epochs": None,
+            "callbacks.checkpoints": None,
+        },
+    ),
+    "words": ("trainer.devices=auto accelerator=gpu", {"trainer.devices": "auto", "trainer.accelerator": "gpu"}),
+    "more of a class's arguments": (
+        "+trainer.max_time=00:01:00:00 ++trainer.fast_dev_run=true +optimizer.nesterov=true",
+        {"trainer.max_time": "00:01:00:00", "trainer.fast_dev_run": True, "module.optimizer.nesterov": True},
+    ),
+    "one callback less": (
+        "~callbacks.classification",
+        {"callbacks.classification": MISSING, "callbacks.checkpoints.mode": "max"},
+    ),
+    "callbacks of one's own": (
+        "+callbacks.mine._target_=a.B +callbacks.mine.n=3 +callbacks.yours={_target_:c.D}",
+        {"callbacks.mine": {"_target_": "a.B", "n": 3}, "callbacks.yours": {"_target_": "c.D"}},
+    ),
+    "two choices of a group": (
+        "callbacks=[classification,histograms]",
+        {"callbacks.histograms.every_n_steps": 100, "callbacks.classification.grid_images": 32},
+    ),
+    "none of a group": ("callbacks=[] ~logger", {"callbacks": MISSING, "logger": MISSING}),
+    "interpolations": (
+        "seed=3 datamodule.split_seed=${seed} datamodule.batch_size=${.eval_batch_size}",
+        {"datamodule.split_seed": 3, "datamodule.batch_size": 1000},
+    ),
+    "a value over an experiment's": (
+        "optimizer.lr=0.5 experiment=linear",
+        {"name": "linear", "optimizer.lr": 0.5, "module.optimizer.lr": 0.5, "seed": 2},
+    ),
+    "a value that only one choice has": (
+        "init=randn init.scale=0.01",
+        {"module.init.scale": 0.01, "module.init._target_": "project.init.randn"},
+    ),
+    "hydra's own": ("hydra.job.chdir=false hydra.verbose=false", {"seed": 0}),
+    "a sweep of one job": ("-m seed=5", {"seed": 5}),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize(("command", "expected"), PASSES.values(), ids=list(PASSES))
+def test_passes(command: str, expected: dict[str, Any], trained: Recorder, tmp_path: Path) -> None:
+    run_train(*command.split(), f"paths.log_dir={tmp_path}")
+    (run,) = trained
+    created = OmegaConf.create({key: value for key, value in run.items() if key not in ("run_dir", "overrides")})
+    assert {key: OmegaConf.select(created, key, default=MISSING) for key in expected} == expected
+    assert run["overrides"] == [word for word in command.split() if not word.startswith(("-", "hydra."))] + [
+        f"paths.log_dir={tmp_path}"
+    ]
+
+
+def test_every_job_of_a_sweep(trained: Recorder, tmp_path: Path) -> None:
+    run_train("-m", "init=glob(h*)", "seed=range(1,3)", f"hydra.sweep.dir={tmp_path}/mine")
+    jobs = [(job["init"]["_target_"].rpartition(".")[2], job["seed"]) for job in trained]
+    assert jobs == [("he", 1), ("he", 2)]
+    assert {job["run_dir"].parent for job in trained} == {tmp_path / "mine"}
+    assert len({job["run_dir"] for job in trained}) == 2
+
+
+def test_values_of_the_config_files_are_checked_too() -> None:
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        chosen = compose("config")
+    check_config(chosen)
+    chosen.optimizer.momentum = 1.5
+    with pytest.raises(UserError, match=r"^optimizer\.momentum=1\.5: must be a number from 0 below 1\.$"):
+        check_config(chosen)
+
+
+def test_where_things_lie(trained: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_train("seed=1")
+    run_train("-m", "seed=1", "name=mine", "paths.log_dir=there")
+    assert trained[0]["paths"] == {"root": str(ROOT), "data_dir": f"{ROOT}/data", "log_dir": f"{ROOT}/logs"}
+    assert trained[0]["run_dir"] is None
+    assert trained[1]["run_dir"].parent == tmp_path / "there" / "sweeps" / "mine"
+
+
+def test_a_settled_config_depends_on_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = {"datamodule": {"data_dir": "${folder}/images"}, "folder": "mine", "other": "${datamodule.data_dir}"}
+    settle(config := OmegaConf.create(written))
+    images = str(tmp_path / "mine" / "images")
+    settled = {"datamodule": {"data_dir": images}, "folder": "mine", "other": images}
+    assert OmegaConf.to_container(config, resolve=False) == settled
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        pytest.param(
+            ["--help"],
+            ["python -m project.train resume=RUN_DIR", "optimizer: adam, sgd, sgd_plain", "  max_epochs: 5"],
+            id="--help",
+        ),
+        pytest.param(["--cfg", "job"], ["  lr: 0.01", "  momentum: 0.9"], id="--cfg job"),
+        pytest.param(["optimizer=adam", "-c", "job"], ["  lr: 0.001", "  betas:"], id="-c job, changed"),
+        pytest.param(["--config-name=config", "-c", "job"], ["  lr: 0.01"], id="--config-name"),
+    ],
+)
+def test_shows(words: list[str], shown: list[str], trained: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        run_train(*words)
+        code: object = 0
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 0
+    printed, complaints = capsys.readouterr()
+    assert [line for line in shown if line not in printed] == []
+    assert complaints == ""
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("--help", 0), ("optimizer.lrr=1", 2), ("-m seed=0,-1", 2), ("resume=nowhere", 2)]
+)
+def test_answers_without_importing_torch(command: str, code: int) -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "project.train", *command.split()]
+    without = {**os.environ, "HYDRA_FULL_ERROR": ""}
+    ended = subprocess.run(words, capture_output=True, text=True, env=without, timeout=60)
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert ended.returncode == code
+    assert "hydra" in imported
+    assert imported & {"torch", "lightning", "numpy", "matplotlib", "tensorboard", "sklearn"} == set()
+
+
+@pytest.fixture(scope="module")
+def own() -> DictConfig:
+    """The config of an earlier run."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        own = compose("config", overrides=["seed=3", "trainer.max_epochs=7", "datamodule.batch_size=5"])
+    return OmegaConf.create(OmegaConf.to_container(own, resolve=True))
+
+
+class TestChanged:
+    """A run's own config with overrides applied, as for evaluation."""
+
+    def test_no_change(self, own: DictConfig) -> None:
+        assert changed(own, []) == own
+
+    def test_a_group_is_replaced_and_keeps_the_seed(self, own: DictConfig) -> None:
+        made = changed(own, ["datamodule.batch_size=2", "datamodule=cifar10"])
+        assert made.datamodule._target_ == "project.datamodules.cifar10.CIFAR10DataModule"
+        assert made.datamodule.batch_size == 2  # the choice first, whatever the order
+        assert made.datamodule.seed == 3
+        assert made.datamodule.data_dir == f"{ROOT}/data/cifar10"
+        assert own.datamodule.batch_size == 5  # the original is as it was
+
+    def test_the_accelerator_changes_nothing_else_of_the_trainer(self, own: DictConfig) -> None:
+        made = changed(own, ["accelerator=gpu"])
+        assert made.trainer == {**own.trainer, "accelerator": "gpu", "devices": 1}
+        assert made.trainer.max_epochs == 7
+
+    def test_values(self, own: DictConfig) -> None:
+        made = changed(own, ["trainer.limit_test_batches=3", "+trainer.max_time=00:00:00:09"])
+        assert made.trainer.limit_test_batches == 3
+        assert made.trainer.max_time == "00:00:00:09"
+
+    @pytest.mark.parametrize(
+        ("word", "says"),
+        [
+            ("datamodule.batch_size=0", "datamodule.batch_size=0: must be a whole number from 1."),
+            ("datamodule=digitz", "datamodule=digitz: no such choice. Did you mean digits? datamodule is one of: "),
+            ("datamodule.bach_size=3", "datamodule.bach_size: no such key. Did you mean datamodule.batch_size? "),
+        ],
+    )
+    def test_mistakes(self, word: str, says: str, own: DictConfig) -> None:
+        with pytest.raises(UserError) as refused:
+            changed(own, [word])
+        assert str(refused.value).startswith(says)

@@ -1,0 +1,171 @@
+"""The step-indexed data path, against permutations taken apart by hand."""
+
+from itertools import chain, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.data.datamodule import TensorDataModule
+from engine.data.sampler import StepSampler, TensorBatches
+from engine.data.split import Split
+from engine.seeds import generator
+from engine.supervised import SupervisedModule
+from fitting import Arrays, plain_trainer
+
+
+def order(sampler: StepSampler) -> list[list[int]]:
+    return [batch.tolist() for batch in sampler]
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (12, 4), (5, 4), (7, 1)])
+def test_a_pass_is_the_permutation_of_its_seed_in_slices(size: int, batch_size: int) -> None:
+    sampler = StepSampler(size, batch_size, seed=3, steps=3 * -(-size // batch_size))
+    permutations = [torch.randperm(size, generator=generator(3, "order", number)).tolist() for number in range(3)]
+    slices = [p[start : start + batch_size] for p in permutations for start in range(0, size, batch_size)]
+    assert order(sampler) == slices
+    assert len(sampler) == len(slices)
+    assert all(sorted(p) == list(range(size)) for p in permutations)
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(5, 5), (3, 7)])
+def test_a_batch_of_all_samples_has_them_in_order(size: int, batch_size: int) -> None:
+    assert order(StepSampler(size, batch_size, seed=3, steps=3)) == 3 * [list(range(size))]
+
+
+def test_each_pass_and_each_seed_has_an_order_of_its_own() -> None:
+    orders = [
+        np.concatenate(order(StepSampler(50, 10, seed=seed, position=lambda number=number: 5 * number))).tolist()
+        for seed in range(3)
+        for number in range(3)
+    ]
+    assert len({tuple(o) for o in orders}) == 9
+    # of two random permutations of 50, about one place agrees; a shift of one another would have none or all
+    assert all(sum(a == b for a, b in zip(x, y, strict=True)) < 8 for x, y in pairwise(orders))
+
+
+def test_an_epoch_is_one_pass_unless_told_otherwise() -> None:
+    assert len(StepSampler(10, 4)) == 3
+    assert len(StepSampler(10, 4, steps=7)) == 7
+
+
+@pytest.mark.parametrize("position", [1, 3, 5, 100])
+def test_from_a_position_it_goes_on_with_the_tail(position: int) -> None:
+    uninterrupted = order(StepSampler(10, 4, seed=1, steps=position + 6))
+    assert order(StepSampler(10, 4, seed=1, steps=6, position=lambda: position)) == uninterrupted[position:]
+
+
+def test_position_is_asked_at_each_epoch() -> None:
+    done = iter([0, 4])
+    sampler = StepSampler(10, 4, seed=1, steps=4, position=lambda: next(done))
+    assert order(sampler) + order(sampler) == order(StepSampler(10, 4, seed=1, steps=8))
+
+
+def test_a_batch_does_not_depend_on_what_was_asked_before() -> None:
+    sampler, batches = StepSampler(10, 4, seed=1), order(StepSampler(10, 4, seed=1, steps=12))
+    assert [sampler.indices(step).tolist() for step in (11, 0, 7, 7, 2)] == [batches[i] for i in (11, 0, 7, 7, 2)]
+
+
+@pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
+@pytest.mark.parametrize(
+    ("batch_size", "world_size", "smallest"), [(6, 2, 2), (6, 3, 1), (5, 3, 0), (3, 4, 0)],
+    ids=["two of 6", "three of 6", "an empty share of the last batch", "an empty share of every batch"],
+)  # fmt: skip
+def test_ranks_share_each_batch(batch_size: int, world_size: int, smallest: int, shuffle: bool) -> None:
+    options = {"seed": 1, "steps": 8, "shuffle": shuffle}
+    whole = order(StepSampler(17, batch_size, **options))
+    # each process has a sampler of its own
+    ranks = [order(StepSampler(17, batch_size, rank=r, world_size=world_size, **options)) for r in range(world_size)]
+    for batch, *shares in zip(whole, *ranks, strict=True):
+        assert sorted(chain(*shares)) == sorted(batch)
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert min(len(share) for rank in ranks for share in rank) == smallest
+
+
+def test_in_order_means_in_order() -> None:
+    assert order(StepSampler(5, 2, shuffle=False, steps=4)) == [[0, 1], [2, 3], [4], [0, 1]]
+
+
+def test_a_batch_is_gathered_whole() -> None:
+    x, y = np.random.default_rng(0).integers(0, 256, (9, 3, 2, 2), dtype=np.uint8), np.arange(9)
+    indices = torch.tensor([7, 0, 3])
+    inputs, targets = TensorBatches(Split(torch.from_numpy(x), torch.from_numpy(y)))[indices]
+    np.testing.assert_array_equal(inputs, x[[7, 0, 3]])
+    assert inputs.dtype == torch.uint8
+    assert targets.tolist() == [7, 0, 3]
+
+
+X, Y = np.arange(11.0, dtype=np.float32)[:, None], np.arange(11)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the workers only gather
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_train_dataloader_serves_the_order_whatever_the_workers(num_workers: int) -> None:
+    data = Arrays({"train": (X, Y)}, seed=4, batch_size=3, steps_per_epoch=6, num_workers=num_workers)
+    served = list(data.train_dataloader())
+    expected = order(StepSampler(11, 3, seed=4, steps=6))
+    assert [targets.tolist() for _, targets in served] == expected
+    assert [inputs.flatten().tolist() for inputs, _ in served] == expected
+
+
+def test_training_sees_one_order_over_all_epochs(tmp_path: Path) -> None:
+    class Sees(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            if x.requires_grad:
+                seen.append(y.tolist())
+            return (x * 0).sum()
+
+    seen: list[list[int]] = []
+    data = Arrays({"train": (X, Y), "val": (X, Y)}, seed=4, batch_size=3, steps_per_epoch=3)
+    module = SupervisedModule(torch.nn.Linear(1, 1), Sees())
+    plain_trainer(tmp_path, max_epochs=4, val_check_interval=2).fit(module, data)
+    assert seen == order(StepSampler(11, 3, seed=4, steps=12))
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 2, 4, 5, 10, 11, 1000])
+def test_evaluation_serves_every_sample_once_and_in_order(eval_batch_size: int) -> None:
+    data = Arrays({"train": (X[:2], Y[:2]), "val": (X, Y), "test": (X[3:], Y[3:])}, eval_batch_size=eval_batch_size)
+    for loader, expected in ((data.val_dataloader(), Y), (data.test_dataloader(), Y[3:])):
+        sizes = [len(targets) for _, targets in loader]
+        assert np.concatenate([targets for _, targets in loader]).tolist() == expected.tolist()
+        assert max(sizes) <= eval_batch_size
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(1000, [1000]), (1001, [1000, 1]), (1797, [1000, 797]), (2001, [1000, 1000, 1])]
+)
+def test_evaluation_batches_are_whole_but_for_the_last(size: int, expected: list[int]) -> None:
+    data = Arrays({"train": ([0.0], [0]), "val": (np.zeros(size), np.zeros(size))}, eval_batch_size=1000)
+    assert [len(targets) for _, targets in data.val_dataloader()] == expected
+
+
+def test_a_split_that_is_not_there_has_no_loader() -> None:
+    data = Arrays({"train": (X, Y)})
+    assert data.val_dataloader() == []
+    assert data.test_dataloader() == []
+
+
+def test_testing_can_read_another_split() -> None:
+    data = Arrays({"train": (X, Y), "val": (X[:3], Y[:3]), "test": (X[5:], Y[5:])})
+    data.test_split = "val"
+    assert [targets.tolist() for _, targets in data.test_dataloader()] == [[0, 1, 2]]
+
+
+def test_inputs_are_prepared_as_a_whole_batch_and_loaded_once() -> None:
+    class Doubled(TensorDataModule):
+        loads = 0
+
+        def load(self) -> dict[str, Split]:
+            self.loads += 1
+            return {"train": Split(torch.from_numpy(X), torch.from_numpy(Y))}
+
+        def prepare_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
+            return 2 * inputs
+
+    data = Doubled(seed=0, batch_size=4)
+    (inputs, targets), *_ = (data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader())
+    assert inputs.flatten().tolist() == (2 * targets).tolist()
+    assert data.example().tolist() == [[0.0]]
+    assert data.on_after_batch_transfer(example := torch.ones(1, 1), 0) is example
+    assert data.loads == 1

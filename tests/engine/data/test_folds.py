@@ -1,0 +1,86 @@
+"""Cross-validation: folds that are disjoint, complete, by class, and the same for every seed."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import run_train
+from engine.data.datamodule import TensorDataModule
+from engine.data.folds import fold_of
+from engine.data.split import Split
+from engine.errors import UserError
+from fitting import Arrays
+from project.datamodules.digits import DigitsDataModule
+from project.datamodules.line import LineDataModule
+from project.datamodules.parabola import ParabolaDataModule
+from project.datamodules.random_regression import RandomRegressionDataModule
+
+
+def rows(split: Split) -> list[tuple[float, ...]]:
+    """Every sample as numbers, in order of size."""
+    flat = torch.cat([split.inputs.flatten(1).double(), split.targets.double().view(len(split), -1)], dim=1)
+    return sorted(map(tuple, flat.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("make", "folds"),
+    [
+        (LineDataModule, 3),
+        (ParabolaDataModule, 7),
+        (RandomRegressionDataModule, 5),
+        (DigitsDataModule, 5),
+    ],
+)
+def test_folds_are_disjoint_and_complete(make: type[TensorDataModule], folds: int) -> None:
+    whole = make(seed=0, batch_size=4).splits
+    data = [make(seed=0, batch_size=4, folds=folds, fold=fold).splits for fold in range(folds)]
+    samples = sorted(row for name in ("train", "val") if name in whole for row in rows(whole[name]))
+    assert sorted(row for splits in data for row in rows(splits["val"])) == samples
+    for splits in data:
+        assert sorted(rows(splits["train"]) + rows(splits["val"])) == samples
+        assert ("test" in splits) == ("test" in whole)
+        if "test" in whole:
+            assert torch.equal(splits["test"].inputs, whole["test"].inputs)
+    sizes = [len(splits["val"]) for splits in data]
+    assert max(sizes) - min(sizes) <= 1 + 9 * (make is DigitsDataModule)  # a class may have one more in a fold
+
+
+def test_each_fold_has_its_share_of_every_class() -> None:
+    data = [DigitsDataModule(seed=0, batch_size=4, folds=4, fold=fold).splits["val"] for fold in range(4)]
+    shares = [Counter(split.targets.tolist()) for split in data]
+    for digit in range(10):
+        counts = [share[digit] for share in shares]
+        assert max(counts) - min(counts) <= 1
+        assert min(counts) > 30
+
+
+def test_seeds_have_the_same_folds() -> None:
+    one, other = (DigitsDataModule(seed=seed, batch_size=4, folds=5, fold=2).splits for seed in (0, 1))
+    assert torch.equal(one["val"].inputs, other["val"].inputs)
+
+
+@pytest.mark.parametrize(
+    ("folds", "fold", "by_class", "says"),
+    [
+        (5, 5, False, "datamodule.fold=5: must be from 0 to 4, as datamodule.folds=5."),
+        (7, 0, False, "datamodule.folds=7: there are only 6 samples to divide."),
+        (3, 0, True, "datamodule.folds=3: the smallest class has only 2 samples to divide."),
+    ],
+)
+def test_mistakes(folds: int, fold: int, by_class: bool, says: str) -> None:
+    splits = Arrays({"train": (torch.zeros(6, 1), torch.tensor([0, 0, 1, 1, 1, 1]))}).splits
+    with pytest.raises(UserError) as refused:
+        fold_of(splits, folds, fold, by_class)
+    assert str(refused.value) == says
+
+
+@pytest.mark.slow
+def test_a_sweep_over_folds(tmp_path: Path) -> None:
+    run_train(
+        "-m", "experiment=curve_fit", "datamodule.folds=4", "datamodule.fold=0,1,2,3", "accelerator=cpu",
+        "callbacks=default", "logger=csv", f"paths.log_dir={tmp_path}",
+    )  # fmt: skip
+    finals = [path.read_text().splitlines()[-1] for path in tmp_path.glob("sweeps/curve_fit/fold=*/metrics.csv")]
+    assert len(set(finals)) == 4

@@ -1,0 +1,95 @@
+"""Learning curves against NumPy."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from engine.report.page.curves import POINTS, band, draw, read, wanted
+from engine.report.read.collect import Problem
+from synthetic_runs import content_of, write_curve, write_run
+
+
+def frames_of(folder: Path, names: list[str]) -> tuple[pd.DataFrame, list[Problem]]:
+    content = content_of(folder, asked=names[0])
+    return read(content.runs, list(content.rows["group"]), names)
+
+
+def test_mean_and_interval_by_step(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(size=(4, 5))  # run, step
+    for seed, own in enumerate(values):
+        last = 3 if seed == 3 else 5  # one has not come further
+        curve = {10 * i: {"val/acc": own[i]} for i in range(last)} | {7: {"train/loss": 1.0}}
+        write_run(tmp_path / str(seed), seed=seed, metrics={"val/acc": own[-1]}, curve=curve)
+    frames, problems = frames_of(tmp_path, ["val/acc"])
+    assert problems == []
+    bands = band(frames, "val/acc", 0.9)
+    assert list(bands["step"]) == [0, 10, 20, 30, 40]
+    for i, row in bands.iterrows():
+        there = values[: 4 if i < 3 else 3, i]
+        half = stats.t.ppf(0.95, len(there) - 1) * there.std(ddof=1) / math.sqrt(len(there))
+        assert (row["mean"], row["low"], row["high"]) == pytest.approx(
+            (there.mean(), there.mean() - half, there.mean() + half), rel=1e-9
+        )
+
+
+def test_many_steps_are_binned_alike(tmp_path: Path) -> None:
+    loss = np.random.default_rng(0).uniform(size=(2, 1000))
+    for seed, own in enumerate(loss):
+        curve = {step: {"train/loss": value} for step, value in enumerate(own)}
+        write_run(tmp_path / str(seed), seed=seed, metrics={"train/loss": own[-1]}, curve=curve)
+    frames, _ = frames_of(tmp_path, ["train/loss"])
+    bands = band(frames, "train/loss", 0.95)
+    assert len(bands) == POINTS == 200
+    np.testing.assert_allclose(bands["mean"], loss.reshape(2, 200, 5).mean(axis=(0, 2)), rtol=1e-12)
+    np.testing.assert_allclose(bands["step"], np.arange(200) * 5 + 2)
+
+
+def test_few_points_are_not_binned(tmp_path: Path) -> None:
+    curve = {step: {"val/acc": 0.1 * i} for i, step in enumerate([1, 2, 5000, 5001])}
+    write_run(tmp_path / "a", metrics={"val/acc": 0.3}, curve=curve)
+    assert list(band(frames_of(tmp_path, ["val/acc"])[0], "val/acc", 0.95)["step"]) == [1, 2, 5000, 5001]
+
+
+def test_infinite_and_missing_values_are_gaps(tmp_path: Path) -> None:
+    curve = {0: {"val/loss": 1.0}, 1: {"val/loss": math.inf}, 2: {"val/loss": math.nan}, 3: {"val/loss": 2.0}}
+    write_run(tmp_path / "a", metrics={"val/loss": 2.0}, curve=curve)
+    bands = band(frames_of(tmp_path, ["val/loss"])[0], "val/loss", 0.95)
+    assert (list(bands["step"]), list(bands["mean"])) == ([0, 3], [1.0, 2.0])
+    assert bands["low"].isna().all()  # one run has no interval
+
+
+def test_a_torn_last_line_is_left_out_and_a_broken_table_named(tmp_path: Path) -> None:
+    for name in "abc":
+        write_run(tmp_path / name, metrics={"val/acc": 0.5}, curve={0: {"val/acc": 0.1}, 1: {"val/acc": 0.2}})
+    with open(tmp_path / "a" / "metrics.csv", "a") as file:
+        file.write("0,2,0.")
+    (tmp_path / "b" / "metrics.csv").write_text("epoch,step,val/acc\n0,0,what\n")
+    (tmp_path / "c" / "metrics.csv").write_text("epoch,val/acc\n0,0.5\n")
+    (write_run(tmp_path / "d", status=None) / "metrics.csv").write_text("epoch,st")  # about to begin
+    frames, problems = frames_of(tmp_path, ["val/acc"])
+    assert list(frames["val/acc"]) == [0.1, 0.2]
+    assert [problem.file for problem in problems] == ["b/metrics.csv", "c/metrics.csv"]
+    assert problems[0].reason == "could not convert string to float: 'what'; without its curve"
+    assert "step" in problems[1].reason
+
+
+def test_what_is_drawn(tmp_path: Path) -> None:
+    curve = {0: {"val/acc": 0.1, "train/loss": 2.0}, 1: {"val/acc": 0.2, "train/loss": 1.0}}
+    for number in range(12):
+        write_run(tmp_path / str(number), metrics={"val/acc": 0.01 * number, "test/acc": 0.5}, curve=curve,
+                  status=["finished", None][number % 2], changes={"datamodule.batch_size": number})  # fmt: skip
+    write_run(tmp_path / "failed", status="failed", curve=curve, changes={"datamodule.batch_size": 99})
+    svg, drawn, problems = draw(content_of(tmp_path), most=10)
+    assert (drawn, problems) == (10, [])
+    assert "batch_size=10" in svg  # the best
+    assert "batch_size=99" not in svg
+    assert "val/acc" in svg
+    assert "train/loss" in svg
+    for path in tmp_path.iterdir():
+        write_curve(path, {0: {"test/acc": 0.5}})
+    assert draw(content_of(tmp_path, asked="test/acc"), most=10) == ("", 0, [])
+    assert wanted("test/acc") == ["test/acc", "val/acc", "train/acc", "train/loss"]

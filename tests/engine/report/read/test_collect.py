@@ -1,0 +1,111 @@
+"""The runs below a folder."""
+
+import math
+import os
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from engine.errors import UserError
+from engine.report.read.collect import RECENT, collect
+from synthetic_runs import write_run
+
+
+def test_runs_at_any_depth_without_older_copies(tmp_path: Path) -> None:
+    for name in ("a", "sweeps/lenet/init=he-0123abcd", "runs/lenet/2026-01-01_10-00-00_2", "x/seed=1.5"):
+        write_run(tmp_path / name, metrics={"val/acc": 0.5})
+    for name in ("sweeps/lenet/init=he-0123abcd.1", "sweeps/lenet/init=he-0123abcd.12", "a/inside/a/run"):
+        write_run(tmp_path / name, metrics={"val/acc": 0.1})
+    runs, problems = collect(tmp_path)
+    assert problems == []
+    assert sorted(run.folder for run in runs) == [
+        "a", "runs/lenet/2026-01-01_10-00-00_2", "sweeps/lenet/init=he-0123abcd", "x/seed=1.5",
+    ]  # fmt: skip
+
+
+def test_the_folder_itself_may_be_a_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "init=he-0123abcd.1", seed=3, changes={"datamodule.fold": 2})
+    ((run,), _) = collect(tmp_path / "init=he-0123abcd.1")
+    assert (run.folder, run.seed, run.fold) == (".", 3, 2)
+
+
+def test_what_a_summary_tells(tmp_path: Path) -> None:
+    metrics = {"val/acc": 0.5, "val/loss": math.nan}
+    error = "\n  RuntimeError: out of memory\nTraceback"
+    write_run(tmp_path / "a", status="failed", metrics=metrics, error=error, seconds=2.5)
+    ((run,), _) = collect(tmp_path)
+    assert (run.status, run.seconds, run.error) == ("failed", 2.5, "RuntimeError: out of memory")
+    assert run.metrics["val/acc"] == 0.5
+    assert math.isnan(run.metrics["val/loss"])  # null in the file
+    assert run.made_with == {"device": "1 × cpu", "git": "0123abc", "torch": "2.15.0"}
+    assert run.config["optimizer.lr"] == 0.01
+    assert run.config["init.seed"] == 0
+
+
+def test_a_run_that_goes_on_and_one_that_was_killed(tmp_path: Path) -> None:
+    curve = {0: {"train/loss": 2.0}, 1: {"train/loss": 1.0}, 2: {"val/acc": 0.25}}
+    going, killed = (write_run(tmp_path / name, status=None, curve=curve) for name in ("going", "killed"))
+    with open(going / "metrics.csv", "a") as file:
+        file.write("0,3,0.12")  # torn: 0.125 on its way
+    before = time.time() - RECENT - 60
+    for path in [killed / "metrics.csv", killed / ".hydra" / "config.yaml"]:
+        os.utime(path, (before, before))
+    runs, problems = collect(tmp_path)
+    assert problems == []
+    assert {run.folder: run.status for run in runs} == {"going": "running", "killed": "interrupted or running"}
+    assert [run.metrics for run in runs] == [{"train/loss": 1.0, "val/acc": 0.25}] * 2
+
+
+def test_a_sweep_s_job_runs_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
+    for job in ("0123abcd", "4567abcd"):
+        write_run(tmp_path / f"seed=0-{job}", status=None)
+    lock = FileLock(tmp_path / ".locks" / "0123abcd.lock")
+    (tmp_path / ".locks").mkdir()
+    (tmp_path / ".locks" / "4567abcd.lock").touch()
+    with lock:
+        runs, _ = collect(tmp_path)
+    assert [run.status for run in runs] == ["running", "interrupted"]
+    runs, _ = collect(tmp_path)
+    assert [run.status for run in runs] == ["interrupted", "interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("summary.json", "{torn", "Expecting property name"),
+        ("summary.json", "[1]", "not a mapping"),
+        ("summary.json", "{}", "'status'"),
+        ("summary.json", '{"status": "finished", "metrics": {"val/acc": "good"}}', "could not convert string to float"),
+        ("summary.json", '{"status": "finished", "metrics": [1]}', "no attribute 'items'"),
+        (".hydra/config.yaml", "a: [1", "while parsing a flow sequence"),
+        (".hydra/config.yaml", "just words", "not a mapping"),
+        (".hydra/config.yaml", "", "not a mapping"),
+    ],
+)
+def test_a_broken_file_is_named_and_its_run_left_out(tmp_path: Path, file: str, text: str, reason: str) -> None:
+    write_run(tmp_path / "whole", metrics={"val/acc": 0.5})
+    (write_run(tmp_path / "broken", metrics={"val/acc": 0.9}) / file).write_text(text)
+    runs, (problem,) = collect(tmp_path)
+    assert [run.folder for run in runs] == ["whole"]
+    assert problem.file == f"broken/{file}"
+    assert reason in problem.reason
+
+
+def test_broken_metrics_of_a_run_without_summary(tmp_path: Path) -> None:
+    write_run(tmp_path / "whole")
+    (write_run(tmp_path / "broken", status=None) / "metrics.csv").write_text("epoch,step,val/acc\n0,0,what\n")
+    runs, (problem,) = collect(tmp_path)
+    assert [run.folder for run in runs] == ["whole"]
+    assert (problem.file, problem.reason) == ("broken/metrics.csv", "could not convert string to float: 'what'")
+
+
+def test_nothing_to_report_on(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no such folder\.$"):
+        collect(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no runs in it \(folders with a \.hydra/config\.yaml\)\.$"):
+        collect(tmp_path)
+    (write_run(tmp_path / "a") / "summary.json").write_text("[]")
+    with pytest.raises(UserError, match=r"The first that cannot be read: a/summary\.json: not a mapping$"):
+        collect(tmp_path)

@@ -1,0 +1,104 @@
+"""The keys that tell runs apart."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config.resolved import dotted
+from engine.errors import UserError
+from engine.report.read.collect import Run
+from engine.report.read.settings import chosen, differing, short_names, telling
+
+OPTIMIZERS = {
+    "SGD": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9},
+    "Adam": {"_target_": "torch.optim.Adam", "lr": 0.001},
+}
+
+
+def a_run(optimizer: str = "SGD", *, seed: int = 0, lr: float | None = None, **changes: Any) -> Run:
+    made = {**OPTIMIZERS[optimizer], **({} if lr is None else {"lr": lr})}
+    config = {
+        "seed": seed,
+        "module": {"_target_": "project.modules.LeNet5", "optimizer": made, "init": {"seed": seed}},
+        "optimizer": made,
+        "init": {"seed": seed},
+        "name": f"name{seed}",
+        "paths": {"data_dir": f"/data{seed}"},
+        "trainer": {"devices": seed},
+        "logger": {"csv": {"purge_step": seed}},
+        "callbacks": {"progress_bar": {"refresh_seconds": seed}},
+        "datamodule": {"num_workers": seed, "data_dir": f"/data{seed}/digits", "fold": seed},
+    }
+    flat = dotted(config) | {key.replace("__", "."): value for key, value in changes.items()}
+    return Run(Path(), "", flat, "finished", {})
+
+
+def test_seed_fold_and_what_cannot_change_a_result_define_no_group() -> None:
+    assert differing([a_run(seed=0), a_run(seed=1), a_run(seed=2)]) == {}
+
+
+def test_data_elsewhere_differ_beyond_the_project_s_data_folder_only() -> None:
+    other = a_run(datamodule__data_dir="/data0/other")
+    assert differing([a_run(), other]) == {"datamodule.data_dir": ["/digits", "/other"]}
+
+
+def test_a_choice_stands_for_its_keys() -> None:
+    assert differing([a_run("SGD"), a_run("Adam")]) == {"optimizer": ["SGD", "Adam"]}
+
+
+def test_numbers_that_differ_within_a_choice_are_shown_beside_it() -> None:
+    runs = [a_run("SGD", lr=0.1), a_run("SGD", lr=0.2), a_run("Adam")]
+    assert differing(runs) == {"optimizer": ["SGD", "SGD", "Adam"], "optimizer.lr": [0.1, 0.2, 0.001]}
+
+
+def test_a_key_that_a_run_lacks() -> None:
+    plain = {key: value for key, value in a_run().config.items() if "momentum" not in key}
+    runs = [a_run(), Run(Path(), "", plain, "finished", {})]
+    assert differing(runs) == {"optimizer.momentum": [0.9, "–"]}
+
+
+def test_values_that_python_takes_for_equal_and_that_it_cannot_compare() -> None:
+    values: list[Any] = [True, 1, None, [1, 2], "1", float("nan"), float("nan")]
+    assert differing([a_run(x__y=value) for value in values]) == {
+        "x.y": ["true", 1, "null", "[1, 2]", "1", "NaN", "NaN"]
+    }
+
+
+def test_a_seed_that_is_not_the_run_s_is_a_setting() -> None:
+    fixed = [a_run(seed=0, init__seed=7), a_run(seed=7, init__seed=7), a_run(seed=1, init__seed=7)]
+    assert differing(fixed) == {}  # the same in all, though once also the run's
+    runs = [a_run(seed=0, init__seed=5), a_run(seed=0, init__seed=6), a_run(seed=1, init__seed=5)]
+    assert differing(runs) == {"init.seed": [5, 6, 5]}
+
+
+def test_group_by_takes_short_and_dotted_names_and_choices() -> None:
+    runs = [a_run("SGD", lr=0.1, seed=3), a_run("Adam", seed=4)]
+    assert chosen(runs, ["lr"]) == {"optimizer.lr": [0.1, 0.001]}
+    assert chosen(runs, ["optimizer", "seed"]) == {"optimizer": ["SGD", "Adam"], "seed": [3, 4]}
+    assert chosen(runs, ["datamodule.fold"]) == {"datamodule.fold": [3, 4]}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("optimiser", "no such key. Did you mean optimizer? Those that differ: optimizer."),
+        ("learning_rate", "no such key. Those that differ: optimizer."),
+        ("data_dir", "which of paths.data_dir, datamodule.data_dir?"),
+    ],
+)
+def test_group_by_a_key_that_is_none_or_many(name: str, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        chosen([a_run("SGD"), a_run("Adam")], [name])
+    assert str(error.value) == f"--group-by {name}: {says}"
+
+
+def test_short_names() -> None:
+    keys = ["optimizer", "optimizer.lr", "init.gain", "module.gain", "a.b.c", "x.b.c", "seed"]
+    assert list(short_names(keys).values()) == ["optimizer", "lr", "init.gain", "module.gain", "a.b.c", "x.b.c", "seed"]
+
+
+def test_keys_that_tell_groups_apart() -> None:
+    columns = {"module": ["a", "a", "b", "b"], "epochs": [1, 1, 2, 2], "lr": [1, 2, 1, 2], "both": [1, 2, 3, 4]}
+    assert telling(columns) == ["module", "lr"]
+    assert telling({}) == []

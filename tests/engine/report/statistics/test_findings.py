@@ -1,0 +1,92 @@
+"""What a report says in words."""
+
+from pathlib import Path
+
+from engine.report.statistics import numbers
+from engine.report.statistics.findings import failures, notes, statements
+from synthetic_runs import content_of, write_run
+
+WORSE = "Worse than the best by more than noise (paired t-test, Holm, α = 0.05):"
+NOISE = "Within noise of the best; these runs cannot tell them apart, which does not make them equal:"
+
+
+def test_numbers_as_people_read_them() -> None:
+    assert numbers.mean(0.96451, 0.01757) == "0.965 ± 0.018"
+    assert numbers.mean(34.951, 28.29) == "35 ± 28"
+    assert numbers.mean(2.5e7, 1.3e5) == "2.5e+07 ± 1.3e+05"
+    assert numbers.mean(0.5, float("nan")) == "0.5"
+    assert numbers.mean(0.5, 0.0) == "0.5 ± 0"
+    assert numbers.difference(-0.0316, -0.0584, -0.0048, "95 %") == "−0.032 (95 % CI −0.058 to −0.005)"
+    assert [numbers.p(p) for p in (0.5, 0.0312, 0.00099, 0.0)] == ["p = 0.5", "p = 0.031", "p < 0.001", "p < 0.001"]
+    seconds = [float("nan"), 0.0551, 9.96, 75, 150, 9000]
+    assert [numbers.duration(s) for s in seconds] == ["–", "0.055 s", "10 s", "75 s", "2.5 min", "2.5 h"]
+
+
+def test_statements(tmp_path: Path) -> None:
+    runs = {
+        ("sgd", "he"): [0.90, 0.92, 0.91],
+        ("adam", "he"): [0.901, 0.917, 0.911],
+        ("sgd", "xavier"): [0.5, 0.519, 0.511],
+    }
+    for (optimizer, init), accuracies in runs.items():
+        for seed, acc in enumerate(accuracies):
+            write_run(tmp_path / f"{optimizer}{init}{seed}", optimizer=optimizer, init=init, seed=seed,
+                      metrics={"val/acc": acc})  # fmt: skip
+    write_run(tmp_path / "lonely", optimizer="adam", init="xavier", seed=0, metrics={"val/acc": 0.1})
+    best, worse, noise, untested, few = statements(content_of(tmp_path))
+    assert best.text == "Best: SGD, he, val/acc 0.910 ± 0.025 (n = 3)."
+    assert worse.text == WORSE
+    assert worse.items == ("SGD, xavier: −0.4000 (95 % CI −0.4025 to −0.3975), p < 0.001, 3 pairs",)
+    assert noise.text == NOISE
+    assert noise.items == ("Adam, he: −0.0003 (95 % CI −0.0061 to +0.0054), p = 0.83, 3 pairs",)
+    assert untested.text == "Not tested, for a paired test needs two seeds in common with the best:"
+    assert untested.items == ("Adam, xavier: 1 pair",)
+    assert few.text == "A paired test of 3 seeds finds large differences only."
+    assert "One run only, so no interval: Adam, xavier." in notes(content_of(tmp_path))
+    assert "Groups differ in their seeds; each mean is over its own, each test over those in common." in notes(
+        content_of(tmp_path)
+    )
+
+
+def test_one_seed_only(tmp_path: Path) -> None:
+    for optimizer, acc in {"sgd": 0.5, "adam": 0.6}.items():
+        write_run(tmp_path / optimizer, optimizer=optimizer, metrics={"val/acc": acc})
+    content = content_of(tmp_path)
+    assert notes(content) == [
+        "Every group has one run only: no intervals, no tests; run more seeds, such as seed=0,1,2,3,4."
+    ]
+    assert statements(content)[0].text == "Best: Adam, val/acc 0.6 (n = 1)."
+
+
+def test_nothing_to_note_of_a_tidy_sweep(tmp_path: Path) -> None:
+    for seed, acc in enumerate([0.5, 0.6]):
+        write_run(tmp_path / str(seed), seed=seed, metrics={"val/acc": acc})
+    content = content_of(tmp_path)
+    assert notes(content) == []
+    assert statements(content) == []  # one group
+
+
+def test_what_limits_the_numbers(tmp_path: Path) -> None:
+    for seed in range(2):
+        for fold in range(2):
+            write_run(tmp_path / f"a{seed}{fold}", seed=seed, metrics={"val/acc": 0.5 + 0.1 * seed + 0.01 * fold},
+                      changes={"datamodule.fold": fold})  # fmt: skip
+    write_run(tmp_path / "again", seed=1, metrics={"val/acc": 0.5}, changes={"datamodule.fold": 1})
+    write_run(tmp_path / "diverged", optimizer="adam", status="diverged")
+    write_run(tmp_path / "failed", seed=5, status="failed", error="KeyError: 'lr'")
+    (write_run(tmp_path / "broken") / "summary.json").write_text("[]")
+    summary = tmp_path / "a00" / "summary.json"
+    summary.write_text(summary.read_text().replace("2.15.0", "2.14.0"))
+    content = content_of(tmp_path)
+    left_out, no_rank, repeats, folds, versions, unread = notes(content)
+    assert left_out.startswith("Means are over finished runs with a number for val/acc; left out: ")
+    assert {"1 diverged", "1 failed"} == set(left_out.partition("left out: ")[2].rstrip(".").split(", "))
+    assert no_rank == "Without any such run, and so without a rank: Adam."
+    assert repeats == "1 run repeat another's config and seed; tests take the mean of such."
+    assert folds.startswith("Folds share training data")
+    assert versions == "The runs differ in torch; see how it was computed."
+    assert unread == "Cannot be read, and is left out: broken/summary.json: not a mapping."
+    assert failures(content) == [
+        {"folder": "diverged", "status": "diverged", "error": ""},
+        {"folder": "failed", "status": "failed", "error": "KeyError: 'lr'"},
+    ]

@@ -1,0 +1,59 @@
+"""Which metric is compared, and which way is better."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from engine.errors import UserError
+from engine.report.read.collect import Run
+from engine.report.statistics.metric import choose, direction
+
+
+def runs(*names: Sequence[str]) -> list[Run]:
+    return [Run(Path(), "", {}, "finished", dict.fromkeys(own, 0.5)) for own in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([["train/loss", "val/loss", "val/acc", "val/acc/3", "test/acc"]], "val/acc"),
+        ([["train/loss", "val/loss", "test/acc"]], "val/loss"),
+        ([["train/acc", "train/loss", "test/loss"]], "test/loss"),
+        ([["train/loss"]], "train/loss"),
+        ([["train/loss"], ["train/loss"], ["train/loss", "val/acc"]], "train/loss"),  # of a third of the runs only
+        ([["train/loss", "val/acc"], ["train/loss"]], "val/acc"),
+        ([["val/width", "val/loss"]], "val/loss"),  # of which we know what is better
+        ([["val/acc/0", "val/loss"]], "val/loss"),  # of all classes
+    ],
+)
+def test_default(names: list[list[str]], expected: str) -> None:
+    assert choose(runs(*names), None) == expected
+
+
+def test_asked_for() -> None:
+    assert choose(runs(["val/acc"], ["test/acc"]), "test/acc") == "test/acc"
+
+
+def test_unknown() -> None:
+    with pytest.raises(UserError) as error:
+        choose(runs(["val/acc", "val/acc/3", "train/loss"]), "val/ac")
+    assert str(error.value) == "--metric val/ac: no run has it. Did you mean val/acc? They have: train/loss, val/acc."
+    with pytest.raises(UserError, match=r"^none of the runs has logged a metric yet\.$"):
+        choose(runs([]), None)
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode"),
+    [("val/loss", "min"), ("train/mse", "min"), ("val/top1_error", "min"), ("val/acc", "max"), ("test/acc/3", "max"),
+     ("val/macro_F1", "max"), ("val/r2", "max"), ("val_loss", "min"), ("perplexity", "min")],
+)  # fmt: skip
+def test_direction(metric: str, mode: str) -> None:
+    assert direction(metric) == mode
+    assert direction(metric, "max" if mode == "min" else "min") != mode
+
+
+def test_direction_that_nobody_knows() -> None:
+    assert direction("val/width", "min") == "min"
+    with pytest.raises(UserError, match=r"^--metric val/width: .*; add --mode min or --mode max\.$"):
+        direction("val/width")

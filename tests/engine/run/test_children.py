@@ -1,0 +1,89 @@
+"""Two processes on the CPU give what one gives: mean and summed losses, uneven batches, validation and test."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from commands import only_run, run_train
+from engine.run import children, folders
+
+TWO = ["accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
+# 1,221 samples in batches of 100, the last of 21; 64 and 100 samples in batches of 27, the last of 10 and of 19
+DIGITS = [
+    "datamodule.batch_size=100", "datamodule.steps_per_epoch=null", "datamodule.eval_batch_size=101", "logger=csv",
+    "trainer.max_epochs=1", "seed=3", "trainer.log_every_n_steps=5", "callbacks.classification.grid_images=0",
+]  # fmt: skip
+REGRESSION = ["callbacks=default", "datamodule.batch_size=27", "trainer.max_steps=7", "logger=csv"]
+
+
+def train_as_a_user_does(*words: str) -> str:
+    """`python -m project.train …` in a shell; what it prints."""
+    command = [sys.executable, "-m", "project.train", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": ""}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def assert_same(two: Path, one: Path) -> None:
+    """Rows of metrics, metrics and weights alike, to rounding; the summary tells of two devices."""
+    ours, theirs = (json.loads((run / "summary.json").read_text()) for run in (two, one))
+    assert ours["device"].startswith("2 × cpu")
+    assert theirs["device"].startswith("1 × cpu")
+    same = ("status", "steps", "seed", "config_hash")
+    assert {key: ours[key] for key in same} == {key: theirs[key] for key in same}
+    assert ours["status"] == "finished"
+    assert ours["metrics"] == pytest.approx(theirs["metrics"], rel=1e-4)
+    assert rows(two) == [pytest.approx(row, rel=1e-4) for row in rows(one)]
+    weights, expected = (torch.load(run / folders.LAST, weights_only=True)["state_dict"] for run in (two, one))
+    for name in expected:
+        torch.testing.assert_close(weights[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+def rows(run_dir: Path) -> list[list[float]]:
+    lines = (run_dir / "metrics.csv").read_text().splitlines()[1:]
+    return [[float(cell) if cell else -math.inf for cell in line.split(",")] for line in lines]
+
+
+@pytest.mark.slow
+def test_a_classifier(tmp_path: Path) -> None:
+    run_train(*DIGITS, "accelerator=cpu", f"paths.log_dir={tmp_path / 'one'}")
+    printed = train_as_a_user_does(*DIGITS, *TWO, f"paths.log_dir={tmp_path / 'two'}")
+    two = only_run(tmp_path / "two")
+    assert_same(two, only_run(tmp_path / "one"))
+    assert printed.count("run folder:") == printed.count("finished after 13 steps") == 1  # the first process's word
+    assert sorted(path.name for path in two.iterdir()) == [
+        ".hydra", "checkpoints", "figures", "metrics.csv", "summary.json", "train.log",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_sweep(tmp_path: Path) -> None:
+    """One job with a summed and one with a mean loss; the second must not find traces of the first's processes."""
+    jobs = {"two_layer": "random_regression", "curve_fit": "parabola"}
+    train_as_a_user_does("-m", f"experiment={','.join(jobs)}", *REGRESSION, *TWO, f"paths.log_dir={tmp_path / 'two'}")
+    for experiment in jobs:
+        log_dir = tmp_path / experiment
+        run_train(f"experiment={experiment}", *REGRESSION, "accelerator=cpu", f"paths.log_dir={log_dir}")
+        (two,) = (tmp_path / "two").glob(f"sweeps/{experiment}/experiment={experiment}-*")
+        assert_same(two, only_run(log_dir))
+
+
+def test_joinable_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = ["project.train", "-m", "seed=1,2"]
+    monkeypatch.setattr(sys, "argv", words[:])
+    before: dict[str, Any] = dict(os.environ)
+    with children.joinable(tmp_path):
+        assert sys.argv == ["project.train", f"resume={tmp_path}"]
+        os.environ |= {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}
+        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    assert sys.argv == words
+    assert dict(os.environ) == before
+    assert not torch.distributed.is_initialized()

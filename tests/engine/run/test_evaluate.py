@@ -1,0 +1,165 @@
+"""`project.evaluate`: a run's metrics once more, from its own folder alone."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from commands import only_run, run_evaluate, run_train
+from engine.run import folders
+from engine.run.evaluate import USAGE
+from project.datamodules.digits import DigitsDataModule
+
+RUN = [
+    "datamodule.batch_size=64", "datamodule.steps_per_epoch=null", "optimizer=adam", "trainer.max_epochs=2",
+    "trainer.limit_train_batches=10", "accelerator=cpu", "logger=csv", "callbacks.classification.grid_images=4",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("trained")
+    run_train(*RUN, f"paths.log_dir={log_dir}")
+    return only_run(log_dir)
+
+
+@pytest.fixture
+def moved(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run in another folder."""
+    return Path(shutil.copytree(trained, tmp_path / "moved"))
+
+
+def metrics_of(run_dir: Path, split: str) -> dict[str, float]:
+    """The metrics of a split that the run itself found."""
+    metrics = json.loads((run_dir / "summary.json").read_text())["metrics"]
+    return {name: value for name, value in metrics.items() if name.startswith(f"{split}/")}
+
+
+def report(run_dir: Path, split: str) -> dict[str, Any]:
+    return json.loads((run_dir / "evaluation" / f"{split}.json").read_text())
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a refused command says."""
+    with pytest.raises(SystemExit) as stop:
+        run_evaluate(*words)
+    assert stop.value.code == 2
+    out, complaint = capsys.readouterr()
+    assert out == ""
+    return complaint
+
+
+def test_the_test_split_gives_the_run_s_own_metrics_to_the_last_bit(moved: Path) -> None:
+    own, before = metrics_of(moved, "test"), {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()}
+    assert len(own) == 12
+    run_evaluate(f"run={moved}")
+    assert {path: path.read_bytes() for path in before} == before
+    assert {str(path.relative_to(moved)) for path in moved.rglob("*.*") if path.is_file() and path not in before} == {
+        "evaluation/test.json", "evaluation/figures/test_confusion_matrix.png", "evaluation/figures/test_images.png",
+    }  # fmt: skip
+    evaluated = report(moved, "test")
+    assert evaluated["metrics"] == own
+    assert evaluated["run"] == str(moved)
+    assert evaluated["checkpoint"] == "checkpoints/best.ckpt"
+    assert evaluated["overrides"] == []
+    assert evaluated["device"].startswith("1 × cpu")
+    figures = {path.name: path.read_bytes() for path in (moved / "evaluation" / "figures").iterdir()}
+    assert figures == {name: (moved / "figures" / name).read_bytes() for name in figures}
+
+
+def test_the_validation_split_gives_the_best_epoch_s_metrics_to_the_last_bit(moved: Path) -> None:
+    with open(moved / "metrics.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["val/acc"]]
+    best = max(rows, key=lambda row: float(row["val/acc"]))
+    run_evaluate("split=val", f"run={moved}")
+    assert report(moved, "val")["metrics"] == {name: float(best[name]) for name in metrics_of(moved, "val")}
+    assert (moved / "evaluation" / "figures" / "val_confusion_matrix.png").exists()
+
+
+def test_the_training_split(moved: Path) -> None:
+    run_evaluate(f"run={moved}", "split=train")
+    metrics = report(moved, "train")["metrics"]
+    assert metrics.keys() == {"train/loss", "train/acc", *(f"train/acc/{digit}" for digit in range(10))}
+    counts = DigitsDataModule(seed=0, batch_size=1).splits["train"].targets.bincount()  # of each class
+    accuracies = torch.tensor([metrics[f"train/acc/{digit}"] for digit in range(10)])
+    assert metrics["train/acc"] == pytest.approx((accuracies * counts).sum().item() / 1221, abs=1e-6)
+
+
+def test_other_data_and_another_batch_size(moved: Path) -> None:
+    words = ["datamodule=digits", "datamodule.eval_batch_size=50", "trainer.limit_test_batches=1.0", "accelerator=cpu"]
+    run_evaluate(f"run={moved}", *words)
+    evaluated = report(moved, "test")
+    assert evaluated["overrides"] == words
+    assert evaluated["metrics"] == pytest.approx(metrics_of(moved, "test"), rel=1e-5)
+    run_evaluate(f"run={moved}", "datamodule=digits", "datamodule.test_fraction=0.5")
+    assert report(moved, "test")["metrics"] != pytest.approx(metrics_of(moved, "test"), rel=1e-5)
+
+
+def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
+    (moved / folders.BEST).unlink()
+    run_evaluate(f"run={moved}", "split=val")
+    assert report(moved, "val")["checkpoint"] == "checkpoints/last.ckpt"
+    assert report(moved, "val")["metrics"] == metrics_of(moved, "val")  # of the last epoch
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(["split=tset"], "split=tset: must be test, val or train.", id="split"),
+        pytest.param(
+            ["split=val", "datamodule.val_fraction=0"],
+            "split=val: DigitsDataModule has only: train, test.",
+            id="a split that is not there",
+        ),
+        pytest.param(
+            ["optimizer.lr=1"],
+            "optimizer.lr: not for evaluation. It takes run, split, datamodule, accelerator, trainer.",
+            id="not for evaluation",
+        ),
+        pytest.param(
+            ["datamodul.batch_size=3"],
+            "datamodul.batch_size: not for evaluation. Did you mean datamodule? "
+            "It takes run, split, datamodule, accelerator, trainer.",
+            id="key",
+        ),
+        pytest.param(
+            ["datamodule=digitz"],
+            "datamodule=digitz: no such choice. Did you mean digits? datamodule is one of: "
+            "cifar10, digits, image_folder, line, parabola, random_regression.",
+            id="choice",
+        ),
+        pytest.param(
+            ["datamodule.batch_size=0"], "datamodule.batch_size=0: must be a whole number from 1.", id="range"
+        ),
+        pytest.param(
+            ["test"],
+            "test: not for evaluation. It takes run, split, datamodule, accelerator, trainer.",
+            id="word",
+        ),
+        pytest.param(
+            ["datamodule=line"], "split=test: LineDataModule has only: train.", id="data without such a split"
+        ),
+    ],
+)
+def test_refused(words: list[str], says: str, moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, f"run={moved}", *words) == f"error: {says}\n"
+    assert not (moved / "evaluation").exists()
+
+
+def test_what_is_no_run(tmp_path: Path, moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "split=val") == "error: run: missing; write run=RUN_DIR, the folder of a run.\n"
+    says = f"error: {tmp_path}: not a run's folder (it has no .hydra/config.yaml).\n"
+    assert refused(capsys, f"run={tmp_path}") == says
+    shutil.rmtree(moved / "checkpoints")
+    assert refused(capsys, f"run={moved}") == f"error: {moved}: has no checkpoint yet.\n"
+    assert not (moved / "evaluation").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]], ids=["nothing", "--help", "-h"])
+def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run_evaluate(*words)
+    assert capsys.readouterr() == (USAGE + "\n", "")

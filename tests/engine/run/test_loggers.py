@@ -1,0 +1,166 @@
+"""metrics.csv, as Python's own csv reader sees it; TensorBoard's events, as its own reader does."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from engine.run.loggers import MetricsCSV, Row, TensorBoard
+
+
+def read(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def reopened(folder: Path, purge_step: int | None = None) -> MetricsCSV:
+    """The logger of a resumed run, after what Lightning asks of it before training."""
+    logger = MetricsCSV(folder, purge_step)
+    assert logger.experiment == folder / "metrics.csv"
+    return logger
+
+
+def test_every_number_reads_back_exactly(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    numbers = [
+        0.1, 1 / 3, -2.5e-300, 5e-324, 1.7976931348623157e308, 2.0**53, 1e15, 123_456_789.0, 0.0, 7, True,
+        *rng.normal(size=100), *rng.integers(0, 2**63, 100).view(np.float64),
+        torch.tensor(0.1).item(), torch.tensor(1 / 3), np.float32(0.7),
+    ]  # fmt: skip
+    logger = MetricsCSV(tmp_path)
+    for step, number in enumerate(numbers):
+        logger.log_metrics({"a/b": number}, step)
+    rows = read(tmp_path)
+    assert [int(row["step"]) for row in rows] == list(range(len(numbers)))
+    np.testing.assert_array_equal([float(row["a/b"]) for row in rows], [float(number) for number in numbers])
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_what_is_no_number_reads_back_too(number: str, tmp_path: Path) -> None:
+    MetricsCSV(tmp_path).log_metrics({"a": float(number)}, 0)
+    assert str(float(read(tmp_path)[0]["a"])) == number
+
+
+def test_the_file_is_plain_text_with_short_numbers(tmp_path: Path) -> None:
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"train/loss": 0.1, "epoch": 0}, 1)
+    logger.log_metrics({"train/loss": 2.0, "epoch": 1}, 12_000)
+    assert (tmp_path / "metrics.csv").read_bytes() == b"epoch,step,train/loss\n0,1,0.1\n1,12000,2\n"
+
+
+def test_new_columns_keep_the_old_rows(tmp_path: Path) -> None:
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"train/loss": 2.5, "epoch": 0}, 0)
+    logger.log_metrics({"val/loss": 1.5, "epoch": 0}, 0)
+    logger.log_metrics({"train/loss": 0.5, "epoch": 1}, 1)
+    logger.log_metrics({"test/acc": 0.25}, 2)
+    assert [list(row.values()) for row in read(tmp_path)] == [
+        ["0", "0", "2.5", "", ""], ["0", "0", "", "1.5", ""], ["1", "1", "0.5", "", ""], ["", "2", "", "", "0.25"]
+    ]  # fmt: skip
+    assert list(read(tmp_path)[0]) == ["epoch", "step", "train/loss", "val/loss", "test/acc"]
+
+
+def test_a_row_is_on_disk_at_once(tmp_path: Path) -> None:
+    logger = MetricsCSV(tmp_path)
+    for step in range(3):
+        logger.log_metrics({"a": step}, step)
+        assert len(read(tmp_path)) == step + 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["val/acc/a, b", 'val/acc/"c"', "val/acc/für", "val/acc/a\u2028b"],
+    ids=["comma", "quotes", "umlaut", "Unicode's line separator"],
+)
+def test_a_column_may_have_any_name(name: str, tmp_path: Path) -> None:
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({name: 0.5}, 0)
+    logger.log_metrics({name: 0.25, "other": 1}, 1)
+    reopened(tmp_path).log_metrics({name: 0.125}, 2)
+    assert [row[name] for row in read(tmp_path)] == ["0.5", "0.25", "0.125"]
+    assert [row["other"] for row in read(tmp_path)] == ["", "1", ""]
+
+
+@pytest.mark.parametrize(("purge_step", "kept"), [(None, [0, 1, 2, 3]), (2, [0, 1]), (0, []), (9, [0, 1, 2, 3])])
+def test_a_resumed_run_keeps_the_rows_before_its_step(purge_step: int | None, kept: list[int], tmp_path: Path) -> None:
+    logger = MetricsCSV(tmp_path)
+    for step in range(4):
+        logger.log_metrics({"a": step / 4}, step)
+    reopened(tmp_path, purge_step).log_metrics({"a": -1, "b": 1}, 100)
+    rows = read(tmp_path)
+    assert [int(row["step"]) for row in rows] == [*kept, 100]
+    assert [float(row["a"]) for row in rows] == [*(step / 4 for step in kept), -1]
+
+
+def test_rows_together_make_the_table_that_they_make_one_by_one(tmp_path: Path) -> None:
+    """With a column that comes late, and in a table that is there already."""
+    rows = [Row(step, {"a": step / 3, "epoch": 0, **({"b": 1.0} if step == 2 else {})}) for step in range(4)]
+    tables = []
+    for together in (False, True):
+        (folder := tmp_path / str(together)).mkdir()
+        for part in (rows[:1], rows[1:], []):
+            logger = reopened(folder)
+            if together:
+                logger.log_rows(part)
+            for row in [] if together else part:
+                logger.log_metrics(row.values, row.step)
+        tables.append((folder / "metrics.csv").read_text())
+    assert tables[0] == tables[1]
+    assert tables[1].splitlines()[0] == "epoch,step,a,b"
+    assert [row["step"] for row in read(tmp_path / "True")] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 8], ids=lambda cut: f"{cut} bytes short")
+def test_a_row_that_a_kill_cut_short_is_dropped(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    logger = MetricsCSV(tmp_path)
+    for step in range(3):
+        logger.log_metrics({"a": 0.1234, "b": step}, step)
+    torn = path.read_bytes()
+    assert torn.endswith(b",2,0.1234,2\n")
+    path.write_bytes(torn[:-cut])
+    reopened(tmp_path).log_metrics({"a": 0.5, "b": 9}, 2)
+    assert [(row["step"], row["a"], row["b"]) for row in read(tmp_path)] == [
+        ("0", "0.1234", "0"), ("1", "0.1234", "1"), ("2", "0.5", "9")
+    ]  # fmt: skip
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a folder: (step, value) by tag."""
+    shown = EventAccumulator(str(folder))
+    shown.Reload()
+    return {tag: [(event.step, event.value) for event in shown.Scalars(tag)] for tag in shown.Tags()["scalars"]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"train/loss": 0.1, "lr": torch.tensor(1e-3), "epoch": 2}, {"loss": {"train": 0.5, "val": 0.7}, "lr": 1.0}],
+    ids=["numbers", "numbers in a mapping"],
+)
+def test_a_row_of_tensorboard_is_what_lightning_writes(row: dict[str, Any], tmp_path: Path) -> None:
+    for kind in (TensorBoard, TensorBoardLogger):
+        logger = kind(tmp_path / kind.__name__, name="", version="")
+        for step in (0, 7):
+            logger.log_metrics(row, step)
+        logger.finalize("success")
+        logger.log_metrics({"test/acc": 0.75}, 9)  # after its file was closed
+        logger.finalize("success")
+    ours, theirs = (scalars(tmp_path / kind.__name__) for kind in (TensorBoard, TensorBoardLogger))
+    assert ours == theirs
+    assert ours["test/acc"] == [(9, 0.75)]
+    assert ours["lr"] == [(0, pytest.approx(float(row["lr"]))), (7, pytest.approx(float(row["lr"])))]
+
+
+def test_a_row_is_one_event(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path, name="", version="")
+    logger.log_metrics({"a": 1.0, "b": 2.0, "c": 3.0}, 5)
+    logger.finalize("success")
+    (path,) = tmp_path.glob("events*")
+    events = [event for event in EventFileLoader(str(path)).Load() if event.step == 5]
+    assert [[value.tag for value in event.summary.value] for event in events] == [["a", "b", "c"]]

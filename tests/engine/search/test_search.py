@@ -1,0 +1,265 @@
+"""Searches from the command line: no trial lost or run twice, and a failed one ends nothing."""
+
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from commands import run_train, train_in_process
+from engine.config.place import ROOT
+from engine.run import folders
+from engine.search import study
+
+LINEAR = ["-m", "hydra/sweeper=optuna", "experiment=linear", "accelerator=cpu", "logger=csv"]
+SPACE = ["optimizer.lr=tag(log,interval(0.001,0.05))", "trainer.max_steps=range(1,6)"]
+CURVE = ["datamodule=random_regression", "callbacks=curve_fit"]  # fails where x has more than one column
+COMPLETE, FAIL = TrialState.COMPLETE, TrialState.FAIL
+
+
+def command(log_dir: Path, *words: str) -> list[str]:
+    options = [
+        f"hydra.sweeper.{word}" if re.match(r"(n_|seed|sampler|pruner|storage|study|dir)", word) else word
+        for word in words
+    ]
+    return [*LINEAR, *options, f"paths.log_dir={log_dir}"]
+
+
+def folder(log_dir: Path) -> Path:
+    return log_dir / "sweeps" / "linear"
+
+
+def trials(log_dir: Path) -> list[FrozenTrial]:
+    """The trials of the only study in a sweep's folder."""
+    storage = study.opened(str(folder(log_dir) / "study.log"))
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def told(log_dir: Path) -> list[tuple[dict[str, Any], TrialState, float | None]]:
+    return [(trial.params, trial.state, trial.value) for trial in trials(log_dir)]
+
+
+def summaries(log_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in folder(log_dir).glob("*/summary.json")]
+
+
+def logs(log_dir: Path) -> list[str]:
+    return [path.read_text() for path in folder(log_dir).glob("*/train.log")]
+
+
+@pytest.mark.slow
+def test_each_trial_is_a_job_and_its_objective_the_value(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run_train(*command(tmp_path, *SPACE, "n_trials=5"))
+    done = trials(tmp_path)
+    assert [trial.state for trial in done] == [COMPLETE] * 5
+    for trial in done:
+        (run_dir,) = folder(tmp_path).glob(f"lr={trial.params['optimizer.lr']},*-????????")
+        summary = json.loads((run_dir / "summary.json").read_text())
+        assert trial.user_attrs == {"status": "finished", "error": "", "folder": run_dir.name}
+        assert (trial.value, trial.params["trainer.max_steps"]) == (summary["objective"], summary["steps"])
+    best = min(done, key=lambda trial: trial.value or 0.0)
+    words = f"optimizer.lr={best.params['optimizer.lr']} trainer.max_steps={best.params['trainer.max_steps']}"
+    table = caplog.records[-1].message.splitlines()
+    assert table[-2:] == ["5 trials: 5 finished", f"best: {words}"]
+    assert table[1] == f"  {best.number:>5}  finished   {best.value:>12.6g}  {words}"
+    values = [float(line.split()[2]) for line in table[1:6]]
+    assert values == sorted(values)
+
+    run_train("experiment=linear", "accelerator=cpu", *words.split(), f"paths.log_dir={tmp_path}/alone")
+    (alone,) = tmp_path.glob("alone/**/summary.json")
+    assert json.loads(alone.read_text())["objective"] == best.value
+    before = told(tmp_path)
+    run_train(*command(tmp_path, *SPACE, "n_trials=7"))  # goes on with the same study
+    assert (told(tmp_path)[:5], len(told(tmp_path))) == (before, 7)
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")  # of which train.log has no less
+    words = [*SPACE, "n_trials=8", "callbacks.checkpoints.every_n_steps=1", "hydra.sweeper.random_trials=3"]
+    a, b = tmp_path / "a", tmp_path / "b"
+    killed = 0
+    for kill_at in ("on_train_batch_end:3", "on_train_batch_end:5", "on_train_epoch_end:4"):
+        killed += train_in_process(command(a, *words), kill_at=kill_at) == -signal.SIGKILL
+    assert killed == 3
+    assert TrialState.RUNNING in [trial.state for trial in trials(a)]
+    run_train(*command(a, *words))
+    run_train(*command(b, *words))
+    assert told(a) == told(b)
+    assert [state for _, state, _ in told(a)] == [COMPLETE] * 8
+    assert [len(summaries(log_dir)) for log_dir in (a, b)] == [8, 8]
+    assert sum(log.count("finished after") for log in logs(a)) == 8
+    assert sum(log.count("run folder") for log in logs(a)) == 8 + killed  # each killed one once more
+
+
+@pytest.mark.slow
+def test_processes_share_a_study(tmp_path: Path) -> None:
+    words = [*SPACE, "n_trials=8", "datamodule.steps_per_epoch=300", "trainer.max_steps=range(150,300)"]
+    codes: list[int] = []
+    both = [
+        threading.Thread(target=lambda: codes.append(train_in_process(command(tmp_path, *words)))) for _ in range(2)
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert codes == [0, 0]
+    assert [state for _, state, _ in told(tmp_path)] == [COMPLETE] * 8
+    assert len(summaries(tmp_path)) == 8
+    assert [(log.count("run folder"), log.count("finished after")) for log in logs(tmp_path)] == [(1, 1)] * 8
+
+
+@pytest.mark.slow
+def test_failing_and_diverging_trials_end_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    words = ["module=two_layer,linear", "optimizer.lr=1e30,0.01", *CURVE, "trainer.max_steps=3", "sampler=grid"]
+    run_train(*command(tmp_path, *words))
+    endings = {tuple(params.values()): (state, value) for params, state, value in told(tmp_path)}
+    (finished,) = [value for state, value in endings.values() if value and math.isfinite(value)]
+    assert endings == {
+        ("linear", 0.01): (COMPLETE, finished),
+        ("linear", 1e30): (COMPLETE, math.inf),  # diverged: the worst
+        ("two_layer", 0.01): (FAIL, None),
+        ("two_layer", 1e30): (FAIL, None),
+    }
+    table = caplog.records[-1].message
+    assert "4 trials: " in table
+    assert {"1 finished", "1 diverged", "2 failed"} == set(table.splitlines()[-2].partition(": ")[2].split(", "))
+    assert table.count("RuntimeError: mat1 and mat2") + table.count("Error") >= 2
+    assert table.splitlines()[-1] == "best: module=linear optimizer.lr=0.01"
+
+
+@pytest.mark.slow
+def test_a_search_fails_if_all_its_trials_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command(tmp_path, "module=two_layer", "optimizer.lr=0.01,0.1", *CURVE, "sampler=grid"))
+    assert stop.value.code == 1
+    wrong = ["datamodule=digits", "module=lenet", "module.num_classes=7,8", "sampler=grid"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command(tmp_path / "mistake", *wrong))
+    assert stop.value.code == 2
+    assert re.search(r"^error: module.num_classes=[78]: DigitsDataModule has 10 classes", capsys.readouterr().err, re.M)
+
+
+@pytest.mark.slow
+def test_a_training_loss_is_not_maximised_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["callbacks.checkpoints.mode=max", "optimizer.lr=0.01,0.02", "n_trials=1"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command(tmp_path, *words))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: hydra.sweeper.direction=null: there is no val/loss to maximise, and the objective is train/loss; "
+        "choose hydra.sweeper.direction=minimize.\n"
+    )
+    run_train(*command(tmp_path, *words, "hydra.sweeper.direction=minimize"))
+
+
+@pytest.mark.slow
+def test_equal_trials_are_one_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run_train(*command(tmp_path, "trainer.max_steps=1,2", "n_trials=6", "sampler=random", "seed=2"))
+    values = {params["trainer.max_steps"]: value for params, _, value in told(tmp_path)}
+    assert [value for _, _, value in told(tmp_path)] == [
+        values[params["trainer.max_steps"]] for params, *_ in told(tmp_path)
+    ]
+    assert len(told(tmp_path)) == 6
+    assert [log.count("run folder") for log in logs(tmp_path)] == [1, 1]
+
+
+@pytest.mark.slow
+def test_a_pruned_job_is_pruned_for_its_study_only(tmp_path: Path) -> None:
+    search = [
+        "optimizer.lr=0.03,0.02,0.001,0.002,0.0001", "sampler=grid", "pruner=median", "pruner_trials=2",
+        "callbacks.checkpoints.every_n_steps=4", "seed=1",
+    ]  # fmt: skip
+    run_train(*command(tmp_path, *search))
+    pruned = [trial for trial in trials(tmp_path) if trial.state == TrialState.PRUNED]
+    assert pruned
+    assert {trial.user_attrs["status"] for trial in pruned} == {"pruned"}
+    steps = {summary["steps"] for summary in summaries(tmp_path) if summary["status"] == "pruned"}
+    assert steps == {max(trial.intermediate_values) for trial in pruned}
+    assert max(steps) < 20
+    before = told(tmp_path)
+    run_train(*command(tmp_path, *search))
+    assert told(tmp_path) == before  # nothing left to do
+
+    lr = f"optimizer.lr={pruned[0].params['optimizer.lr']}"
+    grid = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "callbacks.checkpoints.every_n_steps=4", lr]
+    run_train(*grid, f"paths.log_dir={tmp_path}")
+    run_dir = folder(tmp_path) / pruned[0].user_attrs["folder"]
+    assert folders.load_config(run_dir).sweep.trial is None  # for processes of further devices, which would report
+    assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
+    run_train(*grid, f"paths.log_dir={tmp_path}/alone")
+    (alone,) = folder(tmp_path / "alone").glob("*/metrics.csv")
+    assert (run_dir / "metrics.csv").read_text() == alone.read_text()
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run_train(*command(tmp_path, *SPACE, "n_trials=3", "sweep.dry_run=true"))
+    assert [record.message for record in caplog.records] == ["3 trials: 3 to come"]
+    assert list(tmp_path.iterdir()) == []
+
+
+REFUSED = {
+    "sampler=tpr optimizer.lr=0.1,0.2": (
+        "hydra.sweeper.sampler=tpr: must be one of: tpe, random, grid. Did you mean tpe?"
+    ),
+    "optimizer.lr=interval(-1,1)": "optimizer.lr=-1: must be a number above 0.",
+    "optimizer.lr=interval(0.5,0.1)": "optimizer.lr=interval(0.5,0.1): the first bound must not be above the second.",
+    "trainer.max_steps=interval(0.5,3)": "trainer.max_steps=0.5: must be a whole number from -1.",
+    "optimizer.lr=0.1": "hydra/sweeper=optuna: give a key to search, as 'optimizer.lr=tag(log,interval(0.01,1))'.",
+    "sampler=grid optimizer.lr=interval(0.1,1)": ("optimizer.lr=interval(0.1,1): a grid needs values, such as 1,2."),
+    "storage=study.db optimizer.lr=0.1,0.2": (
+        "hydra.sweeper.storage=study.db: must be a path that ends in .log, or sqlite:///PATH."
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "says"), REFUSED.items(), ids=list(REFUSED))
+def test_refused(words: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command(tmp_path, *words.split()))
+    assert stop.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {says}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_name_is_one_search_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage = f"storage=sqlite:///{tmp_path}/x.db"
+    run_train(*command(tmp_path, "trainer.max_steps=1,2", "n_trials=1", storage, "study_name=mine"))
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command(tmp_path, "trainer.max_steps=1,3", "n_trials=1", storage, "study_name=mine"))
+    assert stop.value.code == 2
+    says = "error: hydra.sweeper.study_name=mine: is another search's; choose another name.\n"
+    assert capsys.readouterr().err == says
+    (trial,) = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path}/x.db").trials
+    assert trial.state == COMPLETE
+
+
+WITHOUT = """
+import sys
+sys.modules["optuna"] = None
+sys.argv[1:] = ["-m", "hydra/sweeper=optuna", "optimizer.lr=0.1,0.2"]
+from project import train
+train.main()
+"""
+
+
+def test_without_optuna_it_says_how_to_install_it() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, cwd=ROOT)
+    says = 'error: hydra/sweeper=optuna: pip install -c constraints.txt -e ".[optuna]" first.\n'
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", says)
+    assert says.partition("pip ")[2].startswith("install -c constraints.txt -e")

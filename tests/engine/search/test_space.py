@@ -1,0 +1,84 @@
+"""Where a search looks, against Optuna's own distributions."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from engine.errors import UserError
+from engine.search import space
+
+CONFIG = OmegaConf.create({"lr": 0.1, "hidden": 10, "fused": True, "scheme": "he"})
+SPACES: dict[str, BaseDistribution] = {
+    "lr=interval(0.1,0.5)": FloatDistribution(0.1, 0.5),
+    "lr=interval(1,5)": FloatDistribution(1.0, 5.0),  # for the key's value is no whole number
+    "lr=tag(log,interval(0.001,1))": FloatDistribution(0.001, 1.0, log=True),
+    "lr=range(0.1,0.5,0.1)": FloatDistribution(0.1, 0.4, step=0.1),
+    "hidden=interval(5,50)": IntDistribution(5, 50),
+    "hidden=tag(log,interval(5,50))": IntDistribution(5, 50, log=True),
+    "other=int(interval(5,50))": IntDistribution(5, 50),
+    "other=interval(5,50)": FloatDistribution(5.0, 50.0),
+    "hidden=range(5,50)": IntDistribution(5, 49),
+    "hidden=range(5,50,10)": IntDistribution(5, 45, step=10),
+    "hidden=range(9,0,-4)": IntDistribution(1, 9, step=4),
+    "hidden=tag(log,range(1,9))": IntDistribution(1, 8, log=True),
+    "lr=0.1,0.2": CategoricalDistribution([0.1, 0.2]),
+    "hidden=shuffle(3,1,2)": CategoricalDistribution([3, 1, 2]),  # the same for every process
+    "fused=true,false": CategoricalDistribution([True, False]),
+    "scheme=choice(he,zero)": CategoricalDistribution(["he", "zero"]),
+    "scheme=null,'b c',[1,2]": CategoricalDistribution(["null", "'b c'", "[1,2]"]),
+}
+REFUSED = {
+    "lr=interval(1,0.1)": "lr=interval(1,0.1): the first bound must not be above the second.",
+    "lr=tag(log,interval(0,1))": "lr=tag(log,interval(0,1)): a log scale must start above 0.",
+    "lr=tag(lgo,interval(1,2))": "lr=tag(lgo,interval(1,2)): no such tag: lgo. Did you mean log? The only one is log.",
+    "lr=tag(log,choice(1,2))": "lr=tag(log,choice(1,2)): log is for an interval or a range of numbers.",
+    "lr=range(5,5)": "lr=range(5,5): a range without a number.",
+    "a=tag(log,range(0,5))": "a=tag(log,range(0,5)): a range on a log scale is of whole numbers from 1 in steps of 1.",
+}
+
+
+def distribution(word: str) -> BaseDistribution:
+    (override,) = OverridesParser.create().parse_overrides([word])
+    return space.distribution(override, CONFIG)
+
+
+@pytest.mark.parametrize(("word", "expected"), SPACES.items(), ids=list(SPACES))
+def test_distribution(word: str, expected: BaseDistribution) -> None:
+    assert distribution(word) == expected
+
+
+@pytest.mark.parametrize(("word", "says"), REFUSED.items(), ids=list(REFUSED))
+def test_refused(word: str, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        distribution(word)
+    assert str(error.value) == says
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("hidden=range(5,50,10)", [5, 15, 25, 35, 45]),
+        ("hidden=interval(1,3)", [1, 2, 3]),
+        ("lr=range(0.1,0.6,0.1)", [0.1, 0.2, 0.3, 0.4, 0.5]),
+        ("scheme=he,zero", ["he", "zero"]),
+    ],
+)
+def test_values(word: str, expected: list[object]) -> None:
+    assert space.values("key", distribution(word)) == expected
+
+
+def test_a_grid_of_an_interval_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^lr=interval\(0.1,0.5\): a grid needs values, such as 1,2.$"):
+        space.values("lr", FloatDistribution(0.1, 0.5))
+
+
+def test_size_is_the_number_of_combinations() -> None:
+    assert space.size({"a": IntDistribution(5, 45, step=10), "b": CategoricalDistribution(["x", "y"])}) == 10
+
+
+def test_words_are_what_was_typed() -> None:
+    params = {"lr": 1e-05, "hidden": 5, "fused": True, "scheme": "'b c'", "other": "null"}
+    assert space.words(params) == ["lr=1e-05", "hidden=5", "fused=true", "scheme='b c'", "other=null"]
+    parsed = OverridesParser.create().parse_overrides(space.words(params))
+    assert [override.value() for override in parsed] == [1e-05, 5, True, "b c", None]

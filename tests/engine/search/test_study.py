@@ -1,0 +1,102 @@
+"""The options of a search, and where its study lies."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
+
+from engine.errors import UserError
+from engine.search import study
+from searching import options
+
+REFUSED = {
+    "sampler=tpr": "must be one of: tpe, random, grid. Did you mean tpe?",
+    "pruner=medien": "must be one of: none, median, halving. Did you mean median?",
+    "direction=maximise": "must be one of: null, minimize, maximize. Did you mean maximize?",
+    "n_trials=0": "must be a whole number from 1.",
+    "n_jobs=1.5": "must be a whole number from 1.",
+    "pruner_keeps=1": "must be a whole number from 2.",
+}
+
+
+@pytest.mark.parametrize(("word", "says"), REFUSED.items(), ids=list(REFUSED))
+def test_refused(word: str, says: str) -> None:
+    key, _, text = word.partition("=")
+    value: Any = text if text.isalpha() else float(text) if "." in text else int(text)
+    with pytest.raises(UserError) as error:
+        options(**{key: value})
+    assert str(error.value) == f"hydra.sweeper.{word}: {says}"
+
+
+def test_pruners_get_their_numbers() -> None:
+    median, halving = study.pruner("median", 3, 20, 2), study.pruner("halving", 3, 20, 2)
+    assert isinstance(median, MedianPruner)
+    assert (median._n_startup_trials, median._n_warmup_steps) == (3, 20)
+    assert isinstance(halving, SuccessiveHalvingPruner)
+    assert (halving._min_resource, halving._reduction_factor) == (20, 2)
+    assert isinstance(study.pruner("none", 3, 20, 2), NopPruner)
+    assert options(pruner="median", pruner_steps=7).pruner_word == "{kind:median,trials:5,steps:7,keeps:4}"
+    assert options().pruner_word == "null"
+
+
+@pytest.mark.parametrize("name", ["x.log", "sqlite:///x.db"])
+def test_a_storage_is_opened_and_read_by_optuna_itself(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    absolute = study.absolute(name)
+    assert not study.exists(absolute)
+    optuna.create_study(study_name="s", storage=study.opened(absolute)).enqueue_trial({"lr": 0.5})
+    assert study.exists(absolute)
+    monkeypatch.chdir("/")
+    if name.endswith(".log"):
+        assert absolute == str(tmp_path / "x.log")
+        backend = optuna.storages.journal.JournalFileBackend(absolute)
+        storage: Any = optuna.storages.JournalStorage(backend)
+    else:
+        assert absolute == f"sqlite:///{tmp_path / 'x.db'}"
+        storage = absolute
+    (trial,) = optuna.load_study(study_name="s", storage=storage).trials
+    assert trial.system_attrs["fixed_params"] == {"lr": 0.5}
+
+
+def test_a_wrong_storage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        study.absolute("study.db")
+    says = "hydra.sweeper.storage=study.db: must be a path that ends in .log, or sqlite:///PATH."
+    assert str(error.value) == says
+    with pytest.raises(UserError, match=r"^hydra.sweeper.storage=nosuch://x: [^\n]+$"):
+        study.opened("nosuch://x")
+    with pytest.raises(UserError, match=r"unable to open database file"):
+        study.opened(f"sqlite:///{tmp_path}/none/x.db")
+
+
+HOLDER = """
+import sys, time
+from project import study
+study.opened(sys.argv[1])._backend._lock.acquire()
+print(1, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_writer_holds_nobody_up(tmp_path: Path) -> None:
+    path = str(tmp_path / "study.log")
+    made = optuna.create_study(study_name="s", storage=study.opened(path))
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"1\n"
+        holder.kill()
+    began = time.monotonic()
+    made.ask()
+    assert time.monotonic() - began < 10  # with Optuna's own lock, 30 s
+
+
+def test_samplers_are_what_they_are_called() -> None:
+    kinds = {name: type(study.sampler(options(sampler=name), {}, 0)).__name__ for name in ("tpe", "random", "grid")}
+    assert kinds == {"tpe": "TPESampler", "random": "RandomSampler", "grid": "GridSampler"}

@@ -1,0 +1,298 @@
+"""The compiled step, against torch.optim and against the same run step by step."""
+
+import copy
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, RMSprop
+
+from commands import run_train
+from engine.callbacks.checkpoints import Checkpoints
+from engine.callbacks.step_seed import StepSeed
+from engine.run.folders import LAST
+from engine.steps.callback import StepCallback
+from engine.steps.compiled import CannotCompile, CompiledStep
+from engine.supervised import SupervisedModule
+from fitting import OPTIMIZERS, Arrays, Crashes, columns, plain_trainer
+from project.modules.two_layer_by_hand import TwoLayerByHand
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(31, 6)), RNG.normal(size=(31, 2))
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
+
+
+def fit(
+    folder: Path, is_compiled: bool, steps: int = 100, optimizer: Any = None, last: Path | None = None, **options: Any
+) -> SupervisedModule:
+    """Train for 2 × 13 steps in 64 bits, batches of 4 and, at the end of a pass, of 3."""
+    folder.mkdir(exist_ok=True)
+    made = options.pop("network", None) or network()
+    sgd = partial(SGD, lr=0.05, momentum=0.9)
+    module = options.pop("module", None) or SupervisedModule(made, nn.MSELoss(), optimizer=optimizer or sgd)
+    callbacks = [StepSeed(3), Checkpoints(5, "val/loss", "min"), *options.pop("callbacks", [])]
+    trainer = plain_trainer(
+        folder, compiled=is_compiled, steps_per_call=steps, callbacks=callbacks, enable_checkpointing=True,
+        **{"precision": "64-true", "max_epochs": 2, "log_every_n_steps": 3, **options},
+    )  # fmt: skip
+    data = Arrays({"train": (X, Y), "val": (X, Y)}, seed=4, batch_size=4, steps_per_epoch=13)
+    trainer.precision_plugin.convert_module(module)
+    trainer.fit(module, data, ckpt_path=last, weights_only=True)
+    return module
+
+
+@pytest.fixture
+def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "LONGEST", 1e9)
+
+
+def tensors(checkpoint: Any) -> list[Tensor]:
+    """All tensors of weights, buffers and the optimiser's state."""
+    states = [state for optimizer in checkpoint["optimizer_states"] for state in optimizer["state"].values()]
+    return [*checkpoint["state_dict"].values(), *(t for s in states for t in s.values() if isinstance(t, Tensor))]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_hurry")
+@pytest.mark.parametrize("name", ["nesterov", "adamw"])
+def test_a_compiled_run_is_the_eager_one(name: str, tmp_path: Path) -> None:
+    """Batch statistics and dropout included, to rounding; and bit by bit the same for every size of block."""
+    fit(tmp_path / "eager", False, optimizer=OPTIMIZERS[name])
+    for steps in (1, 7, 100):
+        fit(tmp_path / str(steps), True, steps, optimizer=OPTIMIZERS[name])
+    eager, singly, some, together = (
+        torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("eager", "1", "7", "100")
+    )
+    for found, expected in zip(tensors(singly), tensors(eager), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+    for other in (some, together):
+        assert all(torch.equal(a, b) for a, b in zip(tensors(other), tensors(singly), strict=True))
+    texts = [(tmp_path / folder / "metrics.csv").read_text() for folder in ("1", "7", "100")]
+    assert len(set(texts)) == 1
+    for compiled_row, row in zip(*(columns(tmp_path / f, "train/loss")[0] for f in ("1", "eager")), strict=True):
+        assert compiled_row == pytest.approx(row, rel=1e-11)
+    assert singly["loops"]["fit_loop"] == eager["loops"]["fit_loop"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_hurry")
+def test_a_compiled_run_resumes_exactly(tmp_path: Path) -> None:
+    fit(tmp_path / "whole", True)
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(tmp_path / "parts", True, callbacks=[Crashes(18)])
+    fit(tmp_path / "parts", True, 7, last=tmp_path / "parts" / LAST)
+    whole, parts = (torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("whole", "parts"))
+    assert all(torch.equal(a, b) for a, b in zip(tensors(parts), tensors(whole), strict=True))
+
+
+@pytest.mark.slow
+def test_whoever_looks_into_a_step_sees_its_gradients(tmp_path: Path) -> None:
+    class Gradients(StepCallback):
+        """Keeps the first gradient of steps 4 and 9."""
+
+        looks_inside = True
+
+        def __init__(self) -> None:
+            self.seen: list[Tensor | None] = []
+
+        def watches(self, trainer: Any, step: int, batch_idx: int) -> bool:
+            return step in (4, 9)
+
+        def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            if trainer.global_step in (4, 9):
+                self.seen.append(module.network[0].weight.grad.clone())
+
+    compiled_one, eager = Gradients(), Gradients()
+    fit(tmp_path / "compiled", True, callbacks=[compiled_one])
+    fit(tmp_path / "eager", False, callbacks=[eager])
+    assert len(eager.seen) == 2
+    for found, expected in zip(compiled_one.seen, eager.seen, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.slow
+def test_what_is_frozen_or_replaced_on_the_way_is_noticed(tmp_path: Path) -> None:
+    class Freezes(StepCallback):
+        """After the first epoch, batch statistics and the last layer stay; the optimiser's state is another object."""
+
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            if trainer.current_epoch == 1:
+                module.network[1].eval()
+                module.network[4].requires_grad_(False)
+                trainer.optimizers[0].load_state_dict(copy.deepcopy(trainer.optimizers[0].state_dict()))
+
+    modules = [fit(tmp_path / str(c), c, callbacks=[Freezes()], limit_val_batches=0) for c in (False, True)]
+    for found, expected in zip(modules[1].state_dict().values(), modules[0].state_dict().values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+    assert modules[1].network[1].num_batches_tracked == 13
+
+
+def double(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    parameter.grad.mul_(2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["dropout", "unfreeze", "hook", "gradient hook"])
+def test_what_changes_on_the_way_is_noticed(change: str, tmp_path: Path) -> None:
+    class Changes(StepCallback):
+        """After the first epoch."""
+
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            if trainer.current_epoch == 1 and change == "dropout":
+                module.network[3].p = 0.0
+            elif trainer.current_epoch == 1 and change == "unfreeze":
+                module.network[4].requires_grad_(True)
+            elif trainer.current_epoch == 1 and change == "gradient hook":
+                module.network[0].weight.register_post_accumulate_grad_hook(double)
+            elif trainer.current_epoch == 1:
+                module.network[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
+
+    weights = []
+    for is_compiled in (False, True):
+        made = network()
+        made[4].requires_grad_(change != "unfreeze")
+        options = {"network": made, "callbacks": [Changes()], "optimizer": partial(SGD, lr=0.05)}
+        weights.append(fit(tmp_path / str(is_compiled), is_compiled, **options).state_dict())
+    for found, expected in zip(weights[1].values(), weights[0].values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.slow
+def test_a_frozen_layer_does_not_keep_the_others_from_being_compiled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="project")
+    weights = []
+    for is_compiled in (False, True):
+        made = network()
+        made[4].requires_grad_(False)
+        weights.append(fit(tmp_path / str(is_compiled), is_compiled, network=made).state_dict())
+    assert "compiling the training step" in caplog.text
+    assert "not compiled" not in caplog.text
+    for found, expected in zip(weights[1].values(), weights[0].values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+
+
+class Doubled(SupervisedModule):
+    """Its loss is twice as large."""
+
+    def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return 2 * super()._loss(predictions, targets)
+
+
+def hooked() -> nn.Sequential:
+    made = network()
+    made[0].weight.register_hook(lambda gradient: 2 * gradient)
+    return made
+
+
+class Unused(nn.Linear):
+    """A layer, and a parameter that does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+        self.idle = nn.Parameter(torch.ones(3))
+
+
+class Branches(nn.Module):
+    """Does something else where the sum of its inputs is negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(6, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(inputs)
+        return outputs if inputs.sum().item() > 0 else -outputs
+
+
+def seeded(made: type[nn.Module]) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        return made()
+
+    return make
+
+
+def by_hand() -> TwoLayerByHand:
+    torch.manual_seed(0)
+    return TwoLayerByHand(6, 8, 2)
+
+
+def hooked_later() -> nn.Sequential:
+    made = network()
+    made[0].weight.register_post_accumulate_grad_hook(double)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"optimizer": RMSprop}, "there is no compiled update for RMSprop, only for SGD, Adam and AdamW"),
+        ({"optimizer": partial(Adam, amsgrad=True)}, "there is no compiled update for Adam with amsgrad"),
+        ({"optimizer": partial(Adam, lr=torch.tensor(0.1))}, "Adam's lr is a tensor"),
+        ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val=1.0"),
+        ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2"),
+        ({"module": by_hand}, "TwoLayerByHand.compute_loss wants every step"),
+        ({"module": lambda: Doubled(network(), nn.MSELoss())}, "Doubled has a _loss of its own"),
+        ({"network": hooked}, "there are hooks on gradients or on the optimiser's step"),
+        ({"network": hooked_later}, "there are hooks on gradients or on the optimiser's step"),
+        ({"network": seeded(Unused)}, "some parameters that are to be trained have no gradient"),
+        (
+            {"network": seeded(Unused), "optimizer": partial(SGD, lr=0.1, weight_decay=0.1)},
+            "some parameters that are to be trained have no gradient",
+        ),
+        ({"network": Branches}, "UserError: Consider annotating your code using torch._check*()"),
+    ],
+    ids=[
+        "optimiser", "option", "tensor", "clipping", "accumulation", "own step", "own loss", "hooks",
+        "hooks on what accumulates", "unused",
+        "unused and plain", "branches",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compiled_runs_eagerly(
+    options: dict[str, Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def made() -> dict[str, Any]:
+        return {key: value() if key in ("network", "module") else value for key, value in options.items()}
+
+    caplog.set_level(logging.WARNING, logger="project")
+    found, expected = (fit(tmp_path / str(c), c, **made()) for c in (True, False))
+    told = [record.getMessage() for record in caplog.records if "compile=true" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith(f"compile=true, but the steps are not compiled: {reason}")
+    assert all(map(torch.equal, found.state_dict().values(), expected.state_dict().values()))
+
+
+def test_parameters_of_something_else_are_not_forgotten() -> None:
+    layer, other = nn.Linear(2, 1), nn.Parameter(torch.zeros(1))
+    with pytest.raises(CannotCompile, match="parameters outside the network are trained"):
+        CompiledStep(layer, nn.MSELoss(), SGD([*layer.parameters(), other], lr=0.1))
+
+
+@pytest.mark.slow
+def test_without_a_compiler_a_run_says_so_and_is_the_eager_one(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "project.train", "experiment=linear", f"paths.log_dir={tmp_path}"]
+    environment = {**os.environ, "CXX": "/nonexistent"}
+    asked = [*words, "compile=true", "name=asked"]
+    done = subprocess.run(asked, capture_output=True, text=True, env=environment, check=True)
+    assert "compile=true, but the steps are not compiled: the compiler does not work: InductorError" in done.stdout
+    run_train(*words[3:], "name=eager")
+    tables = [path.read_text() for path in sorted(tmp_path.glob("runs/*/*/metrics.csv"))]
+    assert len(tables) == 2
+    assert tables[0] == tables[1]

@@ -1,0 +1,94 @@
+"""Jobs composed from shared choices: to the last value what Hydra composes for each."""
+
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from engine.config.place import CONF, register_resolvers
+from engine.config.resolved import dotted, settle
+from engine.sweep.compose import Composer
+
+JOBS = [
+    ["seed=1"],
+    ["experiment=curve_fit", "seed=1", "optimizer.lr=0.1", "name=x"],
+    ["optimizer.lr=0.1", "experiment=curve_fit", "seed=2"],
+    ["experiment=curve_fit", "optimizer=adam", "optimizer.betas=[0.8,0.9]", "module.hidden=3"],
+    ["experiment=lenet", "callbacks=[classification,histograms]", "+trainer.min_epochs=2", "paths.log_dir=/x"],
+    ["experiment=curve_fit", "~callbacks.curve", "seed=3"],
+    ["datamodule=line", "datamodule={samples: 4}", "seed=3"],
+    ["seed=1", "optimizer.lr=${seed}", "++a.b=[1,{c: null}]"],
+    ["hydra.sweep.dir=/y", "seed=1"],
+    # twice the same keys: only what depends on them is resolved for the second
+    ["experiment=curve_fit", "seed=4", "datamodule.samples=7"],
+    ["experiment=curve_fit", "seed=5", "datamodule.samples=8"],
+    ["init=he", "init.gain=1", "optimizer.lr=0.5", "optimizer.momentum=0", "compile=true"],
+    ["init=he", "init.gain=2", "optimizer.lr=1e-2", "optimizer.momentum=0.9", "compile=false"],
+    ["init=he", "init.gain=tanh", "optimizer.lr=${seed}", "optimizer.momentum='${init.gain}'", "compile=false"],
+    ["datamodule=cifar10", "datamodule.data_dir=here", "seed=1"],
+    ["datamodule=cifar10", "datamodule.data_dir='~/there'", "seed=2"],
+    ["datamodule=cifar10", "paths.root=/somewhere", "name=x"],
+    ["datamodule=cifar10", "paths.root=/anywhere", "name=y"],
+    ["paths.data_dir=/data", "datamodule=cifar10"],
+    ["paths.data_dir=data", "datamodule=cifar10"],
+    ["+trainer.min_epochs=1", "seed=1"],
+    ["+trainer.min_epochs=2", "seed=2"],
+    ["++module.optimizer.lr=1", "datamodule.seed=3"],
+    ["++module.optimizer.lr=2", "datamodule.seed=4"],
+    ["optimizer=adam", "optimizer.betas=[0.5,0.6]", "module.num_classes=3"],
+    ["optimizer=adam", "optimizer.betas=[0.7,0.6]", "module.num_classes=3"],
+    ["optimizer=adam", "optimizer.betas=[0.6,'${optimizer.lr}']", "module.num_classes=4"],
+    [
+        "callbacks.step_seed.seed='a ${callbacks.step_seed.x}${oc.env:HOME} ${compile}'",
+        "+callbacks.step_seed.x='${seed}'",
+    ],
+    ["seed=1", "++names={a.b: {c: '${seed}'}}"],
+    ["seed=2", "++names={a.b: {c: '${seed}'}}"],
+    ["experiment=init_depth", "seed=1"],
+    ["experiment=init_depth", "seed=2"],
+    ["++note='a ${seed}'", "seed=1"],
+    ["++note='a ${seed}'", "seed=2"],
+    ["seed=9", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
+    ["seed=10", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
+]
+SWEEP_DIRS = ["${paths.log_dir}/${name}", "/z/${hydra.job.override_dirname}", "/z/${seed}", "${name}"]
+
+
+def loader() -> Any:
+    return GlobalHydra.instance().config_loader()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep_dir", SWEEP_DIRS)
+def test_every_job_is_as_hydra_composes_it(sweep_dir: str) -> None:
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        sweep = loader().load_configuration("config", [f"hydra.sweep.dir={sweep_dir}"], RunMode.MULTIRUN)
+        compose = Composer(loader(), sweep)
+        composed = [loader().load_sweep_config(sweep, words) for words in JOBS]
+        pairs = list(zip(JOBS, composed, strict=True))
+        for words, whole in [*pairs, *reversed(pairs)]:  # whatever has been composed before
+            theirs = whole.copy()
+            folder = theirs.hydra.sweep.dir
+            own = OmegaConf.masked_copy(theirs, [key for key in theirs if key != "hydra"])
+            made = compose(words)
+            assert made.sweep_dir == folder
+            written = dotted(OmegaConf.to_container(own))  # type: ignore[arg-type]
+            assert repr(sorted(made.written.items())) == repr(sorted(written.items()))  # 1 is neither 1.0 nor true
+            settle(own)
+            ours = made.config
+            assert list(ours) == list(own)
+            assert repr(OmegaConf.to_container(ours)) == repr(OmegaConf.to_container(own)) == repr(made.plain)
+            assert OmegaConf.to_yaml(ours, resolve=True) == OmegaConf.to_yaml(own, resolve=True)
+            assert OmegaConf.is_struct(ours)  # as the config that Hydra gives a job
+
+
+def test_a_key_that_is_not_there_is_hydras_error() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        sweep = loader().load_configuration("config", [], RunMode.MULTIRUN)
+        with pytest.raises(ConfigCompositionException, match=r"Could not override 'optimizer\.no'"):
+            Composer(loader(), sweep)(["seed=1", "optimizer.no=1"])

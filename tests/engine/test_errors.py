@@ -1,0 +1,120 @@
+"""How a command ends: the exit code and what it prints."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from engine import errors
+from engine.errors import RunFailed, UserError, describe, exit_codes, nearest
+
+KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        pytest.param("lr", " Did you mean optimizer.lr?", id="last part"),
+        pytest.param("optimiser", " Did you mean optimizer?", id="spelling"),
+        pytest.param("optimizer.lrr", " Did you mean optimizer.lr?", id="one letter more"),
+        pytest.param("trainer.max_epoch", " Did you mean trainer.max_epochs?", id="one letter less"),
+        pytest.param("banana", "", id="nothing like it"),
+    ],
+)
+def test_nearest(word: str, hint: str) -> None:
+    assert nearest(word, iter(KEYS)) == hint
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "printed"),
+    [
+        pytest.param(UserError("lr=3: must be less."), 2, "error: lr=3: must be less.\n", id="user error"),
+        pytest.param(HydraException("a\n\n b\nc"), 2, "error: a\nb\n", id="hydra"),
+        pytest.param(RunFailed("it has said how"), 1, "", id="run failed"),
+        pytest.param(KeyboardInterrupt(), 130, "", id="ctrl-c"),
+    ],
+)
+def test_exit_codes(
+    error: BaseException, code: int, printed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "WANTS_TRACEBACK", False)
+    with pytest.raises(SystemExit) as stop, exit_codes():
+        raise error
+    assert stop.value.code == code
+    assert capsys.readouterr() == ("", printed)
+
+
+def test_the_code_of_an_inner_command_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, exit_codes(), exit_codes():
+        raise UserError("once")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: once\n"
+
+
+def test_sigterm_ends_with_143_at_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stop, exit_codes():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stop.value.code == 143
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), exit_codes():
+        _ = 1 // 0
+
+
+def test_hydra_full_error_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "WANTS_TRACEBACK", True)
+    with pytest.raises(UserError, match="shown"), exit_codes():
+        raise UserError("shown")
+
+
+@pytest.mark.parametrize(
+    ("full_error", "lines"),
+    [
+        pytest.param("0", ["error: seed=-1: must be a whole number from 0 to 4294967295."], id="short"),
+        pytest.param(
+            "1",
+            [
+                "Traceback (most recent call last):",
+                "engine.errors.UserError: seed=-1: must be a whole number from 0 to 4294967295.",
+            ],
+            id="HYDRA_FULL_ERROR=1",
+        ),
+    ],
+)
+def test_what_a_shell_sees(full_error: str, lines: list[str]) -> None:
+    command = [sys.executable, "-m", "project.train", "seed=-1"]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "HYDRA_FULL_ERROR": full_error}, timeout=60
+    )
+    printed = ended.stderr.splitlines()
+    assert [printed[0], printed[-1]] == [lines[0], lines[-1]]
+    assert len(printed) == 1 or full_error == "1"
+    assert ended.returncode == (1 if full_error == "1" else 2)  # 1 is Python's own, for an exception
+    assert ended.stdout == ""
+
+
+def test_describe_gives_the_cause_and_its_key() -> None:
+    config = OmegaConf.create({"a": {"b": 1}})
+    assert isinstance(config, DictConfig)
+    OmegaConf.set_struct(config, True)
+    with pytest.raises(OmegaConfBaseException) as refused:
+        _ = config.a.c
+    assert describe(refused.value) == "Key 'c' is not in struct\nfull_key: a.c"
+
+    wrapped = HydraException("Error in call to target 'torch.optim.SGD':\nTypeError('no')\nfull_key: optimizer")
+    wrapped.__cause__ = TypeError("unexpected keyword 'lrr'")
+    assert describe(wrapped) == "optimizer: unexpected keyword 'lrr'"
+
+    wrapped = HydraException("something else")
+    wrapped.__cause__ = UserError("first\nsecond\nthird")
+    assert describe(wrapped) == "first\nsecond"

@@ -1,0 +1,258 @@
+"""The step, its rows and its metrics, against NumPy on a linear model."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score, precision_score, recall_score
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics import MeanAbsoluteError, Metric
+from torchmetrics.classification import MulticlassF1Score, MulticlassPrecision, MulticlassRecall
+
+from engine.seeds import generator
+from engine.supervised import SupervisedModule
+from fitting import Arrays, columns, plain_trainer
+
+LR = 0.05
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(10, 3)).astype(np.float32)
+Y = RNG.normal(size=(10, 2)).astype(np.float32)
+
+
+def linear(reduction: str = "mean", **options: Any) -> SupervisedModule:
+    """x (N, 3) -> (N, 2) without bias, squared error and mean absolute error."""
+    options = {"optimizer": partial(torch.optim.SGD, lr=LR), "metrics": {"mae": MeanAbsoluteError()}, **options}
+    return SupervisedModule(nn.Linear(3, 2, bias=False), nn.MSELoss(reduction=reduction), **options)
+
+
+def errors_of_sgd(w: np.ndarray, reduction: str, epochs: int) -> list[np.ndarray]:
+    """The errors (batch, 2) of each step of SGD on batches of 3, 3, 3 and 1 of the samples; `w` follows it."""
+    errors = []
+    for epoch in range(epochs):
+        order = torch.randperm(10, generator=generator(0, "order", epoch)).numpy()
+        for batch in (order[:3], order[3:6], order[6:9], order[9:]):
+            error = X[batch] @ w.T - Y[batch]
+            grad_w = 2 * error.T @ X[batch]
+            w -= LR * (grad_w / error.size if reduction == "mean" else grad_w)
+            errors.append(error)
+    return errors
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(
+    ("every", "last_steps"),
+    [(1, [0, 1, 2, 3, 4, 5, 6, 7]), (2, [1, 3, 5, 7]), (3, [2, 3, 6, 7]), (50, [3, 7])],
+    ids=["every step", "every 2", "every 3", "every epoch"],
+)
+def test_a_row_tells_of_all_steps_since_the_last_one(
+    every: int, last_steps: list[int], reduction: str, tmp_path: Path
+) -> None:
+    module = linear(reduction)
+    w = module.network.weight.detach().double().numpy().copy()
+    data = Arrays({"train": (X, Y)}, batch_size=3)
+    plain_trainer(tmp_path, max_epochs=2, log_every_n_steps=every).fit(module, data)
+
+    errors = errors_of_sgd(w, reduction, epochs=2)
+    ends = [step + 1 for step in last_steps]
+    rows = [errors[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    losses = [np.mean([(e**2).sum() for e in row]) for row in rows]
+    if reduction == "mean":
+        losses = [(np.concatenate(row) ** 2).mean() for row in rows]
+    step, epoch, lr, loss, mae = columns(tmp_path, "step", "epoch", "lr", "train/loss", "train/mae")
+    assert (step, epoch, lr) == (last_steps, [s // 4 for s in last_steps], [LR] * len(rows))
+    np.testing.assert_allclose(loss, losses, rtol=1e-5)
+    np.testing.assert_allclose(mae, [np.abs(np.concatenate(row)).mean() for row in rows], rtol=1e-5)
+    np.testing.assert_allclose(module.network.weight.detach(), w, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_before_an_early_end_have_a_row(tmp_path: Path) -> None:
+    module = linear()
+    w = module.network.weight.detach().double().numpy().copy()
+    trainer = plain_trainer(tmp_path, max_epochs=2, max_steps=6, log_every_n_steps=50)
+    trainer.fit(module, Arrays({"train": (X, Y)}, batch_size=3))
+
+    errors = errors_of_sgd(w, "mean", epochs=2)[4:6]
+    steps, losses = columns(tmp_path, "step", "train/loss")
+    assert steps == [3, 5]
+    assert losses[1] == pytest.approx(np.mean(np.concatenate(errors) ** 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_an_empty_share_of_a_batch_counts_for_nothing(reduction: str, tmp_path: Path) -> None:
+    """As a process has it whose batch has fewer samples than there are processes."""
+    module = linear(reduction)
+    w = module.network.weight.detach().double().numpy().copy()
+    batches = [(torch.from_numpy(X[:n]), torch.from_numpy(Y[:n])) for n in (4, 0)]
+    loader = DataLoader(batches, batch_size=None)
+    plain_trainer(tmp_path, max_epochs=1, log_every_n_steps=2).fit(module, loader, loader)
+
+    error = X[:4] @ w.T - Y[:4]
+    grad_w = 2 * error.T @ X[:4]
+    w -= LR * (grad_w / error.size if reduction == "mean" else grad_w)
+    np.testing.assert_allclose(module.network.weight.detach(), w, rtol=1e-5, atol=1e-6)
+    # of two steps, for a sum
+    assert columns(tmp_path, "train/loss")[0] == pytest.approx(
+        [(error**2).mean() if reduction == "mean" else (error**2).sum() / 2], rel=1e-5
+    )
+    assert columns(tmp_path, "train/mae")[0] == pytest.approx([np.abs(error).mean()], rel=1e-5)
+    error = X[:4] @ w.T - Y[:4]
+    expected = (error**2).mean() if reduction == "mean" else (error**2).sum()
+    assert columns(tmp_path, "val/loss")[0] == pytest.approx([expected], rel=1e-5)
+
+
+def test_one_nan_makes_the_row_and_the_split_nan(tmp_path: Path) -> None:
+    y = Y.copy()
+    y[4] = np.nan
+    module = linear(optimizer=partial(torch.optim.SGD, lr=0.0), metrics={})
+    data = Arrays({"train": (X, y), "val": (X, y)}, batch_size=2, eval_batch_size=2)
+    plain_trainer(tmp_path, max_epochs=1, log_every_n_steps=5).fit(module, data)
+    assert np.isnan(columns(tmp_path, "train/loss")).all()
+    assert np.isnan(columns(tmp_path, "val/loss")).all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("eval_batch_size", [10, 4, 1])
+def test_evaluation_is_over_the_whole_split(reduction: str, eval_batch_size: int, tmp_path: Path) -> None:
+    module = linear(reduction)
+    w = module.network.weight.detach().double().numpy().copy()
+    splits = {"train": (X, Y), "val": (X[:7], Y[:7]), "test": (X, Y)}
+    data = Arrays(splits, eval_batch_size=eval_batch_size)
+    trainer = plain_trainer(tmp_path)
+    found = {**trainer.validate(module, data, verbose=False)[0], **trainer.test(module, data, verbose=False)[0]}
+    for split, size in (("val", 7), ("test", 10)):
+        error = X[:size] @ w.T - Y[:size]
+        expected = (error**2).mean() if reduction == "mean" else (error**2).sum()
+        assert found[f"{split}/loss"] == pytest.approx(expected, rel=1e-5)
+        assert found[f"{split}/mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+
+
+def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:
+    """torchmetrics lets metrics of the same counts, as these are, share one state."""
+    x = RNG.normal(size=(50, 4)).astype(np.float32)
+    y = np.arange(50) % 3
+    metrics = {
+        "precision": MulticlassPrecision(3), "recall": MulticlassRecall(3), "f1": MulticlassF1Score(3)
+    }  # fmt: skip
+
+    class Remembers(SupervisedModule):
+        def on_validation_end(self) -> None:
+            with torch.no_grad():
+                predicted.append(self(torch.from_numpy(x)).argmax(1).numpy())
+
+    predicted: list[np.ndarray] = []
+    module = Remembers(nn.Linear(4, 3), nn.CrossEntropyLoss(), metrics, partial(torch.optim.SGD, lr=1.0))
+    data = Arrays({"train": (x, y), "val": (x, y)}, eval_batch_size=20)
+    plain_trainer(tmp_path, max_epochs=3).fit(module, data)
+
+    assert len({tuple(p) for p in predicted}) == 3
+    for name, score in {"precision": precision_score, "recall": recall_score, "f1": f1_score}.items():
+        expected = [score(y, p, average="macro", zero_division=0) for p in predicted]
+        np.testing.assert_allclose(columns(tmp_path, f"val/{name}")[0], expected, rtol=1e-5)
+
+
+def test_a_subclass_may_do_it_all_the_ordinary_way(tmp_path: Path) -> None:
+    class Ordinary(SupervisedModule):
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            inputs, targets = batch
+            loss = (self(inputs) - targets).abs().mean()
+            self.log("train/own", loss)
+            return loss
+
+        def configure_optimizers(self) -> dict[str, Any]:
+            optimizer = torch.optim.SGD(self.parameters(), lr=LR)
+            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.1)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    module = Ordinary(nn.Linear(3, 2, bias=False), nn.MSELoss())
+    w = module.network.weight.detach().double().numpy().copy()
+    plain_trainer(tmp_path, max_epochs=6).fit(module, Arrays({"train": (X, Y)}))
+
+    expected = []
+    for step in range(6):
+        error = X @ w.T - Y
+        expected.append(np.abs(error).mean())
+        w -= LR * 0.1 ** (step // 2) * np.sign(error).T @ X / error.size
+    np.testing.assert_allclose(columns(tmp_path, "train/own")[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(module.network.weight.detach(), w, rtol=1e-5, atol=1e-6)
+
+
+def test_lr_of_a_row_is_the_one_that_its_last_step_used(tmp_path: Path) -> None:
+    class Scheduled(SupervisedModule):
+        def configure_optimizers(self) -> dict[str, Any]:
+            optimizer = super().configure_optimizers()
+            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    module = Scheduled(nn.Linear(3, 2), nn.MSELoss(), optimizer=partial(torch.optim.SGD, lr=1.0))
+    data = Arrays({"train": (X, Y)}, steps_per_epoch=4)
+    plain_trainer(tmp_path, max_epochs=1, log_every_n_steps=2).fit(module, data)
+    assert columns(tmp_path, "lr", "step") == [[0.5, 0.125], [1, 3]]
+
+
+def test_adam_with_lr_1e_3_unless_told_otherwise() -> None:
+    optimizer = SupervisedModule(nn.Linear(1, 1), nn.MSELoss()).configure_optimizers()
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.defaults["lr"] == 1e-3
+
+
+def test_init_fills_the_network() -> None:
+    module = linear(init=lambda network: nn.init.constant_(network.weight, 0.5))
+    assert module(torch.ones(1, 3)).tolist() == [[1.5, 1.5]]
+
+
+def test_accumulated_gradients_give_the_rows_of_whole_batches(tmp_path: Path) -> None:
+    rows = []
+    for accumulate in (1, 2):
+        torch.manual_seed(0)
+        folder = tmp_path / str(accumulate)
+        folder.mkdir()
+        data = Arrays({"train": (X[:8], Y[:8])}, batch_size=2 // accumulate)
+        options = {"max_epochs": 1, "log_every_n_steps": 2, "accumulate_grad_batches": accumulate}
+        plain_trainer(folder, **options).fit(linear(), data)
+        rows.append(columns(folder, "step", "train/loss", "train/mae"))
+    assert rows[0][0] == [1, 3]
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("metrics", [{"mae": MeanAbsoluteError()}, None], ids=["with metrics", "without"])
+@pytest.mark.parametrize("sizes", [[], [3], [3, 0, 2]], ids=str)
+def test_a_checkpoint_has_the_steps_that_no_row_has_told_of(
+    sizes: list[int], metrics: dict[str, Metric] | None, tmp_path: Path
+) -> None:
+    module, resumed = linear(metrics=metrics), linear(metrics=metrics)
+    seen = [(torch.randn(2 * size, 2), torch.randn(size)) for size in sizes]  # two predictions a sample, say
+    losses = torch.rand(len(sizes)).tolist()
+    module._since_row = [
+        (loss, size, pair if metrics else ()) for loss, size, pair in zip(losses, sizes, seen, strict=True)
+    ]
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "steps.ckpt")
+    saved = torch.load(tmp_path / "steps.ckpt", weights_only=True)
+    resumed.on_load_checkpoint(saved)
+    torch.testing.assert_close(resumed._since_row, module._since_row, rtol=0, atol=0)
+    # On another device they go where the module will be: Lightning moves it only after this.
+    elsewhere: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    resumed._trainer = elsewhere
+    resumed.on_load_checkpoint(saved)
+    assert all(tensor.device.type == "meta" for _, _, pair in resumed._since_row for tensor in pair)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [(float, float), (torch.tensor, torch.tensor), (float, torch.tensor)],
+    ids=["numbers", "tensors", "one of each"],
+)
+def test_a_row_is_of_losses_as_numbers_or_as_tensors(kinds: list[Callable[[float], Any]], tmp_path: Path) -> None:
+    """On a GPU they are tensors, but for those of a checkpoint."""
+    module = linear(metrics={})
+    trainer = plain_trainer(tmp_path, max_epochs=0)
+    trainer.fit(module, Arrays({"train": (X, Y)}))
+    module._since_row = [(kinds[0](0.5), 1, ()), (kinds[1](2.0), 3, ())]
+    assert module._write_row(7) == {"train/loss": (0.5 + 3 * 2.0) / 4}

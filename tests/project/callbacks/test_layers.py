@@ -1,0 +1,83 @@
+"""What the callback logs of the layers of a network that trains."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from engine.run.loggers import MetricsCSV
+from fitting import Arrays, columns, plain_trainer
+from project.callbacks.layers import Layers
+from project.modules.deep_mlp import DeepMLP
+from project.modules.two_layer_by_hand import TwoLayerByHand
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((8, 3)).astype(np.float32), RNG.standard_normal((8, 2)).astype(np.float32)
+
+
+def fit(folder: Path, module: DeepMLP | TwoLayerByHand, **options: object) -> None:
+    loggers = [TensorBoardLogger(folder, name="", version=""), MetricsCSV(folder)]
+    trainer = plain_trainer(folder, max_epochs=1, logger=loggers, callbacks=[Layers(every_n_steps=2)], **options)
+    trainer.fit(module, Arrays({"train": (X, Y)}, steps_per_epoch=5))
+    for layer in module.modules():
+        assert not layer._forward_hooks
+
+
+def test_standard_deviations_and_histograms(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = DeepMLP(3, 4, 2, 2, optimizer=partial(torch.optim.SGD, lr=0.1))
+    a1 = torch.tanh(torch.tensor(X) @ module.network.linear1.weight.T).detach().requires_grad_()
+    a2 = torch.tanh(a1 @ module.network.linear2.weight.T)
+    a2.retain_grad()
+    (a2 @ module.network.output.weight.T - torch.tensor(Y)).square().mean().backward()
+    fit(tmp_path, module)
+    for layer, activations in (("tanh1", a1), ("tanh2", a2)):
+        names = f"activations_std/{layer}", f"activation_gradients_std/{layer}"
+        forward, back, steps = columns(tmp_path, *names, "step")
+        logged = [(step, std, grad) for step, std, grad in zip(steps, forward, back, strict=True)]
+        assert [step for step, _, _ in logged] == [0, 2, 4]
+        assert logged[0][1:] == pytest.approx((activations.std().item(), activations.grad.std().item()), rel=1e-5)
+        assert logged[0][1] != logged[1][1]
+    events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
+    assert set(events.Tags()["histograms"]) == {
+        f"{name}/tanh{n}" for name in ("activations", "activation_gradients") for n in (1, 2)
+    }
+    for name, values in (("activations", a1), ("activation_gradients", a1.grad)):
+        first = events.Histograms(f"{name}/tanh1")[0].histogram_value
+        assert (first.sum, first.sum_squares) == pytest.approx(
+            (values.sum().item(), values.square().sum().item()), rel=1e-4, abs=1e-7
+        )
+    assert [(h.step, h.histogram_value.num) for h in events.Histograms("activations/tanh1")] == [
+        (0, 32), (2, 32), (4, 32)
+    ]  # fmt: skip
+
+
+def test_with_accumulation_once_per_optimiser_step(tmp_path: Path) -> None:
+    fit(tmp_path, DeepMLP(3, 4, 1, 2), accumulate_grad_batches=2)
+    assert columns(tmp_path, "activations_std/tanh1", "step")[1] == [0, 2]
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradients_are_those_of_the_whole_batch_s_loss(parts: int, tmp_path: Path) -> None:
+    def gradients(folder: Path, rows: int, **options: object) -> list[float]:
+        torch.manual_seed(0)
+        folder.mkdir()
+        logger = MetricsCSV(folder)
+        trainer = plain_trainer(folder, max_epochs=1, logger=logger, callbacks=[Layers(every_n_steps=1)], **options)
+        data = {"train": (np.tile(X[:2], (rows // 2, 1)), np.tile(Y[:2], (rows // 2, 1)))}
+        trainer.fit(DeepMLP(3, 4, 1, 2), Arrays(data, steps_per_epoch=parts if options else 1))
+        return columns(folder, "activation_gradients_std/tanh1")[0]
+
+    (whole,) = gradients(tmp_path / "whole", 2)
+    (accumulated,) = gradients(tmp_path / "parts", 2, accumulate_grad_batches=parts)
+    assert accumulated == pytest.approx(whole, rel=1e-5)
+
+
+def test_gradients_by_hand_leave_none_at_the_activations(tmp_path: Path) -> None:
+    fit(tmp_path, TwoLayerByHand(3, 4, 2, optimizer=partial(torch.optim.SGD, lr=1e-3)))
+    header = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert [name for name in header if "std" in name] == ["activations_std/1"]
