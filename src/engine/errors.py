@@ -2,13 +2,16 @@
 
 import difflib
 import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+
+from engine import signals
 
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
-WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # asked now: `exit_codes` sets it
+FULL_ERROR = "HYDRA_FULL_ERROR"
+_wants_traceback: ContextVar[bool | None] = ContextVar("wants_traceback", default=None)
 
 
 class UserError(ValueError):
@@ -38,26 +41,41 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
+def wants_traceback() -> bool:
+    """Tell whether the user has set HYDRA_FULL_ERROR=1."""
+    asked = _wants_traceback.get()
+    return os.environ.get(FULL_ERROR) == "1" if asked is None else asked
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Run a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM at once with 143.
 
-    HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit code 1.
+    HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit
+    code 1. Inside, HYDRA_FULL_ERROR is set for Hydra, which else would print the error itself.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes hydra.main raise instead of printing and exiting with 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(SIGTERM))
+    asked = wants_traceback()
+    before = os.environ.get(FULL_ERROR)
+    token = _wants_traceback.set(asked)
+    os.environ[FULL_ERROR] = "1"
     try:
-        yield
+        with signals.exits_on_sigterm(SIGTERM):
+            yield
     except RunFailed:
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(CTRL_C)
     except Exception as error:
         mistake = as_mistake(error)
-        if WANTS_TRACEBACK or not isinstance(mistake, UserError):
+        if asked or not isinstance(mistake, UserError):
             raise
         print(f"error: {describe(mistake)}", file=sys.stderr)
         sys.exit(WRONG_USE)
+    finally:
+        _wants_traceback.reset(token)
+        os.environ.pop(FULL_ERROR)
+        if before is not None:
+            os.environ[FULL_ERROR] = before
 
 
 def as_mistake(error: Exception) -> Exception:

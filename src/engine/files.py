@@ -1,22 +1,38 @@
 """Files that are whole: a kill, or a power cut, leaves the old one or the new one."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 
+class Disk:
+    """How files get to the disk: each one at once."""
+
+    def sync(self, file: IO[Any]) -> None:
+        """Wait until what was written to a file is on the disk."""
+        os.fsync(file.fileno())
+
+    def replace(self, temporary: Path, path: Path) -> None:
+        """Rename a synced file to its place."""
+        os.replace(temporary, path)
+
+
+# Jobs that train together put another in, which waits once for many files.
+disk: ContextVar[Disk] = ContextVar("disk", default=Disk())  # noqa: B039  it has no state
+
+
 def whole_lines(path: Path) -> str:
-    """The text of a file up to its last line's end: a kill, or a run that writes, may leave the last one torn."""
+    """Read a file up to the end of its last line: a kill may leave the last line torn."""
     text = path.read_text(encoding="utf-8")
     return text[: text.rfind("\n") + 1]
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file by temporary file, fsync and rename: whoever reads it finds the old or the new, never a part."""
+    """Write a text file by temporary file, fsync and rename.
+
+    Whoever reads the file finds the old text or the new one, never a part.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
@@ -25,42 +41,11 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def to_disk(file: IO[Any]) -> None:
-    """Wait until what was written to a file is on the disk; within `synced_together`, leave that to its end."""
+    """Have what was written to a file on the disk."""
     file.flush()
-    if (together := _together.get()) is None:
-        os.fsync(file.fileno())
-    else:
-        together.is_due = True
+    disk.get().sync(file)
 
 
 def replace_on_disk(temporary: Path, path: Path) -> None:
-    """Rename a file that `to_disk` was called for, but not before it is on the disk: the old one is there till then."""
-    if (together := _together.get()) is None:
-        os.replace(temporary, path)
-    else:
-        together.renames[path] = temporary
-
-
-@dataclass
-class _Together:
-    """What `synced_together` has to do at its end."""
-
-    is_due: bool = False
-    renames: dict[Path, Path] = field(default_factory=dict)  # new names, and old ones
-
-
-_together: ContextVar[_Together | None] = ContextVar("together", default=None)
-
-
-@contextlib.contextmanager
-def synced_together() -> Iterator[None]:
-    """Wait once, at the end, for all that `to_disk` is called for inside: to wait for each file takes milliseconds."""
-    token = _together.set(together := _Together())
-    try:
-        yield
-    finally:
-        _together.reset(token)
-        if together.is_due:
-            os.sync()
-        for path, temporary in together.renames.items():
-            os.replace(temporary, path)
+    """Rename a file that `to_disk` was called for, but not before it is on the disk."""
+    disk.get().replace(temporary, path)

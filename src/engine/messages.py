@@ -28,13 +28,23 @@ def to_terminal() -> None:
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout)
 
 
-def of_a_worker() -> None:
-    """In one of several processes that run jobs at once, show warnings and errors only; the job's log has the rest."""
+@contextmanager
+def of_a_worker() -> Iterator[None]:
+    """In one of several processes that run jobs, show warnings and errors only.
+
+    The job's log has the rest. Several progress bars in one terminal would overwrite each other,
+    so inside there is no terminal.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)
-    logging.basicConfig(format="%(message)s", handlers=[handler])  # once
+    logging.basicConfig(format="%(message)s", handlers=[handler])  # nothing the second time
     logging.getLogger().setLevel(logging.INFO)
-    sys.stdout.isatty = lambda: False  # type: ignore[method-assign]  # no progress bars, one upon the other
+    is_a_tty = sys.stdout.isatty
+    sys.stdout.isatty = lambda: False  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        sys.stdout.isatty = is_a_tty  # type: ignore[method-assign]
 
 
 def silence_harmless() -> None:
@@ -49,7 +59,7 @@ def silence_harmless() -> None:
 @contextmanager
 def to_file(path: Path) -> Iterator[None]:
     """Send messages to a file, too."""
-    handler = _file_handler(path)
+    handler = file_handler(path)
     logging.getLogger().addHandler(handler)
     try:
         yield
@@ -62,7 +72,8 @@ def to_file(path: Path) -> Iterator[None]:
 
 
 
-def _file_handler(path: Path) -> logging.FileHandler:
+def file_handler(path: Path) -> logging.FileHandler:
+    """Make a handler that writes messages to a file, with time, level and source."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

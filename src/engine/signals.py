@@ -1,21 +1,38 @@
-"""engine.signals"""
+"""Signals: who handles which, and which processes get none."""
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+
+@contextmanager
+def exits_on_sigterm(code: int) -> Iterator[None]:
+    """Inside, SIGTERM raises SystemExit with an exit code: Lightning would end with 0."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def keeps_sigterm() -> Iterator[None]:
+    """Put this process's SIGTERM handler back at the end: a library sets one of its own inside."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def out_of_reach_of_ctrl_c() -> Iterator[None]:
-    """Start processes that do not get the terminal's Ctrl-C: it is for this one, which stops them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+    """Start processes that do not get the terminal's Ctrl-C: this process gets it, and stops them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
     try:
         yield
     finally:
@@ -23,7 +40,7 @@ def out_of_reach_of_ctrl_c() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this process within a second of the one that started it, even if that was killed and could not say so."""
+    """End this process within a second of its parent, even if the parent was killed."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -8,8 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from engine.errors import UserError, nearest
-from engine.seeds import generator
+from engine import UserError, generator, nearest
 
 GAINS = ("linear", "tanh", "relu")  # words for gains
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

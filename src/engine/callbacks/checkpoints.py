@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from engine.errors import UserError
 from engine.run.folders import BEST, LAST
-from engine.steps.callback import StepCallback
+from engine.steps.callback import EACH_JOB, StepCallback
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ class Checkpoints(StepCallback, Checkpoint):
         monitor: the metric that best.ckpt has the best value of; NaN is never best.
         mode: "min" or "max".
     """
+
+    in_a_stack = EACH_JOB
 
     def __init__(self, every_n_steps: int, monitor: str, mode: str) -> None:
         if mode not in ("min", "max"):

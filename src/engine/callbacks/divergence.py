@@ -6,13 +6,15 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from engine.steps.callback import StepCallback
+from engine.steps.callback import EACH_JOB, StepCallback
 
 log = logging.getLogger(__name__)
 
 
 class StopOnDivergence(StepCallback):
     """Stops training at the first row of metrics whose loss is NaN or infinite, and remembers that it did."""
+
+    in_a_stack = EACH_JOB
 
     diverged = False
 

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from engine.steps.callback import StepCallback
+from engine.steps.callback import ONCE, StepCallback
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ class StepProgressBar(StepCallback, TQDMProgressBar):
         refresh_seconds: least time between two drawings.
         line_every_n_steps: steps between two lines in the log, besides the one at the end of each epoch.
     """
+
+    in_a_stack = ONCE
 
     def __init__(self, refresh_seconds: float = 0.2, line_every_n_steps: int | None = None) -> None:
         super().__init__(refresh_rate=1)

@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from engine.seeds import mix, mix_all, of_stream
 from engine.steps.block import Block
-from engine.steps.callback import StepCallback
+from engine.steps.callback import LEFT_OUT, StepCallback
 
 
 class StepSeed(StepCallback):
@@ -16,6 +16,8 @@ class StepSeed(StepCallback):
     Args:
         seed: the run's.
     """
+
+    in_a_stack = LEFT_OUT  # no step of a stack draws random numbers
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -1,23 +1,25 @@
-"""What `python -m project.train --help` says: the commands, the choices of every group and the values chosen.
+"""The help of the training command: commands, the choices of every group, the values chosen.
 
-Hydra's own help copies its whole repository of configs once per group, which takes longer than all the rest.
+Hydra's own help copies all its configs once per group, which takes longer than all the rest.
 """
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from engine.config.overrides import overrides_of
-from engine.config.place import CONF
 
 USAGE = """\
 Train a model; the run's folder, with its config, metrics, checkpoints and TensorBoard events, is below logs/.
 
-  python -m project.train experiment=lenet                        one experiment
-  python -m project.train experiment=lenet optimizer=adam seed=1  with other choices and values
-  python -m project.train -m experiment=lenet init=xavier,he      a sweep
-  python -m project.train resume=RUN_DIR                          go on with an interrupted run
-  python -m project.evaluate run=RUN_DIR                          its metrics once more
-  python -m project.report DIR                                    compare the runs below a folder
+  python -m {train} experiment=lenet                        one experiment
+  python -m {train} experiment=lenet optimizer=adam seed=1  with other choices and values
+  python -m {train} -m experiment=lenet init=xavier,he      a sweep
+  python -m {train} resume=RUN_DIR                          go on with an interrupted run
+  python -m {evaluate} run=RUN_DIR                          its metrics once more
+  python -m {report} DIR                                    compare the runs below a folder
   tensorboard --logdir logs                                       look at all of it
 
 Choices (group=choice):
@@ -30,17 +32,26 @@ Values (key=value) of what is chosen:
 Hydra's own options: --hydra-help"""
 
 
-def asked_for(words: list[str]) -> bool:
-    """Whether a command line asks for help."""
+def is_asked_for(words: Sequence[str]) -> bool:
+    """Tell whether a command line asks for help."""
     return bool({"-h", "--help"} & set(words))
 
 
-def text(words: list[str]) -> str:
-    """The help for a command line: with the values that its overrides give."""
+def text(words: Sequence[str], conf: Path, command: str) -> str:
+    """Return the help for a command line, with the values that its overrides give.
+
+    Args:
+        words: of the command line.
+        conf: the folder with config.yaml.
+        command: the module that Python ran, such as `project.train`.
+    """
     groups: dict[str, list[str]] = {}
-    for path in sorted(CONF.glob("*/*.yaml")):
+    for path in sorted(conf.glob("*/*.yaml")):
         groups.setdefault(path.parent.name, []).append(path.stem)
     choices = "\n".join(f"{group}: {', '.join(names)}" for group, names in groups.items())
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=overrides_of(words))
-    return USAGE.format(choices=choices, values=OmegaConf.to_yaml(config))
+    package = command.rpartition(".")[0]
+    commands = {name: f"{package}.{name}" for name in ("evaluate", "report")}
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = compose("config", overrides=list(overrides_of(words)))
+    values = OmegaConf.to_yaml(config)
+    return USAGE.format(choices=choices, values=values, train=command, **commands)

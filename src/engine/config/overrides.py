@@ -1,6 +1,12 @@
-"""What a config may say: checked before anything is imported, built or written."""
+"""The words of a command line, checked against the config that they change.
+
+Everything here answers before torch is imported. The YAML files are the schema of keys and
+choices. What a class's arguments may be, the class says: see objects.py.
+"""
 
 import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -9,81 +15,76 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from engine.config.keys import OPEN, REQUIRED, TARGET
 from engine.config.limits import LIMITS, check, shown
-from engine.config.place import CONF
 from engine.errors import UserError, nearest
-
-OPEN_NODES = ("callbacks", "logger")  # a user may add entries of his own
-NEEDED = ("module", "datamodule", "optimizer", "init", "trainer", "accelerator")  # a run must have one of each
+from engine.fence.omegaconf import node_of
 
 
+def check_command_line(words: Sequence[str], conf: Path) -> None:
+    """Check every override of a command line, of all the jobs of a sweep.
 
-
-
-def check_command_line(words: list[str]) -> None:
-    """Check every override of a command line, of all the jobs of a sweep, against the config that it changes.
-
-    The YAML files are the schema: a key must be there, and its new value of the type of the value there.
+    Args:
+        words: of the command line.
+        conf: the folder with config.yaml.
 
     Raises:
-        UserError: for the first that is wrong; it names the key, the value, what is allowed and the nearest right.
+        UserError: for the first that is wrong; names the key, the value and what is allowed.
     """
     words = overrides_of(words)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(conf), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(loader).parse_overrides(words)
-        groups = [o for o in parsed if _is_choice(o)]
-        values = [o for o in parsed if o not in groups and not o.key_or_group.startswith("hydra")]
+        parsed = OverridesParser.create(loader).parse_overrides(list(words))
+        groups = [override for override in parsed if _is_choice(override)]
+        values = [
+            override
+            for override in parsed
+            if override not in groups and not override.key_or_group.startswith("hydra")
+        ]
         for choices in itertools.product(*map(_values, groups)):
             if not values:
                 break
-            chosen = [f"{o.get_key_element()}={c}" for o, c in zip(groups, choices, strict=True) if c is not None]
+            chosen = [
+                f"{override.get_key_element()}={choice}"
+                for override, choice in zip(groups, choices, strict=True)
+                if choice is not None
+            ]
             config = compose("config", overrides=chosen)
             known = [*loader.list_groups(""), *_dotted_keys(config)]
             for override in values:
                 _check_value(override, config, known)
 
 
-def changed(config: DictConfig, words: list[str]) -> DictConfig:
-    """A config with overrides applied: a group's choice replaces what the config has of that group.
+def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
+    """Apply overrides to a config: a group's choice replaces what the config has of that group.
 
     Raises:
         UserError: if an override is wrong, as for `check_command_line`.
     """
     config = config.copy()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(conf), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(loader).parse_overrides(overrides_of(words))
-        for override in sorted(parsed, key=lambda o: not _is_choice(o)):  # choices first
-            key, value = override.key_or_group, override.value()
-            if _is_choice(override):
-                fresh = compose("config", overrides=[f"{key}={value}"])
-                node = "trainer" if key == "accelerator" else key
-                keys = ("accelerator", "devices") if key == "accelerator" else ()
-                config[node] = {**config[node], **{k: fresh[node][k] for k in keys}} if keys else fresh[node]
-            else:
+        parsed = OverridesParser.create(loader).parse_overrides(list(overrides_of(words)))
+        for override in sorted(parsed, key=lambda override: not _is_choice(override)):
+            key = override.key_or_group
+            if not _is_choice(override):
                 _check_value(override, config, _dotted_keys(config))
-                OmegaConf.update(config, key, value, force_add=True)
-    check_config(config)
+                OmegaConf.update(config, key, override.value(), force_add=True)
+                continue
+            fresh = compose("config", overrides=[f"{key}={override.value()}"])
+            if key == "accelerator":
+                config.trainer.accelerator = fresh.trainer.accelerator
+                config.trainer.devices = fresh.trainer.devices
+            else:
+                config[key] = fresh[key]
     return config
 
 
-
-
-
-
-
-
-def check_config(config: Config) -> None:
-    """Check the values of a whole config, wherever they come from, against `LIMITS`."""
-    whole = plain(config)  # sixty selections would take longer
+def check_values(config: Mapping[str, Any]) -> None:
+    """Check the engine's own values, wherever they come from, against their limits."""
     for key, limit in LIMITS.items():
-        *parents, last = key.split(".")
-        node: Any = whole
-        for name in parents:
-            node = node.get(name) if isinstance(node, dict) else None
-        if isinstance(node, dict) and last in node:
-            check(key, node[last], limit)
+        if key in config:
+            check(key, config[key], limit)
 
 
 def _values(override: Override) -> list[Any]:
@@ -96,7 +97,7 @@ def _values(override: Override) -> list[Any]:
     return [value]
 
 
-def overrides_of(words: list[str]) -> list[str]:
+def overrides_of(words: Sequence[str]) -> list[str]:
     """The overrides among the words of a command line; the others are flags of Hydra's, and their values."""
     flags = [word for word in words if word.startswith("-")]
     overrides = [word for word in words if ("=" in word and word not in flags) or word.startswith("~")]
@@ -110,7 +111,7 @@ def _is_choice(override: Override) -> bool:
     """Whether an override chooses from a group; checks the choice."""
     group = override.key_or_group
     options = GlobalHydra.instance().config_loader().get_group_options(group)
-    if override.is_delete() and group in NEEDED:
+    if override.is_delete() and group in REQUIRED:
         raise UserError(f"~{group}: a run needs one of: {', '.join(options)}.")
     for choice in _values(override) if options else []:
         for name in choice if isinstance(choice, list) else [choice]:
@@ -122,25 +123,36 @@ def _is_choice(override: Override) -> bool:
     return bool(options)
 
 
-def _check_value(override: Override, config: DictConfig, known: list[str]) -> None:
+def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -> None:
     key = override.key_or_group
+    nodes = _nodes_above(config, key)
     if not _has(config, key):
-        parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else None
-        takes_more = key.split(".")[0] in OPEN_NODES or (isinstance(parent, DictConfig) and "_target_" in parent)
+        parent = nodes[-1] if nodes else None
+        takes_more = key.partition(".")[0] in OPEN or (parent is not None and TARGET in parent)
         if (override.is_add() or override.is_force_add()) and takes_more:
             return
-        has = f" {key.rpartition('.')[0]} has: {', '.join(map(str, parent))}." if isinstance(parent, DictConfig) else ""
+        has = f" {key.rpartition('.')[0]} has: {', '.join(map(str, parent))}." if parent else ""
         raise UserError(f"{key}: no such key.{nearest(key, known)}{has}")
     if override.is_delete():
         return
     present = OmegaConf.select(config, key)
+    is_argument = any(TARGET in node for node in nodes)  # of a class, which says what it takes
     for value in _values(override):
         if isinstance(value, str) and value.startswith("${"):
             continue
         if key in LIMITS:
             check(key, value, LIMITS[key])
-        elif not _fits(value, present):
-            raise UserError(f"{key}={shown(value)}: must be {_kind(present)}, like {shown(present)}.")
+        elif not is_argument and not _fits(value, present):
+            kind = f"must be {_kind(present)}, like {shown(present)}"
+            raise UserError(f"{key}={shown(value)}: {kind}.")
+
+
+def _nodes_above(config: DictConfig, key: str) -> list[DictConfig]:
+    """Return the mappings that a dotted key lies in, the outer ones first."""
+    names = key.split(".")[:-1]
+    nodes = [OmegaConf.select(config, ".".join(names[:count])) for count in range(1, len(names) + 1)]
+    whole = len(nodes) == len([node for node in nodes if isinstance(node, DictConfig)])
+    return nodes if whole else []
 
 
 def _fits(value: Any, present: Any) -> bool:
@@ -170,7 +182,7 @@ def _has(config: DictConfig, key: str) -> bool:
 def _dotted_keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
     for name in map(str, config):
-        child = config._get_node(name)  # not config[name], which would resolve it
+        child = node_of(config, name)  # not config[name], which would resolve it
         keys.append(f"{prefix}{name}")
         if isinstance(child, DictConfig):
             keys += _dotted_keys(child, f"{prefix}{name}.")

@@ -1,48 +1,81 @@
-"""engine.config.resolved"""
+"""The config of one run: plain values, resolved once, and handed on from there."""
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from engine.config.resolved import FOLDERS, dotted, plain, settle
-
-FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir")
+from engine.config.keys import FOLDERS, relevant
 
 
-Config = DictConfig | Mapping[str, Any]  # as Hydra composed it, or as plain values
+class Config(Mapping[str, Any]):
+    """The resolved config of a run, as dicts, lists, numbers and words; read by dotted key.
 
-
-def settle(config: DictConfig, below: Iterable[str] = ("",)) -> None:
-    """Resolve a config for good, its data folders absolute: a resumed run may start in another working directory.
+    `config["trainer.devices"]` and `config["trainer"]["devices"]` are the same.
 
     Args:
-        below: keys of mappings, where that is enough; "" is the whole.
+        values: nested.
+        written: the values by dotted key before they were resolved, such as `${seed}`.
+        overrides: the words of the command line that made the config. Those that say how a sweep
+            treats its jobs are left out.
     """
-    for key in FOLDERS:
-        name = key.partition(".")[2]
-        if name in config.datamodule and (folder := config.datamodule[name]):
-            config.datamodule[name] = os.path.abspath(os.path.expanduser(folder))
-    try:
-        for key in below:
-            OmegaConf.resolve(OmegaConf.select(config, key))
-    except OmegaConfBaseException:
-        OmegaConf.to_container(config, resolve=True)  # its error names the key
-        raise
 
+    def __init__(
+        self,
+        values: dict[str, Any],
+        written: Mapping[str, Any] | None = None,
+        overrides: Sequence[str] = (),
+    ) -> None:
+        self.values_by_node = values
+        self.written = dict(written or {})
+        self.overrides = [word for word in overrides if not word.startswith("sweep.")]
 
-def plain(config: Config) -> dict[str, Any]:
-    """A config, resolved, as dicts, lists, numbers and words; of one that is that already a copy."""
-    made: Any = (
-        OmegaConf.to_container(config, resolve=True, enum_to_str=True) if OmegaConf.is_config(config) else config
-    )
-    return dict(made)
+    @classmethod
+    def resolve(cls, composed: DictConfig, overrides: Sequence[str] = ()) -> "Config":
+        """Resolve what Hydra composed, with absolute data folders.
+
+        Raises:
+            OmegaConfBaseException: if an interpolation leads nowhere; names the key.
+        """
+        written = dotted(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
+        for key in FOLDERS:
+            if isinstance(written.get(key), str):
+                folder = os.path.expanduser(OmegaConf.select(composed, key))
+                OmegaConf.update(composed, key, os.path.abspath(folder))
+        values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+        return cls(values, written, overrides)
+
+    def __getitem__(self, key: str) -> Any:
+        node: Any = self.values_by_node
+        for name in key.split("."):
+            if not isinstance(node, Mapping):
+                raise KeyError(key)
+            node = node[name]
+        return node
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_node)
+
+    def __len__(self) -> int:
+        return len(self.values_by_node)
+
+    @cached_property
+    def flat(self) -> dict[str, Any]:
+        """The values by dotted key."""
+        return dotted(self.values_by_node)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of all values that can change the result: runs with equal hashes are equal."""
+        return hashlib.sha256(json.dumps(relevant(self.flat), sort_keys=True).encode()).hexdigest()
 
 
 def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted keys; lists, numbers, words and what is empty are its values."""
+    """Return a nested mapping by dotted keys; lists and empty mappings count as values."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping) and value:
@@ -50,33 +83,3 @@ def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-class Composed:
-    """A job's config, resolved for good.
-
-    Args:
-        plain: as dicts, lists, numbers and words.
-        written: as it was before, by dotted key: `${seed}` and the like.
-        sweep_dir: where the sweep lies.
-        config: as Hydra's; made from `plain` when somebody asks for it, if not given.
-    """
-
-    def __init__(
-        self, plain: dict[str, Any], written: dict[str, Any], sweep_dir: str, config: DictConfig | None = None
-    ) -> None:
-        self.plain, self.written, self.sweep_dir, self._config = plain, written, sweep_dir, config
-
-    @property
-    def config(self) -> DictConfig:
-        if self._config is None:
-            self._config = OmegaConf.create(self.plain)
-            OmegaConf.set_struct(self._config, True)
-        return self._config
-
-
-def settled(config: DictConfig, sweep_dir: str) -> Composed:
-    """What Hydra has composed for a job."""
-    written = dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
-    settle(config)
-    return Composed(plain(config), written, sweep_dir, config)

@@ -12,13 +12,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from engine.command import Task
 from engine.config.limits import COUNT, NOT_NEGATIVE, POSITIVE, Limit, check
 from engine.errors import UserError
 from engine.launch.worker import Work, cores
 from engine.sweep import gpus
-from engine.sweep.jobs import told
+from engine.sweep.jobs import answer_text
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 NUMBERS = {"n_jobs": COUNT, "timeout_min": POSITIVE, "num_cpus": NOT_NEGATIVE, "num_gpus": NOT_NEGATIVE,
            "max_retries": Limit(whole=True, low=-1)}  # fmt: skip
@@ -42,11 +43,13 @@ class WorkerLauncher(Launcher):
         for key, limit in OPTIONS.items():
             check(f"hydra.launcher.{key}", config.hydra.launcher.get(key), limit)
         self.hydra_context, self.config = hydra_context, config
+        assert isinstance(task_function, Task)
+        self.door = task_function.door
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         assert self.hydra_context is not None
         works = [
-            Work(self.hydra_context, self.config, list(words), initial_job_idx + number)
+            Work(self.hydra_context, self.config, self.door.module, list(words), initial_job_idx + number)
             for number, words in enumerate(job_overrides)
         ]
         common = set.intersection(*(set(work.overrides) for work in works))
@@ -57,7 +60,7 @@ class WorkerLauncher(Launcher):
                 if not isinstance(answer, Exception):
                     returns[number].status = JobStatus.COMPLETED
                 words = [word for word in works[number].overrides if word not in common] or ["the job"]
-                log.info("%d of %d: %s: %s", count, len(works), " ".join(words), told(answer))
+                log.info("%d of %d: %s: %s", count, len(works), " ".join(words), answer_text(answer))
         return returns
 
     @abstractmethod

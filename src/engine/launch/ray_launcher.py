@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from engine.errors import UserError, WorkerLost
 from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work, call, cores
+from engine.signals import keeps_sigterm
 from engine.sweep import gpus
 
 
@@ -53,16 +53,16 @@ class RayLauncher(WorkerLauncher):
     def _connect(self) -> None:
         import ray
 
-        ours = signal.getsignal(signal.SIGTERM)  # Ray sets one of its own
+        address = self.address
         try:
             self._knock()
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
+            with keeps_sigterm():  # Ray sets a handler of its own
+                ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except OSError:
             raise UserError(
-                f"hydra.launcher.address={self.address}: no Ray cluster there; `ray start --head` starts one here."
+                f"hydra.launcher.address={address}: no Ray cluster there; "
+                "`ray start --head` starts one here."
             ) from None
-        finally:
-            signal.signal(signal.SIGTERM, ours)
 
     def _knock(self) -> None:
         """Fail if nothing is where the cluster's head should be: Ray itself would try for seven minutes."""

@@ -1,57 +1,107 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
-import functools
-import os
-import random
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from engine.config.objects import make
+from engine.config import objects
+from engine.config.keys import CHOICES, PARTIAL
+from engine.config.overrides import check_values
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run.checkpoint import WholeFileIO
 from engine.run.versions import device
 
-_has_gpu = functools.cache(torch.accelerator.is_available)  # it loads a library every time
+KINDS = {
+    "datamodule": LightningDataModule,
+    "module": LightningModule,
+    "trainer": Trainer,
+    "callbacks.*": Callback,
+    "logger.*": Logger,
+}
+GIVEN = {"logger.*": ("save_dir",)}  # arguments that are added here
+
+
+def check(config: Config, checked: set[str] | None = None) -> None:
+    """Check all values of a config: the engine's own, and each object's by its signature.
+
+    Nothing is built, but for an optimiser over one number: torch's optimisers say so which
+    numbers they take.
+
+    Args:
+        config: the run's.
+        checked: the nodes that were right in other configs, which are not checked again.
+
+    Raises:
+        UserError: for the first value that is wrong.
+    """
+    checked = set() if checked is None else checked
+    check_values(config)
+    for group in CHOICES[:2]:
+        if not config.get(group):
+            raise UserError(f"{group}: a run needs one.")
+    objects.check(config.values_by_node, KINDS, GIVEN, checked)
+    node = config.get("optimizer")
+    if node and node.get(PARTIAL) and f"one step {node}" not in checked and _is_optimizer(node):
+        checked.add(f"one step {node}")
+        try:
+            objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError, IndexError) as error:
+            raise UserError(f"optimizer: {error}") from None
+
+
+def _is_optimizer(node: Any) -> bool:
+    target = objects.located(node["_target_"], "optimizer")
+    return isinstance(target, type) and issubclass(target, Optimizer)
 
 
 def datamodule(config: Config) -> LightningDataModule:
-    """The data module, its data on disk and checked."""
-    data: LightningDataModule = make(config, "datamodule")
+    """Build the data module; its data are on disk and checked."""
+    data: LightningDataModule = objects.build(config["datamodule"], "datamodule")
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         data.prepare_data()
     return data
 
 
 def has_test(data: LightningDataModule) -> bool:
-    """Whether there is a test split."""
+    """Tell whether there is a test split."""
     return "test" in getattr(data, "splits", ["test"]) and is_overridden("test_dataloader", data)
 
 
 def module(config: Config, data: LightningDataModule) -> LightningModule:
-    """The module, its initial weights drawn from the seed alone.
+    """Build the module, its initial weights drawn from the seed alone.
 
     Raises:
         UserError: if the optimiser's options are wrong, or the module does not fit the data.
     """
+    check_classes(config, data)
+    seed_everything(config["seed"], workers=True, verbose=False)
+    model: LightningModule = objects.build(config["module"], "module")
+    fit_to(model, data)
+    return model
+
+
+def check_classes(config: Config, data: LightningDataModule) -> None:
+    """Refuse a module for another number of classes than the data have."""
     names = getattr(data, "class_names", None)
     if names and (number := config["module"].get("num_classes", len(names))) != len(names):
         raise UserError(
-            f"module.num_classes={number}: {config['datamodule']['_target_'].rpartition('.')[2]} has "
-            f"{len(names)} classes; set module.num_classes={len(names)}."
+            f"module.num_classes={number}: {type(data).__name__} has {len(names)} classes; "
+            f"set module.num_classes={len(names)}."
         )
-    _seed(config["seed"])
-    model: LightningModule = make(config, "module")
+
+
+def fit_to(model: LightningModule, data: LightningDataModule) -> None:
+    """Try a module's optimiser, and its network on a sample: a misfit is a mistake in the config."""
     if callable(optimizer := getattr(model, "optimizer", None)):
         try:
             optimizer(model.parameters())
@@ -60,65 +110,65 @@ def module(config: Config, data: LightningDataModule) -> LightningModule:
     if hasattr(data, "example") and is_overridden("forward", model):
         model.example_input_array = sample = data.example()
         _show(model, sample, data)
-    return model
-
-
-def _seed(seed: int) -> None:
-    """Lightning's `seed_everything`; where there is no GPU, without PyTorch's many backends, half a millisecond."""
-    if _has_gpu():
-        seed_everything(seed, workers=True, verbose=False)
-    else:
-        os.environ |= {"PL_GLOBAL_SEED": str(seed), "PL_SEED_WORKERS": "1"}
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.default_generator.manual_seed(seed)
 
 
 @torch.no_grad()
 def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> None:
-    """Show the network a sample: that the two do not fit is a mistake in the config, not a failed run."""
     model.eval()  # nothing random, nothing counted
     try:
         model(sample)
     except RuntimeError as error:
-        shape, reason = tuple(sample.shape[1:]), str(error).partition("\n")[0]
+        shape = tuple(sample.shape[1:])
+        reason = str(error).partition("\n")[0]
+        name = type(model).__name__
         raise UserError(
-            f"{type(model).__name__} does not take the samples of {type(data).__name__}, {shape}: {reason}"
+            f"{name} does not take the samples of {type(data).__name__}, {shape}: {reason}"
         ) from None
     model.train()
 
 
-def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, logs: bool = True) -> Trainer:
-    """The Trainer, its files below `folder`.
+def trainer(
+    config: Config, folder: Path, resumes_at: int | None = None, loggers: bool = True
+) -> Trainer:
+    """Build the Trainer, its files below `folder`.
 
     Args:
-        resumes_at: the step that a resumed run goes on with; the loggers drop what they have from there on.
-        logs: False for a Trainer that only evaluates: no logger.
+        config: the run's.
+        folder: the run's.
+        resumes_at: the step that a resumed run goes on with; the loggers drop what they have from
+            there on.
+        loggers: False for a Trainer that only evaluates.
 
     Raises:
         UserError: if the accelerator is not there, or options exclude each other.
     """
-    wanted, precision = config.trainer.accelerator, str(config.trainer.precision)
-    if precision.endswith("mixed") and config.trainer.gradient_clip_val and config.get("optimizer", {}).get("fused"):
-        raise UserError(
-            f"trainer.gradient_clip_val={config.trainer.gradient_clip_val} with trainer.precision={precision} needs "
-            "optimizer.fused=false: a fused optimiser unscales the gradients itself, after they would be clipped."
-        )
-    if wanted in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        raise UserError(
-            f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; use accelerator=cpu or accelerator=auto."
-        )
-    torch.set_num_threads(config.threads)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow; nothing reads it
-    loggers = [_logger(logger, folder, resumes_at) for logger in config.get("logger", {}).values() if logger and logs]
-    callbacks = [instantiate(callback) for callback in config.get("callbacks", {}).values() if callback]
-    if OmegaConf.select(config, "sweep.trial.pruner"):
-        from engine.search.pruning import Pruning
+    callbacks = [
+        objects.build(node, f"callbacks.{name}")
+        for name, node in (config.get("callbacks") or {}).items()
+        if node
+    ]
+    if trial := config.get("sweep.trial.callback"):
+        callbacks.append(objects.build(trial, "sweep.trial.callback"))
+    return trainer_with(
+        config, folder, callbacks, list(_loggers(config, folder, resumes_at)) if loggers else []
+    )
 
-        monitor = OmegaConf.select(config, "callbacks.checkpoints.monitor")
-        callbacks.append(Pruning(monitor=monitor, **config.sweep.trial))
-    made: Trainer = instantiate(
-        config.trainer,
+
+def trainer_with(
+    config: Config, folder: Path, callbacks: list[Callback], loggers: list[Logger]
+) -> Trainer:
+    """Build the Trainer around callbacks and loggers.
+
+    Raises:
+        UserError: if the accelerator is not there, or options exclude each other.
+    """
+    _check_options(config)
+    torch.set_num_threads(config["threads"])
+    # Nothing reads uninitialised memory, and to fill it takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    made: Trainer = objects.build(
+        config["trainer"],
+        "trainer",
         default_root_dir=str(folder),
         logger=loggers,
         callbacks=callbacks,
@@ -126,37 +176,51 @@ def trainer(config: DictConfig, folder: Path, resumes_at: int | None = None, log
         plugins=[WholeFileIO()],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-        _convert_="all",
     )
     return made
 
 
-def _logger(config: DictConfig, folder: Path, resumes_at: int | None) -> Logger:
-    """A logger into the run's folder; one with `purge_step` drops there what a resumed run will log again."""
-    purge = {"purge_step": resumes_at} if "purge_step" in config else {}
-    made: Logger = instantiate(config, save_dir=str(folder), **purge)
-    return made
+def _check_options(config: Config) -> None:
+    wanted = config["trainer.accelerator"]
+    precision = str(config["trainer.precision"])
+    clip = config["trainer.gradient_clip_val"]
+    if precision.endswith("mixed") and clip and config.get("optimizer.fused"):
+        raise UserError(
+            f"trainer.gradient_clip_val={clip} with trainer.precision={precision} needs "
+            "optimizer.fused=false: a fused optimiser unscales the gradients itself, after they "
+            "would be clipped."
+        )
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if wanted in ("gpu", "cuda") and not has_gpu:
+        raise UserError(
+            f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; "
+            "use accelerator=cpu or accelerator=auto."
+        )
+
+
+def _loggers(config: Config, folder: Path, resumes_at: int | None) -> Iterable[Logger]:
+    """Build the loggers; one with `purge_step` drops what a resumed run will log again."""
+    for name, node in (config.get("logger") or {}).items():
+        if node:
+            purge = {"purge_step": resumes_at} if "purge_step" in node else {}
+            yield objects.build(node, f"logger.{name}", save_dir=str(folder), **purge)
 
 
 def cast(made: Trainer, model: LightningModule) -> None:
-    """Bring a model to the Trainer's precision: Lightning does so after loading a checkpoint, whose digits get lost."""
+    """Bring a model to the Trainer's precision before a checkpoint is loaded.
+
+    Lightning does so afterwards, and the digits of the checkpoint would be lost.
+    """
     made.precision_plugin.convert_module(model)
 
 
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
-    """The device, the data and the network of a run, in a few lines."""
+    """Describe the device, the data and the network of a run in a few lines."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in getattr(data, "splits", {}).items())
+    splits = getattr(data, "splits", {})
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     return (
         f"device: {device(made)}\ndata: {type(data).__name__}, {sizes} samples\n"
-        f"model: {type(model).__name__}, {parameters:,} parameters\n{getattr(model, 'network', '')}"
+        f"model: {type(model).__name__}, {parameters:,} parameters\n"
+        f"{getattr(model, 'network', '')}"
     )
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step that a run resumed from a checkpoint goes on with."""
-    return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])
-
-
-
-

@@ -1,4 +1,4 @@
-"""engine.run.checkpoint"""
+"""Checkpoint files: written whole, read with `weights_only`."""
 
 from pathlib import Path
 from typing import Any
@@ -6,20 +6,29 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from engine.files import replace_on_disk, to_disk
+from engine import files
 
 
 class WholeFileIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: a kill leaves the old one or the new one.
+    """Writes a checkpoint beside its place and renames it: a kill leaves the old or the new one.
 
-    Lightning writes through the system's temporary folder, and a move to another file system is a copy.
+    Lightning writes through the system's temporary folder, whose content is copied where that is
+    on another file system.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}")
         with open(temporary, "wb") as file:
             torch.save(checkpoint, file)
-            to_disk(file)
-        replace_on_disk(temporary, path)
+            files.to_disk(file)
+        files.replace_on_disk(temporary, path)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step that a run resumed from a checkpoint goes on with."""
+    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    return int(saved["global_step"])

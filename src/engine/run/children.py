@@ -1,4 +1,4 @@
-"""The processes that Lightning starts for further devices."""
+"""The processes that Lightning starts for further devices: they join the run that starts them."""
 
 import os
 import sys
@@ -7,25 +7,32 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.errors import WANTS_TRACEBACK
+from engine.errors import FULL_ERROR, wants_traceback
 
 
 @contextmanager
-def joinable(run_dir: Path) -> Iterator[None]:
-    """Let the processes that Lightning starts for further devices join this run, whatever command it came from.
+def joinable(run_dir: Path, door: str) -> Iterator[None]:
+    """Let the processes that Lightning starts join this run, whatever command began it.
 
-    They get this process's command line, which may be a whole sweep's, or that of a launcher's worker; here it is
-    `resume=RUN_DIR`. Afterwards no trace of them is left: in the environment, where the next job of a sweep would take
-    itself for one of them, and in torch.distributed, where it would talk to processes that are gone.
+    Lightning gives them this process's command line, which may be a whole sweep's, or that of a
+    worker. Inside, the command line is `python -m DOOR resume=RUN_DIR`. Afterwards no trace of the
+    processes is left: not in the environment, where the next job of a sweep would take itself for
+    one of them, nor in torch.distributed, where that job would talk to processes that are gone.
+
+    Args:
+        run_dir: the run's folder.
+        door: the import path of the command, such as `project.train`.
     """
     from torch import distributed
 
     main = sys.modules["__main__"]
-    words, spec, environment = sys.argv[1:], main.__spec__, dict(os.environ)
+    words = sys.argv[1:]
+    spec = main.__spec__
+    environment = dict(os.environ)
     sys.argv[1:] = [f"resume={run_dir}"]
-    main.__spec__ = find_spec("project.train")  # in a launcher's worker it is another's
-    if not WANTS_TRACEBACK:
-        os.environ.pop("HYDRA_FULL_ERROR", None)  # ours, not the user's: theirs is not to be told of
+    main.__spec__ = find_spec(door)
+    if not wants_traceback():
+        os.environ.pop(FULL_ERROR, None)  # set by `exit_codes`, not by the user
     try:
         yield
     finally:

@@ -1,35 +1,38 @@
-"""TensorBoard's HParams view: what each run was given, beside what came of it."""
+"""TensorBoard's HParams view: what each run was given, beside its final metrics."""
 
 import math
 from collections.abc import Iterable, Mapping
 
 from lightning.pytorch import Trainer
 
-from engine.config.resolved import Config, dotted, plain
-from engine.run.identity import IRRELEVANT
+from engine.config.keys import ALWAYS_SHOWN, CHOICES, IRRELEVANT, PARTIAL, TARGET, is_below
+from engine.config.resolved import Config
 from engine.run.loggers import tensorboards
 
-CHOICES = ("module", "datamodule", "optimizer", "init")
-ALWAYS = ("seed", "datamodule.batch_size", "trainer.max_epochs")
 
+def hyperparameters(config: Config) -> dict[str, bool | float | str]:
+    """Return the columns of a run: `{"init": "he", "optimizer": "Adam", "optimizer.lr": 0.001}`.
 
-def hyperparameters(config: Config, overrides: Iterable[str]) -> dict[str, bool | float | str]:
-    """The columns of a run: `{"init": "he", "optimizer": "Adam", "optimizer.lr": 0.001, "seed": 0, …}`.
-
-    What was chosen, and its numbers where they are few; of the rest, whose many would bury what differs, only what
-    was overridden.
+    The columns are what was chosen, the values of module, optimiser and init, and whatever was
+    overridden. All values of the config would bury those that differ.
     """
-    keys = [f"{group}.{key}" for group in ("module", "optimizer", "init") for key in config[group]]
-    keys += [*ALWAYS, *(word.lstrip("+~").partition("=")[0] for word in overrides)]
-    untold = ("_target_", "_partial_", ".seed")  # told in `choices`, in none, as "seed"
-    flat = dotted(plain(config))
-    values = {key: flat.get(key) for key in keys if not (key.endswith(untold) or key.startswith(IRRELEVANT))}
-    choices = {group: config[group]["_target_"].rpartition(".")[2] for group in CHOICES}
-    return {**choices, **{key: value for key, value in values.items() if isinstance(value, bool | int | float | str)}}
+    shown = [f"{group}.{key}" for group in ("module", "optimizer", "init") for key in config[group]]
+    shown += ALWAYS_SHOWN
+    shown += [word.lstrip("+~").partition("=")[0] for word in config.overrides]
+    values = {
+        key: config.flat.get(key)
+        for key in shown
+        if not key.endswith((TARGET, PARTIAL, ".seed")) and not is_below(key, IRRELEVANT)
+    }
+    choices = {group: config[group][TARGET].rpartition(".")[2] for group in CHOICES}
+    plain = {k: v for k, v in values.items() if isinstance(v, bool | int | float | str)}
+    return {**choices, **plain}
 
 
-def log_start(trainer: Trainer, values: Mapping[str, bool | float | str], metrics: Iterable[str]) -> None:
-    """Enter a run with its metrics open: they must be named now, and alike for all runs of a view."""
+def log_start(
+    trainer: Trainer, values: Mapping[str, bool | float | str], metrics: Iterable[str]
+) -> None:
+    """Enter a run with its metrics open: TensorBoard wants their names now, alike for all runs."""
     for logger in tensorboards(trainer):
         logger.log_hyperparams(dict(values), {f"final/{name}": math.nan for name in metrics})
 
@@ -37,4 +40,5 @@ def log_start(trainer: Trainer, values: Mapping[str, bool | float | str], metric
 def log_final(trainer: Trainer, metrics: Mapping[str, float]) -> None:
     """Fill in what `log_start` left open."""
     for logger in tensorboards(trainer):
-        logger.log_metrics({f"final/{name}": value for name, value in metrics.items()}, step=trainer.global_step)
+        final = {f"final/{name}": value for name, value in metrics.items()}
+        logger.log_metrics(final, step=trainer.global_step)

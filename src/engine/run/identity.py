@@ -1,37 +1,35 @@
-"""engine.run.identity"""
+"""The name of a run's folder: made and read here only."""
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
-from engine.config.resolved import Config, dotted, plain
-
-# What cannot change a run's result: where things lie, what is shown, and the names of devices.
-IRRELEVANT = (
-    "name", "paths", "sweep", "logger", "callbacks.progress_bar", "datamodule.cache_dir",
-    "datamodule.num_workers", "trainer.accelerator", "trainer.devices", "trainer.strategy",
-    "trainer.steps_per_call",
-)  # fmt: skip
+DIGITS = 8  # of the config's hash, in a folder's name
 
 
-def config_hash(config: Config) -> str:
-    """SHA-256 of the resolved config less what cannot change the result: equal hashes, equal runs."""
-    return hashlib.sha256(json.dumps(relevant(dotted(plain(config))), sort_keys=True).encode()).hexdigest()
+def slug(overrides: Sequence[str], longest: int = 80) -> str:
+    """Return overrides as the readable part of a folder's name: `optimizer.lr=0.1` -> `lr=0.1`.
 
-
-def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config by dotted key, less what cannot change the result."""
-    ignored = tuple(f"{key}." for key in IRRELEVANT)
-    kept = {key: value for key, value in config.items() if not f"{key}.".startswith(ignored)}
-    if isinstance(folder := kept.get("datamodule.data_dir"), str):  # other data, wherever the project's data lie
-        kept["datamodule.data_dir"] = folder.removeprefix(str(config.get("paths.data_dir")))
-    return kept
-
-
-def slug(overrides: list[str], longest: int = 80) -> str:
-    """Overrides as the readable part of a folder's name, in `longest` bytes: `optimizer.lr=0.1` -> lr=0.1."""
+    Args:
+        overrides: words of a command line.
+        longest: in bytes; file systems take 255 for a whole name.
+    """
     pairs = [word.lstrip("+~").partition("=") for word in overrides]
-    name = ",".join(f"{key.rsplit('.', 1)[-1].rsplit('/', 1)[-1]}={value}" for key, _, value in pairs)
-    return re.sub(r"[^\w.,=+-]+", "_", name).encode()[:longest].decode(errors="ignore") or "default"
+    name = ",".join(f"{re.split('[./]', key)[-1]}={value}" for key, _, value in pairs)
+    plain = re.sub(r"[^\w.,=+-]+", "_", name)
+    return plain.encode()[:longest].decode(errors="ignore") or "default"
+
+
+def job_name(words: Sequence[str], config_hash: str) -> str:
+    """Return the name of a job's folder, `<slug>-<first digits of the hash>`."""
+    return f"{slug(words)}-{config_hash[:DIGITS]}"
+
+
+def digest_of(folder: Path) -> str:
+    """Return the digits of the hash in the name of a job's folder."""
+    return folder.name[-DIGITS:]
+
+
+def is_set_aside(name: str) -> bool:
+    """Tell whether a folder's name is `<slug>-<hash>.<n>`: an older copy of a job that ran again."""
+    return re.search(rf"-[0-9a-f]{{{DIGITS}}}\.\d+$", name) is not None

@@ -1,199 +1,237 @@
-"""Train a model: `python -m project.train experiment=NAME`, `-m` for a sweep, `resume=RUN_DIR` to go on with a run."""
+"""One run, from its config to summary.json: what a user's `train(run)` is given."""
 
 import logging
 import math
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-
 from engine import messages
-from engine.config import help
-from engine.config.overrides import check_command_line, check_config
-from engine.config.place import CONF, register_resolvers
-from engine.config.resolved import Config, settle, settled
-from engine.errors import FAILED, Pruned, RunFailed, UserError, exit_codes
-from engine.run import folders, identity, summaries, versions
+from engine.config.resolved import Config
+from engine.errors import FAILED, Pruned, RunFailed, UserError
+from engine.run import folders, summaries
 from engine.run.children import joinable
-from engine.sweep.jobs import Job
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """The command line."""
-    with exit_codes():
-        register_resolvers()
-        words = sys.argv[1:]
-        if resumed := [word.partition("=")[2] for word in words if word.startswith("resume=")]:
-            # hydra.* is what Lightning adds to the command of the processes that it starts
-            resume(resumed[0], [word for word in words if not word.startswith(("resume=", "hydra."))])
-        else:
-            check_command_line(words)
-            if help.asked_for(words):
-                print(help.text(words))
-            else:
-                hydra_main()
+class Run:
+    """A run: its config, its folder, and the parts that the config names.
+
+    Nothing is written before `trainer()`: a mistake in the config or in the data leaves nothing
+    behind. Where the folder has a checkpoint, the run goes on from it.
+
+    Args:
+        config: the run's.
+        folder: the run's; None for a new one, below `paths.log_dir`.
+        door: the import path of the command, such as `project.train`.
+    """
+
+    def __init__(self, config: Config, folder: Path | None, door: str) -> None:
+        self.config = config
+        self.door = door
+        self._folder = folder
+        self._until_the_end = ExitStack()
+        self._trainer: Trainer | None = None
+        self._began = time.monotonic()
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, made when it is first asked for."""
+        self._folder = self._folder or folders.new_run_dir(self.config)
+        return self._folder
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, if the folder has one."""
+        there = self._folder and (self._folder / folders.LAST).exists()
+        return self.folder / folders.LAST if there else None
+
+    def datamodule(self) -> "LightningDataModule":
+        """Build the data module; its data are on disk and checked."""
+        from engine.run import build
+
+        return build.datamodule(self.config)
+
+    def module(self, data: "LightningDataModule") -> "LightningModule":
+        """Build the module, its initial weights drawn from the seed alone.
+
+        Raises:
+            UserError: if the module does not fit the data.
+        """
+        from engine.run import build
+
+        return build.module(self.config, data)
+
+    def trainer(self) -> "Trainer":
+        """Build the Trainer; from here on the run has a folder, and how it ends is recorded.
+
+        Raises:
+            UserError: if the accelerator is not there, or options exclude each other.
+        """
+        from engine.run import build
+        from engine.run.checkpoint import step_of
+
+        checkpoint = self.checkpoint
+        try:
+            made = build.trainer(self.config, self.folder, step_of(checkpoint) if checkpoint else 0)
+        except Exception:
+            folders.remove_empty(self.folder)
+            raise
+        folders.save_config(self.folder, self.config, self.door)
+        self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
+        self._until_the_end.enter_context(joinable(self.folder, self.door))
+        self._trainer = made
+        self._began = time.monotonic()
+        return made
+
+    def fit(
+        self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
+    ) -> None:
+        """Train, from the run's checkpoint where it has one."""
+        from engine.run import build, hparams
+
+        values = folders.as_yaml(self.config.values_by_node)
+        log.info("%s\nrun folder: %s", values, self.folder)
+        log.info("%s", build.describe(trainer, module, data))
+        shown = hparams.hyperparameters(self.config)
+        hparams.log_start(trainer, shown, ["objective", *getattr(module, "test_metrics", ())])
+        build.cast(trainer, module)
+        trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
+
+    def test(
+        self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
+    ) -> None:
+        """Test the best weights by validation, or the last ones where there is no validation.
+
+        A run that diverged, or whose data have no test split, is not tested.
+        """
+        from engine.run import build
+
+        if not has_diverged(trainer) and build.has_test(data):
+            best = self.folder / folders.BEST
+            checkpoint = best if best.exists() else None
+            trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+
+    def objective(self, trainer: "Trainer") -> float:
+        """Return what a sweep compares; NaN for a run that diverged.
+
+        It is the best value of the metric that the checkpoints follow, or the last `train/loss`.
+        """
+        return objective(trainer, self.folder)
+
+    def execute(self, train: Callable[["Run"], float]) -> float:
+        """Run a user's function to its end, whatever that is, and record it; return the objective."""
+        with self._until_the_end, self._recorded() as summary:
+            summary["objective"] = train(self)
+        return summaries.objective(summary)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[dict[str, Any]]:
+        """Write summary.json, however the run inside ends, short of SIGKILL."""
+        summary: dict[str, Any] = {"status": "failed", "error": None, "objective": None}
+        try:
+            yield summary
+            diverged = self._trainer is not None and has_diverged(self._trainer)
+            summary["status"] = "diverged" if diverged else "finished"
+        except Pruned:
+            summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
+        except (KeyboardInterrupt, SystemExit) as stop:
+            summary["status"] = "interrupted"
+            if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
+        except UserError as mistake:  # found no earlier; no traceback
+            summary["error"] = str(mistake)
+            raise
+        except Exception as exception:
+            if self._trainer is None:
+                raise
+            summary["error"] = f"{type(exception).__name__}: {exception}"
+            log.exception("run failed: %s", self.folder)
+            raise RunFailed(summary["error"]) from exception
+        finally:
+            if self._trainer is not None:
+                self._end(self._trainer, summary)
+        if self._trainer is not None:
+            log.info("\n%s", summaries.closing_words(summary, self.folder))
+
+    def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
+        from engine.run.loggers import TensorBoard
+
+        summary |= outcome(self.config, self.folder, trainer, summary)
+        summary["seconds"] = round(time.monotonic() - self._began, 3)
+        if trainer.is_global_zero:
+            summaries.save(self.folder, summary)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoard):
+                logger.close()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def hydra_main(config: DictConfig) -> float:
-    """One run, or one job of a sweep, in a folder of its own."""
-    job = HydraConfig.get()
-    overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
-    if job.mode == RunMode.MULTIRUN:
-        return Job(settled(config, job.sweep.dir), overrides).run(train)
-    with exit_codes():  # here already: Hydra would add a line of its own
-        settle(config)
-        if asked := [key for key in ("dry_run", "force", "retry") if config.sweep[key]]:
-            raise UserError(f"sweep.{asked[0]}: is for sweeps; add -m.")
-        return train(config, None, overrides)
+def train_one(
+    train: Callable[[Run], float], config: Config, run_dir: Path | None, door: str
+) -> float:
+    """Do one run, start to finish; return the objective that a sweep compares.
 
+    A run that has finished already is not done again.
 
-def resume(folder: str, others: list[str]) -> float:
-    """Go on with the run in `folder`, with its own config."""
-    if others:
-        raise UserError(f"{others[0]}: resume= goes on with the run's own config and takes nothing else.")
-    run_dir = Path(folder).absolute()
-    return train(folders.load_config(run_dir), run_dir, overrides=[])
-
-
-def train(config: DictConfig, run_dir: Path | None, overrides: list[str]) -> float:
-    """One run, start to finish; returns the objective that a sweep compares, NaN if it diverged.
-
-    Where `run_dir` has a checkpoint, the run goes on from it. Nothing is written before config and data are found
-    right.
+    Raises:
+        UserError: if the config or the data are wrong; then nothing is left behind.
+        RunFailed: if the run failed; its log says how.
     """
     messages.to_terminal()
-    check_config(config)
-    if run_dir and (done := summaries.load_summary(run_dir)) and done["status"] in summaries.COMPLETE:
+    if run_dir and (done := summaries.load(run_dir)) and done["status"] in summaries.COMPLETE:
         log.info("%s already, nothing to do: %s", done["status"], run_dir)
         return summaries.objective(done)
     from engine.run import build
 
     messages.silence_harmless()
-    data = build.datamodule(config)
-    module = build.module(config, data)
-    run_dir = run_dir or folders.new_run_dir(config)
-    checkpoint = run_dir / folders.LAST if (run_dir / folders.LAST).exists() else None
-    try:
-        trainer = build.trainer(config, run_dir, resumes_at=build.step_of(checkpoint) if checkpoint else 0)
-    except Exception:
-        folders.remove_empty(run_dir)
-        raise
-    folders.save_config(run_dir, config, overrides)
-    with messages.to_file(run_dir / "train.log"):
-        return run(config, run_dir, trainer, module, data, checkpoint)
-
-
-def run(
-    config: DictConfig,
-    run_dir: Path,
-    trainer: "Trainer",
-    module: "LightningModule",
-    data: "LightningDataModule",
-    checkpoint: Path | None,
-) -> float:
-    """Fit, test and record, with what a user sees of it; returns the objective."""
-    from engine.run import build
-    from engine.run.loggers import TensorBoard
-
-    try:
-        with joinable(run_dir), recorded(config, run_dir, trainer) as summary:
-            log.info("%s\nrun folder: %s", OmegaConf.to_yaml(config, resolve=True), run_dir)
-            log.info("%s", build.describe(trainer, module, data))
-            fit_and_test(config, trainer, module, data, checkpoint)
-    finally:
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoard):
-                logger.close()
-    log.info("\n%s\n%s", summaries.table(summary["metrics"]), summaries.verdict(summary, run_dir))
-    return summaries.objective(summary)
-
-
-def fit_and_test(
-    config: DictConfig, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule", last: Path | None
-) -> None:
-    """Train; then test the best weights by validation, or the last ones where there is no validation."""
-    from engine.run import build, hparams
-
-    values = hparams.hyperparameters(config, folders.load_overrides(Path(trainer.default_root_dir)))
-    hparams.log_start(trainer, values, ["objective", *getattr(module, "test_metrics", ())])
-    build.cast(trainer, module)
-    trainer.fit(module, data, ckpt_path=last, weights_only=True)
-    if not has_diverged(trainer) and build.has_test(data):
-        best = Path(trainer.default_root_dir) / folders.BEST
-        trainer.test(module, data, ckpt_path=best if best.exists() else None, verbose=False, weights_only=True)
+    build.check(config)
+    return Run(config, run_dir, door).execute(train)
 
 
 def has_diverged(trainer: "Trainer") -> bool:
-    """Whether training was stopped for, or ended with, a loss that is no number."""
-    stopped = any(getattr(callback, "diverged", False) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    """Tell whether training was stopped for, or ended with, a loss that is no number."""
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    stopped = any(getattr(callback, "diverged", False) for callback in callbacks)
     return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
 
 
-@contextmanager
-def recorded(config: DictConfig, run_dir: Path, trainer: "Trainer") -> Iterator[dict[str, Any]]:
-    """Write summary.json, however the run inside ends, short of SIGKILL."""
-    began = time.monotonic()
-    summary: dict[str, Any] = {"status": "failed", "error": None}
-    try:
-        yield summary
-        summary["status"] = "diverged" if has_diverged(trainer) else "finished"
-    except Pruned:
-        summary |= {"status": "pruned", "study": config.sweep.trial.study}
-    except (KeyboardInterrupt, SystemExit) as stop:
-        summary["status"] = "interrupted"
-        if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
-        raise
-    except UserError as mistake:  # found no earlier; no traceback
-        summary["error"] = str(mistake)
-        raise
-    except Exception as exception:
-        summary["error"] = f"{type(exception).__name__}: {exception}"
-        log.exception("run failed: %s", run_dir)
-        raise RunFailed(summary["error"]) from exception
-    finally:
-        summary |= outcome(config, run_dir, trainer, finished=summary["status"] == "finished")
-        summary["seconds"] = round(time.monotonic() - began, 3)
-        if trainer.is_global_zero:
-            summaries.save_summary(run_dir, summary)
+def objective(trainer: "Trainer", run_dir: Path) -> float:
+    """Return what a sweep compares of a run; NaN if it diverged."""
+    if has_diverged(trainer):
+        return math.nan
+    best = getattr(trainer.checkpoint_callback, "best_score", None)
+    if best is None:
+        best = summaries.final_metrics(run_dir).get("train/loss", math.nan)
+    return float(best)
 
 
-def outcome(config: Config, run_dir: Path, trainer: "Trainer", finished: bool) -> dict[str, Any]:
-    """What summary.json says besides status and error; the HParams view learns of it, too."""
-    from engine.run import hparams
+def outcome(
+    config: Config, run_dir: Path, trainer: "Trainer", summary: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what summary.json says besides status and error; tell the HParams view of it, too."""
+    from engine.run import hparams, versions
 
     metrics = summaries.final_metrics(run_dir)
-    objective = None
-    if finished:
-        best = getattr(trainer.checkpoint_callback, "best_score", None)
-        objective = metrics.get("train/loss") if best is None else best
-        tests = list(getattr(trainer.lightning_module, "test_metrics", ()))  # its own `in` knows no prefixes
+    compared = summary["objective"] if summary["status"] == "finished" else None
+    if summary["status"] == "finished":
+        tests = list(getattr(trainer.lightning_module, "test_metrics", ()))  # `in` knows no prefix
         tested = {name: value for name, value in metrics.items() if name in tests}
-        hparams.log_final(trainer, {"objective": math.nan if objective is None else objective, **tested})
+        final = math.nan if compared is None else compared
+        hparams.log_final(trainer, {"objective": final, **tested})
     return {
-        "objective": objective,
+        "objective": compared,
         "metrics": metrics,
-        "config_hash": identity.config_hash(config),
+        "config_hash": config.hash,
         "seed": config["seed"],
         "steps": trainer.global_step,
         "device": versions.device(trainer),
         "versions": versions.versions(),
-        "git": versions.git_commit(),
+        "git": versions.git_commit(Path(config["paths.root"])),
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,9 @@
-"""engine.run.summaries"""
+"""summary.json: how a run ended, and with which metrics."""
 
 import csv
 import io
 import json
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 
 from engine import files
 
+log = logging.getLogger(__name__)
+
 SUMMARY = "summary.json"
-
-
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
 
-def load_summary(run_dir: Path) -> dict[str, Any] | None:
+def load(run_dir: Path) -> dict[str, Any] | None:
     """What a run's summary.json says; nothing while it runs, or after it was killed."""
     path = run_dir / SUMMARY
     try:
@@ -26,7 +27,7 @@ def load_summary(run_dir: Path) -> dict[str, Any] | None:
         return None
 
 
-def save_summary(run_dir: Path, summary: Mapping[str, Any]) -> None:
+def save(run_dir: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json whole or not at all; NaN and infinities become null, as JSON wants."""
 
     def plain(value: Any) -> Any:
@@ -63,3 +64,8 @@ def table(metrics: Mapping[str, float]) -> str:
 def verdict(summary: Mapping[str, Any], run_dir: Path) -> str:
     """One line: how a run ended, after what, and where it lies."""
     return f"{summary['status']} after {summary['steps']:,} steps, {summary['seconds']:.1f} s: {run_dir}"
+
+
+def closing_words(summary: Mapping[str, Any], run_dir: Path) -> str:
+    """Return the last lines of a run's log: its metrics and its verdict."""
+    return f"{table(summary['metrics'])}\n{verdict(summary, run_dir)}"

@@ -1,18 +1,17 @@
-"""engine.run.versions"""
+"""What a run's numbers depend on besides its config: versions, device, commit."""
 
 import functools
 import platform
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
 
-from engine.config.place import ROOT
-
 
 def device(made: Trainer) -> str:
-    """What a Trainer computes on, in words: `2 × cpu (x86_64, 2 threads)`, `1 × NVIDIA H200`."""
+    """Name what a Trainer computes on: `2 × cpu (x86_64, 2 threads)`, `1 × NVIDIA H200`."""
     kind = made.strategy.root_device.type
     words = f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
     if kind == "cuda":
@@ -24,15 +23,23 @@ def device(made: Trainer) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """The versions that a run's numbers depend on."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "lightning": version("lightning")}
+    """Return the versions that a run's numbers depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lightning": version("lightning"),
+    }
 
 
 @functools.cache
-def git_commit() -> str | None:
-    """The project's commit when this process first asked, with `+` if the working tree differed; None outside git."""
+def git_commit(root: Path) -> str | None:
+    """Return the commit of a working tree when this process first asked; None outside git.
+
+    A `+` follows where the tree differed from the commit.
+    """
+    described = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     try:
-        described = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
-        return subprocess.run(described, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        ended = subprocess.run(described, cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return ended.stdout.strip()

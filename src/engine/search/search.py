@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from filelock import FileLock
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.plugins.launcher import Launcher
-from omegaconf import OmegaConf
 from optuna import create_study
 from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
@@ -26,7 +25,7 @@ from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
 from engine.sweep.jobs import Job, run_all
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 STATES = {"finished": TrialState.COMPLETE, "diverged": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
@@ -54,12 +53,12 @@ class Search:
         self.space = {key: space.distribution(word, self.base.config) for key, word in swept.items()}
         size = space.size(self.space) if options.sampler == "grid" else math.inf
         self.n_trials = int(min(options.n_trials, size))
-        mode = OmegaConf.select(self.base.config, "callbacks.checkpoints.mode")
+        mode = self.base.config.get("callbacks.checkpoints.mode")
         to_max = (options.direction or f"{mode}imize") == "maximize"
         self.direction = StudyDirection.MAXIMIZE if to_max else StudyDirection.MINIMIZE
         self.storage = studies.absolute(options.storage or str(self.base.sweep_dir / "study.log"))
         self.mistake: UserError | None = None  # in the config, that only a job's data can show
-        self.name = options.study_name or f"{self.base.config.name}-{self._identity()}"
+        self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
 
     def _identity(self) -> str:
         """A hash of all that makes trials comparable; and of where their jobs lie, as claims hold there only."""
@@ -97,13 +96,21 @@ class Search:
     def _job(self, trial: FrozenTrial) -> Job:
         params = words(trial.params)
         log.info("trial %d, of %d in all: %s", trial.number, self.n_trials, shlex.join(params))
-        quoted = [QuotedString(text, Quote.single).with_quotes() for text in (self.storage, self.name)]
-        node = "storage:{},study:{},number:{},pruner:{}".format(*quoted, trial.number, self.options.pruner_word)
-        return self.make_job([*self.fixed, *params, f"sweep.trial={{{node}}}"])
+        study = _quoted(self.name)
+        callback = "null"
+        if pruner := self.options.pruner_word:
+            monitor = self.base.config.get("callbacks.checkpoints.monitor")
+            callback = (
+                f"{{_target_:engine.Pruning,storage:{_quoted(self.storage)},study:{study},"
+                f"number:{trial.number},pruner:{pruner},"
+                f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
+            )
+        trial_words = f"sweep.trial={{study:{study},callback:{callback}}}"
+        return self.make_job([*self.fixed, *params, trial_words])
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
         """Tell the study what became of a trial: of one that diverged the worst value, so that it looks elsewhere."""
-        status, folder, summary = job.look()
+        status, folder, summary = job.state()
         state, value = STATES.get(status, TrialState.FAIL), summaries.objective(summary)
         error = str(job.error or summary.get("error") or "").partition("\n")[0]
         if status == "diverged":
@@ -118,7 +125,7 @@ class Search:
 
     def _check_direction(self, job: Job) -> None:
         """Do not maximise a training loss, where there is no validation that callbacks.checkpoints.mode is about."""
-        monitor = OmegaConf.select(job.config, "callbacks.checkpoints.monitor")
+        monitor = job.config.get("callbacks.checkpoints.monitor")
         assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE
         if assumed and monitor not in job.summary.get("metrics", {}):
             raise UserError(
@@ -144,3 +151,8 @@ class Search:
         log.info("\n%s", table(study, self.n_trials))
         if not ranked(study):
             raise self.mistake or RunFailed("no trial finished")
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a word of Hydra's command line has it."""
+    return str(QuotedString(text, Quote.single).with_quotes())

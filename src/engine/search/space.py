@@ -6,13 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
-from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from engine.config.resolved import Config
 from engine.errors import UserError, nearest
 
 
-def distribution(override: Override, config: DictConfig) -> BaseDistribution:
+def distribution(override: Override, config: Config) -> BaseDistribution:
     """What `interval(a,b)`, `tag(log,interval(a,b))`, `range(a,b,step)`, `a,b` or a glob says of a key.
 
     An interval holds whole numbers if the key's value in `config` is one, or if `int(interval(a,b))` says so. As in
@@ -26,7 +26,7 @@ def distribution(override: Override, config: DictConfig) -> BaseDistribution:
     for tag in tags - {"log"}:
         raise UserError(f"{override.input_line}: no such tag: {tag}.{nearest(tag, ['log'])} The only one is log.")
     if isinstance(sweep, IntervalSweep):
-        return _interval(override, sweep, whole=type(OmegaConf.select(config, override.key_or_group)) is int)
+        return _interval(override, sweep, whole=type(config.get(override.key_or_group)) is int)
     if isinstance(sweep, RangeSweep):
         return _range(override, sweep)
     if tags:

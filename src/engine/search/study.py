@@ -58,10 +58,10 @@ class Options:
             check(f"hydra.sweeper.{key}", getattr(self, key), limit)
 
     @property
-    def pruner_word(self) -> str:
-        """The pruner, for the jobs' command lines: what `pruner` takes; null for none."""
+    def pruner_word(self) -> str | None:
+        """The pruner, for the jobs' command lines: what `pruner` takes; None for none."""
         if self.pruner == "none":
-            return "null"
+            return None
         return f"{{kind:{self.pruner},trials:{self.pruner_trials},steps:{self.pruner_steps},keeps:{self.pruner_keeps}}}"
 
 

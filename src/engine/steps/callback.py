@@ -1,4 +1,4 @@
-"""engine.steps.callback"""
+"""Callbacks that say which steps they watch, and what jobs that train together may do with them."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,13 @@ PER_STEP = (
     "on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step",
 )  # fmt: skip
+
+
+# What a callback's own class may set `in_a_stack` to, if jobs that train together go with it. A
+# subclass that says nothing does not go with it, as its hooks are not known.
+EACH_JOB = "each job"  # one callback a job: each sees its own job's Trainer and module
+ONCE = "once"  # one callback for all jobs, which sees the Trainer of all
+LEFT_OUT = "left out"  # none: it has nothing to do there
 
 
 class StepCallback(Callback):
@@ -31,3 +38,8 @@ class StepCallback(Callback):
 def overrides(made: object, base: type, hooks: Sequence[str]) -> list[str]:
     """Those hooks that an object has of its own, not of `base`."""
     return [hook for hook in hooks if is_overridden(hook, made, base)]
+
+
+def in_a_stack(kind: type) -> str | None:
+    """Return what a callback's class says of jobs that train together: `EACH_JOB`, `ONCE`, `LEFT_OUT` or None."""
+    return vars(kind).get("in_a_stack")

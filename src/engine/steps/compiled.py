@@ -17,7 +17,7 @@ from engine.steps.cuda_graph import Graph
 from engine.steps.pooling import PoolsByComparison
 from engine.steps.updates import KEYS, State, numbers, rule
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 MOST_COMPILATIONS = 8  # of a run: more often, a network is not what it was before
 

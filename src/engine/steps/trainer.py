@@ -19,7 +19,7 @@ from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, StepCallback, overrides
 from engine.steps.compiled import CannotCompile, CompiledStep
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 LONGEST = 0.3  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"

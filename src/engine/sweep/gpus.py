@@ -2,11 +2,12 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
-from omegaconf import DictConfig
 
 from engine.locks import take
 
@@ -23,12 +24,13 @@ def visible() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def takes_one(config: DictConfig) -> bool:
+def takes_one(config: Mapping[str, Any]) -> bool:
     """Whether a run of this config computes on one GPU, if there is any."""
-    return config.trainer.accelerator in ("auto", "gpu", "cuda") and config.trainer.devices == 1
+    trainer = config["trainer"]
+    return trainer["accelerator"] in ("auto", "gpu", "cuda") and trainer["devices"] == 1
 
 
-def claim(config: DictConfig) -> None:
+def claim(config: Mapping[str, Any]) -> None:
     """Take one of several GPUs for this process until it ends, if its run wants one.
 
     It is the one that the fewest of the user's other processes have taken so, and the only one that CUDA, which must
@@ -40,7 +42,7 @@ def claim(config: DictConfig) -> None:
 
 def _least_taken(gpus: list[str]) -> str:
     """The first GPU with a free place, the first places before the second; its lock dies with this process."""
-    folder = Path(tempfile.gettempdir()) / f"project-gpus-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"engine-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for place in count():
         for gpu in gpus:

@@ -6,45 +6,48 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
 
 from engine import locks
-from engine.config.resolved import Composed
+from engine.config.resolved import Config
 from engine.errors import RunFailed, UserError, WorkerLost, as_mistake
+from engine.fence.hydra import answer_of
 from engine.run import folders, identity, summaries
 from engine.sweep import gpus
 
-log = logging.getLogger("project")
-
-Look = tuple[str, Path | None, dict[str, Any]]  # a job's status, folder and summary
+log = logging.getLogger(__name__)
 
 ENDS = (*summaries.COMPLETE, "failed")  # not run again unless sweep.retry or sweep.force says so
+
+
+class State(NamedTuple):
+    """A job's status, folder and summary at one moment."""
+
+    status: str
+    folder: Path | None
+    summary: dict[str, Any]
 
 
 class Job:
     """One job of a sweep.
 
     Args:
-        composed: its config, and where the sweep lies, whose folder holds the folders of all jobs.
-        overrides: what makes it.
+        config: the job's.
+        sweep_dir: holds the folders of all jobs.
+        overrides: all words that make the job.
     """
 
-    def __init__(self, composed: Composed, overrides: Sequence[str]) -> None:
-        self._composed, self.plain, self.written = composed, composed.plain, composed.written
-        self.overrides, self.sweep_dir = list(overrides), Path(composed.sweep_dir).absolute()
-        self.hash = identity.config_hash(self.plain)[:8]
+    def __init__(self, config: Config, sweep_dir: Path, overrides: Sequence[str]) -> None:
+        self.config = config
+        self.sweep_dir = sweep_dir.absolute()
+        self.overrides = list(overrides)
+        self.hash = config.hash[: identity.DIGITS]
+        self.error: Exception | None = None  # why the job has left no summary
         self._folder: Path | None = None
-        self.error: Exception | None = None  # why it has left no summary
         self._lock = locks.of_job(self.sweep_dir, self.hash)
-
-    @property
-    def config(self) -> DictConfig:
-        """Its config, resolved."""
-        return self._composed.config
 
     @property
     def folder(self) -> Path | None:
@@ -65,11 +68,11 @@ class Job:
 
     @property
     def status(self) -> str:
-        """`finished`, `diverged`, `failed`; `running`, by whatever process; `interrupted`, by a kill too; or `new`."""
-        return self.look()[0]
+        """`new`, `running` by any process, `interrupted`, `finished`, `diverged` or `failed`."""
+        return self.state().status
 
-    def look(self) -> Look:
-        """Its status, its folder and its summary, as they are now: any process may change them."""
+    def state(self) -> State:
+        """Read the job's status, folder and summary: any process may change them."""
         folder = self.folder
         summary = _summary(folder)
         if self._is_end(summary):
@@ -80,30 +83,26 @@ class Job:
             status = "running"
         else:
             status = "interrupted" if folder else "new"
-        return status, folder, summary
+        return State(status, folder, summary)
 
     @property
     def is_due(self) -> bool:
-        """Whether the sweep is to run it: it has not ended, or is to be run again."""
+        """Whether the sweep is to run the job: it has not ended, or is to be run again."""
         summary = self.summary
-        again = self.plain["sweep"]["retry"] == "failed" and summary.get("status") in ("failed", "diverged")
-        return not self._is_end(summary) or bool(again or self.plain["sweep"]["force"])
+        retries = self.config["sweep.retry"] == "failed"
+        again = retries and summary.get("status") in ("failed", "diverged")
+        return not self._is_end(summary) or bool(again or self.config["sweep.force"])
 
-    def run(self, train: Callable[[DictConfig, Path, list[str]], float]) -> float:
-        """Run it, unless it is not due or another process runs it; its objective, NaN where there is none.
+    def run(self, train: Callable[[Config, Path], float]) -> float:
+        """Run the job, unless it is not due or another process runs it; return its objective.
 
-        With `sweep.wait`, wait for that process instead; should it die, go on with the job.
+        With `sweep.wait`, wait for that process instead; if it dies, go on with the job.
         """
         with self.claimed() as folder:
             if folder is None:
                 return summaries.objective(self.summary)
             gpus.claim(self.config)
-            return train(self.config, folder, self.words)
-
-    @property
-    def words(self) -> list[str]:
-        """The overrides, but for those that say how the sweep is to treat the job."""
-        return [word for word in self.overrides if not word.startswith("sweep.")]
+            return train(self.config, folder)
 
     @contextmanager
     def claimed(self) -> Iterator[Path | None]:
@@ -111,21 +110,21 @@ class Job:
 
         None if it is not due, or another process runs it. With a checkpoint in the folder, the run goes on from it.
         """
-        if self.plain["sweep"]["dry_run"]:
+        if self.config["sweep.dry_run"]:
             raise UserError("sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs.")
-        with self._locked(wait=self.plain["sweep"]["wait"]) as ours:
+        with self._locked(wait=self.config["sweep.wait"]) as ours:
             if not ours or not self.is_due:
                 yield None
                 return
-            if (folder := self.folder) and (self.plain["sweep"]["force"] or self.summary.get("status") == "diverged"):
+            if (folder := self.folder) and (self.config["sweep.force"] or self.summary.get("status") == "diverged"):
                 folders.set_aside(folder)
                 folder = None
             elif folder and self.ended:  # a failed one goes on from its checkpoint
                 (folder / summaries.SUMMARY).unlink()
-            yield folder or folders.job_dir(self.hash, self.sweep_dir, self.words)
+            yield folder or folders.job_dir(self.config, self.sweep_dir, self.config.overrides)
 
     def _is_end(self, summary: dict[str, Any]) -> bool:
-        study = (self.plain["sweep"]["trial"] or {}).get("study")
+        study = self.config.get("sweep.trial.study")
         pruned = summary.get("status") == "pruned" and summary.get("study") == study
         return pruned or summary.get("status") in ENDS
 
@@ -144,7 +143,7 @@ class Job:
 
 
 def _summary(folder: Path | None) -> dict[str, Any]:
-    return (summaries.load_summary(folder) if folder else None) or {}
+    return (summaries.load(folder) if folder else None) or {}
 
 
 @runtime_checkable
@@ -153,6 +152,31 @@ class TakesJobs(Protocol):
 
     def launch_jobs(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
         """What `launch` returns for the overrides of these jobs."""
+
+
+@runtime_checkable
+class HasWorkers(Protocol):
+    """A launcher whose processes wait for further jobs."""
+
+    def close(self) -> None:
+        """End the processes: there are no further jobs."""
+
+
+def check_all(jobs: Sequence[Job]) -> None:
+    """Check the configs of all jobs that are due, before the first of them runs.
+
+    Raises:
+        UserError: for the first that is wrong; names the job.
+    """
+    if not (due := [job for job in jobs if job.is_due]):
+        return
+    from engine import messages
+    from engine.run import build
+
+    messages.silence_harmless()
+    checked: set[str] = set()
+    for job in due:
+        build.check(job.config, checked)
 
 
 def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
@@ -180,7 +204,7 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         log.warning("%s: %s", type(error).__name__, error)
         return
     for job, result in zip(jobs, returns, strict=True):
-        cause = result._return_value  # its property would print and raise
+        cause = answer_of(result)
         if isinstance(cause, Exception) and not isinstance(cause, WorkerLost) and not job.summary:
             job.error = as_mistake(cause)
             if not isinstance(job.error, UserError | RunFailed):
@@ -194,22 +218,22 @@ def conclude(jobs: Sequence[Job]) -> None:
         UserError: if a job's config is wrong.
         RunFailed: if a job failed.
     """
-    looks = [job.look() for job in jobs]
-    log.info("\n%s", table(jobs, looks))
+    states = [job.state() for job in jobs]
+    log.info("\n%s", table(jobs, states))
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error
-    if any(status == "failed" for status, _, _ in looks):
+    if any(status == "failed" for status, _, _ in states):
         raise RunFailed("a job failed")
 
 
-def table(jobs: Sequence[Job], looks: Sequence[Look] | None = None) -> str:
+def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     """A line a job: status, folder, objective, seconds, the first line of its error; then how many of each status."""
-    looks = [job.look() for job in jobs] if looks is None else looks
-    names = _names(jobs, [folder for _, folder, _ in looks])
+    states = [job.state() for job in jobs] if states is None else states
+    names = _names(jobs, [folder for _, folder, _ in states])
     width = max(map(len, names), default=0)
     lines = []
-    for job, name, (status, folder, summary) in zip(jobs, names, looks, strict=True):
+    for job, name, (status, folder, summary) in zip(jobs, names, states, strict=True):
         objective, seconds = summaries.objective(summary), summary.get("seconds")
         numbers = f"{'' if math.isnan(objective) else f'{objective:.6g}':>12}"
         numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>12}"
@@ -217,7 +241,7 @@ def table(jobs: Sequence[Job], looks: Sequence[Look] | None = None) -> str:
         if error := job.error or summary.get("error"):
             first = (str(error) or repr(error)).partition("\n")[0]
             lines.append(f"    {first}" + (f"\n    {folder / 'train.log'}" if folder else ""))
-    return "\n".join([*lines, count([status for status, _, _ in looks])])
+    return "\n".join([*lines, count([status for status, _, _ in states])])
 
 
 def count(statuses: Sequence[str]) -> str:
@@ -237,8 +261,8 @@ def _names(jobs: Sequence[Job], folders: Sequence[Path | None]) -> list[str]:
 
 
 
-def told(answer: float | Exception) -> str:
-    """An answer in the line that tells of its job."""
+def answer_text(answer: float | Exception) -> str:
+    """Return a job's answer as the line about the job shows it."""
     if isinstance(answer, Exception):
         return str(answer).partition("\n")[0]
     return f"{answer:.6g}"

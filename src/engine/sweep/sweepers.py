@@ -17,11 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine import messages
 from engine.errors import UserError
-from engine.launch.launcher import WorkerLauncher
 from engine.sweep.compose import Composer
-from engine.sweep.jobs import Job, conclude, run_all, table
+from engine.sweep.jobs import HasWorkers, Job, check_all, conclude, run_all, table
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 
 class JobSweeper(Sweeper):
@@ -45,7 +44,7 @@ class JobSweeper(Sweeper):
         try:
             return self.run(arguments)
         finally:
-            if isinstance(self.launcher, WorkerLauncher):
+            if isinstance(self.launcher, HasWorkers):
                 self.launcher.close()
 
     @abstractmethod
@@ -66,8 +65,8 @@ class JobSweeper(Sweeper):
             OmegaConf.save(self.config, folder / "multirun.yaml")
 
     def job(self, words: list[str]) -> Job:
-        """The job that overrides make."""
-        return Job(self.compose(words), words)
+        """Compose the job that overrides make."""
+        return self.compose(words)
 
 
 class GridSweeper(JobSweeper):
@@ -80,6 +79,7 @@ class GridSweeper(JobSweeper):
         if self.config.sweep.dry_run:
             log.info("%s", table(jobs))
             return jobs
+        check_all(jobs)
         self.begin({job.sweep_dir for job in jobs})
         run_all(jobs, self.launcher)
         conclude(jobs)

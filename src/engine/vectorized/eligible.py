@@ -1,93 +1,74 @@
 """Which jobs of a sweep may train together: those that differ only in seed, init and numbers of the optimiser."""
 
-import functools
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 from torch import Tensor
 
-from engine.callbacks.checkpoints import Checkpoints
-from engine.callbacks.divergence import StopOnDivergence
-from engine.callbacks.progress_bar import StepProgressBar
-from engine.callbacks.step_seed import StepSeed
-from engine.config.overrides import check_config
-from engine.config.resolved import dotted
+from engine.config.keys import SEEDS, TARGET, is_below
+from engine.config.objects import located
+from engine.config.resolved import Config
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule
 from engine.run import build
 from engine.run.loggers import MetricsCSV, TensorBoard
-from engine.steps.callback import overrides
+from engine.steps.callback import in_a_stack, overrides
 from engine.supervised import SupervisedModule
 from engine.sweep.jobs import Job
 from engine.vectorized import optimizer
 from engine.vectorized.network import stacked, stacked_loss
-from project.callbacks.classification import ClassificationReport
-from project.callbacks.curve import CurveFigure
 
-OF_THE_STACK = (StepProgressBar, StepSeed)  # once for all jobs; and random numbers, which no stacked step draws
-OF_EACH_JOB = (StopOnDivergence, Checkpoints, CurveFigure, ClassificationReport)
 TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
-    "_target_": ("engine.steps.trainer.BlockTrainer",), "strategy": ("auto",), "precision": ("32-true", "64-true"),
+    "_target_": ("engine.BlockTrainer",), "strategy": ("auto",), "precision": ("32-true", "64-true"),
     "devices": (1,), "gradient_clip_val": (None,), "num_sanity_val_steps": (0,), "use_distributed_sampler": (False,),
     **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "compiled",
                      "check_val_every_n_epoch",
                      "limit_train_batches", "limit_val_batches", "limit_test_batches", "deterministic", "accelerator")),
 }  # fmt: skip
 # What the jobs of a stack may differ in: these values, and nodes.
-SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
 VALUES = {*SEEDS, *(f"optimizer.{name}" for name in optimizer.NUMBERS)}
-NODES = "init.", "sweep."
+NODES = ("init", "sweep")
 # Hooks of a data module that a stack does not call:
 NOT_ASKED = ("setup", "teardown", "state_dict", "load_state_dict", "val_dataloader", "test_dataloader", *BATCH_HOOKS)
-
-
-@functools.cache
-def class_of(target: str) -> Any:
-    """The class of a `_target_`; None where there is none."""
-    try:
-        return get_class(target)
-    except Exception:
-        return None
 
 
 class NotStacked(Exception):
     """Why some jobs are to run one by one."""
 
 
-def obstacle(job: Job) -> str | None:
-    """What in a job's config does not go with other jobs in a stack, if anything."""
-    config = job.plain
+def obstacle(config: Config) -> str | None:
+    """Return what in a job's config does not go with other jobs in a stack, if anything."""
     if config["trainer"].get("compiled"):
         return "compile=true"
     for key, value in config["trainer"].items():
         if key not in TRAINER or ((allowed := TRAINER[str(key)]) and value not in allowed):
             return f"trainer.{key}={value}"
-    if (config["sweep"]["trial"] or {}).get("pruner"):
+    if config.get("sweep.trial.callback"):
         return "a trial that may be pruned"
-    kinds = {"callbacks": (*OF_THE_STACK, *OF_EACH_JOB), "logger": (MetricsCSV, TensorBoard)}
-    for node, known in kinds.items():
-        for name, part in (config.get(node) or {}).items():
-            if part and class_of(part["_target_"]) not in known:
-                return f"{node}.{name}"
+    for name, node in (config.get("callbacks") or {}).items():
+        if node and in_a_stack(located(node[TARGET], f"callbacks.{name}")) is None:
+            return f"callbacks.{name}"
+    for name, node in (config.get("logger") or {}).items():
+        if node and located(node[TARGET], f"logger.{name}") not in (MetricsCSV, TensorBoard):
+            return f"logger.{name}"
     return None
 
 
-def common(job: Job) -> str:
-    """A job's config less what the jobs of a stack may differ in."""
-    copies = tuple(f"{key}." for key, value in job.written.items() if value in ("${init}", "${optimizer}"))
+def common(config: Config) -> str:
+    """Return a job's config without what the jobs of a stack may differ in."""
+    copies = [key for key, value in config.written.items() if value in ("${init}", "${optimizer}")]
     own = (*NODES, *copies)
-    kept = {k: value for k, value in dotted(job.plain).items() if k not in VALUES and not f"{k}.".startswith(own)}
+    kept = {k: v for k, v in config.flat.items() if k not in VALUES and not is_below(k, own)}
     return json.dumps([copies, kept], sort_keys=True)
 
 
 def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[SupervisedModule]]:
     """Two of the jobs' data and modules, after a step of both together has given what each gives alone."""
-    other = next((job for job in group if job.plain["seed"] != group[0].plain["seed"]), group[1])
-    configs = [group[0].plain, other.plain]
+    other = next((job for job in group if job.config["seed"] != group[0].config["seed"]), group[1])
+    configs = [group[0].config, other.config]
     for config in configs:
-        check_config(config)
+        build.check(config)
     data: list[Any] = [build.datamodule(config) for config in configs]
     modules: list[Any] = [build.module(config, own) for config, own in zip(configs, data, strict=True)]
     for reason in (_odd_data(data[0]), _odd_module(modules[0])):

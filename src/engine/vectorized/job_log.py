@@ -1,44 +1,42 @@
-"""engine.vectorized.job_log"""
+"""What a job says while it trains with others: kept in memory, for its own train.log."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from engine.messages import _file_handler
+from engine.messages import file_handler
 
 
-def write(path: Path, records: Iterable[logging.LogRecord]) -> None:
-    """Send messages to a file only."""
-    handler = _file_handler(path)
-    for record in records:
-        handler.handle(record)
-    handler.close()
+class _Collector(logging.Handler):
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self.records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@contextmanager
+def collected(records: list[logging.LogRecord]) -> Iterator[None]:
+    """Inside, all messages go to a list, and nowhere else."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    root.handlers[:] = [_Collector(records)]
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
 
 
 def record(text: str) -> logging.LogRecord:
-    """A message for `write`."""
-    return logging.LogRecord("project", logging.INFO, "", 0, text, None, None)
+    """Make a message for `write`."""
+    return logging.LogRecord(__name__, logging.INFO, "", 0, text, None, None)
 
 
-class Diverted(logging.Handler):
-    """While in use as a context, takes what the callbacks say to `where`; to the usual places while that is None."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.where: list[logging.LogRecord] | None = None
-        self._source = logging.getLogger("project.callbacks")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self.where is None:
-            logging.getLogger().handle(record)
-        else:
-            self.where.append(record)
-
-    def __enter__(self) -> "Diverted":
-        self._source.addHandler(self)
-        self._source.propagate = False
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._source.removeHandler(self)
-        self._source.propagate = True
+def write(path: Path, records: Iterable[logging.LogRecord]) -> None:
+    """Write messages to a file only."""
+    handler = file_handler(path)
+    for one in records:
+        handler.handle(one)
+    handler.close()

@@ -4,17 +4,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from engine.command import Task
 from engine.config.limits import COUNT, check
 from engine.errors import UserError
+from engine.fence.hydra import BasicLauncher
 from engine.sweep.compose import Composer
-from engine.sweep.jobs import Job, told
+from engine.sweep.jobs import Job, answer_text
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 
 
@@ -45,17 +46,19 @@ class VectorizedLauncher(BasicLauncher):
         assert self.hydra_context is not None
         assert self.config is not None
         compose = Composer(self.hydra_context.config_loader, self.config)
-        return self.launch_jobs([Job(compose(words), words) for words in job_overrides])
+        return self.launch_jobs([compose(words) for words in job_overrides])
 
     def launch_jobs(self, jobs: Sequence[Job]) -> list[JobReturn]:
         """What `launch` returns for these jobs."""
         from engine.vectorized.together import Options, run_together
 
-        answers = run_together(jobs, Options(self.chunk, self.figures))
+        assert isinstance(self.task_function, Task)
+        options = Options(self.task_function.door, self.chunk, self.figures)
+        answers = run_together(jobs, options)
         common = set.intersection(*(set(job.overrides) for job in jobs))
         for count, (job, answer) in enumerate(answers.items(), start=1):
             words = [word for word in job.overrides if word not in common] or ["the job"]
-            log.info("%d of %d: %s: %s", count, len(jobs), " ".join(words), told(answer))
+            log.info("%d of %d: %s: %s", count, len(jobs), " ".join(words), answer_text(answer))
         alone = [job for job in jobs if job not in answers]
         returns = dict(zip(alone, super().launch([job.overrides for job in alone], 0) if alone else [], strict=True))
         return [returns[job] if job in returns else _returned(job, answers[job]) for job in jobs]

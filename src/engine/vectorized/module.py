@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from engine.files import synced_together
 from engine.run.folders import BEST
 from engine.steps.callback import StepCallback
 from engine.vectorized import job_log, optimizer
 from engine.vectorized.data import StackedData
+from engine.vectorized.disk import synced_together
 from engine.vectorized.job import Member, TrainerOfJob
 from engine.vectorized.network import stacked, stacked_loss
 
@@ -42,12 +42,11 @@ class StackedModule(LightningModule):
     Args:
         members: the jobs.
         data: theirs.
-        diverted: takes what their callbacks say.
     """
 
-    def __init__(self, members: Sequence[Member], data: StackedData, diverted: job_log.Diverted) -> None:
+    def __init__(self, members: Sequence[Member], data: StackedData) -> None:
         super().__init__()
-        self.members, self.data, self.diverted = list(members), data, diverted
+        self.members, self.data = list(members), data
         self.modules_of_jobs = nn.ModuleList(member.module for member in members)  # for Lightning to see
         first = members[0]
         self.names = [name for name, _ in first.module.network.named_parameters()]
@@ -316,7 +315,7 @@ class StackedModule(LightningModule):
         with synced_together():
             for number in jobs:
                 member = self.members[number]
-                self.diverted.where = member.said
-                for callback in member.callbacks:
-                    getattr(callback, hook)(member.trainer, member.module, *arguments(number))
-        self.diverted.where = self._dumped = None
+                with job_log.collected(member.said):
+                    for callback in member.callbacks:
+                        getattr(callback, hook)(member.trainer, member.module, *arguments(number))
+        self._dumped = None

@@ -1,7 +1,6 @@
 """Jobs of a sweep that differ only in seed, init and numbers of the optimiser, trained as one batched model."""
 
 import contextlib
-import copy
 import gc
 import logging
 import math
@@ -16,40 +15,44 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, open_dict
 
 from engine import messages
-from engine.callbacks.progress_bar import StepProgressBar
+from engine.command import Door
 from engine.config import objects
-from engine.config.overrides import check_config
+from engine.config.keys import TARGET
+from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.data.split import Split
 from engine.errors import FAILED, UserError
-from engine.files import synced_together
 from engine.run import build, folders, hparams, summaries
 from engine.run.loggers import MetricsCSV
-from engine.run.run import has_diverged, outcome
+from engine.run.run import has_diverged, objective, outcome
+from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.steps.trainer import BlockTrainer
 from engine.sweep import gpus
 from engine.sweep.jobs import Job
-from engine.vectorized import job_log
+from engine.vectorized import job_log, make
 from engine.vectorized.data import StackedData
-from engine.vectorized.eligible import OF_EACH_JOB, NotStacked, class_of, common, obstacle, try_out
+from engine.vectorized.disk import synced_together
+from engine.vectorized.door import is_edited
+from engine.vectorized.eligible import NotStacked, common, obstacle, try_out
 from engine.vectorized.events import BufferedTensorBoard
 from engine.vectorized.job import Member
 from engine.vectorized.memory import chunk_size
 from engine.vectorized.module import StackedModule
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 SINGLE = "there is none to train it with"
+EDITED = "train() was edited, and jobs that train together go the shipped way"
 Answers = dict[Job, float | Exception]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Those of conf/hydra/launcher/vectorized.yaml."""
+    """The options of conf/hydra/launcher/vectorized.yaml, and the command that the jobs are of."""
 
+    door: Door
     chunk: int | None = None
     figures: bool = False
 
@@ -59,11 +62,12 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
     messages.silence_harmless()
     alone: Counter[str] = Counter()
     groups: dict[str, list[Job]] = {}
+    edited = is_edited(options.door.train)
     for job in jobs:
-        if reason := obstacle(job):
+        if reason := EDITED if edited else obstacle(job.config):
             alone[reason] += 1
         else:
-            groups.setdefault(common(job), []).append(job)
+            groups.setdefault(common(job.config), []).append(job)
     answers: Answers = {}
     takes_memory = False  # a chunk that has run
     for group in groups.values():
@@ -130,7 +134,7 @@ def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
         raise NotStacked("a mistake in the config") from None
     except Exception as error:  # alone, each says it
         raise NotStacked(f"{type(error).__name__} in a try") from None
-    most = options.chunk or chunk_size(group[0].plain, data[0], modules[0])
+    most = options.chunk or chunk_size(group[0].config, data[0], modules[0])
     parts = -(-len(group) // most)
     size = -(-len(group) // parts)
     return [list(group[start : start + size]) for start in range(0, len(group), size)]
@@ -145,6 +149,8 @@ class _Chunk:
         self.members: dict[Job, Member] = {}
         self.alone: Counter[str] = Counter()  # why some of them run one by one
         self.graph: bytes | None = None
+        self.checked: set[str] = set()  # nodes of configs that are right
+        self.door = options.door.module
 
     def run(self) -> Answers:
         """What the jobs answer: an objective, or an error; nothing for those that have to run alone."""
@@ -186,8 +192,8 @@ class _Chunk:
         data: dict[Job, Any] = {}
         for job in folders:
             try:
-                check_config(job.plain)
-                data[job] = objects.make(job.plain, "datamodule")
+                build.check(job.config, self.checked)
+                data[job] = make.make(job.config, "datamodule")
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()))
@@ -195,7 +201,7 @@ class _Chunk:
             try:
                 if not shared:
                     own.prepare_data()
-                module: Any = build.module(job.plain, own)
+                module: Any = make.module(job.config, own)
                 callbacks, loggers = self._callbacks(job), self._loggers(job, folders[job])
                 member = Member(job, folders[job], own, module, callbacks, loggers, self.options.figures)
             except Exception as error:
@@ -204,16 +210,21 @@ class _Chunk:
                 self.members[job] = member
 
     def _callbacks(self, job: Job) -> list[Any]:
-        parts = (job.plain.get("callbacks") or {}).items()
-        named = {f"callbacks.{name}": part for name, part in parts if part}
-        return [objects.make(named, key) for key, part in named.items() if class_of(part["_target_"]) in OF_EACH_JOB]
+        """Make the callbacks that each job has for itself."""
+        nodes = {
+            f"callbacks.{name}": node
+            for name, node in (job.config.get("callbacks") or {}).items()
+            if node and in_a_stack(objects.located(node[TARGET], name)) == EACH_JOB
+        }
+        return [make.make(nodes, key) for key in nodes]
 
     def _loggers(self, job: Job, folder: Path) -> list[Any]:
         made: list[Any] = []
-        for part in (job.plain.get("logger") or {}).values():
-            if part:
-                kind = MetricsCSV if class_of(part["_target_"]) is MetricsCSV else BufferedTensorBoard
-                options = {key: value for key, value in part.items() if key != "_target_"}
+        for name, node in (job.config.get("logger") or {}).items():
+            if node:
+                is_table = objects.located(node[TARGET], name) is MetricsCSV
+                options = {key: value for key, value in node.items() if key != TARGET}
+                kind = MetricsCSV if is_table else BufferedTensorBoard
                 made.append(kind(save_dir=str(folder), **{**options, "purge_step": 0}))
         return made
 
@@ -221,51 +232,48 @@ class _Chunk:
         members = list(self.members.values())
         trainer = self._trainer(members[0].job.config)
         log.info("%d jobs together: %s", len(members), members[0].folder.parent)
-        with job_log.Diverted() as diverted:
-            data = StackedData([member.data for member in members])
-            stack = StackedModule(members, data, diverted)
-            with synced_together():
-                self._begin(trainer, stack)
-            try:
-                trainer.fit(stack, datamodule=data)
-                stack.end([number for number in stack.running if has_diverged(members[number].trainer)])
-                if stack.running and build.has_test(members[0].data):
-                    trainer.test(stack, datamodule=data, verbose=False)
-            except (KeyboardInterrupt, SystemExit) as stop:
-                self._interrupted(members)
-                if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
-                    raise KeyboardInterrupt from None
-                raise
-            except Exception as error:
-                log.warning("not together, but one by one: %s: %s", type(error).__name__, error, exc_info=True)
-                self.members.clear()
-            else:
-                self.answers |= dict.fromkeys(self.members, math.nan)
+        data = StackedData([member.data for member in members])
+        stack = StackedModule(members, data)
+        with synced_together():
+            self._begin(trainer, stack)
+        try:
+            trainer.fit(stack, datamodule=data)
+            stack.end([number for number in stack.running if has_diverged(members[number].trainer)])
+            if stack.running and build.has_test(members[0].data):
+                trainer.test(stack, datamodule=data, verbose=False)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            self._interrupted(members)
+            if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
+        except Exception as error:
+            log.warning("not together, but one by one: %s: %s", type(error).__name__, error, exc_info=True)
+            self.members.clear()
+        else:
+            self.answers |= dict.fromkeys(self.members, math.nan)
 
-    def _trainer(self, config: DictConfig) -> BlockTrainer:
-        """The Trainer of all jobs: it logs and saves nothing by itself."""
-        own = copy.deepcopy(config)
-        with open_dict(own):
-            own.callbacks = {
-                name: part
-                for name, part in (own.get("callbacks") or {}).items()
-                if part and class_of(part._target_) is StepProgressBar
-            }
-        made = build.trainer(own, self.jobs[0].sweep_dir, logs=False)
+    def _trainer(self, config: Config) -> BlockTrainer:
+        """Build the Trainer of all jobs: it logs and saves nothing by itself."""
+        callbacks = [
+            objects.build(node, f"callbacks.{name}")
+            for name, node in (config.get("callbacks") or {}).items()
+            if node and in_a_stack(objects.located(node[TARGET], name)) == ONCE
+        ]
+        made = build.trainer_with(config, self.jobs[0].sweep_dir, callbacks, [])
         assert isinstance(made, BlockTrainer)
         return made
 
     def _begin(self, trainer: BlockTrainer, stack: StackedModule) -> None:
         """What a run writes before it trains."""
         for job, member in self.members.items():
-            folders.save_config(member.folder, job.plain, job.words)
+            folders.save_config(member.folder, job.config, self.door, make.as_yaml(job.config))
             (member.folder / summaries.SUMMARY).unlink(missing_ok=True)
             for logger in member.loggers:
                 getattr(logger, "experiment")  # noqa: B009  it takes over what an interrupted run has left
             description = build.describe(trainer, member.module, member.data)
             member.said += [job_log.record(f"run folder: {member.folder}")]  # which has the config
             member.said += [job_log.record(f"one of {len(self.members)} jobs that train together\n{description}")]
-            values = hparams.hyperparameters(job.plain, job.words)
+            values = hparams.hyperparameters(job.config)
             hparams.log_start(member, values, ["objective", *getattr(member.module, "test_metrics", ())])  # type: ignore[arg-type]
             self._log_graph(member)
 
@@ -291,16 +299,16 @@ class _Chunk:
     def _record(self, member: Member, status: str) -> dict[str, Any]:
         """What a run writes at its end."""
         member.flush()
-        summary: dict[str, Any] = {"status": status, "error": None}
-        summary |= outcome(member.job.plain, member.folder, member.trainer, finished=status == "finished")
+        summary: dict[str, Any] = {"status": status, "error": None, "objective": None}
+        if status == "finished":
+            summary["objective"] = objective(member.trainer, member.folder)
+        summary |= outcome(member.job.config, member.folder, member.trainer, summary)
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
         for logger in member.loggers:
             logger.finalize("success")
-        member.said.append(
-            job_log.record(f"\n{summaries.table(summary['metrics'])}\n{summaries.verdict(summary, member.folder)}")
-        )
+        member.said.append(job_log.record(f"\n{summaries.closing_words(summary, member.folder)}"))
         job_log.write(member.folder / "train.log", member.said)
-        summaries.save_summary(member.folder, summary)
+        summaries.save(member.folder, summary)
         return summary
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.seeds import derive
+from engine import derive
 from project.analysis.watch import watched
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from engine.callbacks import figures
+from engine import figures
 
 
 class ClassificationReport(Callback):
@@ -21,6 +21,8 @@ class ClassificationReport(Callback):
     Args:
         grid_images: how many test images to show, evenly spread over the split; 0 for no such figure.
     """
+
+    in_a_stack = "each job"
 
     def __init__(self, grid_images: int = 32) -> None:
         self.grid_images = grid_images

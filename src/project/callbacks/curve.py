@@ -7,8 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from engine.callbacks import figures
-from engine.steps.callback import StepCallback
+from engine import StepCallback, figures
 
 
 class CurveFigure(StepCallback):
@@ -17,6 +16,8 @@ class CurveFigure(StepCallback):
     Args:
         every_n_steps: steps between two drawings.
     """
+
+    in_a_stack = "each job"
 
     def __init__(self, every_n_steps: int = 10) -> None:
         self.every_n_steps = every_n_steps

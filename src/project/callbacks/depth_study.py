@@ -11,9 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from engine.callbacks import figures
-from engine.errors import UserError
-from engine.files import write_whole
+from engine import UserError, figures, write_whole
 from project import init
 from project.analysis import depth
 from project.modules.deep_mlp import activation_named, deep_network

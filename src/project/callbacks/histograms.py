@@ -3,8 +3,7 @@
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-from engine.callbacks import figures
-from engine.steps.callback import StepCallback
+from engine import StepCallback, figures
 
 
 class Histograms(StepCallback):

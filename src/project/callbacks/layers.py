@@ -5,8 +5,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from engine.callbacks import figures
-from engine.steps.callback import StepCallback
+from engine import StepCallback, figures
 from project.analysis.watch import watched
 
 

@@ -15,8 +15,7 @@ from requests import Response
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
-from engine.data.split import Split
-from engine.errors import UserError
+from engine import Split, UserError
 from project.datamodules.images import ImageDataModule, carve_validation
 
 CLASS_NAMES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from engine.data.split import Split
+from engine import Split
 from project.datamodules.images import ImageDataModule, carve_validation
 
 

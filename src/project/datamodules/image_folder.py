@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 
-from engine.data.image_cache import ImageCache, ImageFile
-from engine.data.split import Split
-from engine.errors import UserError
+from engine import ImageCache, ImageFile, Split, UserError
 from project.datamodules.images import ImageDataModule, carve_validation
 
 SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.data.datamodule import TensorDataModule
-from engine.data.split import Split
-from engine.errors import UserError
+from engine import Split, TensorDataModule, UserError
 
 
 class ImageDataModule(TensorDataModule):

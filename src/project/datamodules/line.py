@@ -4,8 +4,7 @@ from typing import Any
 
 import torch
 
-from engine.data.datamodule import TensorDataModule
-from engine.data.split import Split
+from engine import Split, TensorDataModule
 
 
 class LineDataModule(TensorDataModule):

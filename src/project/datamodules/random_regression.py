@@ -4,9 +4,7 @@ from typing import Any
 
 import torch
 
-from engine.data.datamodule import TensorDataModule
-from engine.data.split import Split
-from engine.seeds import generator
+from engine import Split, TensorDataModule, generator
 
 
 class RandomRegressionDataModule(TensorDataModule):

@@ -4,7 +4,7 @@ from typing import Unpack
 
 from torch import nn
 
-from engine.supervised import StepOptions, SupervisedModule
+from engine import StepOptions, SupervisedModule
 
 
 class CurveMLP(SupervisedModule):

@@ -5,8 +5,7 @@ from typing import Unpack
 
 from torch import nn
 
-from engine.errors import UserError, nearest
-from engine.supervised import StepOptions, SupervisedModule
+from engine import StepOptions, SupervisedModule, UserError, nearest
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}
 

@@ -5,7 +5,7 @@ from typing import Unpack
 from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from engine.supervised import StepOptions, SupervisedModule
+from engine import StepOptions, SupervisedModule
 
 
 class LeNet5(SupervisedModule):

@@ -5,8 +5,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from engine.errors import UserError
-from engine.supervised import StepOptions, SupervisedModule
+from engine import StepOptions, SupervisedModule, UserError
 from project.references import two_layer_numpy, two_layer_torch
 
 

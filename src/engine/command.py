@@ -1,0 +1,149 @@
+"""The command: how a user's `train(run)` is called, here and in other processes.
+
+A command line is checked first; then it is one run, a sweep, help, or a run resumed.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from engine.config import help
+from engine.config.overrides import check_command_line
+from engine.config.resolved import Config
+from engine.errors import UserError, exit_codes
+from engine.run import folders
+from engine.run.run import Run, train_one
+from engine.sweep.jobs import Job
+
+RESUME = "resume="
+Train = Callable[[Run], float]
+
+
+@dataclass(frozen=True)
+class Door:
+    """A user's function, where its config lies, and how other processes import it.
+
+    Calling the door runs the command line.
+
+    Args:
+        train: does one run and returns the objective.
+        root: the folder that holds conf/, data/ and logs/.
+        conf: the folder with config.yaml.
+    """
+
+    train: Train
+    root: Path
+    conf: Path
+
+    def __call__(self) -> None:
+        with exit_codes():
+            self.open()
+            self._answer(sys.argv[1:])
+
+    @property
+    def module(self) -> str:
+        """The import path of the module that holds the door.
+
+        Raises:
+            UserError: if Python did not import that module by a name.
+        """
+        name = self.train.__module__
+        if name != "__main__":
+            return name
+        spec = sys.modules["__main__"].__spec__
+        if spec is None:
+            raise UserError(
+                f"{sys.argv[0]}: start it as a module, `python -m PACKAGE.NAME`: "
+                "other processes could not import it."
+            )
+        return spec.name
+
+    def beside(self, name: str) -> str:
+        """Return the import path of a module beside the door's."""
+        return f"{self.module.rpartition('.')[0]}.{name}"
+
+    def open(self) -> None:
+        """Make `${root:}` known to OmegaConf in this process."""
+        OmegaConf.register_new_resolver("root", lambda: str(self.root), replace=True)
+
+    def do(self, config: Config, folder: Path | None) -> float:
+        """Do one run, in a folder where it has one already; return its objective."""
+        return train_one(self.train, config, folder, self.module)
+
+    def _answer(self, words: Sequence[str]) -> None:
+        if resumed := [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]:
+            # Lightning adds hydra.* to the command of the processes that it starts.
+            self._resume(resumed[0], [w for w in words if not w.startswith((RESUME, "hydra."))])
+            return
+        check_command_line(words, self.conf)
+        if help.is_asked_for(words):
+            print(help.text(words, self.conf, self.module))
+            return
+        task: Any = Task(self)
+        hydra.main(version_base="1.3", config_path=str(self.conf), config_name="config")(task)()
+
+    def _resume(self, folder: str, others: Sequence[str]) -> None:
+        if others:
+            raise UserError(
+                f"{others[0]}: resume= goes on with the run's own config and takes nothing else."
+            )
+        run_dir = Path(folder).absolute()
+        self.do(folders.load_config(run_dir), run_dir)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What Hydra calls with a composed config: one run, or one job of a sweep."""
+
+    door: Door
+
+    def __call__(self, composed: DictConfig) -> float:
+        job = HydraConfig.get()
+        words: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
+        if job.mode == RunMode.MULTIRUN:
+            sweep_dir = Path(job.sweep.dir)
+            return Job(Config.resolve(composed, words), sweep_dir, words).run(self.door.do)
+        with exit_codes():  # here already: Hydra would add a line of its own
+            config = Config.resolve(composed, words)
+            for key in ("dry_run", "force", "retry"):
+                if config["sweep"][key]:
+                    raise UserError(f"sweep.{key}: is for sweeps; add -m.")
+            return self.door.do(config, None)
+
+
+def command(conf: str) -> Callable[[Train], Door]:
+    """Make a command of a function that does one run.
+
+    Args:
+        conf: the folder with config.yaml, below a folder that the function's file lies in.
+    """
+
+    def decorate(train: Train) -> Door:
+        file = Path(train.__code__.co_filename).resolve()
+        for folder in file.parents:
+            if (folder / conf / "config.yaml").is_file():
+                return Door(train, folder, folder / conf)
+        raise UserError(f"{file}: no folder above it has {conf}/config.yaml.")
+
+    return decorate
+
+
+def imported(module: str) -> Door:
+    """Import a door by the import path of its module.
+
+    Raises:
+        UserError: if there is no door.
+    """
+    found = vars(importlib.import_module(module)).values()
+    doors = [value for value in found if isinstance(value, Door)]
+    if not doors:
+        raise UserError(f"{module}: holds no function with @command.")
+    return doors[0]

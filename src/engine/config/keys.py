@@ -1,0 +1,52 @@
+"""What a key of the config means. Every room that treats some keys otherwise asks here."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+TARGET = "_target_"
+PARTIAL = "_partial_"
+
+# Config groups of which a run must choose one.
+CHOICES = ("module", "datamodule", "optimizer", "init")  # they make the result
+REQUIRED = (*CHOICES, "trainer", "accelerator")
+# Nodes to which users add entries of their own.
+OPEN = ("callbacks", "logger")
+# Folders. They are made absolute, because a resumed run may start in another working directory.
+FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir")
+# Values that the run's seed gives.
+SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
+FOLD = "datamodule.fold"
+# Values that stand in every row of TensorBoard's table, overridden or not.
+ALWAYS_SHOWN = ("seed", "datamodule.batch_size", "trainer.max_epochs")
+# Values that cannot change a result: a name, a place, what is shown, which device computes.
+IRRELEVANT = (
+    "name",
+    "paths",
+    "sweep",
+    "logger",
+    "callbacks.progress_bar",
+    "datamodule.cache_dir",
+    "datamodule.num_workers",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.steps_per_call",
+)
+# Overrides that `evaluate` takes: the data and the device may be others than in training.
+EVALUATED_WITH = ("datamodule", "accelerator", "trainer")
+
+
+def is_below(key: str, nodes: Iterable[str]) -> bool:
+    """Tell whether a dotted key is one of some nodes, or lies below one of them."""
+    return f"{key}.".startswith(tuple(f"{node}." for node in nodes))
+
+
+def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values, by dotted key, that can change a result.
+
+    The data folder counts relative to `paths.data_dir`: the same data may lie elsewhere.
+    """
+    kept = {key: value for key, value in flat.items() if not is_below(key, IRRELEVANT)}
+    if isinstance(folder := kept.get("datamodule.data_dir"), str):
+        kept["datamodule.data_dir"] = folder.removeprefix(str(flat.get("paths.data_dir")))
+    return kept

@@ -1,0 +1,114 @@
+"""A run's metrics once more, from its own folder: the command that evaluates a run."""
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from engine import files, messages
+from engine.command import Door
+from engine.config.keys import EVALUATED_WITH
+from engine.config.overrides import changed
+from engine.config.resolved import Config
+from engine.errors import UserError, exit_codes, nearest
+from engine.run import folders, summaries
+
+log = logging.getLogger(__name__)
+
+USAGE = """\
+Evaluate a run: rebuild its model and data from its own config, load its best checkpoint (the last
+one where it had no validation), and measure.
+
+  python -m {command} run=RUN_DIR                    on its test split
+  python -m {command} run=RUN_DIR split=val          on another: test, val, train
+  python -m {command} run=RUN_DIR datamodule=digits  on other data; datamodule.KEY=VALUE, too
+  python -m {command} run=RUN_DIR accelerator=cpu    elsewhere; trainer.KEY=VALUE, too
+
+Prints the metrics; writes them to RUN_DIR/evaluation/SPLIT.json, and the figures to
+RUN_DIR/evaluation/figures/."""
+OWN = ("run", "split")
+TAKEN = (*OWN, *EVALUATED_WITH)
+
+
+def evaluate(door: Door) -> None:
+    """Run the command line of the evaluating command.
+
+    Args:
+        door: of the training command, which knows where conf/ is.
+    """
+    with exit_codes():
+        door.open()
+        words = sys.argv[1:]
+        if not words or {"-h", "--help"} & set(words):
+            print(USAGE.format(command=door.beside("evaluate")))
+            return
+        pairs = [word.partition("=") for word in words]
+        own = {key: value for key, _, value in pairs if key in OWN}
+        others = [word for word in words if word.partition("=")[0] not in (*OWN, "hydra.run.dir")]
+        if "run" not in own:
+            raise UserError("run: missing; write run=RUN_DIR, the folder of a run.")
+        measure(Path(own["run"]).absolute(), own.get("split", "test"), others, door.conf)
+
+
+def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> dict[str, float]:
+    """Measure the run in `run_dir` on a split: metrics by name, such as {"test/acc": 0.97}.
+
+    Raises:
+        UserError: if there is no such run, split or checkpoint, or an override is wrong.
+    """
+    messages.to_terminal()
+    config = _changed(folders.load_config(run_dir), overrides, conf)
+    if split not in ("train", "val", "test"):
+        raise UserError(f"split={split}: must be test, val or train.")
+    checkpoint = _checkpoint(run_dir)
+    from engine.run import build, versions
+
+    messages.silence_harmless()
+    build.check(config)
+    data: Any = build.datamodule(config)
+    splits = getattr(data, "splits", ["test"])  # a plain LightningDataModule has a test split only
+    if split not in splits:
+        raise UserError(f"split={split}: {type(data).__name__} has only: {', '.join(splits)}.")
+    data.test_split = split
+    model = build.module(config, data)
+    folder = run_dir / "evaluation"
+    trainer = build.trainer(config, folder, loggers=False)
+    build.cast(trainer, model)
+    measured = trainer.test(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    if not measured:
+        raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
+    metrics = {
+        f"{split}/{name.removeprefix('test/')}": value for name, value in measured[0].items()
+    }
+    if trainer.is_global_zero:
+        folder.mkdir(exist_ok=True)
+        report = {
+            "run": str(run_dir),
+            "checkpoint": str(checkpoint.relative_to(run_dir)),
+            "overrides": list(overrides),
+            "metrics": {k: value if math.isfinite(value) else None for k, value in metrics.items()},
+            "device": versions.device(trainer),
+        }
+        files.write_whole(folder / f"{split}.json", json.dumps(report, indent=2) + "\n")
+        log.info("%s\n%s on %s: %s", summaries.table(metrics), checkpoint.name, split, folder)
+    return metrics
+
+
+def _changed(config: Config, overrides: Sequence[str], conf: Path) -> Config:
+    for key in (word.lstrip("+").partition("=")[0] for word in overrides):
+        if key.partition(".")[0] not in EVALUATED_WITH:
+            hint = nearest(key, TAKEN)
+            raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
+    return Config.resolve(changed(OmegaConf.create(config.values_by_node), overrides, conf))
+
+
+def _checkpoint(run_dir: Path) -> Path:
+    for name in (folders.BEST, folders.LAST):
+        if (run_dir / name).exists():
+            return run_dir / name
+    raise UserError(f"{run_dir}: has no checkpoint yet.")

@@ -1,0 +1,6 @@
+"""Compare the runs below a folder: `python -m project.report DIR`; --help says more."""
+
+from engine import report
+
+if __name__ == "__main__":
+    report()
