@@ -35,9 +35,10 @@ def train(loop: str, images: int) -> None:
     if loop == "import":
         import lightning  # noqa: F401
     else:
+        from engine.config.place import register_resolvers
+
         import step_time
         from engine import messages
-        from engine.config.place import register_resolvers
 
         register_resolvers()
         messages.silence_harmless()

@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from engine.config.place import CONF, register_resolvers
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from engine.config.place import CONF, register_resolvers
 from engine.run import summaries
 
 ROWS = "".join(f"0,{step},{2 - step / 500}\n" for step in range(500))

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+from engine.config.place import CONF, register_resolvers
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch import LightningModule, Trainer
@@ -41,7 +42,6 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
 from engine import messages
-from engine.config.place import CONF, register_resolvers
 from engine.data.split import Split
 from engine.run import build, hparams
 from engine.steps.callback import StepCallback

@@ -6,35 +6,37 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from engine.report import report
-from engine.run import evaluate, run
+from engine import evaluate, report
+from project.train import train
 
 _forkserver = multiprocessing.get_context("forkserver")
 # Imports that take seconds, once for all processes. Only installed modules: until Python 3.13 the server that they are
 # forked from does not have our sys.path.
 _forkserver.set_forkserver_preload(
-    ["engine.run.build", "project.train", "engine.run.hparams", "project.modules.lenet", "project.datamodules.digits",
-     "project.callbacks.classification", "engine.callbacks.progress_bar", "torch.utils.tensorboard",
-     "sklearn.datasets", "sklearn.model_selection"]
+    ["engine.run.build", "engine.command", "engine.run.hparams", "engine.steps.trainer", "project.train",
+     "project.modules.lenet", "project.datamodules.digits", "project.callbacks.classification",
+     "engine.callbacks.progress_bar", "engine.callbacks.checkpoints", "engine.callbacks.step_seed",
+     "engine.callbacks.divergence", "torch.utils.tensorboard", "sklearn.datasets", "sklearn.model_selection",
+     "pydantic"]
 )  # fmt: skip
 
 
 def run_train(*words: str) -> None:
     """`python -m project.train …` in this process; raises SystemExit for any exit code but 0."""
     with mock.patch.object(sys, "argv", ["project.train", *words]):
-        run.main()
+        train()
 
 
 def run_evaluate(*words: str) -> None:
     """`python -m project.evaluate …` in this process."""
     with mock.patch.object(sys, "argv", ["project.evaluate", *words]):
-        evaluate.main()
+        evaluate(train)
 
 
 def run_report(*words: str) -> None:
     """`python -m project.report …` in this process."""
     with mock.patch.object(sys, "argv", ["project.report", *words]):
-        report.main()
+        report(train)
 
 
 def only_run(log_dir: Path) -> Path:

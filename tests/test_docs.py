@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine.config.place import ROOT
 
 from documents import dead_links, execute, same, to_execute
-from engine.config.place import ROOT
 from test_readme import COMMANDS
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))

@@ -9,10 +9,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from engine.config.place import ROOT
 from PIL import Image
 
 from commands import run_evaluate, run_report, run_train
-from engine.config.place import ROOT
 
 COMMANDS = [
     line.partition("#")[0].strip()

@@ -1,10 +1,8 @@
 """The supervised step, the metrics and the optimiser: once, for every model."""
 
 import copy
-import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import mul
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
+from engine import rows
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, overrides
 from engine.steps.trainer import BlockTrainer
@@ -24,9 +23,6 @@ STEP_HOOKS = (
     "configure_gradient_clipping", "lr_scheduler_step", "on_before_batch_transfer", "transfer_batch_to_device",
     "on_after_batch_transfer",
 )  # fmt: skip
-# What a step is remembered by until its row: loss, a tensor if it is on a GPU, which nobody waits for; size of the
-# batch; predictions and targets, if there are metrics.
-Step = tuple[float | Tensor, int, tuple[Tensor, ...]]
 
 
 class StepOptions(TypedDict, total=False):
@@ -72,7 +68,7 @@ class SupervisedModule(LightningModule):
         epoch_loss = MeanMetric if self.averages_loss else SumMetric
         keep = {"nan_strategy": math.nan}  # a NaN stays one; by default torchmetrics averages over the others
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
-        self._since_row: list[Step] = []
+        self._since_row: list[rows.Step] = []
         if init is not None:
             init(network)
 
@@ -166,17 +162,16 @@ class SupervisedModule(LightningModule):
         """
         losses, sizes, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        weights = sizes if self.averages_loss else [1] * len(sizes)
-        total, weight = sum(map(mul, _numbers(losses), weights)), sum(weights)
+        numbers = rows.numbers(losses)
+        total, weight = rows.weighted_loss(numbers, sizes, self.averages_loss)
         if self.trainer.world_size > 1:  # of a sum, each process has a part
             totals = torch.tensor([total, weight], dtype=torch.float64, device=self.device)
             total, weight = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
             weight /= 1 if self.averages_loss else self.trainer.world_size
         row = {"train/loss": total / weight}
         if self.train_metrics:
-            self.train_metrics.update(*map(torch.cat, zip(*seen, strict=True)))
-            row |= {key: value.item() for key, value in self.train_metrics.compute().items()}
-            self.train_metrics.reset()
+            parts = [torch.cat(part) for part in zip(*seen, strict=True)]
+            row |= rows.metrics(self.train_metrics, parts)
         values = {**row, "lr": self.trainer.optimizers[0].param_groups[0]["lr"], "epoch": self.current_epoch}
         for logger in self.loggers:
             logger.log_metrics(values, step=step)
@@ -192,7 +187,7 @@ class SupervisedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the steps that no row has told of yet, of every process: the resumed run's next row needs them."""
-        ours = _packed(self._since_row)
+        ours = rows.packed(self._since_row)
         steps: list[Any] = [ours]
         if self._is_distributed():
             steps = [None] * self.trainer.world_size
@@ -204,33 +199,8 @@ class SupervisedModule(LightningModule):
         rank = self.trainer.global_rank if self._is_distributed() else 0
         if rank < len(steps):
             device = self._trainer.strategy.root_device if self._trainer else self.device  # the module goes there later
-            self._since_row = _unpacked(move_data_to_device(steps[rank], device))
+            self._since_row = rows.unpacked(move_data_to_device(steps[rank], device))
 
     @staticmethod
     def _is_distributed() -> bool:
         return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _packed(steps: Sequence[Step]) -> list[Any]:
-    """Steps for a checkpoint, which thousands of small tensors would slow: losses, sizes, and what was seen."""
-    if not steps:
-        return []
-    losses, sizes, seen = zip(*steps, strict=True)
-    tensors = [(torch.cat(parts), [len(part) for part in parts]) for parts in zip(*seen, strict=True)]
-    return [_numbers(losses), list(sizes), *tensors]
-
-
-def _unpacked(packed: Sequence[Any]) -> list[Step]:
-    if not packed:
-        return []
-    losses, sizes, *tensors = packed
-    seen = [tensor.split(lengths) for tensor, lengths in tensors]
-    parts = zip(*seen, strict=True) if seen else itertools.repeat(())
-    return list(zip(losses, sizes, parts, strict=False))
-
-
-def _numbers(losses: Sequence[float | Tensor]) -> list[float]:
-    """The losses of some steps, each a number or a tensor."""
-    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
-    theirs = iter(torch.stack(tensors).tolist() if tensors else [])
-    return [next(theirs) if isinstance(loss, Tensor) else loss for loss in losses]

@@ -4,13 +4,15 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from engine import UserError, generator, nearest
+from engine import NotNegative, Positive, UserError, generator, nearest
 
 GAINS = ("linear", "tanh", "relu")  # words for gains
+Gain = Positive | Literal["linear", "tanh", "relu"]
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -23,12 +25,12 @@ def zero(network: nn.Module, seed: int = 0) -> None:
     _fill(network, seed, std=lambda fan_in, fan_out: 0.0)
 
 
-def randn(network: nn.Module, seed: int, scale: float = 1.0) -> None:
+def randn(network: nn.Module, seed: int, scale: NotNegative = 1.0) -> None:
     """Weights ~ N(0, scale²), whatever the layer's width."""
     _fill(network, seed, std=lambda fan_in, fan_out: scale)
 
 
-def xavier(network: nn.Module, seed: int, gain: float | str = "linear") -> None:
+def xavier(network: nn.Module, seed: int, gain: Gain = "linear") -> None:
     """Weights ~ N(0, gain² · 2 / (fan_in + fan_out)) (Glorot & Bengio 2010): a compromise between both directions.
 
     Args:
@@ -38,7 +40,7 @@ def xavier(network: nn.Module, seed: int, gain: float | str = "linear") -> None:
     _fill(network, seed, std=lambda fan_in, fan_out: factor * math.sqrt(2 / (fan_in + fan_out)))
 
 
-def he(network: nn.Module, seed: int, gain: float | str = "relu") -> None:
+def he(network: nn.Module, seed: int, gain: Gain = "relu") -> None:
     """Weights ~ N(0, gain² / fan_in) (He et al. 2015), gain √2 for ReLU: keeps the variance of what goes forward.
 
     Args:
@@ -83,7 +85,7 @@ def fans(layer: nn.Module) -> tuple[int, int]:
     return inputs * math.prod(kernel), outputs // groups * math.prod(kernel)
 
 
-def _gain(gain: float | str) -> float:
+def _gain(gain: Gain) -> float:
     return nn.init.calculate_gain(gain) if isinstance(gain, str) else gain  # type: ignore[arg-type]
 
 

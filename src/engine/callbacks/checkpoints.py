@@ -2,12 +2,12 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from engine.errors import UserError
+from engine.config.ranges import Count
 from engine.run.folders import BEST, LAST
 from engine.steps.callback import EACH_JOB, StepCallback
 
@@ -30,9 +30,7 @@ class Checkpoints(StepCallback, Checkpoint):
 
     in_a_stack = EACH_JOB
 
-    def __init__(self, every_n_steps: int, monitor: str, mode: str) -> None:
-        if mode not in ("min", "max"):
-            raise UserError(f"callbacks.checkpoints.mode={mode}: must be min or max.")
+    def __init__(self, every_n_steps: Count, monitor: str, mode: Literal["min", "max"]) -> None:
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
         self.best_score: float | None = None
 

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from engine.config.ranges import Count, NotNegative
 from engine.steps.callback import ONCE, StepCallback
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class StepProgressBar(StepCallback, TQDMProgressBar):
 
     in_a_stack = ONCE
 
-    def __init__(self, refresh_seconds: float = 0.2, line_every_n_steps: int | None = None) -> None:
+    def __init__(self, refresh_seconds: NotNegative = 0.2, line_every_n_steps: Count | None = None) -> None:
         super().__init__(refresh_rate=1)
         self.refresh_seconds, self.line_every_n_steps = refresh_seconds, line_every_n_steps
         self._drawn_at = 0.0

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from engine.config.ranges import Seed
 from engine.seeds import mix, mix_all, of_stream
 from engine.steps.block import Block
 from engine.steps.callback import LEFT_OUT, StepCallback
@@ -19,7 +20,7 @@ class StepSeed(StepCallback):
 
     in_a_stack = LEFT_OUT  # no step of a stack draws random numbers
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: Seed) -> None:
         self.seed = seed
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""The values that a key of the config may have, where its type alone does not say it."""
+"""Limits of the engine's own keys: checked before anything large is imported."""
 
 import math
 from dataclasses import dataclass
@@ -67,54 +67,17 @@ def shown(value: object) -> str:
 
 
 COUNT = Limit(whole=True, low=1)
-FRACTION = Limit(whole=False, low=0, high=1, open_high=True)
 NOT_NEGATIVE = Limit(whole=False, low=0)
 POSITIVE = Limit(whole=False, low=0, open_low=True)
+# The engine's own keys. What the arguments of a class may be, the class says by its annotations.
 LIMITS: dict[str, Limit | OneOf] = {
     "threads": COUNT,
     "sweep.retry": OneOf((None, "failed")),
     "seed": Limit(whole=True, low=0, high=2**32 - 1),
-    "optimizer.lr": POSITIVE,
-    "optimizer.momentum": FRACTION,
-    "optimizer.weight_decay": NOT_NEGATIVE,
-    "init.scale": NOT_NEGATIVE,
-    "init.gain": Limit(whole=False, low=0, open_low=True, words=("linear", "tanh", "relu")),
-    "datamodule.batch_size": COUNT,
-    "datamodule.eval_batch_size": COUNT,
-    "datamodule.steps_per_epoch": Limit(whole=True, low=1, words=(None,)),
-    "datamodule.num_workers": Limit(whole=True, low=0),
-    "datamodule.val_fraction": FRACTION,
-    "datamodule.test_fraction": Limit(whole=False, low=0, high=1, open_low=True, open_high=True),
-    "datamodule.image_size": COUNT,
-    "datamodule.folds": Limit(whole=True, low=2, words=(None,)),
-    "datamodule.fold": Limit(whole=True, low=0),
-    "datamodule.timeout": POSITIVE,
-    "datamodule.samples": COUNT,
-    "datamodule.in_features": COUNT,
-    "datamodule.out_features": COUNT,
-    "datamodule.noise": NOT_NEGATIVE,
-    "module.num_classes": COUNT,
-    "module.hidden": COUNT,
-    "module.in_features": COUNT,
-    "module.out_features": COUNT,
-    "module.gradients": OneOf(("numpy", "manual", "autograd")),
-    "module.activation": OneOf(("tanh", "relu", "sigmoid", "gelu")),
-    "module.depth": COUNT,
-    "module.width": COUNT,
     "trainer.max_epochs": Limit(whole=True, low=1, words=(None,)),
     "trainer.max_steps": Limit(whole=True, low=-1),
     "trainer.log_every_n_steps": COUNT,
     "trainer.steps_per_call": COUNT,
     "trainer.check_val_every_n_epoch": Limit(whole=True, low=1, words=(None,)),
     "trainer.devices": Limit(whole=True, low=1, words=("auto",)),
-    "callbacks.checkpoints.every_n_steps": COUNT,
-    "callbacks.curve.every_n_steps": COUNT,
-    "callbacks.histograms.every_n_steps": COUNT,
-    "callbacks.layers.every_n_steps": COUNT,
-    "callbacks.depth_study.seeds": COUNT,
-    "callbacks.depth_study.depth": COUNT,
-    "callbacks.depth_study.width": COUNT,
-    "callbacks.classification.grid_images": Limit(whole=True, low=0),
-    "callbacks.progress_bar.refresh_seconds": NOT_NEGATIVE,
-    "callbacks.progress_bar.line_every_n_steps": Limit(whole=True, low=1, words=(None,)),
 }

@@ -2,11 +2,14 @@
 
 import sys
 from abc import abstractmethod
+from typing import Annotated
 
+from annotated_types import Ge
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from engine.config.ranges import Count, CountOrZero, Seed
 from engine.data.sampler import BLOCK_BYTES, StepSampler, TensorBatches
 from engine.data.split import Split
 from engine.steps.block import Batch, Block
@@ -41,13 +44,13 @@ class TensorDataModule(LightningDataModule):
 
     def __init__(
         self,
-        seed: int,
-        batch_size: int,
-        eval_batch_size: int = 1000,
-        steps_per_epoch: int | None = None,
-        num_workers: int = 0,
-        folds: int | None = None,
-        fold: int = 0,
+        seed: Seed,
+        batch_size: Count,
+        eval_batch_size: Count = 1000,
+        steps_per_epoch: Count | None = None,
+        num_workers: CountOrZero = 0,
+        folds: Annotated[int, Ge(2)] | None = None,
+        fold: CountOrZero = 0,
     ) -> None:
         super().__init__()
         self.seed, self.batch_size, self.eval_batch_size = seed, batch_size, eval_batch_size

@@ -1,4 +1,4 @@
-"""A sweep as a ranking, a page and a table: `python -m project.report DIR [--metric val/acc] [--group-by KEY,…]`."""
+"""The command that compares runs: a ranking in the terminal, a page, a table."""
 
 import argparse
 import dataclasses
@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine import files
+from engine.command import Door
 from engine.errors import UserError, exit_codes, nearest
 
 USAGE = """\
 Compare the runs below a folder, a sweep's or any other, finished or still going on.
 
-  python -m project.report DIR                          by its validation accuracy or loss
-  python -m project.report DIR --metric test/acc        by another metric
-  python -m project.report DIR --group-by optimizer,lr  in groups that agree in these keys only
+  python -m {command} DIR                          by its validation accuracy or loss
+  python -m {command} DIR --metric test/acc        by another metric
+  python -m {command} DIR --group-by optimizer,lr  in groups that agree in these keys only
 
   --metric NAME      what to compare: the final value of a metric of metrics.csv
   --mode min|max     which way is better, for a metric whose name does not say it
@@ -36,14 +37,19 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message.removeprefix("argument ") + ".")
 
 
-def main() -> None:
-    """The command line."""
+def report(door: Door) -> None:
+    """Run the command line of the comparing command.
+
+    Args:
+        door: of the training command, beside which this command lies.
+    """
     with exit_codes():
         words = sys.argv[1:]
+        command = door.beside("report")
         if not words or {"-h", "--help"} & set(words):
-            say(USAGE)
+            say(USAGE.format(command=command))
             return
-        report(arguments(words), "python -m project.report " + shlex.join(words))
+        write_report(arguments(words), f"python -m {command} {shlex.join(words)}")
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -69,7 +75,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     return found
 
 
-def report(asked: argparse.Namespace, command: str) -> None:
+def write_report(asked: argparse.Namespace, command: str) -> None:
     """Collect, compute, write the three files and print the table."""
     from engine.report.read import collect, settings
     from engine.report.statistics import metric
@@ -111,6 +117,3 @@ def say(text: str) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
 
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from engine.steps.cuda_graph import Graph
 from engine.steps.pooling import PoolsByComparison
-from engine.steps.updates import KEYS, State, numbers, rule
+from engine.steps.updates import RULES, State, flags, numbers
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,8 @@ class CompiledStep:
         """Take the tensors that network and optimiser hold now."""
         if not self.is_ready:
             raise CannotCompile("some parameters that are to be trained have no gradient")
-        state, keys = self.optimizer.state, KEYS[type(self.optimizer)]
+        state, rule = self.optimizer.state, RULES[type(self.optimizer)]
+        keys = [*rule.state, *(["step"] if rule.counts else [])]
         self.parameters = [p for group in self.groups for p in _trained(group)]
         self._values = [parameter.detach() for parameter in self.parameters]
         self._state = [{k: state[p][k] for k in keys if state[p].get(k) is not None} for p in self.parameters]
@@ -136,7 +137,9 @@ class CompiledStep:
         name_of = {parameter: name for name, parameter in self.network.named_parameters()}
         names = [name_of[parameter] for parameter in self.parameters]
         group_of = [number for number, group in enumerate(self.groups) for _ in _trained(group)]
-        rules, network, loss_of = [rule(group) for group in self.groups], self.network, self.loss
+        rule = RULES[type(self.optimizer)]
+        switches = [flags(group) for group in self.groups]
+        network, loss_of = self.network, self.loss
 
         def forward(values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             values = [_for_convolutions(value) for value in values]
@@ -150,10 +153,10 @@ class CompiledStep:
         ) -> tuple[Tensor, Tensor]:
             gradients, (loss, predictions) = grad_and_value(forward, has_aux=True)(values, fixed, inputs, targets)
             for value, gradient, state, group in zip(values, gradients, states, group_of, strict=True):
-                new, news = rules[group](value, gradient, state, numbers[group])
-                value.copy_(new)
-                for key, tensor in news.items():
-                    state[key].copy_(tensor)
+                count = state["step"].add_(1).double() if rule.counts else None
+                scalars = rule.scalars(count, *numbers[group].unbind())
+                by = {name: scalar.to(value.dtype) for name, scalar in scalars.items()}
+                rule.update(value, gradient, state, by, switches[group])
             return loss, predictions
 
         self._forward = forward
@@ -177,7 +180,7 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
         CannotCompile: if not; it says why.
     """
     name = type(optimizer).__name__
-    if type(optimizer) not in KEYS:
+    if type(optimizer) not in RULES:
         raise CannotCompile(f"there is no compiled update for {name}, only for SGD, Adam and AdamW")
     for group in optimizer.param_groups:
         for option in ("amsgrad", "maximize", "differentiable"):

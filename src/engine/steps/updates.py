@@ -1,63 +1,116 @@
-"""The optimisers' updates as functions of tensors, for steps that are compiled."""
+"""The update rules of SGD, Adam and AdamW, as torch.optim has them: once, for whoever needs them.
 
-from collections.abc import Callable
+torch.optim is the ordinary run's optimiser. These rules serve the compiled step, where the numbers
+of an optimiser are tensors, and jobs that train together, where they are columns, one row a job.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW
 
-Number = float | Tensor  # a tensor broadcasts against the parameter
 State = dict[str, Tensor]
+Scalars = Mapping[str, Tensor]  # each broadcasts against the parameter
 
 
-def sgd(
-    parameter: Tensor, gradient: Tensor, state: State, *, lr: Number, momentum: Number, dampening: Number,
-    weight_decay: Number, nesterov: bool,
-) -> tuple[Tensor, State]:  # fmt: skip
-    """A parameter after an update of torch.optim.SGD's, but for the first, which has no dampening; and its new state.
+@dataclass(frozen=True)
+class Rule:
+    """An update rule for parameters of one group.
+
+    Args:
+        state: the names of what the optimiser keeps for a parameter, besides its count of steps.
+        counts: whether the optimiser counts steps.
+        numbers: the names of the group's numbers; of `betas`, each counts by itself.
+        scalars: maps those numbers, and the count after this step, to what an update takes. All
+            are of 64 bits: in 32 bits, 1 - beta2**step would lose digits in the first steps.
+        update: changes a parameter and its state in place, by its gradient and the scalars.
+    """
+
+    state: tuple[str, ...]
+    counts: bool
+    numbers: tuple[str, ...]
+    scalars: Callable[..., dict[str, Tensor]]
+    update: Callable[..., None]
+
+
+def _sgd_scalars(
+    step: Tensor | None, lr: Tensor, momentum: Tensor, dampening: Tensor, weight_decay: Tensor
+) -> dict[str, Tensor]:
+    return {"lr": lr, "momentum": momentum, "fresh": 1 - dampening, "weight_decay": weight_decay}
+
+
+def _sgd(
+    parameter: Tensor, gradient: Tensor, state: State, by: Scalars, flags: Mapping[str, bool]
+) -> None:
+    """Step as torch.optim.SGD (Sutskever et al. 2013) does, after its first step.
 
     Without a `momentum_buffer` in the state there is no momentum.
     """
-    gradient = gradient + weight_decay * parameter
-    if "momentum_buffer" not in state:
-        return parameter - lr * gradient, state
-    buffer = momentum * state["momentum_buffer"] + (1 - dampening) * gradient
-    return parameter - lr * (gradient + momentum * buffer if nesterov else buffer), {"momentum_buffer": buffer}
+    if "weight_decay" in by:
+        gradient = gradient.addcmul(parameter, by["weight_decay"])
+    if "momentum_buffer" in state:
+        buffer = state["momentum_buffer"].mul_(by["momentum"]).addcmul_(gradient, by["fresh"])
+        gradient = gradient.addcmul(buffer, by["momentum"]) if flags["nesterov"] else buffer
+    parameter.addcmul_(gradient, by["lr"], value=-1)
 
 
-def adam(
-    parameter: Tensor, gradient: Tensor, state: State, *, lr: Number, beta1: Number, beta2: Number, eps: Number,
-    weight_decay: Number, decoupled: bool,
-) -> tuple[Tensor, State]:  # fmt: skip
-    """A parameter after an update of torch.optim.Adam's, or AdamW's (`decoupled`), and its new state."""
-    if decoupled:
-        parameter = parameter * (1 - lr * weight_decay)
-    else:
-        gradient = gradient + weight_decay * parameter
-    step = state["step"] + 1
-    mean = state["exp_avg"] + (1 - beta1) * (gradient - state["exp_avg"])
-    square = beta2 * state["exp_avg_sq"] + (1 - beta2) * gradient * gradient
-    count = step.double()  # in 32 bits, 1 - beta2**count would lose digits in the first steps
-    root = square.sqrt() / (1 - beta2**count).sqrt() + eps
-    return parameter - lr / (1 - beta1**count) * mean / root, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+def _adam_scalars(
+    step: Tensor, lr: Tensor, beta1: Tensor, beta2: Tensor, eps: Tensor, weight_decay: Tensor
+) -> dict[str, Tensor]:
+    return {
+        "weight_decay": weight_decay,
+        "kept": 1 - lr * weight_decay,
+        "fresh1": 1 - beta1,
+        "beta2": beta2,
+        "fresh2": 1 - beta2,
+        "eps": eps,
+        "size": lr / (1 - beta1**step),
+        "root": (1 - beta2**step).sqrt(),
+    }
 
 
-KEYS = {SGD: ("momentum_buffer",), Adam: ("step", "exp_avg", "exp_avg_sq"), AdamW: ("step", "exp_avg", "exp_avg_sq")}
+def _adam(
+    parameter: Tensor, gradient: Tensor, state: State, by: Scalars, flags: Mapping[str, bool]
+) -> None:
+    """Step as torch.optim.Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019) does."""
+    if "weight_decay" in by:
+        if flags["decoupled_weight_decay"]:
+            parameter.mul_(by["kept"])
+        else:
+            gradient = gradient.addcmul(parameter, by["weight_decay"])
+    state["exp_avg"].lerp_(gradient, by["fresh1"].expand_as(gradient))
+    state["exp_avg_sq"].mul_(by["beta2"]).addcmul_(gradient * gradient, by["fresh2"])
+    below = state["exp_avg_sq"].sqrt().div_(by["root"]).add_(by["eps"])
+    parameter.addcmul_(state["exp_avg"] / below, by["size"], value=-1)
 
 
-def numbers(group: dict[str, Any]) -> tuple[float, ...]:
-    """Those numbers of a parameter group that the update takes, in the order of `rule`."""
+_SGD = Rule(
+    ("momentum_buffer",),
+    False,
+    ("lr", "momentum", "dampening", "weight_decay"),
+    _sgd_scalars,
+    _sgd,
+)
+_ADAM = Rule(
+    ("exp_avg", "exp_avg_sq"),
+    True,
+    ("lr", "beta1", "beta2", "eps", "weight_decay"),
+    _adam_scalars,
+    _adam,
+)
+RULES: dict[type[torch.optim.Optimizer], Rule] = {SGD: _SGD, Adam: _ADAM, AdamW: _ADAM}
+
+
+def numbers(group: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the numbers of a parameter group, in the order of its rule's `numbers`."""
     if "betas" in group:
         return (group["lr"], *group["betas"], group["eps"], group["weight_decay"])
     return (group["lr"], group["momentum"], group["dampening"], group["weight_decay"])
 
 
-def rule(group: dict[str, Any]) -> Callable[[Tensor, Tensor, State, Tensor], tuple[Tensor, State]]:
-    """The update of a group's parameters: of a parameter, its gradient, its state and the group's numbers."""
-    if "betas" in group:
-        decoupled = bool(group.get("decoupled_weight_decay"))
-        names = "lr", "beta1", "beta2", "eps", "weight_decay"
-        return lambda p, g, s, n: adam(p, g, s, decoupled=decoupled, **dict(zip(names, n.unbind(), strict=True)))
-    nesterov = bool(group["nesterov"])
-    words = "lr", "momentum", "dampening", "weight_decay"
-    return lambda p, g, s, n: sgd(p, g, s, nesterov=nesterov, **dict(zip(words, n.unbind(), strict=True)))
+def flags(group: Mapping[str, Any]) -> dict[str, bool]:
+    """Return the switches of a parameter group that its rule looks at."""
+    return {key: bool(group.get(key)) for key in ("nesterov", "decoupled_weight_decay")}

@@ -9,13 +9,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from engine import rows
 from engine.run.folders import BEST
 from engine.steps.callback import StepCallback
-from engine.vectorized import job_log, optimizer
+from engine.vectorized import job_log
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
 from engine.vectorized.job import Member, TrainerOfJob
 from engine.vectorized.network import stacked, stacked_loss
+from engine.vectorized.optimizer import StackedOptimizer
 
 FLUSH_SECONDS = 10.0  # between two writings of rows
 
@@ -99,7 +101,7 @@ class StackedModule(LightningModule):
         """Nothing: those that are told of its batches and steps are the jobs' callbacks."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return optimizer.stack(list(self.weights), [member.optimizer for member in self.members])
+        return StackedOptimizer(list(self.weights), [member.optimizer for member in self.members])
 
     def checkpoint_of(self, number: int) -> dict[str, Any]:
         """What a job's Trainer would save, if it were alone at this step."""
@@ -212,18 +214,16 @@ class StackedModule(LightningModule):
         """A row for each job, as `SupervisedModule` writes it."""
         losses, sizes, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        weights = torch.tensor([float(size) if self.averages_loss else 1.0 for size in sizes], dtype=torch.float64)
-        means = ((torch.stack(losses).cpu() * weights.unsqueeze(1)).sum(0) / weights.sum()).tolist()
+        of_jobs = torch.stack(losses).T.tolist()  # (J, steps)
+        means = [rows.mean_loss(own, sizes, self.averages_loss) for own in of_jobs]
         if self.has_metrics:
             predictions, targets = (torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))
         epoch = self.current_epoch
         for number in self.running:
             member, row = self.members[number], {"train/loss": means[number]}
             if self.has_metrics:
-                metrics = member.module.train_metrics
-                metrics.update(predictions[number], targets[number])
-                row |= {key: value.item() for key, value in metrics.compute().items()}
-                metrics.reset()
+                own_seen = predictions[number], targets[number]
+                row |= rows.metrics(member.module.train_metrics, own_seen)
             member.trainer.metrics |= row
             if not math.isfinite(means[number]):
                 self._not_finite.append(number)

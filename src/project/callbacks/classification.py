@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from engine import figures
+from engine import CountOrZero, figures
 
 
 class ClassificationReport(Callback):
@@ -24,7 +24,7 @@ class ClassificationReport(Callback):
 
     in_a_stack = "each job"
 
-    def __init__(self, grid_images: int = 32) -> None:
+    def __init__(self, grid_images: CountOrZero = 32) -> None:
         self.grid_images = grid_images
         self._confusion: MulticlassConfusionMatrix | None = None
 

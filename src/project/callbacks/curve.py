@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from engine import StepCallback, figures
+from engine import Count, StepCallback, figures
 
 
 class CurveFigure(StepCallback):
@@ -19,7 +19,7 @@ class CurveFigure(StepCallback):
 
     in_a_stack = "each job"
 
-    def __init__(self, every_n_steps: int = 10) -> None:
+    def __init__(self, every_n_steps: Count = 10) -> None:
         self.every_n_steps = every_n_steps
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from engine import UserError, figures, write_whole
+from engine import Count, Seed, UserError, figures, write_whole
 from project import init
 from project.analysis import depth
 from project.modules.deep_mlp import activation_named, deep_network
@@ -36,10 +36,10 @@ class DepthStudy(Callback):
         self,
         schemes: Mapping[str, Mapping[str, Any]],
         activations: Sequence[str],
-        depth: int,
-        width: int,
-        seeds: int = 5,
-        seed: int = 0,
+        depth: Count,
+        width: Count,
+        seeds: Count = 5,
+        seed: Seed = 0,
     ) -> None:
         self.schemes = {name: _scheme(name, options) for name, options in schemes.items()}
         self.activations = list(activations)

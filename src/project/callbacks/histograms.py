@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-from engine import StepCallback, figures
+from engine import Count, StepCallback, figures
 
 
 class Histograms(StepCallback):
@@ -15,7 +15,7 @@ class Histograms(StepCallback):
 
     looks_inside = True
 
-    def __init__(self, every_n_steps: int = 100) -> None:
+    def __init__(self, every_n_steps: Count = 100) -> None:
         self.every_n_steps = every_n_steps
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:

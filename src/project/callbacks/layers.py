@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from engine import StepCallback, figures
+from engine import Count, StepCallback, figures
 from project.analysis.watch import watched
 
 
@@ -22,7 +22,7 @@ class Layers(StepCallback):
 
     looks_inside = True
 
-    def __init__(self, every_n_steps: int = 10) -> None:
+    def __init__(self, every_n_steps: Count = 10) -> None:
         self.every_n_steps = every_n_steps
         self._watch = ExitStack()
 

@@ -15,7 +15,7 @@ from requests import Response
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
-from engine import Split, UserError
+from engine import Fraction, Positive, Seed, Split, UserError
 from project.datamodules.images import ImageDataModule, carve_validation
 
 CLASS_NAMES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -40,10 +40,10 @@ class CIFAR10DataModule(ImageDataModule):
     def __init__(
         self,
         data_dir: str,
-        val_fraction: float = 0.0,
-        split_seed: int = 0,
+        val_fraction: Fraction = 0.0,
+        split_seed: Seed = 0,
         url: str = CIFAR10.url,
-        timeout: float = 8.0,
+        timeout: Positive = 8.0,
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -1,10 +1,11 @@
 """scikit-learn's 1,797 handwritten digits, enlarged to 3×32×32: real images that need no download."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt
 
-from engine import Split
+from engine import Fraction, Seed, Split
 from project.datamodules.images import ImageDataModule, carve_validation
 
 
@@ -23,7 +24,7 @@ class DigitsDataModule(ImageDataModule):
     class_names = [str(digit) for digit in range(10)]
 
     def __init__(
-        self, val_fraction: float = 0.15, test_fraction: float = 0.2, split_seed: int = 0, **options: Any
+        self, val_fraction: Fraction = 0.15, test_fraction: Annotated[Fraction, Gt(0)] = 0.2, split_seed: Seed = 0, **options: Any
     ) -> None:
         super().__init__(**options)
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine import ImageCache, ImageFile, Split, UserError
+from engine import Count, Fraction, ImageCache, ImageFile, Seed, Split, UserError
 from project.datamodules.images import ImageDataModule, carve_validation
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -32,9 +32,9 @@ class ImageFolderDataModule(ImageDataModule):
         self,
         data_dir: str,
         cache_dir: str,
-        image_size: int = 32,
-        val_fraction: float = 0.0,
-        split_seed: int = 0,
+        image_size: Count = 32,
+        val_fraction: Fraction = 0.0,
+        split_seed: Seed = 0,
         in_memory: bool = True,
         **options: Any,
     ) -> None:

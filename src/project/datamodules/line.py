@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from engine import Split, TensorDataModule
+from engine import Count, Split, TensorDataModule
 
 
 class LineDataModule(TensorDataModule):
     """x = 1, 2, …, samples and y = slope · x, both (samples, 1)."""
 
-    def __init__(self, samples: int = 3, slope: float = 2.0, **options: Any) -> None:
+    def __init__(self, samples: Count = 3, slope: float = 2.0, **options: Any) -> None:
         super().__init__(**options)
         self.samples, self.slope = samples, slope
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from engine import Split, TensorDataModule, generator
+from engine import Count, NotNegative, Split, TensorDataModule, generator
 
 
 class ParabolaDataModule(TensorDataModule):
     """x evenly spaced in [-1, 1] and y = x² + noise · u with u uniform in [0, 1), both (samples, 1)."""
 
-    def __init__(self, samples: int = 100, noise: float = 0.2, **options: Any) -> None:
+    def __init__(self, samples: Count = 100, noise: NotNegative = 0.2, **options: Any) -> None:
         super().__init__(**options)
         self.samples, self.noise = samples, noise
 

@@ -1,12 +1,13 @@
 """A deep MLP, to see what initialisation does to its layers."""
 
 from collections import OrderedDict
-from typing import Unpack
+from typing import Literal, Unpack
 
 from torch import nn
 
-from engine import StepOptions, SupervisedModule, UserError, nearest
+from engine import Count, StepOptions, SupervisedModule, UserError, nearest
 
+Activation = Literal["tanh", "relu", "sigmoid", "gelu"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}
 
 
@@ -21,11 +22,11 @@ class DeepMLP(SupervisedModule):
 
     def __init__(
         self,
-        in_features: int = 500,
-        width: int = 500,
-        depth: int = 10,
-        out_features: int = 10,
-        activation: str = "tanh",
+        in_features: Count = 500,
+        width: Count = 500,
+        depth: Count = 10,
+        out_features: Count = 10,
+        activation: Activation = "tanh",
         **step: Unpack[StepOptions],
     ) -> None:
         network = deep_network(in_features, width, depth, out_features, activation)

@@ -5,7 +5,7 @@ from typing import Unpack
 from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from engine import StepOptions, SupervisedModule
+from engine import Count, StepOptions, SupervisedModule
 
 
 class LeNet5(SupervisedModule):
@@ -14,7 +14,7 @@ class LeNet5(SupervisedModule):
     Cross-entropy averaged over the batch, targets (N,) int64; 62,006 parameters with ten classes.
     """
 
-    def __init__(self, num_classes: int = 10, **step: Unpack[StepOptions]) -> None:
+    def __init__(self, num_classes: Count = 10, **step: Unpack[StepOptions]) -> None:
         network = nn.Sequential(
             nn.Conv2d(3, 6, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 6, 14, 14)
             nn.Conv2d(6, 16, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 16, 5, 5)

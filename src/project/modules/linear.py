@@ -4,7 +4,7 @@ from typing import Unpack
 
 from torch import nn
 
-from engine import StepOptions, SupervisedModule
+from engine import Count, StepOptions, SupervisedModule
 
 
 class LinearRegressor(SupervisedModule):
@@ -14,6 +14,6 @@ class LinearRegressor(SupervisedModule):
     """
 
     def __init__(
-        self, in_features: int = 1, out_features: int = 1, bias: bool = False, **step: Unpack[StepOptions]
+        self, in_features: Count = 1, out_features: Count = 1, bias: bool = False, **step: Unpack[StepOptions]
     ) -> None:
         super().__init__(nn.Linear(in_features, out_features, bias), loss=nn.MSELoss(reduction="sum"), **step)

@@ -4,7 +4,7 @@ from typing import Unpack
 
 from torch import nn
 
-from engine import StepOptions, SupervisedModule
+from engine import Count, StepOptions, SupervisedModule
 
 
 class TwoLayerRegressor(SupervisedModule):
@@ -14,7 +14,7 @@ class TwoLayerRegressor(SupervisedModule):
     """
 
     def __init__(
-        self, in_features: int = 1000, hidden: int = 100, out_features: int = 10, **step: Unpack[StepOptions]
+        self, in_features: Count = 1000, hidden: Count = 100, out_features: Count = 10, **step: Unpack[StepOptions]
     ) -> None:
         network = nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(), nn.Linear(hidden, out_features))
         super().__init__(network, loss=nn.MSELoss(reduction="sum"), **step)

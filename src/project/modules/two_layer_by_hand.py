@@ -1,11 +1,11 @@
 """The two-layer ReLU regressor without biases, its gradient by hand or by autograd."""
 
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from engine import StepOptions, SupervisedModule, UserError
+from engine import Count, StepOptions, SupervisedModule, UserError
 from project.references import two_layer_numpy, two_layer_torch
 
 
@@ -21,10 +21,10 @@ class TwoLayerByHand(SupervisedModule):
 
     def __init__(
         self,
-        in_features: int = 1000,
-        hidden: int = 100,
-        out_features: int = 10,
-        gradients: str = "manual",
+        in_features: Count = 1000,
+        hidden: Count = 100,
+        out_features: Count = 10,
+        gradients: Literal["numpy", "manual", "autograd"] = "manual",
         **step: Unpack[StepOptions],
     ) -> None:
         first, second = nn.Linear(in_features, hidden, bias=False), nn.Linear(hidden, out_features, bias=False)

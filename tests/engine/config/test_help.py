@@ -1,7 +1,8 @@
 """The help text names what there is."""
 
-from engine.config import help
 from engine.config.place import CONF, register_resolvers
+
+from engine.config import help
 
 
 def test_lists_every_file_of_every_group() -> None:

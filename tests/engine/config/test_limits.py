@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from engine.config.place import CONF
 from omegaconf import OmegaConf
 
 from engine.config.limits import COUNT, FRACTION, LIMITS, POSITIVE, Limit
-from engine.config.place import CONF
 
 COUNT_OR_NULL = Limit(whole=True, low=1, words=(None,))
 COUNT_OR_AUTO = Limit(whole=True, low=1, words=("auto",))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine.config.place import CONF, ROOT, register_resolvers
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from commands import run_train
 from engine import errors
 from engine.config.overrides import changed, check_config
-from engine.config.place import CONF, ROOT, register_resolvers
 from engine.config.resolved import settle
 from engine.errors import UserError
 from engine.run import summaries

@@ -17,13 +17,13 @@ from typing import Any
 
 import joblib
 import pytest
+from engine.config.place import CONF
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 import ending
 import fake_slurm
 from commands import run_train
-from engine.config.place import CONF
 from engine.launch.joblib_launcher import JoblibLauncher
 from test_readme import COMMANDS
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from engine.run.evaluate import USAGE
 
 from commands import only_run, run_evaluate, run_train
 from engine.run import folders
-from engine.run.evaluate import USAGE
 from project.datamodules.digits import DigitsDataModule
 
 RUN = [

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from engine.config.place import CONF, register_resolvers
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from commands import only_run, run_train, train_in_process
-from engine.config.place import CONF, register_resolvers
 from engine.run import folders, identity, run
 
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))

@@ -12,10 +12,10 @@ from typing import Any
 
 import optuna
 import pytest
+from engine.config.place import ROOT
 from optuna.trial import FrozenTrial, TrialState
 
 from commands import run_train, train_in_process
-from engine.config.place import ROOT
 from engine.run import folders
 from engine.search import study
 

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
+from engine.config.place import CONF, register_resolvers
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from engine.config.place import CONF, register_resolvers
 from engine.config.resolved import dotted, settle
 from engine.sweep.compose import Composer
 

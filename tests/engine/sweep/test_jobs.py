@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine.config.place import CONF, register_resolvers
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from commands import run_train, train_in_process
-from engine.config.place import CONF, register_resolvers
 from engine.config.resolved import settled
 from engine.errors import RunFailed, UserError
 from engine.run import folders, identity, summaries

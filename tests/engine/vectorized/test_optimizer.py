@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.vectorized.optimizer import stack, why_not_stacked
+from engine.vectorized.optimizer import StackedOptimizer, why_not_stacked
 
 CASES: list[tuple[type[torch.optim.Optimizer], list[dict[str, Any]]]] = [
     (torch.optim.SGD, [{"lr": lr} for lr in (0.1, 0.01, 1.0)]),
@@ -32,7 +32,7 @@ def test_every_row_is_the_job_alone(kind: type[torch.optim.Optimizer], options: 
     together = [tensor.requires_grad_() for tensor in parameters(jobs)]
     alone = [[tensor[job].clone().requires_grad_() for tensor in parameters(jobs)] for job in range(jobs)]
     singles = [kind(own, fused=True, **option) for own, option in zip(alone, options, strict=True)]  # type: ignore[arg-type, call-arg]
-    ours = stack(together, singles)
+    ours = StackedOptimizer(together, singles)
     numbers = torch.Generator().manual_seed(2)
     for _ in range(7):
         for number, parameter in enumerate(together):

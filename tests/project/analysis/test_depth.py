@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from engine.config.place import CONF, register_resolvers
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from engine.config.place import CONF, register_resolvers
 from project import init
 from project.analysis.depth import Cell, figure, measure, table
 from project.modules.deep_mlp import deep_network
