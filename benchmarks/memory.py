@@ -35,12 +35,11 @@ def train(loop: str, images: int) -> None:
     if loop == "import":
         import lightning  # noqa: F401
     else:
-        from engine.config.place import register_resolvers
-
         import step_time
         from engine import messages
+        from project.train import train
 
-        register_resolvers()
+        train.open()
         messages.silence_harmless()
         step_time.IMAGES = images
         case = step_time.Case("lenet", 300, batch_size=4)

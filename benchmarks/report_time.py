@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from engine.config.place import CONF, register_resolvers
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from engine.run import summaries
+from project.train import train
 
 ROWS = "".join(f"0,{step},{2 - step / 500}\n" for step in range(500))
 
@@ -31,9 +31,9 @@ def write(folder: Path, number: int, config: str) -> None:
 
 
 def main() -> None:
-    register_resolvers()
+    train.open()
     random.seed(0)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(train.conf), version_base="1.3"):
         base = OmegaConf.to_yaml(compose("config"), resolve=True)
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1000):

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from engine.config.place import CONF, register_resolvers
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch import LightningModule, Trainer
@@ -47,6 +46,7 @@ from engine.run import build, hparams
 from engine.steps.callback import StepCallback
 from measuring import in_turns, ratio, save, table
 from project.datamodules.images import ImageDataModule
+from project.train import train
 
 IMAGES, WARM_UP = 10_240, 50  # images: whole batches of every size, as another one would be compiled for
 
@@ -125,7 +125,7 @@ def config_of(case: Case, *words: str) -> DictConfig:
     steps = f"datamodule.steps_per_epoch={case.steps + WARM_UP}"
     rows = [] if case.batch_size else ["trainer.log_every_n_steps=100"]
     common = [f"experiment={case.experiment}", "trainer.max_epochs=1", steps]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(train.conf), version_base="1.3"):
         config = compose("config", overrides=[*common, *data, *rows, *case.words, *words])
     if case.batch_size:
         config.datamodule = {
@@ -335,7 +335,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
     arguments = parser.parse_args()
-    register_resolvers()
+    train.open()
     messages.silence_harmless()
     rows, results = [], {}
     terminal, sys.stdout = sys.stdout, Terminal()

@@ -9,11 +9,13 @@ from unittest import mock
 from engine import evaluate, report
 from project.train import train
 
+ROOT = train.root
+CONF = train.conf
 _forkserver = multiprocessing.get_context("forkserver")
 # Imports that take seconds, once for all processes. Only installed modules: until Python 3.13 the server that they are
 # forked from does not have our sys.path.
 _forkserver.set_forkserver_preload(
-    ["engine.run.build", "engine.command", "engine.run.hparams", "engine.steps.trainer", "project.train",
+    ["engine.run.build", "engine.door", "engine.run.hparams", "engine.steps.trainer", "project.train",
      "project.modules.lenet", "project.datamodules.digits", "project.callbacks.classification",
      "engine.callbacks.progress_bar", "engine.callbacks.checkpoints", "engine.callbacks.step_seed",
      "engine.callbacks.divergence", "torch.utils.tensorboard", "sklearn.datasets", "sklearn.model_selection",

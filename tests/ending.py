@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from engine.callbacks.step_seed import StepSeed
 from engine.errors import UserError
 
-log = logging.getLogger("project")
+log = logging.getLogger(__name__)
 
 
 class Ends(Callback):

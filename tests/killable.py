@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-import engine.run.build
 from commands import run_train
+from engine.run import build
 from engine.steps.callback import StepCallback
 
 
@@ -31,11 +31,11 @@ def _arm(hook: str, step: str, kill_with: int) -> None:
         return at in (int(step) - 1, int(step))
 
     killer = type("Killer", (StepCallback,), {hook: die, "watches": watches})()
-    made = engine.run.build.trainer
+    made = build.trainer_with
 
     def with_killer(*args: Any, **kwargs: Any) -> Trainer:
         trainer = made(*args, **kwargs)
         trainer.callbacks.append(killer)
         return trainer
 
-    engine.run.build.trainer = with_killer
+    build.trainer_with = with_killer

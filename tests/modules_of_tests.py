@@ -48,3 +48,10 @@ class ParabolaWithValidation(ParabolaDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch | Block]:
         return self.train_dataloader()
+
+
+class CannotBeBuilt(CurveMLP):
+    """A CurveMLP whose constructor fails."""
+
+    def __init__(self, **options: Any) -> None:
+        raise RuntimeError("not today")

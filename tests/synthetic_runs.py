@@ -46,9 +46,9 @@ def write_run(
             },
             "optimizer": OPTIMIZERS[optimizer],
             "init": INITS[init],
-            "trainer": {"_target_": "lightning.pytorch.Trainer", "max_epochs": 5, "devices": 1 + seed % 2},
-            "callbacks": {"step_seed": {"_target_": "engine.callbacks.step_seed.StepSeed", "seed": "${seed}"}},
-            "logger": {"csv": {"_target_": "engine.run.loggers.MetricsCSV", "purge_step": seed}},
+            "trainer": {"_target_": "engine.BlockTrainer", "max_epochs": 5, "devices": 1 + seed % 2},
+            "callbacks": {"step_seed": {"_target_": "engine.StepSeed", "seed": "${seed}"}},
+            "logger": {"csv": {"_target_": "engine.MetricsCSV", "purge_step": seed}},
             "name": f"lenet{seed}",
             "seed": seed,
             "paths": {"data_dir": f"/data{seed}", "log_dir": str(run_dir.parent)},
@@ -97,4 +97,4 @@ def write_sweep(folder: Path) -> Path:
 
 def content_of(folder: Path, **asked: Any) -> Content:
     """What a report on a folder says."""
-    return compute(folder, collect(folder), command="python -m project.report", **asked)
+    return compute(folder, *collect(folder), command="python -m project.report", **asked)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine.config.place import ROOT
+
+from commands import ROOT
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine.config.place import ROOT
 
+from commands import ROOT
 from documents import dead_links, execute, same, to_execute
 from test_readme import COMMANDS
 

@@ -9,10 +9,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from engine.config.place import ROOT
 from PIL import Image
 
-from commands import run_evaluate, run_report, run_train
+from commands import ROOT, run_evaluate, run_report, run_train
 
 COMMANDS = [
     line.partition("#")[0].strip()

@@ -8,7 +8,6 @@ from .callbacks.checkpoints import Checkpoints as Checkpoints
 from .callbacks.divergence import StopOnDivergence as StopOnDivergence
 from .callbacks.progress_bar import StepProgressBar as StepProgressBar
 from .callbacks.step_seed import StepSeed as StepSeed
-from .command import command as command
 
 # Mistakes of the user's, and what arguments may be
 from .config.ranges import Count as Count
@@ -23,9 +22,10 @@ from .data.datamodule import TensorDataModule as TensorDataModule
 from .data.image_cache import ImageCache as ImageCache
 from .data.image_cache import ImageFile as ImageFile
 from .data.split import Split as Split
+from .door import command as command
 from .errors import UserError as UserError
 from .errors import nearest as nearest
-from .evaluate import evaluate as evaluate
+from .evaluation import evaluate as evaluate
 from .files import write_whole as write_whole
 from .report.report import report as report
 

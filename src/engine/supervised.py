@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
 from engine import rows
+from engine.fence.lightning import trainer_of
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, overrides
 from engine.steps.trainer import BlockTrainer
@@ -198,7 +199,8 @@ class SupervisedModule(LightningModule):
         steps = checkpoint.get("steps_since_row", [])
         rank = self.trainer.global_rank if self._is_distributed() else 0
         if rank < len(steps):
-            device = self._trainer.strategy.root_device if self._trainer else self.device  # the module goes there later
+            trainer = trainer_of(self)
+            device = trainer.strategy.root_device if trainer else self.device  # it goes there later
             self._since_row = rows.unpacked(move_data_to_device(steps[rank], device))
 
     @staticmethod

@@ -10,8 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from engine import errors
-from engine.errors import RunFailed, UserError, describe, exit_codes, nearest
+from engine.errors import RunFailed, UserError, describe, exit_codes, nearest, wants_traceback
 
 KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs", "seed"]
 
@@ -42,11 +41,26 @@ def test_nearest(word: str, hint: str) -> None:
 def test_exit_codes(
     error: BaseException, code: int, printed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(errors, "WANTS_TRACEBACK", False)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     with pytest.raises(SystemExit) as stop, exit_codes():
         raise error
     assert stop.value.code == code
     assert capsys.readouterr() == ("", printed)
+
+
+@pytest.mark.parametrize("asked", [None, "0", "1"])
+def test_hydras_switch_is_as_it_was_afterwards(
+    asked: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside it is set, for Hydra; what the user asked for stays known, in commands within commands, too."""
+    if asked is None:
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    else:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", asked)
+    with exit_codes(), exit_codes():
+        assert os.environ["HYDRA_FULL_ERROR"] == "1"
+        assert wants_traceback() == (asked == "1")
+    assert os.environ.get("HYDRA_FULL_ERROR") == asked
 
 
 def test_the_code_of_an_inner_command_stands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +86,7 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 
 def test_hydra_full_error_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "WANTS_TRACEBACK", True)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(UserError, match="shown"), exit_codes():
         raise UserError("shown")
 

@@ -9,7 +9,7 @@ from engine import locks
 HOLDER = """
 import sys
 from pathlib import Path
-from project import locks
+from engine import locks
 lock = locks.take(Path(sys.argv[1]))
 print(lock is not None, flush=True)
 sys.stdin.read()

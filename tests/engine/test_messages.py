@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from engine import messages
-from engine.vectorized import job_log
 
 # A message of each harmless kind, as the library words it, in the order of HARMLESS.
 WORDED = [
@@ -82,8 +81,8 @@ def test_the_first_process_speaks(
         monkeypatch.setenv("LOCAL_RANK", rank)
     with fresh_root_logger():
         messages.to_terminal()
-        logging.getLogger("project").info("information")
-        logging.getLogger("project").error("an error")
+        logging.getLogger("engine").info("information")
+        logging.getLogger("engine").error("an error")
     assert capsys.readouterr() == (shown, "")
 
 
@@ -92,32 +91,13 @@ def test_to_file_while_it_lasts(tmp_path: Path) -> None:
     with fresh_root_logger() as root:
         root.setLevel(logging.INFO)
         with messages.to_file(path):
-            logging.getLogger("project").info("5 × 7")
+            logging.getLogger("engine").info("5 × 7")
         with pytest.raises(ValueError, match="inside"), messages.to_file(path):
             raise ValueError("inside")
-        logging.getLogger("project").info("afterwards")
+        logging.getLogger("engine").info("afterwards")
         assert root.handlers == []
 
     date, time, *words = path.read_text(encoding="utf-8").split()
     assert len(date) == len("2026-01-31")
     assert len(time) == len("12:00:00,000")
-    assert words == ["INFO", "project:", "5", "×", "7"]
-
-
-def test_what_callbacks_say_goes_where_it_is_wanted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    said: list[logging.LogRecord] = []
-    callback = logging.getLogger("engine.callbacks.divergence")
-    with job_log.Diverted() as diverted:
-        callback.warning("for %s", "all")
-        diverted.where = said
-        callback.warning("for one, %d", 1)
-        logging.getLogger("project").warning("the sweep's")
-    callback.warning("afterwards")
-    assert [record.getMessage() for record in said] == ["for one, 1"]
-    assert [record.getMessage() for record in caplog.records] == ["for all", "the sweep's", "afterwards"]
-    job_log.write(tmp_path / "train.log", [job_log.record("a text, 100 %"), *said])
-    lines = (tmp_path / "train.log").read_text().splitlines()
-    assert [line.partition(" INFO ")[2] or line.partition(" WARNING ")[2] for line in lines] == [
-        "project: a text, 100 %",
-        "engine.callbacks.divergence: for one, 1",
-    ]
+    assert words == ["INFO", "engine:", "5", "×", "7"]

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from engine.config.ranges import Count
+from engine.fence.lightning import batch_of_training, is_last_batch, validation_interval
 from engine.run.folders import BEST, LAST
 from engine.steps.callback import EACH_JOB, StepCallback
 
@@ -74,11 +75,8 @@ class Checkpoints(StepCallback, Checkpoint):
     @staticmethod
     def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
         """Whether validation, or the epoch's end, comes before the next step: last.ckpt then waits for that."""
-        done, interval = batch_idx + 1, trainer.val_check_batch
+        done, interval = batch_idx + 1, validation_interval(trainer)
         if trainer.check_val_every_n_epoch is None:
-            done = trainer.fit_loop.total_batch_idx + 1
-        return (
-            trainer.should_stop
-            or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-            or (interval is not None and interval != float("inf") and done % interval == 0)
-        )
+            done = batch_of_training(trainer) + 1
+        is_due = interval is not None and done % interval == 0
+        return trainer.should_stop or is_last_batch(trainer) or is_due

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
+from engine.fence.lightning import batch_of_epoch
 from engine.steps.callback import EACH_JOB, StepCallback
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ class StopOnDivergence(StepCallback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (trainer.fit_loop.batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        done = batch_of_epoch(trainer) + 1
+        if done % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:

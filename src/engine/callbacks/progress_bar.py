@@ -6,15 +6,15 @@ import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
 
 from engine.config.ranges import Count, NotNegative
+from engine.fence.lightning import ProgressBar, batch_of_epoch
 from engine.steps.callback import ONCE, StepCallback
 
 log = logging.getLogger(__name__)
 
 
-class StepProgressBar(StepCallback, TQDMProgressBar):
+class StepProgressBar(StepCallback, ProgressBar):
     """Lightning's bar, drawn by the clock instead of every so many steps, and only in a terminal.
 
     Args:
@@ -56,7 +56,8 @@ class StepProgressBar(StepCallback, TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        super().on_train_batch_end(trainer, module, outputs, batch, trainer.fit_loop.batch_idx)  # of a block, the last
+        last = batch_of_epoch(trainer)  # of a block
+        super().on_train_batch_end(trainer, module, outputs, batch, last)
         if self.line_every_n_steps and trainer.global_step % self.line_every_n_steps == 0:
             self._line(trainer)
 
@@ -79,9 +80,7 @@ class StepProgressBar(StepCallback, TQDMProgressBar):
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
         return f"epoch {trainer.current_epoch + 1}{last}"
 
-    def _should_update(self, current: int, total: int) -> bool:
-        if not self.is_enabled:
-            return False
+    def is_due(self, current: int, total: int) -> bool:
         now = time.monotonic()
         if current != total and now - self._drawn_at < self.refresh_seconds:
             return False

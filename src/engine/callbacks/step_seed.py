@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from engine.config.ranges import Seed
+from engine.fence.lightning import batch_of_training
 from engine.seeds import mix, mix_all, of_stream
 from engine.steps.block import Block
 from engine.steps.callback import LEFT_OUT, StepCallback
@@ -28,7 +29,7 @@ class StepSeed(StepCallback):
         self._on_gpu = module.device.type == "cuda"
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        first = trainer.fit_loop.total_batch_idx
+        first = batch_of_training(trainer)
         # derive(self.seed, "step/<rank>", number of the step)
         seeds = mix_all(self._state, first, batch.steps) if isinstance(batch, Block) else [mix(self._state, first)]
         self._seeds = iter(seeds)

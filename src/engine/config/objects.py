@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
 from engine.errors import UserError, nearest
 
+MOST_SHOWN = 15  # names of arguments in a message
 FLAGS = (TARGET, PARTIAL, "_args_", "_recursive_", "_convert_")  # Hydra's own keys of a node
 
 
@@ -150,7 +151,7 @@ def arguments_of(target: Callable[..., Any]) -> Arguments | None:
         inner = _further(target, hint)
         takes_more = inner is None or inner.takes_more
         if inner:
-            found = {**inner.hints, **found}
+            found = {**found, **inner.hints, **found}
             defaults = {**inner.defaults, **defaults}
             required += [name for name in inner.required if name not in found | defaults]
     return Arguments(found, required, takes_more, defaults)
@@ -181,15 +182,22 @@ def _check_call(
         if argument not in takes.hints:
             if takes.takes_more:
                 continue
-            known = ", ".join(takes.hints) or "nothing"
-            hint = nearest(argument, takes.hints)
-            raise UserError(f"{key}.{argument}: {name} takes no such argument.{hint} It takes {known}.")
+            raise UserError(
+                f"{key}.{argument}: {name} takes no such argument."
+                f"{nearest(argument, takes.hints)}{_known(takes.hints)}"
+            )
         _check_value(f"{key}.{argument}", value, takes, argument, name)
     if node.get(PARTIAL) or node.get("_args_"):
         return
     for argument in takes.required:
         if argument not in node and argument not in given:
             raise UserError(f"{key}.{argument}: missing; {name} needs it.")
+
+
+def _known(names: Iterable[str]) -> str:
+    """Return a sentence with the names there are, unless they are too many to read."""
+    some = list(names)
+    return f" It takes {', '.join(some) or 'nothing'}." if len(some) <= MOST_SHOWN else ""
 
 
 def _check_value(key: str, value: Any, takes: Arguments, argument: str, name: str) -> None:
@@ -247,7 +255,7 @@ def _types(error: Any) -> list[str]:
 
 def _words(error: Mapping[str, Any]) -> str:
     """Return pydantic's words for what would be right."""
-    text = str(error["msg"])
+    text = "longer" if error["type"] == "missing" else str(error["msg"])
     for start in ("Input should be ", "Value error, ", "Assertion failed, "):
         text = text.removeprefix(start)
     return text[:1].lower() + text[1:]

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from engine.config.ranges import Count, CountOrZero, Seed
 from engine.data.sampler import BLOCK_BYTES, StepSampler, TensorBatches
 from engine.data.split import Split
+from engine.fence.lightning import batch_of_training
 from engine.steps.block import Batch, Block
 from engine.steps.callback import overrides
 
@@ -110,7 +111,7 @@ class TensorDataModule(LightningDataModule):
             self.batch_size,
             seed=self.seed,
             steps=self.steps_per_epoch,
-            position=lambda: self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else 0,
+            position=lambda: batch_of_training(self.trainer) + 1 if self.trainer else 0,
             next_block=getattr(self.trainer, "next_block", None) if self.why_no_blocks() is None else None,
             block_batches=max(1, BLOCK_BYTES // (4 * numbers)) if self.batch_size < len(train) else sys.maxsize,
         )

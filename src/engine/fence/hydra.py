@@ -6,6 +6,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
 from hydra.core.override_parser.types import Override
+from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
@@ -29,3 +30,13 @@ def is_group(loader: Any, name: str) -> bool:
 def answer_of(ended: JobReturn) -> Any:
     """Return what a job returned or raised: the public property would print and raise it."""
     return ended._return_value
+
+
+def registries() -> Any:
+    """Return Hydra's singletons and OmegaConf's resolvers, for another process to take over."""
+    return Singleton.get_state()
+
+
+def take_over(state: Any) -> None:
+    """Take over the singletons and resolvers of another process."""
+    Singleton.set_state(state)

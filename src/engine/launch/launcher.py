@@ -12,8 +12,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from engine.command import Task
 from engine.config.limits import COUNT, NOT_NEGATIVE, POSITIVE, Limit, check
+from engine.door import Task
 from engine.errors import UserError
 from engine.launch.worker import Work, cores
 from engine.sweep import gpus

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.errors import UserError, WorkerLost
+from engine.fence.submitit import do_not_wait, terminate
 from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work, cores
 from engine.signals import out_of_reach_of_ctrl_c
@@ -47,14 +48,14 @@ class SubmititLauncher(WorkerLauncher):
                 time.sleep(0.1 if local else 1)
         finally:
             for job in running:
-                job._process.terminate() if local else job.cancel(check=False)
+                terminate(job) if local else job.cancel(check=False)
 
     def _answer(self, job: Any) -> float | Exception:
         """A job's answer."""
         from submitit.core.utils import UncompletedJobError
 
         if self.cluster == "local":
-            job._results_timeout_s = 0  # for slow network drives
+            do_not_wait(job)
         try:
             answer: float | Exception = job.result()
         except UncompletedJobError:

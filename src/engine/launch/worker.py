@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from engine import messages, signals
-from engine.command import Task, imported
+from engine.door import Task, imported
 from engine.errors import SIGTERM, RunFailed, UserError, as_mistake
-from engine.fence.hydra import answer_of, composed_by_hydra
+from engine.fence.hydra import answer_of, composed_by_hydra, registries, take_over
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -39,12 +38,12 @@ class Work:
     door: str
     overrides: list[str]
     number: int
-    state: dict[Any, Any] = field(default_factory=Singleton.get_state, repr=False)
+    state: dict[Any, Any] = field(default_factory=registries, repr=False)
 
     def __call__(self) -> float | Exception:
         """Run the job; return its objective, or what it failed with. Only a signal leaves no answer."""
         with prepared(threads=self.config.threads):
-            Singleton.set_state(self.state)
+            take_over(self.state)
             setup_globals()
             try:
                 return self._run()

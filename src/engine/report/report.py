@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine import files
-from engine.command import Door
+from engine.door import Door
 from engine.errors import UserError, exit_codes, nearest
 
 USAGE = """\
@@ -25,13 +25,13 @@ Compare the runs below a folder, a sweep's or any other, finished or still going
   --group-by KEY,…   the keys that define a group; by default all that differ, but for seed and fold
   --alpha A          level of the tests, 0.05; intervals are of 1 - A
 
-Prints groups with mean, confidence interval and rank, and which differences are within noise; writes report.html (the
-same with figures, in one file), report.md and runs.csv to DIR."""
+Prints groups with mean, confidence interval and rank, and which differences are within noise;
+writes report.html (the same with figures, in one file), report.md and runs.csv to DIR."""
 OPTIONS = ("--metric", "--mode", "--group-by", "--alpha")
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains as the other commands do."""
+    """Raises UserError for a wrong command line, as the other commands do."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message.removeprefix("argument ") + ".")
@@ -47,13 +47,13 @@ def report(door: Door) -> None:
         words = sys.argv[1:]
         command = door.beside("report")
         if not words or {"-h", "--help"} & set(words):
-            say(USAGE.format(command=command))
+            print_text(USAGE.format(command=command))
             return
-        write_report(arguments(words), f"python -m {command} {shlex.join(words)}")
+        write_report(parse(words), f"python -m {command} {shlex.join(words)}")
 
 
-def arguments(words: Sequence[str]) -> argparse.Namespace:
-    """The words of the command line as folder, metric, mode, group_by and alpha.
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line into folder, metric, mode, group_by and alpha.
 
     Raises:
         UserError: for an unknown option or a value out of range.
@@ -62,39 +62,61 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--metric")
     parser.add_argument("--mode", choices=["min", "max"])
-    parser.add_argument("--group-by", type=lambda text: [key for key in text.split(",") if key], default=[])
+    parser.add_argument(
+        "--group-by", type=lambda text: list(filter(None, text.split(","))), default=[]
+    )
     parser.add_argument("--alpha", type=float, default=0.05)
-    found, unknown = parser.parse_known_args(words)
+    options, unknown = parser.parse_known_args(words)
     if unknown:
         option = unknown[0].partition("=")[0]
-        raise UserError(f"{option}: no such option.{nearest(option, OPTIONS)} There are {', '.join(OPTIONS)}.")
-    if found.folder is None:
+        hint = nearest(option, OPTIONS)
+        raise UserError(f"{option}: no such option.{hint} There are {', '.join(OPTIONS)}.")
+    if options.folder is None:
         raise UserError("DIR: missing; name the folder of a sweep, such as logs/sweeps/lenet.")
-    if not 0 < found.alpha < 1:
-        raise UserError(f"--alpha {found.alpha:g}: must be a number between 0 and 1.")
-    return found
+    if not 0 < options.alpha < 1:
+        raise UserError(f"--alpha {options.alpha:g}: must be a number between 0 and 1.")
+    return options
 
 
-def write_report(asked: argparse.Namespace, command: str) -> None:
-    """Collect, compute, write the three files and print the table."""
+def write_report(options: argparse.Namespace, command: str) -> None:
+    """Compare the runs, write the three files, and print the table.
+
+    Args:
+        options: as `parse` returns them.
+        command: the command line, which the report quotes.
+    """
     from engine.report.read import collect, settings
     from engine.report.statistics import metric
 
-    folder = asked.folder.absolute()
-    found = collect.collect(folder)
-    metric.direction(metric.choose(found[0], asked.metric), asked.mode)  # mistakes are told before pandas is imported
-    settings.chosen(found[0], asked.group_by)
+    folder = options.folder.absolute()
+    runs, problems = collect.collect(folder)
+    # A user's mistake is answered here, before pandas is imported.
+    metric.direction(metric.choose(runs, options.metric), options.mode)
+    settings.chosen(runs, options.group_by)
     from engine.report.page import markdown, page, tables
-    from engine.report.statistics import content
+    from engine.report.statistics.content import compute
 
-    told = content.compute(
-        folder, found, command=command, asked=asked.metric, mode=asked.mode, group_by=asked.group_by, alpha=asked.alpha
+    content = compute(
+        folder,
+        runs,
+        problems,
+        command=command,
+        metric_name=options.metric,
+        mode=options.mode,
+        group_by=options.group_by,
+        alpha=options.alpha,
     )
-    pictures, unread = page.figures(told)
-    told = dataclasses.replace(told, problems=[*told.problems, *unread])
-    write(folder, {"report.html": page.html(told, pictures), "report.md": markdown.document(told),
-                   "runs.csv": tables.csv(told)})  # fmt: skip
-    say(f"{tables.terminal(told)}\n\n{folder / 'report.html'}")
+    figures, unread = page.figures(content)
+    content = dataclasses.replace(content, problems=[*problems, *unread])
+    write(
+        folder,
+        {
+            "report.html": page.html(content, figures),
+            "report.md": markdown.document(content),
+            "runs.csv": tables.csv(content),
+        },
+    )
+    print_text(f"{tables.terminal(content)}\n\n{folder / 'report.html'}")
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> None:
@@ -110,10 +132,10 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
         raise UserError(f"{folder}: cannot write the report there: {error.strerror}.") from None
 
 
-def say(text: str) -> None:
-    """Print to a reader who may have gone, such as `head`."""
+def print_text(text: str) -> None:
+    """Print a text; a reader that has gone, such as `head`, is no error."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-
+        # Python flushes stdout once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

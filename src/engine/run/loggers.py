@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
+from engine.fence.lightning import prefix_of, rank_zero_experiment, writer_of
+from engine.fence.tensorboard import add_row
 from engine.files import whole_lines, write_whole
 
 FIRST = ["epoch", "step"]
@@ -38,12 +38,10 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        writer = self.experiment.file_writer
-        if writer is None or self._prefix or any(isinstance(value, Mapping) for value in metrics.values()):
+        if prefix_of(self) or any(isinstance(value, Mapping) for value in metrics.values()):
             super().log_metrics(metrics, step)
         else:
-            values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in metrics.items()]
-            writer.add_summary(Summary(value=values), step)
+            add_row(self.experiment, metrics, step)
 
     @rank_zero_only
     def save(self) -> None:
@@ -52,14 +50,14 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        if self._experiment is not None:
+        if writer_of(self) is not None:
             self.save()
 
     @rank_zero_only
     def close(self) -> None:
         """End the run's file, and the thread that writes it."""
-        if self._experiment is not None:
-            self._experiment.close()
+        if writer := writer_of(self):
+            writer.close()
 
 
 class MetricsCSV(Logger):

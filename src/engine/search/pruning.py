@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from optuna.trial import Trial
 
 from engine.errors import Pruned
+from engine.fence.optuna import trial_of
 from engine.search import study as studies
 from engine.steps.callback import StepCallback
 
@@ -50,7 +51,7 @@ class Pruning(StepCallback):
             return
         frozen = study.get_trials(deepcopy=False)[self.number]
         if not frozen.state.is_finished():
-            self._trial = Trial(study, frozen._trial_id)
+            self._trial = trial_of(study, frozen)
             self._reported = set(frozen.intermediate_values)
             self._next = max(self._reported, default=0)
             self._pruned_at = frozen.user_attrs.get("pruned_at")

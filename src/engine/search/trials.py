@@ -13,6 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from engine.fence.optuna import trial_of
 from engine.locks import take
 from engine.search.space import words
 from engine.search.study import Options, sampler
@@ -69,7 +70,7 @@ class Trials:
 
     def tell(self, number: int, state: TrialState, value: float, **attributes: str | None) -> None:
         """End a trial; with a value, if it is complete."""
-        trial = Trial(self.study, self.all()[number]._trial_id)
+        trial = trial_of(self.study, self.all()[number])
         for key, text in attributes.items():
             trial.set_user_attr(key, text)
         self.study.tell(number, value if state == TrialState.COMPLETE else None, state)
@@ -100,7 +101,7 @@ class Trials:
             self.study.sampler = sampler(self.options, self.space, seed)
 
         reseed("trial")
-        trial = Trial(self.study, frozen._trial_id)
+        trial = trial_of(self.study, frozen)
         _ = trial.relative_params  # what is drawn together
         for key, distribution in self.space.items():
             reseed(key)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.fence.torch import version_of
+
 Batch = tuple[Tensor, Tensor]  # inputs (B, …), targets (B, …)
 
 
@@ -30,9 +32,9 @@ class Block(NamedTuple):
             return
         inputs, kept = self.inputs, self.inputs.clone()
         for _ in range(self.steps):
-            version = inputs._version
+            version = version_of(inputs)
             yield inputs, self.targets
-            if inputs._version != version:  # the network has written into its input
+            if version_of(inputs) != version:  # the network has written into its input
                 inputs = kept.clone()
 
 

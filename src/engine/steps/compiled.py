@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 
+from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
 from engine.steps.cuda_graph import Graph
 from engine.steps.pooling import PoolsByComparison
 from engine.steps.updates import RULES, State, flags, numbers
@@ -20,6 +21,7 @@ from engine.steps.updates import RULES, State, flags, numbers
 log = logging.getLogger(__name__)
 
 MOST_COMPILATIONS = 8  # of a run: more often, a network is not what it was before
+MOST_SIZES = 64  # of batches
 
 
 class CannotCompile(Exception):
@@ -165,10 +167,7 @@ class CompiledStep:
         options = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe, "fallback_random": True}
         if all(value.device.type == "cpu" for value in self._values):
             options["cpp_wrapper"] = True  # kernels are called from C++, which small steps gain by
-        self._step = torch.compile(  # type: ignore[call-overload]
-            step, fullgraph=True, dynamic=False, isolate_recompiles=True, recompile_limit=64,  # sizes of batches
-            options=options,
-        )  # fmt: skip
+        self._step = compile_step(step, MOST_SIZES, options)
 
 
 
@@ -199,16 +198,6 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
         raise CannotCompile(f"the compiler does not work: {first_line(error)}") from error
 
 
-def has_gradient_hooks(network: nn.Module, optimizer: Optimizer) -> bool:
-    """Whether there are hooks on gradients or on the optimiser's step."""
-    return bool(
-        optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
-        or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in network.parameters())
-        or any(module._backward_hooks or module._backward_pre_hooks for module in network.modules())
-    )
-
-
 def first_line(error: Exception) -> str:
     """The first line of what an error says, with its type."""
     return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
@@ -222,7 +211,7 @@ def _manner(module: nn.Module) -> list[Any]:
     """All of a module that may change what it computes, besides its tensors."""
     plain = [(k, v) for k, v in vars(module).items() if isinstance(v, bool | int | float | str | tuple | None)]
     trained = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
-    return [plain, trained, list(module._forward_hooks), list(module._forward_pre_hooks), len(module._backward_hooks)]
+    return [plain, trained, hooks_of(module)]
 
 
 def _for_convolutions(tensor: Tensor) -> Tensor:

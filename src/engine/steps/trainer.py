@@ -15,6 +15,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from engine.fence.lightning import (
+    LoopCounts,
+    batch_of_epoch,
+    batch_of_training,
+    validation_interval,
+)
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, StepCallback, overrides
 from engine.steps.compiled import CannotCompile, CompiledStep
@@ -74,8 +80,7 @@ class BlockTrainer(Trainer):
         self._watching: list[StepCallback] = []
         self._looking_inside: list[StepCallback] = []
         self._step_starts: list[Callable[[int], None]] = []
-        self._schedules = False  # learning rates that change with steps
-        self._counts: Any = None  # Lightning's loop and fetcher; its counts of batches, gradients set to zero and steps
+        self._counts: LoopCounts
 
     def find_out(self) -> None:
         """Find out, when training starts, whether there can be blocks, and compiled steps; say why, if not."""
@@ -91,11 +96,8 @@ class BlockTrainer(Trainer):
         self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
         starting = [callback for callback in knowing if overrides(callback, StepCallback, ["on_step_start"])]
         self._step_starts = [partial(callback.on_step_start, self, self.lightning_module) for callback in starting]
-        self._schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
-        loop = self.fit_loop.epoch_loop
-        optimizer = loop.automatic_optimization.optim_progress.optimizer
-        pairs = [(p.total, p.current) for p in (loop.batch_progress, optimizer.zero_grad, optimizer.step)]
-        self._counts = loop, self.fit_loop._data_fetcher, *pairs
+        schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
+        self._counts = LoopCounts(self, schedules)
 
     def no_more_blocks(self) -> None:
         """End what `find_out` began: whoever looks at the batches now gets them one by one."""
@@ -120,13 +122,14 @@ class BlockTrainer(Trainer):
             return 1
         if self._compiled and not self._compiled.is_ready:
             return 1
-        step, batch = self.global_step, self.fit_loop.batch_idx + 1
+        step, batch = self.global_step, batch_of_epoch(self) + 1
         most = min(most, self._in_time(), int(self.num_training_batches) - batch)
         if self.max_steps >= 0:
             most = min(most, self.max_steps - step)
-        if isinstance(self.val_check_batch, int):
-            done = batch if self.check_val_every_n_epoch is not None else self.fit_loop.total_batch_idx + 1
-            most = min(most, self.val_check_batch - done % self.val_check_batch)
+        if interval := validation_interval(self):
+            in_epoch = self.check_val_every_n_epoch is not None
+            done = batch if in_epoch else batch_of_training(self) + 1
+            most = min(most, interval - done % interval)
         if self.strategy.root_device.type != "cpu":  # to look at a row's loss, within a block, would stop the device
             most = min(most, self.log_every_n_steps - batch % self.log_every_n_steps)  # type: ignore[attr-defined]
         for ahead in range(most):
@@ -138,26 +141,9 @@ class BlockTrainer(Trainer):
 
     def next_step(self) -> None:
         """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
-        loop, fetcher, batches, gradients, steps = self._counts
-        if self._schedules:
-            loop.update_lr_schedulers("step", update_plateau_schedulers=False)
-        for progress in batches:
-            progress.ready += 1
-            progress.started += 1
-            progress.processed += 1
-            progress.completed += 1
-        for progress in gradients:
-            progress.ready += 1
-            progress.started += 1
-            progress.completed += 1
-        for progress in steps:
-            progress.ready += 1
-            progress.completed += 1
-        loop._batches_that_stepped += 1
-        fetcher.fetched += 1
-        fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
+        batch = self._counts.count_step()
         for start in self._step_starts:
-            start(loop.total_batch_idx)
+            start(batch)
 
     def _in_time(self) -> int:
         """As many steps as take `LONGEST`: one at first, then by the last block, unless that was one watched step."""

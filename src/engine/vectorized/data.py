@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Sampler
 from engine.data.datamodule import TensorDataModule
 from engine.data.sampler import BLOCK_BYTES, StepSampler
 from engine.data.split import Split
+from engine.fence.lightning import batch_of_training
+from engine.fence.torch import version_of
 from engine.steps.block import Batch
 
 
@@ -30,7 +32,7 @@ class BlockSizes(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         for _ in range(self.sampler.steps):
-            step = self.trainer.fit_loop.total_batch_idx + 1
+            step = batch_of_training(self.trainer) + 1
             yield self.trainer.next_block(self.sampler.most_in_a_block(step))
 
 
@@ -80,10 +82,11 @@ class StackedData(LightningDataModule):
         first = self.samplers[0]
         if first.batches_per_pass == 1:  # all samples, at every step
             for _ in range(steps):
-                if self._whole_batch is None or self._whole_batch[0]._version != self._whole_version:  # written into
-                    self._whole_batch = self.gather("train", self._chosen(step, 1))
-                    self._whole_version = self._whole_batch[0]._version
-                yield self._whole_batch
+                batch = self._whole_batch
+                if batch is None or version_of(batch[0]) != self._whole_version:  # written into
+                    batch = self._whole_batch = self.gather("train", self._chosen(step, 1))
+                    self._whole_version = version_of(batch[0])
+                yield batch
             return
         for part in torch.split(self._chosen(step, steps), first.batch_size, dim=1):
             yield self.gather("train", part)

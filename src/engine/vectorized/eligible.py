@@ -1,5 +1,6 @@
 """Which jobs of a sweep may train together: those that differ only in seed, init and numbers of the optimiser."""
 
+import copy
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -64,43 +65,69 @@ def common(config: Config) -> str:
 
 
 def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[SupervisedModule]]:
-    """Two of the jobs' data and modules, after a step of both together has given what each gives alone."""
-    other = next((job for job in group if job.config["seed"] != group[0].config["seed"]), group[1])
+    """Build two of the jobs' data and modules, and try a step of both together.
+
+    Raises:
+        NotStacked: if the step fails, or does not give what each job's step gives alone.
+    """
+    seed = group[0].config["seed"]
+    other = next((job for job in group if job.config["seed"] != seed), group[1])
     configs = [group[0].config, other.config]
     for config in configs:
         build.check(config)
     data: list[Any] = [build.datamodule(config) for config in configs]
-    modules: list[Any] = [build.module(config, own) for config, own in zip(configs, data, strict=True)]
-    for reason in (_odd_data(data[0]), _odd_module(modules[0])):
-        if reason:
-            raise NotStacked(reason)
-    names = [name for name, _ in modules[0].network.named_parameters()]
-    batches = [_batch(own, first) for own, first in zip(data, (True, False), strict=True)]  # of samples that differ
+    modules: list[Any] = [
+        build.module(config, own) for config, own in zip(configs, data, strict=True)
+    ]
+    if reason := _odd_data(data[0]) or _odd_module(modules[0]):
+        raise NotStacked(reason)
     samples = data[0].splits["train"].inputs[: data[0].batch_size]
     if not torch.equal(*(own.prepare_inputs(samples).nan_to_num() for own in data)):
-        raise NotStacked(f"{type(data[0]).__name__} prepares the same inputs otherwise for each job")
-    try:
-        params = {name: torch.stack([m.network.get_parameter(name).detach() for m in modules]) for name in names}
-        inputs, targets = (torch.stack(parts) for parts in zip(*batches, strict=True))
-        predictions = stacked(modules[0].network)({n: p.requires_grad_() for n, p in params.items()}, inputs)
-        losses = stacked_loss(modules[0].loss)(predictions, targets)
-        gradients = torch.autograd.grad(losses.sum(), list(params.values()))
-    except Exception as error:
-        said = (str(error) or repr(error)).partition(". ")[0].splitlines()[0]
-        raise NotStacked(f"{type(modules[0]).__name__}: {said}") from None
-    for number, (module, (inputs, targets)) in enumerate(zip(modules, batches, strict=True)):
-        loss = module.loss(module.network(inputs), targets)
-        alone = loss.detach(), *torch.autograd.grad(loss, list(module.network.parameters()))
-        together = losses[number].detach(), *(gradient[number] for gradient in gradients)
-        if not all(_is_close(*pair) for pair in zip(together, alone, strict=True)):
-            raise NotStacked(f"{type(module).__name__} gives other numbers in a stack")
+        name = type(data[0]).__name__
+        raise NotStacked(f"{name} prepares the same inputs otherwise for each job")
+    # The first job has the first samples, the other one the last: they differ.
+    batches = [_batch(own, first) for own, first in zip(data, (True, False), strict=True)]
+    _compare(modules, batches)
     return data, modules
 
 
+def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Compare a step of two jobs together with each one's own, in 64 bits.
+
+    There rounding is far below any difference in what is computed: 1e-9 of the largest number.
+    """
+    name = type(modules[0]).__name__
+    networks = [copy.deepcopy(module.network).double() for module in modules]
+    loss = copy.deepcopy(modules[0].loss).double()
+    wide = [[_wide(part) for part in batch] for batch in batches]
+    try:
+        params = {
+            key: torch.stack([network.get_parameter(key).detach() for network in networks])
+            for key, _ in networks[0].named_parameters()
+        }
+        inputs, targets = (torch.stack(parts) for parts in zip(*wide, strict=True))
+        together = {key: value.requires_grad_() for key, value in params.items()}
+        losses = stacked_loss(loss)(stacked(networks[0])(together, inputs), targets)
+        gradients = torch.autograd.grad(losses.sum(), list(together.values()))
+    except Exception as error:
+        said = (str(error) or repr(error)).partition(". ")[0].splitlines()[0]
+        raise NotStacked(f"{name}: {said}") from None
+    for number, (network, (own_inputs, own_targets)) in enumerate(zip(networks, wide, strict=True)):
+        own_loss = loss(network(own_inputs), own_targets)
+        alone = own_loss.detach(), *torch.autograd.grad(own_loss, list(network.parameters()))
+        stack = losses[number].detach(), *(gradient[number] for gradient in gradients)
+        if not all(_is_close(*pair) for pair in zip(stack, alone, strict=True)):
+            raise NotStacked(f"{name} gives other numbers in a stack")
+
+
+def _wide(part: Tensor) -> Tensor:
+    return part.double() if part.is_floating_point() else part
+
+
 def _is_close(one: Tensor, other: Tensor) -> bool:
-    """Whether they differ by rounding, which is relative to the largest of the numbers that were added up."""
+    """Tell whether tensors differ by no more than 1e-9 of the largest number."""
     largest = float(other.abs().nan_to_num().max())
-    return torch.allclose(one, other, rtol=1e-3, atol=1e-6 + 1e-3 * largest, equal_nan=True)
+    return torch.allclose(one, other, rtol=1e-9, atol=1e-9 * largest, equal_nan=True)
 
 
 def first_batch(data: TensorDataModule) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,15 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
-from lightning.fabric.loggers.logger import rank_zero_experiment
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
-from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
+from torch.utils.tensorboard import SummaryWriter
 
+from engine.fence.lightning import open_writer, prefix_of, rank_zero_experiment, writer_of
+from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
 from engine.run.loggers import Row, TensorBoard
 
 _count = itertools.count()  # of this process's files
@@ -27,17 +27,16 @@ class BufferedTensorBoard(TensorBoard):
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        if self._experiment is None:
-            self._experiment = BufferedWriter(log_dir=self.log_dir, **self._kwargs)
-        return self._experiment
+        writer: SummaryWriter = open_writer(self, partial(WriterUpon, BufferedEvents))
+        return writer
 
     def log_rows(self, rows: Iterable[Row]) -> None:
         """What `log_metrics` does with each."""
-        if self._prefix:
+        if prefix_of(self):
             for row in rows:
                 self.log_metrics(row.values, row.step)
             return
-        events = self.experiment._get_file_writer().event_writer
+        events = events_of(self.experiment)
         tags: list[str] | None = None
         for row in rows:
             if tags != (tags := list(row.values)):
@@ -49,24 +48,8 @@ class BufferedTensorBoard(TensorBoard):
 
     def flush(self) -> None:
         """Write what has come since the last time."""
-        if self._experiment is not None:
-            self._experiment.flush()
-
-
-class BufferedWriter(SummaryWriter):
-    """A SummaryWriter upon `BufferedEvents`."""
-
-    def _get_file_writer(self) -> FileWriter:
-        if self.file_writer is None:
-            made: Any = FileWriter.__new__(FileWriter)
-            made.event_writer = BufferedEvents(self.log_dir)
-            self.file_writer = made
-            vars(self)["all_writers"] = {self.log_dir: made}
-            if self.purge_step is not None:
-                made.add_event(Event(step=self.purge_step, session_log=SessionLog(status=SessionLog.START)))
-                self.purge_step = None
-        writer: FileWriter = self.file_writer  # type: ignore[assignment]
-        return writer
+        if writer := writer_of(self):
+            writer.flush()
 
 
 class BufferedEvents:

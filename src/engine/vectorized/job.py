@@ -89,8 +89,9 @@ class TrainerOfJob:
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
-        """The last value of each metric."""
-        return {key: torch.as_tensor(value) for key, value in self.metrics.items()}
+        """The last value of each metric, in the job's precision: 1e39 is finite in 64 bits only."""
+        dtype = self.lightning_module.dtype
+        return {key: torch.as_tensor(value, dtype=dtype) for key, value in self.metrics.items()}
 
     @property
     def checkpoint_callback(self) -> Checkpoint | None:

@@ -8,8 +8,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from engine.command import Task
 from engine.config.limits import COUNT, check
+from engine.door import Task
 from engine.errors import UserError
 from engine.fence.hydra import BasicLauncher
 from engine.sweep.compose import Composer

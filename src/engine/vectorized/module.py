@@ -10,6 +10,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from engine import rows
+from engine.fence.lightning import (
+    batch_of_training,
+    is_last_batch,
+    logged_step,
+    validates_after_epoch,
+    whole_checkpoint,
+)
 from engine.run.folders import BEST
 from engine.steps.callback import StepCallback
 from engine.vectorized import job_log
@@ -72,7 +79,7 @@ class StackedModule(LightningModule):
         self.tie()
         for number, member in enumerate(self.members):
             trainer: Any = TrainerOfJob(self.trainer, self, number)
-            member.trainer = member.module._trainer = member.data.trainer = trainer
+            member.trainer = member.module.trainer = member.data.trainer = trainer
         self._call("setup", self.running, lambda job: ("fit",))
 
     def on_test_start(self) -> None:
@@ -109,7 +116,7 @@ class StackedModule(LightningModule):
         optimizer: Any = trainer.optimizers[0]
         states = {callback.state_key: callback.state_dict() for callback in member.callbacks}
         if self._dumped is None:
-            self._dumped = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            self._dumped = whole_checkpoint(trainer)
         checkpoint = self._dumped | {
             "state_dict": {name: value.clone() for name, value in member.module.state_dict().items()},
             "optimizer_states": [optimizer.state_of(number)],
@@ -132,7 +139,8 @@ class StackedModule(LightningModule):
         trainer: Any = self.trainer
         optimizer, first = trainer.optimizers[0], self.global_step
         training_ends = first + steps == trainer.max_steps or batch_idx + steps == trainer.num_training_batches
-        for step, (inputs, targets) in enumerate(self.data.batches(trainer.fit_loop.total_batch_idx, steps)):
+        batches = self.data.batches(batch_of_training(trainer), steps)
+        for step, (inputs, targets) in enumerate(batches):
             predictions = self(inputs)
             losses = self._losses(predictions, targets)
             self._last_losses = losses.detach()
@@ -153,7 +161,7 @@ class StackedModule(LightningModule):
         trainer: Any = self.trainer
         (watch,) = [callback for callback in trainer.callbacks if isinstance(callback, Watch)]
         due = watch.watches(trainer, trainer.global_step - 1, batch_idx)
-        ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        ends = is_last_batch(trainer)
         told = self.running if due or ends else self._not_finite  # alone, they stop their block
         last = self._last_losses.cpu()
         self._call("on_train_batch_end", told, lambda job: ({"loss": last[job]}, None, batch_idx))
@@ -178,7 +186,7 @@ class StackedModule(LightningModule):
             return
         trainer: Any = self.trainer
         if within_epoch:
-            if self._has_validation():
+            if validates_after_epoch(trainer):
                 self._validate(jobs, list(trainer.val_dataloaders)[: trainer.num_val_batches[0]])
             self._call("on_train_epoch_end", jobs)
         self._call("on_train_end", jobs)
@@ -198,17 +206,6 @@ class StackedModule(LightningModule):
         with synced_together():
             for number in jobs:
                 self.members[number].flush()
-
-    def _has_validation(self) -> bool:
-        """Whether an epoch that ends here is followed by a validation."""
-        trainer: Any = self.trainer
-        loop = trainer.fit_loop.epoch_loop
-        if not loop._should_check_val_epoch():
-            return False
-        trainer.validating = True
-        loop.val_loop.setup_data()  # which Lightning has not done yet if no epoch before was to be followed by one
-        trainer.training = True
-        return bool(sum(trainer.num_val_batches))
 
     def _write_rows(self, step: int) -> None:
         """A row for each job, as `SupervisedModule` writes it."""
@@ -288,7 +285,7 @@ class StackedModule(LightningModule):
         self._call(f"on_{stage}_batch_end", jobs, lambda job: (outputs[job], None, 0))
 
     def _conclude(self, stage: str, jobs: Sequence[int]) -> None:
-        step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
+        step = logged_step(self.trainer)
         name = {"validation": "val", "test": "test"}[stage]
         for number in jobs:
             loss, metrics = self._loss_and_metrics(stage, number)

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from engine.fence.torch import hooks_of
+
 Params = Mapping[str, Tensor]  # names as in the network, (J, …) each
 Forward = Callable[[Params, Tensor], Tensor]
 
@@ -41,9 +43,10 @@ def stacked(network: nn.Module) -> Forward:
 
 def _layers(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     """The layers of Sequentials within Sequentials, by the beginnings of their parameters' names."""
-    if type(network) is not nn.Sequential or _is_hooked(network):
+    if type(network) is not nn.Sequential or hooks_of(network):
         return [(prefix, network)]
-    layers = [(f"{prefix}{name}.", layer) for name, layer in network._modules.items() if layer is not None]
+    inner = network.named_modules(remove_duplicate=False)  # named_children() leaves them out
+    layers = [(f"{prefix}{name}.", layer) for name, layer in inner if name and "." not in name]
     return [named for name, layer in layers for named in _layers(layer, name)]
 
 
@@ -57,7 +60,7 @@ def stacked_loss(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     reduction: Any = getattr(loss, "reduction", None)
     weighted = getattr(loss, "weight", None) is not None
     mapped: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
-    if type(loss) not in LOSSES or reduction not in ("mean", "sum") or weighted or _is_hooked(loss):
+    if type(loss) not in LOSSES or reduction not in ("mean", "sum") or weighted or hooks_of(loss):
         return mapped
     each: Any = copy.copy(loss)
     each.reduction = "none"
@@ -144,14 +147,9 @@ LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.CrossEntropyL
 
 
 def _rule(layer: nn.Module) -> Callable[[Any], Forward]:
-    return _any_layer if _is_hooked(layer) else RULES.get(type(layer), _any_layer)
+    return _any_layer if hooks_of(layer) else RULES.get(type(layer), _any_layer)
 
 
 def _goes_with_images(layer: nn.Module) -> bool:
     padded = isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros"
-    return type(layer) in (*OF_IMAGES, *PER_ELEMENT) and not padded and not _is_hooked(layer)
-
-
-def _is_hooked(layer: nn.Module) -> bool:
-    hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks
-    return any(hooks)
+    return type(layer) in (*OF_IMAGES, *PER_ELEMENT) and not padded and not hooks_of(layer)

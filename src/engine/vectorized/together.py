@@ -17,13 +17,14 @@ from typing import Any
 import torch
 
 from engine import messages
-from engine.command import Door
 from engine.config import objects
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.data.split import Split
+from engine.door import Door
 from engine.errors import FAILED, UserError
+from engine.fence.tensorboard import events_of
 from engine.run import build, folders, hparams, summaries
 from engine.run.loggers import MetricsCSV
 from engine.run.run import has_diverged, objective, outcome
@@ -281,7 +282,7 @@ class _Chunk:
         """The network, traced for the first job: the records are the same for all."""
         for logger in member.loggers:
             if isinstance(logger, BufferedTensorBoard):
-                events = logger.experiment._get_file_writer().event_writer
+                events = events_of(logger.experiment)
                 if self.graph is None:
                     before = len(events.records())
                     logger.log_graph(member.module)

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class DepthStudy(Callback):
     """Measures how the training inputs pass deep networks, forward and back, for each scheme and activation function.
 
-    Writes figures/depth.csv and .png, and to TensorBoard the figure and a histogram for each layer.
+    Writes figures/depth_study.csv and .png, and to TensorBoard the figure and a histogram for each layer.
 
     Args:
         schemes: by the name to show: `scheme`, one of `project.init.SCHEMES`, and its options.
@@ -80,7 +80,7 @@ class DepthStudy(Callback):
         writer = csv.DictWriter(text, list(cells[0].row()), lineterminator="\n")
         writer.writeheader()
         writer.writerows(cell.row() for cell in cells)
-        write_whole(Path(trainer.default_root_dir) / "figures" / "depth.csv", text.getvalue())
+        write_whole(Path(trainer.default_root_dir) / "figures" / "depth_study.csv", text.getvalue())
 
 
 def _scheme(name: str, options: Mapping[str, Any] | None) -> Callable[..., None]:

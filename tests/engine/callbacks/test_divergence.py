@@ -40,7 +40,7 @@ def test_training_stops_at_the_first_row_with_an_infinite_loss(
     callback = StopOnDivergence()
     data = LineDataModule(seed=0, batch_size=3, steps_per_epoch=steps_per_epoch)
     trainer = plain_trainer(tmp_path, max_epochs=20, log_every_n_steps=every, callbacks=[callback])
-    with caplog.at_level(logging.WARNING, logger="project"):
+    with caplog.at_level(logging.WARNING, logger="engine"):
         trainer.fit(regressor(lr=1.0), data)
     row = min(every, steps_per_epoch)
     stop = first_infinite_loss(1.0) // row * row + row

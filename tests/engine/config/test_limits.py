@@ -5,13 +5,14 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from engine.config.place import CONF
 from omegaconf import OmegaConf
 
-from engine.config.limits import COUNT, FRACTION, LIMITS, POSITIVE, Limit
+from commands import CONF
+from engine.config.limits import COUNT, LIMITS, POSITIVE, Limit
 
 COUNT_OR_NULL = Limit(whole=True, low=1, words=(None,))
 COUNT_OR_AUTO = Limit(whole=True, low=1, words=("auto",))
+FRACTION = Limit(whole=False, low=0, high=1, open_high=True)
 SEED = Limit(whole=True, low=0, high=9)
 INNER = Limit(whole=False, low=0, high=1, open_low=True, open_high=True)
 

@@ -17,17 +17,16 @@ from typing import Any
 
 import joblib
 import pytest
-from engine.config.place import CONF
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 import ending
 import fake_slurm
-from commands import run_train
+from commands import CONF, run_train
 from engine.launch.joblib_launcher import JoblibLauncher
 from test_readme import COMMANDS
 
-TESTS = Path(__file__).parent
+TESTS = Path(ending.__file__).parent
 CURVE = ["experiment=curve_fit", "callbacks=default", "logger=csv", "accelerator=cpu"]
 STEPS = 300
 LONG = [

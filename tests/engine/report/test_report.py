@@ -93,7 +93,7 @@ def test_what_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("words", [[], ["--help"], ["DIR", "-h"]], ids=["nothing", "--help", "-h"])
 def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run_report(*words)
-    assert capsys.readouterr() == (USAGE + "\n", "")
+    assert capsys.readouterr() == (USAGE.format(command="project.report") + "\n", "")
 
 
 @pytest.mark.slow

@@ -26,9 +26,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def command(*words: str | Path, code: str = "") -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, with its modules' names at the end of stderr."""
-    script = (
-        f"import sys; sys.argv = ['project.report', *sys.argv[1:]]; from project import report; {code}report.main()"
-    )
+    script = f"import sys; from project.report import report, train; {code}report(train)"
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", script, *map(str, words)], capture_output=True, text=True
     )

@@ -80,7 +80,7 @@ def test_joinable_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     words = ["project.train", "-m", "seed=1,2"]
     monkeypatch.setattr(sys, "argv", words[:])
     before: dict[str, Any] = dict(os.environ)
-    with children.joinable(tmp_path):
+    with children.joinable(tmp_path, "project.train"):
         assert sys.argv == ["project.train", f"resume={tmp_path}"]
         os.environ |= {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}
         torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from engine.config.resolved import Config
 from engine.run import hparams
 from engine.run.loggers import MetricsCSV
 from fitting import Arrays, plain_trainer
@@ -18,18 +19,19 @@ from project.modules.linear import LinearRegressor
 OVERRIDES = [
     "experiment=lenet", "init=he", "seed=3", "datamodule.steps_per_epoch=7", "+trainer.gradient_clip_val=0.5",
     "datamodule.mean=[0.5]", "datamodule.num_workers=2", "trainer.devices=1", "paths.log_dir=/x", "~callbacks.curve",
+    "name=x", "+names=mine",
 ]  # fmt: skip
 VALUES = {
     "module": "LeNet5", "datamodule": "DigitsDataModule", "optimizer": "SGD", "init": "he",
     "seed": 3, "module.num_classes": 10, "optimizer.lr": 0.001, "optimizer.nesterov": True, "init.scale": 2.0,
     "datamodule.batch_size": 4, "trainer.max_epochs": 5,
-    "datamodule.steps_per_epoch": 7, "trainer.gradient_clip_val": 0.5,
+    "datamodule.steps_per_epoch": 7, "trainer.gradient_clip_val": 0.5, "names": "mine",
 }  # fmt: skip
 
 
 @pytest.fixture
-def config() -> DictConfig:
-    return OmegaConf.create(
+def config() -> Config:
+    written = OmegaConf.create(
         {
             "name": "x",
             "seed": 3,
@@ -47,12 +49,14 @@ def config() -> DictConfig:
             },
             "logger": {},
             "callbacks": {},
+            "names": "mine",
         }
     )  # fmt: skip
+    return Config.resolve(written, OVERRIDES)
 
 
-def test_columns_are_the_choices_their_numbers_and_what_was_overridden(config: DictConfig) -> None:
-    assert hparams.hyperparameters(config, OVERRIDES) == VALUES
+def test_columns_are_the_choices_their_numbers_and_what_was_overridden(config: Config) -> None:
+    assert hparams.hyperparameters(config) == VALUES
 
 
 def test_a_run_is_entered_with_open_metrics_and_filled_in_at_the_end(tmp_path: Path) -> None:

@@ -1,24 +1,28 @@
 """The training command: what a run leaves behind, and how it ends."""
 
 import csv
+import dataclasses
 import json
 import logging
 import math
 import re
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
-from engine.config.place import CONF, register_resolvers
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from commands import only_run, run_train, train_in_process
-from engine.run import folders, identity, run
+from commands import CONF, only_run, run_train, train_in_process
+from engine.config.resolved import Config
+from engine.run import folders
+from project.train import train
 
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 SCHEMES = sorted(path.stem for path in CONF.glob("init/*.yaml"))
@@ -101,16 +105,17 @@ class TestWhatARunLeaves:
     def test_files(self, digits: Path) -> None:
         names = {re.sub(r"events\.out\.tfevents.*", "events", name) for name in files(digits)}
         assert names == {
-            ".hydra/overrides.yaml", ".hydra/overrides.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "events",
+            ".hydra/config.yaml", ".hydra/door", ".hydra/overrides.yaml",
+            "checkpoints/best.ckpt", "checkpoints/last.ckpt", "events",
             "figures/test_confusion_matrix.png", "figures/test_images.png", "metrics.csv",
-            "summary.json", "run.log",
+            "summary.json", "train.log",
         }  # fmt: skip
 
     def test_folder(self, digits: Path) -> None:
         assert re.fullmatch(r".*/runs/lenet/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", str(digits))
 
     def test_config_is_resolved_and_overrides_are_as_typed(self, digits: Path) -> None:
-        text = (digits / ".hydra" / "overrides.yaml").read_text()
+        text = (digits / ".hydra" / "config.yaml").read_text()
         assert "${" not in text
         saved = OmegaConf.create(text)
         assert saved.seed == saved.datamodule.seed == saved.callbacks.step_seed.seed == 5
@@ -130,7 +135,7 @@ class TestWhatARunLeaves:
         }  # fmt: skip
         assert (summary["status"], summary["seed"], summary["steps"]) == ("finished", 5, 154)
         assert summary["objective"] == best
-        assert summary["config_hash"] == identity.config_hash(folders.load_config(digits))
+        assert summary["config_hash"] == folders.load_config(digits).hash
         assert re.fullmatch(r"[0-9a-f]{64}", summary["config_hash"])
         assert re.fullmatch(r"[0-9a-f]{40}\+?", summary["git"])
         assert summary["versions"].keys() == {"python", "torch", "lightning"}
@@ -156,11 +161,11 @@ class TestWhatARunLeaves:
         assert column(digits, "lr") == [0.001] * 8
 
     def test_train_log(self, digits: Path) -> None:
-        text = (digits / "run.log").read_text()
+        text = (digits / "train.log").read_text()
         assert f"run folder: {digits}" in text
         assert "data: DigitsDataModule, 1,221 train, 216 val, 360 test samples" in text
         assert "model: LeNet5, 62,006 parameters" in text
-        assert re.search(r"INFO project.*: epoch 2/2, step 154: train/loss 0\.\d+", text)
+        assert re.search(r"INFO engine.*: epoch 2/2, step 154: train/loss 0\.\d+", text)
 
     def test_tensorboard(self, digits: Path) -> None:
         events = EventAccumulator(str(digits), size_guidance={"scalars": 0}).Reload()
@@ -181,7 +186,7 @@ class TestWhatARunLeaves:
         assert best["epoch"] == scores.index(max(scores))
 
     def test_started_again_it_says_so_and_runs_nothing(self, digits: Path, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.INFO, "project")
+        caplog.set_level(logging.INFO, "engine")
         before = files(digits)
         run_train(f"resume={digits}")
         assert caplog.messages == [f"finished already, nothing to do: {digits}"]
@@ -192,9 +197,14 @@ class TestWhatARunLeaves:
 
 
 def composed(*words: str) -> DictConfig:
-    register_resolvers()
+    train.open()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(words))
+
+
+def done(chosen: DictConfig, run_dir: Path) -> float:
+    """The objective of a run of this config in a folder."""
+    return train.do(Config.resolve(chosen), run_dir)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -202,7 +212,7 @@ def test_every_experiment_trains(experiment: str, tmp_path: Path) -> None:
     chosen = composed(f"experiment={experiment}", *SHORT)
     if re.search("cifar10|image_folder", chosen.datamodule._target_):  # no download here
         chosen.datamodule = composed("datamodule=digits").datamodule
-    run.train(chosen, tmp_path, [])
+    done(chosen, tmp_path)
     summary = summary_of(tmp_path)
     assert (summary["status"], summary["steps"]) == ("finished", 3)
     assert math.isfinite(summary["metrics"]["train/loss"])
@@ -233,7 +243,7 @@ def test_the_lenet_study_holds_images_out_and_sweeps_over_what_it_says() -> None
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_starts_every_model(scheme: str, module: str, tmp_path: Path) -> None:
     words = [f"module={module}", f"datamodule={MODELS[module]}", f"init={scheme}", "optimizer=adam", *SHORT]
-    run.train(composed(*words, "callbacks=default", *NO_EVALUATION), tmp_path, [])
+    done(composed(*words, "callbacks=default", *NO_EVALUATION), tmp_path)
     summary, losses = summary_of(tmp_path), column(tmp_path, "train/loss")
     assert (summary["status"], summary["steps"]) == ("finished", 3)
     assert len(losses) == 3
@@ -255,13 +265,13 @@ def test_a_diverged_run_is_done(tmp_path: Path) -> None:
     assert [math.isfinite(loss) for loss in losses] == [True] * (len(losses) - 1) + [False]  # stopped at once
 
     before = files(run_dir)
-    assert math.isnan(run.train(folders.load_config(run_dir), run_dir, []))  # a sweep's objective
+    assert math.isnan(train.do(folders.load_config(run_dir), run_dir))  # a sweep's objective
     assert files(run_dir) == before
 
 
 def test_the_objective_is_returned(tmp_path: Path) -> None:
     chosen = composed(*LINEAR, "trainer.max_steps=2")
-    assert run.train(chosen, tmp_path, []) == column(tmp_path, "train/loss")[-1]
+    assert done(chosen, tmp_path) == column(tmp_path, "train/loss")[-1]
 
 
 def test_a_run_has_one_file_of_events_and_ends_the_thread_that_writes_it(tmp_path: Path) -> None:
@@ -283,8 +293,8 @@ def test_an_exception_in_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     summary = summary_of(run_dir)
     assert (summary["status"], summary["objective"], list(summary["metrics"])) == ("failed", None, ["train/loss"])
     assert summary["error"].startswith("RuntimeError: addmm: mat1 and mat2 shapes cannot be multiplied")
-    text = (run_dir / "run.log").read_text()
-    assert f"ERROR project: run failed: {run_dir}\nTraceback (most recent call last):\n" in text
+    text = (run_dir / "train.log").read_text()
+    assert f"ERROR engine.run.run: run failed: {run_dir}\nTraceback (most recent call last):\n" in text
     assert text.rstrip().endswith(summary["error"].rstrip())
 
 
@@ -335,7 +345,8 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
         ),
         pytest.param(
             ["+optimizer.nesterovv=true"],
-            "optimizer: SGD.__init__() got an unexpected keyword argument 'nesterovv'",
+            "optimizer.nesterovv: SGD takes no such argument. Did you mean nesterov? It takes params, lr, momentum, "
+            "dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused.",
             id="the optimiser's argument",
         ),
         pytest.param(
@@ -345,7 +356,7 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
         ),
         pytest.param(
             ["+trainer.max_tim=3"],
-            "trainer: Trainer.__init__() got an unexpected keyword argument 'max_tim'",
+            "trainer.max_tim: BlockTrainer takes no such argument. Did you mean max_time?",
             id="the Trainer's argument",
         ),
         pytest.param(
@@ -382,7 +393,7 @@ def test_resume_of_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as stop:
         run_train(f"resume={tmp_path}")
     assert stop.value.code == 2
-    assert capsys.readouterr().err == f"error: {tmp_path}: not a run's folder (it has no .hydra/overrides.yaml).\n"
+    assert capsys.readouterr().err == f"error: {tmp_path}: not a run's folder (it has no .hydra/config.yaml).\n"
     assert files(tmp_path) == {}
 
 
@@ -404,14 +415,14 @@ def test_the_folder_that_a_command_is_started_in_does_not_matter(
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    monkeypatch.setattr(config, "ROOT", root)
-    run_train(*LINEAR, "trainer.max_steps=1")
+    with mock.patch.object(sys, "argv", ["train", *LINEAR, "trainer.max_steps=1"]):
+        dataclasses.replace(train, root=root)()
     assert only_run(root).parent == root / "logs" / "runs" / "linear"
     assert list(elsewhere.iterdir()) == []
 
 
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
-    chosen = composed(f"paths.log_dir={tmp_path}")
+    chosen = Config.resolve(composed(f"paths.log_dir={tmp_path}"))
     made = [folders.new_run_dir(chosen) for _ in range(3)]
     assert len({*made}) == 3
     assert all(path.is_dir() and path.parent == tmp_path / "runs" / "lenet" for path in made)

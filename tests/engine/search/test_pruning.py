@@ -135,6 +135,6 @@ def test_a_trial_that_has_ended_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_where_the_study_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, logger="project"):
+    with caplog.at_level(logging.WARNING, logger="engine"):
         assert fit(tmp_path, pruning(tmp_path)) == STEPS
     assert [r.getMessage() for r in caplog.records] == [f"not pruned: {tmp_path / 'study.log'} has no study s"]

@@ -12,10 +12,9 @@ from typing import Any
 
 import optuna
 import pytest
-from engine.config.place import ROOT
 from optuna.trial import FrozenTrial, TrialState
 
-from commands import run_train, train_in_process
+from commands import ROOT, run_train, train_in_process
 from engine.run import folders
 from engine.search import study
 
@@ -199,7 +198,7 @@ def test_a_pruned_job_is_pruned_for_its_study_only(tmp_path: Path) -> None:
     grid = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "callbacks.checkpoints.every_n_steps=4", lr]
     run_train(*grid, f"paths.log_dir={tmp_path}")
     run_dir = folder(tmp_path) / pruned[0].user_attrs["folder"]
-    assert folders.load_config(run_dir).sweep.trial is None  # for processes of further devices, which would report
+    assert folders.load_config(run_dir)["sweep.trial"] is None  # for processes of further devices, which would report
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
     run_train(*grid, f"paths.log_dir={tmp_path}/alone")
     (alone,) = folder(tmp_path / "alone").glob("*/metrics.csv")
@@ -253,8 +252,8 @@ WITHOUT = """
 import sys
 sys.modules["optuna"] = None
 sys.argv[1:] = ["-m", "hydra/sweeper=optuna", "optimizer.lr=0.1,0.2"]
-from project import train
-train.main()
+from project.train import train
+train()
 """
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.search import space
 
-CONFIG = OmegaConf.create({"lr": 0.1, "hidden": 10, "fused": True, "scheme": "he"})
+CONFIG = Config({"lr": 0.1, "hidden": 10, "fused": True, "scheme": "he"})
 SPACES: dict[str, BaseDistribution] = {
     "lr=interval(0.1,0.5)": FloatDistribution(0.1, 0.5),
     "lr=interval(1,5)": FloatDistribution(1.0, 5.0),  # for the key's value is no whole number

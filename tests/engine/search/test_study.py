@@ -41,7 +41,7 @@ def test_pruners_get_their_numbers() -> None:
     assert (halving._min_resource, halving._reduction_factor) == (20, 2)
     assert isinstance(study.pruner("none", 3, 20, 2), NopPruner)
     assert options(pruner="median", pruner_steps=7).pruner_word == "{kind:median,trials:5,steps:7,keeps:4}"
-    assert options().pruner_word == "null"
+    assert options().pruner_word is None
 
 
 @pytest.mark.parametrize("name", ["x.log", "sqlite:///x.db"])
@@ -78,7 +78,7 @@ def test_a_wrong_storage_is_refused(tmp_path: Path) -> None:
 
 HOLDER = """
 import sys, time
-from project import study
+from engine.search import study
 study.opened(sys.argv[1])._backend._lock.acquire()
 print(1, flush=True)
 time.sleep(60)

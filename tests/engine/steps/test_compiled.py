@@ -20,6 +20,7 @@ from commands import run_train
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.step_seed import StepSeed
 from engine.run.folders import LAST
+from engine.steps import trainer as trainer_module
 from engine.steps.callback import StepCallback
 from engine.steps.compiled import CannotCompile, CompiledStep
 from engine.supervised import SupervisedModule
@@ -56,7 +57,7 @@ def fit(
 
 @pytest.fixture
 def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "LONGEST", 1e9)
+    monkeypatch.setattr(trainer_module, "LONGEST", 1e9)
 
 
 def tensors(checkpoint: Any) -> list[Tensor]:
@@ -175,7 +176,7 @@ def test_what_changes_on_the_way_is_noticed(change: str, tmp_path: Path) -> None
 def test_a_frozen_layer_does_not_keep_the_others_from_being_compiled(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="project")
+    caplog.set_level(logging.INFO, logger="engine")
     weights = []
     for is_compiled in (False, True):
         made = network()
@@ -271,7 +272,7 @@ def test_what_cannot_be_compiled_runs_eagerly(
     def made() -> dict[str, Any]:
         return {key: value() if key in ("network", "module") else value for key, value in options.items()}
 
-    caplog.set_level(logging.WARNING, logger="project")
+    caplog.set_level(logging.WARNING, logger="engine")
     found, expected = (fit(tmp_path / str(c), c, **made()) for c in (True, False))
     told = [record.getMessage() for record in caplog.records if "compile=true" in record.getMessage()]
     assert len(told) == 1

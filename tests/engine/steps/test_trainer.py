@@ -19,7 +19,7 @@ from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.divergence import StopOnDivergence
 from engine.callbacks.step_seed import StepSeed
 from engine.run.folders import LAST
-from engine.steps import trainer
+from engine.steps import trainer as trainer_module
 from engine.steps.block import Block
 from engine.steps.callback import StepCallback
 from engine.supervised import SupervisedModule
@@ -59,7 +59,7 @@ class Calls(StepCallback):
 
 def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make no block end for taking long."""
-    monkeypatch.setattr(blocks, "LONGEST", 1e9)
+    monkeypatch.setattr(trainer_module, "LONGEST", 1e9)
 
 
 def data(**options: Any) -> Arrays:
@@ -295,7 +295,7 @@ def test_a_run_resumes_with_blocks_of_any_size(
 
 def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(trainer.time, "monotonic", lambda: now)
+    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: now)
 
     class Slow(nn.CrossEntropyLoss):
         """A step takes 1 / 32 s on the clock."""
@@ -309,7 +309,7 @@ def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypa
     calls = fit(tmp_path, 100, SupervisedModule(nn.Linear(6, 3), Slow()), served, max_epochs=1).calls
     assert calls[0] == (0, 1)
     assert max(count for _, count in calls) == 4  # checkpoints after every fifth step
-    assert int(trainer.LONGEST * 32) == 9
+    assert int(trainer_module.LONGEST * 32) == 9
     calls = []
     trainer = plain_trainer(tmp_path, steps_per_call=100, max_epochs=1, callbacks=[noted := Calls()])
     trainer.fit(SupervisedModule(nn.Linear(6, 3), Slow()), data(steps_per_epoch=80, batch_size=1))
@@ -416,7 +416,7 @@ def plain_loader() -> DataLoader[Any]:
 def test_what_blocks_cannot_keep_takes_one_step_a_call(
     options: dict[str, Any], reason: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="project")
+    caplog.set_level(logging.INFO, logger="engine")
     module, served = (options.get(key, lambda: None)() for key in ("module", "served"))
     more = {key: value for key, value in options.items() if key not in ("module", "served")}
     calls = fit(tmp_path, 100, module, served, max_epochs=1, **more).calls
@@ -430,7 +430,7 @@ def test_what_blocks_cannot_keep_takes_one_step_a_call(
 def test_nothing_is_said_of_one_step_a_call_where_that_is_asked_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="project")
+    caplog.set_level(logging.INFO, logger="engine")
     fit(tmp_path, 1, OwnStep(), max_epochs=1)
     assert "one step a call" not in caplog.text
 

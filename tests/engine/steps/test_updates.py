@@ -41,7 +41,7 @@ def test_a_thousand_updates_are_those_of_torch(
             state = {key: made[key].clone() for key in rule.state if made.get(key) is not None}
         group["lr"] *= 0.999
     np.testing.assert_allclose(ours, theirs.detach(), rtol=tolerance, atol=tolerance)
-    assert state
+    assert state is not None
     for key, value in state.items():
         np.testing.assert_allclose(
             value, optimizer.state[theirs][key], rtol=tolerance, atol=tolerance

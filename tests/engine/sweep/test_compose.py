@@ -1,17 +1,19 @@
 """Jobs composed from shared choices: to the last value what Hydra composes for each."""
 
+import os
 from typing import Any
 
 import pytest
-from engine.config.place import CONF, register_resolvers
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from engine.config.resolved import dotted, settle
+from engine.config.resolved import dotted
+from engine.run.folders import as_yaml
 from engine.sweep.compose import Composer
+from project.train import train
 
 JOBS = [
     ["seed=1"],
@@ -23,7 +25,7 @@ JOBS = [
     ["datamodule=line", "datamodule={samples: 4}", "seed=3"],
     ["seed=1", "optimizer.lr=${seed}", "++a.b=[1,{c: null}]"],
     ["hydra.sweep.dir=/y", "seed=1"],
-    # twice the same keys: only what depends on them is resolved for the second
+    # the same choices and keys twice: no value of the first is left in the second
     ["experiment=curve_fit", "seed=4", "datamodule.samples=7"],
     ["experiment=curve_fit", "seed=5", "datamodule.samples=8"],
     ["init=he", "init.gain=1", "optimizer.lr=0.5", "optimizer.momentum=0", "compile=true"],
@@ -62,11 +64,19 @@ def loader() -> Any:
     return GlobalHydra.instance().config_loader()
 
 
+def plain(config: DictConfig) -> Any:
+    """Resolve a config by OmegaConf alone; a data folder counts from the working directory."""
+    if OmegaConf.select(config, "datamodule.data_dir") is not None:
+        folder = os.path.expanduser(config.datamodule.data_dir)
+        OmegaConf.update(config, "datamodule.data_dir", os.path.join(os.getcwd(), folder))
+    return OmegaConf.to_container(config, resolve=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep_dir", SWEEP_DIRS)
 def test_every_job_is_as_hydra_composes_it(sweep_dir: str) -> None:
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    train.open()
+    with initialize_config_dir(str(train.conf), version_base="1.3"):
         sweep = loader().load_configuration("config", [f"hydra.sweep.dir={sweep_dir}"], RunMode.MULTIRUN)
         compose = Composer(loader(), sweep)
         composed = [loader().load_sweep_config(sweep, words) for words in JOBS]
@@ -76,19 +86,19 @@ def test_every_job_is_as_hydra_composes_it(sweep_dir: str) -> None:
             folder = theirs.hydra.sweep.dir
             own = OmegaConf.masked_copy(theirs, [key for key in theirs if key != "hydra"])
             made = compose(words)
-            assert made.sweep_dir == folder
+            assert str(made.sweep_dir) == os.path.join(os.getcwd(), folder)
+            assert made.overrides == words
             written = dotted(OmegaConf.to_container(own))  # type: ignore[arg-type]
-            assert repr(sorted(made.written.items())) == repr(sorted(written.items()))  # 1 is neither 1.0 nor true
-            settle(own)
             ours = made.config
+            # by repr, as 1 is neither 1.0 nor true
+            assert repr(sorted(ours.written.items())) == repr(sorted(written.items()))
             assert list(ours) == list(own)
-            assert repr(OmegaConf.to_container(ours)) == repr(OmegaConf.to_container(own)) == repr(made.plain)
-            assert OmegaConf.to_yaml(ours, resolve=True) == OmegaConf.to_yaml(own, resolve=True)
-            assert OmegaConf.is_struct(ours)  # as the config that Hydra gives a job
+            assert repr(ours.values_by_node) == repr(plain(own))
+            assert as_yaml(ours.values_by_node) == OmegaConf.to_yaml(own, resolve=True)
 
 
 def test_a_key_that_is_not_there_is_hydras_error() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(train.conf), version_base="1.3"):
         sweep = loader().load_configuration("config", [], RunMode.MULTIRUN)
         with pytest.raises(ConfigCompositionException, match=r"Could not override 'optimizer\.no'"):
             Composer(loader(), sweep)(["seed=1", "optimizer.no=1"])

@@ -9,22 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
 
+from engine.config.resolved import Config
 from engine.sweep import gpus
 
 CLAIM = """
 import os, sys
-from omegaconf import OmegaConf
-from project import gpus
-gpus.claim(OmegaConf.create({"trainer": {"accelerator": "gpu", "devices": 1}}))
+from engine.sweep import gpus
+gpus.claim({"trainer": {"accelerator": "gpu", "devices": 1}})
 print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 sys.stdin.read()
 """
 
 
-def config(accelerator: str, devices: int = 1) -> DictConfig:
-    return OmegaConf.create({"trainer": {"accelerator": accelerator, "devices": devices}})
+def config(accelerator: str, devices: int = 1) -> Config:
+    return Config({"trainer": {"accelerator": accelerator, "devices": devices}})
 
 
 @contextmanager
@@ -56,7 +55,7 @@ def test_each_process_has_its_own_until_there_are_none_left(tmp_path: Path) -> N
     [(config("cpu"), "0,1"), (config("gpu", devices=2), "0,1"), (config("gpu"), "1"), (config("auto"), "")],
 )
 def test_nothing_is_claimed_where_nothing_needs_to(
-    wanted: DictConfig, visible: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wanted: Config, visible: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine.config.place import CONF, register_resolvers
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
 
 from commands import run_train, train_in_process
-from engine.config.resolved import settled
+from engine.config.resolved import Config
 from engine.errors import RunFailed, UserError
-from engine.run import folders, identity, summaries
-from engine.sweep import jobs
+from engine.run import folders
+from engine.run.summaries import save
+from engine.sweep.jobs import Job, conclude, run_all, table
+from project.train import train
 
 LINEAR = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "trainer.max_steps=3"]
 CURVE = ["datamodule=random_regression", "callbacks=curve_fit"]  # fails where x has more than one column
@@ -61,12 +61,13 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
         f"optimizer={optimizer},init={init}-HASH" for optimizer in ("adam", "sgd") for init in ("randn", "zero")
     ]
     for name in jobs:
-        config, summary = folders.load_config(sweep_dir / name), summaries(sweep_dir)[name.rpartition("-")[0]]
+        config = folders.load_config(sweep_dir / name)
+        summary = summaries(sweep_dir)[name.rpartition("-")[0]]
         assert (summary["status"], summary["steps"]) == ("finished", 3)
-        assert summary["config_hash"] == identity.config_hash(config)
+        assert summary["config_hash"] == config.hash
         assert name.endswith(f"-{summary['config_hash'][:8]}")
-        assert f"optimizer={config.optimizer._target_.rpartition('.')[2].lower()}," in name
-        assert f"init={config.init._target_.rpartition('.')[2]}-" in name
+        assert f"optimizer={config['optimizer._target_'].rpartition('.')[2].lower()}," in name
+        assert f"init={config['init._target_'].rpartition('.')[2]}-" in name
     assert len(list(tmp_path.rglob(".hydra/config.yaml"))) == 4  # none elsewhere
 
     before = written(sweep_dir)
@@ -150,7 +151,7 @@ def test_dry_run_lists_the_jobs_and_touches_nothing(tmp_path: Path, caplog: pyte
     sweep(tmp_path, "seed=1,2,3")
     (one, two, three) = sorted(folder(tmp_path).glob("seed=*"))
     (two / "summary.json").unlink()  # as after a kill
-    summaries.save_summary(three, {"status": "failed", "error": "OSError: disk full\nand more", "seconds": 1.25})
+    save(three, {"status": "failed", "error": "OSError: disk full\nand more", "seconds": 1.25})
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
     caplog.clear()
     sweep(tmp_path, "seed=1,2,3,4", "sweep.dry_run=true")
@@ -233,55 +234,57 @@ class Workers:
             if words[0] in self.wrong:
                 returns.append(JobReturn(status=JobStatus.FAILED, overrides=words, _return_value=UserError("no")))
                 continue
-            run_dir = folders.job_dir(own.hash, self.sweep_dir, [words[0]])
-            folders.save_config(run_dir, own.config, [])
+            run_dir = folders.job_dir(own.config, self.sweep_dir, [words[0]])
+            folders.save_config(run_dir, own.config, "project.train")
             if words[0] in self.deadly:
                 raise RuntimeError("a worker is gone")
-            summaries.save_summary(run_dir, {"status": "finished", "objective": 0.5})
+            save(run_dir, {"status": "finished", "objective": 0.5})
             returns.append(JobReturn(status=JobStatus.COMPLETED, overrides=words, _return_value=0.5))
         return returns
 
 
-def made(sweep_dir: Path, *words: str) -> list[jobs.Job]:
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return [jobs.Job(settled(compose("config", overrides=[word]), str(sweep_dir)), [word]) for word in words]
+def made(sweep_dir: Path, *words: str) -> list[Job]:
+    train.open()
+    with initialize_config_dir(str(train.conf), version_base="1.3"):
+        configs = [Config.resolve(compose("config", overrides=[word]), [word]) for word in words]
+    return [Job(config, sweep_dir, config.overrides) for config in configs]
 
 
 def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:
     jobs = made(tmp_path, "seed=1", "seed=2", "seed=3", "seed=4")
     workers = Workers(tmp_path, deadly=["seed=2"])
-    jobs.run_all(jobs, workers)
+    run_all(jobs, workers)
     assert workers.launched == [["seed=1", "seed=2", "seed=3", "seed=4"], ["seed=3", "seed=4"], ["seed=2"]]
     assert [job.status for job in jobs] == ["finished", "failed", "finished", "finished"]
     assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
     with pytest.raises(RunFailed):
-        jobs.conclude(jobs)
+        conclude(jobs)
 
 
 def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -> None:
     jobs = made(tmp_path, "seed=1", "seed=2")
-    jobs.run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
+    run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
     assert [job.status for job in jobs] == ["failed", "finished"]
     with pytest.raises(UserError, match=r"^no$"):
-        jobs.conclude(jobs)
+        conclude(jobs)
 
 
 def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (job,) = made(tmp_path, "seed=1")
-    (run_dir := folders.job_dir(job.hash, tmp_path, job.overrides)).mkdir()
+    (run_dir := folders.job_dir(job.config, tmp_path, job.overrides)).mkdir()
     (run_dir / "summary.json").write_text('{"status": "fin')
     assert job.status == "interrupted"
     assert f"{run_dir / 'summary.json'}: left out, as it is broken" in caplog.text
     caplog.clear()
-    assert jobs.table([job]) == f"  interrupted  {run_dir.name}\n1 jobs: 1 interrupted"
+    assert table([job]) == f"  interrupted  {run_dir.name}\n1 jobs: 1 interrupted"
     assert len(caplog.records) == 1  # it is read once
 
 
 def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:
     (job,) = made(tmp_path, "seed=1")
-    told = OmegaConf.merge(job.config, {"sweep": {"retry": "failed", "wait": True}, "name": "other"})
-    assert identity.config_hash(told) == identity.config_hash(job.config)
+    other = {**job.config, "sweep": {"retry": "failed", "wait": True}, "name": "other"}
+    assert Config(other).hash == job.config.hash
+    assert Config({**other, "seed": 2}).hash != job.config.hash
 
 
 def test_a_job_whose_objects_cannot_be_made_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,7 +300,7 @@ def test_a_retry_that_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> No
     words = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1", f"paths.log_dir={tmp_path}"]
     assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
     (run_dir,) = folder(tmp_path).glob("default-????????")
-    summaries.save_summary(run_dir, {"status": "failed", "error": "OSError: disk full"})
+    save(run_dir, {"status": "failed", "error": "OSError: disk full"})
     with pytest.raises(SystemExit):
         run_train(*words)  # told of, not run
     assert train_in_process([*words, "sweep.retry=failed"], kill_at="on_train_batch_end:3") == -9

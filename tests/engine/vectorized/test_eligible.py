@@ -62,7 +62,8 @@ def test_optimisers_differ_only_in_numbers_that_a_stack_has_a_column_of(
 def test_jobs_that_cannot_be_built_leave_the_others_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     with pytest.raises(SystemExit):
-        sweep(tmp_path, *CURVE, *FEW, "module=linear,curve_mlp", "++module.hidden=10")
+        targets = "modules_of_tests.CannotBeBuilt,project.modules.curve_mlp.CurveMLP"
+        sweep(tmp_path, *CURVE, *FEW, f"module._target_={targets}")
     assert caplog.text.count("2 jobs together") == 1
     assert "2 of 4 jobs one by one: InstantiationException in a try" in caplog.text
     assert sorted(summary(run_dir)["status"] for run_dir in jobs(folder(tmp_path)).values()) == ["finished"] * 2

@@ -9,7 +9,6 @@ from torchmetrics import MeanSquaredError
 
 from engine.supervised import SupervisedModule
 from engine.vectorized import memory
-from engine.vectorized.memory import chunk_size
 from fitting import Arrays
 
 CONFIG = {"trainer": {"accelerator": "cpu", "log_every_n_steps": 50}}
@@ -45,7 +44,7 @@ def test_a_job_takes_what_its_metrics_will_look_at() -> None:
 def test_jobs_fill_half_of_the_memory(monkeypatch: pytest.MonkeyPatch, jobs: int, size: int) -> None:
     data, module = job()
     free = 2 * jobs * memory.bytes_of_a_job(CONFIG, data, module) + 1
-    monkeypatch.setattr(chunk_size, "_free_bytes", lambda config: free)
+    monkeypatch.setattr(memory, "_free_bytes", lambda config: free)
     assert memory.chunk_size(CONFIG, data, module) == size
 
 

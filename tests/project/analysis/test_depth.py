@@ -9,13 +9,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from engine.config.place import CONF, register_resolvers
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from commands import CONF
 from project import init
 from project.analysis.depth import Cell, figure, measure, table
 from project.modules.deep_mlp import deep_network
+from project.train import train
 
 SCHEMES = {
     "zero": init.zero,
@@ -57,7 +58,7 @@ def test_the_table_to_reproduce() -> None:
     From layer to layer, draws of a ReLU network differ more and more, at the 10th by 18 % (s.d.). The mean of five has
     a standard error of 8 % there, and so has the table's: these entries are held to two standard errors.
     """
-    register_resolvers()
+    train.open()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=["experiment=init_depth"])
     shipped = instantiate(config.callbacks.depth_study)

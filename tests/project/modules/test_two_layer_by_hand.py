@@ -3,14 +3,13 @@
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from engine.config.limits import LIMITS
 from engine.errors import UserError
 from fitting import columns, plain_trainer
 from project import init
@@ -98,4 +97,5 @@ def test_an_unknown_way() -> None:
 
 
 def test_the_ways_are_the_same_wherever_they_are_named() -> None:
-    assert LIMITS["module.gradients"].words == (*BY_HAND, "autograd") == tuple(EVERY)
+    hint = get_type_hints(TwoLayerByHand.__init__)["gradients"]
+    assert get_args(hint) == (*BY_HAND, "autograd") == tuple(EVERY)

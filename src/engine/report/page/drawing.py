@@ -1,5 +1,9 @@
-"""Figures as SVG that a page colours: what is drawn in a stand-in colour takes the page's own, light or dark."""
+"""Makes figures as SVG that a page colours.
 
+What is drawn in a stand-in colour is shown in a colour of the page's style, light or dark.
+"""
+
+import html
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -12,24 +16,48 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-SERIES = 10  # colours that report.css has
-# What is drawn in these colours is shown in the page's.
+SERIES = 10  # colours of lines in page.css
+# Stand-in colours, and what the page shows in their place.
 PAGE = {
     **{f"#a0000{i:x}": f"var(--series-{i})" for i in range(SERIES)},
-    "#b00001": "currentColor", "#b00002": "var(--grid)", "#b00003": "var(--page)", "#b00004": "var(--faint)",
-}  # fmt: skip
+    "#b00001": "currentColor",
+    "#b00002": "var(--grid)",
+    "#b00003": "var(--page)",
+    "#b00004": "var(--faint)",
+}
 COLOURS = list(PAGE)[:SERIES]
 INK, GRID, PAPER, FAINT = list(PAGE)[SERIES:]
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its keys
-    "font.size": 10, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
-    "text.color": INK, "axes.labelcolor": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
-    "axes.edgecolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT, "grid.color": GRID,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.linewidth": 0.8, "xtick.minor.size": 0, "ytick.minor.size": 0, "xtick.major.size": 3, "ytick.major.size": 3,
-    "svg.fonttype": "none", "axes.formatter.use_mathtext": False, "axes.unicode_minus": True,
-}  # fmt: skip
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "grid.color": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.8,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "svg.fonttype": "none",
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+}
 
 
 @dataclass(frozen=True)
@@ -41,14 +69,21 @@ class Line:
 
 
 def lines(groups: pd.DataFrame, keys: Sequence[str]) -> dict[int, Line]:
-    """A line for each group: of two keys one gives the colour and one the dash, or else all comes with the rank."""
+    """Return a line for each group.
+
+    Of two keys, one gives the colour and one the dash. Otherwise both come with the rank.
+    """
     levels = {key: list(dict.fromkeys(groups[key])) for key in keys}
     if len(keys) == 2:
         dash, colour = sorted(keys, key=lambda key: len(levels[key]))
         if len(levels[dash]) <= len(DASHES) and len(levels[colour]) <= SERIES:
-            places = [(levels[colour].index(g[colour]), levels[dash].index(g[dash])) for _, g in groups.iterrows()]
-            return {group: _line(*place) for group, place in zip(groups.index, places, strict=True)}
-    return {group: _line(i % SERIES, i // 5 % len(DASHES)) for i, group in enumerate(groups.index)}
+            return {
+                number: _line(levels[colour].index(row[colour]), levels[dash].index(row[dash]))
+                for number, row in groups.iterrows()
+            }
+    return {
+        number: _line(i % SERIES, i // 5 % len(DASHES)) for i, number in enumerate(groups.index)
+    }
 
 
 def _line(colour: int, dash: int) -> Line:
@@ -56,32 +91,62 @@ def _line(colour: int, dash: int) -> Line:
 
 
 def labels(groups: pd.DataFrame, longest: int = 48) -> list[str]:
-    """The groups' labels as long as a figure has room for, those that are cut with the group's place before them."""
-    places = enumerate(groups["label"], start=1)
-    return [plain(text if len(text) <= longest else f"{place}: {text[: longest - 4]}…") for place, text in places]
+    """Return the groups' labels; one that is cut has the group's place before it."""
+    return [
+        plain(text if len(text) <= longest else f"{place}: {text[: longest - 4]}…")
+        for place, text in enumerate(groups["label"], start=1)
+    ]
 
 
 def plain(value: object) -> str:
-    """A value as text in which matplotlib sees no formula."""
+    """Return a value as text in which matplotlib sees no formula."""
     return str(value).replace("$", r"\$")
 
 
+def is_wide(low: float, high: float) -> bool:
+    """Tell whether positive numbers span over two decades, so that their axis is logarithmic."""
+    return low > 0 and high > 100 * low
+
+
 @contextmanager
-def figure(width: float, height: float, columns: int = 1) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """A figure of so many inches with its axes, in the report's style."""
+def figure(
+    width: float, height: float, columns: int = 1
+) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+    """Make a figure with its axes, in the report's style.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        columns: of axes, side by side.
+    """
     with mpl.rc_context(STYLE):
         made = Figure(figsize=(width, height), layout="constrained")
         yield made, made.subplots(1, columns, squeeze=False)[0]
 
 
+def hide_frame(ax: Axes) -> None:
+    """Leave out the grid, the spines and the ticks' marks."""
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+
+
 def svg(made: Figure, name: str, title: str) -> str:
-    """The figure as an `<svg>` element whose ids begin with its name, for several stand in a page."""
+    """Write a figure as an `<svg>` element.
+
+    Args:
+        made: the figure.
+        name: the ids in the element begin with it, as several figures stand in a page.
+        title: says what the figure shows, to who cannot see it.
+    """
     file = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        made.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        made.savefig(
+            file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'( id="|"#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub("|".join(PAGE), lambda colour: PAGE[colour[0]], text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's font
-    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)

@@ -1,4 +1,4 @@
-"""The report as a Markdown document."""
+"""Writes the report as a Markdown document."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,26 @@ from engine.report.statistics.content import Content
 
 
 def document(content: Content) -> str:
-    """The report as GitHub-flavoured Markdown."""
-    header, rows = tables.ranking(content)
-    lines = [f"# {content.folder.name}", "", f"{tables.opening(content)}. {content.when:%Y-%m-%d %H:%M}.", ""]
-    lines += markdown_table(header, rows)
-    tested = [line for one in findings.statements(content) for line in (one.text, *(f"  {item}" for item in one.items))]
-    for title, said in (
-        ("What differs by more than noise", tested),
-        ("Notes", findings.notes(content)),
-        ("Failures", [_failure(**run) for run in findings.failures(content)]),
-        ("How it was computed", method.sentences(content)),
-    ):
-        lines += ["", f"## {title}", "", *map(_item, said)] if said else []
+    """Write the report as GitHub-flavoured Markdown."""
+    sections = {
+        "What differs by more than noise": [
+            line
+            for statement in findings.statements(content)
+            for line in (statement.text, *(f"  {item}" for item in statement.items))
+        ],
+        "Notes": findings.notes(content),
+        "Failures": [_failure(**run) for run in findings.failures(content)],
+        "How it was computed": method.sentences(content),
+    }
+    lines = [
+        f"# {content.folder.name}",
+        "",
+        f"{tables.opening(content)}. {content.when:%Y-%m-%d %H:%M}.",
+        "",
+        *markdown_table(*tables.ranking(content)),
+    ]
+    for title, items in sections.items():
+        lines += ["", f"## {title}", "", *map(_item, items)] if items else []
     return "\n".join(lines) + "\n"
 
 
@@ -28,17 +36,17 @@ def _failure(folder: str, status: str, error: str) -> str:
 
 
 def _item(text: str) -> str:
-    """A line of a list, indented as its text is."""
+    """Return a line of a list, indented as its text is."""
     return f"{'  ' if text.startswith('  ') else ''}- {escaped(text.strip())}"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    dashes = ["--:" if name in tables.NUMERIC else "---" for name in header]
-    return [f"| {' | '.join(map(escaped, row))} |" for row in [header, *rows]][:1] + [
-        f"| {' | '.join(row)} |" for row in [dashes, *([escaped(cell) for cell in row] for row in rows)]
-    ]
+    """Return the lines of a table."""
+    rule = ["--:" if name in tables.NUMERIC else "---" for name in header]
+    cells = [list(map(escaped, header)), rule, *(list(map(escaped, row)) for row in rows)]
+    return [f"| {' | '.join(row)} |" for row in cells]
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Return a text that Markdown shows as it is."""
     return "".join(f"\\{c}" if c in "\\|`*_<>[]#~" else c for c in text)

@@ -1,27 +1,36 @@
-"""The report as a page: one file with its style and figures, that needs no network and runs no script."""
+"""Writes the report as one HTML file, its style and figures inside: no network, no script."""
 
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
-from engine.report.page import curves, heatmap, method, parallel, tables
+from engine.report.page import curves, heatmap, method, parallel, points, tables
 from engine.report.read.collect import Problem
 from engine.report.read.settings import short_names
-from engine.report.statistics import findings, numbers, points
+from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
 
 HERE = Path(__file__).parent
-CURVES, POINTS = 10, 40  # groups drawn
-OPEN = 25  # rows up to which a table is shown at once
-COLUMNS = ("folder", "status", "seed", "fold", "latest", "seconds", "error")
+MOST_CURVES = 10  # groups whose learning curves are drawn
+MOST_POINTS = 40  # groups whose runs are drawn as points
+OPEN = 25  # up to so many rows, a table is shown without a click
 
 
-def html(content: Content, pictures: list[dict[str, str]]) -> str:
-    """The whole page, with the `figures`."""
-    loader = jinja2.FileSystemLoader(HERE)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+def html(content: Content, figures: list[dict[str, str]]) -> str:
+    """Write the whole page.
+
+    Args:
+        content: of the report.
+        figures: as the function of that name returns them.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     header, rows = tables.ranking(content)
     return environment.get_template("page.html.jinja").render(
         content=content,
@@ -30,7 +39,7 @@ def html(content: Content, pictures: list[dict[str, str]]) -> str:
         header=header,
         ranking=list(zip(rows, content.groups["verdict"], strict=True)),
         numeric=tables.NUMERIC,
-        figures=pictures,
+        figures=figures,
         statements=findings.statements(content),
         notes=findings.notes(content),
         failures=findings.failures(content),
@@ -41,34 +50,58 @@ def html(content: Content, pictures: list[dict[str, str]]) -> str:
 
 
 def figures(content: Content) -> tuple[list[dict[str, str]], list[Problem]]:
-    """Title, picture and caption of each figure that there is something for; and files that could not be read."""
-    drawn = content.valued.head(POINTS)
-    svg, some, problems = curves.draw(content, CURVES)
-    said = f"Line: mean over a group's runs; band: {content.level} confidence interval, with two runs or more. "
-    said += f"At most about {curves.POINTS} points, each over the runs that reached it; no diverged or failed runs."
-    pictures = [("Learning curves", svg, said + rest(len(content.groups), some))]
-    if len(drawn):
-        said = f"Small dots: the runs; mark and bar: mean and {content.level} confidence interval."
-        pictures.append(("Final metric", points.draw(content, drawn), said + rest(len(content.valued), len(drawn))))
-    said = "Mean over a group's runs; brighter is better."
-    pictures.append(("Heat map", heatmap.draw(content), said))
-    said = "A line per group, from left to right through its values to its mean; brighter is better, thick the best."
-    said += rest(len(content.valued), min(len(content.valued), parallel.MOST))
-    pictures.append(("Parallel coordinates", parallel.draw(content), said))
-    return [{"title": t, "svg": Markup(svg), "caption": c} for t, svg, c in pictures if svg], problems
+    """Draw the figures that there is something for.
+
+    Returns title, svg and caption of each; and the files that could not be read.
+    """
+    level = content.level
+    total = len(content.valued)
+    valued = content.valued.head(MOST_POINTS)
+    svg, drawn, problems = curves.draw(content, MOST_CURVES)
+    drawings = {
+        "Learning curves": (
+            svg,
+            f"Line: mean over a group's runs; band: {level} confidence interval, with two runs or "
+            f"more. At most about {curves.POINTS} points, each over the runs that reached it; "
+            "no diverged or failed runs." + rest(len(content.groups), drawn),
+        ),
+        "Final metric": (
+            points.draw(content, valued) if total else "",
+            f"Small dots: the runs; mark and bar: mean and {level} confidence interval."
+            + rest(total, len(valued)),
+        ),
+        "Heat map": (heatmap.draw(content), "Mean over a group's runs; brighter is better."),
+        "Parallel coordinates": (
+            parallel.draw(content),
+            "A line per group, from left to right through its values to its mean; "
+            "brighter is better, thick the best." + rest(total, min(total, parallel.MOST)),
+        ),
+    }
+    made = [
+        {"title": title, "svg": Markup(svg), "caption": caption}
+        for title, (svg, caption) in drawings.items()
+        if svg
+    ]
+    return made, problems
 
 
 def rest(total: int, drawn: int) -> str:
+    """Say how many groups are drawn, if it is not all of them."""
     return f" The best {drawn} of {total:,} groups are drawn." if total > drawn else ""
 
 
 def run_rows(content: Content) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the list of runs, in the order of the ranking; columns that say nothing are left away."""
+    """Return header and cells of the list of runs, in the order of the ranking."""
     order = {group: place for place, group in enumerate(content.groups.index)}
-    rows = content.rows.assign(order=content.rows["group"].map(order)).sort_values(["order", "folder"], kind="stable")
+    rows = content.rows.assign(order=content.rows["group"].map(order))
+    rows = rows.sort_values(["order", "folder"], kind="stable")
     keys = [*content.keys, *content.others]
-    names = ["folder", "status", *keys, "seed", *(["fold"] if rows["fold"].notna().any() else []), "latest", "seconds"]
-    short = short_names(keys)
-    shown = [short.get(name, name).replace("latest", content.metric).replace("seconds", "time") for name in names]
-    how = {"latest": numbers.metric, "seconds": numbers.duration}
-    return shown, [[how.get(name, str)(row[name]) for name in names] for _, row in rows[names].iterrows()]
+    fold = ["fold"] if rows["fold"].notna().any() else []
+    columns = ["folder", "status", *keys, "seed", *fold, "latest", "seconds"]
+    names = {**short_names(keys), "latest": content.metric, "seconds": "time"}
+    formats = {"latest": numbers.metric, "seconds": numbers.duration}
+    cells = [
+        [formats.get(column, str)(row[column]) for column in columns]
+        for _, row in rows[columns].iterrows()
+    ]
+    return [names.get(column, column) for column in columns], cells

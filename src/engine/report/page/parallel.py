@@ -1,6 +1,5 @@
-"""Parallel coordinates: a line per group through the values of its keys to its mean."""
+"""Draws parallel coordinates: a line per group, through the values of its keys to its mean."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,69 +15,75 @@ from engine.report.page.heatmap import in_order
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 
-MOST = 200  # lines
-STEPS = 10  # values of a key up to which each has a place of its own
+MOST = 200  # lines that are drawn
+STEPS = 10  # up to so many values of a key, each has a place of its own
+Axis = tuple[np.ndarray, list[tuple[float, str]]]  # each group's height in [0, 1], and the ticks
 
 
 def draw(content: Content) -> str:
-    """The groups as lines; nothing where fewer than three keys differ."""
+    """Draw the groups as lines, as SVG.
+
+    Returns nothing where fewer than three keys differ, or fewer than two groups have a mean.
+    """
+    keys = content.distinguishing
     groups = content.valued.head(MOST)
-    if len(content.told) < 3 or len(groups) < 2:
+    if len(keys) < 3 or len(groups) < 2:
         return ""
-    axes = [_axis(groups[key]) for key in content.told] + [_metric_axis(groups["mean"], content.mode)]
-    heights = np.column_stack([places for places, _ in axes])  # (groups, axes), in [0, 1]
+    axes = [*(_axis(groups[key]) for key in keys), _metric_axis(groups["mean"], content.mode)]
+    heights = np.column_stack([places for places, _ in axes])  # (groups, axes)
     place = groups["mean"].rank(ascending=content.mode == "max", pct=True)
-    colours = mpl.colormaps["viridis"](0.25 + 0.6 * place)  # neither so dark nor so light that a page swallows it
-    with drawing.figure(9.6, 3.8) as (made, (ax,)):
+    # Neither so dark nor so light that it cannot be seen on the page.
+    colours = mpl.colormaps["viridis"](0.25 + 0.6 * place)
+    with drawing.figure(9.6, 3.8) as (figure, (ax,)):
         for i in reversed(range(len(groups))):  # the best on top
-            shift = 0.05 * (0.5 - i / max(1, len(groups) - 1))  # lines through the same value side by side
+            shift = 0.05 * (0.5 - i / max(1, len(groups) - 1))  # parts lines through the same value
             path = _curve(heights[i] + np.where(np.arange(len(axes)) < len(axes) - 1, shift, 0))
-            look = {"edgecolor": colours[i], "linewidth": 1.2, "alpha": 0.75}
+            style = {"edgecolor": colours[i], "linewidth": 1.2, "alpha": 0.75}
             best = {"edgecolor": drawing.INK, "linewidth": 2.2}
-            ax.add_patch(PathPatch(path, fill=False, **(best if i == 0 else look)))
+            ax.add_patch(PathPatch(path, fill=False, **(best if i == 0 else style)))
         for x, (_, ticks) in enumerate(axes):
             _vertical(ax, x, ticks, last=x == len(axes) - 1)
-        names = [*(content.names[key] for key in content.told), content.metric]
-        ax.set_xticks(range(len(axes)), names, **_turned(len(axes)))
+        names = [*(content.names[key] for key in keys), content.metric]
+        slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(axes) > 8 else {}
+        ax.set_xticks(range(len(axes)), names, **slanted)
         ax.set(xlim=(-0.25, len(axes) - 0.6), ylim=(-0.08, 1.08), yticks=[])
-        ax.grid(False)
-        ax.spines[:].set_visible(False)
-        ax.tick_params(length=0)
-        return drawing.svg(made, "parallel", html.escape(f"{content.metric} by {', '.join(content.told)}"))
+        drawing.hide_frame(ax)
+        return drawing.svg(figure, "parallel", f"{content.metric} by {', '.join(keys)}")
 
 
-def _turned(axes: int) -> dict[str, Any]:
-    """How names of axes stand: aslant, where there are many."""
-    return {"rotation": 30, "ha": "right"} if axes > 8 else {}
-
-
-def _axis(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Each value's height, and the axis's ticks: steps for few values, or else a scale, logarithmic if it is long."""
+def _axis(values: pd.Series) -> Axis:
+    """Return a key's axis: steps for few values, or else a scale, logarithmic if it is wide."""
     distinct = in_order(values)
-    words = [value for value in distinct if not isinstance(value, int | float)]
-    if len(distinct) <= STEPS or words:
-        places = dict(zip(distinct, np.linspace(0, 1, len(distinct)) if len(distinct) > 1 else [0.5], strict=True))
+    has_words = any(not isinstance(value, int | float) for value in distinct)
+    if len(distinct) <= STEPS or has_words:
+        heights = np.linspace(0, 1, len(distinct)) if len(distinct) > 1 else [0.5]
+        places = dict(zip(distinct, heights, strict=True))
         every = -(-len(distinct) // STEPS)
-        return values.map(places).to_numpy(float), [(places[v], drawing.plain(v)) for v in distinct[::every]]
-    return _scaled(values.to_numpy(float), distinct[0] > 0 and distinct[-1] > 100 * distinct[0])
+        ticks = [(places[value], drawing.plain(value)) for value in distinct[::every]]
+        return values.map(places).to_numpy(float), ticks
+    return _scaled(values.to_numpy(float))
 
 
-def _metric_axis(means: pd.Series, mode: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """The metric's axis, better upwards."""
-    places, ticks = _scaled(means.to_numpy(float), means.min() > 0 and means.max() > 100 * means.min())
-    return (places, ticks) if mode == "max" else (1 - places, [(1 - place, text) for place, text in ticks])
+def _metric_axis(means: pd.Series, mode: str) -> Axis:
+    """Return the metric's axis, better upwards."""
+    places, ticks = _scaled(means.to_numpy(float))
+    if mode == "max":
+        return places, ticks
+    return 1 - places, [(1 - place, text) for place, text in ticks]
 
 
-def _scaled(values: np.ndarray, logarithmic: bool) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    norm = (mpl.colors.LogNorm if logarithmic else mpl.colors.Normalize)(values.min(), values.max())
-    if values.min() == values.max():
+def _scaled(values: np.ndarray) -> Axis:
+    low, high = values.min(), values.max()
+    if low == high:
         return np.full(len(values), 0.5), [(0.5, numbers.metric(values[0]))]
-    places = np.linspace(0, 1, 5)
-    return np.asarray(norm(values), float), [(p, f"{float(norm.inverse(p)):.3g}") for p in places]
+    is_wide = drawing.is_wide(low, high)
+    norm = (mpl.colors.LogNorm if is_wide else mpl.colors.Normalize)(low, high)
+    ticks = [(place, f"{float(norm.inverse(place)):.3g}") for place in np.linspace(0, 1, 5)]
+    return np.asarray(norm(values), float), ticks
 
 
 def _curve(heights: Sequence[float] | np.ndarray) -> Curve:
-    """A smooth line through (0, h0), (1, h1), …, level at each."""
+    """Return a smooth line through (0, h0), (1, h1), …, level at each."""
     points: list[Any] = [(0, heights[0])]
     for x in range(1, len(heights)):
         points += [(x - 0.5, heights[x - 1]), (x - 0.5, heights[x]), (x, heights[x])]
@@ -86,7 +91,15 @@ def _curve(heights: Sequence[float] | np.ndarray) -> Curve:
 
 
 def _vertical(ax: Axes, x: int, ticks: Sequence[tuple[float, str]], last: bool) -> None:
+    """Draw an axis with its ticks to the left, of the last axis to the right."""
     ax.plot([x, x], [-0.04, 1.04], color=drawing.FAINT, linewidth=1)
     for place, text in ticks:
-        ax.text(x + (0.04 if last else -0.04), place, text, ha="left" if last else "right", va="center", fontsize=9,
-                bbox={"facecolor": drawing.PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1})  # fmt: skip
+        ax.text(
+            x + (0.04 if last else -0.04),
+            place,
+            text,
+            ha="left" if last else "right",
+            va="center",
+            fontsize=9,
+            bbox={"facecolor": drawing.PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1},
+        )

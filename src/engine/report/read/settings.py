@@ -1,28 +1,31 @@
-"""What tells runs apart: the keys of their configs that differ, under short names."""
+"""Finds the keys by which the configs of runs differ, and gives them short names."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from engine.config.keys import FOLD, TARGET, relevant
 from engine.errors import UserError, nearest
 from engine.report.read.collect import Run
-from engine.run.identity import relevant
 
-TARGET, MISSING = "_target_", "–"
-Config = Mapping[str, Any]
+MISSING = "–"  # the value of a key that a run does not have
+Config = Mapping[str, Any]  # by dotted key
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The keys that differ between runs, each with one value per run; what is left out defines no group.
+    """Return the keys that differ between runs, each with one value per run.
 
-    Where a node's `_target_` differs, the node stands for all its keys, `optimizer: Adam`; of its numbers only those
-    follow that differ within the same choice.
+    Keys that define no group are left out: those that cannot change a result, seeds and the fold.
+    Where a node's `_target_` differs, the node stands for all its keys, as in `optimizer: Adam`. Of
+    the node's other keys, only those follow that differ between runs of the same `_target_`.
     """
-    configs = [defining(run.config) for run in runs]
-    configs = without_seeds(configs, [run.seed for run in runs])
-    keys = [key for key in all_keys(configs) if len({value_of(config, key) for config in configs}) > 1]
-    nodes = [key.removesuffix(f".{TARGET}") for key in keys if key.endswith(f".{TARGET}")]
+    configs = without_seeds([defining(run.config) for run in runs], [run.seed for run in runs])
+    keys = [
+        key for key in all_keys(configs) if len({comparable(config, key) for config in configs}) > 1
+    ]
+    nodes = nodes_of(keys)
     columns: dict[str, list[Any]] = {}
     for key in keys:
         if (node := key.removesuffix(f".{TARGET}")) in nodes:
@@ -33,61 +36,85 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 
 def chosen(runs: Sequence[Run], names: Iterable[str]) -> dict[str, list[Any]]:
-    """The columns that a user asks for, by a key's dotted or short name; a node stands for the name of its choice.
+    """Return the columns that a user asks for; a node stands for the name of its `_target_`.
+
+    Args:
+        runs: one value in each column is for each of them.
+        names: of keys, dotted or short.
 
     Raises:
         UserError: if no run has such a key, or several keys end so.
     """
     configs = [without_copies(run.config) for run in runs]
     leaves = all_keys(configs)
-    known = [*leaves, *(key.removesuffix(f".{TARGET}") for key in leaves if key.endswith(f".{TARGET}"))]
+    known = [*leaves, *nodes_of(leaves)]
     keys = []
     for name in names:
         fitting = [name] if name in known else [key for key in known if key.endswith(f".{name}")]
         if not fitting:
             differ = ", ".join(differing(runs)) or "none"
-            raise UserError(f"--group-by {name}: no such key.{nearest(name, known)} Those that differ: {differ}.")
+            hint = nearest(name, known)
+            raise UserError(f"--group-by {name}: no such key.{hint} Those that differ: {differ}.")
         if len(fitting) > 1:
             raise UserError(f"--group-by {name}: which of {', '.join(fitting)}?")
         keys += fitting
     return {key: column(configs, key) for key in keys}
 
 
+def nodes_of(keys: Iterable[str]) -> list[str]:
+    """Return the nodes whose `_target_` is among dotted keys."""
+    return [key.removesuffix(f".{TARGET}") for key in keys if key.endswith(f".{TARGET}")]
+
+
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Each dotted key's shortest end that no other has: `{"optimizer.lr": "lr", …}`."""
-    keys = list(keys)
-    ends = {key: [".".join(key.split(".")[-n:]) for n in range(1, key.count(".") + 2)] for key in keys}
-    common = Counter(end for key in keys for end in ends[key])
-    return {key: next((end for end in ends[key] if common[end] == 1), key) for key in keys}
+    """Return each dotted key's shortest end that no other has: `{"optimizer.lr": "lr", …}`."""
+    ends = {
+        key: [".".join(key.split(".")[-n:]) for n in range(1, key.count(".") + 2)] for key in keys
+    }
+    counts = Counter(end for own in ends.values() for end in own)
+    return {key: next((end for end in own if counts[end] == 1), key) for key, own in ends.items()}
 
 
-def telling(columns: Mapping[str, Sequence[Any]]) -> list[str]:
-    """The keys that suffice to tell the groups apart: without those that change only together with earlier ones."""
+def distinguishing(columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return the keys that suffice to tell groups apart.
+
+    A key is left out if it changes only together with earlier ones.
+    """
     kept: list[str] = []
-    groups: set[tuple[Any, ...]] = {()}
     for key in columns:
-        finer = set(zip(*(columns[k] for k in [*kept, key]), strict=True))
-        if len(finer) > len(groups):
-            kept, groups = [*kept, key], finer
+        if _groups(columns, [*kept, key]) > _groups(columns, kept):
+            kept.append(key)
     return kept
 
 
+def _groups(columns: Mapping[str, Sequence[Any]], keys: Sequence[str]) -> int:
+    """Count the groups that some keys tell apart."""
+    return len(set(zip(*(columns[key] for key in keys), strict=True))) or 1
+
+
 def defining(config: Config) -> dict[str, Any]:
-    """A config less what cannot change the result, what stands in it twice, and what a group is taken over."""
+    """Return the part of a config that defines the run's group."""
     kept = relevant(without_copies(config))
-    return {key: value for key, value in kept.items() if key not in ("seed", "datamodule.fold")}
+    return {key: value for key, value in kept.items() if key not in ("seed", FOLD)}
 
 
 def without_copies(config: Config) -> dict[str, Any]:
-    """Less `module.optimizer.lr` and the like, which repeat `optimizer.lr`."""
+    """Leave out `module.optimizer.lr` and the like, which repeat `optimizer.lr`."""
     tails = {key: key.partition(".")[2] for key in config}
-    return {k: v for k, v in config.items() if "." not in tails[k] or config.get(tails[k], MISSING) != v}
+    return {
+        key: value
+        for key, value in config.items()
+        if "." not in tails[key] or config.get(tails[key], MISSING) != value
+    }
 
 
 def without_seeds(configs: Sequence[Config], seeds: Sequence[Any]) -> list[dict[str, Any]]:
-    """Less the seeds of parts that are the run's; one that has a value of its own, the same in all runs, stays."""
+    """Leave out the seeds of parts that are the run's own seed.
+
+    A part's seed stays where it has another value, or the same value in all runs.
+    """
     keys = [key for key in all_keys(configs) if key.endswith(".seed")]
-    varied = {key for key in keys if len({value_of(config, key) for config in configs}) > 1}
+    varied = {key for key in keys if len({comparable(config, key) for config in configs}) > 1}
     return [
         {key: value for key, value in config.items() if key not in varied or value != seed}
         for config, seed in zip(configs, seeds, strict=True)
@@ -95,28 +122,30 @@ def without_seeds(configs: Sequence[Config], seeds: Sequence[Any]) -> list[dict[
 
 
 def differs_within(configs: Sequence[Config], key: str, nodes: Sequence[str]) -> bool:
-    """Whether a key differs between runs that made the same choices for the nodes that it is part of."""
+    """Tell whether a key differs between runs whose nodes have the same `_target_`."""
     values: dict[tuple[Any, ...], set[Any]] = {}
     for config in configs:
-        choice = tuple(value_of(config, f"{node}.{TARGET}") for node in nodes)
-        values.setdefault(choice, set()).add(value_of(config, key))
-    return any(len(inner) > 1 for inner in values.values())
+        targets = tuple(comparable(config, f"{node}.{TARGET}") for node in nodes)
+        values.setdefault(targets, set()).add(comparable(config, key))
+    return any(len(own) > 1 for own in values.values())
 
 
 def all_keys(configs: Iterable[Config]) -> list[str]:
     return list(dict.fromkeys(key for config in configs for key in config))
 
 
-def column(configs: Iterable[Config], key: str) -> list[Any]:
-    """One value per run, for people: a number, a word, the name of a choice."""
-    found = [value_of(c, key) if key in c else value_of(c, f"{key}.{TARGET}") for c in configs]
-    chosen_nodes = all(key not in c for c in configs)
-    return [v.rpartition(".")[2] if chosen_nodes and isinstance(v, str) else v for v in found]
+def column(configs: Sequence[Config], key: str) -> list[Any]:
+    """Return one value per run, for people: a number, a word, the name of a node's `_target_`."""
+    values = [comparable(config, key if key in config else f"{key}.{TARGET}") for config in configs]
+    if any(key in config for config in configs):
+        return values
+    return [value.rpartition(".")[2] if isinstance(value, str) else value for value in values]
 
 
-def value_of(config: Config, key: str) -> Any:
-    """A value that compares and sorts: numbers as they are, all else as the config file has it."""
+def comparable(config: Config, key: str) -> Any:
+    """Return a value that compares: a number or a word as it is, all else as JSON."""
     value = config.get(key, MISSING)
-    if isinstance(value, str) or (isinstance(value, int | float) and value == value and not isinstance(value, bool)):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, str) or (is_number and not math.isnan(value)):
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""All that a report says, before it is said: in the terminal, in Markdown, in HTML."""
+"""Computes all that a report says, before it is shown as text, Markdown or HTML."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,28 +8,46 @@ from pathlib import Path
 
 import pandas as pd
 
+from engine.config.keys import FOLD
 from engine.report.read import settings
 from engine.report.read.collect import Problem, Run
 from engine.report.statistics import groups, metric, significance
 
-FEW = 5  # keys up to which all are shown, be some tied to others
-UNIT = {"seed": "seed", "fold": "datamodule.fold"}  # what the runs of a pair agree in
+FEW = 5  # up to so many keys, all are shown, even those that only change together with others
+UNIT = {"seed": "seed", "fold": FOLD}  # columns that the runs of a pair agree in, and their keys
 
 
 @dataclass(frozen=True)
 class Content:
-    """`rows`: one per run. `groups`: one per group, best first, with its comparison with the best."""
+    """All that a report says.
+
+    Args:
+        folder: that the runs lie below.
+        command: the command line that asked for the report.
+        when: it was computed.
+        metric: that is compared.
+        mode: `min` or `max`, whichever is better.
+        alpha: the level of the tests.
+        keys: that define a group, and are shown.
+        tied: keys that define a group, but are not shown: they only change together with those.
+        distinguishing: of the keys that are shown, those that suffice to tell the groups apart.
+        others: keys that differ within groups.
+        runs: that could be read.
+        problems: files that could not be read.
+        rows: one per run, as `table_of_runs` returns them.
+        groups: one row per group, the best first, with its comparison with the best.
+    """
 
     folder: Path
     command: str
     when: datetime
     metric: str
-    mode: str  # min or max
+    mode: str
     alpha: float
-    keys: list[str]  # that define a group, and are shown
-    tied: list[str]  # that define it, too, but change only together with those
-    told: list[str]  # of `keys`, those that tell the groups apart
-    others: list[str]  # that differ within groups
+    keys: list[str]
+    tied: list[str]
+    distinguishing: list[str]
+    others: list[str]
     runs: list[Run]
     problems: list[Problem]
     rows: pd.DataFrame
@@ -37,16 +55,17 @@ class Content:
 
     @property
     def names(self) -> dict[str, str]:
+        """The keys' short names."""
         return settings.short_names(self.keys)
 
     @property
     def level(self) -> str:
-        """`95 %`, of the intervals."""
+        """The level of the intervals, such as `95 %`."""
         return f"{100 * (1 - self.alpha):g} %"
 
     @property
     def statuses(self) -> dict[str, int]:
-        """How many runs there are of each status, the most frequent first."""
+        """The number of runs of each status, the most frequent first."""
         return dict(Counter(run.status for run in self.runs).most_common())
 
     @property
@@ -55,7 +74,7 @@ class Content:
         return self.groups[self.groups["n"] > 0]
 
     def made_with(self) -> dict[str, list[str]]:
-        """What the runs say that they ran on: device, git, versions; more than one of a kind is worth knowing."""
+        """Return the devices, git commits and versions that the runs were made with."""
         kinds: dict[str, list[str]] = {}
         for run in self.runs:
             for kind, value in run.made_with.items():
@@ -66,34 +85,57 @@ class Content:
 
 def compute(
     folder: Path,
-    found: tuple[list[Run], list[Problem]],
+    runs: list[Run],
+    problems: list[Problem],
     *,
     command: str,
-    asked: str | None = None,
+    metric_name: str | None = None,
     mode: str | None = None,
     group_by: Sequence[str] = (),
     alpha: float = 0.05,
 ) -> Content:
-    """Group, rank and test what was collected.
+    """Group, rank and test runs.
+
+    Args:
+        folder: that the runs lie below.
+        runs: that could be read.
+        problems: files that could not be read.
+        command: the command line that asks for the report.
+        metric_name: of the metric to compare; None for a sensible one.
+        mode: `min` or `max`; None for what the metric's name says.
+        group_by: the keys that define a group; empty for all that differ.
+        alpha: the level of the tests.
 
     Raises:
-        UserError: for a metric or key that no run has, or a metric that does not say which way is better.
+        UserError: for a metric or key that no run has, or a metric that does not say which way is
+            better.
     """
-    runs, problems = found
-    name = metric.choose(runs, asked)
+    name = metric.choose(runs, metric_name)
     mode = metric.direction(name, mode)
     differing = settings.differing(runs)
     columns = settings.chosen(runs, group_by) if group_by else differing
     others = {key: values for key, values in differing.items() if key not in columns}
-    told = settings.telling(columns)
-    keys = list(columns) if group_by or len(columns) <= FEW else told
+    distinguishing = settings.distinguishing(columns)
+    keys = list(columns) if group_by or len(columns) <= FEW else distinguishing
     rows = groups.table_of_runs(runs, {**columns, **others}, list(columns), name)
-    choices = [key for key in columns if not any(key in run.config for run in runs)]  # nodes, such as optimizer
-    made = groups.summarise(rows, keys, {key: key in choices for key in told}, mode, 1 - alpha)
-    unit = [name for name, key in UNIT.items() if key not in columns]
-    made = made.join(significance.compare(rows, made, [*unit, *others], mode, alpha))
+    # The name of a class, such as Adam, says enough without its key.
+    labels = {key: not any(key in run.config for run in runs) for key in distinguishing}
+    table = groups.summarise(rows, keys, labels, mode, 1 - alpha)
+    unit = [column for column, key in UNIT.items() if key not in columns]
+    tests = significance.compare(rows, table, [*unit, *others], mode, alpha)
     return Content(
-        folder=folder, command=command, when=datetime.now(), metric=name, mode=mode, alpha=alpha, keys=keys,
-        tied=[key for key in columns if key not in keys], told=told, others=list(others), runs=runs,
-        problems=problems, rows=rows, groups=made,
-    )  # fmt: skip
+        folder=folder,
+        command=command,
+        when=datetime.now(),
+        metric=name,
+        mode=mode,
+        alpha=alpha,
+        keys=keys,
+        tied=[key for key in columns if key not in keys],
+        distinguishing=distinguishing,
+        others=list(others),
+        runs=runs,
+        problems=problems,
+        rows=rows,
+        groups=table.join(tests),
+    )

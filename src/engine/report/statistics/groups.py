@@ -1,4 +1,4 @@
-"""Runs as a table, and their groups: what was found over seeds and folds, best first."""
+"""Turns runs into a table, and groups them: means over seeds and folds, the best group first."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,18 +9,27 @@ from scipy import stats
 from engine.report.read.collect import Run
 from engine.report.read.settings import short_names
 
-COUNTS = "finished"  # the status whose final metrics count
+COUNTS = "finished"  # the status of runs whose final metrics count
 
 
 def table_of_runs(
     runs: Sequence[Run], columns: Mapping[str, Sequence[Any]], keys: Sequence[str], metric: str
 ) -> pd.DataFrame:
-    """One row per run: folder, status, the columns, seed, fold, `value` (the metric, of runs that count), the rest.
+    """Return one row per run.
 
-    `left_out` says why a run does not count: its status, or that its metric is NaN or absent. `group` numbers the
-    groups that `keys`, some of the columns, define.
+    It has folder, status, the given columns, seed, fold, latest (the metric, whatever the run's
+    status), left_out (why the run does not count: its status, or a metric that is NaN or absent),
+    value (the metric of a run that counts), seconds, error and group (a number).
+
+    Args:
+        runs: of the table.
+        columns: further ones, by key.
+        keys: the columns that define a group.
+        metric: the name of the one that is compared.
     """
-    rows = pd.DataFrame({key: pd.Series(list(values), dtype=object) for key, values in columns.items()})
+    rows = pd.DataFrame(
+        {key: pd.Series(list(values), dtype=object) for key, values in columns.items()}
+    )
     rows.insert(0, "folder", [run.folder for run in runs])
     rows.insert(1, "status", [run.status for run in runs])
     rows["seed"] = pd.Series([run.seed for run in runs], dtype=object)
@@ -45,35 +54,56 @@ def _left_out(run: Run, metric: str) -> str:
 def summarise(
     rows: pd.DataFrame, keys: Sequence[str], labels: Mapping[str, bool], mode: str, level: float
 ) -> pd.DataFrame:
-    """One row per group, best first: rank, n, mean, low and high (t interval of that level), best, seconds, left_out.
+    """Return one row per group, the best first; the index is the group's number in `rows`.
 
-    The mean is over the runs that count. No interval without a second run; no rank without a first. Seconds: the
-    median of finished runs. `label` names a group by its values of the keys in `labels`, with the key unless it is true
-    there. The index is the group's number in `rows`.
+    It has the keys, label, runs (how many), n (how many count), mean, sem, low and high (the
+    interval), best, seconds (the median of finished runs), left_out and rank. There is no interval
+    without a second run that counts, and no rank without a first.
+
+    Args:
+        rows: of the runs, as `table_of_runs` returns them.
+        keys: the columns that are alike in a group.
+        labels: the keys of a group's label; True for a key whose value says enough alone.
+        mode: `min` or `max`, whichever is better.
+        level: of the intervals, such as 0.95.
     """
     groups = rows.groupby("group", sort=False)
-    made = groups[list(keys)].first() if keys else pd.DataFrame(index=groups.size().index)
+    table = groups[list(keys)].first() if keys else pd.DataFrame(index=groups.size().index)
     names = short_names(keys)
-    said = {key: "" if alone else f"{names[key]}=" for key, alone in labels.items()}
-    made["label"] = [", ".join(f"{said[k]}{row[k]}" for k in said) or "all runs" for _, row in made.iterrows()]
-    made["runs"] = groups.size()
-    made[["n", "mean", "sem", "best"]] = groups["value"].agg(["count", "mean", "sem", mode])
-    made["low"], made["high"] = interval(made["mean"], made["sem"], made["n"], level)
-    made["seconds"] = rows[rows["status"] == COUNTS].groupby("group")["seconds"].median()
-    made["left_out"] = groups["left_out"].agg(_count_reasons)
-    made["rank"] = made["mean"].rank(method="min", ascending=mode == "min")
-    return made.sort_values(["rank", "label"], na_position="last", kind="stable")
+    prefixes = {key: "" if alone else f"{names[key]}=" for key, alone in labels.items()}
+    table["label"] = [
+        ", ".join(f"{prefix}{row[key]}" for key, prefix in prefixes.items()) or "all runs"
+        for _, row in table.iterrows()
+    ]
+    table["runs"] = groups.size()
+    table[["n", "mean", "sem", "best"]] = groups["value"].agg(["count", "mean", "sem", mode])
+    table["low"], table["high"] = interval(table["mean"], table["sem"], table["n"], level)
+    table["seconds"] = rows[rows["status"] == COUNTS].groupby("group")["seconds"].median()
+    table["left_out"] = groups["left_out"].agg(count_reasons)
+    table["rank"] = table["mean"].rank(method="min", ascending=mode == "min")
+    return table.sort_values(["rank", "label"], na_position="last", kind="stable")
 
 
-def interval(mean: pd.Series, sem: pd.Series, n: pd.Series, level: float) -> tuple[pd.Series, pd.Series]:
-    """Student's t interval for means; NaN for n < 2, and of no width where all values are the same."""
-    low, high = stats.t.interval(level, (n - 1).where(n > 1), loc=mean, scale=sem.where(sem > 0))
+def interval(
+    mean: pd.Series, sem: pd.Series, n: pd.Series, level: float
+) -> tuple[pd.Series, pd.Series]:
+    """Return the bounds of Student's t interval of means.
+
+    They are NaN for n < 2, and the mean where all values are the same.
+
+    Args:
+        mean: of each group.
+        sem: its standard error.
+        n: the number of its values.
+        level: of confidence, such as 0.95.
+    """
+    bounds = stats.t.interval(level, (n - 1).where(n > 1), loc=mean, scale=sem.where(sem > 0))
     same = (n > 1) & (sem == 0)
-    low, high = (pd.Series(bound, index=mean.index).mask(same, mean) for bound in (low, high))
+    low, high = (pd.Series(bound, index=mean.index).mask(same, mean) for bound in bounds)
     return low, high
 
 
-def _count_reasons(reasons: pd.Series) -> str:
-    """`2 diverged, 1 NaN`"""
+def count_reasons(reasons: pd.Series) -> str:
+    """Return how often there is each reason: `2 diverged, 1 NaN`."""
     counts = reasons[reasons != ""].value_counts(sort=False)
     return ", ".join(f"{n} {reason}" for reason, n in counts.items())

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from engine.report.page.curves import POINTS, band, draw, read, wanted
+from engine.report.page.curves import POINTS, band, candidates, draw, read
 from engine.report.read.collect import Problem
 from synthetic_runs import content_of, write_curve, write_run
 
 
 def frames_of(folder: Path, names: list[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    content = content_of(folder, asked=names[0])
+    content = content_of(folder, metric_name=names[0])
     return read(content.runs, list(content.rows["group"]), names)
 
 
@@ -91,5 +91,5 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     assert "train/loss" in svg
     for path in tmp_path.iterdir():
         write_curve(path, {0: {"test/acc": 0.5}})
-    assert draw(content_of(tmp_path, asked="test/acc"), most=10) == ("", 0, [])
-    assert wanted("test/acc") == ["test/acc", "val/acc", "train/acc", "train/loss"]
+    assert draw(content_of(tmp_path, metric_name="test/acc"), most=10) == ("", 0, [])
+    assert candidates("test/acc") == ["test/acc", "val/acc", "train/acc", "train/loss"]

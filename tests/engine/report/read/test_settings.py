@@ -8,7 +8,7 @@ import pytest
 from engine.config.resolved import dotted
 from engine.errors import UserError
 from engine.report.read.collect import Run
-from engine.report.read.settings import chosen, differing, short_names, telling
+from engine.report.read.settings import chosen, differing, distinguishing, short_names
 
 OPTIMIZERS = {
     "SGD": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9},
@@ -100,5 +100,5 @@ def test_short_names() -> None:
 
 def test_keys_that_tell_groups_apart() -> None:
     columns = {"module": ["a", "a", "b", "b"], "epochs": [1, 1, 2, 2], "lr": [1, 2, 1, 2], "both": [1, 2, 3, 4]}
-    assert telling(columns) == ["module", "lr"]
-    assert telling({}) == []
+    assert distinguishing(columns) == ["module", "lr"]
+    assert distinguishing({}) == []

@@ -101,9 +101,9 @@ def test_keys_tied_to_others_are_shown_where_there_is_room(tmp_path: Path) -> No
         ties = {f"trainer.tie{i}": number for i in range(5)}
         write_run(tmp_path / str(number), metrics={"val/acc": 0.5}, changes={"trainer.max_epochs": number, **ties})
     content = content_of(tmp_path)
-    assert content.keys == content.told == ["trainer.max_epochs"]
+    assert content.keys == content.distinguishing == ["trainer.max_epochs"]
     assert content.tied == [f"trainer.tie{i}" for i in range(5)]
     for path in tmp_path.glob("*/.hydra/config.yaml"):
         path.write_text(path.read_text().replace("tie4", "x: 0 # "))
     content = content_of(tmp_path)
-    assert (len(content.keys), content.told, content.tied) == (5, ["trainer.max_epochs"], [])
+    assert (len(content.keys), content.distinguishing, content.tied) == (5, ["trainer.max_epochs"], [])

@@ -11,11 +11,10 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import seed_everything
-from omegaconf import OmegaConf
 
 from engine.config import objects
 from engine.errors import describe
-from engine.run import build
+from engine.vectorized import make
 from project.modules.curve_mlp import CurveMLP
 
 
@@ -26,16 +25,15 @@ def node(hidden: Any = 4, lr: float = 0.1, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def nothing_made_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_made_before", set())
+    monkeypatch.setattr(make, "_made_before", set())
 
 
-@pytest.mark.parametrize("kind", [dict, OmegaConf.create])
-def test_a_second_object_is_as_hydra_makes_it(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    objects.make(kind({"module": node(momentum=0.5)}), "module")
-    monkeypatch.setattr(build, "instantiate", None)  # not needed any more
+def test_a_second_object_is_as_hydra_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    make.make({"module": node(momentum=0.5)}, "module")
+    monkeypatch.setattr(objects, "build", None)  # not needed any more
     for hidden, lr in ((4, 0.1), (7, 2)):
         config = {"module": node(hidden, lr, momentum=0)}
-        ours, theirs = objects.make(kind(config), "module"), instantiate(config["module"])
+        ours, theirs = make.make(config, "module"), instantiate(config["module"])
         assert type(ours) is type(theirs) is CurveMLP
         shapes = [[parameter.shape for parameter in made.parameters()] for made in (ours, theirs)]
         assert shapes[0] == shapes[1]
@@ -57,12 +55,12 @@ def test_a_second_object_is_as_hydra_makes_it(kind: Any, monkeypatch: pytest.Mon
 def test_hydra_makes_first_what_differs_by_more_than_a_number(
     changed: dict[str, Any], short_later: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objects.make({"module": node()}, "module")
+    make.make({"module": node()}, "module")
     asked: list[str] = []
-    monkeypatch.setattr(build, "instantiate", lambda _: asked.append("Hydra"))
-    monkeypatch.setattr(build, "_made", lambda *_: asked.append("short"))
+    monkeypatch.setattr(objects, "build", lambda *_: asked.append("Hydra"))
+    monkeypatch.setattr(make, "_made", lambda *_: asked.append("short"))
     for _ in range(2):
-        objects.make({"module": changed}, "module")
+        make.make({"module": changed}, "module")
     assert asked == ["Hydra", "short" if short_later else "Hydra"]
 
 
@@ -71,20 +69,20 @@ WRONG = [node(hidden=-1), {**node(), "optimizer": {"_target_": "torch.optim.SGD"
 
 @pytest.mark.parametrize("wrong", WRONG, ids=["of the module", "within it"])
 def test_errors_are_hydras(wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    config, said = OmegaConf.create({"module": wrong}), []
-    for before in (set(), {repr(objects._without_numbers(wrong))}):
-        monkeypatch.setattr(build, "_made_before", before)
+    config, said = {"module": wrong}, []
+    for before in (set(), {repr(make._without_numbers(wrong))}):
+        monkeypatch.setattr(make, "_made_before", before)
         with pytest.raises(InstantiationException) as error:
-            objects.make(config, "module")
+            make.make(config, "module")
         said.append((str(error.value), repr(error.value.__cause__), describe(error.value)))
     assert said[0] == said[1]
     assert said[0][2].startswith("module")
 
 
 def test_seeds_are_lightnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_has_gpu", lambda: False)
+    monkeypatch.setattr(make, "_has_gpu", lambda: False)
     drawn = []
-    for seed in (partial(seed_everything, workers=True, verbose=False), build._seed):
+    for seed in (partial(seed_everything, workers=True, verbose=False), make._seed):
         for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
             monkeypatch.setenv(name, "")
         seed(7)

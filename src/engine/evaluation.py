@@ -11,10 +11,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from engine import files, messages
-from engine.command import Door
 from engine.config.keys import EVALUATED_WITH
 from engine.config.overrides import changed
 from engine.config.resolved import Config
+from engine.door import Door
 from engine.errors import UserError, exit_codes, nearest
 from engine.run import folders, summaries
 

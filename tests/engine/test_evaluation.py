@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from engine.run.evaluate import USAGE
 
 from commands import only_run, run_evaluate, run_train
+from engine.evaluation import USAGE
 from engine.run import folders
 from project.datamodules.digits import DigitsDataModule
 
@@ -133,7 +133,7 @@ def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
             id="choice",
         ),
         pytest.param(
-            ["datamodule.batch_size=0"], "datamodule.batch_size=0: must be a whole number from 1.", id="range"
+            ["datamodule.batch_size=0"], "datamodule.batch_size=0: must be greater than or equal to 1, by the signature of DigitsDataModule.", id="range"
         ),
         pytest.param(
             ["test"],
@@ -162,4 +162,4 @@ def test_what_is_no_run(tmp_path: Path, moved: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]], ids=["nothing", "--help", "-h"])
 def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run_evaluate(*words)
-    assert capsys.readouterr() == (USAGE + "\n", "")
+    assert capsys.readouterr() == (USAGE.format(command="project.evaluate") + "\n", "")

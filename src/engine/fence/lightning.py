@@ -1,0 +1,137 @@
+"""Lightning: what is used of it beyond its documentation."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+
+
+class LoopCounts:
+    """Lightning's counts of batches and steps, for steps that Lightning does not take itself.
+
+    It is made once, when training starts, as it counts at every step.
+
+    Args:
+        trainer: whose counts they are.
+        schedules: whether there are learning rates that change with steps.
+    """
+
+    def __init__(self, trainer: Trainer, schedules: bool) -> None:
+        loop: Any = trainer.fit_loop.epoch_loop
+        fetcher: Any = trainer.fit_loop._data_fetcher
+        optimizer = loop.automatic_optimization.optim_progress.optimizer
+        counted = (loop.batch_progress, optimizer.zero_grad, optimizer.step)
+        pairs = [(progress.total, progress.current) for progress in counted]
+        self._schedules = schedules
+        self._counts = (loop, fetcher, *pairs)
+
+    def count_step(self) -> int:
+        """Count the step that was just taken, as Lightning would; return the next one's batch.
+
+        The batch's number counts from the start of training.
+        """
+        loop, fetcher, batches, gradients, steps = self._counts
+        if self._schedules:
+            loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+        for progress in batches:
+            progress.ready += 1
+            progress.started += 1
+            progress.processed += 1
+            progress.completed += 1
+        for progress in gradients:
+            progress.ready += 1
+            progress.started += 1
+            progress.completed += 1
+        for progress in steps:
+            progress.ready += 1
+            progress.completed += 1
+        loop._batches_that_stepped += 1
+        fetcher.fetched += 1
+        fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
+        batch: int = loop.total_batch_idx
+        return batch
+
+
+def batch_of_epoch(trainer: Trainer) -> int:
+    """Return the number of the current batch, from 0 in each epoch; within a block, it grows.
+
+    The hooks' `batch_idx` is that of a block's first batch.
+    """
+    return trainer.fit_loop.batch_idx
+
+
+def batch_of_training(trainer: Trainer) -> int:
+    """Return the number of the current batch, from 0 in training; -1 before the first."""
+    return trainer.fit_loop.total_batch_idx
+
+
+def is_last_batch(trainer: Trainer) -> bool:
+    """Tell whether the current batch is the last of its epoch."""
+    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+def logged_step(trainer: Trainer) -> int:
+    """Return the step under which Lightning logs the metrics of an evaluation."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def validation_interval(trainer: Trainer) -> int | None:
+    """Return the batches from one validation to the next; None if their number does not say it."""
+    interval = trainer.val_check_batch
+    return interval if isinstance(interval, int) else None
+
+
+def validates_after_epoch(trainer: Trainer) -> bool:
+    """Tell whether Lightning validates after the current epoch; if so, load the data for it.
+
+    Lightning loads them itself only before its own validation.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if not loop._should_check_val_epoch():
+        return False
+    trainer.validating = True
+    loop.val_loop.setup_data()
+    trainer.training = True
+    return bool(sum(trainer.num_val_batches))
+
+
+def whole_checkpoint(trainer: Trainer) -> dict[str, Any]:
+    """Return what `save_checkpoint` would write."""
+    return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+def trainer_of(module: LightningModule) -> Trainer | None:
+    """Return a module's Trainer, if it has one: its public property would raise an error."""
+    return module._trainer
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar, drawn whenever `is_due` says so: by itself, it is drawn every n batches."""
+
+    @abstractmethod
+    def is_due(self, current: int, total: int) -> bool:
+        """Tell whether to draw an enabled bar, at batch `current` of `total`."""
+
+    def _should_update(self, current: int, total: int) -> bool:
+        return self.is_enabled and self.is_due(current, total)
+
+
+def prefix_of(logger: TensorBoardLogger) -> str:
+    """Return what a logger writes before the name of each metric; mostly nothing."""
+    return logger._prefix
+
+
+def writer_of(logger: TensorBoardLogger) -> Any:
+    """Return a logger's writer, if it has one yet: its public property would make one."""
+    return logger._experiment
+
+
+def open_writer(logger: TensorBoardLogger, kind: Callable[..., Any]) -> Any:
+    """Return a logger's writer, made by `kind` if it has none yet."""
+    if logger._experiment is None:
+        logger._experiment = kind(log_dir=logger.log_dir, **logger._kwargs)
+    return logger._experiment

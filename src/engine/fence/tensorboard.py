@@ -1,0 +1,46 @@
+"""TensorBoard and its writer in PyTorch: what is used of them beyond their documentation."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event as Event  # type: ignore[import-untyped]
+from tensorboard.compat.proto.event_pb2 import SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary as Summary  # type: ignore[import-untyped]
+from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
+
+
+def add_row(writer: Any, row: Mapping[str, float], step: int | None) -> None:
+    """Write a row of metrics as one event: an event for each costs more than a small step."""
+    values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in row.items()]
+    writer._get_file_writer().add_summary(Summary(value=values), step)
+
+
+def events_of(writer: Any) -> Any:
+    """Return what takes a writer's events."""
+    return writer._get_file_writer().event_writer
+
+
+class WriterUpon(SummaryWriter):
+    """A SummaryWriter whose events something else takes than TensorBoard's thread.
+
+    Args:
+        make_events: makes it, for a folder; it has the methods of an EventFileWriter.
+        options: of SummaryWriter.
+    """
+
+    def __init__(self, make_events: Callable[[str], Any], **options: Any) -> None:
+        self.make_events = make_events
+        super().__init__(**options)
+
+    def _get_file_writer(self) -> FileWriter:
+        if self.file_writer is None:
+            made: Any = FileWriter.__new__(FileWriter)
+            made.event_writer = self.make_events(self.log_dir)
+            self.file_writer = made
+            vars(self)["all_writers"] = {self.log_dir: made}
+            if self.purge_step is not None:
+                start = SessionLog(status=SessionLog.START)
+                made.add_event(Event(step=self.purge_step, session_log=start))
+                self.purge_step = None
+        writer: FileWriter = self.file_writer  # type: ignore[assignment]
+        return writer

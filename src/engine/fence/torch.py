@@ -1,0 +1,57 @@
+"""PyTorch: what is used of it beyond its documentation, or is only in its newest versions."""
+
+import inspect
+import logging
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+log = logging.getLogger(__name__)
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return a number that changes whenever a tensor is written into."""
+    return tensor._version
+
+
+def hooks_of(module: nn.Module) -> list[int]:
+    """Return the numbers of a module's own hooks, forward and backward; no two are the same."""
+    backward = [*module._backward_hooks, *module._backward_pre_hooks]
+    return [*module._forward_hooks, *module._forward_pre_hooks, *backward]
+
+
+def has_gradient_hooks(network: nn.Module, optimizer: Optimizer) -> bool:
+    """Tell whether there are hooks on gradients or on the optimiser's step."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in network.parameters())
+        or any(module._backward_hooks or module._backward_pre_hooks for module in network.modules())
+    )
+
+
+def compile_step(
+    step: Callable[..., Any], sizes: int, options: dict[str, Any]
+) -> Callable[..., Any]:
+    """Compile a step, once for each size of a batch, and apart from other steps of its code.
+
+    What an older torch compiles belongs to a function's code. Without guards on modules, one
+    network would be trained by the step of another, so there each step gets a copy of the code.
+
+    Args:
+        step: a function; other steps may have the same code.
+        sizes: how many sizes of a batch there may be; an older torch raises an error after 8.
+        options: of the compiler.
+    """
+    wanted = {"isolate_recompiles": True, "recompile_limit": sizes}
+    known = inspect.signature(torch.compile).parameters
+    if missing := [name for name in wanted if name not in known]:
+        log.info("torch %s compiles steps without %s", torch.__version__, " and ".join(missing))
+        code = step.__code__.replace()
+        step = FunctionType(code, step.__globals__, closure=step.__closure__)
+    given: Any = {name: value for name, value in wanted.items() if name in known}
+    return torch.compile(step, fullgraph=True, dynamic=False, options=options, **given)

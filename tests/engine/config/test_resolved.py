@@ -1,0 +1,119 @@
+"""The config of a run: resolved once, read by dotted key, and its hash."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from engine.config.resolved import Config, dotted
+
+CONFIG = {
+    "name": "lenet",
+    "seed": 0,
+    "paths": {"data_dir": "/data", "log_dir": "/logs"},
+    "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.001},
+    "module": {"optimizer": "${optimizer}"},
+    "datamodule": {"batch_size": 4, "data_dir": "${paths.data_dir}/cifar10", "cache_dir": "/cache", "num_workers": 0},
+    "trainer": {"max_epochs": 5, "accelerator": "auto", "devices": "auto", "strategy": "auto"},
+    "logger": {"csv": {"_target_": "engine.MetricsCSV"}},
+    "callbacks": {"progress_bar": {"refresh_seconds": 0.2}, "checkpoints": {"every_n_steps": 1000}},
+}
+
+
+def config(**changes: Any) -> DictConfig:
+    """`CONFIG` with changes by dotted key."""
+    made = OmegaConf.create(CONFIG)
+    for key, value in changes.items():
+        OmegaConf.update(made, key, value)
+    return made
+
+
+def resolved(made: DictConfig) -> Config:
+    return Config.resolve(made)
+
+
+def backwards(node: Any) -> Any:
+    """The same mapping, its keys in the opposite order, at every level."""
+    return {key: backwards(node[key]) for key in reversed(node)} if isinstance(node, dict) else node
+
+
+def test_hash_does_not_depend_on_the_order_of_keys() -> None:
+    assert resolved(OmegaConf.create(backwards(CONFIG))).hash == resolved(config()).hash
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "other"), ("paths.log_dir", "/elsewhere"), ("paths.data_dir", "/elsewhere"), ("logger", {}),
+        ("callbacks.progress_bar.refresh_seconds", 9), ("callbacks.progress_bar", None), ("datamodule.cache_dir", "/c"),
+        ("datamodule.num_workers", 8), ("trainer.accelerator", "gpu"), ("trainer.devices", 2),
+        ("trainer.strategy", "ddp"),
+    ],
+)  # fmt: skip
+def test_hash_does_not_depend_on_what_cannot_change_the_result(key: str, value: object) -> None:
+    assert resolved(config(**{key: value})).hash == resolved(config()).hash
+
+
+def test_hash_tells_all_else_apart() -> None:
+    changes = [
+        {}, {"seed": 1}, {"optimizer.lr": 0.002}, {"datamodule.batch_size": 8}, {"trainer.max_epochs": 6},
+        {"callbacks.checkpoints.every_n_steps": 10}, {"trainer.precision": "bf16"}, {"module.name": "x"},
+        {"module.name": {}}, {"datamodule.data_dir": "/elsewhere/cifar10"}, {"named": "x"},
+    ]  # fmt: skip
+    hashes = {resolved(config(**change)).hash for change in changes}
+    assert len(hashes) == len(changes)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in hashes)
+
+
+def test_hash_leaves_the_config_as_it_was() -> None:
+    _ = resolved(made := config()).hash
+    assert made == config()
+    assert OmegaConf.is_interpolation(made.module, "optimizer")
+
+
+def test_a_value_is_read_by_dotted_key() -> None:
+    made = resolved(config())
+    assert made["trainer.max_epochs"] == made["trainer"]["max_epochs"] == 5
+    assert made["module.optimizer.lr"] == 0.001
+    assert made.written["module.optimizer"] == "${optimizer}"
+    assert made.get("sweep.trial.study") is None
+    assert made.get("trainer.max_epochs.x") is None
+    assert "trainer.accelerator" in made
+    assert "trainer.acelerator" not in made
+    with pytest.raises(KeyError, match="trainer.max_epochs.x"):
+        _ = made["trainer.max_epochs.x"]
+    assert {**made} == made.values_by_node
+    assert len(made) == len(CONFIG)
+
+
+def test_dotted_keys_have_lists_and_empty_mappings_as_values() -> None:
+    nested = {"a": {"b": [1, {"c": 2}], "d": {}}, "e": None}
+    assert dotted(nested) == {"a.b": [1, {"c": 2}], "a.d": {}, "e": None}
+
+
+def test_words_for_a_sweep_are_no_part_of_a_run() -> None:
+    words = ["seed=1", "sweep.retry=failed", "sweep.trial={study:x}", "optimizer.lr=1"]
+    assert Config({}, overrides=words).overrides == ["seed=1", "optimizer.lr=1"]
+
+
+def test_data_folders_are_absolute_for_all_who_refer_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = {
+        "datamodule": {"data_dir": "${folder}/images", "cache_dir": None},
+        "folder": "mine",
+        "other": "${datamodule.data_dir}",
+    }
+    images = str(tmp_path / "mine" / "images")
+    made = resolved(OmegaConf.create(written))
+    assert made["datamodule.data_dir"] == made["other"] == images
+    assert made["datamodule.cache_dir"] is None
+
+
+def test_an_interpolation_that_leads_nowhere_names_its_key() -> None:
+    with pytest.raises(OmegaConfBaseException, match="full_key: a.b"):
+        resolved(OmegaConf.create({"a": {"b": "${nowhere}"}}))

@@ -1,0 +1,33 @@
+"""The names of runs' folders."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.run import identity
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        pytest.param(["init=he", "optimizer.lr=0.1"], "init=he,lr=0.1", id="as in its docstring"),
+        pytest.param(["callbacks/curve=none", "seed=1"], "curve=none,seed=1", id="group in a group"),
+        pytest.param([], "default", id="none"),
+        pytest.param(["+trainer.max_steps=5", "~callbacks.curve"], "max_steps=5,curve=", id="added and deleted"),
+        pytest.param(["datamodule.mean=[0.5, 0.5]"], "mean=_0.5,_0.5_", id="list"),
+        pytest.param(["datamodule.url=http://a/b"], "url=http_a_b", id="slashes"),
+        pytest.param(["datamodule.data_set=für 猫"], "data_set=für_猫", id="letters of any script"),
+        pytest.param(["optimizer.lr=1e-3,1e-4"], "lr=1e-3,1e-4", id="exponent"),
+    ],
+)
+def test_slug(overrides: list[str], expected: str) -> None:
+    assert identity.slug(overrides) == expected
+
+
+def test_a_name_is_read_as_it_is_made() -> None:
+    name = identity.job_name(["init=he"], "0123abcd" + 56 * "e")
+    assert name == "init=he-0123abcd"
+    assert identity.digest_of(Path("/sweep") / name) == "0123abcd"
+    assert not identity.is_set_aside(name)
+    assert identity.is_set_aside(f"{name}.1")
+    assert not identity.is_set_aside("init=he-0123abcx.1")

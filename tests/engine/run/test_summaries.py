@@ -1,0 +1,50 @@
+"""summary.json, and what is said of it."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from engine.run import summaries
+
+
+def test_summary_is_strict_json_without_nan(tmp_path: Path) -> None:
+    summary = {"status": "diverged", "objective": math.nan, "metrics": {"a": math.inf, "b": 0.1}, "steps": 3}
+    summaries.save(tmp_path, summary)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    expected = {"status": "diverged", "objective": None, "metrics": {"a": None, "b": 0.1}, "steps": 3}
+    assert json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse) == expected
+    assert summaries.load(tmp_path) == expected
+
+
+def test_no_summary_is_none(tmp_path: Path) -> None:
+    assert summaries.load(tmp_path) is None
+
+
+@pytest.mark.parametrize("objective", [0.5, 0, None], ids=["number", "zero", "none"])
+def test_objective(objective: float | None) -> None:
+    found = summaries.objective({"objective": objective})
+    assert found == objective if objective is not None else math.isnan(found)
+    assert math.isnan(summaries.objective({}))
+
+
+def test_final_metrics_are_the_last_value_of_each_column_in_whole_lines(tmp_path: Path) -> None:
+    assert summaries.final_metrics(tmp_path) == {}
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,step,lr,train/loss,val/acc\n0,9,0.1,2.5,\n0,9,,,0.25\n1,19,0.1,1e-3,\n1,19,,,nan\n2,29,0.1,0.125,\n"
+        "2,39,0.1,0.0"
+    )
+    found = summaries.final_metrics(tmp_path)
+    assert found["train/loss"] == 0.125
+    assert math.isnan(found["val/acc"])
+    assert list(found) == ["train/loss", "val/acc"]
+
+
+def test_table_and_verdict_read_well() -> None:
+    assert summaries.table({"val/acc": 0.123456789, "loss": 12}) == "  val/acc  0.123457\n  loss     12"
+    summary = {"status": "finished", "steps": 62_500, "seconds": 59.96}
+    assert summaries.verdict(summary, Path("/logs/x")) == "finished after 62,500 steps, 60.0 s: /logs/x"
