@@ -1,10 +1,13 @@
-# make run | test | lint | format | clean — each makes .venv first, if it is not there or its inputs have changed.
+# make run | test | lint | format | gpu | clean — each makes .venv first, if it is not there or its inputs have changed;
+# make gpu alone uses whatever Python has torch installed already.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# A folder of wheels for what such a Python lacks, where there is no package index: make gpu WHEELS=DIR
+WHEELS ?=
 
-.PHONY: run test lint format clean
+.PHONY: run test lint format gpu clean
 
 run: $(INSTALLED)
 	$(BIN)/python -m project.train experiment=lenet datamodule=digits
@@ -20,6 +23,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+gpu:
+	PYTHON=$(PYTHON) WHEELS=$(WHEELS) sh benchmarks/gpu.sh
 
 clean:
 	rm -rf $(VENV)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from engine.run import run
+from project.train import train
 
 SPACE = [
     "optimizer.lr=tag(log,interval(1e-5,10))",
@@ -87,7 +87,7 @@ def trained(words: list[str]) -> None:
     logging.basicConfig(level=logging.ERROR)
     warnings.simplefilter("ignore")
     sys.argv[1:] = words
-    run.main()
+    train()
 
 
 if __name__ == "__main__":

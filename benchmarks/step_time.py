@@ -32,7 +32,6 @@ from hydra.utils import instantiate
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
@@ -41,6 +40,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
 from engine import messages
+from engine.config.resolved import Config
 from engine.data.split import Split
 from engine.run import build, hparams
 from engine.steps.callback import StepCallback
@@ -119,7 +119,7 @@ class Terminal(TextIO):
         pass
 
 
-def config_of(case: Case, *words: str) -> DictConfig:
+def config_of(case: Case, *words: str) -> Config:
     """The case's resolved config, with random images where it has images."""
     data = ["datamodule=digits"] if case.batch_size else []
     steps = f"datamodule.steps_per_epoch={case.steps + WARM_UP}"
@@ -132,7 +132,7 @@ def config_of(case: Case, *words: str) -> DictConfig:
             "_target_": f"{__name__}.RandomImages", "seed": 0, "batch_size": case.batch_size,
             "steps_per_epoch": case.steps + WARM_UP,
         }  # fmt: skip
-    return config
+    return Config.resolve(config)
 
 
 def project_loop(case: Case, *words: str) -> float:
@@ -148,11 +148,11 @@ def project_loop(case: Case, *words: str) -> float:
     return 1000 * clock.seconds / case.steps
 
 
-def learner(config: DictConfig, **more: bool) -> tuple[nn.Module, torch.optim.Optimizer, nn.Module]:
+def learner(config: Config, **more: bool) -> tuple[nn.Module, torch.optim.Optimizer, nn.Module]:
     """The case's network and loss, and the optimiser as torch makes it, without options for speed."""
     torch.manual_seed(0)
-    module: Any = instantiate(config.module)
-    options = {key: value for key, value in config.optimizer.items() if key not in ("_partial_", "fused")}
+    module: Any = instantiate(config["module"])
+    options = {key: value for key, value in config["optimizer"].items() if key not in ("_partial_", "fused")}
     made = instantiate(options, params=module.network.parameters())
     if more.get("capturable") and "capturable" in made.defaults:
         made = instantiate({**options, "capturable": True}, params=module.network.cuda().parameters())
@@ -165,7 +165,7 @@ def hand_loop(case: Case, device: str = "cpu") -> float:
     network, optimizer, loss_of = learner(config)
     network.to(device)
     began, running, size = 0.0, 0.0, case.batch_size or 0
-    data = cifar_like() if size else instantiate(config.datamodule).splits["train"]
+    data = cifar_like() if size else instantiate(config["datamodule"]).splits["train"]
     all_inputs, all_targets = data.inputs.to(device), data.targets.to(device)
     order = torch.randperm(len(data)).to(device)
     for step in range(case.steps + WARM_UP):
@@ -191,7 +191,7 @@ def graph_loop(case: Case) -> float:
     network, optimizer, loss_of = learner(config, capturable=True)
     network.to("cuda")
     size = case.batch_size or 0
-    data = cifar_like() if size else instantiate(config.datamodule).splits["train"]
+    data = cifar_like() if size else instantiate(config["datamodule"]).splits["train"]
     inputs, targets = data.inputs[: size or None].float().cuda(), data.targets[: size or None].cuda()
 
     def step() -> Tensor:
@@ -293,7 +293,7 @@ def template_loop(case: Case) -> float:
         dataset: Dataset[Any] = PILImages()
         loader = DataLoader(dataset, batch_size=case.batch_size, shuffle=True, drop_last=True)
     else:
-        data = instantiate(config.datamodule).splits["train"]
+        data = instantiate(config["datamodule"]).splits["train"]
         samples = TensorDataset(data.inputs, data.targets)
         sampler = RandomSampler(samples, num_samples=(case.steps + WARM_UP) * len(data))  # all steps in one epoch
         loader = DataLoader(samples, batch_size=len(data), sampler=sampler)

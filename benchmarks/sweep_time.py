@@ -28,8 +28,8 @@ from typing import Any
 from unittest import mock
 
 import measuring
-from engine.run import run
 from engine.sweep.compose import Composer
+from project.train import train
 
 LAUNCHERS = {"basic": (), "joblib": ("hydra.launcher.n_jobs=2",)}  # one by one in this process; in two processes
 TWO_THREADS = "together, 2 threads"
@@ -83,7 +83,7 @@ def command(words: Sequence[str], jobs: int, *more: str) -> tuple[float, list[fl
     sys.argv = ["train", "-m", *words, f"seed=range({jobs})", *more, f"paths.log_dir={folder}"]
     with mock.patch.object(Composer, "__init__", made), contextlib.redirect_stdout(said := io.StringIO()):
         try:
-            run.main()
+            train()
         except SystemExit:
             print(said.getvalue(), file=sys.stderr)
             raise

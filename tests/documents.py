@@ -1,4 +1,8 @@
-"""Documents that can be executed: blocks of Python with what they print, tables of NumPy beside PyTorch."""
+"""Executes documents: blocks of Python with what they print, tables of NumPy beside PyTorch.
+
+In a lesson, every block and every row of a table is executed. Any other document may also show
+diagrams, YAML and tables of other things, which nobody executes.
+"""
 
 import contextlib
 import io
@@ -14,7 +18,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
-LINES = {"fence": r"^\s*(?:```|~~~|<pre)", "table": r"^\s*(?:\||<table)"}  # what to execute, found without the parser
+# The lines of blocks and of tables, found without the parser.
+LINES = {"fence": r"^\s*(?:```|~~~|<pre)", "table": r"^\s*(?:\||<table)"}
+HEADER = ["what", "NumPy", "PyTorch"]  # of a table whose rows are executed
+SHOWN = ("mermaid", "yaml")  # blocks that a document may show, unless it is a lesson
 
 
 def same(expected: Any, actual: Any) -> bool:
@@ -30,12 +37,15 @@ def same(expected: Any, actual: Any) -> bool:
     return type(expected) is type(actual) and bool(expected == actual)
 
 
-def execute(text: str, name: str = "document", commands: Collection[str] = ()) -> Counter[str]:
-    """Execute a document, top to bottom in one namespace; how many lines of fences and of tables that made.
+def execute(
+    text: str, name: str = "document", commands: Collection[str] = (), lesson: bool = True
+) -> Counter[str]:
+    """Execute a document, top to bottom in one namespace; count the lines of fences and of tables.
 
     Args:
         name: for messages.
         commands: what may stand in a block of bash.
+        lesson: whether every block and every row has to be executed.
 
     Raises:
         AssertionError: if a block prints or a row says something else, or there is no way to execute it.
@@ -43,14 +53,22 @@ def execute(text: str, name: str = "document", commands: Collection[str] = ()) -
     namespace: dict[str, Any] = {"__name__": name}
     done: Counter[str] = Counter()
     tokens = MARKDOWN.parse(text)
+    is_shown = False  # the table that the row belongs to
     for i, token in enumerate(tokens):
         where = f"{name}:{token.map[0] + 1}" if token.map else name
         assert token.type != "code_block", f"{where}: an indented block; use a fence"
         if token.type == "fence":
-            _fence([*tokens, None], i, where, namespace, commands)  # None: before the first, after the last
+            if lesson or token.info not in SHOWN:
+                # None: before the first, after the last
+                _fence([*tokens, None], i, where, namespace, commands)
             done["fence"] += 2
         elif token.type == "tr_open":
-            done["table"] += _row(tokens, i, where, namespace)
+            is_header = tokens[i - 1].type == "thead_open"
+            if is_header:
+                is_shown = not lesson and not set(HEADER[1:]) & set(_cells(tokens, i))
+            if not is_shown:
+                _row(tokens, i, where, namespace)
+            done["table"] += 2 if is_header else 1  # a header has a line of dashes
     return done
 
 
@@ -95,20 +113,27 @@ def _run(token: Token, where: str, namespace: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
-def _row(tokens: Sequence[Token], i: int, where: str, namespace: dict[str, Any]) -> int:
-    """Evaluate the two cells of code of a row and compare them, or check a header; how many lines that made."""
+def _cells(tokens: Sequence[Token], i: int) -> list[str]:
+    return [cell.content for cell in _row_of(tokens, i)]
+
+
+def _row_of(tokens: Sequence[Token], i: int) -> list[Token]:
     end = next(j for j in range(i, len(tokens)) if tokens[j].type == "tr_close")
-    cells = [token for token in tokens[i:end] if token.type == "inline"]
+    return [token for token in tokens[i:end] if token.type == "inline"]
+
+
+def _row(tokens: Sequence[Token], i: int, where: str, namespace: dict[str, Any]) -> None:
+    """Evaluate the two cells of code of a row and compare them, or check a header."""
+    cells = _row_of(tokens, i)
     if tokens[i - 1].type == "thead_open":
-        header = [cell.content for cell in cells]
-        assert header == ["what", "NumPy", "PyTorch"], f"{where}: a table of {header}, not of what, NumPy, PyTorch"
-        return 2  # with the line of dashes
+        header = _cells(tokens, i)
+        assert header == HEADER, f"{where}: a table of {header}, not of what, NumPy, PyTorch"
+        return
     _, numpy, pytorch = (cell.content for cell in cells)
     codes = [[child.content for child in cell.children or [] if child.type == "code_inline"] for cell in cells[1:]]
     assert [f"`{' '.join(code)}`" for code in codes] == [numpy, pytorch], f"{where}: not code: {numpy}, {pytorch}"
     expected, actual = (eval(code[0], namespace) for code in codes)
     assert same(expected, actual), f"{where}: {numpy} is\n{expected!r}\nbut {pytorch} is\n{actual!r}"
-    return 1
 
 
 def _links(text: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
-"""Every block and every table row in docs/ is executed and gives what is written there; every link leads to a file."""
+"""What docs/ says is executed and true; every link leads to a file."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def name(path: Path) -> str:
 def test_all_of_a_document_is_executed_and_true(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = path.read_text()
-    assert execute(text, name(path), COMMANDS) == to_execute(text)
+    is_lesson = path.parent == ROOT / "docs/lessons"
+    assert execute(text, name(path), COMMANDS, is_lesson) == to_execute(text)
     assert not list(tmp_path.iterdir()), "a lesson leaves files"
 
 
@@ -57,11 +59,52 @@ def test_links_lead_to_files(path: Path) -> None:
     assert dead_links(path.read_text(), path.parent) == []
 
 
+def test_the_diagram_of_the_rooms_shows_all_imports_and_no_other() -> None:
+    """An arrow between rooms is an import; an import has an arrow, or follows from several."""
+    from house.test_arrows import ENGINE, imported, module_of, room_of, rooms_in_order
+
+    text = (ROOT / "docs/architecture.md").read_text()
+    (drawn,) = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
+    names = dict(re.findall(r"(\w+)\[\"(.*?)<br>", drawn)) | {"ground": "ground"}
+    lines = re.findall(r"^ +(\w+) --> (.*)$", drawn, re.MULTILINE)
+    arrows = {(names[one], names[other]) for one, ends in lines for other in ends.split(" & ")}
+    rooms = rooms_in_order()
+    ground = rooms[rooms.index("engine/errors.py") :]
+    imports = {
+        tuple("ground" if room in ground else room for room in (room_of(module_of(path), rooms), other))
+        for path in ENGINE
+        if path.parent.name != "src" and module_of(path) != "engine"
+        for name, _ in imported(path)
+        if name.startswith("engine.")
+        for other in [room_of(name, rooms)]
+    }
+    imports = {(one, other) for one, other in imports if one != other}
+    inside = {pair for pair in arrows if pair[0] in rooms}
+    assert inside <= imports
+    follow = set(inside)
+    while more := {(a, d) for a, b in follow for c, d in follow if b == c} - follow:
+        follow |= more
+    assert imports <= follow
+    assert set(names.values()) >= set(rooms) - set(ground)
+
+
 def test_blocks_and_rows_share_a_namespace_in_the_order_of_the_document() -> None:
     text = f"```python\na = 1\n```\n{TABLE}| x | `a` | `1` |\n\n```python\na += 1\nprint(a)\n```\n\n```text\n2\n```\n"
     assert execute(text) == to_execute(text) == {"fence": 6, "table": 3}
     text = "```bash\ntest -x  # a comment\n```\n"
     assert execute(text, commands=["test -x"]) == to_execute(text) == {"fence": 2}
+
+
+def test_what_is_no_lesson_may_show_what_nobody_executes() -> None:
+    shown = "```mermaid\nflowchart TD\n```\n\n```yaml\na: 1\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
+    text = f"{shown}{TABLE}| x | `1` | `1` |\n"
+    assert execute(text, lesson=False) == to_execute(text) == {"fence": 4, "table": 6}
+    with pytest.raises(AssertionError, match="document:1: a block of mermaid"):
+        execute(text)
+    for what, (wrong, message) in WRONG.items():
+        if not what.startswith(("other", "table")):
+            with pytest.raises(AssertionError, match=message):
+                execute(wrong, lesson=False)
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -1,6 +1,8 @@
 """Random numbers as a function of (seed, stream, step), never of how often somebody drew before."""
 
+import random
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,3 +44,10 @@ def mix_all(state: int, first: int, count: int) -> list[int]:
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
     """A CPU generator of its own for one stream at one step."""
     return torch.Generator().manual_seed(derive(seed, stream, step))
+
+
+def random_states() -> tuple[object, ...]:
+    """Return the states of Python's, NumPy's and torch's generators: equal if nobody drew."""
+    numpy_state: Any = np.random.get_state()
+    torch_state = torch.get_rng_state().numpy().tobytes()
+    return random.getstate(), numpy_state[1].tobytes(), numpy_state[2:], torch_state

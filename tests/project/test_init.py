@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from torch import nn
 
+import project.init as init
 from engine.errors import UserError
-from project import init
 
 # (layer, fan_in, fan_out)
 LAYERS = {

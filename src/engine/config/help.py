@@ -43,7 +43,7 @@ def text(words: Sequence[str], conf: Path, command: str) -> str:
     Args:
         words: of the command line.
         conf: the folder with config.yaml.
-        command: the module that Python ran, such as `project.train`.
+        command: the import path of the training command, such as `mine.train`.
     """
     groups: dict[str, list[str]] = {}
     for path in sorted(conf.glob("*/*.yaml")):

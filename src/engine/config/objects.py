@@ -151,9 +151,9 @@ def arguments_of(target: Callable[..., Any]) -> Arguments | None:
         inner = _further(target, hint)
         takes_more = inner is None or inner.takes_more
         if inner:
+            required += [name for name in inner.required if name not in found]
             found = {**found, **inner.hints, **found}
             defaults = {**inner.defaults, **defaults}
-            required += [name for name in inner.required if name not in found | defaults]
     return Arguments(found, required, takes_more, defaults)
 
 
@@ -258,4 +258,4 @@ def _words(error: Mapping[str, Any]) -> str:
     text = "longer" if error["type"] == "missing" else str(error["msg"])
     for start in ("Input should be ", "Value error, ", "Assertion failed, "):
         text = text.removeprefix(start)
-    return text[:1].lower() + text[1:]
+    return (text[:1].lower() + text[1:]).replace("valid array", "list").replace("valid list", "list")

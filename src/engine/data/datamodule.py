@@ -4,6 +4,7 @@ import sys
 from abc import abstractmethod
 from typing import Annotated
 
+import torch
 from annotated_types import Ge
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -12,7 +13,9 @@ from torch.utils.data import DataLoader
 from engine.config.ranges import Count, CountOrZero, Seed
 from engine.data.sampler import BLOCK_BYTES, StepSampler, TensorBatches
 from engine.data.split import Split
+from engine.errors import UserError
 from engine.fence.lightning import batch_of_training
+from engine.seeds import random_states
 from engine.steps.block import Batch, Block
 from engine.steps.callback import overrides
 
@@ -40,7 +43,7 @@ class TensorDataModule(LightningDataModule):
         fold: the number of the part that is "val" then.
     """
 
-    test_split = "test"  # the split that testing reads; project.evaluate can point it at another
+    test_split = "test"  # the split that testing reads; the evaluating command may choose another
     class_names: list[str] | None = None  # of a classification data set, in the order of the targets
 
     def __init__(
@@ -82,8 +85,22 @@ class TensorDataModule(LightningDataModule):
         return inputs
 
     def example(self) -> Tensor:
-        """Inputs of one training sample as the network takes them: (1, …)."""
-        return self.prepare_inputs(self.splits["train"].inputs[:1])
+        """Return inputs of one training sample as the network takes them: (1, …).
+
+        Raises:
+            UserError: if `prepare_inputs` draws random numbers. A block of steps is prepared before
+                its first step is seeded, so the numbers would depend on the block's length.
+        """
+        sample = self.splits["train"].inputs[:1]
+        before = random_states()
+        prepared = [self.prepare_inputs(sample.clone()).nan_to_num() for _ in range(2)]
+        if random_states() != before or not torch.equal(*prepared):
+            raise UserError(
+                f"{type(self).__name__}.prepare_inputs draws random numbers, which would not be the "
+                "same when a run is resumed.\nDraw them in the network or in the loss: every "
+                "training step is seeded."
+            )
+        return self.prepare_inputs(sample)
 
     def on_after_batch_transfer(self, batch: Batch | Block | Tensor, dataloader_idx: int) -> Batch | Block | Tensor:
         if isinstance(batch, Block):

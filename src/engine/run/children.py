@@ -21,7 +21,7 @@ def joinable(run_dir: Path, door: str) -> Iterator[None]:
 
     Args:
         run_dir: the run's folder.
-        door: the import path of the command, such as `project.train`.
+        door: the import path of the command, such as `mine.train`.
     """
     from torch import distributed
 

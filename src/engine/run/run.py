@@ -29,7 +29,7 @@ class Run:
     Args:
         config: the run's.
         folder: the run's; None for a new one, below `paths.log_dir`.
-        door: the import path of the command, such as `project.train`.
+        door: the import path of the command, such as `mine.train`.
     """
 
     def __init__(self, config: Config, folder: Path | None, door: str) -> None:

@@ -23,7 +23,7 @@ from engine.search import space
 from engine.search import study as studies
 from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
-from engine.sweep.jobs import Job, run_all
+from engine.sweep.jobs import Job, check_all, run_all
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,19 @@ class Search:
         place = str(self.base.sweep_dir) if self.options.storage else ""
         what = json.dumps([self.base.hash, space, self.direction.name, place], sort_keys=True)
         return hashlib.sha256(what.encode()).hexdigest()[:8]
+
+    def check(self) -> None:
+        """Check configs at the bounds of the space, each bound and each choice in one at least.
+
+        Raises:
+            UserError: for the first value that is wrong.
+        """
+        ends = {key: space.ends(distribution) for key, distribution in self.space.items()}
+        params = [
+            {key: values[number % len(values)] for key, values in ends.items()}
+            for number in range(max(map(len, ends.values())))
+        ]
+        check_all([self.make_job([*self.fixed, *words(values)]) for values in params])
 
     def run(self, launcher: Launcher) -> None:
         """Run trials until there are `n_trials` and all have ended, whoever runs them."""

@@ -82,6 +82,14 @@ def values(key: str, distribution: BaseDistribution) -> list[Any]:
     return [kind(low + i * step) for i in range(int((high - low) / step) + 1)]
 
 
+def ends(distribution: BaseDistribution) -> list[Any]:
+    """Return the bounds of numbers, or all choices: what has to be right for all to be right."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return [distribution.low, distribution.high]
+
+
 def size(space: Mapping[str, BaseDistribution]) -> int:
     """The number of combinations."""
     return math.prod(len(values(key, distribution)) for key, distribution in space.items())

@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from engine.config.limits import COUNT, Limit, OneOf, check
 from engine.errors import UserError
+from engine.search.space import values
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -122,7 +123,7 @@ def opened(storage: str) -> BaseStorage:
 def sampler(options: Options, space: Mapping[str, BaseDistribution], seed: int) -> BaseSampler:
     """The sampler, its random numbers from `seed`; a grid's order is the same for all trials, whatever the seed."""
     if options.sampler == "grid":
-        return GridSampler({key: space.values(key, d) for key, d in space.items()}, seed=options.seed)
+        return GridSampler({key: values(key, d) for key, d in space.items()}, seed=options.seed)
     if options.sampler == "random":
         return RandomSampler(seed=seed)
     return TPESampler(n_startup_trials=options.random_trials, seed=seed)

@@ -27,6 +27,7 @@ class OptunaSweeper(JobSweeper):
         if self.config.sweep.dry_run:
             made.show()
             return
+        made.check()
         self.begin([made.base.sweep_dir])
         made.run(self.launcher)
         made.conclude()

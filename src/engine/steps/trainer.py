@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 LONGEST = 0.3  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
-ONCE_A_STEP = ("torch.optim", "engine.vectorized.optimizer")  # where optimisers are that evaluate a step once
 
 
 
@@ -41,15 +40,15 @@ ONCE_A_STEP = ("torch.optim", "engine.vectorized.optimizer")  # where optimisers
 class _Begin(StepCallback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(trainer, BlockTrainer)
-        trainer.find_out()
+        trainer.begin_blocks()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(trainer, BlockTrainer)
-        trainer.no_more_blocks()
+        trainer.end_blocks()
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         assert isinstance(trainer, BlockTrainer)
-        trainer.no_more_blocks()
+        trainer.end_blocks()
 
 
 class BlockTrainer(Trainer):
@@ -82,7 +81,7 @@ class BlockTrainer(Trainer):
         self._step_starts: list[Callable[[int], None]] = []
         self._counts: LoopCounts
 
-    def find_out(self) -> None:
+    def begin_blocks(self) -> None:
         """Find out, when training starts, whether there can be blocks, and compiled steps; say why, if not."""
         self._last_block, self._steps_in_time = None, 1
         obstacle = self._obstacle()
@@ -99,8 +98,8 @@ class BlockTrainer(Trainer):
         schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
         self._counts = LoopCounts(self, schedules)
 
-    def no_more_blocks(self) -> None:
-        """End what `find_out` began: whoever looks at the batches now gets them one by one."""
+    def end_blocks(self) -> None:
+        """End what `begin_blocks` began: whoever looks at the batches now gets them one by one."""
         self._singly, self._compiled = True, None
 
     def compiled_step(self, batch: Batch | Block, batch_idx: int) -> CompiledStep | None:
@@ -179,9 +178,8 @@ class BlockTrainer(Trainer):
             return f"trainer.accumulate_grad_batches={self.accumulate_grad_batches}"
         if "mixed" in str(self.precision):
             return f"trainer.precision={self.precision}"
-        optimizer = type(self.optimizers[0])
-        if not optimizer.__module__.startswith(ONCE_A_STEP) or optimizer is torch.optim.LBFGS:
-            return f"{optimizer.__name__} may evaluate a step several times"
+        if not evaluates_once(self.optimizers[0]):
+            return f"{type(self.optimizers[0]).__name__} may evaluate a step several times"
         if any(config.reduce_on_plateau and config.interval == "step" for config in self.lr_scheduler_configs):
             return "a learning rate depends on a metric at every step"
         for callback in self.callbacks:  # type: ignore[attr-defined]
@@ -192,3 +190,8 @@ class BlockTrainer(Trainer):
         return None
 
 
+def evaluates_once(optimizer: Any) -> bool:
+    """Tell whether an optimiser evaluates the loss once a step: torch's do, and those that say so."""
+    kind = type(optimizer)
+    is_torchs = getattr(torch.optim, kind.__name__, None) is kind
+    return getattr(kind, "evaluates_once", is_torchs and kind is not torch.optim.LBFGS)

@@ -166,7 +166,7 @@ def check_all(jobs: Sequence[Job]) -> None:
     """Check the configs of all jobs that are due, before the first of them runs.
 
     Raises:
-        UserError: for the first that is wrong; names the job.
+        UserError: for the first that is wrong; names the key.
     """
     if not (due := [job for job in jobs if job.is_due]):
         return

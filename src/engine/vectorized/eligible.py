@@ -1,8 +1,11 @@
 """Which jobs of a sweep may train together: those that differ only in seed, init and numbers of the optimiser."""
 
+import ast
 import copy
+import inspect
 import json
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +35,17 @@ VALUES = {*SEEDS, *(f"optimizer.{name}" for name in optimizer.NUMBERS)}
 NODES = ("init", "sweep")
 # Hooks of a data module that a stack does not call:
 NOT_ASKED = ("setup", "teardown", "state_dict", "load_state_dict", "val_dataloader", "test_dataloader", *BATCH_HOOKS)
+
+
+# The `train(run)` that the template ships: jobs that train together go its way, step for step.
+SHIPPED = """
+data = run.datamodule()
+module = run.module(data)
+trainer = run.trainer()
+run.fit(trainer, module, data)
+run.test(trainer, module, data)
+return run.objective(trainer)
+"""
 
 
 class NotStacked(Exception):
@@ -162,3 +176,18 @@ def _odd_module(module: Any) -> str | None:
     if any(True for _ in module.network.buffers()) or not all(p.requires_grad for p in module.parameters()):
         return f"{name} has buffers, or parameters that are not trained"
     return optimizer.why_not_stacked(module.configure_optimizers())
+
+
+def is_edited(train: Callable[..., Any]) -> bool:
+    """Tell whether a function does anything else than the shipped one; comments do not count.
+
+    An edited one may do anything, so its jobs run one by one.
+    """
+    try:
+        (function,) = ast.parse(textwrap.dedent(inspect.getsource(train))).body
+    except (OSError, TypeError, SyntaxError):
+        return True
+    if not isinstance(function, ast.FunctionDef) or len(function.decorator_list) != 1:
+        return True
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return [ast.dump(line) for line in body] != [ast.dump(line) for line in ast.parse(SHIPPED).body]

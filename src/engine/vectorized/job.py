@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -17,9 +17,6 @@ from engine.run.loggers import MetricsCSV, Row
 from engine.supervised import SupervisedModule
 from engine.sweep.jobs import Job
 from engine.vectorized.events import BufferedTensorBoard
-
-if TYPE_CHECKING:
-    from engine.vectorized.module import StackedModule
 
 
 class Member:
@@ -75,7 +72,7 @@ class Member:
 class TrainerOfJob:
     """The stack's Trainer as one of its jobs sees it: with the job's own folder, module, metrics and the like."""
 
-    def __init__(self, trainer: Trainer, stack: "StackedModule", number: int) -> None:
+    def __init__(self, trainer: Trainer, stack: Any, number: int) -> None:
         member = stack.members[number]
         self._trainer, self._stack, self._number = trainer, stack, number
         self.default_root_dir, self.draws = str(member.folder), member.draws

@@ -24,6 +24,8 @@ class StackedOptimizer(Optimizer):
         singles: the jobs' own optimisers; only their numbers are read.
     """
 
+    evaluates_once = True  # for the Trainer: a step needs no closure
+
     def __init__(self, parameters: Sequence[Tensor], singles: Sequence[Optimizer]) -> None:
         super().__init__(parameters, {})
         self.parameters = list(parameters)

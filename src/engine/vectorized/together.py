@@ -35,8 +35,7 @@ from engine.sweep.jobs import Job
 from engine.vectorized import job_log, make
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
-from engine.vectorized.door import is_edited
-from engine.vectorized.eligible import NotStacked, common, obstacle, try_out
+from engine.vectorized.eligible import NotStacked, common, is_edited, obstacle, try_out
 from engine.vectorized.events import BufferedTensorBoard
 from engine.vectorized.job import Member
 from engine.vectorized.memory import chunk_size

@@ -11,8 +11,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+import project.init as init
 from engine import Count, Seed, UserError, figures, write_whole
-from project import init
 from project.analysis import depth
 from project.modules.deep_mlp import activation_named, deep_network
 

@@ -1,1 +1,4 @@
-"""Gradients by hand, each file a page that differs by one idea from the page before; no Lightning."""
+"""Computes gradients by hand, to compare them with autograd's.
+
+Each file is one page, and differs from the page before by one idea. No file uses Lightning.
+"""

@@ -1,15 +1,19 @@
 """The step-indexed data path, against permutations taken apart by hand."""
 
+import random
+from collections.abc import Callable
 from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from engine.data.datamodule import TensorDataModule
 from engine.data.sampler import StepSampler, TensorBatches
 from engine.data.split import Split
+from engine.errors import UserError
 from engine.seeds import generator
 from engine.supervised import SupervisedModule
 from fitting import Arrays, plain_trainer
@@ -169,3 +173,35 @@ def test_inputs_are_prepared_as_a_whole_batch_and_loaded_once() -> None:
     assert data.example().tolist() == [[0.0]]
     assert data.on_after_batch_transfer(example := torch.ones(1, 1), 0) is example
     assert data.loads == 1
+
+
+class Drawing(Arrays):
+    """Prepares inputs with random numbers of some kind."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__({"train": (np.ones((8, 3), np.float32), np.ones(8, np.float32))})
+        self.draw = draw
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return inputs + self.draw()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        random.random,
+        lambda: float(np.random.rand()),
+        lambda: torch.rand(1).item(),
+        lambda: 0 * torch.rand(1).item(),
+        lambda own=np.random.default_rng(0): float(own.random()),
+    ],
+    ids=["Python", "NumPy", "torch", "drawn for nothing", "a generator of its own"],
+)
+def test_preparing_inputs_with_random_numbers_is_refused(draw: Callable[[], float]) -> None:
+    """A whole block is prepared before its first step is seeded: the clock would choose the numbers."""
+    with pytest.raises(UserError, match=r"^Drawing\.prepare_inputs draws random numbers, "):
+        Drawing(draw).example()
+
+
+def test_preparing_inputs_without_random_numbers_is_not() -> None:
+    assert torch.equal(Drawing(lambda: 1.0).example(), torch.full((1, 3), 2.0))

@@ -216,7 +216,7 @@ REFUSED = {
     "sampler=tpr optimizer.lr=0.1,0.2": (
         "hydra.sweeper.sampler=tpr: must be one of: tpe, random, grid. Did you mean tpe?"
     ),
-    "optimizer.lr=interval(-1,1)": "optimizer.lr=-1: must be a number above 0.",
+    "optimizer.lr=interval(-1,1)": "optimizer: Invalid learning rate: -1.0",
     "optimizer.lr=interval(0.5,0.1)": "optimizer.lr=interval(0.5,0.1): the first bound must not be above the second.",
     "trainer.max_steps=interval(0.5,3)": "trainer.max_steps=0.5: must be a whole number from -1.",
     "optimizer.lr=0.1": "hydra/sweeper=optuna: give a key to search, as 'optimizer.lr=tag(log,interval(0.01,1))'.",

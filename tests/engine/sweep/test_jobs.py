@@ -291,8 +291,9 @@ def test_a_job_whose_objects_cannot_be_made_says_why(tmp_path: Path, capsys: pyt
     with pytest.raises(SystemExit) as stop:
         sweep(tmp_path, "seed=1,2", "+module.foo=1")
     assert stop.value.code == 2
-    says = "module: SupervisedModule.__init__() got an unexpected keyword argument 'foo'"
-    assert capsys.readouterr().err == f"error: {says}\n"
+    says = "module.foo: LinearRegressor takes no such argument. It takes in_features, "
+    assert capsys.readouterr().err.startswith(f"error: {says}")
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.slow

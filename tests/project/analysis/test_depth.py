@@ -12,8 +12,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+import project.init as init
 from commands import CONF
-from project import init
 from project.analysis.depth import Cell, figure, measure, table
 from project.modules.deep_mlp import deep_network
 from project.train import train

@@ -10,9 +10,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+import project.init as init
 from engine.errors import UserError
 from fitting import columns, plain_trainer
-from project import init
 from project.datamodules.random_regression import RandomRegressionDataModule
 from project.modules.two_layer_by_hand import BY_HAND, TwoLayerByHand
 from project.references import two_layer_numpy, two_layer_torch

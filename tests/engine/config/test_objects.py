@@ -1,0 +1,234 @@
+"""Nodes of the config against the signatures that they name: what passes, what is refused, in which words."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict, Unpack
+
+import pytest
+import torch
+from annotated_types import Ge, Interval
+from torch import nn
+
+from engine import Count, CountOrZero, Fraction, NotNegative, Positive, Seed, UserError
+from engine.config import objects
+from engine.config.objects import arguments_of, check, why_not
+
+
+class Options(TypedDict, total=False):
+    """What a base class takes."""
+
+    optimizer: Callable[..., Any]
+    rate: float
+
+
+class Base:
+    """A class with typed options."""
+
+    def __init__(self, size: Count, **options: Unpack[Options]) -> None:
+        self.size = size
+        self.options = options
+
+
+class Mine(Base):
+    """A class with limits of its own."""
+
+    def __init__(
+        self,
+        width: Annotated[float, Interval(gt=0, le=4)] = 1.0,
+        hidden: Annotated[int, Ge(1)] | list[Annotated[int, Ge(1)]] = 8,
+        depth: list[int] | None = None,
+        activation: Literal["silu", "elu"] = "elu",
+        betas: tuple[float, float] = (0.9, 0.99),
+        folder: Path | None = None,
+        device: torch.device | str = "cpu",
+        flag: bool = False,
+        implicit: int = None,  # type: ignore[assignment]  # an old habit
+        untyped=3,  # type: ignore[no-untyped-def]
+        inner: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.inner = inner
+        self.hidden = hidden
+
+
+class Anything:
+    """A class that takes whatever it is given."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+
+class Unresolved:
+    """A class whose annotations only a type checker can read."""
+
+    def __init__(self, size: "NoSuchName", shape: int = 1) -> None:  # type: ignore[name-defined]  # noqa: F821
+        self.size = size
+
+
+def function(x: Count, *, scale: NotNegative = 1.0) -> int:
+    """Take two numbers."""
+    return x
+
+
+HERE = __name__
+MINE = {"_target_": f"{HERE}.Mine", "size": 3}
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pytest imports this file under a name that `import` does not find."""
+    own = {f"{HERE}.{kind.__name__}": kind for kind in (Base, Mine, Anything, Unresolved)}
+    own[f"{HERE}.function"] = function  # type: ignore[assignment]
+    found = objects._located
+    monkeypatch.setattr(objects, "_located", lambda path: own.get(path) or found(path))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {}, {"width": 0.75}, {"width": 4}, {"hidden": 3}, {"hidden": [256, 128]}, {"depth": [2, 2, 6, 2]},
+        {"depth": None}, {"activation": "silu"}, {"betas": [0.5, 1]}, {"folder": "/x"}, {"device": "cuda:1"},
+        {"flag": True}, {"implicit": None}, {"implicit": 2}, {"untyped": "anything"}, {"rate": 2},
+        {"inner": {"a": 1}}, {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}},
+        {"width": {"_target_": "torch.tensor", "data": 1.0}}, {"_convert_": "all"}, {"_recursive_": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_passes(arguments: dict[str, Any]) -> None:
+    check({"module": {**MINE, **arguments}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"width": 0}, "module.width=0: must be greater than 0, by the signature of Mine."),
+        ({"width": 5}, "module.width=5: must be less than or equal to 4, by the signature of Mine."),
+        ({"width": "wide"}, "module.width=wide: must be a valid number, by the signature of Mine."),
+        ({"width": None}, "module.width=null: must be a valid number, by the signature of Mine."),
+        ({"width": True}, "module.width=true: must be a valid number, by the signature of Mine."),
+        ({"hidden": 0}, "module.hidden=0: must be greater than or equal to 1 or a list, by the signature of Mine."),
+        ({"hidden": [3, 0]}, "module.hidden=[3, 0]: must be a valid integer or greater than or equal to 1, "
+                             "by the signature of Mine."),
+        ({"depth": "deep"}, "module.depth=deep: must be a list, by the signature of Mine."),
+        ({"activation": "silo"}, "module.activation=silo: must be 'silu' or 'elu', by the signature of Mine. "
+                                 "Did you mean silu?"),
+        ({"betas": [0.5]}, "module.betas=[0.5]: must be longer, by the signature of Mine."),
+        ({"flag": 1}, "module.flag=1: must be a valid boolean, by the signature of Mine."),
+        ({"flag": "yes"}, "module.flag=yes: must be a valid boolean, by the signature of Mine."),
+        ({"size": 2.0}, "module.size=2.0: must be a valid integer, by the signature of Mine."),
+        ({"rate": "fast"}, "module.rate=fast: must be a valid number, by the signature of Mine."),
+        ({"optimizer": "sgd"}, "module.optimizer=sgd: must be callable, by the signature of Mine."),
+        ({"heads": 3}, "module.heads: Mine takes no such argument. Did you mean betas? It takes width, hidden, depth, activation, "
+                       "betas, folder, device, flag, implicit, untyped, inner, size, optimizer, rate."),
+        ({"rat": 3}, "module.rat: Mine takes no such argument. Did you mean rate? It takes "),
+        ({"inner": {"_target_": "torch.nn.Linear", "in_features": 3}}, "module.inner.out_features: missing; "
+                                                                      "Linear needs it."),
+        ({"inner": [{"_target_": "torch.nn.Linear", "in_featurs": 3}]}, "module.inner.0.in_featurs: Linear takes no "
+                                                                        "such argument. Did you mean in_features?"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_what_is_refused(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check({"module": {**MINE, **arguments}})
+    assert str(refused.value).startswith(says)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_missing_argument_is_named_unless_the_call_comes_later_or_somebody_adds_it() -> None:
+    node = {"_target_": f"{HERE}.Mine"}
+    with pytest.raises(UserError, match=r"^module\.size: missing; Mine needs it\.$"):
+        check({"module": node})
+    check({"module": {**node, "_partial_": True}})
+    check({"logger": {"mine": node}}, given={"logger.*": ["size"]})
+
+
+def test_a_node_is_named_where_it_stands_first() -> None:
+    optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": "fast"}
+    config = {"module": {**MINE, "optimizer": optimizer}, "optimizer": optimizer}
+    with pytest.raises(UserError, match=r"^optimizer\.lr=fast: "):
+        check(config)
+
+
+def test_what_is_right_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: set[str] = set()
+    calls: list[str] = []
+    monkeypatch.setattr(objects, "_check_call", lambda target, node, key, given: calls.append(key))
+    for seed in (1, 2):
+        check({"a": {**MINE}, "b": {**MINE, "depth": [seed]}}, checked=checked)
+    assert calls == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("torch.optim.SDG", "optimizer._target_=torch.optim.SDG: cannot be imported: "),
+        ("nowhere.at.all", "optimizer._target_=nowhere.at.all: cannot be imported: "),
+        ("torch.pi", "optimizer._target_=torch.pi: must be a class or a function."),
+    ],
+)
+def test_a_target_that_is_none(target: str, says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check({"optimizer": {"_target_": target}})
+    assert str(refused.value).startswith(says)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_kind_of_a_node() -> None:
+    check({"module": {"_target_": "torch.nn.ReLU"}}, {"module": nn.Module})
+    with pytest.raises(UserError, match=r"^callbacks\.x\._target_=torch\.nn\.ReLU: must be a Optimizer\.$"):
+        check({"callbacks": {"x": {"_target_": "torch.nn.ReLU"}}}, {"callbacks.*": torch.optim.Optimizer})
+
+
+def test_where_there_are_no_hints_names_only() -> None:
+    check({"x": {"_target_": f"{HERE}.Unresolved", "size": object, "shape": "any"}})
+    with pytest.raises(UserError, match=r"^x\.sise: Unresolved takes no such argument\. Did you mean size\?"):
+        check({"x": {"_target_": f"{HERE}.Unresolved", "sise": 1}})
+    check({"x": {"_target_": f"{HERE}.Anything", "whatever": 1}})
+
+
+def test_functions_have_signatures_too() -> None:
+    check({"init": {"_target_": f"{HERE}.function", "_partial_": True, "scale": 2}})
+    with pytest.raises(UserError, match=r"^init\.scale=-1: must be greater than or equal to 0, by"):
+        check({"init": {"_target_": f"{HERE}.function", "_partial_": True, "scale": -1}})
+
+
+def test_arguments_of_something_in_c_are_not_known() -> None:
+    assert arguments_of(dict) is None or arguments_of(dict).takes_more
+
+
+@pytest.mark.parametrize(
+    ("hint", "right", "wrong"),
+    [
+        (Count, [1, 10**30], [0, -1, 1.0, True, "1", None]),
+        (CountOrZero, [0, 1], [-1, 0.0]),
+        (Positive, [1e-9, 1], [0, -1.0, float("inf"), float("nan"), "1"]),
+        (NotNegative, [0, 0.5], [-1e-9, float("inf"), float("nan")]),
+        (Fraction, [0, 0.999], [1, 1.0, -0.1, float("nan")]),
+        (Seed, [0, 2**32 - 1], [-1, 2**32, 1.0]),
+        (Sequence[float], [[1, 2.5], []], [["a"], 3]),
+        (Callable[..., Any], [], ["word", 3]),
+    ],
+    ids=["Count", "CountOrZero", "Positive", "NotNegative", "Fraction", "Seed", "Sequence", "Callable"],
+)
+def test_ranges(hint: Any, right: list[Any], wrong: list[Any]) -> None:
+    assert [value for value in right if why_not(value, hint)] == []
+    assert [value for value in wrong if not why_not(value, hint)] == []
+
+
+def test_a_check_never_converts() -> None:
+    values = {"module": {**MINE, "betas": [1, 2], "folder": "/x", "hidden": [1]}}
+    before = repr(values)
+    check(values)
+    assert repr(values) == before
+
+
+def test_built_objects_get_plain_lists_and_their_inner_objects() -> None:
+    node = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.ReLU"}]}
+    made = objects.build(node, "x")
+    assert isinstance(made[0], nn.ReLU)
+    optimizer = objects.build({"_target_": "torch.optim.Adam", "_partial_": True, "betas": [0.5, 0.9]}, "x")
+    assert isinstance(optimizer, partial)
+    assert type(optimizer.keywords["betas"]) is list

@@ -1,0 +1,93 @@
+"""What is relied on of Hydra beyond its documentation: a new version breaks here, by name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]  # what joblib, Ray and submitit send by
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from engine.fence import hydra as fence
+
+
+@pytest.fixture
+def loader(tmp_path: Path) -> Iterator[Any]:
+    """Give Hydra's loader of a config with one group, `model`."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "config.yaml").write_text("defaults: [_self_, model: small]\nseed: 1\n")
+    for name, width in (("small", 8), ("large", 64)):
+        (tmp_path / "model" / f"{name}.yaml").write_text(f"width: {width}\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def test_composed_by_hydra_is_the_job_of_a_sweep(loader: Any) -> None:
+    sweep = loader.load_configuration("config", ["seed=1,2"], RunMode.MULTIRUN)
+    job = fence.composed_by_hydra(loader, sweep, ("model=large", "seed=2"))
+    assert job.model.width == 64
+    assert job.seed == 2
+    assert job.hydra.overrides.task == ["model=large", "seed=2"]
+
+
+def test_apply_overrides_sets_values_as_hydra_does(loader: Any) -> None:
+    words = ["model.width=9", "seed=${model.width}", "+more=[1,{a: null}]"]
+    parsed = OverridesParser.create(loader).parse_overrides(words)
+    sweep = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    config, whole = (fence.composed_by_hydra(loader, sweep, given) for given in ([], words))
+    fence.apply_overrides(parsed, config)
+    keys = ["model", "seed", "more"]
+    ours, theirs = (OmegaConf.masked_copy(made, keys) for made in (config, whole))
+    assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(theirs)
+    assert ours.model.width == ours.seed == 9
+
+
+def test_is_group_knows_the_folders_of_configs(loader: Any) -> None:
+    assert fence.is_group(loader, "model")
+    assert not fence.is_group(loader, "seed")
+    assert not fence.is_group(loader, "model.width")
+
+
+def test_answer_of_neither_prints_nor_raises() -> None:
+    error = ValueError("broken")
+    failed = JobReturn(status=JobStatus.FAILED)
+    failed.return_value = error
+    assert fence.answer_of(failed) is error
+    done = JobReturn(status=JobStatus.COMPLETED)
+    done.return_value = 0.5
+    assert fence.answer_of(done) == 0.5
+
+
+def test_take_over_brings_singletons_and_resolvers_from_another_process(loader: Any) -> None:
+    OmegaConf.register_new_resolver("answer", _answer)
+    before = fence.registries()
+    config = loader.load_configuration("config", ["hydra.job.id=7"], RunMode.RUN)
+    try:
+        HydraConfig.instance().set_config(config)
+        sent = cloudpickle.dumps(fence.registries())
+        HydraConfig.instance().cfg = None
+        OmegaConf.clear_resolver("answer")
+        fence.take_over(cloudpickle.loads(sent))
+        assert HydraConfig.get().job.id == "7"
+        assert OmegaConf.create({"a": "${answer:}"}).a == 42
+    finally:
+        fence.take_over(before)
+        OmegaConf.clear_resolver("answer")
+
+
+def _answer() -> int:
+    return 42
+
+
+def test_basic_launcher_runs_jobs_here_one_by_one() -> None:
+    assert issubclass(fence.BasicLauncher, Launcher)
+    assert not fence.BasicLauncher.__abstractmethods__
+    launcher: Any = fence.BasicLauncher()
+    assert {"config", "hydra_context", "task_function"} <= vars(launcher).keys()

@@ -1,0 +1,257 @@
+"""What is relied on of Lightning beyond its documentation: a new version breaks here, by name."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from engine.fence import lightning as fence
+from fitting import plain_trainer
+
+
+class Net(LightningModule):
+    """One number, trained by batches of one number; its learning rate may fall at each step."""
+
+    def __init__(self, schedules: bool = False) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.schedules = schedules
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        loss: Tensor = self.layer(batch).square().mean()
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("val/loss", self.layer(batch).square().mean())
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        if not self.schedules:
+            return optimizer
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+class Recorder(Callback):
+    """Records in some hooks what a function says of the Trainer."""
+
+    def __init__(self, say: Callable[[Trainer], Any], *hooks: str) -> None:
+        self.said: list[Any] = []
+        for hook in hooks:
+            setattr(self, hook, lambda trainer, *args: self.said.append(say(trainer)))
+
+
+class Endless(IterableDataset[Tensor]):
+    """Batches of which nobody knows how many there are."""
+
+    def __iter__(self) -> Any:
+        return iter(torch.ones(4, 1, 1))
+
+
+def loader(batches: int = 3) -> DataLoader[Tensor]:
+    return DataLoader(torch.arange(float(batches)).unsqueeze(1))  # type: ignore[arg-type]
+
+
+def fit(folder: Path, net: Net | None = None, data: Any = None, **options: Any) -> Trainer:
+    """Train for two epochs of three batches, with a validation after each."""
+    options = {"steps_per_call": 1, "max_epochs": 2, **options}
+    trainer = plain_trainer(folder, **options)
+    trainer.fit(net or Net(), loader() if data is None else data, loader(1))
+    return trainer
+
+
+@pytest.mark.parametrize("schedules", [False, True])
+def test_loop_counts_count_a_step_as_lightning_does(schedules: bool, tmp_path: Path) -> None:
+    """One epoch of four batches: step by step, and all within the first call."""
+
+    class Counted(Net):
+        def __init__(self, steps: int) -> None:
+            super().__init__(schedules)
+            self.steps = steps
+            self.seen: list[Any] = []
+            self.batches: list[int] = []
+
+        def look(self) -> None:
+            fetcher: Any = self.trainer.fit_loop._data_fetcher
+            lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+            counts = self.trainer.fit_loop.epoch_loop.state_dict()
+            self.seen.append((counts, fetcher.fetched, fetcher.done, lr))
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            self.look()
+            counts = fence.LoopCounts(self.trainer, schedules)
+            for _ in range(self.steps - 1):
+                self.trainer.optimizers[0].step()
+                self.batches.append(counts.count_step())
+                self.look()
+            return super().training_step(batch, batch_idx)
+
+    singly = Counted(steps=1)
+    at_once = Counted(steps=4)
+    ends = [fit(tmp_path, net, loader(4), max_epochs=1) for net in (singly, at_once)]
+    assert len(singly.seen) == 4
+    assert at_once.seen == singly.seen
+    assert at_once.batches == [1, 2, 3]
+    states = [trainer.fit_loop.state_dict() for trainer in ends]
+    assert states[0] == states[1]
+    assert [trainer.global_step for trainer in ends] == [4, 4]
+
+
+def test_batch_of_epoch_counts_from_0_in_each_epoch(tmp_path: Path) -> None:
+    recorder = Recorder(fence.batch_of_epoch, "on_train_batch_start", "on_train_batch_end")
+    fit(tmp_path, callbacks=[recorder])
+    assert recorder.said == [0, 0, 1, 1, 2, 2] * 2
+
+
+def test_batch_of_training_counts_from_0_over_all_epochs(tmp_path: Path) -> None:
+    hooks = ("on_train_start", "on_train_batch_start", "on_train_batch_end")
+    recorder = Recorder(fence.batch_of_training, *hooks)
+    fit(tmp_path, callbacks=[recorder])
+    assert recorder.said == [-1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_is_last_batch_is_true_of_the_last_batch_of_each_epoch(tmp_path: Path) -> None:
+    recorder = Recorder(fence.is_last_batch, "on_train_batch_start", "on_train_batch_end")
+    fit(tmp_path, callbacks=[recorder])
+    assert recorder.said == [False, False, False, False, True, True] * 2
+
+
+def test_logged_step_is_the_step_of_a_validations_row(tmp_path: Path) -> None:
+    rows: list[tuple[int | None, float]] = []
+
+    class Keeps(TensorBoardLogger):
+        def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+            rows.extend((step, metrics["val/loss"]) for _ in range("val/loss" in metrics))
+
+    recorder = Recorder(fence.logged_step, "on_validation_epoch_end")
+    fit(tmp_path, callbacks=[recorder], logger=Keeps(tmp_path))
+    assert recorder.said == [step for step, _ in rows] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("option", "data", "interval"),
+    [(2, None, 2), (1.0, None, 3), (0.5, loader(4), 2), ("00:01:00:00", None, None)],
+)
+def test_validation_interval_is_in_batches(
+    option: Any, data: Any, interval: int | None, tmp_path: Path
+) -> None:
+    trainer = fit(tmp_path, data=data, val_check_interval=option)
+    assert fence.validation_interval(trainer) == interval
+
+
+def test_validation_interval_is_none_where_an_epochs_length_is_unknown(tmp_path: Path) -> None:
+    trainer = fit(tmp_path, data=DataLoader(Endless(), batch_size=None))
+    assert trainer.val_check_batch == math.inf
+    assert fence.validation_interval(trainer) is None
+
+
+def test_validates_after_epoch_loads_the_data(tmp_path: Path) -> None:
+    def say(trainer: Trainer) -> Any:
+        says = fence.validates_after_epoch(trainer)
+        return says, trainer.val_dataloaders is not None, trainer.training
+
+    recorder = Recorder(say, "on_train_batch_end")
+    fit(tmp_path, callbacks=[recorder], check_val_every_n_epoch=2, max_epochs=4)
+    no, yes = (False, False, True), (True, True, True)
+    assert recorder.said[:6] == [no, no, no, yes, yes, yes]
+    assert [says for says, _, _ in recorder.said[6:]] == [False] * 3 + [True] * 3
+
+
+def test_validates_after_epoch_says_no_without_batches(tmp_path: Path) -> None:
+    recorder = Recorder(fence.validates_after_epoch, "on_train_batch_end")
+    fit(tmp_path, callbacks=[recorder], limit_val_batches=0)
+    assert recorder.said == [False] * 6
+
+
+def test_whole_checkpoint_is_what_save_checkpoint_writes(tmp_path: Path) -> None:
+    trainer = fit(tmp_path)
+    trainer.save_checkpoint(tmp_path / "saved.ckpt", weights_only=False)
+    saved = torch.load(tmp_path / "saved.ckpt", weights_only=True)
+    dumped = fence.whole_checkpoint(trainer)
+    weights, saved_weights = dumped.pop("state_dict"), saved.pop("state_dict")
+    assert dumped == saved
+    assert {"epoch", "global_step", "loops", "optimizer_states", "callbacks"} <= saved.keys()
+    torch.testing.assert_close(weights, saved_weights, rtol=0, atol=0)
+
+
+def test_trainer_of_is_none_before_there_is_one(tmp_path: Path) -> None:
+    net = Net()
+    assert fence.trainer_of(net) is None
+    with pytest.raises(RuntimeError, match="not attached"):
+        _ = net.trainer
+    trainer = fit(tmp_path, net)
+    assert fence.trainer_of(net) is trainer
+
+
+def test_progress_bar_is_drawn_when_it_is_due(tmp_path: Path) -> None:
+    asked: list[tuple[int, int]] = []
+    drawn: list[int] = []
+
+    class Bar(fence.ProgressBar):
+        def is_due(self, current: int, total: int) -> bool:
+            asked.append((current, total))
+            return current == 2
+
+        def get_metrics(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+            drawn.append(int(self.train_progress_bar.n))
+            return {}
+
+    options: Any = {"enable_progress_bar": True, "max_epochs": 1, "limit_val_batches": 0}
+    fit(tmp_path, callbacks=[Bar()], **options)
+    assert asked == [(1, 3), (2, 3), (3, 3)]
+    assert 2 in drawn
+    assert 1 not in drawn
+    asked.clear()
+    disabled = Bar()
+    disabled.disable()
+    disabled.enable = disabled.disable  # type: ignore[method-assign]  # Lightning enables it
+    fit(tmp_path, callbacks=[disabled], **options)
+    assert asked == []
+
+
+def test_prefix_of_is_before_the_name_of_each_metric(tmp_path: Path) -> None:
+    assert fence.prefix_of(TensorBoardLogger(tmp_path)) == ""
+    assert fence.prefix_of(TensorBoardLogger(tmp_path, prefix="a")) == "a"
+
+
+def test_writer_of_does_not_make_one(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path)
+    assert fence.writer_of(logger) is None
+    assert not list(tmp_path.iterdir())
+    writer = logger.experiment
+    assert fence.writer_of(logger) is writer
+    writer.close()
+
+
+def test_open_writer_makes_one_with_the_loggers_options(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="", version="v", purge_step=3)
+    writer = fence.open_writer(logger, dict)
+    assert writer == {"log_dir": str(tmp_path / "v"), "purge_step": 3}
+    assert fence.open_writer(logger, dict) is writer
+    assert logger.experiment is writer
+
+
+def test_rank_zero_experiment_is_of_the_first_process_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Logs:
+        @property
+        @fence.rank_zero_experiment
+        def experiment(self) -> str:
+            return "opened"
+
+    assert Logs().experiment == "opened"
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    other: Any = Logs().experiment
+    assert other.add_scalar("takes", "everything") is None

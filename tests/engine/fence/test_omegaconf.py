@@ -1,0 +1,27 @@
+"""What is relied on of OmegaConf beyond its documentation: a new version breaks here, by name."""
+
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from engine.fence import omegaconf as fence
+
+
+def test_node_of_does_not_resolve() -> None:
+    config = OmegaConf.create({"a": "${nobody}", "b": {"c": 1}, "d": None})
+    assert str(fence.node_of(config, "a")) == "${nobody}"
+    assert isinstance(fence.node_of(config, "b"), DictConfig)
+    assert fence.node_of(config, "nobody") is None
+
+
+WORDS = ("plain", "1", "1e3", "1.5", "true", "null", "no", "a: b", "", "é")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_represent_word_quotes_what_omegaconf_quotes(word: str) -> None:
+    class Dumper(yaml.CSafeDumper):  # type: ignore[misc]
+        pass
+
+    Dumper.add_representer(str, fence.represent_word)
+    ours = yaml.dump({"a": word}, Dumper=Dumper, default_flow_style=False, allow_unicode=True)
+    assert ours == OmegaConf.to_yaml({"a": word})

@@ -1,0 +1,31 @@
+"""A copy of the repository that a test may change, and commands run in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from commands import ROOT
+
+PARTS = ("src", "conf", "tests", "docs", "benchmarks", "README.md", "Makefile", "pyproject.toml", "CONTRIBUTING.md")
+
+
+def copied(folder: Path) -> Path:
+    """Copy what git would, without what Python and the runs leave."""
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.part.json")
+            shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+        else:
+            shutil.copy(ROOT / part, folder / part)
+    return folder
+
+
+def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the copy's sources before the installed ones."""
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+    environment.pop("HYDRA_FULL_ERROR", None)
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )

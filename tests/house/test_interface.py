@@ -1,0 +1,81 @@
+"""The public interface: what `engine` exports, lazily, typed and documented."""
+
+import ast
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+import engine
+from commands import CONF, ROOT
+
+STUB = ROOT / "src/engine/__init__.pyi"
+
+
+def exported() -> dict[str, str]:
+    """Each name of the stub, and the module that it comes from."""
+    tree = ast.parse(STUB.read_text())
+    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert len(nodes) == len(tree.body)
+    for node in nodes:
+        for alias in node.names:
+            assert alias.asname == alias.name, "`as` makes a stub's import an export"
+    return {alias.name: str(node.module) for node in nodes for alias in node.names}
+
+
+def test_what_the_stub_says_is_what_there_is() -> None:
+    assert sorted(engine.__all__) == sorted(exported())
+    assert set(exported()) <= set(dir(engine))
+
+
+@pytest.mark.parametrize("name", exported())
+def test_every_name_can_be_imported_and_says_what_it_is(name: str) -> None:
+    made: Any = getattr(engine, name)
+    if name not in ("Count", "CountOrZero", "Positive", "NotNegative", "Fraction", "Seed"):
+        assert made.__doc__
+
+
+@pytest.mark.parametrize("name", exported())
+def test_every_name_is_documented(name: str) -> None:
+    assert re.search(rf"`{name}\b", (ROOT / "docs/interface.md").read_text())
+
+
+def test_what_the_users_package_uses_is_exported_and_the_rest_is_what_configs_name() -> None:
+    used: set[str] = set()
+    for path in (ROOT / "src/project").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "engine":
+                used |= {alias.name for alias in node.names}
+    named = {target.removeprefix("engine.") for target in targets() if target.startswith("engine.")}
+    assert used | named | {"Pruning"} == set(exported())
+
+
+def targets() -> list[str]:
+    """Every `_target_` in conf/ ."""
+
+    def inner(node: Any) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["_target_"]] if "_target_" in node else []
+            return own + [target for value in node.values() for target in inner(value)]
+        return [target for value in node for target in inner(value)] if isinstance(node, list) else []
+
+    return [t for path in CONF.rglob("*.yaml") for t in inner(OmegaConf.to_container(OmegaConf.load(path)))]
+
+
+def test_configs_name_the_engine_by_its_public_names_only() -> None:
+    """So that a saved config never names a private path."""
+    ours = [target for target in targets() if target.partition(".")[0] == "engine"]
+    assert ours
+    assert [target for target in ours if target.removeprefix("engine.") not in exported()] == []
+
+
+def test_nothing_large_is_imported_for_a_name_that_is_small() -> None:
+    code = (
+        "import sys; import engine; from engine import Count, UserError, command, nearest, write_whole\n"
+        "print(sorted({'torch', 'lightning', 'numpy', 'pydantic', 'optuna'} & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
