@@ -22,6 +22,14 @@ def train(words: list[str], kill_at: str | None, kill_with: int) -> None:
     run_train(*words)
 
 
+def train_printing_to(path: str, words: list[str]) -> None:
+    """Run the training command; what it prints goes to a file."""
+    with open(path, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    train(words, kill_at=None, kill_with=0)
+
+
 def _arm(hook: str, step: str, kill_with: int) -> None:
     def die(self: Callback, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.global_step == int(step) and not trainer.sanity_checking:

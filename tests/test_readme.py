@@ -1,7 +1,9 @@
 """Every command of the README is run, made small."""
 
+import dataclasses
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -11,16 +13,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import project.modules
 from commands import ROOT, run_evaluate, run_report, run_train
+from project.train import train
 
+README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line.partition("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
     if line.strip()
 ]
 INSTALL = ["python3 -m venv .venv", "source .venv/bin/activate", 'pip install -c constraints.txt -e ".[dev]"']
 JOBS = {"lenet": 8, "lenet_init": 10, "two_layer_by_hand": 3, "curve_fit": 3}  # of the sweeps
+OWN = "module=small_mlp"  # of the command with a model that only the README has
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1"]
 
 
@@ -39,7 +45,12 @@ def image_folder(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    [c for c in COMMANDS if "project.train" in c and not any(word in c for word in ("RUN_DIR", "ddp", "launcher="))],
+    [
+        command
+        for command in COMMANDS
+        if "project.train" in command
+        and not any(word in command for word in ("RUN_DIR", "ddp", "launcher=", OWN))
+    ],
 )
 def test_training(command: str, tmp_path: Path, image_folder: Path, small_cifar10_archive: bytes) -> None:
     words = shlex.split(command.replace("FOLDER", str(image_folder)))
@@ -57,6 +68,33 @@ def test_training(command: str, tmp_path: Path, image_folder: Path, small_cifar1
     )
     jobs = (5 if "datamodule.folds=5" in words else JOBS[experiment]) if sweep else 1
     assert len(list(tmp_path.glob("logs/**/summary.json"))) == jobs
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files and the command under "Make it your own"; the mistake is answered as it says there."""
+    files = dict(re.findall(r"^`((?:src|conf)/\S+)`, .*?\n```\w+\n(.*?)```", README, re.M | re.S))
+    model, node = files
+    shutil.copytree(train.conf, tmp_path / "conf")
+    (tmp_path / Path(model).name).write_text(files[model])
+    (tmp_path / node).write_text(files[node])
+    monkeypatch.setattr(project.modules, "__path__", [*project.modules.__path__, str(tmp_path)])
+    door = dataclasses.replace(train, conf=tmp_path / "conf")
+    (command,) = [c for c in COMMANDS if OWN in c]
+    words = [*shlex.split(command)[2:], *SMALL, f"paths.log_dir={tmp_path}", "accelerator=cpu"]
+    monkeypatch.setattr(sys, "argv", words)
+    door()
+    (summary,) = tmp_path.glob("**/summary.json")
+    assert '"status": "finished"' in summary.read_text()
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", [*words, "module.depth=9"])
+    with pytest.raises(SystemExit, match="2"):
+        door()
+    answer = capsys.readouterr().err.removeprefix("error: ").strip()
+    assert answer.startswith("module.depth=9: ")
+    assert f"`{answer}`" in " ".join(README.split())
 
 
 @pytest.mark.slow

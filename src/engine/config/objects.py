@@ -151,7 +151,8 @@ def arguments_of(target: Callable[..., Any]) -> Arguments | None:
         inner = _further(target, hint)
         takes_more = inner is None or inner.takes_more
         if inner:
-            required += [name for name in inner.required if name not in found]
+            if typing.get_origin(hint) is typing.Unpack:  # a base class may be given it by its heir
+                required += [name for name in inner.required if name not in found]
             found = {**found, **inner.hints, **found}
             defaults = {**inner.defaults, **defaults}
     return Arguments(found, required, takes_more, defaults)

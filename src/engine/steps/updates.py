@@ -82,7 +82,7 @@ def _adam(
         else:
             gradient = gradient.addcmul(parameter, by["weight_decay"])
     state["exp_avg"].lerp_(gradient, by["fresh1"].expand_as(gradient))
-    state["exp_avg_sq"].mul_(by["beta2"]).addcmul_(gradient * gradient, by["fresh2"])
+    state["exp_avg_sq"].mul_(by["beta2"]).add_(gradient * gradient * by["fresh2"])
     below = state["exp_avg_sq"].sqrt().div_(by["root"]).add_(by["eps"])
     parameter.addcmul_(state["exp_avg"] / below, by["size"], value=-1)
 

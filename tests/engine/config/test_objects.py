@@ -22,6 +22,12 @@ class Options(TypedDict, total=False):
     rate: float
 
 
+class Needed(TypedDict):
+    """What must be given."""
+
+    size: int
+
+
 class Base:
     """A class with typed options."""
 
@@ -53,6 +59,13 @@ class Mine(Base):
         self.hidden = hidden
 
 
+class Needing:
+    """A class whose options must be given."""
+
+    def __init__(self, **options: Unpack[Needed]) -> None:
+        self.options = options
+
+
 class Anything:
     """A class that takes whatever it is given."""
 
@@ -79,7 +92,7 @@ MINE = {"_target_": f"{HERE}.Mine", "size": 3}
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pytest imports this file under a name that `import` does not find."""
-    own = {f"{HERE}.{kind.__name__}": kind for kind in (Base, Mine, Anything, Unresolved)}
+    own = {f"{HERE}.{kind.__name__}": kind for kind in (Base, Mine, Needing, Anything, Unresolved)}
     own[f"{HERE}.function"] = function  # type: ignore[assignment]
     found = objects._located
     monkeypatch.setattr(objects, "_located", lambda path: own.get(path) or found(path))
@@ -137,12 +150,21 @@ def test_what_is_refused(arguments: dict[str, Any], says: str) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_missing_argument_is_named_unless_the_call_comes_later_or_somebody_adds_it() -> None:
-    node = {"_target_": f"{HERE}.Mine"}
-    with pytest.raises(UserError, match=r"^module\.size: missing; Mine needs it\.$"):
+@pytest.mark.parametrize("kind", ["Base", "Needing"])
+def test_a_missing_argument_is_named_unless_the_call_comes_later_or_somebody_adds_it(
+    kind: str,
+) -> None:
+    node = {"_target_": f"{HERE}.{kind}"}
+    with pytest.raises(UserError, match=rf"^module\.size: missing; {kind} needs it\.$"):
         check({"module": node})
     check({"module": {**node, "_partial_": True}})
     check({"logger": {"mine": node}}, given={"logger.*": ["size"]})
+
+
+def test_what_a_base_class_needs_its_heir_may_give() -> None:
+    """Lightning's TensorBoardLogger is one: `save_dir` is handed on as the `root_dir` of its base."""
+    check({"module": {"_target_": f"{HERE}.Mine"}})
+    check({"x": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "save_dir": "/x"}})
 
 
 def test_a_node_is_named_where_it_stands_first() -> None:
