@@ -1,42 +1,44 @@
+# ruff: noqa: I001
 # The public interface of the engine, said once: type checkers read this file, and so does
-# `__init__.py`, which imports each name from where it is said to be.
+# `__init__.py`, which imports each name from where it is said to be. docs/interface.md explains it.
 
-# A command of one's own
-# Callbacks and what they draw
-from . import figures as figures
-from .callbacks.checkpoints import Checkpoints as Checkpoints
-from .callbacks.divergence import StopOnDivergence as StopOnDivergence
-from .callbacks.progress_bar import StepProgressBar as StepProgressBar
-from .callbacks.step_seed import StepSeed as StepSeed
-
-# Mistakes of the user's, and what arguments may be
-from .config.ranges import Count as Count
-from .config.ranges import CountOrZero as CountOrZero
-from .config.ranges import Fraction as Fraction
-from .config.ranges import NotNegative as NotNegative
-from .config.ranges import Positive as Positive
-from .config.ranges import Seed as Seed
+# Commands
+from .door import command as command
+from .evaluation import evaluate as evaluate
+from .report.report import report as report
+from .run.run import Run as Run
 
 # Models and data
 from .data.datamodule import TensorDataModule as TensorDataModule
 from .data.image_cache import ImageCache as ImageCache
 from .data.image_cache import ImageFile as ImageFile
 from .data.split import Split as Split
-from .door import command as command
-from .errors import UserError as UserError
-from .errors import nearest as nearest
-from .evaluation import evaluate as evaluate
-from .files import write_whole as write_whole
-from .report.report import report as report
+from .seeds import derive as derive
+from .seeds import generator as generator
+from .supervised import StepOptions as StepOptions
+from .supervised import SupervisedModule as SupervisedModule
+
+# Callbacks and what they draw
+from . import figures as figures
+from .callbacks.checkpoints import Checkpoints as Checkpoints
+from .callbacks.divergence import StopOnDivergence as StopOnDivergence
+from .callbacks.progress_bar import StepProgressBar as StepProgressBar
+from .callbacks.step_seed import StepSeed as StepSeed
+from .search.pruning import Pruning as Pruning
+from .steps.callback import StepCallback as StepCallback
 
 # The Trainer and the loggers
 from .run.loggers import MetricsCSV as MetricsCSV
 from .run.loggers import TensorBoard as TensorBoard
-from .run.run import Run as Run
-from .search.pruning import Pruning as Pruning
-from .seeds import derive as derive
-from .seeds import generator as generator
-from .steps.callback import StepCallback as StepCallback
 from .steps.trainer import BlockTrainer as BlockTrainer
-from .supervised import StepOptions as StepOptions
-from .supervised import SupervisedModule as SupervisedModule
+
+# Mistakes of the user's, what arguments may be, and files
+from .config.ranges import Count as Count
+from .config.ranges import CountOrZero as CountOrZero
+from .config.ranges import Fraction as Fraction
+from .config.ranges import NotNegative as NotNegative
+from .config.ranges import Positive as Positive
+from .config.ranges import Seed as Seed
+from .errors import UserError as UserError
+from .errors import nearest as nearest
+from .files import write_whole as write_whole
