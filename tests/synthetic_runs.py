@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from engine.report.read.collect import collect
 from engine.report.statistics.content import Content, compute
+from engine.run.folders import as_yaml
 
 OPTIMIZERS = {
     "sgd": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01, "momentum": 0.9},
@@ -18,8 +18,13 @@ OPTIMIZERS = {
 }
 INITS: dict[str, dict[str, Any]] = {
     "default": {"_target_": "project.init.default", "_partial_": True},
-    "he": {"_target_": "project.init.he", "_partial_": True, "seed": "${seed}", "gain": "relu"},
-    "xavier": {"_target_": "project.init.xavier", "_partial_": True, "seed": "${seed}", "gain": "linear"},
+    "he": {"_target_": "project.init.he", "_partial_": True, "seed": None, "gain": "relu"},
+    "xavier": {
+        "_target_": "project.init.xavier",
+        "_partial_": True,
+        "seed": None,
+        "gain": "linear",
+    },
 }
 
 
@@ -37,27 +42,30 @@ def write_run(
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """A run's folder: config, metrics.csv of `curve` (step -> metrics), and summary.json if it has a status."""
-    config = OmegaConf.create(
-        {
-            "module": {"_target_": "project.modules.lenet.LeNet5", "optimizer": "${optimizer}", "init": "${init}"},
-            "datamodule": {
-                "_target_": "project.datamodules.digits.DigitsDataModule", "seed": "${seed}", "batch_size": 4,
-                "data_dir": "${paths.data_dir}/digits", "num_workers": seed,
-            },
-            "optimizer": OPTIMIZERS[optimizer],
-            "init": INITS[init],
-            "trainer": {"_target_": "engine.BlockTrainer", "max_epochs": 5, "devices": 1 + seed % 2},
-            "callbacks": {"step_seed": {"_target_": "engine.StepSeed", "seed": "${seed}"}},
-            "logger": {"csv": {"_target_": "engine.MetricsCSV", "purge_step": seed}},
-            "name": f"lenet{seed}",
-            "seed": seed,
-            "paths": {"data_dir": f"/data{seed}", "log_dir": str(run_dir.parent)},
-        }
-    )  # fmt: skip
+    seeds = {"seed": seed} if "seed" in INITS[init] else {}
+    chosen = {"optimizer": {**OPTIMIZERS[optimizer]}, "init": {**INITS[init], **seeds}}
+    config = {
+        "module": {"_target_": "project.modules.lenet.LeNet5", **chosen},
+        "datamodule": {
+            "_target_": "project.datamodules.digits.DigitsDataModule", "seed": seed, "batch_size": 4,
+            "data_dir": f"/data{seed}/digits", "num_workers": seed,
+        },
+        **chosen,
+        "trainer": {"_target_": "engine.BlockTrainer", "max_epochs": 5, "devices": 1 + seed % 2},
+        "callbacks": {"step_seed": {"_target_": "engine.StepSeed", "seed": seed}},
+        "logger": {"csv": {"_target_": "engine.MetricsCSV", "purge_step": seed}},
+        "name": f"lenet{seed}",
+        "seed": seed,
+        "paths": {"data_dir": f"/data{seed}", "log_dir": str(run_dir.parent)},
+    }  # fmt: skip
     for key, value in (changes or {}).items():
-        OmegaConf.update(config, key, value, force_add=True)
+        *nodes, last = key.split(".")
+        node: dict[str, Any] = config
+        for name in nodes:
+            node = node.setdefault(name, {})
+        node[last] = value
     (run_dir / ".hydra").mkdir(parents=True)
-    OmegaConf.save(config, run_dir / ".hydra" / "config.yaml", resolve=True)
+    (run_dir / ".hydra" / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
     write_curve(run_dir, curve or {})
     if status is not None:
         summary = {
@@ -78,7 +86,10 @@ def write_curve(run_dir: Path, curve: Mapping[int, Mapping[str, float]]) -> None
     """A metrics.csv; cells of metrics that a step lacks are empty."""
     names = list(dict.fromkeys(name for row in curve.values() for name in row))
     lines = [",".join(["epoch", "step", *names])]
-    lines += [",".join(["0", str(step), *(str(row.get(name, "")) for name in names)]) for step, row in curve.items()]
+    lines += [
+        ",".join(["0", str(step), *(str(row.get(name, "")) for name in names)])
+        for step, row in curve.items()
+    ]
     (run_dir / "metrics.csv").write_text("\n".join(lines) + "\n")
 
 

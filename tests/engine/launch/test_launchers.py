@@ -140,7 +140,7 @@ def test_joblib(tmp_path: Path) -> None:
     how = {1: "kill", 3: "exit", 4: "mistake", 5: "bug"}
     words = [*in_readme("joblib"), *LONG, "hydra.launcher.n_jobs=2", "seed=range(6)", "threads=2"]
     words += ending.words(how, tmp_path / "first", 250)
-    environment = {**os.environ, "PYTHONPATH": paths(), "HYDRA_FULL_ERROR": "", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": paths(), "HYDRA_FULL_ERROR": "", "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(
         command(tmp_path, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
         timeout=300,
