@@ -35,8 +35,13 @@ def same(ours: Path, theirs: Path) -> bool:
     """Rows of metrics and weights, to the last bit (a diverged run's NaN equals itself)."""
     if (ours / "metrics.csv").read_text() != (theirs / "metrics.csv").read_text():
         return False
-    one, other = (torch.load(job / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for job in (ours, theirs))
-    return all(torch.equal(one[name].nan_to_num(1e9), other[name].nan_to_num(1e9)) for name in other)
+    one, other = (
+        torch.load(job / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for job in (ours, theirs)
+    )
+    return all(
+        torch.equal(one[name].nan_to_num(1e9), other[name].nan_to_num(1e9)) for name in other
+    )
 
 
 def main() -> None:
@@ -54,8 +59,12 @@ def main() -> None:
     start(folder / "killed").wait()
     expected, killed = jobs(folder / "undisturbed"), jobs(folder / "killed")
     ends = [(job / "train.log").read_text().count(" steps, ") for job in killed.values()]
-    different = [name for name in expected if name not in killed or not same(killed[name], expected[name])]
-    print(f"{len(killed)} jobs, {len(different)} different, {sum(n > 1 for n in ends)} ended more than once")
+    different = [
+        name for name in expected if name not in killed or not same(killed[name], expected[name])
+    ]
+    print(
+        f"{len(killed)} jobs, {len(different)} different, {sum(n > 1 for n in ends)} ended more than once"
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ Result = TypeVar("Result")
 RESULTS = Path(__file__).parent / "results"
 
 
-def in_turns(contestants: Mapping[str, Callable[[], Result]], rounds: int) -> dict[str, list[Result]]:
+def in_turns(
+    contestants: Mapping[str, Callable[[], Result]], rounds: int
+) -> dict[str, list[Result]]:
     """Each contestant's results, a round at a time: a machine whose speed drifts slows all of them alike."""
     results: dict[str, list[Result]] = {name: [] for name in contestants}
     for _ in range(rounds):
@@ -40,7 +42,10 @@ def machine() -> dict[str, Any]:
         names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
         cpu = f"{len(names)} × {names[0]}" if names else cpu
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"), "threads": torch.get_num_threads()}
+    threads = {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        "threads": torch.get_num_threads(),
+    }
     return {"cpu": cpu, "gpu": gpu, **threads, **versions.versions()}
 
 
@@ -56,7 +61,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows of words under a header, aligned: the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = [
-        "  ".join(word.ljust(width) if not column else word.rjust(width) for column, (word, width) in enumerate(pairs))
+        "  ".join(
+            word.ljust(width) if not column else word.rjust(width)
+            for column, (word, width) in enumerate(pairs)
+        )
         for pairs in (list(zip(row, widths, strict=True)) for row in [header, *rows])
     ]
     return "\n".join(lines)

@@ -56,7 +56,9 @@ def peak() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop", help=argparse.SUPPRESS)
     parser.add_argument("--images", type=int, default=0, help=argparse.SUPPRESS)
@@ -66,13 +68,20 @@ def main() -> None:
         return
     pairs = [("import", 0), *((loop, images) for images in SIZES for loop in LOOPS)]
     results: list[dict[str, object]] = []
-    times = in_turns({f"{loop} {images}": partial(measured, loop, images) for loop, images in pairs}, arguments.rounds)
+    times = in_turns(
+        {f"{loop} {images}": partial(measured, loop, images) for loop, images in pairs},
+        arguments.rounds,
+    )
     rows = []
     for (loop, images), values in zip(pairs, times.values(), strict=True):
         megabytes = statistics.median(value["megabytes"] for value in values)
         milliseconds = statistics.median(value["ms_per_step"] for value in values)
-        results.append({"loop": loop, "images": images, "megabytes": megabytes, "ms_per_step": milliseconds})
-        rows.append([loop, f"{images:,}" if images else "", f"{megabytes:.0f}", f"{milliseconds:.3f}"])
+        results.append(
+            {"loop": loop, "images": images, "megabytes": megabytes, "ms_per_step": milliseconds}
+        )
+        rows.append(
+            [loop, f"{images:,}" if images else "", f"{megabytes:.0f}", f"{milliseconds:.3f}"]
+        )
     print(table(["loop", "images", "MB", "ms/step"], rows))
     save("memory", {"rounds": arguments.rounds, "peaks": results})
 

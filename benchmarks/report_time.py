@@ -27,7 +27,9 @@ def write(folder: Path, number: int, config: str) -> None:
     (run_dir / ".hydra/config.yaml").write_text(config)
     (run_dir / "metrics.csv").write_text(f"epoch,step,train/loss\n{ROWS}")
     metrics = {"train/loss": 1.0, "val/acc": random.random()}
-    (run_dir / summaries.SUMMARY).write_text(json.dumps({"status": "finished", "metrics": metrics, "seconds": 1.0}))
+    (run_dir / summaries.SUMMARY).write_text(
+        json.dumps({"status": "finished", "metrics": metrics, "seconds": 1.0})
+    )
 
 
 def main() -> None:
@@ -43,7 +45,10 @@ def main() -> None:
         for _ in range(3):
             began = time.monotonic()
             done = subprocess.run(
-                [sys.executable, "-m", "project.report", folder], capture_output=True, text=True, check=True
+                [sys.executable, "-m", "project.report", folder],
+                capture_output=True,
+                text=True,
+                check=True,
             )
             print(f"{time.monotonic() - began:.1f} s: {done.stdout.partition(';')[0]}")
 

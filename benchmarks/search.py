@@ -32,7 +32,14 @@ SPACE = [
     "module.hidden=tag(log,range(2,200))",
     "init=default,xavier,he,randn",
 ]
-RUN = ["-m", "hydra/sweeper=optuna", "experiment=curve_fit", "accelerator=cpu", "logger=csv", "callbacks=default"]
+RUN = [
+    "-m",
+    "hydra/sweeper=optuna",
+    "experiment=curve_fit",
+    "accelerator=cpu",
+    "logger=csv",
+    "callbacks=default",
+]
 TRIALS, SEEDS, FLOOR = 30, 5, 0.2**2 / 12
 SEARCHES = {
     "random": ["hydra.sweeper.sampler=random"],
@@ -44,19 +51,30 @@ SEARCHES = {
 
 def main() -> None:
     random.seed(0)
-    print(f"best train/loss of {TRIALS} trials, {SEEDS} sampler seeds; the noise's variance is {FLOOR:.4f}")
+    print(
+        f"best train/loss of {TRIALS} trials, {SEEDS} sampler seeds; the noise's variance is {FLOOR:.4f}"
+    )
     for name, words in SEARCHES.items():
         results = [searched([*words, f"hydra.sweeper.seed={seed}"]) for seed in range(SEEDS)]
         best, steps = zip(*results, strict=True)
         values = ", ".join(f"{value:.5f}" for value in best)
         share = sum(steps) / (SEEDS * TRIALS * 100)
-        print(f"{name:<20} median {statistics.median(best):.5f}: {values}; {share:.0%} of the steps", flush=True)
+        print(
+            f"{name:<20} median {statistics.median(best):.5f}: {values}; {share:.0%} of the steps",
+            flush=True,
+        )
 
 
 def searched(words: list[str]) -> tuple[float, int]:
     """The best objective and the steps of a search that is killed at a random moment about half-way, and resumed."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [*RUN, *SPACE, *words, f"hydra.sweeper.n_trials={TRIALS}", f"paths.log_dir={folder}"]
+        words = [
+            *RUN,
+            *SPACE,
+            *words,
+            f"hydra.sweeper.n_trials={TRIALS}",
+            f"paths.log_dir={folder}",
+        ]
         first = started(words)
         while len(summaries(Path(folder))) < TRIALS // 2:
             time.sleep(0.01)

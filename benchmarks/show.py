@@ -44,7 +44,10 @@ def ratio(cases: dict[str, Any], case: str, loop: str) -> float | None:
 
 def markdown(cases: dict[str, Any]) -> str:
     """A row a case: milliseconds of the hand-written loop, and the others as multiples of it."""
-    lines = [f"| a step of | by hand | {' | '.join(LOOPS.values())} |", f"|---|{'---:|' * (len(LOOPS) + 1)}"]
+    lines = [
+        f"| a step of | by hand | {' | '.join(LOOPS.values())} |",
+        f"|---|{'---:|' * (len(LOOPS) + 1)}",
+    ]
     for case, name in CASES.items():
         hand = statistics.median(cases[case]["ms_per_step"]["hand"])
         ratios = [ratio(cases, case, loop) for loop in LOOPS]
@@ -55,12 +58,17 @@ def markdown(cases: dict[str, Any]) -> str:
 
 def sweeps_markdown(sweeps: dict[str, Any]) -> str:
     """A row a number of jobs: seconds together, and what the other launchers take as multiples of it."""
-    lines = [f"| a sweep of | together | {' | '.join(WAYS.values())} |", f"|---|{'---:|' * (len(WAYS) + 1)}"]
+    lines = [
+        f"| a sweep of | together | {' | '.join(WAYS.values())} |",
+        f"|---|{'---:|' * (len(WAYS) + 1)}",
+    ]
     for sweep, name in SWEEPS.items():
         for jobs, seconds in sweeps[sweep]["seconds together"].items():
             ratios = sweeps[sweep]["ratio_to_together"][jobs]
             words = [f"{ratios[way]['median']:.1f} ×" if way in ratios else "–" for way in WAYS]
-            lines.append(f"| {jobs} {name} | {statistics.median(seconds):.1f} s | {' | '.join(words)} |")
+            lines.append(
+                f"| {jobs} {name} | {statistics.median(seconds):.1f} s | {' | '.join(words)} |"
+            )
     return "\n".join(lines)
 
 
@@ -71,15 +79,24 @@ def figure(cases: dict[str, Any]) -> Figure:
     width = 0.8 / len(LOOPS)
     for number, (loop, label) in enumerate(LOOPS.items()):
         found = [(place, ratio(cases, case, loop)) for place, case in enumerate(CASES)]
-        places = [place + (number - (len(LOOPS) - 1) / 2) * width for place, value in found if value is not None]
+        places = [
+            place + (number - (len(LOOPS) - 1) / 2) * width
+            for place, value in found
+            if value is not None
+        ]
         axes.bar(places, [value for _, value in found if value is not None], width, label=label)
     axes.axhline(1, color="black", linewidth=1)
     axes.set_yscale("log")
     axes.set_yticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
     axes.minorticks_off()
-    axes.set_xticks(range(len(CASES)), [name.replace(", ", "\n").replace(" ", "\n", 1) for name in CASES.values()])
+    axes.set_xticks(
+        range(len(CASES)),
+        [name.replace(", ", "\n").replace(" ", "\n", 1) for name in CASES.values()],
+    )
     axes.set_ylabel("time per step,\nmultiple of a loop by hand")
-    axes.legend(ncols=len(LOOPS), loc="upper center", bbox_to_anchor=(0.5, 1.14), frameon=False, fontsize=9)
+    axes.legend(
+        ncols=len(LOOPS), loc="upper center", bbox_to_anchor=(0.5, 1.14), frameon=False, fontsize=9
+    )
     axes.spines[["top", "right"]].set_visible(False)
     return made
 
@@ -90,7 +107,9 @@ def main() -> None:
     print(sweeps_markdown(load("sweep_time")["sweeps"]))
     print({key: value for key, value in measured["machine"].items() if value})
     with rc_context({"svg.hashsalt": "speed"}):  # the same file from the same numbers
-        figure(measured["cases"]).savefig(HERE.parent / "docs" / "speed.svg", metadata={"Date": None})
+        figure(measured["cases"]).savefig(
+            HERE.parent / "docs" / "speed.svg", metadata={"Date": None}
+        )
 
 
 if __name__ == "__main__":

@@ -37,17 +37,24 @@ def seconds(words: list[str], code: int = 0) -> float:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        ended = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+        ended = subprocess.run(
+            [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True
+        )
         took = time.perf_counter() - began
     assert ended.returncode == code, ended.stderr
     return took
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    train, digits = ["-m", "project.train"], ["experiment=lenet", "datamodule=digits", "accelerator=cpu"]
+    train, digits = (
+        ["-m", "project.train"],
+        ["experiment=lenet", "datamodule=digits", "accelerator=cpu"],
+    )
     ends = ["+callbacks.ends._target_=start_up.EndsAtOnce", "paths.log_dir=logs"]
     times = in_turns(
         {
@@ -59,9 +66,14 @@ def main() -> None:
         rounds,
     )
     medians = {name: statistics.median(values) for name, values in times.items()}
-    rows = [[name, f"{medians[name]:.2f}", f"{min(values):.2f}–{max(values):.2f}"] for name, values in times.items()]
+    rows = [
+        [name, f"{medians[name]:.2f}", f"{min(values):.2f}–{max(values):.2f}"]
+        for name, values in times.items()
+    ]
     print(table(["process", "seconds", "min–max"], rows))
-    over = statistics.median(step - alone for step, alone in zip(times["step"], times["import"], strict=True))
+    over = statistics.median(
+        step - alone for step, alone in zip(times["step"], times["import"], strict=True)
+    )
     print(f"step - import: {over:.2f} s")
     save("start_up", {"rounds": rounds, "seconds": times, "step_over_import": over})
 

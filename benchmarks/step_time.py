@@ -48,7 +48,10 @@ from measuring import in_turns, ratio, save, table
 from project.datamodules.images import ImageDataModule
 from project.train import train
 
-IMAGES, WARM_UP = 10_240, 50  # images: whole batches of every size, as another one would be compiled for
+IMAGES, WARM_UP = (
+    10_240,
+    50,
+)  # images: whole batches of every size, as another one would be compiled for
 
 
 def cifar_like() -> Split:
@@ -78,9 +81,16 @@ class Case:
 
 
 CASES = {
-    **{f"lenet-{size}": Case("lenet", steps, batch_size=size) for size, steps in ((4, 1000), (64, 200), (512, 98))},
+    **{
+        f"lenet-{size}": Case("lenet", steps, batch_size=size)
+        for size, steps in ((4, 1000), (64, 200), (512, 98))
+    },
     "two_layer": Case("two_layer", 10_000, ("callbacks.progress_bar.line_every_n_steps=null",)),
-    "curve_fit": Case("curve_fit", 10_000, ("callbacks.progress_bar.line_every_n_steps=null", "callbacks.curve=null")),
+    "curve_fit": Case(
+        "curve_fit",
+        10_000,
+        ("callbacks.progress_bar.line_every_n_steps=null", "callbacks.curve=null"),
+    ),
     "linear": Case("linear", 10_000),
 }
 
@@ -98,7 +108,9 @@ class Clock(StepCallback):
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return step == WARM_UP
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: object, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: object, batch_idx: int
+    ) -> None:
         if trainer.global_step == WARM_UP:
             self.began = now()
 
@@ -152,10 +164,16 @@ def learner(config: Config, **more: bool) -> tuple[nn.Module, torch.optim.Optimi
     """The case's network and loss, and the optimiser as torch makes it, without options for speed."""
     torch.manual_seed(0)
     module: Any = instantiate(config["module"])
-    options = {key: value for key, value in config["optimizer"].items() if key not in ("_partial_", "fused")}
+    options = {
+        key: value
+        for key, value in config["optimizer"].items()
+        if key not in ("_partial_", "fused")
+    }
     made = instantiate(options, params=module.network.parameters())
     if more.get("capturable") and "capturable" in made.defaults:
-        made = instantiate({**options, "capturable": True}, params=module.network.cuda().parameters())
+        made = instantiate(
+            {**options, "capturable": True}, params=module.network.cuda().parameters()
+        )
     return module.network, made, module.loss
 
 
@@ -174,7 +192,10 @@ def hand_loop(case: Case, device: str = "cpu") -> float:
         if size:
             start = step * size % (len(data) - size)
             chosen = order[start : start + size]
-            inputs, targets = all_inputs[chosen].float().div(255).sub(0.5).div(0.5), all_targets[chosen]
+            inputs, targets = (
+                all_inputs[chosen].float().div(255).sub(0.5).div(0.5),
+                all_targets[chosen],
+            )
         else:
             inputs, targets = all_inputs, all_targets
         optimizer.zero_grad()
@@ -192,7 +213,10 @@ def graph_loop(case: Case) -> float:
     network.to("cuda")
     size = case.batch_size or 0
     data = cifar_like() if size else instantiate(config["datamodule"]).splits["train"]
-    inputs, targets = data.inputs[: size or None].float().cuda(), data.targets[: size or None].cuda()
+    inputs, targets = (
+        data.inputs[: size or None].float().cuda(),
+        data.targets[: size or None].cuda(),
+    )
 
     def step() -> Tensor:
         optimizer.zero_grad()
@@ -261,7 +285,9 @@ def tutorial_loop(case: Case) -> float:
 class TemplateModule(LightningModule):
     """A LightningModule as popular templates write it: metric objects updated and logged at every step."""
 
-    def __init__(self, network: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, classes: bool) -> None:
+    def __init__(
+        self, network: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, classes: bool
+    ) -> None:
         super().__init__()
         self.net, self.criterion, self.optimizer = network, loss, optimizer
         self.train_loss = MeanMetric()
@@ -295,7 +321,9 @@ def template_loop(case: Case) -> float:
     else:
         data = instantiate(config["datamodule"]).splits["train"]
         samples = TensorDataset(data.inputs, data.targets)
-        sampler = RandomSampler(samples, num_samples=(case.steps + WARM_UP) * len(data))  # all steps in one epoch
+        sampler = RandomSampler(
+            samples, num_samples=(case.steps + WARM_UP) * len(data)
+        )  # all steps in one epoch
         loader = DataLoader(samples, batch_size=len(data), sampler=sampler)
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
@@ -304,11 +332,15 @@ def template_loop(case: Case) -> float:
             logger=TensorBoardLogger(folder), callbacks=[TQDMProgressBar(), ModelCheckpoint(save_last=True), clock],
             enable_model_summary=False,
         )  # fmt: skip
-        trainer.fit(TemplateModule(network, loss_of, optimizer, classes=bool(case.batch_size)), loader)
+        trainer.fit(
+            TemplateModule(network, loss_of, optimizer, classes=bool(case.batch_size)), loader
+        )
     return 1000 * clock.seconds / case.steps
 
 
-def contestants(case: Case, names: list[str], accelerator: str = "cpu") -> dict[str, Callable[[], float]]:
+def contestants(
+    case: Case, names: list[str], accelerator: str = "cpu"
+) -> dict[str, Callable[[], float]]:
     """The loops that there are for a case, by name."""
     there = f"accelerator={accelerator}"
     loops: dict[str, Callable[[], float]] = {
@@ -318,7 +350,11 @@ def contestants(case: Case, names: list[str], accelerator: str = "cpu") -> dict[
         "single": partial(project_loop, case, there, "trainer.steps_per_call=1"),
     }
     if accelerator == "gpu":
-        return {name: loop for name, loop in {**loops, "graph": partial(graph_loop, case)}.items() if name in names}
+        return {
+            name: loop
+            for name, loop in {**loops, "graph": partial(graph_loop, case)}.items()
+            if name in names
+        }
     loops["template"] = partial(template_loop, case)
     if case.batch_size:
         loops["tutorial"] = partial(tutorial_loop, case)
@@ -328,7 +364,9 @@ def contestants(case: Case, names: list[str], accelerator: str = "cpu") -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     every = ["hand", "eager", "compiled", "single", "rows", "template", "tutorial", "graph"]
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--loops", nargs="*", default=every, choices=every)
@@ -340,18 +378,28 @@ def main() -> None:
     rows, results = [], {}
     terminal, sys.stdout = sys.stdout, Terminal()
     for name in arguments.cases:
-        times = in_turns(contestants(CASES[name], arguments.loops, arguments.accelerator), arguments.rounds)
+        times = in_turns(
+            contestants(CASES[name], arguments.loops, arguments.accelerator), arguments.rounds
+        )
         results[name] = {"ms_per_step": times}
-        results[name]["ratio_to_hand"] = {loop: ratio(values, times["hand"]) for loop, values in times.items()}
+        results[name]["ratio_to_hand"] = {
+            loop: ratio(values, times["hand"]) for loop, values in times.items()
+        }
         for loop, values in times.items():
             against = results[name]["ratio_to_hand"][loop]
             spread = f"{against['min']:.2f}–{against['max']:.2f}"
-            rows.append([name, loop, f"{statistics.median(values):.4f}", f"{against['median']:.2f}", spread])
+            rows.append(
+                [name, loop, f"{statistics.median(values):.4f}", f"{against['median']:.2f}", spread]
+            )
             print("  ".join(rows[-1]), file=terminal, flush=True)
     sys.stdout = terminal
     print("\n" + table(["case", "loop", "ms/step", "× hand", "min–max"], rows))
     whole = (len(results), len(set(arguments.loops))) == (len(CASES), len(every))
-    name = "step_time" + ("_gpu" if arguments.accelerator == "gpu" else "") + ("" if whole else ".part")
+    name = (
+        "step_time"
+        + ("_gpu" if arguments.accelerator == "gpu" else "")
+        + ("" if whole else ".part")
+    )
     save(name, {"rounds": arguments.rounds, "cases": results})
 
 

@@ -31,7 +31,10 @@ import measuring
 from engine.sweep.compose import Composer
 from project.train import train
 
-LAUNCHERS = {"basic": (), "joblib": ("hydra.launcher.n_jobs=2",)}  # one by one in this process; in two processes
+LAUNCHERS = {
+    "basic": (),
+    "joblib": ("hydra.launcher.n_jobs=2",),
+}  # one by one in this process; in two processes
 TWO_THREADS = "together, 2 threads"
 ALONE_TWO_THREADS = "basic, 2 threads"
 
@@ -81,7 +84,10 @@ def command(words: Sequence[str], jobs: int, *more: str) -> tuple[float, list[fl
 
     make = Composer.__init__
     sys.argv = ["train", "-m", *words, f"seed=range({jobs})", *more, f"paths.log_dir={folder}"]
-    with mock.patch.object(Composer, "__init__", made), contextlib.redirect_stdout(said := io.StringIO()):
+    with (
+        mock.patch.object(Composer, "__init__", made),
+        contextlib.redirect_stdout(said := io.StringIO()),
+    ):
         try:
             train()
         except SystemExit:
@@ -100,14 +106,18 @@ def together(words: Sequence[str], jobs: int, *more: str) -> float:
 
 def job(sweep: Sweep, words: Sequence[str], launcher: str) -> float:
     """Seconds that a job takes with another launcher."""
-    _, ends = command(words, sweep.first + sweep.timed, f"hydra/launcher={launcher}", *LAUNCHERS[launcher])
+    _, ends = command(
+        words, sweep.first + sweep.timed, f"hydra/launcher={launcher}", *LAUNCHERS[launcher]
+    )
     return (ends[-1] - ends[sweep.first - 1]) / sweep.timed
 
 
 def contestants(sweep: Sweep, on_gpu: bool) -> dict[str, Callable[[], float]]:
     """What takes turns: sweeps by their number of jobs; jobs by their launcher, and one by one with figures."""
     words = [*sweep.words, f"accelerator={'gpu' if on_gpu else 'cpu'}"]
-    made: dict[str, Callable[[], float]] = {str(jobs): partial(together, words, jobs) for jobs in sweep.sizes}
+    made: dict[str, Callable[[], float]] = {
+        str(jobs): partial(together, words, jobs) for jobs in sweep.sizes
+    }
     if not on_gpu:
         made[TWO_THREADS] = partial(together, words, sweep.sizes[-1], "threads=2")
         made[ALONE_TWO_THREADS] = partial(job, sweep, [*words, *sweep.plain, "threads=2"], "basic")
@@ -123,7 +133,10 @@ def measured(sweep: Sweep, times: dict[str, list[float]]) -> dict[str, Any]:
     sizes = [str(jobs) for jobs in sweep.sizes]
     others = [name for name in times if name not in (*sizes, TWO_THREADS)]
     ratios = {
-        jobs: {name: measuring.ratio([int(jobs) * s for s in times[name]], times[jobs]) for name in others}
+        jobs: {
+            name: measuring.ratio([int(jobs) * s for s in times[name]], times[jobs])
+            for name in others
+        }
         for jobs in sizes
     }
     if TWO_THREADS in times:
@@ -148,7 +161,9 @@ def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sweeps", nargs="*", default=list(SWEEPS), choices=list(SWEEPS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
@@ -161,12 +176,22 @@ def main() -> None:
         for name in [name for name in known if name in arguments.sweeps]:
             sweep, turns = known[name], contestants(known[name], on_gpu)
             for launcher in ("vectorized", "basic"):  # imports
-                command([*sweep.words, f"accelerator={arguments.accelerator}"], 2, f"hydra/launcher={launcher}")
+                command(
+                    [*sweep.words, f"accelerator={arguments.accelerator}"],
+                    2,
+                    f"hydra/launcher={launcher}",
+                )
             results[name] = measured(sweep, measuring.in_turns(turns, arguments.rounds))
             shown += rows(name, results[name])
-            print(measuring.table(["", "", "", "", ""], rows(name, results[name])), file=sys.stderr, flush=True)
+            print(
+                measuring.table(["", "", "", "", ""], rows(name, results[name])),
+                file=sys.stderr,
+                flush=True,
+            )
     print(measuring.table(["jobs", "", "seconds", "× together", "min–max"], shown))
-    name = "sweep_time" + ("_gpu" if on_gpu else "") + ("" if len(results) == len(known) else ".part")
+    name = (
+        "sweep_time" + ("_gpu" if on_gpu else "") + ("" if len(results) == len(known) else ".part")
+    )
     measuring.save(name, {"rounds": arguments.rounds, "sweeps": results})
 
 

@@ -47,7 +47,9 @@ def only_run(log_dir: Path) -> Path:
     return run_dir
 
 
-def train_in_process(words: list[str], kill_at: str | None = None, kill_with: int = signal.SIGKILL) -> int:
+def train_in_process(
+    words: list[str], kill_at: str | None = None, kill_with: int = signal.SIGKILL
+) -> int:
     """`python -m project.train …` in a process of its own; its exit code, negative for a signal's.
 
     Args:

@@ -55,7 +55,9 @@ def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def small_cifar10_archive(small_cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> bytes:
+def small_cifar10_archive(
+    small_cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in small_cifar10.items():

@@ -28,7 +28,11 @@ def same(expected: Any, actual: Any) -> bool:
     """Whether a NumPy and a PyTorch value agree: arrays in shape, dtype and value; so for the elements of a tuple."""
     if isinstance(actual, tuple | list):
         kind = tuple if isinstance(actual, tuple) else list  # torch.Size is a tuple
-        return isinstance(expected, kind) and len(expected) == len(actual) and all(map(same, expected, actual))
+        return (
+            isinstance(expected, kind)
+            and len(expected) == len(actual)
+            and all(map(same, expected, actual))
+        )
     if isinstance(actual, torch.dtype | torch.device):
         return str(actual).removeprefix("torch.") == str(expected)
     if isinstance(actual, torch.Tensor | np.ndarray):
@@ -74,16 +78,30 @@ def execute(
 
 def to_execute(text: str) -> Counter[str]:
     """How many lines of fences and of tables a document has, by regular expressions."""
-    return Counter({kind: n for kind, line in LINES.items() if (n := len(re.findall(line, text, re.MULTILINE)))})
+    return Counter(
+        {
+            kind: n
+            for kind, line in LINES.items()
+            if (n := len(re.findall(line, text, re.MULTILINE)))
+        }
+    )
 
 
 def dead_links(text: str, folder: Path) -> list[str]:
     """The relative links and images of a document that lead to no file."""
-    return [link for link in _links(text) if "://" not in link and not (folder / link.partition("#")[0]).exists()]
+    return [
+        link
+        for link in _links(text)
+        if "://" not in link and not (folder / link.partition("#")[0]).exists()
+    ]
 
 
 def _fence(
-    tokens: Sequence[Token | None], i: int, where: str, namespace: dict[str, Any], commands: Collection[str]
+    tokens: Sequence[Token | None],
+    i: int,
+    where: str,
+    namespace: dict[str, Any],
+    commands: Collection[str],
 ) -> None:
     """Run a python block and compare what it prints with the text block right after it; look up a bash block."""
     token = tokens[i]
@@ -91,12 +109,16 @@ def _fence(
     if token.info == "python":
         written = after.content if _is_fence(after := tokens[i + 1], "text") else ""
         printed = _run(token, where, namespace)
-        assert printed == written, f"{where}: prints\n{printed}\nbut the text block after it says\n{written}"
+        assert printed == written, (
+            f"{where}: prints\n{printed}\nbut the text block after it says\n{written}"
+        )
     elif token.info == "text":
         assert _is_fence(tokens[i - 1], "python"), f"{where}: text, but no python right before it"
         assert token.content, f"{where}: an empty text block"
     else:
-        assert token.info == "bash", f"{where}: a block of {token.info or 'no language'}; use python, text or bash"
+        assert token.info == "bash", (
+            f"{where}: a block of {token.info or 'no language'}; use python, text or bash"
+        )
         for line in token.content.splitlines():
             assert line.partition("#")[0].strip() in commands, f"{where}: tested nowhere: {line}"
 
@@ -109,7 +131,9 @@ def _run(token: Token, where: str, namespace: dict[str, Any]) -> str:
     """Execute a python block; what it prints."""
     first = int(where.rpartition(":")[2])
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile("\n" * first + token.content, where, "exec"), namespace)  # tracebacks with the document's lines
+        exec(
+            compile("\n" * first + token.content, where, "exec"), namespace
+        )  # tracebacks with the document's lines
     return printed.getvalue()
 
 
@@ -130,10 +154,17 @@ def _row(tokens: Sequence[Token], i: int, where: str, namespace: dict[str, Any])
         assert header == HEADER, f"{where}: a table of {header}, not of what, NumPy, PyTorch"
         return
     _, numpy, pytorch = (cell.content for cell in cells)
-    codes = [[child.content for child in cell.children or [] if child.type == "code_inline"] for cell in cells[1:]]
-    assert [f"`{' '.join(code)}`" for code in codes] == [numpy, pytorch], f"{where}: not code: {numpy}, {pytorch}"
+    codes = [
+        [child.content for child in cell.children or [] if child.type == "code_inline"]
+        for cell in cells[1:]
+    ]
+    assert [f"`{' '.join(code)}`" for code in codes] == [numpy, pytorch], (
+        f"{where}: not code: {numpy}, {pytorch}"
+    )
     expected, actual = (eval(code[0], namespace) for code in codes)
-    assert same(expected, actual), f"{where}: {numpy} is\n{expected!r}\nbut {pytorch} is\n{actual!r}"
+    assert same(expected, actual), (
+        f"{where}: {numpy} is\n{expected!r}\nbut {pytorch} is\n{actual!r}"
+    )
 
 
 def _links(text: str) -> Iterator[str]:

@@ -27,7 +27,9 @@ class Ends(Callback):
         self.all, self.first, self.step = how, Path(first), step
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        (seed,) = [callback.seed for callback in trainer.callbacks if isinstance(callback, StepSeed)]
+        (seed,) = [
+            callback.seed for callback in trainer.callbacks if isinstance(callback, StepSeed)
+        ]
         self.how = self.all.get(seed)
         log.info("starts at step %d", trainer.global_step)
 

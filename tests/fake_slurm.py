@@ -28,7 +28,12 @@ def sbatch(folder: Path, words: list[str]) -> None:
             "SLURM_JOB_NODELIST": "localhost", "SLURM_JOB_NAME": "curve_fit",
         }  # fmt: skip
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.Popen(["sh", folder / "script.sh"], env={**os.environ, **of_a_job}, start_new_session=True, **quiet)
+        subprocess.Popen(
+            ["sh", folder / "script.sh"],
+            env={**os.environ, **of_a_job},
+            start_new_session=True,
+            **quiet,
+        )
     print("Submitted batch job 7")
 
 
@@ -40,7 +45,10 @@ def main() -> None:
         command = words[words.index(sys.executable) :]  # after srun's own options
         os.execv(command[0], command)
     elif name == "sacct":
-        print("JobID|State|NodeList\n" + "\n".join(f"7_{task}|RUNNING|localhost" for task in range(10)))
+        print(
+            "JobID|State|NodeList\n"
+            + "\n".join(f"7_{task}|RUNNING|localhost" for task in range(10))
+        )
 
 
 if __name__ == "__main__":

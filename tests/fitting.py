@@ -36,7 +36,10 @@ class Arrays(TensorDataModule):
         self.given = splits
 
     def load(self) -> dict[str, Split]:
-        return {name: Split(torch.as_tensor(x), torch.as_tensor(y)) for name, (x, y) in self.given.items()}
+        return {
+            name: Split(torch.as_tensor(x), torch.as_tensor(y))
+            for name, (x, y) in self.given.items()
+        }
 
 
 def plain_trainer(folder: Path, **options: Any) -> BlockTrainer:

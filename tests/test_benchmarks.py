@@ -30,11 +30,18 @@ def written(folder: Path, name: str) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the tutorial's workers
-def test_step_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)  # the tutorial's workers
+def test_step_time(
+    benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import step_time
 
-    small = {"lenet-4": step_time.Case("lenet", 6, batch_size=4), "linear": step_time.Case("linear", 6)}
+    small = {
+        "lenet-4": step_time.Case("lenet", 6, batch_size=4),
+        "linear": step_time.Case("linear", 6),
+    }
     monkeypatch.setattr(step_time, "CASES", small)
     monkeypatch.setattr(step_time, "WARM_UP", 2)
     monkeypatch.setattr(step_time, "IMAGES", 64)
@@ -43,8 +50,20 @@ def test_step_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     step_time.main()
     result = written(benchmarks, "step_time.part")
     assert {"cpu", "torch", "lightning", "python", "OMP_NUM_THREADS"} <= set(result["machine"])
-    assert set(result["cases"]["lenet-4"]["ms_per_step"]) == {"hand", "eager", "single", "template", "tutorial"}
-    assert set(result["cases"]["linear"]["ms_per_step"]) == {"hand", "eager", "single", "template", "rows"}
+    assert set(result["cases"]["lenet-4"]["ms_per_step"]) == {
+        "hand",
+        "eager",
+        "single",
+        "template",
+        "tutorial",
+    }
+    assert set(result["cases"]["linear"]["ms_per_step"]) == {
+        "hand",
+        "eager",
+        "single",
+        "template",
+        "rows",
+    }
     for case in result["cases"].values():
         assert all(0 < values[0] < 1000 for values in case["ms_per_step"].values())
         assert case["ratio_to_hand"]["hand"]["median"] == 1
@@ -73,7 +92,9 @@ def test_memory(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_sweep_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_time(
+    benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import sweep_time
 
     words = ["experiment=curve_fit", "datamodule.steps_per_epoch=20"]

@@ -15,18 +15,33 @@ from test_readme import COMMANDS
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 TABLE = "| what | NumPy | PyTorch |\n|---|---|---|\n"
 WRONG = {  # (document, what is said of it)
-    "wrong output": ("```python\nprint(1)\n```\n\n```text\n2\n```\n", r"document:1: prints\n1\n\nbut .* says\n2\n"),
+    "wrong output": (
+        "```python\nprint(1)\n```\n\n```text\n2\n```\n",
+        r"document:1: prints\n1\n\nbut .* says\n2\n",
+    ),
     "no output": ("```python\nprint(1)\n```\n", "document:1: prints\n1\n"),
-    "output not right after": ("```python\nprint(1)\n```\n\nis\n\n```text\n1\n```\n", "document:1: prints"),
+    "output not right after": (
+        "```python\nprint(1)\n```\n\nis\n\n```text\n1\n```\n",
+        "document:1: prints",
+    ),
     "prints nothing": ("```python\n1\n```\n\n```text\n1\n```\n", "document:1: prints"),
-    "text without python": ("one\n\n```text\n1\n```\n", "document:3: text, but no python right before"),
-    "text twice": ("```python\nprint(1)\n```\n```text\n1\n```\n```text\n1\n```\n", "document:7: text, but no"),
+    "text without python": (
+        "one\n\n```text\n1\n```\n",
+        "document:3: text, but no python right before",
+    ),
+    "text twice": (
+        "```python\nprint(1)\n```\n```text\n1\n```\n```text\n1\n```\n",
+        "document:7: text, but no",
+    ),
     "empty text": ("```python\n1\n```\n```text\n```\n", "document:4: an empty text"),
     "no language": ("```\n1\n```\n", "document:1: a block of no language"),
     "other language": ("```yaml\na: 1\n```\n", "document:1: a block of yaml"),
     "indented": ("One.\n\n    print(1)\n", "document:3: an indented block"),
     "untested command": ("```bash\ntest -y\n```\n", "document:1: tested nowhere: test -y"),
-    "wrong row": (f"{TABLE}| x | `1` | `1` |\n| y | `1` | `2` |\n", "document:4: `1` is\n1\nbut `2` is\n2"),
+    "wrong row": (
+        f"{TABLE}| x | `1` | `1` |\n| y | `1` | `2` |\n",
+        "document:4: `1` is\n1\nbut `2` is\n2",
+    ),
     "row without code": (f"{TABLE}| x | `1` | 1 |\n", "document:3: not code: `1`, 1"),
     "row with more than code": (f"{TABLE}| x | `1` | `1` or 2 |\n", "document:3: not code"),
     "short row": (f"{TABLE}| x | `1` |\n", "document:3: not code"),
@@ -46,7 +61,9 @@ def name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", DOCS, ids=name)
-def test_all_of_a_document_is_executed_and_true(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_a_document_is_executed_and_true(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     text = path.read_text()
     is_lesson = path.parent == ROOT / "docs/lessons"
@@ -99,7 +116,9 @@ def test_blocks_and_rows_share_a_namespace_in_the_order_of_the_document() -> Non
 
 
 def test_what_is_no_lesson_may_show_what_nobody_executes() -> None:
-    shown = "```mermaid\nflowchart TD\n```\n\n```yaml\na: 1\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
+    shown = (
+        "```mermaid\nflowchart TD\n```\n\n```yaml\na: 1\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
+    )
     text = f"{shown}{TABLE}| x | `1` | `1` |\n"
     assert execute(text, lesson=False) == to_execute(text) == {"fence": 4, "table": 6}
     with pytest.raises(AssertionError, match="document:1: a block of mermaid"):

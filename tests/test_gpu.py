@@ -15,7 +15,12 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]
-LENET = ["experiment=lenet", "datamodule=digits", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+LENET = [
+    "experiment=lenet",
+    "datamodule=digits",
+    "trainer.max_epochs=1",
+    "trainer.log_every_n_steps=1",
+]
 
 
 def trained(log_dir: Path, *words: str) -> Path:
@@ -30,7 +35,9 @@ def losses(run_dir: Path) -> list[float]:
 
 @pytest.mark.parametrize("accelerator", ["gpu", "auto"])
 def test_is_used_and_gives_the_losses_of_the_cpu(accelerator: str, tmp_path: Path) -> None:
-    on_gpu = trained(tmp_path / "gpu", f"accelerator={accelerator}", "datamodule.steps_per_epoch=50")
+    on_gpu = trained(
+        tmp_path / "gpu", f"accelerator={accelerator}", "datamodule.steps_per_epoch=50"
+    )
     on_cpu = trained(tmp_path / "cpu", "accelerator=cpu", "datamodule.steps_per_epoch=50")
     summary = json.loads((on_gpu / "summary.json").read_text())
     assert summary["device"] == f"1 × {torch.cuda.get_device_name()}"
@@ -40,7 +47,11 @@ def test_is_used_and_gives_the_losses_of_the_cpu(accelerator: str, tmp_path: Pat
 
 @pytest.mark.parametrize("gradients", ["numpy", "manual", "autograd"])
 def test_gradients_by_hand(gradients: str, tmp_path: Path) -> None:
-    words = ["experiment=two_layer_by_hand", f"module.gradients={gradients}", "datamodule.steps_per_epoch=50"]
+    words = [
+        "experiment=two_layer_by_hand",
+        f"module.gradients={gradients}",
+        "datamodule.steps_per_epoch=50",
+    ]
     for accelerator in ("gpu", "cpu"):
         run_train(*words, f"accelerator={accelerator}", f"paths.log_dir={tmp_path / accelerator}")
     ours, theirs = (losses(only_run(tmp_path / accelerator)) for accelerator in ("gpu", "cpu"))
@@ -49,8 +60,14 @@ def test_gradients_by_hand(gradients: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_compiled_step_is_captured_and_gives_the_losses_of_the_eager_one(optimizer: str, tmp_path: Path) -> None:
-    words = ["accelerator=gpu", f"optimizer={optimizer}", "datamodule.steps_per_epoch=350"]  # a short batch among them
+def test_a_compiled_step_is_captured_and_gives_the_losses_of_the_eager_one(
+    optimizer: str, tmp_path: Path
+) -> None:
+    words = [
+        "accelerator=gpu",
+        f"optimizer={optimizer}",
+        "datamodule.steps_per_epoch=350",
+    ]  # a short batch among them
     eager = trained(tmp_path / "eager", *words)
     compiled = trained(tmp_path / "compiled", *words, "compile=true")
     assert "the steps are not compiled" not in (compiled / "train.log").read_text()
@@ -64,7 +81,9 @@ def test_blocks_of_any_size_give_the_same_bits(tmp_path: Path) -> None:
     words = [*LENET, "accelerator=gpu", "trainer.log_every_n_steps=50"]
     tables = []
     for steps in (1, 7, 1000):
-        run_train(*words, f"trainer.steps_per_call={steps}", f"paths.log_dir={tmp_path / str(steps)}")
+        run_train(
+            *words, f"trainer.steps_per_call={steps}", f"paths.log_dir={tmp_path / str(steps)}"
+        )
         tables.append((only_run(tmp_path / str(steps)) / "metrics.csv").read_text())
     assert len(set(tables)) == 1
 
@@ -73,17 +92,32 @@ def test_blocks_of_any_size_give_the_same_bits(tmp_path: Path) -> None:
 def test_a_killed_run_goes_on_exactly(more: list[str], tmp_path: Path) -> None:
     words = [*LENET, "accelerator=gpu", "callbacks.checkpoints.every_n_steps=100", *more]
     whole = trained(tmp_path / "whole", *words)
-    assert train_in_process([*words, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:250") == -9
+    assert (
+        train_in_process(
+            [*words, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:250"
+        )
+        == -9
+    )
     killed = only_run(tmp_path / "killed")
     run_train(f"resume={killed}")
-    ours, theirs = (torch.load(run / folders.LAST, weights_only=True, map_location="cpu") for run in (killed, whole))
+    ours, theirs = (
+        torch.load(run / folders.LAST, weights_only=True, map_location="cpu")
+        for run in (killed, whole)
+    )
     for name, weight in theirs["state_dict"].items():
         assert torch.equal(ours["state_dict"][name], weight), name
     assert (killed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
 
 def test_a_vectorised_sweep_is_as_good_as_one_by_one(tmp_path: Path) -> None:
-    words = ["-m", *LENET, "accelerator=gpu", "datamodule.steps_per_epoch=50", "seed=0,1", "optimizer.lr=0.01,0.001"]
+    words = [
+        "-m",
+        *LENET,
+        "accelerator=gpu",
+        "datamodule.steps_per_epoch=50",
+        "seed=0,1",
+        "optimizer.lr=0.01,0.001",
+    ]
     run_train(*words, "hydra/launcher=vectorized", f"paths.log_dir={tmp_path / 'together'}")
     run_train(*words, f"paths.log_dir={tmp_path / 'alone'}")
     runs_alone = {path.name: path for path in tmp_path.glob("alone/sweeps/lenet/*-????????")}
@@ -93,5 +127,8 @@ def test_a_vectorised_sweep_is_as_good_as_one_by_one(tmp_path: Path) -> None:
         assert losses(run_dir) == pytest.approx(losses(runs_alone[run_dir.name]), rel=1e-2)
         assert losses(run_dir)[:5] == pytest.approx(losses(runs_alone[run_dir.name])[:5], rel=1e-4)
         assert (run_dir / folders.BEST).exists()
-        ours, theirs = (json.loads((run / "summary.json").read_text()) for run in (run_dir, runs_alone[run_dir.name]))
+        ours, theirs = (
+            json.loads((run / "summary.json").read_text())
+            for run in (run_dir, runs_alone[run_dir.name])
+        )
         assert (ours["status"], ours["device"]) == ("finished", theirs["device"])

@@ -24,7 +24,11 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-INSTALL = ["python3 -m venv .venv", "source .venv/bin/activate", 'pip install -c constraints.txt -e ".[dev]"']
+INSTALL = [
+    "python3 -m venv .venv",
+    "source .venv/bin/activate",
+    'pip install -c constraints.txt -e ".[dev]"',
+]
 JOBS = {"lenet": 8, "lenet_init": 10, "two_layer_by_hand": 3, "curve_fit": 3}  # of the sweeps
 OWN = "module=small_mlp"  # of the command with a model that only the README has
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1"]
@@ -34,7 +38,10 @@ SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit
 def image_folder(tmp_path: Path) -> Path:
     """Two small images of each of ten classes, for training and for test."""
     for name in [
-        f"{split}/{label}/{number}" for split in ("train", "test") for label in range(10) for number in (0, 1)
+        f"{split}/{label}/{number}"
+        for split in ("train", "test")
+        for label in range(10)
+        for number in (0, 1)
     ]:
         path = tmp_path / "images" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,19 +59,32 @@ def image_folder(tmp_path: Path) -> Path:
         and not any(word in command for word in ("RUN_DIR", "ddp", "launcher=", OWN))
     ],
 )
-def test_training(command: str, tmp_path: Path, image_folder: Path, small_cifar10_archive: bytes) -> None:
+def test_training(
+    command: str, tmp_path: Path, image_folder: Path, small_cifar10_archive: bytes
+) -> None:
     words = shlex.split(command.replace("FOLDER", str(image_folder)))
     assert words[:3] == ["python", "-m", "project.train"]
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10/cifar-10-python.tar.gz").write_bytes(small_cifar10_archive)
-    (experiment,) = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
+    (experiment,) = [
+        word.removeprefix("experiment=") for word in words if word.startswith("experiment=")
+    ]
     sweep = "-m" in words[3:]
     less = ["logger=csv"] if sweep else []
-    less += ["callbacks.classification.grid_images=0"] if sweep and experiment in ("lenet", "lenet_init") else []
+    less += (
+        ["callbacks.classification.grid_images=0"]
+        if sweep and experiment in ("lenet", "lenet_init")
+        else []
+    )
     less += ["seed=0"] if experiment == "lenet_init" else []  # of three
     less += ["hydra.sweeper.n_trials=3"] if "hydra/sweeper=optuna" in words else []
     run_train(
-        *words[3:], *SMALL, *less, f"paths.log_dir={tmp_path}/logs", f"paths.data_dir={tmp_path}", "accelerator=cpu"
+        *words[3:],
+        *SMALL,
+        *less,
+        f"paths.log_dir={tmp_path}/logs",
+        f"paths.data_dir={tmp_path}",
+        "accelerator=cpu",
     )
     jobs = (5 if "datamodule.folds=5" in words else JOBS[experiment]) if sweep else 1
     assert len(list(tmp_path.glob("logs/**/summary.json"))) == jobs
@@ -109,7 +129,13 @@ def test_training_in_several_processes(tmp_path: Path) -> None:
 def test_what_is_done_with_a_run(tmp_path: Path) -> None:
     commands = [c for c in COMMANDS if "RUN_DIR" in c]
     assert len(commands) == 3
-    run_train("experiment=lenet", "datamodule=digits", *SMALL, f"paths.log_dir={tmp_path}", "accelerator=cpu")
+    run_train(
+        "experiment=lenet",
+        "datamodule=digits",
+        *SMALL,
+        f"paths.log_dir={tmp_path}",
+        "accelerator=cpu",
+    )
     (summary,) = tmp_path.glob("**/summary.json")
     before = summary.read_text()
     summary.unlink()  # as after a kill
@@ -117,7 +143,10 @@ def test_what_is_done_with_a_run(tmp_path: Path) -> None:
         _, _, module, *words = shlex.split(command.replace("RUN_DIR", str(summary.parent)))
         {"project.train": run_train, "project.evaluate": run_evaluate}[module](*words)
     assert summary.read_text().partition('"steps"')[0] == before.partition('"steps"')[0]
-    assert {path.name for path in summary.parent.glob("evaluation/*.json")} == {"test.json", "val.json"}
+    assert {path.name for path in summary.parent.glob("evaluation/*.json")} == {
+        "test.json",
+        "val.json",
+    }
 
 
 @pytest.mark.slow
@@ -125,12 +154,18 @@ def test_tensorboard(tmp_path: Path) -> None:
     (command,) = [c for c in COMMANDS if c.startswith("tensorboard")]
     words = [*shlex.split(command.replace("logs", str(tmp_path))), "--port=0", "--host=127.0.0.1"]
     run_train("experiment=linear", f"paths.log_dir={tmp_path}", "accelerator=cpu")
-    with subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words[1:]], stderr=subprocess.PIPE) as server:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", *words[1:]], stderr=subprocess.PIPE
+    ) as server:
         try:
             assert server.stderr is not None
-            url = next(m[0] for line in server.stderr if (m := re.search(r"http://\S+/", line.decode())))
+            url = next(
+                m[0] for line in server.stderr if (m := re.search(r"http://\S+/", line.decode()))
+            )
             until = time.monotonic() + 30
-            while (answer := urllib.request.urlopen(url + "data/runs").read()) == b"[]" and time.monotonic() < until:
+            while (
+                answer := urllib.request.urlopen(url + "data/runs").read()
+            ) == b"[]" and time.monotonic() < until:
                 time.sleep(0.5)
         finally:
             server.terminate()
@@ -146,21 +181,35 @@ def test_report(tmp_path: Path) -> None:
     sweep = ["-m", "experiment=lenet", "datamodule=digits", "optimizer=sgd,adam"]
     run_train(*sweep, *SMALL, "logger=csv", f"paths.log_dir={tmp_path}", "accelerator=cpu")
     run_report(*words)
-    assert {path.name for path in tmp_path.glob("sweeps/lenet/r*")} == {"report.html", "report.md", "runs.csv"}
-    assert len((tmp_path / "sweeps/lenet/runs.csv").read_text().splitlines()) == 3  # a header and two runs
+    assert {path.name for path in tmp_path.glob("sweeps/lenet/r*")} == {
+        "report.html",
+        "report.md",
+        "runs.csv",
+    }
+    assert (
+        len((tmp_path / "sweeps/lenet/runs.csv").read_text().splitlines()) == 3
+    )  # a header and two runs
 
 
 def test_make() -> None:
     def last_line(target: str) -> str:
         planned = subprocess.run(
-            ["make", "--no-print-directory", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+            ["make", "--no-print-directory", "-n", target],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return planned.stdout.splitlines()[-1]
 
     assert [c for c in COMMANDS if c.startswith("make")] == ["make run", "make test"]
-    assert last_line("run") == ".venv/bin/python -m project.train experiment=lenet datamodule=digits"
+    assert (
+        last_line("run") == ".venv/bin/python -m project.train experiment=lenet datamodule=digits"
+    )
     assert last_line("test") == ".venv/bin/python -m pytest -n 2 --dist loadfile"
-    assert "python -m project.train experiment=lenet datamodule=digits" in COMMANDS  # which test_training runs
+    assert (
+        "python -m project.train experiment=lenet datamodule=digits" in COMMANDS
+    )  # which test_training runs
 
 
 def test_plain_installation_is_what_make_does() -> None:
@@ -170,5 +219,9 @@ def test_plain_installation_is_what_make_does() -> None:
 
 
 def test_no_command_is_left_out() -> None:
-    run = [c for c in COMMANDS if c.startswith(("make ", "python -m project.", "tensorboard ")) or c in INSTALL]
+    run = [
+        c
+        for c in COMMANDS
+        if c.startswith(("make ", "python -m project.", "tensorboard ")) or c in INSTALL
+    ]
     assert run == COMMANDS

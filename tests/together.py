@@ -23,7 +23,8 @@ def folder(log_dir: Path) -> Path:
 
 def jobs(sweep_dir: Path) -> dict[str, Path]:
     return {
-        path.parent.parent.name: path.parent.parent for path in sorted(sweep_dir.glob("*-????????/.hydra/config.yaml"))
+        path.parent.parent.name: path.parent.parent
+        for path in sorted(sweep_dir.glob("*-????????/.hydra/config.yaml"))
     }
 
 

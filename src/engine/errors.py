@@ -83,7 +83,11 @@ def as_mistake(error: Exception) -> Exception:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    return UserError(describe(error)) if isinstance(error, HydraException | OmegaConfBaseException) else error
+    return (
+        UserError(describe(error))
+        if isinstance(error, HydraException | OmegaConfBaseException)
+        else error
+    )
 
 
 def describe(error: Exception) -> str:

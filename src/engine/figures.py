@@ -14,8 +14,6 @@ def are_wanted(trainer: Trainer) -> bool:
     return trainer.is_global_zero and getattr(trainer, "draws", True)
 
 
-
-
 def show(trainer: Trainer, tag: str, figure: Figure, step: int) -> None:
     """Add a figure to TensorBoard."""
     for logger in tensorboards(trainer):

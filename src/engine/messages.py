@@ -10,22 +10,48 @@ from pathlib import Path
 
 # (start of the message as a regular expression, why a user need not see it)
 HARMLESS = (
-    (r".*isinstance\(treespec, LeafSpec\)", "Lightning 2.6 uses a PyTorch class that is on its way out"),
-    (r".*torch\.jit\.trace", "torch.utils.tensorboard draws the graph with it, and knows no other way"),
-    (r"This property will be removed in 2\.0\.0", "drawing the graph looks at every attribute of the metrics, too"),
-    (r".*does not have many workers", "our batches are gathered whole, in this process: workers would slow them down"),
-    (r".*your dataloader is not resumable", "ours takes its position from the Trainer's own batch counter"),
-    (r".*Total length of `list` across ranks is zero", "a data module without validation returns no loader"),
-    (r".*it is recommended to use `Trainer\(devices=1", "our sampler gives every test sample to one process only"),
+    (
+        r".*isinstance\(treespec, LeafSpec\)",
+        "Lightning 2.6 uses a PyTorch class that is on its way out",
+    ),
+    (
+        r".*torch\.jit\.trace",
+        "torch.utils.tensorboard draws the graph with it, and knows no other way",
+    ),
+    (
+        r"This property will be removed in 2\.0\.0",
+        "drawing the graph looks at every attribute of the metrics, too",
+    ),
+    (
+        r".*does not have many workers",
+        "our batches are gathered whole, in this process: workers would slow them down",
+    ),
+    (
+        r".*your dataloader is not resumable",
+        "ours takes its position from the Trainer's own batch counter",
+    ),
+    (
+        r".*Total length of `list` across ranks is zero",
+        "a data module without validation returns no loader",
+    ),
+    (
+        r".*it is recommended to use `Trainer\(devices=1",
+        "our sampler gives every test sample to one process only",
+    ),
     (r"GPU available but not used", "accelerator=cpu was chosen"),
-    (r".*is smaller than the logging interval", "a row of metrics is written at the end of each epoch, too"),
+    (
+        r".*is smaller than the logging interval",
+        "a row of metrics is written at the end of each epoch, too",
+    ),
 )
 
 
 def to_terminal() -> None:
     """Show messages, of the first of several processes only."""
     first = os.environ.get("LOCAL_RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(
+        level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout
+    )
 
 
 @contextmanager
@@ -53,7 +79,9 @@ def silence_harmless() -> None:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets its own level
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # misses CUDA where there is none
+    logging.getLogger("torch.utils.cpp_extension").setLevel(
+        logging.ERROR
+    )  # misses CUDA where there is none
 
 
 @contextmanager
@@ -68,14 +96,8 @@ def to_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
-
-
-
-
 def file_handler(path: Path) -> logging.FileHandler:
     """Make a handler that writes messages to a file, with time, level and source."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
-
-

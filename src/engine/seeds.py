@@ -34,7 +34,9 @@ def mix(state: int, word: int) -> int:
 
 def mix_all(state: int, first: int, count: int) -> list[int]:
     """`mix` of a state with each of the words `first`, `first + 1`, …, faster than one by one."""
-    z = np.uint64(state) + np.arange(first + 1, first + count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = np.uint64(state) + np.arange(first + 1, first + count + 1, dtype=np.uint64) * np.uint64(
+        0x9E3779B97F4A7C15
+    )
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     seeds: list[int] = (z ^ (z >> np.uint64(31))).tolist()

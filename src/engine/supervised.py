@@ -64,10 +64,13 @@ class SupervisedModule(LightningModule):
         self.optimizer = optimizer
         self.averages_loss = getattr(loss, "reduction", "mean") == "mean"
         self.train_metrics, self.val_metrics, self.test_metrics = (
-            MetricCollection({**copy.deepcopy(metrics or {})}, prefix=f"{split}/") for split in ("train", "val", "test")
+            MetricCollection({**copy.deepcopy(metrics or {})}, prefix=f"{split}/")
+            for split in ("train", "val", "test")
         )
         epoch_loss = MeanMetric if self.averages_loss else SumMetric
-        keep = {"nan_strategy": math.nan}  # a NaN stays one; by default torchmetrics averages over the others
+        keep = {
+            "nan_strategy": math.nan
+        }  # a NaN stays one; by default torchmetrics averages over the others
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
         self._since_row: list[rows.Step] = []
         if init is not None:
@@ -80,18 +83,30 @@ class SupervisedModule(LightningModule):
     def training_step(self, batch: Batch | Block, batch_idx: int) -> Tensor:
         """The loss of the last step of a block; those before it are done, update and all. A batch is a block of one."""
         trainer: Any = self.trainer
-        steps, batches = (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
+        steps, batches = (
+            (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
+        )
         every, row = trainer.log_every_n_steps * trainer.accumulate_grad_batches, None
         first, end = self.global_step, batch_idx + steps
         training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
-        compiled = trainer.compiled_step(batch, batch_idx) if isinstance(trainer, BlockTrainer) else None
-        take, optimizer, seen = compiled or self.compute_loss, trainer.optimizers[0], len(self.train_metrics) > 0
+        compiled = (
+            trainer.compiled_step(batch, batch_idx) if isinstance(trainer, BlockTrainer) else None
+        )
+        take, optimizer, seen = (
+            compiled or self.compute_loss,
+            trainer.optimizers[0],
+            len(self.train_metrics) > 0,
+        )
         clip, one = trainer.gradient_clip_val, None
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = [
+            parameter for group in optimizer.param_groups for parameter in group["params"]
+        ]
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
             loss, predictions = take(inputs, targets)
             kept = loss.item() if loss.is_cpu else loss.detach()
-            self._since_row.append((kept, targets.size(0), (predictions.detach(), targets) if seen else ()))
+            self._since_row.append(
+                (kept, targets.size(0), (predictions.detach(), targets) if seen else ())
+            )
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
                 if not math.isfinite(row["train/loss"]):  # whoever stops for that stops here
@@ -99,17 +114,25 @@ class SupervisedModule(LightningModule):
             if number < end:
                 if not compiled:  # what Lightning does with the loss that this returns
                     for parameter in parameters:
-                        parameter.grad = None  # optimizer.zero_grad() tells the profiler of it, 7 µs
-                    one = torch.ones_like(loss) if one is None else one  # which loss.backward() makes anew, 3 µs
+                        parameter.grad = (
+                            None  # optimizer.zero_grad() tells the profiler of it, 7 µs
+                        )
+                    one = (
+                        torch.ones_like(loss) if one is None else one
+                    )  # which loss.backward() makes anew, 3 µs
                     torch.autograd.backward(loss, one)
                     if clip:
-                        self.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
+                        self.configure_gradient_clipping(
+                            optimizer, clip, trainer.gradient_clip_algorithm
+                        )
                     optimizer.step()
                 trainer.next_step()
         if row:
             self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
         if compiled:
-            return loss.requires_grad_()  # no way back to the parameters: Lightning's update finds no gradients
+            return (
+                loss.requires_grad_()
+            )  # no way back to the parameters: Lightning's update finds no gradients
         return loss if trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
 
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +163,9 @@ class SupervisedModule(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(self.parameters())
 
-    def _evaluate(self, split: str, batch: Batch, loss: Metric, metrics: MetricCollection) -> dict[str, Tensor]:
+    def _evaluate(
+        self, split: str, batch: Batch, loss: Metric, metrics: MetricCollection
+    ) -> dict[str, Tensor]:
         inputs, targets = batch
         predictions = self(inputs)
         weight = {"weight": len(targets)} if self.averages_loss else {}
@@ -173,7 +198,11 @@ class SupervisedModule(LightningModule):
         if self.train_metrics:
             parts = [torch.cat(part) for part in zip(*seen, strict=True)]
             row |= rows.metrics(self.train_metrics, parts)
-        values = {**row, "lr": self.trainer.optimizers[0].param_groups[0]["lr"], "epoch": self.current_epoch}
+        values = {
+            **row,
+            "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
+            "epoch": self.current_epoch,
+        }
         for logger in self.loggers:
             logger.log_metrics(values, step=step)
         return row
@@ -183,7 +212,9 @@ class SupervisedModule(LightningModule):
         world_size = self.trainer.world_size
         if not self.averages_loss:
             return loss * world_size
-        global_size = self.trainer.strategy.reduce(torch.tensor(float(size), device=self.device), reduce_op="sum")
+        global_size = self.trainer.strategy.reduce(
+            torch.tensor(float(size), device=self.device), reduce_op="sum"
+        )
         return loss * (size * world_size / global_size)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

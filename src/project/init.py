@@ -64,10 +64,16 @@ def scheme(name: str, **options: float | str) -> Callable[..., None]:
     if name not in SCHEMES:
         hint, known = nearest(name, SCHEMES), ", ".join(SCHEMES)
         raise UserError(f"scheme {name}: no such initialisation.{hint} It is one of: {known}.")
-    takes = [option for option in inspect.signature(SCHEMES[name]).parameters if option in ("scale", "gain")]
+    takes = [
+        option
+        for option in inspect.signature(SCHEMES[name]).parameters
+        if option in ("scale", "gain")
+    ]
     for option, value in options.items():
         if option not in takes:
-            raise UserError(f"scheme {name}: has no {option}; its options: {', '.join(takes) or 'none'}.")
+            raise UserError(
+                f"scheme {name}: has no {option}; its options: {', '.join(takes) or 'none'}."
+            )
         if not isinstance(value, int | float) and not (option == "gain" and value in GAINS):
             words = f", or one of: {', '.join(GAINS)}" if option == "gain" else ""
             raise UserError(f"scheme {name}: {option}={value}: must be a number{words}.")

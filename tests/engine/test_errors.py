@@ -21,7 +21,9 @@ KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs",
         pytest.param("lr", " Did you mean optimizer.lr?", id="last part"),
         pytest.param("optimiser", " Did you mean optimizer?", id="spelling"),
         pytest.param("optimizer.lrr", " Did you mean optimizer.lr?", id="one letter more"),
-        pytest.param("trainer.max_epoch", " Did you mean trainer.max_epochs?", id="one letter less"),
+        pytest.param(
+            "trainer.max_epoch", " Did you mean trainer.max_epochs?", id="one letter less"
+        ),
         pytest.param("banana", "", id="nothing like it"),
     ],
 )
@@ -32,14 +34,20 @@ def test_nearest(word: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "printed"),
     [
-        pytest.param(UserError("lr=3: must be less."), 2, "error: lr=3: must be less.\n", id="user error"),
+        pytest.param(
+            UserError("lr=3: must be less."), 2, "error: lr=3: must be less.\n", id="user error"
+        ),
         pytest.param(HydraException("a\n\n b\nc"), 2, "error: a\nb\n", id="hydra"),
         pytest.param(RunFailed("it has said how"), 1, "", id="run failed"),
         pytest.param(KeyboardInterrupt(), 130, "", id="ctrl-c"),
     ],
 )
 def test_exit_codes(
-    error: BaseException, code: int, printed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    error: BaseException,
+    code: int,
+    printed: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     with pytest.raises(SystemExit) as stop, exit_codes():
@@ -94,7 +102,9 @@ def test_hydra_full_error_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("full_error", "lines"),
     [
-        pytest.param("0", ["error: seed=-1: must be a whole number from 0 to 4294967295."], id="short"),
+        pytest.param(
+            "0", ["error: seed=-1: must be a whole number from 0 to 4294967295."], id="short"
+        ),
         pytest.param(
             "1",
             [
@@ -108,12 +118,18 @@ def test_hydra_full_error_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -
 def test_what_a_shell_sees(full_error: str, lines: list[str]) -> None:
     command = [sys.executable, "-m", "project.train", "seed=-1"]
     ended = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "HYDRA_FULL_ERROR": full_error}, timeout=60
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HYDRA_FULL_ERROR": full_error},
+        timeout=60,
     )
     printed = ended.stderr.splitlines()
     assert [printed[0], printed[-1]] == [lines[0], lines[-1]]
     assert len(printed) == 1 or full_error == "1"
-    assert ended.returncode == (1 if full_error == "1" else 2)  # 1 is Python's own, for an exception
+    assert ended.returncode == (
+        1 if full_error == "1" else 2
+    )  # 1 is Python's own, for an exception
     assert ended.stdout == ""
 
 
@@ -125,7 +141,9 @@ def test_describe_gives_the_cause_and_its_key() -> None:
         _ = config.a.c
     assert describe(refused.value) == "Key 'c' is not in struct\nfull_key: a.c"
 
-    wrapped = HydraException("Error in call to target 'torch.optim.SGD':\nTypeError('no')\nfull_key: optimizer")
+    wrapped = HydraException(
+        "Error in call to target 'torch.optim.SGD':\nTypeError('no')\nfull_key: optimizer"
+    )
     wrapped.__cause__ = TypeError("unexpected keyword 'lrr'")
     assert describe(wrapped) == "optimizer: unexpected keyword 'lrr'"
 

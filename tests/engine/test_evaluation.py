@@ -54,7 +54,10 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_the_test_split_gives_the_run_s_own_metrics_to_the_last_bit(moved: Path) -> None:
-    own, before = metrics_of(moved, "test"), {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()}
+    own, before = (
+        metrics_of(moved, "test"),
+        {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()},
+    )
     assert len(own) == 12
     run_evaluate(f"run={moved}")
     assert {path: path.read_bytes() for path in before} == before
@@ -67,7 +70,9 @@ def test_the_test_split_gives_the_run_s_own_metrics_to_the_last_bit(moved: Path)
     assert evaluated["checkpoint"] == "checkpoints/best.ckpt"
     assert evaluated["overrides"] == []
     assert evaluated["device"].startswith("1 × cpu")
-    figures = {path.name: path.read_bytes() for path in (moved / "evaluation" / "figures").iterdir()}
+    figures = {
+        path.name: path.read_bytes() for path in (moved / "evaluation" / "figures").iterdir()
+    }
     assert figures == {name: (moved / "figures" / name).read_bytes() for name in figures}
 
 
@@ -76,21 +81,36 @@ def test_the_validation_split_gives_the_best_epoch_s_metrics_to_the_last_bit(mov
         rows = [row for row in csv.DictReader(file) if row["val/acc"]]
     best = max(rows, key=lambda row: float(row["val/acc"]))
     run_evaluate("split=val", f"run={moved}")
-    assert report(moved, "val")["metrics"] == {name: float(best[name]) for name in metrics_of(moved, "val")}
+    assert report(moved, "val")["metrics"] == {
+        name: float(best[name]) for name in metrics_of(moved, "val")
+    }
     assert (moved / "evaluation" / "figures" / "val_confusion_matrix.png").exists()
 
 
 def test_the_training_split(moved: Path) -> None:
     run_evaluate(f"run={moved}", "split=train")
     metrics = report(moved, "train")["metrics"]
-    assert metrics.keys() == {"train/loss", "train/acc", *(f"train/acc/{digit}" for digit in range(10))}
-    counts = DigitsDataModule(seed=0, batch_size=1).splits["train"].targets.bincount()  # of each class
+    assert metrics.keys() == {
+        "train/loss",
+        "train/acc",
+        *(f"train/acc/{digit}" for digit in range(10)),
+    }
+    counts = (
+        DigitsDataModule(seed=0, batch_size=1).splits["train"].targets.bincount()
+    )  # of each class
     accuracies = torch.tensor([metrics[f"train/acc/{digit}"] for digit in range(10)])
-    assert metrics["train/acc"] == pytest.approx((accuracies * counts).sum().item() / 1221, abs=1e-6)
+    assert metrics["train/acc"] == pytest.approx(
+        (accuracies * counts).sum().item() / 1221, abs=1e-6
+    )
 
 
 def test_other_data_and_another_batch_size(moved: Path) -> None:
-    words = ["datamodule=digits", "datamodule.eval_batch_size=50", "trainer.limit_test_batches=1.0", "accelerator=cpu"]
+    words = [
+        "datamodule=digits",
+        "datamodule.eval_batch_size=50",
+        "trainer.limit_test_batches=1.0",
+        "accelerator=cpu",
+    ]
     run_evaluate(f"run={moved}", *words)
     evaluated = report(moved, "test")
     assert evaluated["overrides"] == words
@@ -133,7 +153,9 @@ def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
             id="choice",
         ),
         pytest.param(
-            ["datamodule.batch_size=0"], "datamodule.batch_size=0: must be greater than or equal to 1, by the signature of DigitsDataModule.", id="range"
+            ["datamodule.batch_size=0"],
+            "datamodule.batch_size=0: must be greater than or equal to 1, by the signature of DigitsDataModule.",
+            id="range",
         ),
         pytest.param(
             ["test"],
@@ -141,17 +163,24 @@ def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
             id="word",
         ),
         pytest.param(
-            ["datamodule=line"], "split=test: LineDataModule has only: train.", id="data without such a split"
+            ["datamodule=line"],
+            "split=test: LineDataModule has only: train.",
+            id="data without such a split",
         ),
     ],
 )
-def test_refused(words: list[str], says: str, moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused(
+    words: list[str], says: str, moved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert refused(capsys, f"run={moved}", *words) == f"error: {says}\n"
     assert not (moved / "evaluation").exists()
 
 
 def test_what_is_no_run(tmp_path: Path, moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(capsys, "split=val") == "error: run: missing; write run=RUN_DIR, the folder of a run.\n"
+    assert (
+        refused(capsys, "split=val")
+        == "error: run: missing; write run=RUN_DIR, the folder of a run.\n"
+    )
     says = f"error: {tmp_path}: not a run's folder (it has no .hydra/config.yaml).\n"
     assert refused(capsys, f"run={tmp_path}") == says
     shutil.rmtree(moved / "checkpoints")

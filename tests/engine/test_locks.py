@@ -23,7 +23,9 @@ def test_a_lock_is_held_until_its_owner_dies(tmp_path: Path) -> None:
     assert not path.parent.exists()  # to ask makes nothing
     path.parent.mkdir()
     command = [sys.executable, "-c", HOLDER, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "True\n"
         assert locks.is_held(path)

@@ -41,9 +41,9 @@ def fresh_root_logger() -> Iterator[logging.Logger]:
 
 
 def test_each_is_tried_here() -> None:
-    assert [[bool(re.match(pattern, text)) for text in WORDED] for pattern, _ in messages.HARMLESS] == [
-        [i == j for j in range(len(WORDED))] for i in range(len(messages.HARMLESS))
-    ]
+    assert [
+        [bool(re.match(pattern, text)) for text in WORDED] for pattern, _ in messages.HARMLESS
+    ] == [[i == j for j in range(len(WORDED))] for i in range(len(messages.HARMLESS))]
 
 
 @pytest.mark.parametrize("worded", WORDED)
@@ -74,7 +74,10 @@ def test_lightning_says_warnings_only() -> None:
     ],
 )
 def test_the_first_process_speaks(
-    rank: str | None, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    rank: str | None,
+    shown: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if rank is not None:

@@ -31,7 +31,10 @@ def derived() -> np.ndarray:
 
 
 def test_splitmix64_of_this_file_is_the_published_one() -> None:
-    assert splitmix64(np.array([0, 1234567], dtype=np.uint64)).tolist() == [0xE220A8397B1DCDAF, 6457827717110365317]
+    assert splitmix64(np.array([0, 1234567], dtype=np.uint64)).tolist() == [
+        0xE220A8397B1DCDAF,
+        6457827717110365317,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,9 @@ def test_splitmix64_of_this_file_is_the_published_one() -> None:
         (7, "init/0", 123_456, 0xA87AC7365A81D23D),
     ],
 )
-def test_derived_seeds_stay_what_they_were(seed: int, stream: str, step: int, expected: int) -> None:
+def test_derived_seeds_stay_what_they_were(
+    seed: int, stream: str, step: int, expected: int
+) -> None:
     state = splitmix64(add(np.array([seed], dtype=np.uint64), zlib.crc32(stream.encode())))
     assert splitmix64(add(state, step)).item() == expected
     assert derive(seed, stream, step) == expected

@@ -27,7 +27,11 @@ Y = RNG.normal(size=(10, 2)).astype(np.float32)
 
 def linear(reduction: str = "mean", **options: Any) -> SupervisedModule:
     """x (N, 3) -> (N, 2) without bias, squared error and mean absolute error."""
-    options = {"optimizer": partial(torch.optim.SGD, lr=LR), "metrics": {"mae": MeanAbsoluteError()}, **options}
+    options = {
+        "optimizer": partial(torch.optim.SGD, lr=LR),
+        "metrics": {"mae": MeanAbsoluteError()},
+        **options,
+    }
     return SupervisedModule(nn.Linear(3, 2, bias=False), nn.MSELoss(reduction=reduction), **options)
 
 
@@ -118,13 +122,18 @@ def test_one_nan_makes_the_row_and_the_split_nan(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("eval_batch_size", [10, 4, 1])
-def test_evaluation_is_over_the_whole_split(reduction: str, eval_batch_size: int, tmp_path: Path) -> None:
+def test_evaluation_is_over_the_whole_split(
+    reduction: str, eval_batch_size: int, tmp_path: Path
+) -> None:
     module = linear(reduction)
     w = module.network.weight.detach().double().numpy().copy()
     splits = {"train": (X, Y), "val": (X[:7], Y[:7]), "test": (X, Y)}
     data = Arrays(splits, eval_batch_size=eval_batch_size)
     trainer = plain_trainer(tmp_path)
-    found = {**trainer.validate(module, data, verbose=False)[0], **trainer.test(module, data, verbose=False)[0]}
+    found = {
+        **trainer.validate(module, data, verbose=False)[0],
+        **trainer.test(module, data, verbose=False)[0],
+    }
     for split, size in (("val", 7), ("test", 10)):
         error = X[:size] @ w.T - Y[:size]
         expected = (error**2).mean() if reduction == "mean" else (error**2).sum()
@@ -146,12 +155,18 @@ def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:
                 predicted.append(self(torch.from_numpy(x)).argmax(1).numpy())
 
     predicted: list[np.ndarray] = []
-    module = Remembers(nn.Linear(4, 3), nn.CrossEntropyLoss(), metrics, partial(torch.optim.SGD, lr=1.0))
+    module = Remembers(
+        nn.Linear(4, 3), nn.CrossEntropyLoss(), metrics, partial(torch.optim.SGD, lr=1.0)
+    )
     data = Arrays({"train": (x, y), "val": (x, y)}, eval_batch_size=20)
     plain_trainer(tmp_path, max_epochs=3).fit(module, data)
 
     assert len({tuple(p) for p in predicted}) == 3
-    for name, score in {"precision": precision_score, "recall": recall_score, "f1": f1_score}.items():
+    for name, score in {
+        "precision": precision_score,
+        "recall": recall_score,
+        "f1": f1_score,
+    }.items():
         expected = [score(y, p, average="macro", zero_division=0) for p in predicted]
         np.testing.assert_allclose(columns(tmp_path, f"val/{name}")[0], expected, rtol=1e-5)
 
@@ -167,7 +182,10 @@ def test_a_subclass_may_do_it_all_the_ordinary_way(tmp_path: Path) -> None:
         def configure_optimizers(self) -> dict[str, Any]:
             optimizer = torch.optim.SGD(self.parameters(), lr=LR)
             scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.1)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+            }
 
     module = Ordinary(nn.Linear(3, 2, bias=False), nn.MSELoss())
     w = module.network.weight.detach().double().numpy().copy()
@@ -187,7 +205,10 @@ def test_lr_of_a_row_is_the_one_that_its_last_step_used(tmp_path: Path) -> None:
         def configure_optimizers(self) -> dict[str, Any]:
             optimizer = super().configure_optimizers()
             scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+            }
 
     module = Scheduled(nn.Linear(3, 2), nn.MSELoss(), optimizer=partial(torch.optim.SGD, lr=1.0))
     data = Arrays({"train": (X, Y)}, steps_per_epoch=4)
@@ -220,16 +241,21 @@ def test_accumulated_gradients_give_the_rows_of_whole_batches(tmp_path: Path) ->
     np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("metrics", [{"mae": MeanAbsoluteError()}, None], ids=["with metrics", "without"])
+@pytest.mark.parametrize(
+    "metrics", [{"mae": MeanAbsoluteError()}, None], ids=["with metrics", "without"]
+)
 @pytest.mark.parametrize("sizes", [[], [3], [3, 0, 2]], ids=str)
 def test_a_checkpoint_has_the_steps_that_no_row_has_told_of(
     sizes: list[int], metrics: dict[str, Metric] | None, tmp_path: Path
 ) -> None:
     module, resumed = linear(metrics=metrics), linear(metrics=metrics)
-    seen = [(torch.randn(2 * size, 2), torch.randn(size)) for size in sizes]  # two predictions a sample, say
+    seen = [
+        (torch.randn(2 * size, 2), torch.randn(size)) for size in sizes
+    ]  # two predictions a sample, say
     losses = torch.rand(len(sizes)).tolist()
     module._since_row = [
-        (loss, size, pair if metrics else ()) for loss, size, pair in zip(losses, sizes, seen, strict=True)
+        (loss, size, pair if metrics else ())
+        for loss, size, pair in zip(losses, sizes, seen, strict=True)
     ]
     checkpoint: dict[str, Any] = {}
     module.on_save_checkpoint(checkpoint)
@@ -249,7 +275,9 @@ def test_a_checkpoint_has_the_steps_that_no_row_has_told_of(
     [(float, float), (torch.tensor, torch.tensor), (float, torch.tensor)],
     ids=["numbers", "tensors", "one of each"],
 )
-def test_a_row_is_of_losses_as_numbers_or_as_tensors(kinds: list[Callable[[float], Any]], tmp_path: Path) -> None:
+def test_a_row_is_of_losses_as_numbers_or_as_tensors(
+    kinds: list[Callable[[float], Any]], tmp_path: Path
+) -> None:
     """On a GPU they are tensors, but for those of a checkpoint."""
     module = linear(metrics={})
     trainer = plain_trainer(tmp_path, max_epochs=0)

@@ -8,7 +8,17 @@ from pathlib import Path
 
 from commands import ROOT
 
-PARTS = ("src", "conf", "tests", "docs", "benchmarks", "README.md", "Makefile", "pyproject.toml", "CONTRIBUTING.md")
+PARTS = (
+    "src",
+    "conf",
+    "tests",
+    "docs",
+    "benchmarks",
+    "README.md",
+    "Makefile",
+    "pyproject.toml",
+    "CONTRIBUTING.md",
+)
 
 
 def copied(folder: Path) -> Path:
@@ -27,5 +37,10 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
     environment.pop("HYDRA_FULL_ERROR", None)
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )

@@ -84,7 +84,9 @@ def test_every_arrow_points_down() -> None:
             if name.partition(".")[0] == "engine" and name != "engine":
                 other = room_of(name, rooms)
                 if rooms.index(other) < rooms.index(own):
-                    wrong.append(f"{path.relative_to(SRC)}:{line}: {own} imports {other}, which is above")
+                    wrong.append(
+                        f"{path.relative_to(SRC)}:{line}: {own} imports {other}, which is above"
+                    )
     assert wrong == []
 
 
@@ -127,7 +129,9 @@ def test_every_room_says_what_it_promises() -> None:
             assert len(text.split()) >= 10, f"{path}: says too little"
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in [*ENGINE, *PROJECT]}), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in [*ENGINE, *PROJECT]}), ids=lambda p: p.name
+)
 def test_a_folder_has_few_files(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MOST_FILES
 

@@ -60,9 +60,15 @@ def targets() -> list[str]:
         if isinstance(node, dict):
             own = [node["_target_"]] if "_target_" in node else []
             return own + [target for value in node.values() for target in inner(value)]
-        return [target for value in node for target in inner(value)] if isinstance(node, list) else []
+        return (
+            [target for value in node for target in inner(value)] if isinstance(node, list) else []
+        )
 
-    return [t for path in CONF.rglob("*.yaml") for t in inner(OmegaConf.to_container(OmegaConf.load(path)))]
+    return [
+        t
+        for path in CONF.rglob("*.yaml")
+        for t in inner(OmegaConf.to_container(OmegaConf.load(path)))
+    ]
 
 
 def test_configs_name_the_engine_by_its_public_names_only() -> None:

@@ -52,7 +52,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_trains(copy: Path) -> None:
-    ended = python(copy, "-m", "project.train", *SHORT, "module.hidden=[64,32,16]", "module.width=0.5")
+    ended = python(
+        copy, "-m", "project.train", *SHORT, "module.hidden=[64,32,16]", "module.width=0.5"
+    )
     assert ended.returncode == 0, ended.stderr
     assert "finished after 2 steps" in ended.stdout
     assert "(1): Linear(in_features=3072, out_features=32, bias=True)" in ended.stdout

@@ -35,7 +35,9 @@ SCHEMES = {
 
 
 def two_layers() -> nn.Sequential:
-    return nn.Sequential(OrderedDict(first=nn.Linear(30, 30), relu=nn.ReLU(), second=nn.Linear(30, 30)))
+    return nn.Sequential(
+        OrderedDict(first=nn.Linear(30, 30), relu=nn.ReLU(), second=nn.Linear(30, 30))
+    )
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -53,7 +55,9 @@ def test_weights_are_normal_with_the_std_of_the_scheme(scheme: str, layer: str) 
 
 
 def test_zero_fills_layers_and_nothing_else() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2, bias=False))
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2, bias=False)
+    )
     init.zero(network)
     assert [parameter.abs().sum().item() for parameter in network.parameters()] == [0, 0, 4, 0, 0]
 
@@ -87,7 +91,12 @@ def test_weights_depend_on_seed_and_layer_name_only(scheme: Callable[..., None])
 
 def test_a_further_layer_changes_no_other() -> None:
     deeper = nn.Sequential(
-        OrderedDict(new=nn.Conv1d(1, 1, 3), first=nn.Linear(30, 30), newer=nn.Linear(30, 30), second=nn.Linear(30, 30))
+        OrderedDict(
+            new=nn.Conv1d(1, 1, 3),
+            first=nn.Linear(30, 30),
+            newer=nn.Linear(30, 30),
+            second=nn.Linear(30, 30),
+        )
     )
     init.he(deeper, seed=0)
     init.he(network := two_layers(), seed=0)
@@ -124,5 +133,7 @@ def test_schemes_by_name() -> None:
 
 def test_an_unknown_scheme() -> None:
     known = "It is one of: default, zero, randn, xavier, he."
-    with pytest.raises(UserError, match=rf"^scheme xaver: no such initialisation\. Did you mean xavier\? {known}$"):
+    with pytest.raises(
+        UserError, match=rf"^scheme xaver: no such initialisation\. Did you mean xavier\? {known}$"
+    ):
         init.scheme("xaver")

@@ -15,8 +15,6 @@ from engine.steps.callback import EACH_JOB, StepCallback
 log = logging.getLogger(__name__)
 
 
-
-
 class Checkpoints(StepCallback, Checkpoint):
     """Keeps checkpoints/last.ckpt, every n steps and after every epoch, and best.ckpt, by a validation metric.
 
@@ -41,7 +39,9 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step % self.every_n_steps == 0 and not self._validation_follows(trainer, batch_idx):
+        if trainer.global_step % self.every_n_steps == 0 and not self._validation_follows(
+            trainer, batch_idx
+        ):
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -50,7 +50,11 @@ class Checkpoints(StepCallback, Checkpoint):
         score = trainer.callback_metrics.get(self.monitor)
         if score is None:
             known = ", ".join(trainer.callback_metrics)
-            log.warning("no best.ckpt: callbacks.checkpoints.monitor=%s is not one of %s", self.monitor, known)
+            log.warning(
+                "no best.ckpt: callbacks.checkpoints.monitor=%s is not one of %s",
+                self.monitor,
+                known,
+            )
         if score is not None and self._is_better(score.item()):
             self.best_score = score.item()
             trainer.save_checkpoint(Path(trainer.default_root_dir) / BEST, weights_only=False)

@@ -36,7 +36,9 @@ class StopOnDivergence(StepCallback):
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None and not math.isfinite(loss) and not self.diverged:
             self.diverged = trainer.should_stop = True
-            log.warning("train/loss is %s at step %d: diverged", float(loss), trainer.global_step - 1)
+            log.warning(
+                "train/loss is %s at step %d: diverged", float(loss), trainer.global_step - 1
+            )
 
     def state_dict(self) -> dict[str, Any]:
         return {"diverged": self.diverged}

@@ -24,7 +24,9 @@ class StepProgressBar(StepCallback, ProgressBar):
 
     in_a_stack = ONCE
 
-    def __init__(self, refresh_seconds: NotNegative = 0.2, line_every_n_steps: Count | None = None) -> None:
+    def __init__(
+        self, refresh_seconds: NotNegative = 0.2, line_every_n_steps: Count | None = None
+    ) -> None:
         super().__init__(refresh_rate=1)
         self.refresh_seconds, self.line_every_n_steps = refresh_seconds, line_every_n_steps
         self._drawn_at = 0.0
@@ -43,7 +45,9 @@ class StepProgressBar(StepCallback, ProgressBar):
 
     def on_train_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_start(trainer, *args)
-        self.on_train_epoch_start(trainer, *args)  # Lightning leaves it out where a run resumes within an epoch
+        self.on_train_epoch_start(
+            trainer, *args
+        )  # Lightning leaves it out where a run resumes within an epoch
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
@@ -73,7 +77,13 @@ class StepProgressBar(StepCallback, ProgressBar):
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.count("/") == 1}
         values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         with self.train_progress_bar.external_write_mode(file=sys.stdout):
-            log.info("%s, step %s: %s (%.0f steps/s)", self._epoch(trainer), f"{trainer.global_step:,}", values, speed)
+            log.info(
+                "%s, step %s: %s (%.0f steps/s)",
+                self._epoch(trainer),
+                f"{trainer.global_step:,}",
+                values,
+                speed,
+            )
 
     @staticmethod
     def _epoch(trainer: Trainer) -> str:

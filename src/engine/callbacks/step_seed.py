@@ -28,10 +28,16 @@ class StepSeed(StepCallback):
         self._state = of_stream(self.seed, f"step/{trainer.global_rank}")
         self._on_gpu = module.device.type == "cuda"
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         first = batch_of_training(trainer)
         # derive(self.seed, "step/<rank>", number of the step)
-        seeds = mix_all(self._state, first, batch.steps) if isinstance(batch, Block) else [mix(self._state, first)]
+        seeds = (
+            mix_all(self._state, first, batch.steps)
+            if isinstance(batch, Block)
+            else [mix(self._state, first)]
+        )
         self._seeds = iter(seeds)
         self.on_step_start(trainer, module, first)
 

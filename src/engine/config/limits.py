@@ -56,7 +56,9 @@ def check(key: str, value: object, limit: Limit | OneOf) -> None:
         UserError: names the key, the value, what is allowed and the word most like it.
     """
     if value not in limit:
-        raise UserError(f"{key}={shown(value)}: must be {limit}.{nearest(str(value), filter(None, limit.words))}")
+        raise UserError(
+            f"{key}={shown(value)}: must be {limit}.{nearest(str(value), filter(None, limit.words))}"
+        )
 
 
 def shown(value: object) -> str:

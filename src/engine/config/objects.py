@@ -259,4 +259,6 @@ def _words(error: Mapping[str, Any]) -> str:
     text = "longer" if error["type"] == "missing" else str(error["msg"])
     for start in ("Input should be ", "Value error, ", "Assertion failed, "):
         text = text.removeprefix(start)
-    return (text[:1].lower() + text[1:]).replace("valid array", "list").replace("valid list", "list")
+    return (
+        (text[:1].lower() + text[1:]).replace("valid array", "list").replace("valid list", "list")
+    )

@@ -100,7 +100,9 @@ def _values(override: Override) -> list[Any]:
 def overrides_of(words: Sequence[str]) -> list[str]:
     """The overrides among the words of a command line; the others are flags of Hydra's, and their values."""
     flags = [word for word in words if word.startswith("-")]
-    overrides = [word for word in words if ("=" in word and word not in flags) or word.startswith("~")]
+    overrides = [
+        word for word in words if ("=" in word and word not in flags) or word.startswith("~")
+    ]
     for word in words:
         if not flags and word not in overrides:
             raise UserError(f"{word}: not an override; write key=value, such as experiment=lenet.")
@@ -150,7 +152,9 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
 def _nodes_above(config: DictConfig, key: str) -> list[DictConfig]:
     """Return the mappings that a dotted key lies in, the outer ones first."""
     names = key.split(".")[:-1]
-    nodes = [OmegaConf.select(config, ".".join(names[:count])) for count in range(1, len(names) + 1)]
+    nodes = [
+        OmegaConf.select(config, ".".join(names[:count])) for count in range(1, len(names) + 1)
+    ]
     whole = len(nodes) == len([node for node in nodes if isinstance(node, DictConfig)])
     return nodes if whole else []
 
@@ -169,7 +173,9 @@ def _fits(value: Any, present: Any) -> bool:
 def _kind(present: Any) -> str:
     if OmegaConf.is_config(present):
         return "a list or a mapping"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[type(present)]
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[
+        type(present)
+    ]
 
 
 def _has(config: DictConfig, key: str) -> bool:

@@ -19,15 +19,12 @@ from engine.seeds import random_states
 from engine.steps.block import Batch, Block
 from engine.steps.callback import overrides
 
-BATCH_HOOKS = "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "train_dataloader"
-
-
-
-
-
-
-
-
+BATCH_HOOKS = (
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+    "train_dataloader",
+)
 
 
 class TensorDataModule(LightningDataModule):
@@ -44,7 +41,9 @@ class TensorDataModule(LightningDataModule):
     """
 
     test_split = "test"  # the split that testing reads; the evaluating command may choose another
-    class_names: list[str] | None = None  # of a classification data set, in the order of the targets
+    class_names: list[str] | None = (
+        None  # of a classification data set, in the order of the targets
+    )
 
     def __init__(
         self,
@@ -73,7 +72,9 @@ class TensorDataModule(LightningDataModule):
             if self.folds:
                 from engine.data.folds import fold_of
 
-                self._splits = fold_of(self._splits, self.folds, self.fold, by_class=self.class_names is not None)
+                self._splits = fold_of(
+                    self._splits, self.folds, self.fold, by_class=self.class_names is not None
+                )
         return self._splits
 
     def share(self, other: "TensorDataModule") -> None:
@@ -102,7 +103,9 @@ class TensorDataModule(LightningDataModule):
             )
         return self.prepare_inputs(sample)
 
-    def on_after_batch_transfer(self, batch: Batch | Block | Tensor, dataloader_idx: int) -> Batch | Block | Tensor:
+    def on_after_batch_transfer(
+        self, batch: Batch | Block | Tensor, dataloader_idx: int
+    ) -> Batch | Block | Tensor:
         if isinstance(batch, Block):
             batch = batch._replace(inputs=self.prepare_inputs(batch.inputs))
         elif not isinstance(batch, Tensor):  # as the example is, on its way to TensorBoard's graph
@@ -110,7 +113,9 @@ class TensorDataModule(LightningDataModule):
             batch = self.prepare_inputs(inputs), targets
         if self.trainer is None:
             return batch
-        converted: Batch | Block | Tensor = self.trainer.precision_plugin.convert_input(batch)  # uint8 had none before
+        converted: Batch | Block | Tensor = self.trainer.precision_plugin.convert_input(
+            batch
+        )  # uint8 had none before
         return converted
 
     def why_no_blocks(self) -> str | None:
@@ -129,8 +134,12 @@ class TensorDataModule(LightningDataModule):
             seed=self.seed,
             steps=self.steps_per_epoch,
             position=lambda: batch_of_training(self.trainer) + 1 if self.trainer else 0,
-            next_block=getattr(self.trainer, "next_block", None) if self.why_no_blocks() is None else None,
-            block_batches=max(1, BLOCK_BYTES // (4 * numbers)) if self.batch_size < len(train) else sys.maxsize,
+            next_block=getattr(self.trainer, "next_block", None)
+            if self.why_no_blocks() is None
+            else None,
+            block_batches=max(1, BLOCK_BYTES // (4 * numbers))
+            if self.batch_size < len(train)
+            else sys.maxsize,
         )
 
     def val_dataloader(self) -> DataLoader[Batch | Block] | list[None]:
@@ -141,11 +150,17 @@ class TensorDataModule(LightningDataModule):
 
     def _eval_loader(self, split: str) -> DataLoader[Batch | Block] | list[None]:
         """Every sample of a split, once and in order; none if there is no such split."""
-        return self._loader(split, self.eval_batch_size, shuffle=False) if split in self.splits else []
+        return (
+            self._loader(split, self.eval_batch_size, shuffle=False) if split in self.splits else []
+        )
 
     def _loader(self, split: str, batch_size: int, **order: object) -> DataLoader[Batch | Block]:
         data = self.splits[split]
-        ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
+        ranks = (
+            {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+            if self.trainer
+            else {}
+        )
         if self.trainer and not self.num_workers:
             data = data.near(self.trainer.strategy.root_device)
         sampler = StepSampler(len(data), batch_size, **order, **ranks)  # type: ignore[arg-type]

@@ -45,7 +45,9 @@ class ImageCache:
         image_size: S, in pixels; images of another size are resized (bilinear, antialiased).
     """
 
-    def __init__(self, home: Path, data_dir: Path, splits: dict[str, list[ImageFile]], image_size: int) -> None:
+    def __init__(
+        self, home: Path, data_dir: Path, splits: dict[str, list[ImageFile]], image_size: int
+    ) -> None:
         self.home, self.data_dir, self.splits, self.image_size = home, data_dir, splits, image_size
         content = hashlib.sha256(repr((FORMAT, image_size)).encode())
         for split, files in splits.items():
@@ -62,11 +64,15 @@ class ImageCache:
             return
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.home / ".lock"):  # jobs started together: one decodes, the others wait for it
+            with FileLock(
+                self.home / ".lock"
+            ):  # jobs started together: one decodes, the others wait for it
                 if not self.folder.exists():
                     self._replace_stale()
         except OSError as error:
-            raise UserError(f"datamodule.cache_dir={self.home.parent}: cannot be written: {error}") from error
+            raise UserError(
+                f"datamodule.cache_dir={self.home.parent}: cannot be written: {error}"
+            ) from error
 
     def read(self, split: str, in_memory: bool) -> Split:
         """One split, in memory or over a memory-mapped file."""
@@ -91,10 +97,15 @@ class ImageCache:
         threads = os.cpu_count() if sum(sizes) > LARGE * len(sizes) else 1
         with (
             ThreadPoolExecutor(threads) as pool,
-            tqdm(total=len(sizes), desc="Decoding", unit="img", disable=None) as progress,  # None: on a terminal only
+            tqdm(
+                total=len(sizes), desc="Decoding", unit="img", disable=None
+            ) as progress,  # None: on a terminal only
         ):
             for split, files in self.splits.items():
-                np.save(folder / f"{split}_targets.npy", np.array([file.target for file in files], dtype=np.int64))
+                np.save(
+                    folder / f"{split}_targets.npy",
+                    np.array([file.target for file in files], dtype=np.int64),
+                )
                 shape = (len(files), 3, self.image_size, self.image_size)
                 # Written as a plain file: on a full disk that raises an error, where a memory map would be killed.
                 with open(folder / f"{split}_images.npy", "wb") as array:

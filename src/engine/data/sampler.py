@@ -95,7 +95,10 @@ class StepSampler(Sampler[Tensor | Chosen]):
         while step < end:
             number, slot = divmod(step, self.batches_per_pass)
             if self.shuffle and self._order[0] != number and self.batches_per_pass > 1:
-                self._order = number, torch.randperm(self.size, generator=generator(self.seed, "order", number))
+                self._order = (
+                    number,
+                    torch.randperm(self.size, generator=generator(self.seed, "order", number)),
+                )
             taken = min(end - step, self.batches_per_pass - slot)
             parts.append(self._order[1][slot * self.batch_size : (slot + taken) * self.batch_size])
             step += taken
@@ -118,5 +121,9 @@ class StepSampler(Sampler[Tensor | Chosen]):
             if steps == 1:
                 yield self.indices(step)
             else:
-                yield Chosen(self.indices(step, 1 if whole else steps), min(self.batch_size, self.size), steps)
+                yield Chosen(
+                    self.indices(step, 1 if whole else steps),
+                    min(self.batch_size, self.size),
+                    steps,
+                )
             step += steps

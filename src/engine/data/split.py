@@ -20,7 +20,10 @@ class Split:
 
     def near(self, device: torch.device) -> "Split":
         """The split on a CUDA device that has plenty of room for it, so that gathering a batch needs no copy there."""
-        if device.type != "cuda" or self.inputs.nbytes + self.targets.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+        if (
+            device.type != "cuda"
+            or self.inputs.nbytes + self.targets.nbytes > torch.cuda.mem_get_info(device)[0] // 4
+        ):
             return self
         return Split(self.inputs.to(device), self.targets.to(device))
 

@@ -22,7 +22,9 @@ class JoblibLauncher(WorkerLauncher):
 
     def __init__(self, n_jobs: int | None = None) -> None:
         self.n_jobs = n_jobs
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")  # what a killed one left
+        os.environ.setdefault(
+            "PYTHONWARNINGS", "ignore:resource_tracker:UserWarning"
+        )  # what a killed one left
         self.idle: list[Any] = []  # for the next job, of the next batch perhaps
 
     def answers(self, works: Sequence[Work]) -> Answers:

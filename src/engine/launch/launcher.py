@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 NUMBERS = {"n_jobs": COUNT, "timeout_min": POSITIVE, "num_cpus": NOT_NEGATIVE, "num_gpus": NOT_NEGATIVE,
            "max_retries": Limit(whole=True, low=-1)}  # fmt: skip
-OPTIONS = {key: replace(limit, words=(None,)) for key, limit in NUMBERS.items()}  # null: left to the launcher
+OPTIONS = {
+    key: replace(limit, words=(None,)) for key, limit in NUMBERS.items()
+}  # null: left to the launcher
 Answers = Generator[tuple[int, float | Exception], None, None]
 
 
@@ -36,20 +38,32 @@ class WorkerLauncher(Launcher):
     package: str  # that it needs; the extra has the same name
     config: DictConfig
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         if importlib.util.find_spec(self.package) is None:
             choice, extra = config.hydra.runtime.choices["hydra/launcher"], f'".[{self.package}]"'
-            raise UserError(f"hydra/launcher={choice} needs {self.package}: pip install -c constraints.txt -e {extra}")
+            raise UserError(
+                f"hydra/launcher={choice} needs {self.package}: pip install -c constraints.txt -e {extra}"
+            )
         for key, limit in OPTIONS.items():
             check(f"hydra.launcher.{key}", config.hydra.launcher.get(key), limit)
         self.hydra_context, self.config = hydra_context, config
         assert isinstance(task_function, Task)
         self.door = task_function.door
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> list[JobReturn]:
         assert self.hydra_context is not None
         works = [
-            Work(self.hydra_context, self.config, self.door.module, list(words), initial_job_idx + number)
+            Work(
+                self.hydra_context,
+                self.config,
+                self.door.module,
+                list(words),
+                initial_job_idx + number,
+            )
             for number, words in enumerate(job_overrides)
         ]
         common = set.intersection(*(set(work.overrides) for work in works))
@@ -59,8 +73,12 @@ class WorkerLauncher(Launcher):
                 returns[number].return_value = answer
                 if not isinstance(answer, Exception):
                     returns[number].status = JobStatus.COMPLETED
-                words = [word for word in works[number].overrides if word not in common] or ["the job"]
-                log.info("%d of %d: %s: %s", count, len(works), " ".join(words), answer_text(answer))
+                words = [word for word in works[number].overrides if word not in common] or [
+                    "the job"
+                ]
+                log.info(
+                    "%d of %d: %s: %s", count, len(works), " ".join(words), answer_text(answer)
+                )
         return returns
 
     @abstractmethod
@@ -77,5 +95,3 @@ class WorkerLauncher(Launcher):
         most: int = max(1, cpu_count() // cores(self.config))
         several = len(gpus.visible()) if gpus.takes_one(self.config) else 0
         return min(most, several) if several > 1 else most
-
-

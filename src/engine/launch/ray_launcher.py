@@ -26,9 +26,18 @@ class RayLauncher(WorkerLauncher):
     package = "ray"
 
     def __init__(
-        self, address: str = "auto", num_cpus: float | None = None, num_gpus: float | None = None, max_retries: int = 3
+        self,
+        address: str = "auto",
+        num_cpus: float | None = None,
+        num_gpus: float | None = None,
+        max_retries: int = 3,
     ) -> None:
-        self.address, self.num_cpus, self.num_gpus, self.max_retries = address, num_cpus, num_gpus, max_retries
+        self.address, self.num_cpus, self.num_gpus, self.max_retries = (
+            address,
+            num_cpus,
+            num_gpus,
+            max_retries,
+        )
 
     def answers(self, works: Sequence[Work]) -> Answers:
         import ray

@@ -27,9 +27,19 @@ class SubmititLauncher(WorkerLauncher):
     package = "submitit"
 
     def __init__(
-        self, cluster: str, folder: str, n_jobs: int | None = None, max_num_timeout: int = 3, **parameters: Any
+        self,
+        cluster: str,
+        folder: str,
+        n_jobs: int | None = None,
+        max_num_timeout: int = 3,
+        **parameters: Any,
     ) -> None:
-        self.cluster, self.folder, self.n_jobs, self.max_num_timeout = cluster, folder, n_jobs, max_num_timeout
+        self.cluster, self.folder, self.n_jobs, self.max_num_timeout = (
+            cluster,
+            folder,
+            n_jobs,
+            max_num_timeout,
+        )
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
 
     def answers(self, works: Sequence[Work]) -> Answers:
@@ -42,7 +52,9 @@ class SubmititLauncher(WorkerLauncher):
                 if batch := [todo.popleft() for _ in range(min(len(todo), most - len(running)))]:
                     with out_of_reach_of_ctrl_c():
                         submitted = executor.submit_array([work for _, work in batch])
-                    running |= {job: number for job, (number, _) in zip(submitted, batch, strict=True)}
+                    running |= {
+                        job: number for job, (number, _) in zip(submitted, batch, strict=True)
+                    }
                 for job in [job for job in running if job.done()]:
                     yield running.pop(job), self._answer(job)
                 time.sleep(0.1 if local else 1)
@@ -70,7 +82,9 @@ class SubmititLauncher(WorkerLauncher):
             if self.cluster == "local":
                 executor, own = submitit.LocalExecutor(self.folder), self._gpus()
             else:
-                executor = submitit.AutoExecutor(self.folder, "slurm", slurm_max_num_timeout=self.max_num_timeout)
+                executor = submitit.AutoExecutor(
+                    self.folder, "slurm", slurm_max_num_timeout=self.max_num_timeout
+                )
                 own = {"cpus_per_task": cores(self.config)}
             executor.update_parameters(**own | self.parameters)
         except (NameError, TypeError, ValueError, RuntimeError) as error:

@@ -94,11 +94,19 @@ class MetricsCSV(Logger):
     def experiment(self) -> Path:
         """Take over the rows that an interrupted run left: Lightning asks for it once, before training."""
         if not self._columns and self.path.exists():
-            self._write([row for row in self._rows() if self.purge_step is None or int(row["step"]) < self.purge_step])
+            self._write(
+                [
+                    row
+                    for row in self._rows()
+                    if self.purge_step is None or int(row["step"]) < self.purge_step
+                ]
+            )
         return self.path
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
         """The config lies beside the table, in `.hydra/config.yaml`."""
 
     @rank_zero_only
@@ -108,14 +116,19 @@ class MetricsCSV(Logger):
     def log_rows(self, rows: Iterable[Row]) -> None:
         """What `log_metrics` does with each, but in one go."""
         texts = [
-            {"step": str(step), **{key: _text(value) for key, value in metrics.items()}} for step, metrics, _ in rows
+            {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
+            for step, metrics, _ in rows
         ]
-        if new := [key for key in dict.fromkeys(itertools.chain(*texts)) if key not in self._columns]:
+        if new := [
+            key for key in dict.fromkeys(itertools.chain(*texts)) if key not in self._columns
+        ]:
             known = self._rows() if self.path.exists() else []
             self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]
             self._write([*known, *texts])
         elif texts:
-            lines = [",".join([row.get(column, "") for column in self._columns]) + "\n" for row in texts]
+            lines = [
+                ",".join([row.get(column, "") for column in self._columns]) + "\n" for row in texts
+            ]
             with open(self.path, "a", newline="", encoding="utf-8") as file:
                 file.write("".join(lines))
 
@@ -137,9 +150,11 @@ class MetricsCSV(Logger):
 def _text(value: Any) -> str:
     """The shortest text that reads back as the same number."""
     number = float(value)
-    return str(int(number)) if math.isfinite(number) and number.is_integer() and abs(number) < 1e15 else repr(number)
-
-
+    return (
+        str(int(number))
+        if math.isfinite(number) and number.is_integer() and abs(number) < 1e15
+        else repr(number)
+    )
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -143,7 +143,9 @@ class Run:
             summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
         except (KeyboardInterrupt, SystemExit) as stop:
             summary["status"] = "interrupted"
-            if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
+            if (
+                isinstance(stop, SystemExit) and stop.code == FAILED
+            ):  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             raise
         except UserError as mistake:  # found no earlier; no traceback

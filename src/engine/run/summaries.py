@@ -35,7 +35,9 @@ def save(run_dir: Path, summary: Mapping[str, Any]) -> None:
             return {key: plain(inner) for key, inner in value.items()}
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    files.write_whole(run_dir / SUMMARY, json.dumps(plain(summary), indent=2, allow_nan=False) + "\n")
+    files.write_whole(
+        run_dir / SUMMARY, json.dumps(plain(summary), indent=2, allow_nan=False) + "\n"
+    )
 
 
 def objective(summary: Mapping[str, Any]) -> float:

@@ -34,8 +34,16 @@ class Pruning(StepCallback):
         Pruned: in every process of the run.
     """
 
-    def __init__(self, storage: str, study: str, number: int, pruner: Mapping[str, Any], monitor: str | None) -> None:
-        self.storage, self.study, self.number, self.pruner, self.monitor = storage, study, number, pruner, monitor
+    def __init__(
+        self, storage: str, study: str, number: int, pruner: Mapping[str, Any], monitor: str | None
+    ) -> None:
+        self.storage, self.study, self.number, self.pruner, self.monitor = (
+            storage,
+            study,
+            number,
+            pruner,
+            monitor,
+        )
         self._trial: Trial | None = None
         self._reported: set[int] = set()
         self._next = 0  # the first step that is still to be judged
@@ -76,7 +84,9 @@ class Pruning(StepCallback):
 
     def _report(self, trainer: Trainer, metric: str) -> None:
         value = trainer.callback_metrics.get(metric)
-        is_pruned = self._trial is not None and value is not None and self._judge(trainer, float(value))
+        is_pruned = (
+            self._trial is not None and value is not None and self._judge(trainer, float(value))
+        )
         if trainer.strategy.broadcast(is_pruned):
             log.info("pruned at step %d: %s is %g", trainer.global_step, metric, value)
             raise Pruned
@@ -94,5 +104,7 @@ class Pruning(StepCallback):
             return False
         is_pruned = step == self._pruned_at or self._trial.should_prune()
         if is_pruned:
-            self._trial.set_user_attr("pruned_at", step)  # the halving pruner would not say it twice
+            self._trial.set_user_attr(
+                "pruned_at", step
+            )  # the halving pruner would not say it twice
         return is_pruned

@@ -27,7 +27,11 @@ from engine.sweep.jobs import Job, check_all, run_all
 
 log = logging.getLogger(__name__)
 
-STATES = {"finished": TrialState.COMPLETE, "diverged": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+STATES = {
+    "finished": TrialState.COMPLETE,
+    "diverged": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+}
 
 
 class Search:
@@ -43,14 +47,25 @@ class Search:
     """
 
     def __init__(
-        self, options: studies.Options, overrides: Mapping[str, Override], make_job: Callable[[list[str]], Job]
+        self,
+        options: studies.Options,
+        overrides: Mapping[str, Override],
+        make_job: Callable[[list[str]], Job],
     ) -> None:
-        swept = {key: override for key, override in overrides.items() if override.is_sweep_override()}
+        swept = {
+            key: override for key, override in overrides.items() if override.is_sweep_override()
+        }
         if not swept:
-            raise UserError("hydra/sweeper=optuna: give a key to search, as 'optimizer.lr=tag(log,interval(0.01,1))'.")
-        self.fixed = [str(override.input_line) for key, override in overrides.items() if key not in swept]
+            raise UserError(
+                "hydra/sweeper=optuna: give a key to search, as 'optimizer.lr=tag(log,interval(0.01,1))'."
+            )
+        self.fixed = [
+            str(override.input_line) for key, override in overrides.items() if key not in swept
+        ]
         self.options, self.make_job, self.base = options, make_job, make_job(self.fixed)
-        self.space = {key: space.distribution(word, self.base.config) for key, word in swept.items()}
+        self.space = {
+            key: space.distribution(word, self.base.config) for key, word in swept.items()
+        }
         size = space.size(self.space) if options.sampler == "grid" else math.inf
         self.n_trials = int(min(options.n_trials, size))
         mode = self.base.config.get("callbacks.checkpoints.mode")
@@ -62,7 +77,9 @@ class Search:
 
     def _identity(self) -> str:
         """A hash of all that makes trials comparable; and of where their jobs lie, as claims hold there only."""
-        space = {key: distribution_to_json(distribution) for key, distribution in self.space.items()}
+        space = {
+            key: distribution_to_json(distribution) for key, distribution in self.space.items()
+        }
         place = str(self.base.sweep_dir) if self.options.storage else ""
         what = json.dumps([self.base.hash, space, self.direction.name, place], sort_keys=True)
         return hashlib.sha256(what.encode()).hexdigest()[:8]
@@ -100,9 +117,13 @@ class Search:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "study.lock"):
             storage = studies.opened(self.storage)
-            study = create_study(study_name=self.name, storage=storage, direction=self.direction, load_if_exists=True)
+            study = create_study(
+                study_name=self.name, storage=storage, direction=self.direction, load_if_exists=True
+            )
             if study.user_attrs.get("search", self._identity()) != self._identity():
-                raise UserError(f"hydra.sweeper.study_name={self.name}: is another search's; choose another name.")
+                raise UserError(
+                    f"hydra.sweeper.study_name={self.name}: is another search's; choose another name."
+                )
             study.set_user_attr("search", self._identity())
         return Trials(study, self.options, self.space, self.n_trials, folder)
 
@@ -134,7 +155,9 @@ class Search:
             self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
-        trials.tell(number, state, value, status=status, error=error, folder=folder.name if folder else None)
+        trials.tell(
+            number, state, value, status=status, error=error, folder=folder.name if folder else None
+        )
 
     def _check_direction(self, job: Job) -> None:
         """Do not maximise a training loss, where there is no validation that callbacks.checkpoints.mode is about."""

@@ -5,8 +5,19 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+    Transformer,
+)
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from engine.config.resolved import Config
 from engine.errors import UserError, nearest
@@ -24,14 +35,18 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
     sweep: Any = override.value()
     tags: set[str] = getattr(sweep, "tags", set())
     for tag in tags - {"log"}:
-        raise UserError(f"{override.input_line}: no such tag: {tag}.{nearest(tag, ['log'])} The only one is log.")
+        raise UserError(
+            f"{override.input_line}: no such tag: {tag}.{nearest(tag, ['log'])} The only one is log."
+        )
     if isinstance(sweep, IntervalSweep):
         return _interval(override, sweep, whole=type(config.get(override.key_or_group)) is int)
     if isinstance(sweep, RangeSweep):
         return _range(override, sweep)
     if tags:
         raise UserError(f"{override.input_line}: log is for an interval or a range of numbers.")
-    elements = sweep.list if isinstance(sweep, ChoiceSweep) else override.sweep_iterator()  # of a glob
+    elements = (
+        sweep.list if isinstance(sweep, ChoiceSweep) else override.sweep_iterator()
+    )  # of a glob
     choices = [x if isinstance(x, bool | int | float) else Transformer.str(x) for x in elements]
     if not choices:
         raise UserError(f"{override.input_line}: matches no choice.")
@@ -57,7 +72,9 @@ def _range(override: Override, sweep: RangeSweep) -> BaseDistribution:
     if not numbers:
         raise UserError(f"{override.input_line}: a range without a number.")
     if log and (numbers[0] <= 0 or abs(sweep.step) != 1 or isinstance(numbers[0], float)):
-        raise UserError(f"{override.input_line}: a range on a log scale is of whole numbers from 1 in steps of 1.")
+        raise UserError(
+            f"{override.input_line}: a range on a log scale is of whole numbers from 1 in steps of 1."
+        )
     step: Any = abs(sweep.step)
     if isinstance(numbers[0], float):
         return FloatDistribution(numbers[0], numbers[-1], step=step)
@@ -77,7 +94,9 @@ def values(key: str, distribution: BaseDistribution) -> list[Any]:
         raise UserError(
             f"{key}=interval({distribution.low:g},{distribution.high:g}): a grid needs values, such as 1,2."
         )
-    low, high, step = (Decimal(str(n)) for n in (distribution.low, distribution.high, distribution.step))
+    low, high, step = (
+        Decimal(str(n)) for n in (distribution.low, distribution.high, distribution.step)
+    )
     kind = float if isinstance(distribution, FloatDistribution) else int
     return [kind(low + i * step) for i in range(int((high - low) / step) + 1)]
 
@@ -97,4 +116,7 @@ def size(space: Mapping[str, BaseDistribution]) -> int:
 
 def words(params: Mapping[str, Any]) -> list[str]:
     """A trial's parameters as overrides."""
-    return [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in params.items()]
+    return [
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in params.items()
+    ]

@@ -71,7 +71,9 @@ class _Lock(JournalFileOpenLock):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._lock = FileLock(path + ".writer")  # not .lock, which other programs of Optuna's make and remove
+        self._lock = FileLock(
+            path + ".writer"
+        )  # not .lock, which other programs of Optuna's make and remove
 
     def acquire(self) -> bool:
         self._lock.acquire()
@@ -89,7 +91,9 @@ def absolute(storage: str) -> str:
     """
     url = storage.startswith("sqlite:///")
     if not url and ("://" in storage) == storage.endswith(".log"):
-        raise UserError(f"hydra.sweeper.storage={storage}: must be a path that ends in .log, or sqlite:///PATH.")
+        raise UserError(
+            f"hydra.sweeper.storage={storage}: must be a path that ends in .log, or sqlite:///PATH."
+        )
     if not url and "://" in storage:
         return storage
     path = Path(storage.removeprefix("sqlite:///")).expanduser().absolute()
@@ -114,10 +118,14 @@ def opened(storage: str) -> BaseStorage:
         if "://" not in storage:
             Path(storage).parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(storage, lock_obj=_Lock(storage)))
-        wait = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}  # seconds, for other writers
+        wait = (
+            {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+        )  # seconds, for other writers
         return RDBStorage(storage, engine_kwargs=wait)
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        raise UserError(f"hydra.sweeper.storage={storage}: {str(error).partition(chr(10))[0]}") from None
+        raise UserError(
+            f"hydra.sweeper.storage={storage}: {str(error).partition(chr(10))[0]}"
+        ) from None
 
 
 def sampler(options: Options, space: Mapping[str, BaseDistribution], seed: int) -> BaseSampler:
@@ -145,4 +153,6 @@ def load(storage: str, study: str, pruner_options: Mapping[str, Any] | None = No
         KeyError: if it is not there.
     """
     made = pruner(**pruner_options) if pruner_options else NopPruner()
-    return optuna.load_study(study_name=study, storage=opened(storage), sampler=RandomSampler(), pruner=made)
+    return optuna.load_study(
+        study_name=study, storage=opened(storage), sampler=RandomSampler(), pruner=made
+    )

@@ -21,7 +21,9 @@ class OptunaSweeper(JobSweeper):
         except ModuleNotFoundError as error:
             if error.name != "optuna":
                 raise
-            raise UserError('hydra/sweeper=optuna: pip install -c constraints.txt -e ".[optuna]" first.') from None
+            raise UserError(
+                'hydra/sweeper=optuna: pip install -c constraints.txt -e ".[optuna]" first.'
+            ) from None
         messages.to_terminal()
         made = search.Search(study.Options(**self.options), self.overrides(arguments), self.job)
         if self.config.sweep.dry_run:

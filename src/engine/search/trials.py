@@ -37,7 +37,12 @@ class Trials:
     """
 
     def __init__(
-        self, study: Study, options: Options, space: Mapping[str, BaseDistribution], n_trials: int, locks: Path
+        self,
+        study: Study,
+        options: Options,
+        space: Mapping[str, BaseDistribution],
+        n_trials: int,
+        locks: Path,
     ) -> None:
         self.study, self.options, self.space, self.n_trials = study, options, space, n_trials
         self._locks = locks
@@ -52,7 +57,9 @@ class Trials:
         while True:
             with FileLock(self._locks / "study.lock"):
                 claimed = self._orphans()
-                while self._begun < self.n_trials and (not claimed or self._begun % self.options.n_jobs):
+                while self._begun < self.n_trials and (
+                    not claimed or self._begun % self.options.n_jobs
+                ):
                     number = self.study.ask().number
                     claimed[number] = FileLock(self._lock_path(number))
                     claimed[number].acquire()
@@ -106,7 +113,9 @@ class Trials:
         for key, distribution in self.space.items():
             reseed(key)
             _suggest(trial, key, distribution)
-        self.study.sampler = RandomSampler()  # at the end of its grid, Optuna's stops a loop that we have not
+        self.study.sampler = (
+            RandomSampler()
+        )  # at the end of its grid, Optuna's stops a loop that we have not
 
 
 def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> None:
@@ -114,16 +123,22 @@ def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> None:
         trial.suggest_categorical(key, distribution.choices)
         return
     low, high, step, log = (getattr(distribution, name) for name in ("low", "high", "step", "log"))
-    suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    suggest = (
+        trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    )
     suggest(key, low, high, step=step, log=log)
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
     """The trials that finished, the best first."""
     done = [
-        t for t in study.get_trials(states=(TrialState.COMPLETE,)) if t.value is not None and math.isfinite(t.value)
+        t
+        for t in study.get_trials(states=(TrialState.COMPLETE,))
+        if t.value is not None and math.isfinite(t.value)
     ]
-    return sorted(done, key=lambda t: t.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE)
+    return sorted(
+        done, key=lambda t: t.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE
+    )
 
 
 def table(study: Study | None, n_trials: int) -> str:
@@ -133,12 +148,20 @@ def table(study: Study | None, n_trials: int) -> str:
     lines = []
     for trial in best[:SHOWN] + wrong:
         value = f"{trial.value:.6g}" if trial in best else ""
-        lines.append(f"  {trial.number:>5}  {status(trial):<11}{value:>12}  {shlex.join(words(trial.params))}".rstrip())
+        lines.append(
+            f"  {trial.number:>5}  {status(trial):<11}{value:>12}  {shlex.join(words(trial.params))}".rstrip()
+        )
         lines += [f"         {error}"] if (error := trial.user_attrs.get("error")) else []
-        lines += [f"         {folder}/train.log"] if error and (folder := trial.user_attrs.get("folder")) else []
+        lines += (
+            [f"         {folder}/train.log"]
+            if error and (folder := trial.user_attrs.get("folder"))
+            else []
+        )
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
-    lines.append(f"{n_trials} trials: {', '.join(f'{n} {what}' for what, n in counts.items() if n)}")
+    lines.append(
+        f"{n_trials} trials: {', '.join(f'{n} {what}' for what, n in counts.items() if n)}"
+    )
     return "\n".join([*lines, *(f"best: {shlex.join(words(trial.params))}" for trial in best[:1])])
 
 

@@ -47,7 +47,9 @@ class CompiledStep:
         check(network, optimizer)
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self.groups = optimizer.param_groups
-        self._made: list[Any] = []  # what the function was compiled for, and with which tensors it was bound
+        self._made: list[
+            Any
+        ] = []  # what the function was compiled for, and with which tensors it was bound
         self._bound: list[int] = []
         self._compilations = 0
 
@@ -55,7 +57,12 @@ class CompiledStep:
     def is_ready(self) -> bool:
         """Whether the optimiser has the state that a step updates."""
         state = self.optimizer.state
-        return all(state.get(p) for group in self.groups if group.get("momentum") != 0 for p in _trained(group))
+        return all(
+            state.get(p)
+            for group in self.groups
+            if group.get("momentum") != 0
+            for p in _trained(group)
+        )
 
     def refresh(self, inputs: Tensor, targets: Tensor) -> None:
         """Notice what was replaced or changed since the last step: tensors, and how the network computes.
@@ -93,12 +100,22 @@ class CompiledStep:
         keys = [*rule.state, *(["step"] if rule.counts else [])]
         self.parameters = [p for group in self.groups for p in _trained(group)]
         self._values = [parameter.detach() for parameter in self.parameters]
-        self._state = [{k: state[p][k] for k in keys if state[p].get(k) is not None} for p in self.parameters]
+        self._state = [
+            {k: state[p][k] for k in keys if state[p].get(k) is not None} for p in self.parameters
+        ]
         ours = set(self.parameters)
-        self._fixed = {name: p.detach() for name, p in self.network.named_parameters() if p not in ours}
+        self._fixed = {
+            name: p.detach() for name, p in self.network.named_parameters() if p not in ours
+        }
         self._fixed |= dict(self.network.named_buffers())
-        tensors = [*self._values, *(t for s in self._state for t in s.values()), *self._fixed.values()]
-        self._kept = tensors if all(t.device.type == "cuda" for t in tensors) else []  # Adam's step may be elsewhere
+        tensors = [
+            *self._values,
+            *(t for s in self._state for t in s.values()),
+            *self._fixed.values(),
+        ]
+        self._kept = (
+            tensors if all(t.device.type == "cuda" for t in tensors) else []
+        )  # Adam's step may be elsewhere
         self._graphs: dict[Any, Graph] = {}
         shape = len(self.groups), len(numbers(self.groups[0]))
         self._numbers = torch.empty(shape, dtype=torch.float64, device=self._values[0].device)
@@ -117,7 +134,9 @@ class CompiledStep:
         return self._graphs[size](inputs, targets)
 
     def _take(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        loss, predictions = self._step(self._values, self._state, self._fixed, self._numbers, inputs, targets)
+        loss, predictions = self._step(
+            self._values, self._state, self._fixed, self._numbers, inputs, targets
+        )
         return loss, predictions
 
     def _try(self, inputs: Tensor, targets: Tensor) -> None:
@@ -127,7 +146,10 @@ class CompiledStep:
             with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
                 leaves = [value.clone().requires_grad_() for value in values]
                 loss, _ = self._forward(leaves, copy.deepcopy(fixed), inputs.clone(), targets)
-                used = [gradient is not None for gradient in torch.autograd.grad(loss, leaves, allow_unused=True)]
+                used = [
+                    gradient is not None
+                    for gradient in torch.autograd.grad(loss, leaves, allow_unused=True)
+                ]
                 if all(used):
                     self._step(values, states, fixed, self._numbers, inputs.clone(), targets)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
@@ -143,7 +165,9 @@ class CompiledStep:
         switches = [flags(group) for group in self.groups]
         network, loss_of = self.network, self.loss
 
-        def forward(values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(
+            values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor
+        ) -> tuple[Tensor, Tensor]:
             values = [_for_convolutions(value) for value in values]
             state = dict(zip(names, values, strict=True)) | fixed
             with PoolsByComparison():
@@ -151,10 +175,19 @@ class CompiledStep:
             return loss_of(predictions, targets), predictions
 
         def step(
-            values: list[Tensor], states: list[State], fixed: State, numbers: Tensor, inputs: Tensor, targets: Tensor
+            values: list[Tensor],
+            states: list[State],
+            fixed: State,
+            numbers: Tensor,
+            inputs: Tensor,
+            targets: Tensor,
         ) -> tuple[Tensor, Tensor]:
-            gradients, (loss, predictions) = grad_and_value(forward, has_aux=True)(values, fixed, inputs, targets)
-            for value, gradient, state, group in zip(values, gradients, states, group_of, strict=True):
+            gradients, (loss, predictions) = grad_and_value(forward, has_aux=True)(
+                values, fixed, inputs, targets
+            )
+            for value, gradient, state, group in zip(
+                values, gradients, states, group_of, strict=True
+            ):
                 count = state["step"].add_(1).double() if rule.counts else None
                 scalars = rule.scalars(count, *numbers[group].unbind())
                 by = {name: scalar.to(value.dtype) for name, scalar in scalars.items()}
@@ -164,12 +197,13 @@ class CompiledStep:
         self._forward = forward
         # Guards on the modules cost more than a small step. What they would notice, refresh() looks for once a block:
         # modes, plain attributes, hooks, and which parameters are trained.
-        options = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe, "fallback_random": True}
+        options = {
+            "guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe,
+            "fallback_random": True,
+        }
         if all(value.device.type == "cpu" for value in self._values):
             options["cpp_wrapper"] = True  # kernels are called from C++, which small steps gain by
         self._step = compile_step(step, MOST_SIZES, options)
-
-
 
 
 def check(network: nn.Module, optimizer: Optimizer) -> None:
@@ -209,7 +243,11 @@ def _trained(group: dict[str, Any]) -> list[nn.Parameter]:
 
 def _manner(module: nn.Module) -> list[Any]:
     """All of a module that may change what it computes, besides its tensors."""
-    plain = [(k, v) for k, v in vars(module).items() if isinstance(v, bool | int | float | str | tuple | None)]
+    plain = [
+        (k, v)
+        for k, v in vars(module).items()
+        if isinstance(v, bool | int | float | str | tuple | None)
+    ]
     trained = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
     return [plain, trained, hooks_of(module)]
 

@@ -34,14 +34,23 @@ class MaxPool(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, largest = ctx.saved_tensors
         (rows, columns), (height, width) = ctx.kernel, largest.shape[-2:]
-        places = x.unflatten(-1, (width, columns)).unflatten(-3, (height, rows))  # (…, height, rows, width, columns)
-        zero, found, parts = torch.zeros_like(gradient), torch.zeros_like(largest, dtype=torch.bool), []
+        places = x.unflatten(-1, (width, columns)).unflatten(
+            -3, (height, rows)
+        )  # (…, height, rows, width, columns)
+        zero, found, parts = (
+            torch.zeros_like(gradient),
+            torch.zeros_like(largest, dtype=torch.bool),
+            [],
+        )
         for row in range(rows):
             for column in range(columns):
                 is_largest = ~(places[..., row, :, column] < largest)
                 parts.append(torch.where(is_largest & ~found, gradient, zero))
                 found = found | is_largest
-        lines = [torch.stack(parts[start : start + columns], -1) for start in range(0, len(parts), columns)]
+        lines = [
+            torch.stack(parts[start : start + columns], -1)
+            for start in range(0, len(parts), columns)
+        ]
         return torch.stack(lines, -3).reshape(x.shape), None
 
 
@@ -56,7 +65,9 @@ class PoolsByComparison(TorchFunctionMode):
         if function in (F.max_pool2d, torch.max_pool2d) and (kernel := _tiling(*args, **kwargs)):
             x: Tensor = args[0] if args else kwargs["input"]
             (rows, columns), (height, width) = kernel, x.shape[-2:]
-            return MaxPool.apply(x[..., : height - height % rows, : width - width % columns], kernel)
+            return MaxPool.apply(
+                x[..., : height - height % rows, : width - width % columns], kernel
+            )
         return function(*args, **kwargs)
 
 
@@ -68,7 +79,9 @@ def _tiling(
     kernel = _pair(kernel_size)
     if kernel[0] * kernel[1] > LARGEST or ceil_mode or return_indices:
         return None
-    plain = _pair(stride or kernel) == kernel and _pair(padding) == (0, 0) and _pair(dilation) == (1, 1)
+    plain = (
+        _pair(stride or kernel) == kernel and _pair(padding) == (0, 0) and _pair(dilation) == (1, 1)
+    )
     return kernel if plain else None
 
 

@@ -31,12 +31,6 @@ LONGEST = 0.3  # seconds that a block may take, about: progress is shown, and si
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
 
 
-
-
-
-
-
-
 class _Begin(StepCallback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(trainer, BlockTrainer)
@@ -46,7 +40,9 @@ class _Begin(StepCallback):
         assert isinstance(trainer, BlockTrainer)
         trainer.end_blocks()
 
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
         assert isinstance(trainer, BlockTrainer)
         trainer.end_blocks()
 
@@ -74,7 +70,9 @@ class BlockTrainer(Trainer):
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self._compiled: CompiledStep | None = None
         self._singly = True  # there are no blocks
-        self._last_block: tuple[float, int] | None = None  # when it began, and how many steps it was given
+        self._last_block: tuple[float, int] | None = (
+            None  # when it began, and how many steps it was given
+        )
         self._steps_in_time = 1  # that take `LONGEST`
         self._watching: list[StepCallback] = []
         self._looking_inside: list[StepCallback] = []
@@ -87,14 +85,22 @@ class BlockTrainer(Trainer):
         obstacle = self._obstacle()
         self._singly = self.steps_per_call == 1 or obstacle is not None
         if obstacle and self.steps_per_call > 1:
-            log.info("one step a call, not trainer.steps_per_call=%d: %s", self.steps_per_call, obstacle)
+            log.info(
+                "one step a call, not trainer.steps_per_call=%d: %s", self.steps_per_call, obstacle
+            )
         self._compiled = self._compile(obstacle) if self.wants_compiled else None
         callbacks: Sequence[Callback] = self.callbacks  # type: ignore[attr-defined]
         knowing = [callback for callback in callbacks if isinstance(callback, StepCallback)]
-        self._watching = [callback for callback in knowing if overrides(callback, StepCallback, ["watches"])]
+        self._watching = [
+            callback for callback in knowing if overrides(callback, StepCallback, ["watches"])
+        ]
         self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
-        starting = [callback for callback in knowing if overrides(callback, StepCallback, ["on_step_start"])]
-        self._step_starts = [partial(callback.on_step_start, self, self.lightning_module) for callback in starting]
+        starting = [
+            callback for callback in knowing if overrides(callback, StepCallback, ["on_step_start"])
+        ]
+        self._step_starts = [
+            partial(callback.on_step_start, self, self.lightning_module) for callback in starting
+        ]
         schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
         self._counts = LoopCounts(self, schedules)
 
@@ -106,7 +112,9 @@ class BlockTrainer(Trainer):
         """What takes the steps of a block, if they are compiled; the first is not: it makes the optimiser's state."""
         if self._compiled is None or (self.global_step == 0 and not self._compiled.is_ready):
             return None
-        if any(callback.watches(self, self.global_step, batch_idx) for callback in self._looking_inside):
+        if any(
+            callback.watches(self, self.global_step, batch_idx) for callback in self._looking_inside
+        ):
             return None
         try:
             self._compiled.refresh(*(next(batch.batches()) if isinstance(batch, Block) else batch))
@@ -129,10 +137,14 @@ class BlockTrainer(Trainer):
             in_epoch = self.check_val_every_n_epoch is not None
             done = batch if in_epoch else batch_of_training(self) + 1
             most = min(most, interval - done % interval)
-        if self.strategy.root_device.type != "cpu":  # to look at a row's loss, within a block, would stop the device
+        if (
+            self.strategy.root_device.type != "cpu"
+        ):  # to look at a row's loss, within a block, would stop the device
             most = min(most, self.log_every_n_steps - batch % self.log_every_n_steps)  # type: ignore[attr-defined]
         for ahead in range(most):
-            if any(callback.watches(self, step + ahead, batch + ahead) for callback in self._watching):
+            if any(
+                callback.watches(self, step + ahead, batch + ahead) for callback in self._watching
+            ):
                 most = ahead
                 break
         self._last_block = time.monotonic(), max(most, 1)
@@ -149,7 +161,9 @@ class BlockTrainer(Trainer):
         if self._last_block:
             began, steps = self._last_block
             if steps > 1 or self._steps_in_time == 1:
-                self._steps_in_time = max(1, int(LONGEST * steps / max(time.monotonic() - began, 1e-9)))
+                self._steps_in_time = max(
+                    1, int(LONGEST * steps / max(time.monotonic() - began, 1e-9))
+                )
         return min(self.steps_per_call, self._steps_in_time)
 
     def _compile(self, obstacle: str | None) -> CompiledStep | None:
@@ -180,12 +194,17 @@ class BlockTrainer(Trainer):
             return f"trainer.precision={self.precision}"
         if not evaluates_once(self.optimizers[0]):
             return f"{type(self.optimizers[0]).__name__} may evaluate a step several times"
-        if any(config.reduce_on_plateau and config.interval == "step" for config in self.lr_scheduler_configs):
+        if any(
+            config.reduce_on_plateau and config.interval == "step"
+            for config in self.lr_scheduler_configs
+        ):
             return "a learning rate depends on a metric at every step"
         for callback in self.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, StochasticWeightAveraging):
                 return "StochasticWeightAveraging changes the way of a step"
-            if not isinstance(callback, StepCallback) and (hooks := overrides(callback, Callback, PER_STEP)):
+            if not isinstance(callback, StepCallback) and (
+                hooks := overrides(callback, Callback, PER_STEP)
+            ):
                 return f"{type(callback).__name__}.{hooks[0]} wants every step (a StepCallback would say which)"
         return None
 

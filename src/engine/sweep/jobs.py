@@ -111,12 +111,16 @@ class Job:
         None if it is not due, or another process runs it. With a checkpoint in the folder, the run goes on from it.
         """
         if self.config["sweep.dry_run"]:
-            raise UserError("sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs.")
+            raise UserError(
+                "sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs."
+            )
         with self._locked(wait=self.config["sweep.wait"]) as ours:
             if not ours or not self.is_due:
                 yield None
                 return
-            if (folder := self.folder) and (self.config["sweep.force"] or self.summary.get("status") == "diverged"):
+            if (folder := self.folder) and (
+                self.config["sweep.force"] or self.summary.get("status") == "diverged"
+            ):
                 folders.set_aside(folder)
                 folder = None
             elif folder and self.ended:  # a failed one goes on from its checkpoint
@@ -197,7 +201,11 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         if jobs and not more and isinstance(launcher, TakesJobs):
             returns = launcher.launch_jobs(jobs)
         else:
-            returns = launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0) if jobs else []
+            returns = (
+                launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0)
+                if jobs
+                else []
+            )
     except UserError:  # an option of the launcher's is wrong
         raise
     except Exception as error:  # the launcher's own: some worker is gone
@@ -254,11 +262,11 @@ def _names(jobs: Sequence[Job], folders: Sequence[Path | None]) -> list[str]:
     """The names of the jobs' folders; where there is none yet, what the job differs by from others."""
     common = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
     return [
-        folder.name if folder else identity.slug([word for word in job.overrides if word not in common])
+        folder.name
+        if folder
+        else identity.slug([word for word in job.overrides if word not in common])
         for job, folder in zip(jobs, folders, strict=True)
     ]
-
-
 
 
 def answer_text(answer: float | Exception) -> str:

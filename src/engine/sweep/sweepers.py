@@ -33,7 +33,9 @@ class JobSweeper(Sweeper):
     def __init__(self, params: dict[str, str] | None = None) -> None:
         self.params = params or {}
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.hydra_context, self.config = hydra_context, config
         self.compose = Composer(hydra_context.config_loader, config)
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -90,12 +92,16 @@ class GridSweeper(JobSweeper):
         choices = {}
         for key, override in self.overrides(arguments).items():
             if override.is_sweep_override() and not override.is_discrete_sweep():
-                raise UserError(f"{override.input_line}: a grid needs values, such as 1,2 or range(1,4).")
-            values = override.sweep_string_iterator() if override.is_sweep_override() else [override]
+                raise UserError(
+                    f"{override.input_line}: a grid needs values, such as 1,2 or range(1,4)."
+                )
+            values = (
+                override.sweep_string_iterator() if override.is_sweep_override() else [override]
+            )
             choices[key] = [
-                f"{key}={value}" if isinstance(value, str) else f"{key}={value.get_value_element_as_str()}"
+                f"{key}={value}"
+                if isinstance(value, str)
+                else f"{key}={value.get_value_element_as_str()}"
                 for value in values
             ]
         return itertools.product(*choices.values())
-
-

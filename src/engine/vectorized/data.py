@@ -48,10 +48,13 @@ class StackedData(LightningDataModule):
         self.data, first = list(data), data[0]
         self._shares = all(own.splits is first.splits for own in data)
         self._splits: dict[str, Split] = {}
-        most = max(1, BLOCK_BYTES // (8 * len(data) * first.batch_size))  # steps: their sample numbers fill a block
+        most = max(
+            1, BLOCK_BYTES // (8 * len(data) * first.batch_size)
+        )  # steps: their sample numbers fill a block
         size, steps = len(first.splits["train"]), first.steps_per_epoch
         self.samplers = [
-            StepSampler(size, first.batch_size, seed=own.seed, steps=steps, block_batches=most) for own in data
+            StepSampler(size, first.batch_size, seed=own.seed, steps=steps, block_batches=most)
+            for own in data
         ]
         self._whole_batch: Batch | None = None
         self._whole_version = 0
@@ -102,13 +105,20 @@ class StackedData(LightningDataModule):
             own = [data.splits[split] for data in self.data]
             if not self._shares:
                 parts = [s.inputs for s in own], [s.targets for s in own]
-                own = [Split(*(torch.stack(part).flatten(0, 1) for part in parts))]  # job after job, of equal size
+                own = [
+                    Split(*(torch.stack(part).flatten(0, 1) for part in parts))
+                ]  # job after job, of equal size
             self._splits[split] = own[0].near(device)
         samples = self._splits[split]
         if not self._shares:
-            chosen = chosen + torch.arange(0, len(samples), len(samples) // len(chosen)).unsqueeze(1)
+            chosen = chosen + torch.arange(0, len(samples), len(samples) // len(chosen)).unsqueeze(
+                1
+            )
         inputs, targets = (part.to(device) for part in samples.take(chosen.flatten()))
         inputs = self.data[0].prepare_inputs(inputs)
-        batch = inputs.view(*chosen.shape, *inputs.shape[1:]), targets.view(*chosen.shape, *targets.shape[1:])
+        batch = (
+            inputs.view(*chosen.shape, *inputs.shape[1:]),
+            targets.view(*chosen.shape, *targets.shape[1:]),
+        )
         converted: Batch = trainer.precision_plugin.convert_input(batch)
         return converted

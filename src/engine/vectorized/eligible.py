@@ -34,7 +34,15 @@ TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
 VALUES = {*SEEDS, *(f"optimizer.{name}" for name in optimizer.NUMBERS)}
 NODES = ("init", "sweep")
 # Hooks of a data module that a stack does not call:
-NOT_ASKED = ("setup", "teardown", "state_dict", "load_state_dict", "val_dataloader", "test_dataloader", *BATCH_HOOKS)
+NOT_ASKED = (
+    "setup",
+    "teardown",
+    "state_dict",
+    "load_state_dict",
+    "val_dataloader",
+    "test_dataloader",
+    *BATCH_HOOKS,
+)
 
 
 # The `train(run)` that the template ships: jobs that train together go its way, step for step.
@@ -168,12 +176,19 @@ def _odd_module(module: Any) -> str | None:
     if not isinstance(module, SupervisedModule):
         return f"{name} is no SupervisedModule"
     between = type(module).__mro__[: type(module).__mro__.index(SupervisedModule)]
-    own = [key for kind in between for key, value in vars(kind).items() if callable(value) and key != "__init__"]
+    own = [
+        key
+        for kind in between
+        for key, value in vars(kind).items()
+        if callable(value) and key != "__init__"
+    ]
     if own:
         return f"{name} has a {own[0]} of its own"
     if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:
         return f"{name} has parameters outside its network"
-    if any(True for _ in module.network.buffers()) or not all(p.requires_grad for p in module.parameters()):
+    if any(True for _ in module.network.buffers()) or not all(
+        p.requires_grad for p in module.parameters()
+    ):
         return f"{name} has buffers, or parameters that are not trained"
     return optimizer.why_not_stacked(module.configure_optimizers())
 

@@ -76,7 +76,11 @@ class TrainerOfJob:
         member = stack.members[number]
         self._trainer, self._stack, self._number = trainer, stack, number
         self.default_root_dir, self.draws = str(member.folder), member.draws
-        self.lightning_module, self.datamodule, self.optimizers = member.module, member.data, [member.optimizer]
+        self.lightning_module, self.datamodule, self.optimizers = (
+            member.module,
+            member.data,
+            [member.optimizer],
+        )
         self.callbacks, self.loggers = member.callbacks, member.loggers
         self.metrics: dict[str, float | Tensor] = {}
         self.should_stop = False
@@ -92,7 +96,9 @@ class TrainerOfJob:
 
     @property
     def checkpoint_callback(self) -> Checkpoint | None:
-        return next((callback for callback in self.callbacks if isinstance(callback, Checkpoint)), None)
+        return next(
+            (callback for callback in self.callbacks if isinstance(callback, Checkpoint)), None
+        )
 
     def save_checkpoint(self, path: str | Path, weights_only: bool | None = None) -> None:
         """The checkpoint that the job would write alone."""

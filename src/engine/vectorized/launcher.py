@@ -18,10 +18,6 @@ from engine.sweep.jobs import Job, answer_text
 log = logging.getLogger(__name__)
 
 
-
-
-
-
 class VectorizedLauncher(BasicLauncher):
     """Jobs that differ only in numbers, in this process and at once; the others here, too, one by one.
 
@@ -34,13 +30,17 @@ class VectorizedLauncher(BasicLauncher):
         super().__init__()
         self.chunk, self.figures = chunk, figures
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         check("hydra.launcher.chunk", self.chunk, replace(COUNT, words=(None,)))
         if not isinstance(self.figures, bool):
             raise UserError(f"hydra.launcher.figures={self.figures}: must be true or false.")
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         if len(job_overrides) == 1:  # there is nothing to train it with
             return super().launch(job_overrides, initial_job_idx)
         assert self.hydra_context is not None
@@ -60,7 +60,13 @@ class VectorizedLauncher(BasicLauncher):
             words = [word for word in job.overrides if word not in common] or ["the job"]
             log.info("%d of %d: %s: %s", count, len(jobs), " ".join(words), answer_text(answer))
         alone = [job for job in jobs if job not in answers]
-        returns = dict(zip(alone, super().launch([job.overrides for job in alone], 0) if alone else [], strict=True))
+        returns = dict(
+            zip(
+                alone,
+                super().launch([job.overrides for job in alone], 0) if alone else [],
+                strict=True,
+            )
+        )
         return [returns[job] if job in returns else _returned(job, answers[job]) for job in jobs]
 
 

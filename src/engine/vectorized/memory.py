@@ -32,8 +32,14 @@ def bytes_of_a_job(config: Config, data: TensorDataModule, module: SupervisedMod
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         predictions = module.network(inputs)
         module.loss(predictions, targets)
-    seen = (predictions.nbytes + targets.nbytes) / len(targets)  # of a sample, which metrics look at later
-    steps = min(config["trainer"]["log_every_n_steps"], len(data.train_dataloader())) if module.train_metrics else 0
+    seen = (predictions.nbytes + targets.nbytes) / len(
+        targets
+    )  # of a sample, which metrics look at later
+    steps = (
+        min(config["trainer"]["log_every_n_steps"], len(data.train_dataloader()))
+        if module.train_metrics
+        else 0
+    )
     remembered = 2 * seen * (steps * data.batch_size + data.eval_batch_size)
     weights = sum(parameter.nbytes for parameter in module.parameters())
     samples = sum(split.inputs.nbytes + split.targets.nbytes for split in data.splits.values())
@@ -46,4 +52,6 @@ def _free_bytes(config: Config) -> int:
         return int(torch.cuda.mem_get_info()[0])
     lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
     available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    return available[0] if available else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return (
+        available[0] if available else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    )

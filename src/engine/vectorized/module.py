@@ -56,7 +56,9 @@ class StackedModule(LightningModule):
     def __init__(self, members: Sequence[Member], data: StackedData) -> None:
         super().__init__()
         self.members, self.data = list(members), data
-        self.modules_of_jobs = nn.ModuleList(member.module for member in members)  # for Lightning to see
+        self.modules_of_jobs = nn.ModuleList(
+            member.module for member in members
+        )  # for Lightning to see
         first = members[0]
         self.names = [name for name, _ in first.module.network.named_parameters()]
         self.weights = nn.ParameterList(
@@ -70,8 +72,12 @@ class StackedModule(LightningModule):
         self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
         self._not_finite: list[int] = []  # jobs whose last row has no number for a loss
         self._flushed = time.monotonic()
-        self._dumped: dict[str, Any] | None = None  # what a checkpoint has of the Trainer, in the hook that is called
-        self.running = list(range(len(members)))  # the numbers of those that neither diverged nor ended
+        self._dumped: dict[str, Any] | None = (
+            None  # what a checkpoint has of the Trainer, in the hook that is called
+        )
+        self.running = list(
+            range(len(members))
+        )  # the numbers of those that neither diverged nor ended
 
     # ------------------------------------------------------------------ weights
 
@@ -94,7 +100,9 @@ class StackedModule(LightningModule):
     def tie(self) -> None:
         """Make each job's weights views of the stack's, wherever and in whatever precision these are now."""
         for number, member in enumerate(self.members):
-            for parameter, weights in zip(member.module.network.parameters(), self.weights, strict=True):
+            for parameter, weights in zip(
+                member.module.network.parameters(), self.weights, strict=True
+            ):
                 parameter.data = weights.data[number]
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -118,7 +126,9 @@ class StackedModule(LightningModule):
         if self._dumped is None:
             self._dumped = whole_checkpoint(trainer)
         checkpoint = self._dumped | {
-            "state_dict": {name: value.clone() for name, value in member.module.state_dict().items()},
+            "state_dict": {
+                name: value.clone() for name, value in member.module.state_dict().items()
+            },
             "optimizer_states": [optimizer.state_of(number)],
             "callbacks": {key: state for key, state in states.items() if state},
         }
@@ -138,7 +148,9 @@ class StackedModule(LightningModule):
         """The sum of the jobs' losses at the last step of a block; those before it are done, update and all."""
         trainer: Any = self.trainer
         optimizer, first = trainer.optimizers[0], self.global_step
-        training_ends = first + steps == trainer.max_steps or batch_idx + steps == trainer.num_training_batches
+        training_ends = (
+            first + steps == trainer.max_steps or batch_idx + steps == trainer.num_training_batches
+        )
         batches = self.data.batches(batch_of_training(trainer), steps)
         for step, (inputs, targets) in enumerate(batches):
             predictions = self(inputs)
@@ -167,14 +179,19 @@ class StackedModule(LightningModule):
         self._call("on_train_batch_end", told, lambda job: ({"loss": last[job]}, None, batch_idx))
         self._not_finite = []
         if not ends:
-            self._stop([number for number in self.running if self.members[number].trainer.should_stop])
+            self._stop(
+                [number for number in self.running if self.members[number].trainer.should_stop]
+            )
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush(self.running)
             self._flushed = time.monotonic()
 
     def on_train_epoch_end(self) -> None:
         self._call("on_train_epoch_end", self.running)
-        self._stop([number for number in self.running if self.members[number].trainer.should_stop], within_epoch=False)
+        self._stop(
+            [number for number in self.running if self.members[number].trainer.should_stop],
+            within_epoch=False,
+        )
 
     def on_fit_end(self) -> None:
         self._call("on_train_end", self.running)
@@ -224,9 +241,13 @@ class StackedModule(LightningModule):
             member.trainer.metrics |= row
             if not math.isfinite(means[number]):
                 self._not_finite.append(number)
-            member.write({**row, "lr": member.optimizer.param_groups[0]["lr"], "epoch": epoch}, step)
+            member.write(
+                {**row, "lr": member.optimizer.param_groups[0]["lr"], "epoch": epoch}, step
+            )
         if finite := [means[number] for number in self.running if math.isfinite(means[number])]:
-            self.log("train/loss", sum(finite) / len(finite), logger=False, prog_bar=True, batch_size=1)
+            self.log(
+                "train/loss", sum(finite) / len(finite), logger=False, prog_bar=True, batch_size=1
+            )
 
     # ------------------------------------------------------------------ evaluation
 
@@ -281,7 +302,9 @@ class StackedModule(LightningModule):
             loss, metrics = self._loss_and_metrics(stage, number)
             loss.update(losses[number], **weight)
             metrics.update(predictions[number], targets[number])
-        outputs = [{"predictions": p, "targets": t} for p, t in zip(predictions, targets, strict=True)]
+        outputs = [
+            {"predictions": p, "targets": t} for p, t in zip(predictions, targets, strict=True)
+        ]
         self._call(f"on_{stage}_batch_end", jobs, lambda job: (outputs[job], None, 0))
 
     def _conclude(self, stage: str, jobs: Sequence[int]) -> None:
@@ -307,7 +330,12 @@ class StackedModule(LightningModule):
             return module.val_loss, module.val_metrics
         return module.test_loss, module.test_metrics
 
-    def _call(self, hook: str, jobs: Sequence[int], arguments: Callable[[int], Sequence[Any]] = lambda job: ()) -> None:
+    def _call(
+        self,
+        hook: str,
+        jobs: Sequence[int],
+        arguments: Callable[[int], Sequence[Any]] = lambda job: (),
+    ) -> None:
         """A hook of the jobs' callbacks; the files that they write in it are on disk at its end."""
         with synced_together():
             for number in jobs:

@@ -51,7 +51,10 @@ def _layers(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]
 
 
 def _named(prefix: str, layer: nn.Module) -> Forward:
-    forward, names = _rule(layer)(layer), {name: f"{prefix}{name}" for name, _ in layer.named_parameters()}
+    forward, names = (
+        _rule(layer)(layer),
+        {name: f"{prefix}{name}" for name, _ in layer.named_parameters()},
+    )
     return lambda params, x: forward({inner: params[name] for inner, name in names.items()}, x)
 
 
@@ -66,13 +69,17 @@ def stacked_loss(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     each.reduction = "none"
 
     def losses(predictions: Tensor, targets: Tensor) -> Tensor:
-        if predictions.shape != targets.shape and not isinstance(loss, nn.CrossEntropyLoss):  # they broadcast
+        if predictions.shape != targets.shape and not isinstance(
+            loss, nn.CrossEntropyLoss
+        ):  # they broadcast
             return mapped(predictions, targets)
         values = each(predictions.flatten(0, 1), targets.flatten(0, 1)).reshape(len(targets), -1)
         total: Tensor = values.sum(1)
         if reduction == "mean":
             counts = isinstance(loss, nn.CrossEntropyLoss) and not targets.is_floating_point()
-            total = total / (targets.ne(each.ignore_index).flatten(1).sum(1) if counts else values.shape[1])
+            total = total / (
+                targets.ne(each.ignore_index).flatten(1).sum(1) if counts else values.shape[1]
+            )
         return total
 
     return losses
@@ -82,7 +89,9 @@ class BatchedLinear(torch.autograd.Function):
     """x Wᵀ + b of each job. Autograd's own gradient of W would lie in memory transposed, and slow the optimiser."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # (J, N, in), (J, out, in), …
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:  # (J, N, in), (J, out, in), …
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
         by = weight.transpose(1, 2)
@@ -105,14 +114,22 @@ def _linear(layer: nn.Linear) -> Forward:
 
 def _on_images(layers: Sequence[tuple[str, nn.Module]]) -> Forward:
     """Layers for images (J, B, C, H, W) one after another, with all jobs' channels as those of one: (B, J·C, H, W)."""
-    named = [(layer, {name: f"{prefix}{name}" for name, _ in layer.named_parameters()}) for prefix, layer in layers]
+    named = [
+        (layer, {name: f"{prefix}{name}" for name, _ in layer.named_parameters()})
+        for prefix, layer in layers
+    ]
 
     def forward(params: Params, x: Tensor) -> Tensor:
         jobs = len(x)
         y = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
         for layer, names in named:
             if isinstance(layer, nn.Conv2d):
-                y = _conv2d(layer, {inner: params[name].flatten(0, 1) for inner, name in names.items()}, y, jobs)
+                y = _conv2d(
+                    layer,
+                    {inner: params[name].flatten(0, 1) for inner, name in names.items()},
+                    y,
+                    jobs,
+                )
             else:
                 y = layer(y)
         return y.view(len(y), jobs, -1, *y.shape[2:]).transpose(0, 1)
@@ -122,7 +139,9 @@ def _on_images(layers: Sequence[tuple[str, nn.Module]]) -> Forward:
 
 def _conv2d(layer: nn.Conv2d, params: Params, x: Tensor, jobs: int) -> Tensor:
     groups = jobs * layer.groups
-    return F.conv2d(x, params["weight"], params.get("bias"), layer.stride, layer.padding, layer.dilation, groups)
+    return F.conv2d(
+        x, params["weight"], params.get("bias"), layer.stride, layer.padding, layer.dilation, groups
+    )
 
 
 def _per_element(layer: nn.Module) -> Forward:

@@ -203,7 +203,9 @@ class _Chunk:
                     own.prepare_data()
                 module: Any = make.module(job.config, own)
                 callbacks, loggers = self._callbacks(job), self._loggers(job, folders[job])
-                member = Member(job, folders[job], own, module, callbacks, loggers, self.options.figures)
+                member = Member(
+                    job, folders[job], own, module, callbacks, loggers, self.options.figures
+                )
             except Exception as error:
                 self.answers[job] = error
             else:
@@ -243,11 +245,15 @@ class _Chunk:
                 trainer.test(stack, datamodule=data, verbose=False)
         except (KeyboardInterrupt, SystemExit) as stop:
             self._interrupted(members)
-            if isinstance(stop, SystemExit) and stop.code == FAILED:  # what Lightning makes of Ctrl-C
+            if (
+                isinstance(stop, SystemExit) and stop.code == FAILED
+            ):  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             raise
         except Exception as error:
-            log.warning("not together, but one by one: %s: %s", type(error).__name__, error, exc_info=True)
+            log.warning(
+                "not together, but one by one: %s: %s", type(error).__name__, error, exc_info=True
+            )
             self.members.clear()
         else:
             self.answers |= dict.fromkeys(self.members, math.nan)
@@ -272,9 +278,15 @@ class _Chunk:
                 getattr(logger, "experiment")  # noqa: B009  it takes over what an interrupted run has left
             description = build.describe(trainer, member.module, member.data)
             member.said += [job_log.record(f"run folder: {member.folder}")]  # which has the config
-            member.said += [job_log.record(f"one of {len(self.members)} jobs that train together\n{description}")]
+            member.said += [
+                job_log.record(
+                    f"one of {len(self.members)} jobs that train together\n{description}"
+                )
+            ]
             values = hparams.hyperparameters(job.config)
-            hparams.log_start(member, values, ["objective", *getattr(member.module, "test_metrics", ())])  # type: ignore[arg-type]
+            hparams.log_start(
+                member, values, ["objective", *getattr(member.module, "test_metrics", ())]
+            )  # type: ignore[arg-type]
             self._log_graph(member)
 
     def _log_graph(self, member: Member) -> None:
@@ -332,6 +344,7 @@ def _share(data: Sequence[TensorDataModule]) -> bool:
 
 def _same(one: dict[str, Split], other: dict[str, Split]) -> bool:
     return one.keys() == other.keys() and all(
-        torch.equal(one[name].inputs, other[name].inputs) and torch.equal(one[name].targets, other[name].targets)
+        torch.equal(one[name].inputs, other[name].inputs)
+        and torch.equal(one[name].targets, other[name].targets)
         for name in one
     )

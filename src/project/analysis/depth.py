@@ -31,7 +31,10 @@ class Cell:
         row: dict[str, str | int | float] = {
             "activation": self.activation, "scheme": self.scheme, "layer": self.layer
         }  # fmt: skip
-        for name, values in (("activation_std", self.activation_stds), ("gradient_std", self.gradient_stds)):
+        for name, values in (
+            ("activation_std", self.activation_stds),
+            ("gradient_std", self.gradient_stds),
+        ):
             stds = torch.tensor(values, dtype=torch.float64)  # some may be infinite, or NaN
             row[name] = stds.mean().item()
             row[f"{name}_sd"] = stds.std().item() if len(values) > 1 else math.nan
@@ -73,9 +76,14 @@ def measure(
                 layers = passed(network.to(inputs.device), inputs, targets)
                 passes.append([(output.std().item(), grad.std().item()) for output, grad in layers])
                 if len(passes) == 1:
-                    samples = [output.flatten()[:: max(1, output.numel() // drawn)].cpu() for output, _ in layers]
+                    samples = [
+                        output.flatten()[:: max(1, output.numel() // drawn)].cpu()
+                        for output, _ in layers
+                    ]
                 progress()
-            for number, (stds, sample) in enumerate(zip(zip(*passes, strict=True), samples, strict=True), start=1):
+            for number, (stds, sample) in enumerate(
+                zip(zip(*passes, strict=True), samples, strict=True), start=1
+            ):
                 forward, back = zip(*stds, strict=True)
                 cells.append(Cell(activation, scheme, number, forward, back, sample))
     return cells
@@ -93,8 +101,15 @@ def table(cells: Sequence[Cell], activation: str, layers: Sequence[int]) -> str:
     width = max(len(cell.scheme) for cell in cells)
     lines = [" " * width + "".join(f"{f'layer {layer}':>12}" for layer in layers)]
     for scheme in dict.fromkeys(cell.scheme for cell in cells):
-        of = {cell.layer: cell for cell in cells if (cell.activation, cell.scheme) == (activation, scheme)}
-        lines.append(f"{scheme:<{width}}" + "".join(f"{of[layer].row()['activation_std']:12.3g}" for layer in layers))
+        of = {
+            cell.layer: cell
+            for cell in cells
+            if (cell.activation, cell.scheme) == (activation, scheme)
+        }
+        lines.append(
+            f"{scheme:<{width}}"
+            + "".join(f"{of[layer].row()['activation_std']:12.3g}" for layer in layers)
+        )
     return "\n".join(lines)
 
 
@@ -104,19 +119,28 @@ def figure(cells: Sequence[Cell]) -> Figure:
     schemes = list(dict.fromkeys(cell.scheme for cell in cells))
     columns = len(schemes) + 2
     made = Figure(figsize=(2.6 * columns, 2.9 * len(activations) + 0.4), layout="constrained")
-    for row, activation in zip(made.subplots(len(activations), columns, squeeze=False), activations, strict=True):
+    for row, activation in zip(
+        made.subplots(len(activations), columns, squeeze=False), activations, strict=True
+    ):
         for number, scheme in enumerate(schemes):
             of = [cell for cell in cells if (cell.activation, cell.scheme) == (activation, scheme)]
             _distributions(row[number], of, f"C{number}")
             for axes, quantity in ((row[-2], "activation_std"), (row[-1], "gradient_std")):
                 values = [cell.row()[quantity] for cell in of]
-                axes.plot([cell.layer for cell in of], values, ".-", color=f"C{number}", label=scheme)
+                axes.plot(
+                    [cell.layer for cell in of], values, ".-", color=f"C{number}", label=scheme
+                )
         for axes, quantity in ((row[-2], "activations"), (row[-1], "gradients")):
             axes.set(title=f"{activation}: std of {quantity}", yscale="log")
         for axes in row:
             axes.set(xlabel="layer")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    made.legend(*row[-2].get_legend_handles_labels(), loc="outside lower center", ncols=len(schemes), frameon=False)
+    made.legend(
+        *row[-2].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(schemes),
+        frameon=False,
+    )
     return made
 
 
@@ -128,7 +152,9 @@ def _distributions(axes: Axes, cells: Sequence[Cell], colour: str) -> None:
             low, high = values.min().item(), values.max().item()
             counts = torch.histc(values, bins=40, min=low, max=high)
             heights = low + (torch.arange(40) + 0.5) * (high - low) / 40  # the middles of the bins
-            axes.fill_betweenx(heights, cell.layer, cell.layer + 0.9 * counts / counts.max(), color=colour, lw=0)
+            axes.fill_betweenx(
+                heights, cell.layer, cell.layer + 0.9 * counts / counts.max(), color=colour, lw=0
+            )
     axes.set(xlim=(0.8, len(cells) + 1.2))
     axes.set_title(f"{cells[0].activation}, {cells[0].scheme}", color=colour)
     if not any(cell.sample.any() for cell in cells):

@@ -25,7 +25,9 @@ def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
 
         return hook
 
-    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, NONLINEAR)]
+    layers = [
+        (name, layer) for name, layer in network.named_modules() if isinstance(layer, NONLINEAR)
+    ]
     handles = [layer.register_forward_hook(keep(name)) for name, layer in layers]
     try:
         yield outputs

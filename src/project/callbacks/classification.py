@@ -32,7 +32,9 @@ class ClassificationReport(Callback):
         self.class_names: list[str] = trainer.datamodule.class_names  # type: ignore[attr-defined]
 
     def _start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._confusion = MulticlassConfusionMatrix(len(self.class_names), validate_args=False).to(module.device)
+        self._confusion = MulticlassConfusionMatrix(len(self.class_names), validate_args=False).to(
+            module.device
+        )
 
     def _count(self, trainer: Trainer, module: LightningModule, outputs: Any, *batch: Any) -> None:
         assert self._confusion is not None
@@ -75,7 +77,9 @@ class ClassificationReport(Callback):
         with torch.no_grad():
             predictions = module(inputs).argmax(dim=1)
         images = data.images(inputs).float().permute(0, 2, 3, 1).cpu()  # (N, H, W, 3)
-        return grid_figure(images, split.targets[chosen].tolist(), predictions.tolist(), self.class_names)
+        return grid_figure(
+            images, split.targets[chosen].tolist(), predictions.tolist(), self.class_names
+        )
 
 
 def confusion_figure(confusion: Tensor, names: Sequence[str]) -> Figure:
@@ -87,7 +91,11 @@ def confusion_figure(confusion: Tensor, names: Sequence[str]) -> Figure:
     shares = confusion / confusion.sum(dim=1, keepdim=True).clamp(min=1)
     picture = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, label="share of the class", shrink=0.8)
-    axes.set(xlabel="prediction", ylabel="truth", title=f"accuracy {confusion.trace() / confusion.sum():.1%}")
+    axes.set(
+        xlabel="prediction",
+        ylabel="truth",
+        title=f"accuracy {confusion.trace() / confusion.sum():.1%}",
+    )
     axes.set_xticks(range(classes), names, rotation=90)
     axes.set_yticks(range(classes), names)
     if classes <= 30:
@@ -95,11 +103,15 @@ def confusion_figure(confusion: Tensor, names: Sequence[str]) -> Figure:
             for prediction in range(classes):
                 colour = "white" if shares[truth, prediction] > 0.5 else "black"
                 count = f"{int(confusion[truth, prediction])}"
-                axes.text(prediction, truth, count, ha="center", va="center", color=colour, fontsize=8)
+                axes.text(
+                    prediction, truth, count, ha="center", va="center", color=colour, fontsize=8
+                )
     return figure
 
 
-def grid_figure(images: Tensor, truths: Sequence[int], predictions: Sequence[int], names: Sequence[str]) -> Figure:
+def grid_figure(
+    images: Tensor, truths: Sequence[int], predictions: Sequence[int], names: Sequence[str]
+) -> Figure:
     """Images (N, H, W, 3) in [0, 1], titled "truth / prediction"; a wrong one has a red title and frame."""
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
@@ -114,7 +126,9 @@ def grid_figure(images: Tensor, truths: Sequence[int], predictions: Sequence[int
         wrong = truths[index] != predictions[index]
         axes.imshow(images[index].numpy())
         axes.set_title(
-            f"{names[truths[index]]} / {names[predictions[index]]}", fontsize=8, color="crimson" if wrong else "black"
+            f"{names[truths[index]]} / {names[predictions[index]]}",
+            fontsize=8,
+            color="crimson" if wrong else "black",
         )
         axes.spines[:].set(color="crimson" if wrong else "black", linewidth=3 if wrong else 0.5)
     return figure

@@ -26,14 +26,24 @@ class CurveFigure(StepCallback):
         return (step + 1) % self.every_n_steps == 0
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
     ) -> None:
         if trainer.global_step % self.every_n_steps == 0 and figures.are_wanted(trainer):
             figures.show(
-                trainer, "train/curve", self._draw(trainer, module, outputs["loss"].item()), trainer.global_step - 1
+                trainer,
+                "train/curve",
+                self._draw(trainer, module, outputs["loss"].item()),
+                trainer.global_step - 1,
             )
 
-    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:  # also of a run with no step left
+    def on_fit_end(
+        self, trainer: Trainer, module: LightningModule
+    ) -> None:  # also of a run with no step left
         if figures.are_wanted(trainer):
             loss = trainer.callback_metrics.get("train/loss")  # none, where it had no step left
             figures.save(trainer, "curve", self._draw(trainer, module, loss))
@@ -52,7 +62,8 @@ class CurveFigure(StepCallback):
         axes.set(
             xlabel="x",
             ylabel="y",
-            title=f"step {trainer.global_step - 1}" + (f", loss {loss:.4f}" if loss is not None else ""),
+            title=f"step {trainer.global_step - 1}"
+            + (f", loss {loss:.4f}" if loss is not None else ""),
         )
         axes.legend()
         return figure

@@ -45,7 +45,9 @@ class DepthStudy(Callback):
         self.activations = list(activations)
         self.depth, self.width, self.seeds = depth, width, range(seed, seed + seeds)
         if not self.schemes or not self.activations:
-            raise UserError("callbacks.depth_study: needs one scheme, and one of activations, at least.")
+            raise UserError(
+                "callbacks.depth_study: needs one scheme, and one of activations, at least."
+            )
         for name in activations:
             activation_named(name)
 
@@ -56,17 +58,26 @@ class DepthStudy(Callback):
             for activation in self.activations:
                 shown = sorted({1, 2, 3, self.depth} & set(range(1, self.depth + 1)))
                 text = depth.table(cells, activation, shown)
-                log.info("std of %s activations, mean of %d seeds\n%s", activation, len(self.seeds), text)
+                log.info(
+                    "std of %s activations, mean of %d seeds\n%s", activation, len(self.seeds), text
+                )
 
     def _measure(self, trainer: Trainer, module: LightningModule) -> list[depth.Cell]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         split = data.splits["train"]
-        inputs, targets = data.prepare_inputs(split.inputs.to(module.device)), split.targets.to(module.device)
+        inputs, targets = (
+            data.prepare_inputs(split.inputs.to(module.device)),
+            split.targets.to(module.device),
+        )
         sizes = inputs.shape[1], self.width, self.depth, targets.shape[1]
         networks = {name: partial(deep_network, *sizes, name) for name in self.activations}
         passes = len(networks) * len(self.schemes) * len(self.seeds)
-        with tqdm(total=passes, desc="depth study", unit=" passes", leave=False, disable=None) as bar:
-            return depth.measure(networks, self.schemes, inputs, targets, self.seeds, progress=bar.update)
+        with tqdm(
+            total=passes, desc="depth study", unit=" passes", leave=False, disable=None
+        ) as bar:
+            return depth.measure(
+                networks, self.schemes, inputs, targets, self.seeds, progress=bar.update
+            )
 
     @staticmethod
     def _write(trainer: Trainer, cells: Sequence[depth.Cell]) -> None:
@@ -86,6 +97,8 @@ class DepthStudy(Callback):
 def _scheme(name: str, options: Mapping[str, Any] | None) -> Callable[..., None]:
     """One of the schemes to study, from what the config says of it."""
     if not options or "scheme" not in options:
-        raise UserError(f"callbacks.depth_study.schemes.{name}: must name a scheme, like {{scheme: he}}.")
+        raise UserError(
+            f"callbacks.depth_study.schemes.{name}: must name a scheme, like {{scheme: he}}."
+        )
     rest = {key: value for key, value in options.items() if key != "scheme"}
     return init.scheme(options["scheme"], **rest)

@@ -21,7 +21,9 @@ class Histograms(StepCallback):
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return step % self.every_n_steps == 0
 
-    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, module: LightningModule, optimizer: Optimizer
+    ) -> None:
         if trainer.global_step % self.every_n_steps:
             return
         for name, parameter in module.named_parameters():

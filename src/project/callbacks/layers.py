@@ -29,16 +29,24 @@ class Layers(StepCallback):
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return step % self.every_n_steps == 0
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self._watch.close()
         if trainer.global_step % self.every_n_steps == 0:
             self._outputs = self._watch.enter_context(watched(module))
 
-    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, module: LightningModule, optimizer: Any
+    ) -> None:
         if trainer.global_step % self.every_n_steps:
             return
         scaler = getattr(trainer.precision_plugin, "scaler", None)  # of 16-mixed
-        factor = trainer.accumulate_grad_batches / trainer.world_size / (scaler.get_scale() if scaler else 1)
+        factor = (
+            trainer.accumulate_grad_batches
+            / trainer.world_size
+            / (scaler.get_scale() if scaler else 1)
+        )
         stds = {}
         for layer, output in self._outputs.items():
             layer = layer.removeprefix("network.")
@@ -53,5 +61,7 @@ class Layers(StepCallback):
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._watch.close()
 
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
         self._watch.close()

@@ -60,13 +60,22 @@ class CIFAR10DataModule(ImageDataModule):
             return
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.data_dir / ".lock"):  # jobs started together: one downloads, the others wait for it
+            with FileLock(
+                self.data_dir / ".lock"
+            ):  # jobs started together: one downloads, the others wait for it
                 if not is_intact(self.data_dir):
                     install(self.data_dir, self.url, self.timeout)
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong md5 is pooch's ValueError
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # requests' errors are OSErrors, a wrong md5 is pooch's ValueError
             archive = self.data_dir / CIFAR10.filename
             damaged = archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5)
-            found = f"holds a damaged {archive.name} (wrong md5)" if damaged else "holds no intact CIFAR-10"
+            found = (
+                f"holds a damaged {archive.name} (wrong md5)"
+                if damaged
+                else "holds no intact CIFAR-10"
+            )
             raise UserError(
                 f"datamodule.data_dir={self.data_dir}: {found}; "
                 f"getting it from {self.url} failed: {root_cause(error)}.\n"
@@ -81,7 +90,11 @@ class CIFAR10DataModule(ImageDataModule):
 
 def is_intact(data_dir: Path) -> bool:
     """Whether all batches are there, with the md5 that they should have."""
-    files = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
+    files = [
+        *CIFAR10.train_list,
+        *CIFAR10.test_list,
+        (CIFAR10.meta["filename"], CIFAR10.meta["md5"]),
+    ]
     return all(check_integrity(data_dir / CIFAR10.base_folder / name, md5) for name, md5 in files)
 
 
@@ -91,7 +104,9 @@ def read(data_dir: Path, train: bool) -> Split:
         published = CIFAR10(data_dir, train=train)
     except RuntimeError as error:
         raise UserError(f"datamodule.data_dir={data_dir}: holds no intact CIFAR-10.") from error
-    images = np.ascontiguousarray(published.data.transpose(0, 3, 1, 2))  # (N, 32, 32, 3) -> (N, 3, 32, 32)
+    images = np.ascontiguousarray(
+        published.data.transpose(0, 3, 1, 2)
+    )  # (N, 32, 32, 3) -> (N, 3, 32, 32)
     return Split(torch.from_numpy(images), torch.tensor(published.targets))
 
 
@@ -124,9 +139,17 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
     pooch.get_logger().setLevel("WARNING")
     answers: list[Response] = []
     http = pooch.HTTPDownloader(
-        progressbar=True, timeout=timeout, hooks={"response": lambda answer, **_: answers.append(answer)}
+        progressbar=True,
+        timeout=timeout,
+        hooks={"response": lambda answer, **_: answers.append(answer)},
     )
-    source = pooch.create(file.parent, "", registry={file.name: f"md5:{md5}"}, urls={file.name: url}, retry_if_failed=2)
+    source = pooch.create(
+        file.parent,
+        "",
+        registry={file.name: f"md5:{md5}"},
+        urls={file.name: url},
+        retry_if_failed=2,
+    )
     done: Future[str] = Future()
     given_up = Event()
 

@@ -24,10 +24,18 @@ class DigitsDataModule(ImageDataModule):
     class_names = [str(digit) for digit in range(10)]
 
     def __init__(
-        self, val_fraction: Fraction = 0.15, test_fraction: Annotated[Fraction, Gt(0)] = 0.2, split_seed: Seed = 0, **options: Any
+        self,
+        val_fraction: Fraction = 0.15,
+        test_fraction: Annotated[Fraction, Gt(0)] = 0.2,
+        split_seed: Seed = 0,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
+        self.val_fraction, self.test_fraction, self.split_seed = (
+            val_fraction,
+            test_fraction,
+            split_seed,
+        )
 
     def load(self) -> dict[str, Split]:
         from sklearn.datasets import load_digits
@@ -37,4 +45,7 @@ class DigitsDataModule(ImageDataModule):
         images = grey.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3).expand(-1, 3, -1, -1)
         samples = Split(images.contiguous(), torch.from_numpy(digits))
         rest = carve_validation(samples, self.test_fraction, self.split_seed, key="test_fraction")
-        return {**carve_validation(rest["train"], self.val_fraction, self.split_seed), "test": rest["val"]}
+        return {
+            **carve_validation(rest["train"], self.val_fraction, self.split_seed),
+            "test": rest["val"],
+        }

@@ -72,7 +72,10 @@ class ImageFolderDataModule(ImageDataModule):
         train = splits["train"]
         numbers = Split(torch.arange(len(train)), torch.tensor([file.target for file in train]))
         carved = carve_validation(numbers, self.val_fraction, self.split_seed)
-        return {**splits, **{name: [train[i] for i in part.inputs.tolist()] for name, part in carved.items()}}
+        return {
+            **splits,
+            **{name: [train[i] for i in part.inputs.tolist()] for name, part in carved.items()},
+        }
 
 
 def class_folders(data_dir: Path, split: str) -> list[str]:
@@ -81,7 +84,11 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
         raise UserError(f"datamodule.data_dir={data_dir}: no such folder. {LAYOUT}")
     if not (data_dir / split).is_dir():
         raise UserError(f"datamodule.data_dir={data_dir}: holds no folder {split}/. {LAYOUT}")
-    names = sorted(entry.name for entry in os.scandir(data_dir / split) if entry.is_dir() and entry.name[0] != ".")
+    names = sorted(
+        entry.name
+        for entry in os.scandir(data_dir / split)
+        if entry.is_dir() and entry.name[0] != "."
+    )
     if not names:
         raise UserError(f"{data_dir / split}: holds no class folder. {LAYOUT}")
     return names
@@ -93,16 +100,26 @@ def find_images(data_dir: Path, classes: list[str]) -> dict[str, list[ImageFile]
     Raises:
         UserError: for a split that is missing, or has other classes, or a class without an image.
     """
-    names = [split for split in ("train", "val", "test") if split != "val" or (data_dir / "val").is_dir()]
+    names = [
+        split for split in ("train", "val", "test") if split != "val" or (data_dir / "val").is_dir()
+    ]
     for split in names:
         found = class_folders(data_dir, split)
         if found != classes:
             lacks, adds = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
-            differences = [f"{verb} {', '.join(some)}" for verb, some in (("lacks", lacks), ("adds", adds)) if some]
-            raise UserError(f"{data_dir / split}: other classes than in train/: it {' and '.join(differences)}.")
+            differences = [
+                f"{verb} {', '.join(some)}"
+                for verb, some in (("lacks", lacks), ("adds", adds))
+                if some
+            ]
+            raise UserError(
+                f"{data_dir / split}: other classes than in train/: it {' and '.join(differences)}."
+            )
     return {
         split: [
-            file for target, name in enumerate(classes) for file in list_images(data_dir, f"{split}/{name}", target)
+            file
+            for target, name in enumerate(classes)
+            for file in list_images(data_dir, f"{split}/{name}", target)
         ]
         for split in names
     }
@@ -116,9 +133,13 @@ def list_images(data_dir: Path, folder: str, target: int) -> list[ImageFile]:
             for entry in entries:
                 if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != ".":
                     stat = entry.stat()
-                    images.append(ImageFile(f"{folder}/{entry.name}", stat.st_size, stat.st_mtime_ns, target))
+                    images.append(
+                        ImageFile(f"{folder}/{entry.name}", stat.st_size, stat.st_mtime_ns, target)
+                    )
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}.") from error
     if not images:
-        raise UserError(f"{data_dir / folder}: holds no image. A class folder needs {', '.join(SUFFIXES)} files.")
+        raise UserError(
+            f"{data_dir / folder}: holds no image. A class folder needs {', '.join(SUFFIXES)} files."
+        )
     return sorted(images)

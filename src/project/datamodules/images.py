@@ -18,13 +18,21 @@ class ImageDataModule(TensorDataModule):
     """
 
     def __init__(
-        self, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5), **options: object
+        self,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+        **options: object,
     ) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
         self.mean, self.std = tuple(mean), tuple(std)
-        for key, values, right in (("mean", mean, len(mean) == 3), ("std", std, len(std) == 3 and min(std) > 0)):
+        for key, values, right in (
+            ("mean", mean, len(mean) == 3),
+            ("std", std, len(std) == 3 and min(std) > 0),
+        ):
             if not right:
-                raise UserError(f"datamodule.{key}={list(values)}: must be three numbers, of a std above 0.")
+                raise UserError(
+                    f"datamodule.{key}={list(values)}: must be three numbers, of a std above 0."
+                )
         # x * scale + shift, kept where the last batch was
         self._scale = (255 * torch.tensor(self.std)).reciprocal().view(-1, 1, 1)
         self._shift = (-torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
@@ -40,7 +48,9 @@ class ImageDataModule(TensorDataModule):
         return ((inputs - shift) / scale / 255).clamp(0, 1)
 
 
-def carve_validation(train: Split, fraction: float, seed: int, key: str = "val_fraction") -> dict[str, Split]:
+def carve_validation(
+    train: Split, fraction: float, seed: int, key: str = "val_fraction"
+) -> dict[str, Split]:
     """Split off a stratified `fraction` of the training samples: {"train": …, "val": …}, or all of them to train.
 
     Raises:
@@ -55,7 +65,9 @@ def carve_validation(train: Split, fraction: float, seed: int, key: str = "val_f
             range(len(train)), test_size=fraction, stratify=train.targets.numpy(), random_state=seed
         )
     except ValueError as error:
-        raise UserError(f"datamodule.{key}={fraction} cannot be split off by class: {error}") from None
+        raise UserError(
+            f"datamodule.{key}={fraction} cannot be split off by class: {error}"
+        ) from None
     kept, held = torch.tensor(sorted(kept)), torch.tensor(sorted(held))
     classes = set(train.targets.tolist())
     if any(set(train.targets[part].tolist()) < classes for part in (kept, held)):

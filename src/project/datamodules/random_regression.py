@@ -10,7 +10,13 @@ from engine import Count, Split, TensorDataModule, generator
 class RandomRegressionDataModule(TensorDataModule):
     """inputs (samples, in_features) and targets (samples, out_features), both ~ N(0, 1) from the seed."""
 
-    def __init__(self, samples: Count = 64, in_features: Count = 1000, out_features: Count = 10, **options: Any) -> None:
+    def __init__(
+        self,
+        samples: Count = 64,
+        in_features: Count = 1000,
+        out_features: Count = 10,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.samples, self.in_features, self.out_features = samples, in_features, out_features
 

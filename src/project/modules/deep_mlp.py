@@ -8,7 +8,12 @@ from torch import nn
 from engine import Count, StepOptions, SupervisedModule, UserError, nearest
 
 Activation = Literal["tanh", "relu", "sigmoid", "gelu"]
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+}
 
 
 class DeepMLP(SupervisedModule):
@@ -33,7 +38,9 @@ class DeepMLP(SupervisedModule):
         super().__init__(network, loss=nn.MSELoss(), **step)
 
 
-def deep_network(in_features: int, width: int, depth: int, out_features: int, activation: str) -> nn.Sequential:
+def deep_network(
+    in_features: int, width: int, depth: int, out_features: int, activation: str
+) -> nn.Sequential:
     """Layers `linear1`, `tanh1`, … `linear<depth>`, `tanh<depth>`, `output`, without biases.
 
     Raises:
@@ -42,7 +49,9 @@ def deep_network(in_features: int, width: int, depth: int, out_features: int, ac
     made = activation_named(activation)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number in range(1, depth + 1):
-        layers[f"linear{number}"] = nn.Linear(in_features if number == 1 else width, width, bias=False)
+        layers[f"linear{number}"] = nn.Linear(
+            in_features if number == 1 else width, width, bias=False
+        )
         layers[f"{activation}{number}"] = made()  # (N, width)
     layers["output"] = nn.Linear(width, out_features, bias=False)
     return nn.Sequential(layers)
@@ -56,5 +65,7 @@ def activation_named(name: str) -> type[nn.Module]:
     """
     if name not in ACTIVATIONS:
         hint, known = nearest(name, ACTIVATIONS), ", ".join(ACTIVATIONS)
-        raise UserError(f"activation={name}: no such activation function.{hint} It is one of: {known}.")
+        raise UserError(
+            f"activation={name}: no such activation function.{hint} It is one of: {known}."
+        )
     return ACTIVATIONS[name]

@@ -14,6 +14,12 @@ class LinearRegressor(SupervisedModule):
     """
 
     def __init__(
-        self, in_features: Count = 1, out_features: Count = 1, bias: bool = False, **step: Unpack[StepOptions]
+        self,
+        in_features: Count = 1,
+        out_features: Count = 1,
+        bias: bool = False,
+        **step: Unpack[StepOptions],
     ) -> None:
-        super().__init__(nn.Linear(in_features, out_features, bias), loss=nn.MSELoss(reduction="sum"), **step)
+        super().__init__(
+            nn.Linear(in_features, out_features, bias), loss=nn.MSELoss(reduction="sum"), **step
+        )

@@ -14,7 +14,13 @@ class TwoLayerRegressor(SupervisedModule):
     """
 
     def __init__(
-        self, in_features: Count = 1000, hidden: Count = 100, out_features: Count = 10, **step: Unpack[StepOptions]
+        self,
+        in_features: Count = 1000,
+        hidden: Count = 100,
+        out_features: Count = 10,
+        **step: Unpack[StepOptions],
     ) -> None:
-        network = nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(), nn.Linear(hidden, out_features))
+        network = nn.Sequential(
+            nn.Linear(in_features, hidden), nn.ReLU(), nn.Linear(hidden, out_features)
+        )
         super().__init__(network, loss=nn.MSELoss(reduction="sum"), **step)

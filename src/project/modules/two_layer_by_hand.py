@@ -27,10 +27,17 @@ class TwoLayerByHand(SupervisedModule):
         gradients: Literal["numpy", "manual", "autograd"] = "manual",
         **step: Unpack[StepOptions],
     ) -> None:
-        first, second = nn.Linear(in_features, hidden, bias=False), nn.Linear(hidden, out_features, bias=False)
-        super().__init__(nn.Sequential(first, nn.ReLU(), second), loss=nn.MSELoss(reduction="sum"), **step)
+        first, second = (
+            nn.Linear(in_features, hidden, bias=False),
+            nn.Linear(hidden, out_features, bias=False),
+        )
+        super().__init__(
+            nn.Sequential(first, nn.ReLU(), second), loss=nn.MSELoss(reduction="sum"), **step
+        )
         if gradients not in (*BY_HAND, "autograd"):
-            raise UserError(f"module.gradients={gradients}: must be one of: {', '.join([*BY_HAND, 'autograd'])}.")
+            raise UserError(
+                f"module.gradients={gradients}: must be one of: {', '.join([*BY_HAND, 'autograd'])}."
+            )
         self.gradients = gradients
         self.weights = first.weight, second.weight  # (hidden, in_features), (out_features, hidden)
 
@@ -38,7 +45,9 @@ class TwoLayerByHand(SupervisedModule):
         inexact = str(self.trainer.precision) not in ("32-true", "64-true")
         if self.gradients != "autograd" and (inexact or self.trainer.world_size > 1):
             wrong = f"trainer.precision={self.trainer.precision}" if inexact else "several devices"
-            raise UserError(f"module.gradients={self.gradients}: by hand does not go with {wrong}; use autograd.")
+            raise UserError(
+                f"module.gradients={self.gradients}: by hand does not go with {wrong}; use autograd."
+            )
 
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         self._batch = inputs, targets

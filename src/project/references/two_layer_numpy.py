@@ -47,6 +47,8 @@ def train(
 if __name__ == "__main__":
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((64, 1000)), rng.standard_normal((64, 10))
-    _, _, losses = train(x, y, w1=rng.standard_normal((1000, 100)), w2=rng.standard_normal((100, 10)))
+    _, _, losses = train(
+        x, y, w1=rng.standard_normal((1000, 100)), w2=rng.standard_normal((100, 10))
+    )
     for step in (0, 99, 199, 299, 399, 499):
         print(f"step {step}: loss {losses[step]:.3g}")

@@ -24,7 +24,9 @@ class NotedIO(WholeFileIO):
     def __init__(self, events: list[Event]) -> None:
         self.events = events
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         super().save_checkpoint(checkpoint, path, storage_options)
         self.events.append((Path(path).stem, checkpoint["global_step"]))
 
@@ -56,7 +58,11 @@ def data() -> Arrays:
 
 
 def fit(
-    folder: Path, module: LightningModule, callback: Checkpoints, last: Path | None = None, **options: Any
+    folder: Path,
+    module: LightningModule,
+    callback: Checkpoints,
+    last: Path | None = None,
+    **options: Any,
 ) -> list[Event]:
     """Train; returns in order what was written and when validation started."""
     events: list[Event] = []
@@ -75,7 +81,9 @@ def test_a_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "last.ckpt"
     WholeFileIO().save_checkpoint({"step": 1}, path)
     with pytest.raises(AttributeError, match="pickle"):
-        WholeFileIO().save_checkpoint({"step": 2, "weights": torch.zeros(100_000), "bad": lambda: None}, path)
+        WholeFileIO().save_checkpoint(
+            {"step": 2, "weights": torch.zeros(100_000), "bad": lambda: None}, path
+        )
     assert torch.load(path, weights_only=True) == {"step": 1}
 
 
@@ -125,7 +133,12 @@ def test_never_written_between_a_step_and_its_validation(
     every_n_steps: int, options: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
     module = Scored([1 / n for n in range(1, 100)])  # ever better
-    events = fit(tmp_path, module, Checkpoints(every_n_steps, "val/score", "min"), **{"max_epochs": 2, **options})
+    events = fit(
+        tmp_path,
+        module,
+        Checkpoints(every_n_steps, "val/score", "min"),
+        **{"max_epochs": 2, **options},
+    )
     assert " ".join(f"{name}@{step}" for name, step in events) == expected
 
 
@@ -144,7 +157,9 @@ def test_best_is_written_at_the_best_score(
 ) -> None:
     callback = Checkpoints(1000, "val/score", mode)
     events = fit(tmp_path, Scored(scores), callback, max_epochs=6)
-    assert [step for name, step in events if name == "best"] == [5 * (epoch + 1) for epoch in best_at]
+    assert [step for name, step in events if name == "best"] == [
+        5 * (epoch + 1) for epoch in best_at
+    ]
     assert callback.best_score == (None if best_score is None else pytest.approx(best_score))
     assert (tmp_path / "checkpoints" / "best.ckpt").exists() == bool(best_at)
     if best_at:

@@ -32,7 +32,9 @@ def first_infinite_loss(lr: float) -> int:
 
 
 @pytest.mark.parametrize(
-    ("every", "steps_per_epoch"), [(1, 100), (5, 100), (50, 10)], ids=["a row a step", "rows of 5", "a row an epoch"]
+    ("every", "steps_per_epoch"),
+    [(1, 100), (5, 100), (50, 10)],
+    ids=["a row a step", "rows of 5", "a row an epoch"],
 )
 def test_training_stops_at_the_first_row_with_an_infinite_loss(
     every: int, steps_per_epoch: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -47,7 +49,9 @@ def test_training_stops_at_the_first_row_with_an_infinite_loss(
     assert stop > row
     assert (callback.diverged, trainer.global_step) == (True, stop)
     assert columns(tmp_path, "step")[0][-1] == stop - 1
-    assert [r.getMessage() for r in caplog.records] == [f"train/loss is inf at step {stop - 1}: diverged"]
+    assert [r.getMessage() for r in caplog.records] == [
+        f"train/loss is inf at step {stop - 1}: diverged"
+    ]
 
 
 def test_a_run_that_converges_is_left_alone(tmp_path: Path) -> None:
@@ -62,7 +66,9 @@ def test_a_diverged_run_does_not_go_on_when_resumed(tmp_path: Path) -> None:
     steps = []
     for last in (None, tmp_path / "checkpoints" / "last.ckpt"):
         callbacks = [callback := StopOnDivergence(), Checkpoints(1000, "val/loss", "min")]
-        trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=callbacks, enable_checkpointing=True)
+        trainer = plain_trainer(
+            tmp_path, max_epochs=2, callbacks=callbacks, enable_checkpointing=True
+        )
         trainer.fit(regressor(lr=1.0), data, ckpt_path=last, weights_only=True)
         assert callback.diverged
         steps.append(trainer.global_step)

@@ -45,7 +45,9 @@ def fit(folder: Path, bar: StepProgressBar, last: Path | None = None, **options:
     data = Arrays({"train": (X, 2 * X), "val": (X, 2 * X)}, batch_size=2, steps_per_epoch=4)
     callbacks = [bar, Checkpoints(1, "val/loss", "min")]
     options = {"max_epochs": 2, "logger": False, **options}
-    trainer = plain_trainer(folder, callbacks=callbacks, enable_progress_bar=True, enable_checkpointing=True, **options)
+    trainer = plain_trainer(
+        folder, callbacks=callbacks, enable_progress_bar=True, enable_checkpointing=True, **options
+    )
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
 
 
@@ -55,33 +57,49 @@ def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_a_line_an_epoch_tells_epoch_step_metrics_and_speed(lines: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_a_line_an_epoch_tells_epoch_step_metrics_and_speed(
+    lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     fit(tmp_path, StepProgressBar())
     found = [LINE.fullmatch(message).groups() for message in lines.messages]
-    assert [line[:3] for line in found] == [("epoch 1/2, step 4", "8", "16"), ("epoch 2/2, step 8", "8", "16")]
+    assert [line[:3] for line in found] == [
+        ("epoch 1/2, step 4", "8", "16"),
+        ("epoch 2/2, step 8", "8", "16"),
+    ]
     assert all(int(line[3]) > 0 for line in found)
 
 
 def test_lines_every_n_steps_instead(lines: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     fit(tmp_path, StepProgressBar(line_every_n_steps=3), max_epochs=-1, max_steps=8)
-    assert [message.partition(":")[0] for message in lines.messages] == ["epoch 1, step 3", "epoch 2, step 6"]
+    assert [message.partition(":")[0] for message in lines.messages] == [
+        "epoch 1, step 3",
+        "epoch 2, step 6",
+    ]
 
 
-def test_a_run_resumed_within_an_epoch_goes_on(lines: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_a_run_resumed_within_an_epoch_goes_on(
+    lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     with pytest.raises(RuntimeError, match="crash"):
         fit(tmp_path, Crash(step=6))
     lines.clear()
-    fit(tmp_path, StepProgressBar(line_every_n_steps=1), last=tmp_path / "checkpoints" / "last.ckpt")
+    fit(
+        tmp_path, StepProgressBar(line_every_n_steps=1), last=tmp_path / "checkpoints" / "last.ckpt"
+    )
     heads = [message.partition(": train/loss 8")[0] for message in lines.messages]
     assert heads == ["epoch 2/2, step 7", "epoch 2/2, step 8"]
 
 
-def test_without_a_terminal_there_is_no_bar(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_without_a_terminal_there_is_no_bar(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     fit(tmp_path, StepProgressBar(refresh_seconds=0))
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize(("refresh_seconds", "drawings"), [(0, 4), (3600, 1)], ids=["always", "at the end only"])
+@pytest.mark.parametrize(
+    ("refresh_seconds", "drawings"), [(0, 4), (3600, 1)], ids=["always", "at the end only"]
+)
 def test_in_a_terminal_the_bar_is_drawn_by_the_clock(
     refresh_seconds: float, drawings: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

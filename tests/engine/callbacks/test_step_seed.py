@@ -51,7 +51,9 @@ def masks(folder: Path, seed: int, disturbs: Disturbs, last: Path | None = None)
     ones = torch.ones(6, 1)
     data = Arrays({"train": (ones, ones), "val": (ones, ones)}, batch_size=2)
     callbacks = [disturbs, StepSeed(seed), Checkpoints(1, "val/loss", "min")]
-    trainer = plain_trainer(folder, callbacks=callbacks, logger=False, enable_checkpointing=True, max_epochs=3)
+    trainer = plain_trainer(
+        folder, callbacks=callbacks, logger=False, enable_checkpointing=True, max_epochs=3
+    )
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
     return network.masks
 
@@ -73,4 +75,6 @@ def test_a_run_resumed_within_an_epoch_draws_what_it_would_have_drawn(tmp_path: 
     with pytest.raises(RuntimeError, match="crash"):
         masks(tmp_path, 0, Disturbs(0, crash_at=5))
     resumed = masks(tmp_path, 0, Disturbs(3), last=tmp_path / "checkpoints" / "last.ckpt")
-    assert torch.equal(torch.stack(resumed), torch.stack([by_hand(0, step) for step in range(5, 9)]))
+    assert torch.equal(
+        torch.stack(resumed), torch.stack([by_hand(0, step) for step in range(5, 9)])
+    )

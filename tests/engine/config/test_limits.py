@@ -53,15 +53,25 @@ def test_reads(limit: Limit, text: str) -> None:
 
 def test_conf_keeps_to_the_limits() -> None:
     given = list(given_in_conf())
-    assert [(file, key, value) for file, key, value in given if key in LIMITS and value not in LIMITS[key]] == []
-    assert LIMITS.keys() - {key for _, key, _ in given} == set()  # a limit of a key that does not exist limits nothing
+    assert [
+        (file, key, value)
+        for file, key, value in given
+        if key in LIMITS and value not in LIMITS[key]
+    ] == []
+    assert (
+        LIMITS.keys() - {key for _, key, _ in given} == set()
+    )  # a limit of a key that does not exist limits nothing
 
 
 def given_in_conf() -> Iterator[tuple[str, str, object]]:
     """Every (file, dotted key, value) in conf/; an interpolation's value is given elsewhere."""
     for path in CONF.rglob("*.yaml"):
         package = re.match(r"# @package (\w+)", path.read_text())
-        prefix = package[1].replace("_global_", "") if package else path.parent.name * (path.parent != CONF)
+        prefix = (
+            package[1].replace("_global_", "")
+            if package
+            else path.parent.name * (path.parent != CONF)
+        )
         for key, value in flat(prefix, OmegaConf.to_container(OmegaConf.load(path))):
             yield path.name, key, 1 if isinstance(value, str) and value.startswith("${") else value
 

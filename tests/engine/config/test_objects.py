@@ -200,13 +200,20 @@ def test_a_target_that_is_none(target: str, says: str) -> None:
 
 def test_the_kind_of_a_node() -> None:
     check({"module": {"_target_": "torch.nn.ReLU"}}, {"module": nn.Module})
-    with pytest.raises(UserError, match=r"^callbacks\.x\._target_=torch\.nn\.ReLU: must be a Optimizer\.$"):
-        check({"callbacks": {"x": {"_target_": "torch.nn.ReLU"}}}, {"callbacks.*": torch.optim.Optimizer})
+    with pytest.raises(
+        UserError, match=r"^callbacks\.x\._target_=torch\.nn\.ReLU: must be a Optimizer\.$"
+    ):
+        check(
+            {"callbacks": {"x": {"_target_": "torch.nn.ReLU"}}},
+            {"callbacks.*": torch.optim.Optimizer},
+        )
 
 
 def test_where_there_are_no_hints_names_only() -> None:
     check({"x": {"_target_": f"{HERE}.Unresolved", "size": object, "shape": "any"}})
-    with pytest.raises(UserError, match=r"^x\.sise: Unresolved takes no such argument\. Did you mean size\?"):
+    with pytest.raises(
+        UserError, match=r"^x\.sise: Unresolved takes no such argument\. Did you mean size\?"
+    ):
         check({"x": {"_target_": f"{HERE}.Unresolved", "sise": 1}})
     check({"x": {"_target_": f"{HERE}.Anything", "whatever": 1}})
 
@@ -233,7 +240,16 @@ def test_arguments_of_something_in_c_are_not_known() -> None:
         (Sequence[float], [[1, 2.5], []], [["a"], 3]),
         (Callable[..., Any], [], ["word", 3]),
     ],
-    ids=["Count", "CountOrZero", "Positive", "NotNegative", "Fraction", "Seed", "Sequence", "Callable"],
+    ids=[
+        "Count",
+        "CountOrZero",
+        "Positive",
+        "NotNegative",
+        "Fraction",
+        "Seed",
+        "Sequence",
+        "Callable",
+    ],
 )
 def test_ranges(hint: Any, right: list[Any], wrong: list[Any]) -> None:
     assert [value for value in right if why_not(value, hint)] == []
@@ -251,6 +267,8 @@ def test_built_objects_get_plain_lists_and_their_inner_objects() -> None:
     node = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.ReLU"}]}
     made = objects.build(node, "x")
     assert isinstance(made[0], nn.ReLU)
-    optimizer = objects.build({"_target_": "torch.optim.Adam", "_partial_": True, "betas": [0.5, 0.9]}, "x")
+    optimizer = objects.build(
+        {"_target_": "torch.optim.Adam", "_partial_": True, "betas": [0.5, 0.9]}, "x"
+    )
     assert isinstance(optimizer, partial)
     assert type(optimizer.keywords["betas"]) is list

@@ -91,7 +91,9 @@ def _quick(composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize(("command", "says"), REFUSED.items(), ids=list(REFUSED))
-def test_refused(command: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused(
+    command: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         run_train(*command.split(), f"paths.log_dir={tmp_path / 'logs'}")
     assert stop.value.code == errors.WRONG_USE
@@ -173,11 +175,13 @@ PASSES = {
 def test_passes(command: str, expected: dict[str, Any], trained: Recorder, tmp_path: Path) -> None:
     run_train(*command.split(), f"paths.log_dir={tmp_path}")
     (run,) = trained
-    created = OmegaConf.create({key: value for key, value in run.items() if key not in ("run_dir", "overrides")})
+    created = OmegaConf.create(
+        {key: value for key, value in run.items() if key not in ("run_dir", "overrides")}
+    )
     assert {key: OmegaConf.select(created, key, default=MISSING) for key in expected} == expected
-    assert run["overrides"] == [word for word in command.split() if not word.startswith(("-", "hydra."))] + [
-        f"paths.log_dir={tmp_path}"
-    ]
+    assert run["overrides"] == [
+        word for word in command.split() if not word.startswith(("-", "hydra."))
+    ] + [f"paths.log_dir={tmp_path}"]
 
 
 def test_every_job_of_a_sweep(trained: Recorder, tmp_path: Path) -> None:
@@ -194,15 +198,23 @@ def test_values_of_the_config_files_are_checked_too() -> None:
         chosen = compose("config")
     check_values(Config.resolve(chosen))
     chosen.trainer.max_steps = 1.5
-    with pytest.raises(UserError, match=r"^trainer\.max_steps=1\.5: must be a whole number from -1\.$"):
+    with pytest.raises(
+        UserError, match=r"^trainer\.max_steps=1\.5: must be a whole number from -1\.$"
+    ):
         check_values(Config.resolve(chosen))
 
 
-def test_where_things_lie(trained: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_things_lie(
+    trained: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     run_train("seed=1")
     run_train("-m", "seed=1", "name=mine", "paths.log_dir=there")
-    assert trained[0]["paths"] == {"root": str(ROOT), "data_dir": f"{ROOT}/data", "log_dir": f"{ROOT}/logs"}
+    assert trained[0]["paths"] == {
+        "root": str(ROOT),
+        "data_dir": f"{ROOT}/data",
+        "log_dir": f"{ROOT}/logs",
+    }
     assert trained[0]["run_dir"] is None
     assert trained[1]["run_dir"].parent == tmp_path / "there" / "sweeps" / "mine"
 
@@ -212,15 +224,23 @@ def test_where_things_lie(trained: Recorder, tmp_path: Path, monkeypatch: pytest
     [
         pytest.param(
             ["--help"],
-            ["python -m project.train resume=RUN_DIR", "optimizer: adam, sgd, sgd_plain", "  max_epochs: 5"],
+            [
+                "python -m project.train resume=RUN_DIR",
+                "optimizer: adam, sgd, sgd_plain",
+                "  max_epochs: 5",
+            ],
             id="--help",
         ),
         pytest.param(["--cfg", "job"], ["  lr: 0.01", "  momentum: 0.9"], id="--cfg job"),
-        pytest.param(["optimizer=adam", "-c", "job"], ["  lr: 0.001", "  betas:"], id="-c job, changed"),
+        pytest.param(
+            ["optimizer=adam", "-c", "job"], ["  lr: 0.001", "  betas:"], id="-c job, changed"
+        ),
         pytest.param(["--config-name=config", "-c", "job"], ["  lr: 0.01"], id="--config-name"),
     ],
 )
-def test_shows(words: list[str], shown: list[str], trained: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shows(
+    words: list[str], shown: list[str], trained: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         run_train(*words)
         code: object = 0
@@ -234,7 +254,8 @@ def test_shows(words: list[str], shown: list[str], trained: Recorder, capsys: py
 
 
 @pytest.mark.parametrize(
-    ("command", "code"), [("--help", 0), ("optimizer.lrr=1", 2), ("-m seed=0,-1", 2), ("resume=nowhere", 2)]
+    ("command", "code"),
+    [("--help", 0), ("optimizer.lrr=1", 2), ("-m seed=0,-1", 2), ("resume=nowhere", 2)],
 )
 def test_answers_without_importing_torch(command: str, code: int) -> None:
     words = [sys.executable, "-X", "importtime", "-m", "project.train", *command.split()]
@@ -243,7 +264,9 @@ def test_answers_without_importing_torch(command: str, code: int) -> None:
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
     assert ended.returncode == code
     assert "hydra" in imported
-    assert imported & {"torch", "lightning", "numpy", "matplotlib", "tensorboard", "sklearn"} == set()
+    assert (
+        imported & {"torch", "lightning", "numpy", "matplotlib", "tensorboard", "sklearn"} == set()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +274,9 @@ def own() -> DictConfig:
     """The config of an earlier run."""
     train.open()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        own = compose("config", overrides=["seed=3", "trainer.max_epochs=7", "datamodule.batch_size=5"])
+        own = compose(
+            "config", overrides=["seed=3", "trainer.max_epochs=7", "datamodule.batch_size=5"]
+        )
     return OmegaConf.create(OmegaConf.to_container(own, resolve=True))
 
 
@@ -283,8 +308,14 @@ class TestChanged:
         ("word", "says"),
         [
             ("trainer.max_steps=x", "trainer.max_steps=x: must be a whole number from -1."),
-            ("datamodule=digitz", "datamodule=digitz: no such choice. Did you mean digits? datamodule is one of: "),
-            ("datamodule.bach_size=3", "datamodule.bach_size: no such key. Did you mean datamodule.batch_size? "),
+            (
+                "datamodule=digitz",
+                "datamodule=digitz: no such choice. Did you mean digits? datamodule is one of: ",
+            ),
+            (
+                "datamodule.bach_size=3",
+                "datamodule.bach_size: no such key. Did you mean datamodule.batch_size? ",
+            ),
         ],
     )
     def test_mistakes(self, word: str, says: str, own: DictConfig) -> None:

@@ -16,7 +16,12 @@ CONFIG = {
     "paths": {"data_dir": "/data", "log_dir": "/logs"},
     "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.001},
     "module": {"optimizer": "${optimizer}"},
-    "datamodule": {"batch_size": 4, "data_dir": "${paths.data_dir}/cifar10", "cache_dir": "/cache", "num_workers": 0},
+    "datamodule": {
+        "batch_size": 4,
+        "data_dir": "${paths.data_dir}/cifar10",
+        "cache_dir": "/cache",
+        "num_workers": 0,
+    },
     "trainer": {"max_epochs": 5, "accelerator": "auto", "devices": "auto", "strategy": "auto"},
     "logger": {"csv": {"_target_": "engine.MetricsCSV"}},
     "callbacks": {"progress_bar": {"refresh_seconds": 0.2}, "checkpoints": {"every_n_steps": 1000}},

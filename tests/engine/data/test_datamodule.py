@@ -26,8 +26,13 @@ def order(sampler: StepSampler) -> list[list[int]]:
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (12, 4), (5, 4), (7, 1)])
 def test_a_pass_is_the_permutation_of_its_seed_in_slices(size: int, batch_size: int) -> None:
     sampler = StepSampler(size, batch_size, seed=3, steps=3 * -(-size // batch_size))
-    permutations = [torch.randperm(size, generator=generator(3, "order", number)).tolist() for number in range(3)]
-    slices = [p[start : start + batch_size] for p in permutations for start in range(0, size, batch_size)]
+    permutations = [
+        torch.randperm(size, generator=generator(3, "order", number)).tolist()
+        for number in range(3)
+    ]
+    slices = [
+        p[start : start + batch_size] for p in permutations for start in range(0, size, batch_size)
+    ]
     assert order(sampler) == slices
     assert len(sampler) == len(slices)
     assert all(sorted(p) == list(range(size)) for p in permutations)
@@ -40,7 +45,9 @@ def test_a_batch_of_all_samples_has_them_in_order(size: int, batch_size: int) ->
 
 def test_each_pass_and_each_seed_has_an_order_of_its_own() -> None:
     orders = [
-        np.concatenate(order(StepSampler(50, 10, seed=seed, position=lambda number=number: 5 * number))).tolist()
+        np.concatenate(
+            order(StepSampler(50, 10, seed=seed, position=lambda number=number: 5 * number))
+        ).tolist()
         for seed in range(3)
         for number in range(3)
     ]
@@ -57,7 +64,10 @@ def test_an_epoch_is_one_pass_unless_told_otherwise() -> None:
 @pytest.mark.parametrize("position", [1, 3, 5, 100])
 def test_from_a_position_it_goes_on_with_the_tail(position: int) -> None:
     uninterrupted = order(StepSampler(10, 4, seed=1, steps=position + 6))
-    assert order(StepSampler(10, 4, seed=1, steps=6, position=lambda: position)) == uninterrupted[position:]
+    assert (
+        order(StepSampler(10, 4, seed=1, steps=6, position=lambda: position))
+        == uninterrupted[position:]
+    )
 
 
 def test_position_is_asked_at_each_epoch() -> None:
@@ -68,7 +78,9 @@ def test_position_is_asked_at_each_epoch() -> None:
 
 def test_a_batch_does_not_depend_on_what_was_asked_before() -> None:
     sampler, batches = StepSampler(10, 4, seed=1), order(StepSampler(10, 4, seed=1, steps=12))
-    assert [sampler.indices(step).tolist() for step in (11, 0, 7, 7, 2)] == [batches[i] for i in (11, 0, 7, 7, 2)]
+    assert [sampler.indices(step).tolist() for step in (11, 0, 7, 7, 2)] == [
+        batches[i] for i in (11, 0, 7, 7, 2)
+    ]
 
 
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
@@ -76,11 +88,16 @@ def test_a_batch_does_not_depend_on_what_was_asked_before() -> None:
     ("batch_size", "world_size", "smallest"), [(6, 2, 2), (6, 3, 1), (5, 3, 0), (3, 4, 0)],
     ids=["two of 6", "three of 6", "an empty share of the last batch", "an empty share of every batch"],
 )  # fmt: skip
-def test_ranks_share_each_batch(batch_size: int, world_size: int, smallest: int, shuffle: bool) -> None:
+def test_ranks_share_each_batch(
+    batch_size: int, world_size: int, smallest: int, shuffle: bool
+) -> None:
     options = {"seed": 1, "steps": 8, "shuffle": shuffle}
     whole = order(StepSampler(17, batch_size, **options))
     # each process has a sampler of its own
-    ranks = [order(StepSampler(17, batch_size, rank=r, world_size=world_size, **options)) for r in range(world_size)]
+    ranks = [
+        order(StepSampler(17, batch_size, rank=r, world_size=world_size, **options))
+        for r in range(world_size)
+    ]
     for batch, *shares in zip(whole, *ranks, strict=True):
         assert sorted(chain(*shares)) == sorted(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -103,10 +120,14 @@ def test_a_batch_is_gathered_whole() -> None:
 X, Y = np.arange(11.0, dtype=np.float32)[:, None], np.arange(11)
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the workers only gather
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)  # the workers only gather
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_train_dataloader_serves_the_order_whatever_the_workers(num_workers: int) -> None:
-    data = Arrays({"train": (X, Y)}, seed=4, batch_size=3, steps_per_epoch=6, num_workers=num_workers)
+    data = Arrays(
+        {"train": (X, Y)}, seed=4, batch_size=3, steps_per_epoch=6, num_workers=num_workers
+    )
     served = list(data.train_dataloader())
     expected = order(StepSampler(11, 3, seed=4, steps=6))
     assert [targets.tolist() for _, targets in served] == expected
@@ -129,7 +150,10 @@ def test_training_sees_one_order_over_all_epochs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("eval_batch_size", [1, 2, 4, 5, 10, 11, 1000])
 def test_evaluation_serves_every_sample_once_and_in_order(eval_batch_size: int) -> None:
-    data = Arrays({"train": (X[:2], Y[:2]), "val": (X, Y), "test": (X[3:], Y[3:])}, eval_batch_size=eval_batch_size)
+    data = Arrays(
+        {"train": (X[:2], Y[:2]), "val": (X, Y), "test": (X[3:], Y[3:])},
+        eval_batch_size=eval_batch_size,
+    )
     for loader, expected in ((data.val_dataloader(), Y), (data.test_dataloader(), Y[3:])):
         sizes = [len(targets) for _, targets in loader]
         assert np.concatenate([targets for _, targets in loader]).tolist() == expected.tolist()
@@ -137,10 +161,13 @@ def test_evaluation_serves_every_sample_once_and_in_order(eval_batch_size: int) 
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [(1000, [1000]), (1001, [1000, 1]), (1797, [1000, 797]), (2001, [1000, 1000, 1])]
+    ("size", "expected"),
+    [(1000, [1000]), (1001, [1000, 1]), (1797, [1000, 797]), (2001, [1000, 1000, 1])],
 )
 def test_evaluation_batches_are_whole_but_for_the_last(size: int, expected: list[int]) -> None:
-    data = Arrays({"train": ([0.0], [0]), "val": (np.zeros(size), np.zeros(size))}, eval_batch_size=1000)
+    data = Arrays(
+        {"train": ([0.0], [0]), "val": (np.zeros(size), np.zeros(size))}, eval_batch_size=1000
+    )
     assert [len(targets) for _, targets in data.val_dataloader()] == expected
 
 
@@ -168,7 +195,9 @@ def test_inputs_are_prepared_as_a_whole_batch_and_loaded_once() -> None:
             return 2 * inputs
 
     data = Doubled(seed=0, batch_size=4)
-    (inputs, targets), *_ = (data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader())
+    (inputs, targets), *_ = (
+        data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader()
+    )
     assert inputs.flatten().tolist() == (2 * targets).tolist()
     assert data.example().tolist() == [[0.0]]
     assert data.on_after_batch_transfer(example := torch.ones(1, 1), 0) is example

@@ -20,7 +20,9 @@ from project.datamodules.random_regression import RandomRegressionDataModule
 
 def rows(split: Split) -> list[tuple[float, ...]]:
     """Every sample as numbers, in order of size."""
-    flat = torch.cat([split.inputs.flatten(1).double(), split.targets.double().view(len(split), -1)], dim=1)
+    flat = torch.cat(
+        [split.inputs.flatten(1).double(), split.targets.double().view(len(split), -1)], dim=1
+    )
     return sorted(map(tuple, flat.tolist()))
 
 
@@ -44,11 +46,16 @@ def test_folds_are_disjoint_and_complete(make: type[TensorDataModule], folds: in
         if "test" in whole:
             assert torch.equal(splits["test"].inputs, whole["test"].inputs)
     sizes = [len(splits["val"]) for splits in data]
-    assert max(sizes) - min(sizes) <= 1 + 9 * (make is DigitsDataModule)  # a class may have one more in a fold
+    assert max(sizes) - min(sizes) <= 1 + 9 * (
+        make is DigitsDataModule
+    )  # a class may have one more in a fold
 
 
 def test_each_fold_has_its_share_of_every_class() -> None:
-    data = [DigitsDataModule(seed=0, batch_size=4, folds=4, fold=fold).splits["val"] for fold in range(4)]
+    data = [
+        DigitsDataModule(seed=0, batch_size=4, folds=4, fold=fold).splits["val"]
+        for fold in range(4)
+    ]
     shares = [Counter(split.targets.tolist()) for split in data]
     for digit in range(10):
         counts = [share[digit] for share in shares]
@@ -57,7 +64,9 @@ def test_each_fold_has_its_share_of_every_class() -> None:
 
 
 def test_seeds_have_the_same_folds() -> None:
-    one, other = (DigitsDataModule(seed=seed, batch_size=4, folds=5, fold=2).splits for seed in (0, 1))
+    one, other = (
+        DigitsDataModule(seed=seed, batch_size=4, folds=5, fold=2).splits for seed in (0, 1)
+    )
     assert torch.equal(one["val"].inputs, other["val"].inputs)
 
 
@@ -82,5 +91,8 @@ def test_a_sweep_over_folds(tmp_path: Path) -> None:
         "-m", "experiment=curve_fit", "datamodule.folds=4", "datamodule.fold=0,1,2,3", "accelerator=cpu",
         "callbacks=default", "logger=csv", f"paths.log_dir={tmp_path}",
     )  # fmt: skip
-    finals = [path.read_text().splitlines()[-1] for path in tmp_path.glob("sweeps/curve_fit/fold=*/metrics.csv")]
+    finals = [
+        path.read_text().splitlines()[-1]
+        for path in tmp_path.glob("sweeps/curve_fit/fold=*/metrics.csv")
+    ]
     assert len(set(finals)) == 4

@@ -75,15 +75,23 @@ def test_vectorized(tmp_path: Path, run: Run) -> None:
     printed = run(tmp_path, *in_readme("vectorized"), "accelerator=cpu")
     assert "256 jobs together" in printed
     assert printed.endswith("\n256 jobs: 256 finished")
-    summaries = [json.loads(path.read_text()) for path in tmp_path.glob("sweeps/curve_fit/*/summary.json")]
+    summaries = [
+        json.loads(path.read_text()) for path in tmp_path.glob("sweeps/curve_fit/*/summary.json")
+    ]
     assert sorted(summary["seed"] for summary in summaries) == list(range(256))
     assert {summary["status"] for summary in summaries} == {"finished"}
-    assert all((folder / "metrics.csv").read_text().count("\n") == 101 for folder in folders(tmp_path).values())
+    assert all(
+        (folder / "metrics.csv").read_text().count("\n") == 101
+        for folder in folders(tmp_path).values()
+    )
 
 
 def folders(log_dir: Path) -> dict[str, Path]:
     """The folder of each job, by the readable part of its name."""
-    return {path.parent.parent.name[:-9]: path.parent.parent for path in log_dir.glob("sweeps/*/*/.hydra/config.yaml")}
+    return {
+        path.parent.parent.name[:-9]: path.parent.parent
+        for path in log_dir.glob("sweeps/*/*/.hydra/config.yaml")
+    }
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -97,7 +105,9 @@ def assert_each_ran_once(log_dir: Path, seeds: range, killed: int) -> None:
         folder = folders(log_dir)[f"seed={seed}"]
         assert (summary(folder)["status"], summary(folder)["steps"]) == ("finished", STEPS)
         log = (folder / "train.log").read_text()
-        assert re.findall(r"starts at step (\d+)", log) == (["0", "200"] if seed == killed else ["0"])
+        assert re.findall(r"starts at step (\d+)", log) == (
+            ["0", "200"] if seed == killed else ["0"]
+        )
         assert log.count(f"finished after {STEPS} steps") == 1
         rows = (folder / "metrics.csv").read_text().splitlines()
         assert len(rows) == 1 + STEPS // 50
@@ -112,7 +122,9 @@ def wait_for(state: Callable[[], bool], seconds: float = 60) -> None:
 
 def ray_node(*words: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
-    return subprocess.Popen([*command, "--object-store-memory=80000000", *words], stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [*command, "--object-store-memory=80000000", *words], stdout=subprocess.DEVNULL
+    )
 
 
 def ray_cpus() -> float:
@@ -140,7 +152,12 @@ def test_joblib(tmp_path: Path) -> None:
     how = {1: "kill", 3: "exit", 4: "mistake", 5: "bug"}
     words = [*in_readme("joblib"), *LONG, "hydra.launcher.n_jobs=2", "seed=range(6)", "threads=2"]
     words += ending.words(how, tmp_path / "first", 250)
-    environment = {**os.environ, "PYTHONPATH": paths(), "HYDRA_FULL_ERROR": "", "OMP_WAIT_POLICY": "passive"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": paths(),
+        "HYDRA_FULL_ERROR": "",
+        "OMP_WAIT_POLICY": "passive",
+    }
     done = subprocess.run(
         command(tmp_path, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
         timeout=300,
@@ -148,7 +165,11 @@ def test_joblib(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout
     assert_each_ran_once(tmp_path, seeds=range(3), killed=1)
     ended = {name: summary(folder) for name, folder in folders(tmp_path).items()}
-    assert {name: (job["status"], job["error"]) for name, job in ended.items() if job["status"] != "finished"} == {
+    assert {
+        name: (job["status"], job["error"])
+        for name, job in ended.items()
+        if job["status"] != "finished"
+    } == {
         "seed=3": ("interrupted", None),
         "seed=4": ("failed", "a mistake"),
         "seed=5": ("failed", "RuntimeError: a bug"),
@@ -158,7 +179,13 @@ def test_joblib(tmp_path: Path) -> None:
     assert done.stdout.count(" of 6: seed=") == 6
     assert "epoch 1/1" not in done.stdout  # which is in the jobs' logs
 
-    run_train(*LONG, *ending.words({}, tmp_path / "first", 250), "threads=2", "seed=1", f"paths.log_dir={tmp_path}")
+    run_train(
+        *LONG,
+        *ending.words({}, tmp_path / "first", 250),
+        "threads=2",
+        "seed=1",
+        f"paths.log_dir={tmp_path}",
+    )
     (alone,) = tmp_path.glob("runs/*/*/metrics.csv")
     assert (folders(tmp_path)["seed=1"] / "metrics.csv").read_text() == alone.read_text()
 
@@ -177,9 +204,16 @@ def test_submitit_slurm(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatc
     fake_slurm.install(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     more = ["mem_gb=3", "slurm_partition=big", "slurm_setup=[pwd]"]
-    words = [*in_readme("submitit_slurm"), *CURVE, *(f"hydra.launcher.{word}" for word in more), "seed=range(2)"]
+    words = [
+        *in_readme("submitit_slurm"),
+        *CURVE,
+        *(f"hydra.launcher.{word}" for word in more),
+        "seed=range(2)",
+    ]
     run(tmp_path, *words, "threads=2")
-    assert [summary(folders(tmp_path)[name])["status"] for name in ("seed=0", "seed=1")] == ["finished"] * 2
+    assert [summary(folders(tmp_path)[name])["status"] for name in ("seed=0", "seed=1")] == [
+        "finished"
+    ] * 2
     asked = re.findall("#SBATCH --(.*)", (tmp_path / "script.sh").read_text())
     assert {
         "array=0-1%2", "cpus-per-task=2", "mem=3GB", "partition=big", "time=240", "job-name=curve_fit",
@@ -196,7 +230,12 @@ def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setenv("PYTHONPATH", paths())  # of the workers
-    head = ["--head", f"--port={address.partition(':')[2]}", f"--temp-dir={folder}", "--include-dashboard=false"]
+    head = [
+        "--head",
+        f"--port={address.partition(':')[2]}",
+        f"--temp-dir={folder}",
+        "--include-dashboard=false",
+    ]
     nodes = [ray_node(*head)]
     try:
         wait_for(lambda: ray_cpus() == 1)
@@ -233,14 +272,18 @@ def assert_two_interrupted(log_dir: Path, launcher: str, run: Run) -> None:
     """No process holds a job; and the sweep knows it."""
     assert len(locks := list(log_dir.glob("sweeps/*/.locks/*.lock"))) == 2
     assert all(is_free(lock) for lock in locks)
-    assert "2 jobs: 2 interrupted" in run(log_dir, *ENDLESS, f"hydra/launcher={launcher}", "sweep.dry_run=true")
+    assert "2 jobs: 2 interrupted" in run(
+        log_dir, *ENDLESS, f"hydra/launcher={launcher}", "sweep.dry_run=true"
+    )
 
 
 @pytest.mark.slow
 def test_a_sweep_stopped_by_ctrl_c(tmp_path: Path, run: Run) -> None:
     """As one types it in a shell."""
     words = command(tmp_path, *ENDLESS, "hydra/launcher=joblib")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         wait_for_checkpoints(tmp_path)
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=15)  # no worker has its end of the pipe any more
@@ -251,13 +294,16 @@ def test_a_sweep_stopped_by_ctrl_c(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("launcher", "sent", "code"), [("joblib", signal.SIGKILL, -9), ("submitit_local", signal.SIGTERM, 143)]
+    ("launcher", "sent", "code"),
+    [("joblib", signal.SIGKILL, -9), ("submitit_local", signal.SIGTERM, 143)],
 )
 def test_a_stopped_sweep(launcher: str, sent: int, code: int, tmp_path: Path, run: Run) -> None:
     """In a process that imports nothing again."""
     os.mkfifo(pipe := tmp_path / "pipe")
     words = ["-m", *ENDLESS, f"hydra/launcher={launcher}", f"paths.log_dir={tmp_path}"]
-    process = get_context("forkserver").Process(target=killable.train_printing_to, args=(str(pipe), words))
+    process = get_context("forkserver").Process(
+        target=killable.train_printing_to, args=(str(pipe), words)
+    )
     process.start()
     with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
         wait_for_checkpoints(tmp_path)
@@ -281,9 +327,15 @@ def test_jobs_of_two_processes(tmp_path: Path, run: Run) -> None:
     assert len(folders(tmp_path)) == 2
 
 
-@pytest.mark.parametrize(("launcher", "package"), [("joblib",) * 2, ("submitit_slurm", "submitit"), ("ray",) * 2])
+@pytest.mark.parametrize(
+    ("launcher", "package"), [("joblib",) * 2, ("submitit_slurm", "submitit"), ("ray",) * 2]
+)
 def test_a_missing_extra(
-    launcher: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    launcher: str,
+    package: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     with pytest.raises(SystemExit) as stop:
@@ -297,9 +349,18 @@ def test_a_missing_extra(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: must be a whole number from 1 or null."),
-        (["submitit_slurm"], 'hydra.launcher: Could not detect "srun", are you indeed on a slurm cluster?'),
-        (["ray", "hydra.launcher.address=127.0.0.1:1"], "hydra.launcher.address=127.0.0.1:1: no Ray cluster there; "),
+        (
+            ["joblib", "hydra.launcher.n_jobs=0"],
+            "hydra.launcher.n_jobs=0: must be a whole number from 1 or null.",
+        ),
+        (
+            ["submitit_slurm"],
+            'hydra.launcher: Could not detect "srun", are you indeed on a slurm cluster?',
+        ),
+        (
+            ["ray", "hydra.launcher.address=127.0.0.1:1"],
+            "hydra.launcher.address=127.0.0.1:1: no Ray cluster there; ",
+        ),
     ],
     ids=["joblib", "submitit_slurm", "ray"],
 )
@@ -307,7 +368,14 @@ def test_an_option_that_is_wrong(
     words: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_train("-m", *CURVE, "seed=1,2", f"hydra/launcher={words[0]}", *words[1:], f"paths.log_dir={tmp_path}")
+        run_train(
+            "-m",
+            *CURVE,
+            "seed=1,2",
+            f"hydra/launcher={words[0]}",
+            *words[1:],
+            f"paths.log_dir={tmp_path}",
+        )
     assert stop.value.code == 2
     assert f"error: {error}" in capsys.readouterr().err
     assert not folders(tmp_path)
@@ -326,7 +394,9 @@ def test_an_option_that_is_wrong(
         (["accelerator=cpu"], "0,1,2", 8),
     ],
 )
-def test_as_many_jobs_as_fit(words: list[str], gpus: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_jobs_as_fit(
+    words: list[str], gpus: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     launcher = JoblibLauncher()
@@ -347,7 +417,12 @@ def test_what_a_launcher_needs_is_imported_when_it_launches() -> None:
 def test_a_joblib_sweep_leaves_no_process(tmp_path: Path, run: Run) -> None:
     """Where it was not a command's, which ends them by its own end."""
     before = workers()
-    words = ["datamodule.steps_per_epoch=5", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "seed=0,1"]
+    words = [
+        "datamodule.steps_per_epoch=5",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=1",
+        "seed=0,1",
+    ]
     run(tmp_path, *CURVE, *words)
     assert len(folders(tmp_path)) == 2
     assert workers() == before
@@ -355,5 +430,13 @@ def test_a_joblib_sweep_leaves_no_process(tmp_path: Path, run: Run) -> None:
 
 def workers() -> set[str]:
     """The numbers of loky's processes that this one has started."""
-    ours = {number for path in Path("/proc/self/task").glob("*/children") for number in path.read_text().split()}
-    return {number for number in ours if b"popen_loky" in (Path("/proc") / number / "cmdline").read_bytes()}
+    ours = {
+        number
+        for path in Path("/proc/self/task").glob("*/children")
+        for number in path.read_text().split()
+    }
+    return {
+        number
+        for number in ours
+        if b"popen_loky" in (Path("/proc") / number / "cmdline").read_bytes()
+    }

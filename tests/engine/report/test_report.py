@@ -21,23 +21,31 @@ def test_three_files_and_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]
     run_report(str(sweep), "--metric", "val/acc")
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith("12 runs (12 finished) in 4 groups; val/acc, higher is better\n\nrank  optimizer  init")
+    assert out.startswith(
+        "12 runs (12 finished) in 4 groups; val/acc, higher is better\n\nrank  optimizer  init"
+    )
     assert out.endswith(f"\n\n{sweep / 'report.html'}\n")
     assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == FILES
     assert {path: path.read_bytes() for path in before} == before
-    assert f"python -m project.report {sweep} --metric val/acc" in (sweep / "report.html").read_text()
+    assert (
+        f"python -m project.report {sweep} --metric val/acc" in (sweep / "report.html").read_text()
+    )
     run_report(str(sweep))  # once more, over them
     assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == FILES
 
 
 def test_options(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_report(str(sweep), "--metric=val/width", "--mode=min", "--group-by=optimizer", "--alpha=0.1")
+    run_report(
+        str(sweep), "--metric=val/width", "--mode=min", "--group-by=optimizer", "--alpha=0.1"
+    )
     header, _, first = capsys.readouterr().out.splitlines()[2:5]
     assert header.split()[:7] == ["rank", "optimizer", "n", "val/width", "±", "90", "%"]
     assert first.split()[:3] == ["1", "SGD", "6"]
 
 
-def test_a_broken_table_of_metrics_is_named_in_all_documents(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_table_of_metrics_is_named_in_all_documents(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (sweep / "sgdhe0" / "metrics.csv").write_text("epoch,step,val/acc\n0,0,what\n")
     run_report(str(sweep))
     said = "sgdhe0/metrics.csv: could not convert string to float: 'what'; without its curve"
@@ -49,7 +57,10 @@ def test_a_broken_table_of_metrics_is_named_in_all_documents(sweep: Path, capsys
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--metric", "val/acc"], "DIR: missing; name the folder of a sweep, such as logs/sweeps/lenet."),
+        (
+            ["--metric", "val/acc"],
+            "DIR: missing; name the folder of a sweep, such as logs/sweeps/lenet.",
+        ),
         (
             ["DIR", "--metric", "val/ac"],
             "--metric val/ac: no run has it. Did you mean val/acc? They have: val/acc, val/width.",
@@ -70,10 +81,15 @@ def test_a_broken_table_of_metrics_is_named_in_all_documents(sweep: Path, capsys
         (["DIR", "--alpha", "x"], "--alpha: invalid float value: 'x'."),
         (["DIR", "--metric"], "--metric: expected one argument."),
         (["DIR/nowhere"], "DIR/nowhere: no such folder."),
-        (["DIR/sgdhe0/.hydra"], "DIR/sgdhe0/.hydra: no runs in it (folders with a .hydra/config.yaml)."),
+        (
+            ["DIR/sgdhe0/.hydra"],
+            "DIR/sgdhe0/.hydra: no runs in it (folders with a .hydra/config.yaml).",
+        ),
     ],
 )
-def test_refused(words: list[str], says: str, sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused(
+    words: list[str], says: str, sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         run_report(*(word.replace("DIR", str(sweep)) for word in words))
     assert stop.value.code == 2
@@ -87,7 +103,10 @@ def test_what_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as stop:
         run_report(str(sweep))
     assert stop.value.code == 2
-    assert capsys.readouterr() == ("", f"error: {sweep}: cannot write the report there: Is a directory.\n")
+    assert capsys.readouterr() == (
+        "",
+        f"error: {sweep}: cannot write the report there: Is a directory.\n",
+    )
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["DIR", "-h"]], ids=["nothing", "--help", "-h"])
@@ -104,4 +123,7 @@ def test_a_real_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     run_report(f"{tmp_path}/sweeps/linear")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "4 runs (4 finished) in 2 groups; train/loss, lower is better"
-    assert {tuple(line.split()[:3]) for line in lines[4:6]} == {("1", "SGD", "2"), ("2", "Adam", "2")}
+    assert {tuple(line.split()[:3]) for line in lines[4:6]} == {
+        ("1", "SGD", "2"),
+        ("2", "Adam", "2"),
+    }

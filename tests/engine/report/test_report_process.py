@@ -28,7 +28,9 @@ def command(*words: str | Path, code: str = "") -> subprocess.CompletedProcess[s
     """The command in a process of its own, with its modules' names at the end of stderr."""
     script = f"import sys; from project.report import report, train; {code}report(train)"
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, *map(str, words)], capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", script, *map(str, words)],
+        capture_output=True,
+        text=True,
     )
 
 
@@ -54,7 +56,9 @@ def test_many_groups(tmp_path: Path) -> None:
         curve = {step: {"train/loss": 2.0 - step / 500} for step in range(50)}
         changes = {"optimizer.lr": number // 4 % 10, "trainer.max_epochs": number // 40}
         metrics = {"val/acc": rng.uniform(), "train/loss": 1.0}
-        write_run(tmp_path / str(number), seed=number % 4, metrics=metrics, curve=curve, changes=changes)
+        write_run(
+            tmp_path / str(number), seed=number % 4, metrics=metrics, curve=curve, changes=changes
+        )
     done = command(tmp_path)
     assert done.stdout.startswith("120 runs (120 finished) in 30 groups; val/acc")
 
@@ -68,7 +72,9 @@ def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             asked.append(self.path)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as running:
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))
+    ) as running:
         threading.Thread(target=running.serve_forever).start()
         yield f"http://127.0.0.1:{running.server_port}", asked
         running.shutdown()
@@ -83,7 +89,9 @@ def test_in_a_browser(sweep: Path, tmp_path: Path, server: tuple[str, list[str]]
         requests: performance.getEntriesByType("resource").map(entry => entry.name),
         sizes: [...document.querySelectorAll("svg")].map(svg => svg.clientHeight > 100)})))</script>"""
     page = (sweep / "report.html").read_text()
-    (tmp_path / "page.html").write_text(page.replace("</head>", f"{script}</head>"))  # says what is made of it
+    (tmp_path / "page.html").write_text(
+        page.replace("</head>", f"{script}</head>")
+    )  # says what is made of it
     address, asked = server
     words = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
              "--disable-component-update", "--disable-background-networking", f"--user-data-dir={tmp_path}/profile",

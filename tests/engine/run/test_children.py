@@ -42,7 +42,9 @@ def assert_same(two: Path, one: Path) -> None:
     assert ours["status"] == "finished"
     assert ours["metrics"] == pytest.approx(theirs["metrics"], rel=1e-4)
     assert rows(two) == [pytest.approx(row, rel=1e-4) for row in rows(one)]
-    weights, expected = (torch.load(run / folders.LAST, weights_only=True)["state_dict"] for run in (two, one))
+    weights, expected = (
+        torch.load(run / folders.LAST, weights_only=True)["state_dict"] for run in (two, one)
+    )
     for name in expected:
         torch.testing.assert_close(weights[name], expected[name], rtol=1e-4, atol=1e-6)
 
@@ -58,7 +60,9 @@ def test_a_classifier(tmp_path: Path) -> None:
     printed = train_as_a_user_does(*DIGITS, *TWO, f"paths.log_dir={tmp_path / 'two'}")
     two = only_run(tmp_path / "two")
     assert_same(two, only_run(tmp_path / "one"))
-    assert printed.count("run folder:") == printed.count("finished after 13 steps") == 1  # the first process's word
+    assert (
+        printed.count("run folder:") == printed.count("finished after 13 steps") == 1
+    )  # the first process's word
     assert sorted(path.name for path in two.iterdir()) == [
         ".hydra", "checkpoints", "figures", "metrics.csv", "summary.json", "train.log",
     ]  # fmt: skip
@@ -68,10 +72,14 @@ def test_a_classifier(tmp_path: Path) -> None:
 def test_a_sweep(tmp_path: Path) -> None:
     """One job with a summed and one with a mean loss; the second must not find traces of the first's processes."""
     jobs = {"two_layer": "random_regression", "curve_fit": "parabola"}
-    train_as_a_user_does("-m", f"experiment={','.join(jobs)}", *REGRESSION, *TWO, f"paths.log_dir={tmp_path / 'two'}")
+    train_as_a_user_does(
+        "-m", f"experiment={','.join(jobs)}", *REGRESSION, *TWO, f"paths.log_dir={tmp_path / 'two'}"
+    )
     for experiment in jobs:
         log_dir = tmp_path / experiment
-        run_train(f"experiment={experiment}", *REGRESSION, "accelerator=cpu", f"paths.log_dir={log_dir}")
+        run_train(
+            f"experiment={experiment}", *REGRESSION, "accelerator=cpu", f"paths.log_dir={log_dir}"
+        )
         (two,) = (tmp_path / "two").glob(f"sweeps/{experiment}/experiment={experiment}-*")
         assert_same(two, only_run(log_dir))
 
@@ -83,7 +91,9 @@ def test_joinable_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with children.joinable(tmp_path, "project.train"):
         assert sys.argv == ["project.train", f"resume={tmp_path}"]
         os.environ |= {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}
-        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+        torch.distributed.init_process_group(
+            "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
     assert sys.argv == words
     assert dict(os.environ) == before
     assert not torch.distributed.is_initialized()

@@ -23,7 +23,9 @@ def made(overrides: Sequence[str] = ()) -> Config:
 def sweep(tmp_path: Path) -> str:
     """A sweep's folder, as Hydra leaves it before the first job."""
     own = ["experiment=lenet", "datamodule.data_dir=${paths.root}/x", "init=zero,he"]
-    OmegaConf.save(OmegaConf.create({"hydra": {"overrides": {"task": own}}}), tmp_path / "multirun.yaml")
+    OmegaConf.save(
+        OmegaConf.create({"hydra": {"overrides": {"task": own}}}), tmp_path / "multirun.yaml"
+    )
     return str(tmp_path)
 
 
@@ -116,6 +118,8 @@ def test_as_yaml_is_omegaconfs() -> None:
         [1, {}],
         "2026-01-01",
     ]
-    config = OmegaConf.create({"a": {f"key{i}": value for i, value in enumerate(values)}, "b": "${a.key0}", 3: {}})
+    config = OmegaConf.create(
+        {"a": {f"key{i}": value for i, value in enumerate(values)}, "b": "${a.key0}", 3: {}}
+    )
     plain = OmegaConf.to_container(config, resolve=True)
     assert folders.as_yaml(plain) == OmegaConf.to_yaml(config, resolve=True)

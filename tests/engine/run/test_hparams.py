@@ -60,10 +60,16 @@ def test_columns_are_the_choices_their_numbers_and_what_was_overridden(config: C
 
 
 def test_a_run_is_entered_with_open_metrics_and_filled_in_at_the_end(tmp_path: Path) -> None:
-    loggers = [TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False), MetricsCSV(tmp_path)]
+    loggers = [
+        TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False),
+        MetricsCSV(tmp_path),
+    ]
     trainer = plain_trainer(tmp_path, max_epochs=1, logger=loggers)
     hparams.log_start(trainer, VALUES, ["objective", "test/acc"])
-    trainer.fit(LinearRegressor(), Arrays({"train": (torch.ones(1, 1), torch.ones(1, 1))}, steps_per_epoch=5))
+    trainer.fit(
+        LinearRegressor(),
+        Arrays({"train": (torch.ones(1, 1), torch.ones(1, 1))}, steps_per_epoch=5),
+    )
     hparams.log_final(trainer, {"objective": 0.25, "test/acc": 0.75})
     loggers[0].experiment.flush()
 

@@ -11,9 +11,15 @@ from engine.run import identity
     ("overrides", "expected"),
     [
         pytest.param(["init=he", "optimizer.lr=0.1"], "init=he,lr=0.1", id="as in its docstring"),
-        pytest.param(["callbacks/curve=none", "seed=1"], "curve=none,seed=1", id="group in a group"),
+        pytest.param(
+            ["callbacks/curve=none", "seed=1"], "curve=none,seed=1", id="group in a group"
+        ),
         pytest.param([], "default", id="none"),
-        pytest.param(["+trainer.max_steps=5", "~callbacks.curve"], "max_steps=5,curve=", id="added and deleted"),
+        pytest.param(
+            ["+trainer.max_steps=5", "~callbacks.curve"],
+            "max_steps=5,curve=",
+            id="added and deleted",
+        ),
         pytest.param(["datamodule.mean=[0.5, 0.5]"], "mean=_0.5,_0.5_", id="list"),
         pytest.param(["datamodule.url=http://a/b"], "url=http_a_b", id="slashes"),
         pytest.param(["datamodule.data_set=für 猫"], "data_set=für_猫", id="letters of any script"),

@@ -38,7 +38,9 @@ def test_every_number_reads_back_exactly(tmp_path: Path) -> None:
         logger.log_metrics({"a/b": number}, step)
     rows = read(tmp_path)
     assert [int(row["step"]) for row in rows] == list(range(len(numbers)))
-    np.testing.assert_array_equal([float(row["a/b"]) for row in rows], [float(number) for number in numbers])
+    np.testing.assert_array_equal(
+        [float(row["a/b"]) for row in rows], [float(number) for number in numbers]
+    )
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
@@ -87,8 +89,12 @@ def test_a_column_may_have_any_name(name: str, tmp_path: Path) -> None:
     assert [row["other"] for row in read(tmp_path)] == ["", "1", ""]
 
 
-@pytest.mark.parametrize(("purge_step", "kept"), [(None, [0, 1, 2, 3]), (2, [0, 1]), (0, []), (9, [0, 1, 2, 3])])
-def test_a_resumed_run_keeps_the_rows_before_its_step(purge_step: int | None, kept: list[int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("purge_step", "kept"), [(None, [0, 1, 2, 3]), (2, [0, 1]), (0, []), (9, [0, 1, 2, 3])]
+)
+def test_a_resumed_run_keeps_the_rows_before_its_step(
+    purge_step: int | None, kept: list[int], tmp_path: Path
+) -> None:
     logger = MetricsCSV(tmp_path)
     for step in range(4):
         logger.log_metrics({"a": step / 4}, step)
@@ -100,7 +106,10 @@ def test_a_resumed_run_keeps_the_rows_before_its_step(purge_step: int | None, ke
 
 def test_rows_together_make_the_table_that_they_make_one_by_one(tmp_path: Path) -> None:
     """With a column that comes late, and in a table that is there already."""
-    rows = [Row(step, {"a": step / 3, "epoch": 0, **({"b": 1.0} if step == 2 else {})}) for step in range(4)]
+    rows = [
+        Row(step, {"a": step / 3, "epoch": 0, **({"b": 1.0} if step == 2 else {})})
+        for step in range(4)
+    ]
     tables = []
     for together in (False, True):
         (folder := tmp_path / str(together)).mkdir()
@@ -135,12 +144,18 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows of a folder: (step, value) by tag."""
     shown = EventAccumulator(str(folder))
     shown.Reload()
-    return {tag: [(event.step, event.value) for event in shown.Scalars(tag)] for tag in shown.Tags()["scalars"]}
+    return {
+        tag: [(event.step, event.value) for event in shown.Scalars(tag)]
+        for tag in shown.Tags()["scalars"]
+    }
 
 
 @pytest.mark.parametrize(
     "row",
-    [{"train/loss": 0.1, "lr": torch.tensor(1e-3), "epoch": 2}, {"loss": {"train": 0.5, "val": 0.7}, "lr": 1.0}],
+    [
+        {"train/loss": 0.1, "lr": torch.tensor(1e-3), "epoch": 2},
+        {"loss": {"train": 0.5, "val": 0.7}, "lr": 1.0},
+    ],
     ids=["numbers", "numbers in a mapping"],
 )
 def test_a_row_of_tensorboard_is_what_lightning_writes(row: dict[str, Any], tmp_path: Path) -> None:
@@ -154,7 +169,10 @@ def test_a_row_of_tensorboard_is_what_lightning_writes(row: dict[str, Any], tmp_
     ours, theirs = (scalars(tmp_path / kind.__name__) for kind in (TensorBoard, TensorBoardLogger))
     assert ours == theirs
     assert ours["test/acc"] == [(9, 0.75)]
-    assert ours["lr"] == [(0, pytest.approx(float(row["lr"]))), (7, pytest.approx(float(row["lr"])))]
+    assert ours["lr"] == [
+        (0, pytest.approx(float(row["lr"]))),
+        (7, pytest.approx(float(row["lr"]))),
+    ]
 
 
 def test_a_row_is_one_event(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param(["on_validation_end:77", "on_train_epoch_end:154", "on_test_batch_end:231"], id="ends"),
     ],
 )  # fmt: skip
-def test_killed_and_resumed_is_bit_identical(moments: list[str], left_alone: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_is_bit_identical(
+    moments: list[str], left_alone: Path, tmp_path: Path
+) -> None:
     command = [*RUN, f"paths.log_dir={tmp_path}"]
     for moment in moments:
         assert train_in_process(command, kill_at=moment) == -9, moment
@@ -44,12 +46,19 @@ def test_killed_and_resumed_is_bit_identical(moments: list[str], left_alone: Pat
     assert_bit_identical(only_run(tmp_path), left_alone)
 
 
-@pytest.mark.parametrize("words", [["trainer.precision=64-true"], ["compile=true"]], ids=["64 bits", "compiled"])
+@pytest.mark.parametrize(
+    "words", [["trainer.precision=64-true"], ["compile=true"]], ids=["64 bits", "compiled"]
+)
 @pytest.mark.slow
 def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:
     command = [*RUN, *words, "trainer.max_epochs=1"]
     assert train_in_process([*command, f"paths.log_dir={tmp_path / 'alone'}"]) == 0
-    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:40") == -9
+    assert (
+        train_in_process(
+            [*command, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:40"
+        )
+        == -9
+    )
     killed = only_run(tmp_path / "killed")
     assert train_in_process([f"resume={killed}"]) == 0
     assert_bit_identical(killed, only_run(tmp_path / "alone"))
@@ -58,10 +67,20 @@ def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
     """In the second of two epochs of 20 steps, after a checkpoint amid the steps of a row, 31 to 40, and before it."""
-    two = ["trainer.devices=2", "trainer.strategy=ddp", "datamodule.batch_size=64", "trainer.max_epochs=2"]
+    two = [
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        "datamodule.batch_size=64",
+        "trainer.max_epochs=2",
+    ]
     command = [*RUN, *two]
     assert train_in_process([*command, f"paths.log_dir={tmp_path / 'alone'}"]) == 0
-    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:38") == -9
+    assert (
+        train_in_process(
+            [*command, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:38"
+        )
+        == -9
+    )
     killed = only_run(tmp_path / "killed")
     assert 30 < torch.load(killed / "checkpoints/last.ckpt", weights_only=True)["global_step"] < 38
     assert train_in_process([f"resume={killed}"]) == 0
@@ -74,7 +93,8 @@ def assert_bit_identical(resumed: Path, left_alone: Path) -> None:
     assert (resumed / "metrics.csv").read_text() == (left_alone / "metrics.csv").read_text()
     for name in ("last", "best"):
         ours, theirs = (
-            torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for run in (resumed, left_alone)
+            torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)
+            for run in (resumed, left_alone)
         )
         assert_equal(ours["state_dict"], theirs["state_dict"])
         assert_equal(ours["optimizer_states"], theirs["optimizer_states"])
@@ -102,8 +122,12 @@ def assert_equal(ours: object, theirs: object) -> None:
 
 def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows of a run: (step, value) of every scalar, but for NaN."""
-    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0}, purge_orphaned_data=True).Reload()
+    events = EventAccumulator(
+        str(run_dir), size_guidance={"scalars": 0}, purge_orphaned_data=True
+    ).Reload()
     return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag) if event.value == event.value]
+        tag: [
+            (event.step, event.value) for event in events.Scalars(tag) if event.value == event.value
+        ]
         for tag in events.Tags()["scalars"]
     }

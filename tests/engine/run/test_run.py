@@ -53,7 +53,11 @@ def column(run_dir: Path, name: str) -> list[float]:
 
 def files(run_dir: Path) -> dict[str, int]:
     """Every file below a folder, and when it was last written."""
-    return {str(path.relative_to(run_dir)): path.stat().st_mtime_ns for path in run_dir.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(run_dir)): path.stat().st_mtime_ns
+        for path in run_dir.rglob("*")
+        if path.is_file()
+    }
 
 
 # --- the systems to reproduce; the numbers are those of plain PyTorch ---
@@ -71,9 +75,17 @@ def test_linear_gives_the_numbers_of_the_plain_loop(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_layer_gives_the_numbers_of_the_plain_loop(tmp_path: Path) -> None:
-    losses = column(run(tmp_path, "experiment=two_layer", "accelerator=cpu", "logger=csv"), "train/loss")
+    losses = column(
+        run(tmp_path, "experiment=two_layer", "accelerator=cpu", "logger=csv"), "train/loss"
+    )
     assert len(losses) == 500
-    for step, low, high in [(0, 600, 760), (99, 40, 75), (199, 0.7, 2.3), (299, 3e-3, 5e-2), (499, 1e-10, 4e-6)]:
+    for step, low, high in [
+        (0, 600, 760),
+        (99, 40, 75),
+        (199, 0.7, 2.3),
+        (299, 3e-3, 5e-2),
+        (499, 1e-10, 4e-6),
+    ]:
         assert low < losses[step] < high, step
 
 
@@ -82,16 +94,25 @@ def test_curve_fit_fits_and_draws(tmp_path: Path) -> None:
     run_dir = run(tmp_path, "experiment=curve_fit", "accelerator=cpu")
     losses = column(run_dir, "train/loss")
     assert len(losses) == 100
-    assert 0.04 / 12 < losses[-1] < 0.05  # from the variance of the noise to the worst of five plain runs
+    assert (
+        0.04 / 12 < losses[-1] < 0.05
+    )  # from the variance of the noise to the worst of five plain runs
     assert (run_dir / "figures" / "curve.png").read_bytes().startswith(b"\x89PNG")
-    drawn = EventAccumulator(str(run_dir), size_guidance={"images": 0}).Reload().Images("train/curve")
+    drawn = (
+        EventAccumulator(str(run_dir), size_guidance={"images": 0}).Reload().Images("train/curve")
+    )
     assert [image.step for image in drawn] == list(range(9, 100, 10))
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """LeNet-5, two epochs on the digits, with all that a run writes."""
-    words = ["datamodule.batch_size=16", "optimizer=adam", "trainer.max_epochs=2", "trainer.log_every_n_steps=20"]
+    words = [
+        "datamodule.batch_size=16",
+        "optimizer=adam",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=20",
+    ]
     words.append("datamodule.steps_per_epoch=null")
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.INFO)  # as `messages.to_terminal` does where pytest is not before it
@@ -146,16 +167,24 @@ class TestWhatARunLeaves:
     def test_metrics(self, digits: Path) -> None:
         metrics = summary_of(digits)["metrics"]
         per_class = {f"{split}/acc/{digit}" for split in ("val", "test") for digit in range(10)}
-        measured = {f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "acc")}
+        measured = {
+            f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "acc")
+        }
         assert metrics.keys() == per_class | measured
         assert metrics == {name: column(digits, name)[-1] for name in metrics}
         assert metrics["test/acc"] > 0.85
         mean = sum(metrics[f"test/acc/{digit}"] for digit in range(10)) / 10
-        assert metrics["test/acc"] == pytest.approx(mean, abs=0.01)  # the classes are nearly of one size
+        assert metrics["test/acc"] == pytest.approx(
+            mean, abs=0.01
+        )  # the classes are nearly of one size
 
     def test_rows(self, digits: Path) -> None:
         with open(digits / "metrics.csv", newline="") as file:
-            rows = [(int(row["epoch"]), int(row["step"])) for row in csv.DictReader(file) if row["train/loss"]]
+            rows = [
+                (int(row["epoch"]), int(row["step"]))
+                for row in csv.DictReader(file)
+                if row["train/loss"]
+            ]
         # 77 steps an epoch: every 20 steps, and at the end
         assert rows == [(0, 19), (0, 39), (0, 59), (0, 76), (1, 96), (1, 116), (1, 136), (1, 153)]
         assert column(digits, "lr") == [0.001] * 8
@@ -174,18 +203,27 @@ class TestWhatARunLeaves:
         assert set(tags["scalars"]) >= {*metrics, "lr", "final/objective", "final/test/acc"}
         assert tags["graph"]
         assert tags["images"] == ["test/confusion_matrix", "test/images"]
-        assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= events.summary_metadata.keys()
+        assert {
+            "_hparams_/experiment",
+            "_hparams_/session_start_info",
+        } <= events.summary_metadata.keys()
         for name, last in metrics.items():
             assert events.Scalars(name)[-1].value == pytest.approx(last, rel=1e-6), name
-        assert events.Scalars("final/test/acc")[-1].value == pytest.approx(metrics["test/acc"], rel=1e-6)
-        assert events.Scalars("final/objective")[-1].value == pytest.approx(summary_of(digits)["objective"], rel=1e-6)
+        assert events.Scalars("final/test/acc")[-1].value == pytest.approx(
+            metrics["test/acc"], rel=1e-6
+        )
+        assert events.Scalars("final/objective")[-1].value == pytest.approx(
+            summary_of(digits)["objective"], rel=1e-6
+        )
 
     def test_best_checkpoint_is_the_tested_one(self, digits: Path) -> None:
         best = torch.load(digits / folders.BEST, weights_only=True)
         scores = column(digits, "val/acc")
         assert best["epoch"] == scores.index(max(scores))
 
-    def test_started_again_it_says_so_and_runs_nothing(self, digits: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_started_again_it_says_so_and_runs_nothing(
+        self, digits: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         caplog.set_level(logging.INFO, "engine")
         before = files(digits)
         run_train(f"resume={digits}")
@@ -222,7 +260,12 @@ def test_every_experiment_trains(experiment: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("experiment", ["lenet", "curve_fit"])
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
 def test_other_precisions(precision: str, experiment: str, tmp_path: Path) -> None:
-    words = [f"experiment={experiment}", "accelerator=cpu", "trainer.max_steps=3", f"trainer.precision={precision}"]
+    words = [
+        f"experiment={experiment}",
+        "accelerator=cpu",
+        "trainer.max_steps=3",
+        f"trainer.precision={precision}",
+    ]
     run_dir = run(tmp_path, *words, *(["datamodule=digits"] if experiment == "lenet" else []))
     assert (summary_of(run_dir)["status"], summary_of(run_dir)["steps"]) == ("finished", 3)
     assert all(map(math.isfinite, summary_of(run_dir)["metrics"].values()))
@@ -231,7 +274,11 @@ def test_other_precisions(precision: str, experiment: str, tmp_path: Path) -> No
 
 def test_the_lenet_study_holds_images_out_and_sweeps_over_what_it_says() -> None:
     chosen = composed("experiment=lenet_init")
-    assert (chosen.datamodule.val_fraction, chosen.datamodule.batch_size, chosen.trainer.max_epochs) == (0.1, 64, 2)
+    assert (
+        chosen.datamodule.val_fraction,
+        chosen.datamodule.batch_size,
+        chosen.trainer.max_epochs,
+    ) == (0.1, 64, 2)
     text = (CONF / "experiment/lenet_init.yaml").read_text()
     assert OmegaConf.create(text).hydra.sweeper.params == {
         "optimizer": "sgd,adam", "init": "default,zero,randn,xavier,he", "seed": "0,1,2"
@@ -242,7 +289,13 @@ def test_the_lenet_study_holds_images_out_and_sweeps_over_what_it_says() -> None
 @pytest.mark.parametrize("module", MODELS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_starts_every_model(scheme: str, module: str, tmp_path: Path) -> None:
-    words = [f"module={module}", f"datamodule={MODELS[module]}", f"init={scheme}", "optimizer=adam", *SHORT]
+    words = [
+        f"module={module}",
+        f"datamodule={MODELS[module]}",
+        f"init={scheme}",
+        "optimizer=adam",
+        *SHORT,
+    ]
     done(composed(*words, "callbacks=default", *NO_EVALUATION), tmp_path)
     summary, losses = summary_of(tmp_path), column(tmp_path, "train/loss")
     assert (summary["status"], summary["steps"]) == ("finished", 3)
@@ -262,7 +315,9 @@ def test_a_diverged_run_is_done(tmp_path: Path) -> None:
     assert summary["metrics"] == {"train/loss": None}
     assert summary["steps"] < 20
     losses = column(run_dir, "train/loss")
-    assert [math.isfinite(loss) for loss in losses] == [True] * (len(losses) - 1) + [False]  # stopped at once
+    assert [math.isfinite(loss) for loss in losses] == [True] * (len(losses) - 1) + [
+        False
+    ]  # stopped at once
 
     before = files(run_dir)
     assert math.isnan(train.do(folders.load_config(run_dir), run_dir))  # a sweep's objective
@@ -278,7 +333,13 @@ def test_a_run_has_one_file_of_events_and_ends_the_thread_that_writes_it(tmp_pat
     """Of several, TensorBoard would read a process's tenth before its ninth, and drop what came before a start."""
     before = threading.active_count()
     for number in range(3):
-        run_dir = run(tmp_path / str(number), *SHORT, "experiment=lenet", "datamodule=digits", "logger=tensorboard")
+        run_dir = run(
+            tmp_path / str(number),
+            *SHORT,
+            "experiment=lenet",
+            "datamodule=digits",
+            "logger=tensorboard",
+        )
         assert len(list(run_dir.glob("events*"))) == 1
         tags = EventAccumulator(str(run_dir)).Reload().Tags()["scalars"]
         assert {"train/loss", "test/loss", "final/objective"} <= set(tags)
@@ -287,21 +348,34 @@ def test_a_run_has_one_file_of_events_and_ends_the_thread_that_writes_it(tmp_pat
 
 def test_an_exception_in_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(SystemExit) as stop:
-        run(tmp_path, "experiment=two_layer", *SHORT, "callbacks=curve_fit")  # whose curve has x of one column
+        run(
+            tmp_path, "experiment=two_layer", *SHORT, "callbacks=curve_fit"
+        )  # whose curve has x of one column
     assert stop.value.code == 1
     run_dir = only_run(tmp_path)
     summary = summary_of(run_dir)
-    assert (summary["status"], summary["objective"], list(summary["metrics"])) == ("failed", None, ["train/loss"])
-    assert summary["error"].startswith("RuntimeError: addmm: mat1 and mat2 shapes cannot be multiplied")
+    assert (summary["status"], summary["objective"], list(summary["metrics"])) == (
+        "failed",
+        None,
+        ["train/loss"],
+    )
+    assert summary["error"].startswith(
+        "RuntimeError: addmm: mat1 and mat2 shapes cannot be multiplied"
+    )
     text = (run_dir / "train.log").read_text()
-    assert f"ERROR engine.run.run: run failed: {run_dir}\nTraceback (most recent call last):\n" in text
+    assert (
+        f"ERROR engine.run.run: run failed: {run_dir}\nTraceback (most recent call last):\n" in text
+    )
     assert text.rstrip().endswith(summary["error"].rstrip())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stopped_by", "code"),
-    [pytest.param(signal.SIGTERM, 143, id="SIGTERM"), pytest.param(signal.SIGINT, 130, id="Ctrl-C")],
+    [
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+    ],
 )
 def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path) -> None:
     words = [*LINEAR, f"paths.log_dir={tmp_path}", "callbacks.checkpoints.every_n_steps=5"]
@@ -379,7 +453,11 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
     ],
 )
 def test_refused(
-    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as stop:
@@ -393,7 +471,10 @@ def test_resume_of_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as stop:
         run_train(f"resume={tmp_path}")
     assert stop.value.code == 2
-    assert capsys.readouterr().err == f"error: {tmp_path}: not a run's folder (it has no .hydra/config.yaml).\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {tmp_path}: not a run's folder (it has no .hydra/config.yaml).\n"
+    )
     assert files(tmp_path) == {}
 
 

@@ -10,13 +10,23 @@ from engine.run import summaries
 
 
 def test_summary_is_strict_json_without_nan(tmp_path: Path) -> None:
-    summary = {"status": "diverged", "objective": math.nan, "metrics": {"a": math.inf, "b": 0.1}, "steps": 3}
+    summary = {
+        "status": "diverged",
+        "objective": math.nan,
+        "metrics": {"a": math.inf, "b": 0.1},
+        "steps": 3,
+    }
     summaries.save(tmp_path, summary)
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    expected = {"status": "diverged", "objective": None, "metrics": {"a": None, "b": 0.1}, "steps": 3}
+    expected = {
+        "status": "diverged",
+        "objective": None,
+        "metrics": {"a": None, "b": 0.1},
+        "steps": 3,
+    }
     assert json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse) == expected
     assert summaries.load(tmp_path) == expected
 
@@ -45,6 +55,12 @@ def test_final_metrics_are_the_last_value_of_each_column_in_whole_lines(tmp_path
 
 
 def test_table_and_verdict_read_well() -> None:
-    assert summaries.table({"val/acc": 0.123456789, "loss": 12}) == "  val/acc  0.123457\n  loss     12"
+    assert (
+        summaries.table({"val/acc": 0.123456789, "loss": 12})
+        == "  val/acc  0.123457\n  loss     12"
+    )
     summary = {"status": "finished", "steps": 62_500, "seconds": 59.96}
-    assert summaries.verdict(summary, Path("/logs/x")) == "finished after 62,500 steps, 60.0 s: /logs/x"
+    assert (
+        summaries.verdict(summary, Path("/logs/x"))
+        == "finished after 62,500 steps, 60.0 s: /logs/x"
+    )

@@ -38,7 +38,9 @@ def opened(folder: Path) -> optuna.Study:
     made = optuna.create_study(study_name="s", storage=study.opened(str(folder / "study.log")))
     for scale in SCALES:
         values = curve(scale)
-        made.add_trial(create_trial(state=TrialState.COMPLETE, value=values[STEPS], intermediate_values=values))
+        made.add_trial(
+            create_trial(state=TrialState.COMPLETE, value=values[STEPS], intermediate_values=values)
+        )
     assert made.ask().number == 3
     return made
 
@@ -47,7 +49,9 @@ def pruning(folder: Path, monitor: str = "val/loss", number: int = 3, **pruner: 
     return Pruning(str(folder / "study.log"), "s", number, {**MEDIAN, **pruner}, monitor)
 
 
-def fit(folder: Path, callback: Pruning, splits: dict[str, Any] | None = None, **options: Any) -> int:
+def fit(
+    folder: Path, callback: Pruning, splits: dict[str, Any] | None = None, **options: Any
+) -> int:
     """Train from w = 1; the number of steps done."""
     module = LinearRegressor(optimizer=partial(torch.optim.SGD, lr=LR))
     torch.nn.init.constant_(module.network.weight, 1.0)
@@ -63,11 +67,15 @@ def fit(folder: Path, callback: Pruning, splits: dict[str, Any] | None = None, *
 
 
 @pytest.mark.parametrize("warm_up", [0, 25])
-def test_a_run_ends_at_the_first_step_where_it_is_worse_than_the_median(warm_up: int, tmp_path: Path) -> None:
+def test_a_run_ends_at_the_first_step_where_it_is_worse_than_the_median(
+    warm_up: int, tmp_path: Path
+) -> None:
     made = opened(tmp_path)
     with pytest.raises(Pruned):
         fit(tmp_path, pruning(tmp_path, steps=warm_up))
-    medians = {step: np.median([curve(scale)[step] for scale in SCALES]) for step in range(1, STEPS + 1)}
+    medians = {
+        step: np.median([curve(scale)[step] for scale in SCALES]) for step in range(1, STEPS + 1)
+    }
     stop = next(step for step in medians if step >= warm_up and own(step) > medians[step])
     assert stop == (3 if warm_up == 0 else 25)
     reported = made.trials[3].intermediate_values
@@ -82,7 +90,9 @@ def test_a_run_reports_at_each_row_only(tmp_path: Path) -> None:
     callback = pruning(tmp_path, kind="none")
     module = LinearRegressor(optimizer=partial(torch.optim.SGD, lr=LR))
     data = LineDataModule(seed=0, batch_size=3, steps_per_epoch=STEPS)
-    plain_trainer(tmp_path, callbacks=[callback], max_epochs=2, log_every_n_steps=20).fit(module, data)
+    plain_trainer(tmp_path, callbacks=[callback], max_epochs=2, log_every_n_steps=20).fit(
+        module, data
+    )
     assert list(made.trials[3].intermediate_values) == [20, 30, 50, 60]
 
 
@@ -109,7 +119,9 @@ def test_a_resumed_run_reports_nothing_twice_and_is_judged_where_it_was_not(tmp_
     made = opened(tmp_path)
     for step in (1, 2, 3, 4, 5):  # killed between the report of the fifth and the pruner's answer
         made._storage.set_trial_intermediate_value(made.trials[3]._trial_id, step, own(step))
-    with pytest.raises(Pruned):  # a second report of a step would be a warning, which is an error here
+    with pytest.raises(
+        Pruned
+    ):  # a second report of a step would be a warning, which is an error here
         fit(tmp_path, pruning(tmp_path))
     assert list(made.trials[3].intermediate_values) == [1, 2, 3, 4, 5]
     assert made.trials[3].user_attrs == {"pruned_at": 5}
@@ -134,7 +146,11 @@ def test_a_trial_that_has_ended_is_left_alone(tmp_path: Path) -> None:
     assert made.trials[0].intermediate_values == before
 
 
-def test_a_run_goes_on_where_the_study_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_goes_on_where_the_study_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, logger="engine"):
         assert fit(tmp_path, pruning(tmp_path)) == STEPS
-    assert [r.getMessage() for r in caplog.records] == [f"not pruned: {tmp_path / 'study.log'} has no study s"]
+    assert [r.getMessage() for r in caplog.records] == [
+        f"not pruned: {tmp_path / 'study.log'} has no study s"
+    ]

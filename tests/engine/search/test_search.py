@@ -20,13 +20,18 @@ from engine.search import study
 
 LINEAR = ["-m", "hydra/sweeper=optuna", "experiment=linear", "accelerator=cpu", "logger=csv"]
 SPACE = ["optimizer.lr=tag(log,interval(0.001,0.05))", "trainer.max_steps=range(1,6)"]
-CURVE = ["datamodule=random_regression", "callbacks=curve_fit"]  # fails where x has more than one column
+CURVE = [
+    "datamodule=random_regression",
+    "callbacks=curve_fit",
+]  # fails where x has more than one column
 COMPLETE, FAIL = TrialState.COMPLETE, TrialState.FAIL
 
 
 def command(log_dir: Path, *words: str) -> list[str]:
     options = [
-        f"hydra.sweeper.{word}" if re.match(r"(n_|seed|sampler|pruner|storage|study|dir)", word) else word
+        f"hydra.sweeper.{word}"
+        if re.match(r"(n_|seed|sampler|pruner|storage|study|dir)", word)
+        else word
         for word in words
     ]
     return [*LINEAR, *options, f"paths.log_dir={log_dir}"]
@@ -56,7 +61,9 @@ def logs(log_dir: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_each_trial_is_a_job_and_its_objective_the_value(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_trial_is_a_job_and_its_objective_the_value(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     run_train(*command(tmp_path, *SPACE, "n_trials=5"))
     done = trials(tmp_path)
@@ -65,7 +72,10 @@ def test_each_trial_is_a_job_and_its_objective_the_value(tmp_path: Path, caplog:
         (run_dir,) = folder(tmp_path).glob(f"lr={trial.params['optimizer.lr']},*-????????")
         summary = json.loads((run_dir / "summary.json").read_text())
         assert trial.user_attrs == {"status": "finished", "error": "", "folder": run_dir.name}
-        assert (trial.value, trial.params["trainer.max_steps"]) == (summary["objective"], summary["steps"])
+        assert (trial.value, trial.params["trainer.max_steps"]) == (
+            summary["objective"],
+            summary["steps"],
+        )
     best = min(done, key=lambda trial: trial.value or 0.0)
     words = f"optimizer.lr={best.params['optimizer.lr']} trainer.max_steps={best.params['trainer.max_steps']}"
     table = caplog.records[-1].message.splitlines()
@@ -74,7 +84,9 @@ def test_each_trial_is_a_job_and_its_objective_the_value(tmp_path: Path, caplog:
     values = [float(line.split()[2]) for line in table[1:6]]
     assert values == sorted(values)
 
-    run_train("experiment=linear", "accelerator=cpu", *words.split(), f"paths.log_dir={tmp_path}/alone")
+    run_train(
+        "experiment=linear", "accelerator=cpu", *words.split(), f"paths.log_dir={tmp_path}/alone"
+    )
     (alone,) = tmp_path.glob("alone/**/summary.json")
     assert json.loads(alone.read_text())["objective"] == best.value
     before = told(tmp_path)
@@ -87,7 +99,12 @@ def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")  # of which train.log has no less
-    words = [*SPACE, "n_trials=8", "callbacks.checkpoints.every_n_steps=1", "hydra.sweeper.random_trials=3"]
+    words = [
+        *SPACE,
+        "n_trials=8",
+        "callbacks.checkpoints.every_n_steps=1",
+        "hydra.sweeper.random_trials=3",
+    ]
     a, b = tmp_path / "a", tmp_path / "b"
     killed = 0
     for kill_at in ("on_train_batch_end:3", "on_train_batch_end:5", "on_train_epoch_end:4"):
@@ -100,15 +117,23 @@ def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been(
     assert [state for _, state, _ in told(a)] == [COMPLETE] * 8
     assert [len(summaries(log_dir)) for log_dir in (a, b)] == [8, 8]
     assert sum(log.count("finished after") for log in logs(a)) == 8
-    assert sum(log.count("run folder") for log in logs(a)) == 8 + killed  # each killed one once more
+    assert (
+        sum(log.count("run folder") for log in logs(a)) == 8 + killed
+    )  # each killed one once more
 
 
 @pytest.mark.slow
 def test_processes_share_a_study(tmp_path: Path) -> None:
-    words = [*SPACE, "n_trials=8", "datamodule.steps_per_epoch=300", "trainer.max_steps=range(150,300)"]
+    words = [
+        *SPACE,
+        "n_trials=8",
+        "datamodule.steps_per_epoch=300",
+        "trainer.max_steps=range(150,300)",
+    ]
     codes: list[int] = []
     both = [
-        threading.Thread(target=lambda: codes.append(train_in_process(command(tmp_path, *words)))) for _ in range(2)
+        threading.Thread(target=lambda: codes.append(train_in_process(command(tmp_path, *words))))
+        for _ in range(2)
     ]
     for thread in both:
         thread.start()
@@ -117,13 +142,23 @@ def test_processes_share_a_study(tmp_path: Path) -> None:
     assert codes == [0, 0]
     assert [state for _, state, _ in told(tmp_path)] == [COMPLETE] * 8
     assert len(summaries(tmp_path)) == 8
-    assert [(log.count("run folder"), log.count("finished after")) for log in logs(tmp_path)] == [(1, 1)] * 8
+    assert [(log.count("run folder"), log.count("finished after")) for log in logs(tmp_path)] == [
+        (1, 1)
+    ] * 8
 
 
 @pytest.mark.slow
-def test_failing_and_diverging_trials_end_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_and_diverging_trials_end_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
-    words = ["module=two_layer,linear", "optimizer.lr=1e30,0.01", *CURVE, "trainer.max_steps=3", "sampler=grid"]
+    words = [
+        "module=two_layer,linear",
+        "optimizer.lr=1e30,0.01",
+        *CURVE,
+        "trainer.max_steps=3",
+        "sampler=grid",
+    ]
     run_train(*command(tmp_path, *words))
     endings = {tuple(params.values()): (state, value) for params, state, value in told(tmp_path)}
     (finished,) = [value for state, value in endings.values() if value and math.isfinite(value)]
@@ -135,25 +170,37 @@ def test_failing_and_diverging_trials_end_nothing(tmp_path: Path, caplog: pytest
     }
     table = caplog.records[-1].message
     assert "4 trials: " in table
-    assert {"1 finished", "1 diverged", "2 failed"} == set(table.splitlines()[-2].partition(": ")[2].split(", "))
+    assert {"1 finished", "1 diverged", "2 failed"} == set(
+        table.splitlines()[-2].partition(": ")[2].split(", ")
+    )
     assert table.count("RuntimeError: mat1 and mat2") + table.count("Error") >= 2
     assert table.splitlines()[-1] == "best: module=linear optimizer.lr=0.01"
 
 
 @pytest.mark.slow
-def test_a_search_fails_if_all_its_trials_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_fails_if_all_its_trials_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_train(*command(tmp_path, "module=two_layer", "optimizer.lr=0.01,0.1", *CURVE, "sampler=grid"))
+        run_train(
+            *command(tmp_path, "module=two_layer", "optimizer.lr=0.01,0.1", *CURVE, "sampler=grid")
+        )
     assert stop.value.code == 1
     wrong = ["datamodule=digits", "module=lenet", "module.num_classes=7,8", "sampler=grid"]
     with pytest.raises(SystemExit) as stop:
         run_train(*command(tmp_path / "mistake", *wrong))
     assert stop.value.code == 2
-    assert re.search(r"^error: module.num_classes=[78]: DigitsDataModule has 10 classes", capsys.readouterr().err, re.M)
+    assert re.search(
+        r"^error: module.num_classes=[78]: DigitsDataModule has 10 classes",
+        capsys.readouterr().err,
+        re.M,
+    )
 
 
 @pytest.mark.slow
-def test_a_training_loss_is_not_maximised_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_loss_is_not_maximised_by_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["callbacks.checkpoints.mode=max", "optimizer.lr=0.01,0.02", "n_trials=1"]
     with pytest.raises(SystemExit) as stop:
         run_train(*command(tmp_path, *words))
@@ -195,10 +242,19 @@ def test_a_pruned_job_is_pruned_for_its_study_only(tmp_path: Path) -> None:
     assert told(tmp_path) == before  # nothing left to do
 
     lr = f"optimizer.lr={pruned[0].params['optimizer.lr']}"
-    grid = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "callbacks.checkpoints.every_n_steps=4", lr]
+    grid = [
+        "-m",
+        "experiment=linear",
+        "accelerator=cpu",
+        "logger=csv",
+        "callbacks.checkpoints.every_n_steps=4",
+        lr,
+    ]
     run_train(*grid, f"paths.log_dir={tmp_path}")
     run_dir = folder(tmp_path) / pruned[0].user_attrs["folder"]
-    assert folders.load_config(run_dir)["sweep.trial"] is None  # for processes of further devices, which would report
+    assert (
+        folders.load_config(run_dir)["sweep.trial"] is None
+    )  # for processes of further devices, which would report
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
     run_train(*grid, f"paths.log_dir={tmp_path}/alone")
     (alone,) = folder(tmp_path / "alone").glob("*/metrics.csv")
@@ -220,7 +276,9 @@ REFUSED = {
     "optimizer.lr=interval(0.5,0.1)": "optimizer.lr=interval(0.5,0.1): the first bound must not be above the second.",
     "trainer.max_steps=interval(0.5,3)": "trainer.max_steps=0.5: must be a whole number from -1.",
     "optimizer.lr=0.1": "hydra/sweeper=optuna: give a key to search, as 'optimizer.lr=tag(log,interval(0.01,1))'.",
-    "sampler=grid optimizer.lr=interval(0.1,1)": ("optimizer.lr=interval(0.1,1): a grid needs values, such as 1,2."),
+    "sampler=grid optimizer.lr=interval(0.1,1)": (
+        "optimizer.lr=interval(0.1,1): a grid needs values, such as 1,2."
+    ),
     "storage=study.db optimizer.lr=0.1,0.2": (
         "hydra.sweeper.storage=study.db: must be a path that ends in .log, or sqlite:///PATH."
     ),
@@ -240,7 +298,9 @@ def test_a_study_name_is_one_search_s(tmp_path: Path, capsys: pytest.CaptureFixt
     storage = f"storage=sqlite:///{tmp_path}/x.db"
     run_train(*command(tmp_path, "trainer.max_steps=1,2", "n_trials=1", storage, "study_name=mine"))
     with pytest.raises(SystemExit) as stop:
-        run_train(*command(tmp_path, "trainer.max_steps=1,3", "n_trials=1", storage, "study_name=mine"))
+        run_train(
+            *command(tmp_path, "trainer.max_steps=1,3", "n_trials=1", storage, "study_name=mine")
+        )
     assert stop.value.code == 2
     says = "error: hydra.sweeper.study_name=mine: is another search's; choose another name.\n"
     assert capsys.readouterr().err == says

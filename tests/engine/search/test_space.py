@@ -2,7 +2,12 @@
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from engine.config.resolved import Config
 from engine.errors import UserError
@@ -69,16 +74,27 @@ def test_values(word: str, expected: list[object]) -> None:
 
 
 def test_a_grid_of_an_interval_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^lr=interval\(0.1,0.5\): a grid needs values, such as 1,2.$"):
+    with pytest.raises(
+        UserError, match=r"^lr=interval\(0.1,0.5\): a grid needs values, such as 1,2.$"
+    ):
         space.values("lr", FloatDistribution(0.1, 0.5))
 
 
 def test_size_is_the_number_of_combinations() -> None:
-    assert space.size({"a": IntDistribution(5, 45, step=10), "b": CategoricalDistribution(["x", "y"])}) == 10
+    assert (
+        space.size({"a": IntDistribution(5, 45, step=10), "b": CategoricalDistribution(["x", "y"])})
+        == 10
+    )
 
 
 def test_words_are_what_was_typed() -> None:
     params = {"lr": 1e-05, "hidden": 5, "fused": True, "scheme": "'b c'", "other": "null"}
-    assert space.words(params) == ["lr=1e-05", "hidden=5", "fused=true", "scheme='b c'", "other=null"]
+    assert space.words(params) == [
+        "lr=1e-05",
+        "hidden=5",
+        "fused=true",
+        "scheme='b c'",
+        "other=null",
+    ]
     parsed = OverridesParser.create().parse_overrides(space.words(params))
     assert [override.value() for override in parsed] == [1e-05, 5, True, "b c", None]

@@ -40,7 +40,10 @@ def test_pruners_get_their_numbers() -> None:
     assert isinstance(halving, SuccessiveHalvingPruner)
     assert (halving._min_resource, halving._reduction_factor) == (20, 2)
     assert isinstance(study.pruner("none", 3, 20, 2), NopPruner)
-    assert options(pruner="median", pruner_steps=7).pruner_word == "{kind:median,trials:5,steps:7,keeps:4}"
+    assert (
+        options(pruner="median", pruner_steps=7).pruner_word
+        == "{kind:median,trials:5,steps:7,keeps:4}"
+    )
     assert options().pruner_word is None
 
 
@@ -98,5 +101,8 @@ def test_a_killed_writer_holds_nobody_up(tmp_path: Path) -> None:
 
 
 def test_samplers_are_what_they_are_called() -> None:
-    kinds = {name: type(study.sampler(options(sampler=name), {}, 0)).__name__ for name in ("tpe", "random", "grid")}
+    kinds = {
+        name: type(study.sampler(options(sampler=name), {}, 0)).__name__
+        for name in ("tpe", "random", "grid")
+    }
     assert kinds == {"tpe": "TPESampler", "random": "RandomSampler", "grid": "GridSampler"}

@@ -8,7 +8,12 @@ from typing import Any
 import optuna
 import pytest
 from filelock import FileLock
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import TrialState
 
 from engine.search import study, trials
@@ -20,11 +25,16 @@ SPACE: dict[str, BaseDistribution] = {
     "hidden": IntDistribution(5, 50),
     "init": CategoricalDistribution(["he", "xavier"]),
 }
-GRID: dict[str, BaseDistribution] = {"hidden": IntDistribution(1, 3), "init": CategoricalDistribution(["he", "xavier"])}
+GRID: dict[str, BaseDistribution] = {
+    "hidden": IntDistribution(1, 3),
+    "init": CategoricalDistribution(["he", "xavier"]),
+}
 COMPLETE, RUNNING, FAIL = TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL
 
 
-def process(folder: Path, n_trials: int = 6, space: dict[str, BaseDistribution] = SPACE, **given: Any) -> Trials:
+def process(
+    folder: Path, n_trials: int = 6, space: dict[str, BaseDistribution] = SPACE, **given: Any
+) -> Trials:
     """What a process does that joins a search."""
     storage = study.opened(str(folder / "study.log"))
     shared = optuna.create_study(study_name="s", storage=storage, load_if_exists=True)
@@ -112,7 +122,9 @@ def test_new_trials_come_in_batches_and_end(tmp_path: Path) -> None:
         end(made, claimed)
 
 
-def test_nobody_leaves_while_a_trial_runs_that_may_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_leaves_while_a_trial_runs_that_may_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = process(tmp_path, n_trials=1), process(tmp_path, n_trials=1)
     lost = first.claim()
     waited_for = []
@@ -147,7 +159,10 @@ def test_a_trial_that_a_user_enqueued_is_run_with_his_values(tmp_path: Path) -> 
 
 def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: Path) -> None:
     made = process(tmp_path)
-    for params in ({"lr": 0.5, "hidden": 7, "init": "he"}, {"lr": 0.25, "hidden": 8, "init": "xavier"}) * 2:
+    for params in (
+        {"lr": 0.5, "hidden": 7, "init": "he"},
+        {"lr": 0.25, "hidden": 8, "init": "xavier"},
+    ) * 2:
         made.study.enqueue_trial(params)
     endings: list[dict[str, Any]] = [
         {
@@ -157,9 +172,27 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
             "error": "OSError: disk full",
             "folder": "lr=0.5-0123abcd",
         },
-        {"state": FAIL, "value": math.nan, "status": "failed", "error": "lr=0.25: no", "folder": None},
-        {"state": COMPLETE, "value": math.inf, "status": "diverged", "error": "", "folder": "lr=0.5-4567abcd"},
-        {"state": COMPLETE, "value": 0.125, "status": "finished", "error": "", "folder": "lr=0.25-89ababcd"},
+        {
+            "state": FAIL,
+            "value": math.nan,
+            "status": "failed",
+            "error": "lr=0.25: no",
+            "folder": None,
+        },
+        {
+            "state": COMPLETE,
+            "value": math.inf,
+            "status": "diverged",
+            "error": "",
+            "folder": "lr=0.5-4567abcd",
+        },
+        {
+            "state": COMPLETE,
+            "value": 0.125,
+            "status": "finished",
+            "error": "",
+            "folder": "lr=0.25-89ababcd",
+        },
     ]
     for number, ending in enumerate(endings):
         claimed = made.claim()

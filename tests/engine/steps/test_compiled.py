@@ -33,17 +33,26 @@ X, Y = RNG.normal(size=(31, 6)), RNG.normal(size=(31, 2))
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
+    return nn.Sequential(
+        nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2)
+    )
 
 
 def fit(
-    folder: Path, is_compiled: bool, steps: int = 100, optimizer: Any = None, last: Path | None = None, **options: Any
+    folder: Path,
+    is_compiled: bool,
+    steps: int = 100,
+    optimizer: Any = None,
+    last: Path | None = None,
+    **options: Any,
 ) -> SupervisedModule:
     """Train for 2 × 13 steps in 64 bits, batches of 4 and, at the end of a pass, of 3."""
     folder.mkdir(exist_ok=True)
     made = options.pop("network", None) or network()
     sgd = partial(SGD, lr=0.05, momentum=0.9)
-    module = options.pop("module", None) or SupervisedModule(made, nn.MSELoss(), optimizer=optimizer or sgd)
+    module = options.pop("module", None) or SupervisedModule(
+        made, nn.MSELoss(), optimizer=optimizer or sgd
+    )
     callbacks = [StepSeed(3), Checkpoints(5, "val/loss", "min"), *options.pop("callbacks", [])]
     trainer = plain_trainer(
         folder, compiled=is_compiled, steps_per_call=steps, callbacks=callbacks, enable_checkpointing=True,
@@ -62,8 +71,15 @@ def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tensors(checkpoint: Any) -> list[Tensor]:
     """All tensors of weights, buffers and the optimiser's state."""
-    states = [state for optimizer in checkpoint["optimizer_states"] for state in optimizer["state"].values()]
-    return [*checkpoint["state_dict"].values(), *(t for s in states for t in s.values() if isinstance(t, Tensor))]
+    states = [
+        state
+        for optimizer in checkpoint["optimizer_states"]
+        for state in optimizer["state"].values()
+    ]
+    return [
+        *checkpoint["state_dict"].values(),
+        *(t for s in states for t in s.values() if isinstance(t, Tensor)),
+    ]
 
 
 @pytest.mark.slow
@@ -75,7 +91,8 @@ def test_a_compiled_run_is_the_eager_one(name: str, tmp_path: Path) -> None:
     for steps in (1, 7, 100):
         fit(tmp_path / str(steps), True, steps, optimizer=OPTIMIZERS[name])
     eager, singly, some, together = (
-        torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("eager", "1", "7", "100")
+        torch.load(tmp_path / folder / LAST, weights_only=True)
+        for folder in ("eager", "1", "7", "100")
     )
     for found, expected in zip(tensors(singly), tensors(eager), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
@@ -83,7 +100,9 @@ def test_a_compiled_run_is_the_eager_one(name: str, tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(tensors(other), tensors(singly), strict=True))
     texts = [(tmp_path / folder / "metrics.csv").read_text() for folder in ("1", "7", "100")]
     assert len(set(texts)) == 1
-    for compiled_row, row in zip(*(columns(tmp_path / f, "train/loss")[0] for f in ("1", "eager")), strict=True):
+    for compiled_row, row in zip(
+        *(columns(tmp_path / f, "train/loss")[0] for f in ("1", "eager")), strict=True
+    ):
         assert compiled_row == pytest.approx(row, rel=1e-11)
     assert singly["loops"]["fit_loop"] == eager["loops"]["fit_loop"]
 
@@ -95,7 +114,9 @@ def test_a_compiled_run_resumes_exactly(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="crash"):
         fit(tmp_path / "parts", True, callbacks=[Crashes(18)])
     fit(tmp_path / "parts", True, 7, last=tmp_path / "parts" / LAST)
-    whole, parts = (torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("whole", "parts"))
+    whole, parts = (
+        torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("whole", "parts")
+    )
     assert all(torch.equal(a, b) for a, b in zip(tensors(parts), tensors(whole), strict=True))
 
 
@@ -133,10 +154,16 @@ def test_what_is_frozen_or_replaced_on_the_way_is_noticed(tmp_path: Path) -> Non
             if trainer.current_epoch == 1:
                 module.network[1].eval()
                 module.network[4].requires_grad_(False)
-                trainer.optimizers[0].load_state_dict(copy.deepcopy(trainer.optimizers[0].state_dict()))
+                trainer.optimizers[0].load_state_dict(
+                    copy.deepcopy(trainer.optimizers[0].state_dict())
+                )
 
-    modules = [fit(tmp_path / str(c), c, callbacks=[Freezes()], limit_val_batches=0) for c in (False, True)]
-    for found, expected in zip(modules[1].state_dict().values(), modules[0].state_dict().values(), strict=True):
+    modules = [
+        fit(tmp_path / str(c), c, callbacks=[Freezes()], limit_val_batches=0) for c in (False, True)
+    ]
+    for found, expected in zip(
+        modules[1].state_dict().values(), modules[0].state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
     assert modules[1].network[1].num_batches_tracked == 13
 
@@ -270,11 +297,16 @@ def test_what_cannot_be_compiled_runs_eagerly(
     options: dict[str, Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def made() -> dict[str, Any]:
-        return {key: value() if key in ("network", "module") else value for key, value in options.items()}
+        return {
+            key: value() if key in ("network", "module") else value
+            for key, value in options.items()
+        }
 
     caplog.set_level(logging.WARNING, logger="engine")
     found, expected = (fit(tmp_path / str(c), c, **made()) for c in (True, False))
-    told = [record.getMessage() for record in caplog.records if "compile=true" in record.getMessage()]
+    told = [
+        record.getMessage() for record in caplog.records if "compile=true" in record.getMessage()
+    ]
     assert len(told) == 1
     assert told[0].startswith(f"compile=true, but the steps are not compiled: {reason}")
     assert all(map(torch.equal, found.state_dict().values(), expected.state_dict().values()))
@@ -288,11 +320,20 @@ def test_parameters_of_something_else_are_not_forgotten() -> None:
 
 @pytest.mark.slow
 def test_without_a_compiler_a_run_says_so_and_is_the_eager_one(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "project.train", "experiment=linear", f"paths.log_dir={tmp_path}"]
+    words = [
+        sys.executable,
+        "-m",
+        "project.train",
+        "experiment=linear",
+        f"paths.log_dir={tmp_path}",
+    ]
     environment = {**os.environ, "CXX": "/nonexistent"}
     asked = [*words, "compile=true", "name=asked"]
     done = subprocess.run(asked, capture_output=True, text=True, env=environment, check=True)
-    assert "compile=true, but the steps are not compiled: the compiler does not work: InductorError" in done.stdout
+    assert (
+        "compile=true, but the steps are not compiled: the compiler does not work: InductorError"
+        in done.stdout
+    )
     run_train(*words[3:], "name=eager")
     tables = [path.read_text() for path in sorted(tmp_path.glob("runs/*/*/metrics.csv"))]
     assert len(tables) == 2

@@ -23,15 +23,26 @@ def gradient(pooled: Tensor, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("kernel", [(2, 2), (3, 2), (1, 4), (6, 8), (1, 1)])
 @pytest.mark.parametrize("shape", [(2, 3, 6, 8), (3, 6, 8)])
 @pytest.mark.parametrize("levels", [2, 10_000])  # two: most windows have several that are largest
-def test_values_and_gradients_are_those_of_torch(kernel: tuple[int, int], shape: tuple[int, ...], levels: int) -> None:
-    x = torch.randint(levels, shape, generator=torch.Generator().manual_seed(0)).float().requires_grad_()
+def test_values_and_gradients_are_those_of_torch(
+    kernel: tuple[int, int], shape: tuple[int, ...], levels: int
+) -> None:
+    x = (
+        torch.randint(levels, shape, generator=torch.Generator().manual_seed(0))
+        .float()
+        .requires_grad_()
+    )
     ours, theirs = MaxPool.apply(x, kernel), F.max_pool2d(x, kernel)
     assert torch.equal(ours, theirs)
     assert torch.equal(gradient(ours, x), gradient(theirs, x))
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
-    x = torch.randperm(2 * 4 * 6, generator=torch.Generator().manual_seed(0)).double().view(1, 2, 4, 6).requires_grad_()
+    x = (
+        torch.randperm(2 * 4 * 6, generator=torch.Generator().manual_seed(0))
+        .double()
+        .view(1, 2, 4, 6)
+        .requires_grad_()
+    )
     assert torch.autograd.gradcheck(lambda x: MaxPool.apply(x, (2, 3)), x)
 
 
@@ -53,7 +64,11 @@ def test_a_nan_is_not_lost() -> None:
 def test_windows_side_by_side_are_compared(options: dict[str, Any]) -> None:
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with PoolsByComparison():
-        pooled = [nn.MaxPool2d(**options)(x), F.max_pool2d(x, **options), torch.max_pool2d(input=x, **options)]
+        pooled = [
+            nn.MaxPool2d(**options)(x),
+            F.max_pool2d(x, **options),
+            torch.max_pool2d(input=x, **options),
+        ]
     expected = F.max_pool2d(x, **options)
     for ours in pooled:
         assert "MaxPool2D" not in ours.grad_fn.name()
@@ -93,7 +108,10 @@ def test_a_compiled_function_has_it() -> None:
             return F.max_pool2d(x.relu(), 2)
 
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    ours, theirs = torch.compile(pool, fullgraph=True, backend=backend)(x), F.max_pool2d(x.relu(), 2)
+    ours, theirs = (
+        torch.compile(pool, fullgraph=True, backend=backend)(x),
+        F.max_pool2d(x.relu(), 2),
+    )
     assert torch.equal(ours, theirs)
     assert torch.equal(gradient(ours, x), gradient(theirs, x))
     assert "relu" in targets
@@ -132,9 +150,13 @@ def test_compiled_steps_of_lenet_are_the_eager_ones() -> None:
     module = LeNet5().double()
     inputs, targets = torch.randn(5, 8, 3, 32, 32, dtype=torch.float64), torch.randint(10, (5, 8))
     eager, compiled = module.network, copy.deepcopy(module.network)
-    ours, theirs = (torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9) for network in (compiled, eager))
+    ours, theirs = (
+        torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9) for network in (compiled, eager)
+    )
 
-    def eager_step(network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    def eager_step(
+        network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor
+    ) -> None:
         optimizer.zero_grad()
         module.loss(network(x), y).backward()
         optimizer.step()

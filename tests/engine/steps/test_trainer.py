@@ -36,15 +36,26 @@ class Classifier(SupervisedModule):
 
     def __init__(self, **options: Any) -> None:
         torch.manual_seed(0)
-        layers = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Dropout(0.3), nn.Linear(8, 3)
+        layers = (
+            nn.Linear(6, 8),
+            nn.BatchNorm1d(8),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.3),
+            nn.Linear(8, 3),
+        )
         metrics = {"acc": MulticlassAccuracy(3, average="micro")}
-        super().__init__(nn.Sequential(*layers), nn.CrossEntropyLoss(), metrics, **{"optimizer": SGD, **options})
+        super().__init__(
+            nn.Sequential(*layers), nn.CrossEntropyLoss(), metrics, **{"optimizer": SGD, **options}
+        )
         self.calls: list[int] = []
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.97)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "frequency": 2}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "frequency": 2},
+        }
 
 
 class Calls(StepCallback):
@@ -53,7 +64,9 @@ class Calls(StepCallback):
     def __init__(self) -> None:
         self.calls: list[tuple[int, int]] = []
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self.calls.append((trainer.global_step, batch.steps if isinstance(batch, Block) else 1))
 
 
@@ -68,7 +81,12 @@ def data(**options: Any) -> Arrays:
 
 
 def fit(
-    folder: Path, steps: int, module: Any = None, served: Any = None, last: Path | None = None, **options: Any
+    folder: Path,
+    steps: int,
+    module: Any = None,
+    served: Any = None,
+    last: Path | None = None,
+    **options: Any,
 ) -> Calls:
     """Train 2 × 13 steps, at most so many a call, with most of what a run has."""
     calls, more = Calls(), options.pop("callbacks", [])
@@ -131,7 +149,9 @@ def test_the_run_is_the_same_for_every_size(
 
 
 @pytest.mark.parametrize("optimizer", [SGD, torch.optim.AdamW], ids=["sgd", "adamw"])
-@pytest.mark.parametrize("batch_size", [31, 1], ids=["all samples in one batch", "one sample a batch"])
+@pytest.mark.parametrize(
+    "batch_size", [31, 1], ids=["all samples in one batch", "one sample a batch"]
+)
 def test_whatever_the_optimiser_and_the_batch(
     batch_size: int, optimizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,13 +166,20 @@ def test_whatever_the_optimiser_and_the_batch(
     assert_same(left(tmp_path / "1")[1], left(tmp_path / "100")[1])
 
 
-@pytest.mark.parametrize("sizes", [(63, 65, 63, 10, 22), (23, 51, 23, 7, 23), (7, 16, 16, 14, 86), (29, 55, 9, 9, 62)])
-def test_shapes_of_all_kinds(sizes: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "sizes", [(63, 65, 63, 10, 22), (23, 51, 23, 7, 23), (7, 16, 16, 14, 86), (29, 55, 9, 9, 62)]
+)
+def test_shapes_of_all_kinds(
+    sizes: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Batches of a block lie at odd places in memory, where products of matrices round differently."""
     without_hurry(monkeypatch)
     features, hidden, outputs, batch_size, samples = sizes
     numbers = torch.Generator().manual_seed(0)
-    x, y = torch.randn(samples, features, generator=numbers), torch.randn(samples, outputs, generator=numbers)
+    x, y = (
+        torch.randn(samples, features, generator=numbers),
+        torch.randn(samples, outputs, generator=numbers),
+    )
     for steps in (1, 100):
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, outputs))
@@ -163,14 +190,23 @@ def test_shapes_of_all_kinds(sizes: tuple[int, ...], tmp_path: Path, monkeypatch
 
 
 @pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
-def test_gradients_that_begin_to_accumulate_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_that_begin_to_accumulate_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_hurry(monkeypatch)
     for steps in (1, 100):
-        fit(tmp_path / str(steps), steps, max_epochs=3, callbacks=[GradientAccumulationScheduler({1: 3})])
+        fit(
+            tmp_path / str(steps),
+            steps,
+            max_epochs=3,
+            callbacks=[GradientAccumulationScheduler({1: 3})],
+        )
     assert_same(left(tmp_path / "100")[1], left(tmp_path / "1")[1])
 
 
-def test_an_error_within_a_block_leaves_right_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_within_a_block_leaves_right_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_hurry(monkeypatch)
 
     class Breaks(StepCallback):
@@ -183,7 +219,9 @@ def test_an_error_within_a_block_leaves_right_counts(tmp_path: Path, monkeypatch
             if batch == 9:
                 raise RuntimeError("broken")
 
-        def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        def on_exception(
+            self, trainer: Trainer, module: LightningModule, exception: BaseException
+        ) -> None:
             self.left = trainer.global_step, module.network[0].weight.detach().clone()
 
     broken = [Breaks(), Breaks()]
@@ -195,22 +233,41 @@ def test_an_error_within_a_block_leaves_right_counts(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("crash", [None, 8])
-def test_whoever_else_looks_at_the_batches_gets_them_one_by_one(crash: int | None, tmp_path: Path) -> None:
+def test_whoever_else_looks_at_the_batches_gets_them_one_by_one(
+    crash: int | None, tmp_path: Path
+) -> None:
     served = data()
-    trainer = plain_trainer(tmp_path, max_epochs=1, steps_per_call=100, callbacks=[Crashes(crash)] if crash else [])
+    trainer = plain_trainer(
+        tmp_path, max_epochs=1, steps_per_call=100, callbacks=[Crashes(crash)] if crash else []
+    )
     with pytest.raises(RuntimeError, match="crash") if crash else contextlib.nullcontext():
         trainer.fit(Classifier(), served)
     sampler: Any = served.train_dataloader().sampler
     start = sampler.position()
     assert start == (crash or 12) + 1
-    assert [batch.tolist() for batch in sampler] == [sampler.indices(start + step).tolist() for step in range(13)]
+    assert [batch.tolist() for batch in sampler] == [
+        sampler.indices(start + step).tolist() for step in range(13)
+    ]
 
 
-def test_a_block_ends_where_something_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_ends_where_something_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """13 steps an epoch; a pass of 8 batches, the last of them short; checkpoints after steps 5, 10, …, validation."""
     without_hurry(monkeypatch)
     calls = fit(tmp_path, 100, val_check_interval=6).calls
-    assert calls == [(0, 1), (1, 3), (4, 1), (5, 1), (6, 2), (8, 1), (9, 1), (10, 2), (12, 1), *calls[9:]]
+    assert calls == [
+        (0, 1),
+        (1, 3),
+        (4, 1),
+        (5, 1),
+        (6, 2),
+        (8, 1),
+        (9, 1),
+        (10, 2),
+        (12, 1),
+        *calls[9:],
+    ]
     ends = {start + count for start, count in calls}
     assert ends >= {5, 10, 15, 20, 25, 6, 12, 13, 19, 26, 8, 16, 24}
     assert [start for start, _ in calls] == [0, *(start + count for start, count in calls[:-1])]
@@ -228,21 +285,27 @@ def test_watched_steps_are_ordinary_ones(tmp_path: Path, monkeypatch: pytest.Mon
         def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
             return step in (3, 17)
 
-        def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_end(
+            self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
             if trainer.global_step - 1 in (3, 17):
                 gradient = module.network[0].weight.grad.sum().item()
                 self.seen.append((len(batch[0]), batch_idx, gradient + outputs["loss"].item()))
 
     singly, together = Watches(), Watches()
     fit(tmp_path / "1", 1, callbacks=[singly])
-    calls = fit(tmp_path / "n", 100, callbacks=[together, Histograms(6)]).calls  # no TensorBoard: writes nothing
+    calls = fit(
+        tmp_path / "n", 100, callbacks=[together, Histograms(6)]
+    ).calls  # no TensorBoard: writes nothing
     assert together.seen == singly.seen
     assert [seen[:2] for seen in singly.seen] == [(4, 3), (4, 4)]
     assert {(0, 1), (3, 1), (6, 1), (12, 1), (17, 1), (18, 1), (24, 1)} <= set(calls)
 
 
 @pytest.mark.parametrize("at", [0, 3, 9], ids=["first step", "within a block", "second pass"])
-def test_divergence_ends_the_run_at_its_step(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divergence_ends_the_run_at_its_step(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_hurry(monkeypatch)
 
     class Diverges(nn.CrossEntropyLoss):
@@ -252,7 +315,9 @@ def test_divergence_ends_the_run_at_its_step(at: int, tmp_path: Path, monkeypatc
 
         def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
             self.step += predictions.requires_grad
-            return super().forward(predictions, targets) * (float("inf") if self.step == at + 1 else 1.0)
+            return super().forward(predictions, targets) * (
+                float("inf") if self.step == at + 1 else 1.0
+            )
 
     for steps in (1, 100):
         torch.manual_seed(0)
@@ -264,7 +329,9 @@ def test_divergence_ends_the_run_at_its_step(at: int, tmp_path: Path, monkeypatc
     assert left(tmp_path / "100")[1]["global_step"] == at + 1
 
 
-def test_without_anybody_to_stop_it_a_diverged_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_anybody_to_stop_it_a_diverged_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_hurry(monkeypatch)
     y = np.eye(3)[Y].astype(np.float32)
     y[7] = np.nan
@@ -293,7 +360,9 @@ def test_a_run_resumes_with_blocks_of_any_size(
     assert_same(left(tmp_path / "parts")[1], left(tmp_path / "whole")[1])
 
 
-def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_takes_no_longer_than_progress_may_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = 0.0
     monkeypatch.setattr(trainer_module.time, "monotonic", lambda: now)
 
@@ -306,12 +375,16 @@ def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypa
             return super().forward(predictions, targets)
 
     served = data(steps_per_epoch=80, batch_size=1)
-    calls = fit(tmp_path, 100, SupervisedModule(nn.Linear(6, 3), Slow()), served, max_epochs=1).calls
+    calls = fit(
+        tmp_path, 100, SupervisedModule(nn.Linear(6, 3), Slow()), served, max_epochs=1
+    ).calls
     assert calls[0] == (0, 1)
     assert max(count for _, count in calls) == 4  # checkpoints after every fifth step
     assert int(trainer_module.LONGEST * 32) == 9
     calls = []
-    trainer = plain_trainer(tmp_path, steps_per_call=100, max_epochs=1, callbacks=[noted := Calls()])
+    trainer = plain_trainer(
+        tmp_path, steps_per_call=100, max_epochs=1, callbacks=[noted := Calls()]
+    )
     trainer.fit(SupervisedModule(nn.Linear(6, 3), Slow()), data(steps_per_epoch=80, batch_size=1))
     assert max(count for _, count in noted.calls) == 9
 
@@ -325,9 +398,16 @@ def test_a_block_takes_no_longer_than_progress_may_wait(tmp_path: Path, monkeypa
             nonlocal now
             now += trainer.global_step % 20 == 0
 
-    trainer = plain_trainer(tmp_path, steps_per_call=100, max_epochs=1, callbacks=[Rare(), noted := Calls()])
+    trainer = plain_trainer(
+        tmp_path, steps_per_call=100, max_epochs=1, callbacks=[Rare(), noted := Calls()]
+    )
     trainer.fit(SupervisedModule(nn.Linear(6, 3), Slow()), data(steps_per_epoch=80, batch_size=1))
-    assert {first: count for first, count in noted.calls if first in (19, 20, 40, 60)} == {19: 1, 20: 9, 40: 9, 60: 9}
+    assert {first: count for first, count in noted.calls if first in (19, 20, 40, 60)} == {
+        19: 1,
+        20: 9,
+        40: 9,
+        60: 9,
+    }
 
 
 class OwnStep(Classifier):
@@ -381,7 +461,12 @@ class Lookahead(Classifier):
     def configure_optimizers(self) -> Any:
         optimizer = SGD(self.parameters())
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-        scheduler = {"scheduler": plateau, "interval": "step", "monitor": "train/loss", "strict": False}
+        scheduler = {
+            "scheduler": plateau,
+            "interval": "step",
+            "monitor": "train/loss",
+            "strict": False,
+        }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
@@ -410,9 +495,13 @@ def plain_loader() -> DataLoader[Any]:
         "bf16", "accumulation",
     ],
 )  # fmt: skip
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the workers only gather
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)  # the workers only gather
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
-@pytest.mark.filterwarnings("ignore:ReduceLROnPlateau conditioned on metric train/loss which is not available")
+@pytest.mark.filterwarnings(
+    "ignore:ReduceLROnPlateau conditioned on metric train/loss which is not available"
+)
 def test_what_blocks_cannot_keep_takes_one_step_a_call(
     options: dict[str, Any], reason: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -440,7 +529,9 @@ def test_a_block_gives_each_step_its_batch() -> None:
     batches = list(Block(inputs, targets, batch_size=3, steps=3).batches())
     assert [y.tolist() for _, y in batches] == [[0, 1, 2], [3, 4, 5], [6]]
     assert [x[:, 0].tolist() for x, _ in batches] == [[0, 2, 4], [6, 8, 10], [12]]
-    for number, (x, y) in enumerate(Block(inputs.clone(), targets, batch_size=7, steps=4).batches()):
+    for number, (x, y) in enumerate(
+        Block(inputs.clone(), targets, batch_size=7, steps=4).batches()
+    ):
         assert torch.equal(x, inputs)
         assert torch.equal(y, targets)
         if number != 1:

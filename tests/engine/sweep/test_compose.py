@@ -20,7 +20,12 @@ JOBS = [
     ["experiment=curve_fit", "seed=1", "optimizer.lr=0.1", "name=x"],
     ["optimizer.lr=0.1", "experiment=curve_fit", "seed=2"],
     ["experiment=curve_fit", "optimizer=adam", "optimizer.betas=[0.8,0.9]", "module.hidden=3"],
-    ["experiment=lenet", "callbacks=[classification,histograms]", "+trainer.min_epochs=2", "paths.log_dir=/x"],
+    [
+        "experiment=lenet",
+        "callbacks=[classification,histograms]",
+        "+trainer.min_epochs=2",
+        "paths.log_dir=/x",
+    ],
     ["experiment=curve_fit", "~callbacks.curve", "seed=3"],
     ["datamodule=line", "datamodule={samples: 4}", "seed=3"],
     ["seed=1", "optimizer.lr=${seed}", "++a.b=[1,{c: null}]"],
@@ -30,7 +35,13 @@ JOBS = [
     ["experiment=curve_fit", "seed=5", "datamodule.samples=8"],
     ["init=he", "init.gain=1", "optimizer.lr=0.5", "optimizer.momentum=0", "compile=true"],
     ["init=he", "init.gain=2", "optimizer.lr=1e-2", "optimizer.momentum=0.9", "compile=false"],
-    ["init=he", "init.gain=tanh", "optimizer.lr=${seed}", "optimizer.momentum='${init.gain}'", "compile=false"],
+    [
+        "init=he",
+        "init.gain=tanh",
+        "optimizer.lr=${seed}",
+        "optimizer.momentum='${init.gain}'",
+        "compile=false",
+    ],
     ["datamodule=cifar10", "datamodule.data_dir=here", "seed=1"],
     ["datamodule=cifar10", "datamodule.data_dir='~/there'", "seed=2"],
     ["datamodule=cifar10", "paths.root=/somewhere", "name=x"],
@@ -57,7 +68,12 @@ JOBS = [
     ["seed=9", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
     ["seed=10", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
 ]
-SWEEP_DIRS = ["${paths.log_dir}/${name}", "/z/${hydra.job.override_dirname}", "/z/${seed}", "${name}"]
+SWEEP_DIRS = [
+    "${paths.log_dir}/${name}",
+    "/z/${hydra.job.override_dirname}",
+    "/z/${seed}",
+    "${name}",
+]
 
 
 def loader() -> Any:
@@ -77,7 +93,9 @@ def plain(config: DictConfig) -> Any:
 def test_every_job_is_as_hydra_composes_it(sweep_dir: str) -> None:
     train.open()
     with initialize_config_dir(str(train.conf), version_base="1.3"):
-        sweep = loader().load_configuration("config", [f"hydra.sweep.dir={sweep_dir}"], RunMode.MULTIRUN)
+        sweep = loader().load_configuration(
+            "config", [f"hydra.sweep.dir={sweep_dir}"], RunMode.MULTIRUN
+        )
         compose = Composer(loader(), sweep)
         composed = [loader().load_sweep_config(sweep, words) for words in JOBS]
         pairs = list(zip(JOBS, composed, strict=True))

@@ -31,7 +31,11 @@ def claiming(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """A process that claims one of three GPUs, and lives to the end of this context; which one it has."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "4,5,6", "TMPDIR": str(folder)}
     with subprocess.Popen(
-        [sys.executable, "-c", CLAIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", CLAIM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         assert process.stdout is not None
         try:
@@ -41,18 +45,31 @@ def claiming(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
 
 
 def test_each_process_has_its_own_until_there_are_none_left(tmp_path: Path) -> None:
-    with claiming(tmp_path) as (one, _), claiming(tmp_path) as (two, dies), claiming(tmp_path) as (three, _):
+    with (
+        claiming(tmp_path) as (one, _),
+        claiming(tmp_path) as (two, dies),
+        claiming(tmp_path) as (three, _),
+    ):
         assert [one, two, three] == ["4", "5", "6"]
         dies.kill()
         dies.wait()
-        with claiming(tmp_path) as (four, _), claiming(tmp_path) as (five, _), claiming(tmp_path) as (six, _):
+        with (
+            claiming(tmp_path) as (four, _),
+            claiming(tmp_path) as (five, _),
+            claiming(tmp_path) as (six, _),
+        ):
             assert four == "5"  # its owner is dead
             assert sorted(Counter([one, four, three, five, six]).values()) == [1, 2, 2]
 
 
 @pytest.mark.parametrize(
     ("wanted", "visible"),
-    [(config("cpu"), "0,1"), (config("gpu", devices=2), "0,1"), (config("gpu"), "1"), (config("auto"), "")],
+    [
+        (config("cpu"), "0,1"),
+        (config("gpu", devices=2), "0,1"),
+        (config("gpu"), "1"),
+        (config("auto"), ""),
+    ],
 )
 def test_nothing_is_claimed_where_nothing_needs_to(
     wanted: Config, visible: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

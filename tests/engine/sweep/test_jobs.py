@@ -24,7 +24,10 @@ from engine.sweep.jobs import Job, conclude, run_all, table
 from project.train import train
 
 LINEAR = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "trainer.max_steps=3"]
-CURVE = ["datamodule=random_regression", "callbacks=curve_fit"]  # fails where x has more than one column
+CURVE = [
+    "datamodule=random_regression",
+    "callbacks=curve_fit",
+]  # fails where x has more than one column
 
 
 def sweep(log_dir: Path, *words: str) -> Path:
@@ -58,7 +61,9 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
     assert {"multirun.yaml", ".locks"} < names
     jobs = sorted(names - {"multirun.yaml", ".locks"})
     assert [re.sub("-[0-9a-f]{8}$", "-HASH", name) for name in jobs] == [
-        f"optimizer={optimizer},init={init}-HASH" for optimizer in ("adam", "sgd") for init in ("randn", "zero")
+        f"optimizer={optimizer},init={init}-HASH"
+        for optimizer in ("adam", "sgd")
+        for init in ("randn", "zero")
     ]
     for name in jobs:
         config = folders.load_config(sweep_dir / name)
@@ -74,7 +79,10 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
     sweep(tmp_path, "init=zero,randn,he", "optimizer=sgd")  # in another order, and one job more
     after = written(sweep_dir)
     assert before.items() <= after.items()
-    new = {Path(path).relative_to(sweep_dir).parts[0].rpartition("-")[0] for path in after.keys() - before.keys()}
+    new = {
+        Path(path).relative_to(sweep_dir).parts[0].rpartition("-")[0]
+        for path in after.keys() - before.keys()
+    }
     assert new == {"init=he"}
 
     run_train(*LINEAR[1:], "init=randn", "optimizer=sgd", f"paths.log_dir={tmp_path / 'alone'}")
@@ -88,7 +96,10 @@ def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) ->
     with pytest.raises(SystemExit) as stop:
         sweep(tmp_path, "module=two_layer,linear", "optimizer.lr=1e30,0.01", *CURVE)
     assert stop.value.code == 1
-    endings = {name: (job["status"], job["error"] is None) for name, job in summaries(folder(tmp_path)).items()}
+    endings = {
+        name: (job["status"], job["error"] is None)
+        for name, job in summaries(folder(tmp_path)).items()
+    }
     assert endings == {
         "module=two_layer,lr=1e+30": ("failed", False),
         "module=two_layer,lr=0.01": ("failed", False),
@@ -100,7 +111,9 @@ def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) ->
     sweep(tmp_path, "module=linear", "optimizer.lr=1e30", *CURVE)  # diverged: done, and no failure
     assert written(folder(tmp_path)) == before
     with pytest.raises(SystemExit) as stop:
-        sweep(tmp_path, "module=two_layer", "optimizer.lr=0.01", *CURVE)  # failed: reported once more
+        sweep(
+            tmp_path, "module=two_layer", "optimizer.lr=0.01", *CURVE
+        )  # failed: reported once more
     assert stop.value.code == 1
     assert written(folder(tmp_path)) == before
     with pytest.raises(SystemExit) as stop:
@@ -111,26 +124,42 @@ def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_mistake_that_only_the_data_can_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["datamodule=digits", "callbacks=default", "module=lenet", "trainer.limit_val_batches=0"]
+def test_a_mistake_that_only_the_data_can_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "datamodule=digits",
+        "callbacks=default",
+        "module=lenet",
+        "trainer.limit_val_batches=0",
+    ]
     with pytest.raises(SystemExit) as stop:
         sweep(tmp_path, *words, "module.num_classes=7,10")
     assert stop.value.code == 2
-    says = "error: module.num_classes=7: DigitsDataModule has 10 classes; set module.num_classes=10."
+    says = (
+        "error: module.num_classes=7: DigitsDataModule has 10 classes; set module.num_classes=10."
+    )
     assert says in capsys.readouterr().err.splitlines()
-    assert {name: job["status"] for name, job in summaries(folder(tmp_path)).items()} == {"num_classes=10": "finished"}
+    assert {name: job["status"] for name, job in summaries(folder(tmp_path)).items()} == {
+        "num_classes=10": "finished"
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stopped_by", "code"),
-    [pytest.param(signal.SIGTERM, 143, id="SIGTERM"), pytest.param(signal.SIGINT, 130, id="Ctrl-C")],
+    [
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+    ],
 )
 def test_a_stopped_sweep_goes_on_where_it_was(stopped_by: int, code: int, tmp_path: Path) -> None:
     words = [*LINEAR, "seed=1,2", f"paths.log_dir={tmp_path}"]
     assert train_in_process(words, kill_at="on_train_batch_end:2", kill_with=stopped_by) == code
     jobs = summaries(folder(tmp_path))
-    assert {name: (job["status"], job["steps"]) for name, job in jobs.items()} == {"seed=1": ("interrupted", 2)}
+    assert {name: (job["status"], job["steps"]) for name, job in jobs.items()} == {
+        "seed=1": ("interrupted", 2)
+    }
     run_train(*words)
     jobs = summaries(folder(tmp_path))
     assert {name: (job["status"], job["steps"]) for name, job in jobs.items()} == {
@@ -142,11 +171,15 @@ def test_a_stopped_sweep_goes_on_where_it_was(stopped_by: int, code: int, tmp_pa
 def test_another_folder_for_a_sweep(tmp_path: Path) -> None:
     sweep(tmp_path / "logs", "seed=1", f"hydra.sweep.dir={tmp_path}/mine")
     assert (tmp_path / "mine" / "multirun.yaml").exists()
-    assert {name: job["status"] for name, job in summaries(tmp_path / "mine").items()} == {"default": "finished"}
+    assert {name: job["status"] for name, job in summaries(tmp_path / "mine").items()} == {
+        "default": "finished"
+    }
     assert not folder(tmp_path / "logs").exists()
 
 
-def test_dry_run_lists_the_jobs_and_touches_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_dry_run_lists_the_jobs_and_touches_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     sweep(tmp_path, "seed=1,2,3")
     (one, two, three) = sorted(folder(tmp_path).glob("seed=*"))
@@ -183,7 +216,9 @@ def test_sweeps_at_the_same_time_share_the_jobs(tmp_path: Path) -> None:
     words = [*LINEAR, "seed=1,2,3,4,5,6", "trainer.max_steps=200", "datamodule.steps_per_epoch=200"]
     codes: list[int] = []
     both = [
-        threading.Thread(target=lambda: codes.append(train_in_process([*words, f"paths.log_dir={tmp_path}"])))
+        threading.Thread(
+            target=lambda: codes.append(train_in_process([*words, f"paths.log_dir={tmp_path}"]))
+        )
         for _ in range(2)
     ]
     for thread in both:
@@ -193,11 +228,15 @@ def test_sweeps_at_the_same_time_share_the_jobs(tmp_path: Path) -> None:
     assert codes == [0, 0]
     logs = [path.read_text() for path in folder(tmp_path).glob("seed=*/train.log")]
     assert len(logs) == 6
-    assert [(log.count("run folder"), log.count("finished after 200 steps")) for log in logs] == [(1, 1)] * 6
+    assert [(log.count("run folder"), log.count("finished after 200 steps")) for log in logs] == [
+        (1, 1)
+    ] * 6
 
 
 @pytest.mark.slow
-def test_what_another_process_runs_is_left_to_it_and_looked_after_at_the_end(tmp_path: Path) -> None:
+def test_what_another_process_runs_is_left_to_it_and_looked_after_at_the_end(
+    tmp_path: Path,
+) -> None:
     words = [*LINEAR, "seed=1,2", f"paths.log_dir={tmp_path}"]
     run_train(*words)
     first, second = sorted(folder(tmp_path).glob("seed=*"))
@@ -205,7 +244,9 @@ def test_what_another_process_runs_is_left_to_it_and_looked_after_at_the_end(tmp
         shutil.rmtree(path)
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(train_in_process(words)))
-    with FileLock(folder(tmp_path) / ".locks" / f"{first.name[-8:]}.lock"):  # as a process does that runs it
+    with FileLock(
+        folder(tmp_path) / ".locks" / f"{first.name[-8:]}.lock"
+    ):  # as a process does that runs it
         thread.start()
         while not (second / "summary.json").exists():
             assert thread.is_alive()
@@ -222,7 +263,9 @@ def test_what_another_process_runs_is_left_to_it_and_looked_after_at_the_end(tmp
 class Workers:
     """A launcher whose workers die of some jobs: with them goes what they were given, from the first such job on."""
 
-    def __init__(self, sweep_dir: Path, deadly: Sequence[str] = (), wrong: Sequence[str] = ()) -> None:
+    def __init__(
+        self, sweep_dir: Path, deadly: Sequence[str] = (), wrong: Sequence[str] = ()
+    ) -> None:
         self.sweep_dir, self.deadly, self.wrong = sweep_dir, deadly, wrong
         self.launched: list[list[str]] = []
 
@@ -232,14 +275,20 @@ class Workers:
         for words in jobs:
             (own,) = made(self.sweep_dir, words[0])
             if words[0] in self.wrong:
-                returns.append(JobReturn(status=JobStatus.FAILED, overrides=words, _return_value=UserError("no")))
+                returns.append(
+                    JobReturn(
+                        status=JobStatus.FAILED, overrides=words, _return_value=UserError("no")
+                    )
+                )
                 continue
             run_dir = folders.job_dir(own.config, self.sweep_dir, [words[0]])
             folders.save_config(run_dir, own.config, "project.train")
             if words[0] in self.deadly:
                 raise RuntimeError("a worker is gone")
             save(run_dir, {"status": "finished", "objective": 0.5})
-            returns.append(JobReturn(status=JobStatus.COMPLETED, overrides=words, _return_value=0.5))
+            returns.append(
+                JobReturn(status=JobStatus.COMPLETED, overrides=words, _return_value=0.5)
+            )
         return returns
 
 
@@ -254,7 +303,11 @@ def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> N
     jobs = made(tmp_path, "seed=1", "seed=2", "seed=3", "seed=4")
     workers = Workers(tmp_path, deadly=["seed=2"])
     run_all(jobs, workers)
-    assert workers.launched == [["seed=1", "seed=2", "seed=3", "seed=4"], ["seed=3", "seed=4"], ["seed=2"]]
+    assert workers.launched == [
+        ["seed=1", "seed=2", "seed=3", "seed=4"],
+        ["seed=3", "seed=4"],
+        ["seed=2"],
+    ]
     assert [job.status for job in jobs] == ["finished", "failed", "finished", "finished"]
     assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
     with pytest.raises(RunFailed):
@@ -287,7 +340,9 @@ def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:
     assert Config({**other, "seed": 2}).hash != job.config.hash
 
 
-def test_a_job_whose_objects_cannot_be_made_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_whose_objects_cannot_be_made_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         sweep(tmp_path, "seed=1,2", "+module.foo=1")
     assert stop.value.code == 2
@@ -298,7 +353,12 @@ def test_a_job_whose_objects_cannot_be_made_says_why(tmp_path: Path, capsys: pyt
 
 @pytest.mark.slow
 def test_a_retry_that_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:
-    words = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1", f"paths.log_dir={tmp_path}"]
+    words = [
+        *LINEAR,
+        "seed=1",
+        "callbacks.checkpoints.every_n_steps=1",
+        f"paths.log_dir={tmp_path}",
+    ]
     assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
     (run_dir,) = folder(tmp_path).glob("default-????????")
     save(run_dir, {"status": "failed", "error": "OSError: disk full"})
@@ -312,10 +372,18 @@ def test_a_retry_that_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_force_begins_an_interrupted_job_anew(tmp_path: Path) -> None:
-    words = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1", f"paths.log_dir={tmp_path}"]
+    words = [
+        *LINEAR,
+        "seed=1",
+        "callbacks.checkpoints.every_n_steps=1",
+        f"paths.log_dir={tmp_path}",
+    ]
     assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
     run_train(*words, "sweep.force=true")
-    assert sorted(path.name[-2:] == ".1" for path in folder(tmp_path).glob("default-*")) == [False, True]
+    assert sorted(path.name[-2:] == ".1" for path in folder(tmp_path).glob("default-*")) == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ def stack_of(folder: Path, data: list[Arrays]) -> StackedData:
 @pytest.mark.parametrize("shares", [True, False])
 def test_each_job_gets_the_samples_it_has_chosen(tmp_path: Path, shares: bool) -> None:
     """Against samples taken one by one, from splits of 5 samples."""
-    own = [Arrays({"train": (torch.randn(5, 2, 3), torch.arange(5) + 10 * job)}) for job in range(3)]
+    own = [
+        Arrays({"train": (torch.randn(5, 2, 3), torch.arange(5) + 10 * job)}) for job in range(3)
+    ]
     if shares:
         for data in own:
             data.share(own[0])
@@ -30,7 +32,9 @@ def test_each_job_gets_the_samples_it_has_chosen(tmp_path: Path, shares: bool) -
     inputs, targets = stack_of(tmp_path, own).gather("train", chosen)
     for job in range(3):
         for place in range(2):
-            assert torch.equal(inputs[job, place], own[job].splits["train"].inputs[chosen[job, place]])
+            assert torch.equal(
+                inputs[job, place], own[job].splits["train"].inputs[chosen[job, place]]
+            )
             assert targets[job, place] == own[job].splits["train"].targets[chosen[job, place]]
 
 
@@ -45,7 +49,9 @@ def test_the_batches_of_several_steps_are_those_of_each_jobs_order(tmp_path: Pat
     own = [of_numbers(9, batch_size=4, seed=seed, steps_per_epoch=6) for seed in range(2)]
     alone = [list(data.train_dataloader()) for data in own]
     stack = stack_of(tmp_path, own)
-    batches = [batch for step, steps in ((0, 2), (2, 1), (3, 3)) for batch in stack.batches(step, steps)]
+    batches = [
+        batch for step, steps in ((0, 2), (2, 1), (3, 3)) for batch in stack.batches(step, steps)
+    ]
     assert [len(targets[0]) for _, targets in batches] == [4, 4, 1, 4, 4, 1]
     for number, (inputs, targets) in enumerate(batches):
         for job in range(2):
@@ -53,7 +59,9 @@ def test_the_batches_of_several_steps_are_those_of_each_jobs_order(tmp_path: Pat
             assert torch.equal(targets[job], alone[job][number][1])
 
 
-def test_one_batch_for_all_steps_is_gathered_again_if_a_network_has_written_into_it(tmp_path: Path) -> None:
+def test_one_batch_for_all_steps_is_gathered_again_if_a_network_has_written_into_it(
+    tmp_path: Path,
+) -> None:
     own = [Arrays({"train": (torch.ones(4, 2), torch.zeros(4))}) for _ in range(2)]
     seen: list[Tensor] = []
     for inputs, _ in stack_of(tmp_path, own).batches(0, steps=4):
@@ -71,8 +79,12 @@ def test_a_block_ends_with_a_short_batch_or_where_sample_numbers_fill_it(
     tmp_path: Path, batch_size: int, most: int
 ) -> None:
     """From batch 1 on, of 9 samples; the Trainer takes as many steps as there can be."""
-    stack = stack_of(tmp_path, [of_numbers(9, batch_size=batch_size, seed=seed) for seed in range(2)])
-    trainer = SimpleNamespace(fit_loop=SimpleNamespace(total_batch_idx=0), next_block=lambda most: most)
+    stack = stack_of(
+        tmp_path, [of_numbers(9, batch_size=batch_size, seed=seed) for seed in range(2)]
+    )
+    trainer = SimpleNamespace(
+        fit_loop=SimpleNamespace(total_batch_idx=0), next_block=lambda most: most
+    )
     assert next(iter(BlockSizes(stack.samplers[0], trainer))) == most
 
 

@@ -11,7 +11,9 @@ from engine.vectorized import disk
 from engine.vectorized.disk import synced_together
 
 
-def test_files_written_together_are_synced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_written_together_are_synced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[object] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     monkeypatch.setattr(disk, "syncfs", lambda descriptor: synced.append("all"))
@@ -25,7 +27,9 @@ def test_files_written_together_are_synced_once(tmp_path: Path, monkeypatch: pyt
     assert {path.read_text() for path in tmp_path.iterdir()} == {"text"}
 
 
-def test_a_file_is_not_replaced_before_the_new_one_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_not_replaced_before_the_new_one_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Alone, and within `synced_together`, however that ends."""
     path, temporary, seen = tmp_path / "file", tmp_path / "temporary", []
     path.write_text("old")
@@ -52,7 +56,9 @@ def test_a_file_is_not_replaced_before_the_new_one_is_on_disk(tmp_path: Path, mo
     assert len(seen) == 2  # nothing was written
 
 
-def test_without_syncfs_each_file_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_syncfs_each_file_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[int] = []
     monkeypatch.setattr(disk, "syncfs", None)
     monkeypatch.setattr(os, "fsync", synced.append)

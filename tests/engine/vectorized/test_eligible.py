@@ -12,7 +12,11 @@ FEW = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=
 
 def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    callbacks = ["callbacks=default,[default,histograms]", "logger=csv", "datamodule.steps_per_epoch=4"]
+    callbacks = [
+        "callbacks=default,[default,histograms]",
+        "logger=csv",
+        "datamodule.steps_per_epoch=4",
+    ]
     made = sweep(tmp_path, *CURVE, *callbacks, "module.hidden=5,10", "seed=0,1")
     assert set(statuses(made).values()) == {"finished"}
     assert len(jobs(made)) == 8
@@ -37,15 +41,22 @@ def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptu
             ["datamodule._target_=modules_of_tests.ParabolaWithValidation"],
             "ParabolaWithValidation has a val_data",
         ),
-        (["datamodule.folds=5", "datamodule.seed=0", "datamodule.fold=${seed}"], "there is none to train it with"),
+        (
+            ["datamodule.folds=5", "datamodule.seed=0", "datamodule.fold=${seed}"],
+            "there is none to train it with",
+        ),
         (["datamodule.steps_per_epoch=${seed}", "seed=2,3"], "there is none to train it with"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_not_stacked(words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_stacked(
+    words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     set_anew = {word.partition("=")[0] for word in words}
-    made = sweep(tmp_path, *CURVE, *[word for word in FEW if word.partition("=")[0] not in set_anew], *words)
+    made = sweep(
+        tmp_path, *CURVE, *[word for word in FEW if word.partition("=")[0] not in set_anew], *words
+    )
     assert f"2 of 2 jobs one by one: {reason}" in caplog.text
     assert set(statuses(made).values()) == {"finished"}
 
@@ -59,17 +70,24 @@ def test_optimisers_differ_only_in_numbers_that_a_stack_has_a_column_of(
     assert "2 of 4 jobs one by one: optimizer.dampening=0.5" in caplog.text
 
 
-def test_jobs_that_cannot_be_built_leave_the_others_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_jobs_that_cannot_be_built_leave_the_others_together(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     with pytest.raises(SystemExit):
         targets = "modules_of_tests.CannotBeBuilt,project.modules.curve_mlp.CurveMLP"
         sweep(tmp_path, *CURVE, *FEW, f"module._target_={targets}")
     assert caplog.text.count("2 jobs together") == 1
     assert "2 of 4 jobs one by one: InstantiationException in a try" in caplog.text
-    assert sorted(summary(run_dir)["status"] for run_dir in jobs(folder(tmp_path)).values()) == ["finished"] * 2
+    assert (
+        sorted(summary(run_dir)["status"] for run_dir in jobs(folder(tmp_path)).values())
+        == ["finished"] * 2
+    )
 
 
-def test_a_network_that_draws_random_numbers_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_network_that_draws_random_numbers_runs_one_by_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     made = sweep(tmp_path, *CURVE, *FEW, "module._target_=modules_of_tests.WithDropout")
     assert (

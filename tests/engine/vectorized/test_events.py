@@ -28,7 +28,9 @@ class Net(LightningModule):
 
 
 def written(kind: type[TensorBoard], folder: Path) -> Path:
-    logger = kind(str(folder), name="", version="", default_hp_metric=False, log_graph=True, purge_step=0)
+    logger = kind(
+        str(folder), name="", version="", default_hp_metric=False, log_graph=True, purge_step=0
+    )
     logger.log_hyperparams({"seed": 1, "optimizer": "SGD"}, {"final/objective": float("nan")})
     logger.log_graph(Net())
     for step, row in ROWS:
@@ -42,23 +44,36 @@ def written(kind: type[TensorBoard], folder: Path) -> Path:
 def read(folder: Path) -> dict[str, Any]:
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     return {
-        "scalars": {tag: [(e.step, repr(e.value)) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]},
+        "scalars": {
+            tag: [(e.step, repr(e.value)) for e in events.Scalars(tag)]
+            for tag in events.Tags()["scalars"]
+        },
         "graph": events.Graph().SerializeToString(),
-        "hparams": {name: data.plugin_data.content for name, data in events.summary_metadata.items()},
+        "hparams": {
+            name: data.plugin_data.content for name, data in events.summary_metadata.items()
+        },
         "histogram": events.Histograms("weights")[0].histogram_value,
         "image": events.Images("figure")[0].encoded_image_string,
-        "files": sorted(path.name for path in folder.iterdir() if not path.name.startswith("events.")),
+        "files": sorted(
+            path.name for path in folder.iterdir() if not path.name.startswith("events.")
+        ),
     }
 
 
 def test_reads_like_tensorboards_own(tmp_path: Path) -> None:
-    ours, theirs = (read(written(kind, tmp_path / kind.__name__)) for kind in (BufferedTensorBoard, TensorBoard))
+    ours, theirs = (
+        read(written(kind, tmp_path / kind.__name__)) for kind in (BufferedTensorBoard, TensorBoard)
+    )
     assert ours == theirs
 
 
-def test_events_come_to_the_file_when_flushed_and_rows_from_a_killed_run_are_hidden(tmp_path: Path) -> None:
+def test_events_come_to_the_file_when_flushed_and_rows_from_a_killed_run_are_hidden(
+    tmp_path: Path,
+) -> None:
     for purge in (0, 5):
-        logger = BufferedTensorBoard(str(tmp_path), name="", version="", default_hp_metric=False, purge_step=purge)
+        logger = BufferedTensorBoard(
+            str(tmp_path), name="", version="", default_hp_metric=False, purge_step=purge
+        )
         for step, row in ROWS[purge : purge + 10]:
             logger.log_metrics(row, step)
         assert len(list(tmp_path.glob("events.*"))) == purge // 5
@@ -73,7 +88,9 @@ def test_rows_together_are_the_events_that_they_are_one_by_one(tmp_path: Path) -
     """By TensorBoard's own reader, which compares the records' checksums."""
     written = []
     for together in (False, True):
-        logger = BufferedTensorBoard(str(tmp_path / str(together)), name="", version="", default_hp_metric=False)
+        logger = BufferedTensorBoard(
+            str(tmp_path / str(together)), name="", version="", default_hp_metric=False
+        )
         if together:
             logger.log_rows([Row(step, row, 1e9 + step) for step, row in ROWS])
         else:
@@ -90,7 +107,9 @@ def test_rows_together_are_the_events_that_they_are_one_by_one(tmp_path: Path) -
 
 
 def test_rows_have_the_prefix_that_is_asked_for(tmp_path: Path) -> None:
-    logger = BufferedTensorBoard(str(tmp_path), name="", version="", default_hp_metric=False, prefix="p")
+    logger = BufferedTensorBoard(
+        str(tmp_path), name="", version="", default_hp_metric=False, prefix="p"
+    )
     logger.log_rows([Row(step, row) for step, row in ROWS])
     logger.finalize("success")
     events = EventAccumulator(str(tmp_path)).Reload()

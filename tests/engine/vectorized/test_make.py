@@ -20,7 +20,11 @@ from project.modules.curve_mlp import CurveMLP
 
 def node(hidden: Any = 4, lr: float = 0.1, **more: Any) -> dict[str, Any]:
     optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": lr, **more}
-    return {"_target_": "project.modules.curve_mlp.CurveMLP", "hidden": hidden, "optimizer": optimizer}
+    return {
+        "_target_": "project.modules.curve_mlp.CurveMLP",
+        "hidden": hidden,
+        "optimizer": optimizer,
+    }
 
 
 @pytest.fixture(autouse=True)

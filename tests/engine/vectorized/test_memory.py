@@ -15,7 +15,9 @@ CONFIG = {"trainer": {"accelerator": "cpu", "log_every_n_steps": 50}}
 
 
 def job(samples: int = 40, batch_size: int = 10, width: int = 8) -> tuple[Arrays, SupervisedModule]:
-    data = Arrays({"train": (torch.zeros(samples, 3), torch.zeros(samples, 2))}, batch_size=batch_size)
+    data = Arrays(
+        {"train": (torch.zeros(samples, 3), torch.zeros(samples, 2))}, batch_size=batch_size
+    )
     network = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 2))
     return data, SupervisedModule(network, loss=nn.MSELoss(), optimizer=torch.optim.SGD)
 
@@ -37,11 +39,15 @@ def test_a_job_takes_what_its_metrics_will_look_at() -> None:
     module.train_metrics.add_metrics({"error": MeanSquaredError()})
     often = {"trainer": {"accelerator": "cpu", "log_every_n_steps": 3}}
     assert memory.bytes_of_a_job(often, data, module) - least == 2 * 4 * (2 + 2) * 3 * 10
-    assert memory.bytes_of_a_job(CONFIG, data, module) - least == 2 * 4 * (2 + 2) * 40  # an epoch: 4 steps
+    assert (
+        memory.bytes_of_a_job(CONFIG, data, module) - least == 2 * 4 * (2 + 2) * 40
+    )  # an epoch: 4 steps
 
 
 @pytest.mark.parametrize(("jobs", "size"), [(0, 1), (5, 5), (255, 255), (10**6, 256)])
-def test_jobs_fill_half_of_the_memory(monkeypatch: pytest.MonkeyPatch, jobs: int, size: int) -> None:
+def test_jobs_fill_half_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, size: int
+) -> None:
     data, module = job()
     free = 2 * jobs * memory.bytes_of_a_job(CONFIG, data, module) + 1
     monkeypatch.setattr(memory, "_free_bytes", lambda config: free)

@@ -18,7 +18,10 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "Linear without bias": (nn.Linear(6, 4, bias=False), FLAT),
     "Linear of (B, T, in)": (nn.Linear(6, 4), (5, 3, 6)),
     "Conv2d": (nn.Conv2d(4, 6, 3), IMAGE),
-    "Conv2d of groups": (nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2, bias=False), IMAGE),
+    "Conv2d of groups": (
+        nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2, bias=False),
+        IMAGE,
+    ),
     "Conv2d, same": (nn.Conv2d(4, 6, 3, padding="same"), IMAGE),
     "Conv2d with reflection": (nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), IMAGE),
     "MaxPool2d": (nn.MaxPool2d(2), IMAGE),
@@ -31,21 +34,34 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "by vmap: Conv1d": (nn.Conv1d(4, 3, 2), (2, 4, 8)),
     "by vmap: Bilinear pool": (nn.AdaptiveAvgPool2d(2), IMAGE),
     "image layers after an activation": (
-        nn.Sequential(nn.ReLU(), nn.Conv2d(4, 6, 3), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 2, 2), nn.ReLU()),
+        nn.Sequential(
+            nn.ReLU(), nn.Conv2d(4, 6, 3), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 2, 2), nn.ReLU()
+        ),
         IMAGE,
     ),
     "image layers in pieces": (
-        nn.Sequential(nn.Conv2d(4, 3, 3), nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"), nn.MaxPool2d(2)),
+        nn.Sequential(
+            nn.Conv2d(4, 3, 3),
+            nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"),
+            nn.MaxPool2d(2),
+        ),
         IMAGE,
     ),
     "in place": (
         nn.Sequential(
-            nn.Conv2d(4, 3, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(108, 2), nn.ReLU(inplace=True)
+            nn.Conv2d(4, 3, 3),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(108, 2),
+            nn.ReLU(inplace=True),
         ),
         IMAGE,
     ),
     "a layer twice": (nn.Sequential(nn.Linear(6, 4), TWICE, nn.Linear(4, 3), TWICE), FLAT),
-    "nested": (nn.Sequential(nn.Sequential(nn.Conv2d(4, 2, 3), nn.ReLU()), nn.Flatten(), nn.Linear(72, 3)), IMAGE),
+    "nested": (
+        nn.Sequential(nn.Sequential(nn.Conv2d(4, 2, 3), nn.ReLU()), nn.Flatten(), nn.Linear(72, 3)),
+        IMAGE,
+    ),
 }
 
 
@@ -61,7 +77,10 @@ def networks(network: nn.Module) -> list[nn.Module]:
 
 def params(made: list[nn.Module]) -> dict[str, Tensor]:
     names = [name for name, _ in made[0].named_parameters()]
-    return {name: torch.stack([one.get_parameter(name).detach() for one in made]).requires_grad_() for name in names}
+    return {
+        name: torch.stack([one.get_parameter(name).detach() for one in made]).requires_grad_()
+        for name in names
+    }
 
 
 def numbers(*shape: int, seed: int = 1) -> Tensor:
@@ -102,7 +121,9 @@ MEASURES = {
     "cross-entropy": nn.CrossEntropyLoss(label_smoothing=0.1),
     "cross-entropy, summed": nn.CrossEntropyLoss(reduction="sum"),
     "cross-entropy without a class": nn.CrossEntropyLoss(ignore_index=1),
-    "by vmap: cross-entropy with weights": nn.CrossEntropyLoss(weight=torch.arange(1.0, 5.0, dtype=torch.float64)),
+    "by vmap: cross-entropy with weights": nn.CrossEntropyLoss(
+        weight=torch.arange(1.0, 5.0, dtype=torch.float64)
+    ),
     "by vmap: binary cross-entropy": nn.BCEWithLogitsLoss(),
 }
 
@@ -127,13 +148,17 @@ def test_a_loss_of_shapes_that_broadcast(loss: nn.Module) -> None:
     """Predictions (B, 1) and targets (B,) of a job are compared each with each, of that job only."""
     predictions, targets = numbers(JOBS, 5, 1), numbers(JOBS, 5, seed=2)
     expected = torch.stack([loss(p, t) for p, t in zip(predictions, targets, strict=True)])
-    torch.testing.assert_close(stacked_loss(loss)(predictions, targets), expected, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(
+        stacked_loss(loss)(predictions, targets), expected, rtol=1e-13, atol=1e-13
+    )
 
 
 def test_a_loss_of_predictions_in_another_layout() -> None:
     predictions, targets = numbers(4, JOBS, 5).movedim(0, 2), numbers(JOBS, 5, 4, seed=2)
     expected = torch.stack([nn.MSELoss()(p, t) for p, t in zip(predictions, targets, strict=True)])
-    torch.testing.assert_close(stacked_loss(nn.MSELoss())(predictions, targets), expected, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(
+        stacked_loss(nn.MSELoss())(predictions, targets), expected, rtol=1e-13, atol=1e-13
+    )
 
 
 def test_every_loss_is_tested() -> None:
@@ -166,7 +191,9 @@ def grads(forward: Forward, together: dict[str, Tensor], x: Tensor) -> dict[str,
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_job_that_diverges_touches_no_other(poison: float, dtype: torch.dtype) -> None:
     network = LeNet5().network
-    together = {name: p.detach().to(dtype).requires_grad_() for name, p in params(networks(network)).items()}
+    together = {
+        name: p.detach().to(dtype).requires_grad_() for name, p in params(networks(network)).items()
+    }
     x = numbers(JOBS, 4, 3, 32, 32).to(dtype)
     clean = grads(stacked(network), together, x)
     for parameter in together.values():

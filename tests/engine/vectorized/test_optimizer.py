@@ -10,11 +10,23 @@ from engine.vectorized.optimizer import StackedOptimizer, why_not_stacked
 
 CASES: list[tuple[type[torch.optim.Optimizer], list[dict[str, Any]]]] = [
     (torch.optim.SGD, [{"lr": lr} for lr in (0.1, 0.01, 1.0)]),
-    (torch.optim.SGD, [{"lr": 0.1, "momentum": m, "weight_decay": d} for m, d in ((0, 0), (0.9, 0.1), (0.5, 0))]),
-    (torch.optim.Adam, [{"lr": 0.1, "betas": b, "eps": e} for b, e in (((0.9, 0.999), 1e-8), ((0.0, 0.5), 0.1))]),
+    (
+        torch.optim.SGD,
+        [{"lr": 0.1, "momentum": m, "weight_decay": d} for m, d in ((0, 0), (0.9, 0.1), (0.5, 0))],
+    ),
+    (
+        torch.optim.Adam,
+        [{"lr": 0.1, "betas": b, "eps": e} for b, e in (((0.9, 0.999), 1e-8), ((0.0, 0.5), 0.1))],
+    ),
     (torch.optim.Adam, [{"lr": lr, "weight_decay": d} for lr, d in ((1e-3, 0.1), (0.1, 0))]),
-    (torch.optim.Adam, [{"lr": lr, "weight_decay": 0.5, "decoupled_weight_decay": True} for lr in (1e-3, 0.1)]),
-    (torch.optim.AdamW, [{"lr": lr, "weight_decay": d} for lr, d in ((1e-3, 0.1), (0.1, 0), (0.01, 1.0))]),
+    (
+        torch.optim.Adam,
+        [{"lr": lr, "weight_decay": 0.5, "decoupled_weight_decay": True} for lr in (1e-3, 0.1)],
+    ),
+    (
+        torch.optim.AdamW,
+        [{"lr": lr, "weight_decay": d} for lr, d in ((1e-3, 0.1), (0.1, 0), (0.01, 1.0))],
+    ),
 ]
 SHAPES = (3, 4), (5,), (2, 3, 2, 2)
 IDS = ["lr", "momentum and decay", "betas", "Adam with decay", "Adam as AdamW", "AdamW"]
@@ -26,11 +38,15 @@ def parameters(jobs: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("kind", "options"), CASES, ids=IDS)
-def test_every_row_is_the_job_alone(kind: type[torch.optim.Optimizer], options: list[dict[str, Any]]) -> None:
+def test_every_row_is_the_job_alone(
+    kind: type[torch.optim.Optimizer], options: list[dict[str, Any]]
+) -> None:
     """Parameters and state, which torch's optimiser takes over and goes on with."""
     jobs = len(options)
     together = [tensor.requires_grad_() for tensor in parameters(jobs)]
-    alone = [[tensor[job].clone().requires_grad_() for tensor in parameters(jobs)] for job in range(jobs)]
+    alone = [
+        [tensor[job].clone().requires_grad_() for tensor in parameters(jobs)] for job in range(jobs)
+    ]
     singles = [kind(own, fused=True, **option) for own, option in zip(alone, options, strict=True)]  # type: ignore[arg-type, call-arg]
     ours = StackedOptimizer(together, singles)
     numbers = torch.Generator().manual_seed(2)
@@ -51,15 +67,23 @@ def test_every_row_is_the_job_alone(kind: type[torch.optim.Optimizer], options: 
         for number, values in theirs_state["state"].items():
             assert list(state["state"][number]) == list(values)
             for key, value in values.items():
-                torch.testing.assert_close(state["state"][number][key], value, rtol=1e-13, atol=1e-13)
+                torch.testing.assert_close(
+                    state["state"][number][key], value, rtol=1e-13, atol=1e-13
+                )
 
 
 def test_what_is_not_stacked() -> None:
     weight = [torch.zeros(2, requires_grad=True)]
     assert why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, fused=True)) is None
     assert why_not_stacked(torch.optim.RMSprop(weight)) == "optimizer RMSprop"
-    assert why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, nesterov=True)) == "optimizer.nesterov=True"
-    assert why_not_stacked(torch.optim.SGD(weight, momentum=0.9, dampening=0.5)) == "optimizer.dampening=0.5"
+    assert (
+        why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, nesterov=True))
+        == "optimizer.nesterov=True"
+    )
+    assert (
+        why_not_stacked(torch.optim.SGD(weight, momentum=0.9, dampening=0.5))
+        == "optimizer.dampening=0.5"
+    )
     assert why_not_stacked(torch.optim.SGD(weight, maximize=True)) == "optimizer.maximize=True"
     assert why_not_stacked(torch.optim.Adam(weight, amsgrad=True)) == "optimizer.amsgrad=True"
     groups = torch.optim.SGD([{"params": weight}, {"params": [torch.zeros(1)]}], lr=0.1)

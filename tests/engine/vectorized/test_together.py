@@ -66,7 +66,10 @@ def scalars(run_dir: Path) -> tuple[dict[str, list[tuple[int, float]]], list[str
     """TensorBoard's scalars, what its HParams view knows, and whether there is a graph."""
     read = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
     read.Reload()
-    values = {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+    values = {
+        tag: [(event.step, event.value) for event in read.Scalars(tag)]
+        for tag in read.Tags()["scalars"]
+    }
     return values, sorted(read.summary_metadata), bool(read.Tags()["graph"])
 
 
@@ -79,7 +82,9 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     """Every file of a run that trained with others, beside that of the same run alone."""
     assert files(ours) == files(theirs)
     for name in (".hydra/overrides.yaml", ".hydra/config.yaml"):
-        text, right = ((run / name).read_text().replace(str(run.parents[2]), "") for run in (ours, theirs))
+        text, right = (
+            (run / name).read_text().replace(str(run.parents[2]), "") for run in (ours, theirs)
+        )
         assert text == right
     one, other = summary(ours), summary(theirs)
     assert one.keys() == other.keys()
@@ -102,28 +107,44 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     for tag, points in right_values.items():
         assert [step for step, _ in values[tag]] == [step for step, _ in points]
         expected_values = [value for _, value in points]
-        assert [value for _, value in values[tag]] == pytest.approx(expected_values, rel=LATER, abs=1e-9, nan_ok=True)
+        assert [value for _, value in values[tag]] == pytest.approx(
+            expected_values, rel=LATER, abs=1e-9, nan_ok=True
+        )
 
     for path in theirs.glob("checkpoints/*"):
-        saved, whole = (torch.load(run / "checkpoints" / path.name, weights_only=True) for run in (ours, theirs))
+        saved, whole = (
+            torch.load(run / "checkpoints" / path.name, weights_only=True) for run in (ours, theirs)
+        )
         assert list(saved) == list(whole)
         assert saved["callbacks"].keys() == whole["callbacks"].keys()
         assert saved["global_step"] == whole["global_step"]
         if one["status"] == "finished":
             assert saved["loops"] == whole["loops"]
-        torch.testing.assert_close(saved["state_dict"], whole["state_dict"], rtol=1e-3, atol=1e-5, equal_nan=True)
         torch.testing.assert_close(
-            saved["optimizer_states"], whole["optimizer_states"], rtol=1e-3, atol=1e-5, equal_nan=True
+            saved["state_dict"], whole["state_dict"], rtol=1e-3, atol=1e-5, equal_nan=True
+        )
+        torch.testing.assert_close(
+            saved["optimizer_states"],
+            whole["optimizer_states"],
+            rtol=1e-3,
+            atol=1e-5,
+            equal_nan=True,
         )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", SWEEPS.values(), ids=SWEEPS)
 def test_a_job_leaves_what_it_leaves_alone(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    ours, theirs = jobs(sweep(tmp_path / "a", *words)), jobs(sweep(tmp_path / "b", *words, together=False))
+    ours, theirs = (
+        jobs(sweep(tmp_path / "a", *words)),
+        jobs(sweep(tmp_path / "b", *words, together=False)),
+    )
     assert f"{len(ours)} jobs together" in caplog.text
     assert ours.keys() == theirs.keys()
     for name, run_dir in ours.items():
@@ -135,13 +156,20 @@ def test_a_diverging_job_does_not_touch_the_others(tmp_path: Path) -> None:
     """To the last bit: beside a job that diverges, and beside one that does not."""
     with_it = sweep(tmp_path / "a", *SHORT_LENET, "optimizer.lr=0.01,1e20,0.02")
     without = sweep(tmp_path / "b", *SHORT_LENET, "optimizer.lr=0.01,0.015,0.02")
-    assert statuses(with_it) == {"lr=0.01": "finished", "lr=1e+20": "diverged", "lr=0.02": "finished"}
+    assert statuses(with_it) == {
+        "lr=0.01": "finished",
+        "lr=1e+20": "diverged",
+        "lr=0.02": "finished",
+    }
     others = jobs(without)
     for name, run_dir in jobs(with_it).items():
         if name in others:
-            assert (run_dir / "metrics.csv").read_text() == (others[name] / "metrics.csv").read_text()
+            assert (run_dir / "metrics.csv").read_text() == (
+                others[name] / "metrics.csv"
+            ).read_text()
             weights, right = (
-                torch.load(run / folders.LAST, weights_only=True)["state_dict"] for run in (run_dir, others[name])
+                torch.load(run / folders.LAST, weights_only=True)["state_dict"]
+                for run in (run_dir, others[name])
             )
             assert all(torch.equal(weights[key], right[key]) for key in right)
 
@@ -156,7 +184,9 @@ def test_a_diverging_job_does_not_touch_the_others(tmp_path: Path) -> None:
     ],
     ids=["a short last batch", "a job that diverges", "one batch for all steps"],
 )
-def test_blocks_of_steps_change_no_bit(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_steps_change_no_bit(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes: list[int] = []
     take = StackedModule.training_step
 
@@ -178,7 +208,9 @@ def test_blocks_of_steps_change_no_bit(words: list[str], tmp_path: Path, monkeyp
                 saved, right = (torch.load(file, weights_only=True) for file in both)
                 assert saved["loops"] == right["loops"]
                 for key in ("state_dict", "optimizer_states", "steps_since_row"):
-                    torch.testing.assert_close(saved[key], right[key], rtol=0, atol=0, equal_nan=True)
+                    torch.testing.assert_close(
+                        saved[key], right[key], rtol=0, atol=0, equal_nan=True
+                    )
 
 
 def test_data_are_prepared_and_loaded_once_if_they_do_not_depend_on_the_seed() -> None:
@@ -228,7 +260,10 @@ def test_lightning_is_asked_for_its_state_once_for_all_checkpoints_of_a_moment(
     counted(_CheckpointConnector, "dump_checkpoint")
     counted(WholeFileIO, "save_checkpoint")
     sweep(tmp_path, *CURVE, "seed=0,1,2", "callbacks.checkpoints.every_n_steps=25")
-    assert calls == {"dump_checkpoint": 4, "save_checkpoint": 3 * 4}  # at steps 25, 50, 75 and 100, the epoch's end
+    assert calls == {
+        "dump_checkpoint": 4,
+        "save_checkpoint": 3 * 4,
+    }  # at steps 25, 50, 75 and 100, the epoch's end
 
 
 @pytest.mark.slow
@@ -254,7 +289,9 @@ def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch)
             self.jobs, self.alone, self.circle = jobs, Counter[str](), self
 
         def run(self) -> dict[Any, Any]:
-            return {} if self.jobs[0] is every[0] else self.build()  # that chunk could not be trained
+            return (
+                {} if self.jobs[0] is every[0] else self.build()
+            )  # that chunk could not be trained
 
         def build(self) -> dict[Any, Any]:
             try:
@@ -284,13 +321,18 @@ def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_nothing_is_run_twice_and_a_sweep_grows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_run_twice_and_a_sweep_grows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     made = sweep(tmp_path, *CURVE, "seed=0,1")
     before = {path: path.stat().st_mtime_ns for path in made.glob("*-????????/**/*")}
     caplog.set_level("INFO")
     sweep(tmp_path, *CURVE, "seed=0,1,2,3")
     assert "2 jobs together" in caplog.text
-    assert before.items() <= {path: path.stat().st_mtime_ns for path in made.glob("*-????????/**/*")}.items()
+    assert (
+        before.items()
+        <= {path: path.stat().st_mtime_ns for path in made.glob("*-????????/**/*")}.items()
+    )
     assert len(jobs(made)) == 4
     sweep(tmp_path, *CURVE, "seed=0,1", "sweep.force=true")
     assert len(list(made.glob("*.1"))) == 2
@@ -299,7 +341,9 @@ def test_nothing_is_run_twice_and_a_sweep_grows(tmp_path: Path, caplog: pytest.L
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_stopped_sweep_goes_on(sent: int, code: int, tmp_path: Path) -> None:
     words = [*SHORT_LENET, "seed=0,1", "callbacks.checkpoints.every_n_steps=20"]
     command = ["-m", *words, "hydra/launcher=vectorized", f"paths.log_dir={tmp_path / 'a'}"]
@@ -321,7 +365,8 @@ def test_a_stopped_sweep_goes_on(sent: int, code: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("hook", "status"), [("on_train_batch_end:50", "interrupted"), ("on_test_epoch_start:80", "diverged")]
+    ("hook", "status"),
+    [("on_train_batch_end:50", "interrupted"), ("on_test_epoch_start:80", "diverged")],
 )
 def test_an_interrupted_job_whose_loss_is_no_number_goes_on_unless_it_was_at_its_end(
     hook: str, status: str, tmp_path: Path
@@ -348,13 +393,18 @@ def test_a_mistake_in_any_job_is_found_before_the_first_runs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
-def test_figures_and_evaluation(precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_figures_and_evaluation(
+    precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """With figures=true, the same as alone; and the best weights are where project.evaluate finds them."""
     caplog.set_level("INFO")
     words = ["seed=0,1", f"trainer.precision={precision}", "hydra.launcher.figures=true"]
     made = jobs(sweep(tmp_path, *SHORT_LENET, *words))
     for run_dir in made.values():
-        assert {path.name for path in run_dir.glob("figures/*")} == {"test_confusion_matrix.png", "test_images.png"}
+        assert {path.name for path in run_dir.glob("figures/*")} == {
+            "test_confusion_matrix.png",
+            "test_images.png",
+        }
         before = summary(run_dir)["metrics"]
         run_evaluate(f"run={run_dir}")
         after = json.loads((run_dir / "evaluation" / "test.json").read_text())["metrics"]

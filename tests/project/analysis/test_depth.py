@@ -39,10 +39,14 @@ TABLE = {  # std of the activations after layers 1, 2, 3 and 10
 }
 
 
-def study(schemes: Mapping[str, Callable[..., None]], depth: int, width: int, samples: int, seeds: int) -> list[Cell]:
+def study(
+    schemes: Mapping[str, Callable[..., None]], depth: int, width: int, samples: int, seeds: int
+) -> list[Cell]:
     numbers = torch.Generator().manual_seed(0)
     inputs, targets = (torch.randn(samples, columns, generator=numbers) for columns in (width, 10))
-    networks = {name: partial(deep_network, width, width, depth, 10, name) for name in ("tanh", "relu")}
+    networks = {
+        name: partial(deep_network, width, width, depth, 10, name) for name in ("tanh", "relu")
+    }
     return measure(networks, schemes, inputs, targets, range(seeds))
 
 
@@ -62,19 +66,31 @@ def test_the_table_to_reproduce() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=["experiment=init_depth"])
     shipped = instantiate(config.callbacks.depth_study)
-    assert (len(shipped.seeds), shipped.activations, list(shipped.schemes)) == (5, ["tanh", "relu"], list(SCHEMES))
+    assert (len(shipped.seeds), shipped.activations, list(shipped.schemes)) == (
+        5,
+        ["tanh", "relu"],
+        list(SCHEMES),
+    )
     cells = {
         (cell.activation, cell.scheme, cell.layer): cell
-        for cell in study(shipped.schemes, shipped.depth, shipped.width, config.datamodule.samples, seeds=5)
+        for cell in study(
+            shipped.schemes, shipped.depth, shipped.width, config.datamodule.samples, seeds=5
+        )
     }
     for (activation, scheme), row in TABLE.items():
         for layer, expected in zip((1, 2, 3, 10), row, strict=True):
             if expected is not None:
                 stds = cells[activation, scheme, layer].activation_stds
-                tolerance = (0.2 if (activation, scheme, layer) == ("relu", "randn", 10) else 0.05) * expected
+                tolerance = (
+                    0.2 if (activation, scheme, layer) == ("relu", "randn", 10) else 0.05
+                ) * expected
                 if (activation, layer) == ("relu", 10):
                     tolerance = max(tolerance, 2 * statistics.stdev(stds) / math.sqrt(5))
-                assert statistics.fmean(stds) == pytest.approx(expected, abs=tolerance), (activation, scheme, layer)
+                assert statistics.fmean(stds) == pytest.approx(expected, abs=tolerance), (
+                    activation,
+                    scheme,
+                    layer,
+                )
 
 
 def test_pytorchs_default_is_drawn_anew_for_every_seed() -> None:
@@ -87,7 +103,11 @@ def test_pytorchs_default_is_drawn_anew_for_every_seed() -> None:
 
 def test_what_explodes_is_shown_as_it_is() -> None:
     cells = study({"randn": init.randn, "he": init.he}, 80, 30, 20, seeds=2)
-    (last,) = [cell for cell in cells if (cell.activation, cell.scheme, cell.layer) == ("relu", "randn", 80)]
+    (last,) = [
+        cell
+        for cell in cells
+        if (cell.activation, cell.scheme, cell.layer) == ("relu", "randn", 80)
+    ]
     assert not math.isfinite(float(last.row()["activation_std"]))
     assert len(figure(cells).axes) == 8
     assert re.search(r"randn +\S+ +(inf|nan)$", table(cells, "relu", [1, 80]), re.MULTILINE)
@@ -137,7 +157,11 @@ def test_a_row_has_mean_and_deviation() -> None:
 
 
 def test_table_in_words() -> None:
-    cells = [Cell("relu", s, n, [n / 3], [1.0], torch.zeros(1)) for s in ("zero", "xavier") for n in (1, 2)]
+    cells = [
+        Cell("relu", s, n, [n / 3], [1.0], torch.zeros(1))
+        for s in ("zero", "xavier")
+        for n in (1, 2)
+    ]
     assert table(cells, "relu", [1, 2]) == (
         "           layer 1     layer 2\nzero         0.333       0.667\nxavier       0.333       0.667"
     )
@@ -150,14 +174,30 @@ def test_the_figure_shows_every_layer_of_every_scheme(small: list[Cell]) -> None
         own = titles[7 * row : 7 * row + 7]
         assert own[:5] == [f"{activation}, {scheme}" for scheme in SCHEMES]
         assert own[5:] == [f"{activation}: std of activations", f"{activation}: std of gradients"]
-    he = next(cell for cell in small if (cell.activation, cell.scheme, cell.layer) == ("tanh", "he", 2))
+    he = next(
+        cell for cell in small if (cell.activation, cell.scheme, cell.layer) == ("tanh", "he", 2)
+    )
     drawn_he = axes[4].collections[1].get_paths()[0].vertices
-    assert he.sample.std().item() == pytest.approx(he.activation_stds[0], rel=1e-5)  # small: the sample is all of it
+    assert he.sample.std().item() == pytest.approx(
+        he.activation_stds[0], rel=1e-5
+    )  # small: the sample is all of it
     assert np.ptp(drawn_he[:, 1]) == pytest.approx(np.ptp(he.sample.numpy()) * 39 / 40, rel=1e-5)
-    assert [len(a.collections) for a in axes] == [0, 3, 3, 3, 3, 0, 0] * 2  # zeros have no distribution
+    assert [len(a.collections) for a in axes] == [
+        0,
+        3,
+        3,
+        3,
+        3,
+        0,
+        0,
+    ] * 2  # zeros have no distribution
     assert axes[0].texts[0].get_text() == "all zero"
     for row, name in ((5, "activation_std"), (6, "gradient_std")):
         drawn = {line.get_label(): list(line.get_ydata()) for line in axes[row].lines}
         for scheme in SCHEMES:
-            rows = [cell.row()[name] for cell in small if (cell.activation, cell.scheme) == ("tanh", scheme)]
+            rows = [
+                cell.row()[name]
+                for cell in small
+                if (cell.activation, cell.scheme) == ("tanh", scheme)
+            ]
             assert drawn[scheme] == rows

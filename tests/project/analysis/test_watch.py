@@ -11,7 +11,9 @@ from project.analysis.watch import watched
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     deep = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-    return nn.Sequential(OrderedDict(first=nn.Linear(3, 4), tanh=nn.Tanh(), deep=deep, last=nn.Linear(4, 1)))
+    return nn.Sequential(
+        OrderedDict(first=nn.Linear(3, 4), tanh=nn.Tanh(), deep=deep, last=nn.Linear(4, 1))
+    )
 
 
 def test_outputs_and_their_gradients() -> None:

@@ -28,7 +28,11 @@ class Images(ImageDataModule, Arrays):
 
 
 def images() -> Images:
-    splits = {"train": (PIXELS, TARGETS), "val": (PIXELS, TARGETS), "test": (PIXELS[:11], TARGETS[:11])}
+    splits = {
+        "train": (PIXELS, TARGETS),
+        "val": (PIXELS, TARGETS),
+        "test": (PIXELS[:11], TARGETS[:11]),
+    }
     return Images(splits=splits, batch_size=20, eval_batch_size=7)
 
 
@@ -38,7 +42,11 @@ class Remembers(SupervisedModule):
     def __init__(self) -> None:
         torch.manual_seed(0)
         network = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
-        super().__init__(network, nn.CrossEntropyLoss(), optimizer=lambda parameters: torch.optim.SGD(parameters, 0.1))
+        super().__init__(
+            network,
+            nn.CrossEntropyLoss(),
+            optimizer=lambda parameters: torch.optim.SGD(parameters, 0.1),
+        )
         self.predicted: list[np.ndarray] = []
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
@@ -65,13 +73,19 @@ def test_testing_tells_each_class_s_accuracy_and_draws(grid_images: int, tmp_pat
     loggers = [TensorBoardLogger(tmp_path, name="", version=""), MetricsCSV(tmp_path)]
     trainer = plain_trainer(tmp_path, logger=loggers, callbacks=[ClassificationReport(grid_images)])
     (found,) = trainer.test(module, images(), verbose=False)
-    expected = recall_score(TARGETS[:11], module.predict(PIXELS[:11]), labels=[0, 1, 3], average=None)
-    assert [found[f"test/acc/{name}"] for name in ("cat", "dog", "ship")] == pytest.approx(expected, rel=1e-6)
+    expected = recall_score(
+        TARGETS[:11], module.predict(PIXELS[:11]), labels=[0, 1, 3], average=None
+    )
+    assert [found[f"test/acc/{name}"] for name in ("cat", "dog", "ship")] == pytest.approx(
+        expected, rel=1e-6
+    )
     assert "test/acc/none" not in found
 
     drawn = {"test_confusion_matrix.png"} | ({"test_images.png"} if grid_images else set())
     assert {path.name for path in (tmp_path / "figures").iterdir()} == drawn
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "figures").iterdir())
+    assert all(
+        path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "figures").iterdir()
+    )
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()["images"]
     assert set(tags) == {path.removesuffix(".png").replace("_", "/", 1) for path in drawn}
 
@@ -79,7 +93,9 @@ def test_testing_tells_each_class_s_accuracy_and_draws(grid_images: int, tmp_pat
 def test_another_split_is_named_in_the_figures(tmp_path: Path) -> None:
     data = images()
     data.test_split = "val"
-    plain_trainer(tmp_path, logger=False, callbacks=[ClassificationReport(1)]).test(Remembers(), data, verbose=False)
+    plain_trainer(tmp_path, logger=False, callbacks=[ClassificationReport(1)]).test(
+        Remembers(), data, verbose=False
+    )
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {"val_confusion_matrix.png", "val_images.png"}
 
@@ -90,9 +106,13 @@ def test_the_grid_spreads_over_the_split_and_shows_the_images_as_they_are(tmp_pa
     trainer.test(module, images(), verbose=False)
     chosen, predicted = [0, 2, 5, 7, 10], module.predict(PIXELS[:11])
     axes = report._grid(trainer, module).axes
-    assert [a.get_title() for a in axes] == [f"{NAMES[TARGETS[i]]} / {NAMES[predicted[i]]}" for i in chosen]
+    assert [a.get_title() for a in axes] == [
+        f"{NAMES[TARGETS[i]]} / {NAMES[predicted[i]]}" for i in chosen
+    ]
     for a, i in zip(axes, chosen, strict=True):
-        np.testing.assert_allclose(a.images[0].get_array(), PIXELS[i].transpose(1, 2, 0) / 255, atol=1e-5)
+        np.testing.assert_allclose(
+            a.images[0].get_array(), PIXELS[i].transpose(1, 2, 0) / 255, atol=1e-5
+        )
 
 
 def test_confusion_figure_counts_as_scikit_learn_does() -> None:
@@ -101,7 +121,9 @@ def test_confusion_figure_counts_as_scikit_learn_does() -> None:
     figure = confusion_figure(torch.from_numpy(expected), NAMES)
     axes = figure.axes[0]
     counts = {text.get_position(): text.get_text() for text in axes.texts}
-    assert counts == {(column, row): str(expected[row, column]) for row in range(4) for column in range(4)}
+    assert counts == {
+        (column, row): str(expected[row, column]) for row in range(4) for column in range(4)
+    }
     assert axes.get_title() == f"accuracy {accuracy_score(TARGETS, predicted):.1%}"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("prediction", "truth")
     assert [label.get_text() for label in axes.get_yticklabels()] == NAMES
@@ -114,8 +136,17 @@ def test_a_wrong_image_is_red() -> None:
     figure = grid_figure(torch.rand(9, 4, 4, 3), truths, predictions, NAMES)
     assert figure.get_suptitle() == "truth / prediction: 7 of 9 right, wrong ones in red"
     shown, empty = figure.axes[:9], figure.axes[9:]
-    assert [a.get_title() for a in shown[:4]] == ["cat / cat", "dog / cat", "ship / ship", "ship / none"]
+    assert [a.get_title() for a in shown[:4]] == [
+        "cat / cat",
+        "dog / cat",
+        "ship / ship",
+        "ship / none",
+    ]
     wrong = [index for index, a in enumerate(shown) if a.title.get_color() == "crimson"]
-    framed = [index for index, a in enumerate(shown) if a.spines["left"].get_edgecolor() == to_rgba("crimson")]
+    framed = [
+        index
+        for index, a in enumerate(shown)
+        if a.spines["left"].get_edgecolor() == to_rgba("crimson")
+    ]
     assert wrong == framed == [1, 3]
     assert [a.axison for a in empty] == [False] * 7

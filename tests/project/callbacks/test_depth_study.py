@@ -23,29 +23,42 @@ SCHEMES = {"half": {"scheme": "randn", "scale": 0.5}, "he": {"scheme": "he"}}
 def test_what_it_leaves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     torch.manual_seed(0)
-    module = DeepMLP(in_features=6, width=5, depth=2, out_features=3, optimizer=partial(torch.optim.SGD, lr=0.0))
+    module = DeepMLP(
+        in_features=6, width=5, depth=2, out_features=3, optimizer=partial(torch.optim.SGD, lr=0.0)
+    )
     before = [parameter.clone() for parameter in module.parameters()]
     study = DepthStudy(SCHEMES, ["tanh", "relu"], depth=4, width=7, seeds=3, seed=11)
     logger = TensorBoardLogger(tmp_path, name="", version="")
-    data = RandomRegressionDataModule(samples=9, in_features=6, out_features=3, seed=0, batch_size=9)
+    data = RandomRegressionDataModule(
+        samples=9, in_features=6, out_features=3, seed=0, batch_size=9
+    )
     plain_trainer(tmp_path, max_epochs=1, callbacks=[study], logger=logger).fit(module, data)
 
     with open(tmp_path / "figures/depth_study.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["activation"], row["scheme"], row["layer"]) for row in rows] == [
-        (activation, scheme, layer) for activation in ("tanh", "relu") for scheme in SCHEMES for layer in "1234"
+        (activation, scheme, layer)
+        for activation in ("tanh", "relu")
+        for scheme in SCHEMES
+        for layer in "1234"
     ]
     assert {row["seeds"] for row in rows} == {"3"}
     split = data.splits["train"]
     networks = {name: partial(deep_network, 6, 7, 4, 3, name) for name in ("tanh", "relu")}
     cells = measure(networks, study.schemes, split.inputs, split.targets, seeds=(11, 12, 13))
-    assert [float(row["activation_std"]) for row in rows] == [cell.row()["activation_std"] for cell in cells]
-    assert [float(row["gradient_std"]) for row in rows] == [cell.row()["gradient_std"] for cell in cells]
+    assert [float(row["activation_std"]) for row in rows] == [
+        cell.row()["activation_std"] for cell in cells
+    ]
+    assert [float(row["gradient_std"]) for row in rows] == [
+        cell.row()["gradient_std"] for cell in cells
+    ]
     assert all(float(row["activation_std"]) > 0 < float(row["gradient_std_sd"]) for row in rows)
     assert (tmp_path / "figures/depth_study.png").read_bytes().startswith(b"\x89PNG")
     reader = EventAccumulator(str(tmp_path)).Reload()
     (drawn,) = reader.Histograms("depth study, relu, he/layer 02")
-    (cell,) = [cell for cell in cells if (cell.activation, cell.scheme, cell.layer) == ("relu", "he", 2)]
+    (cell,) = [
+        cell for cell in cells if (cell.activation, cell.scheme, cell.layer) == ("relu", "he", 2)
+    ]
     assert drawn.histogram_value.sum == pytest.approx(cell.sample.sum().item(), rel=1e-5)
     events = reader.Tags()
     assert events["images"] == ["depth study"]
@@ -55,15 +68,17 @@ def test_what_it_leaves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         for scheme in SCHEMES
         for layer in range(1, 5)
     }
-    assert [record.message.splitlines()[0] for record in caplog.records if "std of" in record.message] == [
-        f"std of {activation} activations, mean of 3 seeds" for activation in ("tanh", "relu")
-    ]
+    assert [
+        record.message.splitlines()[0] for record in caplog.records if "std of" in record.message
+    ] == [f"std of {activation} activations, mean of 3 seeds" for activation in ("tanh", "relu")]
     for ours, theirs in zip(module.parameters(), before, strict=True):
         assert torch.equal(ours, theirs)  # its own networks, not the one that trains
 
 
 def test_a_resumed_run_does_not_repeat_it(tmp_path: Path) -> None:
-    data = RandomRegressionDataModule(samples=9, in_features=6, out_features=3, seed=0, batch_size=9)
+    data = RandomRegressionDataModule(
+        samples=9, in_features=6, out_features=3, seed=0, batch_size=9
+    )
     trainer = plain_trainer(tmp_path, max_epochs=1)
     trainer.fit(DeepMLP(6, 5, 2, 3), data)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
@@ -77,20 +92,52 @@ def test_a_resumed_run_does_not_repeat_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("schemes", "activations", "says"),
     [
-        ({"k": {"scheme": "kaiming"}}, ["tanh"], "scheme kaiming: no such initialisation. It is one of: default, zero"),
-        ({"k": {"scheme": "he", "gian": 1}}, ["tanh"], "scheme he: has no gian; its options: gain."),
-        ({"k": {"scheme": "zero", "scale": 1}}, ["tanh"], "scheme zero: has no scale; its options: none."),
+        (
+            {"k": {"scheme": "kaiming"}},
+            ["tanh"],
+            "scheme kaiming: no such initialisation. It is one of: default, zero",
+        ),
+        (
+            {"k": {"scheme": "he", "gian": 1}},
+            ["tanh"],
+            "scheme he: has no gian; its options: gain.",
+        ),
+        (
+            {"k": {"scheme": "zero", "scale": 1}},
+            ["tanh"],
+            "scheme zero: has no scale; its options: none.",
+        ),
         (
             {"k": {"scheme": "he", "gain": "tan"}},
             ["tanh"],
             "scheme he: gain=tan: must be a number, or one of: lin",
         ),
-        ({"k": {"scheme": "randn", "scale": "a"}}, ["tanh"], "scheme randn: scale=a: must be a number."),
-        ({"k": {"scale": 1}}, ["tanh"], "callbacks.depth_study.schemes.k: must name a scheme, like {scheme: he}."),
-        ({"k": None}, ["tanh"], "callbacks.depth_study.schemes.k: must name a scheme, like {scheme: he}."),
-        ({}, ["tanh"], "callbacks.depth_study: needs one scheme, and one of activations, at least."),
+        (
+            {"k": {"scheme": "randn", "scale": "a"}},
+            ["tanh"],
+            "scheme randn: scale=a: must be a number.",
+        ),
+        (
+            {"k": {"scale": 1}},
+            ["tanh"],
+            "callbacks.depth_study.schemes.k: must name a scheme, like {scheme: he}.",
+        ),
+        (
+            {"k": None},
+            ["tanh"],
+            "callbacks.depth_study.schemes.k: must name a scheme, like {scheme: he}.",
+        ),
+        (
+            {},
+            ["tanh"],
+            "callbacks.depth_study: needs one scheme, and one of activations, at least.",
+        ),
         (SCHEMES, [], "callbacks.depth_study: needs one scheme, and one of activations, at least."),
-        (SCHEMES, ["rely"], "activation=rely: no such activation function. Did you mean relu? It is one of: tanh, "),
+        (
+            SCHEMES,
+            ["rely"],
+            "activation=rely: no such activation function. Did you mean relu? It is one of: tanh, ",
+        ),
     ],
 )
 def test_mistakes(schemes: dict[str, dict[str, Any]], activations: list[str], says: str) -> None:

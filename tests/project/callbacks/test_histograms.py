@@ -20,14 +20,19 @@ def histograms(folder: Path, lr: float, steps: int, every_n_steps: int) -> Event
     module = LinearRegressor(optimizer=partial(torch.optim.SGD, lr=lr))
     torch.nn.init.constant_(module.network.weight, 1.0)
     loggers = [TensorBoardLogger(folder, name="", version="")]
-    trainer = plain_trainer(folder, max_epochs=1, logger=loggers, callbacks=[Histograms(every_n_steps)])
+    trainer = plain_trainer(
+        folder, max_epochs=1, logger=loggers, callbacks=[Histograms(every_n_steps)]
+    )
     trainer.fit(module, LineDataModule(seed=0, batch_size=3, steps_per_epoch=steps))
     return EventAccumulator(str(folder), size_guidance={"histograms": 0}).Reload()
 
 
 def test_weights_and_gradients_are_those_before_the_step(tmp_path: Path) -> None:
     events = histograms(tmp_path, lr=0.01, steps=8, every_n_steps=3)
-    assert set(events.Tags()["histograms"]) == {"weights/network.weight", "gradients/network.weight"}
+    assert set(events.Tags()["histograms"]) == {
+        "weights/network.weight",
+        "gradients/network.weight",
+    }
     x, weights, gradients, w = np.array([1.0, 2.0, 3.0]), [], [], 1.0
     for _ in range(8):
         gradient = 2 * (x * (w * x - 2 * x)).sum()
@@ -44,6 +49,8 @@ def test_weights_and_gradients_are_those_before_the_step(tmp_path: Path) -> None
 
 
 def test_what_tensorboard_cannot_draw_is_left_out(tmp_path: Path) -> None:
-    events = histograms(tmp_path, lr=1e18, steps=6, every_n_steps=1)  # w: 1, 3e19, -8e38 (infinite), NaN
+    events = histograms(
+        tmp_path, lr=1e18, steps=6, every_n_steps=1
+    )  # w: 1, 3e19, -8e38 (infinite), NaN
     assert [event.step for event in events.Histograms("weights/network.weight")] == [0, 1]
     assert [event.step for event in events.Histograms("gradients/network.weight")] == [0]

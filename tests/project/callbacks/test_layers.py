@@ -16,12 +16,17 @@ from project.modules.deep_mlp import DeepMLP
 from project.modules.two_layer_by_hand import TwoLayerByHand
 
 RNG = np.random.default_rng(0)
-X, Y = RNG.standard_normal((8, 3)).astype(np.float32), RNG.standard_normal((8, 2)).astype(np.float32)
+X, Y = (
+    RNG.standard_normal((8, 3)).astype(np.float32),
+    RNG.standard_normal((8, 2)).astype(np.float32),
+)
 
 
 def fit(folder: Path, module: DeepMLP | TwoLayerByHand, **options: object) -> None:
     loggers = [TensorBoardLogger(folder, name="", version=""), MetricsCSV(folder)]
-    trainer = plain_trainer(folder, max_epochs=1, logger=loggers, callbacks=[Layers(every_n_steps=2)], **options)
+    trainer = plain_trainer(
+        folder, max_epochs=1, logger=loggers, callbacks=[Layers(every_n_steps=2)], **options
+    )
     trainer.fit(module, Arrays({"train": (X, Y)}, steps_per_epoch=5))
     for layer in module.modules():
         assert not layer._forward_hooks
@@ -40,7 +45,9 @@ def test_standard_deviations_and_histograms(tmp_path: Path) -> None:
         forward, back, steps = columns(tmp_path, *names, "step")
         logged = [(step, std, grad) for step, std, grad in zip(steps, forward, back, strict=True)]
         assert [step for step, _, _ in logged] == [0, 2, 4]
-        assert logged[0][1:] == pytest.approx((activations.std().item(), activations.grad.std().item()), rel=1e-5)
+        assert logged[0][1:] == pytest.approx(
+            (activations.std().item(), activations.grad.std().item()), rel=1e-5
+        )
         assert logged[0][1] != logged[1][1]
     events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
     assert set(events.Tags()["histograms"]) == {
@@ -67,7 +74,9 @@ def test_gradients_are_those_of_the_whole_batch_s_loss(parts: int, tmp_path: Pat
         torch.manual_seed(0)
         folder.mkdir()
         logger = MetricsCSV(folder)
-        trainer = plain_trainer(folder, max_epochs=1, logger=logger, callbacks=[Layers(every_n_steps=1)], **options)
+        trainer = plain_trainer(
+            folder, max_epochs=1, logger=logger, callbacks=[Layers(every_n_steps=1)], **options
+        )
         data = {"train": (np.tile(X[:2], (rows // 2, 1)), np.tile(Y[:2], (rows // 2, 1)))}
         trainer.fit(DeepMLP(3, 4, 1, 2), Arrays(data, steps_per_epoch=parts if options else 1))
         return columns(folder, "activation_gradients_std/tanh1")[0]

@@ -35,7 +35,12 @@ class Server(ThreadingHTTPServer):
     """Answers with one of `replies` after the other, and on with the last."""
 
     def __init__(self, archive: bytes) -> None:
-        self.archive, self.replies, self.gets, self.half_sent, self.go_on = archive, [whole], 0, *events(2)
+        self.archive, self.replies, self.gets, self.half_sent, self.go_on = (
+            archive,
+            [whole],
+            0,
+            *events(2),
+        )
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -105,7 +110,9 @@ def slow(request: BaseHTTPRequestHandler, archive: bytes) -> None:
 
 @pytest.fixture
 def server(small_cifar10_archive: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=lambda _: None))  # between two attempts
+    monkeypatch.setattr(
+        pooch.core, "time", SimpleNamespace(sleep=lambda _: None)
+    )  # between two attempts
     with Server(small_cifar10_archive) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield server
@@ -113,8 +120,12 @@ def server(small_cifar10_archive: bytes, monkeypatch: pytest.MonkeyPatch) -> Ite
         server.shutdown()
 
 
-def datamodule(folder: Path, url: str = "http://127.0.0.1:9/", **options: float) -> CIFAR10DataModule:
-    return CIFAR10DataModule(str(folder), url=url, **{"seed": 0, "batch_size": 4, "timeout": 5.0, **options})
+def datamodule(
+    folder: Path, url: str = "http://127.0.0.1:9/", **options: float
+) -> CIFAR10DataModule:
+    return CIFAR10DataModule(
+        str(folder), url=url, **{"seed": 0, "batch_size": 4, "timeout": 5.0, **options}
+    )
 
 
 def names(folder: Path) -> list[str]:
@@ -133,17 +144,28 @@ def test_images_and_targets_are_those_of_the_pickles(
     for split, batches in (("train", BATCHES[:5]), ("test", BATCHES[5:])):
         pickles = [pickle.loads(small_cifar10[name]) for name in batches]
         inputs, targets = data.splits[split].inputs, data.splits[split].targets
-        assert (inputs.dtype, targets.dtype, inputs.is_contiguous()) == (torch.uint8, torch.int64, True)
+        assert (inputs.dtype, targets.dtype, inputs.is_contiguous()) == (
+            torch.uint8,
+            torch.int64,
+            True,
+        )
         assert inputs.shape == (IMAGES * len(batches), 3, 32, 32)
-        np.testing.assert_array_equal(inputs.flatten(1), np.concatenate([p["data"] for p in pickles]))
+        np.testing.assert_array_equal(
+            inputs.flatten(1), np.concatenate([p["data"] for p in pickles])
+        )
         assert targets.tolist() == [label for p in pickles for label in p["labels"]]
 
 
 def test_classes_are_in_the_order_of_the_targets() -> None:
-    assert ", ".join(CIFAR10DataModule.class_names) == "plane, car, bird, cat, deer, dog, frog, horse, ship, truck"
+    assert (
+        ", ".join(CIFAR10DataModule.class_names)
+        == "plane, car, bird, cat, deer, dog, frog, horse, ship, truck"
+    )
 
 
-def test_validation_samples_are_stratified_and_do_not_depend_on_the_seed(tmp_path: Path, server: Server) -> None:
+def test_validation_samples_are_stratified_and_do_not_depend_on_the_seed(
+    tmp_path: Path, server: Server
+) -> None:
     splits = []
     for seed in (0, 1):
         data = datamodule(tmp_path, server.url, val_fraction=0.25, seed=seed)
@@ -161,7 +183,9 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path, server: Server) -> N
     assert names(tmp_path) == INSTALLED
 
 
-@pytest.mark.parametrize("bad", [fails, truncated, other], ids=["error 503", "truncated", "wrong md5"])
+@pytest.mark.parametrize(
+    "bad", [fails, truncated, other], ids=["error 503", "truncated", "wrong md5"]
+)
 def test_a_failed_attempt_is_made_again(tmp_path: Path, server: Server, bad: Reply) -> None:
     server.replies = [bad, bad, whole]
     datamodule(tmp_path, server.url).prepare_data()
@@ -229,23 +253,31 @@ def test_an_archive_put_there_by_hand_is_used(tmp_path: Path, small_cifar10_arch
     assert len(data.splits["train"]) == 5 * IMAGES
 
 
-def test_a_damaged_archive_is_named_where_no_other_can_be_had(tmp_path: Path, server: Server) -> None:
+def test_a_damaged_archive_is_named_where_no_other_can_be_had(
+    tmp_path: Path, server: Server
+) -> None:
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"damaged")
     server.replies = [fails]
     with pytest.raises(UserError) as raised:
         datamodule(tmp_path, server.url).prepare_data()
-    assert f"data_dir={tmp_path}: holds a damaged cifar-10-python.tar.gz (wrong md5); " in str(raised.value)
+    assert f"data_dir={tmp_path}: holds a damaged cifar-10-python.tar.gz (wrong md5); " in str(
+        raised.value
+    )
     server.replies = [whole]
     datamodule(tmp_path, server.url).prepare_data()
     assert names(tmp_path) == INSTALLED
 
 
-def test_a_changed_batch_is_found_and_replaced(tmp_path: Path, server: Server, small_cifar10: dict[str, bytes]) -> None:
+def test_a_changed_batch_is_found_and_replaced(
+    tmp_path: Path, server: Server, small_cifar10: dict[str, bytes]
+) -> None:
     data = datamodule(tmp_path, server.url)
     data.prepare_data()
     batch = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     batch.write_bytes(batch.read_bytes()[:-1] + b"?")
-    with pytest.raises(UserError, match=re.escape(f"datamodule.data_dir={tmp_path}: holds no intact CIFAR-10.")):
+    with pytest.raises(
+        UserError, match=re.escape(f"datamodule.data_dir={tmp_path}: holds no intact CIFAR-10.")
+    ):
         data.load()
     data.prepare_data()
     assert batch.read_bytes() == small_cifar10["data_batch_3"]
@@ -262,7 +294,9 @@ def test_two_processes_download_once(tmp_path: Path, server: Server) -> None:
     assert names(tmp_path) == INSTALLED
 
 
-def test_a_kill_during_the_download_leaves_nothing_half_done(tmp_path: Path, server: Server) -> None:
+def test_a_kill_during_the_download_leaves_nothing_half_done(
+    tmp_path: Path, server: Server
+) -> None:
     server.replies = [stops_half_way, whole]
     process = in_another_process(tmp_path, server)
     assert server.half_sent.wait(20)

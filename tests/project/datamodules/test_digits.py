@@ -10,8 +10,12 @@ from project.datamodules.digits import DigitsDataModule
 
 def test_splits_hold_every_digit_once_enlarged() -> None:
     grey, digits = load_digits(return_X_y=True)
-    blocks = np.kron(np.rint(grey.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8), np.ones((4, 4), dtype=np.uint8))
-    expected = sorted((image.tobytes() * 3, digit) for image, digit in zip(blocks, digits, strict=True))
+    blocks = np.kron(
+        np.rint(grey.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8), np.ones((4, 4), dtype=np.uint8)
+    )
+    expected = sorted(
+        (image.tobytes() * 3, digit) for image, digit in zip(blocks, digits, strict=True)
+    )
     splits = DigitsDataModule(seed=0, batch_size=4).splits
     found = [
         (image.numpy().tobytes(), int(target))
@@ -27,7 +31,11 @@ def test_splits_hold_every_digit_once_enlarged() -> None:
 
 def test_a_fifth_is_test_and_15_percent_of_the_rest_validation_by_class() -> None:
     splits = DigitsDataModule(seed=0, batch_size=4).splits
-    assert {name: len(split) for name, split in splits.items()} == {"train": 1221, "val": 216, "test": 360}
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 1221,
+        "val": 216,
+        "test": 360,
+    }
     counts = {name: split.targets.bincount(minlength=10).numpy() for name, split in splits.items()}
     whole = np.bincount(load_digits().target)
     np.testing.assert_allclose(counts["test"], whole * 0.2, atol=1)

@@ -35,7 +35,10 @@ def folder(tmp_path: Path) -> Path:
     for number in range(8):
         save(tmp_path / "images" / "train" / ("cat", "ant")[number % 2] / f"{number}.png", number)
     for number in range(4):
-        save(tmp_path / "images" / "test" / ("cat", "ant")[number % 2] / f"{number}.JPG", 100 + number)
+        save(
+            tmp_path / "images" / "test" / ("cat", "ant")[number % 2] / f"{number}.JPG",
+            100 + number,
+        )
     return tmp_path / "images"
 
 
@@ -46,7 +49,13 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def datamodule(folder: Path, **options: object) -> ImageFolderDataModule:
-    options = {"seed": 0, "batch_size": 2, "image_size": 8, "cache_dir": str(folder.parent / "cache"), **options}
+    options = {
+        "seed": 0,
+        "batch_size": 2,
+        "image_size": 8,
+        "cache_dir": str(folder.parent / "cache"),
+        **options,
+    }
     return ImageFolderDataModule(str(folder), **options)
 
 
@@ -68,7 +77,9 @@ def caches(folder: Path) -> list[Path]:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are decoded from now on."""
     names, decode = [], image_cache.decode
-    monkeypatch.setattr(image_cache, "decode", lambda path, size: names.append(path.name) or decode(path, size))
+    monkeypatch.setattr(
+        image_cache, "decode", lambda path, size: names.append(path.name) or decode(path, size)
+    )
     return names
 
 
@@ -80,19 +91,27 @@ def test_images_and_targets_are_those_of_the_files(folder: Path, in_memory: bool
     for split, counts in (("train", [4, 4]), ("test", [2, 2])):
         inputs, targets = data.splits[split].inputs, data.splits[split].targets
         files = sorted((folder / split).glob("ant/*")) + sorted((folder / split).glob("cat/*"))
-        assert (inputs.dtype, targets.dtype, inputs.is_contiguous()) == (torch.uint8, torch.int64, True)
+        assert (inputs.dtype, targets.dtype, inputs.is_contiguous()) == (
+            torch.uint8,
+            torch.int64,
+            True,
+        )
         np.testing.assert_array_equal(inputs, np.stack([pixels(file) for file in files]))
         assert targets.tolist() == np.repeat([0, 1], counts).tolist()
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA"])
-def test_images_of_other_sizes_and_modes_become_square_colour_images(folder: Path, mode: str) -> None:
+def test_images_of_other_sizes_and_modes_become_square_colour_images(
+    folder: Path, mode: str
+) -> None:
     path = folder / "train" / "ant" / "0.png"
     save(path, 7, size=(40, 24), mode=mode)
     with Image.open(path) as image:
         expected = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float()
     expected = torch.nn.functional.interpolate(expected, (8, 8), mode="bilinear", antialias=True)
-    torch.testing.assert_close(prepared(folder).splits["train"].inputs[:1].float(), expected, rtol=0, atol=1)
+    torch.testing.assert_close(
+        prepared(folder).splits["train"].inputs[:1].float(), expected, rtol=0, atol=1
+    )
 
 
 def test_threads_decode_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +169,9 @@ def test_memory_mapped_batches_are_those_from_memory(folder: Path, num_workers: 
         prepared(folder, in_memory=True).train_dataloader(),
         prepared(folder, in_memory=False, num_workers=num_workers).train_dataloader(),
     ]
-    batches = [[(inputs.clone(), targets.clone()) for inputs, targets in loader] for loader in loaders]
+    batches = [
+        [(inputs.clone(), targets.clone()) for inputs, targets in loader] for loader in loaders
+    ]
     torch.testing.assert_close(batches[1], batches[0], rtol=0, atol=0)
     assert len(batches[0]) == 4
 
@@ -164,7 +185,9 @@ def test_the_second_start_decodes_nothing(folder: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("change", ["changed", "touched", "added", "removed"])
-def test_changed_contents_replace_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+def test_changed_contents_replace_the_cache(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
     before = prepared(folder).splits["train"].inputs
     file = folder / "train" / "ant" / "1.png"
     if change == "changed":
@@ -185,8 +208,15 @@ def test_changed_contents_replace_the_cache(folder: Path, monkeypatch: pytest.Mo
     assert caches(folder) != stale
 
 
-def test_other_settings_have_caches_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = [{}, {"image_size": 4}, {"val_fraction": 0.25}, {"val_fraction": 0.25, "split_seed": 1}]
+def test_other_settings_have_caches_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [
+        {},
+        {"image_size": 4},
+        {"val_fraction": 0.25},
+        {"val_fraction": 0.25, "split_seed": 1},
+    ]
     for options in settings:
         prepared(folder, **options)
     names = decodes(monkeypatch)
@@ -278,7 +308,9 @@ def test_val_folder_and_val_fraction_exclude_each_other(folder: Path) -> None:
 
 
 def test_a_fraction_too_small_for_the_classes_names_its_key(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"datamodule\.val_fraction=0\.01 cannot be split off by class"):
+    with pytest.raises(
+        UserError, match=r"datamodule\.val_fraction=0\.01 cannot be split off by class"
+    ):
         prepared(folder, val_fraction=0.01)
     assert not (folder.parent / "cache").exists()
 
@@ -297,12 +329,17 @@ def test_a_damaged_image_is_named_and_leaves_no_cache(folder: Path, kept: int) -
 
 def test_a_cache_that_cannot_be_written_names_its_key(folder: Path) -> None:
     cache_dir = folder / "train" / "cat" / "2.png"  # a file
-    with pytest.raises(UserError, match=rf"^datamodule\.cache_dir={cache_dir}: cannot be written: .*Not a directory"):
+    with pytest.raises(
+        UserError,
+        match=rf"^datamodule\.cache_dir={cache_dir}: cannot be written: .*Not a directory",
+    ):
         prepared(folder, cache_dir=str(cache_dir))
 
 
 @forks
-def test_a_kill_while_decoding_leaves_no_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_while_decoding_leaves_no_cache(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decode = image_cache.decode
 
     def decode_or_die(path: Path, size: int) -> np.ndarray:
@@ -322,7 +359,9 @@ def test_a_kill_while_decoding_leaves_no_cache(folder: Path, monkeypatch: pytest
 
 
 @forks
-def test_processes_started_together_decode_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_started_together_decode_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decode, log = image_cache.decode, folder.parent / "decoded"
 
     def decode_and_tell(path: Path, size: int) -> np.ndarray:

@@ -11,7 +11,9 @@ from fitting import Arrays
 from project.datamodules.images import ImageDataModule, carve_validation
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
-PIXELS = torch.arange(256, dtype=torch.uint8).repeat(3).view(1, 3, 16, 16)  # every level in every channel
+PIXELS = (
+    torch.arange(256, dtype=torch.uint8).repeat(3).view(1, 3, 16, 16)
+)  # every level in every channel
 
 
 class Images(ImageDataModule, Arrays):
@@ -35,7 +37,9 @@ def test_inputs_are_normalised_as_torchvision_does(options: dict[str, tuple[floa
 
 def test_images_undoes_the_normalisation() -> None:
     data = images(mean=MEAN, std=STD)
-    torch.testing.assert_close(data.images(data.prepare_inputs(PIXELS)), PIXELS / 255, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        data.images(data.prepare_inputs(PIXELS)), PIXELS / 255, rtol=0, atol=1e-6
+    )
     assert data.images(torch.full((1, 3, 1, 1), 1e3)).max() == 1
 
 
@@ -52,9 +56,13 @@ def numbered(counts: tuple[int, ...]) -> Split:
 
 
 @pytest.mark.parametrize(
-    ("fraction", "held"), [(0.25, (5, 10, 15)), (0.1, (2, 4, 6)), (0.05, (1, 2, 3))], ids=["25 %", "10 %", "5 %"]
+    ("fraction", "held"),
+    [(0.25, (5, 10, 15)), (0.1, (2, 4, 6)), (0.05, (1, 2, 3))],
+    ids=["25 %", "10 %", "5 %"],
 )
-def test_validation_is_stratified_disjoint_and_complete(fraction: float, held: tuple[int, ...]) -> None:
+def test_validation_is_stratified_disjoint_and_complete(
+    fraction: float, held: tuple[int, ...]
+) -> None:
     whole = numbered((20, 40, 60))
     parts = carve_validation(whole, fraction, seed=0)
     assert list(parts) == ["train", "val"]
@@ -67,7 +75,10 @@ def test_validation_is_stratified_disjoint_and_complete(fraction: float, held: t
 
 
 def test_the_split_depends_on_its_seed_only() -> None:
-    held = [carve_validation(numbered((20, 40)), 0.25, seed)["val"].inputs.tolist() for seed in (0, 0, 1)]
+    held = [
+        carve_validation(numbered((20, 40)), 0.25, seed)["val"].inputs.tolist()
+        for seed in (0, 0, 1)
+    ]
     assert held[0] == held[1]
     assert held[0] != held[2]
 
@@ -79,10 +90,14 @@ def test_no_fraction_leaves_all_to_training() -> None:
 
 @pytest.mark.parametrize("key", ["val_fraction", "test_fraction"])
 def test_a_fraction_that_leaves_a_class_out_is_an_error(key: str) -> None:
-    with pytest.raises(UserError, match=rf"^datamodule\.{key}=0\.05 cannot be split off by class: .*classes = 10"):
+    with pytest.raises(
+        UserError, match=rf"^datamodule\.{key}=0\.05 cannot be split off by class: .*classes = 10"
+    ):
         carve_validation(numbered((3,) * 10), 0.05, seed=0, key=key)
 
 
 def test_a_fraction_that_rounds_a_class_away_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"^datamodule\.val_fraction=0\.05 leaves a class without a sample\.$"):
+    with pytest.raises(
+        UserError, match=r"^datamodule\.val_fraction=0\.05 leaves a class without a sample\.$"
+    ):
         carve_validation(numbered((100, 2)), 0.05, seed=0)

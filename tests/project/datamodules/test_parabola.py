@@ -9,7 +9,10 @@ from project.datamodules.parabola import ParabolaDataModule
 
 def test_noise_over_the_parabola_is_uniform() -> None:
     data = ParabolaDataModule(samples=5000, noise=0.2, seed=0, batch_size=100)
-    x, y = data.splits["train"].inputs.double().numpy(), data.splits["train"].targets.double().numpy()
+    x, y = (
+        data.splits["train"].inputs.double().numpy(),
+        data.splits["train"].targets.double().numpy(),
+    )
     assert list(data.splits) == ["train"]
     assert x.shape == y.shape == (5000, 1)
     np.testing.assert_allclose(x[:, 0], np.linspace(-1, 1, 5000), atol=1e-6)
@@ -26,7 +29,9 @@ def test_no_noise_is_the_parabola_itself() -> None:
 
 
 def test_noise_depends_on_the_seed_only() -> None:
-    first, again, other = (ParabolaDataModule(seed=seed, batch_size=1).splits["train"].targets for seed in (0, 0, 1))
+    first, again, other = (
+        ParabolaDataModule(seed=seed, batch_size=1).splits["train"].targets for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.isclose(first, other).all()
     assert len(first) == 100

@@ -7,7 +7,9 @@ from project.datamodules.random_regression import RandomRegressionDataModule
 
 
 def test_inputs_and_targets_are_standard_normal_and_apart() -> None:
-    data = RandomRegressionDataModule(samples=64, in_features=1000, out_features=10, seed=0, batch_size=64)
+    data = RandomRegressionDataModule(
+        samples=64, in_features=1000, out_features=10, seed=0, batch_size=64
+    )
     train = data.splits["train"]
     assert list(data.splits) == ["train"]
     assert (train.inputs.shape, train.targets.shape) == ((64, 1000), (64, 10))
@@ -19,7 +21,9 @@ def test_inputs_and_targets_are_standard_normal_and_apart() -> None:
 
 def test_data_depend_on_the_seed_only() -> None:
     first, again, other = (
-        RandomRegressionDataModule(samples=8, in_features=3, out_features=2, seed=seed, batch_size=size).splits["train"]
+        RandomRegressionDataModule(
+            samples=8, in_features=3, out_features=2, seed=seed, batch_size=size
+        ).splits["train"]
         for seed, size in ((0, 8), (0, 4), (1, 8))
     )
     assert torch.equal(first.inputs, again.inputs)

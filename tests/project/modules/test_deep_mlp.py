@@ -22,7 +22,9 @@ IN_NUMPY = {
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_forward_and_loss(activation: str) -> None:
-    module = DeepMLP(in_features=4, width=6, depth=3, out_features=2, activation=activation).double()
+    module = DeepMLP(
+        in_features=4, width=6, depth=3, out_features=2, activation=activation
+    ).double()
     x, y = np.random.default_rng(0).standard_normal((5, 4)), np.ones((5, 2))
     a = x
     *hidden, last = (p.detach().numpy() for p in module.parameters())
@@ -34,7 +36,15 @@ def test_forward_and_loss(activation: str) -> None:
     loss = module.loss(predictions, torch.from_numpy(y)).item()
     assert loss == pytest.approx(np.mean((a @ last.T - y) ** 2), rel=1e-12)
     names = [name for name, _ in module.network.named_children()]
-    assert names == ["linear1", f"{activation}1", "linear2", f"{activation}2", "linear3", f"{activation}3", "output"]
+    assert names == [
+        "linear1",
+        f"{activation}1",
+        "linear2",
+        f"{activation}2",
+        "linear3",
+        f"{activation}3",
+        "output",
+    ]
 
 
 def test_an_unknown_activation() -> None:

@@ -51,7 +51,9 @@ def test_training_is_bit_identical_to_a_loop_by_hand(tmp_path: Path) -> None:
     plain_trainer(tmp_path, max_epochs=3, limit_val_batches=0).fit(module, data)
 
     train = data.splits["train"]  # 1,221 samples: six batches of 200 and one of 21
-    orders = [torch.randperm(len(train), generator=generator(5, "order", number)) for number in range(2)]
+    orders = [
+        torch.randperm(len(train), generator=generator(5, "order", number)) for number in range(2)
+    ]
     batches = [batch for order in orders for batch in order.split(200)][:9]
     assert [len(batch) for batch in batches] == [200] * 6 + [21] + [200] * 2
     optimizer, expected, right = sgd(parameters), [], []
@@ -67,4 +69,7 @@ def test_training_is_bit_identical_to_a_loop_by_hand(tmp_path: Path) -> None:
     losses, accuracies = columns(tmp_path, "train/loss", "train/acc")
     assert losses == expected
     assert accuracies == right
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(module.parameters(), parameters, strict=True))
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(module.parameters(), parameters, strict=True)
+    )

@@ -31,7 +31,9 @@ class SeesGraphs(Callback):
     def __init__(self) -> None:
         self.graphs: list[bool] = []
 
-    def on_before_backward(self, trainer: Trainer, module: LightningModule, loss: torch.Tensor) -> None:
+    def on_before_backward(
+        self, trainer: Trainer, module: LightningModule, loss: torch.Tensor
+    ) -> None:
         self.graphs.append(loss.requires_grad)
 
 
@@ -49,7 +51,9 @@ def test_steps_are_those_of_the_page_in_numpy(gradients: str, tmp_path: Path) ->
     assert seen.graphs == [gradients == "autograd"] * 20
 
 
-@pytest.mark.parametrize(("gradients", "page"), [("numpy", two_layer_numpy), ("manual", two_layer_torch)])
+@pytest.mark.parametrize(
+    ("gradients", "page"), [("numpy", two_layer_numpy), ("manual", two_layer_torch)]
+)
 def test_by_hand_it_is_the_page_that_makes_the_gradient_and_no_autograd(
     gradients: str, page: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +83,9 @@ def test_accumulated_gradients_are_a_mean(gradients: str, tmp_path: Path) -> Non
         plain_trainer(tmp_path, max_epochs=1, **options).fit(module := made(gradients), data)
         return [weight.detach() for weight in module.weights]
 
-    for ours, theirs in zip(weights(accumulate_grad_batches=2), weights(limit_train_batches=2), strict=True):
+    for ours, theirs in zip(
+        weights(accumulate_grad_batches=2), weights(limit_train_batches=2), strict=True
+    ):
         torch.testing.assert_close(ours, theirs)  # each batch is the whole data
 
 
@@ -87,12 +93,17 @@ def test_accumulated_gradients_are_a_mean(gradients: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("gradients", ["numpy", "manual"])
 def test_what_by_hand_does_not_go_with(gradients: str, precision: str, tmp_path: Path) -> None:
     data = RandomRegressionDataModule(seed=0, batch_size=64)
-    with pytest.raises(UserError, match=f"^module.gradients={gradients}: by hand does not go with trainer.precision="):
+    with pytest.raises(
+        UserError,
+        match=f"^module.gradients={gradients}: by hand does not go with trainer.precision=",
+    ):
         plain_trainer(tmp_path, max_epochs=1, precision=precision).fit(made(gradients), data)
 
 
 def test_an_unknown_way() -> None:
-    with pytest.raises(UserError, match=r"^module.gradients=hand: must be one of: numpy, manual, autograd\.$"):
+    with pytest.raises(
+        UserError, match=r"^module.gradients=hand: must be one of: numpy, manual, autograd\.$"
+    ):
         TwoLayerByHand(gradients="hand")
 
 

@@ -20,7 +20,9 @@ def test_weight_of_the_closed_form() -> None:
     w, losses = linear_numpy.train(X, Y, lr=0.05, epochs=7)
     factor = 1 - 2 * 0.05 * np.mean(X**2)
     assert w == pytest.approx(2 - 2 * factor**7, rel=1e-13)
-    assert losses == pytest.approx([np.mean(X**2) * (2 * factor**k) ** 2 for k in range(7)], rel=1e-12)
+    assert losses == pytest.approx(
+        [np.mean(X**2) * (2 * factor**k) ** 2 for k in range(7)], rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("w", [-1.5, 0.0, 2.0, 7.25])

@@ -19,7 +19,9 @@ SHAPES = {  # (N, D_in, H, D_out)
     "one sample": (1, 7, 5, 3),
     "one of everything": (1, 1, 1, 1),
 }  # fmt: skip
-EPSILON = 1e-4  # the loss is a quadratic of each weight: central differences are exact but for rounding
+EPSILON = (
+    1e-4  # the loss is a quadratic of each weight: central differences are exact but for rounding
+)
 
 
 def drawn(shape: tuple[int, int, int, int], dead: int = 0) -> list[Array]:
@@ -88,7 +90,9 @@ def error(values: Array, expected: Array) -> float:
 @pytest.mark.parametrize("dead", [0, 1])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_are_the_finite_differences(form: str, shape: tuple[int, int, int, int], dead: int) -> None:
+def test_gradients_are_the_finite_differences(
+    form: str, shape: tuple[int, int, int, int], dead: int
+) -> None:
     arrays = drawn(shape, dead)
     x, y, w1, w2 = arrays
     assert ((x @ w1).max(axis=0) < 0).sum() >= dead
@@ -141,11 +145,16 @@ def test_500_steps_of_the_forms_end_at_the_same_weights() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("dtype", "low", "high"), [(np.float64, 2e-8, 1.2e-4), (np.float32, 1e-5, 4e-4)])
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"), [(np.float64, 2e-8, 1.2e-4), (np.float32, 1e-5, 4e-4)]
+)
 def test_the_figures_to_reproduce(dtype: type, low: float, high: float, seed: int) -> None:
     """To the end in float64; in float32 the loss comes to rest where its rounding is, some 1e-5 and above."""
     rng = np.random.default_rng(seed)
-    x, y, w1, w2 = (rng.standard_normal(size).astype(dtype) for size in [(64, 1000), (64, 10), (1000, 100), (100, 10)])
+    x, y, w1, w2 = (
+        rng.standard_normal(size).astype(dtype)
+        for size in [(64, 1000), (64, 10), (1000, 100), (100, 10)]
+    )
     _, _, losses = two_layer_numpy.train(x, y, w1, w2)
     assert 2.8e7 < losses[0] < 4.1e7
     assert 2e2 < losses[99] < 1e3
@@ -153,10 +162,14 @@ def test_the_figures_to_reproduce(dtype: type, low: float, high: float, seed: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["linear_numpy", "two_layer_numpy", "two_layer_torch", "two_layer_autograd"])
+@pytest.mark.parametrize(
+    "page", ["linear_numpy", "two_layer_numpy", "two_layer_torch", "two_layer_autograd"]
+)
 def test_each_page_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*found in sys.modules")  # imported by other tests before
+        warnings.filterwarnings(
+            "ignore", message=".*found in sys.modules"
+        )  # imported by other tests before
         runpy.run_module(f"project.references.{page}", run_name="__main__")
     *losses, last = capsys.readouterr().out.splitlines()
     if page == "linear_numpy":

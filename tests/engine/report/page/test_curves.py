@@ -51,11 +51,21 @@ def test_many_steps_are_binned_alike(tmp_path: Path) -> None:
 def test_few_points_are_not_binned(tmp_path: Path) -> None:
     curve = {step: {"val/acc": 0.1 * i} for i, step in enumerate([1, 2, 5000, 5001])}
     write_run(tmp_path / "a", metrics={"val/acc": 0.3}, curve=curve)
-    assert list(band(frames_of(tmp_path, ["val/acc"])[0], "val/acc", 0.95)["step"]) == [1, 2, 5000, 5001]
+    assert list(band(frames_of(tmp_path, ["val/acc"])[0], "val/acc", 0.95)["step"]) == [
+        1,
+        2,
+        5000,
+        5001,
+    ]
 
 
 def test_infinite_and_missing_values_are_gaps(tmp_path: Path) -> None:
-    curve = {0: {"val/loss": 1.0}, 1: {"val/loss": math.inf}, 2: {"val/loss": math.nan}, 3: {"val/loss": 2.0}}
+    curve = {
+        0: {"val/loss": 1.0},
+        1: {"val/loss": math.inf},
+        2: {"val/loss": math.nan},
+        3: {"val/loss": 2.0},
+    }
     write_run(tmp_path / "a", metrics={"val/loss": 2.0}, curve=curve)
     bands = band(frames_of(tmp_path, ["val/loss"])[0], "val/loss", 0.95)
     assert (list(bands["step"]), list(bands["mean"])) == ([0, 3], [1.0, 2.0])
@@ -64,12 +74,18 @@ def test_infinite_and_missing_values_are_gaps(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_left_out_and_a_broken_table_named(tmp_path: Path) -> None:
     for name in "abc":
-        write_run(tmp_path / name, metrics={"val/acc": 0.5}, curve={0: {"val/acc": 0.1}, 1: {"val/acc": 0.2}})
+        write_run(
+            tmp_path / name,
+            metrics={"val/acc": 0.5},
+            curve={0: {"val/acc": 0.1}, 1: {"val/acc": 0.2}},
+        )
     with open(tmp_path / "a" / "metrics.csv", "a") as file:
         file.write("0,2,0.")
     (tmp_path / "b" / "metrics.csv").write_text("epoch,step,val/acc\n0,0,what\n")
     (tmp_path / "c" / "metrics.csv").write_text("epoch,val/acc\n0,0.5\n")
-    (write_run(tmp_path / "d", status=None) / "metrics.csv").write_text("epoch,st")  # about to begin
+    (write_run(tmp_path / "d", status=None) / "metrics.csv").write_text(
+        "epoch,st"
+    )  # about to begin
     frames, problems = frames_of(tmp_path, ["val/acc"])
     assert list(frames["val/acc"]) == [0.1, 0.2]
     assert [problem.file for problem in problems] == ["b/metrics.csv", "c/metrics.csv"]
@@ -82,7 +98,9 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     for number in range(12):
         write_run(tmp_path / str(number), metrics={"val/acc": 0.01 * number, "test/acc": 0.5}, curve=curve,
                   status=["finished", None][number % 2], changes={"datamodule.batch_size": number})  # fmt: skip
-    write_run(tmp_path / "failed", status="failed", curve=curve, changes={"datamodule.batch_size": 99})
+    write_run(
+        tmp_path / "failed", status="failed", curve=curve, changes={"datamodule.batch_size": 99}
+    )
     svg, drawn, problems = draw(content_of(tmp_path), most=10)
     assert (drawn, problems) == (10, [])
     assert "batch_size=10" in svg  # the best

@@ -59,7 +59,8 @@ def sweep(folder: Path, *, lrs: tuple[float, ...] = (0.1,)) -> Content:
                 for seed in range(3):
                     acc = 0.5 + 0.2 * (optimizer == "adam") + 0.1 * rng.uniform()
                     curve = {
-                        step: {"val/acc": acc * (step + 1) / 5, "train/loss": 2.0 - 0.1 * step} for step in range(5)
+                        step: {"val/acc": acc * (step + 1) / 5, "train/loss": 2.0 - 0.1 * step}
+                        for step in range(5)
                     }
                     write_run(folder / f"{optimizer},{init},{lr},{seed}", optimizer=optimizer, init=init, seed=seed,
                               metrics={"val/acc": acc}, curve=curve, changes={"optimizer.lr": lr})  # fmt: skip
@@ -78,7 +79,9 @@ PARTS = ["Ranking", "Learning curves", "Final metric", "What differs by more tha
          "How it was computed"]  # fmt: skip
 
 
-@pytest.mark.parametrize(("lrs", "more"), [((0.1,), "Heat map"), ((0.1, 0.2), "Parallel coordinates")])
+@pytest.mark.parametrize(
+    ("lrs", "more"), [((0.1,), "Heat map"), ((0.1, 0.2), "Parallel coordinates")]
+)
 def test_parts_in_order(tmp_path: Path, lrs: tuple[float, ...], more: str) -> None:
     found = Page(html(sweep(tmp_path, lrs=lrs)))
     assert found.headings == [tmp_path.name, *PARTS[:3], more, *PARTS[3:]]
@@ -97,20 +100,47 @@ def test_it_asks_for_nothing(tmp_path: Path) -> None:
     assert "script" not in {tag for tag, _ in found.elements}
     assert not re.search(r"url\((?!#)|@import", text)
     schemas = set(re.findall(r"https?://[^\"' <)]+", text))
-    assert schemas == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # names, not addresses
+    assert schemas == {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }  # names, not addresses
 
 
 def test_tables(tmp_path: Path) -> None:
     content = sweep(tmp_path)
     rows = Page(html(content)).rows
-    assert rows[0] == ["rank", "optimizer", "init", "n", "val/acc ± 95 % CI", "best", "time", "vs best", "left out"]
+    assert rows[0] == [
+        "rank",
+        "optimizer",
+        "init",
+        "n",
+        "val/acc ± 95 % CI",
+        "best",
+        "time",
+        "vs best",
+        "left out",
+    ]
     assert [row[:4] for row in rows[1:5]] == [
-        [f"{group['rank']:.0f}", group["optimizer"], group["init"], "3"] for _, group in content.groups.iterrows()
+        [f"{group['rank']:.0f}", group["optimizer"], group["init"], "3"]
+        for _, group in content.groups.iterrows()
     ]
     assert rows[1][7] == "best"
     failures = rows.index(["run", "status", "error", "log"])
-    assert rows[failures + 1] == ["failed #1", "failed", "OSError: <script>alert(1)</script>", "train.log"]
-    assert rows[failures + 2] == ["folder", "status", "optimizer", "init", "seed", "val/acc", "time"]
+    assert rows[failures + 1] == [
+        "failed #1",
+        "failed",
+        "OSError: <script>alert(1)</script>",
+        "train.log",
+    ]
+    assert rows[failures + 2] == [
+        "folder",
+        "status",
+        "optimizer",
+        "init",
+        "seed",
+        "val/acc",
+        "time",
+    ]
     assert len(rows[failures + 3 :]) == 13
 
 
@@ -122,14 +152,18 @@ def test_figures_take_the_page_s_colours(tmp_path: Path) -> None:
         assert "currentColor" in picture["svg"]
     style = (Path(page.__file__).parent / "page.css").read_text()
     light, dark = style.split("@media (prefers-color-scheme: dark)")
-    for colour in filter(None, (re.fullmatch(r"var\((--.+)\)", shown) for shown in drawing.PAGE.values())):
+    for colour in filter(
+        None, (re.fullmatch(r"var\((--.+)\)", shown) for shown in drawing.PAGE.values())
+    ):
         assert f"{colour[1]}:" in light
         assert f"{colour[1]}:" in dark
 
 
 def test_heat_map_says_the_means(tmp_path: Path) -> None:
     content = sweep(tmp_path)
-    (heat,) = [picture["svg"] for picture in page.figures(content)[0] if picture["title"] == "Heat map"]
+    (heat,) = [
+        picture["svg"] for picture in page.figures(content)[0] if picture["title"] == "Heat map"
+    ]
     for mean in content.groups["mean"]:
         assert f">{mean:.4g}</text>" in heat
 

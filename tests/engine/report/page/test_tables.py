@@ -20,7 +20,13 @@ def content(tmp_path: Path) -> Content:
             write_run(tmp_path / f"{optimizer},seed={seed}", optimizer=optimizer, seed=seed,
                       metrics={"val/acc": acc, "train/loss": 0.1}, seconds=10 * seed)  # fmt: skip
     error = "ValueError: <b>|*bold*|</b>"
-    write_run(tmp_path / "sgd,seed=3", seed=3, status="failed", error=error, metrics={"val/loss": math.nan})
+    write_run(
+        tmp_path / "sgd,seed=3",
+        seed=3,
+        status="failed",
+        error=error,
+        metrics={"val/loss": math.nan},
+    )
     return content_of(tmp_path)
 
 
@@ -38,15 +44,29 @@ def test_ranking(content: Content) -> None:
 def test_markdown_table_reads_back(content: Content) -> None:
     text = markdown.document(content)
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    cells = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type in ("th_open", "td_open")]
+    cells = [
+        tokens[i + 1].content
+        for i, token in enumerate(tokens)
+        if token.type in ("th_open", "td_open")
+    ]
     assert cells == [*HEADER, *ROWS[0], *ROWS[1]]
-    headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
-    assert headings[1:] == ["What differs by more than noise", "Notes", "Failures", "How it was computed"]
+    headings = [
+        tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"
+    ]
+    assert headings[1:] == [
+        "What differs by more than noise",
+        "Notes",
+        "Failures",
+        "How it was computed",
+    ]
 
 
 def test_markdown_shows_text_as_it_is(content: Content) -> None:
     shown = MarkdownIt("commonmark").render(markdown.document(content))
-    assert "sgd,seed=3: failed: ValueError: &lt;b&gt;|*bold*|&lt;/b&gt; (see sgd,seed=3/train.log)" in shown
+    assert (
+        "sgd,seed=3: failed: ValueError: &lt;b&gt;|*bold*|&lt;/b&gt; (see sgd,seed=3/train.log)"
+        in shown
+    )
 
 
 def test_runs_csv_reads_back_exactly(content: Content) -> None:
@@ -57,9 +77,16 @@ def test_runs_csv_reads_back_exactly(content: Content) -> None:
     assert len(rows) == 7
     by_folder = {row["folder"]: row for row in rows}
     assert float(by_folder["adam,seed=1"]["val/acc"]) == 0.92
-    assert (by_folder["adam,seed=1"]["optimizer"], by_folder["adam,seed=1"]["seed"]) == ("Adam", "1")
+    assert (by_folder["adam,seed=1"]["optimizer"], by_folder["adam,seed=1"]["seed"]) == (
+        "Adam",
+        "1",
+    )
     failed = by_folder["sgd,seed=3"]
-    assert (failed["status"], failed["val/acc"], failed["error"]) == ("failed", "", "ValueError: <b>|*bold*|</b>")
+    assert (failed["status"], failed["val/acc"], failed["error"]) == (
+        "failed",
+        "",
+        "ValueError: <b>|*bold*|</b>",
+    )
 
 
 def test_terminal_lines(content: Content) -> None:
@@ -76,9 +103,16 @@ def test_terminal_lines(content: Content) -> None:
 
 @pytest.mark.parametrize(
     ("keys", "metric", "columns"),
-    [(1, "val/acc", 9), (5, "val/acc", 12), (40, "val/acc", 13), (40, "val/a_long_name_of_a_metric/acc", 11)],
+    [
+        (1, "val/acc", 9),
+        (5, "val/acc", 12),
+        (40, "val/acc", 13),
+        (40, "val/a_long_name_of_a_metric/acc", 11),
+    ],
 )
-def test_terminal_lines_fit_in_120_columns(tmp_path: Path, keys: int, metric: str, columns: int) -> None:
+def test_terminal_lines_fit_in_120_columns(
+    tmp_path: Path, keys: int, metric: str, columns: int
+) -> None:
     """Cells are cut; and only where that is not enough, keys are left away, of the six that tell the groups apart."""
     for number in range(2 ** min(keys, 6)):
         changes = {f"trainer.a_rather_long_name_{i}": number >> i & 1 for i in range(keys)}
@@ -87,12 +121,16 @@ def test_terminal_lines_fit_in_120_columns(tmp_path: Path, keys: int, metric: st
     lines = tables.terminal(content_of(tmp_path)).splitlines()
     assert max(map(len, lines)) <= 120
     assert len(lines[3].split()) == columns
-    assert all(word in lines[2] for word in ("rank", f"{metric} ± 95 % CI", "best", "time", "vs best"))
+    assert all(
+        word in lines[2] for word in ("rank", f"{metric} ± 95 % CI", "best", "time", "vs best")
+    )
 
 
 def test_many_groups_are_counted(tmp_path: Path) -> None:
     for number in range(40):
-        write_run(tmp_path / str(number), metrics={"val/acc": 0.5}, changes={"optimizer.lr": number})
+        write_run(
+            tmp_path / str(number), metrics={"val/acc": 0.5}, changes={"optimizer.lr": number}
+        )
     assert "… and 10 more groups in report.md" in tables.terminal(content_of(tmp_path))
 
 

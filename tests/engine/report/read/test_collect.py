@@ -14,9 +14,18 @@ from synthetic_runs import write_run
 
 
 def test_runs_at_any_depth_without_older_copies(tmp_path: Path) -> None:
-    for name in ("a", "sweeps/lenet/init=he-0123abcd", "runs/lenet/2026-01-01_10-00-00_2", "x/seed=1.5"):
+    for name in (
+        "a",
+        "sweeps/lenet/init=he-0123abcd",
+        "runs/lenet/2026-01-01_10-00-00_2",
+        "x/seed=1.5",
+    ):
         write_run(tmp_path / name, metrics={"val/acc": 0.5})
-    for name in ("sweeps/lenet/init=he-0123abcd.1", "sweeps/lenet/init=he-0123abcd.12", "a/inside/a/run"):
+    for name in (
+        "sweeps/lenet/init=he-0123abcd.1",
+        "sweeps/lenet/init=he-0123abcd.12",
+        "a/inside/a/run",
+    ):
         write_run(tmp_path / name, metrics={"val/acc": 0.1})
     runs, problems = collect(tmp_path)
     assert problems == []
@@ -46,7 +55,9 @@ def test_what_a_summary_tells(tmp_path: Path) -> None:
 
 def test_a_run_that_goes_on_and_one_that_was_killed(tmp_path: Path) -> None:
     curve = {0: {"train/loss": 2.0}, 1: {"train/loss": 1.0}, 2: {"val/acc": 0.25}}
-    going, killed = (write_run(tmp_path / name, status=None, curve=curve) for name in ("going", "killed"))
+    going, killed = (
+        write_run(tmp_path / name, status=None, curve=curve) for name in ("going", "killed")
+    )
     with open(going / "metrics.csv", "a") as file:
         file.write("0,3,0.12")  # torn: 0.125 on its way
     before = time.time() - RECENT - 60
@@ -54,7 +65,10 @@ def test_a_run_that_goes_on_and_one_that_was_killed(tmp_path: Path) -> None:
         os.utime(path, (before, before))
     runs, problems = collect(tmp_path)
     assert problems == []
-    assert {run.folder: run.status for run in runs} == {"going": "running", "killed": "interrupted or running"}
+    assert {run.folder: run.status for run in runs} == {
+        "going": "running",
+        "killed": "interrupted or running",
+    }
     assert [run.metrics for run in runs] == [{"train/loss": 1.0, "val/acc": 0.25}] * 2
 
 
@@ -77,14 +91,20 @@ def test_a_sweep_s_job_runs_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
         ("summary.json", "{torn", "Expecting property name"),
         ("summary.json", "[1]", "not a mapping"),
         ("summary.json", "{}", "'status'"),
-        ("summary.json", '{"status": "finished", "metrics": {"val/acc": "good"}}', "could not convert string to float"),
+        (
+            "summary.json",
+            '{"status": "finished", "metrics": {"val/acc": "good"}}',
+            "could not convert string to float",
+        ),
         ("summary.json", '{"status": "finished", "metrics": [1]}', "no attribute 'items'"),
         (".hydra/config.yaml", "a: [1", "while parsing a flow sequence"),
         (".hydra/config.yaml", "just words", "not a mapping"),
         (".hydra/config.yaml", "", "not a mapping"),
     ],
 )
-def test_a_broken_file_is_named_and_its_run_left_out(tmp_path: Path, file: str, text: str, reason: str) -> None:
+def test_a_broken_file_is_named_and_its_run_left_out(
+    tmp_path: Path, file: str, text: str, reason: str
+) -> None:
     write_run(tmp_path / "whole", metrics={"val/acc": 0.5})
     (write_run(tmp_path / "broken", metrics={"val/acc": 0.9}) / file).write_text(text)
     runs, (problem,) = collect(tmp_path)
@@ -95,17 +115,26 @@ def test_a_broken_file_is_named_and_its_run_left_out(tmp_path: Path, file: str, 
 
 def test_broken_metrics_of_a_run_without_summary(tmp_path: Path) -> None:
     write_run(tmp_path / "whole")
-    (write_run(tmp_path / "broken", status=None) / "metrics.csv").write_text("epoch,step,val/acc\n0,0,what\n")
+    (write_run(tmp_path / "broken", status=None) / "metrics.csv").write_text(
+        "epoch,step,val/acc\n0,0,what\n"
+    )
     runs, (problem,) = collect(tmp_path)
     assert [run.folder for run in runs] == ["whole"]
-    assert (problem.file, problem.reason) == ("broken/metrics.csv", "could not convert string to float: 'what'")
+    assert (problem.file, problem.reason) == (
+        "broken/metrics.csv",
+        "could not convert string to float: 'what'",
+    )
 
 
 def test_nothing_to_report_on(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere: no such folder\.$"):
         collect(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"no runs in it \(folders with a \.hydra/config\.yaml\)\.$"):
+    with pytest.raises(
+        UserError, match=r"no runs in it \(folders with a \.hydra/config\.yaml\)\.$"
+    ):
         collect(tmp_path)
     (write_run(tmp_path / "a") / "summary.json").write_text("[]")
-    with pytest.raises(UserError, match=r"The first that cannot be read: a/summary\.json: not a mapping$"):
+    with pytest.raises(
+        UserError, match=r"The first that cannot be read: a/summary\.json: not a mapping$"
+    ):
         collect(tmp_path)

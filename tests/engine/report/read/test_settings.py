@@ -49,7 +49,10 @@ def test_a_choice_stands_for_its_keys() -> None:
 
 def test_numbers_that_differ_within_a_choice_are_shown_beside_it() -> None:
     runs = [a_run("SGD", lr=0.1), a_run("SGD", lr=0.2), a_run("Adam")]
-    assert differing(runs) == {"optimizer": ["SGD", "SGD", "Adam"], "optimizer.lr": [0.1, 0.2, 0.001]}
+    assert differing(runs) == {
+        "optimizer": ["SGD", "SGD", "Adam"],
+        "optimizer.lr": [0.1, 0.2, 0.001],
+    }
 
 
 def test_a_key_that_a_run_lacks() -> None:
@@ -95,10 +98,23 @@ def test_group_by_a_key_that_is_none_or_many(name: str, says: str) -> None:
 
 def test_short_names() -> None:
     keys = ["optimizer", "optimizer.lr", "init.gain", "module.gain", "a.b.c", "x.b.c", "seed"]
-    assert list(short_names(keys).values()) == ["optimizer", "lr", "init.gain", "module.gain", "a.b.c", "x.b.c", "seed"]
+    assert list(short_names(keys).values()) == [
+        "optimizer",
+        "lr",
+        "init.gain",
+        "module.gain",
+        "a.b.c",
+        "x.b.c",
+        "seed",
+    ]
 
 
 def test_keys_that_tell_groups_apart() -> None:
-    columns = {"module": ["a", "a", "b", "b"], "epochs": [1, 1, 2, 2], "lr": [1, 2, 1, 2], "both": [1, 2, 3, 4]}
+    columns = {
+        "module": ["a", "a", "b", "b"],
+        "epochs": [1, 1, 2, 2],
+        "lr": [1, 2, 1, 2],
+        "both": [1, 2, 3, 4],
+    }
     assert distinguishing(columns) == ["module", "lr"]
     assert distinguishing({}) == []

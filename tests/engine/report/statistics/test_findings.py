@@ -7,7 +7,9 @@ from engine.report.statistics.findings import failures, notes, statements
 from synthetic_runs import content_of, write_run
 
 WORSE = "Worse than the best by more than noise (paired t-test, Holm, α = 0.05):"
-NOISE = "Within noise of the best; these runs cannot tell them apart, which does not make them equal:"
+NOISE = (
+    "Within noise of the best; these runs cannot tell them apart, which does not make them equal:"
+)
 
 
 def test_numbers_as_people_read_them() -> None:
@@ -16,10 +18,24 @@ def test_numbers_as_people_read_them() -> None:
     assert numbers.mean(2.5e7, 1.3e5) == "2.5e+07 ± 1.3e+05"
     assert numbers.mean(0.5, float("nan")) == "0.5"
     assert numbers.mean(0.5, 0.0) == "0.5 ± 0"
-    assert numbers.difference(-0.0316, -0.0584, -0.0048, "95 %") == "−0.032 (95 % CI −0.058 to −0.005)"
-    assert [numbers.p(p) for p in (0.5, 0.0312, 0.00099, 0.0)] == ["p = 0.5", "p = 0.031", "p < 0.001", "p < 0.001"]
+    assert (
+        numbers.difference(-0.0316, -0.0584, -0.0048, "95 %") == "−0.032 (95 % CI −0.058 to −0.005)"
+    )
+    assert [numbers.p(p) for p in (0.5, 0.0312, 0.00099, 0.0)] == [
+        "p = 0.5",
+        "p = 0.031",
+        "p < 0.001",
+        "p < 0.001",
+    ]
     seconds = [float("nan"), 0.0551, 9.96, 75, 150, 9000]
-    assert [numbers.duration(s) for s in seconds] == ["–", "0.055 s", "10 s", "75 s", "2.5 min", "2.5 h"]
+    assert [numbers.duration(s) for s in seconds] == [
+        "–",
+        "0.055 s",
+        "10 s",
+        "75 s",
+        "2.5 min",
+        "2.5 h",
+    ]
 
 
 def test_statements(tmp_path: Path) -> None:
@@ -32,7 +48,9 @@ def test_statements(tmp_path: Path) -> None:
         for seed, acc in enumerate(accuracies):
             write_run(tmp_path / f"{optimizer}{init}{seed}", optimizer=optimizer, init=init, seed=seed,
                       metrics={"val/acc": acc})  # fmt: skip
-    write_run(tmp_path / "lonely", optimizer="adam", init="xavier", seed=0, metrics={"val/acc": 0.1})
+    write_run(
+        tmp_path / "lonely", optimizer="adam", init="xavier", seed=0, metrics={"val/acc": 0.1}
+    )
     best, worse, noise, untested, few = statements(content_of(tmp_path))
     assert best.text == "Best: SGD, he, val/acc 0.910 ± 0.025 (n = 3)."
     assert worse.text == WORSE
@@ -43,8 +61,9 @@ def test_statements(tmp_path: Path) -> None:
     assert untested.items == ("Adam, xavier: 1 pair",)
     assert few.text == "A paired test of 3 seeds finds large differences only."
     assert "One run only, so no interval: Adam, xavier." in notes(content_of(tmp_path))
-    assert "Groups differ in their seeds; each mean is over its own, each test over those in common." in notes(
-        content_of(tmp_path)
+    assert (
+        "Groups differ in their seeds; each mean is over its own, each test over those in common."
+        in notes(content_of(tmp_path))
     )
 
 
@@ -80,7 +99,9 @@ def test_what_limits_the_numbers(tmp_path: Path) -> None:
     content = content_of(tmp_path)
     left_out, no_rank, repeats, folds, versions, unread = notes(content)
     assert left_out.startswith("Means are over finished runs with a number for val/acc; left out: ")
-    assert {"1 diverged", "1 failed"} == set(left_out.partition("left out: ")[2].rstrip(".").split(", "))
+    assert {"1 diverged", "1 failed"} == set(
+        left_out.partition("left out: ")[2].rstrip(".").split(", ")
+    )
     assert no_rank == "Without any such run, and so without a rank: Adam."
     assert repeats == "1 run repeat another's config and seed; tests take the mean of such."
     assert folds.startswith("Folds share training data")

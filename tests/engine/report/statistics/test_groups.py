@@ -25,7 +25,9 @@ def test_mean_interval_best_and_time(tmp_path: Path, alpha: float) -> None:
     content = content_of(tmp_path, alpha=alpha)
     assert content.keys == ["optimizer"]
     assert list(content.groups["optimizer"]) == ["Adam", "SGD"]  # best first
-    for (_, group), accuracies in zip(content.groups.iterrows(), [ACC["adam"], ACC["sgd"]], strict=True):
+    for (_, group), accuracies in zip(
+        content.groups.iterrows(), [ACC["adam"], ACC["sgd"]], strict=True
+    ):
         n = len(accuracies)
         half = stats.t.ppf(1 - alpha / 2, n - 1) * np.std(accuracies, ddof=1) / math.sqrt(n)
         assert group["n"] == n
@@ -40,7 +42,12 @@ def test_mean_interval_best_and_time(tmp_path: Path, alpha: float) -> None:
 def test_lower_is_better_for_a_loss_and_where_one_says_so(tmp_path: Path) -> None:
     for optimizer, losses in {"sgd": [3.0, 1.0], "adam": [1.5, 1.6]}.items():
         for seed, loss in enumerate(losses):
-            write_run(tmp_path / f"{optimizer}{seed}", optimizer=optimizer, seed=seed, metrics={"val/loss": loss})
+            write_run(
+                tmp_path / f"{optimizer}{seed}",
+                optimizer=optimizer,
+                seed=seed,
+                metrics={"val/loss": loss},
+            )
     assert list(content_of(tmp_path).groups["label"]) == ["Adam", "SGD"]
     assert list(content_of(tmp_path).groups["best"]) == [1.5, 1.0]
     upwards = content_of(tmp_path, mode="max")
@@ -66,14 +73,22 @@ def test_one_run_has_no_interval_and_equal_runs_one_of_no_width(tmp_path: Path) 
 
 def test_what_does_not_count_is_counted_apart(tmp_path: Path) -> None:
     write_group(tmp_path, "sgd", [0.5, 0.7])
-    for seed, status in enumerate(["diverged", "failed", "failed", "interrupted", "pruned", None], start=2):
-        write_run(tmp_path / f"sgd{seed}", seed=seed, status=status, metrics={"val/acc": 0.0}, seconds=1e6)
+    for seed, status in enumerate(
+        ["diverged", "failed", "failed", "interrupted", "pruned", None], start=2
+    ):
+        write_run(
+            tmp_path / f"sgd{seed}", seed=seed, status=status, metrics={"val/acc": 0.0}, seconds=1e6
+        )
     write_run(tmp_path / "nan", seed=8, metrics={"val/acc": math.nan})
     write_run(tmp_path / "without", seed=9, metrics={"val/loss": 1.0})
     write_run(tmp_path / "empty", optimizer="adam", status="diverged", metrics={"val/acc": 1.0})
     content = content_of(tmp_path)
     sgd, adam = (group for _, group in content.groups.iterrows())
-    assert (sgd["runs"], sgd["n"], sgd["seconds"]) == (10, 2, 10.0)  # of 10, 40, 10, 10 s: those that finished
+    assert (sgd["runs"], sgd["n"], sgd["seconds"]) == (
+        10,
+        2,
+        10.0,
+    )  # of 10, 40, 10, 10 s: those that finished
     assert sgd["mean"] == pytest.approx(0.6, rel=1e-12)
     reasons = "1 diverged, 2 failed, 1 interrupted, 1 pruned, 1 running, 1 NaN, 1 without val/acc"
     assert set(sgd["left_out"].split(", ")) == set(reasons.split(", "))
@@ -91,19 +106,33 @@ def test_group_by_some_keys(tmp_path: Path) -> None:
     content = content_of(tmp_path, group_by=["init"])
     assert (content.keys, content.others) == (["init"], ["optimizer"])
     means = dict(zip(content.groups["init"], content.groups["mean"], strict=True))
-    assert means == pytest.approx({"he": accuracies[:, 0].mean(), "xavier": accuracies[:, 1].mean()}, rel=1e-12)
+    assert means == pytest.approx(
+        {"he": accuracies[:, 0].mean(), "xavier": accuracies[:, 1].mean()}, rel=1e-12
+    )
     whole = content_of(tmp_path)
-    assert (whole.keys, len(whole.groups), set(whole.groups["n"])) == (["optimizer", "init"], 4, {3})
+    assert (whole.keys, len(whole.groups), set(whole.groups["n"])) == (
+        ["optimizer", "init"],
+        4,
+        {3},
+    )
 
 
 def test_keys_tied_to_others_are_shown_where_there_is_room(tmp_path: Path) -> None:
     for number in range(2):
         ties = {f"trainer.tie{i}": number for i in range(5)}
-        write_run(tmp_path / str(number), metrics={"val/acc": 0.5}, changes={"trainer.max_epochs": number, **ties})
+        write_run(
+            tmp_path / str(number),
+            metrics={"val/acc": 0.5},
+            changes={"trainer.max_epochs": number, **ties},
+        )
     content = content_of(tmp_path)
     assert content.keys == content.distinguishing == ["trainer.max_epochs"]
     assert content.tied == [f"trainer.tie{i}" for i in range(5)]
     for path in tmp_path.glob("*/.hydra/config.yaml"):
         path.write_text(path.read_text().replace("tie4", "x: 0 # "))
     content = content_of(tmp_path)
-    assert (len(content.keys), content.distinguishing, content.tied) == (5, ["trainer.max_epochs"], [])
+    assert (len(content.keys), content.distinguishing, content.tied) == (
+        5,
+        ["trainer.max_epochs"],
+        [],
+    )

@@ -21,7 +21,10 @@ def runs(*names: Sequence[str]) -> list[Run]:
         ([["train/loss", "val/loss", "test/acc"]], "val/loss"),
         ([["train/acc", "train/loss", "test/loss"]], "test/loss"),
         ([["train/loss"]], "train/loss"),
-        ([["train/loss"], ["train/loss"], ["train/loss", "val/acc"]], "train/loss"),  # of a third of the runs only
+        (
+            [["train/loss"], ["train/loss"], ["train/loss", "val/acc"]],
+            "train/loss",
+        ),  # of a third of the runs only
         ([["train/loss", "val/acc"], ["train/loss"]], "val/acc"),
         ([["val/width", "val/loss"]], "val/loss"),  # of which we know what is better
         ([["val/acc/0", "val/loss"]], "val/loss"),  # of all classes
@@ -38,7 +41,10 @@ def test_asked_for() -> None:
 def test_unknown() -> None:
     with pytest.raises(UserError) as error:
         choose(runs(["val/acc", "val/acc/3", "train/loss"]), "val/ac")
-    assert str(error.value) == "--metric val/ac: no run has it. Did you mean val/acc? They have: train/loss, val/acc."
+    assert (
+        str(error.value)
+        == "--metric val/ac: no run has it. Did you mean val/acc? They have: train/loss, val/acc."
+    )
     with pytest.raises(UserError, match=r"^none of the runs has logged a metric yet\.$"):
         choose(runs([]), None)
 
@@ -55,5 +61,7 @@ def test_direction(metric: str, mode: str) -> None:
 
 def test_direction_that_nobody_knows() -> None:
     assert direction("val/width", "min") == "min"
-    with pytest.raises(UserError, match=r"^--metric val/width: .*; add --mode min or --mode max\.$"):
+    with pytest.raises(
+        UserError, match=r"^--metric val/width: .*; add --mode min or --mode max\.$"
+    ):
         direction("val/width")

@@ -25,7 +25,9 @@ VALUES: dict[int, dict[int, float]] = {
 }  # fmt: skip
 
 
-def report_on(folder: Path, values: Mapping[int, Mapping[int, float]], metric: str = "val/acc") -> Content:
+def report_on(
+    folder: Path, values: Mapping[int, Mapping[int, float]], metric: str = "val/acc"
+) -> Content:
     for group, by_seed in values.items():
         for seed, value in by_seed.items():
             write_run(folder / f"{group}-{seed}", seed=seed, metrics={metric: value},
@@ -82,8 +84,14 @@ def test_verdicts(tmp_path: Path) -> None:
 def test_holm_takes_back_what_one_test_alone_would_say(tmp_path: Path) -> None:
     few = {0: {0: 0.9, 1: 0.91, 2: 0.9}, 1: {0: 0.885, 1: 0.893, 2: 0.89}}
     (_, alone) = (group for _, group in report_on(tmp_path / "alone", few).groups.iterrows())
-    assert (alone["verdict"], alone["p"] < 0.05, alone["p_holm"]) == ("worse", True, pytest.approx(alone["p"]))
-    noise = {group: {seed: 0.8 + 0.05 * ((seed + group) % 3) for seed in range(3)} for group in (2, 3, 4)}
+    assert (alone["verdict"], alone["p"] < 0.05, alone["p_holm"]) == (
+        "worse",
+        True,
+        pytest.approx(alone["p"]),
+    )
+    noise = {
+        group: {seed: 0.8 + 0.05 * ((seed + group) % 3) for seed in range(3)} for group in (2, 3, 4)
+    }
     one_of_four = by_group(report_on(tmp_path / "four", {**few, **noise}))[1]
     assert one_of_four["p"] == pytest.approx(alone["p"])
     assert (one_of_four["verdict"], one_of_four["p_holm"] > 0.05) == ("within noise", True)
@@ -93,7 +101,8 @@ def test_seeds_pair_their_runs(tmp_path: Path) -> None:
     """A difference far below the spread over seeds is seen, for every seed shows it."""
     wide = np.linspace(0.2, 0.9, 5)
     content = report_on(
-        tmp_path, {1: dict(enumerate(wide)), 2: dict(enumerate(wide - [0.01, 0.011, 0.009, 0.01, 0.012]))}
+        tmp_path,
+        {1: dict(enumerate(wide)), 2: dict(enumerate(wide - [0.01, 0.011, 0.009, 0.01, 0.012]))},
     )
     assert by_group(content)[2]["verdict"] == "worse"
     assert stats.ttest_ind(wide, wide - 0.01).pvalue > 0.9
@@ -107,7 +116,11 @@ def test_differences_without_spread_are_not_tested(tmp_path: Path) -> None:
         3: {seed: 0.25 + 0.1 * seed for seed in seeds},
     })  # fmt: skip
     found = by_group(content)
-    assert [found[group]["verdict"] for group in (1, 2, 3)] == ["best", "same values", "constant difference"]
+    assert [found[group]["verdict"] for group in (1, 2, 3)] == [
+        "best",
+        "same values",
+        "constant difference",
+    ]
     assert found[3]["difference"] == pytest.approx(-0.25)
     assert content.groups["p"].isna().all()
 
@@ -116,13 +129,23 @@ def test_a_group_that_is_better_where_both_ran(tmp_path: Path) -> None:
     """Of unequal seeds: the one mean is higher, but for a seed that the other group lacks."""
     values = {1: {0: 0.5, 1: 0.51, 2: 0.5, 9: 0.99}, 2: {0: 0.55, 1: 0.562, 2: 0.549}}
     assert by_group(report_on(tmp_path, values))[2]["verdict"] == "better at common seeds"
-    losses = {group: {seed: 1 - value for seed, value in own.items()} for group, own in values.items()}
-    assert by_group(report_on(tmp_path / "loss", losses, "val/loss"))[2]["verdict"] == "better at common seeds"
+    losses = {
+        group: {seed: 1 - value for seed, value in own.items()} for group, own in values.items()
+    }
+    assert (
+        by_group(report_on(tmp_path / "loss", losses, "val/loss"))[2]["verdict"]
+        == "better at common seeds"
+    )
 
 
 def test_lower_is_better(tmp_path: Path) -> None:
-    losses = {1: dict(enumerate(BASE)), 2: dict(enumerate(BASE + 0.1 + 0.002 * RNG.normal(size=10)))}
-    assert [row["verdict"] for row in by_group(report_on(tmp_path, losses, "val/loss")).values()] == ["best", "worse"]
+    losses = {
+        1: dict(enumerate(BASE)),
+        2: dict(enumerate(BASE + 0.1 + 0.002 * RNG.normal(size=10))),
+    }
+    assert [
+        row["verdict"] for row in by_group(report_on(tmp_path, losses, "val/loss")).values()
+    ] == ["best", "worse"]
 
 
 def test_folds_pair_too_and_repetitions_count_once(tmp_path: Path) -> None:
