@@ -1,10 +1,13 @@
-"""Whether a sweep that is killed ends as one that is not: 40 digits jobs, SIGKILLed three times at random moments.
+"""Tests that a killed sweep ends like one that nobody kills: 40 jobs, three SIGKILLs.
 
     OMP_NUM_THREADS=1 python benchmarks/killed_sweep.py FOLDER
 
-Runs the README's {sgd, adam} × {zero, randn, xavier, he} with 5 seeds twice, once undisturbed (6 minutes), and compares
-every job's metrics.csv and weights to the last bit. 2026-11-21, 1 thread of a busy AMD EPYC, torch 2.15, undisturbed
-430 s: killed when 3, 14 and 17 jobs were done; 40 jobs, none different, none ended more than once.
+Runs the README's {sgd, adam} × {zero, randn, xavier, he} with 5 seeds twice, once undisturbed
+(6 minutes) and once killed at random moments. Compares every job's metrics.csv and weights, to the
+last bit.
+
+2026-11-21, 1 thread of a busy AMD EPYC, torch 2.15, undisturbed 430 s: killed when 3, 14 and 17
+jobs were done; 40 jobs, none different, none ended more than once.
 """
 
 import random
@@ -17,9 +20,14 @@ from pathlib import Path
 import torch
 
 WORDS = [
-    "-m", "experiment=lenet", "datamodule=digits", "optimizer=sgd,adam", "init=zero,randn,xavier,he",
-    "seed=0,1,2,3,4", "accelerator=cpu",
-]  # fmt: skip
+    "-m",
+    "experiment=lenet",
+    "datamodule=digits",
+    "optimizer=sgd,adam",
+    "init=zero,randn,xavier,he",
+    "seed=0,1,2,3,4",
+    "accelerator=cpu",
+]
 
 
 def start(log_dir: Path) -> "subprocess.Popen[bytes]":
@@ -32,7 +40,7 @@ def jobs(log_dir: Path) -> dict[str, Path]:
 
 
 def same(ours: Path, theirs: Path) -> bool:
-    """Rows of metrics and weights, to the last bit (a diverged run's NaN equals itself)."""
+    """Tells whether two jobs have the same rows and weights, to the last bit; NaN equals NaN."""
     if (ours / "metrics.csv").read_text() != (theirs / "metrics.csv").read_text():
         return False
     one, other = (
@@ -62,9 +70,8 @@ def main() -> None:
     different = [
         name for name in expected if name not in killed or not same(killed[name], expected[name])
     ]
-    print(
-        f"{len(killed)} jobs, {len(different)} different, {sum(n > 1 for n in ends)} ended more than once"
-    )
+    twice = sum(n > 1 for n in ends)
+    print(f"{len(killed)} jobs, {len(different)} different, {twice} ended more than once")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: contestants that take turns, ratios of medians, and a JSON file that says on what."""
+"""Lets contestants take turns, computes ratios, and writes results with the machine's name."""
 
 import json
 import os
@@ -19,7 +19,11 @@ RESULTS = Path(__file__).parent / "results"
 def in_turns(
     contestants: Mapping[str, Callable[[], Result]], rounds: int
 ) -> dict[str, list[Result]]:
-    """Each contestant's results, a round at a time: a machine whose speed drifts slows all of them alike."""
+    """Returns each contestant's results.
+
+    In each round, every contestant has one turn. So a machine whose speed drifts slows all of them
+    alike.
+    """
     results: dict[str, list[Result]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, contestant in contestants.items():
@@ -28,13 +32,13 @@ def in_turns(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    """The median of the rounds' ratios, the smallest and the largest."""
+    """Returns the median, the smallest and the largest of the rounds' ratios."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
 def machine() -> dict[str, Any]:
-    """What a benchmark ran on."""
+    """Returns the machine that the benchmark runs on: CPU, GPU, threads and versions."""
     cpu = platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
@@ -50,7 +54,7 @@ def machine() -> dict[str, Any]:
 
 
 def save(name: str, result: Mapping[str, Any]) -> None:
-    """Write `benchmarks/results/<name>.json`, with the machine."""
+    """Writes `benchmarks/results/<name>.json`, with the machine."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
@@ -58,7 +62,10 @@ def save(name: str, result: Mapping[str, Any]) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of words under a header, aligned: the first column to the left, the others to the right."""
+    """Returns rows of words under a header.
+
+    The first column is aligned to the left, the others to the right.
+    """
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = [
         "  ".join(

@@ -1,10 +1,11 @@
-"""Peak memory of a training process, and how it and the step grow with the number of images.
+"""Measures the peak memory of a training process, for three numbers of images.
 
     OMP_NUM_THREADS=1 python benchmarks/memory.py [--rounds 3]
 
-Each contestant of step_time.py in a process of its own, LeNet-5 at batch 4 for 300 steps, on 1,000, 10,000 and 50,000
-images of CIFAR-10's size (3 kB each): the largest resident set (MB), and milliseconds per step.
-`import` is a process that only imports Lightning. Writes benchmarks/results/memory.json.
+Each contestant of step_time.py trains in a process of its own: LeNet-5 at batch 4 for 300 steps, on
+1,000, 10,000 and 50,000 images of CIFAR-10's size (3 kB each). The results are the largest resident
+set (MB) and milliseconds per step. `import` is a process that only imports Lightning. Writes
+benchmarks/results/memory.json.
 """
 
 import argparse
@@ -22,7 +23,7 @@ LOOPS = ["hand", "eager", "template"]
 
 
 def measured(loop: str, images: int) -> dict[str, float]:
-    """What a process that trains that way says of itself."""
+    """Trains in another process, and returns its memory (MB) and its time per step (ms)."""
     words = [sys.executable, __file__, "--loop", loop, "--images", str(images)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -30,7 +31,7 @@ def measured(loop: str, images: int) -> dict[str, float]:
 
 
 def train(loop: str, images: int) -> None:
-    """Train in this process, and print what it took."""
+    """Trains in this process, and prints its memory and its time as JSON."""
     milliseconds = 0.0
     if loop == "import":
         import lightning  # noqa: F401
@@ -50,7 +51,10 @@ def train(loop: str, images: int) -> None:
 
 
 def peak() -> float:
-    """The largest resident set of this process so far, in MB (Linux); `ru_maxrss` would count the parent's, too."""
+    """Returns the largest resident set of this process so far, in MB (Linux).
+
+    `ru_maxrss` would count the parent process, too.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 

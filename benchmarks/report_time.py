@@ -1,6 +1,8 @@
-"""How long `python -m project.report` takes for 1,000 runs, imports and all: 100 groups of 10 seeds, 500 rows each.
+"""Measures `python -m project.report` on 1,000 runs: 100 groups of 10 seeds, 500 rows each.
 
-OMP_NUM_THREADS=1 python benchmarks/report_time.py
+    OMP_NUM_THREADS=1 python benchmarks/report_time.py
+
+The seconds are those of a whole process, with its imports.
 """
 
 import json
@@ -21,7 +23,7 @@ ROWS = "".join(f"0,{step},{2 - step / 500}\n" for step in range(500))
 
 
 def write(folder: Path, number: int, config: str) -> None:
-    """One finished run's folder, its accuracy drawn at random."""
+    """Writes a finished run's folder, its accuracy drawn at random."""
     run_dir = folder / f"run-{number:08x}"
     (run_dir / ".hydra").mkdir(parents=True)
     (run_dir / ".hydra/config.yaml").write_text(config)

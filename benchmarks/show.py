@@ -1,4 +1,4 @@
-"""The measured speed as the README shows it: prints its tables, and draws docs/speed.svg, from benchmarks/results/.
+"""Prints the README's tables of speed, and draws docs/speed.svg, from benchmarks/results/.
 
 python benchmarks/show.py
 """
@@ -13,37 +13,51 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 CASES = {
-    "lenet-4": "LeNet-5, batch 4", "lenet-64": "LeNet-5, batch 64", "lenet-512": "LeNet-5, batch 512",
-    "two_layer": "two-layer regressor", "curve_fit": "curve-fitting MLP", "linear": "linear regression",
-}  # fmt: skip
+    "lenet-4": "LeNet-5, batch 4",
+    "lenet-64": "LeNet-5, batch 64",
+    "lenet-512": "LeNet-5, batch 512",
+    "two_layer": "two-layer regressor",
+    "curve_fit": "curve-fitting MLP",
+    "linear": "linear regression",
+}
 LOOPS = {
-    "eager": "this project", "compiled": "with compile=true", "single": "with one step a call",
-    "template": "popular template", "tutorial": "PyTorch tutorial",
-}  # fmt: skip
+    "eager": "this project",
+    "compiled": "with compile=true",
+    "single": "with one step a call",
+    "template": "popular template",
+    "tutorial": "PyTorch tutorial",
+}
 SWEEPS = {
-    "curve_fit": "curve-fitting MLPs, 100 steps each", "linear": "linear regressions, 20 steps",
+    "curve_fit": "curve-fitting MLPs, 100 steps each",
+    "linear": "linear regressions, 20 steps",
     "lenet": "LeNet-5, batch 4, 3,000 steps",
-}  # fmt: skip
+}
 WAYS = {
-    "together, 2 threads": "with threads=2", "basic": "one by one", "basic, 2 threads": "one by one, threads=2",
-    "joblib": "in 2 processes", "basic, figures": "one by one, with figures",
-}  # fmt: skip
+    "together, 2 threads": "with threads=2",
+    "basic": "one by one",
+    "basic, 2 threads": "one by one, threads=2",
+    "joblib": "in 2 processes",
+    "basic, figures": "one by one, with figures",
+}
 
 
 def load(name: str) -> dict[str, Any]:
-    """What a benchmark wrote."""
+    """Reads the results of a benchmark."""
     result: dict[str, Any] = json.loads((HERE / "results" / f"{name}.json").read_text())
     return result
 
 
 def ratio(cases: dict[str, Any], case: str, loop: str) -> float | None:
-    """The median of a loop's time per step over the hand-written loop's; None where it was not measured."""
+    """Returns a loop's time per step as a multiple of the hand-written loop's, a median.
+
+    None means that the loop was not measured.
+    """
     found = cases[case]["ratio_to_hand"].get(loop)
     return found["median"] if found else None
 
 
 def markdown(cases: dict[str, Any]) -> str:
-    """A row a case: milliseconds of the hand-written loop, and the others as multiples of it."""
+    """Returns a table with a row for each case: ms of the loop by hand, and multiples of them."""
     lines = [
         f"| a step of | by hand | {' | '.join(LOOPS.values())} |",
         f"|---|{'---:|' * (len(LOOPS) + 1)}",
@@ -57,7 +71,7 @@ def markdown(cases: dict[str, Any]) -> str:
 
 
 def sweeps_markdown(sweeps: dict[str, Any]) -> str:
-    """A row a number of jobs: seconds together, and what the other launchers take as multiples of it."""
+    """Returns a table of sweeps: seconds together, and multiples of them for other launchers."""
     lines = [
         f"| a sweep of | together | {' | '.join(WAYS.values())} |",
         f"|---|{'---:|' * (len(WAYS) + 1)}",
@@ -73,7 +87,7 @@ def sweeps_markdown(sweeps: dict[str, Any]) -> str:
 
 
 def figure(cases: dict[str, Any]) -> Figure:
-    """Bars of the ratios to the hand-written loop, on a logarithmic axis."""
+    """Draws bars of the ratios to the hand-written loop, on a logarithmic axis."""
     made = Figure(figsize=(9, 3.6), layout="constrained")
     axes = made.subplots()
     width = 0.8 / len(LOOPS)

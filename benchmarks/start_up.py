@@ -1,10 +1,10 @@
-"""Start-up: from the command to the first optimiser step, beside what importing Lightning alone takes.
+"""Measures start-up: from the command to the first step, beside importing Lightning alone.
 
     OMP_NUM_THREADS=1 python benchmarks/start_up.py [--rounds 7]
 
 Wall seconds of whole processes, as medians over rounds in which they take turns, of
   import    python -c "import lightning"
-  step      python -m project.train experiment=lenet datamodule=digits, ended right after its first step
+  step      python -m project.train experiment=lenet datamodule=digits, ended after its first step
   help      python -m project.train --help
   mistake   python -m project.train optimiser=adam, which is refused
 Writes benchmarks/results/start_up.json.
@@ -26,14 +26,14 @@ from measuring import in_turns, save, table
 
 
 class EndsAtOnce(Callback):
-    """Ends the process, without any ado, after the first step."""
+    """Ends the process at once after the first step."""
 
     def on_train_batch_end(self, *args: object) -> None:
         os._exit(0)
 
 
 def seconds(words: list[str], code: int = 0) -> float:
-    """Wall seconds of a Python process that is to end with an exit code."""
+    """Returns the wall seconds of a Python process, which must end with the exit code `code`."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
@@ -51,10 +51,8 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    train, digits = (
-        ["-m", "project.train"],
-        ["experiment=lenet", "datamodule=digits", "accelerator=cpu"],
-    )
+    train = ["-m", "project.train"]
+    digits = ["experiment=lenet", "datamodule=digits", "accelerator=cpu"]
     ends = ["+callbacks.ends._target_=start_up.EndsAtOnce", "paths.log_dir=logs"]
     times = in_turns(
         {

@@ -1,18 +1,23 @@
-"""Time per training step: this project beside hand-written loops and the usual template, in one process run.
+"""Measures the time per step: this project, hand-written loops and the usual template.
 
-    OMP_NUM_THREADS=1 python benchmarks/step_time.py [--cases lenet-4 curve_fit] [--rounds 7] [--accelerator gpu]
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py --cases lenet-4 curve_fit --rounds 7
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py --accelerator gpu
 
 Milliseconds per step, as the median over rounds in which the contestants take turns, of
-  eager     this project as a user runs it: TensorBoard, metrics.csv, progress bar, checkpoints, all callbacks
+  eager     this project as a user runs it: TensorBoard, metrics.csv, progress bar, checkpoints, all
+            callbacks
   compiled  the same with compile=true, without the time that compiling takes
   single    eager with trainer.steps_per_call=1
   hand      a plain PyTorch loop over tensors in memory, with a running loss: nothing else
   graph     on a GPU, a hand-written loop that replays a CUDA graph of its step
-  tutorial  the 60-minute tutorial's loop: images decoded and transformed one by one, DataLoader with two workers
-  template  an ordinary LightningModule as popular templates write it: the same data, DataLoader, torchmetrics,
-            TensorBoard, progress bar and ModelCheckpoint
-The regressors log a row every 100 steps, and draw no pictures; `rows` is a row of metrics at every step.
-Writes benchmarks/results/step_time.json, or step_time_gpu.json; ….part.json for some of the cases or loops.
+  tutorial  the 60-minute tutorial's loop: images decoded and transformed one by one, DataLoader
+            with two workers
+  template  an ordinary LightningModule as popular templates write it: the same data, DataLoader,
+            torchmetrics, TensorBoard, progress bar and ModelCheckpoint
+The regressors log a row every 100 steps, and draw no pictures; `rows` logs a row at every step. All
+loops run in one process. Writes benchmarks/results/step_time.json, or step_time_gpu.json. A run of
+some of the cases or loops writes ….part.json.
 """
 
 import argparse
@@ -48,21 +53,19 @@ from measuring import in_turns, ratio, save, table
 from project.datamodules.images import ImageDataModule
 from project.train import train
 
-IMAGES, WARM_UP = (
-    10_240,
-    50,
-)  # images: whole batches of every size, as another one would be compiled for
+IMAGES = 10_240  # whole batches of every size, as a shorter batch would be compiled once more
+WARM_UP = 50  # steps before the clock starts
 
 
 def cifar_like() -> Split:
-    """Random images of CIFAR-10's shape: speed does not depend on what they show."""
+    """Draws random images of CIFAR-10's shape: speed does not depend on the pictures."""
     numbers = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8, generator=numbers)
     return Split(images, torch.randint(0, 10, (IMAGES,), generator=numbers))
 
 
 class RandomImages(ImageDataModule):
-    """The random images as the project serves images."""
+    """Serves the random images as the project serves images."""
 
     class_names = [str(number) for number in range(10)]
 
@@ -72,7 +75,7 @@ class RandomImages(ImageDataModule):
 
 @dataclass(frozen=True)
 class Case:
-    """A model and its data: the experiment, what it differs by, and how many steps a round takes."""
+    """Names a model and its data: an experiment, words that change it, and the steps of a round."""
 
     experiment: str
     steps: int
@@ -96,14 +99,14 @@ CASES = {
 
 
 def now() -> float:
-    """Seconds on the clock, once the GPU, if there is one, has done what it was told."""
+    """Returns the clock's seconds, after waiting for the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 class Clock(StepCallback):
-    """Seconds from the start of step `WARM_UP` to the end of the last."""
+    """Measures the seconds from the start of step `WARM_UP` to the end of the last step."""
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return step == WARM_UP
@@ -119,7 +122,7 @@ class Clock(StepCallback):
 
 
 class Terminal(TextIO):
-    """A terminal that nobody looks at: the progress bar is drawn, and goes nowhere."""
+    """Stands for a terminal: the progress bar is drawn, and its text is dropped."""
 
     def isatty(self) -> bool:
         return True
@@ -132,7 +135,7 @@ class Terminal(TextIO):
 
 
 def config_of(case: Case, *words: str) -> Config:
-    """The case's resolved config, with random images where it has images."""
+    """Returns the case's resolved config; a case with images gets the random ones."""
     data = ["datamodule=digits"] if case.batch_size else []
     steps = f"datamodule.steps_per_epoch={case.steps + WARM_UP}"
     rows = [] if case.batch_size else ["trainer.log_every_n_steps=100"]
@@ -141,14 +144,16 @@ def config_of(case: Case, *words: str) -> Config:
         config = compose("config", overrides=[*common, *data, *rows, *case.words, *words])
     if case.batch_size:
         config.datamodule = {
-            "_target_": f"{__name__}.RandomImages", "seed": 0, "batch_size": case.batch_size,
+            "_target_": f"{__name__}.RandomImages",
+            "seed": 0,
+            "batch_size": case.batch_size,
             "steps_per_epoch": case.steps + WARM_UP,
-        }  # fmt: skip
+        }
     return Config.resolve(config)
 
 
 def project_loop(case: Case, *words: str) -> float:
-    """Milliseconds per step of the project, built as project.train builds it."""
+    """Returns the milliseconds per step of the project, built as project.train builds a run."""
     config = config_of(case, *words)
     with tempfile.TemporaryDirectory() as folder:
         data = build.datamodule(config)
@@ -161,7 +166,10 @@ def project_loop(case: Case, *words: str) -> float:
 
 
 def learner(config: Config, **more: bool) -> tuple[nn.Module, torch.optim.Optimizer, nn.Module]:
-    """The case's network and loss, and the optimiser as torch makes it, without options for speed."""
+    """Returns the case's network, optimiser and loss.
+
+    The optimiser is as torch makes it, without options for speed.
+    """
     torch.manual_seed(0)
     module: Any = instantiate(config["module"])
     options = {
@@ -178,7 +186,7 @@ def learner(config: Config, **more: bool) -> tuple[nn.Module, torch.optim.Optimi
 
 
 def hand_loop(case: Case, device: str = "cpu") -> float:
-    """Milliseconds per step of a plain loop over tensors in memory."""
+    """Returns the milliseconds per step of a plain loop over tensors in memory."""
     config = config_of(case)
     network, optimizer, loss_of = learner(config)
     network.to(device)
@@ -192,10 +200,8 @@ def hand_loop(case: Case, device: str = "cpu") -> float:
         if size:
             start = step * size % (len(data) - size)
             chosen = order[start : start + size]
-            inputs, targets = (
-                all_inputs[chosen].float().div(255).sub(0.5).div(0.5),
-                all_targets[chosen],
-            )
+            inputs = all_inputs[chosen].float().div(255).sub(0.5).div(0.5)
+            targets = all_targets[chosen]
         else:
             inputs, targets = all_inputs, all_targets
         optimizer.zero_grad()
@@ -207,16 +213,17 @@ def hand_loop(case: Case, device: str = "cpu") -> float:
 
 
 def graph_loop(case: Case) -> float:
-    """Milliseconds per step of a loop on a GPU that replays a CUDA graph; the loss is looked at once, at the end."""
+    """Returns the milliseconds per step of a loop on a GPU that replays a CUDA graph.
+
+    The loss is read once, at the end.
+    """
     config = config_of(case)
     network, optimizer, loss_of = learner(config, capturable=True)
     network.to("cuda")
     size = case.batch_size or 0
     data = cifar_like() if size else instantiate(config["datamodule"]).splits["train"]
-    inputs, targets = (
-        data.inputs[: size or None].float().cuda(),
-        data.targets[: size or None].cuda(),
-    )
+    inputs = data.inputs[: size or None].float().cuda()
+    targets = data.targets[: size or None].cuda()
 
     def step() -> Tensor:
         optimizer.zero_grad()
@@ -247,7 +254,7 @@ def graph_loop(case: Case) -> float:
 
 
 class PILImages(Dataset[tuple[Tensor, int]]):
-    """The random images one by one, as torchvision's data sets give them."""
+    """Gives the random images one by one, as torchvision's data sets do."""
 
     def __init__(self) -> None:
         split = cifar_like()
@@ -263,7 +270,7 @@ class PILImages(Dataset[tuple[Tensor, int]]):
 
 
 def tutorial_loop(case: Case) -> float:
-    """Milliseconds per step of the tutorial's loop; as many steps as the images last."""
+    """Returns the milliseconds per step of the tutorial's loop, over all images at most once."""
     network, optimizer, loss_of = learner(config_of(case))
     loader = DataLoader(PILImages(), batch_size=case.batch_size, shuffle=True, num_workers=2)
     steps = min(case.steps, len(loader) - WARM_UP) if len(loader) > WARM_UP else len(loader) - 1
@@ -283,7 +290,7 @@ def tutorial_loop(case: Case) -> float:
 
 
 class TemplateModule(LightningModule):
-    """A LightningModule as popular templates write it: metric objects updated and logged at every step."""
+    """Trains as popular templates do: metric objects are updated and logged at every step."""
 
     def __init__(
         self, network: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, classes: bool
@@ -312,7 +319,7 @@ class TemplateModule(LightningModule):
 
 
 def template_loop(case: Case) -> float:
-    """Milliseconds per step of an ordinary LightningModule with all that a template turns on."""
+    """Returns the milliseconds per step of a LightningModule with all that a template turns on."""
     config = config_of(case)
     network, optimizer, loss_of = learner(config)
     if case.batch_size:
@@ -321,17 +328,20 @@ def template_loop(case: Case) -> float:
     else:
         data = instantiate(config["datamodule"]).splits["train"]
         samples = TensorDataset(data.inputs, data.targets)
-        sampler = RandomSampler(
-            samples, num_samples=(case.steps + WARM_UP) * len(data)
-        )  # all steps in one epoch
+        # All steps are in one epoch.
+        sampler = RandomSampler(samples, num_samples=(case.steps + WARM_UP) * len(data))
         loader = DataLoader(samples, batch_size=len(data), sampler=sampler)
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
         trainer = Trainer(
-            max_steps=case.steps + WARM_UP, accelerator="cpu", devices=1, default_root_dir=folder,
-            logger=TensorBoardLogger(folder), callbacks=[TQDMProgressBar(), ModelCheckpoint(save_last=True), clock],
+            max_steps=case.steps + WARM_UP,
+            accelerator="cpu",
+            devices=1,
+            default_root_dir=folder,
+            logger=TensorBoardLogger(folder),
+            callbacks=[TQDMProgressBar(), ModelCheckpoint(save_last=True), clock],
             enable_model_summary=False,
-        )  # fmt: skip
+        )
         trainer.fit(
             TemplateModule(network, loss_of, optimizer, classes=bool(case.batch_size)), loader
         )
@@ -341,7 +351,7 @@ def template_loop(case: Case) -> float:
 def contestants(
     case: Case, names: list[str], accelerator: str = "cpu"
 ) -> dict[str, Callable[[], float]]:
-    """The loops that there are for a case, by name."""
+    """Returns the loops that a case has, by name."""
     there = f"accelerator={accelerator}"
     loops: dict[str, Callable[[], float]] = {
         "hand": partial(hand_loop, case, "cuda" if accelerator == "gpu" else "cpu"),

@@ -1,15 +1,21 @@
-"""Sweeps of small jobs: trained together, and one by one, as commands with everything that they write.
+"""Measures sweeps of small jobs: trained together, and one by one.
 
     python benchmarks/sweep_time.py
     python benchmarks/sweep_time.py --accelerator gpu
 
-Jobs that train together are timed from the first job, whose config is composed then, to the table at the end, all files
-on disk; a small sweep before has done the imports. Of the other launchers a job is timed, by when summaries are written
-once some jobs have ended: that leaves out what a command does once, and imports in other processes. Nothing is deleted
-before the end: for minutes after that, ext4 takes ten times as long to make a file.
-Jobs that train together draw no figures; so the others are timed without them, too. Everything has one thread a
-process, as is the default; the largest sweep is timed with threads=2, too, and so are jobs one by one.
-Writes benchmarks/results/sweep_time.json, or sweep_time_gpu.json; ….part.json for some of the sweeps.
+A sweep is a whole command, with all files that it writes. Jobs that train together are timed from
+the first job, when its config is composed, to the table at the end, when all files are on disk. A
+small sweep before has done the imports. Of the other launchers, the time of one job is measured:
+the mean time between two summaries, after some jobs have ended. This leaves out the work that a
+command does once, and the imports in other processes. Nothing is deleted before the end: for
+minutes after a deletion, ext4 takes ten times as long to make a file.
+
+Jobs that train together draw no figures, so the others are timed without figures, too. Every
+process has one thread, as is the default. The largest sweep and the jobs one by one are also timed
+with threads=2.
+
+Writes benchmarks/results/sweep_time.json, or sweep_time_gpu.json. A run of some of the sweeps
+writes ….part.json.
 """
 
 import argparse
@@ -32,23 +38,23 @@ from engine.sweep.compose import Composer
 from project.train import train
 
 LAUNCHERS = {
-    "basic": (),
-    "joblib": ("hydra.launcher.n_jobs=2",),
-}  # one by one in this process; in two processes
+    "basic": (),  # one by one in this process
+    "joblib": ("hydra.launcher.n_jobs=2",),  # in two processes
+}
 TWO_THREADS = "together, 2 threads"
 ALONE_TWO_THREADS = "basic, 2 threads"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Jobs that differ in their seeds.
+    """Describes a sweep of jobs that differ in their seeds.
 
     Args:
         words: of the command.
         sizes: numbers of jobs that train together.
-        plain: what turns figures off; empty if there are none.
-        first: jobs that end, with another launcher, before others are timed.
-        timed: those.
+        plain: words that turn figures off; empty if the experiment draws none.
+        first: number of jobs that end, with another launcher, before the clock starts.
+        timed: number of jobs that are timed after them.
     """
 
     words: Sequence[str]
@@ -63,20 +69,31 @@ SWEEPS = {
     "linear": Sweep(["experiment=linear"], [64]),
     "lenet": Sweep(
         ["experiment=lenet", "datamodule=digits", "datamodule.batch_size=4"],
-        [4, 16], ["callbacks.classification=null"], 2, 4,
+        [4, 16],
+        ["callbacks.classification=null"],
+        first=2,
+        timed=4,
     ),
-}  # fmt: skip
+}
 ON_A_GPU = {
     "lenet": Sweep(
         ["experiment=lenet", "datamodule=digits", "datamodule.batch_size=4"],
-        [16, 64], ["callbacks.classification=null"], 2, 6,
+        [16, 64],
+        ["callbacks.classification=null"],
+        first=2,
+        timed=6,
     ),
-}  # fmt: skip
+}
 
 
 def command(words: Sequence[str], jobs: int, *more: str) -> tuple[float, list[float]]:
-    """Seconds that a sweep over so many seeds takes, from its first job to its end; and when its jobs ended."""
-    folder, composers = tempfile.mkdtemp(), []
+    """Runs a sweep over `jobs` seeds.
+
+    Returns:
+        the seconds from the first job to the end of the sweep; the times at which jobs ended.
+    """
+    folder = tempfile.mkdtemp()
+    composers = []
 
     def made(self: Composer, *arguments: Any) -> None:
         composers.append(time.monotonic())
@@ -100,12 +117,12 @@ def command(words: Sequence[str], jobs: int, *more: str) -> tuple[float, list[fl
 
 
 def together(words: Sequence[str], jobs: int, *more: str) -> float:
-    """Seconds that a sweep of jobs takes that train together."""
+    """Returns the seconds of a sweep whose jobs train together."""
     return command(words, jobs, "hydra/launcher=vectorized", *more)[0]
 
 
 def job(sweep: Sweep, words: Sequence[str], launcher: str) -> float:
-    """Seconds that a job takes with another launcher."""
+    """Returns the seconds of one job with another launcher."""
     _, ends = command(
         words, sweep.first + sweep.timed, f"hydra/launcher={launcher}", *LAUNCHERS[launcher]
     )
@@ -113,7 +130,10 @@ def job(sweep: Sweep, words: Sequence[str], launcher: str) -> float:
 
 
 def contestants(sweep: Sweep, on_gpu: bool) -> dict[str, Callable[[], float]]:
-    """What takes turns: sweeps by their number of jobs; jobs by their launcher, and one by one with figures."""
+    """Returns the functions that take turns.
+
+    They are sweeps, by the number of jobs, and single jobs, by their launcher.
+    """
     words = [*sweep.words, f"accelerator={'gpu' if on_gpu else 'cpu'}"]
     made: dict[str, Callable[[], float]] = {
         str(jobs): partial(together, words, jobs) for jobs in sweep.sizes
@@ -129,7 +149,7 @@ def contestants(sweep: Sweep, on_gpu: bool) -> dict[str, Callable[[], float]]:
 
 
 def measured(sweep: Sweep, times: dict[str, list[float]]) -> dict[str, Any]:
-    """Times of a sweep, and how many times as long the same jobs take with the other launchers."""
+    """Returns a sweep's times, and the other launchers' times as multiples of them."""
     sizes = [str(jobs) for jobs in sweep.sizes]
     others = [name for name in times if name not in (*sizes, TWO_THREADS)]
     ratios = {
@@ -149,7 +169,7 @@ def measured(sweep: Sweep, times: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
-    """What the terminal shows of a sweep."""
+    """Returns a sweep's rows of the table in the terminal."""
     made = []
     for jobs, seconds in result["seconds together"].items():
         made.append([f"{jobs} {name}", "together", f"{statistics.median(seconds):.1f}", "", ""])

@@ -1,4 +1,4 @@
-"""What every test gets: the harmless warnings silenced, as in a run, one thread; and a small CIFAR-10."""
+"""Gives every test one thread and a run's silenced warnings, and some a small CIFAR-10."""
 
 import hashlib
 import io
@@ -35,7 +35,7 @@ def md5(data: bytes) -> str:
 
 @pytest.fixture
 def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """The files of a small CIFAR-10, whose md5s torchvision now takes for the real ones."""
+    """Makes the files of a small CIFAR-10, whose md5s torchvision now takes for the real ones."""
     training = [f"data_batch_{number}" for number in range(1, 6)]
     rng = np.random.default_rng(0)
     contents = {

@@ -25,7 +25,10 @@ SHOWN = ("mermaid", "yaml")  # blocks that a document may show, unless it is a l
 
 
 def same(expected: Any, actual: Any) -> bool:
-    """Whether a NumPy and a PyTorch value agree: arrays in shape, dtype and value; so for the elements of a tuple."""
+    """Tells whether a NumPy and a PyTorch value agree: arrays in shape, dtype and value.
+
+    Of a tuple or a list, every pair of elements must agree.
+    """
     if isinstance(actual, tuple | list):
         kind = tuple if isinstance(actual, tuple) else list  # torch.Size is a tuple
         return (
@@ -44,7 +47,7 @@ def same(expected: Any, actual: Any) -> bool:
 def execute(
     text: str, name: str = "document", commands: Collection[str] = (), lesson: bool = True
 ) -> Counter[str]:
-    """Execute a document, top to bottom in one namespace; count the lines of fences and of tables.
+    """Executes a document, top to bottom in one namespace; counts lines of fences and of tables.
 
     Args:
         name: for messages.
@@ -52,7 +55,8 @@ def execute(
         lesson: whether every block and every row has to be executed.
 
     Raises:
-        AssertionError: if a block prints or a row says something else, or there is no way to execute it.
+        AssertionError: if a block prints something else, a row says something else, or there is no
+            way to execute a block.
     """
     namespace: dict[str, Any] = {"__name__": name}
     done: Counter[str] = Counter()
@@ -77,7 +81,7 @@ def execute(
 
 
 def to_execute(text: str) -> Counter[str]:
-    """How many lines of fences and of tables a document has, by regular expressions."""
+    """Counts the lines of fences and of tables in a document, by regular expressions."""
     return Counter(
         {
             kind: n
@@ -88,7 +92,7 @@ def to_execute(text: str) -> Counter[str]:
 
 
 def dead_links(text: str, folder: Path) -> list[str]:
-    """The relative links and images of a document that lead to no file."""
+    """Returns the relative links and images of a document that lead to no file."""
     return [
         link
         for link in _links(text)
@@ -103,7 +107,10 @@ def _fence(
     namespace: dict[str, Any],
     commands: Collection[str],
 ) -> None:
-    """Run a python block and compare what it prints with the text block right after it; look up a bash block."""
+    """Runs a python block, and compares its output with the text block after it.
+
+    The lines of a bash block are looked up in `commands`.
+    """
     token = tokens[i]
     assert token
     if token.info == "python":
@@ -128,7 +135,7 @@ def _is_fence(token: Token | None, language: str) -> TypeGuard[Token]:
 
 
 def _run(token: Token, where: str, namespace: dict[str, Any]) -> str:
-    """Execute a python block; what it prints."""
+    """Executes a python block, and returns the printed text."""
     first = int(where.rpartition(":")[2])
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(
@@ -147,7 +154,7 @@ def _row_of(tokens: Sequence[Token], i: int) -> list[Token]:
 
 
 def _row(tokens: Sequence[Token], i: int, where: str, namespace: dict[str, Any]) -> None:
-    """Evaluate the two cells of code of a row and compare them, or check a header."""
+    """Evaluates the two cells of code of a row and compares them, or checks a header."""
     cells = _row_of(tokens, i)
     if tokens[i - 1].type == "thead_open":
         header = _cells(tokens, i)

@@ -1,4 +1,4 @@
-"""A callback that ends a run on its way, in whatever process it is."""
+"""Ends a run on its way, by a callback, in any process."""
 
 import logging
 import os
@@ -48,8 +48,10 @@ class Ends(Callback):
 
 
 def words(how: dict[int, str], first: Path, step: int) -> list[str]:
-    """The overrides that give a run this callback."""
+    """Returns the overrides that give a run this callback."""
     return [
-        "+callbacks.ends._target_=ending.Ends", f"+callbacks.ends.first={first}",
-        f"+callbacks.ends.step={step}", "+callbacks.ends.how={" + ",".join(f"{k}:{v}" for k, v in how.items()) + "}",
-    ]  # fmt: skip
+        "+callbacks.ends._target_=ending.Ends",
+        f"+callbacks.ends.first={first}",
+        f"+callbacks.ends.step={step}",
+        "+callbacks.ends.how={" + ",".join(f"{k}:{v}" for k, v in how.items()) + "}",
+    ]

@@ -1,4 +1,4 @@
-"""Stands in for Slurm's commands, by the name that it is called by; its jobs run here, all at once."""
+"""Stands in for the commands of Slurm, by the name it is called by; its jobs run here at once."""
 
 import os
 import re
@@ -10,7 +10,10 @@ COMMANDS = ("sbatch", "srun", "sacct", "scancel")
 
 
 def install(folder: Path) -> None:
-    """Put the commands into a folder, for PATH; `sbatch` leaves the script that it was given there, as script.sh."""
+    """Put the commands into a folder, for PATH.
+
+    `sbatch` leaves the script that it was given there, as script.sh.
+    """
     for name in COMMANDS:
         command = folder / name
         command.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {name} {folder} "$@"\n')
@@ -23,10 +26,17 @@ def sbatch(folder: Path, words: list[str]) -> None:
     last = re.search(r"--array=0-(\d+)", script)
     for task in map(str, range(int(last[1]) + 1) if last else [0]):
         of_a_job = {
-            "SLURM_JOB_ID": f"7{task}", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": task, "SLURM_NTASKS": "1",
-            "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NUM_NODES": "1",
-            "SLURM_JOB_NODELIST": "localhost", "SLURM_JOB_NAME": "curve_fit",
-        }  # fmt: skip
+            "SLURM_JOB_ID": f"7{task}",
+            "SLURM_ARRAY_JOB_ID": "7",
+            "SLURM_ARRAY_TASK_ID": task,
+            "SLURM_NTASKS": "1",
+            "SLURM_PROCID": "0",
+            "SLURM_LOCALID": "0",
+            "SLURM_NODEID": "0",
+            "SLURM_JOB_NUM_NODES": "1",
+            "SLURM_JOB_NODELIST": "localhost",
+            "SLURM_JOB_NAME": "curve_fit",
+        }
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.Popen(
             ["sh", folder / "script.sh"],

@@ -1,4 +1,4 @@
-"""What tests train with: a Trainer without frills, data from two arrays, and the table that a run leaves."""
+"""Holds a plain Trainer for tests, data made of arrays, and a reader of metrics.csv."""
 
 import csv
 from functools import partial
@@ -29,7 +29,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 class Arrays(TensorDataModule):
-    """Splits given as pairs (inputs, targets) of arrays; all of them in one batch unless told otherwise."""
+    """Serves splits given as pairs (inputs, targets) of arrays, in one batch by default."""
 
     def __init__(self, splits: dict[str, tuple[ArrayLike, ArrayLike]], **options: Any) -> None:
         super().__init__(**{"seed": 0, "batch_size": len(splits["train"][0]), **options})
@@ -43,13 +43,23 @@ class Arrays(TensorDataModule):
 
 
 def plain_trainer(folder: Path, **options: Any) -> BlockTrainer:
-    """A Trainer on one CPU that only logs to `folder/metrics.csv`, a row a step; its steps in blocks, where it can."""
+    """Returns a Trainer on one CPU that only logs to `folder/metrics.csv`, a row for each step.
+
+    The Trainer takes the steps in blocks, where this is possible.
+    """
     defaults = {
         "steps_per_call": 100,
-        "accelerator": "cpu", "devices": 1, "default_root_dir": folder, "logger": MetricsCSV(folder),
-        "log_every_n_steps": 1, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
-        "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
-    }  # fmt: skip
+        "accelerator": "cpu",
+        "devices": 1,
+        "default_root_dir": folder,
+        "logger": MetricsCSV(folder),
+        "log_every_n_steps": 1,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     return BlockTrainer(**{**defaults, **options})
 
 
@@ -68,7 +78,7 @@ class Crashes(StepCallback):
 
 
 def columns(folder: Path, *names: str) -> list[list[float]]:
-    """Columns of metrics.csv, of the rows that have a value in the first of them."""
+    """Returns columns of metrics.csv, from the rows with a value in the first of the columns."""
     with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row[names[0]]]
     return [[float(row[name]) for row in rows] for name in names]

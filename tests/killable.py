@@ -1,4 +1,4 @@
-"""A training process that gets a signal at a chosen moment."""
+"""Trains in a process that gets a signal at a chosen moment."""
 
 import os
 from typing import Any
@@ -12,9 +12,10 @@ from engine.steps.callback import StepCallback
 
 
 def train(words: list[str], kill_at: str | None, kill_with: int) -> None:
-    """Run the training command, with a signal at `<hook of Callback>:<global step>`.
+    """Runs the training command, with a signal at `<hook of Callback>:<global step>`.
 
-    It comes after our own callbacks; only after an epoch, before the checkpoints, which Lightning calls last.
+    It comes after our own callbacks; only after an epoch, before the checkpoints, which Lightning
+    calls last.
     """
     torch.set_num_threads(1)
     if kill_at:
@@ -23,7 +24,7 @@ def train(words: list[str], kill_at: str | None, kill_with: int) -> None:
 
 
 def train_printing_to(path: str, words: list[str]) -> None:
-    """Run the training command; what it prints goes to a file."""
+    """Runs the training command, with its output in a file."""
     with open(path, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -1,4 +1,4 @@
-"""Modules and data modules that no experiment has."""
+"""Defines modules and data modules that no experiment has."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from project.modules.lenet import LeNet5
 
 
 class WithDropout(CurveMLP):
-    """A CurveMLP that draws random numbers at every step."""
+    """Fits a curve, and draws random numbers at every step."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -21,14 +21,14 @@ class WithDropout(CurveMLP):
 
 
 class Sharper(nn.Module):
-    """Twice its inputs while it is trained."""
+    """Doubles its inputs while the module trains."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * x if self.training else x
 
 
 class WeightedLeNet(LeNet5):
-    """A LeNet-5 whose losses weigh the classes, and which is another network while it is trained."""
+    """Weighs the classes in the loss, and is another network in training than in validation."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -37,21 +37,21 @@ class WeightedLeNet(LeNet5):
 
 
 class CentredParabola(ParabolaDataModule):
-    """A parabola whose inputs are centred by numbers that differ from seed to seed."""
+    """Centres the inputs of a parabola by numbers that differ from seed to seed."""
 
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
         return inputs - self.seed
 
 
 class ParabolaWithValidation(ParabolaDataModule):
-    """A parabola that is validated on what it is trained on."""
+    """Serves a parabola whose validation samples are the training samples."""
 
     def val_dataloader(self) -> DataLoader[Batch | Block]:
         return self.train_dataloader()
 
 
 class CannotBeBuilt(CurveMLP):
-    """A CurveMLP whose constructor fails."""
+    """Fails in its constructor."""
 
     def __init__(self, **options: Any) -> None:
         raise RuntimeError("not today")

@@ -1,4 +1,4 @@
-"""Folders of runs as `project.train` leaves them, made up."""
+"""Makes up folders of runs like those that `project.train` leaves."""
 
 import json
 import math
@@ -41,14 +41,30 @@ def write_run(
     curve: Mapping[int, Mapping[str, float]] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A run's folder: config, metrics.csv of `curve` (step -> metrics), and summary.json if it has a status."""
+    """Writes a run's folder: config, metrics.csv, and summary.json if it has a status.
+
+    Args:
+        run_dir: the folder.
+        optimizer: a key of `OPTIMIZERS`.
+        init: a key of `INITS`.
+        seed: the run's.
+        metrics: of the summary.
+        status: of the summary.
+        error: of the summary.
+        seconds: of the summary.
+        curve: the metrics of metrics.csv by step.
+        changes: values of the config by dotted key.
+    """
     seeds = {"seed": seed} if "seed" in INITS[init] else {}
     chosen = {"optimizer": {**OPTIMIZERS[optimizer]}, "init": {**INITS[init], **seeds}}
     config = {
         "module": {"_target_": "project.modules.lenet.LeNet5", **chosen},
         "datamodule": {
-            "_target_": "project.datamodules.digits.DigitsDataModule", "seed": seed, "batch_size": 4,
-            "data_dir": f"/data{seed}/digits", "num_workers": seed,
+            "_target_": "project.datamodules.digits.DigitsDataModule",
+            "seed": seed,
+            "batch_size": 4,
+            "data_dir": f"/data{seed}/digits",
+            "num_workers": seed,
         },
         **chosen,
         "trainer": {"_target_": "engine.BlockTrainer", "max_epochs": 5, "devices": 1 + seed % 2},
@@ -57,7 +73,7 @@ def write_run(
         "name": f"lenet{seed}",
         "seed": seed,
         "paths": {"data_dir": f"/data{seed}", "log_dir": str(run_dir.parent)},
-    }  # fmt: skip
+    }
     for key, value in (changes or {}).items():
         *nodes, last = key.split(".")
         node: dict[str, Any] = config
@@ -83,7 +99,7 @@ def write_run(
 
 
 def write_curve(run_dir: Path, curve: Mapping[int, Mapping[str, float]]) -> None:
-    """A metrics.csv; cells of metrics that a step lacks are empty."""
+    """Writes a metrics.csv; a metric that a step lacks has an empty cell."""
     names = list(dict.fromkeys(name for row in curve.values() for name in row))
     lines = [",".join(["epoch", "step", *names])]
     lines += [
@@ -94,18 +110,24 @@ def write_curve(run_dir: Path, curve: Mapping[int, Mapping[str, float]]) -> None
 
 
 def write_sweep(folder: Path) -> Path:
-    """Two optimisers, two schemes and three seeds, with curves; Adam is the better by far."""
+    """Writes runs of two optimisers, two schemes and three seeds; Adam is better by far."""
     rng = np.random.default_rng(0)
     for optimizer in ("sgd", "adam"):
         for init in ("he", "xavier"):
             for seed in range(3):
                 acc = 0.5 + 0.2 * (optimizer == "adam") + 0.05 * rng.uniform()
                 curve = {step: {"val/acc": acc * (step + 1) / 5} for step in range(5)}
-                write_run(folder / f"{optimizer}{init}{seed}", optimizer=optimizer, init=init, seed=seed,
-                          metrics={"val/acc": acc, "val/width": acc}, curve=curve)  # fmt: skip
+                write_run(
+                    folder / f"{optimizer}{init}{seed}",
+                    optimizer=optimizer,
+                    init=init,
+                    seed=seed,
+                    metrics={"val/acc": acc, "val/width": acc},
+                    curve=curve,
+                )
     return folder
 
 
 def content_of(folder: Path, **asked: Any) -> Content:
-    """What a report on a folder says."""
+    """Computes the report on a folder."""
     return compute(folder, *collect(folder), command="python -m project.report", **asked)

@@ -13,7 +13,7 @@ from commands import ROOT
 
 @pytest.fixture
 def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder in which their modules are found for a while; results go elsewhere."""
+    """Makes the benchmarks importable during a test; returns the folder of their results."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     known = set(sys.modules)
     import measuring

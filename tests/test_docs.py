@@ -77,7 +77,7 @@ def test_links_lead_to_files(path: Path) -> None:
 
 
 def test_the_diagram_of_the_rooms_shows_all_imports_and_no_other() -> None:
-    """An arrow between rooms is an import; an import has an arrow, or follows from several."""
+    """Checks that arrows are imports, and that imports follow from one or several arrows."""
     from house.test_arrows import ENGINE, imported, module_of, room_of, rooms_in_order
 
     rooms = rooms_in_order()
@@ -109,7 +109,10 @@ def test_the_diagram_of_the_rooms_shows_all_imports_and_no_other() -> None:
 
 
 def test_blocks_and_rows_share_a_namespace_in_the_order_of_the_document() -> None:
-    text = f"```python\na = 1\n```\n{TABLE}| x | `a` | `1` |\n\n```python\na += 1\nprint(a)\n```\n\n```text\n2\n```\n"
+    text = (
+        f"```python\na = 1\n```\n{TABLE}| x | `a` | `1` |\n\n"
+        "```python\na += 1\nprint(a)\n```\n\n```text\n2\n```\n"
+    )
     assert execute(text) == to_execute(text) == {"fence": 6, "table": 3}
     text = "```bash\ntest -x  # a comment\n```\n"
     assert execute(text, commands=["test -x"]) == to_execute(text) == {"fence": 2}

@@ -1,4 +1,4 @@
-"""On a GPU: it is used, its numbers are the CPU's to rounding, and a killed run goes on exactly."""
+"""A GPU is used, gives the CPU's numbers up to rounding, and a killed run goes on exactly."""
 
 import csv
 import json
@@ -66,8 +66,8 @@ def test_a_compiled_step_is_captured_and_gives_the_losses_of_the_eager_one(
     words = [
         "accelerator=gpu",
         f"optimizer={optimizer}",
-        "datamodule.steps_per_epoch=350",
-    ]  # a short batch among them
+        "datamodule.steps_per_epoch=350",  # with a short batch at the end of each pass
+    ]
     eager = trained(tmp_path / "eager", *words)
     compiled = trained(tmp_path / "compiled", *words, "compile=true")
     assert "the steps are not compiled" not in (compiled / "train.log").read_text()

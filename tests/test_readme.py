@@ -1,4 +1,4 @@
-"""Every command of the README is run, made small."""
+"""Every command of the README runs, made small."""
 
 import dataclasses
 import re
@@ -30,13 +30,13 @@ INSTALL = [
     'pip install -c constraints.txt -e ".[dev]"',
 ]
 JOBS = {"lenet": 8, "lenet_init": 10, "two_layer_by_hand": 3, "curve_fit": 3}  # of the sweeps
-OWN = "module=small_mlp"  # of the command with a model that only the README has
+OWN = "small_mlp"  # a model that only the README has
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1"]
 
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """Two small images of each of ten classes, for training and for test."""
+    """Makes two small images of each of ten classes, for training and for test."""
     for name in [
         f"{split}/{label}/{number}"
         for split in ("train", "test")
@@ -94,20 +94,23 @@ def test_training(
 def test_a_model_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The files and the command under "Make it your own"; the mistake is answered as it says there."""
+    """Runs the commands under "Make it your own", with the files that stand there."""
     files = dict(re.findall(r"^`((?:src|conf)/\S+)`, .*?\n```\w+\n(.*?)```", README, re.M | re.S))
-    model, node = files
+    model, node, experiment = files
     shutil.copytree(train.conf, tmp_path / "conf")
     (tmp_path / Path(model).name).write_text(files[model])
-    (tmp_path / node).write_text(files[node])
+    for config in (node, experiment):
+        (tmp_path / config).write_text(files[config])
     monkeypatch.setattr(project.modules, "__path__", [*project.modules.__path__, str(tmp_path)])
     door = dataclasses.replace(train, conf=tmp_path / "conf")
-    (command,) = [c for c in COMMANDS if OWN in c]
-    words = [*shlex.split(command)[2:], *SMALL, f"paths.log_dir={tmp_path}", "accelerator=cpu"]
-    monkeypatch.setattr(sys, "argv", words)
-    door()
-    (summary,) = tmp_path.glob("**/summary.json")
-    assert '"status": "finished"' in summary.read_text()
+    commands = [c for c in COMMANDS if OWN in c]
+    for command in commands:
+        words = [*shlex.split(command)[2:], *SMALL, f"paths.log_dir={tmp_path}", "accelerator=cpu"]
+        monkeypatch.setattr(sys, "argv", words)
+        door()
+    summaries = [path.read_text() for path in tmp_path.glob("**/summary.json")]
+    assert len(summaries) == len(commands) == 2
+    assert all('"status": "finished"' in summary for summary in summaries)
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", [*words, "module.depth=9"])
     with pytest.raises(SystemExit, match="2"):

@@ -1,4 +1,4 @@
-"""Sweeps whose jobs train together, and what they leave."""
+"""Runs sweeps whose jobs train together, and reads the files of the jobs."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ CURVE = ["experiment=curve_fit", "accelerator=cpu"]
 
 
 def sweep(log_dir: Path, *words: str, together: bool = True) -> Path:
-    """Run a sweep; its folder."""
+    """Runs a sweep, and returns the sweep's folder."""
     launcher = ["hydra/launcher=vectorized"] if together else []
     run_train("-m", *launcher, *words, f"paths.log_dir={log_dir}")
     return folder(log_dir)

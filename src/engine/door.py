@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from engine.config import help
+from engine.config.help import asks_for_help, help_text
 from engine.config.overrides import check_command_line
 from engine.config.resolved import Config
 from engine.errors import UserError, exit_codes
@@ -50,7 +50,7 @@ class Door:
 
     @property
     def module(self) -> str:
-        """The import path of the module that holds the door.
+        """Returns the import path of the module that holds the door.
 
         Raises:
             UserError: if Python did not import that module by a name.
@@ -67,41 +67,39 @@ class Door:
         return spec.name
 
     def beside(self, name: str) -> str:
-        """Return the import path of a module beside the door's."""
+        """Returns the import path of a module beside the door's."""
         return f"{self.module.rpartition('.')[0]}.{name}"
 
     def open(self) -> None:
-        """Make `${root:}` known to OmegaConf in this process."""
+        """Makes `${root:}` known to OmegaConf in this process."""
         OmegaConf.register_new_resolver("root", lambda: str(self.root), replace=True)
 
     def do(self, config: Config, folder: Path | None) -> float:
-        """Do one run, in a folder where it has one already; return its objective."""
+        """Does one run, in a folder where it has one already; returns its objective."""
         return train_one(self.train, config, folder, self.module)
 
     def _answer(self, words: Sequence[str]) -> None:
-        if resumed := [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]:
+        resumed = [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]
+        if resumed:
             # Lightning adds hydra.* to the command of the processes that it starts.
-            self._resume(resumed[0], [w for w in words if not w.startswith((RESUME, "hydra."))])
+            for word in words:
+                if not word.startswith((RESUME, "hydra.")):
+                    says = "resume= goes on with the run's own config and takes nothing else."
+                    raise UserError(f"{word}: {says}")
+            run_dir = Path(resumed[0]).absolute()
+            self.do(folders.load_config(run_dir), run_dir)
             return
         check_command_line(words, self.conf)
-        if help.is_asked_for(words):
-            print(help.text(words, self.conf, self.module))
+        if asks_for_help(words):
+            print(help_text(words, self.conf, self.module))
             return
         task: Any = Task(self)
         hydra.main(version_base="1.3", config_path=str(self.conf), config_name="config")(task)()
 
-    def _resume(self, folder: str, others: Sequence[str]) -> None:
-        if others:
-            raise UserError(
-                f"{others[0]}: resume= goes on with the run's own config and takes nothing else."
-            )
-        run_dir = Path(folder).absolute()
-        self.do(folders.load_config(run_dir), run_dir)
-
 
 @dataclass(frozen=True)
 class Task:
-    """What Hydra calls with a composed config: one run, or one job of a sweep."""
+    """Does one run, or one job of a sweep, when Hydra calls it with a composed config."""
 
     door: Door
 
@@ -111,7 +109,7 @@ class Task:
         if job.mode == RunMode.MULTIRUN:
             sweep_dir = Path(job.sweep.dir)
             return Job(Config.resolve(composed, words), sweep_dir, words).run(self.door.do)
-        with exit_codes():  # here already: Hydra would add a line of its own
+        with exit_codes():  # Hydra would add a line of its own to an error
             config = Config.resolve(composed, words)
             for key in ("dry_run", "force", "retry"):
                 if config["sweep"][key]:
@@ -120,7 +118,7 @@ class Task:
 
 
 def command(conf: str) -> Callable[[Train], Door]:
-    """Make a command of a function that does one run.
+    """Makes a command of a function that does one run.
 
     Args:
         conf: the folder with config.yaml, below a folder that the function's file lies in.
@@ -137,13 +135,12 @@ def command(conf: str) -> Callable[[Train], Door]:
 
 
 def imported(module: str) -> Door:
-    """Import a door by the import path of its module.
+    """Imports a door by the import path of its module.
 
     Raises:
         UserError: if there is no door.
     """
-    found = vars(importlib.import_module(module)).values()
-    doors = [value for value in found if isinstance(value, Door)]
-    if not doors:
-        raise UserError(f"{module}: holds no function with @command.")
-    return doors[0]
+    for value in vars(importlib.import_module(module)).values():
+        if isinstance(value, Door):
+            return value
+    raise UserError(f"{module}: holds no function with @command.")

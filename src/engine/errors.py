@@ -1,4 +1,4 @@
-"""Mistakes of the user's, and how a command ends: one or two lines, no traceback, a fixed exit code."""
+"""Ends a command: a user's mistake in one or two lines, without a traceback; fixed exit codes."""
 
 import difflib
 import os
@@ -15,26 +15,26 @@ _wants_traceback: ContextVar[bool | None] = ContextVar("wants_traceback", defaul
 
 
 class UserError(ValueError):
-    """Names the key or file, its value and what is allowed; shown as it is, exit code 2."""
+    """Names the key or file, its value and the allowed values; shown as it is, exit code 2."""
 
 
 class RunFailed(Exception):
-    """A run failed, and its log has said how: exit code 1."""
+    """Says that a run failed and that its log tells how: exit code 1."""
 
 
 class Pruned(Exception):
-    """A search stops a run that promises too little; what the run has left is as after a kill, to go on from."""
+    """Stops a run that promises too little. A search may resume the run, as after a kill."""
 
 
 class WorkerLost(Exception):
-    """The process that ran a job was killed: how far the job came, its folder says."""
+    """Says that a job's process was killed. The job's folder tells how far the job came."""
 
     def __str__(self) -> str:
         return "its process was killed"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """' Did you mean …?' with the known word most like `word`, or nothing."""
+    """Returns ' Did you mean …?' with the known word most like `word`, or ''."""
     known = list(known)
     ends = [k for k in known if k.rsplit(".", 1)[-1] == word]  # lr -> optimizer.lr
     close = ends or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
@@ -42,14 +42,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def wants_traceback() -> bool:
-    """Tell whether the user has set HYDRA_FULL_ERROR=1."""
+    """Tells whether the user has set HYDRA_FULL_ERROR=1."""
     asked = _wants_traceback.get()
     return os.environ.get(FULL_ERROR) == "1" if asked is None else asked
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Run a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM at once with 143.
+    """Runs a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM at once with 143.
 
     HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit
     code 1. Inside, HYDRA_FULL_ERROR is set for Hydra, which else would print the error itself.
@@ -79,19 +79,16 @@ def exit_codes() -> Iterator[None]:
 
 
 def as_mistake(error: Exception) -> Exception:
-    """Hydra's errors, which are about the config, as a UserError; any other as it is."""
+    """Returns Hydra's errors, which are about the config, as a UserError; others as they are."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    return (
-        UserError(describe(error))
-        if isinstance(error, HydraException | OmegaConfBaseException)
-        else error
-    )
+    is_hydras = isinstance(error, HydraException | OmegaConfBaseException)
+    return UserError(describe(error)) if is_hydras else error
 
 
 def describe(error: Exception) -> str:
-    """An exception in at most two lines; of Hydra's, the cause, and the key that it happened at."""
+    """Describes an exception in two lines at most; for Hydra's, its cause and the key concerned."""
     text = str(error)
     if not isinstance(error, UserError) and error.__cause__ is not None:
         key = text.partition("full_key: ")[2].strip()

@@ -1,8 +1,6 @@
-"""A run's metrics once more, from its own folder: the command that evaluates a run."""
+"""The command that evaluates a run: it measures the run's best weights again."""
 
-import json
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from engine import files, messages
+from engine import messages
+from engine.config.help import asks_for_help
 from engine.config.keys import EVALUATED_WITH
 from engine.config.overrides import changed
 from engine.config.resolved import Config
@@ -36,7 +35,7 @@ TAKEN = (*OWN, *EVALUATED_WITH)
 
 
 def evaluate(door: Door) -> None:
-    """Run the command line of the evaluating command.
+    """Runs the command line of the evaluating command.
 
     Args:
         door: of the training command, which knows where conf/ is.
@@ -44,28 +43,36 @@ def evaluate(door: Door) -> None:
     with exit_codes():
         door.open()
         words = sys.argv[1:]
-        if not words or {"-h", "--help"} & set(words):
+        if not words or asks_for_help(words):
             print(USAGE.format(command=door.beside("evaluate")))
             return
-        pairs = [word.partition("=") for word in words]
-        own = {key: value for key, _, value in pairs if key in OWN}
+        values = {key: value for key, _, value in (word.partition("=") for word in words)}
         others = [word for word in words if word.partition("=")[0] not in (*OWN, "hydra.run.dir")]
-        if "run" not in own:
+        if "run" not in values:
             raise UserError("run: missing; write run=RUN_DIR, the folder of a run.")
-        measure(Path(own["run"]).absolute(), own.get("split", "test"), others, door.conf)
+        measure(Path(values["run"]).absolute(), values.get("split", "test"), others, door.conf)
 
 
 def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> dict[str, float]:
-    """Measure the run in `run_dir` on a split: metrics by name, such as {"test/acc": 0.97}.
+    """Measures the run in `run_dir` on a split: metrics by name, such as {"test/acc": 0.97}.
 
     Raises:
         UserError: if there is no such run, split or checkpoint, or an override is wrong.
     """
     messages.to_terminal()
-    config = _changed(folders.load_config(run_dir), overrides, conf)
+    for key in (word.lstrip("+").partition("=")[0] for word in overrides):
+        if key.partition(".")[0] not in EVALUATED_WITH:
+            hint = nearest(key, TAKEN)
+            raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
+    own = OmegaConf.create(folders.load_config(run_dir).values_by_node)
+    config = Config.resolve(changed(own, overrides, conf))
     if split not in ("train", "val", "test"):
         raise UserError(f"split={split}: must be test, val or train.")
-    checkpoint = _checkpoint(run_dir)
+    checkpoint = run_dir / folders.BEST
+    if not checkpoint.exists():
+        checkpoint = run_dir / folders.LAST
+    if not checkpoint.exists():
+        raise UserError(f"{run_dir}: has no checkpoint yet.")
     from engine.run import build, versions
 
     messages.silence_harmless()
@@ -91,24 +98,9 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
             "run": str(run_dir),
             "checkpoint": str(checkpoint.relative_to(run_dir)),
             "overrides": list(overrides),
-            "metrics": {k: value if math.isfinite(value) else None for k, value in metrics.items()},
+            "metrics": metrics,
             "device": versions.device(trainer),
         }
-        files.write_whole(folder / f"{split}.json", json.dumps(report, indent=2) + "\n")
+        summaries.save(folder, report, f"{split}.json")
         log.info("%s\n%s on %s: %s", summaries.table(metrics), checkpoint.name, split, folder)
     return metrics
-
-
-def _changed(config: Config, overrides: Sequence[str], conf: Path) -> Config:
-    for key in (word.lstrip("+").partition("=")[0] for word in overrides):
-        if key.partition(".")[0] not in EVALUATED_WITH:
-            hint = nearest(key, TAKEN)
-            raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
-    return Config.resolve(changed(OmegaConf.create(config.values_by_node), overrides, conf))
-
-
-def _checkpoint(run_dir: Path) -> Path:
-    for name in (folders.BEST, folders.LAST):
-        if (run_dir / name).exists():
-            return run_dir / name
-    raise UserError(f"{run_dir}: has no checkpoint yet.")

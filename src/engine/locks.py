@@ -1,4 +1,4 @@
-"""Locks on files, which the system lets go when their owner dies, however it dies; those that claim jobs of a sweep."""
+"""Locks files: the system releases a lock when its owner ends, however it ends."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ from filelock import FileLock, Timeout
 
 
 def folder(sweep_dir: Path) -> Path:
-    """Where the locks of a sweep lie."""
+    """Returns the folder that has a sweep's locks."""
     return sweep_dir / ".locks"
 
 
 def of_job(sweep_dir: Path, digest: str) -> Path:
-    """The lock that claims the job with these eight digits of its config's hash."""
+    """Returns the lock that claims the job with these eight digits of its config's hash."""
     return folder(sweep_dir) / f"{digest}.lock"
 
 
-def take(path: Path, wait: bool = False) -> FileLock | None:
-    """A lock, held from now on; nothing if another holds it, unless this waits for that one."""
+def acquire(path: Path, wait: bool = False) -> FileLock | None:
+    """Acquires a lock; if another process holds it, waits for that process or returns None."""
     lock = FileLock(path)
     try:
         lock.acquire(blocking=wait)
@@ -26,9 +26,9 @@ def take(path: Path, wait: bool = False) -> FileLock | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether anyone holds a lock; makes no file where there is none."""
+    """Tells whether a process holds a lock; makes no file where there is none."""
     if not path.exists():
         return False
-    if lock := take(path):
+    if lock := acquire(path):
         lock.release()
     return lock is None

@@ -1,4 +1,4 @@
-"""What a run says: to the terminal and to its train.log; and which warnings say nothing."""
+"""Sends messages to the terminal and to a run's train.log; ignores warnings that say nothing."""
 
 import logging
 import os
@@ -47,7 +47,7 @@ HARMLESS = (
 
 
 def to_terminal() -> None:
-    """Show messages, of the first of several processes only."""
+    """Shows messages in the terminal; of several processes, all but the first show errors only."""
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     logging.basicConfig(
         level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout
@@ -56,14 +56,14 @@ def to_terminal() -> None:
 
 @contextmanager
 def of_a_worker() -> Iterator[None]:
-    """In one of several processes that run jobs, show warnings and errors only.
+    """Shows warnings and errors only, in one of several processes that run jobs.
 
     The job's log has the rest. Several progress bars in one terminal would overwrite each other,
     so inside there is no terminal.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)
-    logging.basicConfig(format="%(message)s", handlers=[handler])  # nothing the second time
+    logging.basicConfig(format="%(message)s", handlers=[handler])  # without effect the second time
     logging.getLogger().setLevel(logging.INFO)
     is_a_tty = sys.stdout.isatty
     sys.stdout.isatty = lambda: False  # type: ignore[method-assign]
@@ -74,19 +74,18 @@ def of_a_worker() -> Iterator[None]:
 
 
 def silence_harmless() -> None:
-    """Ignore the warnings in `HARMLESS`, and of Lightning's messages all but its warnings."""
+    """Ignores the warnings in `HARMLESS`, and Lightning's messages below warnings."""
     for message, _ in HARMLESS:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets its own level
-    logging.getLogger("torch.utils.cpp_extension").setLevel(
-        logging.ERROR
-    )  # misses CUDA where there is none
+    # It warns that there is no CUDA, on machines without a GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 @contextmanager
 def to_file(path: Path) -> Iterator[None]:
-    """Send messages to a file, too."""
+    """Sends messages to a file, too."""
     handler = file_handler(path)
     logging.getLogger().addHandler(handler)
     try:
@@ -97,7 +96,7 @@ def to_file(path: Path) -> Iterator[None]:
 
 
 def file_handler(path: Path) -> logging.FileHandler:
-    """Make a handler that writes messages to a file, with time, level and source."""
+    """Returns a handler that writes messages to a file, with time, level and source."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

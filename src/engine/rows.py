@@ -1,4 +1,4 @@
-"""A row of training metrics: over the steps since the last row, for one job or for many."""
+"""Computes a row of training metrics from the steps since the last row, for one job or many."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,33 +9,28 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-# What is kept of a step until its row: the loss, a tensor if it is on a GPU, for which nobody waits;
-# the size of the batch; predictions and targets, if there are metrics.
+# Kept of a step until its row: the loss (a tensor on a GPU, so that nobody waits for the GPU), the
+# size of the batch, and predictions and targets where there are metrics.
 Step = tuple[float | Tensor, int, tuple[Tensor, ...]]
 
 
 def weighted_loss(
     losses: Sequence[float], sizes: Sequence[int], averages: bool
 ) -> tuple[float, float]:
-    """Return the weighted sum of the steps' losses, and the sum of the weights.
+    """Returns the weighted sum of the steps' losses, and the sum of the weights.
 
     Args:
         losses: of each step.
         sizes: samples of each step's batch.
-        averages: whether a step's loss is a mean over its samples; else each step weighs 1.
+        averages: whether a step's loss is a mean over its samples. If so, a step weighs as much as
+            it has samples, else 1.
     """
     weights = sizes if averages else [1] * len(sizes)
     return sum(map(mul, losses, weights)), sum(weights)
 
 
-def mean_loss(losses: Sequence[float], sizes: Sequence[int], averages: bool) -> float:
-    """Return the loss of a row: the mean over samples, or over steps where losses are sums."""
-    total, weight = weighted_loss(losses, sizes, averages)
-    return total / weight
-
-
 def metrics(collection: MetricCollection, seen: Sequence[Tensor]) -> dict[str, float]:
-    """Measure a row's predictions and targets by torchmetrics, which start anew afterwards."""
+    """Measures a row's predictions and targets by torchmetrics, and resets these for the next."""
     collection.update(*seen)
     values = {key: value.item() for key, value in collection.compute().items()}
     collection.reset()
@@ -43,28 +38,22 @@ def metrics(collection: MetricCollection, seen: Sequence[Tensor]) -> dict[str, f
 
 
 def numbers(losses: Sequence[float | Tensor]) -> list[float]:
-    """Return losses as numbers; those on a GPU are waited for once."""
+    """Returns losses as numbers; a GPU is waited for once, not for each loss."""
     tensors = [loss for loss in losses if isinstance(loss, Tensor)]
     theirs = iter(torch.stack(tensors).tolist() if tensors else [])
     return [next(theirs) if isinstance(loss, Tensor) else loss for loss in losses]
 
 
-def packed(steps: Sequence[Step]) -> list[Any]:
-    """Pack steps for a checkpoint, which thousands of small tensors would slow."""
-    if not steps:
-        return []
-    losses, sizes, seen = zip(*steps, strict=True)
-    tensors = [
-        (torch.cat(parts), [len(part) for part in parts]) for parts in zip(*seen, strict=True)
-    ]
-    return [numbers(losses), list(sizes), *tensors]
+def pack(steps: Sequence[Step]) -> list[Any]:
+    """Packs steps for a checkpoint, which thousands of small tensors would make slow."""
+    columns = zip(*(seen for _, _, seen in steps), strict=True)  # predictions, targets
+    packed = [(torch.cat(column), [len(part) for part in column]) for column in columns]
+    return [numbers([loss for loss, _, _ in steps]), [size for _, size, _ in steps], *packed]
 
 
-def unpacked(kept: Sequence[Any]) -> list[Step]:
-    """Return the steps that `packed` made a list of."""
-    if not kept:
-        return []
-    losses, sizes, *tensors = kept
-    seen = [tensor.split(lengths) for tensor, lengths in tensors]
-    parts = zip(*seen, strict=True) if seen else itertools.repeat(())
-    return list(zip(losses, sizes, parts, strict=False))
+def unpack(packed: Sequence[Any]) -> list[Step]:
+    """Returns the steps that `pack` made a list of."""
+    losses, sizes, *tensors = packed or ([], [])
+    columns = [tensor.split(lengths) for tensor, lengths in tensors]
+    seen = zip(*columns, strict=True) if columns else itertools.repeat(())
+    return list(zip(losses, sizes, seen, strict=False))

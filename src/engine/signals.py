@@ -1,4 +1,4 @@
-"""Signals: who handles which, and which processes get none."""
+"""Handles signals: who handles which, and which processes get none."""
 
 import os
 import signal
@@ -10,18 +10,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def exits_on_sigterm(code: int) -> Iterator[None]:
-    """Inside, SIGTERM raises SystemExit with an exit code: Lightning would end with 0."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def keeps_sigterm() -> Iterator[None]:
-    """Put this process's SIGTERM handler back at the end: a library sets one of its own inside."""
+    """Puts this process's SIGTERM handler back at the end, where a library sets one of its own."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -30,8 +20,16 @@ def keeps_sigterm() -> Iterator[None]:
 
 
 @contextmanager
+def exits_on_sigterm(code: int) -> Iterator[None]:
+    """Makes SIGTERM raise SystemExit with an exit code inside: Lightning would end with 0."""
+    with keeps_sigterm():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
+        yield
+
+
+@contextmanager
 def out_of_reach_of_ctrl_c() -> Iterator[None]:
-    """Start processes that do not get the terminal's Ctrl-C: this process gets it, and stops them."""
+    """Keeps Ctrl-C from processes that are started inside: this process gets it and stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
     try:
         yield
@@ -40,7 +38,7 @@ def out_of_reach_of_ctrl_c() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this process within a second of its parent, even if the parent was killed."""
+    """Ends this process within a second of its parent, even if the parent was killed."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""The supervised step, the metrics and the optimiser: once, for every model."""
+"""Has the supervised step, the metrics and the optimiser, once for every model."""
 
 import copy
 import math
@@ -18,29 +18,38 @@ from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, overrides
 from engine.steps.trainer import BlockTrainer
 
-# What a subclass may override to look into each step: it then gets each in a call of its own.
+# Hooks that look into a step. A subclass that overrides one gets each step in a call of its own.
 STEP_HOOKS = (
-    *PER_STEP, "training_step", "compute_loss", "backward", "optimizer_step", "optimizer_zero_grad",
-    "configure_gradient_clipping", "lr_scheduler_step", "on_before_batch_transfer", "transfer_batch_to_device",
+    *PER_STEP,
+    "training_step",
+    "compute_loss",
+    "backward",
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "configure_gradient_clipping",
+    "lr_scheduler_step",
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
     "on_after_batch_transfer",
-)  # fmt: skip
+)
 
 
 class StepOptions(TypedDict, total=False):
-    """What every model's constructor passes on to `SupervisedModule`."""
+    """Holds the options that every model's constructor passes on to `SupervisedModule`."""
 
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     init: Callable[[nn.Module], None]
 
 
 class SupervisedModule(LightningModule):
-    """A network, a loss and metrics, trained by one optimiser on batches (inputs, targets).
+    """Trains a network by one optimiser, on batches (inputs, targets), with a loss and metrics.
 
-    Logs `train/loss`, `lr` and `train/<metric>` every `log_every_n_steps` steps and at the end of an epoch, over all
-    the steps since the last such row, and `val/…` and `test/…` over the whole split. The loss of a row is the mean
-    over samples for a loss with `reduction="mean"`; for `reduction="sum"` it is the mean over steps of each step's
-    sum (train), or the sum over the split (val, test). Under data parallelism gradients are those of the one, global
-    batch.
+    Logs `train/loss`, `lr` and `train/<metric>` every `log_every_n_steps` steps and at the end of
+    an epoch, over all the steps since the last such row, and `val/…` and `test/…` over the whole
+    split. The loss of a row is the mean over samples for a loss with `reduction="mean"`. For
+    `reduction="sum"` it is the mean over steps of each step's sum (train), or the sum over the
+    split (val, test). `lr` is the rate that the row's last step used. Under data parallelism, the
+    gradients are those of the one, global batch.
 
     Args:
         network: maps inputs (N, …) to predictions (N, …).
@@ -68,9 +77,8 @@ class SupervisedModule(LightningModule):
             for split in ("train", "val", "test")
         )
         epoch_loss = MeanMetric if self.averages_loss else SumMetric
-        keep = {
-            "nan_strategy": math.nan
-        }  # a NaN stays one; by default torchmetrics averages over the others
+        # A NaN stays a NaN; by default, torchmetrics averages over the other numbers.
+        keep = {"nan_strategy": math.nan}
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
         self._since_row: list[rows.Step] = []
         if init is not None:
@@ -81,7 +89,11 @@ class SupervisedModule(LightningModule):
         return predictions
 
     def training_step(self, batch: Batch | Block, batch_idx: int) -> Tensor:
-        """The loss of the last step of a block; those before it are done, update and all. A batch is a block of one."""
+        """Returns the loss of the last step of a block; a batch is a block of one step.
+
+        The steps before the last one are complete when this method returns, update and all.
+        Lightning does the update of the last step.
+        """
         trainer: Any = self.trainer
         steps, batches = (
             (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
@@ -89,54 +101,43 @@ class SupervisedModule(LightningModule):
         every, row = trainer.log_every_n_steps * trainer.accumulate_grad_batches, None
         first, end = self.global_step, batch_idx + steps
         training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
-        compiled = (
-            trainer.compiled_step(batch, batch_idx) if isinstance(trainer, BlockTrainer) else None
-        )
-        take, optimizer, seen = (
-            compiled or self.compute_loss,
-            trainer.optimizers[0],
-            len(self.train_metrics) > 0,
-        )
-        clip, one = trainer.gradient_clip_val, None
-        parameters = [
-            parameter for group in optimizer.param_groups for parameter in group["params"]
-        ]
+        has_compiled = isinstance(trainer, BlockTrainer)
+        compiled = trainer.compiled_step(batch, batch_idx) if has_compiled else None
+        compute, has_metrics = compiled or self.compute_loss, len(self.train_metrics) > 0
+        optimizer = trainer.optimizers[0]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        clip, ones = trainer.gradient_clip_val, None
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
-            loss, predictions = take(inputs, targets)
-            kept = loss.item() if loss.is_cpu else loss.detach()
-            self._since_row.append(
-                (kept, targets.size(0), (predictions.detach(), targets) if seen else ())
-            )
+            loss, predictions = compute(inputs, targets)
+            value = loss.item() if loss.is_cpu else loss.detach()
+            seen = (predictions.detach(), targets) if has_metrics else ()
+            self._since_row.append((value, targets.size(0), seen))
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
-                if not math.isfinite(row["train/loss"]):  # whoever stops for that stops here
+                if not math.isfinite(row["train/loss"]):  # a callback may stop training here
                     break
             if number < end:
-                if not compiled:  # what Lightning does with the loss that this returns
+                if not compiled:  # as Lightning does with the loss that this method returns
                     for parameter in parameters:
-                        parameter.grad = (
-                            None  # optimizer.zero_grad() tells the profiler of it, 7 µs
-                        )
-                    one = (
-                        torch.ones_like(loss) if one is None else one
-                    )  # which loss.backward() makes anew, 3 µs
-                    torch.autograd.backward(loss, one)
+                        # optimizer.zero_grad() would tell the profiler, which takes 7 µs.
+                        parameter.grad = None
+                    # loss.backward() would make the ones anew, which takes 3 µs.
+                    ones = torch.ones_like(loss) if ones is None else ones
+                    torch.autograd.backward(loss, ones)
                     if clip:
-                        self.configure_gradient_clipping(
-                            optimizer, clip, trainer.gradient_clip_algorithm
-                        )
+                        algorithm = trainer.gradient_clip_algorithm
+                        self.configure_gradient_clipping(optimizer, clip, algorithm)
                     optimizer.step()
                 trainer.next_step()
         if row:
             self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
         if compiled:
-            return (
-                loss.requires_grad_()
-            )  # no way back to the parameters: Lightning's update finds no gradients
+            # Nothing leads back to the parameters, so that Lightning's update finds no gradients.
+            return loss.requires_grad_()
         return loss if trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
 
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a training batch, and the predictions."""
+        """Returns the loss of a training batch, a scalar, and the predictions (B, …)."""
         predictions = self.network(inputs)
         return self._loss(predictions, targets), predictions
 
@@ -145,12 +146,12 @@ class SupervisedModule(LightningModule):
             self.log_dict(self._write_row(self.global_step - 1), logger=False, prog_bar=True)
 
     def why_no_blocks(self) -> str | None:
-        """Why each step needs a call of its own, if so."""
+        """Returns why each step needs a call of its own, if so."""
         hooks = overrides(self, SupervisedModule, STEP_HOOKS)
         return f"{type(self).__name__}.{hooks[0]} wants every step" if hooks else None
 
     def why_not_compiled(self) -> str | None:
-        """Why a step is more than network, loss and optimiser, if so."""
+        """Returns why a step is more than network, loss and optimiser, if so."""
         hooks = overrides(self, SupervisedModule, ["_loss"])
         return f"{type(self).__name__} has a {hooks[0]} of its own" if hooks else None
 
@@ -176,63 +177,64 @@ class SupervisedModule(LightningModule):
         return {"predictions": predictions, "targets": targets}
 
     def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """The loss of a batch, or of this process's share of it: zero for an empty share, whose mean would be NaN."""
+        """Returns the loss of a batch, or of this process's share of the batch.
+
+        An empty share has a loss of zero: its mean would be NaN.
+        """
         loss: Tensor = self.loss(predictions, targets) if targets.numel() else predictions.sum() * 0
         return loss
 
     def _write_row(self, step: int) -> dict[str, float]:
-        """Log what the steps since the last row were like, in one go: per step it would cost more than the step.
+        """Logs and returns the row of the steps since the last row.
 
-        The row goes straight to the loggers, because Lightning writes `self.log`'s only after the step's checkpoint,
-        so that a kill between the two would lose it.
+        One step's row by itself would take longer than the step. The row goes straight to the
+        loggers: Lightning writes the rows of `self.log` only after the step's checkpoint, so that
+        a kill between the two would lose a row.
         """
         losses, sizes, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        numbers = rows.numbers(losses)
-        total, weight = rows.weighted_loss(numbers, sizes, self.averages_loss)
+        total, weight = rows.weighted_loss(rows.numbers(losses), sizes, self.averages_loss)
         if self.trainer.world_size > 1:  # of a sum, each process has a part
             totals = torch.tensor([total, weight], dtype=torch.float64, device=self.device)
             total, weight = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
             weight /= 1 if self.averages_loss else self.trainer.world_size
         row = {"train/loss": total / weight}
         if self.train_metrics:
-            parts = [torch.cat(part) for part in zip(*seen, strict=True)]
-            row |= rows.metrics(self.train_metrics, parts)
-        values = {
-            **row,
-            "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
-            "epoch": self.current_epoch,
-        }
+            columns = [torch.cat(column) for column in zip(*seen, strict=True)]
+            row |= rows.metrics(self.train_metrics, columns)
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values = {**row, "lr": lr, "epoch": self.current_epoch}
         for logger in self.loggers:
             logger.log_metrics(values, step=step)
         return row
 
     def _share_of_global_loss(self, loss: Tensor, size: int) -> Tensor:
-        """This process's share: the strategy averages gradients over processes, whatever their shares' sizes."""
+        """Returns the loss whose gradients, averaged over processes, are the global batch's.
+
+        The strategy averages gradients over processes, whatever the sizes of their shares.
+        """
         world_size = self.trainer.world_size
         if not self.averages_loss:
             return loss * world_size
-        global_size = self.trainer.strategy.reduce(
-            torch.tensor(float(size), device=self.device), reduce_op="sum"
-        )
-        return loss * (size * world_size / global_size)
+        sizes = torch.tensor(float(size), device=self.device)
+        return loss * (size * world_size / self.trainer.strategy.reduce(sizes, reduce_op="sum"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the steps that no row has told of yet, of every process: the resumed run's next row needs them."""
-        ours = rows.packed(self._since_row)
-        steps: list[Any] = [ours]
+        """Adds the steps that are in no row yet, of every process, for the resumed run's row."""
+        steps: list[Any] = [rows.pack(self._since_row)]
         if self._is_distributed():
-            steps = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(steps, ours)
+            steps *= self.trainer.world_size
+            torch.distributed.all_gather_object(steps, steps[0])
         checkpoint["steps_since_row"] = steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         steps = checkpoint.get("steps_since_row", [])
         rank = self.trainer.global_rank if self._is_distributed() else 0
         if rank < len(steps):
+            # Lightning moves the module to its device only after this.
             trainer = trainer_of(self)
-            device = trainer.strategy.root_device if trainer else self.device  # it goes there later
-            self._since_row = rows.unpacked(move_data_to_device(steps[rank], device))
+            device = trainer.strategy.root_device if trainer else self.device
+            self._since_row = rows.unpack(move_data_to_device(steps[rank], device))
 
     @staticmethod
     def _is_distributed() -> bool:

@@ -1,4 +1,4 @@
-"""What Hydra finds: its launchers, its sweepers and the place of their config files."""
+"""Registers the engine with Hydra: launchers, sweepers and the place of their config files."""
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -10,31 +10,31 @@ from engine.vectorized import launcher
 
 
 class EngineConfigs(SearchPathPlugin):
-    """The engine's own config files come after the user's, which may shadow them."""
+    """Appends the engine's config files after the user's, which may shadow them."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append("engine", "pkg://engine.conf")
 
 
 class GridSweeper(sweepers.GridSweeper):
-    """`hydra/sweeper=grid`."""
+    """Answers to `hydra/sweeper=grid`."""
 
 
 class OptunaSweeper(search_sweeper.OptunaSweeper):
-    """`hydra/sweeper=optuna`."""
+    """Answers to `hydra/sweeper=optuna`."""
 
 
 class JoblibLauncher(joblib_launcher.JoblibLauncher):
-    """`hydra/launcher=joblib`."""
+    """Answers to `hydra/launcher=joblib`."""
 
 
 class RayLauncher(ray_launcher.RayLauncher):
-    """`hydra/launcher=ray`."""
+    """Answers to `hydra/launcher=ray`."""
 
 
 class SubmititLauncher(submitit_launcher.SubmititLauncher):
-    """`hydra/launcher=submitit_local` and `hydra/launcher=submitit_slurm`."""
+    """Answers to `hydra/launcher=submitit_local` and `hydra/launcher=submitit_slurm`."""
 
 
 class VectorizedLauncher(launcher.VectorizedLauncher):
-    """`hydra/launcher=vectorized`."""
+    """Answers to `hydra/launcher=vectorized`."""

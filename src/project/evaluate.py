@@ -1,4 +1,4 @@
-"""A run's metrics once more: `python -m project.evaluate run=RUN_DIR`; --help says more."""
+"""Measures a finished run once more: `python -m project.evaluate run=RUN_DIR`; --help says more."""
 
 from engine import evaluate
 from project.train import train

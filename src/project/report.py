@@ -1,4 +1,4 @@
-"""Compare the runs below a folder: `python -m project.report DIR`; --help says more."""
+"""Compares the runs below a folder: `python -m project.report DIR`; --help says more."""
 
 from engine import report
 from project.train import train

@@ -60,7 +60,7 @@ def test_exit_codes(
 def test_hydras_switch_is_as_it_was_afterwards(
     asked: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Inside it is set, for Hydra; what the user asked for stays known, in commands within commands, too."""
+    """Hydra's switch is set inside; the user's own choice stays known, in nested commands, too."""
     if asked is None:
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     else:

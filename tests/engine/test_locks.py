@@ -10,7 +10,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from engine import locks
-lock = locks.take(Path(sys.argv[1]))
+lock = locks.acquire(Path(sys.argv[1]))
 print(lock is not None, flush=True)
 sys.stdin.read()
 """
@@ -29,11 +29,11 @@ def test_a_lock_is_held_until_its_owner_dies(tmp_path: Path) -> None:
         assert holder.stdout
         assert holder.stdout.readline() == "True\n"
         assert locks.is_held(path)
-        assert locks.take(path) is None
+        assert locks.acquire(path) is None
         holder.kill()
     assert not locks.is_held(path)
     assert not locks.is_held(path)  # to ask holds nothing
-    ours = locks.take(path)
+    ours = locks.acquire(path)
     assert ours
     assert locks.is_held(path)
     ours.release()

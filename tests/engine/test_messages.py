@@ -13,16 +13,20 @@ from engine import messages
 
 # A message of each harmless kind, as the library words it, in the order of HARMLESS.
 WORDED = [
-    "`isinstance(treespec, LeafSpec)` is deprecated, use `isinstance(treespec, TreeSpec) and treespec.is_leaf()`",
+    "`isinstance(treespec, LeafSpec)` is deprecated, "
+    "use `isinstance(treespec, TreeSpec) and treespec.is_leaf()`",
     "`torch.jit.trace` is deprecated. Please switch to `torch.compile`",
     "This property will be removed in 2.0.0. Use `Metric.updated_called` instead.",
     "The 'train_dataloader' does not have many workers which may be a bottleneck.",
-    "You're resuming from a checkpoint that ended before the epoch ended and your dataloader is not resumable.",
+    "You're resuming from a checkpoint that ended before the epoch ended and your dataloader is "
+    "not resumable.",
     "Total length of `list` across ranks is zero. Please make sure this was your intention.",
-    "Using `DistributedSampler` with the dataloaders. During `trainer.test()`, it is recommended to use "
-    "`Trainer(devices=1, num_nodes=1)` to ensure each sample/batch gets evaluated exactly once.",
+    "Using `DistributedSampler` with the dataloaders. During `trainer.test()`, it is recommended "
+    "to use `Trainer(devices=1, num_nodes=1)` to ensure each sample/batch gets evaluated "
+    "exactly once.",
     "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
-    "The number of training batches (7) is smaller than the logging interval Trainer(log_every_n_steps=50).",
+    "The number of training batches (7) is smaller than the logging interval "
+    "Trainer(log_every_n_steps=50).",
 ]
 
 

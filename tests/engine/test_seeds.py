@@ -13,7 +13,7 @@ STEPS = 100_000
 
 
 def splitmix64(state: np.ndarray) -> np.ndarray:
-    """The first output of Steele, Lea and Flood's generator from each state (uint64, wraps around)."""
+    """Returns the first output of Steele, Lea and Flood's generator from each state (uint64)."""
     z = state + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -36,7 +36,7 @@ def linear(reduction: str = "mean", **options: Any) -> SupervisedModule:
 
 
 def errors_of_sgd(w: np.ndarray, reduction: str, epochs: int) -> list[np.ndarray]:
-    """The errors (batch, 2) of each step of SGD on batches of 3, 3, 3 and 1 of the samples; `w` follows it."""
+    """Returns the errors (batch, 2) of SGD on batches of 3, 3, 3 and 1; updates `w`."""
     errors = []
     for epoch in range(epochs):
         order = torch.randperm(10, generator=generator(0, "order", epoch)).numpy()
@@ -146,8 +146,10 @@ def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:
     x = RNG.normal(size=(50, 4)).astype(np.float32)
     y = np.arange(50) % 3
     metrics = {
-        "precision": MulticlassPrecision(3), "recall": MulticlassRecall(3), "f1": MulticlassF1Score(3)
-    }  # fmt: skip
+        "precision": MulticlassPrecision(3),
+        "recall": MulticlassRecall(3),
+        "f1": MulticlassF1Score(3),
+    }
 
     class Remembers(SupervisedModule):
         def on_validation_end(self) -> None:

@@ -1,4 +1,4 @@
-"""A copy of the repository that a test may change, and commands run in it."""
+"""Copies the repository, so that a test may change the copy and run commands there."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ PARTS = (
 
 
 def copied(folder: Path) -> Path:
-    """Copy what git would, without what Python and the runs leave."""
+    """Copies the files of the repository, without the files of Python and of runs."""
     for part in PARTS:
         if (ROOT / part).is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.part.json")
@@ -33,7 +33,7 @@ def copied(folder: Path) -> Path:
 
 
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with the copy's sources before the installed ones."""
+    """Runs Python with the copy's sources before the installed ones."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
     environment.pop("HYDRA_FULL_ERROR", None)
     return subprocess.run(

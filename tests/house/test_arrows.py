@@ -21,7 +21,7 @@ def module_of(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """The modules of ours that a file imports, wherever in it, and the line."""
+    """Returns our modules that a file imports, in any place, and the lines."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -36,13 +36,13 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def rooms_in_order() -> list[str]:
-    """The rooms as docs/architecture.md lists them, from the top of the house to the ground."""
+    """Returns the rooms that docs/architecture.md lists, from the top to the ground."""
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     return re.findall(r"^\d+\. `(engine/[\w./]+)`", text, re.MULTILINE)
 
 
 def room_of(module: str, rooms: list[str]) -> str:
-    """The room that a module of the engine lies in: the longest path that fits."""
+    """Returns the room of a module of the engine: the longest path that fits."""
     path = module.replace(".", "/")
     fitting = [r for r in rooms if f"{path}/".startswith(f"{r.removesuffix('.py')}/")]
     assert fitting, f"docs/architecture.md has no room for {module}"
@@ -55,7 +55,7 @@ def test_the_engine_never_imports_the_users_package() -> None:
 
 
 def test_the_engine_never_spells_the_users_package() -> None:
-    """Not in a string, a comment or a config either: a fork may call its package what it likes."""
+    """Checks strings, comments and configs, too: a fork may give its package any name."""
     kinds = (".py", ".pyi", ".yaml", ".jinja")
     files = [path for path in (SRC / "engine").rglob("*") if path.suffix in kinds]
     files.append(SRC / "hydra_plugins" / "engine_plugins.py")
@@ -96,12 +96,13 @@ def test_every_room_is_listed_and_every_listed_room_is_there() -> None:
         assert (SRC / room).exists(), room
     for path in (SRC / "engine").iterdir():
         name = f"engine/{path.name}"
-        if path.suffix == ".py" and path.stem != "__init__" or (path / "__init__.py").exists():
+        is_file = path.suffix == ".py" and path.stem != "__init__"
+        if is_file or (path / "__init__.py").exists():
             assert name in rooms, name
 
 
 def test_no_file_imports_itself_by_way_of_others() -> None:
-    """No circle between files, at import time or later."""
+    """Checks imports inside functions, too."""
     graph = {
         module_of(path): {name for name, _ in imported(path) if name.startswith("engine")}
         for path in ENGINE
@@ -137,7 +138,7 @@ def test_a_folder_has_few_files(folder: Path) -> None:
 
 
 def statements(folder: Path) -> int:
-    """How many statements the sources have: lines would tempt to crowd them."""
+    """Counts the statements of the sources; a count of lines would tempt to crowd them."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py")]
     return sum(isinstance(node, ast.stmt) for tree in trees for node in ast.walk(tree))
 

@@ -16,7 +16,7 @@ STUB = ROOT / "src/engine/__init__.pyi"
 
 
 def exported() -> dict[str, str]:
-    """Each name of the stub, and the module that it comes from."""
+    """Returns each name of the stub, and its module."""
     tree = ast.parse(STUB.read_text())
     nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     assert len(nodes) == len(tree.body)
@@ -54,7 +54,7 @@ def test_what_the_users_package_uses_is_exported_and_the_rest_is_what_configs_na
 
 
 def targets() -> list[str]:
-    """Every `_target_` in conf/ ."""
+    """Returns every `_target_` in conf/."""
 
     def inner(node: Any) -> list[str]:
         if isinstance(node, dict):
@@ -72,7 +72,7 @@ def targets() -> list[str]:
 
 
 def test_configs_name_the_engine_by_its_public_names_only() -> None:
-    """So that a saved config never names a private path."""
+    """Checks that a saved config never names a private path."""
     ours = [target for target in targets() if target.partition(".")[0] == "engine"]
     assert ours
     assert [target for target in ours if target.removeprefix("engine.") not in exported()] == []
@@ -80,7 +80,8 @@ def test_configs_name_the_engine_by_its_public_names_only() -> None:
 
 def test_nothing_large_is_imported_for_a_name_that_is_small() -> None:
     code = (
-        "import sys; import engine; from engine import Count, UserError, command, nearest, write_whole\n"
+        "import sys; import engine\n"
+        "from engine import Count, UserError, command, nearest, write_whole\n"
         "print(sorted({'torch', 'lightning', 'numpy', 'pydantic', 'optuna'} & set(sys.modules)))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

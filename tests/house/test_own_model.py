@@ -29,7 +29,8 @@ class Mine(SupervisedModule):
         layers = [nn.Flatten()]
         for inputs, outputs in zip(sizes, sizes[1:]):
             layers += [nn.Linear(inputs, outputs), nn.SiLU() if activation == "silu" else nn.ELU()]
-        super().__init__(nn.Sequential(*layers, nn.Linear(sizes[-1], 10)), nn.CrossEntropyLoss(), **step)
+        network = nn.Sequential(*layers, nn.Linear(sizes[-1], 10))
+        super().__init__(network, nn.CrossEntropyLoss(), **step)
 """
 CONFIG = """
 _target_: project.modules.mine.Mine
@@ -62,7 +63,7 @@ def test_it_trains(copy: Path) -> None:
 
 
 def test_it_is_refused_with_its_own_limits(copy: Path, tmp_path: Path) -> None:
-    """Other values of the kind: tests/engine/config/test_objects.py."""
+    """Checks one value; tests/engine/config/test_objects.py has others of the kind."""
     log_dir = f"paths.log_dir={tmp_path / 'logs'}"
     ended = python(copy, "-m", "project.train", *SHORT, "module.activation=silo", log_dir)
     says = "must be 'silu' or 'elu', by the signature of Mine. Did you mean silu?"

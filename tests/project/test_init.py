@@ -29,9 +29,13 @@ STD = {
     "he, gain given": lambda fan_in, fan_out: 0.5 / fan_in**0.5,
 }
 SCHEMES = {
-    "xavier for tanh": partial(init.xavier, gain="tanh"), "he, gain given": partial(init.he, gain=0.5),
-    "randn": init.randn, "randn scaled": partial(init.randn, scale=0.01), "xavier": init.xavier, "he": init.he
-}  # fmt: skip
+    "xavier for tanh": partial(init.xavier, gain="tanh"),
+    "he, gain given": partial(init.he, gain=0.5),
+    "randn": init.randn,
+    "randn scaled": partial(init.randn, scale=0.01),
+    "xavier": init.xavier,
+    "he": init.he,
+}
 
 
 def two_layers() -> nn.Sequential:
@@ -117,7 +121,7 @@ def test_a_further_layer_changes_no_other() -> None:
 def test_fans_count_what_an_output_depends_on_and_what_an_input_is_part_of(
     layer: nn.Module, sample: tuple[int, ...]
 ) -> None:
-    """By the Jacobian: where it is not zero, in its fullest row and column."""
+    """Counts the elements of the Jacobian that are not zero, in its fullest row and column."""
     nn.init.constant_(layer.weight, 1.0)
     jacobian = torch.autograd.functional.jacobian(lambda x: layer(x).flatten(), torch.zeros(sample))
     touched = jacobian.flatten(start_dim=1) != 0  # (outputs, inputs)

@@ -1,6 +1,7 @@
-"""last.ckpt, to resume from, and best.ckpt, to test."""
+"""Keeps last.ckpt, to resume from, and best.ckpt, to test."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints(StepCallback, Checkpoint):
-    """Keeps checkpoints/last.ckpt, every n steps and after every epoch, and best.ckpt, by a validation metric.
+    """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt in the run's folder.
 
-    Not Lightning's `ModelCheckpoint`, which after a step before a due validation would make the resumed run skip that
-    validation, and which forgets its best score when the folder has moved.
+    last.ckpt is written every n steps and after every epoch; best.ckpt has the best value of a
+    validation metric. This is not Lightning's `ModelCheckpoint`: after a step before a due
+    validation, that would make the resumed run skip the validation, and that forgets the best value
+    when the folder has moved.
 
     Args:
         every_n_steps: optimiser steps between two writings of last.ckpt.
@@ -39,28 +42,26 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step % self.every_n_steps == 0 and not self._validation_follows(
-            trainer, batch_idx
-        ):
-            self._save_last(trainer)
+        is_due = trainer.global_step % self.every_n_steps == 0
+        if is_due and not self._validation_follows(trainer, batch_idx):
+            self._save(trainer, LAST)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         score = trainer.callback_metrics.get(self.monitor)
         if score is None:
-            known = ", ".join(trainer.callback_metrics)
             log.warning(
                 "no best.ckpt: callbacks.checkpoints.monitor=%s is not one of %s",
                 self.monitor,
-                known,
+                ", ".join(trainer.callback_metrics),
             )
-        if score is not None and self._is_better(score.item()):
+        elif self._is_better(score.item()):
             self.best_score = score.item()
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / BEST, weights_only=False)
+            self._save(trainer, BEST)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._save_last(trainer)
+        self._save(trainer, LAST)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score}
@@ -68,17 +69,21 @@ class Checkpoints(StepCallback, Checkpoint):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best_score = state["best_score"]
 
-    def _save_last(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / LAST, weights_only=False)
+    @staticmethod
+    def _save(trainer: Trainer, name: Path) -> None:
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / name, weights_only=False)
 
     def _is_better(self, score: float) -> bool:
         if self.best_score is None:
-            return score == score
+            return not math.isnan(score)
         return score < self.best_score if self.mode == "min" else score > self.best_score
 
     @staticmethod
     def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
-        """Whether validation, or the epoch's end, comes before the next step: last.ckpt then waits for that."""
+        """Tells whether validation, or the epoch's end, comes before the next step.
+
+        If so, last.ckpt is written after that.
+        """
         done, interval = batch_idx + 1, validation_interval(trainer)
         if trainer.check_val_every_n_epoch is None:
             done = batch_of_training(trainer) + 1

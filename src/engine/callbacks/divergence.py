@@ -1,4 +1,4 @@
-"""Stop when the loss is no longer a number."""
+"""Stops training when the loss is no longer a number."""
 
 import logging
 import math
@@ -13,10 +13,12 @@ log = logging.getLogger(__name__)
 
 
 class StopOnDivergence(StepCallback):
-    """Stops training at the first row of metrics whose loss is NaN or infinite, and remembers that it did."""
+    """Stops training at the first row of metrics whose loss is NaN or infinite.
+
+    A run that diverged stays stopped when it is resumed.
+    """
 
     in_a_stack = EACH_JOB
-
     diverged = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -25,8 +27,8 @@ class StopOnDivergence(StepCallback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        done = batch_of_epoch(trainer) + 1
-        if done % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (batch_of_epoch(trainer) + 1) % every == 0:
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:

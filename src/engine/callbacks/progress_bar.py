@@ -1,4 +1,4 @@
-"""The progress bar: epoch, step, loss and speed; and a line that stays, in the log, after each epoch."""
+"""Shows progress: a bar in the terminal, and a line in the log after each epoch."""
 
 import logging
 import sys
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 
 class StepProgressBar(StepCallback, ProgressBar):
-    """Lightning's bar, drawn by the clock instead of every so many steps, and only in a terminal.
+    """Draws Lightning's bar by the clock, instead of every n steps, and only in a terminal.
 
     Args:
-        refresh_seconds: least time between two drawings.
-        line_every_n_steps: steps between two lines in the log, besides the one at the end of each epoch.
+        refresh_seconds: least time between two drawings, in seconds.
+        line_every_n_steps: steps between two lines in the log; one line an epoch if None.
     """
 
     in_a_stack = ONCE
@@ -34,7 +34,7 @@ class StepProgressBar(StepCallback, ProgressBar):
             self.disable()
 
     def enable(self) -> None:
-        """Lightning enables the bar of the first process; without a terminal it stays off."""
+        """Enables the bar, as Lightning does in the first process, if there is a terminal."""
         if sys.stdout.isatty():
             super().enable()
 
@@ -45,9 +45,8 @@ class StepProgressBar(StepCallback, ProgressBar):
 
     def on_train_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_start(trainer, *args)
-        self.on_train_epoch_start(
-            trainer, *args
-        )  # Lightning leaves it out where a run resumes within an epoch
+        # Lightning does not call this hook where a run resumes within an epoch.
+        self.on_train_epoch_start(trainer, *args)
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
@@ -60,8 +59,8 @@ class StepProgressBar(StepCallback, ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        last = batch_of_epoch(trainer)  # of a block
-        super().on_train_batch_end(trainer, module, outputs, batch, last)
+        # `batch_idx` is the number of a block's first batch; the bar shows the last one.
+        super().on_train_batch_end(trainer, module, outputs, batch, batch_of_epoch(trainer))
         if self.line_every_n_steps and trainer.global_step % self.line_every_n_steps == 0:
             self._line(trainer)
 
@@ -71,19 +70,14 @@ class StepProgressBar(StepCallback, ProgressBar):
             self._line(trainer)
 
     def _line(self, trainer: Trainer) -> None:
-        """Log where training stands: `epoch 1/5, step 12,500: train/loss 1.72, train/acc 0.37 (830 steps/s)`."""
+        """Logs `epoch 1/5, step 12,500: train/loss 1.72, train/acc 0.37 (830 steps/s)`."""
         seconds, first = self._began
         speed = (trainer.global_step - first) / max(time.monotonic() - seconds, 1e-9)
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.count("/") == 1}
-        values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        metrics = trainer.callback_metrics.items()
+        values = ", ".join(f"{name} {float(v):.4g}" for name, v in metrics if name.count("/") == 1)
+        step = f"{trainer.global_step:,}"
         with self.train_progress_bar.external_write_mode(file=sys.stdout):
-            log.info(
-                "%s, step %s: %s (%.0f steps/s)",
-                self._epoch(trainer),
-                f"{trainer.global_step:,}",
-                values,
-                speed,
-            )
+            log.info("%s, step %s: %s (%.0f steps/s)", self._epoch(trainer), step, values, speed)
 
     @staticmethod
     def _epoch(trainer: Trainer) -> str:
@@ -92,7 +86,7 @@ class StepProgressBar(StepCallback, ProgressBar):
 
     def is_due(self, current: int, total: int) -> bool:
         now = time.monotonic()
-        if current != total and now - self._drawn_at < self.refresh_seconds:
-            return False
-        self._drawn_at = now
-        return True
+        is_due = current == total or now - self._drawn_at >= self.refresh_seconds
+        if is_due:
+            self._drawn_at = now
+        return is_due

@@ -1,4 +1,4 @@
-"""Random numbers inside a training step, such as dropout's, as a function of (seed, step)."""
+"""Makes the random numbers of a training step, such as dropout's, a function of (seed, step)."""
 
 from typing import Any
 
@@ -13,7 +13,9 @@ from engine.steps.callback import LEFT_OUT, StepCallback
 
 
 class StepSeed(StepCallback):
-    """Seeds PyTorch's generator before every training step, so that a resumed run draws what it would have drawn.
+    """Seeds PyTorch's generator before every training step.
+
+    So a resumed run draws the numbers that it would have drawn without a stop.
 
     Args:
         seed: the run's.
@@ -32,17 +34,14 @@ class StepSeed(StepCallback):
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         first = batch_of_training(trainer)
-        # derive(self.seed, "step/<rank>", number of the step)
-        seeds = (
-            mix_all(self._state, first, batch.steps)
-            if isinstance(batch, Block)
-            else [mix(self._state, first)]
-        )
+        # Each seed is derive(self.seed, "step/<rank>", number of the step).
+        is_block = isinstance(batch, Block)
+        seeds = mix_all(self._state, first, batch.steps) if is_block else [mix(self._state, first)]
         self._seeds = iter(seeds)
         self.on_step_start(trainer, module, first)
 
     def on_step_start(self, trainer: Trainer, module: LightningModule, batch: int) -> None:
         seed = next(self._seeds)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every backend: 300 µs
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 300 µs
         if self._on_gpu:
             torch.cuda.manual_seed(seed)

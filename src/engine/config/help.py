@@ -11,16 +11,11 @@ from omegaconf import OmegaConf
 
 from engine.config.overrides import overrides_of
 
-USAGE = """\
-Train a model; the run's folder, with its config, metrics, checkpoints and TensorBoard events, is below logs/.
+HELP = """\
+Train a model. Each run has a folder below logs/, with its config, its metrics,
+its checkpoints and its TensorBoard events.
 
-  python -m {train} experiment=lenet                        one experiment
-  python -m {train} experiment=lenet optimizer=adam seed=1  with other choices and values
-  python -m {train} -m experiment=lenet init=xavier,he      a sweep
-  python -m {train} resume=RUN_DIR                          go on with an interrupted run
-  python -m {evaluate} run=RUN_DIR                          its metrics once more
-  python -m {report} DIR                                    compare the runs below a folder
-  tensorboard --logdir logs                                       look at all of it
+{commands}
 
 Choices (group=choice):
 
@@ -30,15 +25,24 @@ Values (key=value) of what is chosen:
 
 {values}
 Hydra's own options: --hydra-help"""
+COMMANDS = {
+    "python -m {train} experiment=lenet": "run one experiment",
+    "python -m {train} optimizer=adam seed=1": "choose and set values",
+    "python -m {train} -m init=xavier,he": "run a sweep",
+    "python -m {train} resume=RUN_DIR": "go on after an interrupt",
+    "python -m {package}.evaluate run=RUN_DIR": "measure a run again",
+    "python -m {package}.report DIR": "compare the runs in a folder",
+    "tensorboard --logdir logs": "look at all runs",
+}
 
 
-def is_asked_for(words: Sequence[str]) -> bool:
-    """Tell whether a command line asks for help."""
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Tells whether a command line asks for help."""
     return bool({"-h", "--help"} & set(words))
 
 
-def text(words: Sequence[str], conf: Path, command: str) -> str:
-    """Return the help for a command line, with the values that its overrides give.
+def help_text(words: Sequence[str], conf: Path, command: str) -> str:
+    """Returns the help for a command line, with the values that its overrides give.
 
     Args:
         words: of the command line.
@@ -48,10 +52,15 @@ def text(words: Sequence[str], conf: Path, command: str) -> str:
     groups: dict[str, list[str]] = {}
     for path in sorted(conf.glob("*/*.yaml")):
         groups.setdefault(path.parent.name, []).append(path.stem)
-    choices = "\n".join(f"{group}: {', '.join(names)}" for group, names in groups.items())
     package = command.rpartition(".")[0]
-    commands = {name: f"{package}.{name}" for name in ("evaluate", "report")}
+    commands = {
+        text.format(train=command, package=package): meaning for text, meaning in COMMANDS.items()
+    }
+    width = max(map(len, commands))
     with initialize_config_dir(str(conf), version_base="1.3"):
-        config = compose("config", overrides=list(overrides_of(words)))
-    values = OmegaConf.to_yaml(config)
-    return USAGE.format(choices=choices, values=values, train=command, **commands)
+        config = compose("config", overrides=overrides_of(words))
+    return HELP.format(
+        commands="\n".join(f"  {text:<{width}}  {meaning}" for text, meaning in commands.items()),
+        choices="\n".join(f"{group}: {', '.join(names)}" for group, names in groups.items()),
+        values=OmegaConf.to_yaml(config),
+    )

@@ -37,12 +37,12 @@ EVALUATED_WITH = ("datamodule", "accelerator", "trainer")
 
 
 def is_below(key: str, nodes: Iterable[str]) -> bool:
-    """Tell whether a dotted key is one of some nodes, or lies below one of them."""
+    """Tells whether a dotted key is one of some nodes, or lies below one of them."""
     return f"{key}.".startswith(tuple(f"{node}." for node in nodes))
 
 
 def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values, by dotted key, that can change a result.
+    """Returns the values, by dotted key, that can change a result.
 
     The data folder counts relative to `paths.data_dir`: the same data may lie elsewhere.
     """

@@ -1,85 +1,70 @@
 """Limits of the engine's own keys: checked before anything large is imported."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, get_args
 
+from annotated_types import Ge
+
+from engine.config.ranges import Count, CountOrZero, NotNegative, Positive, Seed, why_not
 from engine.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The values that a key may have: numbers from `low` to `high`, and `words`."""
+    """The values that a key may have.
 
-    whole: bool
-    low: float
-    high: float = float("inf")
-    open_low: bool = False
-    open_high: bool = False
+    Args:
+        hint: an annotation that pydantic checks.
+        text: says the same to the user.
+        words: further values.
+    """
+
+    hint: Any
+    text: str
     words: tuple[str | None, ...] = ()
 
-    def __contains__(self, value: object) -> bool:
-        if value in self.words and not isinstance(value, bool | int | float):
-            return True
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return False
-        if isinstance(value, float) and not math.isfinite(value):
-            return False
-        above = value > self.low if self.open_low else value >= self.low
-        return above and (value < self.high if self.open_high else value <= self.high)
 
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        bounds = [f"{'above' if self.open_low else 'from'} {self.low:g}"]
-        if self.high != float("inf"):
-            bounds.append(f"{'below' if self.open_high else 'to'} {self.high:.10g}")
-        words = "".join(f" or {shown(word)}" for word in self.words)
-        return f"{kind} {' '.join(bounds)}{words}"
+def one_of(*words: str | None) -> Limit:
+    """Returns the limit of a key that takes some words only."""
+    return Limit(Literal[words], f"one of: {', '.join(map(shown, words))}")
 
 
-@dataclass(frozen=True)
-class OneOf:
-    """The words that a key may be set to."""
-
-    words: tuple[str | None, ...]
-
-    def __contains__(self, value: object) -> bool:
-        return value in self.words
-
-    def __str__(self) -> str:
-        return f"one of: {', '.join(map(shown, self.words))}"
-
-
-def check(key: str, value: object, limit: Limit | OneOf) -> None:
-    """Refuse a value that is not within its limit.
+def check(key: str, value: object, limit: Limit) -> None:
+    """Refuses a value that is not within its limit.
 
     Raises:
-        UserError: names the key, the value, what is allowed and the word most like it.
+        UserError: names the key, the value, what is allowed and the word most like the value.
     """
-    if value not in limit:
-        raise UserError(
-            f"{key}={shown(value)}: must be {limit}.{nearest(str(value), filter(None, limit.words))}"
-        )
+    if value not in limit.words and why_not(value, limit.hint):
+        allowed = " or ".join([limit.text, *map(shown, limit.words)])
+        words = [word for word in (*get_args(limit.hint), *limit.words) if isinstance(word, str)]
+        meant = nearest(str(value), words)
+        raise UserError(f"{key}={shown(value)}: must be {allowed}.{meant}")
 
 
 def shown(value: object) -> str:
-    """A value as one writes it on the command line."""
+    """Returns a value as one writes it on the command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-COUNT = Limit(whole=True, low=1)
-NOT_NEGATIVE = Limit(whole=False, low=0)
-POSITIVE = Limit(whole=False, low=0, open_low=True)
+COUNT = Limit(Count, "a whole number from 1")
+COUNT_OR_ZERO = Limit(CountOrZero, "a whole number from 0")
+COUNT_OR_NULL = replace(COUNT, words=(None,))
+POSITIVE_OR_NULL = Limit(Positive, "a number above 0", (None,))
+NOT_NEGATIVE_OR_NULL = Limit(NotNegative, "a number from 0", (None,))
+SEED = Limit(Seed, "a whole number from 0 to 4294967295")
+FROM_MINUS_ONE = Limit(Annotated[int, Ge(-1)], "a whole number from -1")
 # The engine's own keys. What the arguments of a class may be, the class says by its annotations.
-LIMITS: dict[str, Limit | OneOf] = {
+LIMITS = {
     "threads": COUNT,
-    "sweep.retry": OneOf((None, "failed")),
-    "seed": Limit(whole=True, low=0, high=2**32 - 1),
-    "trainer.max_epochs": Limit(whole=True, low=1, words=(None,)),
-    "trainer.max_steps": Limit(whole=True, low=-1),
+    "sweep.retry": one_of(None, "failed"),
+    "seed": SEED,
+    "trainer.max_epochs": COUNT_OR_NULL,
+    "trainer.max_steps": FROM_MINUS_ONE,
     "trainer.log_every_n_steps": COUNT,
     "trainer.steps_per_call": COUNT,
-    "trainer.check_val_every_n_epoch": Limit(whole=True, low=1, words=(None,)),
-    "trainer.devices": Limit(whole=True, low=1, words=("auto",)),
+    "trainer.check_val_every_n_epoch": COUNT_OR_NULL,
+    "trainer.devices": replace(COUNT, words=("auto",)),
 }

@@ -1,27 +1,28 @@
-"""From a node of the config to an object: import, kind, signature, build. Nobody else does any of it.
+"""From a node of the config to an object: import, kind, signature, build. Nobody else does so.
 
-A check never converts a value. What a class's arguments may be is said by the class: by its
-annotations, which pydantic checks in strict mode.
+What a class's arguments may be is said by the class: by its annotations, which pydantic checks in
+strict mode.
 """
 
 import functools
 import inspect
-import json
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import Parameter
 from typing import Any
 
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
+from engine.config.ranges import why_not
 from engine.errors import UserError, nearest
 
 MOST_SHOWN = 15  # names of arguments in a message
 FLAGS = (TARGET, PARTIAL, "_args_", "_recursive_", "_convert_")  # Hydra's own keys of a node
+OPTIONAL = ...  # the default of an argument that the call may leave out; no value equals it
 
 
 def build(node: Mapping[str, Any], key: str, **more: Any) -> Any:
-    """Build the object that a node names, its nested objects first.
+    """Builds the object that a node names, its nested objects first.
 
     Args:
         node: has a `_target_`.
@@ -41,7 +42,7 @@ def check(
     given: Mapping[str, Sequence[str]] | None = None,
     checked: set[str] | None = None,
 ) -> None:
-    """Check every node of a config that names an object, inner nodes first; build none.
+    """Checks every node of a config that names an object, inner nodes first; builds none.
 
     Args:
         values: of the config, nested.
@@ -66,30 +67,26 @@ def check(
 
 
 @functools.cache
-def _located(path: str) -> Any:
-    from hydra.utils import get_object
-
-    return get_object(path)
-
-
 def located(path: str, key: str) -> Any:
-    """Import the class or function of a `_target_`.
+    """Imports the class or function of a `_target_`.
 
     Raises:
         UserError: if there is none; says why.
     """
+    from hydra.utils import get_object
+
     try:
-        made = _located(path)
+        target = get_object(path)
     except Exception as error:  # whatever the module that is imported raises
         *_, reason = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
         raise UserError(f"{key}={path}: cannot be imported: {reason.strip()}") from error
-    if not callable(made):
+    if not callable(target):
         raise UserError(f"{key}={path}: must be a class or a function.")
-    return made
+    return target
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the nodes with a `_target_`, the inner ones first, `optimizer` before its copies."""
+    """Yields the nodes with a `_target_`, the inner ones first, `optimizer` before its copies."""
     if isinstance(node, list):
         for number, inner in enumerate(node):
             yield from _nodes(inner, f"{key}.{number}")
@@ -101,73 +98,59 @@ def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield key, node
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """What a call takes: by name, its annotation or `Any`.
-
-    Args:
-        hints: of every argument by name.
-        required: the names without a default.
-        takes_more: whether any other name goes, too.
-        defaults: of the others.
-    """
-
-    hints: Mapping[str, Any]
-    required: Sequence[str]
-    takes_more: bool
-    defaults: Mapping[str, Any]
-
-
 @functools.cache
-def arguments_of(target: Callable[..., Any]) -> Arguments | None:
-    """Find what a class or function takes; `**kwargs` follows `Unpack`, or the base class.
+def arguments_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:
+    """Finds the arguments of a class or function by name, each with its annotation or `Any`.
 
-    Returns None where Python cannot tell, as for some functions written in C.
+    `**kwargs` stands for what it unpacks, or for the arguments of the base class; it is among the
+    arguments where any name goes. Returns None where Python cannot tell, as for some functions
+    written in C.
     """
-    function = target.__init__ if inspect.isclass(target) else target
     try:
-        parameters = list(inspect.signature(target).parameters.values())
+        parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):
         return None
+    function = target.__init__ if inspect.isclass(target) else target
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception:  # a name that exists for type checkers only
         hints = {}
-    found: dict[str, Any] = {}
-    required: list[str] = []
-    defaults: dict[str, Any] = {}
-    takes_more = False
-    for parameter in parameters:
-        hint = hints.get(parameter.name, Any)
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            continue
-        if parameter.kind is not parameter.VAR_KEYWORD:
-            found[parameter.name] = hint
-            if parameter.default is parameter.empty:
-                required.append(parameter.name)
-            else:
-                defaults[parameter.name] = parameter.default
-            continue
-        inner = _further(target, hint)
-        takes_more = inner is None or inner.takes_more
-        if inner:
-            if typing.get_origin(hint) is typing.Unpack:  # a base class may be given it by its heir
-                required += [name for name in inner.required if name not in found]
-            found = {**found, **inner.hints, **found}
-            defaults = {**inner.defaults, **defaults}
-    return Arguments(found, required, takes_more, defaults)
+    own: dict[str, Parameter] = {}
+    further: dict[str, Parameter] = {}
+    for name, parameter in parameters.items():
+        hinted = parameter.replace(annotation=hints.get(name, Any))
+        if parameter.kind is Parameter.VAR_KEYWORD:
+            further = _further(target, hinted)
+        elif parameter.kind is not Parameter.VAR_POSITIONAL:
+            own[name] = hinted
+    return {**own, **further, **own}
 
 
-def _further(target: Callable[..., Any], hint: Any) -> Arguments | None:
-    """Return what `**kwargs` stands for: the fields of an unpacked TypedDict, or the base class's."""
-    if typing.get_origin(hint) is typing.Unpack:
-        fields: Any = typing.get_args(hint)[0]
-        kept = typing.get_type_hints(fields, include_extras=True)
-        return Arguments(kept, sorted(fields.__required_keys__), takes_more=False, defaults={})
-    if not inspect.isclass(target):
-        return None
-    owners = [kind for kind in target.__mro__ if "__init__" in vars(kind)]
-    return arguments_of(owners[1]) if len(owners) > 1 and owners[1] is not object else None
+def _further(target: Callable[..., Any], kwargs: Parameter) -> dict[str, Parameter]:
+    """Returns what `**kwargs` stands for: an unpacked TypedDict, or the base class's arguments."""
+    if typing.get_origin(kwargs.annotation) is typing.Unpack:
+        fields: Any = typing.get_args(kwargs.annotation)[0]
+        return {
+            name: Parameter(
+                name,
+                Parameter.KEYWORD_ONLY,
+                default=Parameter.empty if name in fields.__required_keys__ else OPTIONAL,
+                annotation=hint,
+            )
+            for name, hint in typing.get_type_hints(fields, include_extras=True).items()
+        }
+    owners = [kind for kind in getattr(target, "__mro__", ())[:-1] if "__init__" in vars(kind)]
+    inherited = arguments_of(owners[1]) if len(owners) > 1 else None
+    if inherited is None:
+        return {kwargs.name: kwargs}
+    return {  # the class may give its base class what the base class needs
+        name: parameter.replace(default=OPTIONAL) if _is_needed(parameter) else parameter
+        for name, parameter in inherited.items()
+    }
+
+
+def _is_needed(parameter: Parameter) -> bool:
+    return parameter.default is Parameter.empty and parameter.kind is not Parameter.VAR_KEYWORD
 
 
 def _check_call(
@@ -177,88 +160,30 @@ def _check_call(
     if takes is None:
         return
     name = getattr(target, "__name__", str(target))
-    for argument, value in node.items():
-        if argument in FLAGS:
-            continue
-        if argument not in takes.hints:
-            if takes.takes_more:
-                continue
-            raise UserError(
-                f"{key}.{argument}: {name} takes no such argument."
-                f"{nearest(argument, takes.hints)}{_known(takes.hints)}"
+    takes_more = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in takes.values())
+    for argument in [argument for argument in node if argument not in FLAGS]:
+        if argument in takes:
+            _check_value(f"{key}.{argument}", node[argument], takes[argument], name)
+        elif not takes_more:
+            names = (
+                f" It takes {', '.join(takes) or 'nothing'}." if len(takes) <= MOST_SHOWN else ""
             )
-        _check_value(f"{key}.{argument}", value, takes, argument, name)
-    if node.get(PARTIAL) or node.get("_args_"):
-        return
-    for argument in takes.required:
-        if argument not in node and argument not in given:
+            hint = nearest(argument, takes)
+            raise UserError(f"{key}.{argument}: {name} takes no such argument.{hint}{names}")
+    comes_later = node.get(PARTIAL) or node.get("_args_")
+    for argument, parameter in takes.items():
+        if _is_needed(parameter) and not comes_later and argument not in (*node, *given):
             raise UserError(f"{key}.{argument}: missing; {name} needs it.")
 
 
-def _known(names: Iterable[str]) -> str:
-    """Return a sentence with the names there are, unless they are too many to read."""
-    some = list(names)
-    return f" It takes {', '.join(some) or 'nothing'}." if len(some) <= MOST_SHOWN else ""
-
-
-def _check_value(key: str, value: Any, takes: Arguments, argument: str, name: str) -> None:
-    hint = takes.hints[argument]
-    same = argument in takes.defaults and takes.defaults[argument] is value
-    if hint is Any or same or any(True for _ in _nodes(value, "_")):
+def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
+    hint = parameter.annotation
+    if hint is Any or parameter.default is value or any(True for _ in _nodes(value, "_")):
         return
     if reason := why_not(value, hint):
         words = " or ".join(dict.fromkeys(reason))
         allowed = [word for text in reason for word in text.split("'")[1::2]]
-        near = nearest(str(value), allowed) if allowed else ""
-        raise UserError(f"{key}={shown(value)}: must be {words}, by the signature of {name}.{near}")
-
-
-def why_not(value: Any, hint: Any) -> list[str]:
-    """Say what an annotation asks for that a value of the config is not: nothing if it fits.
-
-    A config has lists only, so a list passes for a tuple; and a word for a path.
-    """
-    from pydantic import ValidationError
-
-    checker = _checker(hint)
-    if checker is None:
-        return []
-    try:
-        checker.validate_python(value, strict=True)
-    except ValidationError as error:
-        try:
-            checker.validate_json(json.dumps(value), strict=True)
-        except ValidationError as other:
-            plain = [e for e in (other, error) if "needs_python_object" not in _types(e)]
-            return [_words(e) for e in (plain or [error])[0].errors(include_url=False)]
-    return []
-
-
-@functools.lru_cache(maxsize=None)
-def _checker(hint: Any) -> Any:
-    """Return pydantic's checker of an annotation; None where pydantic knows no such thing."""
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
-    from pydantic.errors import PydanticSchemaGenerationError
-
-    try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError as error:  # a TypedDict, say, that has a config of its own
-        if error.code != "type-adapter-config-unused":
-            return None
-        return TypeAdapter(hint)
-    except (PydanticSchemaGenerationError, TypeError, NameError):
-        return None
-
-
-def _types(error: Any) -> list[str]:
-    return [one["type"] for one in error.errors(include_url=False)]
-
-
-def _words(error: Mapping[str, Any]) -> str:
-    """Return pydantic's words for what would be right."""
-    text = "longer" if error["type"] == "missing" else str(error["msg"])
-    for start in ("Input should be ", "Value error, ", "Assertion failed, "):
-        text = text.removeprefix(start)
-    return (
-        (text[:1].lower() + text[1:]).replace("valid array", "list").replace("valid list", "list")
-    )
+        meant = nearest(str(value), allowed)
+        raise UserError(
+            f"{key}={shown(value)}: must be {words}, by the signature of {name}.{meant}"
+        )

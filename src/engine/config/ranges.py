@@ -1,11 +1,14 @@
-"""Types with a range, for the arguments of classes that the config names.
+"""Types with a range, for the arguments of classes that the config names, and their check.
 
 `hidden: Count` in a constructor is all it takes: the config's value is checked against it before
 a run's folder is made. Any other annotation that pydantic knows does as well.
 """
 
+import functools
+import json
 import math
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
 
@@ -15,3 +18,49 @@ Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+
+
+def why_not(value: Any, hint: Any) -> list[str]:
+    """Says what an annotation asks for that a value of the config is not: nothing if it fits.
+
+    A check never converts a value, but the config has lists and words only: a list passes for a
+    tuple, and a word for a path.
+    """
+    from pydantic import ValidationError
+
+    checker = _checker(hint)
+    if checker is None:
+        return []
+    try:
+        checker.validate_python(value, strict=True)
+    except ValidationError as error:
+        python = error.errors(include_url=False)
+        try:
+            checker.validate_json(json.dumps(value, default=str), strict=True)
+        except ValidationError as other:
+            found = other.errors(include_url=False)
+            in_python_only = any(one["type"] == "needs_python_object" for one in found)
+            return [_words(one) for one in (python if in_python_only else found)]
+    return []
+
+
+@functools.cache
+def _checker(hint: Any) -> Any:
+    """Returns pydantic's checker of an annotation; None where pydantic knows no such thing."""
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError as error:  # a TypedDict, say, that has a config of its own
+        return TypeAdapter(hint) if error.code == "type-adapter-config-unused" else None
+    except (TypeError, NameError):
+        return None
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """Returns pydantic's words for what would be right."""
+    text = "longer" if error["type"] == "missing" else str(error["msg"])
+    for start in ("Input should be ", "Value error, ", "Assertion failed, "):
+        text = text.removeprefix(start)
+    lower = text[:1].lower() + text[1:]
+    return lower.replace("valid array", "list").replace("valid list", "list")

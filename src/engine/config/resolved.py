@@ -36,7 +36,7 @@ class Config(Mapping[str, Any]):
 
     @classmethod
     def resolve(cls, composed: DictConfig, overrides: Sequence[str] = ()) -> "Config":
-        """Resolve what Hydra composed, with absolute data folders.
+        """Resolves what Hydra composed, with absolute data folders.
 
         Raises:
             OmegaConfBaseException: if an interpolation leads nowhere; names the key.
@@ -65,17 +65,17 @@ class Config(Mapping[str, Any]):
 
     @cached_property
     def flat(self) -> dict[str, Any]:
-        """The values by dotted key."""
+        """Returns the values by dotted key."""
         return dotted(self.values_by_node)
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of all values that can change the result: runs with equal hashes are equal."""
+        """Returns the SHA-256 of all values that can change the result of a run."""
         return hashlib.sha256(json.dumps(relevant(self.flat), sort_keys=True).encode()).hexdigest()
 
 
 def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping by dotted keys; lists and empty mappings count as values."""
+    """Returns a nested mapping by dotted keys; lists and empty mappings count as values."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping) and value:

@@ -1,8 +1,9 @@
-"""The step-indexed data path: a batch is a pure function of (seed, number of the batch), gathered whole."""
+"""Serves splits of tensors: a batch is a function of (seed, number of the batch)."""
 
 import sys
 from abc import abstractmethod
-from typing import Annotated
+from functools import cached_property
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine.config.ranges import Count, CountOrZero, Seed
-from engine.data.sampler import BLOCK_BYTES, StepSampler, TensorBatches
+from engine.data.sampler import BLOCK_BYTES, StepSampler
 from engine.data.split import Split
 from engine.errors import UserError
 from engine.fence.lightning import batch_of_training
@@ -28,7 +29,7 @@ BATCH_HOOKS = (
 
 
 class TensorDataModule(LightningDataModule):
-    """Serves splits of tensors in whole batches; a subclass says what the splits are.
+    """Serves splits of tensors in whole batches; a subclass loads the splits.
 
     Args:
         seed: gives the order of the training samples.
@@ -36,14 +37,14 @@ class TensorDataModule(LightningDataModule):
         eval_batch_size: the same for validation and test; it changes speed and memory, no metric.
         steps_per_epoch: training steps that count as one epoch; one pass over the data if None.
         num_workers: processes that gather batches ahead: only for data that does not fit in memory.
-        folds: for cross-validation, how many parts all samples but the test's are divided into; None for none.
-        fold: the number of the part that is "val" then.
+        folds: for cross-validation, the number of parts that all samples but the test's are divided
+            into; None for no cross-validation.
+        fold: number of the part that is "val" then, from 0.
     """
 
     test_split = "test"  # the split that testing reads; the evaluating command may choose another
-    class_names: list[str] | None = (
-        None  # of a classification data set, in the order of the targets
-    )
+    # Of a classification data set, in the order of the targets.
+    class_names: list[str] | None = None
 
     def __init__(
         self,
@@ -59,34 +60,30 @@ class TensorDataModule(LightningDataModule):
         self.seed, self.batch_size, self.eval_batch_size = seed, batch_size, eval_batch_size
         self.steps_per_epoch, self.num_workers = steps_per_epoch, num_workers
         self.folds, self.fold = folds, fold
-        self._splits: dict[str, Split] | None = None
 
     @abstractmethod
     def load(self) -> dict[str, Split]:
-        """The splits "train", and "val" and "test" where there are such; called once per process."""
+        """Returns the splits "train", and "val" and "test" if there are any; called once."""
 
-    @property
+    @cached_property
     def splits(self) -> dict[str, Split]:
-        if self._splits is None:
-            self._splits = self.load()
-            if self.folds:
-                from engine.data.folds import fold_of
+        """Returns the splits that `load` returns, divided anew if there are `folds`."""
+        if not self.folds:
+            return self.load()
+        from engine.data.folds import fold_of
 
-                self._splits = fold_of(
-                    self._splits, self.folds, self.fold, by_class=self.class_names is not None
-                )
-        return self._splits
-
-    def share(self, other: "TensorDataModule") -> None:
-        """Take over the splits of another, which are the same."""
-        self._splits = other.splits
+        by_class = self.class_names is not None
+        return fold_of(self.load(), self.folds, self.fold, by_class)
 
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
-        """Turn inputs as stored (N, …) into what the network takes, on the device, each sample by itself."""
+        """Returns, for inputs as stored (N, …), the network's inputs, each sample by itself.
+
+        The inputs are on the network's device.
+        """
         return inputs
 
     def example(self) -> Tensor:
-        """Return inputs of one training sample as the network takes them: (1, …).
+        """Returns inputs of one training sample as the network takes them: (1, …).
 
         Raises:
             UserError: if `prepare_inputs` draws random numbers. A block of steps is prepared before
@@ -97,8 +94,8 @@ class TensorDataModule(LightningDataModule):
         prepared = [self.prepare_inputs(sample.clone()).nan_to_num() for _ in range(2)]
         if random_states() != before or not torch.equal(*prepared):
             raise UserError(
-                f"{type(self).__name__}.prepare_inputs draws random numbers, which would not be the "
-                "same when a run is resumed.\nDraw them in the network or in the loss: every "
+                f"{type(self).__name__}.prepare_inputs draws random numbers, which would not be "
+                "the same when a run is resumed.\nDraw them in the network or in the loss: every "
                 "training step is seeded."
             )
         return self.prepare_inputs(sample)
@@ -108,18 +105,16 @@ class TensorDataModule(LightningDataModule):
     ) -> Batch | Block | Tensor:
         if isinstance(batch, Block):
             batch = batch._replace(inputs=self.prepare_inputs(batch.inputs))
-        elif not isinstance(batch, Tensor):  # as the example is, on its way to TensorBoard's graph
-            inputs, targets = batch
-            batch = self.prepare_inputs(inputs), targets
+        elif not isinstance(batch, Tensor):  # a tensor is the example, for TensorBoard's graph
+            batch = self.prepare_inputs(batch[0]), batch[1]
         if self.trainer is None:
             return batch
-        converted: Batch | Block | Tensor = self.trainer.precision_plugin.convert_input(
-            batch
-        )  # uint8 had none before
+        # Lightning has converted the batch before, but not uint8, which had no precision then.
+        converted: Batch | Block | Tensor = self.trainer.precision_plugin.convert_input(batch)
         return converted
 
     def why_no_blocks(self) -> str | None:
-        """Why a step has to fetch its batch by itself, if so."""
+        """Returns why each step has to fetch its batch by itself, if so."""
         if self.num_workers:
             return f"datamodule.num_workers={self.num_workers} gathers batches ahead"
         hooks = overrides(self, TensorDataModule, BATCH_HOOKS)
@@ -128,18 +123,15 @@ class TensorDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch | Block]:
         train = self.splits["train"]
         numbers = self.batch_size * max(1, train.inputs[0].numel() + train.targets[0].numel())
+        is_whole = self.batch_size >= len(train)  # one batch serves all steps of a block
         return self._loader(
             "train",
             self.batch_size,
             seed=self.seed,
             steps=self.steps_per_epoch,
             position=lambda: batch_of_training(self.trainer) + 1 if self.trainer else 0,
-            next_block=getattr(self.trainer, "next_block", None)
-            if self.why_no_blocks() is None
-            else None,
-            block_batches=max(1, BLOCK_BYTES // (4 * numbers))
-            if self.batch_size < len(train)
-            else sys.maxsize,
+            next_block=None if self.why_no_blocks() else getattr(self.trainer, "next_block", None),
+            block_batches=sys.maxsize if is_whole else max(1, BLOCK_BYTES // (4 * numbers)),
         )
 
     def val_dataloader(self) -> DataLoader[Batch | Block] | list[None]:
@@ -149,24 +141,20 @@ class TensorDataModule(LightningDataModule):
         return self._eval_loader(self.test_split)
 
     def _eval_loader(self, split: str) -> DataLoader[Batch | Block] | list[None]:
-        """Every sample of a split, once and in order; none if there is no such split."""
-        return (
-            self._loader(split, self.eval_batch_size, shuffle=False) if split in self.splits else []
-        )
+        """Returns a loader of every sample of a split, once and in order; [] without the split."""
+        if split not in self.splits:
+            return []
+        return self._loader(split, self.eval_batch_size, shuffle=False)
 
-    def _loader(self, split: str, batch_size: int, **order: object) -> DataLoader[Batch | Block]:
+    def _loader(self, split: str, batch_size: int, **order: Any) -> DataLoader[Batch | Block]:
         data = self.splits[split]
-        ranks = (
-            {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-            if self.trainer
-            else {}
-        )
-        if self.trainer and not self.num_workers:
-            data = data.near(self.trainer.strategy.root_device)
-        sampler = StepSampler(len(data), batch_size, **order, **ranks)  # type: ignore[arg-type]
+        if self.trainer:
+            order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+            if not self.num_workers:
+                data = data.cached_on(self.trainer.strategy.root_device)
         return DataLoader(
-            TensorBatches(data),
-            sampler=sampler,
+            data,
+            sampler=StepSampler(len(data), batch_size, **order),
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

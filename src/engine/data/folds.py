@@ -1,4 +1,4 @@
-"""Cross-validation: one of k folds for validation, the others for training."""
+"""Divides samples for cross-validation: one of k folds for validation, the others for training."""
 
 import torch
 
@@ -7,12 +7,13 @@ from engine.errors import UserError
 
 
 def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> dict[str, Split]:
-    """Divide all samples but those of "test" anew: fold number `fold` to "val", the others to "train".
+    """Divides all samples but those of "test" into `folds` parts: part `fold` becomes "val".
 
-    The folds are the same whatever the run's seed; with `by_class`, each has its share of every class.
+    The other parts become "train". The parts are the same whatever the run's seed. With `by_class`,
+    each class is spread evenly over the parts.
 
     Raises:
-        UserError: if there is no such fold, or there are too few samples for so many.
+        UserError: if there is no such fold, or there are too few samples for so many folds.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -21,17 +22,13 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
             f"datamodule.fold={fold}: must be from 0 to {folds - 1}, as datamodule.folds={folds}."
         )
     parts = [splits[name] for name in ("train", "val") if name in splits]
-    inputs, targets = (
-        torch.cat([part.inputs for part in parts]),
-        torch.cat([part.targets for part in parts]),
-    )
+    inputs = torch.cat([part.inputs for part in parts])
+    targets = torch.cat([part.targets for part in parts])
     most = int(targets.bincount().min()) if by_class else len(targets)
     if folds > most:
         held = "the smallest class has" if by_class else "there are"
         raise UserError(f"datamodule.folds={folds}: {held} only {most} samples to divide.")
-    divided = (StratifiedKFold if by_class else KFold)(folds, shuffle=True, random_state=0).split(
-        inputs, targets
-    )
-    train, val = (torch.from_numpy(numbers) for numbers in list(divided)[fold])
-    samples = Split(inputs, targets)
-    return {**splits, "train": Split(*samples.take(train)), "val": Split(*samples.take(val))}
+    divider = (StratifiedKFold if by_class else KFold)(folds, shuffle=True, random_state=0)
+    divided = list(divider.split(inputs, targets))[fold]
+    train, val = (Split(inputs, targets).select(torch.from_numpy(part)) for part in divided)
+    return {**splits, "train": Split(*train), "val": Split(*val)}

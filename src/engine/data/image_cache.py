@@ -1,9 +1,8 @@
-"""Image files decoded once, into .npy files on disk that later runs read or map into memory."""
+"""Decodes image files once, into .npy files that later runs read or map into memory."""
 
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +17,15 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from engine.data.split import Split
 from engine.errors import UserError
 
-FORMAT = 1  # of the cache: raise it when the same files would be decoded or stored otherwise
+FORMAT = 1  # of the cache: raise it when the same files are decoded or stored in another way
 CHUNK = 256  # images decoded before they are written
-LARGE = 10_000  # bytes of a file, on average, from which more threads than one pay: below, they wait for Python's lock
+# Bytes of a file, on average, from which several threads are faster than one. With smaller files
+# the threads wait for Python's lock.
+LARGE = 10_000
 
 
 class ImageFile(NamedTuple):
-    """An image, what tells whether it changed since, and its class."""
+    """Names an image and its class, with a size and a time that tell whether the file changed."""
 
     path: str  # below the data folder
     size: int  # bytes
@@ -33,10 +34,11 @@ class ImageFile(NamedTuple):
 
 
 class ImageCache:
-    """The images of some splits, as uint8 (N, 3, S, S), and their targets, int64 (N,).
+    """Holds the images of some splits, uint8 (N, 3, S, S), and their targets, int64 (N,).
 
-    The folder's name is a hash of what was decoded, and it gets that name when it is complete: a cache that is
-    there is right. Caches of other contents below the same `home` are stale.
+    The folder's name is a hash of the files that were decoded, and a folder gets that name when it
+    is complete: so a folder of that name is right. Caches of other contents below the same `home`
+    are stale.
 
     Args:
         home: folder for the caches of one data set under one choice of settings.
@@ -55,18 +57,18 @@ class ImageCache:
         self.folder = home / content.hexdigest()[:16]
 
     def fill(self) -> None:
-        """Decode the images, unless that is done.
+        """Decodes the images, unless that is done.
 
         Raises:
-            UserError: if an image cannot be read or the cache cannot be written; then nothing is left of it.
+            UserError: if an image cannot be read or the cache cannot be written. Then nothing of
+                the cache is left.
         """
         if self.folder.exists():
             return
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            with FileLock(
-                self.home / ".lock"
-            ):  # jobs started together: one decodes, the others wait for it
+            # Of jobs that start together, one decodes and the others wait for it.
+            with FileLock(self.home / ".lock"):
                 if not self.folder.exists():
                     self._replace_stale()
         except OSError as error:
@@ -75,8 +77,8 @@ class ImageCache:
             ) from error
 
     def read(self, split: str, in_memory: bool) -> Split:
-        """One split, in memory or over a memory-mapped file."""
-        # "c": pages are private to a process that writes to them, so that torch may take the array as writable.
+        """Returns one split, in memory or over a memory-mapped file."""
+        # "c": pages are private to a process that writes to them, so torch may call them writable.
         images = np.load(self.folder / f"{split}_images.npy", mmap_mode=None if in_memory else "c")
         targets = np.load(self.folder / f"{split}_targets.npy")
         return Split(torch.from_numpy(images), torch.from_numpy(targets))
@@ -93,39 +95,37 @@ class ImageCache:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _write(self, folder: Path) -> None:
+        def decoded(file: ImageFile) -> bytes:
+            return decode(self.data_dir / file.path, self.image_size).tobytes()
+
         sizes = [file.size for files in self.splits.values() for file in files]
         threads = os.cpu_count() if sum(sizes) > LARGE * len(sizes) else 1
-        with (
-            ThreadPoolExecutor(threads) as pool,
-            tqdm(
-                total=len(sizes), desc="Decoding", unit="img", disable=None
-            ) as progress,  # None: on a terminal only
-        ):
+        bar = tqdm(total=len(sizes), desc="Decoding", unit="img", disable=None)  # on a terminal
+        with ThreadPoolExecutor(threads) as pool, bar as progress:
             for split, files in self.splits.items():
-                np.save(
-                    folder / f"{split}_targets.npy",
-                    np.array([file.target for file in files], dtype=np.int64),
-                )
+                targets = np.array([file.target for file in files], dtype=np.int64)
+                np.save(folder / f"{split}_targets.npy", targets)
                 shape = (len(files), 3, self.image_size, self.image_size)
-                # Written as a plain file: on a full disk that raises an error, where a memory map would be killed.
+                # A plain file raises an error on a full disk; with a memory map, the process would
+                # be killed.
                 with open(folder / f"{split}_images.npy", "wb") as array:
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(array, header)
                     for start in range(0, len(files), CHUNK):
                         chunk = files[start : start + CHUNK]
-                        array.writelines(pool.map(self._decode, chunk))
+                        array.writelines(pool.map(decoded, chunk))
                         progress.update(len(chunk))
-        _sync(sorted(folder.iterdir()))
-
-    def _decode(self, file: ImageFile) -> bytes:
-        return decode(self.data_dir / file.path, self.image_size).tobytes()
+        # After a power cut, no renamed folder may hold empty files.
+        for path in folder.iterdir():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
 
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """An image file as RGB, resized to `size` where it is of another: (3, size, size).
+    """Returns an image file as RGB, resized to `size` if necessary: uint8 (3, size, size).
 
     Raises:
-        UserError: if it cannot be read.
+        UserError: if the file cannot be read.
     """
     try:
         with Image.open(path) as image:
@@ -135,10 +135,3 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     if rgb.size != (size, size):
         rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(rgb).transpose(2, 0, 1)
-
-
-def _sync(paths: Sequence[Path]) -> None:
-    """Have files on disk, so that after a power cut no renamed folder holds empty ones."""
-    for path in paths:
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())

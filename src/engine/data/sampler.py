@@ -1,60 +1,37 @@
-"""engine.data.sampler"""
+"""Serves batches, each a function of (seed, number of the batch), one by one or in blocks."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
-from engine.data.split import Split
+from engine.data.split import BlockIndices
 from engine.seeds import generator
-from engine.steps.block import Batch, Block
 
 BLOCK_BYTES = 2**24  # of a block's samples, about, so that they stay in the processor's cache
 
 
-class Chosen(NamedTuple):
-    """The numbers of the samples of a block's batches, one after the other, or of the one batch for all its steps."""
+class StepSampler(Sampler[Tensor | BlockIndices]):
+    """Yields the sample numbers of batches `position()`, `position() + 1`, …, one tensor a batch.
 
-    indices: Tensor
-    batch_size: int
-    steps: int
-
-
-class TensorBatches(Dataset[Batch | Block]):
-    """Indexed by a tensor of B sample numbers, gives that batch: inputs (B, …), targets (B, …); or a block of them.
-
-    Works alike on tensors in memory and on tensors over memory-mapped files.
-    """
-
-    def __init__(self, split: Split) -> None:
-        self.split = split
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitem__(self, chosen: Tensor | Chosen) -> Batch | Block:
-        if isinstance(chosen, Chosen):
-            return Block(*self.split.take(chosen.indices), *chosen[1:])
-        return self.split.take(chosen)
-
-
-class StepSampler(Sampler[Tensor | Chosen]):
-    """Yields the sample numbers of batches `position()`, `position() + 1`, …, as one index tensor a batch, or a block.
-
-    Batch g is a slice of the permutation of pass g // batches_per_pass over the data, or all of them in order where
-    that is one batch; process `rank` of `world_size` takes every world_size-th index of it: none, where a batch has
-    too few. Nothing depends on what was drawn before, so a resumed run goes on exactly.
+    Or it yields `BlockIndices` for several batches. Batch g is a slice of the permutation of pass
+    g // batches_per_pass over the data, or all samples in order where one batch has them all.
+    Process `rank` of `world_size` takes every world_size-th sample of a batch: none, where a batch
+    has too few. Nothing depends on earlier draws, so a resumed run goes on exactly.
 
     Args:
         size: number of samples.
         batch_size: samples of a batch, over all processes together.
+        seed: gives the permutations.
         steps: batches of one epoch; one pass over the data if None.
-        shuffle: a permutation per pass from (seed, pass); in order if false.
-        position: number of batches trained on so far, asked for whenever iteration starts, or before each block.
-        next_block: asked before each block how many batches it is to have, given the most that there can be; if None,
-            or for a block of one, batches come one by one.
+        shuffle: whether each pass has a permutation, from (seed, pass); in order if false.
+        rank: number of this process.
+        world_size: number of processes.
+        position: returns the number of batches trained on so far. It is called when iteration
+            starts, and before each block.
+        next_block: returns how many batches the next block has, given the most that it may have. If
+            None, or for a block of one, batches come one by one.
         block_batches: the most batches of a block.
     """
 
@@ -82,23 +59,34 @@ class StepSampler(Sampler[Tensor | Chosen]):
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[Tensor | Chosen]:
-        # Not "up to the end of the epoch": where an epoch ends is the Trainer's to say.
-        start = self.position()
+    def __iter__(self) -> Iterator[Tensor | BlockIndices]:
+        # Not "up to the end of the epoch": the Trainer decides where an epoch ends.
+        last, step = -1, self.position()
         if self.next_block is None:
-            return map(self.indices, range(start, start + self.steps))
-        return self._blocks(start)
+            yield from map(self.indices, range(step, step + self.steps))
+            return
+        for _ in range(self.steps):
+            if (position := self.position()) != last:  # if equal, it is not the Trainer that asks
+                step = last = position
+            steps = self.next_block(self.most_in_a_block(step))
+            if steps == 1:
+                yield self.indices(step)
+            else:
+                indices = self.indices(step, 1 if self.batches_per_pass == 1 else steps)
+                yield indices, min(self.batch_size, self.size), steps
+            step += steps
 
     def indices(self, step: int, steps: int = 1) -> Tensor:
-        """The sample numbers of `steps` batches from `step` on, counted from the start of training: (N,) int64."""
+        """Returns the sample numbers of `steps` batches from `step` on: (N,) int64.
+
+        `step` counts from the start of training.
+        """
         parts, end = [], step + steps
         while step < end:
             number, slot = divmod(step, self.batches_per_pass)
             if self.shuffle and self._order[0] != number and self.batches_per_pass > 1:
-                self._order = (
-                    number,
-                    torch.randperm(self.size, generator=generator(self.seed, "order", number)),
-                )
+                order = torch.randperm(self.size, generator=generator(self.seed, "order", number))
+                self._order = number, order
             taken = min(end - step, self.batches_per_pass - slot)
             parts.append(self._order[1][slot * self.batch_size : (slot + taken) * self.batch_size])
             step += taken
@@ -106,24 +94,10 @@ class StepSampler(Sampler[Tensor | Chosen]):
         return batch[self.rank :: self.world_size] if self.world_size > 1 else batch
 
     def most_in_a_block(self, step: int) -> int:
-        """The most batches, from that one on, of a block: one that is short, at the end of a pass, is its last."""
+        """Returns the most batches of a block that begins at a step.
+
+        A short batch, at the end of a pass, is the last of its block.
+        """
         if self.size % self.batch_size and self.batches_per_pass > 1:
             return min(self.block_batches, self.batches_per_pass - step % self.batches_per_pass)
         return self.block_batches
-
-    def _blocks(self, step: int) -> Iterator[Tensor | Chosen]:
-        assert self.next_block is not None
-        last, whole = -1, self.batches_per_pass == 1
-        for _ in range(self.steps):
-            if (position := self.position()) != last:  # else it is not the Trainer that iterates
-                step = last = position
-            steps = self.next_block(self.most_in_a_block(step))
-            if steps == 1:
-                yield self.indices(step)
-            else:
-                yield Chosen(
-                    self.indices(step, 1 if whole else steps),
-                    min(self.batch_size, self.size),
-                    steps,
-                )
-            step += steps

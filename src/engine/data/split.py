@@ -1,16 +1,24 @@
-"""engine.data.split"""
+"""Holds one split of a data set as tensors."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from engine.steps.block import Batch
+from engine.steps.block import Batch, Block
+
+# The sample numbers of a block's batches, batch after batch, or of one batch for all steps; the
+# batch size; and the number of steps.
+BlockIndices = tuple[Tensor, int, int]
 
 
 @dataclass(frozen=True)
-class Split:
-    """One split: inputs (N, …) as stored (uint8 images, float features) and targets (N, …)."""
+class Split(Dataset[Batch | Block]):
+    """Holds inputs (N, …) as stored (uint8 images, float features) and targets (N, …).
+
+    The tensors may be in memory or over memory-mapped files.
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -18,17 +26,26 @@ class Split:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def near(self, device: torch.device) -> "Split":
-        """The split on a CUDA device that has plenty of room for it, so that gathering a batch needs no copy there."""
-        if (
-            device.type != "cuda"
-            or self.inputs.nbytes + self.targets.nbytes > torch.cuda.mem_get_info(device)[0] // 4
-        ):
+    def __getitem__(self, chosen: Tensor | BlockIndices) -> Batch | Block:
+        if isinstance(chosen, Tensor):
+            return self.select(chosen)
+        indices, batch_size, steps = chosen
+        return Block(*self.select(indices), batch_size, steps)
+
+    def cached_on(self, device: torch.device) -> "Split":
+        """Returns the split on a CUDA device, where gathering a batch needs no copy from the CPU.
+
+        Where the split would fill more than a quarter of the device's free memory, or on another
+        kind of device, the split stays where it is.
+        """
+        size = self.inputs.nbytes + self.targets.nbytes
+        if device.type != "cuda" or size > torch.cuda.mem_get_info(device)[0] // 4:
             return self
         return Split(self.inputs.to(device), self.targets.to(device))
 
-    def take(self, chosen: Tensor) -> Batch:
-        """The samples with the numbers (B,): inputs (B, …), targets (B, …)."""
-        chosen = chosen.to(self.inputs.device)
-        # It copies whole samples; indexing goes number by number, which takes images many times as long.
-        return self.inputs.index_select(0, chosen), self.targets.index_select(0, chosen)
+    def select(self, indices: Tensor) -> Batch:
+        """Returns the samples with the numbers (B,): inputs (B, …), targets (B, …)."""
+        indices = indices.to(self.inputs.device)
+        # index_select copies whole samples. Indexing goes number by number, which takes images many
+        # times as long.
+        return self.inputs.index_select(0, indices), self.targets.index_select(0, indices)

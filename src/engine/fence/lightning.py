@@ -37,7 +37,7 @@ class LoopCounts:
         loop, fetcher, batches, gradients, steps = self._counts
         if self._schedules:
             loop.update_lr_schedulers("step", update_plateau_schedulers=False)
-        for progress in batches:
+        for progress in batches:  # a loop for each class: Python is twice as fast by one class
             progress.ready += 1
             progress.started += 1
             progress.processed += 1

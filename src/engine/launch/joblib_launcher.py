@@ -1,4 +1,4 @@
-"""engine.launch.joblib_launcher"""
+"""Runs jobs in processes of this machine, with joblib: `hydra/launcher=joblib`."""
 
 import os
 from collections import deque
@@ -12,31 +12,39 @@ from engine.signals import end_with_parent, out_of_reach_of_ctrl_c
 
 
 class JoblibLauncher(WorkerLauncher):
-    """Processes of this machine, by joblib's loky; a pool for each, as a pool ends with the first that is killed.
+    """Runs jobs in processes of this machine, by joblib's loky.
+
+    Each process has a pool of its own, because a killed process ends its whole pool.
 
     Args:
-        n_jobs: how many; None: `at_once`.
+        n_jobs: the number of processes; None: `at_once`.
     """
 
     package = "joblib"
 
     def __init__(self, n_jobs: int | None = None) -> None:
         self.n_jobs = n_jobs
-        os.environ.setdefault(
-            "PYTHONWARNINGS", "ignore:resource_tracker:UserWarning"
-        )  # what a killed one left
-        self.idle: list[Any] = []  # for the next job, of the next batch perhaps
+        # A killed process leaves resources, which the next Python would warn about.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+        self.idle: list[Any] = []  # pools for the next job, of the next batch perhaps
 
     def answers(self, works: Sequence[Work]) -> Answers:
         from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 
-        todo, most = deque(enumerate(works)), self.n_jobs or self.at_once()
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        todo = deque(enumerate(works))
+        most = self.n_jobs or self.at_once()
         running: dict[Future[float | Exception], tuple[int, Any]] = {}
         try:
             while todo or running:
                 while todo and len(running) < most:
                     number, work = todo.popleft()
-                    pool = self.idle.pop() if self.idle else self._pool()
+                    pool = (
+                        self.idle.pop()
+                        if self.idle
+                        else ProcessPoolExecutor(max_workers=1, initializer=end_with_parent)
+                    )
                     with out_of_reach_of_ctrl_c():
                         running[pool.submit(work)] = number, pool
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -54,10 +62,3 @@ class JoblibLauncher(WorkerLauncher):
     def close(self) -> None:
         while self.idle:
             self.idle.pop().shutdown(kill_workers=True)
-
-    @staticmethod
-    def _pool() -> Any:
-        """A process, which starts with its first job."""
-        from joblib.externals.loky import ProcessPoolExecutor
-
-        return ProcessPoolExecutor(max_workers=1, initializer=end_with_parent)

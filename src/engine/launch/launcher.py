@@ -1,4 +1,4 @@
-"""What launchers that run a sweep's jobs in other processes have in common."""
+"""The base class of launchers that run a sweep's jobs in other processes."""
 
 import importlib.util
 import logging
@@ -12,44 +12,54 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from engine.config.limits import COUNT, NOT_NEGATIVE, POSITIVE, Limit, check
+from engine.config.limits import (
+    COUNT_OR_NULL,
+    FROM_MINUS_ONE,
+    NOT_NEGATIVE_OR_NULL,
+    POSITIVE_OR_NULL,
+    check,
+)
 from engine.door import Task
 from engine.errors import UserError
 from engine.launch.worker import Work, cores
 from engine.sweep import gpus
-from engine.sweep.jobs import answer_text
+from engine.sweep.jobs import answer_text, own_words
 
 log = logging.getLogger(__name__)
 
-NUMBERS = {"n_jobs": COUNT, "timeout_min": POSITIVE, "num_cpus": NOT_NEGATIVE, "num_gpus": NOT_NEGATIVE,
-           "max_retries": Limit(whole=True, low=-1)}  # fmt: skip
+# The options of all launchers. Null leaves an option to the library that runs the jobs.
 OPTIONS = {
-    key: replace(limit, words=(None,)) for key, limit in NUMBERS.items()
-}  # null: left to the launcher
+    "n_jobs": COUNT_OR_NULL,
+    "timeout_min": POSITIVE_OR_NULL,
+    "num_cpus": NOT_NEGATIVE_OR_NULL,
+    "num_gpus": NOT_NEGATIVE_OR_NULL,
+    "max_retries": replace(FROM_MINUS_ONE, words=(None,)),
+}
 Answers = Generator[tuple[int, float | Exception], None, None]
 
 
 class WorkerLauncher(Launcher):
-    """Runs jobs in other processes, and tells of each as it ends; a process that is killed takes no other job with it.
+    """Runs jobs in other processes and logs each as it ends; a killed process ends no other.
 
-    The return value of a job whose process was killed raises WorkerLost: its folder says how far it came.
+    The return value of a job whose process was killed raises WorkerLost; the job's folder has what
+    the job has left.
     """
 
-    package: str  # that it needs; the extra has the same name
+    package: str  # that the launcher needs; the extra has the same name
     config: DictConfig
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         if importlib.util.find_spec(self.package) is None:
-            choice, extra = config.hydra.runtime.choices["hydra/launcher"], f'".[{self.package}]"'
-            raise UserError(
-                f"hydra/launcher={choice} needs {self.package}: pip install -c constraints.txt -e {extra}"
-            )
+            choice = config.hydra.runtime.choices["hydra/launcher"]
+            command = f'pip install -c constraints.txt -e ".[{self.package}]"'
+            raise UserError(f"hydra/launcher={choice} needs {self.package}: {command}")
         for key, limit in OPTIONS.items():
             check(f"hydra.launcher.{key}", config.hydra.launcher.get(key), limit)
-        self.hydra_context, self.config = hydra_context, config
         assert isinstance(task_function, Task)
+        self.hydra_context = hydra_context
+        self.config = config
         self.door = task_function.door
 
     def launch(
@@ -57,39 +67,35 @@ class WorkerLauncher(Launcher):
     ) -> list[JobReturn]:
         assert self.hydra_context is not None
         works = [
-            Work(
-                self.hydra_context,
-                self.config,
-                self.door.module,
-                list(words),
-                initial_job_idx + number,
-            )
-            for number, words in enumerate(job_overrides)
+            Work(self.hydra_context, self.config, self.door.module, list(words), number)
+            for number, words in enumerate(job_overrides, start=initial_job_idx)
         ]
-        common = set.intersection(*(set(work.overrides) for work in works))
+        names = own_words(job_overrides)
         returns = [JobReturn(overrides=work.overrides, status=JobStatus.FAILED) for work in works]
         with closing(self.answers(works)) as answers:
             for count, (number, answer) in enumerate(answers, start=1):
                 returns[number].return_value = answer
                 if not isinstance(answer, Exception):
                     returns[number].status = JobStatus.COMPLETED
-                words = [word for word in works[number].overrides if word not in common] or [
-                    "the job"
-                ]
-                log.info(
-                    "%d of %d: %s: %s", count, len(works), " ".join(words), answer_text(answer)
-                )
+                name = " ".join(names[number]) or "the job"
+                log.info("%d of %d: %s: %s", count, len(works), name, answer_text(answer))
         return returns
 
     @abstractmethod
     def answers(self, works: Sequence[Work]) -> Answers:
-        """Each work's place and answer, in the order in which they come; closed early, it stops the others at once."""
+        """Yields the place and the answer of each work, as the answers come.
+
+        Closed early, this stops the other works at once.
+        """
 
     def close(self) -> None:
-        """End what waits for further jobs: there are none."""
+        """Ends the processes that wait for further jobs."""
 
     def at_once(self) -> int:
-        """How many jobs this machine takes at once: as many as its cores allow; of several GPUs, no more than those."""
+        """Returns how many jobs this machine runs at once.
+
+        There are as many as its cores allow, and of several GPUs at most one for each.
+        """
         from joblib import cpu_count  # of this process's share of the machine
 
         most: int = max(1, cpu_count() // cores(self.config))

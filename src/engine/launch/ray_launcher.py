@@ -1,4 +1,4 @@
-"""engine.launch.ray_launcher"""
+"""Runs jobs as tasks of a Ray cluster: `hydra/launcher=ray`."""
 
 import logging
 import os
@@ -14,12 +14,12 @@ from engine.sweep import gpus
 
 
 class RayLauncher(WorkerLauncher):
-    """Tasks on a Ray cluster that is there already.
+    """Runs jobs as tasks on a Ray cluster that is there already.
 
     Args:
         address: of its head; auto: the one that this machine belongs to.
         num_cpus: of the cluster's, for each job; None: the job's threads.
-        num_gpus: likewise; None: one, where the cluster has any and the jobs take one.
+        num_gpus: GPUs for each job; None: one, if the cluster has any and the jobs take one.
         max_retries: how often Ray starts a job again after its process or its machine is lost.
     """
 
@@ -32,12 +32,10 @@ class RayLauncher(WorkerLauncher):
         num_gpus: float | None = None,
         max_retries: int = 3,
     ) -> None:
-        self.address, self.num_cpus, self.num_gpus, self.max_retries = (
-            address,
-            num_cpus,
-            num_gpus,
-            max_retries,
-        )
+        self.address = address
+        self.num_cpus = num_cpus
+        self.num_gpus = num_gpus
+        self.max_retries = max_retries
 
     def answers(self, works: Sequence[Work]) -> Answers:
         import ray
@@ -62,23 +60,18 @@ class RayLauncher(WorkerLauncher):
     def _connect(self) -> None:
         import ray
 
-        address = self.address
+        head = os.environ.get("RAY_ADDRESS", "") if self.address == "auto" else self.address
+        host, _, port = head.rpartition(":")
         try:
-            self._knock()
+            if host and port.isdigit():  # Ray itself would try for seven minutes
+                socket.create_connection((host, int(port)), timeout=5).close()
             with keeps_sigterm():  # Ray sets a handler of its own
-                ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+                ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
         except OSError:
             raise UserError(
-                f"hydra.launcher.address={address}: no Ray cluster there; "
+                f"hydra.launcher.address={self.address}: no Ray cluster there; "
                 "`ray start --head` starts one here."
             ) from None
-
-    def _knock(self) -> None:
-        """Fail if nothing is where the cluster's head should be: Ray itself would try for seven minutes."""
-        address = os.environ.get("RAY_ADDRESS", "") if self.address == "auto" else self.address
-        host, _, port = address.rpartition(":")
-        if host and port.isdigit():
-            socket.create_connection((host, int(port)), timeout=5).close()
 
     def _resources(self) -> dict[str, Any]:
         import ray

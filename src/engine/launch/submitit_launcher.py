@@ -1,4 +1,4 @@
-"""What Hydra finds by `hydra/launcher=submitit_local` and `hydra/launcher=submitit_slurm`."""
+"""Runs jobs with submitit: `hydra/launcher=submitit_slurm` and `submitit_local`."""
 
 import time
 from collections import deque
@@ -14,13 +14,13 @@ from engine.sweep import gpus
 
 
 class SubmititLauncher(WorkerLauncher):
-    """Jobs of Slurm's, as one array; or, for `cluster: local`, processes of this machine, a new one for each job.
+    """Runs jobs as one array of Slurm, or each in a new process of this machine.
 
     Args:
-        cluster: slurm or local.
+        cluster: slurm; local for processes of this machine.
         folder: for submitit's files, and for what the jobs print.
-        n_jobs: how many local ones at once; None: `at_once`.
-        max_num_timeout: how often Slurm may end a job for its time before it is not submitted again.
+        n_jobs: the number of local jobs at once; None: `at_once`.
+        max_num_timeout: how often a job that Slurm ends for its time is submitted again.
         parameters: of submitit's `update_parameters`; None: its default.
     """
 
@@ -34,19 +34,17 @@ class SubmititLauncher(WorkerLauncher):
         max_num_timeout: int = 3,
         **parameters: Any,
     ) -> None:
-        self.cluster, self.folder, self.n_jobs, self.max_num_timeout = (
-            cluster,
-            folder,
-            n_jobs,
-            max_num_timeout,
-        )
+        self.is_local = cluster == "local"
+        self.folder = folder
+        self.n_jobs = n_jobs
+        self.max_num_timeout = max_num_timeout
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
 
     def answers(self, works: Sequence[Work]) -> Answers:
-        executor, todo = self._executor(), deque(enumerate(works))
+        executor = self._executor()
+        todo = deque(enumerate(works))
         running: dict[Any, int] = {}
-        local = self.cluster == "local"
-        most = (self.n_jobs or self.at_once()) if local else len(works)
+        most = (self.n_jobs or self.at_once()) if self.is_local else len(works)
         try:
             while todo or running:
                 if batch := [todo.popleft() for _ in range(min(len(todo), most - len(running)))]:
@@ -57,30 +55,31 @@ class SubmititLauncher(WorkerLauncher):
                     }
                 for job in [job for job in running if job.done()]:
                     yield running.pop(job), self._answer(job)
-                time.sleep(0.1 if local else 1)
+                time.sleep(0.1 if self.is_local else 1)  # seconds
         finally:
             for job in running:
-                terminate(job) if local else job.cancel(check=False)
+                terminate(job) if self.is_local else job.cancel(check=False)
 
     def _answer(self, job: Any) -> float | Exception:
-        """A job's answer."""
         from submitit.core.utils import UncompletedJobError
 
-        if self.cluster == "local":
+        if self.is_local:
             do_not_wait(job)
         try:
-            answer: float | Exception = job.result()
+            return job.result()  # type: ignore[no-any-return]
         except UncompletedJobError:
-            answer = WorkerLost()
-        return answer
+            return WorkerLost()
 
     def _executor(self) -> Any:
         import submitit
 
         executor: Any
         try:
-            if self.cluster == "local":
-                executor, own = submitit.LocalExecutor(self.folder), self._gpus()
+            if self.is_local:
+                executor = submitit.LocalExecutor(self.folder)
+                # submitit hides all other GPUs, and each job takes one of these.
+                free = [int(gpu) for gpu in gpus.visible()] if gpus.takes_one(self.config) else []
+                own: dict[str, Any] = {"gpus_per_node": len(free), "visible_gpus": free}
             else:
                 executor = submitit.AutoExecutor(
                     self.folder, "slurm", slurm_max_num_timeout=self.max_num_timeout
@@ -90,8 +89,3 @@ class SubmititLauncher(WorkerLauncher):
         except (NameError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"hydra.launcher: {error}") from None
         return executor
-
-    def _gpus(self) -> dict[str, Any]:
-        """The GPUs that local jobs may use: submitit hides all others, and each job takes one of them."""
-        indices = [int(gpu) for gpu in gpus.visible()] if gpus.takes_one(self.config) else []
-        return {"gpus_per_node": len(indices), "visible_gpus": indices}

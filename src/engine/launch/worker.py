@@ -1,4 +1,4 @@
-"""A job of a sweep in another process: what a launcher sends there, and how the job comes to an end there."""
+"""A job of a sweep in another process: what a launcher sends there, and how the job ends."""
 
 import os
 from collections.abc import Iterator
@@ -41,23 +41,22 @@ class Work:
     state: dict[Any, Any] = field(default_factory=registries, repr=False)
 
     def __call__(self) -> float | Exception:
-        """Run the job; return its objective, or what it failed with. Only a signal leaves no answer."""
+        """Runs the job; returns its objective or its error. Only a signal leaves no answer."""
         with prepared(threads=self.config.threads):
             take_over(self.state)
             setup_globals()
             try:
                 return self._run()
             except SystemExit as stop:
-                # A signal's: SIGTERM, or Slurm's, after which submitit submits the job again.
+                # A signal's code: SIGTERM, or Slurm's, after which submitit submits the job again.
                 if isinstance(stop.code, int) and not 0 <= stop.code < 128:
                     raise
                 return RunFailed(f"exit code {stop.code}")
             except Exception as error:
                 mistake = as_mistake(error)
-                if isinstance(mistake, UserError | RunFailed):
-                    return mistake
-                # Its class may not survive the way back.
-                return RunFailed(f"{type(error).__name__}: {error}")
+                # Pickle may not know another class where the launcher is.
+                is_known = isinstance(mistake, UserError | RunFailed)
+                return mistake if is_known else RunFailed(f"{type(error).__name__}: {error}")
 
     def _run(self) -> float:
         door = imported(self.door)  # `__main__` is another module here
@@ -74,33 +73,33 @@ class Work:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        answer = answer_of(ended)
         if ended.status != JobStatus.COMPLETED:
-            raise answer
-        return float(answer)
+            raise answer_of(ended)
+        return float(answer_of(ended))
 
     def checkpoint(self) -> "DelayedSubmission":
-        """What submitit submits again when Slurm's time is up: the same job, which goes on from its checkpoint."""
+        """Returns what submitit submits again when Slurm ends a job for its time: the same job."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def call(work: Work) -> float | Exception:
-    """A work's answer, for launchers that want a function."""
+    """Calls a work, for launchers that want a function."""
     return work()
 
 
 @contextmanager
 def prepared(threads: int) -> Iterator[None]:
-    """Make this a process that runs jobs: quiet, with so many threads, and ended by SIGTERM."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)  # read when torch and NumPy are imported
+    """Makes this a process that runs jobs: quiet, with so many threads, and ended by SIGTERM."""
+    # These are read when torch and NumPy are imported.
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    os.environ |= dict.fromkeys(names, str(threads))
     with messages.of_a_worker(), signals.exits_on_sigterm(SIGTERM):
         yield
 
 
 def cores(config: DictConfig) -> int:
-    """The CPU cores that a job of this config keeps busy: its processes by their threads."""
+    """Returns the number of CPU cores that a job keeps busy: its processes by their threads."""
     devices: Any = config.trainer.devices
     return int(config.threads) * (devices if isinstance(devices, int) else 1)

@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def report(door: Door) -> None:
-    """Run the command line of the comparing command.
+    """Runs the command line of the comparing command.
 
     Args:
         door: of the training command, beside which this command lies.
@@ -53,7 +53,7 @@ def report(door: Door) -> None:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Parse a command line into folder, metric, mode, group_by and alpha.
+    """Parses a command line into folder, metric, mode, group_by and alpha.
 
     Raises:
         UserError: for an unknown option or a value out of range.
@@ -79,7 +79,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def write_report(options: argparse.Namespace, command: str) -> None:
-    """Compare the runs, write the three files, and print the table.
+    """Compares the runs, writes the three files, and prints the table.
 
     Args:
         options: as `parse` returns them.
@@ -120,7 +120,7 @@ def write_report(options: argparse.Namespace, command: str) -> None:
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write files to a folder, each whole or not at all.
+    """Writes files to a folder, each whole or not at all.
 
     Raises:
         UserError: if the folder cannot be written to.
@@ -133,7 +133,7 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print a text; a reader that has gone, such as `head`, is no error."""
+    """Prints a text; a reader that has gone, such as `head`, is no error."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -1,6 +1,6 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ GIVEN = {"logger.*": ("save_dir",)}  # arguments that are added here
 
 
 def check(config: Config, checked: set[str] | None = None) -> None:
-    """Check all values of a config: the engine's own, and each object's by its signature.
+    """Checks all values of a config: the engine's own, and each object's by its signature.
 
     Nothing is built, but for an optimiser over one number: torch's optimisers say so which
     numbers they take.
@@ -50,9 +50,10 @@ def check(config: Config, checked: set[str] | None = None) -> None:
         if not config.get(group):
             raise UserError(f"{group}: a run needs one.")
     objects.check(config.values_by_node, KINDS, GIVEN, checked)
-    node = config.get("optimizer")
-    if node and node.get(PARTIAL) and f"one step {node}" not in checked and _is_optimizer(node):
-        checked.add(f"one step {node}")
+    node = config.get("optimizer") or {}
+    text = f"one step {node}"
+    if node.get(PARTIAL) and text not in checked and _is_optimizer(node):
+        checked.add(text)
         try:
             objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
         except (TypeError, ValueError, IndexError) as error:
@@ -65,7 +66,7 @@ def _is_optimizer(node: Any) -> bool:
 
 
 def datamodule(config: Config) -> LightningDataModule:
-    """Build the data module; its data are on disk and checked."""
+    """Builds the data module; its data are on disk and checked."""
     data: LightningDataModule = objects.build(config["datamodule"], "datamodule")
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         data.prepare_data()
@@ -73,12 +74,12 @@ def datamodule(config: Config) -> LightningDataModule:
 
 
 def has_test(data: LightningDataModule) -> bool:
-    """Tell whether there is a test split."""
+    """Tells whether there is a test split."""
     return "test" in getattr(data, "splits", ["test"]) and is_overridden("test_dataloader", data)
 
 
 def module(config: Config, data: LightningDataModule) -> LightningModule:
-    """Build the module, its initial weights drawn from the seed alone.
+    """Builds the module, its initial weights drawn from the seed alone.
 
     Raises:
         UserError: if the optimiser's options are wrong, or the module does not fit the data.
@@ -91,7 +92,7 @@ def module(config: Config, data: LightningDataModule) -> LightningModule:
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
-    """Refuse a module for another number of classes than the data have."""
+    """Refuses a module for another number of classes than the data have."""
     names = getattr(data, "class_names", None)
     if names and (number := config["module"].get("num_classes", len(names))) != len(names):
         raise UserError(
@@ -101,7 +102,7 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
 
 
 def fit_to(model: LightningModule, data: LightningDataModule) -> None:
-    """Try a module's optimiser, and its network on a sample: a misfit is a mistake in the config."""
+    """Tries a module's optimiser, and its network on a sample: they must fit the data."""
     if callable(optimizer := getattr(model, "optimizer", None)):
         try:
             optimizer(model.parameters())
@@ -130,7 +131,7 @@ def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> 
 def trainer(
     config: Config, folder: Path, resumes_at: int | None = None, loggers: bool = True
 ) -> Trainer:
-    """Build the Trainer, its files below `folder`.
+    """Builds the Trainer, its files below `folder`.
 
     Args:
         config: the run's.
@@ -157,7 +158,7 @@ def trainer(
 def trainer_with(
     config: Config, folder: Path, callbacks: list[Callback], loggers: list[Logger]
 ) -> Trainer:
-    """Build the Trainer around callbacks and loggers.
+    """Builds the Trainer around callbacks and loggers.
 
     Raises:
         UserError: if the accelerator is not there, or options exclude each other.
@@ -198,8 +199,8 @@ def _check_options(config: Config) -> None:
         )
 
 
-def _loggers(config: Config, folder: Path, resumes_at: int | None) -> Iterable[Logger]:
-    """Build the loggers; one with `purge_step` drops what a resumed run will log again."""
+def _loggers(config: Config, folder: Path, resumes_at: int | None) -> Iterator[Logger]:
+    # A logger with `purge_step` drops the rows that a resumed run will log again.
     for name, node in (config.get("logger") or {}).items():
         if node:
             purge = {"purge_step": resumes_at} if "purge_step" in node else {}
@@ -207,7 +208,7 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> Iterable[L
 
 
 def cast(made: Trainer, model: LightningModule) -> None:
-    """Bring a model to the Trainer's precision before a checkpoint is loaded.
+    """Brings a model to the Trainer's precision before a checkpoint is loaded.
 
     Lightning does so afterwards, and the digits of the checkpoint would be lost.
     """
@@ -215,7 +216,7 @@ def cast(made: Trainer, model: LightningModule) -> None:
 
 
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
-    """Describe the device, the data and the network of a run in a few lines."""
+    """Describes the device, the data and the network of a run in a few lines."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     splits = getattr(data, "splits", {})
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())

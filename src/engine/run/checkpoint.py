@@ -24,11 +24,11 @@ class WholeFileIO(TorchCheckpointIO):
         temporary = path.with_name(f".{path.name}")
         with open(temporary, "wb") as file:
             torch.save(checkpoint, file)
-            files.to_disk(file)
-        files.replace_on_disk(temporary, path)
+            files.disk.get().sync(file)
+        files.disk.get().replace(temporary, path)
 
 
 def step_of(checkpoint: Path) -> int:
-    """Return the step that a run resumed from a checkpoint goes on with."""
+    """Returns the step that a run resumed from a checkpoint goes on with."""
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     return int(saved["global_step"])

@@ -12,7 +12,7 @@ from engine.errors import FULL_ERROR, wants_traceback
 
 @contextmanager
 def joinable(run_dir: Path, door: str) -> Iterator[None]:
-    """Let the processes that Lightning starts join this run, whatever command began it.
+    """Lets the processes that Lightning starts join this run, whatever command began it.
 
     Lightning gives them this process's command line, which may be a whole sweep's, or that of a
     worker. Inside, the command line is `python -m DOOR resume=RUN_DIR`. Afterwards no trace of the
@@ -23,22 +23,20 @@ def joinable(run_dir: Path, door: str) -> Iterator[None]:
         run_dir: the run's folder.
         door: the import path of the command, such as `mine.train`.
     """
+    from unittest.mock import patch
+
     from torch import distributed
 
     main = sys.modules["__main__"]
-    words = sys.argv[1:]
-    spec = main.__spec__
-    environment = dict(os.environ)
-    sys.argv[1:] = [f"resume={run_dir}"]
-    main.__spec__ = find_spec(door)
-    if not wants_traceback():
-        os.environ.pop(FULL_ERROR, None)  # set by `exit_codes`, not by the user
-    try:
-        yield
-    finally:
-        sys.argv[1:] = words
-        main.__spec__ = spec
-        os.environ.clear()
-        os.environ.update(environment)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.destroy_process_group()
+    with (
+        patch.object(sys, "argv", [sys.argv[0], f"resume={run_dir}"]),
+        patch.object(main, "__spec__", find_spec(door)),
+        patch.dict(os.environ),
+    ):
+        if not wants_traceback():
+            os.environ.pop(FULL_ERROR, None)  # set by `exit_codes`, not by the user
+        try:
+            yield
+        finally:
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.destroy_process_group()

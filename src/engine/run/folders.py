@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,21 +25,22 @@ BEST = Path("checkpoints/best.ckpt")
 
 
 def new_run_dir(config: Config) -> Path:
-    """Make `logs/runs/<name>/<timestamp>`, a folder that no other run has."""
+    """Makes `logs/runs/<name>/<timestamp>`, a folder that no other run has."""
     parent = Path(config["paths.log_dir"]).absolute() / "runs" / str(config["name"])
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for count in range(1, 1000):
-        run_dir = parent / (stamp if count == 1 else f"{stamp}_{count}")
+    run_dir = parent / stamp
+    number = 1
+    while True:
         try:
             run_dir.mkdir(parents=True)
+            return run_dir
         except FileExistsError:
-            continue
-        return run_dir
-    raise AssertionError("a thousand runs in one second")
+            number += 1
+            run_dir = parent / f"{stamp}_{number}"
 
 
 def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
-    """Return `<folder>/<slug>-<hash>`, where a job of a sweep is to lie.
+    """Returns `<folder>/<slug>-<hash>`, where a job of a sweep is to lie.
 
     The slug has the overrides by which the job differs: those that are not the sweep's own.
     """
@@ -49,21 +51,23 @@ def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
 
 @functools.lru_cache(maxsize=8)
 def _overrides_of_sweep(path: Path, written: int) -> list[str]:
-    sweep: Any = OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task")
-    words: Any = OmegaConf.to_container(sweep, resolve=False)  # ${…} as typed
-    return [str(word) for word in words]
+    return _as_typed(OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task"))
+
+
+def _as_typed(words: Any) -> list[str]:
+    """Returns overrides with `${…}` as the user typed it."""
+    plain: Any = OmegaConf.to_container(words, resolve=False)
+    return [str(word) for word in plain]
 
 
 def set_aside(run_dir: Path) -> None:
-    """Rename a run's folder to the first free `<folder>.1`, `<folder>.2`, …"""
-    number = 1
-    while (aside := run_dir.with_name(f"{run_dir.name}.{number}")).exists():
-        number += 1
-    run_dir.rename(aside)
+    """Renames a run's folder to the first free `<folder>.1`, `<folder>.2`, …"""
+    names = (f"{run_dir.name}.{number}" for number in itertools.count(1))
+    run_dir.rename(next(path for path in map(run_dir.with_name, names) if not path.exists()))
 
 
 def save_config(run_dir: Path, config: Config, door: str, text: str | None = None) -> None:
-    """Write the config, the overrides that made it and the door to `.hydra/`, unless they are there.
+    """Writes the config, the overrides that made it and the door to `.hydra/`, if they are missing.
 
     The config of another trial, or of none, is written again: child processes read it there.
 
@@ -83,7 +87,7 @@ def save_config(run_dir: Path, config: Config, door: str, text: str | None = Non
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
-    """Writes YAML with libyaml, ten times as fast as OmegaConf, and quotes what OmegaConf quotes."""
+    """Writes YAML with libyaml: ten times as fast as OmegaConf, with the quotes of OmegaConf."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -93,13 +97,13 @@ _Dumper.add_representer(str, represent_word)
 
 
 def as_yaml(plain: Any) -> str:
-    """Return dicts, lists, numbers and words as `OmegaConf.to_yaml` writes them."""
+    """Returns dicts, lists, numbers and words as `OmegaConf.to_yaml` writes them."""
     options = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
     return str(yaml.dump(plain, Dumper=_Dumper, **options))
 
 
 def load_config(run_dir: Path) -> Config:
-    """Load the config of an earlier run, with its overrides.
+    """Loads the config of an earlier run, with its overrides.
 
     Raises:
         UserError: if there is no run in that folder.
@@ -107,14 +111,12 @@ def load_config(run_dir: Path) -> Config:
     if not (run_dir / CONFIG).is_file():
         raise UserError(f"{run_dir}: not a run's folder (it has no {CONFIG}).")
     values: Any = OmegaConf.to_container(OmegaConf.load(run_dir / CONFIG), resolve=True)
-    words: Any = []
-    if (run_dir / OVERRIDES).exists():
-        words = OmegaConf.to_container(OmegaConf.load(run_dir / OVERRIDES), resolve=False)
-    return Config(values, overrides=[str(word) for word in words])
+    path = run_dir / OVERRIDES
+    return Config(values, overrides=_as_typed(OmegaConf.load(path)) if path.exists() else [])
 
 
 def remove_empty(run_dir: Path) -> None:
-    """Take back a folder that nothing was written to, and the folders made for it."""
+    """Takes back a folder that nothing was written to, and the folders made for it."""
     with contextlib.suppress(OSError):
         for folder in (run_dir, *run_dir.parents[:2]):  # <log_dir>/runs/<name>/<timestamp>
             folder.rmdir()

@@ -11,7 +11,7 @@ from engine.run.loggers import tensorboards
 
 
 def hyperparameters(config: Config) -> dict[str, bool | float | str]:
-    """Return the columns of a run: `{"init": "he", "optimizer": "Adam", "optimizer.lr": 0.001}`.
+    """Returns the columns of a run: `{"init": "he", "optimizer": "Adam", "optimizer.lr": 0.001}`.
 
     The columns are what was chosen, the values of module, optimiser and init, and whatever was
     overridden. All values of the config would bury those that differ.
@@ -32,13 +32,13 @@ def hyperparameters(config: Config) -> dict[str, bool | float | str]:
 def log_start(
     trainer: Trainer, values: Mapping[str, bool | float | str], metrics: Iterable[str]
 ) -> None:
-    """Enter a run with its metrics open: TensorBoard wants their names now, alike for all runs."""
+    """Enters a run with its metrics open: TensorBoard wants their names now, alike for all runs."""
     for logger in tensorboards(trainer):
         logger.log_hyperparams(dict(values), {f"final/{name}": math.nan for name in metrics})
 
 
 def log_final(trainer: Trainer, metrics: Mapping[str, float]) -> None:
-    """Fill in what `log_start` left open."""
+    """Fills in what `log_start` left open."""
     for logger in tensorboards(trainer):
         final = {f"final/{name}": value for name, value in metrics.items()}
         logger.log_metrics(final, step=trainer.global_step)

@@ -8,7 +8,7 @@ DIGITS = 8  # of the config's hash, in a folder's name
 
 
 def slug(overrides: Sequence[str], longest: int = 80) -> str:
-    """Return overrides as the readable part of a folder's name: `optimizer.lr=0.1` -> `lr=0.1`.
+    """Returns overrides as the readable part of a folder's name: `optimizer.lr=0.1` -> `lr=0.1`.
 
     Args:
         overrides: words of a command line.
@@ -21,15 +21,15 @@ def slug(overrides: Sequence[str], longest: int = 80) -> str:
 
 
 def job_name(words: Sequence[str], config_hash: str) -> str:
-    """Return the name of a job's folder, `<slug>-<first digits of the hash>`."""
+    """Returns the name of a job's folder, `<slug>-<first digits of the hash>`."""
     return f"{slug(words)}-{config_hash[:DIGITS]}"
 
 
 def digest_of(folder: Path) -> str:
-    """Return the digits of the hash in the name of a job's folder."""
+    """Returns the digits of the hash in the name of a job's folder."""
     return folder.name[-DIGITS:]
 
 
 def is_set_aside(name: str) -> bool:
-    """Tell whether a folder's name is `<slug>-<hash>.<n>`: an older copy of a job that ran again."""
+    """Tells whether a folder's name is `<slug>-<hash>.<n>`: an older copy of a job."""
     return re.search(rf"-[0-9a-f]{{{DIGITS}}}\.\d+$", name) is not None

@@ -1,9 +1,8 @@
-"""Where metrics go: TensorBoard, and metrics.csv, which has every number that TensorBoard gets, as a table."""
+"""Where metrics go: TensorBoard, and metrics.csv, a table with every number of TensorBoard's."""
 
 import csv
 import io
 import itertools
-import math
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,10 +29,11 @@ class Row(NamedTuple):
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's, but a row of metrics is one event: as an event for each metric it costs more than a small step.
+    """Lightning's TensorBoard logger with one event for a whole row of metrics.
 
-    A run has one file, which stays open from stage to stage, until `close`. TensorBoard reads a run's files in the
-    order of their names, the tenth of a process before its ninth, and would forget the test's metrics.
+    An event for each metric costs more than a small step. A run has one file, which stays open from
+    stage to stage, until `close`: TensorBoard reads a run's files in the order of their names, the
+    tenth of a process before its ninth, and would forget the metrics of the test.
     """
 
     @rank_zero_only
@@ -45,7 +45,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Lightning's would add hparams.yaml: part of what lies in `.hydra/config.yaml`."""
+        """Writes what is buffered; Lightning's would add hparams.yaml, a part of the config."""
         self.experiment.flush()
 
     @rank_zero_only
@@ -55,7 +55,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def close(self) -> None:
-        """End the run's file, and the thread that writes it."""
+        """Ends the run's file, and the thread that writes it."""
         if writer := writer_of(self):
             writer.close()
 
@@ -63,13 +63,17 @@ class TensorBoard(TensorBoardLogger):
 class MetricsCSV(Logger):
     """Appends one row per call to `<save_dir>/metrics.csv`: epoch, step, and a column per metric.
 
-    On disk after every row. Numbers are written so that they read back exactly. Unlike Lightning's `CSVLogger` it goes
-    on with the rows of a resumed run: those of steps from `purge_step` on go, as TensorBoard hides them too.
+    Each row is on disk at once. Numbers are written so that they read back exactly. Unlike
+    Lightning's `CSVLogger`, this one keeps the rows of a resumed run. It drops the rows of steps
+    from `purge_step` on, which TensorBoard hides, too.
 
     Args:
         save_dir: the run's folder.
         purge_step: the step that a resumed run goes on with; None keeps every row.
     """
+
+    name = ""
+    version = ""
 
     def __init__(self, save_dir: str | Path, purge_step: int | None = None) -> None:
         super().__init__()
@@ -78,21 +82,13 @@ class MetricsCSV(Logger):
         self._columns: list[str] = []
 
     @property
-    def name(self) -> str:
-        return ""
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @property
     def save_dir(self) -> str:
         return str(self.path.parent)
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Path:
-        """Take over the rows that an interrupted run left: Lightning asks for it once, before training."""
+        """Keeps the rows of an interrupted run; Lightning asks for this once, before training."""
         if not self._columns and self.path.exists():
             self._write(
                 [
@@ -107,33 +103,29 @@ class MetricsCSV(Logger):
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """The config lies beside the table, in `.hydra/config.yaml`."""
+        """Writes nothing: the config lies beside the table, in `.hydra/config.yaml`."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.log_rows([Row(step or 0, metrics)])
 
     def log_rows(self, rows: Iterable[Row]) -> None:
-        """What `log_metrics` does with each, but in one go."""
+        """Appends several rows, with one write."""
         texts = [
             {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
             for step, metrics, _ in rows
         ]
-        if new := [
-            key for key in dict.fromkeys(itertools.chain(*texts)) if key not in self._columns
-        ]:
+        keys = dict.fromkeys(itertools.chain(*texts))
+        if not keys.keys() <= set(self._columns):
             known = self._rows() if self.path.exists() else []
-            self._columns = FIRST + [key for key in [*self._columns, *new] if key not in FIRST]
+            self._columns = list(dict.fromkeys([*FIRST, *self._columns, *keys]))
             self._write([*known, *texts])
         elif texts:
-            lines = [
-                ",".join([row.get(column, "") for column in self._columns]) + "\n" for row in texts
-            ]
             with open(self.path, "a", newline="", encoding="utf-8") as file:
-                file.write("".join(lines))
+                csv.DictWriter(file, self._columns, "", lineterminator="\n").writerows(texts)
 
     def _rows(self) -> list[dict[str, str]]:
-        """The whole rows of the file."""
+        """Reads the whole rows of the file."""
         reader = csv.DictReader(io.StringIO(whole_lines(self.path)))
         rows = [row for row in reader if None not in row.values()]
         self._columns = self._columns or list(reader.fieldnames or [])
@@ -148,15 +140,12 @@ class MetricsCSV(Logger):
 
 
 def _text(value: Any) -> str:
-    """The shortest text that reads back as the same number."""
+    """Returns the shortest text that reads back as the same number."""
     number = float(value)
-    return (
-        str(int(number))
-        if math.isfinite(number) and number.is_integer() and abs(number) < 1e15
-        else repr(number)
-    )
+    is_short = number.is_integer() and abs(number) < 1e15
+    return str(int(number)) if is_short else repr(number)
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
-    """The TensorBoard loggers of a Trainer; there may be none."""
+    """Returns the TensorBoard loggers of a Trainer; there may be none."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

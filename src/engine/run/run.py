@@ -3,8 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,28 +38,27 @@ class Run:
         self._folder = folder
         self._until_the_end = ExitStack()
         self._trainer: Trainer | None = None
-        self._began = time.monotonic()
 
     @property
     def folder(self) -> Path:
-        """The run's folder, made when it is first asked for."""
+        """Returns the run's folder, and makes it at the first call."""
         self._folder = self._folder or folders.new_run_dir(self.config)
         return self._folder
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint to go on from, if the folder has one."""
-        there = self._folder and (self._folder / folders.LAST).exists()
-        return self.folder / folders.LAST if there else None
+        """Returns the checkpoint to go on from, if the folder has one."""
+        path = self._folder and self._folder / folders.LAST
+        return path if path and path.exists() else None
 
     def datamodule(self) -> "LightningDataModule":
-        """Build the data module; its data are on disk and checked."""
+        """Builds the data module; its data are on disk and checked."""
         from engine.run import build
 
         return build.datamodule(self.config)
 
     def module(self, data: "LightningDataModule") -> "LightningModule":
-        """Build the module, its initial weights drawn from the seed alone.
+        """Builds the module, its initial weights drawn from the seed alone.
 
         Raises:
             UserError: if the module does not fit the data.
@@ -69,7 +68,7 @@ class Run:
         return build.module(self.config, data)
 
     def trainer(self) -> "Trainer":
-        """Build the Trainer; from here on the run has a folder, and how it ends is recorded.
+        """Builds the Trainer; from here on the run has a folder, and how it ends is recorded.
 
         Raises:
             UserError: if the accelerator is not there, or options exclude each other.
@@ -86,18 +85,17 @@ class Run:
         folders.save_config(self.folder, self.config, self.door)
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door))
-        self._trainer = made
         self._began = time.monotonic()
+        self._trainer = made
         return made
 
     def fit(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
-        """Train, from the run's checkpoint where it has one."""
+        """Trains, from the run's checkpoint where it has one."""
         from engine.run import build, hparams
 
-        values = folders.as_yaml(self.config.values_by_node)
-        log.info("%s\nrun folder: %s", values, self.folder)
+        log.info("%s\nrun folder: %s", folders.as_yaml(self.config.values_by_node), self.folder)
         log.info("%s", build.describe(trainer, module, data))
         shown = hparams.hyperparameters(self.config)
         hparams.log_start(trainer, shown, ["objective", *getattr(module, "test_metrics", ())])
@@ -107,7 +105,7 @@ class Run:
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
-        """Test the best weights by validation, or the last ones where there is no validation.
+        """Tests the best weights by validation, or the last ones where there is no validation.
 
         A run that diverged, or whose data have no test split, is not tested.
         """
@@ -119,49 +117,41 @@ class Run:
             trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
 
     def objective(self, trainer: "Trainer") -> float:
-        """Return what a sweep compares; NaN for a run that diverged.
+        """Returns what a sweep compares; NaN for a run that diverged.
 
         It is the best value of the metric that the checkpoints follow, or the last `train/loss`.
         """
         return objective(trainer, self.folder)
 
     def execute(self, train: Callable[["Run"], float]) -> float:
-        """Run a user's function to its end, whatever that is, and record it; return the objective."""
-        with self._until_the_end, self._recorded() as summary:
-            summary["objective"] = train(self)
-        return summaries.objective(summary)
-
-    @contextmanager
-    def _recorded(self) -> Iterator[dict[str, Any]]:
-        """Write summary.json, however the run inside ends, short of SIGKILL."""
+        """Runs a user's function and records its end, short of SIGKILL; returns the objective."""
         summary: dict[str, Any] = {"status": "failed", "error": None, "objective": None}
-        try:
-            yield summary
-            diverged = self._trainer is not None and has_diverged(self._trainer)
-            summary["status"] = "diverged" if diverged else "finished"
-        except Pruned:
-            summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
-        except (KeyboardInterrupt, SystemExit) as stop:
-            summary["status"] = "interrupted"
-            if (
-                isinstance(stop, SystemExit) and stop.code == FAILED
-            ):  # what Lightning makes of Ctrl-C
-                raise KeyboardInterrupt from None
-            raise
-        except UserError as mistake:  # found no earlier; no traceback
-            summary["error"] = str(mistake)
-            raise
-        except Exception as exception:
-            if self._trainer is None:
+        with self._until_the_end:
+            try:
+                summary["objective"] = train(self)
+                diverged = self._trainer is not None and has_diverged(self._trainer)
+                summary["status"] = "diverged" if diverged else "finished"
+            except Pruned:
+                summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
+            except (KeyboardInterrupt, SystemExit) as stop:
+                summary["status"] = "interrupted"
+                # Lightning makes this exit code of Ctrl-C.
+                if isinstance(stop, SystemExit) and stop.code == FAILED:
+                    raise KeyboardInterrupt from None
                 raise
-            summary["error"] = f"{type(exception).__name__}: {exception}"
-            log.exception("run failed: %s", self.folder)
-            raise RunFailed(summary["error"]) from exception
-        finally:
-            if self._trainer is not None:
-                self._end(self._trainer, summary)
-        if self._trainer is not None:
-            log.info("\n%s", summaries.closing_words(summary, self.folder))
+            except UserError as mistake:  # found no earlier; no traceback
+                summary["error"] = str(mistake)
+                raise
+            except Exception as exception:
+                if self._trainer is None:
+                    raise
+                summary["error"] = f"{type(exception).__name__}: {exception}"
+                log.exception("run failed: %s", self.folder)
+                raise RunFailed(summary["error"]) from exception
+            finally:
+                if self._trainer is not None:
+                    self._end(self._trainer, summary)
+        return summaries.objective(summary)
 
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         from engine.run.loggers import TensorBoard
@@ -173,12 +163,14 @@ class Run:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
                 logger.close()
+        if summary["status"] in (*summaries.COMPLETE, "pruned"):
+            log.info("\n%s", summaries.closing_words(summary, self.folder))
 
 
 def train_one(
     train: Callable[[Run], float], config: Config, run_dir: Path | None, door: str
 ) -> float:
-    """Do one run, start to finish; return the objective that a sweep compares.
+    """Does one run, start to finish; returns the objective that a sweep compares.
 
     A run that has finished already is not done again.
 
@@ -198,14 +190,14 @@ def train_one(
 
 
 def has_diverged(trainer: "Trainer") -> bool:
-    """Tell whether training was stopped for, or ended with, a loss that is no number."""
+    """Tells whether training was stopped for, or ended with, a loss that is no number."""
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     stopped = any(getattr(callback, "diverged", False) for callback in callbacks)
     return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
 
 
 def objective(trainer: "Trainer", run_dir: Path) -> float:
-    """Return what a sweep compares of a run; NaN if it diverged."""
+    """Returns what a sweep compares of a run; NaN if it diverged."""
     if has_diverged(trainer):
         return math.nan
     best = getattr(trainer.checkpoint_callback, "best_score", None)
@@ -217,7 +209,7 @@ def objective(trainer: "Trainer", run_dir: Path) -> float:
 def outcome(
     config: Config, run_dir: Path, trainer: "Trainer", summary: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what summary.json says besides status and error; tell the HParams view of it, too."""
+    """Returns summary.json without status and error; logs the final metrics to HParams, too."""
     from engine.run import hparams, versions
 
     metrics = summaries.final_metrics(run_dir)

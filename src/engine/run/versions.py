@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 
 
 def device(made: Trainer) -> str:
-    """Name what a Trainer computes on: `2 × cpu (x86_64, 2 threads)`, `1 × NVIDIA H200`."""
+    """Names what a Trainer computes on: `2 × cpu (x86_64, 2 threads)`, `1 × NVIDIA H200`."""
     kind = made.strategy.root_device.type
     words = f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
     if kind == "cuda":
@@ -23,7 +23,7 @@ def device(made: Trainer) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions that a run's numbers depend on."""
+    """Returns the versions that a run's numbers depend on."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit(root: Path) -> str | None:
-    """Return the commit of a working tree when this process first asked; None outside git.
+    """Returns the commit of a working tree when this process first asked; None outside git.
 
     A `+` follows where the tree differed from the commit.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from engine.errors import Pruned
 from engine.fence.optuna import trial_of
@@ -17,18 +17,19 @@ log = logging.getLogger(__name__)
 
 
 class Pruning(StepCallback):
-    """Reports a metric to a trial of an Optuna study, at each validation, and ends the run if the pruner says so.
+    """Reports a metric to a trial of an Optuna study, and ends the run if the pruner says so.
 
-    Without validation it reports `train/loss`, at each row of training metrics. A step of the study is an optimiser
-    step. It ends the run by an exception: no checkpoint, row or epoch's end is made of the pruned state, so whoever
-    wants the run whole may go on from what it has left. A resumed run reports nothing twice.
+    It reports at each validation; without validation, `train/loss` at each row of training metrics.
+    A step of the study is an optimiser step. The run ends by an exception: no checkpoint, row or
+    end of an epoch is made of the pruned state, so that another process can go on with the run. A
+    resumed run reports nothing twice.
 
     Args:
         storage: of the study.
         study: its name.
         number: of the trial.
         pruner: arguments of `engine.search.study.pruner`.
-        monitor: the metric of validation.
+        monitor: the metric of validation; None: val/loss.
 
     Raises:
         Pruned: in every process of the run.
@@ -37,17 +38,14 @@ class Pruning(StepCallback):
     def __init__(
         self, storage: str, study: str, number: int, pruner: Mapping[str, Any], monitor: str | None
     ) -> None:
-        self.storage, self.study, self.number, self.pruner, self.monitor = (
-            storage,
-            study,
-            number,
-            pruner,
-            monitor,
-        )
+        self.storage = storage
+        self.study = study
+        self.number = number
+        self.pruner = pruner
+        self.monitor = monitor or "val/loss"
         self._trial: Trial | None = None
-        self._reported: set[int] = set()
+        self._frozen: FrozenTrial  # the trial as it was when this process began
         self._next = 0  # the first step that is still to be judged
-        self._pruned_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -57,12 +55,10 @@ class Pruning(StepCallback):
         except KeyError:
             log.warning("not pruned: %s has no study %s", self.storage, self.study)
             return
-        frozen = study.get_trials(deepcopy=False)[self.number]
-        if not frozen.state.is_finished():
-            self._trial = trial_of(study, frozen)
-            self._reported = set(frozen.intermediate_values)
-            self._next = max(self._reported, default=0)
-            self._pruned_at = frozen.user_attrs.get("pruned_at")
+        self._frozen = study.get_trials(deepcopy=False)[self.number]
+        if not self._frozen.state.is_finished():
+            self._trial = trial_of(study, self._frozen)
+            self._next = max(self._frozen.intermediate_values, default=0)
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         row = (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
@@ -70,7 +66,7 @@ class Pruning(StepCallback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._report(trainer, self.monitor or "val/loss")
+            self._report(trainer, self.monitor)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -84,27 +80,23 @@ class Pruning(StepCallback):
 
     def _report(self, trainer: Trainer, metric: str) -> None:
         value = trainer.callback_metrics.get(metric)
-        is_pruned = (
-            self._trial is not None and value is not None and self._judge(trainer, float(value))
-        )
+        is_pruned = value is not None and self._judge(trainer, float(value))
         if trainer.strategy.broadcast(is_pruned):
             log.info("pruned at step %d: %s is %g", trainer.global_step, metric, value)
             raise Pruned
 
     def _judge(self, trainer: Trainer, value: float) -> bool:
-        """Report a value, and ask the pruner; but a run that has come to its end is left to finish."""
-        assert self._trial
+        """Reports a value and asks the pruner, unless the run has come to its end."""
         step = trainer.global_step
-        if step < self._next or not math.isfinite(value):
+        if self._trial is None or step < self._next or not math.isfinite(value):
             return False
         self._next = step + 1
-        if step not in self._reported:
+        if step not in self._frozen.intermediate_values:
             self._trial.report(value, step)
         if step >= trainer.estimated_stepping_batches:
             return False
-        is_pruned = step == self._pruned_at or self._trial.should_prune()
+        is_pruned = step == self._frozen.user_attrs.get("pruned_at") or self._trial.should_prune()
         if is_pruned:
-            self._trial.set_user_attr(
-                "pruned_at", step
-            )  # the halving pruner would not say it twice
+            # The halving pruner would not say so twice.
+            self._trial.set_user_attr("pruned_at", step)
         return is_pruned

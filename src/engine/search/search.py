@@ -1,4 +1,4 @@
-"""A search: each trial of an Optuna study is a job of a sweep."""
+"""A search, which runs each trial of an Optuna study as a job of a sweep."""
 
 import contextlib
 import hashlib
@@ -35,12 +35,12 @@ STATES = {
 
 
 class Search:
-    """A study, its jobs, and what they tell it.
+    """A study and its jobs, whose results go to the study.
 
     Args:
         options: of the search.
         overrides: of the command line, by key.
-        make_job: a job from words of a command line.
+        make_job: composes a job from words of a command line.
 
     Raises:
         UserError: if there is nothing to search, or the space or the storage is wrong.
@@ -57,12 +57,15 @@ class Search:
         }
         if not swept:
             raise UserError(
-                "hydra/sweeper=optuna: give a key to search, as 'optimizer.lr=tag(log,interval(0.01,1))'."
+                "hydra/sweeper=optuna: give a key to search, "
+                "as 'optimizer.lr=tag(log,interval(0.01,1))'."
             )
         self.fixed = [
             str(override.input_line) for key, override in overrides.items() if key not in swept
         ]
-        self.options, self.make_job, self.base = options, make_job, make_job(self.fixed)
+        self.options = options
+        self.make_job = make_job
+        self.base = make_job(self.fixed)
         self.space = {
             key: space.distribution(word, self.base.config) for key, word in swept.items()
         }
@@ -76,16 +79,19 @@ class Search:
         self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
 
     def _identity(self) -> str:
-        """A hash of all that makes trials comparable; and of where their jobs lie, as claims hold there only."""
+        """Returns a hash of all that makes trials comparable, and of the folder of their jobs.
+
+        The folder counts because claims hold there only.
+        """
         space = {
             key: distribution_to_json(distribution) for key, distribution in self.space.items()
         }
         place = str(self.base.sweep_dir) if self.options.storage else ""
-        what = json.dumps([self.base.hash, space, self.direction.name, place], sort_keys=True)
-        return hashlib.sha256(what.encode()).hexdigest()[:8]
+        text = json.dumps([self.base.hash, space, self.direction.name, place], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def check(self) -> None:
-        """Check configs at the bounds of the space, each bound and each choice in one at least.
+        """Checks configs at the bounds of the space, each bound and each choice in one at least.
 
         Raises:
             UserError: for the first value that is wrong.
@@ -98,7 +104,7 @@ class Search:
         check_all([self.make_job([*self.fixed, *words(values)]) for values in params])
 
     def run(self, launcher: Launcher) -> None:
-        """Run trials until there are `n_trials` and all have ended, whoever runs them."""
+        """Runs trials until there are `n_trials` and all have ended, whoever runs them."""
         trials = self.open()
         while claimed := trials.claim():
             jobs = {number: self._job(trials.all()[number]) for number in claimed}
@@ -108,7 +114,7 @@ class Search:
                 claimed[number].release()
 
     def open(self) -> Trials:
-        """The study, made if there is none.
+        """Opens the study; makes one if there is none.
 
         Raises:
             UserError: if its storage cannot be opened, or another search has its name.
@@ -122,7 +128,8 @@ class Search:
             )
             if study.user_attrs.get("search", self._identity()) != self._identity():
                 raise UserError(
-                    f"hydra.sweeper.study_name={self.name}: is another search's; choose another name."
+                    f"hydra.sweeper.study_name={self.name}: is another search's; "
+                    "choose another name."
                 )
             study.set_user_attr("search", self._identity())
         return Trials(study, self.options, self.space, self.n_trials, folder)
@@ -139,13 +146,17 @@ class Search:
                 f"number:{trial.number},pruner:{pruner},"
                 f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
             )
-        trial_words = f"sweep.trial={{study:{study},callback:{callback}}}"
-        return self.make_job([*self.fixed, *params, trial_words])
+        word = f"sweep.trial={{study:{study},callback:{callback}}}"
+        return self.make_job([*self.fixed, *params, word])
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
-        """Tell the study what became of a trial: of one that diverged the worst value, so that it looks elsewhere."""
+        """Tells the study how a trial ended.
+
+        A trial that diverged gets the worst value, so that the search goes elsewhere.
+        """
         status, folder, summary = job.state()
-        state, value = STATES.get(status, TrialState.FAIL), summaries.objective(summary)
+        state = STATES.get(status, TrialState.FAIL)
+        value = summaries.objective(summary)
         error = str(job.error or summary.get("error") or "").partition("\n")[0]
         if status == "diverged":
             value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
@@ -160,24 +171,24 @@ class Search:
         )
 
     def _check_direction(self, job: Job) -> None:
-        """Do not maximise a training loss, where there is no validation that callbacks.checkpoints.mode is about."""
+        """Refuses to maximise a training loss: without validation, `mode` says nothing of it."""
         monitor = job.config.get("callbacks.checkpoints.monitor")
         assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE
         if assumed and monitor not in job.summary.get("metrics", {}):
             raise UserError(
-                f"hydra.sweeper.direction=null: there is no {monitor} to maximise, and the objective is train/loss; "
-                "choose hydra.sweeper.direction=minimize."
+                f"hydra.sweeper.direction=null: there is no {monitor} to maximise, "
+                "and the objective is train/loss; choose hydra.sweeper.direction=minimize."
             )
 
     def show(self) -> None:
-        """The table of the trials so far, without running or writing anything."""
+        """Shows the table of the trials so far, without running or writing anything."""
         study = None
         with contextlib.suppress(KeyError):
             study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
         log.info("%s", table(study, self.n_trials))
 
     def conclude(self) -> None:
-        """Show the table of the trials.
+        """Shows the table of the trials.
 
         Raises:
             UserError: if no trial finished, for a mistake in the config.
@@ -190,5 +201,5 @@ class Search:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as a word of Hydra's command line has it."""
+    """Returns a text as a word of Hydra's command line has it."""
     return str(QuotedString(text, Quote.single).with_quotes())

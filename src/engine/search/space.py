@@ -1,4 +1,4 @@
-"""Where a search looks: Hydra's words for values, as Optuna's distributions."""
+"""The space of a search: Hydra's words for values, as Optuna's distributions."""
 
 import math
 from collections.abc import Mapping
@@ -19,15 +19,17 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from engine.config.limits import shown
 from engine.config.resolved import Config
 from engine.errors import UserError, nearest
 
 
 def distribution(override: Override, config: Config) -> BaseDistribution:
-    """What `interval(a,b)`, `tag(log,interval(a,b))`, `range(a,b,step)`, `a,b` or a glob says of a key.
+    """Returns the distribution of a key that the command line sweeps.
 
-    An interval holds whole numbers if the key's value in `config` is one, or if `int(interval(a,b))` says so. As in
-    Hydra a range ends before its second number; the bounds of an interval belong to it.
+    The word is `interval(a,b)`, `tag(log,interval(a,b))`, `range(a,b,step)`, `a,b` or a glob. An
+    interval holds whole numbers if the key's value in `config` is one, or if `int(interval(a,b))`
+    says so. As in Hydra, a range ends before its second number; an interval has both its bounds.
 
     Raises:
         UserError: if there is nothing in it, or a tag is unknown.
@@ -36,7 +38,8 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
     tags: set[str] = getattr(sweep, "tags", set())
     for tag in tags - {"log"}:
         raise UserError(
-            f"{override.input_line}: no such tag: {tag}.{nearest(tag, ['log'])} The only one is log."
+            f"{override.input_line}: no such tag: {tag}.{nearest(tag, ['log'])} "
+            "The only one is log."
         )
     if isinstance(sweep, IntervalSweep):
         return _interval(override, sweep, whole=type(config.get(override.key_or_group)) is int)
@@ -44,9 +47,8 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
         return _range(override, sweep)
     if tags:
         raise UserError(f"{override.input_line}: log is for an interval or a range of numbers.")
-    elements = (
-        sweep.list if isinstance(sweep, ChoiceSweep) else override.sweep_iterator()
-    )  # of a glob
+    is_list = isinstance(sweep, ChoiceSweep)
+    elements = sweep.list if is_list else override.sweep_iterator()  # of a glob
     choices = [x if isinstance(x, bool | int | float) else Transformer.str(x) for x in elements]
     if not choices:
         raise UserError(f"{override.input_line}: matches no choice.")
@@ -73,7 +75,8 @@ def _range(override: Override, sweep: RangeSweep) -> BaseDistribution:
         raise UserError(f"{override.input_line}: a range without a number.")
     if log and (numbers[0] <= 0 or abs(sweep.step) != 1 or isinstance(numbers[0], float)):
         raise UserError(
-            f"{override.input_line}: a range on a log scale is of whole numbers from 1 in steps of 1."
+            f"{override.input_line}: a range on a log scale is of whole numbers from 1 "
+            "in steps of 1."
         )
     step: Any = abs(sweep.step)
     if isinstance(numbers[0], float):
@@ -82,7 +85,7 @@ def _range(override: Override, sweep: RangeSweep) -> BaseDistribution:
 
 
 def values(key: str, distribution: BaseDistribution) -> list[Any]:
-    """All values of a distribution, for a grid.
+    """Returns all values of a distribution, for a grid.
 
     Raises:
         UserError: if they cannot be counted.
@@ -91,9 +94,8 @@ def values(key: str, distribution: BaseDistribution) -> list[Any]:
         return list(distribution.choices)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     if distribution.step is None:
-        raise UserError(
-            f"{key}=interval({distribution.low:g},{distribution.high:g}): a grid needs values, such as 1,2."
-        )
+        interval = f"interval({distribution.low:g},{distribution.high:g})"
+        raise UserError(f"{key}={interval}: a grid needs values, such as 1,2.")
     low, high, step = (
         Decimal(str(n)) for n in (distribution.low, distribution.high, distribution.step)
     )
@@ -102,7 +104,7 @@ def values(key: str, distribution: BaseDistribution) -> list[Any]:
 
 
 def ends(distribution: BaseDistribution) -> list[Any]:
-    """Return the bounds of numbers, or all choices: what has to be right for all to be right."""
+    """Returns the bounds of numbers, or all choices: what has to be right for all to be right."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -110,13 +112,10 @@ def ends(distribution: BaseDistribution) -> list[Any]:
 
 
 def size(space: Mapping[str, BaseDistribution]) -> int:
-    """The number of combinations."""
+    """Returns the number of combinations."""
     return math.prod(len(values(key, distribution)) for key, distribution in space.items())
 
 
 def words(params: Mapping[str, Any]) -> list[str]:
-    """A trial's parameters as overrides."""
-    return [
-        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
-        for key, value in params.items()
-    ]
+    """Returns a trial's parameters as overrides."""
+    return [f"{key}={shown(value)}" for key, value in params.items()]

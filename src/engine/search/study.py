@@ -3,42 +3,40 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import optuna
+from annotated_types import Ge
 from filelock import FileLock
-from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna import pruners, samplers, storages
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from engine.config.limits import COUNT, Limit, OneOf, check
+from engine.config.limits import COUNT, COUNT_OR_ZERO, SEED, Limit, check, one_of
 from engine.errors import UserError
 from engine.search.space import values
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-LIMITS: dict[str, Limit | OneOf] = {
+LIMITS = {
     "n_trials": COUNT,
     "n_jobs": COUNT,
-    "direction": OneOf((None, "minimize", "maximize")),
-    "sampler": OneOf(("tpe", "random", "grid")),
-    "seed": Limit(whole=True, low=0, high=2**32 - 1),
+    "direction": one_of(None, "minimize", "maximize"),
+    "sampler": one_of("tpe", "random", "grid"),
+    "seed": SEED,
     "random_trials": COUNT,
-    "pruner": OneOf(("none", "median", "halving")),
-    "pruner_trials": Limit(whole=True, low=0),
-    "pruner_steps": Limit(whole=True, low=0),
-    "pruner_keeps": Limit(whole=True, low=2),
+    "pruner": one_of("none", "median", "halving"),
+    "pruner_trials": COUNT_OR_ZERO,
+    "pruner_steps": COUNT_OR_ZERO,
+    "pruner_keeps": Limit(Annotated[int, Ge(2)], "a whole number from 2"),
 }
 
 
 @dataclass(frozen=True)
 class Options:
-    """What conf/hydra/sweeper/optuna.yaml says of a search; its comments tell what each is.
+    """The options of a search; conf/hydra/sweeper/optuna.yaml explains each.
 
     Raises:
-        UserError: for the first that is none of what is allowed.
+        UserError: for the first option that is out of its limit.
     """
 
     n_trials: int
@@ -60,20 +58,21 @@ class Options:
 
     @property
     def pruner_word(self) -> str | None:
-        """The pruner, for the jobs' command lines: what `pruner` takes; None for none."""
-        if self.pruner == "none":
-            return None
-        return f"{{kind:{self.pruner},trials:{self.pruner_trials},steps:{self.pruner_steps},keeps:{self.pruner_keeps}}}"
+        """Returns the arguments of `pruner` for a job's command line; None for no pruner."""
+        numbers = f"trials:{self.pruner_trials},steps:{self.pruner_steps},keeps:{self.pruner_keeps}"
+        return None if self.pruner == "none" else f"{{kind:{self.pruner},{numbers}}}"
 
 
 class _Lock(JournalFileOpenLock):
-    """Of a journal, for one writer at a time: it dies with its owner, where Optuna's own would hold others for 30 s."""
+    """The lock of a journal, for one writer at a time.
+
+    The system releases this lock when its owner dies; Optuna's own would hold others for 30 s.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._lock = FileLock(
-            path + ".writer"
-        )  # not .lock, which other programs of Optuna's make and remove
+        # Other programs of Optuna's make and remove a file that ends in .lock.
+        self._lock = FileLock(path + ".writer")
 
     def acquire(self) -> bool:
         self._lock.acquire()
@@ -84,30 +83,28 @@ class _Lock(JournalFileOpenLock):
 
 
 def absolute(storage: str) -> str:
-    """A storage's name that is good in every working directory: of a job in another process, too.
+    """Returns a storage's name that is good in every working directory, as jobs have their own.
 
     Raises:
         UserError: if it is neither a database's URL nor a journal's path.
     """
-    url = storage.startswith("sqlite:///")
-    if not url and ("://" in storage) == storage.endswith(".log"):
+    _, sqlite, path = storage.rpartition("sqlite:///")
+    is_url = "://" in storage
+    if not sqlite and is_url == storage.endswith(".log"):
         raise UserError(
             f"hydra.sweeper.storage={storage}: must be a path that ends in .log, or sqlite:///PATH."
         )
-    if not url and "://" in storage:
-        return storage
-    path = Path(storage.removeprefix("sqlite:///")).expanduser().absolute()
-    return f"sqlite:///{path}" if url else str(path)
+    return storage if is_url and not sqlite else f"{sqlite}{Path(path).expanduser().absolute()}"
 
 
 def exists(storage: str) -> bool:
-    """Whether a storage is there; a database of a server's counts as there."""
+    """Tells whether a storage exists; a database on a server counts as existing."""
     path = storage.removeprefix("sqlite:///")
     return "://" in path or Path(path).exists()
 
 
-def opened(storage: str) -> BaseStorage:
-    """A storage by its absolute name, made if there is none.
+def opened(storage: str) -> storages.BaseStorage:
+    """Opens a storage by its absolute name; makes one if there is none.
 
     Raises:
         UserError: if it cannot be opened.
@@ -117,42 +114,49 @@ def opened(storage: str) -> BaseStorage:
     try:
         if "://" not in storage:
             Path(storage).parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(storage, lock_obj=_Lock(storage)))
-        wait = (
-            {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-        )  # seconds, for other writers
-        return RDBStorage(storage, engine_kwargs=wait)
+            return storages.JournalStorage(JournalFileBackend(storage, lock_obj=_Lock(storage)))
+        # SQLite waits 60 seconds for other writers.
+        wait = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+        return storages.RDBStorage(storage, engine_kwargs=wait)
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        raise UserError(
-            f"hydra.sweeper.storage={storage}: {str(error).partition(chr(10))[0]}"
-        ) from None
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"hydra.sweeper.storage={storage}: {reason}") from None
 
 
-def sampler(options: Options, space: Mapping[str, BaseDistribution], seed: int) -> BaseSampler:
-    """The sampler, its random numbers from `seed`; a grid's order is the same for all trials, whatever the seed."""
+def sampler(
+    options: Options, space: Mapping[str, optuna.distributions.BaseDistribution], seed: int
+) -> samplers.BaseSampler:
+    """Returns the sampler, its random numbers from `seed`.
+
+    The order of a grid is the same for all trials: it depends on the search's seed alone.
+    """
     if options.sampler == "grid":
-        return GridSampler({key: values(key, d) for key, d in space.items()}, seed=options.seed)
+        return samplers.GridSampler(
+            {key: values(key, d) for key, d in space.items()}, seed=options.seed
+        )
     if options.sampler == "random":
-        return RandomSampler(seed=seed)
-    return TPESampler(n_startup_trials=options.random_trials, seed=seed)
+        return samplers.RandomSampler(seed=seed)
+    return samplers.TPESampler(n_startup_trials=options.random_trials, seed=seed)
 
 
-def pruner(kind: str, trials: int, steps: int, keeps: int) -> BasePruner:
-    """A pruner by name; its numbers are those of hydra.sweeper.pruner_…"""
+def pruner(kind: str, trials: int, steps: int, keeps: int) -> pruners.BasePruner:
+    """Returns a pruner by name, with the numbers of hydra.sweeper.pruner_trials, _steps, _keeps."""
     if kind == "median":
-        return MedianPruner(n_startup_trials=trials, n_warmup_steps=steps)
+        return pruners.MedianPruner(n_startup_trials=trials, n_warmup_steps=steps)
     if kind == "halving":
-        return SuccessiveHalvingPruner(min_resource=steps or "auto", reduction_factor=keeps)
-    return NopPruner()
+        return pruners.SuccessiveHalvingPruner(min_resource=steps or "auto", reduction_factor=keeps)
+    return pruners.NopPruner()
 
 
 def load(storage: str, study: str, pruner_options: Mapping[str, Any] | None = None) -> optuna.Study:
-    """A study that is there, with its pruner.
+    """Loads a study that exists, with its pruner.
 
     Raises:
-        KeyError: if it is not there.
+        KeyError: if there is none.
     """
-    made = pruner(**pruner_options) if pruner_options else NopPruner()
     return optuna.load_study(
-        study_name=study, storage=opened(storage), sampler=RandomSampler(), pruner=made
+        study_name=study,
+        storage=opened(storage),
+        sampler=samplers.RandomSampler(),
+        pruner=pruner(**pruner_options) if pruner_options else pruners.NopPruner(),
     )

@@ -1,4 +1,4 @@
-"""engine.search.sweeper"""
+"""Searches with Optuna: `hydra/sweeper=optuna`."""
 
 from typing import Any
 
@@ -8,7 +8,10 @@ from engine.sweep.sweepers import JobSweeper
 
 
 class OptunaSweeper(JobSweeper):
-    """A search: trials of an Optuna study, each a job; its options are in conf/hydra/sweeper/optuna.yaml."""
+    """Runs a search: each trial of an Optuna study is a job.
+
+    conf/hydra/sweeper/optuna.yaml explains the options.
+    """
 
     def __init__(self, params: dict[str, str] | None = None, **options: Any) -> None:
         super().__init__(params)
@@ -25,7 +28,7 @@ class OptunaSweeper(JobSweeper):
                 'hydra/sweeper=optuna: pip install -c constraints.txt -e ".[optuna]" first.'
             ) from None
         messages.to_terminal()
-        made = search.Search(study.Options(**self.options), self.overrides(arguments), self.job)
+        made = search.Search(study.Options(**self.options), self.overrides(arguments), self.compose)
         if self.config.sweep.dry_run:
             made.show()
             return

@@ -1,4 +1,4 @@
-"""The trials of a search: drawn, claimed by one process at a time, finished by another if that one dies, and shown."""
+"""The trials of a search: drawn, claimed by one process at a time, and listed."""
 
 import math
 import shlex
@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from engine.fence.optuna import trial_of
-from engine.locks import take
+from engine.locks import acquire
 from engine.search.space import words
 from engine.search.study import Options, sampler
 from engine.seeds import derive
@@ -25,15 +25,15 @@ SHOWN = 10  # of the best trials in the table
 class Trials:
     """The trials of a study.
 
-    A trial's parameters depend on the seed, its number and the trials told before it: a search that is killed and
-    started again tries what it would have tried.
+    A trial's parameters depend on the seed, on its number and on the trials that ended before: a
+    search that is killed and started again tries the same.
 
     Args:
         study: shared with other processes.
         options: of the search.
-        space: where it looks, by key.
-        n_trials: to begin in all.
-        locks: the folder of the locks that claim them.
+        space: the distribution of each key.
+        n_trials: the number of trials to begin in all.
+        locks: the folder of the locks that claim trials.
     """
 
     def __init__(
@@ -44,25 +44,29 @@ class Trials:
         n_trials: int,
         locks: Path,
     ) -> None:
-        self.study, self.options, self.space, self.n_trials = study, options, space, n_trials
+        self.study = study
+        self.options = options
+        self.space = space
+        self.n_trials = n_trials
         self._locks = locks
         locks.mkdir(parents=True, exist_ok=True)
 
     def claim(self) -> dict[int, FileLock]:
-        """The numbers of the trials to run now, each with the lock that says so; none, once all have ended.
+        """Claims the trials to run now; returns their locks by number, none once all have ended.
 
-        First those that a process left when it died, then new ones, to the end of a batch of `n_jobs`. While others
-        run all that is left, wait for them: should one die, its trial is to be finished here.
+        First come the trials that a process left when it died, then new ones, to the end of a batch
+        of `n_jobs`. While other processes run all that is left, wait for them: if one dies, its
+        trial is finished here.
         """
         while True:
             with FileLock(self._locks / "study.lock"):
                 claimed = self._orphans()
-                while self._begun < self.n_trials and (
-                    not claimed or self._begun % self.options.n_jobs
-                ):
+                begun = sum(trial.state != TrialState.WAITING for trial in self.all())
+                while begun < self.n_trials and (not claimed or begun % self.options.n_jobs):
                     number = self.study.ask().number
                     claimed[number] = FileLock(self._lock_path(number))
                     claimed[number].acquire()
+                    begun += 1
                 for number in claimed:
                     self._draw(self.all()[number])
                 running = self.all(TrialState.RUNNING)
@@ -72,25 +76,23 @@ class Trials:
                 pass
 
     def all(self, *states: TrialState) -> list[FrozenTrial]:
-        """The trials in any of some states, or in whatever state."""
+        """Returns the trials in any of some states; without states, all trials."""
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def tell(self, number: int, state: TrialState, value: float, **attributes: str | None) -> None:
-        """End a trial; with a value, if it is complete."""
+        """Ends a trial; with a value, if it is complete."""
         trial = trial_of(self.study, self.all()[number])
         for key, text in attributes.items():
             trial.set_user_attr(key, text)
         self.study.tell(number, value if state == TrialState.COMPLETE else None, state)
 
-    @property
-    def _begun(self) -> int:
-        return sum(trial.state != TrialState.WAITING for trial in self.all())
-
     def _orphans(self) -> dict[int, FileLock]:
-        """Claim trials that are running by the study, and have nobody who runs them."""
+        """Claims trials that the study says are running, and that no process runs."""
         claimed: dict[int, FileLock] = {}
         for trial in self.all(TrialState.RUNNING):
-            if len(claimed) < self.options.n_jobs and (lock := take(self._lock_path(trial.number))):
+            if len(claimed) < self.options.n_jobs and (
+                lock := acquire(self._lock_path(trial.number))
+            ):
                 claimed[trial.number] = lock
         return claimed
 
@@ -98,9 +100,10 @@ class Trials:
         return self._locks / f"{self.study.study_name.replace('/', '_')}-{number}.lock"
 
     def _draw(self, frozen: FrozenTrial) -> None:
-        """Draw what the trial has no value of yet: if its process died over it, the values that it would have had.
+        """Draws the parameters that a trial has no value of yet.
 
-        So the random numbers are the trial's own, and each parameter's where it is drawn without regard to the others.
+        A trial has random numbers of its own, and so has each parameter that is drawn without
+        regard to the others: if a process dies here, the next one draws the same values.
         """
 
         def reseed(stream: str) -> None:
@@ -113,9 +116,8 @@ class Trials:
         for key, distribution in self.space.items():
             reseed(key)
             _suggest(trial, key, distribution)
-        self.study.sampler = (
-            RandomSampler()
-        )  # at the end of its grid, Optuna's stops a loop that we have not
+        # At the end of a grid, Optuna's sampler stops the loop of `study.optimize`; we have none.
+        self.study.sampler = RandomSampler()
 
 
 def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> None:
@@ -130,7 +132,7 @@ def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> None:
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
-    """The trials that finished, the best first."""
+    """Returns the trials that finished, the best first."""
     done = [
         t
         for t in study.get_trials(states=(TrialState.COMPLETE,))
@@ -142,29 +144,26 @@ def ranked(study: Study) -> list[FrozenTrial]:
 
 
 def table(study: Study | None, n_trials: int) -> str:
-    """The best trials and those that went wrong, how many there are of each status, and the best one's overrides."""
-    trials, best = (study.trials, ranked(study)) if study else ([], [])
+    """Returns lines for the best trials and the wrong ones, a count, and the best overrides."""
+    trials = study.trials if study else []
+    best = ranked(study) if study else []
     wrong = [trial for trial in trials if status(trial) in ("failed", "diverged")]
     lines = []
     for trial in best[:SHOWN] + wrong:
         value = f"{trial.value:.6g}" if trial in best else ""
-        lines.append(
-            f"  {trial.number:>5}  {status(trial):<11}{value:>12}  {shlex.join(words(trial.params))}".rstrip()
-        )
-        lines += [f"         {error}"] if (error := trial.user_attrs.get("error")) else []
-        lines += (
-            [f"         {folder}/train.log"]
-            if error and (folder := trial.user_attrs.get("folder"))
-            else []
-        )
+        parameters = shlex.join(words(trial.params))
+        line = f"  {trial.number:>5}  {status(trial):<11}{value:>12}  {parameters}"
+        lines.append(line.rstrip())
+        if error := trial.user_attrs.get("error"):
+            folder = trial.user_attrs.get("folder")
+            lines += [f"         {error}", *([f"         {folder}/train.log"] if folder else [])]
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
-    lines.append(
-        f"{n_trials} trials: {', '.join(f'{n} {what}' for what, n in counts.items() if n)}"
-    )
+    numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    lines.append(f"{n_trials} trials: {numbers}")
     return "\n".join([*lines, *(f"best: {shlex.join(words(trial.params))}" for trial in best[:1])])
 
 
 def status(trial: FrozenTrial) -> str:
-    """What became of a trial's job; `running` while it is not told, be it interrupted."""
+    """Returns how a trial's job ended; `running` before the study knows, even if interrupted."""
     return str(trial.user_attrs.get("status", trial.state.name.lower()))

@@ -1,4 +1,4 @@
-"""engine.steps.cuda_graph"""
+"""Captures a training step as a CUDA graph."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,21 +7,25 @@ from torch import Tensor
 
 
 class Graph:
-    """A step for batches of one size, captured as a CUDA graph.
+    """Takes a step for batches of one size by replaying a CUDA graph.
 
     Args:
-        step: what to capture: loss and predictions of inputs and targets.
-        inputs: of that size, as an example.
-        targets: likewise.
-        kept: the tensors that the step updates: it is run to warm up, and they are then put back.
+        step: maps inputs and targets to loss and predictions.
+        inputs: (B, …), an example of the size.
+        targets: (B, …), an example of the size.
+        state: the tensors that the step updates. The step runs to warm up; then the tensors get
+            back their values.
     """
 
     def __init__(
-        self, step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], inputs: Tensor, targets: Tensor,
-        kept: Sequence[Tensor],
-    ) -> None:  # fmt: skip
+        self,
+        step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        inputs: Tensor,
+        targets: Tensor,
+        state: Sequence[Tensor],
+    ) -> None:
         self.inputs, self.targets = inputs.clone(), targets.clone()
-        before = [tensor.clone() for tensor in kept]
+        before = [tensor.clone() for tensor in state]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -31,7 +35,7 @@ class Graph:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.loss, self.predictions = step(self.inputs, self.targets)
-        for tensor, value in zip(kept, before, strict=True):
+        for tensor, value in zip(state, before, strict=True):
             tensor.copy_(value)
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

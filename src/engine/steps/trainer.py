@@ -1,18 +1,19 @@
-"""Blocks: several optimiser steps in one call of `training_step`, because a call of Lightning's costs more than a step.
+"""Takes blocks: several optimiser steps in one call of Lightning's `training_step`.
 
-A step that some callback watches is an ordinary Lightning step, with all its hooks; the steps in between, which nobody
-watches, are taken together. So the result is the same, bit by bit, however many steps a block has.
+A call of Lightning's takes longer than a small step. A step that some callback watches is an
+ordinary Lightning step, with all its hooks; the steps between two watched steps are taken together.
+So the result is the same, bit by bit, however many steps a block has.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LambdaCallback, StochasticWeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from engine.fence.lightning import (
@@ -27,34 +28,23 @@ from engine.steps.compiled import CannotCompile, CompiledStep
 
 log = logging.getLogger(__name__)
 
-LONGEST = 0.3  # seconds that a block may take, about: progress is shown, and signals are heeded, in between
+# Seconds that a block takes, about. Between two blocks, progress is shown and signals are heeded.
+BLOCK_SECONDS = 0.3
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
 
 
-class _Begin(StepCallback):
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(trainer, BlockTrainer)
-        trainer.begin_blocks()
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(trainer, BlockTrainer)
-        trainer.end_blocks()
-
-    def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
-    ) -> None:
-        assert isinstance(trainer, BlockTrainer)
-        trainer.end_blocks()
-
-
 class BlockTrainer(Trainer):
-    """Lightning's Trainer, which may take several optimiser steps in one call of `training_step`.
+    """Lightning's Trainer, which can take several optimiser steps in one call of `training_step`.
 
-    Where model, data, a callback or an option cannot have that, it takes one step a call and says so.
+    Where the model, the data, a callback or an option rules that out, the Trainer takes one step a
+    call and says why.
 
     Args:
-        steps_per_call: the most steps of a block; a block ends earlier where something is due, or takes too long.
-        compiled: whether a step is one compiled function, but for the first, and those that a callback looks into.
+        steps_per_call: the most steps of a block; a block ends earlier where something is due, or
+            where a longer one would take more than `BLOCK_SECONDS`.
+        compiled: whether a step is one compiled function. The first step, and the steps that a
+            callback looks into, are not.
+        callbacks: as Lightning's Trainer takes them.
         options: of Lightning's Trainer.
     """
 
@@ -66,54 +56,55 @@ class BlockTrainer(Trainer):
         **options: Any,
     ) -> None:
         given = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
-        super().__init__(callbacks=[*given, _Begin()], **options)
-        self.steps_per_call, self.wants_compiled = steps_per_call, compiled
-        self._compiled: CompiledStep | None = None
-        self._singly = True  # there are no blocks
-        self._last_block: tuple[float, int] | None = (
-            None  # when it began, and how many steps it was given
+        end = self.end_blocks
+        blocks = LambdaCallback(
+            on_train_start=self.begin_blocks, on_train_end=end, on_exception=end
         )
-        self._steps_in_time = 1  # that take `LONGEST`
-        self._watching: list[StepCallback] = []
-        self._looking_inside: list[StepCallback] = []
-        self._step_starts: list[Callable[[int], None]] = []
-        self._counts: LoopCounts
+        super().__init__(callbacks=[*given, blocks], **options)
+        self.steps_per_call, self.wants_compiled = steps_per_call, compiled
+        self.end_blocks()
 
-    def begin_blocks(self) -> None:
-        """Find out, when training starts, whether there can be blocks, and compiled steps; say why, if not."""
-        self._last_block, self._steps_in_time = None, 1
+    def begin_blocks(self, *_: object) -> None:
+        """Finds out, when training starts, whether there can be blocks and compiled steps.
+
+        Where there cannot, the log says why.
+        """
+        # When the last block began and the steps it was given; the steps within `BLOCK_SECONDS`.
+        self._last_block: tuple[float, int] | None = None
+        self._steps_in_time = 1
         obstacle = self._obstacle()
-        self._singly = self.steps_per_call == 1 or obstacle is not None
+        self._has_blocks = self.steps_per_call > 1 and obstacle is None
         if obstacle and self.steps_per_call > 1:
             log.info(
                 "one step a call, not trainer.steps_per_call=%d: %s", self.steps_per_call, obstacle
             )
         self._compiled = self._compile(obstacle) if self.wants_compiled else None
         callbacks: Sequence[Callback] = self.callbacks  # type: ignore[attr-defined]
-        knowing = [callback for callback in callbacks if isinstance(callback, StepCallback)]
-        self._watching = [
-            callback for callback in knowing if overrides(callback, StepCallback, ["watches"])
-        ]
+        steppers = [callback for callback in callbacks if isinstance(callback, StepCallback)]
+        self._watching = [own for own in steppers if overrides(own, StepCallback, ["watches"])]
         self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
-        starting = [
-            callback for callback in knowing if overrides(callback, StepCallback, ["on_step_start"])
-        ]
         self._step_starts = [
-            partial(callback.on_step_start, self, self.lightning_module) for callback in starting
+            partial(callback.on_step_start, self, self.lightning_module)
+            for callback in steppers
+            if overrides(callback, StepCallback, ["on_step_start"])
         ]
         schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
         self._counts = LoopCounts(self, schedules)
 
-    def end_blocks(self) -> None:
-        """End what `begin_blocks` began: whoever looks at the batches now gets them one by one."""
-        self._singly, self._compiled = True, None
+    def end_blocks(self, *_: object) -> None:
+        """Ends blocks with training: whoever reads the batches afterwards gets them one by one."""
+        self._has_blocks, self._compiled = False, None
 
     def compiled_step(self, batch: Batch | Block, batch_idx: int) -> CompiledStep | None:
-        """What takes the steps of a block, if they are compiled; the first is not: it makes the optimiser's state."""
-        if self._compiled is None or (self.global_step == 0 and not self._compiled.is_ready):
-            return None
-        if any(
-            callback.watches(self, self.global_step, batch_idx) for callback in self._looking_inside
+        """Returns the function that takes a block's steps, or None if they are not compiled.
+
+        The first step of a run is not: it makes the optimiser's state.
+        """
+        step = self.global_step
+        if (
+            self._compiled is None
+            or (step == 0 and not self._compiled.is_ready)
+            or any(callback.watches(self, step, batch_idx) for callback in self._looking_inside)
         ):
             return None
         try:
@@ -124,93 +115,100 @@ class BlockTrainer(Trainer):
         return self._compiled
 
     def next_block(self, most: int) -> int:
-        """How many steps, `most` at most, the next call of `training_step` may take."""
-        if self._singly or self.accumulate_grad_batches > 1:  # a callback may change it
+        """Returns how many steps, `most` at most, the next call of `training_step` may take."""
+        # A callback may change accumulate_grad_batches on the way.
+        if not self._has_blocks or self.accumulate_grad_batches > 1:
             return 1
         if self._compiled and not self._compiled.is_ready:
             return 1
         step, batch = self.global_step, batch_of_epoch(self) + 1
-        most = min(most, self._in_time(), int(self.num_training_batches) - batch)
+        most = min(most, self._steps_within_limit(), int(self.num_training_batches) - batch)
         if self.max_steps >= 0:
             most = min(most, self.max_steps - step)
         if interval := validation_interval(self):
             in_epoch = self.check_val_every_n_epoch is not None
             done = batch if in_epoch else batch_of_training(self) + 1
             most = min(most, interval - done % interval)
-        if (
-            self.strategy.root_device.type != "cpu"
-        ):  # to look at a row's loss, within a block, would stop the device
-            most = min(most, self.log_every_n_steps - batch % self.log_every_n_steps)  # type: ignore[attr-defined]
-        for ahead in range(most):
-            if any(
-                callback.watches(self, step + ahead, batch + ahead) for callback in self._watching
-            ):
-                most = ahead
-                break
+        # On a GPU, reading a row's loss within a block would make the CPU wait for the GPU.
+        if self.strategy.root_device.type != "cpu":
+            every: int = self.log_every_n_steps  # type: ignore[attr-defined]
+            most = min(most, every - batch % every)
+        watched = (
+            ahead
+            for ahead in range(most)
+            if any(own.watches(self, step + ahead, batch + ahead) for own in self._watching)
+        )
+        most = next(watched, most)
         self._last_block = time.monotonic(), max(most, 1)
         return max(most, 1)
 
     def next_step(self) -> None:
-        """Within a block: count the step that was just taken, as Lightning would, and begin the next."""
+        """Counts the step that a block just took, as Lightning would, and begins the next one."""
         batch = self._counts.count_step()
         for start in self._step_starts:
             start(batch)
 
-    def _in_time(self) -> int:
-        """As many steps as take `LONGEST`: one at first, then by the last block, unless that was one watched step."""
-        if self._last_block:
+    def _steps_within_limit(self) -> int:
+        """Returns how many steps take about `BLOCK_SECONDS`, by the time of the last block.
+
+        It is one step at first. A last block of one watched step says nothing about others.
+        """
+        if self._last_block and (self._last_block[1] > 1 or self._steps_in_time == 1):
             began, steps = self._last_block
-            if steps > 1 or self._steps_in_time == 1:
-                self._steps_in_time = max(
-                    1, int(LONGEST * steps / max(time.monotonic() - began, 1e-9))
-                )
+            seconds_per_step = max(time.monotonic() - began, 1e-9) / steps
+            self._steps_in_time = max(1, int(BLOCK_SECONDS / seconds_per_step))
         return min(self.steps_per_call, self._steps_in_time)
 
     def _compile(self, obstacle: str | None) -> CompiledStep | None:
         module: Any = self.lightning_module
+        clips = self.gradient_clip_val and f"trainer.gradient_clip_val={self.gradient_clip_val}"
         try:
-            if obstacle or (obstacle := module.why_not_compiled()):
-                raise CannotCompile(obstacle)
-            if self.gradient_clip_val:
-                raise CannotCompile(f"trainer.gradient_clip_val={self.gradient_clip_val}")
+            if reason := obstacle or module.why_not_compiled() or clips:
+                raise CannotCompile(reason)
             return CompiledStep(module.network, module.loss, self.optimizers[0])
-        except CannotCompile as reason:
-            log.warning(NOT_COMPILED, reason)
+        except CannotCompile as error:
+            log.warning(NOT_COMPILED, error)
             return None
 
     def _obstacle(self) -> str | None:
-        """Why there can be no blocks, if so."""
+        """Returns why there can be no blocks, if so."""
         parts: list[Any] = [self.lightning_module, self.datamodule]  # type: ignore[attr-defined]
         for part in parts:
             if not hasattr(part, "why_no_blocks"):
                 return f"{type(part).__name__ if part else 'the DataLoader'} knows no blocks"
             if reason := part.why_no_blocks():
                 return str(reason)
-        if not isinstance(self.strategy, SingleDeviceStrategy):
-            return "several devices"
-        if self.accumulate_grad_batches > 1:
-            return f"trainer.accumulate_grad_batches={self.accumulate_grad_batches}"
-        if "mixed" in str(self.precision):
-            return f"trainer.precision={self.precision}"
-        if not evaluates_once(self.optimizers[0]):
-            return f"{type(self.optimizers[0]).__name__} may evaluate a step several times"
-        if any(
-            config.reduce_on_plateau and config.interval == "step"
-            for config in self.lr_scheduler_configs
-        ):
-            return "a learning rate depends on a metric at every step"
-        for callback in self.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, StochasticWeightAveraging):
-                return "StochasticWeightAveraging changes the way of a step"
-            if not isinstance(callback, StepCallback) and (
-                hooks := overrides(callback, Callback, PER_STEP)
-            ):
-                return f"{type(callback).__name__}.{hooks[0]} wants every step (a StepCallback would say which)"
-        return None
+        optimizer, callbacks = self.optimizers[0], self.callbacks  # type: ignore[attr-defined]
+        reasons = {
+            "several devices": not isinstance(self.strategy, SingleDeviceStrategy),
+            f"trainer.accumulate_grad_batches={self.accumulate_grad_batches}": (
+                self.accumulate_grad_batches > 1
+            ),
+            f"trainer.precision={self.precision}": "mixed" in str(self.precision),
+            f"{type(optimizer).__name__} may evaluate a step several times": (
+                not evaluates_once(optimizer)
+            ),
+            "a learning rate depends on a metric at every step": any(
+                config.reduce_on_plateau and config.interval == "step"
+                for config in self.lr_scheduler_configs
+            ),
+            "StochasticWeightAveraging changes the way of a step": any(
+                isinstance(callback, StochasticWeightAveraging) for callback in callbacks
+            ),
+        }
+        for callback in callbacks:
+            if not isinstance(callback, StepCallback):
+                for hook in overrides(callback, Callback, PER_STEP):
+                    name = f"{type(callback).__name__}.{hook}"
+                    reasons[f"{name} wants every step (a StepCallback would say which)"] = True
+        return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def evaluates_once(optimizer: Any) -> bool:
-    """Tell whether an optimiser evaluates the loss once a step: torch's do, and those that say so."""
+    """Tells whether an optimiser evaluates the loss once a step.
+
+    torch's own do, all but LBFGS, and so do classes with `evaluates_once = True`.
+    """
     kind = type(optimizer)
     is_torchs = getattr(torch.optim, kind.__name__, None) is kind
     return getattr(kind, "evaluates_once", is_torchs and kind is not torch.optim.LBFGS)

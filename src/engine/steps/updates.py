@@ -1,7 +1,8 @@
-"""The update rules of SGD, Adam and AdamW, as torch.optim has them: once, for whoever needs them.
+"""Has the update rules of SGD, Adam and AdamW, as torch.optim has them.
 
-torch.optim is the ordinary run's optimiser. These rules serve the compiled step, where the numbers
-of an optimiser are tensors, and jobs that train together, where they are columns, one row a job.
+torch.optim is the ordinary run's optimiser. These rules serve the compiled step, where an
+optimiser's numbers are tensors, and jobs that train together, where they are columns with a row for
+each job.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,14 +19,16 @@ Scalars = Mapping[str, Tensor]  # each broadcasts against the parameter
 
 @dataclass(frozen=True)
 class Rule:
-    """An update rule for parameters of one group.
+    """Holds the update rule for parameters of one group.
 
     Args:
-        state: the names of what the optimiser keeps for a parameter, besides its count of steps.
+        state: the names of the tensors that the optimiser keeps for a parameter, without its count
+            of steps.
         counts: whether the optimiser counts steps.
-        numbers: the names of the group's numbers; of `betas`, each counts by itself.
-        scalars: maps those numbers, and the count after this step, to what an update takes. All
-            are of 64 bits: in 32 bits, 1 - beta2**step would lose digits in the first steps.
+        numbers: the names of the group's numbers, such as "lr" per step; each of the `betas` has a
+            name.
+        scalars: maps the count after this step, and the numbers, to the scalars of an update. All
+            have 64 bits: in 32 bits, 1 - beta2**step would lose digits in the first steps.
         update: changes a parameter and its state in place, by its gradient and the scalars.
     """
 
@@ -45,7 +48,7 @@ def _sgd_scalars(
 def _sgd(
     parameter: Tensor, gradient: Tensor, state: State, by: Scalars, flags: Mapping[str, bool]
 ) -> None:
-    """Step as torch.optim.SGD (Sutskever et al. 2013) does, after its first step.
+    """Steps as torch.optim.SGD (Sutskever et al. 2013) does, after its first step.
 
     Without a `momentum_buffer` in the state there is no momentum.
     """
@@ -75,7 +78,7 @@ def _adam_scalars(
 def _adam(
     parameter: Tensor, gradient: Tensor, state: State, by: Scalars, flags: Mapping[str, bool]
 ) -> None:
-    """Step as torch.optim.Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019) does."""
+    """Steps as torch.optim.Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019) does."""
     if "weight_decay" in by:
         if flags["decoupled_weight_decay"]:
             parameter.mul_(by["kept"])
@@ -105,12 +108,12 @@ RULES: dict[type[torch.optim.Optimizer], Rule] = {SGD: _SGD, Adam: _ADAM, AdamW:
 
 
 def numbers(group: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return the numbers of a parameter group, in the order of its rule's `numbers`."""
+    """Returns the numbers of a parameter group, in the order of its rule's `numbers`."""
     if "betas" in group:
         return (group["lr"], *group["betas"], group["eps"], group["weight_decay"])
     return (group["lr"], group["momentum"], group["dampening"], group["weight_decay"])
 
 
 def flags(group: Mapping[str, Any]) -> dict[str, bool]:
-    """Return the switches of a parameter group that its rule looks at."""
+    """Returns the switches of a parameter group that its rule looks at."""
     return {key: bool(group.get(key)) for key in ("nesterov", "decoupled_weight_decay")}

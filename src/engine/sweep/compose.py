@@ -1,5 +1,6 @@
 """The configs of a sweep's jobs: jobs that make the same choices share what Hydra composed."""
 
+import functools
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,12 +32,12 @@ class Composer:
     def __init__(self, loader: Any, sweep: DictConfig) -> None:
         self.loader = loader
         self.sweep = sweep
-        self.parser = OverridesParser.create(loader)
-        self._parsed: dict[str, Override] = {}
+        parser = OverridesParser.create(loader)
+        self._parse = functools.cache(lambda word: parser.parse_overrides([word])[0])
         self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: five times as fast as a copy
 
     def __call__(self, words: Sequence[str]) -> Job:
-        """Compose and resolve the job that overrides make."""
+        """Composes and resolves the job that overrides make."""
         composed = self._composed(words)
         folder = Path(str(composed.hydra.sweep.dir))
         with open_dict(composed):
@@ -50,32 +51,22 @@ class Composer:
         values = [override for override in parsed if not self._is_choice(override)]
         choices = tuple(word for word, o in zip(words, parsed, strict=True) if o not in values)
         if choices not in self._bases:
-            whole = composed_by_hydra(self.loader, self.sweep, choices)
-            self._bases[choices] = pickle.dumps(_slim(whole))
+            base = composed_by_hydra(self.loader, self.sweep, choices)
+            with open_dict(base):  # all that is needed of Hydra's part
+                base.hydra = {"sweep": {"dir": str(node_of(base.hydra.sweep, "dir"))}}
+            self._bases[choices] = pickle.dumps(base)
         config: DictConfig = pickle.loads(self._bases[choices])
         if "hydra" in str(node_of(config.hydra.sweep, "dir")):  # it depends on the job's words
             return composed_by_hydra(self.loader, self.sweep, words)
         apply_overrides(values, config)
         return config
 
-    def _parse(self, word: str) -> Override:
-        if word not in self._parsed:
-            (self._parsed[word],) = self.parser.parse_overrides([word])
-        return self._parsed[word]
-
     def _is_choice(self, override: Override) -> bool:
         return is_group(self.loader, override.key_or_group)
 
     def _needs_hydra(self, override: Override) -> bool:
-        """Tell whether an override is Hydra's own, or deletes, or is a choice and a value at once."""
+        """Tells whether an override is Hydra's own, deletes, or both chooses and sets a value."""
         is_mapping = not override.is_sweep_override() and isinstance(override.value(), dict)
         is_hydras = override.key_or_group.partition(".")[0].partition("/")[0] == "hydra"
         is_mixed = is_mapping if self._is_choice(override) else override.package is not None
         return is_hydras or is_mixed or override.is_delete()
-
-
-def _slim(composed: DictConfig) -> DictConfig:
-    """Keep, of Hydra's part of a config, only where the sweep lies."""
-    with open_dict(composed):
-        composed.hydra = {"sweep": {"dir": str(node_of(composed.hydra.sweep, "dir"))}}
-    return composed

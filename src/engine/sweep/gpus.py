@@ -1,4 +1,4 @@
-"""Where a machine has several GPUs: which of them a process that runs jobs takes for itself."""
+"""Gives each process that runs jobs a GPU of its own, where a machine has several."""
 
 import os
 import tempfile
@@ -9,13 +9,16 @@ from typing import Any
 
 from filelock import FileLock
 
-from engine.locks import take
+from engine.locks import acquire
 
 _claims: list[FileLock] = []  # this process's, which end with it
 
 
 def visible() -> list[str]:
-    """The GPUs that this process may use, as in CUDA_VISIBLE_DEVICES; does not start CUDA."""
+    """Returns the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    This does not start CUDA.
+    """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
@@ -25,28 +28,25 @@ def visible() -> list[str]:
 
 
 def takes_one(config: Mapping[str, Any]) -> bool:
-    """Whether a run of this config computes on one GPU, if there is any."""
+    """Tells whether a run of this config computes on one GPU, if there is any."""
     trainer = config["trainer"]
     return trainer["accelerator"] in ("auto", "gpu", "cuda") and trainer["devices"] == 1
 
 
 def claim(config: Mapping[str, Any]) -> None:
-    """Take one of several GPUs for this process until it ends, if its run wants one.
+    """Takes one of several GPUs for this process until it ends, if its run computes on one.
 
-    It is the one that the fewest of the user's other processes have taken so, and the only one that CUDA, which must
-    not have started yet, will see.
+    CUDA, which must not have started yet, will see no other. The GPU is the first of those that the
+    fewest of the user's other processes have taken so: a GPU has places without end, each with a
+    lock that dies with its process, and all first places come before the second ones.
     """
-    if takes_one(config) and not _claims and len(gpus := visible()) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = _least_taken(gpus)
-
-
-def _least_taken(gpus: list[str]) -> str:
-    """The first GPU with a free place, the first places before the second; its lock dies with this process."""
+    gpus = visible() if takes_one(config) and not _claims else []
+    if len(gpus) < 2:
+        return
     folder = Path(tempfile.gettempdir()) / f"engine-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    for place in count():
-        for gpu in gpus:
-            if lock := take(folder / f"{gpu}.{place}.lock"):
-                _claims.append(lock)
-                return gpu
-    raise AssertionError("places without end")
+    for place, gpu in ((place, gpu) for place in count() for gpu in gpus):
+        if lock := acquire(folder / f"{gpu}.{place}.lock"):
+            _claims.append(lock)
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            return

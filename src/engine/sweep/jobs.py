@@ -1,4 +1,4 @@
-"""The jobs of a sweep: what has become of each, which process runs it, and a table of them all."""
+"""The jobs of a sweep: the state of each, the process that runs it, and a table of all jobs."""
 
 import logging
 import math
@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
-from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from engine import locks
@@ -51,30 +50,33 @@ class Job:
 
     @property
     def folder(self) -> Path | None:
-        """Its folder, if it has one yet."""
+        """Finds the job's folder; None if it has none yet."""
         if not (self._folder and self._folder.exists()):  # it may be renamed
             self._folder = next(self.sweep_dir.glob(f"*-{self.hash}"), None)
         return self._folder
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What its summary.json says; nothing while there is none."""
-        return _summary(self.folder)
+        """Reads the job's summary.json; empty while there is none."""
+        return (summaries.load(self.folder) if self.folder else None) or {}
 
     @property
     def ended(self) -> bool:
-        """Whether it ran to an end, be it a failure; for the study that pruned it, and no other, pruning is one."""
+        """Tells whether the job ran to an end. A failure is an end.
+
+        Pruning is an end for the study that pruned the job, and for no other.
+        """
         return self._is_end(self.summary)
 
     @property
     def status(self) -> str:
-        """`new`, `running` by any process, `interrupted`, `finished`, `diverged` or `failed`."""
+        """Returns new, running (in any process), interrupted, finished, diverged or failed."""
         return self.state().status
 
     def state(self) -> State:
-        """Read the job's status, folder and summary: any process may change them."""
+        """Reads the job's status, folder and summary: any process may change them."""
+        summary = self.summary
         folder = self.folder
-        summary = _summary(folder)
         if self._is_end(summary):
             status = str(summary["status"])
         elif self.error:
@@ -87,14 +89,14 @@ class Job:
 
     @property
     def is_due(self) -> bool:
-        """Whether the sweep is to run the job: it has not ended, or is to be run again."""
+        """Tells whether the sweep is to run the job: it has not ended, or is to be run again."""
         summary = self.summary
         retries = self.config["sweep.retry"] == "failed"
         again = retries and summary.get("status") in ("failed", "diverged")
         return not self._is_end(summary) or bool(again or self.config["sweep.force"])
 
     def run(self, train: Callable[[Config, Path], float]) -> float:
-        """Run the job, unless it is not due or another process runs it; return its objective.
+        """Runs the job, unless it is not due or another process runs it; returns its objective.
 
         With `sweep.wait`, wait for that process instead; if it dies, go on with the job.
         """
@@ -106,68 +108,44 @@ class Job:
 
     @contextmanager
     def claimed(self) -> Iterator[Path | None]:
-        """Its folder, for this process to run it in: no other does, until the end of this context or of this process.
+        """Claims the job for this process, until the end of this context or of this process.
 
-        None if it is not due, or another process runs it. With a checkpoint in the folder, the run goes on from it.
+        Yields the folder to run the job in; None if the job is not due, or another process runs it.
+        With a checkpoint in the folder, the run goes on from it.
         """
         if self.config["sweep.dry_run"]:
             raise UserError(
-                "sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs."
+                "sweep.dry_run=true: works with hydra/sweeper=grid and hydra/sweeper=optuna only; "
+                "another sweeper would run the jobs."
             )
-        with self._locked(wait=self.config["sweep.wait"]) as ours:
-            if not ours or not self.is_due:
-                yield None
-                return
-            if (folder := self.folder) and (
-                self.config["sweep.force"] or self.summary.get("status") == "diverged"
-            ):
-                folders.set_aside(folder)
-                folder = None
-            elif folder and self.ended:  # a failed one goes on from its checkpoint
-                (folder / summaries.SUMMARY).unlink()
-            yield folder or folders.job_dir(self.config, self.sweep_dir, self.config.overrides)
+        wait = self.config["sweep.wait"]
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        if wait and locks.is_held(self._lock):
+            log.info("waiting for another process, which runs %s", self.folder or self.hash)
+        lock = locks.acquire(self._lock, wait)
+        try:
+            yield self._folder_to_run_in() if lock and self.is_due else None
+        finally:
+            if lock:
+                lock.release()
+
+    def _folder_to_run_in(self) -> Path:
+        folder = self.folder
+        if folder and (self.config["sweep.force"] or self.summary.get("status") == "diverged"):
+            folders.set_aside(folder)
+            folder = None
+        elif folder and self.ended:  # a failed one goes on from its checkpoint
+            (folder / summaries.SUMMARY).unlink()
+        return folder or folders.job_dir(self.config, self.sweep_dir, self.config.overrides)
 
     def _is_end(self, summary: dict[str, Any]) -> bool:
         study = self.config.get("sweep.trial.study")
         pruned = summary.get("status") == "pruned" and summary.get("study") == study
         return pruned or summary.get("status") in ENDS
 
-    @contextmanager
-    def _locked(self, wait: bool) -> Iterator[bool]:
-        """Whether no other process runs the job, nor will, until the end of this context or of this process."""
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
-        if wait and locks.is_held(self._lock):
-            log.info("waiting for another process, which runs %s", self.folder or self.hash)
-        lock = locks.take(self._lock, wait)
-        try:
-            yield lock is not None
-        finally:
-            if lock:
-                lock.release()
-
-
-def _summary(folder: Path | None) -> dict[str, Any]:
-    return (summaries.load(folder) if folder else None) or {}
-
-
-@runtime_checkable
-class TakesJobs(Protocol):
-    """A launcher that need not compose the jobs' configs again."""
-
-    def launch_jobs(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
-        """What `launch` returns for the overrides of these jobs."""
-
-
-@runtime_checkable
-class HasWorkers(Protocol):
-    """A launcher whose processes wait for further jobs."""
-
-    def close(self) -> None:
-        """End the processes: there are no further jobs."""
-
 
 def check_all(jobs: Sequence[Job]) -> None:
-    """Check the configs of all jobs that are due, before the first of them runs.
+    """Checks the configs of all jobs that are due, before the first of them runs.
 
     Raises:
         UserError: for the first that is wrong; names the key.
@@ -184,7 +162,10 @@ def check_all(jobs: Sequence[Job]) -> None:
 
 
 def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
-    """Run what is due, and wait for what other processes run; one job's end, even a kill, does not end the others."""
+    """Runs the jobs that are due, and waits for the jobs that other processes run.
+
+    The end of one job, even by a kill, does not end the others.
+    """
     log.info("%s", count([job.status for job in jobs]))
     _launch([job for job in jobs if job.is_due], launcher)
     left = [job for job in jobs if not job.ended]
@@ -193,19 +174,20 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
         if not job.ended and not job.error:
             _launch([job], launcher, "sweep.retry=null", "sweep.force=false", "sweep.wait=true")
             if not job.ended and not job.error:
-                job.error = RunFailed("its process was killed")
+                job.error = RunFailed(str(WorkerLost()))
 
 
 def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
+    if not jobs:
+        return
+    # A launcher with `launch_jobs` need not compose the jobs' configs again.
+    launch_jobs = None if more else getattr(launcher, "launch_jobs", None)
     try:
-        if jobs and not more and isinstance(launcher, TakesJobs):
-            returns = launcher.launch_jobs(jobs)
-        else:
-            returns = (
-                launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0)
-                if jobs
-                else []
-            )
+        returns = (
+            launch_jobs(jobs)
+            if launch_jobs
+            else launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0)
+        )
     except UserError:  # an option of the launcher's is wrong
         raise
     except Exception as error:  # the launcher's own: some worker is gone
@@ -220,7 +202,7 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
 
 
 def conclude(jobs: Sequence[Job]) -> None:
-    """Show the table of all jobs.
+    """Shows the table of all jobs.
 
     Raises:
         UserError: if a job's config is wrong.
@@ -236,41 +218,46 @@ def conclude(jobs: Sequence[Job]) -> None:
 
 
 def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
-    """A line a job: status, folder, objective, seconds, the first line of its error; then how many of each status."""
-    states = [job.state() for job in jobs] if states is None else states
-    names = _names(jobs, [folder for _, folder, _ in states])
+    """Returns a line for each job and a line that counts them.
+
+    A job's line has its status, folder, objective, seconds and the first line of its error. A job
+    without a folder is named by the words that not all jobs have.
+    """
+    states = states or [job.state() for job in jobs]
+    words = own_words([job.overrides for job in jobs])
+    names = [
+        state.folder.name if state.folder else identity.slug(own)
+        for state, own in zip(states, words, strict=True)
+    ]
     width = max(map(len, names), default=0)
     lines = []
     for job, name, (status, folder, summary) in zip(jobs, names, states, strict=True):
-        objective, seconds = summaries.objective(summary), summary.get("seconds")
+        objective = summaries.objective(summary)
+        seconds = summary.get("seconds")
         numbers = f"{'' if math.isnan(objective) else f'{objective:.6g}':>12}"
         numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>12}"
         lines.append(f"  {status:<11}  {name:<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
             first = (str(error) or repr(error)).partition("\n")[0]
-            lines.append(f"    {first}" + (f"\n    {folder / 'train.log'}" if folder else ""))
+            lines.append(f"    {first}")
+            lines += [f"    {folder / 'train.log'}"] if folder else []
     return "\n".join([*lines, count([status for status, _, _ in states])])
 
 
 def count(statuses: Sequence[str]) -> str:
-    """`40 jobs: 30 finished, 1 failed, 9 new`"""
+    """Returns a line such as `40 jobs: 30 finished, 1 failed, 9 new`."""
     words = [f"{number} {status}" for status, number in Counter(statuses).items()]
     return f"{len(statuses)} jobs: {', '.join(words)}"
 
 
-def _names(jobs: Sequence[Job], folders: Sequence[Path | None]) -> list[str]:
-    """The names of the jobs' folders; where there is none yet, what the job differs by from others."""
-    common = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
-    return [
-        folder.name
-        if folder
-        else identity.slug([word for word in job.overrides if word not in common])
-        for job, folder in zip(jobs, folders, strict=True)
-    ]
+def own_words(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Returns the overrides of each job that not all of the jobs have."""
+    common = set.intersection(*map(set, overrides)) if overrides else set()
+    return [[word for word in words if word not in common] for words in overrides]
 
 
 def answer_text(answer: float | Exception) -> str:
-    """Return a job's answer as the line about the job shows it."""
+    """Returns a job's answer as the line about the job shows it."""
     if isinstance(answer, Exception):
         return str(answer).partition("\n")[0]
     return f"{answer:.6g}"

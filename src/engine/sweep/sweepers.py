@@ -1,4 +1,4 @@
-"""What Hydra finds by `hydra/sweeper=grid`, the default, and by `hydra/sweeper=optuna`."""
+"""The sweepers: what all have in common, and `hydra/sweeper=grid`, the default."""
 
 import itertools
 import logging
@@ -18,13 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from engine import messages
 from engine.errors import UserError
 from engine.sweep.compose import Composer
-from engine.sweep.jobs import HasWorkers, Job, check_all, conclude, run_all, table
+from engine.sweep.jobs import Job, check_all, conclude, run_all, table
 
 log = logging.getLogger(__name__)
 
 
 class JobSweeper(Sweeper):
-    """A sweep whose jobs are claimed, skipped and told of as `engine.sweep.jobs` does.
+    """A sweep whose jobs are claimed, skipped and listed as `engine.sweep.jobs` does.
 
     Args:
         params: values to sweep over by key, as on the command line, which has precedence.
@@ -36,7 +36,8 @@ class JobSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.hydra_context, self.config = hydra_context, config
+        self.hydra_context = hydra_context
+        self.config = config
         self.compose = Composer(hydra_context.config_loader, config)
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -46,38 +47,34 @@ class JobSweeper(Sweeper):
         try:
             return self.run(arguments)
         finally:
-            if isinstance(self.launcher, HasWorkers):
-                self.launcher.close()
+            # The processes of some launchers wait for further jobs.
+            getattr(self.launcher, "close", lambda: None)()
 
     @abstractmethod
     def run(self, arguments: list[str]) -> Any:
-        """What the sweep does."""
+        """Does the sweep that the words of the command line ask for."""
 
     def overrides(self, arguments: list[str]) -> dict[str, Override]:
-        """The overrides by key: a later word replaces an earlier."""
+        """Returns the overrides by key: a later word replaces an earlier one."""
         assert self.hydra_context is not None
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
         return {override.get_key_element(): override for override in parsed}
 
     def begin(self, folders: Iterable[Path]) -> None:
-        """Make the folders of jobs, one for each experiment, with the sweep's own config in it."""
+        """Makes the folders of jobs, one for each experiment, with the sweep's own config in it."""
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, folder / "multirun.yaml")
 
-    def job(self, words: list[str]) -> Job:
-        """Compose the job that overrides make."""
-        return self.compose(words)
-
 
 class GridSweeper(JobSweeper):
-    """Every combination of the values that are given, each run once, whoever runs it; a table of all at the end."""
+    """Runs every combination of the values once, whichever process does; then shows a table."""
 
     def run(self, arguments: list[str]) -> list[Job]:
         assert self.config is not None
         messages.to_terminal()
-        jobs = [self.job(list(words)) for words in self._grid(arguments)]
+        jobs = [self.compose(words) for words in self._grid(arguments)]
         if self.config.sweep.dry_run:
             log.info("%s", table(jobs))
             return jobs
@@ -88,20 +85,17 @@ class GridSweeper(JobSweeper):
         return jobs
 
     def _grid(self, arguments: list[str]) -> Iterator[tuple[str, ...]]:
-        """The overrides of every job."""
+        """Returns the overrides of every job."""
         choices = {}
         for key, override in self.overrides(arguments).items():
-            if override.is_sweep_override() and not override.is_discrete_sweep():
+            values: Iterable[str]
+            if not override.is_sweep_override():
+                values = [override.get_value_element_as_str()]
+            elif override.is_discrete_sweep():
+                values = override.sweep_string_iterator()
+            else:
                 raise UserError(
                     f"{override.input_line}: a grid needs values, such as 1,2 or range(1,4)."
                 )
-            values = (
-                override.sweep_string_iterator() if override.is_sweep_override() else [override]
-            )
-            choices[key] = [
-                f"{key}={value}"
-                if isinstance(value, str)
-                else f"{key}={value.get_value_element_as_str()}"
-                for value in values
-            ]
+            choices[key] = [f"{key}={value}" for value in values]
         return itertools.product(*choices.values())

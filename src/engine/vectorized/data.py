@@ -1,4 +1,4 @@
-"""Several jobs' data as one for Lightning's Trainer: batches of samples (J, B, …), each job's in its own order."""
+"""Serves several jobs' data as one: batches of samples (J, B, …), each job's in its own order."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ from engine.steps.block import Batch
 
 
 class BlockSizes(Sampler[int]):
-    """How many steps each block of an epoch has.
+    """Yields the number of steps of each block of an epoch.
 
     Args:
-        sampler: of one of the jobs.
-        trainer: the stack's.
+        sampler: the sampler of any job.
+        trainer: the stack's Trainer.
     """
 
     def __init__(self, sampler: StepSampler, trainer: Any) -> None:
@@ -37,10 +37,14 @@ class BlockSizes(Sampler[int]):
 
 
 class StackedData(LightningDataModule):
-    """Serves a training step how many steps it is to take, whose batches it asks for; an evaluation, sample numbers.
+    """Serves the data of J jobs to one Trainer.
+
+    A training step gets the length of its block, and asks `batches` for the samples; an evaluation
+    step gets sample numbers, and asks `gather`.
 
     Args:
-        data: of each job: of one kind, with splits of the same sizes; those that share their splits have them once.
+        data: the jobs' data modules, of one class, with splits of equal sizes. Jobs that share
+            their splits have one copy of them in memory.
     """
 
     def __init__(self, data: Sequence[TensorDataModule]) -> None:
@@ -48,9 +52,8 @@ class StackedData(LightningDataModule):
         self.data, first = list(data), data[0]
         self._shares = all(own.splits is first.splits for own in data)
         self._splits: dict[str, Split] = {}
-        most = max(
-            1, BLOCK_BYTES // (8 * len(data) * first.batch_size)
-        )  # steps: their sample numbers fill a block
+        # The most steps of a block: their sample numbers, of 8 bytes each, fill it.
+        most = max(1, BLOCK_BYTES // (8 * len(data) * first.batch_size))
         size, steps = len(first.splits["train"]), first.steps_per_epoch
         self.samplers = [
             StepSampler(size, first.batch_size, seed=own.seed, steps=steps, block_batches=most)
@@ -60,12 +63,12 @@ class StackedData(LightningDataModule):
         self._whole_version = 0
 
     def why_no_blocks(self) -> None:
-        """Nothing: there are always blocks."""
+        """Returns None: there are always blocks."""
 
     def train_dataloader(self) -> DataLoader[int]:
         sizes = BlockSizes(self.samplers[0], self.trainer)
-        themselves: Any = range(len(sizes) + 1)
-        return DataLoader(themselves, sampler=sizes, batch_size=None)
+        every_size: Any = range(len(sizes) + 1)  # a data set whose sample n is n itself
+        return DataLoader(every_size, sampler=sizes, batch_size=None)
 
     def val_dataloader(self) -> Any:
         return self._eval_loader("val")
@@ -81,12 +84,18 @@ class StackedData(LightningDataModule):
         return DataLoader(batches, batch_size=None)
 
     def batches(self, step: int, steps: int) -> Iterator[Batch]:
-        """Those of `steps` training steps from `step` on, counted from the start of training."""
+        """Yields the batches of `steps` training steps from `step` on.
+
+        Args:
+            step: counted from the start of training.
+            steps: the length of the block.
+        """
         first = self.samplers[0]
-        if first.batches_per_pass == 1:  # all samples, at every step
+        if first.batches_per_pass == 1:  # every step takes all samples: one batch serves them all
             for _ in range(steps):
                 batch = self._whole_batch
-                if batch is None or version_of(batch[0]) != self._whole_version:  # written into
+                # A network that works in place may have written into the batch.
+                if batch is None or version_of(batch[0]) != self._whole_version:
                     batch = self._whole_batch = self.gather("train", self._chosen(step, 1))
                     self._whole_version = version_of(batch[0])
                 yield batch
@@ -98,27 +107,29 @@ class StackedData(LightningDataModule):
         return torch.stack([sampler.indices(step, steps) for sampler in self.samplers])
 
     def gather(self, split: str, chosen: Tensor) -> Batch:
-        """The samples (J, B, …) that the jobs have under numbers (J, B), as their networks take them."""
+        """Gathers samples by number, and prepares them for the networks.
+
+        Args:
+            split: the name of the split.
+            chosen: each job's sample numbers, (J, B) int64.
+
+        Returns:
+            Inputs (J, B, …) and targets (J, B, …) on the Trainer's device, in its precision.
+        """
         trainer: Any = self.trainer
         device = trainer.strategy.root_device
         if split not in self._splits:
             own = [data.splits[split] for data in self.data]
-            if not self._shares:
+            if not self._shares:  # the samples of job after job, of each equally many
                 parts = [s.inputs for s in own], [s.targets for s in own]
-                own = [
-                    Split(*(torch.stack(part).flatten(0, 1) for part in parts))
-                ]  # job after job, of equal size
-            self._splits[split] = own[0].near(device)
+                own = [Split(*(torch.stack(part).flatten(0, 1) for part in parts))]
+            self._splits[split] = own[0].cached_on(device)
         samples = self._splits[split]
         if not self._shares:
-            chosen = chosen + torch.arange(0, len(samples), len(samples) // len(chosen)).unsqueeze(
-                1
-            )
-        inputs, targets = (part.to(device) for part in samples.take(chosen.flatten()))
-        inputs = self.data[0].prepare_inputs(inputs)
-        batch = (
-            inputs.view(*chosen.shape, *inputs.shape[1:]),
-            targets.view(*chosen.shape, *targets.shape[1:]),
-        )
+            starts = torch.arange(0, len(samples), len(samples) // len(chosen))
+            chosen = chosen + starts.unsqueeze(1)
+        inputs, targets = (part.to(device) for part in samples.select(chosen.flatten()))
+        flat = self.data[0].prepare_inputs(inputs), targets
+        batch = tuple(part.view(*chosen.shape, *part.shape[1:]) for part in flat)
         converted: Batch = trainer.precision_plugin.convert_input(batch)
         return converted

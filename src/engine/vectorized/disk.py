@@ -1,4 +1,4 @@
-"""Many files synced at once: to wait for each of them takes milliseconds."""
+"""Syncs many files at once: to wait for each of them takes milliseconds."""
 
 import contextlib
 import ctypes
@@ -9,44 +9,38 @@ from typing import IO, Any
 
 from engine.files import Disk, disk
 
-syncfs = getattr(ctypes.CDLL(None), "syncfs", None)  # Linux has it, macOS does not
+syncfs = getattr(ctypes.CDLL(None), "syncfs", None)  # Linux has this function, macOS does not
 
 
 class SyncedTogether(Disk):
-    """Waits at the end for the file systems that files were written to, and renames files then."""
+    """Notes which file systems were written to and which files wait for their new names."""
 
     def __init__(self) -> None:
-        self._folders: dict[int, str] = {}  # a folder of each file system
-        self._renames: dict[Path, Path] = {}  # new names, and old ones
+        self.folders: dict[int, str] = {}  # one folder of each file system, by device number
+        self.renames: dict[Path, Path] = {}  # new name → temporary name
 
     def sync(self, file: IO[Any]) -> None:
         if syncfs is None:
             super().sync(file)
         else:
-            self._folders[os.fstat(file.fileno()).st_dev] = os.path.dirname(file.name)
+            self.folders[os.fstat(file.fileno()).st_dev] = os.path.dirname(file.name)
 
     def replace(self, temporary: Path, path: Path) -> None:
-        self._renames[path] = temporary
-
-    def end(self) -> None:
-        """Wait for the disk, then rename."""
-        for folder in self._folders.values():
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                if syncfs(descriptor):  # type: ignore[misc]
-                    os.sync()
-            finally:
-                os.close(descriptor)
-        for path, temporary in self._renames.items():
-            os.replace(temporary, path)
+        self.renames[path] = temporary
 
 
 @contextlib.contextmanager
 def synced_together() -> Iterator[None]:
-    """Wait once, at the end, for all files that are to be on the disk."""
+    """Waits at its end until all files written inside are on the disk, and then renames them."""
     token = disk.set(together := SyncedTogether())
     try:
         yield
     finally:
         disk.reset(token)
-        together.end()
+        for folder in together.folders.values():
+            descriptor = os.open(folder, os.O_RDONLY)
+            if syncfs(descriptor):  # type: ignore[misc]
+                os.sync()
+            os.close(descriptor)
+        for path, temporary in together.renames.items():
+            os.replace(temporary, path)

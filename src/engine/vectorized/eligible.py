@@ -1,11 +1,14 @@
-"""Which jobs of a sweep may train together: those that differ only in seed, init and numbers of the optimiser."""
+"""Tells which jobs of a sweep may train together.
+
+Such jobs differ only in the seed, the init and the numbers of the optimiser.
+"""
 
 import ast
 import copy
 import inspect
 import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,18 +26,34 @@ from engine.sweep.jobs import Job
 from engine.vectorized import optimizer
 from engine.vectorized.network import stacked, stacked_loss
 
-TRAINER = {  # the options of a Trainer that a stack goes with; None: any value
-    "_target_": ("engine.BlockTrainer",), "strategy": ("auto",), "precision": ("32-true", "64-true"),
-    "devices": (1,), "gradient_clip_val": (None,), "num_sanity_val_steps": (0,), "use_distributed_sampler": (False,),
-    **dict.fromkeys(("max_epochs", "max_steps", "log_every_n_steps", "steps_per_call", "compiled",
-                     "check_val_every_n_epoch",
-                     "limit_train_batches", "limit_val_batches", "limit_test_batches", "deterministic", "accelerator")),
-}  # fmt: skip
-# What the jobs of a stack may differ in: these values, and nodes.
+# The Trainer's options that a stack knows: with the values that it can have, or with any value.
+TRAINER = {
+    "_target_": ("engine.BlockTrainer",),
+    "strategy": ("auto",),
+    "precision": ("32-true", "64-true"),
+    "devices": (1,),
+    "gradient_clip_val": (None,),
+    "num_sanity_val_steps": (0,),
+    "use_distributed_sampler": (False,),
+    "compiled": (None, False),
+}
+ANY_VALUE = (
+    "max_epochs",
+    "max_steps",
+    "log_every_n_steps",
+    "steps_per_call",
+    "check_val_every_n_epoch",
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "deterministic",
+    "accelerator",
+)
+# The jobs of a stack may differ in these values and nodes.
 VALUES = {*SEEDS, *(f"optimizer.{name}" for name in optimizer.NUMBERS)}
 NODES = ("init", "sweep")
-# Hooks of a data module that a stack does not call:
-NOT_ASKED = (
+# A stack does not call these hooks of a data module.
+NOT_CALLED = (
     "setup",
     "teardown",
     "state_dict",
@@ -43,7 +62,6 @@ NOT_ASKED = (
     "test_dataloader",
     *BATCH_HOOKS,
 )
-
 
 # The `train(run)` that the template ships: jobs that train together go its way, step for step.
 SHIPPED = """
@@ -57,29 +75,37 @@ return run.objective(trainer)
 
 
 class NotStacked(Exception):
-    """Why some jobs are to run one by one."""
+    """Says why some jobs have to run one by one."""
 
 
 def obstacle(config: Config) -> str | None:
-    """Return what in a job's config does not go with other jobs in a stack, if anything."""
-    if config["trainer"].get("compiled"):
-        return "compile=true"
+    """Returns what in a job's config keeps the job out of a stack; None if there is nothing."""
     for key, value in config["trainer"].items():
-        if key not in TRAINER or ((allowed := TRAINER[str(key)]) and value not in allowed):
+        if key not in ANY_VALUE and value not in TRAINER.get(key, ()):
             return f"trainer.{key}={value}"
     if config.get("sweep.trial.callback"):
         return "a trial that may be pruned"
-    for name, node in (config.get("callbacks") or {}).items():
-        if node and in_a_stack(located(node[TARGET], f"callbacks.{name}")) is None:
-            return f"callbacks.{name}"
-    for name, node in (config.get("logger") or {}).items():
-        if node and located(node[TARGET], f"logger.{name}") not in (MetricsCSV, TensorBoard):
-            return f"logger.{name}"
+    for group in ("callbacks", "logger"):
+        for key, _, kind in parts(config, group):
+            if kind not in (MetricsCSV, TensorBoard) and in_a_stack(kind) is None:
+                return key
     return None
 
 
+def parts(config: Config, group: str) -> Iterator[tuple[str, dict[str, Any], type]]:
+    """Yields key, node and class of each callback or logger of a config.
+
+    Args:
+        config: the job's.
+        group: `callbacks` or `logger`.
+    """
+    for name, node in (config.get(group) or {}).items():
+        if node:
+            yield f"{group}.{name}", node, located(node[TARGET], f"{group}.{name}")
+
+
 def common(config: Config) -> str:
-    """Return a job's config without what the jobs of a stack may differ in."""
+    """Returns a job's config as text, without the values in which a stack's jobs may differ."""
     copies = [key for key, value in config.written.items() if value in ("${init}", "${optimizer}")]
     own = (*NODES, *copies)
     kept = {k: v for k, v in config.flat.items() if k not in VALUES and not is_below(k, own)}
@@ -87,10 +113,10 @@ def common(config: Config) -> str:
 
 
 def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[SupervisedModule]]:
-    """Build two of the jobs' data and modules, and try a step of both together.
+    """Builds the data and modules of two of the jobs, and tries a step of both together.
 
     Raises:
-        NotStacked: if the step fails, or does not give what each job's step gives alone.
+        NotStacked: if the step fails, or gives other numbers than each job's step alone.
     """
     seed = group[0].config["seed"]
     other = next((job for job in group if job.config["seed"] != seed), group[1])
@@ -98,39 +124,39 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     for config in configs:
         build.check(config)
     data: list[Any] = [build.datamodule(config) for config in configs]
-    modules: list[Any] = [
-        build.module(config, own) for config, own in zip(configs, data, strict=True)
-    ]
+    modules: list[Any] = [build.module(*pair) for pair in zip(configs, data, strict=True)]
     if reason := _odd_data(data[0]) or _odd_module(modules[0]):
         raise NotStacked(reason)
     samples = data[0].splits["train"].inputs[: data[0].batch_size]
     if not torch.equal(*(own.prepare_inputs(samples).nan_to_num() for own in data)):
         name = type(data[0]).__name__
         raise NotStacked(f"{name} prepares the same inputs otherwise for each job")
-    # The first job has the first samples, the other one the last: they differ.
-    batches = [_batch(own, first) for own, first in zip(data, (True, False), strict=True)]
-    _compare(modules, batches)
+    # Jobs with the same samples would hide that a stack mixes them up.
+    _compare(modules, [training_batch(data[0]), training_batch(data[1], last=True)])
     return data, modules
 
 
 def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Compare a step of two jobs together with each one's own, in 64 bits.
+    """Compares a step of two jobs together with the step of each job alone, in 64 bits.
 
-    There rounding is far below any difference in what is computed: 1e-9 of the largest number.
+    In 64 bits rounding is far below 1e-9 of the largest number, so that any larger difference is a
+    difference of the computation.
+
+    Raises:
+        NotStacked: if the step fails, or the numbers differ.
     """
     name = type(modules[0]).__name__
     networks = [copy.deepcopy(module.network).double() for module in modules]
     loss = copy.deepcopy(modules[0].loss).double()
-    wide = [[_wide(part) for part in batch] for batch in batches]
+    wide = [[p.double() if p.is_floating_point() else p for p in batch] for batch in batches]
     try:
         params = {
-            key: torch.stack([network.get_parameter(key).detach() for network in networks])
+            key: torch.stack([n.get_parameter(key).detach() for n in networks]).requires_grad_()
             for key, _ in networks[0].named_parameters()
         }
-        inputs, targets = (torch.stack(parts) for parts in zip(*wide, strict=True))
-        together = {key: value.requires_grad_() for key, value in params.items()}
-        losses = stacked_loss(loss)(stacked(networks[0])(together, inputs), targets)
-        gradients = torch.autograd.grad(losses.sum(), list(together.values()))
+        inputs, targets = (torch.stack(both) for both in zip(*wide, strict=True))
+        losses = stacked_loss(loss)(stacked(networks[0])(params, inputs), targets)
+        gradients = torch.autograd.grad(losses.sum(), list(params.values()))
     except Exception as error:
         said = (str(error) or repr(error)).partition(". ")[0].splitlines()[0]
         raise NotStacked(f"{name}: {said}") from None
@@ -142,61 +168,47 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
             raise NotStacked(f"{name} gives other numbers in a stack")
 
 
-def _wide(part: Tensor) -> Tensor:
-    return part.double() if part.is_floating_point() else part
-
-
 def _is_close(one: Tensor, other: Tensor) -> bool:
-    """Tell whether tensors differ by no more than 1e-9 of the largest number."""
+    """Tells whether tensors differ by no more than 1e-9 of the largest number."""
     largest = float(other.abs().nan_to_num().max())
     return torch.allclose(one, other, rtol=1e-9, atol=1e-9 * largest, equal_nan=True)
 
 
-def first_batch(data: TensorDataModule) -> tuple[Tensor, Tensor]:
-    return _batch(data, first=True)
-
-
-def _batch(data: TensorDataModule, first: bool) -> tuple[Tensor, Tensor]:
-    """The training samples as they lie there, the first of them or the last."""
+def training_batch(data: TensorDataModule, last: bool = False) -> tuple[Tensor, Tensor]:
+    """Returns a batch of the first training samples, or the last: inputs (B, …), targets (B, …)."""
     train = data.splits["train"]
-    chosen = slice(data.batch_size) if first else slice(-data.batch_size, None)
+    chosen = slice(-data.batch_size, None) if last else slice(data.batch_size)
     return data.prepare_inputs(train.inputs[chosen]), train.targets[chosen]
 
 
 def _odd_data(data: Any) -> str | None:
     if not isinstance(data, TensorDataModule):
         return f"{type(data).__name__} is no TensorDataModule"
-    hooks = overrides(data, TensorDataModule, NOT_ASKED)
+    hooks = overrides(data, TensorDataModule, NOT_CALLED)
     return f"{type(data).__name__} has a {hooks[0]} of its own" if hooks else data.why_no_blocks()
 
 
 def _odd_module(module: Any) -> str | None:
-    """What a stack would not know of a module, if anything."""
+    """Returns what a stack would not know of a module; None if there is nothing."""
     name = type(module).__name__
     if not isinstance(module, SupervisedModule):
         return f"{name} is no SupervisedModule"
-    between = type(module).__mro__[: type(module).__mro__.index(SupervisedModule)]
-    own = [
-        key
-        for kind in between
-        for key, value in vars(kind).items()
-        if callable(value) and key != "__init__"
-    ]
-    if own:
-        return f"{name} has a {own[0]} of its own"
+    for kind in type(module).__mro__[: type(module).__mro__.index(SupervisedModule)]:
+        for key, value in vars(kind).items():
+            if callable(value) and key != "__init__":
+                return f"{name} has a {key} of its own"
     if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:
         return f"{name} has parameters outside its network"
-    if any(True for _ in module.network.buffers()) or not all(
-        p.requires_grad for p in module.parameters()
-    ):
+    trained = all(p.requires_grad for p in module.parameters())
+    if not trained or any(True for _ in module.network.buffers()):
         return f"{name} has buffers, or parameters that are not trained"
     return optimizer.why_not_stacked(module.configure_optimizers())
 
 
 def is_edited(train: Callable[..., Any]) -> bool:
-    """Tell whether a function does anything else than the shipped one; comments do not count.
+    """Tells whether a `train(run)` does anything else than the shipped one; comments do not count.
 
-    An edited one may do anything, so its jobs run one by one.
+    An edited function may do anything, so its jobs run one by one.
     """
     try:
         (function,) = ast.parse(textwrap.dedent(inspect.getsource(train))).body

@@ -1,4 +1,4 @@
-"""One job of a stack: what it would have alone, and the stack's Trainer as it sees it."""
+"""Holds one job of a stack: its own parts, and its view of the stack's Trainer."""
 
 import logging
 import time
@@ -20,16 +20,16 @@ from engine.vectorized.events import BufferedTensorBoard
 
 
 class Member:
-    """One job of a stack: what it would have alone, but for a Trainer.
+    """Holds one job of a stack, with all the parts that the job would have alone, except a Trainer.
 
     Args:
-        job: it.
-        folder: its own.
-        data: likewise; it shares splits with other jobs where they are the same.
-        module: likewise; its weights become views of the stack's.
-        callbacks: likewise.
-        loggers: likewise.
-        draws: whether its callbacks are to draw figures.
+        job: the job.
+        folder: the job's folder.
+        data: the job's data module; jobs whose splits are equal share one copy of the splits.
+        module: the job's module; its weights become views of the stack's weights.
+        callbacks: the job's callbacks.
+        loggers: the job's loggers.
+        draws: whether the callbacks draw figures.
     """
 
     def __init__(
@@ -46,41 +46,37 @@ class Member:
         self.callbacks, self.loggers = list(callbacks), list(loggers)
         self.optimizer = module.configure_optimizers()
         self.began, self.ended = time.monotonic(), 0.0
-        self.said: list[logging.LogRecord] = []
+        self.messages: list[logging.LogRecord] = []
         self._rows: list[Row] = []
-        self.logged: dict[str, Tensor] = {}  # by the evaluation that is going on
+        self.logged: dict[str, Tensor] = {}  # by the current evaluation
         self.trainer: Any = None
         vars(module)["log"] = self.log
 
     def log(self, name: str, value: Tensor, **options: Any) -> None:
-        """What callbacks log through the module."""
+        """Takes a value that a callback logs through the module."""
         self.logged[name] = value
 
     def write(self, values: dict[str, Any], step: int) -> None:
-        """A row, for all loggers."""
+        """Adds a row for all loggers; the row is in no file before the next flush."""
         self._rows.append(Row(step, values, time.time()))
 
     def flush(self) -> None:
-        """Have all rows in the files."""
+        """Writes all rows to the files."""
         rows, self._rows = self._rows, []
         for logger in self.loggers:
             logger.log_rows(rows)
-            if isinstance(logger, BufferedTensorBoard):
-                logger.flush()
+            logger.save()
 
 
 class TrainerOfJob:
-    """The stack's Trainer as one of its jobs sees it: with the job's own folder, module, metrics and the like."""
+    """Shows a job the stack's Trainer, but with the job's own folder, module, metrics and so on."""
 
     def __init__(self, trainer: Trainer, stack: Any, number: int) -> None:
         member = stack.members[number]
         self._trainer, self._stack, self._number = trainer, stack, number
         self.default_root_dir, self.draws = str(member.folder), member.draws
-        self.lightning_module, self.datamodule, self.optimizers = (
-            member.module,
-            member.data,
-            [member.optimizer],
-        )
+        self.lightning_module, self.datamodule = member.module, member.data
+        self.optimizers = [member.optimizer]
         self.callbacks, self.loggers = member.callbacks, member.loggers
         self.metrics: dict[str, float | Tensor] = {}
         self.should_stop = False
@@ -90,17 +86,18 @@ class TrainerOfJob:
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
-        """The last value of each metric, in the job's precision: 1e39 is finite in 64 bits only."""
+        """Returns the last value of each metric, in the job's precision.
+
+        In 64 bits a loss of 1e39 would be finite, and the job would not count as diverged.
+        """
         dtype = self.lightning_module.dtype
         return {key: torch.as_tensor(value, dtype=dtype) for key, value in self.metrics.items()}
 
     @property
     def checkpoint_callback(self) -> Checkpoint | None:
-        return next(
-            (callback for callback in self.callbacks if isinstance(callback, Checkpoint)), None
-        )
+        return next((found for found in self.callbacks if isinstance(found, Checkpoint)), None)
 
     def save_checkpoint(self, path: str | Path, weights_only: bool | None = None) -> None:
-        """The checkpoint that the job would write alone."""
-        self._stack.members[self._number].flush()  # no row before a checkpoint is lost
+        """Writes the checkpoint that the job would write alone."""
+        self._stack.members[self._number].flush()  # a kill must lose no row before a checkpoint
         WholeFileIO().save_checkpoint(self._stack.checkpoint_of(self._number), path)

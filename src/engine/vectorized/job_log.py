@@ -1,28 +1,23 @@
-"""What a job says while it trains with others: kept in memory, for its own train.log."""
+"""Keeps the messages of a job that trains with others in memory, for the job's own train.log."""
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from pathlib import Path
 
 from engine.messages import file_handler
 
 
-class _Collector(logging.Handler):
-    def __init__(self, records: list[logging.LogRecord]) -> None:
-        super().__init__()
-        self.records = records
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
 @contextmanager
 def collected(records: list[logging.LogRecord]) -> Iterator[None]:
-    """Inside, all messages go to a list, and nowhere else."""
+    """Sends all messages inside to a list, and nowhere else."""
     root = logging.getLogger()
     handlers = root.handlers[:]
-    root.handlers[:] = [_Collector(records)]
+    collector = BufferingHandler(sys.maxsize)
+    collector.buffer = records
+    root.handlers[:] = [collector]
     try:
         yield
     finally:
@@ -30,13 +25,13 @@ def collected(records: list[logging.LogRecord]) -> Iterator[None]:
 
 
 def record(text: str) -> logging.LogRecord:
-    """Make a message for `write`."""
+    """Returns a message for `write`."""
     return logging.LogRecord(__name__, logging.INFO, "", 0, text, None, None)
 
 
 def write(path: Path, records: Iterable[logging.LogRecord]) -> None:
-    """Write messages to a file only."""
+    """Writes messages to a file only."""
     handler = file_handler(path)
-    for one in records:
-        handler.handle(one)
+    for message in records:
+        handler.handle(message)
     handler.close()

@@ -1,14 +1,13 @@
-"""What Hydra finds by `hydra/launcher=joblib`, `hydra/launcher=ray` and `hydra/launcher=vectorized`."""
+"""Launches jobs together that differ only in numbers: `hydra/launcher=vectorized`."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from engine.config.limits import COUNT, check
+from engine.config.limits import COUNT_OR_NULL, check
 from engine.door import Task
 from engine.errors import UserError
 from engine.fence.hydra import BasicLauncher
@@ -19,11 +18,11 @@ log = logging.getLogger(__name__)
 
 
 class VectorizedLauncher(BasicLauncher):
-    """Jobs that differ only in numbers, in this process and at once; the others here, too, one by one.
+    """Trains jobs that differ only in numbers at once, in this process; the others one by one.
 
     Args:
-        chunk: how many at once; None: as many as fit in memory.
-        figures: whether the callbacks of jobs that train together draw.
+        chunk: the number of jobs that train at once; None for as many as fit in memory.
+        figures: whether the callbacks of jobs that train together draw figures.
     """
 
     def __init__(self, chunk: int | None = None, figures: bool = False) -> None:
@@ -34,14 +33,14 @@ class VectorizedLauncher(BasicLauncher):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        check("hydra.launcher.chunk", self.chunk, replace(COUNT, words=(None,)))
+        check("hydra.launcher.chunk", self.chunk, COUNT_OR_NULL)
         if not isinstance(self.figures, bool):
             raise UserError(f"hydra.launcher.figures={self.figures}: must be true or false.")
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        if len(job_overrides) == 1:  # there is nothing to train it with
+        if len(job_overrides) == 1:  # there is no other job to train it with
             return super().launch(job_overrides, initial_job_idx)
         assert self.hydra_context is not None
         assert self.config is not None
@@ -49,7 +48,7 @@ class VectorizedLauncher(BasicLauncher):
         return self.launch_jobs([compose(words) for words in job_overrides])
 
     def launch_jobs(self, jobs: Sequence[Job]) -> list[JobReturn]:
-        """What `launch` returns for these jobs."""
+        """Runs jobs that are composed already, and returns what `launch` returns."""
         from engine.vectorized.together import Options, run_together
 
         assert isinstance(self.task_function, Task)
@@ -59,15 +58,9 @@ class VectorizedLauncher(BasicLauncher):
         for count, (job, answer) in enumerate(answers.items(), start=1):
             words = [word for word in job.overrides if word not in common] or ["the job"]
             log.info("%d of %d: %s: %s", count, len(jobs), " ".join(words), answer_text(answer))
-        alone = [job for job in jobs if job not in answers]
-        returns = dict(
-            zip(
-                alone,
-                super().launch([job.overrides for job in alone], 0) if alone else [],
-                strict=True,
-            )
-        )
-        return [returns[job] if job in returns else _returned(job, answers[job]) for job in jobs]
+        alone = [job.overrides for job in jobs if job not in answers]
+        returns = iter(super().launch(alone, 0) if alone else [])
+        return [_returned(job, answers[job]) if job in answers else next(returns) for job in jobs]
 
 
 def _returned(job: Job, answer: float | Exception) -> JobReturn:

@@ -1,4 +1,4 @@
-"""How many jobs of a sweep fit in memory when they train at once."""
+"""Tells how many jobs of a sweep fit in memory when they train at once."""
 
 import os
 from pathlib import Path
@@ -9,18 +9,18 @@ from torch import Tensor
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.supervised import SupervisedModule
-from engine.vectorized.eligible import first_batch
+from engine.vectorized.eligible import training_batch
 
 MOST = 256  # jobs: each writes its files at the same times
 
 
 def chunk_size(config: Config, data: TensorDataModule, module: SupervisedModule) -> int:
-    """As many jobs like this as fit in half the memory that is free, `MOST` at most, one at least."""
+    """Returns how many jobs like this fit in half the free memory: `MOST` at most, 1 at least."""
     return max(1, min(MOST, _free_bytes(config) // 2 // bytes_of_a_job(config, data, module)))
 
 
 def bytes_of_a_job(config: Config, data: TensorDataModule, module: SupervisedModule) -> int:
-    """About what a job adds to the memory of a stack, while it trains."""
+    """Estimates the bytes that a job adds to the memory of a stack while it trains."""
     kept = 0
 
     def count(tensor: Tensor) -> Tensor:
@@ -28,30 +28,26 @@ def bytes_of_a_job(config: Config, data: TensorDataModule, module: SupervisedMod
         kept += tensor.nbytes
         return tensor
 
-    inputs, targets = first_batch(data)
+    inputs, targets = training_batch(data)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         predictions = module.network(inputs)
         module.loss(predictions, targets)
-    seen = (predictions.nbytes + targets.nbytes) / len(
-        targets
-    )  # of a sample, which metrics look at later
-    steps = (
-        min(config["trainer"]["log_every_n_steps"], len(data.train_dataloader()))
-        if module.train_metrics
-        else 0
-    )
-    remembered = 2 * seen * (steps * data.batch_size + data.eval_batch_size)
+    # Metrics look at the predictions and targets of all steps between two rows.
+    steps = min(config["trainer"]["log_every_n_steps"], len(data.train_dataloader()))
+    samples = data.eval_batch_size + (steps * data.batch_size if module.train_metrics else 0)
+    bytes_of_a_sample = (predictions.nbytes + targets.nbytes) / len(targets)
     weights = sum(parameter.nbytes for parameter in module.parameters())
-    samples = sum(split.inputs.nbytes + split.targets.nbytes for split in data.splits.values())
-    return int(8 * weights + 3 * kept + 2 * samples + 3 * inputs.nbytes + remembered)
+    splits = sum(split.inputs.nbytes + split.targets.nbytes for split in data.splits.values())
+    of_a_step = 3 * kept + 3 * inputs.nbytes
+    return int(8 * weights + of_a_step + 2 * splits + 2 * bytes_of_a_sample * samples)
 
 
 def _free_bytes(config: Config) -> int:
-    """Of the device that the config asks for."""
+    """Returns the free memory of the device that the config asks for."""
     if torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu":
         return int(torch.cuda.mem_get_info()[0])
-    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
-    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    return (
-        available[0] if available else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    )
+    table = Path("/proc/meminfo")  # only Linux has this file
+    for line in table.read_text().splitlines() if table.exists() else []:
+        if line.startswith("MemAvailable"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

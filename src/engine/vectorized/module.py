@@ -1,4 +1,4 @@
-"""Several jobs' modules as one for Lightning's Trainer, each with its own data order, rows and checkpoints."""
+"""Trains several jobs' modules as one; each job has its own data order, rows and checkpoints."""
 
 import math
 import time
@@ -26,14 +26,15 @@ from engine.vectorized.job import Member, TrainerOfJob
 from engine.vectorized.network import stacked, stacked_loss
 from engine.vectorized.optimizer import StackedOptimizer
 
-FLUSH_SECONDS = 10.0  # between two writings of rows
+FLUSH_SECONDS = 10.0  # from one writing of the rows to the next
+SPLITS = {"validation": "val", "test": "test"}  # the names of metrics begin so
 
 
 class Watch(StepCallback):
-    """For the stack's Trainer, what the callbacks of its jobs watch, which are the same for each.
+    """Tells the stack's Trainer which steps the jobs' callbacks watch: the same steps for each job.
 
     Args:
-        callbacks: those of one job.
+        callbacks: the callbacks of any job.
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
@@ -44,22 +45,22 @@ class Watch(StepCallback):
 
 
 class StackedModule(LightningModule):
-    """Trains the modules of several jobs, which are of one kind, by one step for all.
+    """Trains the modules of J jobs, which are of one class, by one step for all.
 
-    A job whose loss is no number stops as it would alone; what the others compute does not depend on it.
+    A job whose loss is no number stops as it would alone, and changes no number of another job.
 
     Args:
         members: the jobs.
-        data: theirs.
+        data: the data of these jobs.
     """
 
     def __init__(self, members: Sequence[Member], data: StackedData) -> None:
         super().__init__()
         self.members, self.data = list(members), data
-        self.modules_of_jobs = nn.ModuleList(
-            member.module for member in members
-        )  # for Lightning to see
+        # Lightning moves modules to the device that it finds here.
+        self.modules_of_jobs = nn.ModuleList(member.module for member in members)
         first = members[0]
+        self.watch = Watch(first.callbacks)
         self.names = [name for name, _ in first.module.network.named_parameters()]
         self.weights = nn.ParameterList(
             torch.stack([member.module.network.get_parameter(name).detach() for member in members])
@@ -70,14 +71,11 @@ class StackedModule(LightningModule):
         self._forward, self._losses = stacked(first.module.network), stacked_loss(self.loss)
         # Of each step: losses (J,), size of a batch; predictions and targets, if there are metrics.
         self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
-        self._not_finite: list[int] = []  # jobs whose last row has no number for a loss
+        self._not_finite: list[int] = []  # jobs whose last row has no finite loss
         self._flushed = time.monotonic()
-        self._dumped: dict[str, Any] | None = (
-            None  # what a checkpoint has of the Trainer, in the hook that is called
-        )
-        self.running = list(
-            range(len(members))
-        )  # the numbers of those that neither diverged nor ended
+        # The Trainer's part of a checkpoint: the same for all jobs within one hook.
+        self._dumped: dict[str, Any] | None = None
+        self.running = list(range(len(members)))  # the jobs that neither diverged nor ended
 
     # ------------------------------------------------------------------ weights
 
@@ -89,46 +87,42 @@ class StackedModule(LightningModule):
         self._call("setup", self.running, lambda job: ("fit",))
 
     def on_test_start(self) -> None:
-        """The best weights by validation, or the last ones, as alone."""
+        """Loads each job's best weights by validation, if there are such, as a job alone does."""
         self.tie()
-        for number in self.running:
-            member = self.members[number]
+        for member in self._members(self.running):
             if (best := member.folder / BEST).exists():
                 saved = torch.load(best, weights_only=True, map_location=self.device)
                 member.module.load_state_dict(saved["state_dict"])
 
     def tie(self) -> None:
-        """Make each job's weights views of the stack's, wherever and in whatever precision these are now."""
+        """Makes each job's weights views of the stack's, whose device and precision may be new."""
         for number, member in enumerate(self.members):
-            for parameter, weights in zip(
-                member.module.network.parameters(), self.weights, strict=True
-            ):
+            own = member.module.network.parameters()
+            for parameter, weights in zip(own, self.weights, strict=True):
                 parameter.data = weights.data[number]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Predictions (J, B, …)."""
+        """Returns predictions (J, B, …) for inputs (J, B, …)."""
         return self._forward(dict(zip(self.names, self.weights, strict=True)), inputs)
 
     def configure_callbacks(self) -> list[Callback]:
-        return [Watch(self.members[0].callbacks)]
+        return [self.watch]
 
     def why_no_blocks(self) -> None:
-        """Nothing: those that are told of its batches and steps are the jobs' callbacks."""
+        """Returns None: `Watch` tells which steps the jobs' callbacks have to see."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return StackedOptimizer(list(self.weights), [member.optimizer for member in self.members])
 
     def checkpoint_of(self, number: int) -> dict[str, Any]:
-        """What a job's Trainer would save, if it were alone at this step."""
-        trainer, member = self.trainer, self.members[number]
-        optimizer: Any = trainer.optimizers[0]
+        """Returns the checkpoint that a job's Trainer would save, if the job were alone."""
+        member = self.members[number]
+        optimizer: Any = self.trainer.optimizers[0]
         states = {callback.state_key: callback.state_dict() for callback in member.callbacks}
-        if self._dumped is None:
-            self._dumped = whole_checkpoint(trainer)
+        weights = {name: value.clone() for name, value in member.module.state_dict().items()}
+        self._dumped = self._dumped or whole_checkpoint(self.trainer)
         checkpoint = self._dumped | {
-            "state_dict": {
-                name: value.clone() for name, value in member.module.state_dict().items()
-            },
+            "state_dict": weights,
             "optimizer_states": [optimizer.state_of(number)],
             "callbacks": {key: state for key, state in states.items() if state},
         }
@@ -145,12 +139,15 @@ class StackedModule(LightningModule):
         self._call("on_train_start", self.running)
 
     def training_step(self, steps: int, batch_idx: int) -> Tensor:
-        """The sum of the jobs' losses at the last step of a block; those before it are done, update and all."""
+        """Takes the steps of a block, all but the last one's update, which Lightning does.
+
+        Returns:
+            The sum of the jobs' losses at the last step.
+        """
         trainer: Any = self.trainer
         optimizer, first = trainer.optimizers[0], self.global_step
-        training_ends = (
-            first + steps == trainer.max_steps or batch_idx + steps == trainer.num_training_batches
-        )
+        end = batch_idx + steps
+        training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
         batches = self.data.batches(batch_of_training(trainer), steps)
         for step, (inputs, targets) in enumerate(batches):
             predictions = self(inputs)
@@ -161,7 +158,7 @@ class StackedModule(LightningModule):
             ends = step + 1 == steps
             if (batch_idx + step + 1) % trainer.log_every_n_steps == 0 or (ends and training_ends):
                 self._write_rows(first + step)
-            if ends or self._not_finite:  # they are to stop here
+            if ends or self._not_finite:  # the jobs without a finite loss stop here
                 break
             optimizer.zero_grad()
             torch.autograd.backward(losses.sum())
@@ -170,35 +167,32 @@ class StackedModule(LightningModule):
         return losses.sum()
 
     def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
-        trainer: Any = self.trainer
-        (watch,) = [callback for callback in trainer.callbacks if isinstance(callback, Watch)]
-        due = watch.watches(trainer, trainer.global_step - 1, batch_idx)
-        ends = is_last_batch(trainer)
-        told = self.running if due or ends else self._not_finite  # alone, they stop their block
+        ends = is_last_batch(self.trainer)
+        watched = ends or self.watch.watches(self.trainer, self.global_step - 1, batch_idx)
+        # Alone, a job without a finite loss would end its block, and its callbacks would see it.
+        jobs = self.running if watched else self._not_finite
         last = self._last_losses.cpu()
-        self._call("on_train_batch_end", told, lambda job: ({"loss": last[job]}, None, batch_idx))
+        self._call("on_train_batch_end", jobs, lambda job: ({"loss": last[job]}, None, batch_idx))
         self._not_finite = []
         if not ends:
-            self._stop(
-                [number for number in self.running if self.members[number].trainer.should_stop]
-            )
+            self._stop(within_epoch=True)
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush(self.running)
-            self._flushed = time.monotonic()
 
     def on_train_epoch_end(self) -> None:
         self._call("on_train_epoch_end", self.running)
-        self._stop(
-            [number for number in self.running if self.members[number].trainer.should_stop],
-            within_epoch=False,
-        )
+        self._stop(within_epoch=False)
 
     def on_fit_end(self) -> None:
         self._call("on_train_end", self.running)
         self._call("on_fit_end", self.running)
 
-    def _stop(self, jobs: Sequence[int], within_epoch: bool = True) -> None:
-        """End jobs here, as Lightning ends a run that is to stop: with a validation, and the epoch's end."""
+    def _stop(self, within_epoch: bool) -> None:
+        """Ends the jobs whose callbacks asked for it, as Lightning ends a run.
+
+        Within an epoch, a validation and the hooks of the epoch's end come first.
+        """
+        jobs = [number for number in self.running if self.members[number].trainer.should_stop]
         if not jobs:
             return
         trainer: Any = self.trainer
@@ -213,49 +207,50 @@ class StackedModule(LightningModule):
         trainer.should_stop = not self.running
 
     def end(self, jobs: Sequence[int]) -> None:
-        """Do no more with these jobs."""
-        for number in jobs:
-            self.members[number].ended = time.monotonic()
-            self.members[number].trainer.global_step = self.global_step  # it counts no further
+        """Ends these jobs: they take no further steps, and their Trainers stop to count."""
+        for member in self._members(jobs):
+            member.ended = time.monotonic()
+            member.trainer.global_step = self.global_step
         self.running = [number for number in self.running if number not in jobs]
 
     def _flush(self, jobs: Sequence[int]) -> None:
+        self._flushed = time.monotonic()
         with synced_together():
-            for number in jobs:
-                self.members[number].flush()
+            for member in self._members(jobs):
+                member.flush()
+
+    def _members(self, jobs: Sequence[int]) -> list[Member]:
+        return [self.members[number] for number in jobs]
 
     def _write_rows(self, step: int) -> None:
-        """A row for each job, as `SupervisedModule` writes it."""
+        """Writes a row for each job, as `SupervisedModule` writes it."""
         losses, sizes, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
         of_jobs = torch.stack(losses).T.tolist()  # (J, steps)
-        means = [rows.mean_loss(own, sizes, self.averages_loss) for own in of_jobs]
-        if self.has_metrics:
-            predictions, targets = (torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))
-        epoch = self.current_epoch
+        weighted = (rows.weighted_loss(own, sizes, self.averages_loss) for own in of_jobs)
+        means = [total / weight for total, weight in weighted]
+        parts = [torch.cat(steps, dim=1) for steps in zip(*seen, strict=True)]  # (J, N, …) each
         for number in self.running:
-            member, row = self.members[number], {"train/loss": means[number]}
+            member = self.members[number]
+            row = {"train/loss": means[number]}
             if self.has_metrics:
-                own_seen = predictions[number], targets[number]
-                row |= rows.metrics(member.module.train_metrics, own_seen)
+                own_parts = [part[number] for part in parts]
+                row |= rows.metrics(member.module.train_metrics, own_parts)
             member.trainer.metrics |= row
-            if not math.isfinite(means[number]):
-                self._not_finite.append(number)
-            member.write(
-                {**row, "lr": member.optimizer.param_groups[0]["lr"], "epoch": epoch}, step
-            )
-        if finite := [means[number] for number in self.running if math.isfinite(means[number])]:
-            self.log(
-                "train/loss", sum(finite) / len(finite), logger=False, prog_bar=True, batch_size=1
-            )
+            lr = member.optimizer.param_groups[0]["lr"]
+            member.write({**row, "lr": lr, "epoch": self.current_epoch}, step)
+        self._not_finite = [job for job in self.running if not math.isfinite(means[job])]
+        if finite := [means[job] for job in self.running if math.isfinite(means[job])]:
+            mean = sum(finite) / len(finite)
+            self.log("train/loss", mean, logger=False, prog_bar=True, batch_size=1)
 
     # ------------------------------------------------------------------ evaluation
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self._count("validation", "val", self.running, batch)
+        self._count("validation", self.running, batch)
 
     def test_step(self, batch: Tensor, batch_idx: int) -> None:
-        self._count("test", self.members[0].data.test_split, self.running, batch)
+        self._count("test", self.running, batch)
 
     def on_validation_epoch_start(self) -> None:
         self._call("on_validation_epoch_start", self.running)
@@ -272,25 +267,31 @@ class StackedModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._conclude("test", self.running)
 
+    # Validates the jobs that stop. All modules were in training mode: `build.fit_to` sees to that.
     def _validate(self, jobs: Sequence[int], batches: Sequence[Tensor]) -> None:
-        trained = [module for module in self.modules() if module.training]
         self.eval()
         self._call("on_validation_epoch_start", jobs)
         for batch in batches:
-            self._count("validation", "val", jobs, batch)
+            self._count("validation", jobs, batch)
         self._conclude("validation", jobs)
         self._call("on_validation_end", jobs)
-        for module in trained:
-            module.training = True
+        self.train()
 
     @torch.no_grad()
-    def _count(self, stage: str, split: str, jobs: Sequence[int], batch: Tensor) -> None:
-        """Show the jobs the samples of a batch, in parts, so that the samples of all are no more than those of one.
+    def _count(self, stage: str, jobs: Sequence[int], batch: Tensor) -> None:
+        """Adds the samples of a batch to the jobs' losses and metrics.
 
-        The networks of the other jobs see them, too: what one job gets must not depend on how many there are still.
+        All networks see the samples, since a job's numbers must not depend on how many other jobs
+        still run. The batch is divided, so that J networks take no more memory than one.
+
+        Args:
+            stage: `validation` or `test`.
+            jobs: the numbers of the jobs.
+            batch: sample numbers, (N,).
         """
         if not jobs:
             return
+        split = self.data.data[0].test_split if stage == "test" else SPLITS[stage]
         seen = []
         for part in torch.split(batch.cpu(), max(1, len(batch) // len(self.members))):
             inputs, targets = self.data.gather(split, part.expand(len(self.members), -1))
@@ -309,14 +310,14 @@ class StackedModule(LightningModule):
 
     def _conclude(self, stage: str, jobs: Sequence[int]) -> None:
         step = logged_step(self.trainer)
-        name = {"validation": "val", "test": "test"}[stage]
         for number in jobs:
             loss, metrics = self._loss_and_metrics(stage, number)
-            self.members[number].logged = {f"{name}/loss": loss.compute(), **metrics.compute()}
+            logged = {f"{SPLITS[stage]}/loss": loss.compute(), **metrics.compute()}
+            self.members[number].logged = logged
             loss.reset()
             metrics.reset()
         self._call(f"on_{stage}_epoch_end", jobs)
-        for member in [self.members[number] for number in jobs]:
+        for member in self._members(jobs):
             values = {key: value.item() for key, value in member.logged.items()}
             member.trainer.metrics |= member.logged
             member.write({**values, "epoch": self.current_epoch}, step)
@@ -326,9 +327,7 @@ class StackedModule(LightningModule):
 
     def _loss_and_metrics(self, stage: str, number: int) -> tuple[Any, Any]:
         module = self.members[number].module
-        if stage == "validation":
-            return module.val_loss, module.val_metrics
-        return module.test_loss, module.test_metrics
+        return getattr(module, f"{SPLITS[stage]}_loss"), getattr(module, f"{SPLITS[stage]}_metrics")
 
     def _call(
         self,
@@ -336,11 +335,11 @@ class StackedModule(LightningModule):
         jobs: Sequence[int],
         arguments: Callable[[int], Sequence[Any]] = lambda job: (),
     ) -> None:
-        """A hook of the jobs' callbacks; the files that they write in it are on disk at its end."""
+        """Calls a hook of the jobs' callbacks; the files that they write are on disk afterwards."""
         with synced_together():
             for number in jobs:
                 member = self.members[number]
-                with job_log.collected(member.said):
+                with job_log.collected(member.messages):
                     for callback in member.callbacks:
                         getattr(callback, hook)(member.trainer, member.module, *arguments(number))
         self._dumped = None

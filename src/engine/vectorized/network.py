@@ -1,7 +1,8 @@
-"""J networks of one architecture as one: parameters (J, …), inputs (J, B, …), predictions (J, B, …).
+"""Runs J networks of one architecture as one.
 
-Ordinary layers have a rule each, which is faster than `vmap`; every other goes through `vmap`, which raises an error
-where it cannot know what J of them would do, such as draw random numbers.
+Parameters are (J, …), inputs and predictions (J, B, …). Each ordinary layer has a rule, which is
+faster than `vmap`. Every other layer goes through `vmap`, which raises an error where J of them
+cannot be one, such as a layer that draws random numbers.
 """
 
 import copy
@@ -21,16 +22,18 @@ Forward = Callable[[Params, Tensor], Tensor]
 
 
 def stacked(network: nn.Module) -> Forward:
-    """The forward pass of J networks like this: Sequentials layer by layer, layers by their rule, the rest by vmap."""
+    """Returns the forward pass of J networks like this one.
+
+    A Sequential goes layer by layer; a layer goes by its rule, or by `vmap`. The pass takes
+    parameters (J, …) by name and inputs (J, B, …), and returns predictions (J, B, …).
+    """
     steps: list[Forward] = []
     layers = _layers(network)
     while layers:
         images = list(itertools.takewhile(lambda named: _goes_with_images(named[1]), layers))
-        if images and type(images[0][1]) in OF_IMAGES:
-            steps.append(_on_images(images))
-        else:
+        if type(layers[0][1]) not in OF_IMAGES:
             images = []
-            steps.append(_named(*layers[0]))
+        steps.append(_on_images(images) if images else _named(*layers[0]))
         layers = layers[len(images) or 1 :]
 
     def forward(params: Params, x: Tensor) -> Tensor:
@@ -42,7 +45,7 @@ def stacked(network: nn.Module) -> Forward:
 
 
 def _layers(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
-    """The layers of Sequentials within Sequentials, by the beginnings of their parameters' names."""
+    """Returns the layers of nested Sequentials, each after the prefix of its parameters' names."""
     if type(network) is not nn.Sequential or hooks_of(network):
         return [(prefix, network)]
     inner = network.named_modules(remove_duplicate=False)  # named_children() leaves them out
@@ -51,15 +54,17 @@ def _layers(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]
 
 
 def _named(prefix: str, layer: nn.Module) -> Forward:
-    forward, names = (
-        _rule(layer)(layer),
-        {name: f"{prefix}{name}" for name, _ in layer.named_parameters()},
-    )
+    rule = _any_layer if hooks_of(layer) else RULES.get(type(layer), _any_layer)
+    forward = rule(layer)
+    names = {name: f"{prefix}{name}" for name, _ in layer.named_parameters()}
     return lambda params, x: forward({inner: params[name] for inner, name in names.items()}, x)
 
 
 def stacked_loss(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """Of predictions (J, B, …) and targets (J, B, …) the loss of each job: (J,)."""
+    """Returns a function from predictions (J, B, …) and targets (J, B, …) to J losses: (J,).
+
+    A job's loss is summed or averaged over the job's own samples, as `loss.reduction` says.
+    """
     reduction: Any = getattr(loss, "reduction", None)
     weighted = getattr(loss, "weight", None) is not None
     mapped: Callable[[Tensor, Tensor], Tensor] = vmap(loss)
@@ -67,31 +72,31 @@ def stacked_loss(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
         return mapped
     each: Any = copy.copy(loss)
     each.reduction = "none"
+    is_entropy = isinstance(loss, nn.CrossEntropyLoss)
 
     def losses(predictions: Tensor, targets: Tensor) -> Tensor:
-        if predictions.shape != targets.shape and not isinstance(
-            loss, nn.CrossEntropyLoss
-        ):  # they broadcast
+        if predictions.shape != targets.shape and not is_entropy:  # the two broadcast in a job
             return mapped(predictions, targets)
         values = each(predictions.flatten(0, 1), targets.flatten(0, 1)).reshape(len(targets), -1)
-        total: Tensor = values.sum(1)
+        total: Tensor = values.sum(1)  # (J,)
         if reduction == "mean":
-            counts = isinstance(loss, nn.CrossEntropyLoss) and not targets.is_floating_point()
-            total = total / (
-                targets.ne(each.ignore_index).flatten(1).sum(1) if counts else values.shape[1]
-            )
+            counts = is_entropy and not targets.is_floating_point()  # but not ignored targets
+            size = targets.ne(each.ignore_index).flatten(1).sum(1) if counts else values.shape[1]
+            total = total / size
         return total
 
     return losses
 
 
 class BatchedLinear(torch.autograd.Function):
-    """x Wᵀ + b of each job. Autograd's own gradient of W would lie in memory transposed, and slow the optimiser."""
+    """Computes x Wᵀ + b for each job.
 
+    Autograd's own gradient of W would lie in memory transposed, and slow the optimiser.
+    """
+
+    # x is (J, N, in), the weight (J, out, in), the bias (J, out).
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> Tensor:  # (J, N, in), (J, out, in), …
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
         by = weight.transpose(1, 2)
@@ -113,39 +118,26 @@ def _linear(layer: nn.Linear) -> Forward:
 
 
 def _on_images(layers: Sequence[tuple[str, nn.Module]]) -> Forward:
-    """Layers for images (J, B, C, H, W) one after another, with all jobs' channels as those of one: (B, J·C, H, W)."""
-    named = [
-        (layer, {name: f"{prefix}{name}" for name, _ in layer.named_parameters()})
-        for prefix, layer in layers
-    ]
+    """Returns the forward pass of successive layers for images.
+
+    The channels of all jobs are handled as the channels of one image: (J, B, C, H, W) becomes
+    (B, J·C, H, W), and a convolution has J times as many groups.
+    """
 
     def forward(params: Params, x: Tensor) -> Tensor:
         jobs = len(x)
         y = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-        for layer, names in named:
-            if isinstance(layer, nn.Conv2d):
-                y = _conv2d(
-                    layer,
-                    {inner: params[name].flatten(0, 1) for inner, name in names.items()},
-                    y,
-                    jobs,
-                )
-            else:
+        for prefix, layer in layers:
+            if not isinstance(layer, nn.Conv2d):
                 y = layer(y)
+                continue
+            weight = params[f"{prefix}weight"].flatten(0, 1)
+            bias = None if layer.bias is None else params[f"{prefix}bias"].flatten()
+            groups = jobs * layer.groups
+            y = F.conv2d(y, weight, bias, layer.stride, layer.padding, layer.dilation, groups)
         return y.view(len(y), jobs, -1, *y.shape[2:]).transpose(0, 1)
 
     return forward
-
-
-def _conv2d(layer: nn.Conv2d, params: Params, x: Tensor, jobs: int) -> Tensor:
-    groups = jobs * layer.groups
-    return F.conv2d(
-        x, params["weight"], params.get("bias"), layer.stride, layer.padding, layer.dilation, groups
-    )
-
-
-def _per_element(layer: nn.Module) -> Forward:
-    return lambda params, x: layer(x)
 
 
 def _per_sample(layer: nn.Module) -> Forward:
@@ -160,13 +152,11 @@ def _any_layer(layer: nn.Module) -> Forward:
 PER_ELEMENT = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.Identity)
 OF_IMAGES = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 RULES: dict[type[nn.Module], Callable[[Any], Forward]] = {
-    nn.Linear: _linear, **dict.fromkeys(PER_ELEMENT, _per_element), nn.Flatten: _per_sample,
-}  # fmt: skip
+    nn.Linear: _linear,
+    nn.Flatten: _per_sample,
+    **dict.fromkeys(PER_ELEMENT, lambda layer: lambda params, x: layer(x)),
+}
 LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.CrossEntropyLoss)
-
-
-def _rule(layer: nn.Module) -> Callable[[Any], Forward]:
-    return _any_layer if hooks_of(layer) else RULES.get(type(layer), _any_layer)
 
 
 def _goes_with_images(layer: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Jobs of a sweep that differ only in seed, init and numbers of the optimiser, trained as one batched model."""
+"""Trains jobs that differ only in seed, init and numbers of the optimiser as one model."""
 
 import contextlib
 import gc
@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 
 from engine import messages
 from engine.config import objects
@@ -26,16 +27,15 @@ from engine.door import Door
 from engine.errors import FAILED, UserError
 from engine.fence.tensorboard import events_of
 from engine.run import build, folders, hparams, summaries
-from engine.run.loggers import MetricsCSV
+from engine.run.loggers import TensorBoard
 from engine.run.run import has_diverged, objective, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
-from engine.steps.trainer import BlockTrainer
 from engine.sweep import gpus
 from engine.sweep.jobs import Job
 from engine.vectorized import job_log, make
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
-from engine.vectorized.eligible import NotStacked, common, is_edited, obstacle, try_out
+from engine.vectorized.eligible import NotStacked, common, is_edited, obstacle, parts, try_out
 from engine.vectorized.events import BufferedTensorBoard
 from engine.vectorized.job import Member
 from engine.vectorized.memory import chunk_size
@@ -50,7 +50,7 @@ Answers = dict[Job, float | Exception]
 
 @dataclass(frozen=True)
 class Options:
-    """The options of conf/hydra/launcher/vectorized.yaml, and the command that the jobs are of."""
+    """Holds the options of conf/hydra/launcher/vectorized.yaml, and the jobs' command."""
 
     door: Door
     chunk: int | None = None
@@ -58,7 +58,11 @@ class Options:
 
 
 def run_together(jobs: Sequence[Job], options: Options) -> Answers:
-    """The answers of those jobs that can be trained together; one line says how many cannot, and why."""
+    """Trains the jobs that can train together; logs how many others there are, and why.
+
+    Returns:
+        The objective or the error of each job that needs no run of its own any more.
+    """
     messages.silence_harmless()
     alone: Counter[str] = Counter()
     groups: dict[str, list[Job]] = {}
@@ -69,38 +73,29 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
         else:
             groups.setdefault(common(job.config), []).append(job)
     answers: Answers = {}
-    takes_memory = False  # a chunk that has run
     for group in groups.values():
         try:
-            if len(group) == 1:
-                raise NotStacked(SINGLE)
-            gpus.claim(group[0].config)
-            if takes_memory:
-                _free_memory()
-            for number, jobs_at_once in enumerate(_chunks(group, options)):
-                if number:
-                    _free_memory()
-                takes_memory = True
-                given, left = _run_chunk(jobs_at_once, options)
-                answers |= given
+            for jobs_at_once in _chunks(group, options):
+                done, left = _run_chunk(jobs_at_once, options)
+                answers |= done
                 alone += left
+                if len(answers) < len(jobs):
+                    # Circular references keep the chunk in memory, and the next job needs the room.
+                    gc.collect()
+                    torch.cuda.empty_cache()
         except NotStacked as reason:
             alone[str(reason)] += len(group)
-    if takes_memory and len(answers) < len(jobs):
-        _free_memory()
     for text, number in alone.items():
         log.info("%d of %d jobs one by one: %s", number, len(jobs), text)
     return answers
 
 
-def _free_memory() -> None:
-    """Free what a chunk has left, which is in circles: there may be no room for the next beside it."""
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
 def _run_chunk(jobs: Sequence[Job], options: Options) -> tuple[Answers, Counter[str]]:
-    """What jobs answer that train at once; and why some of them have to run one by one. Nothing else is kept."""
+    """Trains jobs at once, and keeps nothing else than their answers in memory.
+
+    Returns:
+        The jobs' answers, and how many jobs have to run one by one, by reason.
+    """
     chunk = _Chunk(jobs, options)
     answers, alone = chunk.run(), chunk.alone
     del chunk
@@ -111,52 +106,61 @@ def _run_chunk(jobs: Sequence[Job], options: Options) -> tuple[Answers, Counter[
 
 
 def _forget_variables(where: TracebackType) -> None:
-    """Those of the functions that an error went through, and of those that called them and have returned."""
+    """Clears the functions that an error went through, and their callers that have returned."""
     traceback.clear_frames(where)
     frame = where.tb_frame.f_back
-    with contextlib.suppress(RuntimeError):  # the first that still runs
+    with contextlib.suppress(RuntimeError):  # from the first function that still runs
         while frame:
             frame.clear()
             frame = frame.f_back
 
 
 def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
-    """The jobs of a group in equal parts, as large as is allowed.
+    """Divides a group into equal parts, as large as memory and options allow.
 
     Raises:
-        NotStacked: if two of them cannot be built, or a step of both fails, or gives anything else than each alone.
+        NotStacked: if there is one job only, if two of the jobs cannot be built, or if a step of
+            both fails or gives other numbers than a step of each alone.
     """
+    if len(group) == 1:
+        raise NotStacked(SINGLE)
+    gpus.claim(group[0].config)
     try:
         data, modules = try_out(group)
     except NotStacked:
         raise
-    except UserError:
-        raise NotStacked("a mistake in the config") from None
-    except Exception as error:  # alone, each says it
-        raise NotStacked(f"{type(error).__name__} in a try") from None
+    except Exception as error:  # each job's own run says more about the error
+        kind = type(error).__name__
+        mistake = isinstance(error, UserError)
+        raise NotStacked("a mistake in the config" if mistake else f"{kind} in a try") from None
     most = options.chunk or chunk_size(group[0].config, data[0], modules[0])
-    parts = -(-len(group) // most)
-    size = -(-len(group) // parts)
+    number = -(-len(group) // most)
+    size = -(-len(group) // number)
     return [list(group[start : start + size]) for start in range(0, len(group), size)]
 
 
 class _Chunk:
-    """Jobs that train at once."""
+    """Trains jobs at once.
+
+    Args:
+        jobs: jobs of one group.
+        options: the launcher's.
+    """
 
     def __init__(self, jobs: Sequence[Job], options: Options) -> None:
         self.jobs, self.options = jobs, options
         self.answers: Answers = {}
         self.members: dict[Job, Member] = {}
-        self.alone: Counter[str] = Counter()  # why some of them run one by one
-        self.graph: bytes | None = None
-        self.checked: set[str] = set()  # nodes of configs that are right
-        self.door = options.door.module
+        self.alone: Counter[str] = Counter()  # jobs that have to run one by one, by reason
+        self.folders: dict[Job, Path] = {}  # of the jobs that begin here
+        self.graph: bytes | None = None  # the network as TensorBoard's records: alike for all jobs
 
     def run(self) -> Answers:
-        """What the jobs answer: an objective, or an error; nothing for those that have to run alone."""
+        """Returns each job's objective or error; nothing for a job that has to run alone."""
         with ExitStack() as claims:
-            folders = {job: folder for job in self.jobs if (folder := self._claim(job, claims))}
-            self._build(folders)
+            for job in self.jobs:
+                self._claim(job, claims)
+            self._build()
             if len(self.members) > 1:
                 self._train()
             elif self.members:
@@ -168,32 +172,27 @@ class _Chunk:
                         self.answers[job] = summaries.objective(self._record(member, status))
         return self.answers
 
-    def _claim(self, job: Job, claims: ExitStack) -> Path | None:
-        """The folder for a job to begin in; nothing if it is not to run, or has to go on from a checkpoint."""
-        claim = ExitStack()
+    def _claim(self, job: Job, claims: ExitStack) -> None:
         try:
-            folder = claim.enter_context(job.claimed())
+            folder = claims.enter_context(job.claimed())
         except UserError as mistake:
             self.answers[job] = mistake
-            return None
-        if folder is None:
+            return
+        if folder is None:  # the job needs no run, or another process runs it
             self.answers[job] = summaries.objective(job.summary)
         elif (folder / folders.LAST).exists():
-            folder = None
             self.alone["they go on from their checkpoints"] += 1
-        if folder is None:
-            claim.close()
         else:
-            claims.push(claim.pop_all())
-        return folder
+            self.folders[job] = folder
 
-    def _build(self, folders: dict[Job, Path]) -> None:
-        """Data and module of each job, as alone; a mistake in its config is its own."""
+    def _build(self) -> None:
+        """Builds each job's parts as alone; an error is the answer of that job only."""
         data: dict[Job, Any] = {}
-        for job in folders:
+        checked: set[str] = set()  # nodes of the configs that are right
+        for job in self.folders:
             try:
-                build.check(job.config, self.checked)
-                data[job] = make.make(job.config, "datamodule")
+                build.check(job.config, checked)
+                data[job] = make.make(job.config["datamodule"], "datamodule")
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()))
@@ -202,33 +201,16 @@ class _Chunk:
                 if not shared:
                     own.prepare_data()
                 module: Any = make.module(job.config, own)
-                callbacks, loggers = self._callbacks(job), self._loggers(job, folders[job])
-                member = Member(
-                    job, folders[job], own, module, callbacks, loggers, self.options.figures
-                )
+                folder, draws = self.folders[job], self.options.figures
+                callbacks = [
+                    make.make(node, key)
+                    for key, node, kind in parts(job.config, "callbacks")
+                    if in_a_stack(kind) == EACH_JOB
+                ]
+                loggers = _loggers(job.config, folder)
+                self.members[job] = Member(job, folder, own, module, callbacks, loggers, draws)
             except Exception as error:
                 self.answers[job] = error
-            else:
-                self.members[job] = member
-
-    def _callbacks(self, job: Job) -> list[Any]:
-        """Make the callbacks that each job has for itself."""
-        nodes = {
-            f"callbacks.{name}": node
-            for name, node in (job.config.get("callbacks") or {}).items()
-            if node and in_a_stack(objects.located(node[TARGET], name)) == EACH_JOB
-        }
-        return [make.make(nodes, key) for key in nodes]
-
-    def _loggers(self, job: Job, folder: Path) -> list[Any]:
-        made: list[Any] = []
-        for name, node in (job.config.get("logger") or {}).items():
-            if node:
-                is_table = objects.located(node[TARGET], name) is MetricsCSV
-                options = {key: value for key, value in node.items() if key != TARGET}
-                kind = MetricsCSV if is_table else BufferedTensorBoard
-                made.append(kind(save_dir=str(folder), **{**options, "purge_step": 0}))
-        return made
 
     def _train(self) -> None:
         members = list(self.members.values())
@@ -237,79 +219,68 @@ class _Chunk:
         data = StackedData([member.data for member in members])
         stack = StackedModule(members, data)
         with synced_together():
-            self._begin(trainer, stack)
+            self._begin(trainer)
         try:
             trainer.fit(stack, datamodule=data)
             stack.end([number for number in stack.running if has_diverged(members[number].trainer)])
             if stack.running and build.has_test(members[0].data):
                 trainer.test(stack, datamodule=data, verbose=False)
         except (KeyboardInterrupt, SystemExit) as stop:
-            self._interrupted(members)
-            if (
-                isinstance(stop, SystemExit) and stop.code == FAILED
-            ):  # what Lightning makes of Ctrl-C
+            with synced_together():
+                for member in members:
+                    if member.trainer:
+                        diverged = member.ended and has_diverged(member.trainer)
+                        self._record(member, "diverged" if diverged else "interrupted")
+            if isinstance(stop, SystemExit) and stop.code == FAILED:  # so Lightning ends by Ctrl-C
                 raise KeyboardInterrupt from None
             raise
         except Exception as error:
-            log.warning(
-                "not together, but one by one: %s: %s", type(error).__name__, error, exc_info=True
-            )
+            text = "the jobs cannot be trained together, and run one by one: %s: %s"
+            log.warning(text, type(error).__name__, error, exc_info=True)
             self.members.clear()
         else:
             self.answers |= dict.fromkeys(self.members, math.nan)
 
-    def _trainer(self, config: Config) -> BlockTrainer:
-        """Build the Trainer of all jobs: it logs and saves nothing by itself."""
+    def _trainer(self, config: Config) -> Trainer:
+        """Builds the Trainer of all jobs, which has no loggers and writes no checkpoints."""
         callbacks = [
-            objects.build(node, f"callbacks.{name}")
-            for name, node in (config.get("callbacks") or {}).items()
-            if node and in_a_stack(objects.located(node[TARGET], name)) == ONCE
+            objects.build(node, key)
+            for key, node, kind in parts(config, "callbacks")
+            if in_a_stack(kind) == ONCE
         ]
-        made = build.trainer_with(config, self.jobs[0].sweep_dir, callbacks, [])
-        assert isinstance(made, BlockTrainer)
-        return made
+        return build.trainer_with(config, self.jobs[0].sweep_dir, callbacks, [])
 
-    def _begin(self, trainer: BlockTrainer, stack: StackedModule) -> None:
-        """What a run writes before it trains."""
+    def _begin(self, trainer: Trainer) -> None:
+        """Writes the files that a run writes before it trains."""
         for job, member in self.members.items():
-            folders.save_config(member.folder, job.config, self.door, make.as_yaml(job.config))
+            folders.save_config(member.folder, job.config, self.options.door.module)
             (member.folder / summaries.SUMMARY).unlink(missing_ok=True)
-            for logger in member.loggers:
-                getattr(logger, "experiment")  # noqa: B009  it takes over what an interrupted run has left
             description = build.describe(trainer, member.module, member.data)
-            member.said += [job_log.record(f"run folder: {member.folder}")]  # which has the config
-            member.said += [
-                job_log.record(
-                    f"one of {len(self.members)} jobs that train together\n{description}"
-                )
-            ]
-            values = hparams.hyperparameters(job.config)
-            hparams.log_start(
-                member, values, ["objective", *getattr(member.module, "test_metrics", ())]
-            )  # type: ignore[arg-type]
+            together = f"one of {len(self.members)} jobs that train together\n{description}"
+            # The folder has the config, which a run alone logs here.
+            member.messages.append(job_log.record(f"run folder: {member.folder}"))
+            member.messages.append(job_log.record(together))
+            owner: Any = member  # of loggers: `log_start` asks a Trainer for no more
+            metrics = ["objective", *getattr(member.module, "test_metrics", ())]
+            for logger in member.loggers:
+                _ = logger.experiment  # takes over the rows that an interrupted run left
+            hparams.log_start(owner, hparams.hyperparameters(job.config), metrics)
             self._log_graph(member)
 
     def _log_graph(self, member: Member) -> None:
-        """The network, traced for the first job: the records are the same for all."""
+        """Logs the network's graph, which is traced for the first job only."""
         for logger in member.loggers:
             if isinstance(logger, BufferedTensorBoard):
-                events = events_of(logger.experiment)
+                buffer = events_of(logger.experiment).buffer
                 if self.graph is None:
-                    before = len(events.records())
+                    before = len(buffer.getvalue())
                     logger.log_graph(member.module)
-                    self.graph = events.records()[before:]
+                    self.graph = buffer.getvalue()[before:]
                 else:
-                    events.add_records(self.graph)
-
-    def _interrupted(self, members: Sequence[Member]) -> None:
-        with synced_together():
-            for member in members:
-                if member.trainer:
-                    ended = member.ended and has_diverged(member.trainer)
-                    self._record(member, "diverged" if ended else "interrupted")
+                    buffer.write(self.graph)
 
     def _record(self, member: Member, status: str) -> dict[str, Any]:
-        """What a run writes at its end."""
+        """Writes the files that a run writes at its end, and returns its summary."""
         member.flush()
         summary: dict[str, Any] = {"status": status, "error": None, "objective": None}
         if status == "finished":
@@ -318,27 +289,40 @@ class _Chunk:
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
         for logger in member.loggers:
             logger.finalize("success")
-        member.said.append(job_log.record(f"\n{summaries.closing_words(summary, member.folder)}"))
-        job_log.write(member.folder / "train.log", member.said)
+        closing = job_log.record(f"\n{summaries.closing_words(summary, member.folder)}")
+        job_log.write(member.folder / "train.log", [*member.messages, closing])
         summaries.save(member.folder, summary)
         return summary
 
 
+def _loggers(config: Config, folder: Path) -> list[Any]:
+    """Builds a job's loggers; TensorBoard's events stay in memory until a flush."""
+    made: list[Any] = []
+    for _, node, kind in parts(config, "logger"):
+        buffered = BufferedTensorBoard if kind is TensorBoard else kind
+        options = {**node, "save_dir": str(folder), "purge_step": 0}
+        del options[TARGET]
+        made.append(buffered(**options))
+    return made
+
+
 def _share(data: Sequence[TensorDataModule]) -> bool:
-    """Have the splits once, if they do not depend on the seed: two jobs of different seeds tell."""
-    if not data:
-        return False
-    first = data[0]
-    others = [own for own in data if own.seed != first.seed][:1]
+    """Lets all jobs share the first job's splits, if the splits do not depend on the seed.
+
+    Two jobs of different seeds are compared.
+
+    Returns:
+        Whether the jobs share their splits; if so, their data are prepared.
+    """
+    others = [own for own in data if own.seed != data[0].seed][:1]
     try:
-        for own in (first, *others):
+        for own in (*data[:1], *others):
             own.prepare_data()
-        same = all(_same(first.splits, other.splits) for other in others)
-    except Exception:  # each job says it
+        same = all(_same(data[0].splits, other.splits) for other in others)
+        for own in data if same else ():
+            own.splits = data[0].splits
+    except Exception:  # each job meets its error again, and answers with it
         return False
-    if same:
-        for own in data:
-            own.share(first)
     return same
 
 

@@ -1,4 +1,4 @@
-"""What goes forward and back through a network's activation functions."""
+"""Watches what goes forward and back through a network's activation functions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,24 +11,27 @@ NONLINEAR = (nn.Tanh, nn.ReLU, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReL
 
 @contextmanager
 def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """The outputs of all activation functions in a forward pass inside, by layer.
+    """Gives the outputs of all activation functions, by layer: filled by a forward pass inside.
 
-    After a backward pass inside, each has in its `grad` what came back to it: the gradient of the loss by that output.
+    After a backward pass inside, the `grad` of each output is the gradient of the loss by that
+    output.
     """
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            # Autograd keeps the gradients of parameters only, unless it is asked for more.
             if output.requires_grad:
                 output.retain_grad()
             outputs[name] = output
 
         return hook
 
-    layers = [
-        (name, layer) for name, layer in network.named_modules() if isinstance(layer, NONLINEAR)
+    handles = [
+        layer.register_forward_hook(keep(name))
+        for name, layer in network.named_modules()
+        if isinstance(layer, NONLINEAR)
     ]
-    handles = [layer.register_forward_hook(keep(name)) for name, layer in layers]
     try:
         yield outputs
     finally:

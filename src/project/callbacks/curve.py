@@ -1,4 +1,4 @@
-"""The curve that a model of one input and one output has learned so far."""
+"""Draws the curve that a model of one input and one output has learned so far."""
 
 from typing import Any
 
@@ -11,10 +11,12 @@ from engine import Count, StepCallback, figures
 
 
 class CurveFigure(StepCallback):
-    """Draws the training points, the model's line and the loss: in TensorBoard, and the final one in figures/curve.png.
+    """Draws the training points, the model's line and the loss.
+
+    TensorBoard gets a drawing every n steps, and figures/curve.png is the last one.
 
     Args:
-        every_n_steps: steps between two drawings.
+        every_n_steps: steps from one drawing to the next.
     """
 
     in_a_stack = "each job"
@@ -34,18 +36,13 @@ class CurveFigure(StepCallback):
         batch_idx: int,
     ) -> None:
         if trainer.global_step % self.every_n_steps == 0 and figures.are_wanted(trainer):
-            figures.show(
-                trainer,
-                "train/curve",
-                self._draw(trainer, module, outputs["loss"].item()),
-                trainer.global_step - 1,
-            )
+            drawn = self._draw(trainer, module, outputs["loss"].item())
+            figures.show(trainer, "train/curve", drawn, trainer.global_step - 1)
 
-    def on_fit_end(
-        self, trainer: Trainer, module: LightningModule
-    ) -> None:  # also of a run with no step left
+    # Not on_train_end, which Lightning skips in a resumed run without a step left.
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         if figures.are_wanted(trainer):
-            loss = trainer.callback_metrics.get("train/loss")  # none, where it had no step left
+            loss = trainer.callback_metrics.get("train/loss")  # None without a step left
             figures.save(trainer, "curve", self._draw(trainer, module, loss))
 
     @staticmethod
@@ -53,17 +50,13 @@ class CurveFigure(StepCallback):
     def _draw(trainer: Trainer, module: LightningModule, loss: float | Tensor | None) -> Figure:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         points = data.splits["train"]
-        x = torch.linspace(points.inputs.min(), points.inputs.max(), 200).unsqueeze(1)
-        y = module(x.to(next(module.parameters()))).float().cpu()
+        x = torch.linspace(points.inputs.min(), points.inputs.max(), 200).unsqueeze(1)  # (200, 1)
+        y = module(x.to(next(module.parameters()))).float().cpu()  # (200, 1)
         figure = Figure(figsize=(5, 4))
         axes = figure.subplots()
         axes.scatter(points.inputs.numpy(), points.targets.numpy(), s=12, label="data")
         axes.plot(x.numpy(), y.numpy(), color="crimson", linewidth=2.5, label="model")
-        axes.set(
-            xlabel="x",
-            ylabel="y",
-            title=f"step {trainer.global_step - 1}"
-            + (f", loss {loss:.4f}" if loss is not None else ""),
-        )
+        title = f"step {trainer.global_step - 1}" + ("" if loss is None else f", loss {loss:.4f}")
+        axes.set(xlabel="x", ylabel="y", title=title)
         axes.legend()
         return figure

@@ -1,4 +1,4 @@
-"""The depth study: before training, every scheme on every activation function, layer by layer."""
+"""Makes the depth study before training: every scheme on every activation function."""
 
 import csv
 import io
@@ -20,16 +20,18 @@ log = logging.getLogger(__name__)
 
 
 class DepthStudy(Callback):
-    """Measures how the training inputs pass deep networks, forward and back, for each scheme and activation function.
+    """Measures how the training inputs pass deep networks, forward and back.
 
-    Writes figures/depth_study.csv and .png, and to TensorBoard the figure and a histogram for each layer.
+    Writes figures/depth_study.csv and figures/depth_study.png. TensorBoard gets the figure and a
+    histogram for each layer.
 
     Args:
         schemes: by the name to show: `scheme`, one of `project.init.SCHEMES`, and its options.
-        activations: of `project.modules.deep_mlp.ACTIVATIONS`.
-        seeds: how many draws of the weights, from `seed` on.
+        activations: names of `project.modules.deep_mlp.ACTIVATIONS`.
         depth: hidden layers.
-        width: neurons of each.
+        width: neurons of each hidden layer.
+        seeds: how many times the weights are drawn, with the seeds `seed`, `seed + 1`, ….
+        seed: the first of the seeds.
     """
 
     def __init__(
@@ -43,35 +45,38 @@ class DepthStudy(Callback):
     ) -> None:
         self.schemes = {name: _scheme(name, options) for name, options in schemes.items()}
         self.activations = list(activations)
-        self.depth, self.width, self.seeds = depth, width, range(seed, seed + seeds)
+        self.depth = depth
+        self.width = width
+        self.seeds = range(seed, seed + seeds)
         if not self.schemes or not self.activations:
             raise UserError(
-                "callbacks.depth_study: needs one scheme, and one of activations, at least."
+                "callbacks.depth_study: needs at least one of schemes and one of activations."
             )
         for name in activations:
             activation_named(name)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.global_step == 0 and trainer.is_global_zero:  # a resumed run has it already
-            cells = self._measure(trainer, module)
-            self._write(trainer, cells)
-            for activation in self.activations:
-                shown = sorted({1, 2, 3, self.depth} & set(range(1, self.depth + 1)))
-                text = depth.table(cells, activation, shown)
-                log.info(
-                    "std of %s activations, mean of %d seeds\n%s", activation, len(self.seeds), text
-                )
+        # A resumed run has the study already.
+        if trainer.global_step > 0 or not trainer.is_global_zero:
+            return
+        cells = self._measure(trainer, module)
+        self._write(trainer, cells)
+        shown = sorted({1, 2, 3, self.depth} & set(range(1, self.depth + 1)))
+        for activation in self.activations:
+            text = depth.table(cells, activation, shown)
+            log.info(
+                "std of %s activations, mean of %d seeds\n%s", activation, len(self.seeds), text
+            )
 
     def _measure(self, trainer: Trainer, module: LightningModule) -> list[depth.Cell]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         split = data.splits["train"]
-        inputs, targets = (
-            data.prepare_inputs(split.inputs.to(module.device)),
-            split.targets.to(module.device),
-        )
+        inputs = data.prepare_inputs(split.inputs.to(module.device))  # (N, in_features)
+        targets = split.targets.to(module.device)  # (N, out_features)
         sizes = inputs.shape[1], self.width, self.depth, targets.shape[1]
         networks = {name: partial(deep_network, *sizes, name) for name in self.activations}
         passes = len(networks) * len(self.schemes) * len(self.seeds)
+        # disable=None shows the bar in a terminal only.
         with tqdm(
             total=passes, desc="depth study", unit=" passes", leave=False, disable=None
         ) as bar:
@@ -84,9 +89,9 @@ class DepthStudy(Callback):
         for cell in cells:
             tag = f"depth study, {cell.activation}, {cell.scheme}/layer {cell.layer:02}"
             figures.show_histogram(trainer, tag, cell.sample, step=0)
-        made = depth.figure(cells)
-        figures.show(trainer, "depth study", made, step=0)
-        figures.save(trainer, "depth_study", made)
+        drawn = depth.figure(cells)
+        figures.show(trainer, "depth study", drawn, step=0)
+        figures.save(trainer, "depth_study", drawn)
         text = io.StringIO()
         writer = csv.DictWriter(text, list(cells[0].row()), lineterminator="\n")
         writer.writeheader()
@@ -95,7 +100,7 @@ class DepthStudy(Callback):
 
 
 def _scheme(name: str, options: Mapping[str, Any] | None) -> Callable[..., None]:
-    """One of the schemes to study, from what the config says of it."""
+    """Returns a scheme to study, from its entry in the config."""
     if not options or "scheme" not in options:
         raise UserError(
             f"callbacks.depth_study.schemes.{name}: must name a scheme, like {{scheme: he}}."

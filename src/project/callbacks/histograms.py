@@ -1,4 +1,4 @@
-"""Histograms of weights and gradients in TensorBoard."""
+"""Shows histograms of weights and gradients in TensorBoard."""
 
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
@@ -7,10 +7,10 @@ from engine import Count, StepCallback, figures
 
 
 class Histograms(StepCallback):
-    """Logs `weights/<parameter>` and `gradients/<parameter>`, as they are right before an optimiser step.
+    """Logs `weights/<parameter>` and `gradients/<parameter>` right before an optimiser step.
 
     Args:
-        every_n_steps: steps between two of them; the first step has one.
+        every_n_steps: steps from one histogram to the next; the first step has one.
     """
 
     looks_inside = True

@@ -1,4 +1,4 @@
-"""Activations and their gradients, layer by layer, while a network trains."""
+"""Shows activations and their gradients, layer by layer, while a network trains."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -10,14 +10,17 @@ from project.analysis.watch import watched
 
 
 class Layers(StepCallback):
-    """Logs what passes each activation function: a histogram in TensorBoard, the standard deviation as a metric.
+    """Logs the outputs of each activation function, and the loss's gradients by these outputs.
 
-    `activations/<layer>` and `activation_gradients/<layer>`, and with `_std` the metrics: of the batch of a step,
-    before its update. The gradients are those of the loss of the whole batch, by the activations of this process's
-    share of it; with accumulation, of the last batch of the step.
+    TensorBoard gets the histograms `activations/<layer>` and `activation_gradients/<layer>`. The
+    standard deviations are metrics: `activations_std/<layer>` and
+    `activation_gradients_std/<layer>`. All are of the batch of a step, before the step's update.
+
+    The gradients are those of the loss of the whole batch, by the activations of this process's
+    share of the batch. With accumulated gradients, they are of the last batch of the step.
 
     Args:
-        every_n_steps: steps between two of them; the first step has one.
+        every_n_steps: steps from one histogram to the next; the first step has one.
     """
 
     looks_inside = True
@@ -41,12 +44,7 @@ class Layers(StepCallback):
     ) -> None:
         if trainer.global_step % self.every_n_steps:
             return
-        scaler = getattr(trainer.precision_plugin, "scaler", None)  # of 16-mixed
-        factor = (
-            trainer.accumulate_grad_batches
-            / trainer.world_size
-            / (scaler.get_scale() if scaler else 1)
-        )
+        factor = self._factor(trainer)
         stds = {}
         for layer, output in self._outputs.items():
             layer = layer.removeprefix("network.")
@@ -57,6 +55,17 @@ class Layers(StepCallback):
                     figures.show_histogram(trainer, f"{name}/{layer}", values, trainer.global_step)
         for logger in trainer.loggers:
             logger.log_metrics({**stds, "epoch": trainer.current_epoch}, step=trainer.global_step)
+
+    @staticmethod
+    def _factor(trainer: Trainer) -> float:
+        """Returns the factor that turns a gradient as autograd has it into one of the loss.
+
+        Lightning divides the loss by the number of accumulated batches, each process has the mean
+        over its own share, and 16-mixed precision multiplies the loss by a scale.
+        """
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        scale = scaler.get_scale() if scaler else 1
+        return trainer.accumulate_grad_batches / trainer.world_size / scale
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._watch.close()

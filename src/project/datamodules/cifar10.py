@@ -1,4 +1,4 @@
-"""CIFAR-10, downloaded once, whatever happens on the way."""
+"""Serves CIFAR-10, and downloads the images once."""
 
 import shutil
 import tarfile
@@ -22,14 +22,16 @@ CLASS_NAMES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "s
 
 
 class CIFAR10DataModule(ImageDataModule):
-    """50,000 training and 10,000 test images of 3×32×32 in ten classes (Krizhevsky 2009).
+    """Serves 50,000 training and 10,000 test images, 3×32×32, in ten classes (Krizhevsky 2009).
 
-    The md5 of every file is checked at every start: the files are pickles, which could do anything.
+    The md5 of every file is checked at every start: the files are pickles, and a pickle from
+    somebody else can run any code.
 
     Args:
-        data_dir: holds, or will hold, `cifar-10-python.tar.gz` and what it unpacks to.
+        data_dir: the folder of `cifar-10-python.tar.gz` and of the files unpacked from the archive.
         val_fraction: of the training samples, stratified by class.
-        split_seed: gives that split, so that runs with different seeds are validated alike.
+        split_seed: gives the split, so that runs with different seeds have the same validation
+            images.
         url: of the archive.
         timeout: seconds to wait for the server's first answer, and then for the next bytes.
         options: of `ImageDataModule` and `TensorDataModule`.
@@ -47,49 +49,51 @@ class CIFAR10DataModule(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.data_dir, self.url, self.timeout = Path(data_dir).expanduser(), url, timeout
-        self.val_fraction, self.split_seed = val_fraction, split_seed
+        self.data_dir = Path(data_dir).expanduser()
+        self.url = url
+        self.timeout = timeout
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
 
     def prepare_data(self) -> None:
-        """Download and unpack what is not there.
+        """Downloads and unpacks the files that are missing.
 
         Raises:
-            UserError: if that cannot be done; it names what was tried and the ways on.
+            UserError: if this fails; the message says what was tried, and what to do.
         """
         if is_intact(self.data_dir):
             return
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(
-                self.data_dir / ".lock"
-            ):  # jobs started together: one downloads, the others wait for it
+            # Of jobs that start together, one downloads, and the others wait for the lock.
+            with FileLock(self.data_dir / ".lock"):
                 if not is_intact(self.data_dir):
                     install(self.data_dir, self.url, self.timeout)
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # requests' errors are OSErrors, a wrong md5 is pooch's ValueError
-            archive = self.data_dir / CIFAR10.filename
-            damaged = archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5)
-            found = (
-                f"holds a damaged {archive.name} (wrong md5)"
-                if damaged
-                else "holds no intact CIFAR-10"
-            )
-            raise UserError(
-                f"datamodule.data_dir={self.data_dir}: {found}; "
-                f"getting it from {self.url} failed: {root_cause(error)}.\n"
-                f"Put the archive at {archive}, or use datamodule=image_folder datamodule.data_dir=FOLDER, "
-                "or datamodule=digits."
-            ) from error
+        # The errors of requests are OSErrors, and pooch raises a ValueError for a wrong md5.
+        except (OSError, ValueError) as error:
+            raise self._mistake(error) from error
+
+    def _mistake(self, error: Exception) -> UserError:
+        """Returns the message for a download that failed."""
+        archive = self.data_dir / CIFAR10.filename
+        found = "holds no intact CIFAR-10"
+        if archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5):
+            found = f"holds a damaged {archive.name} (wrong md5)"
+        return UserError(
+            f"datamodule.data_dir={self.data_dir}: {found}; "
+            f"getting it from {self.url} failed: {root_cause(error)}.\n"
+            f"Put the archive at {archive}, or use datamodule=image_folder "
+            "datamodule.data_dir=FOLDER, or datamodule=digits."
+        )
 
     def load(self) -> dict[str, Split]:
-        train, test = (read(self.data_dir, train) for train in (True, False))
+        train = read(self.data_dir, train=True)
+        test = read(self.data_dir, train=False)
         return {**carve_validation(train, self.val_fraction, self.split_seed), "test": test}
 
 
 def is_intact(data_dir: Path) -> bool:
-    """Whether all batches are there, with the md5 that they should have."""
+    """Tells whether all files are there, each with the published md5."""
     files = [
         *CIFAR10.train_list,
         *CIFAR10.test_list,
@@ -99,24 +103,27 @@ def is_intact(data_dir: Path) -> bool:
 
 
 def read(data_dir: Path, train: bool) -> Split:
-    """The training or the test images as published: uint8 (N, 3, 32, 32), int64 (N,)."""
+    """Reads the training or the test images: uint8 (N, 3, 32, 32), targets int64 (N,)."""
     try:
         published = CIFAR10(data_dir, train=train)
     except RuntimeError as error:
         raise UserError(f"datamodule.data_dir={data_dir}: holds no intact CIFAR-10.") from error
-    images = np.ascontiguousarray(
-        published.data.transpose(0, 3, 1, 2)
-    )  # (N, 32, 32, 3) -> (N, 3, 32, 32)
+    images = np.ascontiguousarray(published.data.transpose(0, 3, 1, 2))  # (N, 3, 32, 32)
     return Split(torch.from_numpy(images), torch.tensor(published.targets))
 
 
 def install(data_dir: Path, url: str, timeout: float) -> None:
-    """Put archive and batches into `data_dir`; each gets its place there by a rename, when it is complete."""
+    """Puts the archive and its files into `data_dir`.
+
+    Both are made in a folder beside their place and renamed when they are complete. So a killed
+    process never leaves a part of a file in `data_dir`.
+    """
     partial = data_dir / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+    shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left one
     partial.mkdir()
     try:
-        archive, batches = data_dir / CIFAR10.filename, data_dir / CIFAR10.base_folder
+        archive = data_dir / CIFAR10.filename
+        batches = data_dir / CIFAR10.base_folder
         if not check_integrity(archive, CIFAR10.tgz_md5):
             download(url, partial / CIFAR10.filename, CIFAR10.tgz_md5, timeout)
             (partial / CIFAR10.filename).replace(archive)
@@ -130,10 +137,12 @@ def install(data_dir: Path, url: str, timeout: float) -> None:
 
 
 def download(url: str, file: Path, md5: str, timeout: float) -> None:
-    """Download a file in at most three attempts, each ended by `timeout` seconds without a byte.
+    """Downloads a file in at most three attempts.
+
+    An attempt ends when no byte comes for `timeout` seconds.
 
     Raises:
-        OSError: if that fails, or no attempt got an answer `timeout` seconds after the start.
+        OSError: if all attempts fail, or no answer comes in the first `timeout` seconds.
         ValueError: if the md5 is wrong.
     """
     pooch.get_logger().setLevel("WARNING")
@@ -164,7 +173,8 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
             if given_up.is_set():
                 shutil.rmtree(file.parent, ignore_errors=True)
 
-    # A thread, because no time-out of a socket covers a name server that does not answer, or all attempts together.
+    # In a thread, since the time-out of a socket counts neither the time of a name server that does
+    # not answer, nor all attempts together.
     Thread(target=fetch, daemon=True).start()
     wait([done], timeout)
     if not (done.done() or answers):
@@ -174,7 +184,7 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
 
 
 def root_cause(error: BaseException) -> str:
-    """What an error says that was first in a chain of them, such as '[Errno 111] Connection refused'."""
+    """Returns the text of the first error in a chain, like '[Errno 111] Connection refused'."""
     while error.__context__:
         error = error.__context__
     return str(error)

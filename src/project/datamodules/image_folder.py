@@ -1,4 +1,4 @@
-"""The user's own images, one folder per class."""
+"""Serves the user's own images, from one folder for each class."""
 
 import hashlib
 import os
@@ -16,15 +16,19 @@ LAYOUT = "It must hold train/ and test/, and may hold val/, with one folder of i
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images of data_dir/{train,test[,val]}/<class>/*.{jpg,jpeg,png}; the classes are the folders, sorted by name.
+    """Serves the images in data_dir/{train,test[,val]}/<class>/*.{jpg,jpeg,png}.
+
+    The classes are the names of the folders, sorted.
 
     Args:
-        data_dir: only read, never written to.
-        cache_dir: where the decoded images go: 3 · image_size² bytes each.
-        image_size: height and width in pixels; images of another size are resized, whatever their aspect ratio.
+        data_dir: the folder with the images; nothing is written to this folder.
+        cache_dir: the folder for the decoded images, of 3 · image_size² bytes each.
+        image_size: height and width in pixels; an image of another size is resized, and its aspect
+            ratio changes.
         val_fraction: of the training images, stratified by class; only for a data_dir without val/.
-        split_seed: gives that split, so that runs with different seeds are validated alike.
-        in_memory: read all images at the start; if false they stay on disk, and memory-mapped batches are read.
+        split_seed: gives the split, so that runs with different seeds have the same validation
+            images.
+        in_memory: whether to read all images at the start; otherwise each batch is read from disk.
         options: of `ImageDataModule` and `TensorDataModule`.
     """
 
@@ -39,18 +43,23 @@ class ImageFolderDataModule(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.data_dir, self.cache_dir = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
-        self.image_size, self.in_memory = image_size, in_memory
-        self.val_fraction, self.split_seed = val_fraction, split_seed
+        self.data_dir = Path(data_dir).expanduser()
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.image_size = image_size
+        self.in_memory = in_memory
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
 
     @cached_property
-    def class_names(self) -> list[str]:  # type: ignore[override]  # known once the folder is looked at
+    def class_names(self) -> list[str]:  # type: ignore[override]
+        """Reads the names of the classes from the folder, when they are asked for."""
         return class_folders(self.data_dir, "train")
 
     @cached_property
     def cache(self) -> ImageCache:
-        """Where the decoded images are, or will be; looks at every file's size and time, decodes none."""
-        # Split before decoding, so that no array need be copied, or even fit in memory, for it.
+        """Returns the cache of the decoded images; looks at every file's size and time only."""
+        # Validation images are split off before anything is decoded: so the arrays of images need
+        # not be copied, nor fit in memory.
         splits = self._carve(find_images(self.data_dir, self.class_names))
         settings = repr((os.path.abspath(self.data_dir), self.val_fraction, self.split_seed))
         digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
@@ -64,22 +73,22 @@ class ImageFolderDataModule(ImageDataModule):
         return {split: self.cache.read(split, self.in_memory) for split in self.cache.splits}
 
     def _carve(self, splits: dict[str, list[ImageFile]]) -> dict[str, list[ImageFile]]:
+        """Moves a part of the training files to the validation files, if that is wanted."""
         if self.val_fraction and "val" in splits:
             raise UserError(
-                f"datamodule.val_fraction={self.val_fraction}: {self.data_dir}/val holds the validation images.\n"
+                f"datamodule.val_fraction={self.val_fraction}: {self.data_dir}/val holds the "
+                "validation images.\n"
                 "Set datamodule.val_fraction=0, or remove that folder."
             )
         train = splits["train"]
         numbers = Split(torch.arange(len(train)), torch.tensor([file.target for file in train]))
         carved = carve_validation(numbers, self.val_fraction, self.split_seed)
-        return {
-            **splits,
-            **{name: [train[i] for i in part.inputs.tolist()] for name, part in carved.items()},
-        }
+        files = {name: [train[i] for i in part.inputs.tolist()] for name, part in carved.items()}
+        return {**splits, **files}
 
 
 def class_folders(data_dir: Path, split: str) -> list[str]:
-    """The sorted names of a split's class folders; hidden ones do not count."""
+    """Returns the sorted names of a split's class folders; hidden folders do not count."""
     if not data_dir.is_dir():
         raise UserError(f"datamodule.data_dir={data_dir}: no such folder. {LAYOUT}")
     if not (data_dir / split).is_dir():
@@ -95,23 +104,20 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
 
 
 def find_images(data_dir: Path, classes: list[str]) -> dict[str, list[ImageFile]]:
-    """The images of "train", "val" (where there is such a folder) and "test", sorted by class and name.
+    """Returns the image files of "train", "test" and, if there is such a folder, "val".
+
+    The files of a split are sorted by class and name.
 
     Raises:
-        UserError: for a split that is missing, or has other classes, or a class without an image.
+        UserError: if a split is missing or has other classes, or a class has no image.
     """
-    names = [
-        split for split in ("train", "val", "test") if split != "val" or (data_dir / "val").is_dir()
-    ]
+    names = ["train", "val", "test"] if (data_dir / "val").is_dir() else ["train", "test"]
     for split in names:
         found = class_folders(data_dir, split)
         if found != classes:
             lacks, adds = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
-            differences = [
-                f"{verb} {', '.join(some)}"
-                for verb, some in (("lacks", lacks), ("adds", adds))
-                if some
-            ]
+            differences = [f"lacks {', '.join(lacks)}"] if lacks else []
+            differences += [f"adds {', '.join(adds)}"] if adds else []
             raise UserError(
                 f"{data_dir / split}: other classes than in train/: it {' and '.join(differences)}."
             )
@@ -126,7 +132,10 @@ def find_images(data_dir: Path, classes: list[str]) -> dict[str, list[ImageFile]
 
 
 def list_images(data_dir: Path, folder: str, target: int) -> list[ImageFile]:
-    """The images of one class folder, sorted by name; other files and hidden files do not count."""
+    """Returns the images of one class folder, sorted by name.
+
+    Hidden files, and files with other suffixes, do not count.
+    """
     images = []
     try:
         with os.scandir(data_dir / folder) as entries:
@@ -140,6 +149,7 @@ def list_images(data_dir: Path, folder: str, target: int) -> list[ImageFile]:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}.") from error
     if not images:
         raise UserError(
-            f"{data_dir / folder}: holds no image. A class folder needs {', '.join(SUFFIXES)} files."
+            f"{data_dir / folder}: holds no image. "
+            f"A class folder needs {', '.join(SUFFIXES)} files."
         )
     return sorted(images)

@@ -1,4 +1,4 @@
-"""Normalised images for classification: what `digits`, `cifar10` and `image_folder` share."""
+"""Normalises images for classification: the base class of the image data sets."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from engine import Split, TensorDataModule, UserError
 
 
 class ImageDataModule(TensorDataModule):
-    """Images stored as uint8 (N, 3, H, W), given to the network as (x / 255 - mean) / std, float32.
+    """Stores images as uint8 (N, 3, H, W), and gives the network (x / 255 - mean) / std, float32.
 
     Args:
-        mean: per channel, of images in [0, 1].
-        std: likewise.
+        mean: of each of the three channels, for images in [0, 1].
+        std: standard deviation of each channel, for images in [0, 1].
         options: of `TensorDataModule`.
     """
 
@@ -24,26 +24,26 @@ class ImageDataModule(TensorDataModule):
         **options: object,
     ) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
-        self.mean, self.std = tuple(mean), tuple(std)
-        for key, values, right in (
-            ("mean", mean, len(mean) == 3),
-            ("std", std, len(std) == 3 and min(std) > 0),
-        ):
-            if not right:
-                raise UserError(
-                    f"datamodule.{key}={list(values)}: must be three numbers, of a std above 0."
-                )
-        # x * scale + shift, kept where the last batch was
-        self._scale = (255 * torch.tensor(self.std)).reciprocal().view(-1, 1, 1)
+        if len(mean) != 3:
+            raise UserError(f"datamodule.mean={list(mean)}: must be three numbers.")
+        if len(std) != 3 or min(std) <= 0:
+            raise UserError(f"datamodule.std={list(std)}: must be three numbers above 0.")
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        # (x / 255 - mean) / std = x * scale + shift: one multiplication and one addition a pixel.
+        self._scale = (255 * torch.tensor(self.std)).reciprocal().view(-1, 1, 1)  # (3, 1, 1)
         self._shift = (-torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)
 
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        """Normalises stored images, uint8 or float in 0 … 255: (N, 3, H, W), float32."""
+        # The two tensors stay where the last batch was, to be copied to the device only once.
         if self._scale.device != inputs.device:
-            self._scale, self._shift = self._scale.to(inputs.device), self._shift.to(inputs.device)
+            self._scale = self._scale.to(inputs.device)
+            self._shift = self._shift.to(inputs.device)
         return inputs.float().mul_(self._scale).add_(self._shift)
 
     def images(self, inputs: Tensor) -> Tensor:
-        """Undo `prepare_inputs`: (N, 3, H, W) float in [0, 1], to look at."""
+        """Undoes `prepare_inputs`: (N, 3, H, W), float in [0, 1], to look at."""
         shift, scale = self._shift.to(inputs.device), self._scale.to(inputs.device)
         return ((inputs - shift) / scale / 255).clamp(0, 1)
 
@@ -51,10 +51,19 @@ class ImageDataModule(TensorDataModule):
 def carve_validation(
     train: Split, fraction: float, seed: int, key: str = "val_fraction"
 ) -> dict[str, Split]:
-    """Split off a stratified `fraction` of the training samples: {"train": …, "val": …}, or all of them to train.
+    """Splits off a `fraction` of the training samples, stratified by class.
+
+    Args:
+        train: the samples; their targets are classes, int64 (N,).
+        fraction: from 0, below 1.
+        seed: decides which samples go where.
+        key: name of the fraction's key, for messages.
+
+    Returns:
+        {"train": …, "val": …}, or {"train": …} alone if the fraction is 0.
 
     Raises:
-        UserError: if the fraction leaves some class without a sample on either side.
+        UserError: if a class has no sample on one of the two sides.
     """
     if fraction == 0:
         return {"train": train}
@@ -72,4 +81,4 @@ def carve_validation(
     classes = set(train.targets.tolist())
     if any(set(train.targets[part].tolist()) < classes for part in (kept, held)):
         raise UserError(f"datamodule.{key}={fraction} leaves a class without a sample.")
-    return {"train": Split(*train.take(kept)), "val": Split(*train.take(held))}
+    return {"train": Split(*train.select(kept)), "val": Split(*train.select(held))}

@@ -1,4 +1,4 @@
-"""Points on a straight line."""
+"""Makes points on a straight line."""
 
 from typing import Any
 
@@ -8,12 +8,13 @@ from engine import Count, Split, TensorDataModule
 
 
 class LineDataModule(TensorDataModule):
-    """x = 1, 2, …, samples and y = slope · x, both (samples, 1)."""
+    """Serves x = 1, 2, …, samples and y = slope · x, both (samples, 1)."""
 
     def __init__(self, samples: Count = 3, slope: float = 2.0, **options: Any) -> None:
         super().__init__(**options)
-        self.samples, self.slope = samples, slope
+        self.samples = samples
+        self.slope = slope
 
     def load(self) -> dict[str, Split]:
-        x = torch.arange(1.0, self.samples + 1).unsqueeze(1)
+        x = torch.arange(1.0, self.samples + 1).unsqueeze(1)  # (samples, 1)
         return {"train": Split(x, self.slope * x)}

@@ -1,4 +1,4 @@
-"""A noisy parabola."""
+"""Makes points on a noisy parabola."""
 
 from typing import Any
 
@@ -8,13 +8,17 @@ from engine import Count, NotNegative, Split, TensorDataModule, generator
 
 
 class ParabolaDataModule(TensorDataModule):
-    """x evenly spaced in [-1, 1] and y = x² + noise · u with u uniform in [0, 1), both (samples, 1)."""
+    """Serves x evenly spaced in [-1, 1] and y = x² + noise · u, both (samples, 1).
+
+    u is uniform in [0, 1), drawn from the seed.
+    """
 
     def __init__(self, samples: Count = 100, noise: NotNegative = 0.2, **options: Any) -> None:
         super().__init__(**options)
-        self.samples, self.noise = samples, noise
+        self.samples = samples
+        self.noise = noise
 
     def load(self) -> dict[str, Split]:
-        x = torch.linspace(-1, 1, self.samples).unsqueeze(1)
+        x = torch.linspace(-1, 1, self.samples).unsqueeze(1)  # (samples, 1)
         u = torch.rand(x.shape, generator=generator(self.seed, "data"))
         return {"train": Split(x, x.square() + self.noise * u)}

@@ -1,4 +1,4 @@
-"""Random inputs and random targets: nothing to learn, only to fit."""
+"""Makes random inputs and random targets: nothing to learn, only to fit."""
 
 from typing import Any
 
@@ -8,7 +8,10 @@ from engine import Count, Split, TensorDataModule, generator
 
 
 class RandomRegressionDataModule(TensorDataModule):
-    """inputs (samples, in_features) and targets (samples, out_features), both ~ N(0, 1) from the seed."""
+    """Serves inputs (samples, in_features) and targets (samples, out_features).
+
+    Both are drawn from N(0, 1) by the seed.
+    """
 
     def __init__(
         self,
@@ -18,7 +21,9 @@ class RandomRegressionDataModule(TensorDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.samples, self.in_features, self.out_features = samples, in_features, out_features
+        self.samples = samples
+        self.in_features = in_features
+        self.out_features = out_features
 
     def load(self) -> dict[str, Split]:
         numbers = generator(self.seed, "data")

@@ -1,4 +1,4 @@
-"""A small MLP that fits a curve."""
+"""Defines a small MLP that fits a curve."""
 
 from typing import Unpack
 
@@ -8,8 +8,15 @@ from engine import Count, StepOptions, SupervisedModule
 
 
 class CurveMLP(SupervisedModule):
-    """x (N, 1) -> linear -> ReLU -> linear -> (N, 1); mean squared error, targets (N, 1)."""
+    """Predicts y from x by linear -> ReLU -> linear, with biases: x (N, 1) -> (N, 1).
+
+    Squared error averaged over the batch, targets (N, 1).
+    """
 
     def __init__(self, hidden: Count = 10, **step: Unpack[StepOptions]) -> None:
-        network = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        network = nn.Sequential(
+            nn.Linear(1, hidden),  # (N, hidden)
+            nn.ReLU(),
+            nn.Linear(hidden, 1),  # (N, 1)
+        )
         super().__init__(network, loss=nn.MSELoss(), **step)

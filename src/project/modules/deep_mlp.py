@@ -1,4 +1,4 @@
-"""A deep MLP, to see what initialisation does to its layers."""
+"""Defines a deep MLP, to see how initialisation changes its layers."""
 
 from collections import OrderedDict
 from typing import Literal, Unpack
@@ -17,8 +17,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class DeepMLP(SupervisedModule):
-    """x (N, in_features) -> depth × [linear -> activation] (N, width) -> linear -> (N, out_features), without biases.
+    """Predicts y by `depth` hidden layers and a linear output, all without biases.
 
+    x (N, in_features) -> depth × [linear -> activation] (N, width) -> linear -> (N, out_features).
     Squared error averaged over batch and outputs, targets (N, out_features).
 
     Args:
@@ -41,30 +42,30 @@ class DeepMLP(SupervisedModule):
 def deep_network(
     in_features: int, width: int, depth: int, out_features: int, activation: str
 ) -> nn.Sequential:
-    """Layers `linear1`, `tanh1`, … `linear<depth>`, `tanh<depth>`, `output`, without biases.
+    """Builds the layers `linear1`, `tanh1`, … `linear<depth>`, `tanh<depth>`, `output`.
 
     Raises:
-        UserError: if there is no such activation; it lists those there are.
+        UserError: if there is no such activation function; the message lists the known ones.
     """
-    made = activation_named(activation)
+    make_activation = activation_named(activation)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number in range(1, depth + 1):
-        layers[f"linear{number}"] = nn.Linear(
-            in_features if number == 1 else width, width, bias=False
-        )
-        layers[f"{activation}{number}"] = made()  # (N, width)
-    layers["output"] = nn.Linear(width, out_features, bias=False)
+        fan_in = in_features if number == 1 else width
+        layers[f"linear{number}"] = nn.Linear(fan_in, width, bias=False)  # (N, width)
+        layers[f"{activation}{number}"] = make_activation()
+    layers["output"] = nn.Linear(width, out_features, bias=False)  # (N, out_features)
     return nn.Sequential(layers)
 
 
 def activation_named(name: str) -> type[nn.Module]:
-    """The class of an activation function.
+    """Returns the class of an activation function.
 
     Raises:
-        UserError: if there is none of that name; it lists those there are.
+        UserError: if there is no such activation function; the message lists the known ones.
     """
     if name not in ACTIVATIONS:
-        hint, known = nearest(name, ACTIVATIONS), ", ".join(ACTIVATIONS)
+        hint = nearest(name, ACTIVATIONS)
+        known = ", ".join(ACTIVATIONS)
         raise UserError(
             f"activation={name}: no such activation function.{hint} It is one of: {known}."
         )

@@ -1,4 +1,4 @@
-"""LeNet-5 for 32×32 colour images."""
+"""Defines LeNet-5 for 32×32 colour images."""
 
 from typing import Unpack
 
@@ -9,19 +9,26 @@ from engine import Count, StepOptions, SupervisedModule
 
 
 class LeNet5(SupervisedModule):
-    """LeNet-5 (LeCun et al. 1998, fig. 2) with ReLU and max-pooling: x (N, 3, 32, 32) -> logits (N, num_classes).
+    """Classifies images by LeNet-5 (LeCun et al. 1998, fig. 2), with ReLU and max-pooling.
 
-    Cross-entropy averaged over the batch, targets (N,) int64; 62,006 parameters with ten classes.
+    x (N, 3, 32, 32) -> logits (N, num_classes); 62,006 parameters with ten classes.
+    Cross-entropy averaged over the batch, targets (N,) int64.
     """
 
     def __init__(self, num_classes: Count = 10, **step: Unpack[StepOptions]) -> None:
         network = nn.Sequential(
-            nn.Conv2d(3, 6, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 6, 14, 14)
-            nn.Conv2d(6, 16, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 16, 5, 5)
+            nn.Conv2d(3, 6, kernel_size=5),  # (N, 6, 28, 28)
+            nn.ReLU(),
+            nn.MaxPool2d(2),  # (N, 6, 14, 14)
+            nn.Conv2d(6, 16, kernel_size=5),  # (N, 16, 10, 10)
+            nn.ReLU(),
+            nn.MaxPool2d(2),  # (N, 16, 5, 5)
             nn.Flatten(),  # (N, 400)
-            nn.Linear(400, 120), nn.ReLU(),
-            nn.Linear(120, 84), nn.ReLU(),
-            nn.Linear(84, num_classes),
-        )  # fmt: skip
+            nn.Linear(400, 120),  # (N, 120)
+            nn.ReLU(),
+            nn.Linear(120, 84),  # (N, 84)
+            nn.ReLU(),
+            nn.Linear(84, num_classes),  # (N, num_classes)
+        )
         accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         super().__init__(network, loss=nn.CrossEntropyLoss(), metrics={"acc": accuracy}, **step)

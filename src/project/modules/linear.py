@@ -1,4 +1,4 @@
-"""Linear regression."""
+"""Defines linear regression."""
 
 from typing import Unpack
 
@@ -8,7 +8,7 @@ from engine import Count, StepOptions, SupervisedModule
 
 
 class LinearRegressor(SupervisedModule):
-    """y = x wᵀ (+ b): x (N, in_features) -> (N, out_features).
+    """Predicts y = x wᵀ, or x wᵀ + b with `bias`: x (N, in_features) -> (N, out_features).
 
     Squared error summed over batch and outputs, targets (N, out_features).
     """
@@ -20,6 +20,5 @@ class LinearRegressor(SupervisedModule):
         bias: bool = False,
         **step: Unpack[StepOptions],
     ) -> None:
-        super().__init__(
-            nn.Linear(in_features, out_features, bias), loss=nn.MSELoss(reduction="sum"), **step
-        )
+        network = nn.Linear(in_features, out_features, bias)
+        super().__init__(network, loss=nn.MSELoss(reduction="sum"), **step)

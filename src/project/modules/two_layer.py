@@ -1,4 +1,4 @@
-"""The two-layer ReLU regressor."""
+"""Defines the two-layer ReLU regressor."""
 
 from typing import Unpack
 
@@ -8,9 +8,10 @@ from engine import Count, StepOptions, SupervisedModule
 
 
 class TwoLayerRegressor(SupervisedModule):
-    """x (N, in_features) -> linear -> ReLU -> linear -> (N, out_features), with biases.
+    """Predicts y by linear -> ReLU -> linear, with biases.
 
-    Squared error summed over batch and outputs, targets (N, out_features).
+    x (N, in_features) -> (N, out_features). Squared error summed over batch and outputs, targets
+    (N, out_features).
     """
 
     def __init__(
@@ -21,6 +22,8 @@ class TwoLayerRegressor(SupervisedModule):
         **step: Unpack[StepOptions],
     ) -> None:
         network = nn.Sequential(
-            nn.Linear(in_features, hidden), nn.ReLU(), nn.Linear(hidden, out_features)
+            nn.Linear(in_features, hidden),  # (N, hidden)
+            nn.ReLU(),
+            nn.Linear(hidden, out_features),  # (N, out_features)
         )
         super().__init__(network, loss=nn.MSELoss(reduction="sum"), **step)

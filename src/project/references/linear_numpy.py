@@ -1,4 +1,7 @@
-"""Linear regression y = 2x with one weight, the gradient by hand: `python -m project.references.linear_numpy`."""
+"""Trains y = x w with one weight on points of y = 2x, the gradient by hand, in NumPy.
+
+python -m project.references.linear_numpy
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,18 +10,19 @@ Array = NDArray[np.float64]
 
 
 def loss(x: Array, y: Array, w: float) -> float:
-    """Mean squared error of the prediction x w; x and y (N,)."""
+    """Returns the mean squared error of the prediction x w; x and y (N,)."""
     return float(np.mean((y - x * w) ** 2))
 
 
 def gradient(x: Array, y: Array, w: float) -> float:
-    """d loss / d w = -2 · mean((y - x w) x)."""
+    """Returns d loss / d w = -2 · mean((y - x w) x)."""
     return float(-2 * np.mean((y - x * w) * x))
 
 
 def train(x: Array, y: Array, lr: float = 0.1, epochs: int = 10) -> tuple[float, list[float]]:
-    """Gradient descent from w = 0: the last weight, and the loss before each of the updates."""
-    w, losses = 0.0, []
+    """Does gradient descent from w = 0; returns the last w, and the loss before each update."""
+    w = 0.0
+    losses = []
     for _ in range(epochs):
         losses.append(loss(x, y, w))
         w -= lr * gradient(x, y, w)

@@ -1,11 +1,16 @@
-"""The same, the gradient by autograd: `python -m project.references.two_layer_autograd`."""
+"""Trains the two-layer ReLU regressor, the gradient by autograd.
+
+python -m project.references.two_layer_autograd
+"""
 
 import torch
 from torch import Tensor
 
 
 def gradients(x: Tensor, y: Tensor, w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss and its gradients: squared error, summed over batch and outputs, of the prediction max(x w1, 0) w2.
+    """Returns the loss of the prediction max(x w1, 0) w2, and its gradients by the weights.
+
+    The loss is the squared error, summed over batch and outputs.
 
     Args:
         x: (N, D_in)
@@ -18,7 +23,7 @@ def gradients(x: Tensor, y: Tensor, w1: Tensor, w2: Tensor) -> tuple[Tensor, Ten
     """
     w1, w2 = w1.detach().requires_grad_(), w2.detach().requires_grad_()
     h = x @ w1  # (N, H)
-    a = h.relu()
+    a = h.relu()  # (N, H)
     p = a @ w2  # (N, D_out)
     loss = ((p - y) ** 2).sum()
 
@@ -29,7 +34,7 @@ def gradients(x: Tensor, y: Tensor, w1: Tensor, w2: Tensor) -> tuple[Tensor, Ten
 def train(
     x: Tensor, y: Tensor, w1: Tensor, w2: Tensor, lr: float = 1e-6, steps: int = 500
 ) -> tuple[Tensor, Tensor, list[float]]:
-    """Gradient descent: the last weights, and the loss before each of the updates."""
+    """Does gradient descent; returns the last weights, and the loss before each update."""
     losses = []
     for _ in range(steps):
         loss, grad_w1, grad_w2 = gradients(x, y, w1, w2)

@@ -1,4 +1,7 @@
-"""A two-layer ReLU regressor, the gradient by hand, in NumPy: `python -m project.references.two_layer_numpy`."""
+"""Trains a two-layer ReLU regressor, the gradient by hand, in NumPy.
+
+python -m project.references.two_layer_numpy
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +10,9 @@ Array = NDArray[np.floating]
 
 
 def gradients(x: Array, y: Array, w1: Array, w2: Array) -> tuple[np.floating, Array, Array]:
-    """The loss and its gradients: squared error, summed over batch and outputs, of the prediction max(x w1, 0) w2.
+    """Returns the loss of the prediction max(x w1, 0) w2, and its gradients by the weights.
+
+    The loss is the squared error, summed over batch and outputs.
 
     Args:
         x: (N, D_in)
@@ -19,22 +24,23 @@ def gradients(x: Array, y: Array, w1: Array, w2: Array) -> tuple[np.floating, Ar
         loss, d loss / d w1 (D_in, H), d loss / d w2 (H, D_out)
     """
     h = x @ w1  # (N, H)
-    a = np.maximum(h, 0)
+    a = np.maximum(h, 0)  # (N, H)
     p = a @ w2  # (N, D_out)
     loss = ((p - y) ** 2).sum()
 
-    grad_p = 2 * (p - y)
-    grad_w2 = a.T @ grad_p
-    grad_a = grad_p @ w2.T
-    grad_h = grad_a * (h > 0)  # at the kink, h = 0, the slope is 0 as in PyTorch's ReLU
-    grad_w1 = x.T @ grad_h
+    grad_p = 2 * (p - y)  # (N, D_out)
+    grad_w2 = a.T @ grad_p  # (H, D_out)
+    grad_a = grad_p @ w2.T  # (N, H)
+    # At the kink, h = 0, PyTorch's ReLU takes the slope 0, and so does this page.
+    grad_h = grad_a * (h > 0)  # (N, H)
+    grad_w1 = x.T @ grad_h  # (D_in, H)
     return loss, grad_w1, grad_w2
 
 
 def train(
     x: Array, y: Array, w1: Array, w2: Array, lr: float = 1e-6, steps: int = 500
 ) -> tuple[Array, Array, list[float]]:
-    """Gradient descent: the last weights, and the loss before each of the updates."""
+    """Does gradient descent; returns the last weights, and the loss before each update."""
     losses = []
     for _ in range(steps):
         loss, grad_w1, grad_w2 = gradients(x, y, w1, w2)
@@ -47,8 +53,7 @@ def train(
 if __name__ == "__main__":
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((64, 1000)), rng.standard_normal((64, 10))
-    _, _, losses = train(
-        x, y, w1=rng.standard_normal((1000, 100)), w2=rng.standard_normal((100, 10))
-    )
+    w1, w2 = rng.standard_normal((1000, 100)), rng.standard_normal((100, 10))
+    _, _, losses = train(x, y, w1, w2)
     for step in (0, 99, 199, 299, 399, 499):
         print(f"step {step}: loss {losses[step]:.3g}")

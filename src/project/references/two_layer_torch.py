@@ -1,11 +1,16 @@
-"""The same, the gradient still by hand, in PyTorch, on any device: `python -m project.references.two_layer_torch`."""
+"""Trains the two-layer ReLU regressor, the gradient still by hand, in PyTorch, on any device.
+
+python -m project.references.two_layer_torch
+"""
 
 import torch
 from torch import Tensor
 
 
 def gradients(x: Tensor, y: Tensor, w1: Tensor, w2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss and its gradients: squared error, summed over batch and outputs, of the prediction max(x w1, 0) w2.
+    """Returns the loss of the prediction max(x w1, 0) w2, and its gradients by the weights.
+
+    The loss is the squared error, summed over batch and outputs.
 
     Args:
         x: (N, D_in)
@@ -17,22 +22,23 @@ def gradients(x: Tensor, y: Tensor, w1: Tensor, w2: Tensor) -> tuple[Tensor, Ten
         loss, d loss / d w1 (D_in, H), d loss / d w2 (H, D_out)
     """
     h = x @ w1  # (N, H)
-    a = h.relu()
+    a = h.relu()  # (N, H)
     p = a @ w2  # (N, D_out)
     loss = ((p - y) ** 2).sum()
 
-    grad_p = 2 * (p - y)
-    grad_w2 = a.T @ grad_p
-    grad_a = grad_p @ w2.T
-    grad_h = grad_a * (h > 0)  # at the kink, h = 0, the slope is 0 as in PyTorch's ReLU
-    grad_w1 = x.T @ grad_h
+    grad_p = 2 * (p - y)  # (N, D_out)
+    grad_w2 = a.T @ grad_p  # (H, D_out)
+    grad_a = grad_p @ w2.T  # (N, H)
+    # At the kink, h = 0, PyTorch's ReLU takes the slope 0, and so does this page.
+    grad_h = grad_a * (h > 0)  # (N, H)
+    grad_w1 = x.T @ grad_h  # (D_in, H)
     return loss, grad_w1, grad_w2
 
 
 def train(
     x: Tensor, y: Tensor, w1: Tensor, w2: Tensor, lr: float = 1e-6, steps: int = 500
 ) -> tuple[Tensor, Tensor, list[float]]:
-    """Gradient descent: the last weights, and the loss before each of the updates."""
+    """Does gradient descent; returns the last weights, and the loss before each update."""
     losses = []
     for _ in range(steps):
         loss, grad_w1, grad_w2 = gradients(x, y, w1, w2)

@@ -101,34 +101,46 @@ def test_a_writing_replaces_the_file_in_one_go(tmp_path: Path) -> None:
     ("every_n_steps", "options", "expected"),
     [
         pytest.param(
-            2, {}, "last@2 last@4 validation@5 best@5 last@5 last@6 last@8 validation@10 best@10 last@10",
+            2,
+            {},
+            "last@2 last@4 validation@5 best@5 last@5 last@6 last@8 validation@10 best@10 last@10",
             id="every 2 of 5 steps",
         ),
         pytest.param(
-            1, {"val_check_interval": 2},
+            1,
+            {"val_check_interval": 2},
             "last@1 validation@2 best@2 last@3 validation@4 best@4 last@5 "
             "last@6 validation@7 best@7 last@8 validation@9 best@9 last@10",
             id="validation within the epoch",
         ),
         pytest.param(
-            1, {"val_check_interval": 3, "check_val_every_n_epoch": None},
+            1,
+            {"val_check_interval": 3, "check_val_every_n_epoch": None},
             "last@1 last@2 validation@3 best@3 last@4 last@5 "
             "validation@6 best@6 last@7 last@8 validation@9 best@9 last@10",
             id="validation by steps, over epochs",
         ),
         pytest.param(
-            1, {"check_val_every_n_epoch": 2},
-            "last@1 last@2 last@3 last@4 last@5 last@6 last@7 last@8 last@9 validation@10 best@10 last@10",
+            1,
+            {"check_val_every_n_epoch": 2},
+            "last@1 last@2 last@3 last@4 last@5 last@6 last@7 last@8 last@9 "
+            "validation@10 best@10 last@10",
             id="validation every other epoch",
         ),
         pytest.param(
-            100, {}, "validation@5 best@5 last@5 validation@10 best@10 last@10", id="only at the ends of epochs"
+            100,
+            {},
+            "validation@5 best@5 last@5 validation@10 best@10 last@10",
+            id="only at the ends of epochs",
         ),
         pytest.param(
-            3, {"max_steps": 7}, "last@3 validation@5 best@5 last@5 last@6 last@7", id="stopped within an epoch"
+            3,
+            {"max_steps": 7},
+            "last@3 validation@5 best@5 last@5 last@6 last@7",
+            id="stopped within an epoch",
         ),
     ],
-)  # fmt: skip
+)
 def test_never_written_between_a_step_and_its_validation(
     every_n_steps: int, options: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
@@ -147,11 +159,15 @@ def test_never_written_between_a_step_and_its_validation(
     [
         pytest.param("min", [3.0, 4.0, 1.0, 1.0, 2.0, 0.5], [0, 2, 5], 0.5, id="min"),
         pytest.param("max", [0.1, 0.3, 0.3, 0.2, 0.7, 0.6], [0, 1, 4], 0.7, id="max"),
-        pytest.param("min", [math.nan, 3.0, math.nan, 2.0, math.nan, 9.0], [1, 3], 2.0, id="min among NaN"),
-        pytest.param("max", [math.nan, 3.0, math.nan, 2.0, math.nan, 9.0], [1, 5], 9.0, id="max among NaN"),
+        pytest.param(
+            "min", [math.nan, 3.0, math.nan, 2.0, math.nan, 9.0], [1, 3], 2.0, id="min among NaN"
+        ),
+        pytest.param(
+            "max", [math.nan, 3.0, math.nan, 2.0, math.nan, 9.0], [1, 5], 9.0, id="max among NaN"
+        ),
         pytest.param("min", [math.nan] * 6, [], None, id="only NaN"),
     ],
-)  # fmt: skip
+)
 def test_best_is_written_at_the_best_score(
     mode: str, scores: list[float], best_at: list[int], best_score: float | None, tmp_path: Path
 ) -> None:

@@ -8,59 +8,67 @@ import pytest
 from omegaconf import OmegaConf
 
 from commands import CONF
-from engine.config.limits import COUNT, LIMITS, POSITIVE, Limit
-
-COUNT_OR_NULL = Limit(whole=True, low=1, words=(None,))
-COUNT_OR_AUTO = Limit(whole=True, low=1, words=("auto",))
-FRACTION = Limit(whole=False, low=0, high=1, open_high=True)
-SEED = Limit(whole=True, low=0, high=9)
-INNER = Limit(whole=False, low=0, high=1, open_low=True, open_high=True)
-
-
-@pytest.mark.parametrize(
-    ("limit", "inside", "outside"),
-    [
-        pytest.param(COUNT, [1, 2, 10**400], [0, -1, 1.0, 2.5, True, None, "1", "abc", [1], math.inf], id="count"),
-        pytest.param(FRACTION, [0, 0.0, 0.999], [1, 1.0, -1e-9, math.nan, math.inf, True, None, "0.5"], id="fraction"),
-        pytest.param(POSITIVE, [1e-30, 1, 1e30], [0, 0.0, -1, math.nan, math.inf, True, None, "auto"], id="positive"),
-        pytest.param(INNER, [1e-9, 0.5, 1 - 1e-9], [0, 1, 0.0, 1.0], id="open at both ends"),
-        pytest.param(SEED, [0, 9], [-1, 10, 3.0], id="closed at both ends"),
-        pytest.param(COUNT_OR_NULL, [1, None], [0, "null", "None", False], id="or null"),
-        pytest.param(COUNT_OR_AUTO, [1, "auto"], [0, "Auto", "automatic", None, True], id="or a word"),
-    ],
-)  # fmt: skip
-def test_inside_and_outside(limit: Limit, inside: list[object], outside: list[object]) -> None:
-    assert [value for value in inside if value not in limit] == []
-    assert [value for value in outside if value in limit] == []
-
-
-@pytest.mark.parametrize(
-    ("limit", "text"),
-    [
-        (COUNT, "a whole number from 1"),
-        (FRACTION, "a number from 0 below 1"),
-        (POSITIVE, "a number above 0"),
-        (INNER, "a number above 0 below 1"),
-        (LIMITS["seed"], "a whole number from 0 to 4294967295"),
-        (COUNT_OR_NULL, "a whole number from 1 or null"),
-        (COUNT_OR_AUTO, "a whole number from 1 or auto"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
+from engine import UserError
+from engine.config.limits import (
+    COUNT,
+    COUNT_OR_NULL,
+    LIMITS,
+    NOT_NEGATIVE_OR_NULL,
+    POSITIVE_OR_NULL,
+    SEED,
+    Limit,
+    check,
+    one_of,
 )
-def test_reads(limit: Limit, text: str) -> None:
-    assert str(limit) == text
+
+NO_NUMBERS = [math.nan, math.inf, -math.inf, True, "0.5", "auto", [1]]
+CASES = {
+    "a whole number from 1": (COUNT, [1, 2, 10**400], [0, -1, 1.0, 2.5, None, *NO_NUMBERS]),
+    "a whole number from 1 or null": (COUNT_OR_NULL, [1, None], [0, 1.0, "null", "None", False]),
+    "a whole number from 1 or auto": (
+        LIMITS["trainer.devices"],
+        [1, "auto"],
+        [0, "Auto", "automatic", None, True],
+    ),
+    "a whole number from -1": (LIMITS["trainer.max_steps"], [-1, 0, 9], [-2, 1.5, None]),
+    "a whole number from 0 to 4294967295": (SEED, [0, 2**32 - 1], [-1, 2**32, 3.0, None]),
+    "a number above 0 or null": (
+        POSITIVE_OR_NULL,
+        [1e-30, 1, 1e30, None],
+        [0, 0.0, -1, *NO_NUMBERS],
+    ),
+    "a number from 0 or null": (NOT_NEGATIVE_OR_NULL, [0, 0.5, None], [-1e-9, *NO_NUMBERS]),
+    "one of: null, min, max": (
+        one_of(None, "min", "max"),
+        [None, "min"],
+        ["mex", "null", 0, False],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "case"), CASES.items(), ids=list(CASES))
+def test_inside_and_outside(text: str, case: tuple[Limit, list[object], list[object]]) -> None:
+    limit, inside, outside = case
+    for value in inside:
+        check("key", value, limit)
+    for value in outside:
+        with pytest.raises(UserError, match=rf"^key=.*: must be {text}\.") as refused:
+            check("key", value, limit)
+        assert len(str(refused.value).splitlines()) == 1
+
+
+def test_names_the_word_that_was_meant() -> None:
+    with pytest.raises(UserError, match=r"Did you mean max\?$"):
+        check("mode", "mex", one_of(None, "min", "max"))
 
 
 def test_conf_keeps_to_the_limits() -> None:
     given = list(given_in_conf())
-    assert [
-        (file, key, value)
-        for file, key, value in given
-        if key in LIMITS and value not in LIMITS[key]
-    ] == []
-    assert (
-        LIMITS.keys() - {key for _, key, _ in given} == set()
-    )  # a limit of a key that does not exist limits nothing
+    for _, key, value in given:
+        if key in LIMITS:
+            check(key, value, LIMITS[key])
+    # A limit of a key that does not exist would limit nothing.
+    assert LIMITS.keys() - {key for _, key, _ in given} == set()
 
 
 def given_in_conf() -> Iterator[tuple[str, str, object]]:

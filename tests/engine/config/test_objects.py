@@ -1,10 +1,11 @@
-"""Nodes of the config against the signatures that they name: what passes, what is refused, in which words."""
+"""Nodes of the config are checked against the signatures that they name."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
+import hydra.utils
 import pytest
 import torch
 from annotated_types import Ge, Interval
@@ -12,7 +13,8 @@ from torch import nn
 
 from engine import Count, CountOrZero, Fraction, NotNegative, Positive, Seed, UserError
 from engine.config import objects
-from engine.config.objects import arguments_of, check, why_not
+from engine.config.objects import check
+from engine.config.ranges import why_not
 
 
 class Options(TypedDict, total=False):
@@ -49,7 +51,7 @@ class Mine(Base):
         folder: Path | None = None,
         device: torch.device | str = "cpu",
         flag: bool = False,
-        implicit: int = None,  # type: ignore[assignment]  # an old habit
+        implicit: int = None,  # type: ignore[assignment]  # noqa: RUF013  an old habit
         untyped=3,  # type: ignore[no-untyped-def]
         inner: Any = None,
         **options: Any,
@@ -94,21 +96,37 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pytest imports this file under a name that `import` does not find."""
     own = {f"{HERE}.{kind.__name__}": kind for kind in (Base, Mine, Needing, Anything, Unresolved)}
     own[f"{HERE}.function"] = function  # type: ignore[assignment]
-    found = objects._located
-    monkeypatch.setattr(objects, "_located", lambda path: own.get(path) or found(path))
+    found = hydra.utils.get_object
+    monkeypatch.setattr("hydra.utils.get_object", lambda path: own.get(path) or found(path))
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        {}, {"width": 0.75}, {"width": 4}, {"hidden": 3}, {"hidden": [256, 128]}, {"depth": [2, 2, 6, 2]},
-        {"depth": None}, {"activation": "silu"}, {"betas": [0.5, 1]}, {"folder": "/x"}, {"device": "cuda:1"},
-        {"flag": True}, {"implicit": None}, {"implicit": 2}, {"untyped": "anything"}, {"rate": 2},
-        {"inner": {"a": 1}}, {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}},
-        {"width": {"_target_": "torch.tensor", "data": 1.0}}, {"_convert_": "all"}, {"_recursive_": False},
+        {},
+        {"width": 0.75},
+        {"width": 4},
+        {"hidden": 3},
+        {"hidden": [256, 128]},
+        {"depth": [2, 2, 6, 2]},
+        {"depth": None},
+        {"activation": "silu"},
+        {"betas": [0.5, 1]},
+        {"folder": "/x"},
+        {"device": "cuda:1"},
+        {"flag": True},
+        {"implicit": None},
+        {"implicit": 2},
+        {"untyped": "anything"},
+        {"rate": 2},
+        {"inner": {"a": 1}},
+        {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}},
+        {"width": {"_target_": "torch.tensor", "data": 1.0}},
+        {"_convert_": "all"},
+        {"_recursive_": False},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_passes(arguments: dict[str, Any]) -> None:
     check({"module": {**MINE, **arguments}})
 
@@ -117,32 +135,55 @@ def test_what_passes(arguments: dict[str, Any]) -> None:
     ("arguments", "says"),
     [
         ({"width": 0}, "module.width=0: must be greater than 0, by the signature of Mine."),
-        ({"width": 5}, "module.width=5: must be less than or equal to 4, by the signature of Mine."),
+        (
+            {"width": 5},
+            "module.width=5: must be less than or equal to 4, by the signature of Mine.",
+        ),
         ({"width": "wide"}, "module.width=wide: must be a valid number, by the signature of Mine."),
         ({"width": None}, "module.width=null: must be a valid number, by the signature of Mine."),
         ({"width": True}, "module.width=true: must be a valid number, by the signature of Mine."),
-        ({"hidden": 0}, "module.hidden=0: must be greater than or equal to 1 or a list, by the signature of Mine."),
-        ({"hidden": [3, 0]}, "module.hidden=[3, 0]: must be a valid integer or greater than or equal to 1, "
-                             "by the signature of Mine."),
+        (
+            {"hidden": 0},
+            (
+                "module.hidden=0: must be greater than or equal to 1 or a list, by the "
+                "signature of Mine."
+            ),
+        ),
+        (
+            {"hidden": [3, 0]},
+            "module.hidden=[3, 0]: must be a valid integer or greater than or equal to 1, "
+            "by the signature of Mine.",
+        ),
         ({"depth": "deep"}, "module.depth=deep: must be a list, by the signature of Mine."),
-        ({"activation": "silo"}, "module.activation=silo: must be 'silu' or 'elu', by the signature of Mine. "
-                                 "Did you mean silu?"),
+        (
+            {"activation": "silo"},
+            "module.activation=silo: must be 'silu' or 'elu', by the signature of Mine. "
+            "Did you mean silu?",
+        ),
         ({"betas": [0.5]}, "module.betas=[0.5]: must be longer, by the signature of Mine."),
         ({"flag": 1}, "module.flag=1: must be a valid boolean, by the signature of Mine."),
         ({"flag": "yes"}, "module.flag=yes: must be a valid boolean, by the signature of Mine."),
         ({"size": 2.0}, "module.size=2.0: must be a valid integer, by the signature of Mine."),
         ({"rate": "fast"}, "module.rate=fast: must be a valid number, by the signature of Mine."),
         ({"optimizer": "sgd"}, "module.optimizer=sgd: must be callable, by the signature of Mine."),
-        ({"heads": 3}, "module.heads: Mine takes no such argument. Did you mean betas? It takes width, hidden, depth, activation, "
-                       "betas, folder, device, flag, implicit, untyped, inner, size, optimizer, rate."),
+        (
+            {"heads": 3},
+            "module.heads: Mine takes no such argument. Did you mean betas? It takes "
+            "width, hidden, depth, activation, "
+            "betas, folder, device, flag, implicit, untyped, inner, size, optimizer, rate.",
+        ),
         ({"rat": 3}, "module.rat: Mine takes no such argument. Did you mean rate? It takes "),
-        ({"inner": {"_target_": "torch.nn.Linear", "in_features": 3}}, "module.inner.out_features: missing; "
-                                                                      "Linear needs it."),
-        ({"inner": [{"_target_": "torch.nn.Linear", "in_featurs": 3}]}, "module.inner.0.in_featurs: Linear takes no "
-                                                                        "such argument. Did you mean in_features?"),
+        (
+            {"inner": {"_target_": "torch.nn.Linear", "in_features": 3}},
+            "module.inner.out_features: missing; Linear needs it.",
+        ),
+        (
+            {"inner": [{"_target_": "torch.nn.Linear", "in_featurs": 3}]},
+            "module.inner.0.in_featurs: Linear takes no such argument. Did you mean in_features?",
+        ),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
-)  # fmt: skip
+)
 def test_what_is_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError) as refused:
         check({"module": {**MINE, **arguments}})
@@ -162,7 +203,7 @@ def test_a_missing_argument_is_named_unless_the_call_comes_later_or_somebody_add
 
 
 def test_what_a_base_class_needs_its_heir_may_give() -> None:
-    """Lightning's TensorBoardLogger is one: `save_dir` is handed on as the `root_dir` of its base."""
+    """Lightning's TensorBoardLogger hands `save_dir` on as the `root_dir` of its base class."""
     check({"module": {"_target_": f"{HERE}.Mine"}})
     check({"x": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "save_dir": "/x"}})
 
@@ -225,7 +266,7 @@ def test_functions_have_signatures_too() -> None:
 
 
 def test_arguments_of_something_in_c_are_not_known() -> None:
-    assert arguments_of(dict) is None or arguments_of(dict).takes_more
+    check({"x": {"_target_": "builtins.dict", "whatever": 1}})
 
 
 @pytest.mark.parametrize(

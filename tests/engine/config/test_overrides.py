@@ -37,13 +37,16 @@ REFUSED = {
         "optimizer.momentum: no such key. Did you mean optimizer.betas? "
         "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused."
     ),
-    "init.scale=2": "init.scale: no such key. Did you mean init._target_? init has: _target_, _partial_.",
+    "init.scale=2": (
+        "init.scale: no such key. Did you mean init._target_? init has: _target_, _partial_."
+    ),
     # wrong types
     "trainer.max_epochs=two": "trainer.max_epochs=two: must be a whole number from 1 or null.",
     "trainer.max_epochs=2.5": "trainer.max_epochs=2.5: must be a whole number from 1 or null.",
     "compile=3": "compile=3: must be true or false, like false.",
     "sweep.wait=[1]": "sweep.wait=[1]: must be true or false, like false.",
-    "paths=x": "paths=x: must be a list or a mapping, like {'root': '${root:}', 'data_dir': '${paths.root}/data', "
+    "paths=x": "paths=x: must be a list or a mapping, like {'root': '${root:}', 'data_dir': "
+    "'${paths.root}/data', "
     "'log_dir': '${paths.root}/logs'}.",
     "name=[a,b]": "name=['a', 'b']: must be a word, like lenet.",
     # out of range
@@ -52,10 +55,18 @@ REFUSED = {
     "trainer.devices=0": "trainer.devices=0: must be a whole number from 1 or auto.",
     "++threads=0": "threads=0: must be a whole number from 1.",
     # choices
-    "experiment=lenett": f"experiment=lenett: no such choice. Did you mean lenet? experiment is one of: {EXPERIMENTS}.",
-    "optimizer=adamm": "optimizer=adamm: no such choice. Did you mean adam? optimizer is one of: adam, sgd, sgd_plain.",
+    "experiment=lenett": (
+        "experiment=lenett: no such choice. Did you mean lenet? experiment is one of: "
+        f"{EXPERIMENTS}."
+    ),
+    "optimizer=adamm": (
+        "optimizer=adamm: no such choice. Did you mean adam? optimizer is one of: adam, "
+        "sgd, sgd_plain."
+    ),
     "optimizer=null": "optimizer=null: no such choice. optimizer is one of: adam, sgd, sgd_plain.",
-    "accelerator=tpu": "accelerator=tpu: no such choice. Did you mean gpu? accelerator is one of: auto, cpu, gpu.",
+    "accelerator=tpu": (
+        "accelerator=tpu: no such choice. Did you mean gpu? accelerator is one of: auto, cpu, gpu."
+    ),
     "callbacks=[classification,histogram]": (
         "callbacks=histogram: no such choice. Did you mean histograms? "
         "callbacks is one of: classification, curve_fit, default, histograms, init_depth."
@@ -64,18 +75,25 @@ REFUSED = {
     # the form
     "lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
     "seed=1 lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
-    "seed=0,1": "Ambiguous value for argument 'seed=0,1'\n1. To use it as a list, use key=[value1,value2]",
+    "seed=0,1": (
+        "Ambiguous value for argument 'seed=0,1'\n1. To use it as a list, use key=[value1,value2]"
+    ),
     # any job of a sweep
     "-m seed=0,1,-1": "seed=-1: must be a whole number from 0 to 4294967295.",
     "-m seed=range(-1,3)": "seed=-1: must be a whole number from 0 to 4294967295.",
-    "--multirun trainer.max_epochs=choice(1,abc)": "trainer.max_epochs=abc: must be a whole number from 1 or null.",
-    "-m init=he,hee": "init=hee: no such choice. Did you mean he? init is one of: default, he, randn, xavier, zero.",
+    "--multirun trainer.max_epochs=choice(1,abc)": (
+        "trainer.max_epochs=abc: must be a whole number from 1 or null."
+    ),
+    "-m init=he,hee": (
+        "init=hee: no such choice. Did you mean he? init is one of: default, he, randn, "
+        "xavier, zero."
+    ),
     "-m optimizer=sgd,adam optimizer.momentum=0.5": (
         "optimizer.momentum: no such key. Did you mean optimizer.betas? "
         "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused."
     ),
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +141,23 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 MISSING = "(missing)"
 PASSES = {
     "values": (
-        "seed=7 optimizer.lr=1 optimizer.momentum=0 trainer.limit_train_batches=10 datamodule.mean=[0,0,0] name=3",
-        {"seed": 7, "optimizer.lr": 1, "module.optimizer.lr": 1, "trainer.limit_train_batches": 10, "name": 3},
+        (
+            "seed=7 optimizer.lr=1 optimizer.momentum=0 trainer.limit_train_batches=10 "
+            "datamodule.mean=[0,0,0] name=3"
+        ),
+        {
+            "seed": 7,
+            "optimizer.lr": 1,
+            "module.optimizer.lr": 1,
+            "trainer.limit_train_batches": 10,
+            "name": 3,
+        },
     ),
     "values for null, and null": (
-        "trainer.gradient_clip_val=0.5 datamodule.steps_per_epoch=3 trainer.max_epochs=null callbacks.checkpoints=null",
+        (
+            "trainer.gradient_clip_val=0.5 datamodule.steps_per_epoch=3 "
+            "trainer.max_epochs=null callbacks.checkpoints=null"
+        ),
         {
             "trainer.gradient_clip_val": 0.5,
             "datamodule.steps_per_epoch": 3,
@@ -135,10 +165,17 @@ PASSES = {
             "callbacks.checkpoints": None,
         },
     ),
-    "words": ("trainer.devices=auto accelerator=gpu", {"trainer.devices": "auto", "trainer.accelerator": "gpu"}),
+    "words": (
+        "trainer.devices=auto accelerator=gpu",
+        {"trainer.devices": "auto", "trainer.accelerator": "gpu"},
+    ),
     "more of a class's arguments": (
         "+trainer.max_time=00:01:00:00 ++trainer.fast_dev_run=true +optimizer.nesterov=true",
-        {"trainer.max_time": "00:01:00:00", "trainer.fast_dev_run": True, "module.optimizer.nesterov": True},
+        {
+            "trainer.max_time": "00:01:00:00",
+            "trainer.fast_dev_run": True,
+            "module.optimizer.nesterov": True,
+        },
     ),
     "one callback less": (
         "~callbacks.classification",
@@ -167,7 +204,7 @@ PASSES = {
     ),
     "hydra's own": ("hydra.job.chdir=false hydra.verbose=false", {"seed": 0}),
     "a sweep of one job": ("-m seed=5", {"seed": 5}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.usefixtures("_quick")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.data.datamodule import TensorDataModule
-from engine.data.sampler import StepSampler, TensorBatches
+from engine.data.sampler import StepSampler
 from engine.data.split import Split
 from engine.errors import UserError
 from engine.seeds import generator
@@ -52,7 +52,8 @@ def test_each_pass_and_each_seed_has_an_order_of_its_own() -> None:
         for number in range(3)
     ]
     assert len({tuple(o) for o in orders}) == 9
-    # of two random permutations of 50, about one place agrees; a shift of one another would have none or all
+    # Two random permutations of 50 agree in about one place. Two that are shifted against each
+    # other would agree in none or in all.
     assert all(sum(a == b for a, b in zip(x, y, strict=True)) < 8 for x, y in pairwise(orders))
 
 
@@ -85,9 +86,15 @@ def test_a_batch_does_not_depend_on_what_was_asked_before() -> None:
 
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
 @pytest.mark.parametrize(
-    ("batch_size", "world_size", "smallest"), [(6, 2, 2), (6, 3, 1), (5, 3, 0), (3, 4, 0)],
-    ids=["two of 6", "three of 6", "an empty share of the last batch", "an empty share of every batch"],
-)  # fmt: skip
+    ("batch_size", "world_size", "smallest"),
+    [(6, 2, 2), (6, 3, 1), (5, 3, 0), (3, 4, 0)],
+    ids=[
+        "two of 6",
+        "three of 6",
+        "an empty share of the last batch",
+        "an empty share of every batch",
+    ],
+)
 def test_ranks_share_each_batch(
     batch_size: int, world_size: int, smallest: int, shuffle: bool
 ) -> None:
@@ -111,7 +118,7 @@ def test_in_order_means_in_order() -> None:
 def test_a_batch_is_gathered_whole() -> None:
     x, y = np.random.default_rng(0).integers(0, 256, (9, 3, 2, 2), dtype=np.uint8), np.arange(9)
     indices = torch.tensor([7, 0, 3])
-    inputs, targets = TensorBatches(Split(torch.from_numpy(x), torch.from_numpy(y)))[indices]
+    inputs, targets = Split(torch.from_numpy(x), torch.from_numpy(y))[indices]
     np.testing.assert_array_equal(inputs, x[[7, 0, 3]])
     assert inputs.dtype == torch.uint8
     assert targets.tolist() == [7, 0, 3]
@@ -222,12 +229,12 @@ class Drawing(Arrays):
         lambda: float(np.random.rand()),
         lambda: torch.rand(1).item(),
         lambda: 0 * torch.rand(1).item(),
-        lambda own=np.random.default_rng(0): float(own.random()),
+        np.random.default_rng(0).random,
     ],
     ids=["Python", "NumPy", "torch", "drawn for nothing", "a generator of its own"],
 )
 def test_preparing_inputs_with_random_numbers_is_refused(draw: Callable[[], float]) -> None:
-    """A whole block is prepared before its first step is seeded: the clock would choose the numbers."""
+    """Covers draws that would depend on the block's length: a block is prepared before seeding."""
     with pytest.raises(UserError, match=r"^Drawing\.prepare_inputs draws random numbers, "):
         Drawing(draw).example()
 

@@ -88,9 +88,15 @@ def test_mistakes(folds: int, fold: int, by_class: bool, says: str) -> None:
 @pytest.mark.slow
 def test_a_sweep_over_folds(tmp_path: Path) -> None:
     run_train(
-        "-m", "experiment=curve_fit", "datamodule.folds=4", "datamodule.fold=0,1,2,3", "accelerator=cpu",
-        "callbacks=default", "logger=csv", f"paths.log_dir={tmp_path}",
-    )  # fmt: skip
+        "-m",
+        "experiment=curve_fit",
+        "datamodule.folds=4",
+        "datamodule.fold=0,1,2,3",
+        "accelerator=cpu",
+        "callbacks=default",
+        "logger=csv",
+        f"paths.log_dir={tmp_path}",
+    )
     finals = [
         path.read_text().splitlines()[-1]
         for path in tmp_path.glob("sweeps/curve_fit/fold=*/metrics.csv")

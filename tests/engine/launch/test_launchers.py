@@ -32,9 +32,11 @@ TESTS = Path(ending.__file__).parent
 CURVE = ["experiment=curve_fit", "callbacks=default", "logger=csv", "accelerator=cpu"]
 STEPS = 300
 LONG = [
-    *CURVE, f"datamodule.steps_per_epoch={STEPS}", "trainer.log_every_n_steps=50",
+    *CURVE,
+    f"datamodule.steps_per_epoch={STEPS}",
+    "trainer.log_every_n_steps=50",
     "callbacks.checkpoints.every_n_steps=100",
-]  # fmt: skip
+]
 
 
 def in_readme(launcher: str) -> list[str]:
@@ -100,7 +102,10 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def assert_each_ran_once(log_dir: Path, seeds: range, killed: int) -> None:
-    """Every job began once and ended once; the killed one began twice, the second time at its checkpoint."""
+    """Check that every job began once and ended once; the killed one began twice.
+
+    The second time, that one began at its checkpoint.
+    """
     for seed in seeds:
         folder = folders(log_dir)[f"seed={seed}"]
         assert (summary(folder)["status"], summary(folder)["steps"]) == ("finished", STEPS)
@@ -148,7 +153,7 @@ def is_free(lock: Path) -> bool:
 
 @pytest.mark.slow
 def test_joblib(tmp_path: Path) -> None:
-    """One process is killed, and three jobs end badly; each of the others is none the worse for it."""
+    """One process is killed, and three jobs end badly; the others do not suffer from it."""
     how = {1: "kill", 3: "exit", 4: "mistake", 5: "bug"}
     words = [*in_readme("joblib"), *LONG, "hydra.launcher.n_jobs=2", "seed=range(6)", "threads=2"]
     words += ending.words(how, tmp_path / "first", 250)
@@ -159,9 +164,13 @@ def test_joblib(tmp_path: Path) -> None:
         "OMP_WAIT_POLICY": "passive",
     }
     done = subprocess.run(
-        command(tmp_path, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+        command(tmp_path, *words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
         timeout=300,
-    )  # fmt: skip
+    )
     assert done.returncode == 1, done.stdout
     assert_each_ran_once(tmp_path, seeds=range(3), killed=1)
     ended = {name: summary(folder) for name, folder in folders(tmp_path).items()}
@@ -200,7 +209,7 @@ def test_submitit_local(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.slow
 def test_submitit_slurm(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no Slurm here: this is what it is told, and a job in the environment that it gives."""
+    """No Slurm is here: checks what Slurm is told, and a job in the environment that it gives."""
     fake_slurm.install(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     more = ["mem_gb=3", "slurm_partition=big", "slurm_setup=[pwd]"]
@@ -216,8 +225,13 @@ def test_submitit_slurm(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatc
     ] * 2
     asked = re.findall("#SBATCH --(.*)", (tmp_path / "script.sh").read_text())
     assert {
-        "array=0-1%2", "cpus-per-task=2", "mem=3GB", "partition=big", "time=240", "job-name=curve_fit",
-    } < set(asked)  # fmt: skip
+        "array=0-1%2",
+        "cpus-per-task=2",
+        "mem=3GB",
+        "partition=big",
+        "time=240",
+        "job-name=curve_fit",
+    } < set(asked)
 
 
 @pytest.fixture
@@ -341,7 +355,8 @@ def test_a_missing_extra(
     with pytest.raises(SystemExit) as stop:
         run_train("-m", *CURVE, f"hydra/launcher={launcher}", f"paths.log_dir={tmp_path}")
     assert stop.value.code == 2
-    needs = f'hydra/launcher={launcher} needs {package}: pip install -c constraints.txt -e ".[{package}]"'
+    install = f'pip install -c constraints.txt -e ".[{package}]"'
+    needs = f"hydra/launcher={launcher} needs {package}: {install}"
     assert capsys.readouterr().err.splitlines() == [f"error: {needs}"]
     assert not list(tmp_path.iterdir())
 
@@ -406,7 +421,8 @@ def test_as_many_jobs_as_fit(
 
 
 def test_what_a_launcher_needs_is_imported_when_it_launches() -> None:
-    ask = "import sys; from hydra.core.plugins import Plugins; Plugins.instance(); print(*sys.modules)"
+    ask = "from hydra.core.plugins import Plugins; Plugins.instance(); "
+    ask += "import sys; print(*sys.modules)"
     asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     modules = set(asked.stdout.split())
     assert {"engine.vectorized.launcher", "engine.launch.submitit_launcher"} <= modules

@@ -67,15 +67,18 @@ def test_a_broken_table_of_metrics_is_named_in_all_documents(
         ),
         (
             ["DIR", "--metric", "val/width"],
-            "--metric val/width: its name does not say which way is better; add --mode min or --mode max.",
+            "--metric val/width: its name does not say which way is better; "
+            "add --mode min or --mode max.",
         ),
         (
             ["DIR", "--group-by", "optimiser"],
-            "--group-by optimiser: no such key. Did you mean optimizer? Those that differ: optimizer, init.",
+            "--group-by optimiser: no such key. Did you mean optimizer? "
+            "Those that differ: optimizer, init.",
         ),
         (
             ["DIR", "--metrics", "val/acc"],
-            "--metrics: no such option. Did you mean --metric? There are --metric, --mode, --group-by, --alpha.",
+            "--metrics: no such option. Did you mean --metric? "
+            "There are --metric, --mode, --group-by, --alpha.",
         ),
         (["DIR", "--alpha", "5"], "--alpha 5: must be a number between 0 and 1."),
         (["DIR", "--alpha", "x"], "--alpha: invalid float value: 'x'."),
@@ -117,8 +120,15 @@ def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_a_real_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_train("-m", "experiment=linear", "optimizer=sgd,adam", "seed=0,1", "accelerator=cpu", "logger=csv",
-              f"paths.log_dir={tmp_path}")  # fmt: skip
+    run_train(
+        "-m",
+        "experiment=linear",
+        "optimizer=sgd,adam",
+        "seed=0,1",
+        "accelerator=cpu",
+        "logger=csv",
+        f"paths.log_dir={tmp_path}",
+    )
     capsys.readouterr()
     run_report(f"{tmp_path}/sweeps/linear")
     lines = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""Two processes on the CPU give what one gives: mean and summed losses, uneven batches, validation and test."""
+"""Two processes on the CPU give the results of one, for all losses, batches and splits."""
 
 import json
 import math
@@ -15,11 +15,18 @@ from commands import only_run, run_train
 from engine.run import children, folders
 
 TWO = ["accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
-# 1,221 samples in batches of 100, the last of 21; 64 and 100 samples in batches of 27, the last of 10 and of 19
+# DIGITS has 1,221 samples in batches of 100, the last of 21; REGRESSION has 64 and 100 samples in
+# batches of 27, the last of 10 and of 19.
 DIGITS = [
-    "datamodule.batch_size=100", "datamodule.steps_per_epoch=null", "datamodule.eval_batch_size=101", "logger=csv",
-    "trainer.max_epochs=1", "seed=3", "trainer.log_every_n_steps=5", "callbacks.classification.grid_images=0",
-]  # fmt: skip
+    "datamodule.batch_size=100",
+    "datamodule.steps_per_epoch=null",
+    "datamodule.eval_batch_size=101",
+    "logger=csv",
+    "trainer.max_epochs=1",
+    "seed=3",
+    "trainer.log_every_n_steps=5",
+    "callbacks.classification.grid_images=0",
+]
 REGRESSION = ["callbacks=default", "datamodule.batch_size=27", "trainer.max_steps=7", "logger=csv"]
 
 
@@ -64,13 +71,21 @@ def test_a_classifier(tmp_path: Path) -> None:
         printed.count("run folder:") == printed.count("finished after 13 steps") == 1
     )  # the first process's word
     assert sorted(path.name for path in two.iterdir()) == [
-        ".hydra", "checkpoints", "figures", "metrics.csv", "summary.json", "train.log",
-    ]  # fmt: skip
+        ".hydra",
+        "checkpoints",
+        "figures",
+        "metrics.csv",
+        "summary.json",
+        "train.log",
+    ]
 
 
 @pytest.mark.slow
 def test_a_sweep(tmp_path: Path) -> None:
-    """One job with a summed and one with a mean loss; the second must not find traces of the first's processes."""
+    """One job has a summed loss, one a mean loss.
+
+    The second must not find traces of the processes of the first.
+    """
     jobs = {"two_layer": "random_regression", "curve_fit": "parabola"}
     train_as_a_user_does(
         "-m", f"experiment={','.join(jobs)}", *REGRESSION, *TWO, f"paths.log_dir={tmp_path / 'two'}"

@@ -95,8 +95,11 @@ def test_remove_empty_takes_back_what_is_empty_only(tmp_path: Path) -> None:
     for name in ("lenet/full", "linear/empty", "lenet/missing"):
         folders.remove_empty(tmp_path / "runs" / name)
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
-        "runs", "runs/lenet", "runs/lenet/full", "runs/lenet/full/x"
-    ]  # fmt: skip
+        "runs",
+        "runs/lenet",
+        "runs/lenet/full",
+        "runs/lenet/full/x",
+    ]
 
 
 def test_as_yaml_is_omegaconfs() -> None:

@@ -17,16 +17,35 @@ from fitting import Arrays, plain_trainer
 from project.modules.linear import LinearRegressor
 
 OVERRIDES = [
-    "experiment=lenet", "init=he", "seed=3", "datamodule.steps_per_epoch=7", "+trainer.gradient_clip_val=0.5",
-    "datamodule.mean=[0.5]", "datamodule.num_workers=2", "trainer.devices=1", "paths.log_dir=/x", "~callbacks.curve",
-    "name=x", "+names=mine",
-]  # fmt: skip
+    "experiment=lenet",
+    "init=he",
+    "seed=3",
+    "datamodule.steps_per_epoch=7",
+    "+trainer.gradient_clip_val=0.5",
+    "datamodule.mean=[0.5]",
+    "datamodule.num_workers=2",
+    "trainer.devices=1",
+    "paths.log_dir=/x",
+    "~callbacks.curve",
+    "name=x",
+    "+names=mine",
+]
 VALUES = {
-    "module": "LeNet5", "datamodule": "DigitsDataModule", "optimizer": "SGD", "init": "he",
-    "seed": 3, "module.num_classes": 10, "optimizer.lr": 0.001, "optimizer.nesterov": True, "init.scale": 2.0,
-    "datamodule.batch_size": 4, "trainer.max_epochs": 5,
-    "datamodule.steps_per_epoch": 7, "trainer.gradient_clip_val": 0.5, "names": "mine",
-}  # fmt: skip
+    "module": "LeNet5",
+    "datamodule": "DigitsDataModule",
+    "optimizer": "SGD",
+    "init": "he",
+    "seed": 3,
+    "module.num_classes": 10,
+    "optimizer.lr": 0.001,
+    "optimizer.nesterov": True,
+    "init.scale": 2.0,
+    "datamodule.batch_size": 4,
+    "trainer.max_epochs": 5,
+    "datamodule.steps_per_epoch": 7,
+    "trainer.gradient_clip_val": 0.5,
+    "names": "mine",
+}
 
 
 @pytest.fixture
@@ -36,22 +55,44 @@ def config() -> Config:
             "name": "x",
             "seed": 3,
             "paths": {"log_dir": "/x"},
-            "module": {"_target_": "a.b.LeNet5", "num_classes": 10, "optimizer": "${optimizer}", "init": "${init}"},
-            "datamodule": {
-                "_target_": "a.DigitsDataModule", "batch_size": 4, "mean": [0.5], "steps_per_epoch": 7,
-                "num_workers": 2, "eval_batch_size": 1000,
+            "module": {
+                "_target_": "a.b.LeNet5",
+                "num_classes": 10,
+                "optimizer": "${optimizer}",
+                "init": "${init}",
             },
-            "optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.001, "nesterov": True},
-            "init": {"_target_": "project.init.he", "_partial_": True, "seed": "${seed}", "scale": 2.0},
+            "datamodule": {
+                "_target_": "a.DigitsDataModule",
+                "batch_size": 4,
+                "mean": [0.5],
+                "steps_per_epoch": 7,
+                "num_workers": 2,
+                "eval_batch_size": 1000,
+            },
+            "optimizer": {
+                "_target_": "torch.optim.SGD",
+                "_partial_": True,
+                "lr": 0.001,
+                "nesterov": True,
+            },
+            "init": {
+                "_target_": "project.init.he",
+                "_partial_": True,
+                "seed": "${seed}",
+                "scale": 2.0,
+            },
             "trainer": {
-                "_target_": "lightning.pytorch.Trainer", "max_epochs": 5, "gradient_clip_val": 0.5, "devices": 1,
+                "_target_": "lightning.pytorch.Trainer",
+                "max_epochs": 5,
+                "gradient_clip_val": 0.5,
+                "devices": 1,
                 "max_steps": -1,
             },
             "logger": {},
             "callbacks": {},
             "names": "mine",
         }
-    )  # fmt: skip
+    )
     return Config.resolve(written, OVERRIDES)
 
 

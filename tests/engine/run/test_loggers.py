@@ -29,10 +29,23 @@ def reopened(folder: Path, purge_step: int | None = None) -> MetricsCSV:
 def test_every_number_reads_back_exactly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     numbers = [
-        0.1, 1 / 3, -2.5e-300, 5e-324, 1.7976931348623157e308, 2.0**53, 1e15, 123_456_789.0, 0.0, 7, True,
-        *rng.normal(size=100), *rng.integers(0, 2**63, 100).view(np.float64),
-        torch.tensor(0.1).item(), torch.tensor(1 / 3), np.float32(0.7),
-    ]  # fmt: skip
+        0.1,
+        1 / 3,
+        -2.5e-300,
+        5e-324,
+        1.7976931348623157e308,
+        2.0**53,
+        1e15,
+        123_456_789.0,
+        0.0,
+        7,
+        True,
+        *rng.normal(size=100),
+        *rng.integers(0, 2**63, 100).view(np.float64),
+        torch.tensor(0.1).item(),
+        torch.tensor(1 / 3),
+        np.float32(0.7),
+    ]
     logger = MetricsCSV(tmp_path)
     for step, number in enumerate(numbers):
         logger.log_metrics({"a/b": number}, step)
@@ -63,8 +76,11 @@ def test_new_columns_keep_the_old_rows(tmp_path: Path) -> None:
     logger.log_metrics({"train/loss": 0.5, "epoch": 1}, 1)
     logger.log_metrics({"test/acc": 0.25}, 2)
     assert [list(row.values()) for row in read(tmp_path)] == [
-        ["0", "0", "2.5", "", ""], ["0", "0", "", "1.5", ""], ["1", "1", "0.5", "", ""], ["", "2", "", "", "0.25"]
-    ]  # fmt: skip
+        ["0", "0", "2.5", "", ""],
+        ["0", "0", "", "1.5", ""],
+        ["1", "1", "0.5", "", ""],
+        ["", "2", "", "", "0.25"],
+    ]
     assert list(read(tmp_path)[0]) == ["epoch", "step", "train/loss", "val/loss", "test/acc"]
 
 
@@ -136,8 +152,10 @@ def test_a_row_that_a_kill_cut_short_is_dropped(cut: int, tmp_path: Path) -> Non
     path.write_bytes(torn[:-cut])
     reopened(tmp_path).log_metrics({"a": 0.5, "b": 9}, 2)
     assert [(row["step"], row["a"], row["b"]) for row in read(tmp_path)] == [
-        ("0", "0.1234", "0"), ("1", "0.1234", "1"), ("2", "0.5", "9")
-    ]  # fmt: skip
+        ("0", "0.1234", "0"),
+        ("1", "0.1234", "1"),
+        ("2", "0.5", "9"),
+    ]
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -11,11 +11,17 @@ from commands import only_run, train_in_process
 
 # 77 steps an epoch (76 whole batches and one of 5), rows every 10 steps, checkpoints every 16
 RUN = [
-    "experiment=lenet", "datamodule=digits", "datamodule.steps_per_epoch=null", "datamodule.batch_size=16",
-    "trainer.max_epochs=3", "optimizer=adam",
-    "trainer.log_every_n_steps=10", "callbacks.checkpoints.every_n_steps=16", "logger.tensorboard.log_graph=false",
+    "experiment=lenet",
+    "datamodule=digits",
+    "datamodule.steps_per_epoch=null",
+    "datamodule.batch_size=16",
+    "trainer.max_epochs=3",
+    "optimizer=adam",
+    "trainer.log_every_n_steps=10",
+    "callbacks.checkpoints.every_n_steps=16",
+    "logger.tensorboard.log_graph=false",
     "accelerator=cpu",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +35,20 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "moments",
     [
         pytest.param(["on_train_batch_start:12"], id="before the first checkpoint"),
-        pytest.param(["on_train_batch_end:16", "on_train_batch_start:50", "on_train_batch_end:160"], id="mid-epoch"),
-        pytest.param(["on_train_batch_start:76", "on_train_batch_end:77", "on_train_batch_end:154"], id="last batch"),
+        pytest.param(
+            ["on_train_batch_end:16", "on_train_batch_start:50", "on_train_batch_end:160"],
+            id="mid-epoch",
+        ),
+        pytest.param(
+            ["on_train_batch_start:76", "on_train_batch_end:77", "on_train_batch_end:154"],
+            id="last batch",
+        ),
         pytest.param(["on_validation_start:77", "on_validation_batch_end:154"], id="validation"),
-        pytest.param(["on_validation_end:77", "on_train_epoch_end:154", "on_test_batch_end:231"], id="ends"),
+        pytest.param(
+            ["on_validation_end:77", "on_train_epoch_end:154", "on_test_batch_end:231"], id="ends"
+        ),
     ],
-)  # fmt: skip
+)
 def test_killed_and_resumed_is_bit_identical(
     moments: list[str], left_alone: Path, tmp_path: Path
 ) -> None:
@@ -66,7 +80,10 @@ def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
-    """In the second of two epochs of 20 steps, after a checkpoint amid the steps of a row, 31 to 40, and before it."""
+    """The kill comes in the second of two epochs of 20 steps.
+
+    It comes after, or before, a checkpoint amid the steps of a row, 31 to 40.
+    """
     two = [
         "trainer.devices=2",
         "trainer.strategy=ddp",
@@ -89,7 +106,7 @@ def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
 
 
 def assert_bit_identical(resumed: Path, left_alone: Path) -> None:
-    """Metrics, weights, state of the optimiser and what TensorBoard shows, all equal to the last bit."""
+    """Metrics, weights, optimiser state and TensorBoard's scalars are equal to the last bit."""
     assert (resumed / "metrics.csv").read_text() == (left_alone / "metrics.csv").read_text()
     for name in ("last", "best"):
         ours, theirs = (

@@ -27,9 +27,13 @@ from project.train import train
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 SCHEMES = sorted(path.stem for path in CONF.glob("init/*.yaml"))
 MODELS = {
-    "lenet": "digits", "linear": "line", "curve_mlp": "parabola", "two_layer": "random_regression",
-    "two_layer_by_hand": "random_regression", "deep_mlp": "random_regression",
-}  # fmt: skip
+    "lenet": "digits",
+    "linear": "line",
+    "curve_mlp": "parabola",
+    "two_layer": "random_regression",
+    "two_layer_by_hand": "random_regression",
+    "deep_mlp": "random_regression",
+}
 SHORT = ["accelerator=cpu", "logger=csv", "trainer.max_steps=3", "trainer.log_every_n_steps=1"]
 NO_EVALUATION = ["trainer.limit_val_batches=0", "trainer.limit_test_batches=0"]
 LINEAR = ["experiment=linear", "accelerator=cpu", "logger=csv"]
@@ -126,11 +130,18 @@ class TestWhatARunLeaves:
     def test_files(self, digits: Path) -> None:
         names = {re.sub(r"events\.out\.tfevents.*", "events", name) for name in files(digits)}
         assert names == {
-            ".hydra/config.yaml", ".hydra/door", ".hydra/overrides.yaml",
-            "checkpoints/best.ckpt", "checkpoints/last.ckpt", "events",
-            "figures/test_confusion_matrix.png", "figures/test_images.png", "metrics.csv",
-            "summary.json", "train.log",
-        }  # fmt: skip
+            ".hydra/config.yaml",
+            ".hydra/door",
+            ".hydra/overrides.yaml",
+            "checkpoints/best.ckpt",
+            "checkpoints/last.ckpt",
+            "events",
+            "figures/test_confusion_matrix.png",
+            "figures/test_images.png",
+            "metrics.csv",
+            "summary.json",
+            "train.log",
+        }
 
     def test_folder(self, digits: Path) -> None:
         assert re.fullmatch(r".*/runs/lenet/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", str(digits))
@@ -143,17 +154,32 @@ class TestWhatARunLeaves:
         assert saved.module.optimizer == saved.optimizer
         overrides = OmegaConf.load(digits / ".hydra" / "overrides.yaml")
         assert list(overrides) == [
-            "datamodule.batch_size=16", "optimizer=adam", "trainer.max_epochs=2", "trainer.log_every_n_steps=20",
-            "datamodule.steps_per_epoch=null", "accelerator=cpu", "seed=5", f"paths.log_dir={digits.parents[2]}",
-        ]  # fmt: skip
+            "datamodule.batch_size=16",
+            "optimizer=adam",
+            "trainer.max_epochs=2",
+            "trainer.log_every_n_steps=20",
+            "datamodule.steps_per_epoch=null",
+            "accelerator=cpu",
+            "seed=5",
+            f"paths.log_dir={digits.parents[2]}",
+        ]
 
     def test_summary(self, digits: Path) -> None:
         summary = summary_of(digits)
         best = max(column(digits, "val/acc"))
         assert {key: type(value) for key, value in summary.items()} == {
-            "status": str, "error": type(None), "objective": float, "metrics": dict, "config_hash": str, "seed": int,
-            "steps": int, "device": str, "versions": dict, "git": str, "seconds": float,
-        }  # fmt: skip
+            "status": str,
+            "error": type(None),
+            "objective": float,
+            "metrics": dict,
+            "config_hash": str,
+            "seed": int,
+            "steps": int,
+            "device": str,
+            "versions": dict,
+            "git": str,
+            "seconds": float,
+        }
         assert (summary["status"], summary["seed"], summary["steps"]) == ("finished", 5, 154)
         assert summary["objective"] == best
         assert summary["config_hash"] == folders.load_config(digits).hash
@@ -281,8 +307,10 @@ def test_the_lenet_study_holds_images_out_and_sweeps_over_what_it_says() -> None
     ) == (0.1, 64, 2)
     text = (CONF / "experiment/lenet_init.yaml").read_text()
     assert OmegaConf.create(text).hydra.sweeper.params == {
-        "optimizer": "sgd,adam", "init": "default,zero,randn,xavier,he", "seed": "0,1,2"
-    }  # fmt: skip
+        "optimizer": "sgd,adam",
+        "init": "default,zero,randn,xavier,he",
+        "seed": "0,1,2",
+    }
 
 
 @pytest.mark.slow
@@ -330,7 +358,7 @@ def test_the_objective_is_returned(tmp_path: Path) -> None:
 
 
 def test_a_run_has_one_file_of_events_and_ends_the_thread_that_writes_it(tmp_path: Path) -> None:
-    """Of several, TensorBoard would read a process's tenth before its ninth, and drop what came before a start."""
+    """TensorBoard would read the tenth file of a process before its ninth, and drop metrics."""
     before = threading.active_count()
     for number in range(3):
         run_dir = run(
@@ -414,12 +442,16 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
         ),
         pytest.param(
             ["accelerator=gpu"],
-            f"accelerator=gpu: PyTorch {torch.__version__} sees no GPU; use accelerator=cpu or accelerator=auto.",
+            (
+                f"accelerator=gpu: PyTorch {torch.__version__} sees no GPU; use "
+                "accelerator=cpu or accelerator=auto."
+            ),
             id="gpu",
         ),
         pytest.param(
             ["+optimizer.nesterovv=true"],
-            "optimizer.nesterovv: SGD takes no such argument. Did you mean nesterov? It takes params, lr, momentum, "
+            "optimizer.nesterovv: SGD takes no such argument. Did you mean nesterov? "
+            "It takes params, lr, momentum, "
             "dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused.",
             id="the optimiser's argument",
         ),
@@ -435,7 +467,8 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
         ),
         pytest.param(
             ["trainer.gradient_clip_val=0.5", "trainer.precision=bf16-mixed"],
-            "trainer.gradient_clip_val=0.5 with trainer.precision=bf16-mixed needs optimizer.fused=false: "
+            "trainer.gradient_clip_val=0.5 with trainer.precision=bf16-mixed needs "
+            "optimizer.fused=false: "
             "a fused optimiser unscales the gradients itself, after they would be clipped.",
             id="clipping what is scaled",
         ),

@@ -54,13 +54,11 @@ def test_final_metrics_are_the_last_value_of_each_column_in_whole_lines(tmp_path
     assert list(found) == ["train/loss", "val/acc"]
 
 
-def test_table_and_verdict_read_well() -> None:
-    assert (
-        summaries.table({"val/acc": 0.123456789, "loss": 12})
-        == "  val/acc  0.123457\n  loss     12"
-    )
-    summary = {"status": "finished", "steps": 62_500, "seconds": 59.96}
-    assert (
-        summaries.verdict(summary, Path("/logs/x"))
-        == "finished after 62,500 steps, 60.0 s: /logs/x"
-    )
+def test_closing_words_read_well() -> None:
+    metrics = {"val/acc": 0.123456789, "loss": 12}
+    summary = {"status": "finished", "steps": 62_500, "seconds": 59.96, "metrics": metrics}
+    assert summaries.closing_words(summary, Path("/logs/x")).splitlines() == [
+        "  val/acc  0.123457",
+        "  loss     12",
+        "finished after 62,500 steps, 60.0 s: /logs/x",
+    ]

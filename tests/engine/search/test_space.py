@@ -34,12 +34,12 @@ SPACES: dict[str, BaseDistribution] = {
     "scheme=null,'b c',[1,2]": CategoricalDistribution(["null", "'b c'", "[1,2]"]),
 }
 REFUSED = {
-    "lr=interval(1,0.1)": "lr=interval(1,0.1): the first bound must not be above the second.",
-    "lr=tag(log,interval(0,1))": "lr=tag(log,interval(0,1)): a log scale must start above 0.",
-    "lr=tag(lgo,interval(1,2))": "lr=tag(lgo,interval(1,2)): no such tag: lgo. Did you mean log? The only one is log.",
-    "lr=tag(log,choice(1,2))": "lr=tag(log,choice(1,2)): log is for an interval or a range of numbers.",
-    "lr=range(5,5)": "lr=range(5,5): a range without a number.",
-    "a=tag(log,range(0,5))": "a=tag(log,range(0,5)): a range on a log scale is of whole numbers from 1 in steps of 1.",
+    "lr=interval(1,0.1)": "the first bound must not be above the second.",
+    "lr=tag(log,interval(0,1))": "a log scale must start above 0.",
+    "lr=tag(lgo,interval(1,2))": "no such tag: lgo. Did you mean log? The only one is log.",
+    "lr=tag(log,choice(1,2))": "log is for an interval or a range of numbers.",
+    "lr=range(5,5)": "a range without a number.",
+    "a=tag(log,range(0,5))": "a range on a log scale is of whole numbers from 1 in steps of 1.",
 }
 
 
@@ -57,7 +57,7 @@ def test_distribution(word: str, expected: BaseDistribution) -> None:
 def test_refused(word: str, says: str) -> None:
     with pytest.raises(UserError) as error:
         distribution(word)
-    assert str(error.value) == says
+    assert str(error.value) == f"{word}: {says}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which process runs which trial, with which parameters, and what is left of a process that dies."""
+"""Trials: which process runs which, with which parameters, and what if the process dies."""
 
 import math
 import random

@@ -55,9 +55,13 @@ def fit(
     )
     callbacks = [StepSeed(3), Checkpoints(5, "val/loss", "min"), *options.pop("callbacks", [])]
     trainer = plain_trainer(
-        folder, compiled=is_compiled, steps_per_call=steps, callbacks=callbacks, enable_checkpointing=True,
+        folder,
+        compiled=is_compiled,
+        steps_per_call=steps,
+        callbacks=callbacks,
+        enable_checkpointing=True,
         **{"precision": "64-true", "max_epochs": 2, "log_every_n_steps": 3, **options},
-    )  # fmt: skip
+    )
     data = Arrays({"train": (X, Y), "val": (X, Y)}, seed=4, batch_size=4, steps_per_epoch=13)
     trainer.precision_plugin.convert_module(module)
     trainer.fit(module, data, ckpt_path=last, weights_only=True)
@@ -66,7 +70,7 @@ def fit(
 
 @pytest.fixture
 def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "LONGEST", 1e9)
+    monkeypatch.setattr(trainer_module, "BLOCK_SECONDS", 1e9)
 
 
 def tensors(checkpoint: Any) -> list[Tensor]:
@@ -86,7 +90,7 @@ def tensors(checkpoint: Any) -> list[Tensor]:
 @pytest.mark.usefixtures("without_hurry")
 @pytest.mark.parametrize("name", ["nesterov", "adamw"])
 def test_a_compiled_run_is_the_eager_one(name: str, tmp_path: Path) -> None:
-    """Batch statistics and dropout included, to rounding; and bit by bit the same for every size of block."""
+    """Compares to rounding, with batch statistics and dropout; and blocks of all sizes exactly."""
     fit(tmp_path / "eager", False, optimizer=OPTIMIZERS[name])
     for steps in (1, 7, 100):
         fit(tmp_path / str(steps), True, steps, optimizer=OPTIMIZERS[name])
@@ -148,7 +152,7 @@ def test_whoever_looks_into_a_step_sees_its_gradients(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_is_frozen_or_replaced_on_the_way_is_noticed(tmp_path: Path) -> None:
     class Freezes(StepCallback):
-        """After the first epoch, batch statistics and the last layer stay; the optimiser's state is another object."""
+        """Freezes some layers after an epoch, and replaces the optimiser's state."""
 
         def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
             if trainer.current_epoch == 1:
@@ -271,8 +275,14 @@ def hooked_later() -> nn.Sequential:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"optimizer": RMSprop}, "there is no compiled update for RMSprop, only for SGD, Adam and AdamW"),
-        ({"optimizer": partial(Adam, amsgrad=True)}, "there is no compiled update for Adam with amsgrad"),
+        (
+            {"optimizer": RMSprop},
+            "there is no compiled update for RMSprop, only for SGD, Adam and AdamW",
+        ),
+        (
+            {"optimizer": partial(Adam, amsgrad=True)},
+            "there is no compiled update for Adam with amsgrad",
+        ),
         ({"optimizer": partial(Adam, lr=torch.tensor(0.1))}, "Adam's lr is a tensor"),
         ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val=1.0"),
         ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2"),
@@ -288,11 +298,20 @@ def hooked_later() -> nn.Sequential:
         ({"network": Branches}, "UserError: Consider annotating your code using torch._check*()"),
     ],
     ids=[
-        "optimiser", "option", "tensor", "clipping", "accumulation", "own step", "own loss", "hooks",
-        "hooks on what accumulates", "unused",
-        "unused and plain", "branches",
+        "optimiser",
+        "option",
+        "tensor",
+        "clipping",
+        "accumulation",
+        "own step",
+        "own loss",
+        "hooks",
+        "hooks on what accumulates",
+        "unused",
+        "unused and plain",
+        "branches",
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_compiled_runs_eagerly(
     options: dict[str, Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

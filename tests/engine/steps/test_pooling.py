@@ -57,10 +57,16 @@ def test_a_nan_is_not_lost() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"kernel_size": 2}, {"kernel_size": (2, 4)}, {"kernel_size": [2, 2]}, {"kernel_size": 2, "stride": 2},
-        {"kernel_size": (2, 4), "stride": (2, 4)}, {"kernel_size": 3}, {"kernel_size": [2]}, {"kernel_size": (3, 1)},
+        {"kernel_size": 2},
+        {"kernel_size": (2, 4)},
+        {"kernel_size": [2, 2]},
+        {"kernel_size": 2, "stride": 2},
+        {"kernel_size": (2, 4), "stride": (2, 4)},
+        {"kernel_size": 3},
+        {"kernel_size": [2]},
+        {"kernel_size": (3, 1)},
     ],
-)  # fmt: skip
+)
 def test_windows_side_by_side_are_compared(options: dict[str, Any]) -> None:
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with PoolsByComparison():
@@ -79,10 +85,14 @@ def test_windows_side_by_side_are_compared(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"kernel_size": 3, "stride": 2}, {"kernel_size": 2, "stride": 1}, {"kernel_size": 2, "padding": 1},
-        {"kernel_size": 2, "dilation": 2}, {"kernel_size": (2, 3), "ceil_mode": True}, {"kernel_size": (2, 5)},
+        {"kernel_size": 3, "stride": 2},
+        {"kernel_size": 2, "stride": 1},
+        {"kernel_size": 2, "padding": 1},
+        {"kernel_size": 2, "dilation": 2},
+        {"kernel_size": (2, 3), "ceil_mode": True},
+        {"kernel_size": (2, 5)},
     ],
-)  # fmt: skip
+)
 def test_others_are_left_to_torch(options: dict[str, Any]) -> None:
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     expected = F.max_pool2d(x, **options)

@@ -32,7 +32,7 @@ SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
 
 class Classifier(SupervisedModule):
-    """Batch statistics, dropout and a learning rate that changes at every other step; counts its calls."""
+    """Has batch statistics, dropout and a learning rate that changes at every other step."""
 
     def __init__(self, **options: Any) -> None:
         torch.manual_seed(0)
@@ -72,7 +72,7 @@ class Calls(StepCallback):
 
 def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make no block end for taking long."""
-    monkeypatch.setattr(trainer_module, "LONGEST", 1e9)
+    monkeypatch.setattr(trainer_module, "BLOCK_SECONDS", 1e9)
 
 
 def data(**options: Any) -> Arrays:
@@ -172,7 +172,7 @@ def test_whatever_the_optimiser_and_the_batch(
 def test_shapes_of_all_kinds(
     sizes: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of a block lie at odd places in memory, where products of matrices round differently."""
+    """Batches of a block begin anywhere in memory, where products of matrices round differently."""
     without_hurry(monkeypatch)
     features, hidden, outputs, batch_size, samples = sizes
     numbers = torch.Generator().manual_seed(0)
@@ -253,7 +253,7 @@ def test_whoever_else_looks_at_the_batches_gets_them_one_by_one(
 def test_a_block_ends_where_something_is_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """13 steps an epoch; a pass of 8 batches, the last of them short; checkpoints after steps 5, 10, …, validation."""
+    """An epoch has 13 steps, a pass 8 batches, the last short; checkpoints come every 5 steps."""
     without_hurry(monkeypatch)
     calls = fit(tmp_path, 100, val_check_interval=6).calls
     assert calls == [
@@ -380,7 +380,7 @@ def test_a_block_takes_no_longer_than_progress_may_wait(
     ).calls
     assert calls[0] == (0, 1)
     assert max(count for _, count in calls) == 4  # checkpoints after every fifth step
-    assert int(trainer_module.LONGEST * 32) == 9
+    assert int(trainer_module.BLOCK_SECONDS * 32) == 9
     calls = []
     trainer = plain_trainer(
         tmp_path, steps_per_call=100, max_epochs=1, callbacks=[noted := Calls()]
@@ -478,23 +478,51 @@ def plain_loader() -> DataLoader[Any]:
     ("options", "reason"),
     [
         ({"module": Annealed}, "Annealed.compute_loss wants every step"),
-        ({"module": lambda: Classifier(optimizer=Sharpness)}, "Sharpness may evaluate a step several times"),
-        ({"module": plain, "callbacks": [StochasticWeightAveraging(0.01)]}, "StochasticWeightAveraging changes"),
+        (
+            {"module": lambda: Classifier(optimizer=Sharpness)},
+            "Sharpness may evaluate a step several times",
+        ),
+        (
+            {"module": plain, "callbacks": [StochasticWeightAveraging(0.01)]},
+            "StochasticWeightAveraging changes",
+        ),
         ({"module": OwnStep}, "OwnStep.training_step wants every step"),
         ({"module": Lookahead}, "a learning rate depends on a metric at every step"),
-        ({"served": lambda: OwnTransfer(data().given, batch_size=4)}, "OwnTransfer.on_after_batch_transfer wants"),
-        ({"served": partial(data, num_workers=1)}, "datamodule.num_workers=1 gathers batches ahead"),
-        ({"served": plain_loader, "limit_val_batches": 0, "logger": False}, "the DataLoader knows no blocks"),
+        (
+            {"served": lambda: OwnTransfer(data().given, batch_size=4)},
+            "OwnTransfer.on_after_batch_transfer wants",
+        ),
+        (
+            {"served": partial(data, num_workers=1)},
+            "datamodule.num_workers=1 gathers batches ahead",
+        ),
+        (
+            {"served": plain_loader, "limit_val_batches": 0, "logger": False},
+            "the DataLoader knows no blocks",
+        ),
         ({"callbacks": [EveryStep()]}, "EveryStep.on_train_batch_end wants every step"),
-        ({"module": lambda: Classifier(optimizer=torch.optim.LBFGS)}, "LBFGS may evaluate a step several times"),
+        (
+            {"module": lambda: Classifier(optimizer=torch.optim.LBFGS)},
+            "LBFGS may evaluate a step several times",
+        ),
         ({"precision": "bf16-mixed"}, "trainer.precision=bf16-mixed"),
         ({"accumulate_grad_batches": 2}, None),
     ],
     ids=[
-        "loss", "optimiser", "averaging", "step", "plateau", "batch hook", "workers", "own loader", "callback", "LBFGS",
-        "bf16", "accumulation",
+        "loss",
+        "optimiser",
+        "averaging",
+        "step",
+        "plateau",
+        "batch hook",
+        "workers",
+        "own loader",
+        "callback",
+        "LBFGS",
+        "bf16",
+        "accumulation",
     ],
-)  # fmt: skip
+)
 @pytest.mark.filterwarnings(
     "ignore:.*multi-threaded, use of fork:DeprecationWarning"
 )  # the workers only gather

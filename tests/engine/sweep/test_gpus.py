@@ -28,7 +28,7 @@ def config(accelerator: str, devices: int = 1) -> Config:
 
 @contextmanager
 def claiming(folder: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """A process that claims one of three GPUs, and lives to the end of this context; which one it has."""
+    """Start a process that claims one of three GPUs, for this context; yield which one it has."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "4,5,6", "TMPDIR": str(folder)}
     with subprocess.Popen(
         [sys.executable, "-c", CLAIM],

@@ -261,7 +261,10 @@ def test_what_another_process_runs_is_left_to_it_and_looked_after_at_the_end(
 
 
 class Workers:
-    """A launcher whose workers die of some jobs: with them goes what they were given, from the first such job on."""
+    """A launcher whose workers die of some jobs.
+
+    With them goes what they were given, from the first such job on.
+    """
 
     def __init__(
         self, sweep_dir: Path, deadly: Sequence[str] = (), wrong: Sequence[str] = ()
@@ -410,8 +413,14 @@ def test_what_sweeps_only_can_do(
 @pytest.mark.slow
 def test_a_sweep_over_experiments_names_its_jobs_by_them(tmp_path: Path) -> None:
     run_train(
-        "-m", "experiment=linear,curve_fit", "name=both", "accelerator=cpu", "logger=csv", "callbacks=default",
-        "trainer.max_steps=3", f"paths.log_dir={tmp_path}",
-    )  # fmt: skip
+        "-m",
+        "experiment=linear,curve_fit",
+        "name=both",
+        "accelerator=cpu",
+        "logger=csv",
+        "callbacks=default",
+        "trainer.max_steps=3",
+        f"paths.log_dir={tmp_path}",
+    )
     names = {path.parent.name[:-9] for path in tmp_path.glob("sweeps/both/*/summary.json")}
     assert names == {"experiment=linear", "experiment=curve_fit"}

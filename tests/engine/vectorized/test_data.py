@@ -1,4 +1,4 @@
-"""How a stack gathers its jobs' samples; test_vectorized.py has the rest."""
+"""Checks how a stack gathers its jobs' samples; test_together.py has the rest."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def test_each_job_gets_the_samples_it_has_chosen(tmp_path: Path, shares: bool) -
     ]
     if shares:
         for data in own:
-            data.share(own[0])
+            data.splits = own[0].splits
     chosen = torch.tensor([[4, 0], [1, 1], [2, 3]])
     inputs, targets = stack_of(tmp_path, own).gather("train", chosen)
     for job in range(3):
@@ -45,7 +45,7 @@ def test_jobs_with_unequal_numbers_of_samples_are_no_stack(tmp_path: Path) -> No
 
 
 def test_the_batches_of_several_steps_are_those_of_each_jobs_order(tmp_path: Path) -> None:
-    """Against each job's own loader: 9 samples in batches of 4, so that the last of a pass is short."""
+    """Compares with each job's own loader: of 9 samples, the third batch of 4 is short."""
     own = [of_numbers(9, batch_size=4, seed=seed, steps_per_epoch=6) for seed in range(2)]
     alone = [list(data.train_dataloader()) for data in own]
     stack = stack_of(tmp_path, own)

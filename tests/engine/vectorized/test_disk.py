@@ -38,8 +38,8 @@ def test_a_file_is_not_replaced_before_the_new_one_is_on_disk(
     def put(text: str) -> None:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
-            files.to_disk(file)
-        files.replace_on_disk(temporary, path)
+            files.disk.get().sync(file)
+        files.disk.get().replace(temporary, path)
 
     put("alone")
     assert (path.read_text(), seen) == ("alone", [])

@@ -1,4 +1,4 @@
-"""Which jobs of a sweep train together, and what is said of the others."""
+"""Checks which jobs of a sweep train together, and what the log says of the others."""
 
 import math
 from pathlib import Path
@@ -74,8 +74,8 @@ def test_jobs_that_cannot_be_built_leave_the_others_together(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
+    targets = "modules_of_tests.CannotBeBuilt,project.modules.curve_mlp.CurveMLP"
     with pytest.raises(SystemExit):
-        targets = "modules_of_tests.CannotBeBuilt,project.modules.curve_mlp.CurveMLP"
         sweep(tmp_path, *CURVE, *FEW, f"module._target_={targets}")
     assert caplog.text.count("2 jobs together") == 1
     assert "2 of 4 jobs one by one: InstantiationException in a try" in caplog.text
@@ -90,8 +90,6 @@ def test_a_network_that_draws_random_numbers_runs_one_by_one(
 ) -> None:
     caplog.set_level("INFO")
     made = sweep(tmp_path, *CURVE, *FEW, "module._target_=modules_of_tests.WithDropout")
-    assert (
-        "2 of 2 jobs one by one: WithDropout: vmap: called random operation while in randomness error mode"
-        in caplog.text
-    )
+    reason = "vmap: called random operation while in randomness error mode"
+    assert f"2 of 2 jobs one by one: WithDropout: {reason}" in caplog.text
     assert not any(math.isnan(summary(run_dir)["objective"]) for run_dir in jobs(made).values())

@@ -1,4 +1,4 @@
-"""What is written late reads as what is written at once."""
+"""Checks that events written late read like events written at once."""
 
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,8 @@ def test_events_come_to_the_file_when_flushed_and_rows_from_a_killed_run_are_hid
         for step, row in ROWS[purge : purge + 10]:
             logger.log_metrics(row, step)
         assert len(list(tmp_path.glob("events.*"))) == purge // 5
-        logger.flush()
-        logger.flush()
+        logger.save()
+        logger.save()
         assert len(list(tmp_path.glob("events.*"))) == purge // 5 + 1
     events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
     assert [event.step for event in events.Scalars("lr")] == list(range(15))
@@ -96,7 +96,7 @@ def test_rows_together_are_the_events_that_they_are_one_by_one(tmp_path: Path) -
         else:
             for step, row in ROWS:
                 logger.log_metrics(row, step)
-        logger.flush()
+        logger.save()
         (file,) = (tmp_path / str(together)).iterdir()
         written.append(list(EventFileLoader(str(file)).Load()))
     assert [event.wall_time for event in written[1][1:]] == [1e9 + step for step, _ in ROWS]

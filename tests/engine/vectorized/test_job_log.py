@@ -1,4 +1,4 @@
-"""What a job says while it trains with others."""
+"""Checks that the messages of a job that trains with others go to the job's own log."""
 
 import logging
 from pathlib import Path
@@ -8,19 +8,19 @@ import pytest
 from engine.vectorized import job_log
 
 
-def test_what_is_said_for_a_job_is_the_jobs_alone(
+def test_what_is_records_for_a_job_is_the_jobs_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever says it: a callback of the engine's, one of the user's, Lightning."""
-    said: list[logging.LogRecord] = []
+    records: list[logging.LogRecord] = []
     logging.getLogger("engine.callbacks.divergence").warning("for %s", "all")
-    with job_log.collected(said):
+    with job_log.collected(records):
         logging.getLogger("engine.callbacks.divergence").warning("for one, %d", 1)
         logging.getLogger("mine.callbacks").warning("mine")
     logging.getLogger("mine.callbacks").warning("afterwards")
-    assert [record.getMessage() for record in said] == ["for one, 1", "mine"]
+    assert [record.getMessage() for record in records] == ["for one, 1", "mine"]
     assert [record.getMessage() for record in caplog.records] == ["for all", "afterwards"]
-    job_log.write(tmp_path / "train.log", [job_log.record("a text, 100 %"), *said])
+    job_log.write(tmp_path / "train.log", [job_log.record("a text, 100 %"), *records])
     lines = (tmp_path / "train.log").read_text().splitlines()
     assert [line.partition(" INFO ")[2] or line.partition(" WARNING ")[2] for line in lines] == [
         "engine.vectorized.job_log: a text, 100 %",

@@ -1,4 +1,4 @@
-"""How many jobs train at once."""
+"""Checks how many jobs train at once."""
 
 import os
 
@@ -33,7 +33,7 @@ def test_a_job_takes_its_samples_its_weights_and_what_a_step_keeps() -> None:
 
 
 def test_a_job_takes_what_its_metrics_will_look_at() -> None:
-    """Predictions and targets of the steps between two rows, and once more when they are put together."""
+    """Counts predictions and targets of the steps between two rows, and a copy of them."""
     data, module = job()
     least = memory.bytes_of_a_job(CONFIG, data, module)
     module.train_metrics.add_metrics({"error": MeanSquaredError()})
@@ -55,7 +55,7 @@ def test_jobs_fill_half_of_the_memory(
 
 
 def test_free_memory_is_more_than_nobody_uses_and_less_than_there_is() -> None:
-    """Linux counts what it can take back from its caches as free, too: about what it says without them is the least."""
+    """Expects about the pages that nobody uses, at least; Linux counts its caches as free, too."""
     page = os.sysconf("SC_PAGE_SIZE")
     least, most = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
     assert 0.5 * least < memory._free_bytes(CONFIG) < most

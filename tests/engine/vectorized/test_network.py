@@ -1,4 +1,4 @@
-"""J networks as one against each alone: predictions, losses and gradients, in 64 bits; and that they do not touch."""
+"""Compares J networks as one with each alone, in 64 bits: predictions, losses and gradients."""
 
 import copy
 
@@ -145,7 +145,7 @@ def test_a_loss(loss: nn.Module) -> None:
 @pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(reduction="sum"), nn.HuberLoss()])
 @pytest.mark.filterwarnings("ignore:Using a target size:UserWarning")
 def test_a_loss_of_shapes_that_broadcast(loss: nn.Module) -> None:
-    """Predictions (B, 1) and targets (B,) of a job are compared each with each, of that job only."""
+    """Compares each prediction, (B, 1), with each target, (B,), of the same job only."""
     predictions, targets = numbers(JOBS, 5, 1), numbers(JOBS, 5, seed=2)
     expected = torch.stack([loss(p, t) for p, t in zip(predictions, targets, strict=True)])
     torch.testing.assert_close(

@@ -1,6 +1,7 @@
-"""Jobs that train together: what each leaves is what it leaves alone, to rounding, and none touches another.
+"""Checks that each job of a stack leaves the same files as the job alone.
 
-The tolerances are those of float32 over some hundred steps: rows agree to 1e-4 of their value, the first to 1e-6.
+The tolerances are those of float32 over some hundred steps: the first row agrees to 1e-6, the later
+rows to 1e-4 of their values.
 """
 
 import csv
@@ -31,26 +32,62 @@ from together import CURVE, folder, jobs, statuses, summary, sweep
 
 FIRST, LATER = 1e-6, 1e-4
 SHORT_LENET = [
-    "experiment=lenet", "datamodule=digits", "accelerator=cpu", "datamodule.steps_per_epoch=40",
-    "trainer.max_epochs=2", "trainer.log_every_n_steps=15",
-]  # fmt: skip
+    "experiment=lenet",
+    "datamodule=digits",
+    "accelerator=cpu",
+    "datamodule.steps_per_epoch=40",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=15",
+]
 SWEEPS = {
     "curve_fit": [*CURVE, "optimizer.lr=0.2,0.1", "init=default,xavier", "seed=0,3"],
-    "Adam": [*CURVE, "optimizer=adam", "optimizer.lr=0.01,0.1", "optimizer.betas=[0.9,0.999],[0.8,0.99]", "seed=2,3"],
-    "64 bits": [*CURVE, "trainer.precision=64-true", "optimizer=sgd", "optimizer.momentum=0,0.9", "seed=1,2"],
+    "Adam": [
+        *CURVE,
+        "optimizer=adam",
+        "optimizer.lr=0.01,0.1",
+        "optimizer.betas=[0.9,0.999],[0.8,0.99]",
+        "seed=2,3",
+    ],
+    "64 bits": [
+        *CURVE,
+        "trainer.precision=64-true",
+        "optimizer=sgd",
+        "optimizer.momentum=0,0.9",
+        "seed=1,2",
+    ],
     "linear": ["experiment=linear", "accelerator=cpu", "seed=0,1", "optimizer.lr=0.01,1e30"],
-    "two_layer": ["experiment=two_layer", "accelerator=cpu", "datamodule.steps_per_epoch=60", "seed=0,1,2"],
+    "two_layer": [
+        "experiment=two_layer",
+        "accelerator=cpu",
+        "datamodule.steps_per_epoch=60",
+        "seed=0,1,2",
+    ],
     "lenet": [*SHORT_LENET, "init=default,he", "optimizer.weight_decay=0.001,0"],
     # Jobs that diverge compute in 64 bits: numbers that explode part in 32 bits by their rounding.
     "diverges": [*SHORT_LENET, "trainer.precision=64-true", "optimizer.lr=0.01,1e20"],
     "weighted": [*SHORT_LENET, "module._target_=modules_of_tests.WeightedLeNet", "seed=0,1"],
     # It diverges within the first epoch that is followed by a validation.
-    "second epoch": ["experiment=lenet", "datamodule=digits", "accelerator=cpu", "datamodule.steps_per_epoch=2",
-                     "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.check_val_every_n_epoch=2",
-                     "optimizer.lr=0.01,1e30", "trainer.precision=64-true"],
-    "minibatches": [*CURVE, "datamodule.batch_size=30", "trainer.max_epochs=3", "trainer.log_every_n_steps=7",
-                    "datamodule.folds=3", "datamodule.steps_per_epoch=null", "seed=0,1"],
-}  # fmt: skip
+    "second epoch": [
+        "experiment=lenet",
+        "datamodule=digits",
+        "accelerator=cpu",
+        "datamodule.steps_per_epoch=2",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=1",
+        "trainer.check_val_every_n_epoch=2",
+        "optimizer.lr=0.01,1e30",
+        "trainer.precision=64-true",
+    ],
+    "minibatches": [
+        *CURVE,
+        "datamodule.batch_size=30",
+        "trainer.max_epochs=3",
+        "trainer.log_every_n_steps=7",
+        "datamodule.folds=3",
+        "datamodule.steps_per_epoch=null",
+        "seed=0,1",
+    ],
+}
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -63,7 +100,7 @@ def numbers(row: dict[str, str]) -> dict[str, float]:
 
 
 def scalars(run_dir: Path) -> tuple[dict[str, list[tuple[int, float]]], list[str], bool]:
-    """TensorBoard's scalars, what its HParams view knows, and whether there is a graph."""
+    """Returns TensorBoard's scalars, the HParams view's names, and whether there is a graph."""
     read = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
     read.Reload()
     values = {
@@ -79,7 +116,7 @@ def files(run_dir: Path) -> set[str]:
 
 
 def assert_same_run(ours: Path, theirs: Path) -> None:
-    """Every file of a run that trained with others, beside that of the same run alone."""
+    """Compares every file of a run that trained with others with the same run's file alone."""
     assert files(ours) == files(theirs)
     for name in (".hydra/overrides.yaml", ".hydra/config.yaml"):
         text, right = (
@@ -153,7 +190,7 @@ def test_a_job_leaves_what_it_leaves_alone(
 
 @pytest.mark.slow
 def test_a_diverging_job_does_not_touch_the_others(tmp_path: Path) -> None:
-    """To the last bit: beside a job that diverges, and beside one that does not."""
+    """Compares to the last bit: beside a job that diverges, and beside one that does not."""
     with_it = sweep(tmp_path / "a", *SHORT_LENET, "optimizer.lr=0.01,1e20,0.02")
     without = sweep(tmp_path / "b", *SHORT_LENET, "optimizer.lr=0.01,0.015,0.02")
     assert statuses(with_it) == {
@@ -188,11 +225,11 @@ def test_blocks_of_steps_change_no_bit(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    take = StackedModule.training_step
+    training_step = StackedModule.training_step
 
     def noted(self: StackedModule, steps: int, batch_idx: int) -> torch.Tensor:
         sizes.append(steps)
-        return take(self, steps, batch_idx)
+        return training_step(self, steps, batch_idx)
 
     monkeypatch.setattr(StackedModule, "training_step", noted)
     single = jobs(sweep(tmp_path / "1", *words, "trainer.steps_per_call=1"))
@@ -279,7 +316,7 @@ def test_in_chunks_it_is_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though it is in a circle, and one of its jobs answers with an error, whose traceback knows of it."""
+    """Tries a chunk with a circular reference, and one in the traceback of a job's error."""
     chunks: list[weakref.ref[Any]] = []
 
     class Chunk:
@@ -371,7 +408,7 @@ def test_a_stopped_sweep_goes_on(sent: int, code: int, tmp_path: Path) -> None:
 def test_an_interrupted_job_whose_loss_is_no_number_goes_on_unless_it_was_at_its_end(
     hook: str, status: str, tmp_path: Path
 ) -> None:
-    """As alone, where nothing watches for divergence: only its end says that it diverged."""
+    """Nothing watches for divergence: only the end of a run says that it diverged, as alone."""
     words = [*SHORT_LENET, "optimizer.lr=0.01,1e20", "callbacks.divergence=null"]
     command = ["-m", *words, "hydra/launcher=vectorized", f"paths.log_dir={tmp_path}"]
     assert train_in_process(command, kill_at=hook, kill_with=signal.SIGINT) == 130
@@ -396,7 +433,7 @@ def test_a_mistake_in_any_job_is_found_before_the_first_runs(
 def test_figures_and_evaluation(
     precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With figures=true, the same as alone; and the best weights are where project.evaluate finds them."""
+    """Draws the same figures as alone; the evaluating command finds the best weights."""
     caplog.set_level("INFO")
     words = ["seed=0,1", f"trainer.precision={precision}", "hydra.launcher.figures=true"]
     made = jobs(sweep(tmp_path, *SHORT_LENET, *words))

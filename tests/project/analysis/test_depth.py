@@ -1,4 +1,4 @@
-"""The depth study: its numbers against NumPy, against the table to reproduce, and what the figure shows of them."""
+"""The depth study, against NumPy, against the table to reproduce, and as its figure shows it."""
 
 import math
 import re
@@ -24,7 +24,7 @@ SCHEMES = {
     "randn × 0.01": partial(init.randn, scale=0.01),
     "xavier": init.xavier,
     "he": init.he,
-}  # fmt: skip
+}
 TABLE = {  # std of the activations after layers 1, 2, 3 and 10
     ("tanh", "zero"): (0, 0, None, 0),
     ("tanh", "randn"): (0.982, None, None, 0.982),
@@ -57,10 +57,11 @@ def small() -> list[Cell]:
 
 @pytest.mark.slow
 def test_the_table_to_reproduce() -> None:
-    """By the experiment as it is: within 5 %, the exploding row within 20 %.
+    """Runs the experiment as it is: within 5 %, the exploding row within 20 %.
 
-    From layer to layer, draws of a ReLU network differ more and more, at the 10th by 18 % (s.d.). The mean of five has
-    a standard error of 8 % there, and so has the table's: these entries are held to two standard errors.
+    From layer to layer, draws of a ReLU network differ more and more, at the 10th by 18 % (s.d.).
+    The mean of five draws has a standard error of 8 % there, and so has the table's. These entries
+    are held to two standard errors.
     """
     train.open()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -132,7 +133,7 @@ def test_numbers_are_those_of_numpy(small: list[Cell]) -> None:
 def by_hand(
     x: np.ndarray, y: np.ndarray, weights: list[np.ndarray], last: np.ndarray, activation: str
 ) -> tuple[list[float], list[float]]:
-    """Standard deviations of activations and of their gradients, layer by layer."""
+    """Returns the standard deviations of activations and of their gradients, by layer."""
     activations = [x]
     for w in weights:
         z = activations[-1] @ w.T
@@ -147,9 +148,15 @@ def by_hand(
 def test_a_row_has_mean_and_deviation() -> None:
     cell = Cell("tanh", "he", 3, [1.0, 2.0, 6.0], [0.5, 0.5, 0.5], torch.zeros(1))
     assert cell.row() == {
-        "activation": "tanh", "scheme": "he", "layer": 3, "activation_std": 3.0,
-        "activation_std_sd": pytest.approx(math.sqrt(7)), "gradient_std": 0.5, "gradient_std_sd": 0.0, "seeds": 3,
-    }  # fmt: skip
+        "activation": "tanh",
+        "scheme": "he",
+        "layer": 3,
+        "activation_std": 3.0,
+        "activation_std_sd": pytest.approx(math.sqrt(7)),
+        "gradient_std": 0.5,
+        "gradient_std_sd": 0.0,
+        "seeds": 3,
+    }
     one_seed = Cell("tanh", "he", 3, [1.0], [0.5], torch.zeros(1)).row()
     assert (one_seed["activation_std"], one_seed["gradient_std"]) == (1.0, 0.5)
     assert math.isnan(float(one_seed["activation_std_sd"]))
@@ -163,7 +170,9 @@ def test_table_in_words() -> None:
         for n in (1, 2)
     ]
     assert table(cells, "relu", [1, 2]) == (
-        "           layer 1     layer 2\nzero         0.333       0.667\nxavier       0.333       0.667"
+        "           layer 1     layer 2\n"
+        "zero         0.333       0.667\n"
+        "xavier       0.333       0.667"
     )
 
 
@@ -178,19 +187,11 @@ def test_the_figure_shows_every_layer_of_every_scheme(small: list[Cell]) -> None
         cell for cell in small if (cell.activation, cell.scheme, cell.layer) == ("tanh", "he", 2)
     )
     drawn_he = axes[4].collections[1].get_paths()[0].vertices
-    assert he.sample.std().item() == pytest.approx(
-        he.activation_stds[0], rel=1e-5
-    )  # small: the sample is all of it
+    # The networks are so small that the sample has all activations.
+    assert he.sample.std().item() == pytest.approx(he.activation_stds[0], rel=1e-5)
     assert np.ptp(drawn_he[:, 1]) == pytest.approx(np.ptp(he.sample.numpy()) * 39 / 40, rel=1e-5)
-    assert [len(a.collections) for a in axes] == [
-        0,
-        3,
-        3,
-        3,
-        3,
-        0,
-        0,
-    ] * 2  # zeros have no distribution
+    drawn_layers = [0, 3, 3, 3, 3, 0, 0]  # the scheme `zero` has no distributions
+    assert [len(a.collections) for a in axes] == drawn_layers * 2
     assert axes[0].texts[0].get_text() == "all zero"
     for row, name in ((5, "activation_std"), (6, "gradient_std")):
         drawn = {line.get_label(): list(line.get_ydata()) for line in axes[row].lines}

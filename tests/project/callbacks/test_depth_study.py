@@ -130,9 +130,13 @@ def test_a_resumed_run_does_not_repeat_it(tmp_path: Path) -> None:
         (
             {},
             ["tanh"],
-            "callbacks.depth_study: needs one scheme, and one of activations, at least.",
+            "callbacks.depth_study: needs at least one of schemes and one of activations.",
         ),
-        (SCHEMES, [], "callbacks.depth_study: needs one scheme, and one of activations, at least."),
+        (
+            SCHEMES,
+            [],
+            "callbacks.depth_study: needs at least one of schemes and one of activations.",
+        ),
         (
             SCHEMES,
             ["rely"],

@@ -1,4 +1,4 @@
-"""CIFAR-10 against a server on this machine, with an archive that has the real one's layout and few images."""
+"""CIFAR-10, from a server on this machine with a small archive in the real one's layout."""
 
 import multiprocessing
 import os
@@ -212,7 +212,10 @@ def test_a_download_that_keeps_failing_names_the_ways_on(
         datamodule(tmp_path, server.url, timeout=0.2).prepare_data()
     assert time.monotonic() - began < 2
     first, second = str(raised.value).split("\n")
-    stem = f"datamodule.data_dir={tmp_path}: holds no intact CIFAR-10; getting it from {server.url} failed: "
+    stem = (
+        f"datamodule.data_dir={tmp_path}: holds no intact CIFAR-10; "
+        f"getting it from {server.url} failed: "
+    )
     assert re.fullmatch(re.escape(stem) + reason + r"\.", first)
     assert second == (
         f"Put the archive at {tmp_path}/cifar-10-python.tar.gz, or use datamodule=image_folder "
@@ -324,7 +327,8 @@ def test_a_kill_during_the_unpacking_leaves_nothing_half_done(
 
 def in_another_process(folder: Path, server: Server) -> multiprocessing.context.ForkProcess:
     def prepare() -> None:
-        # tqdm's lock is one for all processes forked from this one: killed with it, a child would keep it for good.
+        # All processes forked from this one share tqdm's lock. A child that is killed while it has
+        # the lock would keep the lock for good.
         tqdm.set_lock(threading.RLock())
         datamodule(folder, server.url).prepare_data()
 

@@ -379,7 +379,8 @@ def test_processes_started_together_decode_once(
 
 def in_another_process(folder: Path) -> multiprocessing.context.ForkProcess:
     def prepare() -> None:
-        # tqdm's lock is one for all processes forked from this one: killed with it, a child would keep it for good.
+        # All processes forked from this one share tqdm's lock. A child that is killed while it has
+        # the lock would keep the lock for good.
         tqdm.set_lock(threading.RLock())
         datamodule(folder).prepare_data()
 

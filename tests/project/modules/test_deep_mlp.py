@@ -48,7 +48,10 @@ def test_forward_and_loss(activation: str) -> None:
 
 
 def test_an_unknown_activation() -> None:
-    says = r"no such activation function\. Did you mean relu\? It is one of: tanh, relu, sigmoid, gelu\."
+    says = (
+        r"no such activation function\. Did you mean relu\? "
+        r"It is one of: tanh, relu, sigmoid, gelu\."
+    )
     with pytest.raises(UserError, match=f"^activation=rely: {says}$"):
         DeepMLP(activation="rely")
 

@@ -1,4 +1,4 @@
-"""The regressor whose gradient is made by hand, under Lightning: autograd off, the same steps, and its limits."""
+"""The regressor with a gradient by hand, under Lightning: no autograd, the same steps, limits."""
 
 from functools import partial
 from pathlib import Path

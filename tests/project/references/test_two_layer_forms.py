@@ -1,4 +1,4 @@
-"""Four ways to one gradient: against each other, against finite differences, and against the figures to reproduce."""
+"""Four ways to one gradient, against each other, finite differences, and given losses."""
 
 import runpy
 import warnings
@@ -25,7 +25,7 @@ EPSILON = (
 
 
 def drawn(shape: tuple[int, int, int, int], dead: int = 0) -> list[Array]:
-    """x, y, w1, w2 ~ N(0, 1); with `dead` units that no sample reaches."""
+    """Draws x, y, w1, w2 ~ N(0, 1), with `dead` units that no sample reaches."""
     samples, d_in, hidden, d_out = shape
     rng = np.random.default_rng(3)
     sizes = [(samples, d_in), (samples, d_out), (d_in, hidden), (hidden, d_out)]
@@ -44,7 +44,7 @@ def in_torch(module: object) -> Callable[..., tuple[float, Array, Array]]:
 
 
 def under_lightning(gradients: str) -> Callable[..., tuple[float, Array, Array]]:
-    """What the LightningModule gives the optimiser."""
+    """Returns the gradients that the LightningModule gives the optimiser."""
 
     def of_the_module(x: Array, y: Array, w1: Array, w2: Array) -> tuple[float, Array, Array]:
         module = TwoLayerByHand(x.shape[1], w1.shape[1], y.shape[1], gradients=gradients).double()
@@ -68,7 +68,7 @@ FORMS = {
 
 
 def differences(arrays: list[Array], index: int, chosen: list[tuple[int, ...]]) -> Array:
-    """Central differences of the loss by the chosen elements of one of the weights."""
+    """Returns central differences of the loss by chosen elements of one of the weights."""
     slopes = []
     for element in chosen:
         losses = []
@@ -82,7 +82,7 @@ def differences(arrays: list[Array], index: int, chosen: list[tuple[int, ...]]) 
 
 
 def error(values: Array, expected: Array) -> float:
-    """Relative to the largest."""
+    """Compares relative to the largest element."""
     scale = np.abs(expected).max()
     return float(np.abs(values - expected).max() / scale) if scale else float(np.abs(values).max())
 
@@ -109,7 +109,10 @@ def test_gradients_are_the_finite_differences(
 
 
 def clear_of_kink(arrays: list[Array], element: tuple[int, ...]) -> bool:
-    """Whether moving this weight of w1 carries no sample over its unit's kink, where there is no derivative."""
+    """Tells whether no sample crosses the kink of its unit when this weight of w1 moves.
+
+    At the kink there is no derivative.
+    """
     x, _, w1, _ = arrays
     h = x @ w1[:, element[1]]
     return bool((np.abs(h) > EPSILON * np.abs(x[:, element[0]])).all())
@@ -149,7 +152,7 @@ def test_500_steps_of_the_forms_end_at_the_same_weights() -> None:
     ("dtype", "low", "high"), [(np.float64, 2e-8, 1.2e-4), (np.float32, 1e-5, 4e-4)]
 )
 def test_the_figures_to_reproduce(dtype: type, low: float, high: float, seed: int) -> None:
-    """To the end in float64; in float32 the loss comes to rest where its rounding is, some 1e-5 and above."""
+    """Trains to the end in float64; in float32, rounding stops the loss at 1e-5 or above."""
     rng = np.random.default_rng(seed)
     x, y, w1, w2 = (
         rng.standard_normal(size).astype(dtype)

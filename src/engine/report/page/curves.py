@@ -27,7 +27,7 @@ DRAWN = (INTERRUPTED, COUNTS, RUNNING, UNFINISHED)  # statuses; not failed, not 
 
 
 def draw(content: Content, most: int) -> tuple[str, int, list[Problem]]:
-    """Draw the curves of the best groups.
+    """Draws the curves of the best groups.
 
     Args:
         content: of the report.
@@ -59,7 +59,7 @@ def draw(content: Content, most: int) -> tuple[str, int, list[Problem]]:
 
 
 def candidates(metric: str) -> list[str]:
-    """Return the metric, and those drawn beside it or in its place, the most like it first.
+    """Returns the metric, and those drawn beside it or in its place, the most like it first.
 
     A metric that is measured at the end only has no curve.
     """
@@ -70,7 +70,7 @@ def candidates(metric: str) -> list[str]:
 def read(
     runs: Sequence[Run], groups: Sequence[int], names: Sequence[str]
 ) -> tuple[pd.DataFrame, list[Problem]]:
-    """Read the named metrics from the runs' metrics.csv.
+    """Reads the named metrics from the runs' metrics.csv.
 
     Returns a table of group, run, step and the metrics that there are; and the files that could
     not be read.
@@ -90,14 +90,14 @@ def read(
 
 
 def _table(text: str, names: Sequence[str]) -> pd.DataFrame:
-    """Return step and the named metrics of a metrics.csv."""
+    """Returns step and the named metrics of a metrics.csv."""
     columns = ["step", *names]
     rows = pd.read_csv(io.StringIO(text), usecols=lambda column: column in columns).astype(float)
     return rows[["step", *(name for name in names if name in rows)]]
 
 
 def band(frames: pd.DataFrame, name: str, level: float) -> pd.DataFrame:
-    """Compute group, step, mean, low and high of a metric.
+    """Computes group, step, mean, low and high of a metric.
 
     Steps are binned alike for all runs where there are many. A run counts in a bin by its mean
     there. Mean and t interval are over the runs of the group that reached the bin.
@@ -120,7 +120,7 @@ def band(frames: pd.DataFrame, name: str, level: float) -> pd.DataFrame:
 
 
 def _is_curve(frames: pd.DataFrame, name: str) -> bool:
-    """Tell whether any run has more than one value of a metric."""
+    """Tells whether any run has more than one value of a metric."""
     return name in frames and frames.dropna(subset=name).groupby("run").size().max() > 1
 
 
@@ -142,7 +142,7 @@ def _panel(ax: Axes, bands: pd.DataFrame, groups: pd.Index, lines: dict[int, dra
 
 
 def _scale(ax: Axes) -> None:
-    """Set limits that the means fill, not their bands; logarithmic if the means span widely."""
+    """Sets limits that the means fill, not their bands; logarithmic if the means span widely."""
     means = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.get_lines()])
     low, high = means.min(), means.max()
     if drawing.is_wide(low, high):

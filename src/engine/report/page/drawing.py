@@ -69,7 +69,7 @@ class Line:
 
 
 def lines(groups: pd.DataFrame, keys: Sequence[str]) -> dict[int, Line]:
-    """Return a line for each group.
+    """Returns a line for each group.
 
     Of two keys, one gives the colour and one the dash. Otherwise both come with the rank.
     """
@@ -91,7 +91,7 @@ def _line(colour: int, dash: int) -> Line:
 
 
 def labels(groups: pd.DataFrame, longest: int = 48) -> list[str]:
-    """Return the groups' labels; one that is cut has the group's place before it."""
+    """Returns the groups' labels; one that is cut has the group's place before it."""
     return [
         plain(text if len(text) <= longest else f"{place}: {text[: longest - 4]}…")
         for place, text in enumerate(groups["label"], start=1)
@@ -99,12 +99,12 @@ def labels(groups: pd.DataFrame, longest: int = 48) -> list[str]:
 
 
 def plain(value: object) -> str:
-    """Return a value as text in which matplotlib sees no formula."""
+    """Returns a value as text in which matplotlib sees no formula."""
     return str(value).replace("$", r"\$")
 
 
 def is_wide(low: float, high: float) -> bool:
-    """Tell whether positive numbers span over two decades, so that their axis is logarithmic."""
+    """Tells whether positive numbers span over two decades, so that their axis is logarithmic."""
     return low > 0 and high > 100 * low
 
 
@@ -112,7 +112,7 @@ def is_wide(low: float, high: float) -> bool:
 def figure(
     width: float, height: float, columns: int = 1
 ) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """Make a figure with its axes, in the report's style.
+    """Makes a figure with its axes, in the report's style.
 
     Args:
         width: in inches.
@@ -125,14 +125,14 @@ def figure(
 
 
 def hide_frame(ax: Axes) -> None:
-    """Leave out the grid, the spines and the ticks' marks."""
+    """Leaves out the grid, the spines and the ticks' marks."""
     ax.grid(False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 
 
 def svg(made: Figure, name: str, title: str) -> str:
-    """Write a figure as an `<svg>` element.
+    """Writes a figure as an `<svg>` element.
 
     Args:
         made: the figure.

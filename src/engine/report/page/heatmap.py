@@ -14,7 +14,7 @@ NUMBERED = 12  # up to so many rows and columns, a cell shows its number
 
 
 def in_order(values: Iterable[Any]) -> list[Any]:
-    """Return the distinct values: numbers by size, then words by first appearance."""
+    """Returns the distinct values: numbers by size, then words by first appearance."""
     distinct = list(dict.fromkeys(values))
     return sorted(
         distinct, key=lambda value: (0, value) if isinstance(value, int | float) else (1, 0)
@@ -22,7 +22,7 @@ def in_order(values: Iterable[Any]) -> list[Any]:
 
 
 def draw(content: Content) -> str:
-    """Draw the grid of two keys as SVG.
+    """Draws the grid of two keys as SVG.
 
     Returns nothing where not exactly two keys differ, or fewer than two groups have a mean.
     """
@@ -63,7 +63,7 @@ def draw(content: Content) -> str:
 
 
 def _ink(mesh: mpl.cm.ScalarMappable, value: float) -> str:
-    """Return black or white, whichever reads better on a cell (relative luminance, WCAG 2)."""
+    """Returns black or white, whichever reads better on a cell (relative luminance, WCAG 2)."""
     if np.isnan(value):
         return drawing.INK
     channels = np.asarray(mesh.to_rgba(np.array(value)))[:3]

@@ -8,7 +8,7 @@ from engine.report.statistics.content import Content
 
 
 def document(content: Content) -> str:
-    """Write the report as GitHub-flavoured Markdown."""
+    """Writes the report as GitHub-flavoured Markdown."""
     sections = {
         "What differs by more than noise": [
             line
@@ -36,17 +36,17 @@ def _failure(folder: str, status: str, error: str) -> str:
 
 
 def _item(text: str) -> str:
-    """Return a line of a list, indented as its text is."""
+    """Returns a line of a list, indented as its text is."""
     return f"{'  ' if text.startswith('  ') else ''}- {escaped(text.strip())}"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table."""
+    """Returns the lines of a table."""
     rule = ["--:" if name in tables.NUMERIC else "---" for name in header]
     cells = [list(map(escaped, header)), rule, *(list(map(escaped, row)) for row in rows)]
     return [f"| {' | '.join(row)} |" for row in cells]
 
 
 def escaped(text: str) -> str:
-    """Return a text that Markdown shows as it is."""
+    """Returns a text that Markdown shows as it is."""
     return "".join(f"\\{c}" if c in "\\|`*_<>[]#~" else c for c in text)

@@ -10,7 +10,7 @@ LIBRARIES = ("pandas", "scipy", "statsmodels", "matplotlib")
 
 
 def sentences(content: Content) -> list[str]:
-    """Return sentences about groups, intervals, tests, versions and the command."""
+    """Returns sentences about groups, intervals, tests, versions and the command."""
     keys = ", ".join(content.keys) or "all"
     tests = numbers.count(int(content.groups["p"].notna().sum()), "test")
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -31,6 +31,6 @@ def sentences(content: Content) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that the report's numbers come from."""
+    """Returns the versions that the report's numbers come from."""
     libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"Python": platform.python_version(), **libraries}

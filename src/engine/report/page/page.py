@@ -18,7 +18,7 @@ OPEN = 25  # up to so many rows, a table is shown without a click
 
 
 def html(content: Content, figures: list[dict[str, str]]) -> str:
-    """Write the whole page.
+    """Writes the whole page.
 
     Args:
         content: of the report.
@@ -50,7 +50,7 @@ def html(content: Content, figures: list[dict[str, str]]) -> str:
 
 
 def figures(content: Content) -> tuple[list[dict[str, str]], list[Problem]]:
-    """Draw the figures that there is something for.
+    """Draws the figures that there is something for.
 
     Returns title, svg and caption of each; and the files that could not be read.
     """
@@ -86,12 +86,12 @@ def figures(content: Content) -> tuple[list[dict[str, str]], list[Problem]]:
 
 
 def rest(total: int, drawn: int) -> str:
-    """Say how many groups are drawn, if it is not all of them."""
+    """Says how many groups are drawn, if it is not all of them."""
     return f" The best {drawn} of {total:,} groups are drawn." if total > drawn else ""
 
 
 def run_rows(content: Content) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the list of runs, in the order of the ranking."""
+    """Returns header and cells of the list of runs, in the order of the ranking."""
     order = {group: place for place, group in enumerate(content.groups.index)}
     rows = content.rows.assign(order=content.rows["group"].map(order))
     rows = rows.sort_values(["order", "folder"], kind="stable")

@@ -21,7 +21,7 @@ Axis = tuple[np.ndarray, list[tuple[float, str]]]  # each group's height in [0, 
 
 
 def draw(content: Content) -> str:
-    """Draw the groups as lines, as SVG.
+    """Draws the groups as lines, as SVG.
 
     Returns nothing where fewer than three keys differ, or fewer than two groups have a mean.
     """
@@ -52,7 +52,7 @@ def draw(content: Content) -> str:
 
 
 def _axis(values: pd.Series) -> Axis:
-    """Return a key's axis: steps for few values, or else a scale, logarithmic if it is wide."""
+    """Returns a key's axis: steps for few values, or else a scale, logarithmic if it is wide."""
     distinct = in_order(values)
     has_words = any(not isinstance(value, int | float) for value in distinct)
     if len(distinct) <= STEPS or has_words:
@@ -65,7 +65,7 @@ def _axis(values: pd.Series) -> Axis:
 
 
 def _metric_axis(means: pd.Series, mode: str) -> Axis:
-    """Return the metric's axis, better upwards."""
+    """Returns the metric's axis, better upwards."""
     places, ticks = _scaled(means.to_numpy(float))
     if mode == "max":
         return places, ticks
@@ -83,7 +83,7 @@ def _scaled(values: np.ndarray) -> Axis:
 
 
 def _curve(heights: Sequence[float] | np.ndarray) -> Curve:
-    """Return a smooth line through (0, h0), (1, h1), …, level at each."""
+    """Returns a smooth line through (0, h0), (1, h1), …, level at each."""
     points: list[Any] = [(0, heights[0])]
     for x in range(1, len(heights)):
         points += [(x - 0.5, heights[x - 1]), (x - 0.5, heights[x]), (x, heights[x])]
@@ -91,7 +91,7 @@ def _curve(heights: Sequence[float] | np.ndarray) -> Curve:
 
 
 def _vertical(ax: Axes, x: int, ticks: Sequence[tuple[float, str]], last: bool) -> None:
-    """Draw an axis with its ticks to the left, of the last axis to the right."""
+    """Draws an axis with its ticks to the left, of the last axis to the right."""
     ax.plot([x, x], [-0.04, 1.04], color=drawing.FAINT, linewidth=1)
     for place, text in ticks:
         ax.text(

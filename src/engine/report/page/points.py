@@ -8,7 +8,7 @@ from engine.report.statistics.content import Content
 
 
 def draw(content: Content, groups: pd.DataFrame) -> str:
-    """Draw a line per group, the best on top: a point per run, the mean, a bar for its interval."""
+    """Draws a line per group, the best on top: a point per run, the mean and its interval."""
     lines = drawing.lines(content.groups, content.distinguishing)
     counted = content.rows[content.rows["group"].isin(groups.index) & content.rows["value"].notna()]
     with drawing.figure(9.6, 0.9 + 0.32 * len(groups)) as (figure, (ax,)):

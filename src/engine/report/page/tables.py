@@ -16,7 +16,7 @@ NUMERIC = ("rank", "n", "best", "time")  # columns that are aligned to the right
 
 
 def ranking(content: Content) -> tuple[list[str], list[list[str]]]:
-    """Return a header, and one row of cells per group, the best first; no column is empty."""
+    """Returns a header, and one row of cells per group, the best first; no column is empty."""
     rows = [_cells(content, group) for _, group in content.groups.iterrows()]
     mean = f"{content.metric} ± {content.level} CI"
     header = ["rank", *content.names.values(), "n", mean, "best", "time", "vs best", LEFT_OUT]
@@ -30,7 +30,7 @@ def ranking(content: Content) -> tuple[list[str], list[list[str]]]:
 def without_column(
     header: list[str], rows: list[list[str]], name: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Return a table less one column."""
+    """Returns a table less one column."""
     i = header.index(name)
     return header[:i] + header[i + 1 :], [row[:i] + row[i + 1 :] for row in rows]
 
@@ -49,7 +49,7 @@ def _cells(content: Content, group: pd.Series) -> list[str]:
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], cut: Sequence[str]) -> str:
-    """Write a table as lines of aligned columns.
+    """Writes a table as lines of aligned columns.
 
     Args:
         header: the names of the columns.
@@ -74,13 +74,13 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], cut: Sequence[
 
 
 def _fitted(text: str, width: int, to_the_right: bool) -> str:
-    """Cut or fill up a cell to a width."""
+    """Cuts or pads a cell to a width."""
     text = text if len(text) <= width else text[: width - 1] + "…"
     return text.rjust(width) if to_the_right else text.ljust(width)
 
 
 def opening(content: Content) -> str:
-    """Write `40 runs (38 finished, 2 running) in 8 groups; val/acc, higher is better`."""
+    """Writes `40 runs (38 finished, 2 running) in 8 groups; val/acc, higher is better`."""
     statuses = ", ".join(f"{n:,} {status}" for status, n in content.statuses.items())
     better = "higher" if content.mode == "max" else "lower"
     runs = numbers.count(len(content.runs), "run")
@@ -89,7 +89,7 @@ def opening(content: Content) -> str:
 
 
 def terminal(content: Content) -> str:
-    """Write the report as lines of text; the last keys are left out of a table that is too wide."""
+    """Writes the report as lines of text; leaves out the last keys of a table that is too wide."""
     header, rows = ranking(content)
     keys = list(content.names.values())
     reasons = {LEFT_OUT} & set(header)
@@ -108,7 +108,7 @@ def terminal(content: Content) -> str:
 
 
 def of_runs(content: Content) -> pd.DataFrame:
-    """Return one row per run, by folder.
+    """Returns one row per run, by folder.
 
     It has folder, status, the keys that differ, seed, fold, every final metric, seconds and error.
     """
@@ -123,5 +123,5 @@ def of_runs(content: Content) -> pd.DataFrame:
 
 
 def csv(content: Content) -> str:
-    """Write `of_runs` as text; numbers read back exactly."""
+    """Writes `of_runs` as text; numbers read back exactly."""
     return str(of_runs(content).to_csv(index=False, lineterminator="\n"))

@@ -66,7 +66,7 @@ class Problem:
 
 
 def run_dirs(folder: Path) -> Iterator[Path]:
-    """Yield the folders of runs at any depth, `folder` itself included.
+    """Yields the folders of runs at any depth, `folder` itself included.
 
     The older copies of jobs that were run again are left out.
     """
@@ -79,7 +79,7 @@ def run_dirs(folder: Path) -> Iterator[Path]:
 
 
 def collect(folder: Path) -> tuple[list[Run], list[Problem]]:
-    """Read all runs below a folder; return those, and the files that could not be read.
+    """Reads all runs below a folder; returns those, and the files that could not be read.
 
     A run with such a file is left out.
 
@@ -99,7 +99,7 @@ def collect(folder: Path) -> tuple[list[Run], list[Problem]]:
 
 
 def read(path: Path, folder: str) -> Run | Problem:
-    """Read the run in a folder; return what is wrong if one of its files is broken."""
+    """Reads the run in a folder; returns what is wrong if one of its files is broken."""
     file = ".hydra/config.yaml"
     try:
         config = dotted(mapping(yaml.load((path / file).read_text("utf-8"), YAML_LOADER)))
@@ -114,7 +114,7 @@ def read(path: Path, folder: str) -> Run | Problem:
 
 
 def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a `Run` that its summary.json has; null metrics become NaN."""
+    """Returns the fields of a `Run` that its summary.json has; null metrics become NaN."""
     versions = summary.get("versions") or {}
     made_with = {"device": summary.get("device"), "git": summary.get("git"), **versions}
     metrics = (summary.get("metrics") or {}).items()
@@ -128,7 +128,7 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def unfinished(path: Path) -> str:
-    """Return the status of a run without a summary.
+    """Returns the status of a run without a summary.
 
     A job of a sweep runs as long as its lock is held. Any other run counts as running while it
     writes.
@@ -142,7 +142,7 @@ def unfinished(path: Path) -> str:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return a value that is a mapping.
+    """Returns a value that is a mapping.
 
     Raises:
         ValueError: if it is none.
@@ -157,6 +157,6 @@ def as_float(value: Any) -> float:
 
 
 def first_line(text: str, longest: int = 300) -> str:
-    """Return the first line that is not blank, cut to what a table can hold."""
+    """Returns the first line that is not blank, cut to what a table can hold."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= longest else line[: longest - 1] + "…"

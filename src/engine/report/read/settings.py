@@ -15,7 +15,7 @@ Config = Mapping[str, Any]  # by dotted key
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Return the keys that differ between runs, each with one value per run.
+    """Returns the keys that differ between runs, each with one value per run.
 
     Keys that define no group are left out: those that cannot change a result, seeds and the fold.
     Where a node's `_target_` differs, the node stands for all its keys, as in `optimizer: Adam`. Of
@@ -36,7 +36,7 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 
 def chosen(runs: Sequence[Run], names: Iterable[str]) -> dict[str, list[Any]]:
-    """Return the columns that a user asks for; a node stands for the name of its `_target_`.
+    """Returns the columns that a user asks for; a node stands for the name of its `_target_`.
 
     Args:
         runs: one value in each column is for each of them.
@@ -62,12 +62,12 @@ def chosen(runs: Sequence[Run], names: Iterable[str]) -> dict[str, list[Any]]:
 
 
 def nodes_of(keys: Iterable[str]) -> list[str]:
-    """Return the nodes whose `_target_` is among dotted keys."""
+    """Returns the nodes whose `_target_` is among dotted keys."""
     return [key.removesuffix(f".{TARGET}") for key in keys if key.endswith(f".{TARGET}")]
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return each dotted key's shortest end that no other has: `{"optimizer.lr": "lr", …}`."""
+    """Returns each dotted key's shortest end that no other has: `{"optimizer.lr": "lr", …}`."""
     ends = {
         key: [".".join(key.split(".")[-n:]) for n in range(1, key.count(".") + 2)] for key in keys
     }
@@ -76,7 +76,7 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def distinguishing(columns: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Return the keys that suffice to tell groups apart.
+    """Returns the keys that suffice to tell groups apart.
 
     A key is left out if it changes only together with earlier ones.
     """
@@ -88,18 +88,18 @@ def distinguishing(columns: Mapping[str, Sequence[Any]]) -> list[str]:
 
 
 def _groups(columns: Mapping[str, Sequence[Any]], keys: Sequence[str]) -> int:
-    """Count the groups that some keys tell apart."""
+    """Counts the groups that some keys tell apart."""
     return len(set(zip(*(columns[key] for key in keys), strict=True))) or 1
 
 
 def defining(config: Config) -> dict[str, Any]:
-    """Return the part of a config that defines the run's group."""
+    """Returns the part of a config that defines the run's group."""
     kept = relevant(without_copies(config))
     return {key: value for key, value in kept.items() if key not in ("seed", FOLD)}
 
 
 def without_copies(config: Config) -> dict[str, Any]:
-    """Leave out `module.optimizer.lr` and the like, which repeat `optimizer.lr`."""
+    """Leaves out `module.optimizer.lr` and the like, which repeat `optimizer.lr`."""
     tails = {key: key.partition(".")[2] for key in config}
     return {
         key: value
@@ -109,7 +109,7 @@ def without_copies(config: Config) -> dict[str, Any]:
 
 
 def without_seeds(configs: Sequence[Config], seeds: Sequence[Any]) -> list[dict[str, Any]]:
-    """Leave out the seeds of parts that are the run's own seed.
+    """Leaves out the seeds of parts that are the run's own seed.
 
     A part's seed stays where it has another value, or the same value in all runs.
     """
@@ -122,7 +122,7 @@ def without_seeds(configs: Sequence[Config], seeds: Sequence[Any]) -> list[dict[
 
 
 def differs_within(configs: Sequence[Config], key: str, nodes: Sequence[str]) -> bool:
-    """Tell whether a key differs between runs whose nodes have the same `_target_`."""
+    """Tells whether a key differs between runs whose nodes have the same `_target_`."""
     values: dict[tuple[Any, ...], set[Any]] = {}
     for config in configs:
         targets = tuple(comparable(config, f"{node}.{TARGET}") for node in nodes)
@@ -135,7 +135,7 @@ def all_keys(configs: Iterable[Config]) -> list[str]:
 
 
 def column(configs: Sequence[Config], key: str) -> list[Any]:
-    """Return one value per run, for people: a number, a word, the name of a node's `_target_`."""
+    """Returns one value per run, for people: a number, a word, the name of a node's `_target_`."""
     values = [comparable(config, key if key in config else f"{key}.{TARGET}") for config in configs]
     if any(key in config for config in configs):
         return values
@@ -143,7 +143,7 @@ def column(configs: Sequence[Config], key: str) -> list[Any]:
 
 
 def comparable(config: Config, key: str) -> Any:
-    """Return a value that compares: a number or a word as it is, all else as JSON."""
+    """Returns a value that compares: a number or a word as it is, all else as JSON."""
     value = config.get(key, MISSING)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(value, str) or (is_number and not math.isnan(value)):

@@ -74,7 +74,7 @@ class Content:
         return self.groups[self.groups["n"] > 0]
 
     def made_with(self) -> dict[str, list[str]]:
-        """Return the devices, git commits and versions that the runs were made with."""
+        """Returns the devices, git commits and versions that the runs were made with."""
         kinds: dict[str, list[str]] = {}
         for run in self.runs:
             for kind, value in run.made_with.items():
@@ -94,7 +94,7 @@ def compute(
     group_by: Sequence[str] = (),
     alpha: float = 0.05,
 ) -> Content:
-    """Group, rank and test runs.
+    """Groups, ranks and tests runs.
 
     Args:
         folder: that the runs lie below.

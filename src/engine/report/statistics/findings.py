@@ -30,7 +30,7 @@ class Statement:
 
 
 def statements(content: Content) -> list[Statement]:
-    """Return a statement for each kind of difference between the best group and the others."""
+    """Returns a statement for each kind of difference between the best group and the others."""
     valued = content.valued
     if len(valued) < 2:
         return []
@@ -53,7 +53,7 @@ def statements(content: Content) -> list[Statement]:
 
 
 def _openings(alpha: float) -> dict[str, str]:
-    """Return the words before the groups of a verdict."""
+    """Returns the words before the groups of a verdict."""
     return {
         WORSE: f"Worse than the best by more than noise (paired t-test, Holm, α = {alpha:g}):",
         BETTER: (
@@ -73,12 +73,12 @@ def _openings(alpha: float) -> dict[str, str]:
 
 
 def mean_of(group: pd.Series) -> str:
-    """Write a group's mean with its interval."""
+    """Writes a group's mean with its interval."""
     return numbers.mean(group["mean"], (group["high"] - group["low"]) / 2)
 
 
 def verdict(group: pd.Series) -> str:
-    """Write the comparison with the best as a cell of a table."""
+    """Writes the comparison with the best as a cell of a table."""
     if group["verdict"] in (WORSE, BETTER, NOISE):
         return f"{group['verdict']}, {numbers.p(group['p_holm'])}"
     if group["verdict"] == UNTESTED:
@@ -87,7 +87,7 @@ def verdict(group: pd.Series) -> str:
 
 
 def _difference(group: pd.Series, level: str) -> str:
-    """Write `SGD, he: −0.012 (95 % CI −0.020 to −0.004), p = 0.03, 5 pairs`."""
+    """Writes `SGD, he: −0.012 (95 % CI −0.020 to −0.004), p = 0.03, 5 pairs`."""
     parts = [numbers.count(group["common"], "pair")]
     if group["verdict"] in (WORSE, BETTER, NOISE):
         size = numbers.difference(group["difference"], group["diff_low"], group["diff_high"], level)
@@ -98,7 +98,7 @@ def _difference(group: pd.Series, level: str) -> str:
 
 
 def notes(content: Content) -> list[str]:
-    """Return what limits the numbers.
+    """Returns what limits the numbers.
 
     That is runs that are left out, too few or unequal seeds, and files that could not be read.
     """
@@ -167,7 +167,7 @@ def _labels(groups: pd.DataFrame) -> str:
 
 
 def failures(content: Content) -> list[dict[str, str]]:
-    """Return folder, status and error (its first line) of each run that failed or diverged."""
+    """Returns folder, status and error (its first line) of each run that failed or diverged."""
     has_failed = content.rows["status"].isin(["failed", "diverged"])
     rows = content.rows.loc[
         has_failed | (content.rows["error"] != ""), ["folder", "status", "error"]

@@ -15,7 +15,7 @@ COUNTS = "finished"  # the status of runs whose final metrics count
 def table_of_runs(
     runs: Sequence[Run], columns: Mapping[str, Sequence[Any]], keys: Sequence[str], metric: str
 ) -> pd.DataFrame:
-    """Return one row per run.
+    """Returns one row per run.
 
     It has folder, status, the given columns, seed, fold, latest (the metric, whatever the run's
     status), left_out (why the run does not count: its status, or a metric that is NaN or absent),
@@ -54,7 +54,7 @@ def _left_out(run: Run, metric: str) -> str:
 def summarise(
     rows: pd.DataFrame, keys: Sequence[str], labels: Mapping[str, bool], mode: str, level: float
 ) -> pd.DataFrame:
-    """Return one row per group, the best first; the index is the group's number in `rows`.
+    """Returns one row per group, the best first; the index is the group's number in `rows`.
 
     It has the keys, label, runs (how many), n (how many count), mean, sem, low and high (the
     interval), best, seconds (the median of finished runs), left_out and rank. There is no interval
@@ -87,7 +87,7 @@ def summarise(
 def interval(
     mean: pd.Series, sem: pd.Series, n: pd.Series, level: float
 ) -> tuple[pd.Series, pd.Series]:
-    """Return the bounds of Student's t interval of means.
+    """Returns the bounds of Student's t interval of means.
 
     They are NaN for n < 2, and the mean where all values are the same.
 
@@ -104,6 +104,6 @@ def interval(
 
 
 def count_reasons(reasons: pd.Series) -> str:
-    """Return how often there is each reason: `2 diverged, 1 NaN`."""
+    """Returns how often there is each reason: `2 diverged, 1 NaN`."""
     counts = reasons[reasons != ""].value_counts(sort=False)
     return ", ".join(f"{n} {reason}" for reason, n in counts.items())

@@ -21,7 +21,7 @@ HIGHER = {
 
 
 def choose(runs: Sequence[Run], asked: str | None) -> str:
-    """Return the metric that was asked for, or a sensible one.
+    """Returns the metric that was asked for, or a sensible one.
 
     That is a metric of validation where there is one, and an accuracy rather than a loss.
 
@@ -44,7 +44,7 @@ def choose(runs: Sequence[Run], asked: str | None) -> str:
 
 
 def direction(metric: str, asked: str | None = None) -> str:
-    """Return `max` where higher is better, `min` where lower is.
+    """Returns `max` where higher is better, `min` where lower is.
 
     Raises:
         UserError: if the metric's name does not tell, and the user has not said it.
@@ -58,14 +58,14 @@ def direction(metric: str, asked: str | None = None) -> str:
 
 
 def direction_of(metric: str) -> str | None:
-    """Return `min` or `max`, as a metric's name tells, or None."""
+    """Returns `min` or `max`, as a metric's name tells, or None."""
     name = metric.lower()
     words = {*re.split(r"[/_\W\d]+", name), *re.split(r"[/_\W]+", name)}  # top1, and f1 or r2
     return "min" if words & LOWER else "max" if words & HIGHER else None
 
 
 def _preference(name: str) -> tuple[int, int, int]:
-    """Return a sort key, less for the better metric to compare by.
+    """Returns a sort key, less for the better metric to compare by.
 
     It goes by split, then metrics of all classes before those of one, then accuracies before
     losses.

@@ -4,12 +4,12 @@ import math
 
 
 def metric(value: float) -> str:
-    """Write a metric with four significant digits."""
+    """Writes a metric with four significant digits."""
     return "–" if math.isnan(value) else f"{value:.4g}"
 
 
 def mean(value: float, half_width: float) -> str:
-    """Write a mean with its interval's half width, to two digits of that: `0.967 ± 0.018`."""
+    """Writes a mean with its interval's half width, to two digits of that: `0.967 ± 0.018`."""
     if math.isnan(half_width):
         return metric(value)
     digits = _format(value, half_width)
@@ -17,14 +17,14 @@ def mean(value: float, half_width: float) -> str:
 
 
 def difference(value: float, low: float, high: float, level: str) -> str:
-    """Write a difference with its interval: `−0.863 (95 % CI −0.892 to −0.834)`."""
+    """Writes a difference with its interval: `−0.863 (95 % CI −0.892 to −0.834)`."""
     digits = _format(value, (high - low) / 2)
     text = f"{value:+{digits}} ({level} CI {low:+{digits}} to {high:+{digits}})"
     return text.replace("-", "−")
 
 
 def _format(value: float, half_width: float) -> str:
-    """Return the format of a number that is known to within a half width."""
+    """Returns the format of a number that is known to within a half width."""
     if half_width == 0:
         return ".4g"
     decimals = 1 - math.floor(math.log10(half_width))
@@ -32,12 +32,12 @@ def _format(value: float, half_width: float) -> str:
 
 
 def p(value: float) -> str:
-    """Write a p-value: `p = 0.031`, `p < 0.001`."""
+    """Writes a p-value: `p = 0.031`, `p < 0.001`."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def duration(seconds: float) -> str:
-    """Write a duration: `0.05 s`, `17 s`, `3.5 min`, `2.1 h`."""
+    """Writes a duration: `0.05 s`, `17 s`, `3.5 min`, `2.1 h`."""
     if math.isnan(seconds):
         return "–"
     for unit, size in (("h", 3600), ("min", 60)):
@@ -47,11 +47,11 @@ def duration(seconds: float) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """Write a number of things: `1 run`, `12 runs`."""
+    """Writes a number of things: `1 run`, `12 runs`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def listed(words: list[str], longest: int = 10) -> tuple[str, ...]:
-    """Return the first words, and how many more there are."""
+    """Returns the first words, and how many more there are."""
     more = len(words) - longest
     return (*words[:longest], *([f"and {more:,} more"] if more > 0 else []))

@@ -16,7 +16,7 @@ NOTHING = "no value"
 def compare(
     rows: pd.DataFrame, groups: pd.DataFrame, unit: Sequence[str], mode: str, alpha: float
 ) -> pd.DataFrame:
-    """Compare each group with the first one, the best.
+    """Compares each group with the first one, the best.
 
     Returns one row per group: verdict, common (the number of pairs), difference (the group less the
     best), diff_low and diff_high (its interval of level 1 - alpha), p (two-sided) and p_holm
@@ -43,14 +43,14 @@ def compare(
 
 
 def pairs(rows: pd.DataFrame, unit: Sequence[str]) -> pd.DataFrame:
-    """Return the values as a table: a row per pair, a column per group."""
+    """Returns the values as a table: a row per pair, a column per group."""
     valued = rows[rows["value"].notna()]
     means = valued.groupby(["group", *unit], dropna=False, sort=False)["value"].mean()
     return means.unstack("group") if unit else means.to_frame().T
 
 
 def _test(paired: pd.DataFrame, best: int, group: int, alpha: float) -> dict[str, object]:
-    """Test one group beside the best; `p` is NaN where there is nothing to test."""
+    """Tests one group beside the best; `p` is NaN where there is nothing to test."""
     if group not in paired or best not in paired:
         return {"verdict": NOTHING, "common": 0, "p": np.nan}
     both = paired[[best, group]].dropna().to_numpy() if group != best else np.empty((0, 2))

@@ -96,8 +96,13 @@ def test_a_torn_last_line_is_left_out_and_a_broken_table_named(tmp_path: Path) -
 def test_what_is_drawn(tmp_path: Path) -> None:
     curve = {0: {"val/acc": 0.1, "train/loss": 2.0}, 1: {"val/acc": 0.2, "train/loss": 1.0}}
     for number in range(12):
-        write_run(tmp_path / str(number), metrics={"val/acc": 0.01 * number, "test/acc": 0.5}, curve=curve,
-                  status=["finished", None][number % 2], changes={"datamodule.batch_size": number})  # fmt: skip
+        write_run(
+            tmp_path / str(number),
+            metrics={"val/acc": 0.01 * number, "test/acc": 0.5},
+            curve=curve,
+            status=["finished", None][number % 2],
+            changes={"datamodule.batch_size": number},
+        )
     write_run(
         tmp_path / "failed", status="failed", curve=curve, changes={"datamodule.batch_size": 99}
     )

@@ -4,6 +4,7 @@ import math
 import re
 import xml.etree.ElementTree
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -53,68 +54,104 @@ class Page(HTMLParser):
 
 def sweep(folder: Path, *, lrs: tuple[float, ...] = (0.1,)) -> Content:
     rng = np.random.default_rng(0)
-    for optimizer in ("sgd", "adam"):
-        for init in ("he", "xavier"):
-            for lr in lrs:
-                for seed in range(3):
-                    acc = 0.5 + 0.2 * (optimizer == "adam") + 0.1 * rng.uniform()
-                    curve = {
-                        step: {"val/acc": acc * (step + 1) / 5, "train/loss": 2.0 - 0.1 * step}
-                        for step in range(5)
-                    }
-                    write_run(folder / f"{optimizer},{init},{lr},{seed}", optimizer=optimizer, init=init, seed=seed,
-                              metrics={"val/acc": acc}, curve=curve, changes={"optimizer.lr": lr})  # fmt: skip
-    write_run(folder / "failed #1", seed=9, status="failed", error="OSError: <script>alert(1)</script>",
-              changes={"optimizer.lr": lrs[0]})  # fmt: skip
+    for optimizer, init, lr, seed in product(("sgd", "adam"), ("he", "xavier"), lrs, range(3)):
+        acc = 0.5 + 0.2 * (optimizer == "adam") + 0.1 * rng.uniform()
+        write_run(
+            folder / f"{optimizer},{init},{lr},{seed}",
+            optimizer=optimizer,
+            init=init,
+            seed=seed,
+            metrics={"val/acc": acc},
+            curve={
+                i: {"val/acc": acc * (i + 1) / 5, "train/loss": 2.0 - 0.1 * i} for i in range(5)
+            },
+            changes={"optimizer.lr": lr},
+        )
+    write_run(
+        folder / "failed #1",
+        seed=9,
+        status="failed",
+        error="OSError: <script>alert(1)</script>",
+        changes={"optimizer.lr": lrs[0]},
+    )
     return content_of(folder)
 
 
-def html(content: Content) -> str:
-    pictures, problems = page.figures(content)
+def figures(content: Content) -> list[dict[str, str]]:
+    made, problems = page.figures(content)
     assert problems == []
+    return made
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> Content:
+    return sweep(tmp_path_factory.mktemp("sweep"))
+
+
+@pytest.fixture(scope="module")
+def pictures(content: Content) -> list[dict[str, str]]:
+    return figures(content)
+
+
+@pytest.fixture(scope="module")
+def text(content: Content, pictures: list[dict[str, str]]) -> str:
     return page.html(content, pictures)
 
 
-PARTS = ["Ranking", "Learning curves", "Final metric", "What differs by more than noise", "Failures", "Runs",
-         "How it was computed"]  # fmt: skip
+PARTS = [
+    "Ranking",
+    "Learning curves",
+    "Final metric",
+    "What differs by more than noise",
+    "Failures",
+    "Runs",
+    "How it was computed",
+]
 
 
-@pytest.mark.parametrize(
-    ("lrs", "more"), [((0.1,), "Heat map"), ((0.1, 0.2), "Parallel coordinates")]
-)
-def test_parts_in_order(tmp_path: Path, lrs: tuple[float, ...], more: str) -> None:
-    found = Page(html(sweep(tmp_path, lrs=lrs)))
-    assert found.headings == [tmp_path.name, *PARTS[:3], more, *PARTS[3:]]
+def assert_parts_in_order(text: str, name: str, figure: str) -> None:
+    found = Page(text)
+    assert found.headings == [name, *PARTS[:3], figure, *PARTS[3:]]
     assert sum(tag == "svg" for tag, _ in found.elements) == 3
     ids = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
 
 
-def test_it_asks_for_nothing(tmp_path: Path) -> None:
-    text = html(sweep(tmp_path))
+def test_parts_in_order_with_two_keys(content: Content, text: str) -> None:
+    assert_parts_in_order(text, content.folder.name, "Heat map")
+
+
+def test_parts_in_order_with_three_keys(tmp_path: Path) -> None:
+    content = sweep(tmp_path, lrs=(0.1, 0.2))
+    text = page.html(content, figures(content))
+    assert_parts_in_order(text, tmp_path.name, "Parallel coordinates")
+
+
+def test_it_asks_for_nothing(text: str) -> None:
     found = Page(text)
-    addresses = [value for _, attributes in found.elements for name, value in attributes.items()
-                 if name in ("src", "href", "xlink:href", "action", "data", "srcset")]  # fmt: skip
+    addresses = [
+        value
+        for _, attributes in found.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "xlink:href", "action", "data", "srcset")
+    ]
     own = ("#", "data:", "sgd%2C", "adam%2C", "failed%20%231/")
     assert {address for address in addresses if address and not address.startswith(own)} == set()
     assert "script" not in {tag for tag, _ in found.elements}
     assert not re.search(r"url\((?!#)|@import", text)
-    schemas = set(re.findall(r"https?://[^\"' <)]+", text))
-    assert schemas == {
-        "http://www.w3.org/2000/svg",
-        "http://www.w3.org/1999/xlink",
-    }  # names, not addresses
+    names = set(re.findall(r"https?://[^\"' <)]+", text))  # of XML, which nobody opens
+    assert names == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 
 
-def test_tables(tmp_path: Path) -> None:
-    content = sweep(tmp_path)
-    rows = Page(html(content)).rows
+def test_tables(content: Content, text: str) -> None:
+    rows = Page(text).rows
+    mean = "val/acc ± 95 % CI"
     assert rows[0] == [
         "rank",
         "optimizer",
         "init",
         "n",
-        "val/acc ± 95 % CI",
+        mean,
         "best",
         "time",
         "vs best",
@@ -126,26 +163,14 @@ def test_tables(tmp_path: Path) -> None:
     ]
     assert rows[1][7] == "best"
     failures = rows.index(["run", "status", "error", "log"])
-    assert rows[failures + 1] == [
-        "failed #1",
-        "failed",
-        "OSError: <script>alert(1)</script>",
-        "train.log",
-    ]
-    assert rows[failures + 2] == [
-        "folder",
-        "status",
-        "optimizer",
-        "init",
-        "seed",
-        "val/acc",
-        "time",
-    ]
+    error = "OSError: <script>alert(1)</script>"
+    assert rows[failures + 1] == ["failed #1", "failed", error, "train.log"]
+    columns = ["folder", "status", "optimizer", "init", "seed", "val/acc", "time"]
+    assert rows[failures + 2] == columns
     assert len(rows[failures + 3 :]) == 13
 
 
-def test_figures_take_the_page_s_colours(tmp_path: Path) -> None:
-    pictures, _ = page.figures(sweep(tmp_path))
+def test_figures_take_the_page_s_colours(pictures: list[dict[str, str]]) -> None:
     for picture in pictures:
         xml.etree.ElementTree.fromstring(picture["svg"])
         assert not re.search("#[ab]0000", picture["svg"])
@@ -159,11 +184,8 @@ def test_figures_take_the_page_s_colours(tmp_path: Path) -> None:
         assert f"{colour[1]}:" in dark
 
 
-def test_heat_map_says_the_means(tmp_path: Path) -> None:
-    content = sweep(tmp_path)
-    (heat,) = [
-        picture["svg"] for picture in page.figures(content)[0] if picture["title"] == "Heat map"
-    ]
+def test_heat_map_says_the_means(content: Content, pictures: list[dict[str, str]]) -> None:
+    (heat,) = [picture["svg"] for picture in pictures if picture["title"] == "Heat map"]
     for mean in content.groups["mean"]:
         assert f">{mean:.4g}</text>" in heat
 
@@ -178,24 +200,31 @@ def test_figures_show_dollars(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "runs",
-    [
-        pytest.param([{"metrics": {"val/acc": 0.5}}], id="one run"),
-        pytest.param([{"status": None, "curve": {0: {"val/acc": 0.1}, 1: {"val/acc": 0.2}}}], id="one that goes on"),
-        pytest.param([{"metrics": {"val/acc": math.nan}}], id="NaN only"),
-        pytest.param([{"metrics": {"val/acc": 0.5}, "optimizer": name} for name in ("sgd", "adam")], id="one seed"),
-        pytest.param([{"metrics": {"val/loss": 10.0**i}, "changes": {"optimizer.lr": 10.0**-i}} for i in range(12)],
-                     id="many decades"),
-        pytest.param([{"metrics": {"val/loss": 10.0**i}, "changes": {"a.x": i % 2, "a.y": i % 3, "a.z": i}}
-                      for i in range(12)], id="three keys, a loss"),
-        pytest.param([{"metrics": {"val/acc": 0.5}, "changes": {"a.x": x, "a.y": "$_1^2 <&>"}} for x in ("$a$", None)],
-                     id="characters of TeX, Markdown and HTML"),
-        pytest.param([{"metrics": {"val/acc": 0.5}, "changes": {"a.x": "long " * 60, "a.y": i}} for i in range(60)],
-                     id="long values"),
+def of(metric: str, value: float, **changes: Any) -> dict[str, Any]:
+    """Return a run with one metric."""
+    keys = {key.replace("__", "."): value for key, value in changes.items()}
+    return {"metrics": {metric: value}, "changes": keys}
+
+
+UNUSUAL = {
+    "one run": [of("val/acc", 0.5)],
+    "one that goes on": [{"status": None, "curve": {0: {"val/acc": 0.1}, 1: {"val/acc": 0.2}}}],
+    "NaN only": [of("val/acc", math.nan)],
+    "one seed": [{**of("val/acc", 0.5), "optimizer": name} for name in ("sgd", "adam")],
+    "many decades": [of("val/loss", 10.0**i, optimizer__lr=10.0**-i) for i in range(12)],
+    "three keys, a loss": [
+        of("val/loss", 10.0**i, a__x=i % 2, a__y=i % 3, a__z=i) for i in range(12)
     ],
-)  # fmt: skip
+    "characters of TeX, Markdown and HTML": [
+        of("val/acc", 0.5, a__x=x, a__y="$_1^2 <&>") for x in ("$a$", None)
+    ],
+    "long values": [of("val/acc", 0.5, a__x="long " * 60, a__y=i) for i in range(60)],
+}
+
+
+@pytest.mark.parametrize("runs", UNUSUAL.values(), ids=list(UNUSUAL))
 def test_smoke_of_unusual_sweeps(tmp_path: Path, runs: list[dict[str, Any]]) -> None:
     for number, run in enumerate(runs):
         write_run(tmp_path / str(number), **run)
-    Page(html(content_of(tmp_path)))
+    content = content_of(tmp_path)
+    Page(page.html(content, figures(content)))

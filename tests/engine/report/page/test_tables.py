@@ -17,8 +17,13 @@ from synthetic_runs import content_of, write_run
 def content(tmp_path: Path) -> Content:
     for optimizer, accuracies in {"sgd": [0.5, 0.6, 0.7], "adam": [0.9, 0.92, 0.91]}.items():
         for seed, acc in enumerate(accuracies):
-            write_run(tmp_path / f"{optimizer},seed={seed}", optimizer=optimizer, seed=seed,
-                      metrics={"val/acc": acc, "train/loss": 0.1}, seconds=10 * seed)  # fmt: skip
+            write_run(
+                tmp_path / f"{optimizer},seed={seed}",
+                optimizer=optimizer,
+                seed=seed,
+                metrics={"val/acc": acc, "train/loss": 0.1},
+                seconds=10 * seed,
+            )
     error = "ValueError: <b>|*bold*|</b>"
     write_run(
         tmp_path / "sgd,seed=3",
@@ -72,8 +77,17 @@ def test_markdown_shows_text_as_it_is(content: Content) -> None:
 def test_runs_csv_reads_back_exactly(content: Content) -> None:
     rows = list(csv.DictReader(io.StringIO(tables.csv(content))))
     assert list(rows[0]) == [
-        "folder", "status", "optimizer", "seed", "fold", "train/loss", "val/acc", "val/loss", "seconds", "error",
-    ]  # fmt: skip
+        "folder",
+        "status",
+        "optimizer",
+        "seed",
+        "fold",
+        "train/loss",
+        "val/acc",
+        "val/loss",
+        "seconds",
+        "error",
+    ]
     assert len(rows) == 7
     by_folder = {row["folder"]: row for row in rows}
     assert float(by_folder["adam,seed=1"]["val/acc"]) == 0.92
@@ -113,11 +127,18 @@ def test_terminal_lines(content: Content) -> None:
 def test_terminal_lines_fit_in_120_columns(
     tmp_path: Path, keys: int, metric: str, columns: int
 ) -> None:
-    """Cells are cut; and only where that is not enough, keys are left away, of the six that tell the groups apart."""
+    """Cells are cut. Where that is not enough, keys are left out.
+
+    These are keys of the six that tell the groups apart.
+    """
     for number in range(2 ** min(keys, 6)):
         changes = {f"trainer.a_rather_long_name_{i}": number >> i & 1 for i in range(keys)}
-        write_run(tmp_path / str(number), changes={**changes, "trainer.text": f"{number:x<60}"},
-                  status=["finished", "failed"][number % 2], metrics={metric: 0.5})  # fmt: skip
+        write_run(
+            tmp_path / str(number),
+            changes={**changes, "trainer.text": f"{number:x<60}"},
+            status=["finished", "failed"][number % 2],
+            metrics={metric: 0.5},
+        )
     lines = tables.terminal(content_of(tmp_path)).splitlines()
     assert max(map(len, lines)) <= 120
     assert len(lines[3].split()) == columns
@@ -137,5 +158,6 @@ def test_many_groups_are_counted(tmp_path: Path) -> None:
 def test_one_group_is_not_compared(tmp_path: Path) -> None:
     write_run(tmp_path / "a", metrics={"val/acc": 0.5})
     assert tables.ranking(content_of(tmp_path)) == (
-        ["rank", "n", "val/acc ± 95 % CI", "best", "time"], [["1", "1", "0.5", "0.5", "10 s"]],
-    )  # fmt: skip
+        ["rank", "n", "val/acc ± 95 % CI", "best", "time"],
+        [["1", "1", "0.5", "0.5", "10 s"]],
+    )

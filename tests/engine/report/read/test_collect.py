@@ -30,8 +30,11 @@ def test_runs_at_any_depth_without_older_copies(tmp_path: Path) -> None:
     runs, problems = collect(tmp_path)
     assert problems == []
     assert sorted(run.folder for run in runs) == [
-        "a", "runs/lenet/2026-01-01_10-00-00_2", "sweeps/lenet/init=he-0123abcd", "x/seed=1.5",
-    ]  # fmt: skip
+        "a",
+        "runs/lenet/2026-01-01_10-00-00_2",
+        "sweeps/lenet/init=he-0123abcd",
+        "x/seed=1.5",
+    ]
 
 
 def test_the_folder_itself_may_be_a_run(tmp_path: Path) -> None:

@@ -46,8 +46,13 @@ def test_statements(tmp_path: Path) -> None:
     }
     for (optimizer, init), accuracies in runs.items():
         for seed, acc in enumerate(accuracies):
-            write_run(tmp_path / f"{optimizer}{init}{seed}", optimizer=optimizer, init=init, seed=seed,
-                      metrics={"val/acc": acc})  # fmt: skip
+            write_run(
+                tmp_path / f"{optimizer}{init}{seed}",
+                optimizer=optimizer,
+                init=init,
+                seed=seed,
+                metrics={"val/acc": acc},
+            )
     write_run(
         tmp_path / "lonely", optimizer="adam", init="xavier", seed=0, metrics={"val/acc": 0.1}
     )
@@ -72,7 +77,8 @@ def test_one_seed_only(tmp_path: Path) -> None:
         write_run(tmp_path / optimizer, optimizer=optimizer, metrics={"val/acc": acc})
     content = content_of(tmp_path)
     assert notes(content) == [
-        "Every group has one run only: no intervals, no tests; run more seeds, such as seed=0,1,2,3,4."
+        "Every group has one run only: no intervals, no tests; "
+        "run more seeds, such as seed=0,1,2,3,4."
     ]
     assert statements(content)[0].text == "Best: Adam, val/acc 0.6 (n = 1)."
 
@@ -88,8 +94,12 @@ def test_nothing_to_note_of_a_tidy_sweep(tmp_path: Path) -> None:
 def test_what_limits_the_numbers(tmp_path: Path) -> None:
     for seed in range(2):
         for fold in range(2):
-            write_run(tmp_path / f"a{seed}{fold}", seed=seed, metrics={"val/acc": 0.5 + 0.1 * seed + 0.01 * fold},
-                      changes={"datamodule.fold": fold})  # fmt: skip
+            write_run(
+                tmp_path / f"a{seed}{fold}",
+                seed=seed,
+                metrics={"val/acc": 0.5 + 0.1 * seed + 0.01 * fold},
+                changes={"datamodule.fold": fold},
+            )
     write_run(tmp_path / "again", seed=1, metrics={"val/acc": 0.5}, changes={"datamodule.fold": 1})
     write_run(tmp_path / "diverged", optimizer="adam", status="diverged")
     write_run(tmp_path / "failed", seed=5, status="failed", error="KeyError: 'lr'")

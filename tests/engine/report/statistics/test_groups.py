@@ -14,8 +14,13 @@ ACC = {"sgd": [0.81, 0.84, 0.79, 0.86], "adam": [0.91, 0.88]}
 
 def write_group(folder: Path, optimizer: str, accuracies: list[float]) -> None:
     for seed, acc in enumerate(accuracies):
-        write_run(folder / f"{optimizer}{seed}", optimizer=optimizer, seed=seed, metrics={"val/acc": acc},
-                  seconds=10.0 * (seed + 1) ** 2)  # fmt: skip
+        write_run(
+            folder / f"{optimizer}{seed}",
+            optimizer=optimizer,
+            seed=seed,
+            metrics={"val/acc": acc},
+            seconds=10.0 * (seed + 1) ** 2,
+        )
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.2])
@@ -101,8 +106,13 @@ def test_group_by_some_keys(tmp_path: Path) -> None:
     for i, optimizer in enumerate(["sgd", "adam"]):
         for j, init in enumerate(["he", "xavier"]):
             for seed in range(3):
-                write_run(tmp_path / f"{optimizer}{init}{seed}", optimizer=optimizer, init=init, seed=seed,
-                          metrics={"val/acc": accuracies[i, j, seed]})  # fmt: skip
+                write_run(
+                    tmp_path / f"{optimizer}{init}{seed}",
+                    optimizer=optimizer,
+                    init=init,
+                    seed=seed,
+                    metrics={"val/acc": accuracies[i, j, seed]},
+                )
     content = content_of(tmp_path, group_by=["init"])
     assert (content.keys, content.others) == (["init"], ["optimizer"])
     means = dict(zip(content.groups["init"], content.groups["mean"], strict=True))

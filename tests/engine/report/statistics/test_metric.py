@@ -51,9 +51,18 @@ def test_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("metric", "mode"),
-    [("val/loss", "min"), ("train/mse", "min"), ("val/top1_error", "min"), ("val/acc", "max"), ("test/acc/3", "max"),
-     ("val/macro_F1", "max"), ("val/r2", "max"), ("val_loss", "min"), ("perplexity", "min")],
-)  # fmt: skip
+    [
+        ("val/loss", "min"),
+        ("train/mse", "min"),
+        ("val/top1_error", "min"),
+        ("val/acc", "max"),
+        ("test/acc/3", "max"),
+        ("val/macro_F1", "max"),
+        ("val/r2", "max"),
+        ("val_loss", "min"),
+        ("perplexity", "min"),
+    ],
+)
 def test_direction(metric: str, mode: str) -> None:
     assert direction(metric) == mode
     assert direction(metric, "max" if mode == "min" else "min") != mode

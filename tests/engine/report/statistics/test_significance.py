@@ -14,7 +14,8 @@ from synthetic_runs import content_of, write_run
 
 RNG = np.random.default_rng(0)
 BASE = 0.9 + 0.01 * RNG.normal(size=10)  # what a seed brings, whatever the batch size
-# Group (by batch size) -> value by seed: equal but for noise, far worse, a little worse, of other and of fewer seeds.
+# Group (by batch size) -> value by seed: two that are equal but for noise, one far worse, one a
+# little worse, one of other seeds, one of fewer seeds.
 VALUES: dict[int, dict[int, float]] = {
     1: dict(enumerate(BASE + 0.004 + 0.002 * RNG.normal(size=10))),
     2: dict(enumerate(BASE + 0.004 + 0.002 * RNG.normal(size=10))),
@@ -22,7 +23,7 @@ VALUES: dict[int, dict[int, float]] = {
     4: dict(enumerate(BASE - 0.01 + 0.004 * RNG.normal(size=10))),
     5: {seed: BASE[seed % 10] - 0.05 + 0.01 * RNG.normal() for seed in range(6, 14)},
     6: {seed: 0.5 + 0.01 * seed for seed in (3, 20, 21)},
-}  # fmt: skip
+}
 
 
 def report_on(
@@ -30,8 +31,12 @@ def report_on(
 ) -> Content:
     for group, by_seed in values.items():
         for seed, value in by_seed.items():
-            write_run(folder / f"{group}-{seed}", seed=seed, metrics={metric: value},
-                      changes={"datamodule.batch_size": group})  # fmt: skip
+            write_run(
+                folder / f"{group}-{seed}",
+                seed=seed,
+                metrics={metric: value},
+                changes={"datamodule.batch_size": group},
+            )
     return content_of(folder)
 
 
@@ -46,7 +51,7 @@ def paired_p(differences: np.ndarray) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm (1979): the i-th smallest of m times m - i, never less than the one before, at most 1."""
+    """Correct m tests (Holm 1979): the i-th smallest p times m - i, ascending, at most 1."""
     order = np.argsort(p)
     stepped = np.minimum(1, np.maximum.accumulate(np.asarray(p)[order] * np.arange(len(p), 0, -1)))
     return [float(stepped[list(order).index(i)]) for i in range(len(p))]
@@ -110,11 +115,14 @@ def test_seeds_pair_their_runs(tmp_path: Path) -> None:
 
 def test_differences_without_spread_are_not_tested(tmp_path: Path) -> None:
     seeds = range(4)
-    content = report_on(tmp_path, {
-        1: {seed: 0.5 + 0.1 * seed for seed in seeds},
-        2: {seed: 0.5 + 0.1 * seed for seed in seeds},
-        3: {seed: 0.25 + 0.1 * seed for seed in seeds},
-    })  # fmt: skip
+    content = report_on(
+        tmp_path,
+        {
+            1: {seed: 0.5 + 0.1 * seed for seed in seeds},
+            2: {seed: 0.5 + 0.1 * seed for seed in seeds},
+            3: {seed: 0.25 + 0.1 * seed for seed in seeds},
+        },
+    )
     found = by_group(content)
     assert [found[group]["verdict"] for group in (1, 2, 3)] == [
         "best",
@@ -156,12 +164,22 @@ def test_folds_pair_too_and_repetitions_count_once(tmp_path: Path) -> None:
                 for copy in range(2):  # the same config and seed twice
                     acc = 0.5 + 0.2 * fold + 0.01 * rng.normal() + 0.1 * (optimizer == "adam")
                     values[optimizer, seed, fold, copy] = acc
-                    write_run(tmp_path / f"{optimizer}{seed}{fold}{copy}", optimizer=optimizer, seed=seed,
-                              metrics={"val/acc": acc}, changes={"datamodule.fold": fold})  # fmt: skip
+                    write_run(
+                        tmp_path / f"{optimizer}{seed}{fold}{copy}",
+                        optimizer=optimizer,
+                        seed=seed,
+                        metrics={"val/acc": acc},
+                        changes={"datamodule.fold": fold},
+                    )
     content = content_of(tmp_path)
     _, sgd = (group for _, group in content.groups.iterrows())
-    d = np.array([np.mean([values["sgd", s, f, c] - values["adam", s, f, c] for c in range(2)])
-                  for s in range(2) for f in range(3)])  # fmt: skip
+    d = np.array(
+        [
+            np.mean([values["sgd", s, f, c] - values["adam", s, f, c] for c in range(2)])
+            for s in range(2)
+            for f in range(3)
+        ]
+    )
     assert (sgd["n"], sgd["common"], sgd["verdict"]) == (12, 6, "worse")
     assert sgd["p"] == pytest.approx(paired_p(d), rel=1e-9)
     by_fold = content_of(tmp_path, group_by=["datamodule.fold"]).groups
