@@ -80,6 +80,12 @@ def test_a_grid_of_an_interval_is_refused() -> None:
         space.values("lr", FloatDistribution(0.1, 0.5))
 
 
+def test_ends_are_the_bounds_or_all_choices() -> None:
+    words = ["lr=tag(log,interval(0.001,1))", "hidden=range(5,50,10)", "scheme=he,zero,randn"]
+    ends = [space.ends(distribution(word)) for word in words]
+    assert ends == [[0.001, 1.0], [5, 45], ["he", "zero", "randn"]]
+
+
 def test_size_is_the_number_of_combinations() -> None:
     assert (
         space.size({"a": IntDistribution(5, 45, step=10), "b": CategoricalDistribution(["x", "y"])})

@@ -396,7 +396,8 @@ def test_force_begins_an_interrupted_job_anew(tmp_path: Path) -> None:
         (["sweep.retry=failed"], "sweep.retry: is for sweeps; add -m."),
         (
             ["-m", "hydra/sweeper=basic", "seed=1,2", "sweep.dry_run=true"],
-            "sweep.dry_run=true: is for hydra/sweeper=grid and optuna; others would run the jobs.",
+            "sweep.dry_run=true: works with hydra/sweeper=grid and hydra/sweeper=optuna only; "
+            "another sweeper would run the jobs.",
         ),
     ],
 )
