@@ -157,6 +157,7 @@ def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:
                 predicted.append(self(torch.from_numpy(x)).argmax(1).numpy())
 
     predicted: list[np.ndarray] = []
+    torch.manual_seed(0)
     module = Remembers(
         nn.Linear(4, 3), nn.CrossEntropyLoss(), metrics, partial(torch.optim.SGD, lr=1.0)
     )
