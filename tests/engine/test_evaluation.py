@@ -15,9 +15,15 @@ from engine.run import folders
 from project.datamodules.digits import DigitsDataModule
 
 RUN = [
-    "datamodule.batch_size=64", "datamodule.steps_per_epoch=null", "optimizer=adam", "trainer.max_epochs=2",
-    "trainer.limit_train_batches=10", "accelerator=cpu", "logger=csv", "callbacks.classification.grid_images=4",
-]  # fmt: skip
+    "datamodule.batch_size=64",
+    "datamodule.steps_per_epoch=null",
+    "optimizer=adam",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=10",
+    "accelerator=cpu",
+    "logger=csv",
+    "callbacks.classification.grid_images=4",
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +67,12 @@ def test_the_test_split_gives_the_run_s_own_metrics_to_the_last_bit(moved: Path)
     assert len(own) == 12
     run_evaluate(f"run={moved}")
     assert {path: path.read_bytes() for path in before} == before
-    assert {str(path.relative_to(moved)) for path in moved.rglob("*.*") if path.is_file() and path not in before} == {
-        "evaluation/test.json", "evaluation/figures/test_confusion_matrix.png", "evaluation/figures/test_images.png",
-    }  # fmt: skip
+    new = {path for path in moved.rglob("*.*") if path.is_file() and path not in before}
+    assert {str(path.relative_to(moved)) for path in new} == {
+        "evaluation/test.json",
+        "evaluation/figures/test_confusion_matrix.png",
+        "evaluation/figures/test_images.png",
+    }
     evaluated = report(moved, "test")
     assert evaluated["metrics"] == own
     assert evaluated["run"] == str(moved)
@@ -137,7 +146,8 @@ def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
         ),
         pytest.param(
             ["optimizer.lr=1"],
-            "optimizer.lr: not for evaluation. It takes run, split, datamodule, accelerator, trainer.",
+            "optimizer.lr: not for evaluation. "
+            "It takes run, split, datamodule, accelerator, trainer.",
             id="not for evaluation",
         ),
         pytest.param(
@@ -154,7 +164,8 @@ def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
         ),
         pytest.param(
             ["datamodule.batch_size=0"],
-            "datamodule.batch_size=0: must be greater than or equal to 1, by the signature of DigitsDataModule.",
+            "datamodule.batch_size=0: must be greater than or equal to 1, "
+            "by the signature of DigitsDataModule.",
             id="range",
         ),
         pytest.param(
