@@ -1,4 +1,4 @@
-"""What a key of the config means. Every room that treats some keys otherwise asks here."""
+"""Says what each key of the config means, for every room that treats some keys differently."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where metrics go: TensorBoard, and metrics.csv, a table with every number of TensorBoard's."""
+"""Writes metrics to TensorBoard and to metrics.csv, a table of the same numbers."""
 
 import csv
 import io

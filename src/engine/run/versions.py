@@ -1,4 +1,4 @@
-"""What a run's numbers depend on besides its config: versions, device, commit."""
+"""Names the versions, the device and the commit that a run's numbers depend on."""
 
 import functools
 import platform

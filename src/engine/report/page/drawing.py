@@ -62,7 +62,7 @@ STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its key
 
 @dataclass(frozen=True)
 class Line:
-    """How a group is drawn, alike in all figures."""
+    """Says how a group is drawn. The style is the same in all figures."""
 
     colour: str
     dash: str | tuple[int, tuple[float, ...]]
