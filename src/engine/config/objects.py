@@ -73,10 +73,10 @@ def located(path: str, key: str) -> Any:
     Raises:
         UserError: if there is none; says why.
     """
-    from hydra.utils import get_object
+    from engine.fence.hydra import locate
 
     try:
-        target = get_object(path)
+        target = locate(path)
     except Exception as error:  # whatever the module that is imported raises
         *_, reason = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
         raise UserError(f"{key}={path}: cannot be imported: {reason.strip()}") from error

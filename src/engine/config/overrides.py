@@ -66,7 +66,7 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
 
 
 def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
-    """Applys overrides to a config: a group's choice replaces what the config has of that group.
+    """Applies overrides to a config: a group's choice replaces what the config has of that group.
 
     Raises:
         UserError: if an override is wrong, as for `check_command_line`.

@@ -2,13 +2,23 @@
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from engine.errors import WorkerLost
 from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work
 from engine.signals import end_with_parent, out_of_reach_of_ctrl_c
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Starts loky's processes so that they do not warn of what a killed process has left."""
+    ignored = "ignore:resource_tracker:UserWarning"
+    with patch.dict(os.environ, PYTHONWARNINGS=os.environ.get("PYTHONWARNINGS", ignored)):
+        yield
 
 
 class JoblibLauncher(WorkerLauncher):
@@ -24,8 +34,6 @@ class JoblibLauncher(WorkerLauncher):
 
     def __init__(self, n_jobs: int | None = None) -> None:
         self.n_jobs = n_jobs
-        # A killed process leaves resources, which the next Python would warn about.
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         self.idle: list[Any] = []  # pools for the next job, of the next batch perhaps
 
     def answers(self, works: Sequence[Work]) -> Answers:
@@ -40,12 +48,12 @@ class JoblibLauncher(WorkerLauncher):
             while todo or running:
                 while todo and len(running) < most:
                     number, work = todo.popleft()
-                    pool = (
-                        self.idle.pop()
-                        if self.idle
-                        else ProcessPoolExecutor(max_workers=1, initializer=end_with_parent)
-                    )
-                    with out_of_reach_of_ctrl_c():
+                    with out_of_reach_of_ctrl_c(), _without_warnings():
+                        pool = (
+                            self.idle.pop()
+                            if self.idle
+                            else ProcessPoolExecutor(max_workers=1, initializer=end_with_parent)
+                        )
                         running[pool.submit(work)] = number, pool
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     number, pool = running.pop(future)

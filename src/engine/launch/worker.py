@@ -13,7 +13,14 @@ from omegaconf import DictConfig, open_dict
 
 from engine import messages, signals
 from engine.door import Task, imported
-from engine.errors import SIGTERM, RunFailed, UserError, as_mistake
+from engine.errors import (
+    FULL_ERROR,
+    SIGTERM,
+    RunFailed,
+    UserError,
+    as_mistake,
+    wants_traceback,
+)
 from engine.fence.hydra import answer_of, composed_by_hydra, registries, take_over
 
 if TYPE_CHECKING:
@@ -31,6 +38,8 @@ class Work:
         overrides: the job's.
         number: its place among the jobs that were launched with it.
         state: Hydra's registries.
+        traceback: whether the user has set HYDRA_FULL_ERROR=1, which the launcher's process sets
+            for itself.
     """
 
     context: HydraContext
@@ -39,10 +48,11 @@ class Work:
     overrides: list[str]
     number: int
     state: dict[Any, Any] = field(default_factory=registries, repr=False)
+    traceback: bool = field(default_factory=wants_traceback)
 
     def __call__(self) -> float | Exception:
         """Runs the job; returns its objective or its error. Only a signal leaves no answer."""
-        with prepared(threads=self.config.threads):
+        with prepared(self.config.threads, self.traceback):
             take_over(self.state)
             setup_globals()
             try:
@@ -90,8 +100,9 @@ def call(work: Work) -> float | Exception:
 
 
 @contextmanager
-def prepared(threads: int) -> Iterator[None]:
+def prepared(threads: int, traceback: bool) -> Iterator[None]:
     """Makes this a process that runs jobs: quiet, with so many threads, and ended by SIGTERM."""
+    os.environ[FULL_ERROR] = str(int(traceback))
     # These are read when torch and NumPy are imported.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     os.environ |= dict.fromkeys(names, str(threads))

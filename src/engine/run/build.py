@@ -18,7 +18,7 @@ from engine.config.keys import CHOICES, PARTIAL
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
 from engine.errors import UserError
-from engine.run.checkpoint import WholeFileIO
+from engine.run.checkpoint_file import WholeFileIO
 from engine.run.versions import device
 
 KINDS = {

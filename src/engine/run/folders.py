@@ -15,7 +15,7 @@ from engine import files
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.omegaconf import represent_word
-from engine.run.identity import job_name
+from engine.run.folder_names import job_name
 
 CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
@@ -66,7 +66,7 @@ def set_aside(run_dir: Path) -> None:
     run_dir.rename(next(path for path in map(run_dir.with_name, names) if not path.exists()))
 
 
-def save_config(run_dir: Path, config: Config, door: str, text: str | None = None) -> None:
+def save_config(run_dir: Path, config: Config, door: str) -> None:
     """Writes the config, the overrides that made it and the door to `.hydra/`, if they are missing.
 
     The config of another trial, or of none, is written again: child processes read it there.
@@ -75,7 +75,6 @@ def save_config(run_dir: Path, config: Config, door: str, text: str | None = Non
         run_dir: the run's folder.
         config: the run's.
         door: the import path of the command.
-        text: the config as YAML, where the caller has it already.
     """
     (run_dir / CONFIG).parent.mkdir(parents=True, exist_ok=True)
     if not (run_dir / CONFIG).exists():
@@ -83,7 +82,7 @@ def save_config(run_dir: Path, config: Config, door: str, text: str | None = Non
         files.write_whole(run_dir / DOOR, f"{door}\n")
     elif load_config(run_dir).get("sweep.trial") == config.get("sweep.trial"):
         return
-    files.write_whole(run_dir / CONFIG, text or as_yaml(config.values_by_node))
+    files.write_whole(run_dir / CONFIG, as_yaml(config.values_by_node))
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]

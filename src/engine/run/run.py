@@ -74,7 +74,7 @@ class Run:
             UserError: if the accelerator is not there, or options exclude each other.
         """
         from engine.run import build
-        from engine.run.checkpoint import step_of
+        from engine.run.checkpoint_file import step_of
 
         checkpoint = self.checkpoint
         try:

@@ -14,7 +14,7 @@ from engine import locks
 from engine.config.resolved import Config
 from engine.errors import RunFailed, UserError, WorkerLost, as_mistake
 from engine.fence.hydra import answer_of
-from engine.run import folders, identity, summaries
+from engine.run import folder_names, folders, summaries
 from engine.sweep import gpus
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Job:
         self.config = config
         self.sweep_dir = sweep_dir.absolute()
         self.overrides = list(overrides)
-        self.hash = config.hash[: identity.DIGITS]
+        self.hash = config.hash[: folder_names.DIGITS]
         self.error: Exception | None = None  # why the job has left no summary
         self._folder: Path | None = None
         self._lock = locks.of_job(self.sweep_dir, self.hash)
@@ -226,7 +226,7 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     states = states or [job.state() for job in jobs]
     words = own_words([job.overrides for job in jobs])
     names = [
-        state.folder.name if state.folder else identity.slug(own)
+        state.folder.name if state.folder else folder_names.slug(own)
         for state, own in zip(states, words, strict=True)
     ]
     width = max(map(len, names), default=0)

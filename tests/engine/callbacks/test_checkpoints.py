@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from engine.callbacks.checkpoints import Checkpoints
-from engine.run.checkpoint import WholeFileIO
+from engine.run.checkpoint_file import WholeFileIO
 from fitting import Arrays, plain_trainer
 from project.modules.linear import LinearRegressor
 

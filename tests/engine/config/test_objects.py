@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
-import hydra.utils
 import pytest
 import torch
 from annotated_types import Ge, Interval
@@ -15,6 +14,7 @@ from engine import Count, CountOrZero, Fraction, NotNegative, Positive, Seed, Us
 from engine.config import objects
 from engine.config.objects import check
 from engine.config.ranges import why_not
+from engine.fence import hydra as fence
 
 
 class Options(TypedDict, total=False):
@@ -96,8 +96,8 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pytest imports this file under a name that `import` does not find."""
     own = {f"{HERE}.{kind.__name__}": kind for kind in (Base, Mine, Needing, Anything, Unresolved)}
     own[f"{HERE}.function"] = function  # type: ignore[assignment]
-    found = hydra.utils.get_object
-    monkeypatch.setattr("hydra.utils.get_object", lambda path: own.get(path) or found(path))
+    found = fence.locate
+    monkeypatch.setattr(fence, "locate", lambda path: own.get(path) or found(path))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is relied on of Hydra beyond its documentation: a new version breaks here, by name."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,17 @@ def loader(tmp_path: Path) -> Iterator[Any]:
         (tmp_path / "model" / f"{name}.yaml").write_text(f"width: {width}\n")
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
+
+
+def test_locate_imports_what_a_path_names_and_logs_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert fence.locate("collections.OrderedDict") is OrderedDict
+    assert fence.locate("hydra.core.utils.JobReturn") is JobReturn
+    for path in ("collections.OrderedDictt", "no_such_module.Name", "hydra..x", ""):
+        with pytest.raises((ImportError, ValueError)):
+            fence.locate(path)
+    assert caplog.messages == []
 
 
 def test_composed_by_hydra_is_the_job_of_a_sweep(loader: Any) -> None:

@@ -15,7 +15,7 @@ from engine import locks
 from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
-from engine.run import identity
+from engine.run import folder_names
 from engine.run.summaries import SUMMARY, final_metrics
 
 # The statuses of runs without a summary.
@@ -75,7 +75,7 @@ def run_dirs(folder: Path) -> Iterator[Path]:
             children.clear()
             yield Path(parent)
         else:
-            children[:] = sorted(name for name in children if not identity.is_set_aside(name))
+            children[:] = sorted(name for name in children if not folder_names.is_set_aside(name))
 
 
 def collect(folder: Path) -> tuple[list[Run], list[Problem]]:
@@ -133,7 +133,7 @@ def unfinished(path: Path) -> str:
     A job of a sweep runs as long as its lock is held. Any other run counts as running while it
     writes.
     """
-    if (lock := locks.of_job(path.parent, identity.digest_of(path))).exists():
+    if (lock := locks.of_job(path.parent, folder_names.digest_of(path))).exists():
         return RUNNING if locks.is_held(lock) else INTERRUPTED
     written = ("metrics.csv", "train.log", "checkpoints", ".hydra/config.yaml")
     files = [path / name for name in written if (path / name).exists()]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import identity
+from engine.run import folder_names
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ from engine.run import identity
     ],
 )
 def test_slug(overrides: list[str], expected: str) -> None:
-    assert identity.slug(overrides) == expected
+    assert folder_names.slug(overrides) == expected
 
 
 def test_a_name_is_read_as_it_is_made() -> None:
-    name = identity.job_name(["init=he"], "0123abcd" + 56 * "e")
+    name = folder_names.job_name(["init=he"], "0123abcd" + 56 * "e")
     assert name == "init=he-0123abcd"
-    assert identity.digest_of(Path("/sweep") / name) == "0123abcd"
-    assert not identity.is_set_aside(name)
-    assert identity.is_set_aside(f"{name}.1")
-    assert not identity.is_set_aside("init=he-0123abcx.1")
+    assert folder_names.digest_of(Path("/sweep") / name) == "0123abcd"
+    assert not folder_names.is_set_aside(name)
+    assert folder_names.is_set_aside(f"{name}.1")
+    assert not folder_names.is_set_aside("init=he-0123abcx.1")
