@@ -24,8 +24,9 @@ LOOPS = ["hand", "eager", "template"]
 
 def measured(loop: str, images: int) -> dict[str, float]:
     """Trains in another process, and returns its memory (MB) and its time per step (ms)."""
-    words = [sys.executable, __file__, "--loop", loop, "--images", str(images)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    words = [sys.executable, "-m", "memory", "--loop", loop, "--images", str(images)]
+    folder = Path(__file__).parent
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=folder)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 

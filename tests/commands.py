@@ -1,56 +1,54 @@
 """Runs the project's commands as a user does: in this process, or in one that can be killed."""
 
-import multiprocessing
+import os
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from engine import evaluate, report
+from engine import evaluate, figures, report
 from project.train import train
+from warm import python
 
 ROOT = train.root
 CONF = train.conf
-_forkserver = multiprocessing.get_context("forkserver")
-# Imports that take seconds are done once for all processes. Only installed modules are possible:
-# until Python 3.13 the server that forks the processes does not have our sys.path.
-_forkserver.set_forkserver_preload(
-    [
-        "engine.run.build",
-        "engine.door",
-        "engine.run.hparams",
-        "engine.steps.trainer",
-        "project.train",
-        "project.modules.lenet",
-        "project.datamodules.digits",
-        "project.callbacks.classification",
-        "engine.callbacks.progress_bar",
-        "engine.callbacks.checkpoints",
-        "engine.callbacks.step_seed",
-        "engine.callbacks.divergence",
-        "torch.utils.tensorboard",
-        "sklearn.datasets",
-        "sklearn.model_selection",
-        "pydantic",
-    ]
-)
+TESTS = Path(__file__).parent
 
 
-def run_train(*words: str) -> None:
-    """Runs `python -m project.train …` here; raises SystemExit for any exit code but 0."""
-    with mock.patch.object(sys, "argv", ["project.train", *words]):
+@contextmanager
+def _command(name: str, words: Sequence[str], draws: bool) -> Iterator[None]:
+    """Makes this process the one that `python -m project.NAME …` starts."""
+    wanted = figures.are_wanted if draws else lambda trainer: False
+    with (
+        mock.patch.object(sys, "argv", [f"project.{name}", *words]),
+        mock.patch.object(figures, "are_wanted", wanted),
+    ):
+        yield
+
+
+def run_train(*words: str, draws: bool = True) -> None:
+    """Runs `python -m project.train …` here; raises SystemExit for any exit code but 0.
+
+    Args:
+        words: of the command line.
+        draws: whether there are figures; one takes longer than a small run.
+    """
+    with _command("train", words, draws):
         train()
 
 
-def run_evaluate(*words: str) -> None:
+def run_evaluate(*words: str, draws: bool = True) -> None:
     """Runs `python -m project.evaluate …` in this process."""
-    with mock.patch.object(sys, "argv", ["project.evaluate", *words]):
+    with _command("evaluate", words, draws):
         evaluate(train)
 
 
 def run_report(*words: str) -> None:
     """Runs `python -m project.report …` in this process."""
-    with mock.patch.object(sys, "argv", ["project.report", *words]):
+    with _command("report", words, draws=True):
         report(train)
 
 
@@ -72,12 +70,19 @@ def train_in_process(
         kill_at: the moment of a signal, as `killable.train` takes a moment; None: no signal.
         kill_with: the signal.
     """
-    import killable
+    return subprocess.run(
+        killable(words, kill_at, kill_with), env=environment(), timeout=120
+    ).returncode
 
-    process = _forkserver.Process(target=killable.train, args=(words, kill_at, kill_with))
-    process.start()
-    process.join(timeout=120)
-    if process.exitcode is None:
-        process.kill()
-        raise AssertionError("still running")
-    return process.exitcode
+
+def killable(
+    words: list[str], kill_at: str | None = None, kill_with: int = signal.SIGKILL
+) -> list[str]:
+    """Returns the command that `train_in_process` runs."""
+    return [python(), "-m", "killable", kill_at or "never", str(int(kill_with)), *words]
+
+
+def environment() -> dict[str, str]:
+    """Returns the environment of a process that can import the modules of these tests."""
+    paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

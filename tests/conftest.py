@@ -1,4 +1,7 @@
-"""Gives every test one thread and a run's silenced warnings, and some a small CIFAR-10."""
+"""Gives every test one thread and a run's silenced warnings, and some a small CIFAR-10.
+
+What takes long to import is imported in fixtures: the process that hands out the tests needs none.
+"""
 
 import hashlib
 import io
@@ -7,16 +10,22 @@ import pickle
 import tarfile
 from collections.abc import Iterator
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import numpy as np
 import pytest
-import torch
-from torchvision.datasets import CIFAR10
 
+import warm
 from engine import messages
 
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the workers are in their parent's session
+        warm.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        warm.end()
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +45,9 @@ def md5(data: bytes) -> str:
 @pytest.fixture
 def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Makes the files of a small CIFAR-10, whose md5s torchvision now takes for the real ones."""
+    import numpy as np
+    from torchvision.datasets import CIFAR10
+
     training = [f"data_batch_{number}" for number in range(1, 6)]
     rng = np.random.default_rng(0)
     contents = {
@@ -58,6 +70,8 @@ def small_cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 def small_cifar10_archive(
     small_cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> bytes:
+    from torchvision.datasets import CIFAR10
+
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in small_cifar10.items():

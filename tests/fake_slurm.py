@@ -52,7 +52,7 @@ def main() -> None:
     if name == "sbatch":
         sbatch(Path(folder), words)
     elif name == "srun":
-        command = words[words.index(sys.executable) :]  # after srun's own options
+        command = words[words.index("-u") - 1 :]  # Python, after srun's own options
         os.execv(command[0], command)
     elif name == "sacct":
         print(

@@ -1,34 +1,22 @@
-"""Trains in a process that gets a signal at a chosen moment."""
+"""Trains in a process that gets a signal at a chosen moment.
+
+    python -m killable <hook of Callback>:<global step> SIGNAL …   the words of project.train
+    python -m killable never 0 …
+
+There are no figures.
+The signal comes after our own callbacks; only after an epoch, before the checkpoints, which
+Lightning calls last.
+"""
 
 import os
+import sys
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, Trainer
 
 from commands import run_train
 from engine.run import build
 from engine.steps.callback import StepCallback
-
-
-def train(words: list[str], kill_at: str | None, kill_with: int) -> None:
-    """Runs the training command, with a signal at `<hook of Callback>:<global step>`.
-
-    It comes after our own callbacks; only after an epoch, before the checkpoints, which Lightning
-    calls last.
-    """
-    torch.set_num_threads(1)
-    if kill_at:
-        _arm(*kill_at.split(":"), kill_with)
-    run_train(*words)
-
-
-def train_printing_to(path: str, words: list[str]) -> None:
-    """Runs the training command, with its output in a file."""
-    with open(path, "w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    train(words, kill_at=None, kill_with=0)
 
 
 def _arm(hook: str, step: str, kill_with: int) -> None:
@@ -48,3 +36,10 @@ def _arm(hook: str, step: str, kill_with: int) -> None:
         return trainer
 
     build.trainer_with = with_killer
+
+
+if __name__ == "__main__":
+    moment, number, *words = sys.argv[1:]
+    if moment != "never":
+        _arm(*moment.split(":"), int(number))
+    run_train(*words, draws=False)

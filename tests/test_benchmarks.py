@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from commands import ROOT
+from warm import python
 
 
 @pytest.fixture
@@ -74,6 +75,7 @@ def test_step_time(
 def test_start_up(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import start_up
 
+    monkeypatch.setattr(sys, "executable", python())
     monkeypatch.setattr(sys, "argv", ["start_up.py", "--rounds", "1"])
     start_up.main()
     assert set(written(benchmarks, "start_up")["seconds"]) == {"import", "step", "help", "mistake"}
@@ -83,6 +85,7 @@ def test_start_up(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import memory
 
+    monkeypatch.setattr(sys, "executable", python())
     monkeypatch.setattr(memory, "SIZES", [100])
     monkeypatch.setattr(memory, "LOOPS", ["eager"])
     monkeypatch.setattr(sys, "argv", ["memory.py", "--rounds", "1"])

@@ -16,6 +16,7 @@ from PIL import Image
 import project.modules
 from commands import ROOT, run_evaluate, run_report, run_train
 from project.train import train
+from warm import python
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -71,12 +72,8 @@ def test_training(
     ]
     sweep = "-m" in words[3:]
     less = ["logger=csv"] if sweep else []
-    less += (
-        ["callbacks.classification.grid_images=0"]
-        if sweep and experiment in ("lenet", "lenet_init")
-        else []
-    )
     less += ["seed=0"] if experiment == "lenet_init" else []  # of three
+    less += ["callbacks.depth_study.seeds=1"] if experiment == "init_depth" else []  # of five
     less += ["hydra.sweeper.n_trials=3"] if "hydra/sweeper=optuna" in words else []
     run_train(
         *words[3:],
@@ -85,6 +82,7 @@ def test_training(
         f"paths.log_dir={tmp_path}/logs",
         f"paths.data_dir={tmp_path}",
         "accelerator=cpu",
+        draws=not sweep,
     )
     jobs = (5 if "datamodule.folds=5" in words else JOBS[experiment]) if sweep else 1
     assert len(list(tmp_path.glob("logs/**/summary.json"))) == jobs
@@ -123,7 +121,7 @@ def test_a_model_of_ones_own(
 @pytest.mark.slow
 def test_training_in_several_processes(tmp_path: Path) -> None:
     (command,) = [c for c in COMMANDS if "ddp" in c]
-    words = [sys.executable, *shlex.split(command)[1:], *SMALL, f"paths.log_dir={tmp_path}"]
+    words = [python(), *shlex.split(command)[1:], *SMALL, f"paths.log_dir={tmp_path}"]
     subprocess.run(words, check=True, timeout=120)
     assert len(list(tmp_path.glob("**/summary.json"))) == 1
 
@@ -138,6 +136,7 @@ def test_what_is_done_with_a_run(tmp_path: Path) -> None:
         *SMALL,
         f"paths.log_dir={tmp_path}",
         "accelerator=cpu",
+        draws=False,
     )
     (summary,) = tmp_path.glob("**/summary.json")
     before = summary.read_text()
@@ -182,7 +181,8 @@ def test_report(tmp_path: Path) -> None:
     _, _, module, *words = shlex.split(command.replace("logs/", f"{tmp_path}/"))
     assert module == "project.report"
     sweep = ["-m", "experiment=lenet", "datamodule=digits", "optimizer=sgd,adam"]
-    run_train(*sweep, *SMALL, "logger=csv", f"paths.log_dir={tmp_path}", "accelerator=cpu")
+    words_of_a_test = ["logger=csv", f"paths.log_dir={tmp_path}", "accelerator=cpu"]
+    run_train(*sweep, *SMALL, *words_of_a_test, draws=False)
     run_report(*words)
     assert {path.name for path in tmp_path.glob("sweeps/lenet/r*")} == {
         "report.html",

@@ -10,9 +10,12 @@ CURVE = ["experiment=curve_fit", "accelerator=cpu"]
 
 
 def sweep(log_dir: Path, *words: str, together: bool = True) -> Path:
-    """Runs a sweep, and returns the sweep's folder."""
+    """Runs a sweep, its jobs together or one by one, and returns the sweep's folder.
+
+    Jobs one by one draw no figures, either.
+    """
     launcher = ["hydra/launcher=vectorized"] if together else []
-    run_train("-m", *launcher, *words, f"paths.log_dir={log_dir}")
+    run_train("-m", *launcher, *words, f"paths.log_dir={log_dir}", draws=together)
     return folder(log_dir)
 
 

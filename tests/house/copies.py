@@ -3,9 +3,9 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import warm
 from commands import ROOT
 
 PARTS = (
@@ -37,7 +37,7 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
     environment.pop("HYDRA_FULL_ERROR", None)
     return subprocess.run(
-        [sys.executable, *words],
+        [warm.python(), *words],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -13,6 +13,7 @@ import torch
 
 from commands import only_run, run_train
 from engine.run import children, folders
+from warm import python
 
 TWO = ["accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
 # DIGITS has 1,221 samples in batches of 100, the last of 21; REGRESSION has 64 and 100 samples in
@@ -32,8 +33,8 @@ REGRESSION = ["callbacks=default", "datamodule.batch_size=27", "trainer.max_step
 
 def train_as_a_user_does(*words: str) -> str:
     """`python -m project.train …` in a shell; what it prints."""
-    command = [sys.executable, "-m", "project.train", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": ""}
+    command = [python(), "-m", "project.train", *words]
+    environment = {**os.environ, "HYDRA_FULL_ERROR": ""}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout

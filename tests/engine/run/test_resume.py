@@ -61,7 +61,13 @@ def test_killed_and_resumed_is_bit_identical(
 
 
 @pytest.mark.parametrize(
-    "words", [["trainer.precision=64-true"], ["compile=true"]], ids=["64 bits", "compiled"]
+    "words",
+    [
+        ["trainer.precision=64-true"],
+        # Batches of one size: each size is compiled by itself, which takes seconds.
+        ["compile=true", "datamodule.steps_per_epoch=70"],
+    ],
+    ids=["64 bits", "compiled"],
 )
 @pytest.mark.slow
 def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:

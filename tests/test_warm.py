@@ -1,0 +1,91 @@
+"""What the warm Python runs is what the real Python runs."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import warm
+from commands import only_run
+
+SAYS = """
+import os, random, signal, sys, time
+from pathlib import Path
+
+if __name__ == "__main__":
+    how, *words = sys.argv[1:]
+    print(words, os.getcwd(), os.environ["WHO"], "torch" in sys.modules, sys.path[:2])
+    print(random.random(), file=sys.stderr)
+    if how == "waits":
+        print("ready", flush=True)
+        time.sleep(60)
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "raises":
+        raise ValueError("no")
+    sys.exit(int(how))
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> dict[str, Any]:
+    """Makes a package `mine`; returns options of a process that runs there."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/says.py").write_text(SAYS)
+    environment = {**os.environ, "WHO": "me", "PYTHONPATH": str(tmp_path)}
+    return {"cwd": tmp_path, "env": environment, "text": True}
+
+
+def start(program: dict[str, Any], *words: str) -> "subprocess.Popen[str]":
+    command = [warm.python(), "-m", "mine.says", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **program)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("0", 0), ("7", 7), ("raises", 1), ("killed", -signal.SIGKILL)]
+)
+def test_words_folder_environment_streams_and_exit_code(
+    how: str, code: int, program: dict[str, Any]
+) -> None:
+    with start(program, how, "a b", "c") as process:
+        printed, complained = process.communicate(timeout=60)
+    assert process.returncode == code
+    if how != "killed":  # which writes nothing of what is buffered
+        folder = str(program["cwd"])
+        assert printed == f"{['a b', 'c']} {folder} me True {[folder, folder]}\n"
+    assert ("ValueError: no" in complained) == (how == "raises")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signals_come_to_the_process_and_end_it(sent: int, program: dict[str, Any]) -> None:
+    with start(program, "waits") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(sent)
+        process.communicate(timeout=20)  # ends when no process has the other end of the pipes
+    assert process.returncode == -sent
+
+
+def test_random_numbers_are_those_of_no_other_process(program: dict[str, Any]) -> None:
+    drawn = set()
+    for _ in range(2):
+        with start(program, "0") as process:
+            drawn.add(process.communicate(timeout=60)[1])
+    assert len(drawn) == 2
+
+
+@pytest.mark.slow
+def test_a_run_has_the_bits_of_the_real_python(tmp_path: Path) -> None:
+    tables = []
+    for name in (sys.executable, warm.python()):
+        log_dir = tmp_path / str(len(tables))
+        words = ["experiment=curve_fit", "callbacks=default", "logger=csv", "accelerator=cpu"]
+        command = [name, "-m", "project.train", *words, f"paths.log_dir={log_dir}"]
+        subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
+        tables.append((only_run(log_dir) / "metrics.csv").read_bytes())
+    assert tables[0] == tables[1]

@@ -1,0 +1,58 @@
+"""A Python that starts in a fraction of a second, because Lightning is imported already.
+
+`python()` is the path of a program that does what `python -m MODULE …` does, by a process that is
+forked from a server (warm_server.py). Whatever else it is asked for, it hands to the real Python.
+The server starts when a test first asks for it, and serves all the processes of a test session.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from filelock import FileLock
+
+FOLDER = "WARM_PYTHON"  # the variable with the session's folder: its server, its program
+HERE = Path(__file__).parent
+
+
+def begin() -> None:
+    """Makes the session's folder; its processes find it by the environment."""
+    os.environ[FOLDER] = tempfile.mkdtemp(prefix="warm-")
+
+
+def end() -> None:
+    """Ends the server, and whatever it has started, and removes the folder."""
+    folder = Path(os.environ.pop(FOLDER))
+    if (pid := folder / "pid").exists():
+        os.killpg(int(pid.read_text()), signal.SIGKILL)  # the server has a group of its own
+    shutil.rmtree(folder)
+
+
+def python() -> str:
+    """Returns the path of the program; starts the server, if nobody has."""
+    folder = Path(os.environ[FOLDER])
+    program = folder / "python"
+    with FileLock(folder / "lock"):
+        if not program.exists():
+            _start(folder)
+            client = (HERE / "warm_client.py").read_text()
+            program.write_text(f"#!{sys.executable} -SE\n{client}")
+            program.chmod(0o755)
+    return str(program)
+
+
+def _start(folder: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    words = [sys.executable, str(HERE / "warm_server.py"), str(folder)]
+    # No Popen: the server outlives whoever starts it, who must not be warned of that.
+    pid = os.spawnve(os.P_NOWAIT, sys.executable, words, environment)
+    (folder / "pid").write_text(str(pid))
+    until = time.monotonic() + 120
+    while not (folder / "project").exists():  # the later of the two sockets
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), (folder / "log").read_text()
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -1,0 +1,48 @@
+"""Asks the server beside this program for a process, and ends as that process ends.
+
+warm.py makes a program of this file. It runs without site-packages, which take longer to find than
+a process takes to fork.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PYTHON = sys.executable  # by the first line of the program
+# Modules that the server may run. Others may need what a forked process has not: further open
+# files, or a number that its parent knows.
+RUN = ("killable", "memory", "mine.", "project.", "pytest", "submitit.core.")
+SENT_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main() -> None:
+    words = sys.argv[2:] if sys.argv[1:2] == ["-u"] else sys.argv[1:]
+    if words[:1] != ["-m"] or not words[1].startswith(RUN):
+        os.execv(PYTHON, [PYTHON, *sys.argv[1:]])
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    own = any(os.path.isdir(os.path.join(path, "engine")) for path in paths if path)
+    request = {
+        "words": words[1:],
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+        "python": os.path.abspath(__file__),
+    }
+    text = json.dumps(request).encode()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(os.path.join(HERE, "libraries" if own else "project"))
+        socket.send_fds(server, [len(text).to_bytes(8, "big")], [0, 1, 2])
+        server.sendall(text)
+        for number in SENT_ON:
+            signal.signal(number, lambda number, _: server.send(bytes([number])))
+        answer = server.recv(100)
+    code = int(answer or b"1")
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+main()
