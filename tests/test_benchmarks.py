@@ -100,7 +100,7 @@ def test_sweep_time(
 ) -> None:
     import sweep_time
 
-    words = ["experiment=curve_fit", "datamodule.steps_per_epoch=20"]
+    words = ["experiment=curve_fit", "datamodule.steps_per_epoch=10"]
     small = {"curve_fit": sweep_time.Sweep(words, [2, 3], ["callbacks=default"], first=1, timed=1)}
     monkeypatch.setattr(sweep_time, "SWEEPS", small)
     monkeypatch.setattr(sweep_time, "LAUNCHERS", {"basic": ()})

@@ -133,7 +133,9 @@ def by_hydra() -> list[Composed]:
 def test_every_job_is_as_hydra_composes_it(sweep_dir: str, by_hydra: list[Composed]) -> None:
     with sweep_to(sweep_dir) as (loader, sweep):
         compose = Composer(loader, sweep)
-        pairs = list(zip(JOBS, by_hydra, strict=True))
+        # The folder is another question than the values: for most folders some jobs will do.
+        every = 1 if sweep_dir == SWEEP_DIRS[0] else 6
+        pairs = list(zip(JOBS, by_hydra, strict=True))[::every]
         if "hydra" not in sweep_dir:  # a job may depend on what has been composed before
             pairs += reversed(pairs)
         for words, expected in pairs:
