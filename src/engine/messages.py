@@ -27,10 +27,6 @@ HARMLESS = (
         "our batches are gathered whole, in this process: workers would slow them down",
     ),
     (
-        r".*your dataloader is not resumable",
-        "ours takes its position from the Trainer's own batch counter",
-    ),
-    (
         r".*Total length of `list` across ranks is zero",
         "a data module without validation returns no loader",
     ),

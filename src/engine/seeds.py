@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,27 @@ def mix_all(state: int, first: int, count: int) -> list[int]:
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
     """Returns a CPU generator of its own for one stream at one step."""
     return torch.Generator().manual_seed(derive(seed, stream, step))
+
+
+def plain_states() -> list[Any]:
+    """Returns the states of Python's and NumPy's generators as lists and numbers."""
+    version, numbers, gauss = random.getstate()
+    numpy_state: Any = np.random.get_state()
+    kind, keys, *rest = numpy_state
+    return [[version, list(numbers), gauss], [kind, keys.tolist(), *rest]]
+
+
+def restore_plain_states(states: Sequence[Any]) -> None:
+    """Sets the generators that `plain_states` has read."""
+    (version, numbers, gauss), (kind, keys, *rest) = states
+    random.setstate((version, tuple(numbers), gauss))
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+
+
+def seed_plain(seed: int) -> None:
+    """Seeds Python's and NumPy's generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def random_states() -> tuple[object, ...]:

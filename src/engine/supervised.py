@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
-from engine import rows
+from engine import processes, rows
 from engine.fence.lightning import trainer_of
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, overrides
@@ -39,6 +39,20 @@ class StepOptions(TypedDict, total=False):
 
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     init: Callable[[nn.Module], None]
+
+
+def additions(module: LightningModule) -> list[str]:
+    """Returns the names of what a module's classes have beside those of `SupervisedModule`.
+
+    A constructor does not count.
+    """
+    kinds = type(module).__mro__[: type(module).__mro__.index(SupervisedModule)]
+    return [
+        name
+        for kind in kinds
+        for name, value in vars(kind).items()
+        if callable(value) and name != "__init__"
+    ]
 
 
 class SupervisedModule(LightningModule):
@@ -155,6 +169,17 @@ class SupervisedModule(LightningModule):
         hooks = overrides(self, SupervisedModule, ["_loss"])
         return f"{type(self).__name__} has a {hooks[0]} of its own" if hooks else None
 
+    def metric_names(self, data: Any) -> list[str] | None:
+        """Returns the metrics that training with these data logs; None for a class that adds to it.
+
+        Args:
+            data: the data module.
+        """
+        if additions(self):
+            return None
+        validated = ["val/loss", *self.val_metrics] if "val" in getattr(data, "splits", ()) else []
+        return ["train/loss", *self.train_metrics, *validated]
+
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate("val", batch, self.val_loss, self.val_metrics)
 
@@ -221,21 +246,11 @@ class SupervisedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the steps that are in no row yet, of every process, for the resumed run's row."""
-        steps: list[Any] = [rows.pack(self._since_row)]
-        if self._is_distributed():
-            steps *= self.trainer.world_size
-            torch.distributed.all_gather_object(steps, steps[0])
-        checkpoint["steps_since_row"] = steps
+        checkpoint["steps_since_row"] = processes.gathered(rows.pack(self._since_row))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        steps = checkpoint.get("steps_since_row", [])
-        rank = self.trainer.global_rank if self._is_distributed() else 0
-        if rank < len(steps):
+        if steps := processes.own(checkpoint.get("steps_since_row", [])):
             # Lightning moves the module to its device only after this.
             trainer = trainer_of(self)
             device = trainer.strategy.root_device if trainer else self.device
-            self._since_row = rows.unpack(move_data_to_device(steps[rank], device))
-
-    @staticmethod
-    def _is_distributed() -> bool:
-        return torch.distributed.is_available() and torch.distributed.is_initialized()
+            self._since_row = rows.unpack(move_data_to_device(steps, device))

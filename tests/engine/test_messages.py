@@ -18,8 +18,6 @@ WORDED = [
     "`torch.jit.trace` is deprecated. Please switch to `torch.compile`",
     "This property will be removed in 2.0.0. Use `Metric.updated_called` instead.",
     "The 'train_dataloader' does not have many workers which may be a bottleneck.",
-    "You're resuming from a checkpoint that ended before the epoch ended and your dataloader is "
-    "not resumable.",
     "Total length of `list` across ranks is zero. Please make sure this was your intention.",
     "Using `DistributedSampler` with the dataloaders. During `trainer.test()`, it is recommended "
     "to use `Trainer(devices=1, num_nodes=1)` to ensure each sample/batch gets evaluated "

@@ -1,12 +1,15 @@
 """The derivation of seeds, against SplitMix64 in NumPy."""
 
+import random
 import zlib
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from engine import seeds
 from engine.seeds import derive, generator, mix_all, of_stream
 
 STEPS = 100_000
@@ -91,3 +94,17 @@ def test_generator_leaves_the_global_one_alone() -> None:
 def test_seeds_of_many_steps_are_those_of_each(seed: int, first: int, count: int) -> None:
     expected = [derive(seed, "step/0", step) for step in range(first, first + count)]
     assert mix_all(of_stream(seed, "step/0"), first, count) == expected
+
+
+def test_plain_states_go_on_where_they_were_read(tmp_path: Path) -> None:
+    """By a checkpoint that is read with `weights_only`; a half-drawn pair of Gaussians counts."""
+    seeds.seed_plain(2**40 + 3)
+    random.gauss(0, 1)
+    np.random.randn()
+    torch.save(seeds.plain_states(), tmp_path / "states")
+    drawn = [random.gauss(0, 1), random.random(), np.random.randn(), np.random.rand()]
+    seeds.seed_plain(1)
+    seeds.restore_plain_states(torch.load(tmp_path / "states", weights_only=True))
+    assert [random.gauss(0, 1), random.random(), np.random.randn(), np.random.rand()] == drawn
+    seeds.seed_plain(2**40 + 3)
+    assert random.gauss(0, 1) != drawn[0]

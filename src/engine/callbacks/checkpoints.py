@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
+from engine.callbacks.so_far import resume, so_far
 from engine.config.ranges import Count
-from engine.fence.lightning import batch_of_training, is_last_batch, validation_interval
+from engine.fence.lightning import (
+    batch_of_training,
+    is_last_batch,
+    validation_interval,
+)
 from engine.run.folders import BEST, LAST
-from engine.steps.callback import EACH_JOB, StepCallback
+from engine.steps.callback import EACH_JOB, StepCallback, reached
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +25,9 @@ class Checkpoints(StepCallback, Checkpoint):
     """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt in the run's folder.
 
     last.ckpt is written every n steps and after every epoch; best.ckpt has the best value of a
-    validation metric. This is not Lightning's `ModelCheckpoint`: after a step before a due
-    validation, that would make the resumed run skip the validation, and that forgets the best value
-    when the folder has moved.
+    validation metric. Both have what Lightning's own lack, see so_far.py. This is not Lightning's
+    `ModelCheckpoint`: after a step before a due validation, that would make the resumed run skip
+    the validation, and that forgets the best value when the folder has moved.
 
     Args:
         every_n_steps: optimiser steps between two writings of last.ckpt.
@@ -35,6 +40,11 @@ class Checkpoints(StepCallback, Checkpoint):
     def __init__(self, every_n_steps: Count, monitor: str, mode: Literal["min", "max"]) -> None:
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
         self.best_score: float | None = None
+        self._resumed: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._resumed:
+            resume(trainer, module, self._resumed)
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return (step + 1) % self.every_n_steps == 0
@@ -42,8 +52,9 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        is_due = trainer.global_step % self.every_n_steps == 0
-        if is_due and not self._validation_follows(trainer, batch_idx):
+        if reached(trainer, self.every_n_steps) and not self._validation_follows(
+            trainer, batch_idx
+        ):
             self._save(trainer, LAST)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -60,8 +71,22 @@ class Checkpoints(StepCallback, Checkpoint):
             self.best_score = score.item()
             self._save(trainer, BEST)
 
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
         self._save(trainer, LAST)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.should_stop and not self._resumed.get("stopped"):
+            log.info("stopped at step %d: %s", trainer.global_step, why_stopped(trainer))
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["so_far"] = so_far(trainer, module)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._resumed = checkpoint.get("so_far", {})
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score}
@@ -89,3 +114,15 @@ class Checkpoints(StepCallback, Checkpoint):
             done = batch_of_training(trainer) + 1
         is_due = interval is not None and done % interval == 0
         return trainer.should_stop or is_last_batch(trainer) or is_due
+
+
+def why_stopped(trainer: Trainer) -> str:
+    """Says who stopped training, as far as Lightning's callbacks tell."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            return callback.stopping_reason_message
+        if isinstance(callback, Timer) and (callback.time_remaining() or 1) <= 0:
+            return f"its time is over ({callback.time_elapsed():.0f} s)"
+        if getattr(callback, "diverged", False):
+            return "its loss is no number"
+    return "the module or a callback set trainer.should_stop"

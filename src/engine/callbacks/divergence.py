@@ -16,13 +16,14 @@ class StopOnDivergence(StepCallback):
     """Stops training at the first row of metrics whose loss is NaN or infinite.
 
     A run that diverged stays stopped when it is resumed.
+
     """
 
     in_a_stack = EACH_JOB
     diverged = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        trainer.should_stop = self.diverged
+        trainer.should_stop = trainer.should_stop or self.diverged
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int

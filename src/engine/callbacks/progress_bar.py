@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from engine.config.ranges import Count, NotNegative
 from engine.fence.lightning import ProgressBar, batch_of_epoch
-from engine.steps.callback import ONCE, StepCallback
+from engine.steps.callback import ONCE, StepCallback, reached
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class StepProgressBar(StepCallback, ProgressBar):
     ) -> None:
         # `batch_idx` is the number of a block's first batch; the bar shows the last one.
         super().on_train_batch_end(trainer, module, outputs, batch, batch_of_epoch(trainer))
-        if self.line_every_n_steps and trainer.global_step % self.line_every_n_steps == 0:
+        if self.line_every_n_steps and reached(trainer, self.line_every_n_steps):
             self._line(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:

@@ -7,15 +7,17 @@ from lightning.pytorch import LightningModule, Trainer
 
 from engine.config.ranges import Seed
 from engine.fence.lightning import batch_of_training
-from engine.seeds import mix, mix_all, of_stream
+from engine.seeds import derive, mix, mix_all, of_stream, seed_plain
 from engine.steps.block import Block
 from engine.steps.callback import LEFT_OUT, StepCallback
 
 
 class StepSeed(StepCallback):
-    """Seeds PyTorch's generator before every training step.
+    """Seeds PyTorch's generator before every training step, and all generators before the test.
 
-    So a resumed run draws the numbers that it would have drawn without a stop.
+    So a resumed run draws the numbers that it would have drawn without a stop. Python's and NumPy's
+    generators are seeded when training starts; to seed them at every step would take longer than a
+    small step, so a checkpoint has their states.
 
     Args:
         seed: the run's.
@@ -28,7 +30,15 @@ class StepSeed(StepCallback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._state = of_stream(self.seed, f"step/{trainer.global_rank}")
+        if trainer.global_step == 0:
+            seed_plain(derive(self.seed, f"plain/{trainer.global_rank}"))
         self._on_gpu = module.device.type == "cuda"
+
+    # A run that is resumed in its test has taken no step before it.
+    def on_test_start(self, trainer: Trainer, module: LightningModule) -> None:
+        seed = derive(self.seed, f"test/{trainer.global_rank}", trainer.global_step)
+        seed_plain(seed)
+        torch.manual_seed(seed)
 
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int

@@ -28,6 +28,20 @@ BATCH_HOOKS = (
 )
 
 
+class StepLoader(DataLoader[Batch | Block]):
+    """Loads batches from where the Trainer's count of batches is: it has no state of its own.
+
+    By these methods Lightning sees that a run may be resumed within an epoch. Of other loaders it
+    warns.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Does nothing."""
+
+
 class TensorDataModule(LightningDataModule):
     """Serves splits of tensors in whole batches; a subclass loads the splits.
 
@@ -152,7 +166,7 @@ class TensorDataModule(LightningDataModule):
             order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
             if not self.num_workers:
                 data = data.cached_on(self.trainer.strategy.root_device)
-        return DataLoader(
+        return StepLoader(
             data,
             sampler=StepSampler(len(data), batch_size, **order),
             batch_size=None,

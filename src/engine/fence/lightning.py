@@ -1,19 +1,21 @@
 """Lightning: what is used of it beyond its documentation."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from torch import Tensor
 
 
 class LoopCounts:
     """Lightning's counts of batches and steps, for steps that Lightning does not take itself.
 
-    It is made once, when training starts, as it counts at every step.
+    It is made anew for each epoch, which may have a loader of its own.
 
     Args:
         trainer: whose counts they are.
@@ -54,6 +56,83 @@ class LoopCounts:
         fetcher.done = loop.batch_progress.is_last_batch = fetcher.fetched >= fetcher.length
         batch: int = loop.total_batch_idx
         return batch
+
+
+def after_each_epoch(trainer: Trainer, do: Callable[[], None]) -> None:
+    """Calls a function after each epoch, when Lightning has done all that belongs to the epoch.
+
+    `on_train_epoch_end` comes before learning rates follow a metric. The counts of batches begin
+    again, as at the start of the next epoch: what is saved then goes on with that epoch, whole.
+    """
+    loop: Any = trainer.fit_loop
+    end = loop.on_advance_end
+
+    def end_epoch() -> None:
+        # Lightning would not let learning rates follow a metric in an epoch that was resumed.
+        loop._restarting = False
+        end()
+        batches = loop.epoch_loop
+        batches.batch_progress.reset_on_run()
+        batches.scheduler_progress.reset_on_run()
+        batches.automatic_optimization.optim_progress.reset_on_run()
+        batches.val_loop.batch_progress.total.reset()
+        do()
+
+    loop.on_advance_end = end_epoch
+
+
+def before_first_batch(trainer: Trainer) -> None:
+    """Says that a resumed run is at an epoch's start, if so: Lightning would look for its rest."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    if loop.batch_progress.current.ready == 0:
+        loop.restarting = False
+
+
+class Results(_ResultCollection):
+    """What a module has logged with `on_epoch=True` in an epoch, which may have been resumed."""
+
+    def __init__(self, training: bool) -> None:
+        super().__init__(training)
+        self._before: dict[str, dict[str, Tensor]] = {}  # by key; of the run that is resumed
+
+    def __setitem__(self, key: str, result: Any) -> None:
+        super().__setitem__(key, result)
+        for name, value in self._before.pop(key, {}).items():
+            setattr(result, name, value)
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Returns the sums and counts of the current epoch, by key."""
+        return {
+            key: result.metric_state
+            for key, result in self.valid_items()
+            if result.is_tensor and result.meta.on_epoch
+        }
+
+    def resume(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Goes on with sums and counts that `state` returned, each when its key is logged."""
+        self._before = state
+
+
+def keep_results(trainer: Trainer) -> None:
+    """Gives a new Trainer a place for what modules log, which a checkpoint can have."""
+    trainer.fit_loop.epoch_loop._results = Results(training=True)
+
+
+def results_of_training(trainer: Trainer) -> Results:
+    """Returns what the module has logged in the current epoch of training."""
+    results: Any = trainer.fit_loop.epoch_loop._results
+    assert isinstance(results, Results)
+    return results
+
+
+def is_within_epoch(trainer: Trainer) -> bool:
+    """Tells whether the current epoch has begun and has not ended."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0
+
+
+def restore_metrics(trainer: Trainer, metrics: Mapping[str, Tensor]) -> None:
+    """Gives a Trainer the metrics that callbacks and learning rates follow."""
+    trainer._logger_connector._callback_metrics.update(metrics)
 
 
 def batch_of_epoch(trainer: Trainer) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from engine.config import objects
-from engine.config.keys import CHOICES, PARTIAL
+from engine.config.keys import CHOICES, PARTIAL, TARGET
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
-from engine.errors import UserError
+from engine.errors import UserError, nearest
 from engine.run.checkpoint_file import WholeFileIO
 from engine.run.versions import device
+from engine.steps.callback import in_a_stack
 
 KINDS = {
     "datamodule": LightningDataModule,
@@ -88,7 +89,33 @@ def module(config: Config, data: LightningDataModule) -> LightningModule:
     seed_everything(config["seed"], workers=True, verbose=False)
     model: LightningModule = objects.build(config["module"], "module")
     fit_to(model, data)
+    check_monitors(config, model, data)
     return model
+
+
+def check_monitors(config: Config, model: LightningModule, data: LightningDataModule) -> None:
+    """Refuses early stopping by a metric that nobody logs, as far as that is known before training.
+
+    Raises:
+        UserError: names the callback, its metric and those that there are.
+    """
+    callbacks = {
+        f"callbacks.{name}": (node, objects.located(node[TARGET], f"callbacks.{name}"))
+        for name, node in (config.get("callbacks") or {}).items()
+        if node
+    }
+    own = [kind for _, kind in callbacks.values() if not kind.__module__.startswith("lightning.")]
+    names = getattr(model, "metric_names", lambda data: None)(data)
+    if names is None or any(in_a_stack(kind) is None for kind in own):
+        return  # a model or a callback of a user's may log anything
+    for key, (node, kind) in callbacks.items():
+        # Beside val/acc, a callback may log val/acc/cat.
+        known = tuple(f"{name}/" for name in names)
+        if issubclass(kind, EarlyStopping) and not f"{node['monitor']}/".startswith(known):
+            raise UserError(
+                f"{key}.monitor={node['monitor']}: {type(model).__name__} logs no such metric."
+                f"{nearest(node['monitor'], names)} It logs: {', '.join(names)}."
+            )
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:

@@ -47,6 +47,21 @@ class StepCallback(Callback):
             batch: number of the batch, from 0 in training.
         """
 
+    def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
+        """Runs after an epoch, when learning rates have followed their metrics, too.
+
+        `on_train_epoch_end` comes before.
+        """
+
+
+def reached(trainer: Trainer, every: int) -> bool:
+    """Tells whether the batch that ends has brought training to a multiple of `every` steps.
+
+    A batch takes no step while gradients are accumulated, and several where a module says so.
+    """
+    before: int = getattr(trainer, "steps_before_batch", trainer.global_step - 1)
+    return trainer.global_step // every > before // every
+
 
 def overrides(made: object, base: type, hooks: Sequence[str]) -> list[str]:
     """Returns the hooks that an object has of its own, instead of those of `base`."""

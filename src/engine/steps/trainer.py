@@ -12,14 +12,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LambdaCallback, StochasticWeightAveraging
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from engine.fence.lightning import (
     LoopCounts,
+    after_each_epoch,
     batch_of_epoch,
     batch_of_training,
+    before_first_batch,
+    keep_results,
     validation_interval,
 )
 from engine.steps.block import Batch, Block
@@ -56,15 +59,14 @@ class BlockTrainer(Trainer):
         **options: Any,
     ) -> None:
         given = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
-        end = self.end_blocks
-        blocks = LambdaCallback(
-            on_train_start=self.begin_blocks, on_train_end=end, on_exception=end
-        )
-        super().__init__(callbacks=[*given, blocks], **options)
+        super().__init__(callbacks=[*given, _Begins()], **options)
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
+        self.steps_before_batch = 0
         self.end_blocks()
+        keep_results(self)
+        after_each_epoch(self, self._end_epoch)
 
-    def begin_blocks(self, *_: object) -> None:
+    def begin_blocks(self) -> None:
         """Finds out, when training starts, whether there can be blocks and compiled steps.
 
         Where there cannot, the log says why.
@@ -88,10 +90,20 @@ class BlockTrainer(Trainer):
             for callback in steppers
             if overrides(callback, StepCallback, ["on_step_start"])
         ]
+        before_first_batch(self)
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Counts the batches of an epoch's own loader."""
         schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
         self._counts = LoopCounts(self, schedules)
 
-    def end_blocks(self, *_: object) -> None:
+    def _end_epoch(self) -> None:
+        for callback in self.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, StepCallback):
+                callback.on_epoch_done(self, self.lightning_module)
+
+    def end_blocks(self) -> None:
         """Ends blocks with training: whoever reads the batches afterwards gets them one by one."""
         self._has_blocks, self._compiled = False, None
 
@@ -202,6 +214,25 @@ class BlockTrainer(Trainer):
                     name = f"{type(callback).__name__}.{hook}"
                     reasons[f"{name} wants every step (a StepCallback would say which)"] = True
         return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+class _Begins(StepCallback):
+    """Tells a BlockTrainer of the beginnings and ends that Lightning has hooks for."""
+
+    def on_train_start(self, trainer: Any, module: LightningModule) -> None:
+        trainer.begin_blocks()
+
+    def on_train_epoch_start(self, trainer: Any, module: LightningModule) -> None:
+        trainer.begin_epoch()
+
+    def on_train_batch_start(self, trainer: Any, *_: object) -> None:
+        trainer.steps_before_batch = trainer.global_step
+
+    def on_train_end(self, trainer: Any, module: LightningModule) -> None:
+        trainer.end_blocks()
+
+    def on_exception(self, trainer: Any, *_: object) -> None:
+        trainer.end_blocks()
 
 
 def evaluates_once(optimizer: Any) -> bool:

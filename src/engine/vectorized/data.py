@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from engine.data.datamodule import TensorDataModule
+from engine.data.datamodule import StepLoader, TensorDataModule
 from engine.data.sampler import BLOCK_BYTES, StepSampler
 from engine.data.split import Split
 from engine.fence.lightning import batch_of_training
@@ -65,10 +65,10 @@ class StackedData(LightningDataModule):
     def why_no_blocks(self) -> None:
         """Returns None: there are always blocks."""
 
-    def train_dataloader(self) -> DataLoader[int]:
+    def train_dataloader(self) -> StepLoader:
         sizes = BlockSizes(self.samplers[0], self.trainer)
         every_size: Any = range(len(sizes) + 1)  # a data set whose sample n is n itself
-        return DataLoader(every_size, sampler=sizes, batch_size=None)
+        return StepLoader(every_size, sampler=sizes, batch_size=None)
 
     def val_dataloader(self) -> Any:
         return self._eval_loader("val")

@@ -21,7 +21,7 @@ from engine.data.datamodule import BATCH_HOOKS, TensorDataModule
 from engine.run import build
 from engine.run.loggers import MetricsCSV, TensorBoard
 from engine.steps.callback import in_a_stack, overrides
-from engine.supervised import SupervisedModule
+from engine.supervised import SupervisedModule, additions
 from engine.sweep.jobs import Job
 from engine.vectorized import optimizer
 from engine.vectorized.network import stacked, stacked_loss
@@ -193,10 +193,8 @@ def _odd_module(module: Any) -> str | None:
     name = type(module).__name__
     if not isinstance(module, SupervisedModule):
         return f"{name} is no SupervisedModule"
-    for kind in type(module).__mro__[: type(module).__mro__.index(SupervisedModule)]:
-        for key, value in vars(kind).items():
-            if callable(value) and key != "__init__":
-                return f"{name} has a {key} of its own"
+    if more := additions(module):
+        return f"{name} has a {more[0]} of its own"
     if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:
         return f"{name} has parameters outside its network"
     trained = all(p.requires_grad for p in module.parameters())

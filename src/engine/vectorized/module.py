@@ -43,6 +43,9 @@ class Watch(StepCallback):
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return any(callback.watches(trainer, step, batch_idx) for callback in self.callbacks)
 
+    def on_epoch_done(self, trainer: Trainer, module: Any) -> None:
+        module.on_epoch_done()
+
 
 class StackedModule(LightningModule):
     """Trains the modules of J jobs, which are of one class, by one step for all.
@@ -130,6 +133,8 @@ class StackedModule(LightningModule):
             (losses[number].clone(), size, tuple(part[number].clone() for part in seen))
             for losses, size, seen in self._since_row
         ]
+        for callback in member.callbacks:
+            callback.on_save_checkpoint(member.trainer, member.module, checkpoint)
         member.module.on_save_checkpoint(checkpoint)
         return checkpoint
 
@@ -181,6 +186,9 @@ class StackedModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._call("on_train_epoch_end", self.running)
+
+    def on_epoch_done(self) -> None:
+        self._call("on_epoch_done", self.running)
         self._stop(within_epoch=False)
 
     def on_fit_end(self) -> None:
@@ -200,6 +208,7 @@ class StackedModule(LightningModule):
             if validates_after_epoch(trainer):
                 self._validate(jobs, list(trainer.val_dataloaders)[: trainer.num_val_batches[0]])
             self._call("on_train_epoch_end", jobs)
+            self._call("on_epoch_done", jobs)
         self._call("on_train_end", jobs)
         self._call("on_fit_end", jobs)
         self._flush(jobs)
@@ -335,11 +344,15 @@ class StackedModule(LightningModule):
         jobs: Sequence[int],
         arguments: Callable[[int], Sequence[Any]] = lambda job: (),
     ) -> None:
-        """Calls a hook of the jobs' callbacks; the files that they write are on disk afterwards."""
+        """Calls a hook of the jobs' callbacks, of those that have it.
+
+        The files that they write are on disk afterwards.
+        """
         with synced_together():
             for number in jobs:
                 member = self.members[number]
                 with job_log.collected(member.messages):
                     for callback in member.callbacks:
-                        getattr(callback, hook)(member.trainer, member.module, *arguments(number))
+                        if call := getattr(callback, hook, None):
+                            call(member.trainer, member.module, *arguments(number))
         self._dumped = None

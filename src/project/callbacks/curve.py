@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from engine import Count, StepCallback, figures
+from engine import Count, StepCallback, figures, reached
 
 
 class CurveFigure(StepCallback):
@@ -35,7 +35,7 @@ class CurveFigure(StepCallback):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        if trainer.global_step % self.every_n_steps == 0 and figures.are_wanted(trainer):
+        if reached(trainer, self.every_n_steps) and figures.are_wanted(trainer):
             drawn = self._draw(trainer, module, outputs["loss"].item())
             figures.show(trainer, "train/curve", drawn, trainer.global_step - 1)
 

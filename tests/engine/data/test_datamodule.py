@@ -2,21 +2,27 @@
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
+from engine.callbacks.checkpoints import Checkpoints
 from engine.data.datamodule import TensorDataModule
 from engine.data.sampler import StepSampler
 from engine.data.split import Split
 from engine.errors import UserError
 from engine.seeds import generator
 from engine.supervised import SupervisedModule
-from fitting import Arrays, plain_trainer
+from fitting import Arrays, Crashes, plain_trainer
 
 
 def order(sampler: StepSampler) -> list[list[int]]:
@@ -241,3 +247,36 @@ def test_preparing_inputs_with_random_numbers_is_refused(draw: Callable[[], floa
 
 def test_preparing_inputs_without_random_numbers_is_not() -> None:
     assert torch.equal(Drawing(lambda: 1.0).example(), torch.full((1, 3), 2.0))
+
+
+class Ordinary(LightningDataModule):
+    """Has a DataLoader as Lightning's own documents write it."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        x = torch.from_numpy(X[:10])
+        return DataLoader(TensorDataset(x, x), batch_size=2, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.train_dataloader()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_a_loader_of_the_users_own_is_warned_of_when_a_run_is_resumed_within_an_epoch(
+    ours: bool, tmp_path: Path
+) -> None:
+    own = Arrays({"train": (X[:10], X[:10])}, seed=4, batch_size=2)
+    for last in (None, tmp_path / "checkpoints/last.ckpt"):
+        crash = [Crashes(4)] if last is None else []
+        options: dict[str, Any] = {
+            "callbacks": [Checkpoints(3, "val/loss", "min"), *crash],
+            "max_epochs": 1,
+        }
+        module = SupervisedModule(torch.nn.Linear(1, 1), torch.nn.MSELoss())
+        options |= {"precision": "64-true", "limit_val_batches": 0, "logger": False}
+        trainer = plain_trainer(tmp_path, enable_checkpointing=True, **options)
+        expected: Any = pytest.warns(PossibleUserWarning, match="dataloader is not resumable")
+        if last is None:
+            expected = pytest.raises(RuntimeError, match="crash")
+        with nullcontext() if last and ours else expected:
+            data = own if ours else Ordinary()
+            trainer.fit(module, data, ckpt_path=last, weights_only=True)

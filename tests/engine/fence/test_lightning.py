@@ -108,6 +108,92 @@ def test_loop_counts_count_a_step_as_lightning_does(schedules: bool, tmp_path: P
     assert [trainer.global_step for trainer in ends] == [4, 4]
 
 
+class Follows(Net):
+    """Its learning rate follows the validation's loss, which is never better."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, patience=0, factor=0.5, threshold=1e9
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "monitor": "val/loss"},
+        }
+
+
+def test_after_each_epoch_comes_when_learning_rates_have_followed(tmp_path: Path) -> None:
+    seen: list[Any] = []
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2)
+    rates = Recorder(lambda t: t.optimizers[0].param_groups[0]["lr"], "on_train_epoch_end")
+    trainer.callbacks.append(rates)
+
+    def look() -> None:
+        loops: Any = trainer.fit_loop.state_dict()
+        counts = loops["epoch_loop.batch_progress"]["current"]
+        seen.append((trainer.optimizers[0].param_groups[0]["lr"], trainer.current_epoch, counts))
+
+    fence.after_each_epoch(trainer, look)
+    trainer.fit(Follows(), loader(), loader(1))
+    zero = {"ready": 0, "completed": 0, "started": 0, "processed": 0}
+    assert rates.said == [0.1, 0.05]
+    assert seen == [(0.05, 1, zero), (0.025, 2, zero)]
+
+
+@pytest.mark.parametrize("max_steps", [-1, 100])
+def test_what_is_saved_after_an_epoch_goes_on_with_the_next(max_steps: int, tmp_path: Path) -> None:
+    """With a number of steps, too, where Lightning would look for the rest of the epoch."""
+    options: dict[str, Any] = {"steps_per_call": 1, "max_epochs": 3, "max_steps": max_steps}
+    trainer = plain_trainer(tmp_path, **options)
+    files = iter([tmp_path / f"{number}.ckpt" for number in range(3)])
+    fence.after_each_epoch(trainer, lambda: trainer.save_checkpoint(next(files), False))
+    trainer.fit(Net(), loader(), loader(1))
+    resumed = plain_trainer(tmp_path, **options)
+    hooks = Recorder(lambda t: (t.current_epoch, t.global_step), "on_train_epoch_start")
+    steps = Recorder(fence.logged_step, "on_train_batch_start")
+    resumed.callbacks += [hooks, steps]
+    resumed.fit(Net(), loader(), loader(1), ckpt_path=tmp_path / "0.ckpt", weights_only=True)
+    assert hooks.said == [(1, 3), (2, 6)]
+    assert steps.said == [3, 4, 5, 6, 7, 8]
+    assert resumed.fit_loop.state_dict() == trainer.fit_loop.state_dict()
+
+
+class Logs(Net):
+    """Logs the number of each batch as a mean over the epoch."""
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.log("mean", torch.tensor(float(batch_idx)), on_step=False, on_epoch=True)
+        self.log("now", torch.tensor(1.0), on_step=True, on_epoch=False)
+        return super().training_step(batch, batch_idx)
+
+
+def test_results_of_training_go_on_where_another_run_stopped(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=1)
+    states = Recorder(lambda t: fence.results_of_training(t).state(), "on_train_batch_end")
+    within = Recorder(fence.is_within_epoch, "on_train_start", "on_train_batch_end", "on_train_end")
+    trainer.callbacks += [states, within]
+    trainer.fit(Logs(), loader(), loader(1))
+    assert trainer.callback_metrics["mean"] == 1  # of 0, 1, 2
+    assert within.said == [False, True, True, True, False]
+    (key, state), *others = states.said[1].items()
+    assert (key, others) == ("training_step.mean", [])
+    assert {name: value.item() for name, value in state.items()} == {
+        "value": 1.0,
+        "cumulated_batch_size": 2,
+    }
+    other = plain_trainer(tmp_path, steps_per_call=1, max_epochs=1)
+    before = {key: {"value": torch.tensor(7.0), "cumulated_batch_size": torch.tensor(1)}}
+    fence.results_of_training(other).resume(before)
+    other.fit(Logs(), loader(), loader(1))
+    assert other.callback_metrics["mean"] == (7 + 0 + 1 + 2) / 4
+
+
+def test_restore_metrics_gives_what_callbacks_follow(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path)
+    fence.restore_metrics(trainer, {"val/loss": torch.tensor(0.5)})
+    assert trainer.callback_metrics["val/loss"] == 0.5
+
+
 def test_batch_of_epoch_counts_from_0_in_each_epoch(tmp_path: Path) -> None:
     recorder = Recorder(fence.batch_of_epoch, "on_train_batch_start", "on_train_batch_end")
     fit(tmp_path, callbacks=[recorder])

@@ -1,0 +1,165 @@
+"""Whatever way a run trains: killed at any moment and resumed, it ends with the same bits."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import only_run, run_train, train_in_process
+from engine.run.checkpoint_file import WholeFileIO
+from identical import assert_bit_identical
+
+# 10 steps an epoch, rows every 4 steps, last.ckpt every 3
+RUN = [
+    "experiment=linear",
+    "accelerator=cpu",
+    "logger.tensorboard.log_graph=false",
+    "module._target_=ways.Small",
+    "datamodule._target_=ways.Points",
+    "datamodule.batch_size=5",
+    "datamodule.steps_per_epoch=null",
+    "optimizer.lr=0.05",
+    "trainer.max_epochs=4",
+    "trainer.log_every_n_steps=4",
+    "callbacks.checkpoints.every_n_steps=3",
+]
+EARLY = "lightning.pytorch.callbacks.EarlyStopping"
+WAYS = {
+    "plain": [],
+    "early stopping": [
+        f"+callbacks.early={{_target_: {EARLY}, monitor: val/loss, patience: 1, min_delta: 0.02}}"
+    ],
+    "the module stops within an epoch": ["module._target_=ways.Stops"],
+    "the module stops after an epoch": ["module._target_=ways.StopsAtAnEnd"],
+    "it stops as its steps are done": ["trainer.max_steps=25"],
+    "epochs and steps": ["trainer.max_steps=1000"],
+    "a rate that follows validation": ["module._target_=ways.FollowsValidation"],
+    "a rate that follows an old validation": [
+        "module._target_=ways.FollowsValidation",
+        "trainer.check_val_every_n_epoch=2",
+    ],
+    "a rate that changes with steps": ["module._target_=ways.Anneals"],
+    "accumulated gradients": ["+trainer.accumulate_grad_batches=3"],
+    "a loader for each epoch": ["+trainer.reload_dataloaders_every_n_epochs=1"],
+    "validation within epochs": ["+trainer.val_check_interval=0.5"],
+    "means over an epoch": ["module._target_=ways.LogsMeans"],
+    "numbers of Python and NumPy": ["module._target_=ways.DrawsPlain"],
+    "a callback at each epoch's start": ["+callbacks.counts._target_=ways.CountsEpochs"],
+}
+
+
+def summary(run_dir: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+    return read
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
+    """Killed within an epoch, at an epoch's end, in a validation and in the test."""
+    words = [*RUN, *WAYS[way]]
+    assert train_in_process([*words, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
+    whole = only_run(tmp_path / "whole")
+    epoch = 4 if way == "accumulated gradients" else 10  # steps
+    moments = [
+        f"on_train_batch_end:{epoch - 2}",
+        f"on_train_epoch_end:{epoch}",
+        f"on_validation_batch_end:{2 * epoch}",
+        f"on_test_batch_end:{summary(whole)['steps']}",
+    ]
+    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
+    for moment in moments:
+        assert train_in_process(command, kill_at=moment) == -9, moment
+        command = [f"resume={only_run(tmp_path / 'killed')}"]
+    assert train_in_process(command) == 0
+    killed = only_run(tmp_path / "killed")
+    assert summary(killed)["steps"] == summary(whole)["steps"]
+    assert_bit_identical(killed, whole)
+
+
+LENET = [
+    "experiment=lenet",
+    "datamodule=digits",
+    "datamodule.steps_per_epoch=200",
+    "accelerator=cpu",
+    "logger=csv",
+]
+STOPS = [
+    f"+callbacks.early._target_={EARLY}",
+    "+callbacks.early.monitor=val/loss",
+    "+callbacks.early.patience=1",
+]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_of_lenet_does_not_go_on_when_it_is_killed_in_its_test(
+    tmp_path: Path,
+) -> None:
+    """As it happened: the resumed run trained for twice as many steps."""
+    words = [*LENET, *STOPS, "trainer.max_epochs=30", "optimizer.lr=0.01"]
+    run_train(*words, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
+    whole = only_run(tmp_path / "whole")
+    steps = summary(whole)["steps"]
+    assert steps < 30 * 200
+    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
+    assert train_in_process(command, kill_at=f"on_test_batch_end:{steps}") == -9
+    killed = only_run(tmp_path / "killed")
+    assert train_in_process([f"resume={killed}"]) == 0
+    assert_bit_identical(killed, whole)
+    says = f"stopped at step {steps}: Monitored metric val/loss did not improve"
+    assert (killed / "train.log").read_text().count(says) == 1
+
+
+@pytest.mark.parametrize(
+    ("monitor", "says"),
+    [
+        ("val/lss", "LeNet5 logs no such metric. Did you mean val/loss? It logs: train/loss, "),
+        ("accuracy", "LeNet5 logs no such metric. It logs: train/loss, train/acc, val/loss, "),
+    ],
+)
+def test_a_wrong_monitor_is_found_before_training(
+    monitor: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*LENET, *STOPS[:1], f"+callbacks.early.monitor={monitor}"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words, f"paths.log_dir={tmp_path}")
+    assert stop.value.code == 2
+    answer = capsys.readouterr().err
+    assert answer.startswith(f"error: callbacks.early.monitor={monitor}: {says}")
+    assert len(answer.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whatever_a_users_module_or_callback_logs_may_be_followed(tmp_path: Path) -> None:
+    words = [*RUN, "trainer.max_epochs=2", "+callbacks.early.monitor=mean/loss"]
+    early = f"+callbacks.early._target_={EARLY}"
+    run_train(*words, early, "module._target_=ways.LogsMeans", f"paths.log_dir={tmp_path}")
+    assert summary(only_run(tmp_path))["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_with_accumulated_gradients_what_is_due_every_n_steps_is_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a progress line every 2 steps and a checkpoint every 3, of batches in windows of 4."""
+    caplog.set_level("INFO")
+    written: list[int] = []
+    save = WholeFileIO.save_checkpoint
+
+    def noted(self: Any, checkpoint: dict[str, Any], path: Any, **more: Any) -> None:
+        written.extend([checkpoint["global_step"]] * (Path(path).name == "last.ckpt"))
+        save(self, checkpoint, path, **more)
+
+    monkeypatch.setattr(WholeFileIO, "save_checkpoint", noted)
+    run_train(
+        *RUN,
+        "+trainer.accumulate_grad_batches=4",
+        "datamodule.steps_per_epoch=40",
+        "trainer.max_epochs=1",
+        "callbacks.progress_bar.line_every_n_steps=2",
+        f"paths.log_dir={tmp_path}",
+    )
+    assert written == [3, 6, 9, 10]
+    assert re.findall(r"epoch 1/1, step (\d+)", caplog.text) == ["2", "4", "6", "8", "10"]

@@ -1,0 +1,24 @@
+"""One process by itself; tests/engine/run/test_resume.py has two."""
+
+import torch
+
+from engine import processes
+
+
+def test_a_process_by_itself_knows_its_own_value() -> None:
+    assert not processes.is_one_of_several()
+    assert processes.gathered({"a": 1}) == [{"a": 1}]
+    assert processes.own(["x"]) == "x"
+    assert processes.own([]) is None
+
+
+def test_in_a_group_of_processes() -> None:
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        assert processes.is_one_of_several()
+        assert processes.gathered(3) == [3]
+        assert processes.own([4, 5]) == 4
+    finally:
+        torch.distributed.destroy_process_group()

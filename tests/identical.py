@@ -1,0 +1,52 @@
+"""Compares two runs to the last bit."""
+
+from pathlib import Path
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+
+def assert_bit_identical(resumed: Path, left_alone: Path) -> None:
+    """Compares metrics, weights, states of optimisers and schedulers, and TensorBoard's scalars."""
+    assert (resumed / "metrics.csv").read_text() == (left_alone / "metrics.csv").read_text()
+    for name in ("last", "best"):
+        ours, theirs = (
+            torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)
+            for run in (resumed, left_alone)
+        )
+        assert_equal(ours["state_dict"], theirs["state_dict"])
+        assert_equal(ours["optimizer_states"], theirs["optimizer_states"])
+        assert_equal(ours["lr_schedulers"], theirs["lr_schedulers"])
+        assert ours["global_step"] == theirs["global_step"]
+    assert scalars(resumed) == scalars(left_alone)
+
+
+def assert_equal(ours: object, theirs: object) -> None:
+    """Nested containers of tensors and numbers, equal to the last bit."""
+    if isinstance(ours, dict):
+        assert isinstance(theirs, dict)
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert_equal(ours[key], theirs[key])
+    elif isinstance(ours, list | tuple):
+        assert isinstance(theirs, list | tuple)
+        for a, b in zip(ours, theirs, strict=True):
+            assert_equal(a, b)
+    elif isinstance(ours, torch.Tensor):
+        assert isinstance(theirs, torch.Tensor)
+        assert torch.equal(ours, theirs)
+    else:
+        assert ours == theirs
+
+
+def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: (step, value) of every scalar, but for NaN."""
+    events = EventAccumulator(
+        str(run_dir), size_guidance={"scalars": 0}, purge_orphaned_data=True
+    ).Reload()
+    return {
+        tag: [
+            (event.step, event.value) for event in events.Scalars(tag) if event.value == event.value
+        ]
+        for tag in events.Tags()["scalars"]
+    }

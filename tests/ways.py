@@ -1,0 +1,133 @@
+"""Ways to train, each of which has to survive a kill: a small model and small data."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from torchmetrics import MaxMetric, MeanAbsoluteError
+
+from engine import Split, StepCallback, SupervisedModule, TensorDataModule
+
+
+class Points(TensorDataModule):
+    """Has 50 points for training, 20 for validation and 20 for test.
+
+    Args:
+        samples: unused, as is the next: options of the data module whose place this one takes.
+        slope: unused.
+        order: of the batches.
+    """
+
+    def __init__(self, samples: int = 0, slope: float = 0, **order: Any) -> None:
+        super().__init__(**order)
+
+    def load(self) -> dict[str, Split]:
+        numbers = torch.Generator().manual_seed(1)
+        splits = {}
+        for name, size in (("train", 50), ("val", 20), ("test", 20)):
+            x = torch.rand(size, 3, generator=numbers)
+            noise = torch.randn(size, 1, generator=numbers)
+            splits[name] = Split(x, (x**2).sum(1, keepdim=True) + 0.3 * noise)
+        return splits
+
+
+class Small(SupervisedModule):
+    """A network of 3 inputs and one output, with dropout.
+
+    Args:
+        in_features: unused, as are the next: options of the model whose place this one takes.
+        out_features: unused.
+        bias: unused.
+        step: options of the step.
+    """
+
+    def __init__(
+        self, in_features: int = 0, out_features: int = 0, bias: bool = False, **step: Any
+    ) -> None:
+        network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1))
+        super().__init__(network, nn.MSELoss(), **step)
+
+
+class FollowsValidation(Small):
+    """Divides its learning rate by two where the validation's loss is no better."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        scheduler = ReduceLROnPlateau(optimizer, patience=0, factor=0.5, threshold=0.3)
+        return {
+            "optimizer": optimizer,
+            # Not strict: the first epoch may have no validation.
+            "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "strict": False},
+        }
+
+
+class Anneals(Small):
+    """Changes its learning rate at every step."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        scheduler = CosineAnnealingLR(optimizer, T_max=40)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+class Stops(Small):
+    """Stops training within the third epoch."""
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.global_step == 24:
+            self.trainer.should_stop = True
+
+
+class StopsAtAnEnd(Small):
+    """Stops training after the third epoch."""
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self.current_epoch == 2:
+            self.trainer.should_stop = True
+
+
+class CountsEpochs(StepCallback):
+    """Divides the learning rate at each epoch's start: to do so twice would show."""
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] *= 0.7
+
+
+class LogsMeans(Small):
+    """Logs means over the epoch, of a number and by torchmetrics."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.largest = MaxMetric()
+        self.error = MeanAbsoluteError()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        inputs, targets = batch
+        self.error(self(inputs), targets)
+        self.largest(loss.detach())
+        options: Any = {"on_step": False, "on_epoch": True, "batch_size": len(inputs)}
+        self.log("mean/loss", loss.detach(), **options)
+        self.log("mean/error", self.error, **options)
+        self.log("mean/largest", self.largest, **options)
+        return loss
+
+
+class DrawsPlain(Small):
+    """Adds numbers of Python's and NumPy's generators to the loss, and to a metric of the test."""
+
+    def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return super()._loss(predictions, targets) * (0.5 + random.random() + np.random.rand())
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("test/drawn", random.random() + np.random.rand() + torch.rand(()).item())
+        return super().test_step(batch, batch_idx)
