@@ -21,7 +21,9 @@ HERE = Path(__file__).parent
 
 def begin() -> None:
     """Makes the session's folder; its processes find it by the environment."""
-    os.environ[FOLDER] = tempfile.mkdtemp(prefix="warm-")
+    folder = tempfile.mkdtemp(prefix="warm-")
+    Path(folder, "session").write_text(str(os.getpid()))
+    os.environ[FOLDER] = folder
 
 
 def end() -> None:

@@ -51,8 +51,11 @@ OURS = (
 Request = dict[str, Any]
 
 
-def serve(listener: socket.socket) -> Request:
-    """Forks a process for each request; returns in such a process only, with its request."""
+def serve(listener: socket.socket, session: int) -> Request:
+    """Forks a process for each request; returns in such a process only, with its request.
+
+    Ends this process when that of the test session is gone.
+    """
     running: dict[int, socket.socket] = {}  # the connection of each process
     woken, waker = socket.socketpair()
     waker.setblocking(False)
@@ -62,7 +65,8 @@ def serve(listener: socket.socket) -> Request:
         for end in (listener, woken):
             selector.register(end, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select():
+            os.kill(session, 0)  # raises an error when there is no such process
+            for key, _ in selector.select(timeout=5):
                 end = key.fileobj
                 if end is listener:
                     connection, _ = listener.accept()
@@ -171,7 +175,9 @@ def main() -> None:
     listener.bind(f"{path}.new")
     listener.listen(100)
     os.rename(f"{path}.new", path)
-    become(request := serve(listener))
+    with open(f"{folder}/session") as file:
+        session = int(file.read())
+    become(request := serve(listener, session))
     run(request["words"][0])
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
+import torch.nn.functional as F
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
-from torchmetrics import MaxMetric, MeanAbsoluteError
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MaxMetric, MeanAbsoluteError, MinMetric
 
 from engine import Split, StepCallback, SupervisedModule, TensorDataModule
 
@@ -65,6 +67,32 @@ class FollowsValidation(Small):
         }
 
 
+class FollowsEachStep(Small):
+    """Multiplies its learning rate by 0.9 where a step's loss is no better than the best."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.log("now", loss.detach(), batch_size=5)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        scheduler = ReduceLROnPlateau(optimizer, patience=1, factor=0.9)
+        followed = {"scheduler": scheduler, "monitor": "now", "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": followed}
+
+
+class Averages(Small):
+    """Keeps a mean of its weights, in a hook that comes after the callbacks'."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register_buffer("mean", torch.zeros(8))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.mean.mul_(0.9).add_(self.network[0].bias.detach(), alpha=0.1)
+
+
 class Anneals(Small):
     """Changes its learning rate at every step."""
 
@@ -102,12 +130,58 @@ class CountsEpochs(StepCallback):
             group["lr"] *= 0.7
 
 
+class TwoOptimizers(LightningModule):
+    """Trains two layers by optimisers of their own, by hand, as a GAN does.
+
+    Its arguments are those of the model whose place this one takes, and are unused.
+    """
+
+    def __init__(
+        self,
+        in_features: int = 0,
+        out_features: int = 0,
+        bias: bool = False,
+        optimizer: Any = None,
+        init: Any = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.second(torch.tanh(self.first(inputs)))
+        return outputs
+
+    def configure_optimizers(self) -> Any:
+        second = torch.optim.SGD(self.second.parameters(), lr=0.05, momentum=0.9)
+        return [torch.optim.Adam(self.first.parameters(), lr=0.01), second]
+
+    def _loss(self, batch: Any) -> Tensor:
+        return F.mse_loss(self(F.dropout(batch[0], 0.1)), batch[1])
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizers: Any = self.optimizers()
+        for optimizer in optimizers:
+            loss = self._loss(batch)
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=5)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", F.mse_loss(self(batch[0]), batch[1]))
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test/loss", F.mse_loss(self(batch[0]), batch[1]))
+
+
 class LogsMeans(Small):
-    """Logs means over the epoch, of a number and by torchmetrics."""
+    """Logs means over the epoch, of a number and by torchmetrics, and the best of all epochs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.largest = MaxMetric()
+        self.lowest = MinMetric()
         self.error = MeanAbsoluteError()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -121,6 +195,10 @@ class LogsMeans(Small):
         self.log("mean/largest", self.largest, **options)
         return loss
 
+    def on_validation_epoch_end(self) -> None:
+        self.lowest(self.trainer.callback_metrics.get("train/loss", torch.tensor(9.0)))
+        self.log("val/lowest", self.lowest.compute())
+
 
 class DrawsPlain(Small):
     """Adds numbers of Python's and NumPy's generators to the loss, and to a metric of the test."""
@@ -131,3 +209,46 @@ class DrawsPlain(Small):
     def test_step(self, batch: Any, batch_idx: int) -> Any:
         self.log("test/drawn", random.random() + np.random.rand() + torch.rand(()).item())
         return super().test_step(batch, batch_idx)
+
+
+class Ordinary(LightningDataModule):
+    """The same points, by DataLoaders as Lightning's own documents write them.
+
+    Args:
+        batch_size: of each loader.
+        seed: unused, as are the next: options of the data module whose place this one takes.
+        samples: unused.
+        slope: unused.
+        steps_per_epoch: unused.
+        num_workers: unused.
+        folds: unused.
+        fold: unused.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        seed: int = 0,
+        samples: int = 0,
+        slope: float = 0,
+        steps_per_epoch: int | None = None,
+        num_workers: int = 0,
+        folds: int | None = None,
+        fold: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.points = Points(seed=0, batch_size=batch_size).splits
+
+    def _loader(self, split: str, shuffle: bool = False) -> DataLoader[Any]:
+        points = TensorDataset(self.points[split].inputs, self.points[split].targets)
+        return DataLoader(points, self.batch_size, shuffle=shuffle)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._loader("test")

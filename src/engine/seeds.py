@@ -49,19 +49,25 @@ def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, stream, step))
 
 
-def plain_states() -> list[Any]:
-    """Returns the states of Python's and NumPy's generators as lists and numbers."""
+def generator_states() -> list[Any]:
+    """Returns the states of Python's, NumPy's and torch's generators as lists and tensors."""
     version, numbers, gauss = random.getstate()
     numpy_state: Any = np.random.get_state()
     kind, keys, *rest = numpy_state
-    return [[version, list(numbers), gauss], [kind, keys.tolist(), *rest]]
+    has_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if has_gpu else []
+    states = [torch.get_rng_state(), *cuda]
+    return [[version, list(numbers), gauss], [kind, keys.tolist(), *rest], states]
 
 
-def restore_plain_states(states: Sequence[Any]) -> None:
-    """Sets the generators that `plain_states` has read."""
-    (version, numbers, gauss), (kind, keys, *rest) = states
+def restore_generators(states: Sequence[Any]) -> None:
+    """Sets the generators that `generator_states` has read."""
+    (version, numbers, gauss), (kind, keys, *rest), (cpu, *cuda) = states
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(cpu)
+    if len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(cuda)
 
 
 def seed_plain(seed: int) -> None:

@@ -96,15 +96,20 @@ def test_seeds_of_many_steps_are_those_of_each(seed: int, first: int, count: int
     assert mix_all(of_stream(seed, "step/0"), first, count) == expected
 
 
-def test_plain_states_go_on_where_they_were_read(tmp_path: Path) -> None:
+def test_generators_go_on_where_their_states_were_read(tmp_path: Path) -> None:
     """By a checkpoint that is read with `weights_only`; a half-drawn pair of Gaussians counts."""
+
+    def draw() -> list[float]:
+        numbers = [random.gauss(0, 1), random.random(), np.random.randn(), np.random.rand()]
+        return [*numbers, torch.rand(()).item()]
+
     seeds.seed_plain(2**40 + 3)
-    random.gauss(0, 1)
-    np.random.randn()
-    torch.save(seeds.plain_states(), tmp_path / "states")
-    drawn = [random.gauss(0, 1), random.random(), np.random.randn(), np.random.rand()]
+    torch.manual_seed(5)
+    draw()
+    torch.save(seeds.generator_states(), tmp_path / "states")
+    drawn = draw()
     seeds.seed_plain(1)
-    seeds.restore_plain_states(torch.load(tmp_path / "states", weights_only=True))
-    assert [random.gauss(0, 1), random.random(), np.random.randn(), np.random.rand()] == drawn
-    seeds.seed_plain(2**40 + 3)
-    assert random.gauss(0, 1) != drawn[0]
+    torch.manual_seed(1)
+    assert draw() != drawn
+    seeds.restore_generators(torch.load(tmp_path / "states", weights_only=True))
+    assert draw() == drawn

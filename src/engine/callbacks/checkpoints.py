@@ -8,13 +8,9 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
-from engine.callbacks.so_far import resume, so_far
+from engine.callbacks.so_far import follow, resume, so_far
 from engine.config.ranges import Count
-from engine.fence.lightning import (
-    batch_of_training,
-    is_last_batch,
-    validation_interval,
-)
+from engine.fence.lightning import is_last_batch, stops
 from engine.run.folders import BEST, LAST
 from engine.steps.callback import EACH_JOB, StepCallback, reached
 
@@ -42,19 +38,21 @@ class Checkpoints(StepCallback, Checkpoint):
         self.best_score: float | None = None
         self._resumed: dict[str, Any] = {}
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._resumed:
+            follow(trainer, self._resumed)
+
+    def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
         if self._resumed:
             resume(trainer, module, self._resumed)
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return (step + 1) % self.every_n_steps == 0
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if reached(trainer, self.every_n_steps) and not self._validation_follows(
-            trainer, batch_idx
-        ):
+    def on_batch_done(self, trainer: Trainer, module: LightningModule) -> None:
+        # After an epoch's last batch, the epoch's end follows.
+        ends = is_last_batch(trainer) or stops(trainer)
+        if reached(trainer, self.every_n_steps) and not ends:
             self._save(trainer, LAST)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -67,15 +65,18 @@ class Checkpoints(StepCallback, Checkpoint):
                 self.monitor,
                 ", ".join(trainer.callback_metrics),
             )
-        elif self._is_better(score.item()):
-            self.best_score = score.item()
+            return
+        # One process decides for all: each may have another value.
+        value = float(trainer.strategy.broadcast(score.item()))
+        if self._is_better(value):
+            self.best_score = value
             self._save(trainer, BEST)
 
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
         self._save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.should_stop and not self._resumed.get("stopped"):
+        if stops(trainer) and not self._resumed.get("stopped"):
             log.info("stopped at step %d: %s", trainer.global_step, why_stopped(trainer))
 
     def on_save_checkpoint(
@@ -102,18 +103,6 @@ class Checkpoints(StepCallback, Checkpoint):
         if self.best_score is None:
             return not math.isnan(score)
         return score < self.best_score if self.mode == "min" else score > self.best_score
-
-    @staticmethod
-    def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
-        """Tells whether validation, or the epoch's end, comes before the next step.
-
-        If so, last.ckpt is written after that.
-        """
-        done, interval = batch_idx + 1, validation_interval(trainer)
-        if trainer.check_val_every_n_epoch is None:
-            done = batch_of_training(trainer) + 1
-        is_due = interval is not None and done % interval == 0
-        return trainer.should_stop or is_last_batch(trainer) or is_due
 
 
 def why_stopped(trainer: Trainer) -> str:

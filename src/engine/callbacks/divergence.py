@@ -16,7 +16,6 @@ class StopOnDivergence(StepCallback):
     """Stops training at the first row of metrics whose loss is NaN or infinite.
 
     A run that diverged stays stopped when it is resumed.
-
     """
 
     in_a_stack = EACH_JOB

@@ -7,42 +7,47 @@ from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import Metric
 
 from engine import processes, seeds
+from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import is_within_epoch, restore_metrics, results_of_training
 
 
 def so_far(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """Returns what a resumed run needs beside Lightning's own checkpoint.
 
-    That is whether training was stopped; the metrics that callbacks and learning rates follow; and
-    of each process the states of Python's and NumPy's generators, what the module has logged of the
-    current epoch, and the module's torchmetrics.
+    That is whether training was stopped; and of each process the metrics that callbacks and
+    learning rates follow, the states of the generators of random numbers, what the module has
+    logged of the current epoch, and the module's torchmetrics.
     """
-    within = is_within_epoch(trainer)
-    metrics = _metrics(module).items() if within else ()
+    parts = _metrics(module).items()
     own = {
-        "random": seeds.plain_states(),
-        "logged": results_of_training(trainer).state() if within else {},
-        "metrics": {name: metric.metric_state for name, metric in metrics if metric.update_count},
+        "generators": seeds.generator_states(),
+        "followed": dict(trainer.callback_metrics),
+        "logged": results_of_training(trainer).state() if is_within_epoch(trainer) else {},
+        "metrics": {name: metrics.state_of(part) for name, part in parts if part.update_count},
     }
-    return {
-        "stopped": trainer.should_stop,
-        "metrics": dict(trainer.callback_metrics),
-        "processes": processes.gathered(own),
-    }
+    on_cpu = move_data_to_device(own, "cpu")
+    return {"stopped": bool(trainer.should_stop), "processes": processes.gathered(on_cpu)}
+
+
+def follow(trainer: Trainer, saved: dict[str, Any]) -> None:
+    """Gives a Trainer the metrics that callbacks and learning rates follow, as `so_far` has them.
+
+    A run that has no step left needs them, too.
+    """
+    if own := processes.own(saved["processes"]):
+        restore_metrics(trainer, move_data_to_device(own["followed"], trainer.strategy.root_device))
 
 
 def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:
-    """Goes on with what `so_far` returned, when training starts."""
-    restore_metrics(trainer, saved["metrics"])
+    """Goes on with what `so_far` returned, when training has begun."""
     trainer.should_stop = trainer.should_stop or saved["stopped"]
     if own := processes.own(saved["processes"]):
-        own = move_data_to_device(own, trainer.strategy.root_device)
-        seeds.restore_plain_states(own["random"])
-        results_of_training(trainer).resume(own["logged"])
-        metrics = _metrics(module)
+        seeds.restore_generators(own["generators"])
+        device = trainer.strategy.root_device
+        results_of_training(trainer).resume(move_data_to_device(own["logged"], device))
+        parts = _metrics(module)
         for name, state in own["metrics"].items():
-            for key, value in state.items():
-                setattr(metrics[name], key, value)
+            metrics.resume(parts[name], move_data_to_device(state, device))
 
 
 def _metrics(module: LightningModule) -> dict[str, Metric]:

@@ -16,8 +16,8 @@ class StepSeed(StepCallback):
     """Seeds PyTorch's generator before every training step, and all generators before the test.
 
     So a resumed run draws the numbers that it would have drawn without a stop. Python's and NumPy's
-    generators are seeded when training starts; to seed them at every step would take longer than a
-    small step, so a checkpoint has their states.
+    generators are seeded when training starts; to seed them at every step would be noticeable
+    beside a small step, so a checkpoint has their states.
 
     Args:
         seed: the run's.
@@ -34,9 +34,9 @@ class StepSeed(StepCallback):
             seed_plain(derive(self.seed, f"plain/{trainer.global_rank}"))
         self._on_gpu = module.device.type == "cuda"
 
-    # A run that is resumed in its test has taken no step before it.
+    # A run that is resumed in its test has taken no step before it, nor has one that is evaluated.
     def on_test_start(self, trainer: Trainer, module: LightningModule) -> None:
-        seed = derive(self.seed, f"test/{trainer.global_rank}", trainer.global_step)
+        seed = derive(self.seed, f"test/{trainer.global_rank}")
         seed_plain(seed)
         torch.manual_seed(seed)
 

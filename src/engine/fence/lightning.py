@@ -58,34 +58,69 @@ class LoopCounts:
         return batch
 
 
-def after_each_epoch(trainer: Trainer, do: Callable[[], None]) -> None:
-    """Calls a function after each epoch, when Lightning has done all that belongs to the epoch.
+def watch_loops(
+    trainer: Trainer,
+    begun: Callable[[], None],
+    batch_done: Callable[[], None],
+    epoch_done: Callable[[], None],
+) -> None:
+    """Calls functions at moments of training for which Lightning has no hook.
 
-    `on_train_epoch_end` comes before learning rates follow a metric. The counts of batches begin
-    again, as at the start of the next epoch: what is saved then goes on with that epoch, whole.
+    What is saved at the last two goes on with the next batch, or with the next epoch, whole.
+
+    Args:
+        trainer: a new one.
+        begun: when all that belongs to `on_train_start` is done, the module's hook included.
+        batch_done: when all that belongs to a batch is done: the module's hook, learning rates
+            that follow a metric, rows, a validation. `on_train_batch_end` comes before.
+        epoch_done: the same of an epoch. `on_train_epoch_end` comes before.
     """
     loop: Any = trainer.fit_loop
-    end = loop.on_advance_end
+    batches = loop.epoch_loop
+    start, end_batch, end, begin_batches = (
+        loop.on_run_start,
+        batches.on_advance_end,
+        loop.on_advance_end,
+        batches.on_run_start,
+    )
 
-    def end_epoch() -> None:
+    def start_run() -> None:
+        start()
+        if batches.batch_progress.current.ready == 0:
+            # At an epoch's start nothing of it is left to do, and its batches are drawn now.
+            batches.restarting = False
+            loop._resuming_from_checkpoint = False
+        begun()
+
+    def begin_epoch(fetcher: Any) -> None:
+        begin_batches(fetcher)
+        # What was saved had its validation already.
+        batches.restarting = False
+
+    def done_batch(fetcher: Any) -> None:
+        end_batch(fetcher)
+        batch_done()
+
+    def done_epoch() -> None:
         # Lightning would not let learning rates follow a metric in an epoch that was resumed.
         loop._restarting = False
         end()
-        batches = loop.epoch_loop
+        results_of_training(trainer).forget()
         batches.batch_progress.reset_on_run()
         batches.scheduler_progress.reset_on_run()
         batches.automatic_optimization.optim_progress.reset_on_run()
         batches.val_loop.batch_progress.total.reset()
-        do()
+        epoch_done()
 
-    loop.on_advance_end = end_epoch
+    loop.on_run_start, batches.on_advance_end = start_run, done_batch
+    loop.on_advance_end, batches.on_run_start = done_epoch, begin_epoch
+    # A place for what modules log, which a checkpoint can have.
+    batches._results = Results(training=True)
 
 
-def before_first_batch(trainer: Trainer) -> None:
-    """Says that a resumed run is at an epoch's start, if so: Lightning would look for its rest."""
-    loop: Any = trainer.fit_loop.epoch_loop
-    if loop.batch_progress.current.ready == 0:
-        loop.restarting = False
+def stops(trainer: Trainer) -> bool:
+    """Tells whether training stops because somebody asked for it, and has its least length."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
 
 
 class Results(_ResultCollection):
@@ -112,10 +147,9 @@ class Results(_ResultCollection):
         """Goes on with sums and counts that `state` returned, each when its key is logged."""
         self._before = state
 
-
-def keep_results(trainer: Trainer) -> None:
-    """Gives a new Trainer a place for what modules log, which a checkpoint can have."""
-    trainer.fit_loop.epoch_loop._results = Results(training=True)
+    def forget(self) -> None:
+        """Drops what was not logged again in the epoch that was resumed."""
+        self._before = {}
 
 
 def results_of_training(trainer: Trainer) -> Results:
@@ -156,6 +190,11 @@ def is_last_batch(trainer: Trainer) -> bool:
 def logged_step(trainer: Trainer) -> int:
     """Return the step under which Lightning logs the metrics of an evaluation."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def batches_that_stepped(checkpoint: Mapping[str, Any]) -> int:
+    """Returns the number of batches with a step, under which Lightning logs, of a checkpoint."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"])
 
 
 def validation_interval(trainer: Trainer) -> int | None:

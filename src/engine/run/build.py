@@ -21,11 +21,12 @@ from engine.errors import UserError, nearest
 from engine.run.checkpoint_file import WholeFileIO
 from engine.run.versions import device
 from engine.steps.callback import in_a_stack
+from engine.steps.trainer import BlockTrainer
 
 KINDS = {
     "datamodule": LightningDataModule,
     "module": LightningModule,
-    "trainer": Trainer,
+    "trainer": BlockTrainer,
     "callbacks.*": Callback,
     "logger.*": Logger,
 }

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from engine import files
+from engine.fence.lightning import batches_that_stepped
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -29,6 +30,10 @@ class WholeFileIO(TorchCheckpointIO):
 
 
 def step_of(checkpoint: Path) -> int:
-    """Returns the step that a run resumed from a checkpoint goes on with."""
+    """Returns the step of the next row of a run that is resumed from a checkpoint.
+
+    A row is logged under the number of batches with a step, which is not the number of steps where
+    a module has several optimisers.
+    """
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    return int(saved["global_step"])
+    return batches_that_stepped(saved)

@@ -47,6 +47,15 @@ class StepCallback(Callback):
             batch: number of the batch, from 0 in training.
         """
 
+    def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
+        """Runs before the first batch, after the module's own `on_train_start`."""
+
+    def on_batch_done(self, trainer: Trainer, module: LightningModule) -> None:
+        """Runs after a batch, or a block of batches, when Lightning has done all of it.
+
+        The module's `on_train_batch_end`, rows and a validation come before.
+        """
+
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
         """Runs after an epoch, when learning rates have followed their metrics, too.
 

@@ -18,12 +18,10 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from engine.fence.lightning import (
     LoopCounts,
-    after_each_epoch,
     batch_of_epoch,
     batch_of_training,
-    before_first_batch,
-    keep_results,
     validation_interval,
+    watch_loops,
 )
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, StepCallback, overrides
@@ -63,8 +61,12 @@ class BlockTrainer(Trainer):
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.end_blocks()
-        keep_results(self)
-        after_each_epoch(self, self._end_epoch)
+        watch_loops(
+            self,
+            begun=partial(self._tell, "on_training_begun"),
+            batch_done=partial(self._tell, "on_batch_done"),
+            epoch_done=partial(self._tell, "on_epoch_done"),
+        )
 
     def begin_blocks(self) -> None:
         """Finds out, when training starts, whether there can be blocks and compiled steps.
@@ -90,7 +92,6 @@ class BlockTrainer(Trainer):
             for callback in steppers
             if overrides(callback, StepCallback, ["on_step_start"])
         ]
-        before_first_batch(self)
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -98,10 +99,11 @@ class BlockTrainer(Trainer):
         schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
         self._counts = LoopCounts(self, schedules)
 
-    def _end_epoch(self) -> None:
+    def _tell(self, hook: str) -> None:
+        """Calls a hook of the callbacks for which Lightning has no moment."""
         for callback in self.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, StepCallback):
-                callback.on_epoch_done(self, self.lightning_module)
+                getattr(callback, hook)(self, self.lightning_module)
 
     def end_blocks(self) -> None:
         """Ends blocks with training: whoever reads the batches afterwards gets them one by one."""

@@ -43,6 +43,9 @@ class Watch(StepCallback):
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return any(callback.watches(trainer, step, batch_idx) for callback in self.callbacks)
 
+    def on_batch_done(self, trainer: Trainer, module: Any) -> None:
+        module.on_batch_done()
+
     def on_epoch_done(self, trainer: Trainer, module: Any) -> None:
         module.on_epoch_done()
 
@@ -186,6 +189,9 @@ class StackedModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._call("on_train_epoch_end", self.running)
+
+    def on_batch_done(self) -> None:
+        self._call("on_batch_done", self.running)
 
     def on_epoch_done(self) -> None:
         self._call("on_epoch_done", self.running)

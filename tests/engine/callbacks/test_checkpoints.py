@@ -109,15 +109,15 @@ def test_a_writing_replaces_the_file_in_one_go(tmp_path: Path) -> None:
         pytest.param(
             1,
             {"val_check_interval": 2},
-            "last@1 validation@2 best@2 last@3 validation@4 best@4 last@5 "
-            "last@6 validation@7 best@7 last@8 validation@9 best@9 last@10",
+            "last@1 validation@2 best@2 last@2 last@3 validation@4 best@4 last@4 last@5 "
+            "last@6 validation@7 best@7 last@7 last@8 validation@9 best@9 last@9 last@10",
             id="validation within the epoch",
         ),
         pytest.param(
             1,
             {"val_check_interval": 3, "check_val_every_n_epoch": None},
-            "last@1 last@2 validation@3 best@3 last@4 last@5 "
-            "validation@6 best@6 last@7 last@8 validation@9 best@9 last@10",
+            "last@1 last@2 validation@3 best@3 last@3 last@4 last@5 "
+            "validation@6 best@6 last@6 last@7 last@8 validation@9 best@9 last@9 last@10",
             id="validation by steps, over epochs",
         ),
         pytest.param(

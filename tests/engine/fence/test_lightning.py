@@ -122,7 +122,16 @@ class Follows(Net):
         }
 
 
-def test_after_each_epoch_comes_when_learning_rates_have_followed(tmp_path: Path) -> None:
+def nothing() -> None:
+    """Does nothing."""
+
+
+def watch(trainer: Trainer, **do: Callable[[], None]) -> None:
+    moments = {"begun": nothing, "batch_done": nothing, "epoch_done": nothing}
+    fence.watch_loops(trainer, **moments | do)
+
+
+def test_watch_loops_calls_when_learning_rates_have_followed(tmp_path: Path) -> None:
     seen: list[Any] = []
     trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2)
     rates = Recorder(lambda t: t.optimizers[0].param_groups[0]["lr"], "on_train_epoch_end")
@@ -133,29 +142,89 @@ def test_after_each_epoch_comes_when_learning_rates_have_followed(tmp_path: Path
         counts = loops["epoch_loop.batch_progress"]["current"]
         seen.append((trainer.optimizers[0].param_groups[0]["lr"], trainer.current_epoch, counts))
 
-    fence.after_each_epoch(trainer, look)
+    watch(trainer, epoch_done=look)
     trainer.fit(Follows(), loader(), loader(1))
     zero = {"ready": 0, "completed": 0, "started": 0, "processed": 0}
     assert rates.said == [0.1, 0.05]
     assert seen == [(0.05, 1, zero), (0.025, 2, zero)]
 
 
+def test_watch_loops_calls_after_the_modules_own_hooks_and_the_validation(tmp_path: Path) -> None:
+    class Notes(Net):
+        def on_train_start(self) -> None:
+            seen.append("start")
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            seen.append("batch")
+
+        def on_validation_end(self) -> None:
+            seen.append("validation")
+
+    seen: list[str] = []
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=1)
+    watch(trainer, begun=lambda: seen.append("begun"), batch_done=lambda: seen.append("done"))
+    trainer.fit(Notes(), loader(2), loader(1))
+    assert seen == ["start", "begun", "batch", "done", "batch", "validation", "done"]
+
+
+@pytest.mark.filterwarnings("ignore:.*dataloader is not resumable")
 @pytest.mark.parametrize("max_steps", [-1, 100])
-def test_what_is_saved_after_an_epoch_goes_on_with_the_next(max_steps: int, tmp_path: Path) -> None:
-    """With a number of steps, too, where Lightning would look for the rest of the epoch."""
+@pytest.mark.parametrize("moment", ["batch_done", "epoch_done"])
+@pytest.mark.parametrize("interval", [1, 3])
+def test_what_is_saved_goes_on_with_the_next_batch_or_epoch(
+    interval: int, moment: str, max_steps: int, tmp_path: Path
+) -> None:
+    """With a number of steps, too, where Lightning would look for the rest of an epoch."""
     options: dict[str, Any] = {"steps_per_call": 1, "max_epochs": 3, "max_steps": max_steps}
+    options["val_check_interval"] = interval
     trainer = plain_trainer(tmp_path, **options)
-    files = iter([tmp_path / f"{number}.ckpt" for number in range(3)])
-    fence.after_each_epoch(trainer, lambda: trainer.save_checkpoint(next(files), False))
+
+    def save() -> None:
+        if trainer.global_step == (3 if moment == "epoch_done" else 4):
+            trainer.save_checkpoint(tmp_path / "saved.ckpt", weights_only=False)
+
+    watch(trainer, **{moment: save})
     trainer.fit(Net(), loader(), loader(1))
     resumed = plain_trainer(tmp_path, **options)
     hooks = Recorder(lambda t: (t.current_epoch, t.global_step), "on_train_epoch_start")
     steps = Recorder(fence.logged_step, "on_train_batch_start")
-    resumed.callbacks += [hooks, steps]
-    resumed.fit(Net(), loader(), loader(1), ckpt_path=tmp_path / "0.ckpt", weights_only=True)
-    assert hooks.said == [(1, 3), (2, 6)]
-    assert steps.said == [3, 4, 5, 6, 7, 8]
+    validations = Recorder(lambda t: t.global_step, "on_validation_start")
+    resumed.callbacks += [hooks, steps, validations]
+    saved = tmp_path / "saved.ckpt"
+    resumed.fit(Net(), loader(), loader(1), ckpt_path=saved, weights_only=True)
+    first = 3 if moment == "epoch_done" else 4
+    assert hooks.said == [(1, 3), (2, 6)][-1 if moment == "batch_done" else 0 :]
+    assert steps.said == [3, 4, 5, 6, 7, 8][first - 3 :]
+    assert validations.said == [step for step in range(first + 1, 10) if step % interval == 0]
     assert resumed.fit_loop.state_dict() == trainer.fit_loop.state_dict()
+
+
+def test_batches_that_stepped_is_the_step_of_the_next_row(tmp_path: Path) -> None:
+    class Twice(Net):
+        """Takes two steps in each batch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            optimizer: Any = self.optimizers()
+            for _ in range(2):
+                optimizer.step()
+            return super().training_step(batch, batch_idx)
+
+    trainer = fit(tmp_path, Twice())
+    assert trainer.global_step == 12
+    assert fence.batches_that_stepped(fence.whole_checkpoint(trainer)) == 6
+
+
+def test_stops_says_whether_training_may_stop(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, min_epochs=2)
+    assert not fence.stops(trainer)
+    trainer.should_stop = True
+    assert not fence.stops(trainer)
+    trainer.fit_loop.min_epochs = 0
+    assert fence.stops(trainer)
 
 
 class Logs(Net):
@@ -186,6 +255,9 @@ def test_results_of_training_go_on_where_another_run_stopped(tmp_path: Path) -> 
     fence.results_of_training(other).resume(before)
     other.fit(Logs(), loader(), loader(1))
     assert other.callback_metrics["mean"] == (7 + 0 + 1 + 2) / 4
+    fence.results_of_training(other).resume({"another": {"value": torch.tensor(7.0)}})
+    fence.results_of_training(other).forget()
+    assert fence.results_of_training(other)._before == {}
 
 
 def test_restore_metrics_gives_what_callbacks_follow(tmp_path: Path) -> None:

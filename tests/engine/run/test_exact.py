@@ -40,6 +40,13 @@ WAYS = {
         "module._target_=ways.FollowsValidation",
         "trainer.check_val_every_n_epoch=2",
     ],
+    "a rate that follows each step": ["module._target_=ways.FollowsEachStep"],
+    "a mean of the weights": ["module._target_=ways.Averages"],
+    "a DataLoader, saved at the ends of epochs": [
+        "datamodule._target_=ways.Ordinary",
+        "callbacks.checkpoints.every_n_steps=1000",
+    ],
+    "two optimisers by hand": ["module._target_=ways.TwoOptimizers"],
     "a rate that changes with steps": ["module._target_=ways.Anneals"],
     "accumulated gradients": ["+trainer.accumulate_grad_batches=3"],
     "a loader for each epoch": ["+trainer.reload_dataloaders_every_n_epochs=1"],
@@ -62,11 +69,14 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     words = [*RUN, *WAYS[way]]
     assert train_in_process([*words, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
     whole = only_run(tmp_path / "whole")
-    epoch = 4 if way == "accumulated gradients" else 10  # steps
+    # Steps of an epoch.
+    epoch = {"accumulated gradients": 4, "two optimisers by hand": 20}.get(way, 10)
+    # One module stops at a step that has a checkpoint, and is validated then.
+    validated = 24 if way == "the module stops within an epoch" else 2 * epoch
     moments = [
         f"on_train_batch_end:{epoch - 2}",
         f"on_train_epoch_end:{epoch}",
-        f"on_validation_batch_end:{2 * epoch}",
+        f"on_validation_batch_end:{validated}",
         f"on_test_batch_end:{summary(whole)['steps']}",
     ]
     command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
