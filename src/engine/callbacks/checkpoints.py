@@ -110,8 +110,10 @@ def why_stopped(trainer: Trainer) -> str:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
             return callback.stopping_reason_message
-        if isinstance(callback, Timer) and (callback.time_remaining() or 1) <= 0:
-            return f"its time is over ({callback.time_elapsed():.0f} s)"
+        if isinstance(callback, Timer):
+            left = callback.time_remaining()
+            if left is not None and left <= 0:
+                return f"its time is over ({callback.time_elapsed():.0f} s)"
         if getattr(callback, "diverged", False):
             return "its loss is no number"
     return "the module or a callback set trainer.should_stop"

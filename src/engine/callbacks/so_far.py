@@ -1,4 +1,4 @@
-"""What a run has in memory, and Lightning does not put into a checkpoint."""
+"""Saves and restores what a run has in memory and Lightning leaves out of a checkpoint."""
 
 from typing import Any
 

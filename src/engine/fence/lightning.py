@@ -124,7 +124,7 @@ def stops(trainer: Trainer) -> bool:
 
 
 class Results(_ResultCollection):
-    """What a module has logged with `on_epoch=True` in an epoch, which may have been resumed."""
+    """Keeps what a module logs with `on_epoch=True` in an epoch; a checkpoint can have it."""
 
     def __init__(self, training: bool) -> None:
         super().__init__(training)

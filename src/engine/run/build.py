@@ -112,7 +112,8 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     for key, (node, kind) in callbacks.items():
         # Beside val/acc, a callback may log val/acc/cat.
         known = tuple(f"{name}/" for name in names)
-        if issubclass(kind, EarlyStopping) and not f"{node['monitor']}/".startswith(known):
+        is_needed = issubclass(kind, EarlyStopping) and node.get("strict", True)
+        if is_needed and not f"{node['monitor']}/".startswith(known):
             raise UserError(
                 f"{key}.monitor={node['monitor']}: {type(model).__name__} logs no such metric."
                 f"{nearest(node['monitor'], names)} It logs: {', '.join(names)}."

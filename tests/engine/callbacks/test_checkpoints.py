@@ -1,15 +1,18 @@
 """What is written when, and that a failed writing costs nothing."""
 
 import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from torch import Tensor
 
-from engine.callbacks.checkpoints import Checkpoints
+from engine.callbacks.checkpoints import Checkpoints, why_stopped
+from engine.callbacks.divergence import StopOnDivergence
 from engine.run.checkpoint_file import WholeFileIO
 from fitting import Arrays, plain_trainer
 from project.modules.linear import LinearRegressor
@@ -204,3 +207,18 @@ def test_testing_and_validating_alone_write_nothing(tmp_path: Path) -> None:
     trainer.validate(LinearRegressor(), data(), verbose=False)
     assert "val/loss" in trainer.callback_metrics
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_why_stopped_names_who_asked(tmp_path: Path) -> None:
+    def says(*callbacks: Callback) -> str:
+        return why_stopped(plain_trainer(tmp_path, callbacks=list(callbacks)))
+
+    assert says() == "the module or a callback set trainer.should_stop"
+    assert says(EarlyStopping("val/loss"), Timer(timedelta(hours=1))) == says()
+    assert says(Timer(timedelta(0))) == "its time is over (0 s)"
+    diverged = StopOnDivergence()
+    diverged.diverged = True
+    assert says(diverged) == "its loss is no number"
+    early = EarlyStopping("val/loss")
+    early.stopping_reason_message = "no better"
+    assert says(early) == "no better"

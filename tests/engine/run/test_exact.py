@@ -142,6 +142,12 @@ def test_a_wrong_monitor_is_found_before_training(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_monitor_that_need_not_be_there_is_not_refused(tmp_path: Path) -> None:
+    early = f"+callbacks.early={{_target_: {EARLY}, monitor: val/lss, strict: false}}"
+    run_train(*RUN, early, "trainer.max_epochs=1", f"paths.log_dir={tmp_path}")
+    assert summary(only_run(tmp_path))["status"] == "finished"
+
+
 def test_whatever_a_users_module_or_callback_logs_may_be_followed(tmp_path: Path) -> None:
     words = [*RUN, "trainer.max_epochs=2", "+callbacks.early.monitor=mean/loss"]
     early = f"+callbacks.early._target_={EARLY}"
