@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import tarfile
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -30,7 +31,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _as_in_a_run() -> Iterator[None]:
+    from engine import SupervisedModule, TensorDataModule
+
     messages.silence_harmless()
+    for kind in (SupervisedModule, TensorDataModule):
+        for message, _ in kind.HARMLESS:
+            warnings.filterwarnings("ignore", message=message)
     os.environ.pop("HYDRA_FULL_ERROR", None)  # set by a command that some fixture ran
     environment = dict(os.environ)
     yield

@@ -55,7 +55,6 @@ def plain_trainer(folder: Path, **options: Any) -> BlockTrainer:
         "logger": MetricsCSV(folder),
         "log_every_n_steps": 1,
         "num_sanity_val_steps": 0,
-        "use_distributed_sampler": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,

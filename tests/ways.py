@@ -1,6 +1,9 @@
 """Ways to train, each of which has to survive a kill: a small model and small data."""
 
+import json
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,13 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    WeightedRandomSampler,
+    get_worker_info,
+)
 from torchmetrics import MaxMetric, MeanAbsoluteError, MinMetric
 
 from engine import Split, StepCallback, SupervisedModule, TensorDataModule
@@ -211,16 +220,34 @@ class DrawsPlain(Small):
         return super().test_step(batch, batch_idx)
 
 
+class Noisy(Dataset[Any]):
+    """Samples with noise of Python's, NumPy's and torch's generators, as random transforms draw it.
+
+    Args:
+        points: the samples.
+    """
+
+    def __init__(self, points: Split) -> None:
+        self.points = points
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        noise = random.random() + np.random.rand() + torch.rand(3)
+        return self.points.inputs[index] + 0.1 * noise, self.points.targets[index]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
 class Ordinary(LightningDataModule):
     """The same points, by DataLoaders as Lightning's own documents write them.
 
     Args:
         batch_size: of each loader.
+        num_workers: of the loader of training.
         seed: unused, as are the next: options of the data module whose place this one takes.
         samples: unused.
         slope: unused.
         steps_per_epoch: unused.
-        num_workers: unused.
         folds: unused.
         fold: unused.
     """
@@ -228,27 +255,130 @@ class Ordinary(LightningDataModule):
     def __init__(
         self,
         batch_size: int,
+        num_workers: int = 0,
         seed: int = 0,
         samples: int = 0,
         slope: float = 0,
         steps_per_epoch: int | None = None,
-        num_workers: int = 0,
         folds: int | None = None,
         fold: int = 0,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
+        self.workers = num_workers
         self.points = Points(seed=0, batch_size=batch_size).splits
 
-    def _loader(self, split: str, shuffle: bool = False) -> DataLoader[Any]:
-        points = TensorDataset(self.points[split].inputs, self.points[split].targets)
-        return DataLoader(points, self.batch_size, shuffle=shuffle)
+    def _loader(self, split: str, shuffle: bool = False, **options: Any) -> DataLoader[Any]:
+        noisy = Noisy(self.points[split])
+        return DataLoader(noisy, self.batch_size, shuffle=shuffle, **options)
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        return self._loader("train", shuffle=True)
+    def train_dataloader(self) -> Any:
+        workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
+        return self._loader("train", shuffle=True, **workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._loader("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self._loader("test")
+
+
+class TwoLoaders(Ordinary):
+    """Two loaders at once, the shorter one begins anew: see `TrainsOnTwo`."""
+
+    def train_dataloader(self) -> Any:
+        weights = WeightedRandomSampler([1.0] * 20, 15)
+        shorter = DataLoader(Noisy(self.points["val"]), self.batch_size, sampler=weights)
+        return {"long": super().train_dataloader(), "short": shorter}
+
+
+class TrainsOnTwo(Small):
+    """Trains on the batches of two loaders together."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        inputs, targets = (
+            torch.cat(parts) for parts in zip(batch["long"], batch["short"], strict=True)
+        )
+        return super().training_step((inputs, targets), batch_idx)
+
+
+class Stream(IterableDataset[Any]):
+    """The samples one after the other, with noise, and no length."""
+
+    def __init__(self, noisy: Noisy) -> None:
+        self.noisy = noisy
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        share = (worker.id, worker.num_workers) if worker else (0, 1)
+        return (self.noisy[index] for index in range(share[0], len(self.noisy), share[1]))
+
+
+class Streams(Ordinary):
+    """A stream of samples, whose place in an epoch nobody knows."""
+
+    def train_dataloader(self) -> Any:
+        stream = Stream(Noisy(self.points["train"]))
+        workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
+        return DataLoader(stream, self.batch_size, **workers)
+
+
+class Remembers:
+    """A loader that knows its place in an epoch: what torchdata's StatefulDataLoader does.
+
+    Args:
+        points: the samples.
+        batch_size: of each batch.
+    """
+
+    def __init__(self, points: Split, batch_size: int) -> None:
+        self.points = points
+        self.batch_size = batch_size
+        self.first = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        while self.first < len(self.points):
+            self.first += self.batch_size
+            yield self.points[torch.arange(self.first - self.batch_size, self.first)]
+        self.first = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"first": self.first}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.first = state["first"]
+
+
+class HasState(Ordinary):
+    """A loader with a state of its own."""
+
+    def train_dataloader(self) -> Any:
+        return Remembers(self.points["train"], self.batch_size)
+
+
+class Records(Small):
+    """Writes down which samples it has trained on, a file for each process.
+
+    The targets are the numbers of the samples.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seen: list[int] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.seen += [int(number) for number in batch[1]]
+        return super().training_step((batch[0], batch[1] / 1200), batch_idx)
+
+    def on_train_end(self) -> None:
+        folder = Path(self.trainer.default_root_dir)
+        seen = json.dumps(self.seen)
+        (folder / f"seen_{self.trainer.global_rank}.json").write_text(seen)
+
+
+class Numbered(Ordinary):
+    """1,200 samples with random transforms, whose targets are their numbers."""
+
+    def train_dataloader(self) -> Any:
+        numbers = torch.arange(1200.0)[:, None]
+        return DataLoader(Noisy(Split(numbers[:, [0, 0, 0]] / 1200, numbers)), 16, shuffle=True)

@@ -86,7 +86,8 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
     folder = run_dir / "evaluation"
     trainer = build.trainer(config, folder, loggers=False)
     build.cast(trainer, model)
-    measured = trainer.test(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    with messages.silenced(model, data):
+        measured = trainer.test(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if not measured:
         raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
     metrics = {

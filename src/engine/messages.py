@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # (start of the message as a regular expression, why a user need not see it)
+# Classes have such lists of their own, of warnings that say nothing about their objects.
 HARMLESS = (
     (
         r".*isinstance\(treespec, LeafSpec\)",
@@ -22,23 +23,7 @@ HARMLESS = (
         r"This property will be removed in 2\.0\.0",
         "drawing the graph looks at every attribute of the metrics, too",
     ),
-    (
-        r".*does not have many workers",
-        "our batches are gathered whole, in this process: workers would slow them down",
-    ),
-    (
-        r".*Total length of `list` across ranks is zero",
-        "a data module without validation returns no loader",
-    ),
-    (
-        r".*it is recommended to use `Trainer\(devices=1",
-        "our sampler gives every test sample to one process only",
-    ),
     (r"GPU available but not used", "accelerator=cpu was chosen"),
-    (
-        r".*is smaller than the logging interval",
-        "a row of metrics is written at the end of each epoch, too",
-    ),
 )
 
 
@@ -77,6 +62,16 @@ def silence_harmless() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets its own level
     # It warns that there is no CUDA, on machines without a GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+
+
+@contextmanager
+def silenced(*parts: object) -> Iterator[None]:
+    """Ignores the warnings that say nothing about a run's parts, by `HARMLESS` of their classes."""
+    with warnings.catch_warnings():
+        for part in parts:
+            for message, _ in getattr(part, "HARMLESS", ()):
+                warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 @contextmanager

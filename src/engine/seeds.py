@@ -2,7 +2,8 @@
 
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,26 @@ def seed_plain(seed: int) -> None:
     """Seeds Python's and NumPy's generators."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def seed_all(seed: int) -> None:
+    """Seeds Python's, NumPy's and torch's generators, but for those of GPUs."""
+    seed_plain(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 300 µs
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Puts the states of Python's, NumPy's and torch's generators back at the end."""
+    python = random.getstate()
+    numpy_state = np.random.get_state()
+    torch_state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
 
 
 def random_states() -> tuple[object, ...]:

@@ -73,6 +73,14 @@ class SupervisedModule(LightningModule):
         init: fills the network's weights; PyTorch's own values stay if not given.
     """
 
+    # Warnings of Lightning's that say nothing about these models: see engine/messages.py.
+    HARMLESS = (
+        (
+            r".*is smaller than the logging interval",
+            "a row of metrics is written at the end of each epoch, too",
+        ),
+    )
+
     def __init__(
         self,
         network: nn.Module,

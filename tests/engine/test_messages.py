@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine import messages
+from engine import SupervisedModule, TensorDataModule, messages
 
 # A message of each harmless kind, as the library words it, in the order of HARMLESS.
 WORDED = [
@@ -17,12 +18,13 @@ WORDED = [
     "use `isinstance(treespec, TreeSpec) and treespec.is_leaf()`",
     "`torch.jit.trace` is deprecated. Please switch to `torch.compile`",
     "This property will be removed in 2.0.0. Use `Metric.updated_called` instead.",
+    "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
+]
+OF_OUR_DATA = [
     "The 'train_dataloader' does not have many workers which may be a bottleneck.",
     "Total length of `list` across ranks is zero. Please make sure this was your intention.",
-    "Using `DistributedSampler` with the dataloaders. During `trainer.test()`, it is recommended "
-    "to use `Trainer(devices=1, num_nodes=1)` to ensure each sample/batch gets evaluated "
-    "exactly once.",
-    "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
+]
+OF_OUR_MODELS = [
     "The number of training batches (7) is smaller than the logging interval "
     "Trainer(log_every_n_steps=50).",
 ]
@@ -42,10 +44,18 @@ def fresh_root_logger() -> Iterator[logging.Logger]:
         root.setLevel(level)
 
 
-def test_each_is_tried_here() -> None:
-    assert [
-        [bool(re.match(pattern, text)) for text in WORDED] for pattern, _ in messages.HARMLESS
-    ] == [[i == j for j in range(len(WORDED))] for i in range(len(messages.HARMLESS))]
+@pytest.mark.parametrize(
+    ("says", "worded"),
+    [
+        (messages, WORDED),
+        (TensorDataModule, OF_OUR_DATA),
+        (SupervisedModule, OF_OUR_MODELS),
+    ],
+)
+def test_each_is_tried_here(says: Any, worded: list[str]) -> None:
+    assert [[bool(re.match(pattern, text)) for text in worded] for pattern, _ in says.HARMLESS] == [
+        [i == j for j in range(len(worded))] for i in range(len(says.HARMLESS))
+    ]
 
 
 @pytest.mark.parametrize("worded", WORDED)
@@ -58,6 +68,23 @@ def test_harmless_warnings_are_silent_and_no_other(worded: str) -> None:
         warnings.warn(worded, UserWarning, stacklevel=1)
         warnings.warn("something else", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in shown] == [worded, "something else"]
+
+
+def shown_with(*parts: object) -> list[str]:
+    """What is shown of all warnings in a run with these parts."""
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.resetwarnings()
+        warnings.simplefilter("always")
+        with messages.silenced(*parts):
+            for worded in (*WORDED, *OF_OUR_DATA, *OF_OUR_MODELS):
+                warnings.warn(worded, UserWarning, stacklevel=1)
+    return [str(warning.message) for warning in shown]
+
+
+def test_warnings_are_silent_for_our_own_data_and_models_only() -> None:
+    assert shown_with(object(), object()) == [*WORDED, *OF_OUR_DATA, *OF_OUR_MODELS]
+    assert shown_with(TensorDataModule, object()) == [*WORDED, *OF_OUR_MODELS]
+    assert shown_with(SupervisedModule) == [*WORDED, *OF_OUR_DATA]
 
 
 def test_lightning_says_warnings_only() -> None:

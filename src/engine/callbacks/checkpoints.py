@@ -20,10 +20,11 @@ log = logging.getLogger(__name__)
 class Checkpoints(StepCallback, Checkpoint):
     """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt in the run's folder.
 
-    last.ckpt is written every n steps and after every epoch; best.ckpt has the best value of a
-    validation metric. Both have what Lightning's own lack, see so_far.py. This is not Lightning's
-    `ModelCheckpoint`: after a step before a due validation, that would make the resumed run skip
-    the validation, and that forgets the best value when the folder has moved.
+    last.ckpt is written after every epoch, and every n steps where all loaders can go on within an
+    epoch. best.ckpt has the best value of a validation metric. Both have what Lightning's own lack,
+    see so_far.py. This is not Lightning's `ModelCheckpoint`: after a step before a due validation,
+    that would make the resumed run skip the validation, and that forgets the best value when the
+    folder has moved.
 
     Args:
         every_n_steps: optimiser steps between two writings of last.ckpt.
@@ -52,7 +53,8 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_batch_done(self, trainer: Trainer, module: LightningModule) -> None:
         # After an epoch's last batch, the epoch's end follows.
         ends = is_last_batch(trainer) or stops(trainer)
-        if reached(trainer, self.every_n_steps) and not ends:
+        is_exact: bool = getattr(trainer, "saves_within_epochs", True)
+        if reached(trainer, self.every_n_steps) and is_exact and not ends:
             self._save(trainer, LAST)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:

@@ -1,15 +1,20 @@
 """Makes the random numbers of a training step, such as dropout's, a function of (seed, step)."""
 
+import logging
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from engine.config.ranges import Seed
-from engine.fence.lightning import batch_of_training
+from engine.data.loader import exact
+from engine.fence.lightning import Place, batch_of_training, process_loaders
 from engine.seeds import derive, mix, mix_all, of_stream, seed_plain
 from engine.steps.block import Block
 from engine.steps.callback import LEFT_OUT, StepCallback
+
+log = logging.getLogger(__name__)
 
 
 class StepSeed(StepCallback):
@@ -19,6 +24,8 @@ class StepSeed(StepCallback):
     generators are seeded when training starts; to seed them at every step would be noticeable
     beside a small step, so a checkpoint has their states.
 
+    The loaders of training get the seed, too: see engine/data/loader.py.
+
     Args:
         seed: the run's.
     """
@@ -27,6 +34,22 @@ class StepSeed(StepCallback):
 
     def __init__(self, seed: Seed) -> None:
         self.seed = seed
+        self._said: set[str] = set()
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            process_loaders(trainer, partial(self._exact, trainer))
+
+    def _exact(self, trainer: Any, loader: object) -> object:
+        made = exact(loader, self.seed, Place(trainer), trainer.global_rank, self._say_once)
+        if not hasattr(made, "state_dict"):
+            trainer.saves_within_epochs = False
+        return made
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:  # loaders may be made anew for each epoch
+            self._said.add(text)
+            log.warning(text)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._state = of_stream(self.seed, f"step/{trainer.global_rank}")

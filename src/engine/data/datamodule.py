@@ -56,6 +56,17 @@ class TensorDataModule(LightningDataModule):
         fold: number of the part that is "val" then, from 0.
     """
 
+    # Warnings of Lightning's that say nothing about these data: see engine/messages.py.
+    HARMLESS = (
+        (
+            r".*does not have many workers",
+            "batches are gathered whole, in this process: workers would slow them down",
+        ),
+        (
+            r".*Total length of `list` across ranks is zero",
+            "without validation there is no loader",
+        ),
+    )
     test_split = "test"  # the split that testing reads; the evaluating command may choose another
     # Of a classification data set, in the order of the targets.
     class_names: list[str] | None = None

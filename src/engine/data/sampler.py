@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 from engine.data.split import BlockIndices
 from engine.seeds import generator
@@ -12,13 +12,14 @@ from engine.seeds import generator
 BLOCK_BYTES = 2**24  # of a block's samples, about, so that they stay in the processor's cache
 
 
-class StepSampler(Sampler[Tensor | BlockIndices]):
+class StepSampler(DistributedSampler[Tensor | BlockIndices]):
     """Yields the sample numbers of batches `position()`, `position() + 1`, …, one tensor a batch.
 
     Or it yields `BlockIndices` for several batches. Batch g is a slice of the permutation of pass
     g // batches_per_pass over the data, or all samples in order where one batch has them all.
     Process `rank` of `world_size` takes every world_size-th sample of a batch: none, where a batch
-    has too few. Nothing depends on earlier draws, so a resumed run goes on exactly.
+    has too few. As it is a `DistributedSampler`, Lightning leaves it alone. Nothing depends on
+    earlier draws, so a resumed run goes on exactly.
 
     Args:
         size: number of samples.
@@ -49,8 +50,10 @@ class StepSampler(Sampler[Tensor | BlockIndices]):
         next_block: Callable[[int], int] | None = None,
         block_batches: int = 1,
     ) -> None:
-        self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
-        self.rank, self.world_size, self.position = rank, world_size, position
+        # It asks for the length only.
+        super().__init__(range(size), world_size, rank, shuffle, seed)  # type: ignore[arg-type]
+        self.size, self.batch_size = size, batch_size
+        self.world_size, self.position = world_size, position
         self.next_block, self.block_batches = next_block, block_batches
         self.batches_per_pass = -(-size // batch_size)
         self.steps = steps or self.batches_per_pass

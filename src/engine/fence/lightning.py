@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.utilities.combined_loader import _shutdown_workers_and_reset_iterator
 from torch import Tensor
 
 
@@ -116,6 +117,46 @@ def watch_loops(
     loop.on_advance_end, batches.on_run_start = done_epoch, begin_epoch
     # A place for what modules log, which a checkpoint can have.
     batches._results = Results(training=True)
+
+
+class Place:
+    """Tells how far training is.
+
+    Args:
+        trainer: whose training it is.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._loop: Any = trainer.fit_loop
+
+    def epoch(self) -> int:
+        """Returns the number of the current epoch, from 0."""
+        return int(self._loop.epoch_progress.current.completed)
+
+    def batch(self) -> int:
+        """Returns the number of batches of the current epoch that are done."""
+        return int(self._loop.batch_idx + 1)
+
+    def is_cycled(self) -> bool:
+        """Tells whether a loader begins anew, where a longer one beside it goes on."""
+        return str(self._loop._combined_loader._mode) == "max_size_cycle"
+
+
+def process_loaders(trainer: Trainer, process: Callable[[object], object]) -> None:
+    """Lets a function process the loaders of training, after Lightning and the strategy."""
+    strategy: Any = trainer.strategy
+    before = strategy.process_dataloader
+
+    def processed(loader: object) -> object:
+        made = before(loader)
+        return process(made) if trainer.training else made
+
+    strategy.process_dataloader = processed
+
+
+def restart_workers(loader: object) -> None:
+    """Makes a DataLoader with persistent workers start new ones for its next epoch."""
+    _shutdown_workers_and_reset_iterator(loader)
 
 
 def stops(trainer: Trainer) -> bool:

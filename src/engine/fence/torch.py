@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import get_worker_info
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ def has_gradient_hooks(network: nn.Module, optimizer: Optimizer) -> bool:
         or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in network.parameters())
         or any(module._backward_hooks or module._backward_pre_hooks for module in network.modules())
     )
+
+
+def show_in_worker(dataset: object) -> None:
+    """Makes `get_worker_info().dataset` another data set, in a worker of a DataLoader."""
+    object.__setattr__(get_worker_info(), "dataset", dataset)
 
 
 def compile_step(

@@ -100,7 +100,8 @@ class Run:
         shown = hparams.hyperparameters(self.config)
         hparams.log_start(trainer, shown, ["objective", *getattr(module, "test_metrics", ())])
         build.cast(trainer, module)
-        trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
+        with messages.silenced(module, data):
+            trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
 
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
@@ -114,7 +115,8 @@ class Run:
         if not has_diverged(trainer) and build.has_test(data):
             best = self.folder / folders.BEST
             checkpoint = best if best.exists() else None
-            trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+            with messages.silenced(module, data):
+                trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
 
     def objective(self, trainer: "Trainer") -> float:
         """Returns what a sweep compares; NaN for a run that diverged.

@@ -60,6 +60,7 @@ class BlockTrainer(Trainer):
         super().__init__(callbacks=[*given, _Begins()], **options)
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
+        self.saves_within_epochs = True  # whether a loader can go on within an epoch
         self.end_blocks()
         watch_loops(
             self,

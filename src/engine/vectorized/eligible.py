@@ -34,7 +34,6 @@ TRAINER = {
     "devices": (1,),
     "gradient_clip_val": (None,),
     "num_sanity_val_steps": (0,),
-    "use_distributed_sampler": (False,),
     "compiled": (None, False),
 }
 ANY_VALUE = (

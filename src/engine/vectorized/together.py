@@ -30,6 +30,7 @@ from engine.run import build, folders, hparams, summaries
 from engine.run.loggers import TensorBoard
 from engine.run.run import has_diverged, objective, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
+from engine.supervised import SupervisedModule
 from engine.sweep import gpus
 from engine.sweep.jobs import Job
 from engine.vectorized import job_log, make
@@ -221,10 +222,12 @@ class _Chunk:
         with synced_together():
             self._begin(trainer)
         try:
-            trainer.fit(stack, datamodule=data)
-            stack.end([number for number in stack.running if has_diverged(members[number].trainer)])
-            if stack.running and build.has_test(members[0].data):
-                trainer.test(stack, datamodule=data, verbose=False)
+            with messages.silenced(SupervisedModule, data):
+                trainer.fit(stack, datamodule=data)
+                trainers = [member.trainer for member in members]
+                stack.end([number for number in stack.running if has_diverged(trainers[number])])
+                if stack.running and build.has_test(members[0].data):
+                    trainer.test(stack, datamodule=data, verbose=False)
         except (KeyboardInterrupt, SystemExit) as stop:
             with synced_together():
                 for member in members:

@@ -1,13 +1,15 @@
 """Dropout's masks, against those drawn from the step's own seed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.step_seed import StepSeed
@@ -78,3 +80,28 @@ def test_a_run_resumed_within_an_epoch_draws_what_it_would_have_drawn(tmp_path: 
     assert torch.equal(
         torch.stack(resumed), torch.stack([by_hand(0, step) for step in range(5, 9)])
     )
+
+
+class Numbers(IterableDataset[Any]):
+    """Six samples, whose place in an epoch nobody knows."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(zip(torch.ones(6, 1), torch.ones(6, 1), strict=True))
+
+
+class Served(LightningDataModule):
+    """Makes a loader anew for each epoch."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Numbers(), batch_size=2)
+
+    val_dataloader = train_dataloader
+
+
+def test_what_is_not_exact_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = {"reload_dataloaders_every_n_epochs": 1, "max_epochs": 3, "logger": False}
+    trainer = plain_trainer(tmp_path, callbacks=[StepSeed(0)], **options)
+    trainer.fit(SupervisedModule(nn.Linear(1, 1), nn.MSELoss()), Served())
+    assert trainer.current_epoch == 3
+    assert caplog.text.count("DataLoader: Numbers is iterable") == 1
+    assert not trainer.saves_within_epochs

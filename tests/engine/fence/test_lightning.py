@@ -1,6 +1,7 @@
 """What is relied on of Lightning beyond its documentation: a new version breaks here, by name."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_only
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from engine.fence import lightning as fence
 from fitting import plain_trainer
@@ -216,6 +217,63 @@ def test_batches_that_stepped_is_the_step_of_the_next_row(tmp_path: Path) -> Non
     trainer = fit(tmp_path, Twice())
     assert trainer.global_step == 12
     assert fence.batches_that_stepped(fence.whole_checkpoint(trainer)) == 6
+
+
+def test_place_is_the_epoch_and_the_batches_done(tmp_path: Path) -> None:
+    hooks = ("on_train_start", "on_train_epoch_start", "on_train_batch_end")
+    places = Recorder(lambda trainer: (place.epoch(), place.batch()), *hooks)
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2, callbacks=[places])
+    place = fence.Place(trainer)
+    trainer.fit(Net(), loader(), loader(1))
+    first = [(0, 0), (0, 0), (0, 1), (0, 2), (0, 3)]
+    assert places.said == [*first, (1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+@pytest.mark.parametrize("mode", ["max_size_cycle", "max_size"])
+def test_place_knows_whether_a_shorter_loader_begins_anew(mode: Any, tmp_path: Path) -> None:
+    class Both(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch["long"], batch_idx)
+
+    both = CombinedLoader({"long": loader(4), "short": loader(2)}, mode)
+    cycled = Recorder(lambda trainer: fence.Place(trainer).is_cycled(), "on_train_start")
+    fit(tmp_path, Both(), both, callbacks=[cycled])
+    assert cycled.said == [mode == "max_size_cycle"]
+
+
+def test_process_loaders_is_given_those_of_training_only(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2)
+    given: list[object] = []
+
+    def process(data: object) -> object:
+        given.append(data)
+        return shorter
+
+    shorter, longer = loader(2), loader(3)
+    fence.process_loaders(trainer, process)
+    trainer.fit(Net(), longer, loader(1))
+    assert given == [longer]
+    assert trainer.train_dataloader is shorter
+    assert trainer.global_step == 4
+
+
+class Processes(Dataset[int]):
+    """Says which process reads it."""
+
+    def __getitem__(self, index: int) -> int:
+        return os.getpid()
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_restart_workers_starts_new_ones_for_the_next_epoch() -> None:
+    data = DataLoader(Processes(), batch_size=2, num_workers=1, persistent_workers=True)
+    first, same = ({*next(iter(data)).tolist()} for _ in range(2))
+    fence.restart_workers(data)
+    other = {*next(iter(data)).tolist()}
+    assert first == same
+    assert first != other
 
 
 def test_stops_says_whether_training_may_stop(tmp_path: Path) -> None:

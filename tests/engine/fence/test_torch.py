@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from engine.fence import torch as fence
 
@@ -165,3 +167,23 @@ def test_compile_step_gives_this_torch_all_that_it_knows(
         "isolated": True,
     }
     assert not caplog.messages
+
+
+class AskedFor(Dataset[int]):
+    """Says whether a worker knows another data set, with 3 samples."""
+
+    def __getitem__(self, index: int) -> int:
+        return len(get_worker_info().dataset)
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_show_in_worker_is_what_a_worker_asks_for() -> None:
+    shown = partial(_shown, [0, 0, 0])
+    loader = DataLoader(AskedFor(), num_workers=1, worker_init_fn=shown)
+    assert [int(length) for length in loader] == [3]
+
+
+def _shown(dataset: list[int], worker_id: int) -> None:
+    fence.show_in_worker(dataset)

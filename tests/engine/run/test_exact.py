@@ -42,10 +42,21 @@ WAYS = {
     ],
     "a rate that follows each step": ["module._target_=ways.FollowsEachStep"],
     "a mean of the weights": ["module._target_=ways.Averages"],
-    "a DataLoader, saved at the ends of epochs": [
+    "a DataLoader with random transforms": ["datamodule._target_=ways.Ordinary"],
+    "a DataLoader with workers": [
         "datamodule._target_=ways.Ordinary",
-        "callbacks.checkpoints.every_n_steps=1000",
+        "datamodule.num_workers=2",
     ],
+    "two DataLoaders, a shorter one begins anew": [
+        "datamodule._target_=ways.TwoLoaders",
+        "module._target_=ways.TrainsOnTwo",
+    ],
+    "a DataLoader for each epoch": [
+        "datamodule._target_=ways.Ordinary",
+        "+trainer.reload_dataloaders_every_n_epochs=1",
+    ],
+    "a stream, from the ends of epochs": ["datamodule._target_=ways.Streams"],
+    "a loader with a state": ["datamodule._target_=ways.HasState"],
     "two optimisers by hand": ["module._target_=ways.TwoOptimizers"],
     "a rate that changes with steps": ["module._target_=ways.Anneals"],
     "accumulated gradients": ["+trainer.accumulate_grad_batches=3"],
@@ -86,6 +97,32 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     assert train_in_process(command) == 0
     killed = only_run(tmp_path / "killed")
     assert summary(killed)["steps"] == summary(whole)["steps"]
+    assert_bit_identical(killed, whole)
+
+
+@pytest.mark.slow
+def test_two_processes_share_an_ordinary_data_module(tmp_path: Path) -> None:
+    """As it happened: each of the two trained on all samples."""
+    command = [
+        *RUN,
+        "module._target_=ways.Records",
+        "datamodule._target_=ways.Numbered",
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        "trainer.max_epochs=2",
+    ]
+    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
+    whole = only_run(tmp_path / "whole")
+    assert summary(whole)["steps"] == 2 * 38
+    seen = [json.loads((whole / f"seen_{rank}.json").read_text()) for rank in (0, 1)]
+    for epoch in (0, 1):
+        shares = [numbers[epoch * 600 : (epoch + 1) * 600] for numbers in seen]
+        assert sorted(shares[0] + shares[1]) == list(range(1200))
+    assert seen[0][:600] != seen[0][600:]
+    killed_at = [*command, f"paths.log_dir={tmp_path / 'killed'}"]
+    assert train_in_process(killed_at, kill_at="on_train_batch_end:60") == -9
+    killed = only_run(tmp_path / "killed")
+    assert train_in_process([f"resume={killed}"]) == 0
     assert_bit_identical(killed, whole)
 
 

@@ -1,0 +1,332 @@
+"""Makes other people's loaders exact: a batch is a function of (seed, epoch, its number).
+
+A DataLoader over a data set that has a length is served so that a run may go on within an epoch. Of
+another loader, its own state is kept, if it has one. Without a state, the run says at its start
+that it goes on from the end of an epoch only.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
+
+from engine.data.datamodule import StepLoader
+from engine.fence.lightning import Place, restart_workers
+from engine.fence.torch import show_in_worker
+from engine.seeds import derive, kept, seed_all
+
+COMPARED = 100  # batches of an epoch, to find out whether its order can be drawn again
+END = object()
+
+
+def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], None]) -> Any:
+    """Returns a loader whose batches depend on (seed, epoch, number of the batch), if it can be.
+
+    A loader without `state_dict` comes back where a run cannot go on within an epoch.
+
+    Args:
+        loader: of training; any iterable.
+        seed: the run's.
+        place: tells how far training is.
+        rank: number of this process.
+        say: is told what will not be exact.
+    """
+    if isinstance(loader, StepLoader):
+        return loader
+    reason = why_not(loader, seed)
+    if reason is None:
+        return ExactLoader(loader, seed, place, rank, say)
+    if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
+        return StatefulLoader(loader, seed, place)
+    say(
+        f"{type(loader).__name__}: {reason}. A resumed run goes on from the last end of an epoch: "
+        "last.ckpt is written there only.\nTo go on within an epoch, the loader needs "
+        "state_dict() and load_state_dict()."
+    )
+    return EpochLoader(loader, seed, place)
+
+
+def why_not(loader: Any, seed: int) -> str | None:
+    """Returns why the batches of a loader cannot be found by their numbers, if so."""
+    if not isinstance(loader, DataLoader):
+        return "it is no DataLoader of PyTorch's"
+    if type(loader).__iter__ is not DataLoader.__iter__:
+        return "it has an __iter__ of its own"
+    if isinstance(loader.dataset, IterableDataset):
+        return f"{type(loader.dataset).__name__} is iterable and has no numbers of samples"
+    order = _Order(loader, seed)
+    name = type(order.sampler).__name__
+    if not hasattr(order.sampler, "__len__"):
+        return f"{name} has no length"
+    first, again = (order.draw("first") for _ in range(2))
+    if len(first) != len(again) or not same(first[:COMPARED], again[:COMPARED]):
+        return f"{name} draws another order each time, whatever the seed"
+    return None
+
+
+class Served:
+    """Looks like the loader that it serves, but for what is defined here.
+
+    Args:
+        loader: the user's.
+        seed: the run's.
+        place: tells how far training is.
+    """
+
+    def __init__(self, loader: Any, seed: int, place: Place) -> None:
+        self._loader = loader
+        self._seed = seed
+        self._place = place
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_loader"], name)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+
+class ExactLoader(Served):
+    """Serves the batches of a DataLoader from any place of an epoch on.
+
+    The order of a whole epoch is drawn at once, seeded by (seed, epoch). Each batch, its random
+    transforms and its collate function included, is seeded by (seed, epoch, number of the batch),
+    whichever process makes it.
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Any],
+        seed: int,
+        place: Place,
+        rank: int,
+        say: Callable[[str], None],
+    ) -> None:
+        super().__init__(loader, seed, place)
+        self._say = say
+        self._order = _Order(loader, seed)
+        self._epoch = -1
+        self._pass = 0  # several in an epoch, where a longer loader is beside this one
+        self._has_ended = False
+        self._batches: DataLoader[Any] = DataLoader(
+            _Batches(loader, seed, rank),
+            batch_size=None,
+            sampler=self._order,
+            collate_fn=_as_it_is,
+            num_workers=loader.num_workers,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=partial(_begin_worker, loader.worker_init_fn, loader.dataset),
+            multiprocessing_context=loader.multiprocessing_context,
+            generator=torch.Generator(),  # else each start of workers would draw a number
+            prefetch_factor=loader.prefetch_factor,
+            persistent_workers=loader.persistent_workers,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        place = self._place
+        first = 0
+        if self._has_ended and self._epoch == place.epoch():
+            self._pass += 1
+        else:
+            self._pass, first = divmod(place.batch(), max(1, len(self)))
+            if self._pass and not place.is_cycled():
+                first = len(self)
+        self._epoch = place.epoch()
+        self._has_ended = False
+        samplers: list[Any] = [self._loader.sampler, getattr(self._order.sampler, "sampler", None)]
+        for sampler in samplers:
+            if hasattr(sampler, "set_epoch"):  # Lightning sets it too late for a resumed run
+                sampler.set_epoch(self._epoch)
+        self._order.begin(f"{self._epoch}/{self._pass}", first)
+        return self._served(iter(self._batches))
+
+    def _served(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch, is_repeatable in batches:
+            if not is_repeatable:
+                self._say(
+                    f"{type(self._loader.dataset).__name__}: not exact: a sample that was drawn "
+                    "twice with the same seed differed. A resumed run may draw other samples.\n"
+                    "Draw random numbers by the functions of the modules random, numpy.random and "
+                    "torch: these are seeded."
+                )
+            yield batch
+        self._has_ended = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: the place in the epoch says it all."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Does nothing."""
+
+
+class _Order(Sampler[tuple[str, int, Any, bool]]):
+    """Yields the batches of an epoch from one on: name of the order, number, indices.
+
+    A last value says whether to find out that the data set can be drawn from again: once.
+    """
+
+    def __init__(self, loader: DataLoader[Any], seed: int) -> None:
+        self.sampler: Any = loader.batch_sampler or loader.sampler
+        inner = getattr(self.sampler, "sampler", None)
+        known = [loader.generator, *_attributes(self.sampler), *_attributes(inner)]
+        generators = [each for each in known if isinstance(each, torch.Generator)]
+        self._generators = [(each, each.initial_seed()) for each in generators]
+        self._seed = seed
+        self._checks = True
+        self.begin("0/0", 0)
+
+    def begin(self, stream: str, first: int) -> None:
+        """Sets the order by its name, and the number of the first batch."""
+        self._stream = stream
+        self._first = first
+
+    def draw(self, stream: str) -> list[Any]:
+        """Draws the indices of all batches of an epoch."""
+        with kept():
+            seed_all(derive(self._seed, f"order/{stream}"))
+            for generator, own in self._generators:
+                generator.manual_seed(derive(own, f"order/{stream}"))
+            return list(self.sampler)
+
+    def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:
+        drawn = self.draw(self._stream)
+        for number in range(self._first, len(drawn)):
+            yield self._stream, number, drawn[number], self._checks
+            self._checks = False
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+class _Batches(Dataset[tuple[Any, bool]]):
+    """Makes whole batches, each seeded, in whichever process."""
+
+    def __init__(self, loader: DataLoader[Any], seed: int, rank: int) -> None:
+        self._dataset = loader.dataset
+        self._collate = loader.collate_fn
+        self._is_batched = loader.batch_sampler is not None
+        self._seed = seed
+        self._rank = rank
+
+    def __getitem__(self, chosen: tuple[str, int, Any, bool]) -> tuple[Any, bool]:
+        stream, number, indices, is_checked = chosen
+        seed = derive(self._seed, f"batch/{self._rank}/{stream}", number)
+        # A worker has no states of others.
+        with kept() if get_worker_info() is None else contextlib.nullcontext():
+            is_repeatable = not is_checked or self._is_repeatable(indices, seed)
+            seed_all(seed)
+            return self._collate(self._samples(indices)), is_repeatable
+
+    def _samples(self, indices: Any) -> Any:
+        if not self._is_batched:
+            return self._dataset[indices]
+        if whole := getattr(self._dataset, "__getitems__", None):
+            return whole(indices)
+        return [self._dataset[index] for index in indices]
+
+    def _is_repeatable(self, indices: Any, seed: int) -> bool:
+        """Tells whether the first sample of a batch is the same when it is drawn again."""
+        first = [next(iter(indices))] if self._is_batched else indices
+        samples = []
+        for _ in range(2):
+            seed_all(seed)
+            samples.append(self._samples(first))
+        return same(*samples)
+
+
+class EpochLoader(Served):
+    """Serves a loader as it is, each batch seeded by (seed, epoch, number of the batch).
+
+    Workers that the loader starts have one seed for the whole epoch.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        restart_workers(self._loader)  # workers of the epoch before have states of their own
+        stream = f"loader/{self._place.epoch()}"
+        number = self._place.batch()
+        with self._seeded(stream, number):
+            batches = iter(self._loader)
+        return self._served(batches, stream, number)
+
+    def _served(self, batches: Iterator[Any], stream: str, number: int) -> Iterator[Any]:
+        while True:
+            with self._seeded(stream, number):
+                batch = next(batches, END)
+            if batch is END:
+                return
+            number += 1
+            self._note(number)
+            yield batch
+
+    @contextlib.contextmanager
+    def _seeded(self, stream: str, number: int) -> Iterator[None]:
+        with kept():
+            seed_all(derive(self._seed, stream, number))
+            yield
+
+    def _note(self, number: int) -> None:
+        """Is called after so many batches of an epoch."""
+
+
+class StatefulLoader(EpochLoader):
+    """Saves the loader's own state, too."""
+
+    def __init__(self, loader: Any, seed: int, place: Place) -> None:
+        super().__init__(loader, seed, place)
+        self._states: dict[int, Any] = {}  # by the number of batches served in the epoch
+
+    def _note(self, number: int) -> None:
+        self._states[number] = self._loader.state_dict()
+        self._states.pop(number - 2, None)  # Lightning may fetch one batch ahead
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the loader's state where training is within an epoch."""
+        batch = self._place.batch()
+        state: dict[str, Any] = self._states[batch] if batch else {}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            self._loader.load_state_dict(state)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tells whether nested samples are the same; objects of other classes count as the same."""
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, Sequence) and not isinstance(one, str | bytes):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, Tensor):
+        return torch.equal(one.nan_to_num(), other.nan_to_num())
+    ours = np.asarray(one)
+    theirs = np.asarray(other)
+    if ours.dtype == object:
+        return True
+    return np.array_equal(ours, theirs, equal_nan=ours.dtype.kind in "fc")
+
+
+def _attributes(made: object) -> Iterable[Any]:
+    return getattr(made, "__dict__", {}).values()
+
+
+def _begin_worker(
+    begin: Callable[[int], None] | None, dataset: Dataset[Any], worker_id: int
+) -> None:
+    """Does what the user's loader does in a new worker, which asks for the user's data set."""
+    show_in_worker(dataset)
+    if begin:
+        begin(worker_id)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
