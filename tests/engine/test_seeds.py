@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine import seeds
-from engine.seeds import derive, generator, mix_all, of_stream
+from engine.seeds import derive, generator, kept, mix_all, of_stream, random_states, seed_all
 
 STEPS = 100_000
 
@@ -113,3 +113,29 @@ def test_generators_go_on_where_their_states_were_read(tmp_path: Path) -> None:
     assert draw() != drawn
     seeds.restore_generators(torch.load(tmp_path / "states", weights_only=True))
     assert draw() == drawn
+
+
+def test_kept_puts_all_states_back_nested_or_not() -> None:
+    before = random_states()
+    drawn = []
+    with kept():
+        seed_all(3)
+        with kept():
+            seed_all(4)
+            numbers()
+        drawn.append(numbers())
+    assert random_states() == before
+    with pytest.raises(ValueError, match="inside"), kept():
+        seed_all(3)
+        drawn.append(numbers())
+        raise ValueError("inside")
+    assert random_states() == before
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    assert drawn == [numbers()] * 2
+
+
+def numbers() -> list[float]:
+    """Draws a number of each generator."""
+    return [random.random(), np.random.rand(), float(torch.rand(()))]
