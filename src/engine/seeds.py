@@ -91,15 +91,16 @@ def kept() -> Iterator[None]:
     Inside, NumPy's has to be seeded before it is used.
     """
     python = random.getstate()
-    numpy_generator = np.random.get_bit_generator()  # to read its state takes 50 µs
+    numpy_random: Any = np.random  # its types lack two functions
+    numpy_generator = numpy_random.get_bit_generator()  # to read its state takes 50 µs
     spare = _spare.pop() if _spare else np.random.MT19937()
-    np.random.set_bit_generator(spare)
+    numpy_random.set_bit_generator(spare)
     torch_state = torch.get_rng_state()
     try:
         yield
     finally:
         random.setstate(python)
-        np.random.set_bit_generator(numpy_generator)
+        numpy_random.set_bit_generator(numpy_generator)
         _spare.append(spare)
         torch.set_rng_state(torch_state)
 
