@@ -103,14 +103,21 @@ class Task:
 
     door: Door
 
+    @property
+    def mentioned(self) -> frozenset[str]:
+        """Returns the first names of what `train` may read of the config: its words."""
+        words = [word for word in self.door.train.__code__.co_consts if isinstance(word, str)]
+        return frozenset(word.partition(".")[0] for word in words)
+
     def __call__(self, composed: DictConfig) -> float:
         job = HydraConfig.get()
         words: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
         if job.mode == RunMode.MULTIRUN:
             sweep_dir = Path(job.sweep.dir)
-            return Job(Config.resolve(composed, words), sweep_dir, words).run(self.door.do)
+            config = Config.resolve(composed, words, self.mentioned)
+            return Job(config, sweep_dir, words).run(self.door.do)
         with exit_codes():  # Hydra would add a line of its own to an error
-            config = Config.resolve(composed, words)
+            config = Config.resolve(composed, words, self.mentioned)
             for key in ("dry_run", "force", "retry"):
                 if config["sweep"][key]:
                     raise UserError(f"sweep.{key}: is for sweeps; add -m.")

@@ -9,6 +9,8 @@ PARTIAL = "_partial_"
 # Config groups of which a run must choose one.
 CHOICES = ("module", "datamodule", "optimizer", "init")  # they make the result
 REQUIRED = (*CHOICES, "trainer", "accelerator")
+# Nodes that a run builds. Other objects are part of a run if one of these refers to them.
+BUILT = ("module", "datamodule", "trainer", "callbacks", "logger")
 # Nodes to which users add entries of their own.
 OPEN = ("callbacks", "logger")
 # Folders. They are made absolute, because a resumed run may start in another working directory.

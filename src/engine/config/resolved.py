@@ -3,13 +3,17 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.config.keys import FOLDERS, relevant
+from engine.config.keys import BUILT, FOLDERS, TARGET, relevant
+from engine.errors import UserError
+
+REFERENCE = re.compile(r"\$\{\.*(\w+)")  # the first name of ${optimizer.lr} or ${..optimizer}
 
 
 class Config(Mapping[str, Any]):
@@ -35,11 +39,25 @@ class Config(Mapping[str, Any]):
         self.overrides = [word for word in overrides if not word.startswith("sweep.")]
 
     @classmethod
-    def resolve(cls, composed: DictConfig, overrides: Sequence[str] = ()) -> "Config":
+    def resolve(
+        cls,
+        composed: DictConfig,
+        overrides: Sequence[str] = (),
+        mentioned: Collection[str] | None = None,
+    ) -> "Config":
         """Resolves what Hydra composed, with absolute data folders.
+
+        An object that no part of the run refers to is left out.
+
+        Args:
+            composed: by Hydra.
+            overrides: the words of the command line.
+            mentioned: names of objects that the user's `train(run)` refers to. If None, every
+                object stays.
 
         Raises:
             OmegaConfBaseException: if an interpolation leads nowhere; names the key.
+            UserError: if an override is about an object that is left out.
         """
         written = dotted(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
         for key in FOLDERS:
@@ -47,6 +65,10 @@ class Config(Mapping[str, Any]):
                 folder = os.path.expanduser(OmegaConf.select(composed, key))
                 OmegaConf.update(composed, key, os.path.abspath(folder))
         values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+        if mentioned is not None:
+            for name in _unused(values, written, mentioned):
+                _refuse_words_about(name, overrides)
+                del values[name]
         return cls(values, written, overrides)
 
     def __getitem__(self, key: str) -> Any:
@@ -72,6 +94,30 @@ class Config(Mapping[str, Any]):
     def hash(self) -> str:
         """Returns the SHA-256 of all values that can change the result of a run."""
         return hashlib.sha256(json.dumps(relevant(self.flat), sort_keys=True).encode()).hexdigest()
+
+
+def _unused(
+    values: Mapping[str, Any], written: Mapping[str, Any], mentioned: Collection[str]
+) -> list[str]:
+    """Returns the names of objects that neither a built node nor `train(run)` refers to."""
+    used = {*BUILT, *mentioned}
+    found = used
+    while found:
+        texts = [str(text) for key, text in written.items() if key.partition(".")[0] in found]
+        found = set(REFERENCE.findall(" ".join(texts))) - used
+        used |= found
+    objects = [name for name, node in values.items() if isinstance(node, dict) and TARGET in node]
+    return [name for name in objects if name not in used]
+
+
+def _refuse_words_about(name: str, overrides: Sequence[str]) -> None:
+    for word in overrides:
+        if re.split(r"[./=@]", word.lstrip("+~"))[0] == name:
+            raise UserError(
+                f"{word}: no part of this run refers to {name}, so this would change nothing.\n"
+                f"A class that takes it gets it by its config, such as conf/module/NAME.yaml: "
+                f"{name}: ${{{name}}}"
+            )
 
 
 def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,8 @@ def hyperparameters(config: Config) -> dict[str, bool | float | str]:
     The columns are what was chosen, the values of module, optimiser and init, and whatever was
     overridden. All values of the config would bury those that differ.
     """
-    shown = [f"{group}.{key}" for group in ("module", "optimizer", "init") for key in config[group]]
+    groups = ("module", "optimizer", "init")
+    shown = [f"{group}.{key}" for group in groups for key in config.get(group) or ()]
     shown += ALWAYS_SHOWN
     shown += [word.lstrip("+~").partition("=")[0] for word in config.overrides]
     values = {
@@ -24,7 +25,8 @@ def hyperparameters(config: Config) -> dict[str, bool | float | str]:
         for key in shown
         if not key.endswith((TARGET, PARTIAL, ".seed")) and not is_below(key, IRRELEVANT)
     }
-    choices = {group: config[group][TARGET].rpartition(".")[2] for group in CHOICES}
+    chosen = [group for group in CHOICES if config.get(group)]
+    choices = {group: config[group][TARGET].rpartition(".")[2] for group in chosen}
     plain = {k: v for k, v in values.items() if isinstance(v, bool | int | float | str)}
     return {**choices, **plain}
 

@@ -2,7 +2,7 @@
 
 import functools
 import pickle
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,15 @@ class Composer:
     Args:
         loader: Hydra's, of configs.
         sweep: the sweep's own config.
+        mentioned: as `Config.resolve` takes it.
     """
 
-    def __init__(self, loader: Any, sweep: DictConfig) -> None:
+    def __init__(
+        self, loader: Any, sweep: DictConfig, mentioned: Collection[str] | None = None
+    ) -> None:
         self.loader = loader
         self.sweep = sweep
+        self.mentioned = mentioned
         parser = OverridesParser.create(loader)
         self._parse = functools.cache(lambda word: parser.parse_overrides([word])[0])
         self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: five times as fast as a copy
@@ -42,7 +46,7 @@ class Composer:
         folder = Path(str(composed.hydra.sweep.dir))
         with open_dict(composed):
             del composed["hydra"]
-        return Job(Config.resolve(composed, words), folder, words)
+        return Job(Config.resolve(composed, words, self.mentioned), folder, words)
 
     def _composed(self, words: Sequence[str]) -> DictConfig:
         parsed = [self._parse(word) for word in words]

@@ -38,7 +38,8 @@ class JobSweeper(Sweeper):
     ) -> None:
         self.hydra_context = hydra_context
         self.config = config
-        self.compose = Composer(hydra_context.config_loader, config)
+        mentioned = getattr(task_function, "mentioned", None)
+        self.compose = Composer(hydra_context.config_loader, config, mentioned)
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )

@@ -44,7 +44,9 @@ class VectorizedLauncher(BasicLauncher):
             return super().launch(job_overrides, initial_job_idx)
         assert self.hydra_context is not None
         assert self.config is not None
-        compose = Composer(self.hydra_context.config_loader, self.config)
+        assert isinstance(self.task_function, Task)
+        loader = self.hydra_context.config_loader
+        compose = Composer(loader, self.config, self.task_function.mentioned)
         return self.launch_jobs([compose(words) for words in job_overrides])
 
     def launch_jobs(self, jobs: Sequence[Job]) -> list[JobReturn]:

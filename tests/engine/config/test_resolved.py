@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from engine.config.resolved import Config, dotted
+from engine.errors import UserError
 
 CONFIG = {
     "name": "lenet",
@@ -137,3 +138,57 @@ def test_data_folders_are_absolute_for_all_who_refer_to_them(
 def test_an_interpolation_that_leads_nowhere_names_its_key() -> None:
     with pytest.raises(OmegaConfBaseException, match=r"full_key: a\.b"):
         resolved(OmegaConf.create({"a": {"b": "${nowhere}"}}))
+
+
+def object_of(kind: str, **values: Any) -> dict[str, Any]:
+    return {"_target_": f"package.{kind}", **values}
+
+
+@pytest.mark.parametrize(
+    ("module", "callbacks"),
+    [
+        ({"optimizer": "${optimizer}"}, {}),
+        ({"lr": "${optimizer.lr}"}, {}),
+        ({"optimizer": "${..optimizer}"}, {}),
+        ({"parts": ["${mine}"]}, {}),
+        ({"rate": "${rates.${optimizer.name}}"}, {}),
+        ({}, {"ema": {"of": "${mine}"}}),
+    ],
+    ids=["object", "value", "relative", "in a list, through another", "nested", "of a callback"],
+)
+def test_an_object_that_a_part_of_the_run_refers_to_stays(module: Any, callbacks: Any) -> None:
+    written = {
+        "module": object_of("Net", **module),
+        "callbacks": callbacks,
+        "mine": {"own": "${optimizer.lr}"},
+        "rates": {"fast": 1},
+        "optimizer": object_of("SGD", lr=0.1, name="fast"),
+    }
+    made = Config.resolve(OmegaConf.create(written), ["optimizer=sgd", "optimizer.lr=1"], ())
+    assert "optimizer" in made
+
+
+def test_an_object_that_no_part_refers_to_is_left_out() -> None:
+    """So the hash does not depend on it, nor on whether its config was known in the first place."""
+    written = {"module": object_of("Net"), "optimizer": object_of("SGD"), "tags": {"a": "b"}}
+    made = Config.resolve(OmegaConf.create(written), ["+tags.a=b"], ())
+    assert dict(made) == {"module": object_of("Net"), "tags": {"a": "b"}}
+    del written["optimizer"]
+    assert made.hash == Config(written).hash
+
+
+def test_an_object_that_the_users_function_mentions_stays() -> None:
+    written = {"module": object_of("Net"), "ema": object_of("EMA")}
+    assert "ema" in Config.resolve(OmegaConf.create(written), ["+ema=slow"], {"ema", "module"})
+
+
+@pytest.mark.parametrize("word", ["optimizer=adam", "optimizer.lr=0.1", "+optimizer.nesterov=true"])
+def test_a_word_about_an_object_that_is_left_out_is_refused(word: str) -> None:
+    written = {"module": object_of("Net"), "optimizer": object_of("SGD")}
+    with pytest.raises(UserError) as refused:
+        Config.resolve(OmegaConf.create(written), ["seed=1", word], ())
+    assert str(refused.value).splitlines() == [
+        f"{word}: no part of this run refers to optimizer, so this would change nothing.",
+        "A class that takes it gets it by its config, such as conf/module/NAME.yaml: "
+        "optimizer: ${optimizer}",
+    ]

@@ -504,6 +504,24 @@ def test_refused(
     assert list(tmp_path.glob("logs/*")) == []
 
 
+def test_a_choice_that_no_part_of_the_run_reads_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: four optimisers gave four equal runs under four names."""
+    words = [*LINEAR, "~module.optimizer", f"paths.log_dir={tmp_path}"]
+    for command in ([*words, "optimizer=adam"], ["-m", *words, "optimizer=sgd,adam"]):
+        with pytest.raises(SystemExit) as stop:
+            run_train(*command)
+        assert stop.value.code == 2
+        choice = "optimizer=sgd" if "-m" in command else "optimizer=adam"
+        answer = capsys.readouterr().err
+        assert answer.startswith(f"error: {choice}: no part of this run refers to optimizer, so")
+        assert len(answer.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == []
+    left_out = run(tmp_path, *words[:-1])
+    assert "optimizer" not in OmegaConf.load(left_out / folders.CONFIG)
+
+
 def test_resume_of_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         run_train(f"resume={tmp_path}")
