@@ -24,6 +24,7 @@ from engine.run.run import Run, train_one
 from engine.sweep.jobs import Job
 
 RESUME = "resume="
+INSIST = "insist=true"
 Train = Callable[[Run], float]
 
 
@@ -74,20 +75,26 @@ class Door:
         """Makes `${root:}` known to OmegaConf in this process."""
         OmegaConf.register_new_resolver("root", lambda: str(self.root), replace=True)
 
-    def do(self, config: Config, folder: Path | None) -> float:
-        """Does one run, in a folder where it has one already; returns its objective."""
-        return train_one(self.train, config, folder, self.module)
+    def do(self, config: Config, folder: Path | None, insists: bool = False) -> float:
+        """Does one run, in a folder where it has one already; returns its objective.
+
+        Args:
+            config: the run's.
+            folder: the run's, if it has one.
+            insists: whether to go on though data or code have changed since the run began.
+        """
+        return train_one(self.train, config, folder, self.module, insists)
 
     def _answer(self, words: Sequence[str]) -> None:
         resumed = [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]
         if resumed:
             # Lightning adds hydra.* to the command of the processes that it starts.
             for word in words:
-                if not word.startswith((RESUME, "hydra.")):
-                    says = "resume= goes on with the run's own config and takes nothing else."
+                if not word.startswith((RESUME, "hydra.")) and word != INSIST:
+                    says = "resume= goes on with the run's own config and takes insist=true only."
                     raise UserError(f"{word}: {says}")
             run_dir = Path(resumed[0]).absolute()
-            self.do(folders.load_config(run_dir), run_dir)
+            self.do(folders.load_config(run_dir), run_dir, INSIST in words)
             return
         check_command_line(words, self.conf)
         if asks_for_help(words):

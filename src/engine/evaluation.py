@@ -15,7 +15,7 @@ from engine.config.overrides import changed
 from engine.config.resolved import Config
 from engine.door import Door
 from engine.errors import UserError, exit_codes, nearest
-from engine.run import folders, summaries
+from engine.run import folders, identity, summaries
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
     splits = getattr(data, "splits", ["test"])  # a plain LightningDataModule has a test split only
     if split not in splits:
         raise UserError(f"split={split}: {type(data).__name__} has only: {', '.join(splits)}.")
+    _check_classes(run_dir, data)
     data.test_split = split
     model = build.module(config, data)
     folder = run_dir / "evaluation"
@@ -105,3 +106,19 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
         summaries.save(folder, report, f"{split}.json")
         log.info("%s\n%s on %s: %s", summaries.table(metrics), checkpoint.name, split, folder)
     return metrics
+
+
+def _check_classes(run_dir: Path, data: Any) -> None:
+    """Refuses data with other classes, or the same in another order: a number names a class.
+
+    Raises:
+        UserError: names the classes of both.
+    """
+    trained = (identity.load(run_dir) or {"data": {"classes": []}})["data"]["classes"]
+    names = list(getattr(data, "class_names", None) or [])
+    if trained and names and names != trained:
+        order = " in another order" if sorted(names) == sorted(trained) else ""
+        raise UserError(
+            f"{run_dir}: was trained on the classes {', '.join(trained[:10])}; these data have "
+            f"{', '.join(names[:10])}{order}.\nEvaluate it on data with the same classes."
+        )

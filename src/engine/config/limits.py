@@ -59,7 +59,7 @@ FROM_MINUS_ONE = Limit(Annotated[int, Ge(-1)], "a whole number from -1")
 # The engine's own keys. What the arguments of a class may be, the class says by its annotations.
 LIMITS = {
     "threads": COUNT,
-    "sweep.retry": one_of(None, "failed"),
+    "sweep.retry": one_of(None, "failed", "stale"),
     "seed": SEED,
     "trainer.max_epochs": COUNT_OR_NULL,
     "trainer.max_steps": FROM_MINUS_ONE,

@@ -100,6 +100,10 @@ class TensorDataModule(LightningDataModule):
         by_class = self.class_names is not None
         return fold_of(self.load(), self.folds, self.fold, by_class)
 
+    def fingerprint(self) -> str:
+        """Returns a digest of all samples: a run that is resumed compares it."""
+        return " ".join(f"{name} {split.digest}" for name, split in sorted(self.splits.items()))
+
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
         """Returns, for inputs as stored (N, …), the network's inputs, each sample by itself.
 

@@ -1,6 +1,8 @@
 """Holds one split of a data set as tensors."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,6 +27,15 @@ class Split(Dataset[Batch | Block]):
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @cached_property
+    def digest(self) -> str:
+        """Returns a digest of all numbers, their types and shapes."""
+        digest = hashlib.blake2b(digest_size=8)
+        for tensor in (self.inputs, self.targets):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def __getitem__(self, chosen: Tensor | BlockIndices) -> Batch | Block:
         if isinstance(chosen, Tensor):

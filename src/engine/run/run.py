@@ -5,13 +5,14 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import messages
 from engine.config.resolved import Config
 from engine.errors import FAILED, Pruned, RunFailed, UserError
-from engine.run import folders, summaries
+from engine.run import folders, identity, summaries
 from engine.run.children import joinable
 
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
@@ -30,11 +31,16 @@ class Run:
         config: the run's.
         folder: the run's; None for a new one, below `paths.log_dir`.
         door: the import path of the command, such as `mine.train`.
+        insists: whether to go on though data or code have changed since the run began.
     """
 
-    def __init__(self, config: Config, folder: Path | None, door: str) -> None:
+    def __init__(
+        self, config: Config, folder: Path | None, door: str, insists: bool = False
+    ) -> None:
         self.config = config
         self.door = door
+        self.insists = insists
+        self._made_of: dict[str, Any] = {}
         self._folder = folder
         self._until_the_end = ExitStack()
         self._trainer: Trainer | None = None
@@ -61,11 +67,16 @@ class Run:
         """Builds the module, its initial weights drawn from the seed alone.
 
         Raises:
-            UserError: if the module does not fit the data.
+            UserError: if the module does not fit the data; or if data or code have changed since
+                the run began.
         """
         from engine.run import build
 
-        return build.module(self.config, data)
+        model = build.module(self.config, data)
+        self._made_of = identity.record(self.config, data, self.door)
+        if self._folder:
+            identity.compare(self._folder, self._made_of, self.insists)
+        return model
 
     def trainer(self) -> "Trainer":
         """Builds the Trainer; from here on the run has a folder, and how it ends is recorded.
@@ -83,6 +94,8 @@ class Run:
             folders.remove_empty(self.folder)
             raise
         folders.save_config(self.folder, self.config, self.door)
+        if identity.is_whole(self._made_of):
+            identity.save(self.folder, self._made_of)
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door))
         self._began = time.monotonic()
@@ -100,8 +113,25 @@ class Run:
         shown = hparams.hyperparameters(self.config)
         hparams.log_start(trainer, shown, ["objective", *getattr(module, "test_metrics", ())])
         build.cast(trainer, module)
+        if self._made_of and not identity.is_whole(self._made_of):
+            log.info(
+                "%s has no fingerprint(): a resumed run knows the data again by their classes and "
+                "the number of samples only",
+                type(data).__name__,
+            )
+            trainer.before_training = partial(self._compare_sizes, trainer)  # type: ignore[attr-defined]
         with messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
+
+    def _compare_sizes(self, trainer: "Trainer") -> None:
+        """Compares the numbers of samples, which are known when the loaders are made."""
+        from engine.fence.lightning import training_sizes
+
+        sizes = {f"loader {n}": size for n, size in enumerate(training_sizes(trainer))}
+        self._made_of["data"]["samples"] = sizes
+        if trainer.is_global_zero:
+            identity.compare(self.folder, self._made_of, self.insists)
+            identity.save(self.folder, self._made_of)
 
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
@@ -170,7 +200,11 @@ class Run:
 
 
 def train_one(
-    train: Callable[[Run], float], config: Config, run_dir: Path | None, door: str
+    train: Callable[[Run], float],
+    config: Config,
+    run_dir: Path | None,
+    door: str,
+    insists: bool = False,
 ) -> float:
     """Does one run, start to finish; returns the objective that a sweep compares.
 
@@ -188,7 +222,7 @@ def train_one(
 
     messages.silence_harmless()
     build.check(config)
-    return Run(config, run_dir, door).execute(train)
+    return Run(config, run_dir, door, insists).execute(train)
 
 
 def has_diverged(trainer: "Trainer") -> bool:

@@ -7,7 +7,7 @@ So the result is the same, bit by bit, however many steps a block has.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -61,10 +61,11 @@ class BlockTrainer(Trainer):
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
+        self.before_training: Callable[[], None] = lambda: None  # called when all is set up
         self.end_blocks()
         watch_loops(
             self,
-            begun=partial(self._tell, "on_training_begun"),
+            begun=self._begin_training,
             batch_done=partial(self._tell, "on_batch_done"),
             epoch_done=partial(self._tell, "on_epoch_done"),
         )
@@ -99,6 +100,10 @@ class BlockTrainer(Trainer):
         """Counts the batches of an epoch's own loader."""
         schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
         self._counts = LoopCounts(self, schedules)
+
+    def _begin_training(self) -> None:
+        self.before_training()
+        self._tell("on_training_begun")
 
     def _tell(self, hook: str) -> None:
         """Calls a hook of the callbacks for which Lightning has no moment."""

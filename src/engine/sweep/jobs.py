@@ -14,7 +14,7 @@ from engine import locks
 from engine.config.resolved import Config
 from engine.errors import RunFailed, UserError, WorkerLost, as_mistake
 from engine.fence.hydra import answer_of
-from engine.run import folder_names, folders, summaries
+from engine.run import folder_names, folders, identity, summaries
 from engine.sweep import gpus
 
 log = logging.getLogger(__name__)
@@ -62,22 +62,35 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Tells whether the job ran to an end. A failure is an end.
+        """Tells whether the job ran to an end, with the data as they are now. A failure is an end.
 
         Pruning is an end for the study that pruned the job, and for no other.
         """
-        return self._is_end(self.summary)
+        return self._is_end(self.summary) and not self.changed.data
+
+    @property
+    def changed(self) -> identity.Changed:
+        """Tells what has changed since the job was run."""
+        return identity.changed(self.folder, self.config) if self.folder else identity.Changed()
 
     @property
     def status(self) -> str:
-        """Returns new, running (in any process), interrupted, finished, diverged or failed."""
+        """Returns new, running (in any process), interrupted, finished, diverged or failed.
+
+        Or `stale (lenet.py)` for a job that has ended, and whose code has changed; or `other data`.
+        """
         return self.state().status
 
     def state(self) -> State:
         """Reads the job's status, folder and summary: any process may change them."""
         summary = self.summary
         folder = self.folder
-        if self._is_end(summary):
+        changed = self.changed
+        if self._is_end(summary) and changed.data:
+            status = "other data"
+        elif self._is_end(summary) and changed.code:
+            status = f"stale ({', '.join(changed.code)})"
+        elif self._is_end(summary):
             status = str(summary["status"])
         elif self.error:
             status = "failed"
@@ -90,10 +103,12 @@ class Job:
     @property
     def is_due(self) -> bool:
         """Tells whether the sweep is to run the job: it has not ended, or is to be run again."""
-        summary = self.summary
+        if not self.ended or self.config["sweep.force"]:
+            return True
+        if self.config["sweep.retry"] == "stale":
+            return bool(self.changed.code)
         retries = self.config["sweep.retry"] == "failed"
-        again = retries and summary.get("status") in ("failed", "diverged")
-        return not self._is_end(summary) or bool(again or self.config["sweep.force"])
+        return retries and self.summary.get("status") in ("failed", "diverged")
 
     def run(self, train: Callable[[Config, Path], float]) -> float:
         """Runs the job, unless it is not due or another process runs it; returns its objective.
@@ -131,7 +146,10 @@ class Job:
 
     def _folder_to_run_in(self) -> Path:
         folder = self.folder
-        if folder and (self.config["sweep.force"] or self.summary.get("status") == "diverged"):
+        is_over = self.config["sweep.force"] or self.summary.get("status") == "diverged"
+        if folder and any(self.changed):
+            log.info("%s: begins anew, as its %s", folder, self.changed)
+        if folder and (is_over or any(self.changed)):  # what is there cannot be gone on with
             folders.set_aside(folder)
             folder = None
         elif folder and self.ended:  # a failed one goes on from its checkpoint
@@ -213,7 +231,7 @@ def conclude(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error
-    if any(status == "failed" for status, _, _ in states):
+    if any("failed" in (status, summary.get("status")) for status, _, summary in states):
         raise RunFailed("a job failed")
 
 
@@ -230,13 +248,14 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         for state, own in zip(states, words, strict=True)
     ]
     width = max(map(len, names), default=0)
+    wide = max([11, *(len(state.status) for state in states)])
     lines = []
     for job, name, (status, folder, summary) in zip(jobs, names, states, strict=True):
         objective = summaries.objective(summary)
         seconds = summary.get("seconds")
         numbers = f"{'' if math.isnan(objective) else f'{objective:.6g}':>12}"
         numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>12}"
-        lines.append(f"  {status:<11}  {name:<{width}}{numbers}".rstrip())
+        lines.append(f"  {status:<{wide}}  {name:<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
             first = (str(error) or repr(error)).partition("\n")[0]
             lines.append(f"    {first}")

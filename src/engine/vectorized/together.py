@@ -26,7 +26,7 @@ from engine.data.split import Split
 from engine.door import Door
 from engine.errors import FAILED, UserError
 from engine.fence.tensorboard import events_of
-from engine.run import build, folders, hparams, summaries
+from engine.run import build, folders, hparams, identity, summaries
 from engine.run.loggers import TensorBoard
 from engine.run.run import has_diverged, objective, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
@@ -256,7 +256,9 @@ class _Chunk:
     def _begin(self, trainer: Trainer) -> None:
         """Writes the files that a run writes before it trains."""
         for job, member in self.members.items():
-            folders.save_config(member.folder, job.config, self.options.door.module)
+            door = self.options.door.module
+            folders.save_config(member.folder, job.config, door)
+            identity.save(member.folder, identity.record(job.config, member.data, door))
             (member.folder / summaries.SUMMARY).unlink(missing_ok=True)
             description = build.describe(trainer, member.module, member.data)
             together = f"one of {len(self.members)} jobs that train together\n{description}"

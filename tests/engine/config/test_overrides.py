@@ -122,7 +122,9 @@ def test_refused(
 class Recorder(list[dict[str, Any]]):
     """In place of `train_one`: keeps the resolved config of every run."""
 
-    def __call__(self, train: Any, config: Config, run_dir: Path | None, door: str) -> float:
+    def __call__(
+        self, train: Any, config: Config, run_dir: Path | None, door: str, insists: bool
+    ) -> float:
         check_values(config)
         self.append({**config, "run_dir": run_dir, "overrides": config.overrides})
         if run_dir:  # of a sweep, which asks what became of its job

@@ -257,6 +257,17 @@ def test_process_loaders_is_given_those_of_training_only(tmp_path: Path) -> None
     assert trainer.global_step == 4
 
 
+def test_training_sizes_are_those_of_all_data_sets_with_a_length(tmp_path: Path) -> None:
+    class Three(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch[0], batch_idx)
+
+    sizes = Recorder(fence.training_sizes, "on_train_start")
+    loaders = [loader(4), DataLoader(Endless()), loader(2)]
+    fit(tmp_path, Three(), CombinedLoader(loaders, "min_size"), callbacks=[sizes])
+    assert sizes.said == [[4, 2]]
+
+
 class Processes(Dataset[int]):
     """Says which process reads it."""
 

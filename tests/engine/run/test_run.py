@@ -132,6 +132,7 @@ class TestWhatARunLeaves:
         assert names == {
             ".hydra/config.yaml",
             ".hydra/door",
+            ".hydra/made_of.json",
             ".hydra/overrides.yaml",
             "checkpoints/best.ckpt",
             "checkpoints/last.ckpt",
@@ -538,7 +539,8 @@ def test_resume_takes_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture
         run_train(f"resume={tmp_path}", "optimizer.lr=1")
     assert stop.value.code == 2
     assert capsys.readouterr().err == (
-        "error: optimizer.lr=1: resume= goes on with the run's own config and takes nothing else.\n"
+        "error: optimizer.lr=1: resume= goes on with the run's own config and takes "
+        "insist=true only.\n"
     )
 
 

@@ -1,0 +1,267 @@
+"""What a run is made of beside its config: data, code and versions.
+
+A run records this when its training begins. A run that is resumed compares: other data or other
+code would give a mixture that no config describes. A sweep runs a job anew if its data changed, and
+lists a job whose code changed.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from engine import files
+from engine.config.keys import TARGET
+from engine.config.resolved import Config
+from engine.errors import UserError
+
+if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
+    from lightning.pytorch import LightningDataModule
+
+log = logging.getLogger(__name__)
+
+MADE_OF = Path(".hydra/made_of.json")
+DATA_DIR = "datamodule.data_dir"
+MACHINE = ("engine", "hydra_plugins")  # the packages that a user does not change
+
+
+class Changed(NamedTuple):
+    """What is not as it was when a run was made: whether its data, and which files of code."""
+
+    data: bool = False
+    code: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = ["data"] * self.data + [f"code ({', '.join(self.code)})"] * bool(self.code)
+        return f"{' and '.join(parts)} changed"
+
+
+def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, Any]:
+    """Returns what a run is made of.
+
+    Args:
+        config: the run's.
+        data: the data module; its data are on disk.
+        door: the import path of the command.
+    """
+    from engine.run.versions import versions
+
+    folder = config.get(DATA_DIR)
+    return {
+        "data": {
+            "digest": digest_of(data),
+            "samples": {name: len(split) for name, split in getattr(data, "splits", {}).items()},
+            "classes": list(getattr(data, "class_names", None) or []),
+            "files": folder and state_of_files(Path(folder)),
+        },
+        "code": code_of(config, door),
+        "versions": versions(),
+    }
+
+
+def is_whole(made_of: dict[str, Any]) -> bool:
+    """Tells whether a record has all: the sizes of some data come with their loaders."""
+    return bool(made_of) and made_of["data"]["digest"] is not None
+
+
+def save(run_dir: Path, made_of: dict[str, Any]) -> None:
+    """Writes what a run is made of into its folder."""
+    if load(run_dir) != made_of:
+        files.write_whole(run_dir / MADE_OF, json.dumps(made_of, indent=2) + "\n")
+
+
+def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> None:
+    """Compares what a run was made of with what it would go on with.
+
+    Args:
+        run_dir: the run's folder.
+        made_of: what `record` returns now.
+        insists: whether to go on whatever has changed.
+
+    Raises:
+        UserError: if the run was made of other data or code.
+    """
+    before = load(run_dir)
+    if before is None:
+        return
+    changes = differences(before, made_of)
+    if changes and not insists:
+        raise UserError(
+            f"{run_dir}: since this run began, {' and '.join(changes)}.\n"
+            "Put that back, begin a new run, or go on all the same: add insist=true"
+        )
+    for change in changes:
+        log.warning("not exact: since this run began, %s", change)
+    for name, version in made_of["versions"].items():
+        if version != (then := before["versions"].get(name)):
+            log.warning("not exact: %s was %s and is %s", name, then, version)
+
+
+def load(run_dir: Path) -> dict[str, Any] | None:
+    """Reads what a run is made of; None if nothing was recorded."""
+    path = run_dir / MADE_OF
+    made_of: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return made_of
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Says what of the data and the code has changed."""
+    said = []
+    ours, theirs = now["data"], before["data"]
+    if ours["classes"] != theirs["classes"]:
+        said.append(f"the classes changed from {_names(theirs)} to {_names(ours)}")
+    elif ours["samples"] and ours["samples"] != theirs["samples"]:
+        said.append(f"the data changed from {_sizes(theirs)} to {_sizes(ours)} samples")
+    elif ours["digest"] != theirs["digest"]:
+        said.append("the content of the data changed")
+    changed = [name for name, digest in now["code"].items() if before["code"].get(name) != digest]
+    if changed:
+        said.append(f"code changed ({', '.join(map(file_name, changed))})")
+    return said
+
+
+def changed(run_dir: Path, config: Config) -> Changed:
+    """Tells what has changed since a run was made; fast, where the files of the data are as before.
+
+    Args:
+        run_dir: the run's folder.
+        config: the run's.
+    """
+    before = load(run_dir)
+    if before is None:
+        return Changed()
+    code = [name for name, digest in before["code"].items() if source(name)[0] != digest]
+    return Changed(_data_changed(run_dir, before, config), tuple(map(file_name, code)))
+
+
+def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool:
+    folder = config.get(DATA_DIR)
+    then = before["data"]
+    if not folder or not then["files"] or not Path(folder).is_dir():
+        return False
+    state = state_of_files(Path(folder))
+    if state == then["files"]:
+        return False
+    if _digest_now(json.dumps(config["datamodule"], sort_keys=True)) != then["digest"]:
+        return True
+    save(run_dir, {**before, "data": {**then, "files": state}})  # the same content in other files
+    return False
+
+
+@functools.cache
+def _digest_now(node: str) -> str | None:
+    """Returns the digest of a data module's data, as they are now."""
+    from engine.config import objects
+
+    data = objects.build(json.loads(node), "datamodule")
+    data.prepare_data()
+    return digest_of(data)
+
+
+def digest_of(data: Any) -> str | None:
+    """Returns what a data module's `fingerprint()` says, if it has one."""
+    return str(data.fingerprint()) if hasattr(data, "fingerprint") else None
+
+
+@functools.cache
+def state_of_files(folder: Path) -> str:
+    """Returns a digest of the names, sizes and times of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("[!.]*")):
+        if path.is_file():
+            state = path.stat()
+            said = (str(path.relative_to(folder)), state.st_size, state.st_mtime_ns)
+            digest.update(repr(said).encode())
+    return digest.hexdigest()[:16]
+
+
+def code_of(config: Config, door: str) -> dict[str, str]:
+    """Returns a digest of each of the user's modules that a run imports, by import path.
+
+    Begins with the command and the classes of the config, and follows their imports.
+
+    Args:
+        config: the run's.
+        door: the import path of the command.
+    """
+    paths = re.findall(f'"{TARGET}": "([^"]+)"', json.dumps(config.values_by_node))
+    return dict(_code([door, *(path.rpartition(".")[0] for path in paths)], config, door))
+
+
+def _code(names: Iterable[str], config: Config, door: str) -> Iterator[tuple[str, str]]:
+    root = Path(config["paths.root"])
+    waiting = sorted(set(names))
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or not _is_users(name.partition(".")[0], root, door):
+            continue
+        seen.add(name)
+        digest, imported = source(name)
+        if digest:
+            yield name, digest
+        parent = name.rpartition(".")[0]
+        waiting += sorted({*imported, parent} - {""})
+
+
+@functools.cache
+def _is_users(package: str, root: Path, door: str) -> bool:
+    """Tells whether a package is the user's: the command's own, or another below its root."""
+    if package in MACHINE or package in sys.stdlib_module_names:
+        return False
+    file = _file_of(package)
+    is_below = file is not None and file.is_relative_to(root) and "site-packages" not in file.parts
+    return package == door.partition(".")[0] or is_below
+
+
+@functools.cache
+def source(name: str) -> tuple[str | None, tuple[str, ...]]:
+    """Returns a digest of a module's source, and the names that it imports.
+
+    Lines that are empty or a comment do not count. The digest is None if there is no source.
+    """
+    file = _file_of(name)
+    if file is None or file.suffix != ".py" or not file.exists():
+        return None, ()
+    text = file.read_text(encoding="utf-8")
+    lines = [line.rstrip() for line in text.splitlines()]
+    told = "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    found: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(above if node.level else ()), *filter(None, [node.module])])
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return hashlib.sha256(told.encode()).hexdigest()[:16], tuple(found)
+
+
+def _file_of(name: str) -> Path | None:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):  # it is a class or a value
+        return None
+    return Path(found.origin) if found and found.origin else None
+
+
+def file_name(name: str) -> str:
+    """Returns the name of a module's file, for a message."""
+    return f"{name.rpartition('.')[2]}.py"
+
+
+def _sizes(data: dict[str, Any]) -> str:
+    return ", ".join(f"{size:,} {name}" for name, size in data["samples"].items())
+
+
+def _names(data: dict[str, Any]) -> str:
+    names = data["classes"]
+    return f"{', '.join(names[:10])}{', …' if len(names) > 10 else ''}" or "none"

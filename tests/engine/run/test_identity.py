@@ -1,0 +1,319 @@
+"""What a run is made of: a change of data or code is found, and said."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ways
+from commands import only_run, run_evaluate, run_train, train_in_process
+from engine.config.resolved import Config
+from engine.run import identity
+
+MODULE = """
+from torch import nn
+from engine import SupervisedModule
+{more}
+
+class Mine(SupervisedModule):
+    def __init__(self, in_features=1, out_features=1, bias=False, **step):
+        super().__init__(nn.Linear(1, 1, bias=False), nn.MSELoss(), **step)
+"""
+HELPER = "SIZE = {size}\n"
+RUN = [
+    "experiment=linear",
+    "accelerator=cpu",
+    "logger=csv",
+    "trainer.max_epochs=2",
+    "callbacks.checkpoints.every_n_steps=10",
+    "module._target_=own_package.model.Mine",
+]
+
+
+@pytest.fixture
+def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's package with a model, which imports another module, in the folder `tmp_path`."""
+    folder = tmp_path / "own_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "model.py").write_text(MODULE.format(more="from own_package.sizes import SIZE"))
+    (folder / "sizes.py").write_text(HELPER.format(size=1))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    yield folder
+    forget()
+    for name in [name for name in sys.modules if name.startswith("own_package")]:
+        del sys.modules[name]
+
+
+def forget() -> None:
+    """Forgets what this process knows of files, as a new process has nothing."""
+    for cached in (identity.source, identity.state_of_files, identity._digest_now):
+        cached.cache_clear()
+    identity._is_users.cache_clear()
+
+
+def words(log_dir: Path, root: Path) -> list[str]:
+    return [*RUN, f"paths.log_dir={log_dir}", f"paths.root={root}"]
+
+
+def made_of(run_dir: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((run_dir / identity.MADE_OF).read_text())
+    return read
+
+
+def refused(capsys: pytest.CaptureFixture[str], *command: str) -> list[str]:
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command, draws=False)
+    assert stop.value.code == 2
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_run_records_its_data_its_code_and_versions(own_package: Path, tmp_path: Path) -> None:
+    run_train(*words(tmp_path / "logs", tmp_path), draws=False)
+    recorded = made_of(only_run(tmp_path / "logs"))
+    data = recorded["data"]
+    assert data["samples"] == {"train": 3}
+    assert data["digest"].startswith("train ")
+    code = set(recorded["code"])
+    assert {"own_package", "own_package.model", "own_package.sizes", "project.train"} <= code
+    assert "project.datamodules.line" in code
+    assert "project.modules.lenet" not in code  # another run of this process may import it
+    assert not any(name.startswith(("engine", "torch")) for name in code)
+    assert recorded["versions"]["torch"] == torch.__version__
+
+
+def test_code_counts_but_for_comments_and_empty_lines(own_package: Path) -> None:
+    before = identity.source("own_package.sizes")
+    (own_package / "sizes.py").write_text("# how many\n\nSIZE = 1   \n")
+    forget()
+    assert identity.source("own_package.sizes") == before
+    (own_package / "sizes.py").write_text(HELPER.format(size=2))
+    forget()
+    assert identity.source("own_package.sizes") != before
+
+
+def test_imports_are_followed(own_package: Path, tmp_path: Path) -> None:
+    (own_package / "model.py").write_text(
+        "def late():\n    from . import sizes\n    from .deep.er import VALUE\n    import os\n"
+    )
+    (own_package / "deep").mkdir()
+    (own_package / "deep" / "__init__.py").write_text("from .. import other\n")
+    (own_package / "deep" / "er.py").write_text("VALUE = 1\n")
+    (own_package / "other.py").write_text("")
+    values = {
+        "paths": {"root": str(tmp_path)},
+        "callbacks": [{"_target_": "own_package.model.Mine"}],
+    }
+    found = identity.code_of(Config(values), "own_package.door")
+    inner = ["model", "sizes", "deep", "deep.er", "other"]
+    assert set(found) == {"own_package", *(f"own_package.{name}" for name in inner)}
+
+
+def test_resume_refuses_other_code_and_says_how_to_insist(
+    own_package: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    command = words(tmp_path / "logs", tmp_path)
+    assert train_in_process(command, kill_at="on_train_batch_end:30") == -9
+    run_dir = only_run(tmp_path / "logs")
+    rows = (run_dir / "metrics.csv").read_text()
+    (own_package / "sizes.py").write_text(HELPER.format(size=2))
+    forget()
+    assert refused(capsys, f"resume={run_dir}") == [
+        f"error: {run_dir}: since this run began, code changed (sizes.py).",
+        "Put that back, begin a new run, or go on all the same: add insist=true",
+    ]
+    assert (run_dir / "metrics.csv").read_text() == rows
+    assert not (run_dir / "summary.json").exists()
+    run_train(f"resume={run_dir}", "insist=true", draws=False)
+    assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
+    assert "not exact: since this run began, code changed (sizes.py)" in caplog.text
+
+
+def test_a_sweep_lists_stale_jobs_and_runs_them_again_if_told(
+    own_package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    sweep = ["-m", *words(tmp_path / "logs", tmp_path), "seed=0,1"]
+    run_train(*sweep, draws=False)
+    caplog.clear()
+    (own_package / "sizes.py").write_text(HELPER.format(size=2))
+    forget()
+    run_train(*sweep, draws=False)
+    assert caplog.text.count("  stale (sizes.py)  seed=") == 2
+    assert "2 jobs: 2 stale (sizes.py)" in caplog.text
+    caplog.clear()
+    run_train(*sweep, "sweep.retry=stale", draws=False)
+    assert "2 jobs: 2 finished" in caplog.text
+    folders = sorted(path.name for path in (tmp_path / "logs/sweeps/linear").glob("seed*"))
+    assert [name.endswith(".1") for name in folders] == [False, True, False, True]
+
+
+def test_an_interrupted_job_with_other_code_begins_anew(
+    own_package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    sweep = ["-m", *words(tmp_path / "logs", tmp_path), "seed=3"]
+    assert train_in_process(sweep, kill_at="on_train_batch_end:30") == -9
+    (own_package / "sizes.py").write_text(HELPER.format(size=2))
+    forget()
+    run_train(*sweep, draws=False)
+    assert "begins anew, as its code (sizes.py) changed" in caplog.text
+    assert len(list((tmp_path / "logs/sweeps/linear").glob("*.1"))) == 1
+
+
+def images(folder: Path, *, classes: tuple[str, ...] = ("ant", "bee"), count: int = 6) -> None:
+    """Image files of one colour each, by class and number."""
+    for split in ("train", "test"):
+        for number, name in enumerate(classes):
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                pixels = np.full((8, 8, 3), 40 * number + 10 * index, dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+
+
+def of_images(folder: Path, log_dir: Path) -> list[str]:
+    return [
+        "experiment=lenet",
+        "datamodule=image_folder",
+        f"datamodule.data_dir={folder}",
+        f"datamodule.cache_dir={log_dir}/cache",
+        "module.num_classes=2",
+        "trainer.max_epochs=1",
+        "accelerator=cpu",
+        "logger=csv",
+        f"paths.log_dir={log_dir}",
+    ]
+
+
+def test_a_sweep_runs_jobs_anew_whose_images_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: after the folder had grown, a sweep answered "2 finished"."""
+    caplog.set_level("INFO")
+    folder, log_dir = tmp_path / "images", tmp_path / "logs"
+    images(folder)
+    sweep = ["-m", *of_images(folder, log_dir), "seed=0,1"]
+    run_train(*sweep, draws=False)
+    forget()
+    caplog.clear()
+    run_train(*sweep, draws=False)
+    assert "2 jobs: 2 finished" in caplog.text
+
+    shutil.copytree(folder, tmp_path / "copy")  # the same images, with other times
+    shutil.rmtree(folder)
+    (tmp_path / "copy").rename(folder)
+    os.utime(folder / "train/ant/0.png", (1, 1))
+    forget()
+    caplog.clear()
+    run_train(*sweep, draws=False)
+    assert "2 jobs: 2 finished" in caplog.text
+    assert not list((log_dir / "sweeps/lenet").glob("*.1"))
+
+    images(folder, count=8)
+    forget()
+    caplog.clear()
+    run_train(*sweep, draws=False)
+    assert "2 jobs: 2 other data" in caplog.text
+    assert len(list((log_dir / "sweeps/lenet").glob("*.1"))) == 2
+    (again,) = (path for path in (log_dir / "sweeps/lenet").glob("seed=0*") if "." not in path.name)
+    assert made_of(again)["data"]["samples"] == {"train": 16, "test": 16}
+
+
+def test_resume_refuses_other_images_and_names_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, log_dir = tmp_path / "images", tmp_path / "logs"
+    images(folder)
+    killed = [*of_images(folder, log_dir), "callbacks.checkpoints.every_n_steps=1"]
+    assert train_in_process(killed, kill_at="on_train_batch_end:2") == -9
+    run_dir = only_run(log_dir)
+    images(folder, count=8)
+    forget()
+    says, how = refused(capsys, f"resume={run_dir}")
+    assert says == (
+        f"error: {run_dir}: since this run began, the data changed from 12 train, 12 test to "
+        "16 train, 16 test samples."
+    )
+    assert how.endswith("add insist=true")
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [(("cat", "dog"), "these data have cat, dog."), (("bee", "ant"), None)],
+    ids=["other classes", "the same, as folders are sorted"],
+)
+def test_evaluate_refuses_other_classes(
+    classes: tuple[str, ...],
+    says: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log_dir = tmp_path / "logs"
+    images(tmp_path / "images")
+    run_train(*of_images(tmp_path / "images", log_dir), draws=False)
+    run_dir = only_run(log_dir)
+    images(tmp_path / "others", classes=classes)
+    command = [f"run={run_dir}", f"datamodule.data_dir={tmp_path / 'others'}"]
+    if says is None:
+        run_evaluate(*command, draws=False)
+        return
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run_evaluate(*command, draws=False)
+    assert stop.value.code == 2
+    answer = capsys.readouterr().err.splitlines()
+    assert answer[0] == f"error: {run_dir}: was trained on the classes ant, bee; {says}"
+    assert len(answer) == 2
+    assert not (run_dir / "evaluation").exists()
+
+
+class Renamed(ways.Points):
+    """Points with classes in another order."""
+
+    class_names = ["b", "a"]
+
+
+def test_evaluate_says_where_only_the_order_of_classes_differs(tmp_path: Path) -> None:
+    from engine.errors import UserError
+    from engine.evaluation import _check_classes
+
+    (tmp_path / ".hydra").mkdir()
+    identity.save(tmp_path, {"data": {"classes": ["a", "b"]}})
+    with pytest.raises(UserError, match="these data have b, a in another order"):
+        _check_classes(tmp_path, Renamed(seed=0, batch_size=1))
+
+
+def test_other_peoples_data_are_known_by_their_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [
+        "experiment=linear",
+        "accelerator=cpu",
+        "logger=csv",
+        "module._target_=ways.Small",
+        "datamodule._target_=ways.Ordinary",
+        "datamodule.batch_size=5",
+        "trainer.max_epochs=2",
+        "callbacks.checkpoints.every_n_steps=5",
+        f"paths.log_dir={tmp_path}",
+    ]
+    assert train_in_process(command, kill_at="on_train_batch_end:8") == -9
+    run_dir = only_run(tmp_path)
+    assert "Ordinary has no fingerprint()" in (run_dir / "train.log").read_text()
+    assert made_of(run_dir)["data"]["samples"] == {"loader 0": 50}
+    whole = ways.Noisy.__len__
+    monkeypatch.setattr(ways.Noisy, "__len__", lambda self: whole(self) - 1)
+    says = refused(capsys, f"resume={run_dir}")[0]
+    assert says.endswith("the data changed from 50 loader 0 to 49 loader 0 samples.")
