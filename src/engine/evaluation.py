@@ -78,19 +78,25 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
     messages.silence_harmless()
     build.check(config)
     data: Any = build.datamodule(config)
-    splits = getattr(data, "splits", ["test"])  # a plain LightningDataModule has a test split only
-    if split not in splits:
+    splits = getattr(data, "splits", None)
+    if splits and split not in splits:
         raise UserError(f"split={split}: {type(data).__name__} has only: {', '.join(splits)}.")
     data.test_split = split
     model = build.module(config, data)
+    ways = build.ways_to_measure(model, data)
+    if split not in ways:
+        pair = f"{type(model).__name__} on the data of {type(data).__name__}"
+        raise UserError(f"split={split}: {pair} measures only: {', '.join(ways) or 'nothing'}.")
     folder = run_dir / "evaluation"
-    trainer = build.trainer(config, folder, loggers=False)
+    trainer = build.trainer(config, folder, logs=False)
     build.cast(trainer, model)
-    measured = trainer.test(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+    measure = getattr(trainer, ways[split])
+    measured = measure(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if not measured:
         raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
     metrics = {
-        f"{split}/{name.removeprefix('test/')}": value for name, value in measured[0].items()
+        f"{split}/{name.removeprefix('test/')}" if name.startswith("test/") else name: value
+        for name, value in measured[0].items()
     }
     if trainer.is_global_zero:
         folder.mkdir(exist_ok=True)

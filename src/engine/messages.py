@@ -23,6 +23,10 @@ HARMLESS = (
         "drawing the graph looks at every attribute of the metrics, too",
     ),
     (
+        r"Could not log computational graph to TensorBoard: The `model\.example_input_array`",
+        "whoever wants a graph gives the module an example_input_array",
+    ),
+    (
         r".*does not have many workers",
         "our batches are gathered whole, in this process: workers would slow them down",
     ),

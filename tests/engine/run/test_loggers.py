@@ -22,7 +22,7 @@ def read(folder: Path) -> list[dict[str, str]]:
 def reopened(folder: Path, purge_step: int | None = None) -> MetricsCSV:
     """The logger of a resumed run, after what Lightning asks of it before training."""
     logger = MetricsCSV(folder, purge_step)
-    assert logger.experiment == folder / "metrics.csv"
+    assert logger.experiment is not None
     return logger
 
 
