@@ -13,8 +13,10 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, StepLR
+from torchmetrics import MeanSquaredError
 from torchmetrics.classification import BinaryConfusionMatrix
 
+from engine import SupervisedModule
 from ways import Ordinary, Small
 
 
@@ -79,6 +81,21 @@ class LogsNothing(Plain):
         pass
 
 
+class LogsMeans(Plain):
+    """Logs its loss for steps and for epochs."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self._loss(batch)
+        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True)
+        return loss
+
+
+class TrainsNot(Plain):
+    """Has no training step."""
+
+    training_step = LightningModule.training_step
+
+
 class ByHand(LogsNothing):
     """Trains by manual optimisation, and returns no loss."""
 
@@ -112,6 +129,27 @@ class LogsMatrix(Tested):
         super().validation_step(batch, batch_idx)
         self.matrix(self(batch[0]), (batch[1] > 0.5).int())
         self.log("val_matrix", self.matrix)
+
+
+class WithMatrix(SupervisedModule):
+    """Has a metric that is no scalar.
+
+    Args:
+        step: options of the step; the others are unused.
+    """
+
+    def __init__(
+        self, in_features: int = 0, out_features: int = 0, bias: bool = False, **step: Any
+    ) -> None:
+        metrics = {"error": MeanSquaredError(), "matrix": ConfusionMatrix()}
+        super().__init__(nn.Linear(3, 1), nn.MSELoss(), metrics, **step)
+
+
+class ConfusionMatrix(BinaryConfusionMatrix):
+    """Counts how often points are above 0.5, and said to be."""
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        super().update(predictions.sigmoid(), (targets > 0.5).int())
 
 
 class DrawsItself(Tested):

@@ -27,6 +27,10 @@ HARMLESS = (
         "whoever wants a graph gives the module an example_input_array",
     ),
     (
+        r"Attribute '\w+' is an instance of `nn\.Module`",
+        "checkpoints leave such hyper-parameters out, and the log says so",
+    ),
+    (
         r".*does not have many workers",
         "our batches are gathered whole, in this process: workers would slow them down",
     ),

@@ -1,5 +1,7 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
+import contextlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +169,7 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
 def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> None:
     model.eval()  # nothing random, nothing counted
     try:
-        model(sample)
+        predictions = model(sample)
     except RuntimeError as error:
         shape = tuple(sample.shape[1:])
         reason = str(error).partition("\n")[0]
@@ -175,7 +177,24 @@ def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> 
         raise UserError(
             f"{name} does not take the samples of {type(data).__name__}, {shape}: {reason}"
         ) from None
+    _check_metrics(model, predictions, data)
     model.train()
+
+
+def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:
+    """Refuses metrics of `SupervisedModule` that are no numbers, such as a confusion matrix."""
+    metrics: Any = getattr(model, "train_metrics", {})
+    for name, metric in dict(metrics).items():
+        value: Any = None
+        # A metric that needs more than one sample fails here, which tells nothing.
+        with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
+            value = metric.clone()(predictions, data.splits["train"].targets[:1])
+        if isinstance(value, Tensor) and value.numel() != 1:
+            own = f"{type(model).__name__}: its metric {name.removeprefix('train/')}"
+            raise UserError(
+                f"{own} gives {value.numel()} numbers, and a row of metrics takes one.\n"
+                "Leave it out of `metrics`; a callback can draw it."
+            )
 
 
 def trainer(
@@ -259,7 +278,7 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
         if node:
             kind = objects.located(node[TARGET], f"logger.{name}")
             given = loggers.given(kind, node, folder, resumes_at)
-            made.append(objects.build(node, f"logger.{name}", **given))
+            made.append(loggers.in_words(objects.build(node, f"logger.{name}", **given)))
     for logger in made:
         if isinstance(logger, CSVLogger):
             keep_rows(logger, resumes_at or 0)

@@ -17,6 +17,7 @@ from engine.errors import UserError
 from engine.fence.lightning import prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import add_row
 from engine.files import whole_lines, write_whole
+from engine.run import plain
 
 FIRST = ["epoch", "step"]
 
@@ -177,6 +178,18 @@ def given(
     if issubclass(kind, CSVLogger | TensorBoardLogger) and node.get("version") is None:
         options["version"] = 0  # Lightning would begin another version at each resume
     return options
+
+
+def in_words(logger: Logger) -> Logger:
+    """Makes a logger take hyper-parameters as `plain.in_words` returns them."""
+    log_hyperparams = logger.log_hyperparams
+
+    def log_words(params: Any, *args: Any, **options: Any) -> None:
+        named = vars(params) if isinstance(params, Namespace) else params
+        log_hyperparams(plain.in_words(named or {}), *args, **options)
+
+    vars(logger)["log_hyperparams"] = log_words
+    return logger
 
 
 def goes_on(kind: type[Logger]) -> bool:

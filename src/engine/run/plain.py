@@ -67,6 +67,15 @@ def plain(checkpoint: Mapping[str, Any]) -> Plain:
     return Plain(made, dropped, needed)
 
 
+def in_words(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns hyper-parameters for a logger: a value that is not plain by its `repr`.
+
+    Lightning's loggers would write a network with all its weights into hparams.yaml.
+    """
+    made: dict[str, Any] = _plain(dict(hyper_parameters), (), _words, [])
+    return made
+
+
 def check(trainer: Trainer, checkpoint: Mapping[str, Any]) -> list[Lacking]:
     """Returns the hyper-parameters that checkpoints of a run will not have.
 
@@ -144,7 +153,7 @@ def _plain(value: Any, path: Path, changed: Callable[[Any], Any], lacking: list[
         return value if same else kind(parts)
     if (other := changed(value)) is not value:
         return _plain(other, path, changed, lacking)
-    if callable(value) or not _loads(value):  # to write a whole network takes long
+    if not _loads(value):
         lacking.append(Lacking(path, kind.__name__))
         return NOTHING
     return value
@@ -184,8 +193,15 @@ def _readable(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _words(value: Any) -> Any:
+    other = _readable(value)
+    return repr(value) if other is value and not _loads(value) else other
+
+
 def _loads(value: Any) -> bool:
     """Tells whether torch loads a value as plain, such as a dtype or a device."""
+    if callable(value):  # to write a whole network takes long
+        return False
     file = io.BytesIO()
     try:
         torch.save(value, file)
