@@ -162,6 +162,35 @@ class DrawsItself(Tested):
         self.logger.experiment.add_histogram("weights", self.net.weight, self.global_step)
 
 
+class Compiles(Tested):
+    """Compiles its network when it trains, as the best-known template does."""
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.net = torch.compile(self.net, backend="eager")
+
+
+class NamesOfOurs(Tested):
+    """Has attributes with names that mean something in our own classes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.train_metrics = self.test_metrics = nn.ModuleList([MeanSquaredError()])
+
+    def optimizer(self) -> Any:
+        """Returns what a method of ours would not."""
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class OrdinaryWithNamesOfOurs(Ordinary):
+    """Has attributes with names that mean something in our own classes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.splits = (0.5, 0.25, 0.25)
+        self.example = torch.ones(1, 3)
+
+
 class SavesAll(Tested):
     """Saves hyper-parameters of all kinds."""
 

@@ -11,6 +11,14 @@ from pathlib import Path
 # (start of the message as a regular expression, why a user need not see it)
 HARMLESS = (
     (
+        r"Could not log computational graph to TensorBoard: The `model\.example_input_array`",
+        "whoever wants a graph gives the module an example_input_array",
+    ),
+    (
+        r"Attribute '\w+' is an instance of `nn\.Module`",
+        "checkpoints leave such hyper-parameters out, and the log says so",
+    ),
+    (
         r".*isinstance\(treespec, LeafSpec\)",
         "Lightning 2.6 uses a PyTorch class that is on its way out",
     ),
@@ -21,14 +29,6 @@ HARMLESS = (
     (
         r"This property will be removed in 2\.0\.0",
         "drawing the graph looks at every attribute of the metrics, too",
-    ),
-    (
-        r"Could not log computational graph to TensorBoard: The `model\.example_input_array`",
-        "whoever wants a graph gives the module an example_input_array",
-    ),
-    (
-        r"Attribute '\w+' is an instance of `nn\.Module`",
-        "checkpoints leave such hyper-parameters out, and the log says so",
     ),
     (
         r".*does not have many workers",

@@ -1,7 +1,9 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
 import contextlib
+import inspect
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import MetricCollection
 
 from engine.config import objects
 from engine.config.keys import CHOICES, PARTIAL, TARGET
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
+from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError, nearest
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.run import loggers
@@ -80,7 +84,12 @@ def datamodule(config: Config) -> LightningDataModule:
 
 def has_test(data: LightningDataModule) -> bool:
     """Tells whether there is a test split."""
-    return "test" in getattr(data, "splits", ["test"]) and is_overridden("test_dataloader", data)
+    return "test" in _splits(data, ["test"]) and is_overridden("test_dataloader", data)
+
+
+def _splits(data: LightningDataModule, of_others: Iterable[str]) -> Iterable[str]:
+    """Returns the splits of a data module of ours; `of_others` for another one."""
+    return data.splits if isinstance(data, TensorDataModule) else of_others
 
 
 def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[str, str]:
@@ -93,7 +102,7 @@ def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[s
     if is_overridden("validation_step", model) and is_overridden("val_dataloader", data):
         ways["val"] = "validate"
     if is_overridden("test_step", model) and is_overridden("test_dataloader", data):
-        ways |= dict.fromkeys(getattr(data, "splits", ["test"]), "test")
+        ways |= dict.fromkeys(_splits(data, ["test"]), "test")
     return ways
 
 
@@ -153,16 +162,18 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
 
 def fit_to(model: LightningModule, data: LightningDataModule) -> None:
     """Tries a module's optimiser, and its network on a sample: they must fit the data."""
-    if callable(optimizer := getattr(model, "optimizer", None)):
+    optimizer = getattr(model, "optimizer", None)
+    if callable(optimizer) and not inspect.ismethod(optimizer):
         try:
             optimizer(model.parameters())
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
-    # A module with an example of its own says itself what it takes.
-    needs_example = model.example_input_array is None and is_overridden("forward", model)
-    if needs_example and hasattr(data, "example"):
-        model.example_input_array = sample = data.example()
-        _show(model, sample, data)
+    if isinstance(data, TensorDataModule):
+        sample = data.example()
+        # A module with an example of its own says itself what it takes.
+        if model.example_input_array is None and is_overridden("forward", model):
+            model.example_input_array = sample
+            _show(model, sample, data)
 
 
 @torch.no_grad()
@@ -183,8 +194,8 @@ def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> 
 
 def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:
     """Refuses metrics of `SupervisedModule` that are no numbers, such as a confusion matrix."""
-    metrics: Any = getattr(model, "train_metrics", {})
-    for name, metric in dict(metrics).items():
+    metrics = getattr(model, "train_metrics", None)
+    for name, metric in metrics.items() if isinstance(metrics, MetricCollection) else ():
         value: Any = None
         # A metric that needs more than one sample fails here, which tells nothing.
         with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
@@ -296,7 +307,8 @@ def cast(made: Trainer, model: LightningModule) -> None:
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
     """Describes the device, the data and the network of a run in a few lines."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    splits = getattr(data, "splits", {})  # a plain LightningDataModule makes its own in `setup`
+    # A data module of others makes its splits in `setup`.
+    splits = data.splits if isinstance(data, TensorDataModule) else {}
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     return (
         f"device: {device(made)}\n"

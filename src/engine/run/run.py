@@ -103,7 +103,7 @@ class Run:
         log.info("%s\nrun folder: %s", folders.as_yaml(self.config.values_by_node), self.folder)
         log.info("%s", build.describe(trainer, module, data))
         shown = hparams.hyperparameters(self.config)
-        hparams.log_start(trainer, shown, ["objective", *getattr(module, "test_metrics", ())])
+        hparams.log_start(trainer, shown, ["objective", *hparams.names_of_tests(module)])
         build.cast(trainer, module)
         if self.checkpoint:
             for logger in trainer.loggers:
@@ -276,7 +276,7 @@ def outcome(
     metrics = summaries.final_metrics(run_dir)
     compared = summary["objective"] if summary["status"] == "finished" else None
     if summary["status"] == "finished":
-        tests = list(getattr(trainer.lightning_module, "test_metrics", ()))  # `in` knows no prefix
+        tests = hparams.names_of_tests(trainer.lightning_module)
         tested = {name: value for name, value in metrics.items() if name in tests}
         final = math.nan if compared is None else compared
         hparams.log_final(trainer, {"objective": final, **tested})

@@ -12,11 +12,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import odd_modules
-from commands import only_run, run_evaluate, run_train, train_in_process
+from commands import CONF, only_run, run_evaluate, run_train, train_in_process
 from engine.evaluation import measure
 from engine.run import build
 from identical import assert_bit_identical, scalars
 from ways import Ordinary, Points
+
+# What Lightning advises for other people's loaders.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
+]
 
 # 10 steps an epoch, rows every 4 steps
 RUN = [
@@ -204,6 +210,20 @@ def test_a_module_without_a_test_step(
     assert capsys.readouterr().err == says
 
 
+def test_names_that_mean_something_in_our_classes_mean_nothing_in_others(tmp_path: Path) -> None:
+    data = "datamodule._target_=odd_modules.OrdinaryWithNamesOfOurs"
+    run_dir, summary = run(tmp_path, of("NamesOfOurs"), data)
+    assert summary["status"] == "finished"
+    assert measure(run_dir, "test", [], CONF) == {"test_loss": summary["metrics"]["test_loss"]}
+
+
+def test_a_network_that_was_compiled_in_training_is_evaluated(tmp_path: Path) -> None:
+    run_dir, summary = run(tmp_path, of("Compiles"), "trainer.max_epochs=1")
+    saved = torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert list(saved) == ["net._orig_mod.weight", "net._orig_mod.bias"]
+    assert measure(run_dir, "test", [], CONF) == {"test_loss": summary["metrics"]["test_loss"]}
+
+
 def test_the_ways_to_measure_by_module_and_data() -> None:
     ours, theirs = Points(seed=0, batch_size=5), Ordinary(batch_size=5)
     assert build.ways_to_measure(odd_modules.Plain(), theirs) == {"val": "validate"}
@@ -250,7 +270,7 @@ def test_its_logger_is_tensorboards_whatever_else_there_is(tmp_path: Path) -> No
     assert summary["status"] == "finished"
     events = EventAccumulator(str(run_dir), size_guidance={"histograms": 0}).Reload()
     assert [one.step for one in events.Histograms("weights")] == [10, 20, 20]
-    measure(run_dir, "test", [], Path("conf").absolute())  # where it goes nowhere
+    measure(run_dir, "test", [], CONF)  # where it goes nowhere
 
 
 def test_without_tensorboard_it_is_told_so(
@@ -312,7 +332,7 @@ def test_a_trained_module_is_scripted_traced_exported_copied_and_pickled(tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "module", noted)
-        measure(run_dir, "test", [], Path("conf").absolute())
+        measure(run_dir, "test", [], CONF)
     module, x = trained[0].eval(), torch.rand(5, 3)
     expected = module(x)
     made = {
