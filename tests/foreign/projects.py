@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import warm
-from commands import only_run
+from commands import only_run, train
 from house.copies import copied
 
 HERE = Path(__file__).parent
@@ -18,14 +18,17 @@ class Foreign:
 
     Args:
         folder: of the copy.
-        name: of the foreign project: a folder beside this file, laid out as the repository is.
+        name: of the foreign project: a folder beside this file, with the folders `modules` and
+            `datamodules` of the users' package, and `conf`.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = copied(folder)
-        for path in (HERE / name).rglob("*.*"):
-            if path.is_file() and path.suffix in (".py", ".yaml"):
-                place = self.folder / path.relative_to(HERE / name)
+        package = self.folder / "src" / train.train.__module__.partition(".")[0]
+        for path in sorted((HERE / name).rglob("*.*")):
+            home = package if path.suffix == ".py" else self.folder
+            place = home / path.relative_to(HERE / name)
+            if path.suffix in (".py", ".yaml"):
                 assert not place.exists(), place  # files are added only
                 shutil.copy(path, place)
 

@@ -14,7 +14,12 @@ from commands import only_run
 from foreign.projects import Foreign
 from identical import assert_bit_identical
 
-WORDS = ["experiment=tiny_images", "accelerator=cpu"]  # 10 steps an epoch, 3 epochs
+WORDS = [
+    "experiment=tiny_images",  # 10 steps an epoch, 3 epochs
+    "accelerator=cpu",
+    # At the ends of epochs only. With a small number, runs are resumed within an epoch, too.
+    "callbacks.checkpoints.every_n_steps=1000",
+]
 # Within an epoch, at an epoch's end, in a validation and in the test.
 MOMENTS = [
     "on_train_batch_end:8",

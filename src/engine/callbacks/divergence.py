@@ -47,13 +47,16 @@ class StopOnDivergence(StepCallback):
 
     def _losses(self, trainer: Trainer) -> dict[str, Any]:
         """Returns the losses that there are, by what the log calls them."""
-        name = training_loss(trainer.callback_metrics)
-        logged = {name: trainer.callback_metrics[name]} if name else {}
-        returned = {"the loss": self._returned} if self._returned is not None else {}
-        return logged | returned
+        metrics = trainer.callback_metrics
+        name = training_loss(metrics)
+        losses = {name: metrics[name]} if name else {}
+        if self._returned is not None:
+            losses["the loss"] = self._returned
+        return losses
 
     def _check(self, trainer: Trainer, values: Mapping[str, Any]) -> None:
-        wrong = [(name, float(value)) for name, value in values.items() if not math.isfinite(value)]
+        means = [(name, float(torch.as_tensor(value).mean())) for name, value in values.items()]
+        wrong = [(name, mean) for name, mean in means if not math.isfinite(mean)]
         # One process decides for all, as they have losses of their own.
         found = trainer.strategy.reduce_boolean_decision(bool(wrong), all=False)
         if found and not self.diverged:
