@@ -32,6 +32,7 @@ Prints the metrics; writes them to RUN_DIR/evaluation/SPLIT.json, and the figure
 RUN_DIR/evaluation/figures/."""
 OWN = ("run", "split")
 TAKEN = (*OWN, *EVALUATED_WITH)
+COMPILED = "_orig_mod."  # torch.compile writes this into the names of weights
 
 
 def evaluate(door: Door) -> None:
@@ -73,26 +74,35 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
         checkpoint = run_dir / folders.LAST
     if not checkpoint.exists():
         raise UserError(f"{run_dir}: has no checkpoint yet.")
+    from engine.data.datamodule import TensorDataModule
     from engine.run import build, versions
 
     messages.silence_harmless()
     build.check(config)
     data: Any = build.datamodule(config)
-    splits = getattr(data, "splits", ["test"])  # a plain LightningDataModule has a test split only
-    if split not in splits:
-        raise UserError(f"split={split}: {type(data).__name__} has only: {', '.join(splits)}.")
+    if isinstance(data, TensorDataModule):
+        if split not in data.splits:
+            has = ", ".join(data.splits)
+            raise UserError(f"split={split}: {type(data).__name__} has only: {has}.")
+        data.test_split = split
     _check_classes(run_dir, data)
-    data.test_split = split
-    model = build.module(config, data)
+    model: Any = build.module(config, data)
+    ways = build.ways_to_measure(model, data)
+    if split not in ways:
+        pair = f"{type(model).__name__} on the data of {type(data).__name__}"
+        raise UserError(f"split={split}: {pair} measures only: {', '.join(ways) or 'nothing'}.")
     folder = run_dir / "evaluation"
-    trainer = build.trainer(config, folder, loggers=False)
+    trainer = build.trainer(config, folder, logs=False)
     build.cast(trainer, model)
+    model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
+    measure = getattr(trainer, ways[split])
     with messages.silenced(model, data):
-        measured = trainer.test(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+        measured = measure(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if not measured:
         raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
     metrics = {
-        f"{split}/{name.removeprefix('test/')}": value for name, value in measured[0].items()
+        f"{split}/{name.removeprefix('test/')}" if name.startswith("test/") else name: value
+        for name, value in measured[0].items()
     }
     if trainer.is_global_zero:
         folder.mkdir(exist_ok=True)
@@ -122,3 +132,11 @@ def _check_classes(run_dir: Path, data: Any) -> None:
             f"{run_dir}: was trained on the classes {', '.join(trained[:10])}; these data have "
             f"{', '.join(names[:10])}{order}.\nEvaluate it on data with the same classes."
         )
+
+
+def _whether_compiled_or_not(model: Any, saved: dict[str, Any], *_: object) -> None:
+    """Renames weights as the module has them, which may compile its network in `fit` only."""
+    own = {name.replace(COMPILED, ""): name for name in model.state_dict()}
+    for name in list(saved):
+        if (plain := name.replace(COMPILED, "")) in own:
+            saved[own[plain]] = saved.pop(name)

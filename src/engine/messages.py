@@ -12,6 +12,14 @@ from pathlib import Path
 # Classes have such lists of their own, of warnings that say nothing about their objects.
 HARMLESS = (
     (
+        r"Could not log computational graph to TensorBoard: The `model\.example_input_array`",
+        "whoever wants a graph gives the module an example_input_array",
+    ),
+    (
+        r"Attribute '\w+' is an instance of `nn\.Module`",
+        "checkpoints leave such hyper-parameters out, and the log says so",
+    ),
+    (
         r".*isinstance\(treespec, LeafSpec\)",
         "Lightning 2.6 uses a PyTorch class that is on its way out",
     ),

@@ -14,6 +14,10 @@ from engine import SupervisedModule, TensorDataModule, messages
 
 # A message of each harmless kind, as the library words it, in the order of HARMLESS.
 WORDED = [
+    "Could not log computational graph to TensorBoard: The `model.example_input_array` attribute "
+    "is not set or `input_array` was not given.",
+    "Attribute 'net' is an instance of `nn.Module` and is already saved during checkpointing. It "
+    "is recommended to ignore them using `self.save_hyperparameters(ignore=['net'])`.",
     "`isinstance(treespec, LeafSpec)` is deprecated, "
     "use `isinstance(treespec, TreeSpec) and treespec.is_leaf()`",
     "`torch.jit.trace` is deprecated. Please switch to `torch.compile`",

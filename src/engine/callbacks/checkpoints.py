@@ -10,7 +10,9 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from engine.callbacks.so_far import follow, resume, so_far
 from engine.config.ranges import Count
-from engine.fence.lightning import is_last_batch, stops
+from engine.errors import nearest
+from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
+from engine.run import plain
 from engine.run.folders import BEST, LAST
 from engine.steps.callback import EACH_JOB, StepCallback, reached
 
@@ -38,6 +40,7 @@ class Checkpoints(StepCallback, Checkpoint):
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
         self.best_score: float | None = None
         self._resumed: dict[str, Any] = {}
+        self._has_stepped = self._has_said = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         if self._resumed:
@@ -46,11 +49,25 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
         if self._resumed:
             resume(trainer, module, self._resumed)
+        try:
+            checkpoint = whole_checkpoint(trainer)
+        except Exception:  # a hook of a user's may need what only a step makes
+            return
+        if dropped := plain.check(trainer, checkpoint):
+            log.info(
+                "checkpoints lack hyper-parameters that are no plain values: %s; "
+                "load_from_checkpoint needs them as arguments",
+                ", ".join(map(str, dropped)),
+            )
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return (step + 1) % self.every_n_steps == 0
 
     def on_batch_done(self, trainer: Trainer, module: LightningModule) -> None:
+        if not self._has_stepped:  # the first step makes the states of optimisers
+            self._has_stepped = True
+            states = [trainer.strategy.optimizer_state(own) for own in trainer.optimizers]
+            plain.check(trainer, {"optimizer_states": states})
         # After an epoch's last batch, the epoch's end follows.
         ends = is_last_batch(trainer) or stops(trainer)
         is_exact: bool = getattr(trainer, "saves_within_epochs", True)
@@ -62,11 +79,7 @@ class Checkpoints(StepCallback, Checkpoint):
             return
         score = trainer.callback_metrics.get(self.monitor)
         if score is None:
-            log.warning(
-                "no best.ckpt: callbacks.checkpoints.monitor=%s is not one of %s",
-                self.monitor,
-                ", ".join(trainer.callback_metrics),
-            )
+            self._say_that_none_is_best(trainer)
             return
         # One process decides for all: each may have another value.
         value = float(trainer.strategy.broadcast(score.item()))
@@ -96,6 +109,18 @@ class Checkpoints(StepCallback, Checkpoint):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best_score = state["best_score"]
+
+    def _say_that_none_is_best(self, trainer: Trainer) -> None:
+        if not self._has_said:
+            self._has_said = True
+            names = list(trainer.callback_metrics)
+            log.warning(
+                "no best.ckpt, so the last weights are tested: no validation logs "
+                "callbacks.checkpoints.monitor=%s.%s It logs: %s",
+                self.monitor,
+                nearest(self.monitor, names),
+                ", ".join(names) or "nothing",
+            )
 
     @staticmethod
     def _save(trainer: Trainer, name: Path) -> None:

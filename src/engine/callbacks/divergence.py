@@ -2,11 +2,15 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from engine.fence.lightning import batch_of_epoch
+from engine.run.summaries import training_loss
 from engine.steps.callback import EACH_JOB, StepCallback
 
 log = logging.getLogger(__name__)
@@ -15,11 +19,16 @@ log = logging.getLogger(__name__)
 class StopOnDivergence(StepCallback):
     """Stops training at the first row of metrics whose loss is NaN or infinite.
 
-    A run that diverged stays stopped when it is resumed.
+    The loss is what the module logs as its training loss, and what its `training_step` returns. It
+    is looked at every `log_every_n_steps` batches and at the end of an epoch, since a look at each
+    step would make the CPU wait for a GPU. Of a module that neither logs nor returns a loss, the
+    weights are looked at, at the end of an epoch. A run that diverged stays stopped when it is
+    resumed.
     """
 
     in_a_stack = EACH_JOB
     diverged = False
+    _returned: Any = None  # by the last training_step
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.diverged
@@ -27,23 +36,45 @@ class StopOnDivergence(StepCallback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._returned = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (batch_of_epoch(trainer) + 1) % every == 0:
-            self._check(trainer)
+        if every and (batch_of_epoch(trainer) + 1) % every == 0:
+            self._check(trainer, self._losses(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._check(trainer)
+        losses = self._losses(trainer)
+        self._check(trainer, losses or {"a weight": _not_finite(module)})
 
-    def _check(self, trainer: Trainer) -> None:
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None and not math.isfinite(loss) and not self.diverged:
+    def _losses(self, trainer: Trainer) -> dict[str, Any]:
+        """Returns the losses that there are, by what the log calls them."""
+        metrics = trainer.callback_metrics
+        name = training_loss(metrics)
+        losses = {name: metrics[name]} if name else {}
+        if self._returned is not None:
+            losses["the loss"] = self._returned
+        return losses
+
+    def _check(self, trainer: Trainer, values: Mapping[str, Any]) -> None:
+        means = [(name, float(torch.as_tensor(value).mean())) for name, value in values.items()]
+        wrong = [(name, mean) for name, mean in means if not math.isfinite(mean)]
+        # One process decides for all, as they have losses of their own.
+        found = trainer.strategy.reduce_boolean_decision(bool(wrong), all=False)
+        if found and not self.diverged:
             self.diverged = trainer.should_stop = True
-            log.warning(
-                "train/loss is %s at step %d: diverged", float(loss), trainer.global_step - 1
-            )
+            name, value = wrong[0] if wrong else ("the loss of another process", math.nan)
+            log.warning("%s is %s at step %d: diverged", name, value, trainer.global_step - 1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"diverged": self.diverged}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.diverged = state["diverged"]
+
+
+def _not_finite(module: LightningModule) -> Tensor | float:
+    """Returns a weight that is NaN or infinite; 0 if all are finite."""
+    for parameter in module.parameters():
+        wrong = parameter.detach()[~torch.isfinite(parameter.detach())]
+        if len(wrong):
+            return wrong[0]
+    return 0.0

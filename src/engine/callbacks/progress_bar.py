@@ -74,7 +74,7 @@ class StepProgressBar(StepCallback, ProgressBar):
         seconds, first = self._began
         speed = (trainer.global_step - first) / max(time.monotonic() - seconds, 1e-9)
         metrics = trainer.callback_metrics.items()
-        values = ", ".join(f"{name} {float(v):.4g}" for name, v in metrics if name.count("/") == 1)
+        values = ", ".join(f"{name} {float(v):.4g}" for name, v in metrics if name.count("/") <= 1)
         step = f"{trainer.global_step:,}"
         with self.train_progress_bar.external_write_mode(file=sys.stdout):
             log.info("%s, step %s: %s (%.0f steps/s)", self._epoch(trainer), step, values, speed)

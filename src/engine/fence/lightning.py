@@ -1,16 +1,24 @@
 """Lightning: what is used of it beyond its documentation."""
 
+import csv
+import io
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.combined_loader import _shutdown_workers_and_reset_iterator
 from torch import Tensor
+
+from engine.files import whole_lines, write_whole
 
 
 class LoopCounts:
@@ -301,3 +309,25 @@ def open_writer(logger: TensorBoardLogger, kind: Callable[..., Any]) -> Any:
     if logger._experiment is None:
         logger._experiment = kind(log_dir=logger.log_dir, **logger._kwargs)
     return logger._experiment
+
+
+@rank_zero_only
+def keep_rows(logger: CSVLogger, end: int) -> None:
+    """Lets a logger of Lightning's go on with the rows before step `end`, which it would delete.
+
+    While it deletes its file, the rows are in a file beside it: a kill leaves one of the two.
+    """
+    path = Path(logger.log_dir, "metrics.csv")
+    kept = path.with_suffix(".kept")
+    source = kept if kept.exists() else path
+    header, *rows = csv.reader(io.StringIO(whole_lines(source))) if source.exists() else [[]]
+    if header:
+        file = io.StringIO()
+        step = header.index("step")
+        csv.writer(file).writerows([header, *(row for row in rows if int(row[step]) < end)])
+        write_whole(kept, file.getvalue())
+    with warnings.catch_warnings(action="ignore"):  # it warns of what it deletes
+        writer: Any = logger.experiment
+    if header:
+        kept.replace(path)
+        writer.metrics_keys = header

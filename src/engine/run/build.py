@@ -1,23 +1,30 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
-from collections.abc import Iterator
+import contextlib
+import inspect
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import MetricCollection
 
 from engine.config import objects
 from engine.config.keys import CHOICES, PARTIAL, TARGET
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
+from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError, nearest
+from engine.fence.lightning import DummyLogger, keep_rows
+from engine.run import loggers
 from engine.run.checkpoint_file import WholeFileIO
 from engine.run.versions import device
 from engine.steps.callback import in_a_stack
@@ -77,7 +84,26 @@ def datamodule(config: Config) -> LightningDataModule:
 
 def has_test(data: LightningDataModule) -> bool:
     """Tells whether there is a test split."""
-    return "test" in getattr(data, "splits", ["test"]) and is_overridden("test_dataloader", data)
+    return "test" in _splits(data, ["test"]) and is_overridden("test_dataloader", data)
+
+
+def _splits(data: LightningDataModule, of_others: Iterable[str]) -> Iterable[str]:
+    """Returns the splits of a data module of ours; `of_others` for another one."""
+    return data.splits if isinstance(data, TensorDataModule) else of_others
+
+
+def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[str, str]:
+    """Returns the splits that a module can be measured on, each with the Trainer's method for it.
+
+    A data module of Lightning's serves a split for "test" and one for "validate". One of ours
+    serves any split for "test".
+    """
+    ways = {}
+    if is_overridden("validation_step", model) and is_overridden("val_dataloader", data):
+        ways["val"] = "validate"
+    if is_overridden("test_step", model) and is_overridden("test_dataloader", data):
+        ways |= dict.fromkeys(_splits(data, ["test"]), "test")
+    return ways
 
 
 def module(config: Config, data: LightningDataModule) -> LightningModule:
@@ -95,7 +121,9 @@ def module(config: Config, data: LightningDataModule) -> LightningModule:
 
 
 def check_monitors(config: Config, model: LightningModule, data: LightningDataModule) -> None:
-    """Refuses early stopping by a metric that nobody logs, as far as that is known before training.
+    """Refuses to stop, or to choose the best weights, by a metric that nobody logs.
+
+    That is known before training only for a module that adds nothing to `SupervisedModule`.
 
     Raises:
         UserError: names the callback, its metric and those that there are.
@@ -112,8 +140,10 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     for key, (node, kind) in callbacks.items():
         # Beside val/acc, a callback may log val/acc/cat.
         known = tuple(f"{name}/" for name in names)
-        is_needed = issubclass(kind, EarlyStopping) and node.get("strict", True)
-        if is_needed and not f"{node['monitor']}/".startswith(known):
+        stops = issubclass(kind, EarlyStopping) and node.get("strict", True)
+        # Without validation there is no best checkpoint.
+        chooses = issubclass(kind, Checkpoint) and node.get("monitor") and "val/loss" in names
+        if (stops or chooses) and not f"{node['monitor']}/".startswith(known):
             raise UserError(
                 f"{key}.monitor={node['monitor']}: {type(model).__name__} logs no such metric."
                 f"{nearest(node['monitor'], names)} It logs: {', '.join(names)}."
@@ -132,21 +162,25 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
 
 def fit_to(model: LightningModule, data: LightningDataModule) -> None:
     """Tries a module's optimiser, and its network on a sample: they must fit the data."""
-    if callable(optimizer := getattr(model, "optimizer", None)):
+    optimizer = getattr(model, "optimizer", None)
+    if callable(optimizer) and not inspect.ismethod(optimizer):
         try:
             optimizer(model.parameters())
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
-    if hasattr(data, "example") and is_overridden("forward", model):
-        model.example_input_array = sample = data.example()
-        _show(model, sample, data)
+    if isinstance(data, TensorDataModule):
+        sample = data.example()
+        # A module with an example of its own says itself what it takes.
+        if model.example_input_array is None and is_overridden("forward", model):
+            model.example_input_array = sample
+            _show(model, sample, data)
 
 
 @torch.no_grad()
 def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> None:
     model.eval()  # nothing random, nothing counted
     try:
-        model(sample)
+        predictions = model(sample)
     except RuntimeError as error:
         shape = tuple(sample.shape[1:])
         reason = str(error).partition("\n")[0]
@@ -154,11 +188,28 @@ def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> 
         raise UserError(
             f"{name} does not take the samples of {type(data).__name__}, {shape}: {reason}"
         ) from None
+    _check_metrics(model, predictions, data)
     model.train()
 
 
+def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:
+    """Refuses metrics of `SupervisedModule` that are no numbers, such as a confusion matrix."""
+    metrics = getattr(model, "train_metrics", None)
+    for name, metric in metrics.items() if isinstance(metrics, MetricCollection) else ():
+        value: Any = None
+        # A metric that needs more than one sample fails here, which tells nothing.
+        with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
+            value = metric.clone()(predictions, data.splits["train"].targets[:1])
+        if isinstance(value, Tensor) and value.numel() != 1:
+            own = f"{type(model).__name__}: its metric {name.removeprefix('train/')}"
+            raise UserError(
+                f"{own} gives {value.numel()} numbers, and a row of metrics takes one.\n"
+                "Leave it out of `metrics`; a callback can draw it."
+            )
+
+
 def trainer(
-    config: Config, folder: Path, resumes_at: int | None = None, loggers: bool = True
+    config: Config, folder: Path, resumes_at: int | None = None, logs: bool = True
 ) -> Trainer:
     """Builds the Trainer, its files below `folder`.
 
@@ -167,7 +218,7 @@ def trainer(
         folder: the run's.
         resumes_at: the step that a resumed run goes on with; the loggers drop what they have from
             there on.
-        loggers: False for a Trainer that only evaluates.
+        logs: False for a Trainer that only evaluates; what a module logs by itself goes nowhere.
 
     Raises:
         UserError: if the accelerator is not there, or options exclude each other.
@@ -179,13 +230,16 @@ def trainer(
     ]
     if trial := config.get("sweep.trial.callback"):
         callbacks.append(objects.build(trial, "sweep.trial.callback"))
-    return trainer_with(
-        config, folder, callbacks, list(_loggers(config, folder, resumes_at)) if loggers else []
+    made = trainer_with(
+        config, folder, callbacks, _loggers(config, folder, resumes_at) if logs else []
     )
+    if not logs:
+        made.loggers = [DummyLogger()]
+    return made
 
 
 def trainer_with(
-    config: Config, folder: Path, callbacks: list[Callback], loggers: list[Logger]
+    config: Config, folder: Path, callbacks: list[Callback], logger: list[Logger]
 ) -> Trainer:
     """Builds the Trainer around callbacks and loggers.
 
@@ -200,7 +254,7 @@ def trainer_with(
         config["trainer"],
         "trainer",
         default_root_dir=str(folder),
-        logger=loggers,
+        logger=logger,
         callbacks=callbacks,
         enable_model_summary=False,  # it lists every metric as a layer
         plugins=[WholeFileIO()],
@@ -228,12 +282,18 @@ def _check_options(config: Config) -> None:
         )
 
 
-def _loggers(config: Config, folder: Path, resumes_at: int | None) -> Iterator[Logger]:
-    # A logger with `purge_step` drops the rows that a resumed run will log again.
+def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logger]:
+    """Builds the loggers, TensorBoard's first: a module finds the first one as `self.logger`."""
+    made: list[Logger] = []
     for name, node in (config.get("logger") or {}).items():
         if node:
-            purge = {"purge_step": resumes_at} if "purge_step" in node else {}
-            yield objects.build(node, f"logger.{name}", save_dir=str(folder), **purge)
+            kind = objects.located(node[TARGET], f"logger.{name}")
+            given = loggers.given(kind, node, folder, resumes_at)
+            made.append(loggers.in_words(objects.build(node, f"logger.{name}", **given)))
+    for logger in made:
+        if isinstance(logger, CSVLogger):
+            keep_rows(logger, resumes_at or 0)
+    return sorted(made, key=lambda logger: not isinstance(logger, TensorBoardLogger))
 
 
 def cast(made: Trainer, model: LightningModule) -> None:
@@ -247,10 +307,12 @@ def cast(made: Trainer, model: LightningModule) -> None:
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
     """Describes the device, the data and the network of a run in a few lines."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    splits = getattr(data, "splits", {})
+    # A data module of others makes its splits in `setup`.
+    splits = data.splits if isinstance(data, TensorDataModule) else {}
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     return (
-        f"device: {device(made)}\ndata: {type(data).__name__}, {sizes} samples\n"
+        f"device: {device(made)}\n"
+        f"data: {type(data).__name__}{f', {sizes} samples' if sizes else ''}\n"
         f"model: {type(model).__name__}, {parameters:,} parameters\n"
         f"{getattr(model, 'network', '')}"
     )

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -114,8 +115,9 @@ def load_config(run_dir: Path) -> Config:
     return Config(values, overrides=_as_typed(OmegaConf.load(path)) if path.exists() else [])
 
 
-def remove_empty(run_dir: Path) -> None:
-    """Takes back a folder that nothing was written to, and the folders made for it."""
+def remove(run_dir: Path) -> None:
+    """Takes back a run's folder with all that is in it, and the empty folders above it."""
+    shutil.rmtree(run_dir, ignore_errors=True)  # a job's folder may not be there yet
     with contextlib.suppress(OSError):
-        for folder in (run_dir, *run_dir.parents[:2]):  # <log_dir>/runs/<name>/<timestamp>
+        for folder in run_dir.parents[:2]:  # <log_dir>/runs/<name>/<timestamp>
             folder.rmdir()

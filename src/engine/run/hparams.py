@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from lightning.pytorch import Trainer
+from torchmetrics import MetricCollection
 
 from engine.config.keys import ALWAYS_SHOWN, CHOICES, IRRELEVANT, PARTIAL, TARGET, is_below
 from engine.config.resolved import Config
@@ -29,6 +30,12 @@ def hyperparameters(config: Config) -> dict[str, bool | float | str]:
     choices = {group: config[group][TARGET].rpartition(".")[2] for group in chosen}
     plain = {k: v for k, v in values.items() if isinstance(v, bool | int | float | str)}
     return {**choices, **plain}
+
+
+def names_of_tests(module: object) -> list[str]:
+    """Returns the metrics of a `SupervisedModule` in the test; [] for another module."""
+    metrics = getattr(module, "test_metrics", None)
+    return [str(name) for name in metrics] if isinstance(metrics, MetricCollection) else []
 
 
 def log_start(

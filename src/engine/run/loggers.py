@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from engine.config.objects import arguments_of
+from engine.errors import UserError
 from engine.fence.lightning import prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import add_row
 from engine.files import whole_lines, write_whole
+from engine.run import plain
 
 FIRST = ["epoch", "step"]
 
@@ -60,6 +62,19 @@ class TensorBoard(TensorBoardLogger):
             writer.close()
 
 
+class NoWriter:
+    """Stands where TensorBoard's writer would be, in a run without TensorBoard."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NoTensorBoard(
+            f"self.logger.experiment.{name}: needs TensorBoard; choose logger=tensorboard."
+        )
+
+
+class NoTensorBoard(UserError, AttributeError):
+    """Says that a module wants TensorBoard; `hasattr` takes it for an attribute that is missing."""
+
+
 class MetricsCSV(Logger):
     """Appends one row per call to `<save_dir>/metrics.csv`: epoch, step, and a column per metric.
 
@@ -87,7 +102,7 @@ class MetricsCSV(Logger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> Path:
+    def experiment(self) -> NoWriter:
         """Keeps the rows of an interrupted run; Lightning asks for this once, before training."""
         if not self._columns and self.path.exists():
             self._write(
@@ -97,7 +112,7 @@ class MetricsCSV(Logger):
                     if self.purge_step is None or int(row["step"]) < self.purge_step
                 ]
             )
-        return self.path
+        return NoWriter()
 
     @rank_zero_only
     def log_hyperparams(
@@ -144,6 +159,46 @@ def _text(value: Any) -> str:
     number = float(value)
     is_short = number.is_integer() and abs(number) < 1e15
     return str(int(number)) if is_short else repr(number)
+
+
+def given(
+    kind: type[Logger], node: Mapping[str, Any], folder: Path, resumes_at: int | None
+) -> dict[str, Any]:
+    """Returns the options that the engine gives a logger, beside those of its node.
+
+    Args:
+        kind: the logger's class.
+        node: of the config.
+        folder: the run's.
+        resumes_at: the step that a resumed run goes on with.
+    """
+    options: dict[str, Any] = {"save_dir": str(folder)} if _takes(kind, "save_dir") else {}
+    if _takes(kind, "purge_step") or issubclass(kind, TensorBoardLogger):
+        options["purge_step"] = resumes_at
+    if issubclass(kind, CSVLogger | TensorBoardLogger) and node.get("version") is None:
+        options["version"] = 0  # Lightning would begin another version at each resume
+    return options
+
+
+def in_words(logger: Logger) -> Logger:
+    """Makes a logger take hyper-parameters as `plain.in_words` returns them."""
+    log_hyperparams = logger.log_hyperparams
+
+    def log_words(params: Any, *args: Any, **options: Any) -> None:
+        named = vars(params) if isinstance(params, Namespace) else params
+        log_hyperparams(plain.in_words(named or {}), *args, **options)
+
+    vars(logger)["log_hyperparams"] = log_words
+    return logger
+
+
+def goes_on(kind: type[Logger]) -> bool:
+    """Tells whether the rows of a resumed run follow those before, each once."""
+    return _takes(kind, "purge_step") or issubclass(kind, CSVLogger | TensorBoardLogger)
+
+
+def _takes(kind: type, argument: str) -> bool:
+    return argument in (arguments_of(kind) or ())
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -3,8 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ class Run:
         self._folder = folder
         self._until_the_end = ExitStack()
         self._trainer: Trainer | None = None
+        self._leaves_nothing = False
 
     @property
     def folder(self) -> Path:
@@ -88,14 +89,18 @@ class Run:
         from engine.run.checkpoint_file import step_of
 
         checkpoint = self.checkpoint
+        is_new = self._folder is None or not self._folder.exists()
         try:
             made = build.trainer(self.config, self.folder, step_of(checkpoint) if checkpoint else 0)
         except Exception:
-            folders.remove_empty(self.folder)
+            if is_new:
+                folders.remove(self.folder)
             raise
         folders.save_config(self.folder, self.config, self.door)
         if identity.is_whole(self._made_of):
             identity.save(self.folder, self._made_of)
+        if is_new:
+            self._until_the_end.callback(self._remove_unused)
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door))
         self._began = time.monotonic()
@@ -106,12 +111,12 @@ class Run:
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
         """Trains, from the run's checkpoint where it has one."""
-        from engine.run import build, hparams
+        from engine.run import build, hparams, loggers
 
         log.info("%s\nrun folder: %s", folders.as_yaml(self.config.values_by_node), self.folder)
         log.info("%s", build.describe(trainer, module, data))
         shown = hparams.hyperparameters(self.config)
-        hparams.log_start(trainer, shown, ["objective", *getattr(module, "test_metrics", ())])
+        hparams.log_start(trainer, shown, ["objective", *hparams.names_of_tests(module)])
         build.cast(trainer, module)
         if self._made_of and not identity.is_whole(self._made_of):
             log.info(
@@ -120,7 +125,14 @@ class Run:
                 type(data).__name__,
             )
             trainer.before_training = partial(self._compare_sizes, trainer)  # type: ignore[attr-defined]
-        with messages.silenced(module, data):
+        if self.checkpoint:
+            for logger in trainer.loggers:
+                if not loggers.goes_on(type(logger)):
+                    log.warning(
+                        "%s has no purge_step: it may show steps twice, or begin anew",
+                        type(logger).__name__,
+                    )
+        with mistakes_as_lightning_says(), messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
 
     def _compare_sizes(self, trainer: "Trainer") -> None:
@@ -138,22 +150,38 @@ class Run:
     ) -> None:
         """Tests the best weights by validation, or the last ones where there is no validation.
 
-        A run that diverged, or whose data have no test split, is not tested.
+        A run that diverged is not tested, nor one without a test split or a `test_step`.
         """
         from engine.run import build
 
-        if not has_diverged(trainer) and build.has_test(data):
-            best = self.folder / folders.BEST
-            checkpoint = best if best.exists() else None
-            with messages.silenced(module, data):
-                trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+        if has_diverged(trainer) or not build.has_test(data):
+            return
+        if "test" not in build.ways_to_measure(module, data):
+            log.info("not tested: %s has no test_step", type(module).__name__)
+            return
+        best = self.folder / folders.BEST
+        checkpoint = best if best.exists() else None
+        with mistakes_as_lightning_says(), messages.silenced(module, data):
+            trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
 
     def objective(self, trainer: "Trainer") -> float:
         """Returns what a sweep compares; NaN for a run that diverged.
 
-        It is the best value of the metric that the checkpoints follow, or the last `train/loss`.
+        It is the best value of the metric that the checkpoints follow, or the last training loss;
+        the log says which.
         """
-        return objective(trainer, self.folder)
+        if has_diverged(trainer):
+            return math.nan
+        name, value = compared(trainer, self.folder)
+        if name is None:
+            metrics = ", ".join(summaries.final_metrics(self.folder)) or "nothing"
+            log.warning(
+                "objective: none; set callbacks.checkpoints.monitor to one of what was logged: %s",
+                metrics,
+            )
+        else:
+            log.info("objective: %s", name)
+        return value
 
     def execute(self, train: Callable[["Run"], float]) -> float:
         """Runs a user's function and records its end, short of SIGKILL; returns the objective."""
@@ -173,6 +201,7 @@ class Run:
                 raise
             except UserError as mistake:  # found no earlier; no traceback
                 summary["error"] = str(mistake)
+                self._leaves_nothing = not (self._trainer and self._trainer.global_step)
                 raise
             except Exception as exception:
                 if self._trainer is None:
@@ -184,6 +213,11 @@ class Run:
                 if self._trainer is not None:
                     self._end(self._trainer, summary)
         return summaries.objective(summary)
+
+    def _remove_unused(self) -> None:
+        """Removes the folder of a new run whose first step found a mistake of the user's."""
+        if self._leaves_nothing:
+            folders.remove(self.folder)
 
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         from engine.run.loggers import TensorBoard
@@ -197,6 +231,21 @@ class Run:
                 logger.close()
         if summary["status"] in (*summaries.COMPLETE, "pruned"):
             log.info("\n%s", summaries.closing_words(summary, self.folder))
+
+
+@contextmanager
+def mistakes_as_lightning_says() -> Iterator[None]:
+    """Shows what Lightning calls a misconfiguration as a mistake of the user's.
+
+    Raises:
+        UserError: with the text of Lightning's error.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
 
 
 def train_one(
@@ -234,12 +283,22 @@ def has_diverged(trainer: "Trainer") -> bool:
 
 def objective(trainer: "Trainer", run_dir: Path) -> float:
     """Returns what a sweep compares of a run; NaN if it diverged."""
-    if has_diverged(trainer):
-        return math.nan
-    best = getattr(trainer.checkpoint_callback, "best_score", None)
-    if best is None:
-        best = summaries.final_metrics(run_dir).get("train/loss", math.nan)
-    return float(best)
+    return math.nan if has_diverged(trainer) else compared(trainer, run_dir)[1]
+
+
+def compared(trainer: "Trainer", run_dir: Path) -> tuple[str | None, float]:
+    """Returns the name and the value of what a sweep compares of a run; None and NaN for nothing.
+
+    It is the best value of the metric that the checkpoints follow. Where no validation has that
+    metric, it is the metric's last value; where there is none, that of the training loss.
+    """
+    callback = trainer.checkpoint_callback
+    monitor, best = getattr(callback, "monitor", None), getattr(callback, "best_score", None)
+    if best is not None:
+        return f"best {monitor}", float(best)
+    metrics = summaries.final_metrics(run_dir)
+    name = monitor if monitor in metrics else summaries.training_loss(metrics)
+    return (f"last {name}", metrics[name]) if name else (None, math.nan)
 
 
 def outcome(
@@ -251,7 +310,7 @@ def outcome(
     metrics = summaries.final_metrics(run_dir)
     compared = summary["objective"] if summary["status"] == "finished" else None
     if summary["status"] == "finished":
-        tests = list(getattr(trainer.lightning_module, "test_metrics", ()))  # `in` knows no prefix
+        tests = hparams.names_of_tests(trainer.lightning_module)
         tested = {name: value for name, value in metrics.items() if name in tests}
         final = math.nan if compared is None else compared
         hparams.log_final(trainer, {"objective": final, **tested})

@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from engine import files
 log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
+TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
 
@@ -37,6 +38,17 @@ def objective(summary: Mapping[str, Any]) -> float:
     """Returns the number that a sweep compares; NaN for a run without one, such as a diverged."""
     value = summary.get("objective")
     return math.nan if value is None else float(value)
+
+
+def training_loss(metrics: Iterable[str]) -> str | None:
+    """Returns the metric that is the training loss, by its name; None if there is none.
+
+    The names are that of `SupervisedModule` and those of Lightning's own documents. Where a module
+    logs a loss both for steps and for epochs, Lightning adds `_epoch` to the mean over an epoch.
+    """
+    known = set(metrics)
+    names = [f"{name}{end}" for name in TRAINING_LOSSES for end in ("", "_epoch")]
+    return next((name for name in names if name in known), None)
 
 
 def final_metrics(run_dir: Path) -> dict[str, float]:

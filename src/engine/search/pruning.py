@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from engine.errors import Pruned
 from engine.fence.optuna import trial_of
+from engine.run.summaries import training_loss
 from engine.search import study as studies
 from engine.steps.callback import StepCallback
 
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 class Pruning(StepCallback):
     """Reports a metric to a trial of an Optuna study, and ends the run if the pruner says so.
 
-    It reports at each validation; without validation, `train/loss` at each row of training metrics.
+    It reports at each validation; without validation, the training loss at each row of training
+    metrics.
     A step of the study is an optimiser step. The run ends by an exception: no checkpoint, row or
     end of an epoch is made of the pruned state, so that another process can go on with the run. A
     resumed run reports nothing twice.
@@ -72,14 +74,14 @@ class Pruning(StepCallback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.watches(trainer, trainer.global_step, batch_idx):
-            self._report(trainer, "train/loss")
+            self._report(trainer, training_loss(trainer.callback_metrics))
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not sum(trainer.num_val_batches):
-            self._report(trainer, "train/loss")
+            self._report(trainer, training_loss(trainer.callback_metrics))
 
-    def _report(self, trainer: Trainer, metric: str) -> None:
-        value = trainer.callback_metrics.get(metric)
+    def _report(self, trainer: Trainer, metric: str | None) -> None:
+        value = trainer.callback_metrics.get(metric) if metric else None
         is_pruned = value is not None and self._judge(trainer, float(value))
         if trainer.strategy.broadcast(is_pruned):
             log.info("pruned at step %d: %s is %g", trainer.global_step, metric, value)

@@ -70,6 +70,12 @@ class BlockTrainer(Trainer):
             epoch_done=partial(self._tell, "on_epoch_done"),
         )
 
+    def save_checkpoint(self, *args: Any, **options: Any) -> None:
+        """Writes a checkpoint, and before it the rows that loggers still have in memory."""
+        for logger in self.loggers:
+            logger.save()
+        super().save_checkpoint(*args, **options)
+
     def begin_blocks(self) -> None:
         """Finds out, when training starts, whether there can be blocks and compiled steps.
 

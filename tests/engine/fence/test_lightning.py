@@ -1,15 +1,17 @@
 """What is relied on of Lightning beyond its documentation: a new version breaks here, by name."""
 
+import csv
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -482,3 +484,60 @@ def test_rank_zero_experiment_is_of_the_first_process_only(
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     other: Any = Logs().experiment
     assert other.add_scalar("takes", "everything") is None
+
+
+def rows_of(logger: CSVLogger) -> list[dict[str, str]]:
+    with open(Path(logger.log_dir, "metrics.csv"), newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def csv_logger(folder: Path, steps: range) -> CSVLogger:
+    logger = CSVLogger(folder, version=0)
+    for step in steps:
+        logger.log_metrics({"a": 0.5 * step} if step < 3 else {"b": 1.0, "a": 0.5 * step}, step)
+    logger.save()
+    return logger
+
+
+def test_keep_rows_goes_on_before_a_step(tmp_path: Path) -> None:
+    """Lightning deletes all rows when a logger is first used, and warns of it."""
+    whole = rows_of(csv_logger(tmp_path / "whole", range(6)))
+    csv_logger(tmp_path, range(5))
+    resumed = CSVLogger(tmp_path, version=0)
+    fence.keep_rows(resumed, 2)
+    assert [row["step"] for row in rows_of(resumed)] == ["0", "1"]
+    for step in range(2, 6):
+        resumed.log_metrics({"b": 1.0, "a": 0.5 * step} if step > 2 else {"a": 1.0}, step)
+    resumed.finalize("success")
+    assert rows_of(resumed) == whole
+    with pytest.warns(UserWarning, match="will be deleted"):
+        _ = CSVLogger(tmp_path, version=0).experiment
+    assert not Path(resumed.log_dir, "metrics.csv").exists()
+
+
+def test_keep_rows_loses_none_to_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kill comes when Lightning has deleted its file."""
+    csv_logger(tmp_path, range(5))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fence.keep_rows(CSVLogger(tmp_path, version=0), 3)
+    again = CSVLogger(tmp_path, version=0)
+    assert not Path(again.log_dir, "metrics.csv").exists()
+    fence.keep_rows(again, 3)
+    assert [row["step"] for row in rows_of(again)] == ["0", "1", "2"]
+
+
+def test_keep_rows_has_nothing_to_do_for_a_new_logger(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, version=0)
+    fence.keep_rows(logger, 0)
+    logger.log_metrics({"a": 1.0}, 0)
+    logger.save()
+    assert rows_of(logger) == [{"a": "1.0", "step": "0"}]
+
+
+def test_dummy_logger_takes_everything() -> None:
+    logger: Any = fence.DummyLogger()
+    assert isinstance(logger, Logger)
+    assert logger.experiment.add_image("image", torch.zeros(3, 2, 2), 0) is None
+    assert logger.log_metrics({"a": 1.0}, 0) is None

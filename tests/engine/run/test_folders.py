@@ -89,16 +89,15 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
         folders.load_config(tmp_path)
 
 
-def test_remove_empty_takes_back_what_is_empty_only(tmp_path: Path) -> None:
-    (tmp_path / "runs/lenet/full/x").mkdir(parents=True)
-    (tmp_path / "runs/linear/empty").mkdir(parents=True)
-    for name in ("lenet/full", "linear/empty", "lenet/missing"):
-        folders.remove_empty(tmp_path / "runs" / name)
+def test_remove_takes_back_a_run_and_the_folders_that_are_empty_then(tmp_path: Path) -> None:
+    for name in ("lenet/other", "lenet/run/checkpoints", "linear/run/.hydra"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    for name in ("lenet/run", "linear/run", "linear/missing"):
+        folders.remove(tmp_path / "runs" / name)
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
         "runs",
         "runs/lenet",
-        "runs/lenet/full",
-        "runs/lenet/full/x",
+        "runs/lenet/other",
     ]
 
 

@@ -7,10 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import (
+    CSVLogger,
+    Logger,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandbLogger,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from engine.errors import UserError
+from engine.run import loggers
 from engine.run.loggers import MetricsCSV, Row, TensorBoard
 
 
@@ -22,7 +30,7 @@ def read(folder: Path) -> list[dict[str, str]]:
 def reopened(folder: Path, purge_step: int | None = None) -> MetricsCSV:
     """The logger of a resumed run, after what Lightning asks of it before training."""
     logger = MetricsCSV(folder, purge_step)
-    assert logger.experiment == folder / "metrics.csv"
+    assert logger.experiment is not None
     return logger
 
 
@@ -200,3 +208,44 @@ def test_a_row_is_one_event(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("events*")
     events = [event for event in EventFileLoader(str(path)).Load() if event.step == 5]
     assert [[value.tag for value in event.summary.value] for event in events] == [["a", "b", "c"]]
+
+
+def test_without_tensorboard_whoever_writes_to_it_is_told_so(tmp_path: Path) -> None:
+    writer = MetricsCSV(tmp_path).experiment
+    assert not hasattr(writer, "add_image")  # whoever asks is answered
+    says = r"^self\.logger\.experiment\.add_image: needs TensorBoard; choose logger=tensorboard\.$"
+    with pytest.raises(UserError, match=says):
+        writer.add_image("image", None)
+
+
+class Own(Logger):
+    """A logger that is no file of the run's."""
+
+    name = version = "own"
+
+    def __init__(self, purge_step: int | None = None) -> None:
+        super().__init__()
+
+    def log_metrics(self, *args: Any) -> None: ...
+
+    def log_hyperparams(self, *args: Any, **options: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "node", "expected"),
+    [
+        (MetricsCSV, {}, {"save_dir": "/run", "purge_step": 7}),
+        (TensorBoard, {"version": ""}, {"save_dir": "/run", "purge_step": 7}),
+        (TensorBoardLogger, {}, {"save_dir": "/run", "purge_step": 7, "version": 0}),
+        (CSVLogger, {}, {"save_dir": "/run", "version": 0}),
+        (CSVLogger, {"version": "mine"}, {"save_dir": "/run"}),
+        (WandbLogger, {}, {"save_dir": "/run"}),
+        (MLFlowLogger, {}, {"save_dir": "/run"}),
+        (Own, {}, {"purge_step": 7}),
+    ],
+)
+def test_a_logger_is_given_what_it_takes(
+    kind: type[Logger], node: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert loggers.given(kind, node, Path("/run"), 7) == expected
+    assert loggers.goes_on(kind) == (kind not in (WandbLogger, MLFlowLogger))

@@ -54,6 +54,21 @@ def test_final_metrics_are_the_last_value_of_each_column_in_whole_lines(tmp_path
     assert list(found) == ["train/loss", "val/acc"]
 
 
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (["val/loss", "train/loss", "loss"], "train/loss"),
+        (["train_acc", "train_loss_epoch", "train_loss_step"], "train_loss_epoch"),
+        (["g_loss", "loss"], "loss"),
+        (["val_loss", "test_loss", "g_loss", "train_acc"], None),
+        ([], None),
+    ],
+)
+def test_the_training_loss_is_known_by_its_name(metrics: list[str], expected: str | None) -> None:
+    assert summaries.training_loss(metrics) == expected
+    assert summaries.training_loss(dict.fromkeys(metrics, 0.5)) == expected
+
+
 def test_closing_words_read_well() -> None:
     metrics = {"val/acc": 0.123456789, "loss": 12}
     summary = {"status": "finished", "steps": 62_500, "seconds": 59.96, "metrics": metrics}

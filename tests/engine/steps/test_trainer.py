@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
@@ -564,3 +565,16 @@ def test_a_block_gives_each_step_its_batch() -> None:
         assert torch.equal(y, targets)
         if number != 1:
             x.zero_()  # as a network may
+
+
+def test_rows_that_a_logger_has_in_memory_are_written_before_a_checkpoint(tmp_path: Path) -> None:
+    """A kill after the checkpoint would lose them: a resumed run does not log them again."""
+    logger = CSVLogger(tmp_path, version=0)
+    data = Arrays({"train": (X, Y)}, batch_size=8)
+    trainer = plain_trainer(tmp_path, logger=logger, max_epochs=1, log_every_n_steps=100)
+    trainer.fit(Classifier(), data)
+    logger.log_metrics({"late": 1.0}, 3)
+    written = Path(logger.log_dir, "metrics.csv")
+    assert "late" not in written.read_text()
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    assert "late" in written.read_text()

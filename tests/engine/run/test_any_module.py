@@ -1,0 +1,379 @@
+"""Any LightningModule trains, or is refused before training by a line that says why."""
+
+import copy
+import csv
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import odd_modules
+from commands import CONF, only_run, run_evaluate, run_train, train_in_process
+from engine.evaluation import measure
+from engine.run import build
+from identical import assert_bit_identical, scalars
+from ways import Ordinary, Points
+
+# What Lightning advises for other people's loaders.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
+]
+
+# 10 steps an epoch, rows every 4 steps
+RUN = [
+    "experiment=linear",
+    "accelerator=cpu",
+    "datamodule._target_=ways.Ordinary",
+    "datamodule.batch_size=5",
+    "datamodule.steps_per_epoch=null",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=4",
+]
+
+
+def of(module: str) -> str:
+    return f"module._target_=odd_modules.{module}"
+
+
+def run(folder: Path, *words: str) -> tuple[Path, dict[str, Any]]:
+    """Does a run; returns its folder and its summary."""
+    run_train(*RUN, *words, f"paths.log_dir={folder}", draws=False)
+    run_dir = only_run(folder)
+    return run_dir, json.loads((run_dir / "summary.json").read_text())
+
+
+def refused(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Does a run that is refused; returns what it says."""
+    with pytest.raises(SystemExit) as stop:
+        run_train(*RUN, *words, f"paths.log_dir={folder}", draws=False)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# --- what a checkpoint cannot have ---
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(
+            [of("Tested"), "+callbacks.mine._target_=odd_modules.WithState"],
+            "WithState: callbacks.WithState.best.model (PosixPath)",
+            id="a callback's state",
+        ),
+        pytest.param(
+            [of("Tested"), "+callbacks.mine._target_=odd_modules.WithEntry"],
+            "on_save_checkpoint of WithEntry: mine.network (Tested)",
+            id="a callback's entry",
+        ),
+        pytest.param(
+            [of("AddsEntry")], "on_save_checkpoint of AddsEntry: extra (ndarray)", id="a module's"
+        ),
+        pytest.param(
+            [of("WarmsUp")], "Warmup: lr_schedulers.0.after (StepLR)", id="a scheduler's state"
+        ),
+        pytest.param(
+            [of("Tested"), "datamodule._target_=odd_modules.OrdinaryWithState"],
+            "OrdinaryWithState: OrdinaryWithState.order (range)",
+            id="a data module's state",
+        ),
+    ],
+)
+def test_what_a_resume_would_lack_is_refused_before_training(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = refused(tmp_path, capsys, *words).splitlines()
+    lacks = "cannot be in a checkpoint, so a resumed run would lack it."
+    assert first == f"error: {says} {lacks}"
+    assert second.startswith("Save plain values: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_of_such_jobs_leaves_none_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_train("-m", *RUN, of("AddsEntry"), "seed=0,1", f"paths.log_dir={tmp_path}")
+    assert stop.value.code == 2
+    says = "error: on_save_checkpoint of AddsEntry: extra (ndarray) cannot be in a checkpoint"
+    assert capsys.readouterr().err.startswith(says)
+    assert list(tmp_path.glob("**/config.yaml")) == []
+
+
+def test_states_that_the_first_step_makes_are_refused_after_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says = "error: KeepsObjects: optimizer_states.0.state.0.by (KeepsObjects) cannot be in"
+    assert refused(tmp_path, capsys, of("StepsOddly")).startswith(says)
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("failed", 1)
+
+
+def test_hyper_parameters_of_all_kinds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run_dir, _ = run(tmp_path, of("SavesAll"))
+    said = "net (Linear), optimizer (partial), nested.net (Linear), layers.0 (Linear)"
+    assert caplog.text.count(f"hyper-parameters that are no plain values: {said};") == 1
+    path = run_dir / "checkpoints/last.ckpt"
+    saved = torch.load(path, weights_only=True)["hyper_parameters"]
+    assert saved == {
+        "root": "/data",
+        "rate": 0.5,
+        "count": 3,
+        "config": {"a": 1, "b": 1, "c": [1, 2]},
+        "nested": {"width": 8},
+        "words": ("a", None, True),
+        "lr": 0.05,
+    }
+    module = odd_modules.Tested.load_from_checkpoint(path, weights_only=True, bias=True)
+    assert torch.equal(module.net.weight, torch.load(path)["state_dict"]["net.weight"])
+
+
+def test_loggers_of_lightnings_write_no_weights(tmp_path: Path) -> None:
+    """They write hparams.yaml, from hyper-parameters that a module does not keep to itself."""
+    loggers = [
+        f"+logger.{name}._target_=lightning.pytorch.loggers.{name}"
+        for name in ("CSVLogger", "TensorBoardLogger")
+    ]
+    run_dir, _ = run(tmp_path, of("SavesAll"), "+module.logger=true", *loggers)
+    written = (run_dir / "lightning_logs/version_0/hparams.yaml").read_text()
+    assert "net: Linear(in_features=3, out_features=1, bias=True)\n" in written
+    assert "rate: 0.5\n" in written
+    assert "!!python" not in written
+
+
+# --- other names, and none ---
+
+
+def test_metrics_under_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run_dir, summary = run(tmp_path, of("Tested"))
+    assert summary["objective"] == summary["metrics"]["train_loss"]
+    assert "objective: last train_loss" in caplog.text
+    says = (
+        "no best.ckpt, so the last weights are tested: no validation logs callbacks.checkpoints."
+        "monitor=val/loss. Did you mean val_loss? It logs: train_loss, val_loss"
+    )
+    assert caplog.text.count(says) == 1
+    assert not (run_dir / "checkpoints/best.ckpt").exists()
+    assert "epoch 2/2, step 20: train_loss " in caplog.text
+
+
+def test_a_monitor_under_another_name(tmp_path: Path) -> None:
+    run_dir, summary = run(tmp_path, of("Tested"), "callbacks.checkpoints.monitor=val_loss")
+    values = [float(row["val_loss"]) for row in rows(run_dir / "metrics.csv") if row["val_loss"]]
+    assert summary["objective"] == min(values)
+    best = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
+    assert best["global_step"] == 10 * (1 + values.index(min(values)))
+
+
+def test_a_training_metric_is_compared_where_there_is_no_validation(tmp_path: Path) -> None:
+    words = ["callbacks.checkpoints.monitor=train_loss", "trainer.limit_val_batches=0"]
+    run_dir, summary = run(tmp_path, of("LogsMeans"), *words)
+    last = [row for row in rows(run_dir / "metrics.csv") if row["train_loss_epoch"]][-1]
+    # Lightning gives a metric that is logged for steps and for epochs two names.
+    assert summary["objective"] == float(last["train_loss_epoch"])
+
+
+def test_a_module_that_logs_nothing_has_no_objective(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, summary = run(tmp_path, of("LogsNothing"))
+    assert (summary["status"], summary["objective"]) == ("finished", None)
+    assert "objective: none; set callbacks.checkpoints.monitor to one of what was" in caplog.text
+
+
+def test_a_module_without_a_test_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO")
+    run_dir, summary = run(tmp_path, of("Plain"), "callbacks.checkpoints.monitor=val_loss")
+    assert summary["status"] == "finished"
+    assert caplog.text.count("not tested: Plain has no test_step") == 1
+    run_evaluate(f"run={run_dir}", "split=val")
+    found = json.loads((run_dir / "evaluation/val.json").read_text())["metrics"]
+    assert found == {"val_loss": summary["objective"]}
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run_evaluate(f"run={run_dir}")
+    says = "error: split=test: Plain on the data of Ordinary measures only: val.\n"
+    assert capsys.readouterr().err == says
+
+
+def test_names_that_mean_something_in_our_classes_mean_nothing_in_others(tmp_path: Path) -> None:
+    data = "datamodule._target_=odd_modules.OrdinaryWithNamesOfOurs"
+    run_dir, summary = run(tmp_path, of("NamesOfOurs"), data)
+    assert summary["status"] == "finished"
+    assert measure(run_dir, "test", [], CONF) == {"test_loss": summary["metrics"]["test_loss"]}
+
+
+def test_a_network_that_was_compiled_in_training_is_evaluated(tmp_path: Path) -> None:
+    run_dir, summary = run(tmp_path, of("Compiles"), "trainer.max_epochs=1")
+    saved = torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert list(saved) == ["net._orig_mod.weight", "net._orig_mod.bias"]
+    assert measure(run_dir, "test", [], CONF) == {"test_loss": summary["metrics"]["test_loss"]}
+
+
+def test_the_ways_to_measure_by_module_and_data() -> None:
+    ours, theirs = Points(seed=0, batch_size=5), Ordinary(batch_size=5)
+    assert build.ways_to_measure(odd_modules.Plain(), theirs) == {"val": "validate"}
+    assert build.ways_to_measure(odd_modules.Plain(), ours) == {"val": "validate"}
+    both = {"val": "validate", "test": "test"}
+    assert build.ways_to_measure(odd_modules.Tested(), theirs) == both
+    of_ours = dict.fromkeys(("val", "train", "test"), "test")
+    assert build.ways_to_measure(odd_modules.Tested(), ours) == of_ours
+
+
+# --- divergence ---
+
+
+@pytest.mark.parametrize(
+    ("module", "says", "steps"),
+    [
+        ("Tested", "train_loss is inf at step 3: diverged", 4),
+        ("LogsNothing", "the loss is inf at step 3: diverged", 4),
+        ("ByHand", "a weight is nan at step 9: diverged", 10),  # seen at the epoch's end
+    ],
+)
+def test_divergence_is_found_whatever_a_module_logs(
+    module: str, says: str, steps: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, summary = run(tmp_path, of(module), "+module.lr=1e18")
+    assert (summary["status"], summary["steps"]) == ("diverged", steps)
+    assert says in caplog.text
+
+
+# --- what a module does by itself ---
+
+
+def test_an_example_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    run_dir, summary = run(tmp_path, of("OwnExample"), "datamodule._target_=ways.Points")
+    assert summary["status"] == "finished"
+    module = odd_modules.OwnExample()
+    build.fit_to(module, Points(seed=0, batch_size=5))
+    assert torch.equal(module.example_input_array, torch.ones(2, 3))
+    assert EventAccumulator(str(run_dir)).Reload().Tags()["graph"]
+
+
+def test_its_logger_is_tensorboards_whatever_else_there_is(tmp_path: Path) -> None:
+    run_dir, summary = run(tmp_path, of("DrawsItself"))
+    assert summary["status"] == "finished"
+    events = EventAccumulator(str(run_dir), size_guidance={"histograms": 0}).Reload()
+    assert [one.step for one in events.Histograms("weights")] == [10, 20, 20]
+    measure(run_dir, "test", [], CONF)  # where it goes nowhere
+
+
+def test_without_tensorboard_it_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says = "self.logger.experiment.add_histogram: needs TensorBoard; choose logger=tensorboard."
+    assert refused(tmp_path, capsys, of("DrawsItself"), "logger=csv") == f"error: {says}\n"
+
+
+def test_a_metric_of_ours_that_is_no_scalar_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [of("WithMatrix"), "datamodule._target_=ways.Points"]
+    first, second = refused(tmp_path, capsys, *words).splitlines()
+    says = "its metric matrix gives 4 numbers, and a row of metrics takes one."
+    assert first == f"error: WithMatrix: {says}"
+    assert second == "Leave it out of `metrics`; a callback can draw it."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_a_module_logs_fails_as_lightning_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, of("LogsMatrix"))
+    assert stop.value.code == 1
+    assert "does not contain a single element" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["val/acc", "val/lss"])
+def test_a_monitor_that_no_validation_of_ours_has_is_refused(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = ["module._target_=ways.Small", "datamodule._target_=ways.Points"]
+    says = refused(tmp_path, capsys, *ours, f"callbacks.checkpoints.monitor={word}")
+    assert says == (
+        f"error: callbacks.checkpoints.monitor={word}: Small logs no such metric."
+        f"{' Did you mean val/loss?' if word == 'val/lss' else ''} It logs: train/loss, val/loss.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lightning_calls_a_misconfiguration_is_a_mistake_of_the_users(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "No `training_step()` method" in refused(tmp_path, capsys, of("TrainsNot"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # deprecated, and still in use
+def test_a_trained_module_is_scripted_traced_exported_copied_and_pickled(tmp_path: Path) -> None:
+    run_dir, _ = run(tmp_path, "module._target_=ways.Small", "datamodule._target_=ways.Points")
+    trained: list[Any] = []
+    build_module = build.module
+
+    def noted(*args: Any) -> Any:
+        trained.append(build_module(*args))
+        return trained[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "module", noted)
+        measure(run_dir, "test", [], CONF)
+    module, x = trained[0].eval(), torch.rand(5, 3)
+    expected = module(x)
+    made = {
+        "scripted": torch.jit.script(module.network),
+        "traced": torch.jit.trace(module.network, x),
+        "exported": torch.export.export(module.network, (x,)).module(),
+        "copied": copy.deepcopy(module),
+        "pickled": pickle.loads(pickle.dumps(module)),
+    }
+    for how, other in made.items():
+        assert torch.equal(other(x), expected), how
+
+
+# --- loggers beside ours ---
+
+BESIDE = [
+    "+logger.mine._target_=lightning.pytorch.loggers.CSVLogger",
+    "+logger.board._target_=lightning.pytorch.loggers.TensorBoardLogger",
+    "+logger.other._target_=odd_modules.ForeignLogger",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["Ordinary", "Points"])
+def test_loggers_of_lightnings_go_on_where_a_killed_run_stopped(data: str, tmp_path: Path) -> None:
+    kind = of("Tested") if data == "Ordinary" else "module._target_=ways.Small"
+    words = [*RUN, kind, f"datamodule._target_=ways.{data}", *BESIDE, "trainer.max_epochs=3"]
+    assert train_in_process([*words, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
+    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
+    for moment in ("on_train_batch_end:18", "on_validation_batch_end:30"):
+        assert train_in_process(command, kill_at=moment) == -9
+        command = [f"resume={only_run(tmp_path / 'killed')}"]
+    assert train_in_process(command) == 0
+    killed, whole = only_run(tmp_path / "killed"), only_run(tmp_path / "whole")
+    logs = "lightning_logs/version_0"
+    assert [path.name for path in (killed / "lightning_logs").iterdir()] == ["version_0"]
+    assert rows(killed / logs / "metrics.csv") == rows(whole / logs / "metrics.csv")
+    assert len(rows(whole / logs / "metrics.csv")) > 6
+    assert scalars(killed / logs) == scalars(whole / logs) != {}
+    assert (killed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    if data == "Points":
+        assert_bit_identical(killed, whole)
+    says = "ForeignLogger has no purge_step: it may show steps twice, or begin anew"
+    assert (killed / "train.log").read_text().count(says) == 2

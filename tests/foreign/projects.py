@@ -1,0 +1,71 @@
+"""Puts a foreign project into a copy of this one, by adding files only, and runs commands there."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import warm
+from commands import only_run, train
+from house.copies import copied
+
+HERE = Path(__file__).parent
+
+
+class Foreign:
+    """A copy of the project with a foreign module, a data module and an experiment.
+
+    Args:
+        folder: of the copy.
+        name: of the foreign project: a folder beside this file, with the folders `modules` and
+            `datamodules` of the users' package, and `conf`.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = copied(folder)
+        package = self.folder / "src" / train.train.__module__.partition(".")[0]
+        for path in sorted((HERE / name).rglob("*.*")):
+            home = package if path.suffix == ".py" else self.folder
+            place = home / path.relative_to(HERE / name)
+            if path.suffix in (".py", ".yaml"):
+                assert not place.exists(), place  # files are added only
+                shutil.copy(path, place)
+
+    def train(self, *words: str, kill_at: str = "never") -> str:
+        """Runs the training command; returns what it says.
+
+        Args:
+            words: of the command line.
+            kill_at: the moment of a SIGKILL, as `killable` takes it; never for none.
+        """
+        killed = kill_at != "never"
+        command = ["-m", "killable", kill_at, str(int(signal.SIGKILL)), *words]
+        return self._run(*command, code=-signal.SIGKILL if killed else 0)
+
+    def evaluate(self, *words: str) -> str:
+        """Runs the evaluating command; returns what it says."""
+        return self._run("-m", "project.evaluate", *words)
+
+    def killed_and_resumed(self, words: list[str], moments: list[str]) -> Path:
+        """Trains, killed at each moment and resumed; returns the run's folder."""
+        log_dir = self.folder / "killed"
+        command = [*words, f"paths.log_dir={log_dir}"]
+        for moment in [*moments, "never"]:
+            self.train(*command, kill_at=moment)
+            command = [f"resume={only_run(log_dir)}"]
+        return only_run(log_dir)
+
+    def _run(self, *words: str, code: int = 0) -> str:
+        paths = [str(self.folder / "src"), str(self.folder / "tests")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(
+            [warm.python(), *words],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout

@@ -1,0 +1,88 @@
+"""A GAN in the way of Lightning's documents: two optimisers by hand, a grid of images.
+
+It has no test, returns no loss, and logs metrics under names of its own.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from commands import only_run
+from foreign.projects import Foreign
+from identical import assert_bit_identical
+
+WORDS = [
+    "experiment=gan",  # 5 batches and 10 steps an epoch, 3 epochs
+    "accelerator=cpu",
+    # At the ends of epochs only. With a small number, runs are resumed within an epoch, too.
+    "callbacks.checkpoints.every_n_steps=1000",
+]
+# Within an epoch, at an epoch's end and in a validation.
+MOMENTS = ["on_train_batch_end:8", "on_train_epoch_end:10", "on_validation_batch_end:20"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
+    return Foreign(tmp_path_factory.mktemp("gan"), "gan")
+
+
+@pytest.fixture(scope="module")
+def trained(project: Foreign) -> Path:
+    log_dir = project.folder / "whole"
+    said = project.train(*WORDS, f"paths.log_dir={log_dir}")
+    assert "objective: best val_gap" in said
+    assert "epoch 3/3, step 30: g_loss " in said
+    return only_run(log_dir)
+
+
+def images(run: Path) -> list[tuple[int, bytes]]:
+    events = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
+    return [(image.step, image.encoded_image_string) for image in events.Images("generated_images")]
+
+
+def test_it_learns(trained: Path) -> None:
+    summary = json.loads((trained / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("finished", 30)
+    gaps = (trained / "metrics.csv").read_text()
+    assert summary["objective"] == summary["metrics"]["val_gap"] < 0.2, gaps
+
+
+def test_it_shows_a_grid_of_images_after_each_epoch(trained: Path) -> None:
+    assert [step for step, _ in images(trained)] == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_ends_with_the_same_bits(project: Foreign, trained: Path) -> None:
+    resumed = project.killed_and_resumed(WORDS, MOMENTS)
+    assert_bit_identical(resumed, trained)
+    assert images(resumed)[-1] == images(trained)[-1]
+
+
+def test_its_checkpoint_has_all_hyper_parameters(trained: Path) -> None:
+    saved = torch.load(trained / "checkpoints/last.ckpt", weights_only=True)
+    shape = {"channels": 1, "height": 8, "width": 8, "latent_dim": 8}
+    assert saved["hyper_parameters"] == {**shape, "lr": 0.002, "b1": 0.5, "b2": 0.999}
+
+
+def test_it_is_evaluated_on_its_validation_split(project: Foreign, trained: Path) -> None:
+    project.evaluate(f"run={trained}", "accelerator=cpu", "split=val")
+    found = json.loads((trained / "evaluation/val.json").read_text())["metrics"]
+    summary = json.loads((trained / "summary.json").read_text())
+    assert found == {"val_gap": summary["objective"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "vectorized"])
+def test_it_is_swept(launcher: str, project: Foreign, trained: Path) -> None:
+    words = ["-m", *WORDS, "seed=0,1", f"hydra/launcher={launcher}", f"name={launcher}"]
+    said = project.train(*words, f"paths.log_dir={project.folder / launcher}")
+    if launcher == "vectorized":
+        assert "2 of 2 jobs one by one: Bars is no TensorDataModule" in said
+    runs = sorted((project.folder / launcher).glob("sweeps/*/seed=*"))
+    assert len(runs) == 2
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (trained, *runs)]
+    assert summaries[1]["metrics"] == summaries[0]["metrics"]
+    assert summaries[2]["metrics"]["g_loss"] != summaries[0]["metrics"]["g_loss"]

@@ -1,0 +1,302 @@
+"""Defines modules, callbacks and loggers as users bring them; each is odd in one way."""
+
+import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, StepLR
+from torchmetrics import MeanSquaredError
+from torchmetrics.classification import BinaryConfusionMatrix
+
+from engine import SupervisedModule
+from ways import Ordinary, Small
+
+
+class Plain(LightningModule):
+    """Fits the points of ways.py, and logs under the names of Lightning's documents.
+
+    Args:
+        lr: of SGD.
+        optimizer: unused, as are the next: options of the model whose place this one takes.
+        init: unused.
+        in_features: unused.
+        out_features: unused.
+        bias: unused.
+    """
+
+    def __init__(
+        self,
+        lr: float = 0.05,
+        optimizer: Any = None,
+        init: Any = None,
+        in_features: int = 0,
+        out_features: int = 0,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 1)
+        self.lr = lr
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.net(inputs)
+        return outputs
+
+    def _loss(self, batch: Any) -> Tensor:
+        return F.mse_loss(self(batch[0]), batch[1])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self._loss(batch)
+        self.log("train_loss", loss.detach())
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self._loss(batch))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class Tested(Plain):
+    """Has a test."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test_loss", self._loss(batch))
+
+
+class LogsNothing(Plain):
+    """Logs no metric."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return {"loss": self._loss(batch)}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+
+class LogsMeans(Plain):
+    """Logs its loss for steps and for epochs."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self._loss(batch)
+        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True)
+        return loss
+
+
+class TrainsNot(Plain):
+    """Has no training step."""
+
+    training_step = LightningModule.training_step
+
+
+class ByHand(LogsNothing):
+    """Trains by manual optimisation, and returns no loss."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(self._loss(batch))
+        optimizer.step()
+
+
+class OwnExample(Small):
+    """Says itself what its network takes: two samples."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.example_input_array = torch.ones(2, 3)
+
+
+class LogsMatrix(Tested):
+    """Logs a metric that is no scalar."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.matrix = BinaryConfusionMatrix()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.matrix(self(batch[0]), (batch[1] > 0.5).int())
+        self.log("val_matrix", self.matrix)
+
+
+class WithMatrix(SupervisedModule):
+    """Has a metric that is no scalar.
+
+    Args:
+        step: options of the step; the others are unused.
+    """
+
+    def __init__(
+        self, in_features: int = 0, out_features: int = 0, bias: bool = False, **step: Any
+    ) -> None:
+        metrics = {"error": MeanSquaredError(), "matrix": ConfusionMatrix()}
+        super().__init__(nn.Linear(3, 1), nn.MSELoss(), metrics, **step)
+
+
+class ConfusionMatrix(BinaryConfusionMatrix):
+    """Counts how often points are above 0.5, and said to be."""
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        super().update(predictions.sigmoid(), (targets > 0.5).int())
+
+
+class DrawsItself(Tested):
+    """Adds histograms to TensorBoard by `self.logger.experiment`, as TensorBoard's users do."""
+
+    def on_validation_epoch_end(self) -> None:
+        self.logger.experiment.add_histogram("weights", self.net.weight, self.global_step)
+
+    def on_test_epoch_end(self) -> None:
+        self.logger.experiment.add_histogram("weights", self.net.weight, self.global_step)
+
+
+class Compiles(Tested):
+    """Compiles its network when it trains, as the best-known template does."""
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.net = torch.compile(self.net, backend="eager")
+
+
+class NamesOfOurs(Tested):
+    """Has attributes with names that mean something in our own classes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.train_metrics = self.test_metrics = nn.ModuleList([MeanSquaredError()])
+
+    def optimizer(self) -> Any:
+        """Returns what a method of ours would not."""
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class OrdinaryWithNamesOfOurs(Ordinary):
+    """Has attributes with names that mean something in our own classes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.splits = (0.5, 0.25, 0.25)
+        self.example = torch.ones(1, 3)
+
+
+class SavesAll(Tested):
+    """Saves hyper-parameters of all kinds."""
+
+    def __init__(self, logger: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        net, optimizer = nn.Linear(3, 1), partial(torch.optim.SGD, lr=0.1)
+        given = {
+            "net": net,
+            "optimizer": optimizer,
+            "root": Path("/data"),
+            "rate": np.float32(0.5),
+            "count": np.int64(3),
+            "config": OmegaConf.create({"a": 1, "b": "${a}", "c": [1, 2]}),
+            "nested": {"net": net, "width": 8},
+            "layers": [net, 1],
+            "words": ("a", None, True),
+            "lr": 0.05,
+        }
+        self.save_hyperparameters(given, logger=logger)
+
+
+class WithState(Callback):
+    """Has a state that a checkpoint cannot have."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": 3, "best": {"model": Path("/x")}}
+
+
+class WithEntry(Callback):
+    """Adds to checkpoints what they cannot have."""
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["mine"] = {"network": copy.deepcopy(module)}
+
+
+class AddsEntry(Tested):
+    """Adds to checkpoints what they cannot have."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["extra"] = np.arange(3)
+
+
+class Warmup(LRScheduler):
+    """Keeps another scheduler, as its state does."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.after = StepLR(optimizer, 10)
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        return self.after.get_last_lr()
+
+
+class WarmsUp(Tested):
+    """Has a scheduler whose state a checkpoint cannot have."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [Warmup(optimizer)]
+
+
+class KeepsObjects(torch.optim.SGD):
+    """Keeps an object for each parameter, once it has stepped."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["by"] = self
+        return loss
+
+
+class StepsOddly(Tested):
+    """Has an optimiser whose state a checkpoint cannot have, after a step."""
+
+    def configure_optimizers(self) -> Any:
+        return KeepsObjects(self.parameters(), lr=0.05)
+
+
+class OrdinaryWithState(Ordinary):
+    """Has a state that a checkpoint cannot have."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"order": range(3)}
+
+
+class ForeignLogger(Logger):
+    """Keeps rows in a file of its own, as a service would.
+
+    Args:
+        save_dir: where it lies.
+    """
+
+    name = "foreign"
+    version = "0"
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__()
+        self.path = Path(save_dir) / "foreign.txt"
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(f"{step} {sorted(metrics)}\n")
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(f"{sorted(params)}\n")
