@@ -16,6 +16,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    TensorDataset,
     WeightedRandomSampler,
     get_worker_info,
 )
@@ -268,13 +269,14 @@ class Ordinary(LightningDataModule):
         self.workers = num_workers
         self.points = Points(seed=0, batch_size=batch_size).splits
 
-    def _loader(self, split: str, shuffle: bool = False, **options: Any) -> DataLoader[Any]:
-        noisy = Noisy(self.points[split])
-        return DataLoader(noisy, self.batch_size, shuffle=shuffle, **options)
+    def _loader(self, split: str) -> DataLoader[Any]:
+        points = TensorDataset(self.points[split].inputs, self.points[split].targets)
+        return DataLoader(points, self.batch_size)
 
     def train_dataloader(self) -> Any:
         workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
-        return self._loader("train", shuffle=True, **workers)
+        noisy = Noisy(self.points["train"])
+        return DataLoader(noisy, self.batch_size, shuffle=True, **workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._loader("val")
@@ -284,12 +286,15 @@ class Ordinary(LightningDataModule):
 
 
 class TwoLoaders(Ordinary):
-    """Two loaders at once, the shorter one begins anew: see `TrainsOnTwo`."""
+    """Two loaders at once, the shorter one begins anew: see `TrainsOnTwo`. Validation is random."""
 
     def train_dataloader(self) -> Any:
         weights = WeightedRandomSampler([1.0] * 20, 15)
         shorter = DataLoader(Noisy(self.points["val"]), self.batch_size, sampler=weights)
         return {"long": super().train_dataloader(), "short": shorter}
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(Noisy(self.points["val"]), self.batch_size)
 
 
 class TrainsOnTwo(Small):

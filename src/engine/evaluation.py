@@ -125,7 +125,7 @@ def _check_classes(run_dir: Path, data: Any) -> None:
         UserError: names the classes of both.
     """
     trained = (identity.load(run_dir) or {"data": {"classes": []}})["data"]["classes"]
-    names = list(getattr(data, "class_names", None) or [])
+    names = identity.classes_of(data)
     if trained and names and names != trained:
         order = " in another order" if sorted(names) == sorted(trained) else ""
         raise UserError(

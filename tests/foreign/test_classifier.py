@@ -17,8 +17,7 @@ from identical import assert_bit_identical
 WORDS = [
     "experiment=tiny_images",  # 10 steps an epoch, 3 epochs
     "accelerator=cpu",
-    # At the ends of epochs only. With a small number, runs are resumed within an epoch, too.
-    "callbacks.checkpoints.every_n_steps=1000",
+    "callbacks.checkpoints.every_n_steps=3",
 ]
 # Within an epoch, at an epoch's end, in a validation and in the test.
 MOMENTS = [

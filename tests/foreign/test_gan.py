@@ -17,8 +17,7 @@ from identical import assert_bit_identical
 WORDS = [
     "experiment=gan",  # 5 batches and 10 steps an epoch, 3 epochs
     "accelerator=cpu",
-    # At the ends of epochs only. With a small number, runs are resumed within an epoch, too.
-    "callbacks.checkpoints.every_n_steps=1000",
+    "callbacks.checkpoints.every_n_steps=3",
 ]
 # Within an epoch, at an epoch's end and in a validation.
 MOMENTS = ["on_train_batch_end:8", "on_train_epoch_end:10", "on_validation_batch_end:20"]

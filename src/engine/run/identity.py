@@ -51,14 +51,16 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
         data: the data module; its data are on disk.
         door: the import path of the command.
     """
+    from engine.data.datamodule import TensorDataModule
     from engine.run.versions import versions
 
     folder = config.get(DATA_DIR)
+    splits = data.splits if isinstance(data, TensorDataModule) else {}
     return {
         "data": {
             "digest": digest_of(data),
-            "samples": {name: len(split) for name, split in getattr(data, "splits", {}).items()},
-            "classes": list(getattr(data, "class_names", None) or []),
+            "samples": {name: len(split) for name, split in splits.items()},
+            "classes": classes_of(data),
             "files": folder and state_of_files(Path(folder)),
         },
         "code": code_of(config, door),
@@ -168,6 +170,12 @@ def _digest_now(node: str) -> str | None:
 def digest_of(data: Any) -> str | None:
     """Returns what a data module's `fingerprint()` says, if it has one."""
     return str(data.fingerprint()) if hasattr(data, "fingerprint") else None
+
+
+def classes_of(data: Any) -> list[str]:
+    """Returns the names of a data module's classes, in their order; none if it has none."""
+    names = getattr(data, "class_names", None)
+    return list(map(str, names)) if isinstance(names, list | tuple) else []
 
 
 @functools.cache
