@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MaxMetric, MeanAbsoluteError, MinMetric
 
@@ -93,18 +93,6 @@ class Averages(Small):
         self.mean.mul_(0.9).add_(self.network[0].bias.detach(), alpha=0.1)
 
 
-class Anneals(Small):
-    """Changes its learning rate at every step."""
-
-    def configure_optimizers(self) -> Any:
-        optimizer = super().configure_optimizers()
-        scheduler = CosineAnnealingLR(optimizer, T_max=40)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-
 class Stops(Small):
     """Stops training within the third epoch."""
 
@@ -143,6 +131,7 @@ class TwoOptimizers(LightningModule):
         bias: bool = False,
         optimizer: Any = None,
         init: Any = None,
+        scheduler: Any = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

@@ -7,7 +7,8 @@ TARGET = "_target_"
 PARTIAL = "_partial_"
 
 # Config groups of which a run must choose one.
-CHOICES = ("module", "datamodule", "optimizer", "init")  # they make the result
+CHOICES = ("module", "datamodule", "optimizer", "init", "scheduler")  # they make the result
+PARTIALS = ("optimizer", "init", "scheduler")  # functions, which the module calls
 REQUIRED = (*CHOICES, "trainer", "accelerator")
 # Nodes to which users add entries of their own.
 OPEN = ("callbacks", "logger")

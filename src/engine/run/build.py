@@ -1,6 +1,7 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,30 @@ def check(config: Config, checked: set[str] | None = None) -> None:
         if not config.get(group):
             raise UserError(f"{group}: a run needs one.")
     objects.check(config.values_by_node, KINDS, GIVEN, checked)
-    node = config.get("optimizer") or {}
-    text = f"one step {node}"
+    node, schedule = config.get("optimizer") or {}, config.get("scheduler")
+    ends = config["trainer.max_epochs"] is not None or config["trainer.max_steps"] != -1
+    text = f"one step {node} {schedule} {ends}"
     if node.get(PARTIAL) and text not in checked and _is_optimizer(node):
         checked.add(text)
         try:
-            objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
+            optimizer = objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
+        if schedule:
+            _check_schedule(schedule, optimizer, 100 if ends else math.inf)
+
+
+def _check_schedule(node: Any, optimizer: Optimizer, updates: float) -> None:
+    """Tries a schedule on an optimiser, for a number of updates."""
+    try:
+        made = objects.build(node, "scheduler")(optimizer, lambda interval, frequency: updates)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"scheduler: {error}") from None
+    if not isinstance(made, Mapping):
+        raise UserError(
+            f"scheduler.{TARGET}={node[TARGET]}: must be a function of (optimizer, updates) that "
+            "returns Lightning's lr_scheduler config, as engine.schedules.cosine does."
+        )
 
 
 def _is_optimizer(node: Any) -> bool:
@@ -95,10 +112,12 @@ def module(config: Config, data: LightningDataModule) -> LightningModule:
 
 
 def check_monitors(config: Config, model: LightningModule, data: LightningDataModule) -> None:
-    """Refuses early stopping by a metric that nobody logs, as far as that is known before training.
+    """Refuses to follow a metric that nobody logs, as far as that is known before training.
+
+    Early stopping and learning rates follow metrics.
 
     Raises:
-        UserError: names the callback, its metric and those that there are.
+        UserError: names who follows which metric, and the metrics that there are.
     """
     callbacks = {
         f"callbacks.{name}": (node, objects.located(node[TARGET], f"callbacks.{name}"))
@@ -109,14 +128,20 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     names = getattr(model, "metric_names", lambda data: None)(data)
     if names is None or any(in_a_stack(kind) is None for kind in own):
         return  # a model or a callback of a user's may log anything
-    for key, (node, kind) in callbacks.items():
-        # Beside val/acc, a callback may log val/acc/cat.
-        known = tuple(f"{name}/" for name in names)
-        is_needed = issubclass(kind, EarlyStopping) and node.get("strict", True)
-        if is_needed and not f"{node['monitor']}/".startswith(known):
+    followed = {
+        key: node["monitor"]
+        for key, (node, kind) in callbacks.items()
+        if issubclass(kind, EarlyStopping) and node.get("strict", True)
+    }
+    if monitor := (config.get("scheduler") or {}).get("monitor"):
+        followed["scheduler"] = monitor
+    # Beside val/acc, a callback may log val/acc/cat.
+    known = tuple(f"{name}/" for name in names)
+    for key, monitor in followed.items():
+        if not f"{monitor}/".startswith(known):
             raise UserError(
-                f"{key}.monitor={node['monitor']}: {type(model).__name__} logs no such metric."
-                f"{nearest(node['monitor'], names)} It logs: {', '.join(names)}."
+                f"{key}.monitor={monitor}: {type(model).__name__} logs no such metric."
+                f"{nearest(monitor, names)} It logs: {', '.join(names)}."
             )
 
 

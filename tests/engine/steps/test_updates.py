@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from engine.steps.updates import RULES, flags, numbers
 from fitting import OPTIMIZERS
@@ -48,7 +48,7 @@ def test_a_thousand_updates_are_those_of_torch(
         )
 
 
-@pytest.mark.parametrize("kind", [SGD, Adam], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [SGD, Adam, RMSprop], ids=lambda kind: kind.__name__)
 def test_numbers_may_be_columns_one_for_each_of_several_networks(kind: type[Optimizer]) -> None:
     generator = torch.Generator().manual_seed(0)
     rule = RULES[kind]
