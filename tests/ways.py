@@ -54,6 +54,14 @@ class Small(SupervisedModule):
         super().__init__(network, nn.MSELoss(), **step)
 
 
+class Normalised(Small):
+    """Normalises its batches, and has the statistics of all of them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.network.insert(1, nn.BatchNorm1d(8))  # type: ignore[operator]
+
+
 class FollowsValidation(Small):
     """Divides its learning rate by two where the validation's loss is no better."""
 

@@ -34,6 +34,10 @@ HARMLESS = (
         r".*it is recommended to use `Trainer\(devices=1",
         "our sampler gives every test sample to one process only",
     ),
+    (
+        r"You're using the WeightAveraging callback, but loading",
+        "an evaluation needs the mean of the weights, and has it",
+    ),
     (r"GPU available but not used", "accelerator=cpu was chosen"),
     (
         r".*is smaller than the logging interval",

@@ -22,6 +22,7 @@ WORDED = [
     "Using `DistributedSampler` with the dataloaders. During `trainer.test()`, it is recommended "
     "to use `Trainer(devices=1, num_nodes=1)` to ensure each sample/batch gets evaluated "
     "exactly once.",
+    "You're using the WeightAveraging callback, but loading a checkpoint outside the 'fit' stage.",
     "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
     "The number of training batches (7) is smaller than the logging interval "
     "Trainer(log_every_n_steps=50).",

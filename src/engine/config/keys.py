@@ -32,6 +32,8 @@ IRRELEVANT = (
     "trainer.devices",
     "trainer.strategy",
     "trainer.steps_per_call",
+    "trainer.detect_anomaly",
+    "trainer.profiler",
 )
 # Overrides that `evaluate` takes: the data and the device may be others than in training.
 EVALUATED_WITH = ("datamodule", "accelerator", "trainer")

@@ -1,5 +1,6 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
+import importlib.util
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,7 +8,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    DeviceStatsMonitor,
+    EarlyStopping,
+    ProgressBar,
+)
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -232,6 +239,10 @@ def trainer_with(
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
+    on_cpu = made.strategy.root_device.type == "cpu"
+    watches = any(isinstance(callback, DeviceStatsMonitor) for callback in callbacks)
+    if watches and on_cpu and importlib.util.find_spec("psutil") is None:
+        raise UserError("DeviceStatsMonitor: reads a CPU by psutil. Run: pip install psutil")
     return made
 
 

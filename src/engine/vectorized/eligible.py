@@ -36,6 +36,10 @@ TRAINER = {
     "num_sanity_val_steps": (0,),
     "use_distributed_sampler": (False,),
     "compiled": (None, False),
+    "accumulate_grad_batches": (1,),
+    "overfit_batches": (0,),
+    "detect_anomaly": (False,),
+    "profiler": (None,),
 }
 ANY_VALUE = (
     "max_epochs",
@@ -43,6 +47,7 @@ ANY_VALUE = (
     "log_every_n_steps",
     "steps_per_call",
     "check_val_every_n_epoch",
+    "val_check_interval",
     "limit_train_batches",
     "limit_val_batches",
     "limit_test_batches",

@@ -88,6 +88,11 @@ SWEEPS = {
         "scheduler.every=0.2,0.3",
         "optimizer.lr=0.2,1e20",
     ],
+    "validation within epochs": [
+        *SHORT_LENET,
+        "trainer.val_check_interval=15",
+        "optimizer.lr=0.01,0.02",
+    ],
     "epochs": [
         *CURVE,
         "trainer.precision=64-true",
