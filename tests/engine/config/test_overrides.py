@@ -23,6 +23,7 @@ from project.train import train
 
 SGD = "optimizer has: _target_, _partial_, lr, momentum, weight_decay, fused."
 EXPERIMENTS = ", ".join(sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
+CALLBACKS = ", ".join(sorted(path.stem for path in CONF.glob("callbacks/*.yaml")))
 OPTIMIZERS = "adam, adamw, lbfgs, rmsprop, sgd, sgd_plain"
 REFUSED = {
     # unknown keys
@@ -82,7 +83,7 @@ REFUSED = {
     ),
     "callbacks=[classification,histogram]": (
         "callbacks=histogram: no such choice. Did you mean histograms? "
-        "callbacks is one of: classification, curve_fit, default, histograms, init_depth."
+        f"callbacks is one of: {CALLBACKS}."
     ),
     "~optimizer": f"~optimizer: a run needs one of: {OPTIMIZERS}.",
     # the form

@@ -43,7 +43,6 @@ WAYS = {
     "the module stops within an epoch": ["module._target_=ways.Stops"],
     "the module stops after an epoch": ["module._target_=ways.StopsAtAnEnd"],
     "it stops as its steps are done": ["trainer.max_steps=25"],
-    "epochs and steps": ["trainer.max_steps=1000"],
     "a rate that follows validation": [
         "scheduler=plateau",
         "scheduler.patience=0",
@@ -61,24 +60,34 @@ WAYS = {
         "callbacks.checkpoints.every_n_steps=1000",
     ],
     "two optimisers by hand": ["module._target_=ways.TwoOptimizers"],
-    "RMSprop, warm-up and cosine": ["optimizer=rmsprop", "scheduler=cosine"],
-    "AdamW, one cycle": ["optimizer=adamw", "scheduler=one_cycle"],
-    "LBFGS, a rate that drops": [
+    "RMSprop, warm-up and cosine, validation within epochs": [
+        "optimizer=rmsprop",
+        "scheduler=cosine",
+        "trainer.val_check_interval=0.5",
+    ],
+    "AdamW, one cycle, accumulated gradients": [
+        "optimizer=adamw",
+        "scheduler=one_cycle",
+        "trainer.accumulate_grad_batches=3",
+    ],
+    "LBFGS, a rate that drops, epochs and steps": [
         "optimizer=lbfgs",
+        "trainer.max_steps=1000",
         "optimizer.max_iter=3",
         "optimizer.history_size=4",
         "scheduler=step",
     ],
-    "accumulated gradients": ["trainer.accumulate_grad_batches=3"],
-    "a loader for each epoch": ["+trainer.reload_dataloaders_every_n_epochs=1"],
-    "validation within epochs": ["trainer.val_check_interval=0.5"],
     "a running mean of the weights": [
         "callbacks=[default,ema,grad_norm]",
         "callbacks.ema.decay=0.8",
         "callbacks.grad_norm.every_n_steps=2",
         "callbacks.checkpoints.every_n_steps=3",
     ],
-    "the mean of the last epochs": ["callbacks=[default,swa]", *SWA],
+    "the mean of the last epochs, a loader for each epoch": [
+        "callbacks=[default,swa]",
+        *SWA,
+        "+trainer.reload_dataloaders_every_n_epochs=1",
+    ],
     "the mean of the last epochs, normalised": [
         "callbacks=[default,swa]",
         *SWA,
@@ -106,7 +115,8 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     assert train_in_process([*words, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
     whole = only_run(tmp_path / "whole")
     # Steps of an epoch.
-    epoch = {"accumulated gradients": 4, "two optimisers by hand": 20}.get(way, 10)
+    accumulated = "AdamW, one cycle, accumulated gradients"
+    epoch = {accumulated: 4, "two optimisers by hand": 20}.get(way, 10)
     # One module stops at a step that has a checkpoint, and is validated then.
     validated = 24 if way == "the module stops within an epoch" else 2 * epoch
     moments = [
@@ -131,7 +141,11 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     [
         ("a running mean of the weights", "trainer.limit_val_batches=0", "last"),
         ("a running mean of the weights", "trainer.limit_val_batches=1.0", "best"),
-        ("the mean of the last epochs", "trainer.limit_val_batches=1.0", "best"),
+        (
+            "the mean of the last epochs, a loader for each epoch",
+            "trainer.limit_val_batches=1.0",
+            "best",
+        ),
     ],
 )
 def test_a_mean_of_the_weights_is_tested_after_a_resume_too(
