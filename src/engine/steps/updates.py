@@ -134,7 +134,7 @@ _ADAM = Rule(
     _adam,
 )
 _RMSPROP = Rule(
-    ("square_avg", "grad_avg", "momentum_buffer"),
+    ("square_avg", "momentum_buffer", "grad_avg"),  # in torch's order
     True,
     ("lr", "alpha", "eps", "weight_decay", "momentum"),
     _rmsprop_scalars,
