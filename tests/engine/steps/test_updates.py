@@ -56,7 +56,8 @@ def test_numbers_may_be_columns_one_for_each_of_several_networks(kind: type[Opti
     values = {name: torch.rand(5, 1, 1, generator=generator) * 0.9 for name in rule.numbers}
     switches = {"nesterov": True, "decoupled_weight_decay": False}
     count = torch.tensor(4.0)
-    state = dict.fromkeys(rule.state, mean.abs())
+    # Of RMSprop, the mean square must not be below the square of the mean.
+    state = dict.fromkeys(rule.state, mean.abs().clamp(max=0.9))
     own = {key: value.clone() for key, value in state.items()}
     together = parameter.clone()
     rule.update(together, gradient.clone(), own, rule.scalars(count, **values), switches)
