@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from numpy.typing import ArrayLike
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from engine.data.datamodule import TensorDataModule
 from engine.data.split import Split
@@ -25,6 +25,8 @@ OPTIMIZERS: dict[str, Any] = {
     "adam": partial(Adam, lr=0.01),
     "adam with weight decay": partial(Adam, lr=0.01, betas=(0.8, 0.95), weight_decay=0.02),
     "adamw": partial(AdamW, lr=0.01, weight_decay=0.1),
+    "rmsprop": partial(RMSprop, lr=0.01, alpha=0.9, weight_decay=0.02),
+    "rmsprop, centred": partial(RMSprop, lr=0.01, momentum=0.9, centered=True),
 }
 
 

@@ -9,7 +9,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 def assert_bit_identical(resumed: Path, left_alone: Path) -> None:
     """Compares metrics, weights, states of optimisers and schedulers, and TensorBoard's scalars."""
     assert (resumed / "metrics.csv").read_text() == (left_alone / "metrics.csv").read_text()
-    for name in ("last", "best"):
+    names = {path.stem for path in left_alone.glob("checkpoints/*")}
+    assert {path.stem for path in resumed.glob("checkpoints/*")} == names
+    assert "last" in names
+    for name in names:
         ours, theirs = (
             torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)
             for run in (resumed, left_alone)
@@ -18,6 +21,8 @@ def assert_bit_identical(resumed: Path, left_alone: Path) -> None:
         assert_equal(ours["optimizer_states"], theirs["optimizer_states"])
         assert_equal(ours["lr_schedulers"], theirs["lr_schedulers"])
         assert ours["global_step"] == theirs["global_step"]
+        # Of a run with a running mean, whose state_dict has the mean.
+        assert_equal(ours.get("current_model_state"), theirs.get("current_model_state"))
     assert scalars(resumed) == scalars(left_alone)
 
 

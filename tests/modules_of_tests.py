@@ -55,3 +55,11 @@ class CannotBeBuilt(CurveMLP):
 
     def __init__(self, **options: Any) -> None:
         raise RuntimeError("not today")
+
+
+class RootOfZero(LeNet5):
+    """Has a gradient that is NaN, and a loss that is a number."""
+
+    def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        loss, predictions = super().compute_loss(inputs, targets)
+        return loss + 0 * (0 * predictions).sum().sqrt(), predictions

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -64,6 +64,14 @@ class Small(SupervisedModule):
         super().__init__(network, nn.MSELoss(), **step)
 
 
+class Normalised(Small):
+    """Normalises its batches, and has the statistics of all of them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.network.insert(1, nn.BatchNorm1d(8))  # type: ignore[operator]
+
+
 class FollowsValidation(Small):
     """Divides its learning rate by two where the validation's loss is no better."""
 
@@ -101,18 +109,6 @@ class Averages(Small):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.mean.mul_(0.9).add_(self.network[0].bias.detach(), alpha=0.1)
-
-
-class Anneals(Small):
-    """Changes its learning rate at every step."""
-
-    def configure_optimizers(self) -> Any:
-        optimizer = super().configure_optimizers()
-        scheduler = CosineAnnealingLR(optimizer, T_max=40)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
 
 
 class Stops(Small):
@@ -153,6 +149,7 @@ class TwoOptimizers(LightningModule):
         bias: bool = False,
         optimizer: Any = None,
         init: Any = None,
+        scheduler: Any = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

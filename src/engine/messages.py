@@ -31,6 +31,10 @@ HARMLESS = (
         r"This property will be removed in 2\.0\.0",
         "drawing the graph looks at every attribute of the metrics, too",
     ),
+    (
+        r"You're using the WeightAveraging callback, but loading",
+        "an evaluation needs the mean of the weights, and has it",
+    ),
     (r"GPU available but not used", "accelerator=cpu was chosen"),
 )
 

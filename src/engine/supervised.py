@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypedDict
 
 import torch
@@ -13,7 +14,8 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
 from engine import processes, rows
-from engine.fence.lightning import trainer_of
+from engine.fence.lightning import batch_of_training, trainer_of
+from engine.schedules import Schedule, updates_of
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, overrides
 from engine.steps.trainer import BlockTrainer
@@ -38,6 +40,7 @@ class StepOptions(TypedDict, total=False):
     """Holds the options that every model's constructor passes on to `SupervisedModule`."""
 
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    scheduler: Schedule | None
     init: Callable[[nn.Module], None]
 
 
@@ -71,6 +74,8 @@ class SupervisedModule(LightningModule):
         metrics: torchmetrics by name, updated with (predictions, targets).
         optimizer: makes the optimiser from the parameters; Adam with lr 1e-3 if not given.
         init: fills the network's weights; PyTorch's own values stay if not given.
+        scheduler: makes Lightning's `lr_scheduler` config from the optimiser; the learning rate
+            stays as it is if not given.
     """
 
     # Warnings of Lightning's that say nothing about these models: see engine/messages.py.
@@ -88,11 +93,12 @@ class SupervisedModule(LightningModule):
         metrics: Mapping[str, Metric] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
         init: Callable[[nn.Module], None] | None = None,
+        scheduler: Schedule | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
-        self.optimizer = optimizer
+        self.optimizer, self.scheduler = optimizer, scheduler
         self.averages_loss = getattr(loss, "reduction", "mean") == "mean"
         self.train_metrics, self.val_metrics, self.test_metrics = (
             MetricCollection({**copy.deepcopy(metrics or {})}, prefix=f"{split}/")
@@ -103,6 +109,7 @@ class SupervisedModule(LightningModule):
         keep = {"nan_strategy": math.nan}
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
         self._since_row: list[rows.Step] = []
+        self._counted: tuple[int, int] | None = None  # the Trainer, and the batch, in a row last
         if init is not None:
             init(network)
 
@@ -117,6 +124,11 @@ class SupervisedModule(LightningModule):
         Lightning does the update of the last step.
         """
         trainer: Any = self.trainer
+        counted = id(trainer), batch_of_training(trainer)
+        if counted == self._counted:  # an optimiser such as LBFGS evaluates a step several times
+            again, _ = self.compute_loss(*batch[:2])
+            return self._share_of_global_loss(again, len(batch[1]))
+        self._counted = counted
         steps, batches = (
             (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
         )
@@ -156,7 +168,7 @@ class SupervisedModule(LightningModule):
         if compiled:
             # Nothing leads back to the parameters, so that Lightning's update finds no gradients.
             return loss.requires_grad_()
-        return loss if trainer.world_size == 1 else self._share_of_global_loss(loss, len(targets))
+        return self._share_of_global_loss(loss, len(targets))
 
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loss of a training batch, a scalar, and the predictions (B, …)."""
@@ -194,8 +206,12 @@ class SupervisedModule(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate("test", batch, self.test_loss, self.test_metrics)
 
-    def configure_optimizers(self) -> Optimizer:
-        return self.optimizer(self.parameters())
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        schedule = self.scheduler(optimizer, partial(updates_of, self.trainer))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _evaluate(
         self, split: str, batch: Batch, loss: Metric, metrics: MetricCollection
@@ -247,6 +263,8 @@ class SupervisedModule(LightningModule):
         The strategy averages gradients over processes, whatever the sizes of their shares.
         """
         world_size = self.trainer.world_size
+        if world_size == 1:
+            return loss
         if not self.averages_loss:
             return loss * world_size
         sizes = torch.tensor(float(size), device=self.device)

@@ -22,6 +22,7 @@ WORDED = [
     "use `isinstance(treespec, TreeSpec) and treespec.is_leaf()`",
     "`torch.jit.trace` is deprecated. Please switch to `torch.compile`",
     "This property will be removed in 2.0.0. Use `Metric.updated_called` instead.",
+    "You're using the WeightAveraging callback, but loading a checkpoint outside the 'fit' stage.",
     "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
 ]
 OF_OUR_DATA = [

@@ -1,5 +1,6 @@
 """The step, its rows and its metrics, against NumPy on a linear model."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -217,6 +218,39 @@ def test_lr_of_a_row_is_the_one_that_its_last_step_used(tmp_path: Path) -> None:
     data = Arrays({"train": (X, Y)}, steps_per_epoch=4)
     plain_trainer(tmp_path, max_epochs=1, log_every_n_steps=2).fit(module, data)
     assert columns(tmp_path, "lr", "step") == [[0.5, 0.125], [1, 3]]
+
+
+def test_lbfgs_takes_a_step_for_a_row(tmp_path: Path) -> None:
+    """A row has the loss before its step; torch's own optimiser gives the same weights."""
+    lbfgs = partial(torch.optim.LBFGS, lr=0.5, max_iter=7)
+    module = linear(optimizer=lbfgs)
+    alone = copy.deepcopy(module.network)
+    trainer = plain_trainer(tmp_path, max_epochs=1, log_every_n_steps=5)
+    trainer.fit(module, Arrays({"train": (X, Y)}, steps_per_epoch=10))
+    losses, steps = columns(tmp_path, "train/loss", "step")
+    assert steps == [4, 9]
+    assert trainer.global_step == 10
+
+    x, y = (torch.as_tensor(array, dtype=torch.float32) for array in (X, Y))
+    optimizer = lbfgs(alone.parameters())
+    seen: list[float] = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = module.loss(alone(x), y)
+        seen.append(loss.item())
+        loss.backward()
+        return loss
+
+    before = []
+    for _ in range(10):
+        before.append(module.loss(alone(x), y).item())
+        optimizer.step(closure)
+    assert len(seen) > 20
+    np.testing.assert_allclose(losses, np.mean([before[:5], before[5:]], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        module.network.weight.detach(), alone.weight.detach(), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_adam_with_lr_1e_3_unless_told_otherwise() -> None:

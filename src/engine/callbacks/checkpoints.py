@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
+from engine.callbacks import averaged
 from engine.callbacks.so_far import follow, resume, so_far
 from engine.config.ranges import Count
 from engine.errors import nearest
@@ -40,15 +41,18 @@ class Checkpoints(StepCallback, Checkpoint):
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
         self.best_score: float | None = None
         self._resumed: dict[str, Any] = {}
-        self._has_stepped = self._has_said = False
+        self._states: dict[str, Any] = {}  # of the callbacks of the run that is resumed
+        self._trains = self._has_stepped = self._has_said = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         if self._resumed:
             follow(trainer, self._resumed)
 
     def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
+        self._trains = True
         if self._resumed:
             resume(trainer, module, self._resumed)
+            averaged.resume(trainer, module, self._states)
         try:
             checkpoint = whole_checkpoint(trainer)
         except Exception:  # a hook of a user's may need what only a step makes
@@ -94,6 +98,13 @@ class Checkpoints(StepCallback, Checkpoint):
         if stops(trainer) and not self._resumed.get("stopped"):
             log.info("stopped at step %d: %s", trainer.global_step, why_stopped(trainer))
 
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if not self._trains:
+            averaged.finish(trainer, module)
+        if averaged.ends_with_mean(trainer):
+            trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
+            self._save(trainer, BEST)
+
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -103,6 +114,10 @@ class Checkpoints(StepCallback, Checkpoint):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._resumed = checkpoint.get("so_far", {})
+        self._states = checkpoint.get("callbacks", {})
+        if trainer.state.fn != "fit":
+            # After a training with WeightAveraging, that callback has loaded the last weights.
+            module.load_state_dict(checkpoint["state_dict"])
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score}

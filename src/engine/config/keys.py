@@ -7,7 +7,8 @@ TARGET = "_target_"
 PARTIAL = "_partial_"
 
 # Config groups of which a run must choose one.
-CHOICES = ("module", "datamodule", "optimizer", "init")  # they make the result
+CHOICES = ("module", "datamodule", "optimizer", "init", "scheduler")  # they make the result
+PARTIALS = ("optimizer", "init", "scheduler")  # functions, which the module calls
 REQUIRED = (*CHOICES, "trainer", "accelerator")
 # Nodes that a run builds. Other objects are part of a run if one of these refers to them.
 BUILT = ("module", "datamodule", "trainer", "callbacks", "logger")
@@ -33,6 +34,8 @@ IRRELEVANT = (
     "trainer.devices",
     "trainer.strategy",
     "trainer.steps_per_call",
+    "trainer.detect_anomaly",
+    "trainer.profiler",
 )
 # Overrides that `evaluate` takes: the data and the device may be others than in training.
 EVALUATED_WITH = ("datamodule", "accelerator", "trainer")

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from engine.config.keys import OPEN, REQUIRED, TARGET
+from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET
 from engine.config.limits import LIMITS, Limit, check, shown
 from engine.errors import UserError, nearest
 from engine.fence.omegaconf import node_of
@@ -139,8 +139,24 @@ def _is_choice(override: Override) -> bool:
             if str(name) not in options:
                 hint = nearest(str(name), options)
                 known = f"{group} is one of: {', '.join(options)}."
-                raise UserError(f"{group}={shown(name)}: no such choice.{hint} {known}")
+                how = _how_to_add(group, str(name))
+                raise UserError(f"{group}={shown(name)}: no such choice.{hint} {known}{how}")
     return bool(options)
+
+
+def _how_to_add(group: str, path: str) -> str:
+    """Returns a line that says which file makes a choice of a class; nothing for other groups."""
+    if "." not in path or group not in (*CHOICES, *OPEN):
+        return ""
+    name = path.rpartition(".")[2].lower()
+    lines = [f"{TARGET}: {path}", *[f"{PARTIAL}: true"] * (group in PARTIALS), "ARGUMENT: VALUE"]
+    if group in OPEN:
+        lines = [f"{name}:", *(f"  {line}" for line in lines)]
+    text = ", ".join(f"`{line}`" for line in lines)
+    return (
+        f"\nTo choose a class of your own, write conf/{group}/{name}.yaml with the lines {text}, "
+        f"and then {group}={name}."
+    )
 
 
 def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -> None:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine.config.ranges import Count, CountOrZero, Seed
-from engine.data.sampler import BLOCK_BYTES, StepSampler
+from engine.data.sampler import BLOCK_BYTES, InOrder, StepSampler
 from engine.data.split import Split
 from engine.errors import UserError
-from engine.fence.lightning import batch_of_training
+from engine.fence.lightning import batch_of_epoch, batch_of_training
 from engine.seeds import random_states
 from engine.steps.block import Batch, Block
 from engine.steps.callback import overrides
@@ -153,12 +153,15 @@ class TensorDataModule(LightningDataModule):
         train = self.splits["train"]
         numbers = self.batch_size * max(1, train.inputs[0].numel() + train.targets[0].numel())
         is_whole = self.batch_size >= len(train)  # one batch serves all steps of a block
+        overfits = bool(getattr(self.trainer, "overfit_batches", 0))
+        number = batch_of_epoch if overfits else batch_of_training
         return self._loader(
             "train",
             self.batch_size,
             seed=self.seed,
             steps=self.steps_per_epoch,
-            position=lambda: batch_of_training(self.trainer) + 1 if self.trainer else 0,
+            kind=InOrder if overfits else StepSampler,
+            position=lambda: number(self.trainer) + 1 if self.trainer else 0,
             next_block=None if self.why_no_blocks() else getattr(self.trainer, "next_block", None),
             block_batches=sys.maxsize if is_whole else max(1, BLOCK_BYTES // (4 * numbers)),
         )
@@ -173,9 +176,11 @@ class TensorDataModule(LightningDataModule):
         """Returns a loader of every sample of a split, once and in order; [] without the split."""
         if split not in self.splits:
             return []
-        return self._loader(split, self.eval_batch_size, shuffle=False)
+        return self._loader(split, self.eval_batch_size)
 
-    def _loader(self, split: str, batch_size: int, **order: Any) -> DataLoader[Batch | Block]:
+    def _loader(
+        self, split: str, batch_size: int, kind: type[StepSampler] = InOrder, **order: Any
+    ) -> DataLoader[Batch | Block]:
         data = self.splits[split]
         if self.trainer:
             order |= {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
@@ -183,7 +188,7 @@ class TensorDataModule(LightningDataModule):
                 data = data.cached_on(self.trainer.strategy.root_device)
         return StepLoader(
             data,
-            sampler=StepSampler(len(data), batch_size, **order),
+            sampler=kind(len(data), batch_size, **order),
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

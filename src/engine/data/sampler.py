@@ -1,10 +1,11 @@
 """Serves batches, each a function of (seed, number of the batch), one by one or in blocks."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, SequentialSampler
 
 from engine.data.split import BlockIndices
 from engine.seeds import generator
@@ -104,3 +105,13 @@ class StepSampler(DistributedSampler[Tensor | BlockIndices]):
         if self.size % self.batch_size and self.batches_per_pass > 1:
             return min(self.block_batches, self.batches_per_pass - step % self.batches_per_pass)
         return self.block_batches
+
+
+class InOrder(StepSampler, SequentialSampler):  # type: ignore[misc]
+    """Yields the same batches in each epoch, in order.
+
+    Lightning leaves a `SequentialSampler` as it is where `trainer.overfit_batches` is set.
+    """
+
+    def __init__(self, size: int, batch_size: int, **order: Any) -> None:
+        StepSampler.__init__(self, size, batch_size, shuffle=False, **order)

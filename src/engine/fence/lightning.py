@@ -253,6 +253,12 @@ def batches_that_stepped(checkpoint: Mapping[str, Any]) -> int:
     return int(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"])
 
 
+def batches_of_epoch(trainer: Trainer) -> int | float:
+    """Return the batches of an epoch, or infinity; load the data for it, if they are not there."""
+    trainer.fit_loop.setup_data()
+    return trainer.num_training_batches
+
+
 def validation_interval(trainer: Trainer) -> int | None:
     """Return the batches from one validation to the next; None if their number does not say it."""
     interval = trainer.val_check_batch

@@ -1,15 +1,23 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
 import contextlib
+import importlib.util
 import inspect
+import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    DeviceStatsMonitor,
+    EarlyStopping,
+    ProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -59,14 +67,30 @@ def check(config: Config, checked: set[str] | None = None) -> None:
         if not config.get(group):
             raise UserError(f"{group}: a run needs one.")
     objects.check(config.values_by_node, KINDS, GIVEN, checked)
-    node = config.get("optimizer") or {}
-    text = f"one step {node}"
+    node, schedule = config.get("optimizer") or {}, config.get("scheduler")
+    ends = config["trainer.max_epochs"] is not None or config["trainer.max_steps"] != -1
+    text = f"one step {node} {schedule} {ends}"
     if node.get(PARTIAL) and text not in checked and _is_optimizer(node):
         checked.add(text)
         try:
-            objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
+            optimizer = objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
+        if schedule:
+            _check_schedule(schedule, optimizer, 100 if ends else math.inf)
+
+
+def _check_schedule(node: Any, optimizer: Optimizer, updates: float) -> None:
+    """Tries a schedule on an optimiser, for a number of updates."""
+    try:
+        made = objects.build(node, "scheduler")(optimizer, lambda interval, frequency: updates)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"scheduler: {error}") from None
+    if not isinstance(made, Mapping):
+        raise UserError(
+            f"scheduler.{TARGET}={node[TARGET]}: must be a function of (optimizer, updates) that "
+            "returns Lightning's lr_scheduler config, as engine.schedules.cosine does."
+        )
 
 
 def _is_optimizer(node: Any) -> bool:
@@ -121,12 +145,13 @@ def module(config: Config, data: LightningDataModule) -> LightningModule:
 
 
 def check_monitors(config: Config, model: LightningModule, data: LightningDataModule) -> None:
-    """Refuses to stop, or to choose the best weights, by a metric that nobody logs.
+    """Refuses to follow a metric that nobody logs.
 
-    That is known before training only for a module that adds nothing to `SupervisedModule`.
+    Early stopping, learning rates and the choice of the best weights follow metrics. Which metrics
+    there are is known before training only for a module that adds nothing to `SupervisedModule`.
 
     Raises:
-        UserError: names the callback, its metric and those that there are.
+        UserError: names who follows which metric, and the metrics that there are.
     """
     callbacks = {
         f"callbacks.{name}": (node, objects.located(node[TARGET], f"callbacks.{name}"))
@@ -137,16 +162,22 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     names = getattr(model, "metric_names", lambda data: None)(data)
     if names is None or any(in_a_stack(kind) is None for kind in own):
         return  # a model or a callback of a user's may log anything
-    for key, (node, kind) in callbacks.items():
-        # Beside val/acc, a callback may log val/acc/cat.
-        known = tuple(f"{name}/" for name in names)
-        stops = issubclass(kind, EarlyStopping) and node.get("strict", True)
+    followed = {
+        key: node["monitor"]
+        for key, (node, kind) in callbacks.items()
         # Without validation there is no best checkpoint.
-        chooses = issubclass(kind, Checkpoint) and node.get("monitor") and "val/loss" in names
-        if (stops or chooses) and not f"{node['monitor']}/".startswith(known):
+        if (issubclass(kind, EarlyStopping) and node.get("strict", True))
+        or (issubclass(kind, Checkpoint) and node.get("monitor") and "val/loss" in names)
+    }
+    if monitor := (config.get("scheduler") or {}).get("monitor"):
+        followed["scheduler"] = monitor
+    # Beside val/acc, a callback may log val/acc/cat.
+    known = tuple(f"{name}/" for name in names)
+    for key, monitor in followed.items():
+        if not f"{monitor}/".startswith(known):
             raise UserError(
-                f"{key}.monitor={node['monitor']}: {type(model).__name__} logs no such metric."
-                f"{nearest(node['monitor'], names)} It logs: {', '.join(names)}."
+                f"{key}.monitor={monitor}: {type(model).__name__} logs no such metric."
+                f"{nearest(monitor, names)} It logs: {', '.join(names)}."
             )
 
 
@@ -261,6 +292,10 @@ def trainer_with(
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
+    on_cpu = made.strategy.root_device.type == "cpu"
+    watches = any(isinstance(callback, DeviceStatsMonitor) for callback in callbacks)
+    if watches and on_cpu and importlib.util.find_spec("psutil") is None:
+        raise UserError("DeviceStatsMonitor: reads a CPU by psutil. Run: pip install psutil")
     return made
 
 

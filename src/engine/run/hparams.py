@@ -14,11 +14,13 @@ from engine.run.loggers import tensorboards
 def hyperparameters(config: Config) -> dict[str, bool | float | str]:
     """Returns the columns of a run: `{"init": "he", "optimizer": "Adam", "optimizer.lr": 0.001}`.
 
-    The columns are what was chosen, the values of module, optimiser and init, and whatever was
-    overridden. All values of the config would bury those that differ.
+    The columns are what was chosen, the values of module, optimiser, init and scheduler, and
+    whatever was overridden. All values of the config would bury those that differ.
     """
-    groups = ("module", "optimizer", "init")
-    shown = [f"{group}.{key}" for group in groups for key in config.get(group) or ()]
+    nodes = {group: config.get(group) or {} for group in CHOICES}
+    shown = [
+        f"{group}.{key}" for group, node in nodes.items() for key in node if group != "datamodule"
+    ]
     shown += ALWAYS_SHOWN
     shown += [word.lstrip("+~").partition("=")[0] for word in config.overrides]
     values = {
@@ -26,8 +28,7 @@ def hyperparameters(config: Config) -> dict[str, bool | float | str]:
         for key in shown
         if not key.endswith((TARGET, PARTIAL, ".seed")) and not is_below(key, IRRELEVANT)
     }
-    chosen = [group for group in CHOICES if config.get(group)]
-    choices = {group: config[group][TARGET].rpartition(".")[2] for group in chosen}
+    choices = {group: node.get(TARGET, "none").rpartition(".")[2] for group, node in nodes.items()}
     plain = {k: v for k, v in values.items() if isinstance(v, bool | int | float | str)}
     return {**choices, **plain}
 

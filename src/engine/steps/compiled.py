@@ -43,7 +43,7 @@ class CompiledStep:
     Args:
         network: maps inputs to predictions.
         loss: maps (predictions, targets) to a scalar.
-        optimizer: SGD, Adam or AdamW, over parameters of the network.
+        optimizer: SGD, Adam, AdamW or RMSprop, over parameters of the network.
 
     Raises:
         CannotCompile: if there is no compiled update for the optimiser or its options, or no
@@ -63,7 +63,7 @@ class CompiledStep:
         return all(
             self.optimizer.state.get(parameter)
             for group in self.optimizer.param_groups
-            if group.get("momentum") != 0
+            if RULES[type(self.optimizer)].counts or group["momentum"] != 0
             for parameter in _trained(group)
         )
 
@@ -209,7 +209,7 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
     no_update = f"there is no compiled update for {type(optimizer).__name__}"
     options = ("amsgrad", "maximize", "differentiable")
     reasons = {
-        f"{no_update}, only for SGD, Adam and AdamW": type(optimizer) not in RULES,
+        f"{no_update}, only for SGD, Adam, AdamW and RMSprop": type(optimizer) not in RULES,
         **{f"{no_update} with {key}": any(group.get(key) for group in groups) for key in options},
         f"{type(optimizer).__name__}'s lr is a tensor": any(
             isinstance(group.get(key), Tensor) for group in groups for key in ("lr", "betas")

@@ -1,4 +1,4 @@
-"""Has the update rules of SGD, Adam and AdamW, as torch.optim has them.
+"""Has the update rules of SGD, Adam, AdamW and RMSprop, as torch.optim has them.
 
 torch.optim is the ordinary run's optimiser. These rules serve the compiled step, where an
 optimiser's numbers are tensors, and jobs that train together, where they are columns with a row for
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW, RMSprop
 
 State = dict[str, Tensor]
 Scalars = Mapping[str, Tensor]  # each broadcasts against the parameter
@@ -90,6 +90,35 @@ def _adam(
     parameter.addcmul_(state["exp_avg"] / below, by["size"], value=-1)
 
 
+def _rmsprop_scalars(
+    step: Tensor, lr: Tensor, alpha: Tensor, eps: Tensor, weight_decay: Tensor, momentum: Tensor
+) -> dict[str, Tensor]:
+    return {
+        "lr": lr,
+        "alpha": alpha,
+        "fresh": 1 - alpha,
+        "eps": eps,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+    }
+
+
+def _rmsprop(
+    parameter: Tensor, gradient: Tensor, state: State, by: Scalars, flags: Mapping[str, bool]
+) -> None:
+    """Steps as torch.optim.RMSprop (Hinton 2012; Graves 2013 if centred) does."""
+    if "weight_decay" in by:
+        gradient = gradient.addcmul(parameter, by["weight_decay"])
+    mean_square = state["square_avg"].mul_(by["alpha"]).add_(gradient * gradient * by["fresh"])
+    if "grad_avg" in state:
+        mean = state["grad_avg"].lerp_(gradient, by["fresh"].expand_as(gradient))
+        mean_square = mean_square - mean * mean
+    step = gradient / mean_square.sqrt().add_(by["eps"])
+    if "momentum_buffer" in state:
+        step = state["momentum_buffer"].mul_(by["momentum"]).add_(step)
+    parameter.addcmul_(step, by["lr"], value=-1)
+
+
 _SGD = Rule(
     ("momentum_buffer",),
     False,
@@ -104,14 +133,27 @@ _ADAM = Rule(
     _adam_scalars,
     _adam,
 )
-RULES: dict[type[torch.optim.Optimizer], Rule] = {SGD: _SGD, Adam: _ADAM, AdamW: _ADAM}
+_RMSPROP = Rule(
+    ("square_avg", "momentum_buffer", "grad_avg"),  # in torch's order
+    True,
+    ("lr", "alpha", "eps", "weight_decay", "momentum"),
+    _rmsprop_scalars,
+    _rmsprop,
+)
+RULES: dict[type[torch.optim.Optimizer], Rule] = {
+    SGD: _SGD,
+    Adam: _ADAM,
+    AdamW: _ADAM,
+    RMSprop: _RMSPROP,
+}
 
 
 def numbers(group: Mapping[str, Any]) -> tuple[float, ...]:
     """Returns the numbers of a parameter group, in the order of its rule's `numbers`."""
     if "betas" in group:
         return (group["lr"], *group["betas"], group["eps"], group["weight_decay"])
-    return (group["lr"], group["momentum"], group["dampening"], group["weight_decay"])
+    rule = _RMSPROP if "alpha" in group else _SGD
+    return tuple(group[name] for name in rule.numbers)
 
 
 def flags(group: Mapping[str, Any]) -> dict[str, bool]:

@@ -1,6 +1,6 @@
 """Tells which jobs of a sweep may train together.
 
-Such jobs differ only in the seed, the init and the numbers of the optimiser.
+Such jobs differ only in the seed, the init and the numbers of optimiser and schedule.
 """
 
 import ast
@@ -35,6 +35,10 @@ TRAINER = {
     "gradient_clip_val": (None,),
     "num_sanity_val_steps": (0,),
     "compiled": (None, False),
+    "accumulate_grad_batches": (1,),
+    "overfit_batches": (0,),
+    "detect_anomaly": (False,),
+    "profiler": (None,),
 }
 ANY_VALUE = (
     "max_epochs",
@@ -42,6 +46,7 @@ ANY_VALUE = (
     "log_every_n_steps",
     "steps_per_call",
     "check_val_every_n_epoch",
+    "val_check_interval",
     "limit_train_batches",
     "limit_val_batches",
     "limit_test_batches",
@@ -51,6 +56,8 @@ ANY_VALUE = (
 # The jobs of a stack may differ in these values and nodes.
 VALUES = {*SEEDS, *(f"optimizer.{name}" for name in optimizer.NUMBERS)}
 NODES = ("init", "sweep")
+# Of a schedule, they agree in these; each job has a scheduler of its own.
+SCHEDULE = tuple(f"scheduler.{name}" for name in (TARGET, "interval", "frequency"))
 # A stack does not call these hooks of a data module.
 NOT_CALLED = (
     "setup",
@@ -105,9 +112,14 @@ def parts(config: Config, group: str) -> Iterator[tuple[str, dict[str, Any], typ
 
 def common(config: Config) -> str:
     """Returns a job's config as text, without the values in which a stack's jobs may differ."""
-    copies = [key for key, value in config.written.items() if value in ("${init}", "${optimizer}")]
+    nodes = ("${init}", "${optimizer}", "${scheduler}")
+    copies = [key for key, value in config.written.items() if value in nodes]
     own = (*NODES, *copies)
-    kept = {k: v for k, v in config.flat.items() if k not in VALUES and not is_below(k, own)}
+    kept = {
+        key: value
+        for key, value in config.flat.items()
+        if key in SCHEDULE or (key not in VALUES and not is_below(key, (*own, "scheduler")))
+    }
     return json.dumps([copies, kept], sort_keys=True)
 
 
@@ -199,7 +211,11 @@ def _odd_module(module: Any) -> str | None:
     trained = all(p.requires_grad for p in module.parameters())
     if not trained or any(True for _ in module.network.buffers()):
         return f"{name} has buffers, or parameters that are not trained"
-    return optimizer.why_not_stacked(module.configure_optimizers())
+    single = module.optimizer(module.parameters())
+    reason = optimizer.why_not_stacked(single)
+    if module.scheduler and not reason:
+        return optimizer.why_not_scheduled(module.scheduler(single, lambda *interval: 100))
+    return reason
 
 
 def is_edited(train: Callable[..., Any]) -> bool:

@@ -44,7 +44,7 @@ class Member:
     ) -> None:
         self.job, self.folder, self.data, self.module, self.draws = job, folder, data, module, draws
         self.callbacks, self.loggers = list(callbacks), list(loggers)
-        self.optimizer = module.configure_optimizers()
+        self.optimizer = module.optimizer(module.parameters())
         self.began, self.ended = time.monotonic(), 0.0
         self.messages: list[logging.LogRecord] = []
         self._rows: list[Row] = []

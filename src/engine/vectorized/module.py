@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,13 +19,14 @@ from engine.fence.lightning import (
     whole_checkpoint,
 )
 from engine.run.folders import BEST
+from engine.schedules import updates_of
 from engine.steps.callback import StepCallback
 from engine.vectorized import job_log
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
 from engine.vectorized.job import Member, TrainerOfJob
 from engine.vectorized.network import stacked, stacked_loss
-from engine.vectorized.optimizer import StackedOptimizer
+from engine.vectorized.optimizer import StackedOptimizer, StackedSchedule
 
 FLUSH_SECONDS = 10.0  # from one writing of the rows to the next
 SPLITS = {"validation": "val", "test": "test"}  # the names of metrics begin so
@@ -81,6 +83,7 @@ class StackedModule(LightningModule):
         self._flushed = time.monotonic()
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
         self._dumped: dict[str, Any] | None = None
+        self.schedules: list[Any] = []  # each job's own, if there are schedulers
         self.running = list(range(len(members)))  # the jobs that neither diverged nor ended
 
     # ------------------------------------------------------------------ weights
@@ -117,8 +120,24 @@ class StackedModule(LightningModule):
     def why_no_blocks(self) -> None:
         """Returns None: `Watch` tells which steps the jobs' callbacks have to see."""
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return StackedOptimizer(list(self.weights), [member.optimizer for member in self.members])
+    def configure_optimizers(self) -> Any:
+        singles = [member.optimizer for member in self.members]
+        updates = partial(updates_of, self.trainer)
+        configs = [
+            member.module.scheduler(member.optimizer, updates)
+            for member in self.members
+            if member.module.scheduler
+        ]
+        optimizer = StackedOptimizer(list(self.weights), singles)
+        if not configs:
+            return optimizer
+        self.schedules = [config["scheduler"] for config in configs]
+        common = {key: value for key, value in configs[0].items() if key != "scheduler"}
+        schedule = {"scheduler": StackedSchedule(optimizer, configs), **common}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        scheduler.step()
 
     def checkpoint_of(self, number: int) -> dict[str, Any]:
         """Returns the checkpoint that a job's Trainer would save, if the job were alone."""
@@ -130,6 +149,7 @@ class StackedModule(LightningModule):
         checkpoint = self._dumped | {
             "state_dict": weights,
             "optimizer_states": [optimizer.state_of(number)],
+            "lr_schedulers": [schedule.state_dict() for schedule in self.schedules[number:][:1]],
             "callbacks": {key: state for key, state in states.items() if state},
         }
         member.module._since_row = [

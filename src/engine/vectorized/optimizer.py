@@ -1,16 +1,20 @@
-"""Joins the optimisers of J jobs: every number of a job's optimiser is a cell of a column."""
+"""Joins the optimisers of J jobs, and their learning rates that change.
 
-from collections.abc import Callable, Sequence
+Every number of a job's optimiser is a cell of a column.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from engine.steps.updates import RULES, flags, numbers
 
 # Numbers that the jobs may differ in, as the config names them.
-NUMBERS = ("lr", "momentum", "weight_decay", "betas", "eps")
+NUMBERS = ("lr", "momentum", "weight_decay", "betas", "eps", "alpha")
 # Options that must have these values.
 NEEDED = {
     "nesterov": False,
@@ -38,13 +42,20 @@ class StackedOptimizer(Optimizer):
         self.steps = 0
         self.rule = RULES[type(singles[0])]
         self.flags = flags(singles[0].param_groups[0])
-        rows = [numbers(single.param_groups[0]) for single in singles]
-        columns = torch.tensor(rows, dtype=torch.float64, device=parameters[0].device).unbind(1)
-        self.columns = dict(zip(self.rule.numbers, columns, strict=True))  # (J,) each
+        self.read_numbers()
         # A weight decay or a momentum that is 0 in all jobs need not be computed.
         unused = [name for name in ("weight_decay", "momentum") if name in self.columns]
         self.unused = [name for name in unused if not self.columns[name].any()]
-        self.kept = () if "momentum" in self.unused else self.rule.state
+        without = {"momentum_buffer"} if "momentum" in self.unused else set()
+        without |= set() if singles[0].param_groups[0].get("centered") else {"grad_avg"}
+        self.kept = [name for name in self.rule.state if name not in without]
+
+    def read_numbers(self) -> None:
+        """Reads the numbers of the jobs' optimisers, which a schedule may have changed."""
+        rows = [numbers(single.param_groups[0]) for single in self.singles]
+        device = self.parameters[0].device
+        columns = torch.tensor(rows, dtype=torch.float64, device=device).unbind(1)
+        self.columns = dict(zip(self.rule.numbers, columns, strict=True))  # (J,) each
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -72,12 +83,49 @@ class StackedOptimizer(Optimizer):
     def state_of(self, job: int) -> dict[str, Any]:
         """Returns the state_dict that a job's own optimiser would have now."""
         own: dict[int, dict[str, Tensor]] = {}
-        if "momentum" not in self.columns or self.columns["momentum"][job] != 0:
-            for number, parameter in enumerate(self.parameters):
-                if state := self.state[parameter]:
-                    step = {"step": torch.tensor(float(self.steps))} if self.rule.counts else {}
-                    own[number] = step | {name: state[name][job].clone() for name in self.kept}
+        step = {"step": torch.tensor(float(self.steps))} if self.rule.counts else {}
+        has_momentum = "momentum" in self.columns and self.columns["momentum"][job] != 0
+        names = [name for name in self.kept if name != "momentum_buffer" or has_momentum]
+        for number, parameter in enumerate(self.parameters):
+            if self.state[parameter] and (names or step):
+                cells = {name: self.state[parameter][name][job].clone() for name in names}
+                own[number] = {key: value.clone() for key, value in step.items()} | cells
         return {"state": own, "param_groups": self.singles[job].state_dict()["param_groups"]}
+
+
+class StackedSchedule:
+    """Changes the numbers of J jobs' optimisers: each by the job's own scheduler.
+
+    Args:
+        optimizer: of all jobs.
+        configs: the jobs' own `lr_scheduler` configs, as Lightning takes them.
+    """
+
+    def __init__(self, optimizer: StackedOptimizer, configs: Sequence[Mapping[str, Any]]) -> None:
+        self.optimizer = optimizer
+        self.singles = [config["scheduler"] for config in configs]
+        for single in optimizer.singles:
+            single.step()  # takes none, without gradients: a scheduler warns if it is the first
+        optimizer.read_numbers()
+
+    def step(self) -> None:
+        for single in self.singles:
+            single.step()
+        self.optimizer.read_numbers()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: each job's checkpoint has the state of the job's own scheduler."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Loads nothing: no stack resumes."""
+
+
+def why_not_scheduled(config: Mapping[str, Any]) -> str | None:
+    """Returns the reason why jobs with an `lr_scheduler` config are not stacked; None if none."""
+    if isinstance(config["scheduler"], ReduceLROnPlateau):
+        return "scheduler: the learning rate of each job follows a metric of the job"
+    return None
 
 
 def why_not_stacked(single: Optimizer) -> str | None:

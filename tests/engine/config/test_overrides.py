@@ -23,6 +23,8 @@ from project.train import train
 
 SGD = "optimizer has: _target_, _partial_, lr, momentum, weight_decay, fused."
 EXPERIMENTS = ", ".join(sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
+CALLBACKS = ", ".join(sorted(path.stem for path in CONF.glob("callbacks/*.yaml")))
+OPTIMIZERS = "adam, adamw, lbfgs, rmsprop, sgd, sgd_plain"
 REFUSED = {
     # unknown keys
     "optimizer.lrr=1": f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}",
@@ -60,18 +62,30 @@ REFUSED = {
         f"{EXPERIMENTS}."
     ),
     "optimizer=adamm": (
-        "optimizer=adamm: no such choice. Did you mean adam? optimizer is one of: adam, "
-        "sgd, sgd_plain."
+        f"optimizer=adamm: no such choice. Did you mean adam? optimizer is one of: {OPTIMIZERS}."
     ),
-    "optimizer=null": "optimizer=null: no such choice. optimizer is one of: adam, sgd, sgd_plain.",
+    "optimizer=null": f"optimizer=null: no such choice. optimizer is one of: {OPTIMIZERS}.",
+    "optimizer=torch.optim.Adagrad": (
+        f"optimizer=torch.optim.Adagrad: no such choice. optimizer is one of: {OPTIMIZERS}.\n"
+        "To choose a class of your own, write conf/optimizer/adagrad.yaml with the lines "
+        "`_target_: torch.optim.Adagrad`, `_partial_: true`, `ARGUMENT: VALUE`, and then "
+        "optimizer=adagrad."
+    ),
+    "logger=lightning.pytorch.loggers.CSVLogger": (
+        "logger=lightning.pytorch.loggers.CSVLogger: no such choice. logger is one of: csv, "
+        "tensorboard.\nTo choose a class of your own, write conf/logger/csvlogger.yaml with the "
+        "lines `csvlogger:`, `  _target_: lightning.pytorch.loggers.CSVLogger`, "
+        "`  ARGUMENT: VALUE`, and then logger=csvlogger."
+    ),
+    "accelerator=x.y": "accelerator=x.y: no such choice. accelerator is one of: auto, cpu, gpu.",
     "accelerator=tpu": (
         "accelerator=tpu: no such choice. Did you mean gpu? accelerator is one of: auto, cpu, gpu."
     ),
     "callbacks=[classification,histogram]": (
         "callbacks=histogram: no such choice. Did you mean histograms? "
-        "callbacks is one of: classification, curve_fit, default, histograms, init_depth."
+        f"callbacks is one of: {CALLBACKS}."
     ),
-    "~optimizer": "~optimizer: a run needs one of: adam, sgd, sgd_plain.",
+    "~optimizer": f"~optimizer: a run needs one of: {OPTIMIZERS}.",
     # the form
     "lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
     "seed=1 lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
@@ -265,7 +279,7 @@ def test_where_things_lie(
             ["--help"],
             [
                 "python -m project.train resume=RUN_DIR",
-                "optimizer: adam, sgd, sgd_plain",
+                f"optimizer: {OPTIMIZERS}",
                 "  max_epochs: 5",
             ],
             id="--help",

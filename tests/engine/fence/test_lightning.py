@@ -385,6 +385,19 @@ def test_validation_interval_is_none_where_an_epochs_length_is_unknown(tmp_path:
     assert fence.validation_interval(trainer) is None
 
 
+def test_batches_of_epoch_loads_the_data(tmp_path: Path) -> None:
+    """Before training, too, where Lightning has not counted the batches."""
+    seen: list[float] = []
+
+    class Asks(Net):
+        def configure_optimizers(self) -> Any:
+            seen.append(fence.batches_of_epoch(self.trainer))
+            return super().configure_optimizers()
+
+    trainer = fit(tmp_path, net=Asks(), max_epochs=-1, max_steps=1)
+    assert seen == [trainer.num_training_batches]
+
+
 def test_validates_after_epoch_loads_the_data(tmp_path: Path) -> None:
     def say(trainer: Trainer) -> Any:
         says = fence.validates_after_epoch(trainer)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from commands import only_run, run_train, train_in_process
+from commands import only_run, run_evaluate, run_train, train_in_process
 from engine.run.checkpoint_file import WholeFileIO
 from identical import assert_bit_identical
 
@@ -26,16 +27,28 @@ RUN = [
     "callbacks.checkpoints.every_n_steps=3",
 ]
 EARLY = "lightning.pytorch.callbacks.EarlyStopping"
+SWA = [
+    "callbacks.swa.swa_lrs=0.02",
+    "callbacks.swa.swa_epoch_start=0.25",
+    "callbacks.checkpoints.every_n_steps=3",
+]
 WAYS = {
     "plain": [],
     "early stopping": [
-        f"+callbacks.early={{_target_: {EARLY}, monitor: val/loss, patience: 1, min_delta: 0.02}}"
+        "callbacks=[default,early_stopping]",
+        "callbacks.early_stopping.patience=1",
+        "callbacks.early_stopping.min_delta=0.02",
+        "callbacks.checkpoints.every_n_steps=3",
     ],
     "the module stops within an epoch": ["module._target_=ways.Stops"],
     "the module stops after an epoch": ["module._target_=ways.StopsAtAnEnd"],
     "it stops as its steps are done": ["trainer.max_steps=25"],
-    "epochs and steps": ["trainer.max_steps=1000"],
-    "a rate that follows validation": ["module._target_=ways.FollowsValidation"],
+    "a rate that follows validation": [
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "scheduler.factor=0.5",
+        "scheduler.threshold=0.3",
+    ],
     "a rate that follows an old validation": [
         "module._target_=ways.FollowsValidation",
         "trainer.check_val_every_n_epoch=2",
@@ -58,10 +71,42 @@ WAYS = {
     "a stream, from the ends of epochs": ["datamodule._target_=ways.Streams"],
     "a loader with a state": ["datamodule._target_=ways.HasState"],
     "two optimisers by hand": ["module._target_=ways.TwoOptimizers"],
-    "a rate that changes with steps": ["module._target_=ways.Anneals"],
-    "accumulated gradients": ["+trainer.accumulate_grad_batches=3"],
-    "a loader for each epoch": ["+trainer.reload_dataloaders_every_n_epochs=1"],
-    "validation within epochs": ["+trainer.val_check_interval=0.5"],
+    "RMSprop, warm-up and cosine, validation within epochs": [
+        "optimizer=rmsprop",
+        "scheduler=cosine",
+        "trainer.val_check_interval=0.5",
+    ],
+    "AdamW, one cycle, accumulated gradients": [
+        "optimizer=adamw",
+        "scheduler=one_cycle",
+        "trainer.accumulate_grad_batches=3",
+    ],
+    "LBFGS, a rate that drops, epochs and steps": [
+        "optimizer=lbfgs",
+        "trainer.max_steps=1000",
+        "optimizer.max_iter=3",
+        "optimizer.history_size=4",
+        "scheduler=step",
+    ],
+    "a running mean of the weights": [
+        "callbacks=[default,ema,grad_norm]",
+        "callbacks.ema.decay=0.8",
+        "callbacks.grad_norm.every_n_steps=2",
+        "callbacks.checkpoints.every_n_steps=3",
+    ],
+    "the mean of the last epochs, a loader for each epoch": [
+        "callbacks=[default,swa]",
+        *SWA,
+        "+trainer.reload_dataloaders_every_n_epochs=1",
+    ],
+    "the mean of the last epochs, normalised": [
+        "callbacks=[default,swa]",
+        *SWA,
+        "module._target_=ways.Normalised",
+        "scheduler=cosine",
+        "scheduler.interval=epoch",
+    ],
+    "five batches again and again": ["trainer.overfit_batches=5", "trainer.max_epochs=8"],
     "means over an epoch": ["module._target_=ways.LogsMeans"],
     "numbers of Python and NumPy": ["module._target_=ways.DrawsPlain"],
     "a callback at each epoch's start": ["+callbacks.counts._target_=ways.CountsEpochs"],
@@ -81,7 +126,8 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     assert train_in_process([*words, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
     whole = only_run(tmp_path / "whole")
     # Steps of an epoch.
-    epoch = {"accumulated gradients": 4, "two optimisers by hand": 20}.get(way, 10)
+    accumulated = "AdamW, one cycle, accumulated gradients"
+    epoch = {accumulated: 4, "two optimisers by hand": 20}.get(way, 10)
     # One module stops at a step that has a checkpoint, and is validated then.
     validated = 24 if way == "the module stops within an epoch" else 2 * epoch
     moments = [
@@ -124,6 +170,43 @@ def test_two_processes_share_an_ordinary_data_module(tmp_path: Path) -> None:
     killed = only_run(tmp_path / "killed")
     assert train_in_process([f"resume={killed}"]) == 0
     assert_bit_identical(killed, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("way", "word", "name"),
+    [
+        ("a running mean of the weights", "trainer.limit_val_batches=0", "last"),
+        ("a running mean of the weights", "trainer.limit_val_batches=1.0", "best"),
+        (
+            "the mean of the last epochs, a loader for each epoch",
+            "trainer.limit_val_batches=1.0",
+            "best",
+        ),
+    ],
+)
+def test_a_mean_of_the_weights_is_tested_after_a_resume_too(
+    way: str, word: str, name: str, tmp_path: Path
+) -> None:
+    """Without validation, the test has the weights in memory: the mean, when training has ended."""
+    words = [*RUN, *WAYS[way], word]
+    run_train(*words, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
+    whole = only_run(tmp_path / "whole")
+    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
+    assert train_in_process(command, kill_at="on_test_batch_end:40") == -9
+    killed = only_run(tmp_path / "killed")
+    run_train(f"resume={killed}", draws=False)
+    assert_bit_identical(killed, whole)
+    # The mean is what is kept, tested and measured again: not the weights of the last step.
+    run_evaluate(f"run={killed}", draws=False)
+    again = json.loads((killed / "evaluation/test.json").read_text())
+    assert again["metrics"]["test/loss"] == summary(whole)["metrics"]["test/loss"]
+    tested, last = (
+        torch.load(killed / f"checkpoints/{file}.ckpt", weights_only=True)
+        for file in (name, "last")
+    )
+    weights = last.get("current_model_state", last["state_dict"])
+    assert not torch.equal(tested["state_dict"]["network.0.bias"], weights["network.0.bias"])
 
 
 LENET = [
@@ -208,7 +291,7 @@ def test_with_accumulated_gradients_what_is_due_every_n_steps_is_done_once(
     monkeypatch.setattr(WholeFileIO, "save_checkpoint", noted)
     run_train(
         *RUN,
-        "+trainer.accumulate_grad_batches=4",
+        "trainer.accumulate_grad_batches=4",
         "datamodule.steps_per_epoch=40",
         "trainer.max_epochs=1",
         "callbacks.progress_bar.line_every_n_steps=2",

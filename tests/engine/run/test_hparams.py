@@ -35,6 +35,8 @@ VALUES = {
     "datamodule": "DigitsDataModule",
     "optimizer": "SGD",
     "init": "he",
+    "scheduler": "cosine",
+    "scheduler.warmup": 0.1,
     "seed": 3,
     "module.num_classes": 10,
     "optimizer.lr": 0.001,
@@ -80,6 +82,11 @@ def config() -> Config:
                 "_partial_": True,
                 "seed": "${seed}",
                 "scale": 2.0,
+            },
+            "scheduler": {
+                "_target_": "engine.schedules.cosine",
+                "_partial_": True,
+                "warmup": 0.1,
             },
             "trainer": {
                 "_target_": "lightning.pytorch.Trainer",

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib.util
 import json
 import logging
 import math
@@ -564,3 +565,21 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
     made = [folders.new_run_dir(chosen) for _ in range(3)]
     assert len({*made}) == 3
     assert all(path.is_dir() and path.parent == tmp_path / "runs" / "lenet" for path in made)
+
+
+def test_what_reads_the_cpu_is_refused_without_psutil(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+
+    def without(name: str, *package: str) -> Any:
+        return None if name == "psutil" else find(name, *package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    words = ["experiment=linear", "accelerator=cpu", "callbacks=[default,device_stats]"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words, f"paths.log_dir={tmp_path}", draws=False)
+    assert stop.value.code == 2
+    says = "error: DeviceStatsMonitor: reads a CPU by psutil. Run: pip install psutil\n"
+    assert capsys.readouterr().err == says
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch._inductor import config
 from torch._inductor.utils import fresh_cache
-from torch.optim import SGD, Adam, RMSprop
+from torch.optim import LBFGS, SGD, Adagrad, Adam
 
 from commands import run_train
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.step_seed import StepSeed
 from engine.run.folders import LAST
+from engine.schedules import cosine, one_cycle
 from engine.steps import trainer as trainer_module
 from engine.steps.callback import StepCallback
 from engine.steps.compiled import CannotCompile, CompiledStep
@@ -114,6 +115,41 @@ def test_a_compiled_run_is_the_eager_one(name: str, samples: int, tmp_path: Path
     ):
         assert compiled_row == pytest.approx(row, rel=1e-11)
     assert singly["loops"]["fit_loop"] == eager["loops"]["fit_loop"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_hurry")
+def test_a_schedule_changes_the_numbers_of_one_compiled_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Learning rate and beta1 are others at each step; RMSprop has a schedule of rates only."""
+    compiled: list[CompiledStep] = []
+    compile_once = CompiledStep._compile
+
+    def noted(self: CompiledStep, *batch: Tensor) -> None:
+        compiled.append(self)
+        compile_once(self, *batch)
+
+    monkeypatch.setattr(CompiledStep, "_compile", noted)
+    schedules = {"adam": partial(one_cycle, start=3.0), "rmsprop, centred": cosine}
+    for name, schedule in schedules.items():
+        compiled.clear()
+        for is_compiled in (False, True):
+            module = SupervisedModule(
+                network(), nn.MSELoss(), optimizer=OPTIMIZERS[name], scheduler=schedule
+            )
+            fit(tmp_path / f"{name} {is_compiled}", is_compiled, module=module)
+        assert len(compiled) == 1
+        eager, ours = (tmp_path / f"{name} {is_compiled}" for is_compiled in (False, True))
+        loss, lr = columns(ours, "train/loss", "lr")
+        right_loss, right_lr = columns(eager, "train/loss", "lr")
+        assert lr == right_lr
+        assert len(set(lr)) == len(lr)
+        assert loss == pytest.approx(right_loss, rel=1e-11)
+        saved, right = (torch.load(run / LAST, weights_only=True) for run in (ours, eager))
+        for found, expected in zip(tensors(saved), tensors(right), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+        assert saved["lr_schedulers"] == right["lr_schedulers"]
 
 
 @pytest.mark.slow
@@ -281,8 +317,12 @@ def hooked_later() -> nn.Sequential:
     ("options", "reason"),
     [
         (
-            {"optimizer": RMSprop},
-            "there is no compiled update for RMSprop, only for SGD, Adam and AdamW",
+            {"optimizer": partial(Adagrad, lr=0.01)},
+            "there is no compiled update for Adagrad, only for SGD, Adam, AdamW and RMSprop",
+        ),
+        (
+            {"optimizer": partial(LBFGS, max_iter=2)},
+            "LBFGS may evaluate a step several times",
         ),
         (
             {"optimizer": partial(Adam, amsgrad=True)},
@@ -304,6 +344,7 @@ def hooked_later() -> nn.Sequential:
     ],
     ids=[
         "optimiser",
+        "closure",
         "option",
         "tensor",
         "clipping",

@@ -28,11 +28,18 @@ def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptu
     ("words", "reason"),
     [
         (["trainer.gradient_clip_val=1"], "trainer.gradient_clip_val=1"),
-        (["+trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2"),
+        (["trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2"),
         (["datamodule.num_workers=1"], "datamodule.num_workers=1 gathers batches ahead"),
         (["experiment=two_layer_by_hand"], "TwoLayerByHand has a setup of its own"),
         (["+optimizer.nesterov=true", "optimizer=sgd"], "optimizer.nesterov=True"),
-        (["optimizer._target_=torch.optim.RMSprop", "~optimizer.fused"], "optimizer RMSprop"),
+        (["callbacks=[default,ema,grad_norm]"], "callbacks.ema"),
+        (["trainer.overfit_batches=1"], "trainer.overfit_batches=1"),
+        (["optimizer=lbfgs", "optimizer.max_iter=2"], "optimizer LBFGS"),
+        (
+            ["scheduler=plateau", "scheduler.monitor=train/loss"],
+            "scheduler: the learning rate of each job follows a metric of the job",
+        ),
+        (["scheduler=cosine,step", "seed=0"], "there is none to train it with"),
         (
             ["datamodule._target_=modules_of_tests.CentredParabola"],
             "CentredParabola prepares the same inputs",

@@ -27,9 +27,12 @@ CASES: list[tuple[type[torch.optim.Optimizer], list[dict[str, Any]]]] = [
         torch.optim.AdamW,
         [{"lr": lr, "weight_decay": d} for lr, d in ((1e-3, 0.1), (0.1, 0), (0.01, 1.0))],
     ),
+    (torch.optim.RMSprop, [{"alpha": a, "weight_decay": d} for a, d in ((0.9, 0.1), (0.5, 0))]),
+    (torch.optim.RMSprop, [{"momentum": m, "centered": True} for m in (0.9, 0)]),
 ]
 SHAPES = (3, 4), (5,), (2, 3, 2, 2)
 IDS = ["lr", "momentum and decay", "betas", "Adam with decay", "Adam as AdamW", "AdamW"]
+IDS += ["RMSprop", "RMSprop, centred"]
 
 
 def parameters(jobs: int) -> list[Tensor]:
@@ -47,7 +50,8 @@ def test_every_row_is_the_job_alone(
     alone = [
         [tensor[job].clone().requires_grad_() for tensor in parameters(jobs)] for job in range(jobs)
     ]
-    singles = [kind(own, fused=True, **option) for own, option in zip(alone, options, strict=True)]  # type: ignore[arg-type, call-arg]
+    fused = {} if kind is torch.optim.RMSprop else {"fused": True}
+    singles = [kind(own, **fused, **option) for own, option in zip(alone, options, strict=True)]  # type: ignore[arg-type, call-arg]
     ours = StackedOptimizer(together, singles)
     numbers = torch.Generator().manual_seed(2)
     for _ in range(7):
@@ -75,7 +79,7 @@ def test_every_row_is_the_job_alone(
 def test_what_is_not_stacked() -> None:
     weight = [torch.zeros(2, requires_grad=True)]
     assert why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, fused=True)) is None
-    assert why_not_stacked(torch.optim.RMSprop(weight)) == "optimizer RMSprop"
+    assert why_not_stacked(torch.optim.LBFGS(weight)) == "optimizer LBFGS"
     assert (
         why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, nesterov=True))
         == "optimizer.nesterov=True"

@@ -63,6 +63,48 @@ SWEEPS = {
         "seed=0,1,2",
     ],
     "lenet": [*SHORT_LENET, "init=default,he", "optimizer.weight_decay=0.001,0"],
+    # A step of RMSprop has hardly any size but its rate's: near zero, gradients round to any sign.
+    "RMSprop and one cycle": [
+        *CURVE,
+        "trainer.precision=64-true",
+        "optimizer=rmsprop",
+        "optimizer.momentum=0,0.9",
+        "scheduler=one_cycle",
+        "scheduler.low_momentum=0.7",
+        "seed=1",
+    ],
+    "AdamW and cosine": [
+        *SHORT_LENET,
+        "optimizer=adamw",
+        "scheduler=cosine",
+        "scheduler.warmup=0,0.3",
+        "scheduler.floor=0.1",
+    ],
+    # The jobs have their drops at other steps, and one diverges.
+    "steps": [
+        *CURVE,
+        "trainer.precision=64-true",
+        "scheduler=step",
+        "scheduler.every=0.2,0.3",
+        "optimizer.lr=0.2,1e20",
+    ],
+    "validation within epochs": [
+        *SHORT_LENET,
+        "trainer.val_check_interval=15",
+        "optimizer.lr=0.01,0.02",
+    ],
+    "epochs": [
+        *CURVE,
+        "trainer.precision=64-true",
+        "datamodule.batch_size=30",
+        "datamodule.steps_per_epoch=null",
+        "trainer.max_epochs=8",
+        "scheduler=cosine",
+        "scheduler.warmup=0.25,0.5",
+        "scheduler.interval=epoch",
+        "scheduler.frequency=2",
+        "optimizer=adamw",
+    ],
     # Jobs that diverge compute in 64 bits: numbers that explode part in 32 bits by their rounding.
     "diverges": [*SHORT_LENET, "trainer.precision=64-true", "optimizer.lr=0.01,1e20"],
     "weighted": [*SHORT_LENET, "module._target_=modules_of_tests.WeightedLeNet", "seed=0,1"],
@@ -160,6 +202,7 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(
             saved["state_dict"], whole["state_dict"], rtol=1e-3, atol=1e-5, equal_nan=True
         )
+        assert saved["lr_schedulers"] == whole["lr_schedulers"]
         torch.testing.assert_close(
             saved["optimizer_states"],
             whole["optimizer_states"],

@@ -1,0 +1,45 @@
+"""Lets Lightning's means of weights resume exactly, and be tested."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+
+
+def resume(trainer: Trainer, module: LightningModule, states: Mapping[str, Any]) -> None:
+    """Gives a mean that had begun its schedule back, as Lightning does at an epoch's start only.
+
+    Args:
+        trainer: the run's; training has begun.
+        module: the one that is trained.
+        states: of the callbacks, from the checkpoint.
+    """
+    for callback in _of(trainer, StochasticWeightAveraging):
+        if states.get(callback.state_key, {}).get("scheduler_state"):
+            groups = trainer.optimizers[0].param_groups
+            saved = [{key: group[key] for key in group if key != "params"} for group in groups]
+            callback.on_train_epoch_start(trainer, module)
+            for group, values in zip(groups, saved, strict=True):
+                group.update(values)  # a new schedule changes the learning rate
+
+
+def finish(trainer: Trainer, module: LightningModule) -> None:
+    """Gives the module its mean, in a run that has no step left: Lightning calls no hook there."""
+    for callback in _of(trainer, WeightAveraging):
+        callback.on_train_end(trainer, module)
+    for callback in _of(trainer, StochasticWeightAveraging):
+        # For batch statistics, the module has had its mean in an epoch of its own already.
+        if not callback.pl_module_contains_batch_norm(module):
+            callback.on_train_end(trainer, module)
+
+
+def ends_with_mean(trainer: Trainer) -> bool:
+    """Tells whether the weights at the end of training are a mean that no validation has seen."""
+    found = _of(trainer, StochasticWeightAveraging)
+    return any(trainer.current_epoch > callback.swa_end for callback in found)
+
+
+def _of(trainer: Trainer, *kinds: type) -> list[Any]:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, kinds)]

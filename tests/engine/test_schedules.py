@@ -1,0 +1,189 @@
+"""Learning rates that change, against their formulas and against Lightning's own calls."""
+
+import itertools
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim import LBFGS, SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from commands import only_run, run_train
+from engine import schedules
+from engine.errors import UserError
+from engine.supervised import SupervisedModule
+from fitting import Arrays, columns, plain_trainer
+
+LR = 0.3
+
+
+def sgd(**options: Any) -> Optimizer:
+    return SGD([nn.Parameter(torch.zeros(1))], lr=LR, **options)
+
+
+def numbers(optimizer: Optimizer, schedule: Any, steps: int, name: str = "lr") -> list[float]:
+    """Returns a number of an optimiser at each of some steps, as training would have it."""
+    scheduler: LRScheduler = schedule(optimizer, lambda interval, frequency: steps)["scheduler"]
+    seen = []
+    for _ in range(steps):
+        group = optimizer.param_groups[0]
+        seen.append(group["betas"][0] if name == "betas" else group[name])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+@pytest.mark.parametrize("steps", [1, 2, 100, 20_000])
+@pytest.mark.parametrize(("warmup", "floor"), [(0.05, 0.0), (0.0, 0.2), (0.999, 0.0)])
+def test_cosine_is_its_formula(warmup: float, floor: float, steps: int) -> None:
+    found = numbers(sgd(), partial(schedules.cosine, warmup=warmup, floor=floor), steps)
+    rising = int(warmup * steps)
+    k = np.arange(steps)
+    cosine = (1 + np.cos(np.pi * (k - rising) / (steps - rising))) / 2
+    expected = LR * np.where(k <= rising, (k + 1) / (rising + 1), floor + (1 - floor) * cosine)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "length"), [(1, 1), (10, 3), (20_000, 6_000)])
+def test_step_drops_after_each_share(steps: int, length: int) -> None:
+    found = numbers(sgd(), partial(schedules.step, every=0.3, factor=0.5), steps)
+    np.testing.assert_allclose(found, LR * 0.5 ** (np.arange(steps) // length), rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 1000])
+def test_one_cycle_goes_up_and_down_and_momentum_the_other_way(steps: int) -> None:
+    """Between its corners, each number goes along half a cosine."""
+    schedule = partial(schedules.one_cycle, rise=0.4, start=10.0, end=100.0, low_momentum=0.6)
+    lr = numbers(sgd(momentum=0.9), schedule, steps)
+    momentum = numbers(sgd(momentum=0.9), schedule, steps, "momentum")
+    assert lr[0] == pytest.approx(LR / 10)
+    assert momentum[0] == pytest.approx(0.9)
+    if steps < 10:
+        return
+    top = int(0.4 * steps) - 1
+    assert lr[top] == max(lr) == pytest.approx(LR)
+    assert momentum[top] == min(momentum) == pytest.approx(0.6)
+    assert lr[-1] == pytest.approx(LR / 10 / 100)
+    assert momentum[-1] == pytest.approx(0.9)
+    part = (1 + np.cos(np.pi * np.arange(top + 1) / top)) / 2
+    np.testing.assert_allclose(lr[: top + 1], LR + (LR / 10 - LR) * part, rtol=1e-9)
+    np.testing.assert_allclose(momentum[: top + 1], 0.6 + 0.3 * part, rtol=1e-9)
+
+
+def test_one_cycle_gives_no_momentum_to_an_optimiser_without() -> None:
+    assert set(numbers(sgd(), schedules.one_cycle, 10, "momentum")) == {0}
+    kept = partial(schedules.one_cycle, low_momentum=None)
+    assert set(numbers(sgd(momentum=0.9), kept, 10, "momentum")) == {0.9}
+    adam = Adam([nn.Parameter(torch.zeros(1))], lr=LR)
+    assert min(numbers(adam, schedules.one_cycle, 10, "betas")) == pytest.approx(0.85)
+    lbfgs = LBFGS([nn.Parameter(torch.zeros(1))], lr=LR)
+    assert schedules.one_cycle(lbfgs, lambda interval, frequency: 10)["interval"] == "step"
+
+
+class Calls(LRScheduler):
+    """Counts its calls."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.calls = -1  # torch makes one itself
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        self.calls += 1
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+
+@pytest.mark.parametrize(
+    ("interval", "frequency", "window", "limit"),
+    [
+        *itertools.product(("step", "epoch"), (1, 2, 3), (1, 4), ({"max_epochs": 4},)),
+        ("step", 3, 1, {"max_epochs": None, "max_steps": 17}),
+        ("epoch", 1, 1, {"max_epochs": None, "max_steps": 17}),
+        ("step", 5, 2, {"max_epochs": 9, "max_steps": 8}),
+    ],
+)
+def test_updates_are_those_that_lightning_makes(
+    interval: Any, frequency: int, window: int, limit: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of 10 batches an epoch, by every combination of Lightning's rules."""
+    expected: list[float] = []
+    made: list[Calls] = []
+
+    def schedule(optimizer: Optimizer, updates: Any) -> dict[str, Any]:
+        expected.append(updates(interval, frequency))
+        made.append(Calls(optimizer))
+        return {"scheduler": made[0], "interval": interval, "frequency": frequency}
+
+    x = np.ones((40, 1), dtype=np.float32)
+    data = Arrays({"train": (x, x)}, batch_size=4)
+    trainer = plain_trainer(tmp_path, accumulate_grad_batches=window, **limit)
+    trainer.fit(SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), scheduler=schedule), data)
+    assert expected == [made[0].calls]
+
+
+def test_training_without_a_known_end_has_no_shares() -> None:
+    for schedule in (schedules.cosine, schedules.step, schedules.one_cycle):
+        with pytest.raises(UserError, match=r"no known end\. Set trainer\.max_epochs or"):
+            schedule(sgd(), lambda interval, frequency: math.inf)
+    assert "monitor" in schedules.plateau(sgd(), lambda interval, frequency: math.inf)
+
+
+LINEAR = ["experiment=linear", "accelerator=cpu", "logger=csv", "datamodule.steps_per_epoch=10"]
+
+
+def test_a_run_uses_the_rates_that_its_rows_show(tmp_path: Path) -> None:
+    """One weight, whose path under SGD has a closed form: w - 2 grows by 1 - 28 lr a step."""
+    run_train(*LINEAR, "scheduler=cosine", f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    lr, loss = columns(run_dir, "lr", "train/loss")
+    k = np.arange(10)
+    np.testing.assert_allclose(lr, 0.01 * (1 + np.cos(np.pi * k / 10)) / 2, rtol=1e-9, atol=1e-12)
+    shrink = np.cumprod([1, *(1 - 28 * np.array(lr[:-1]))])
+    np.testing.assert_allclose(loss, loss[0] * shrink**2, rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["scheduler=cosine", "scheduler.warmup=1.5"], "scheduler.warmup=1.5: must be less than"),
+        (["scheduler=step", "scheduler.every=0"], "scheduler.every=0: must be greater than 0"),
+        (["scheduler=one_cycle", "scheduler.interval=epoch"], "scheduler.interval=epoch: must be"),
+        (["scheduler=cosine", "scheduler.intervall=step"], "scheduler.intervall: no such key. Did"),
+        (["scheduler=cosin"], "scheduler=cosin: no such choice. Did you mean cosine?"),
+        (
+            ["scheduler=step", "trainer.max_epochs=null"],
+            "scheduler: this schedule's lengths are shares of the training, and the training has",
+        ),
+        (
+            ["scheduler=plateau"],
+            "scheduler.monitor=val/loss: LinearRegressor logs no such metric. Did you mean train/",
+        ),
+        (
+            ["scheduler=step", "scheduler._target_=torch.optim.lr_scheduler.StepLR"],
+            "scheduler.every: StepLR takes no such argument.",
+        ),
+        (
+            [
+                "scheduler=step",
+                "scheduler._target_=torch.optim.lr_scheduler.StepLR",
+                *(f"~scheduler.{name}" for name in ("every", "factor", "interval", "frequency")),
+            ],
+            "scheduler._target_=torch.optim.lr_scheduler.StepLR: must be a function of (optimizer,",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_values_are_refused_before_there_is_a_folder(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_train(*LINEAR, *words, f"paths.log_dir={tmp_path}")
+    assert stop.value.code == 2
+    answer = capsys.readouterr().err
+    assert answer.startswith(f"error: {says}")
+    assert len(answer.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
