@@ -129,7 +129,7 @@ def test_training_in_several_processes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_is_done_with_a_run(tmp_path: Path) -> None:
     commands = [c for c in COMMANDS if "RUN_DIR" in c]
-    assert len(commands) == 3
+    assert len(commands) == 5
     run_train(
         "experiment=lenet",
         "datamodule=digits",
@@ -143,7 +143,10 @@ def test_what_is_done_with_a_run(tmp_path: Path) -> None:
     summary.unlink()  # as after a kill
     for command in commands:
         _, _, module, *words = shlex.split(command.replace("RUN_DIR", str(summary.parent)))
+        is_new = "resume" not in command and module == "project.train"
+        words += [*SMALL, "datamodule=digits", f"paths.log_dir={tmp_path}"] if is_new else []
         {"project.train": run_train, "project.evaluate": run_evaluate}[module](*words)
+    assert len(list(tmp_path.glob("**/summary.json"))) == 3
     assert summary.read_text().partition('"steps"')[0] == before.partition('"steps"')[0]
     assert {path.name for path in summary.parent.glob("evaluation/*.json")} == {
         "test.json",

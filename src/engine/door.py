@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from engine import longer
 from engine.config.help import asks_for_help, help_text
 from engine.config.overrides import check_command_line
 from engine.config.resolved import Config
@@ -88,13 +89,13 @@ class Door:
     def _answer(self, words: Sequence[str]) -> None:
         resumed = [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]
         if resumed:
-            # Lightning adds hydra.* to the command of the processes that it starts.
-            for word in words:
-                if not word.startswith((RESUME, "hydra.")) and word != INSIST:
-                    says = "resume= goes on with the run's own config and takes insist=true only."
-                    raise UserError(f"{word}: {says}")
             run_dir = Path(resumed[0]).absolute()
-            self.do(folders.load_config(run_dir), run_dir, INSIST in words)
+            # Lightning adds hydra.* to the command of the processes that it starts.
+            others = [word for word in words if not word.startswith((RESUME, "hydra."))]
+            if lengths := [word for word in others if word != INSIST]:
+                self.do(longer.config_of(run_dir, lengths, self.conf), None, INSIST in others)
+            else:
+                self.do(folders.load_config(run_dir), run_dir, INSIST in others)
             return
         check_command_line(words, self.conf)
         if asks_for_help(words):

@@ -14,8 +14,9 @@ REQUIRED = (*CHOICES, "trainer", "accelerator")
 BUILT = ("module", "datamodule", "trainer", "callbacks", "logger")
 # Nodes to which users add entries of their own.
 OPEN = ("callbacks", "logger")
-# Folders. They are made absolute, because a resumed run may start in another working directory.
-FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir")
+# Folders and files. They are made absolute, because a resumed run may start in another working
+# directory.
+FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir", "init_from")
 # Values that the run's seed gives.
 SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
 FOLD = "datamodule.fold"
@@ -25,6 +26,7 @@ ALWAYS_SHOWN = ("seed", "datamodule.batch_size", "trainer.max_epochs")
 IRRELEVANT = (
     "name",
     "paths",
+    "parent.run",  # where it lies; its hash and its step count
     "sweep",
     "logger",
     "callbacks.progress_bar",

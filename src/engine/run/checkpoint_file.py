@@ -1,14 +1,19 @@
 """Checkpoint files: written whole, read with `weights_only`."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from engine import files
+from engine.errors import UserError
 from engine.fence.lightning import batches_that_stepped
 from engine.run.plain import plain, refusal
+
+MOST_NAMES = 5  # of tensors, in a message
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -33,11 +38,68 @@ class WholeFileIO(TorchCheckpointIO):
         files.disk.get().replace(temporary, path)
 
 
-def step_of(checkpoint: Path) -> int:
-    """Returns the step of the next row of a run that is resumed from a checkpoint.
+class Progress(NamedTuple):
+    """How far the training of a checkpoint is, and whether it stopped by itself."""
+
+    epochs: int
+    steps: int
+    row: int  # the step of the next row
+    stopped: bool
+
+
+def progress_of(checkpoint: Path) -> Progress:
+    """Reads how far training is.
 
     A row is logged under the number of batches with a step, which is not the number of steps where
     a module has several optimisers.
     """
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    return batches_that_stepped(saved)
+    stopped = saved.get("so_far", {}).get("stopped", False)
+    return Progress(saved["epoch"], saved["global_step"], batches_that_stepped(saved), stopped)
+
+
+def load_weights(model: nn.Module, checkpoint: Path) -> str:
+    """Gives a model the weights of a checkpoint that have the same names and shapes.
+
+    Args:
+        model: takes the weights.
+        checkpoint: of Lightning's, or a `state_dict` in a file.
+
+    Returns:
+        what matched and what did not, in a line or a few.
+
+    Raises:
+        UserError: if nothing matched, or the file is no checkpoint.
+    """
+    try:
+        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        weights = dict(saved.get("state_dict", saved))
+    except Exception as error:  # of pickle, zip files or torch
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"init_from={checkpoint}: cannot be read: {reason}") from None
+    own = model.state_dict()
+    shapes = {name: _shape(tensor) for name, tensor in weights.items()}
+    other = [name for name in own if name in weights and shapes[name] != _shape(own[name])]
+    matching = [name for name in own if name in weights and name not in other]
+    if not matching:
+        raise UserError(
+            f"init_from={checkpoint}: has no weights for {type(model).__name__}. It has "
+            f"{_some(weights)}; the module has {_some(own)}."
+        )
+    model.load_state_dict({**own, **{name: weights[name] for name in matching}})
+    said = [f"init_from={checkpoint}: {len(matching)} of {len(own)} tensors"]
+    said += [f"other shape: {n} is {_shape(own[n])}, there {shapes[n]}" for n in other]
+    if missing := [name for name in own if name not in weights]:
+        said.append(f"not there: {_some(missing)}")
+    if unused := [name for name in weights if name not in own]:
+        said.append(f"not in the module: {_some(unused)}")
+    return "\n  ".join(said)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(getattr(value, "shape", ()))
+
+
+def _some(names: Iterable[str]) -> str:
+    known = list(map(str, names))
+    return f"{', '.join(known[:MOST_NAMES])}{', …' if len(known) > MOST_NAMES else ''}"

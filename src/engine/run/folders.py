@@ -40,6 +40,12 @@ def new_run_dir(config: Config) -> Path:
             run_dir = parent / f"{stamp}_{number}"
 
 
+def go_on_from(parent: Path, run_dir: Path) -> None:
+    """Copies what another run has so far, but for what says what and how that run was."""
+    own = shutil.ignore_patterns(".hydra", "summary.json", "train.log", "evaluation", "figures")
+    shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
+
+
 def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
     """Returns `<folder>/<slug>-<hash>`, where a job of a sweep is to lie.
 
@@ -113,6 +119,18 @@ def load_config(run_dir: Path) -> Config:
     values: Any = OmegaConf.to_container(OmegaConf.load(run_dir / CONFIG), resolve=True)
     path = run_dir / OVERRIDES
     return Config(values, overrides=_as_typed(OmegaConf.load(path)) if path.exists() else [])
+
+
+def weights_file(source: Path) -> Path:
+    """Returns the checkpoint that `init_from` names: a file, or the best or last of a run.
+
+    Raises:
+        UserError: if there is none.
+    """
+    files = [source, source / BEST, source / LAST]
+    if found := [path for path in files if path.is_file()]:
+        return found[0]
+    raise UserError(f"init_from={source}: must be a checkpoint, or a run's folder that has one.")
 
 
 def remove(run_dir: Path) -> None:

@@ -21,6 +21,7 @@ from engine import files
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
 from engine.errors import UserError
+from engine.run import folders
 
 if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
     from lightning.pytorch import LightningDataModule
@@ -33,7 +34,10 @@ MACHINE = ("engine", "hydra_plugins")  # the packages that a user does not chang
 
 
 class Changed(NamedTuple):
-    """What is not as it was when a run was made: whether its data, and which files of code."""
+    """What is not as it was when a run was made: whether its data, and which files of code.
+
+    The weights that a run begins from count as data.
+    """
 
     data: bool = False
     code: tuple[str, ...] = ()
@@ -64,6 +68,7 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
             "files": folder and state_of_files(Path(folder)),
         },
         "code": code_of(config, door),
+        "begins_from": _weights_digest(config),
         "versions": versions(),
     }
 
@@ -140,7 +145,10 @@ def changed(run_dir: Path, config: Config) -> Changed:
     if before is None:
         return Changed()
     code = [name for name, digest in before["code"].items() if source(name)[0] != digest]
-    return Changed(_data_changed(run_dir, before, config), tuple(map(file_name, code)))
+    weights = _weights_digest(config)
+    others = weights is not None and weights != before["begins_from"]
+    data = others or _data_changed(run_dir, before, config)
+    return Changed(data, tuple(map(file_name, code)))
 
 
 def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool:
@@ -155,6 +163,21 @@ def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool
         return True
     save(run_dir, {**before, "data": {**then, "files": state}})  # the same content in other files
     return False
+
+
+def _weights_digest(config: Config) -> str | None:
+    """Returns a digest of the weights that a run begins from; None if there are none."""
+    path = config.get("init_from")
+    try:
+        return _file_digest(folders.weights_file(Path(path))) if path else None
+    except UserError:  # they may be gone when the run has ended
+        return None
+
+
+@functools.cache
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 @functools.cache

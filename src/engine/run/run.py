@@ -41,6 +41,7 @@ class Run:
         self.door = door
         self.insists = insists
         self._made_of: dict[str, Any] = {}
+        self._begins_from = ""
         self._folder = folder
         self._until_the_end = ExitStack()
         self._trainer: Trainer | None = None
@@ -49,8 +50,17 @@ class Run:
     @property
     def folder(self) -> Path:
         """Returns the run's folder, and makes it at the first call."""
-        self._folder = self._folder or folders.new_run_dir(self.config)
+        if self._folder is None:
+            self._folder = folders.new_run_dir(self.config)
+            if self._parent:
+                folders.go_on_from(self._parent, self._folder)
         return self._folder
+
+    @property
+    def _parent(self) -> Path | None:
+        """Returns the folder of the run that this one makes longer, if there is one."""
+        path = self.config.get("parent.run")
+        return path and Path(path)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -67,16 +77,22 @@ class Run:
     def module(self, data: "LightningDataModule") -> "LightningModule":
         """Builds the module, its initial weights drawn from the seed alone.
 
+        With `init_from`, a new run takes the weights of another run or file, as far as they match.
+
         Raises:
-            UserError: if the module does not fit the data; or if data or code have changed since
-                the run began.
+            UserError: if the module does not fit the data, or no weight matches; or if data or code
+                have changed since the run began.
         """
-        from engine.run import build
+        from engine.run import build, checkpoint_file
 
         model = build.module(self.config, data)
+        source = self.config.get("init_from")
+        if source and not self.checkpoint:
+            weights = folders.weights_file(Path(source))
+            self._begins_from = checkpoint_file.load_weights(model, weights)
         self._made_of = identity.record(self.config, data, self.door)
-        if self._folder:
-            identity.compare(self._folder, self._made_of, self.insists)
+        if before := self._folder or self._parent:
+            identity.compare(before, self._made_of, self.insists)
         return model
 
     def trainer(self) -> "Trainer":
@@ -86,12 +102,13 @@ class Run:
             UserError: if the accelerator is not there, or options exclude each other.
         """
         from engine.run import build
-        from engine.run.checkpoint_file import step_of
+        from engine.run.checkpoint_file import progress_of
 
-        checkpoint = self.checkpoint
         is_new = self._folder is None or not self._folder.exists()
+        folder = self.folder
         try:
-            made = build.trainer(self.config, self.folder, step_of(checkpoint) if checkpoint else 0)
+            row = progress_of(self.checkpoint).row if self.checkpoint else 0
+            made = build.trainer(self.config, folder, row)
         except Exception:
             if is_new:
                 folders.remove(self.folder)
@@ -115,6 +132,11 @@ class Run:
 
         log.info("%s\nrun folder: %s", folders.as_yaml(self.config.values_by_node), self.folder)
         log.info("%s", build.describe(trainer, module, data))
+        if self._begins_from:
+            log.info("%s", self._begins_from)
+        if self._parent:
+            step = self.config["parent.step"]
+            log.info("goes on from step %d of %s; so do all schedules", step, self._parent)
         shown = hparams.hyperparameters(self.config)
         hparams.log_start(trainer, shown, ["objective", *hparams.names_of_tests(module)])
         build.cast(trainer, module)

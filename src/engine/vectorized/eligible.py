@@ -91,6 +91,8 @@ def obstacle(config: Config) -> str | None:
             return f"trainer.{key}={value}"
     if config.get("sweep.trial.callback"):
         return "a trial that may be pruned"
+    if config.get("init_from"):
+        return "init_from: the weights of another run"
     for group in ("callbacks", "logger"):
         for key, _, kind in parts(config, group):
             if kind not in (MetricsCSV, TensorBoard) and in_a_stack(kind) is None:

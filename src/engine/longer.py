@@ -1,0 +1,70 @@
+"""Trains a run for longer: a new run that goes on from the last checkpoint of another.
+
+The new run has its own folder, with the rows and checkpoints so far, and names the run that it goes
+on from. It ends with the bits of a run that had its length from the start.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from engine.config.overrides import changed
+from engine.config.resolved import Config
+from engine.errors import UserError
+from engine.run import folders
+
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
+
+
+def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
+    """Returns the config of a run that goes on from another, with another length.
+
+    Args:
+        run_dir: the folder of the run to go on from.
+        words: of the command line, such as `trainer.max_epochs=40`.
+        conf: the folder with config.yaml.
+
+    Raises:
+        UserError: if a word is about anything else, or the run cannot be longer.
+    """
+    for word in words:
+        if word.lstrip("+").partition("=")[0] not in LENGTHS:
+            raise UserError(
+                f"{word}: resume= goes on with the run's own config. Beside insist=true it takes "
+                f"{' and '.join(f'{key}=N' for key in LENGTHS)}, to train longer.\n"
+                f"To begin from its weights with another config: init_from={run_dir}"
+            )
+    own = folders.load_config(run_dir)
+    last = run_dir / folders.LAST
+    if not last.exists():
+        raise UserError(f"{run_dir}: has no checkpoint to go on from.")
+    from engine.run.checkpoint_file import progress_of
+
+    so_far = progress_of(last)
+    if so_far.stopped:
+        raise UserError(
+            f"{run_dir}: was stopped at step {so_far.steps}, for a reason that its train.log has, "
+            "so more epochs would change nothing.\n"
+            f"To begin from its weights with another config: init_from={run_dir}"
+        )
+    schedule = own.get("scheduler")
+    if schedule and "monitor" not in schedule:
+        raise UserError(
+            f"{words[0]}: the lengths of scheduler={schedule['_target_']} are shares of the "
+            "training, which would be another.\n"
+            f"Begin a new schedule from the weights: init_from={run_dir}"
+        )
+    longer = changed(OmegaConf.create(own.values_by_node), words, conf)
+    config = Config.resolve(longer, [*own.overrides, *words])
+    for key, done in zip(LENGTHS, so_far[:2], strict=True):
+        length = config[key]
+        if length not in (None, -1) and length <= done:
+            name = key.rpartition("_")[2]
+            raise UserError(f"{key}={length}: {run_dir} has {done} {name} behind it.")
+    config.values_by_node["parent"] = {
+        "run": str(run_dir),
+        "hash": own.hash,
+        "step": so_far.steps,
+    }
+    return config

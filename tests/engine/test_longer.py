@@ -1,0 +1,213 @@
+"""A run that is made longer, and a run that begins from the weights of another."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from commands import only_run, run_train, train_in_process
+from engine.config.resolved import Config
+from engine.run import folders, identity
+from engine.run.checkpoint_file import load_weights
+from identical import assert_bit_identical
+
+# 10 steps an epoch, with validation, dropout and momentum
+RUN = [
+    "experiment=linear",
+    "accelerator=cpu",
+    "logger.tensorboard.log_graph=false",
+    "module._target_=ways.Small",
+    "datamodule._target_=ways.Points",
+    "datamodule.batch_size=5",
+    "datamodule.steps_per_epoch=null",
+    "optimizer=sgd",
+    "optimizer.lr=0.05",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=4",
+]
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("parent")
+    run_train(*RUN, f"paths.log_dir={log_dir}", draws=False)
+    return only_run(log_dir)
+
+
+def only_other(run_dir: Path) -> Path:
+    """Returns the folder beside a run's."""
+    (other,) = (path for path in run_dir.parent.iterdir() if path != run_dir)
+    return other
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words, draws=False)
+    assert stop.value.code == 2
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_longer_run_ends_with_the_bits_of_one_of_that_length(tmp_path: Path) -> None:
+    """The longer run is killed, too: it goes on from its own checkpoint, in its own folder."""
+    run_train(*RUN, "trainer.max_epochs=4", f"paths.log_dir={tmp_path / 'whole'}", draws=False)
+    run_train(*RUN, f"paths.log_dir={tmp_path / 'short'}", draws=False)
+    short = only_run(tmp_path / "short")
+    before = {path: path.read_bytes() for path in short.rglob("*") if path.is_file()}
+    command = [f"resume={short}", "trainer.max_epochs=4"]
+    assert train_in_process(command, kill_at="on_train_batch_end:35") == -9
+    longer = only_other(short)
+    assert not (longer / "summary.json").exists()
+    run_train(f"resume={longer}", draws=False)
+    whole = only_run(tmp_path / "whole")
+    assert_bit_identical(longer, whole)
+    assert {path: path.read_bytes() for path in before} == before
+    config = folders.load_config(longer)
+    parent_hash = folders.load_config(short).hash
+    assert config["parent"] == {"run": str(short), "hash": parent_hash, "step": 20}
+    assert config["trainer.max_epochs"] == 4
+    assert config.hash != folders.load_config(whole).hash
+    assert f"goes on from step 20 of {short}" in (longer / "train.log").read_text()
+    moved = {**config.values_by_node, "parent": {**config["parent"], "run": "/elsewhere"}}
+    assert Config(moved).hash == config.hash
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["optimizer.lr=1"], "optimizer.lr=1: resume= goes on with the run's own config. Beside"),
+        (["trainer.max_epochs=2"], "trainer.max_epochs=2: {run} has 2 epochs behind it."),
+        (["trainer.max_steps=30"], "trainer.max_epochs=2: {run} has 2 epochs behind it."),
+        (["trainer.max_epochs=x"], "trainer.max_epochs=x: must be a whole number from 1 or null."),
+    ],
+)
+def test_what_is_no_longer_training_is_refused(
+    words: list[str], says: str, parent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = refused(capsys, f"resume={parent}", *words)
+    assert answer[0].startswith(f"error: {says.format(run=parent)}")
+    assert len(answer) <= 2
+    assert len(list(parent.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["scheduler=cosine"], "the lengths of scheduler=engine.schedules.cosine are shares"),
+        (
+            [
+                "callbacks=[default,early_stopping]",
+                "callbacks.early_stopping.patience=1",
+                "callbacks.early_stopping.min_delta=9",
+                "trainer.max_epochs=9",
+            ],
+            "was stopped at step 20, for a reason that its train.log has",
+        ),
+    ],
+    ids=["a schedule with an end", "early stopping"],
+)
+def test_a_run_that_cannot_be_longer(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_train(*RUN, *words, f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    answer = refused(capsys, f"resume={run_dir}", "trainer.max_epochs=12")
+    assert says in answer[0]
+    assert answer[1].endswith(f"init_from={run_dir}")
+    assert len(list(run_dir.parent.iterdir())) == 1
+
+
+def test_a_learning_rate_that_follows_a_metric_goes_on(tmp_path: Path) -> None:
+    plateau = ["scheduler=plateau", "scheduler.patience=0", "scheduler.threshold=0.5"]
+    run_train(*RUN, *plateau, f"paths.log_dir={tmp_path / 'short'}", draws=False)
+    short = only_run(tmp_path / "short")
+    run_train(f"resume={short}", "trainer.max_epochs=4", draws=False)
+    whole = [*RUN, *plateau, "trainer.max_epochs=4", f"paths.log_dir={tmp_path / 'whole'}"]
+    run_train(*whole, draws=False)
+    assert_bit_identical(only_other(short), only_run(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("file", ["", "checkpoints/best.ckpt", "checkpoints/last.ckpt"])
+def test_a_run_begins_from_weights(
+    file: str, parent: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    source = parent / file if file else parent
+    words = [*RUN, f"init_from={source}", "trainer.max_steps=1", "optimizer.lr=0"]
+    run_train(*words, f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    ours, theirs = (
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (run_dir / folders.LAST, parent / (file or folders.BEST))
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert f"init_from={parent / (file or folders.BEST)}: 4 of 4 tensors" in caplog.text
+    assert folders.load_config(run_dir)["init_from"] == str(source)
+
+
+def test_what_matched_is_said(tmp_path: Path) -> None:
+    one = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 5), nn.Linear(1, 1))
+    other = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4))
+    other.extra = nn.Linear(1, 1)
+    torch.save(other.state_dict(), tmp_path / "weights.pt")
+    said = load_weights(one, tmp_path / "weights.pt")
+    assert torch.equal(one[0].weight, other[0].weight)
+    assert said.splitlines() == [
+        f"init_from={tmp_path / 'weights.pt'}: 2 of 6 tensors",
+        "  other shape: 1.weight is (5, 2), there (4, 2)",
+        "  other shape: 1.bias is (5,), there (4,)",
+        "  not there: 2.weight, 2.bias",
+        "  not in the module: extra.weight, extra.bias",
+    ]
+
+
+def broken(folder: Path) -> Path:
+    (folder / "broken.ckpt").write_text("no checkpoint")
+    return folder / "broken.ckpt"
+
+
+def foreign(folder: Path) -> Path:
+    torch.save(nn.Conv2d(1, 1, 3).state_dict(), folder / "foreign.pt")
+    return folder / "foreign.pt"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda folder: folder / "missing",
+            "must be a checkpoint, or a run's folder that has one.",
+        ),
+        (broken, "cannot be read: "),
+        (foreign, "has no weights for Small. It has weight, bias; the module has network.0.weight"),
+    ],
+    ids=["missing", "broken", "foreign"],
+)
+def test_weights_that_are_none(
+    make: Any, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make(tmp_path)
+    answer = refused(capsys, *RUN, f"init_from={source}", f"paths.log_dir={tmp_path / 'logs'}")
+    assert answer[0].startswith(f"error: init_from={source}: {says}")
+    assert len(answer) == 1
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_job_from_other_weights_is_run_anew(parent: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.ckpt"
+    weights.write_bytes((parent / folders.BEST).read_bytes())
+    sweep = ["-m", *RUN, f"init_from={weights}", "seed=1,2", f"paths.log_dir={tmp_path / 'logs'}"]
+    run_train(*sweep, draws=False)
+    run_train(*sweep, draws=False)
+    jobs = tmp_path / "logs/sweeps/linear"
+    assert not list(jobs.glob("*.1"))
+    weights.write_bytes((parent / folders.LAST).read_bytes())
+    identity._file_digest.cache_clear()
+    run_train(*sweep, draws=False)
+    assert len(list(jobs.glob("*.1"))) == 2
+    for summary in jobs.glob("*/summary.json"):
+        assert json.loads(summary.read_text())["status"] == "finished"
