@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.errors import UserError
 
-LEAVES = (type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter)
+LEAVES = {type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter}
 MAPPINGS = (dict, OrderedDict, Counter)
 SEQUENCES = (list, tuple, set)
 NOTHING = object()  # stands for a value that is not kept
@@ -144,6 +144,8 @@ def _plain(value: Any, path: Path, changed: Callable[[Any], Any], lacking: list[
     if kind in MAPPINGS:
         return _plain_mapping(value, path, changed, lacking)
     if kind in SEQUENCES:
+        if LEAVES.issuperset(map(type, value)):  # the state of a generator has hundreds of numbers
+            return value
         inner: list[Lacking] = []
         parts = [_plain(part, (*path, n), changed, inner) for n, part in enumerate(value)]
         lacking += inner
