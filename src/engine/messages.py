@@ -34,6 +34,10 @@ HARMLESS = (
         r".*it is recommended to use `Trainer\(devices=1",
         "our sampler gives every test sample to one process only",
     ),
+    (
+        r"Image size \(\d+ pixels\) exceeds limit",
+        "images of up to twice that size are decoded; of larger ones there is an error",
+    ),
     (r"GPU available but not used", "accelerator=cpu was chosen"),
     (
         r".*is smaller than the logging interval",

@@ -22,6 +22,8 @@ WORDED = [
     "Using `DistributedSampler` with the dataloaders. During `trainer.test()`, it is recommended "
     "to use `Trainer(devices=1, num_nodes=1)` to ensure each sample/batch gets evaluated "
     "exactly once.",
+    "Image size (99000000 pixels) exceeds limit of 89478485 pixels, could be decompression bomb "
+    "DOS attack.",
     "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
     "The number of training batches (7) is smaller than the logging interval "
     "Trainer(log_every_n_steps=50).",

@@ -96,6 +96,10 @@ class TensorDataModule(LightningDataModule):
         """
         return inputs
 
+    def remarks(self) -> list[str]:
+        """Returns lines for the run's log: what somebody may not expect of the data."""
+        return []
+
     def example(self) -> Tensor:
         """Returns inputs of one training sample as the network takes them: (1, …).
 

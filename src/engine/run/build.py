@@ -121,9 +121,17 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
-    """Refuses a module for another number of classes than the data have."""
+    """Refuses a module for another number of classes than the data have, or for one class."""
     names = getattr(data, "class_names", None)
-    if names and (number := config["module"].get("num_classes", len(names))) != len(names):
+    number = config["module"].get("num_classes")
+    if not names or number is None:
+        return
+    if len(names) == 1:
+        raise UserError(
+            f"{type(data).__name__} has one class only, {names[0]}: a classifier, with "
+            "module.num_classes, needs two or more."
+        )
+    if number != len(names):
         raise UserError(
             f"module.num_classes={number}: {type(data).__name__} has {len(names)} classes; "
             f"set module.num_classes={len(names)}."
@@ -249,8 +257,9 @@ def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -
     parameters = sum(parameter.numel() for parameter in model.parameters())
     splits = getattr(data, "splits", {})
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
+    remarks = "".join(f"{remark}\n" for remark in getattr(data, "remarks", list)())
     return (
-        f"device: {device(made)}\ndata: {type(data).__name__}, {sizes} samples\n"
+        f"device: {device(made)}\ndata: {type(data).__name__}, {sizes} samples\n{remarks}"
         f"model: {type(model).__name__}, {parameters:,} parameters\n"
         f"{getattr(model, 'network', '')}"
     )
