@@ -37,6 +37,15 @@ class Points(TensorDataModule):
         return splits
 
 
+class Broken(Points):
+    """Has data of its own for each seed, and a feature that is no number for the seed 3."""
+
+    def load(self) -> dict[str, Split]:
+        splits = super().load()
+        splits["train"].inputs[3, 2] = torch.nan if self.seed == 3 else self.seed
+        return splits
+
+
 class Small(SupervisedModule):
     """A network of 3 inputs and one output, with dropout.
 

@@ -17,7 +17,9 @@ from engine.config import objects
 from engine.config.keys import CHOICES, PARTIAL, TARGET
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
+from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError, nearest
+from engine.run import bad_data
 from engine.run.checkpoint_file import WholeFileIO
 from engine.run.versions import device
 from engine.steps.callback import in_a_stack
@@ -139,20 +141,24 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
 
 
 def fit_to(model: LightningModule, data: LightningDataModule) -> None:
-    """Tries a module's optimiser, and its network on a sample: they must fit the data."""
+    """Tries a module's optimiser, and its network and loss on samples: they must fit the data."""
     if callable(optimizer := getattr(model, "optimizer", None)):
         try:
             optimizer(model.parameters())
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
-    if hasattr(data, "example") and is_overridden("forward", model):
-        model.example_input_array = sample = data.example()
-        _show(model, sample, data)
+    if isinstance(data, TensorDataModule):
+        sample = data.example()
+        if is_overridden("forward", model):
+            model.example_input_array = sample
+            model.eval()  # nothing random, nothing counted
+            _show(model, sample, data)
+            bad_data.check(model, data, sample)
+            model.train()
 
 
 @torch.no_grad()
 def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> None:
-    model.eval()  # nothing random, nothing counted
     try:
         model(sample)
     except RuntimeError as error:
@@ -162,7 +168,6 @@ def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> 
         raise UserError(
             f"{name} does not take the samples of {type(data).__name__}, {shape}: {reason}"
         ) from None
-    model.train()
 
 
 def trainer(
