@@ -8,16 +8,24 @@ from typing import Any
 
 import torch
 
-from engine import Count, Fraction, ImageCache, ImageFile, Seed, Split, UserError
-from project.datamodules.image_files import Found, class_folders, find_images, folders_of_splits
+from engine import (
+    Count,
+    FoundImages,
+    Fraction,
+    ImageCache,
+    ImageFile,
+    Seed,
+    Split,
+    UserError,
+    find_images,
+)
 from project.datamodules.images import ImageDataModule, carve_validation
 
 
 class ImageFolderDataModule(ImageDataModule):
     """Serves the images in data_dir/{train,test[,val]}/<class>, and in sub-folders of <class>.
 
-    The classes are the names of the folders, sorted. `image_files.SUFFIXES` lists the endings of
-    the files that are read. The folder of validation images may be valid/ or validation/, too.
+    The classes are the names of the folders, sorted.
 
     Args:
         data_dir: the folder with the images; nothing is written to this folder.
@@ -52,12 +60,12 @@ class ImageFolderDataModule(ImageDataModule):
     @cached_property
     def class_names(self) -> list[str]:  # type: ignore[override]
         """Reads the names of the classes from the folder, when they are asked for."""
-        return class_folders(self.data_dir, "train")
+        return self.found.classes
 
     @cached_property
-    def found(self) -> Found:
+    def found(self) -> FoundImages:
         """Returns the image files that there are, and what is left out."""
-        return find_images(self.data_dir, self.class_names)
+        return find_images(self.data_dir)
 
     @cached_property
     def cache(self) -> ImageCache:
@@ -88,10 +96,10 @@ class ImageFolderDataModule(ImageDataModule):
     def _carve(self, splits: dict[str, list[ImageFile]]) -> dict[str, list[ImageFile]]:
         """Moves a part of the training files to the validation files, if that is wanted."""
         if self.val_fraction and "val" in splits:
+            folder = splits["val"][0].path.partition("/")[0]
             raise UserError(
-                f"datamodule.val_fraction={self.val_fraction}: "
-                f"{self.data_dir / folders_of_splits(self.data_dir)['val']} holds the validation "
-                "images.\n"
+                f"datamodule.val_fraction={self.val_fraction}: {self.data_dir / folder} holds the "
+                "validation images.\n"
                 "Set datamodule.val_fraction=0, or remove that folder."
             )
         train = splits["train"]

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from commands import only_run, run_train
 from engine.data import image_cache
+from engine.data.image_files import SUFFIXES
 from engine.errors import UserError
-from project.datamodules.image_files import SUFFIXES
 from project.datamodules.image_folder import ImageFolderDataModule
 
 LAYOUT = "It must hold train/ and test/, and may hold val/, with one folder of images per class."
@@ -178,6 +179,26 @@ def test_what_is_left_out_is_counted_in_a_line(
     assert remark == (
         f"{folder}: 6 files or folders hold no images by their names and are left out, such as dev/"
     )
+
+
+def test_the_log_of_a_run_has_the_line(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (folder / "train" / "ant" / "notes.txt").write_text("no image")
+    run_train(
+        "datamodule=image_folder",
+        f"datamodule.data_dir={folder}",
+        f"datamodule.cache_dir={tmp_path / 'cache'}",
+        "module.num_classes=2",
+        "callbacks=default",
+        "logger=csv",
+        "accelerator=cpu",
+        "trainer.max_steps=1",
+        f"paths.log_dir={tmp_path / 'logs'}",
+    )
+    log = (only_run(tmp_path / "logs") / "train.log").read_text()
+    assert log.count("are left out, such as train/ant/notes.txt\n") == 1
 
 
 def test_a_link_to_a_folder_above_has_an_end(folder: Path) -> None:

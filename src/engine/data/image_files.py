@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from engine import ImageFile, UserError
+from engine.data.image_cache import ImageFile
+from engine.errors import UserError
 
 SUFFIXES = (
     ".bmp",
@@ -28,15 +29,45 @@ VALIDATION = ("val", "valid", "validation")  # names that the folder of validati
 JUNK = ("Thumbs.db", "desktop.ini", "__MACOSX")  # what systems leave, beside hidden files
 
 
-class Found(NamedTuple):
-    """Holds the images of each split, sorted by class and path, and what is no image.
+class FoundImages(NamedTuple):
+    """Holds the classes, the images of each split, and what is left out as no images.
 
-    What is left out are files, and folders beside those of the splits, by their paths below the
-    data folder. Hidden files do not count.
+    Args:
+        classes: the names of the class folders, sorted.
+        splits: the images of "train", "test" and maybe "val", each sorted by class and path.
+        left_out: files, and folders beside those of the splits, by their paths below the data
+            folder.
     """
 
+    classes: list[str]
     splits: dict[str, list[ImageFile]]
     left_out: list[str]
+
+
+def find_images(data_dir: Path) -> FoundImages:
+    """Finds the images in data_dir/{train,test[,val]}/<class>, and in sub-folders of <class>.
+
+    The folder of the validation images may be valid/ or validation/, too. Hidden files do not
+    count, and a file with another ending than those of `SUFFIXES` is no image.
+
+    Raises:
+        UserError: if a split is missing or has other classes, or a class has no image.
+    """
+    classes = class_folders(data_dir, "train")
+    splits = folders_of_splits(data_dir)
+    for folder in splits.values():
+        _compare(data_dir / folder, class_folders(data_dir, folder), classes)
+    folders, _ = entries(data_dir)
+    left_out = [f"{name}/" for name in folders if name not in splits.values()]
+    images: dict[str, list[ImageFile]] = {split: [] for split in splits}
+    for split, folder in splits.items():
+        _, files = entries(data_dir / folder)
+        left_out += [f"{folder}/{name}" for name in files]
+        for target, name in enumerate(classes):
+            own, others = list_images(data_dir, f"{folder}/{name}", target)
+            images[split] += own
+            left_out += others
+    return FoundImages(classes, images, left_out)
 
 
 def class_folders(data_dir: Path, split: str) -> list[str]:
@@ -84,28 +115,6 @@ def folders_of_splits(data_dir: Path) -> dict[str, str]:
             "and one folder alone may have the validation images."
         )
     return {"train": "train", **({"val": found[0]} if found else {}), "test": "test"}
-
-
-def find_images(data_dir: Path, classes: list[str]) -> Found:
-    """Returns the image files of "train", "test" and, if there is such a folder, "val".
-
-    Raises:
-        UserError: if a split is missing or has other classes, or a class has no image.
-    """
-    splits = folders_of_splits(data_dir)
-    for folder in splits.values():
-        _compare(data_dir / folder, class_folders(data_dir, folder), classes)
-    folders, _ = entries(data_dir)
-    left_out = [f"{name}/" for name in folders if name not in splits.values()]
-    images: dict[str, list[ImageFile]] = {split: [] for split in splits}
-    for split, folder in splits.items():
-        _, files = entries(data_dir / folder)
-        left_out += [f"{folder}/{name}" for name in files]
-        for target, name in enumerate(classes):
-            own, others = list_images(data_dir, f"{folder}/{name}", target)
-            images[split] += own
-            left_out += others
-    return Found(images, left_out)
 
 
 def _compare(folder: Path, found: list[str], classes: list[str]) -> None:
