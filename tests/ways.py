@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from sklearn.datasets import load_iris
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import (
@@ -21,6 +22,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 from torchmetrics import MaxMetric, MeanAbsoluteError, MinMetric
+from torchmetrics.classification import MulticlassAccuracy
 
 from engine import Split, StepCallback, SupervisedModule, TensorDataModule
 
@@ -45,6 +47,46 @@ class Points(TensorDataModule):
             noise = torch.randn(size, 1, generator=numbers)
             splits[name] = Split(x, (x**2).sum(1, keepdim=True) + 0.3 * noise)
         return splits
+
+
+class Broken(Points):
+    """Has data of its own for each seed, and a feature that is no number for the seed 3."""
+
+    def load(self) -> dict[str, Split]:
+        splits = super().load()
+        splits["train"].inputs[3, 2] = torch.nan if self.seed == 3 else self.seed
+        return splits
+
+
+class Iris(TensorDataModule):
+    """Serves 150 flowers of three species, with four features (Anderson 1935, Fisher 1936).
+
+    Its arguments are those of `Points`.
+    """
+
+    class_names = ["setosa", "versicolor", "virginica"]
+
+    def __init__(self, samples: int = 0, slope: float = 0, **order: Any) -> None:
+        super().__init__(**order)
+
+    def load(self) -> dict[str, Split]:
+        features, species = load_iris(return_X_y=True)
+        x = torch.tensor(features, dtype=torch.float32)  # (150, 4)
+        y = torch.tensor(species)  # (150,)
+        parts = {"train": (0, 1, 2), "val": (3,), "test": (4,)}  # of every five flowers
+        number = torch.arange(150) % 5
+        chosen = {name: torch.isin(number, torch.tensor(part)) for name, part in parts.items()}
+        return {name: Split(x[rows], y[rows]) for name, rows in chosen.items()}
+
+
+class Flowers(SupervisedModule):
+    """Tells three species apart by four features. Its arguments are those of `Small`."""
+
+    def __init__(
+        self, in_features: int = 0, out_features: int = 0, bias: bool = False, **step: Any
+    ) -> None:
+        accuracy = MulticlassAccuracy(3, average="micro")
+        super().__init__(nn.Linear(4, 3), nn.CrossEntropyLoss(), {"acc": accuracy}, **step)
 
 
 class Small(SupervisedModule):
@@ -134,6 +176,15 @@ class CountsEpochs(StepCallback):
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         for group in trainer.optimizers[0].param_groups:
             group["lr"] *= 0.7
+
+
+class FailsOnColumns(StepCallback):
+    """Fails at the end of training where inputs have more than one column."""
+
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if (columns := data.splits["train"].inputs.shape[1]) > 1:
+            raise RuntimeError(f"{columns} columns")
 
 
 class TwoOptimizers(LightningModule):

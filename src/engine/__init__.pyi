@@ -12,6 +12,8 @@ from .run.run import Run as Run
 from .data.datamodule import TensorDataModule as TensorDataModule
 from .data.image_cache import ImageCache as ImageCache
 from .data.image_cache import ImageFile as ImageFile
+from .data.image_files import FoundImages as FoundImages
+from .data.image_files import find_images as find_images
 from .data.split import Split as Split
 from . import schedules as schedules
 from .seeds import derive as derive

@@ -25,7 +25,8 @@ def show(trainer: Trainer, tag: str, figure: Figure, step: int) -> None:
 
 def show_histogram(trainer: Trainer, tag: str, values: Tensor, step: int) -> None:
     """Adds a histogram to TensorBoard, unless values are not finite or are beyond its last bin."""
-    if values.abs().max() < 9e19:  # false for NaN, too
+    values = values.detach().to_dense()  # gradients of an embedding may be sparse
+    if values.numel() and values.abs().max() < 9e19:  # false for NaN, too
         for logger in tensorboards(trainer):
             logger.experiment.add_histogram(tag, values, step)
 

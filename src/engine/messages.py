@@ -35,6 +35,10 @@ HARMLESS = (
         r"You're using the WeightAveraging callback, but loading",
         "an evaluation needs the mean of the weights, and has it",
     ),
+    (
+        r"Image size \(\d+ pixels\) exceeds limit",
+        "images of up to twice that size are decoded; of larger ones there is an error",
+    ),
     (r"GPU available but not used", "accelerator=cpu was chosen"),
 )
 

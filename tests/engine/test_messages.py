@@ -23,6 +23,8 @@ WORDED = [
     "`torch.jit.trace` is deprecated. Please switch to `torch.compile`",
     "This property will be removed in 2.0.0. Use `Metric.updated_called` instead.",
     "You're using the WeightAveraging callback, but loading a checkpoint outside the 'fit' stage.",
+    "Image size (99000000 pixels) exceeds limit of 89478485 pixels, could be decompression bomb "
+    "DOS attack.",
     "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
 ]
 OF_OUR_DATA = [

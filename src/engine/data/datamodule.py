@@ -92,13 +92,32 @@ class TensorDataModule(LightningDataModule):
 
     @cached_property
     def splits(self) -> dict[str, Split]:
-        """Returns the splits that `load` returns, divided anew if there are `folds`."""
+        """Returns the splits that `load` returns, divided anew if there are `folds`.
+
+        Raises:
+            UserError: if there is nothing to train on, or a split has no samples.
+        """
+        loaded = self.load()
+        self._check(loaded)
         if not self.folds:
-            return self.load()
+            return loaded
         from engine.data.folds import fold_of
 
         by_class = self.class_names is not None
-        return fold_of(self.load(), self.folds, self.fold, by_class)
+        return fold_of(loaded, self.folds, self.fold, by_class)
+
+    def _check(self, splits: dict[str, Split]) -> None:
+        name = f"{type(self).__name__}.load"
+        if "train" not in splits:
+            found = ", ".join(splits) or "none"
+            raise UserError(f'{name} returns no split "train"; it returns: {found}.')
+        for split, (inputs, targets) in ((key, (s.inputs, s.targets)) for key, s in splits.items()):
+            if len(inputs) != len(targets):
+                raise UserError(
+                    f'{name}: "{split}" has {len(inputs):,} inputs and {len(targets):,} targets.'
+                )
+            if not len(inputs):
+                raise UserError(f'{name}: the split "{split}" has no samples.')
 
     def fingerprint(self) -> str:
         """Returns a digest of all samples: a run that is resumed compares it."""
@@ -110,6 +129,15 @@ class TensorDataModule(LightningDataModule):
         The inputs are on the network's device.
         """
         return inputs
+
+    def remarks(self) -> list[str]:
+        """Returns lines for the run's log: what somebody may not expect of the data."""
+        return [
+            f'"{name}": {len(split.odd_rows):,} samples with NaN or infinite numbers, such as '
+            f"{split.oddity(int(split.odd_rows[0]))}"
+            for name, split in self.splits.items()
+            if len(split.odd_rows)
+        ]
 
     def example(self) -> Tensor:
         """Returns inputs of one training sample as the network takes them: (1, …).

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from filelock import FileLock
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import __version__ as pillow
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+from engine.data.decode import decode
 from engine.data.split import Split
 from engine.errors import UserError
 
-FORMAT = 1  # of the cache: raise it when the same files are decoded or stored in another way
+FORMAT = 2  # of the cache: raise it when the same files are decoded or stored in another way
 CHUNK = 256  # images decoded before they are written
 # Bytes of a file, on average, from which several threads are faster than one. With smaller files
 # the threads wait for Python's lock.
@@ -51,7 +51,8 @@ class ImageCache:
         self, home: Path, data_dir: Path, splits: dict[str, list[ImageFile]], image_size: int
     ) -> None:
         self.home, self.data_dir, self.splits, self.image_size = home, data_dir, splits, image_size
-        content = hashlib.sha256(repr((FORMAT, image_size)).encode())
+        # Another version of Pillow may decode the same file to other pixels.
+        content = hashlib.sha256(repr((FORMAT, pillow, image_size)).encode())
         for split, files in splits.items():
             content.update(repr((split, files)).encode())
         self.folder = home / content.hexdigest()[:16]
@@ -119,19 +120,3 @@ class ImageCache:
         for path in folder.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-
-
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """Returns an image file as RGB, resized to `size` if necessary: uint8 (3, size, size).
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise of every kind on a damaged file
-        raise UserError(f"{path}: cannot be read as an image. Repair or remove it.") from error
-    if rgb.size != (size, size):
-        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(rgb).transpose(2, 0, 1)

@@ -1,6 +1,7 @@
 """Holds one split of a data set as tensors."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +44,28 @@ class Split(Dataset[Batch | Block]):
         indices, batch_size, steps = chosen
         return Block(*self.select(indices), batch_size, steps)
 
+    @cached_property
+    def odd_rows(self) -> Tensor:
+        """Returns the numbers of the samples with a NaN or an infinite number: (n,) int64.
+
+        Integers are not looked at: they may be images that do not fit in memory.
+        """
+        odd = torch.zeros(len(self), dtype=torch.bool)
+        for values in (self.inputs, self.targets):
+            # The smallest and the largest number tell it for all, and take no memory.
+            if values.is_floating_point() and not torch.stack(values.aminmax()).isfinite().all():
+                odd |= ~values.isfinite().reshape(len(self), -1).all(1)
+        return odd.nonzero().flatten()
+
+    def oddity(self, row: int) -> str:
+        """Returns what a sample has that is no finite number, and where: for `odd_rows`."""
+        for name, values in (("inputs", self.inputs[row]), ("targets", self.targets[row])):
+            if values.is_floating_point() and not values.isfinite().all():
+                where = (~values.isfinite()).nonzero()[0].tolist()
+                found = values[tuple(where)].item()
+                return f"{found} in {place(row, where)} of the {name}"
+        return ""
+
     def cached_on(self, device: torch.device) -> "Split":
         """Returns the split on a CUDA device, where gathering a batch needs no copy from the CPU.
 
@@ -60,3 +83,15 @@ class Split(Dataset[Batch | Block]):
         # index_select copies whole samples. Indexing goes number by number, which takes images many
         # times as long.
         return self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
+
+
+def place(row: int, where: Sequence[int] = ()) -> str:
+    """Returns the words for a place in a tensor, counted from 0: row and column, or row and place.
+
+    Args:
+        row: number of the sample.
+        where: index of a number of the sample.
+    """
+    if not where:
+        return f"row {row}"
+    return f"row {row}, column {where[0]}" if len(where) == 1 else f"row {row}, place {list(where)}"

@@ -32,7 +32,7 @@ from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError, nearest
 from engine.fence.lightning import DummyLogger, keep_rows
-from engine.run import loggers
+from engine.run import bad_data, loggers
 from engine.run.checkpoint_file import WholeFileIO
 from engine.run.versions import device
 from engine.steps.callback import in_a_stack
@@ -182,9 +182,17 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
-    """Refuses a module for another number of classes than the data have."""
+    """Refuses a module for another number of classes than the data have, or for one class."""
     names = getattr(data, "class_names", None)
-    if names and (number := config["module"].get("num_classes", len(names))) != len(names):
+    number = config["module"].get("num_classes")
+    if not names or number is None:
+        return
+    if len(names) == 1:
+        raise UserError(
+            f"{type(data).__name__} has one class only, {names[0]}: a classifier, with "
+            "module.num_classes, needs two or more."
+        )
+    if number != len(names):
         raise UserError(
             f"module.num_classes={number}: {type(data).__name__} has {len(names)} classes; "
             f"set module.num_classes={len(names)}."
@@ -192,7 +200,7 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
 
 
 def fit_to(model: LightningModule, data: LightningDataModule) -> None:
-    """Tries a module's optimiser, and its network on a sample: they must fit the data."""
+    """Tries a module's optimiser, and its network and loss on samples: they must fit the data."""
     optimizer = getattr(model, "optimizer", None)
     if callable(optimizer) and not inspect.ismethod(optimizer):
         try:
@@ -204,12 +212,14 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
         # A module with an example of its own says itself what it takes.
         if model.example_input_array is None and is_overridden("forward", model):
             model.example_input_array = sample
+            model.eval()  # nothing random, nothing counted
             _show(model, sample, data)
+            bad_data.check(model, data, sample)
+            model.train()
 
 
 @torch.no_grad()
 def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> None:
-    model.eval()  # nothing random, nothing counted
     try:
         predictions = model(sample)
     except RuntimeError as error:
@@ -220,7 +230,6 @@ def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> 
             f"{name} does not take the samples of {type(data).__name__}, {shape}: {reason}"
         ) from None
     _check_metrics(model, predictions, data)
-    model.train()
 
 
 def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:
@@ -345,9 +354,11 @@ def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -
     # A data module of others makes its splits in `setup`.
     splits = data.splits if isinstance(data, TensorDataModule) else {}
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
+    said = data.remarks() if isinstance(data, TensorDataModule) else []
+    remarks = "".join(f"{remark}\n" for remark in said)
     return (
         f"device: {device(made)}\n"
-        f"data: {type(data).__name__}{f', {sizes} samples' if sizes else ''}\n"
+        f"data: {type(data).__name__}{f', {sizes} samples' if sizes else ''}\n{remarks}"
         f"model: {type(model).__name__}, {parameters:,} parameters\n"
         f"{getattr(model, 'network', '')}"
     )

@@ -9,6 +9,11 @@ from torch import Tensor, nn
 NONLINEAR = (nn.Tanh, nn.ReLU, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU)
 
 
+def layers(network: nn.Module) -> dict[str, nn.Module]:
+    """Returns the activation functions that a network has as layers, by name."""
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, NONLINEAR)}
+
+
 @contextmanager
 def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Gives the outputs of all activation functions, by layer: filled by a forward pass inside.
@@ -27,11 +32,7 @@ def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
 
         return hook
 
-    handles = [
-        layer.register_forward_hook(keep(name))
-        for name, layer in network.named_modules()
-        if isinstance(layer, NONLINEAR)
-    ]
+    handles = [layer.register_forward_hook(keep(name)) for name, layer in layers(network).items()]
     try:
         yield outputs
     finally:

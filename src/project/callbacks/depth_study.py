@@ -23,7 +23,8 @@ class DepthStudy(Callback):
     """Measures how the training inputs pass deep networks, forward and back.
 
     Writes figures/depth_study.csv and figures/depth_study.png. TensorBoard gets the figure and a
-    histogram for each layer.
+    histogram for each layer. Where the data have no inputs (N, in_features) and targets
+    (N, out_features), there is no study, and the log says so.
 
     Args:
         schemes: by the name to show: `scheme`, one of `project.init.SCHEMES`, and its options.
@@ -59,7 +60,11 @@ class DepthStudy(Callback):
         # A resumed run has the study already.
         if trainer.global_step > 0 or not trainer.is_global_zero:
             return
-        cells = self._measure(trainer, module)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not _has_columns(data):
+            log.info("%s: no study, as inputs and targets are no columns", type(self).__name__)
+            return
+        cells = self._measure(data, module)
         self._write(trainer, cells)
         shown = sorted({1, 2, 3, self.depth} & set(range(1, self.depth + 1)))
         for activation in self.activations:
@@ -68,8 +73,7 @@ class DepthStudy(Callback):
                 "std of %s activations, mean of %d seeds\n%s", activation, len(self.seeds), text
             )
 
-    def _measure(self, trainer: Trainer, module: LightningModule) -> list[depth.Cell]:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    def _measure(self, data: Any, module: LightningModule) -> list[depth.Cell]:
         split = data.splits["train"]
         inputs = data.prepare_inputs(split.inputs.to(module.device))  # (N, in_features)
         targets = split.targets.to(module.device)  # (N, out_features)
@@ -97,6 +101,14 @@ class DepthStudy(Callback):
         writer.writeheader()
         writer.writerows(cell.row() for cell in cells)
         write_whole(Path(trainer.default_root_dir) / "figures" / "depth_study.csv", text.getvalue())
+
+
+def _has_columns(data: Any) -> bool:
+    """Tells whether a data module has inputs and targets of columns, both real numbers."""
+    train = getattr(data, "splits", {}).get("train")
+    if not train or not train.targets.is_floating_point():
+        return False
+    return bool(data.example().dim() == train.targets.dim() == 2)
 
 
 def _scheme(name: str, options: Mapping[str, Any] | None) -> Callable[..., None]:

@@ -1,12 +1,16 @@
 """Shows activations and their gradients, layer by layer, while a network trains."""
 
+import logging
 from contextlib import ExitStack
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from engine import Count, StepCallback, figures
-from project.analysis.watch import watched
+from project.analysis.watch import layers, watched
+
+log = logging.getLogger(__name__)
 
 
 class Layers(StepCallback):
@@ -19,6 +23,9 @@ class Layers(StepCallback):
     The gradients are those of the loss of the whole batch, by the activations of this process's
     share of the batch. With accumulated gradients, they are of the last batch of the step.
 
+    A model without layers of activation functions, such as `nn.ReLU`, is not watched, and the log
+    says so.
+
     Args:
         every_n_steps: steps from one histogram to the next; the first step has one.
     """
@@ -28,21 +35,34 @@ class Layers(StepCallback):
     def __init__(self, every_n_steps: Count = 10) -> None:
         self.every_n_steps = every_n_steps
         self._watch = ExitStack()
+        self._outputs: dict[str, Tensor] = {}
+        self._has_layers = False
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self._has_layers = bool(layers(module))
+        if not self._has_layers and stage == "fit":
+            name = type(module).__name__
+            log.info(
+                "%s: nothing to watch, as %s has no layer nn.ReLU or the like",
+                type(self).__name__,
+                name,
+            )
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
-        return step % self.every_n_steps == 0
+        return self._has_layers and step % self.every_n_steps == 0
 
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._watch.close()
-        if trainer.global_step % self.every_n_steps == 0:
+        self._outputs = {}
+        if self._has_layers and trainer.global_step % self.every_n_steps == 0:
             self._outputs = self._watch.enter_context(watched(module))
 
     def on_before_optimizer_step(
         self, trainer: Trainer, module: LightningModule, optimizer: Any
     ) -> None:
-        if trainer.global_step % self.every_n_steps:
+        if trainer.global_step % self.every_n_steps or not self._outputs:
             return
         factor = self._factor(trainer)
         stds = {}

@@ -280,3 +280,25 @@ def test_only_a_loader_of_the_users_own_is_warned_of_when_a_run_is_resumed_withi
         with nullcontext() if last and ours else expected:
             data = own if ours else Ordinary()
             trainer.fit(module, data, ckpt_path=last, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        ({"val": (X, Y)}, 'Arrays.load returns no split "train"; it returns: val.'),
+        ({}, 'Arrays.load returns no split "train"; it returns: none.'),
+        ({"train": (X, Y[:-1])}, 'Arrays.load: "train" has 11 inputs and 10 targets.'),
+        ({"train": (X, Y), "val": (X[:0], Y[:0])}, 'Arrays.load: the split "val" has no samples.'),
+        ({"train": (X[:0], Y[:0])}, 'Arrays.load: the split "train" has no samples.'),
+    ],
+    ids=["no train", "nothing", "lengths", "empty val", "empty train"],
+)
+@pytest.mark.parametrize("folds", [None, 2])
+def test_splits_that_cannot_be_trained_on(
+    folds: int | None, splits: dict[str, Any], says: str
+) -> None:
+    data = Arrays({"train": (X, Y)}, batch_size=2, folds=folds)
+    data.given = splits
+    with pytest.raises(UserError) as raised:
+        _ = data.splits
+    assert str(raised.value) == says

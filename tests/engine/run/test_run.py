@@ -383,8 +383,11 @@ def test_a_run_has_one_file_of_events_and_ends_the_thread_that_writes_it(tmp_pat
 def test_an_exception_in_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(SystemExit) as stop:
         run(
-            tmp_path, "experiment=two_layer", *SHORT, "callbacks=curve_fit"
-        )  # whose curve has x of one column
+            tmp_path,
+            "experiment=two_layer",
+            *SHORT,
+            "+callbacks.fails._target_=ways.FailsOnColumns",
+        )
     assert stop.value.code == 1
     run_dir = only_run(tmp_path)
     summary = summary_of(run_dir)
@@ -393,9 +396,7 @@ def test_an_exception_in_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         None,
         ["train/loss"],
     )
-    assert summary["error"].startswith(
-        "RuntimeError: addmm: mat1 and mat2 shapes cannot be multiplied"
-    )
+    assert summary["error"] == "RuntimeError: 1000 columns"
     text = (run_dir / "train.log").read_text()
     assert (
         f"ERROR engine.run.run: run failed: {run_dir}\nTraceback (most recent call last):\n" in text

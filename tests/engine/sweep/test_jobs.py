@@ -24,10 +24,7 @@ from engine.sweep.jobs import Job, conclude, run_all, table
 from project.train import train
 
 LINEAR = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "trainer.max_steps=3"]
-CURVE = [
-    "datamodule=random_regression",
-    "callbacks=curve_fit",
-]  # fails where x has more than one column
+FAILING = ["datamodule=random_regression", "+callbacks.fails._target_=ways.FailsOnColumns"]
 
 
 def sweep(log_dir: Path, *words: str) -> Path:
@@ -94,7 +91,7 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
-        sweep(tmp_path, "module=two_layer,linear", "optimizer.lr=1e30,0.01", *CURVE)
+        sweep(tmp_path, "module=two_layer,linear", "optimizer.lr=1e30,0.01", *FAILING)
     assert stop.value.code == 1
     endings = {
         name: (job["status"], job["error"] is None)
@@ -108,16 +105,18 @@ def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) ->
     }
 
     before = written(folder(tmp_path))
-    sweep(tmp_path, "module=linear", "optimizer.lr=1e30", *CURVE)  # diverged: done, and no failure
+    sweep(
+        tmp_path, "module=linear", "optimizer.lr=1e30", *FAILING
+    )  # diverged: done, and no failure
     assert written(folder(tmp_path)) == before
     with pytest.raises(SystemExit) as stop:
         sweep(
-            tmp_path, "module=two_layer", "optimizer.lr=0.01", *CURVE
+            tmp_path, "module=two_layer", "optimizer.lr=0.01", *FAILING
         )  # failed: reported once more
     assert stop.value.code == 1
     assert written(folder(tmp_path)) == before
     with pytest.raises(SystemExit) as stop:
-        sweep(tmp_path, "module=two_layer", "optimizer.lr=0.01", *CURVE, "sweep.retry=failed")
+        sweep(tmp_path, "module=two_layer", "optimizer.lr=0.01", *FAILING, "sweep.retry=failed")
     assert stop.value.code == 1
     again = {path for path, time in written(folder(tmp_path)).items() if time != before.get(path)}
     assert {Path(path).name for path in again} == {"metrics.csv", "summary.json", "train.log"}

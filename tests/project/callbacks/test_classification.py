@@ -1,20 +1,30 @@
 """Accuracy of each class, against scikit-learn; the figures, by what is written in them."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.colors import to_rgba
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
+from torch import Tensor, nn
 
+from commands import only_run, run_train
 from engine.run.loggers import MetricsCSV
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
-from project.callbacks.classification import ClassificationReport, confusion_figure, grid_figure
+from project.callbacks.classification import (
+    ClassificationReport,
+    Confusion,
+    confusion_figure,
+    grid_figure,
+)
 from project.datamodules.images import ImageDataModule
 
 RNG = np.random.default_rng(0)
@@ -105,7 +115,7 @@ def test_the_grid_spreads_over_the_split_and_shows_the_images_as_they_are(tmp_pa
     trainer = plain_trainer(tmp_path, logger=False, callbacks=[report])
     trainer.test(module, images(), verbose=False)
     chosen, predicted = [0, 2, 5, 7, 10], module.predict(PIXELS[:11])
-    axes = report._grid(trainer, module).axes
+    axes = report._grid(trainer, module, NAMES).axes
     assert [a.get_title() for a in axes] == [
         f"{NAMES[TARGETS[i]]} / {NAMES[predicted[i]]}" for i in chosen
     ]
@@ -150,3 +160,168 @@ def test_a_wrong_image_is_red() -> None:
     ]
     assert wrong == framed == [1, 3]
     assert [a.axison for a in empty] == [False] * 7
+
+
+def said(records: Sequence[Any]) -> list[str]:
+    return [r.getMessage() for r in records if r.name == "project.callbacks.classification"]
+
+
+WORDS = ["experiment=linear", "callbacks=classification", "accelerator=cpu", "logger=csv"]
+IRIS = ["module._target_=ways.Flowers", "datamodule._target_=ways.Iris", "optimizer.lr=0.1"]
+ORDINARY = [
+    "module._target_=ways.Small",
+    "datamodule._target_=ways.Ordinary",
+    "callbacks.checkpoints={monitor: val/loss, mode: min}",
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "line", "figures"),
+    [
+        (
+            IRIS,
+            "ClassificationReport: no test images are drawn, as Iris has no images()",
+            ["test_confusion_matrix.png"],
+        ),
+        (
+            ORDINARY,
+            "ClassificationReport: no accuracies of classes and no figures, as Ordinary has no "
+            "class_names",
+            [],
+        ),
+    ],
+    ids=["features", "a plain data module without classes"],
+)
+def test_what_does_not_apply_is_left_out_and_said_before_training(
+    words: list[str],
+    line: str,
+    figures: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    sizes = ["datamodule.batch_size=30", "datamodule.steps_per_epoch=null", "trainer.max_epochs=2"]
+    run_train(*WORDS, *words, *sizes, f"paths.log_dir={tmp_path}")
+    run_dir = only_run(tmp_path)
+    assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
+    assert sorted(path.name for path in run_dir.glob("figures/*")) == figures
+    header = (run_dir / "metrics.csv").read_text().splitlines()[0]
+    names = ["setosa", "versicolor", "virginica"] if figures else []
+    for split in ("val", "test"):
+        assert all(f"{split}/acc/{name}" in header for name in names)
+    log = (run_dir / "train.log").read_text()
+    assert log.count(line) == 1
+    assert log.index(line) < log.index("epoch 1")
+    assert said(caplog.records) == [line]
+
+
+class Returns(Remembers):
+    """A classifier whose steps return something of their own."""
+
+    def __init__(self, outputs: Any) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        returned = super().validation_step(batch, batch_idx)
+        return self.outputs(returned["predictions"], returned["targets"])
+
+    test_step = validation_step
+
+
+NO_CLASSES = {
+    "nothing": (lambda p, t: None, 'the steps return no dict with "predictions" and "targets"'),
+    "a loss": (
+        lambda p, t: F.cross_entropy(p, t),
+        'the steps return no dict with "predictions" and "targets"',
+    ),
+    "one logit": (
+        lambda p, t: {"predictions": p[:, :1], "targets": t},
+        "predictions (7, 1) and targets (7,) of torch.int64 are not of 4 classes",
+    ),
+    "shares of classes": (
+        lambda p, t: {"predictions": p, "targets": p.softmax(1)},
+        "predictions (7, 4) and targets (7, 4) of torch.float32 are not of 4 classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_CLASSES)
+def test_steps_that_return_no_predictions_of_classes(
+    case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    outputs, reason = NO_CLASSES[case]
+    trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=[ClassificationReport()])
+    module = Returns(outputs)
+    trainer.fit(module, images())
+    trainer.test(module, images(), verbose=False)
+    assert said(caplog.records) == [
+        f"ClassificationReport: no accuracies of classes and no figures, as {reason}"
+    ]
+    assert "acc/" not in (tmp_path / "metrics.csv").read_text()
+    assert not (tmp_path / "figures").exists()
+
+
+def test_labels_that_are_unknown_do_not_count(tmp_path: Path) -> None:
+    module, targets = Remembers(), TARGETS.copy()
+    targets[::3] = -100  # cross-entropy leaves them out
+    data = Images(splits=dict.fromkeys(("train", "test"), (PIXELS, targets)), batch_size=20)
+    trainer = plain_trainer(tmp_path, logger=False, callbacks=[ClassificationReport(0)])
+    (found,) = trainer.test(module, data, verbose=False)
+    known = targets >= 0
+    expected = recall_score(
+        targets[known], module.predict(PIXELS)[known], labels=[0, 1, 3], average=None
+    )
+    assert [found[f"test/acc/{name}"] for name in ("cat", "dog", "ship")] == pytest.approx(
+        expected, rel=1e-6
+    )
+
+
+class Segments(SupervisedModule):
+    """Gives each pixel a class."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(3, 4, 1), nn.CrossEntropyLoss())
+
+
+def test_of_images_with_a_label_for_each_pixel_there_is_no_grid(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    labels = RNG.integers(0, 4, (20, 4, 4))
+    data = Images(splits=dict.fromkeys(("train", "test"), (PIXELS, labels)), batch_size=20)
+    module = Segments()
+    trainer = plain_trainer(tmp_path, logger=False, callbacks=[ClassificationReport()])
+    (found,) = trainer.test(module, data, verbose=False)
+    predicted = module(data.prepare_inputs(torch.from_numpy(PIXELS))).argmax(1)
+    expected = recall_score(labels.ravel(), predicted.ravel(), labels=range(4), average=None)
+    assert [found[f"test/acc/{name}"] for name in NAMES] == pytest.approx(expected, rel=1e-6)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["test_confusion_matrix.png"]
+    assert said(caplog.records) == [
+        "ClassificationReport: no test images are drawn, as Images has more than one label for an "
+        "image"
+    ]
+
+
+def test_counts_are_those_of_scikit_learn() -> None:
+    """In parts, with unknown targets, and with as many classes as there is memory for."""
+    confusion = Confusion(2000)
+    targets = RNG.integers(-1, 2000, 3000)
+    predicted = RNG.integers(0, 2000, 3000)
+    for part in (slice(0, 1000), slice(1000, None)):
+        confusion.update(torch.from_numpy(predicted[part]), torch.from_numpy(targets[part]))
+    known = targets >= 0
+    expected = confusion_matrix(targets[known], predicted[known], labels=range(2000))
+    assert known.sum() < 3000
+    np.testing.assert_array_equal(confusion.compute(), expected)
+
+
+def test_two_thousand_classes_have_a_picture_of_a_size_that_can_be_drawn() -> None:
+    counts: Tensor = torch.eye(2000)
+    figure = confusion_figure(counts, [f"class {number}" for number in range(2000)])
+    # matplotlib draws no picture of 65,536 pixels or more; a picture has 120 pixels an inch.
+    assert max(figure.get_size_inches()) * 120 < 2000
+    assert len(figure.axes[0].get_yticks()) < 30
+    assert figure.axes[0].get_title() == "accuracy 100.0%"

@@ -2,17 +2,22 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine.run.loggers import MetricsCSV
-from fitting import columns, plain_trainer
+from fitting import Arrays, columns, plain_trainer
 from project.callbacks.curve import CurveFigure
 from project.datamodules.parabola import ParabolaDataModule
 from project.modules.curve_mlp import CurveMLP
+from project.modules.linear import LinearRegressor
+from ways import Ordinary, Small, TwoOptimizers
 
 
 def test_it_is_drawn_every_n_steps_and_at_the_end(tmp_path: Path) -> None:
@@ -43,3 +48,59 @@ def test_it_is_drawn_every_n_steps_and_at_the_end(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         y.flatten(), (np.maximum(np.outer(x, w1) + b1, 0) @ w2.T + b2)[:, 0], atol=1e-5
     )
+
+
+ROWS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+OTHER_DATA = [
+    (Small, lambda: Arrays({"train": (ROWS, ROWS[:, :1])})),
+    (lambda: LinearRegressor(1, 3), lambda: Arrays({"train": (ROWS[:, :1], ROWS)})),
+    (TwoOptimizers, lambda: Ordinary(batch_size=5)),
+]
+
+
+@pytest.mark.parametrize(("make_module", "make_data"), OTHER_DATA)
+def test_of_other_data_there_is_no_curve_and_a_line_says_so(
+    make_module: Any, make_data: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    module, data = make_module(), make_data()
+    trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=[CurveFigure(1)], logger=False)
+    trainer.fit(module, data)
+    assert not (tmp_path / "figures").exists()
+    lines = [r.getMessage() for r in caplog.records if r.name == "project.callbacks.curve"]
+    assert lines == ["CurveFigure: no curve, as inputs and targets are not (N, 1)"]
+
+
+class Shifted(ParabolaDataModule):
+    """Gives the network x - 1."""
+
+    def prepare_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs - 1
+
+
+def test_the_curve_is_of_prepared_inputs(tmp_path: Path) -> None:
+    """The network never sees the inputs as they are stored."""
+    module, data = CurveMLP(), Shifted(samples=20, seed=0, batch_size=20, steps_per_epoch=1)
+    trainer = plain_trainer(tmp_path, max_epochs=1, logger=False)
+    trainer.fit(module, data)
+    x, y = CurveFigure._draw(trainer, module, None).axes[0].lines[0].get_data()
+    with torch.no_grad():
+        expected = module(torch.tensor(x).reshape(-1, 1) - 1).flatten()
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+class ByHand(TwoOptimizers):
+    """Optimises by hand, so that a step returns no loss, on one column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(1, 4)
+
+
+def test_a_step_may_return_no_loss(tmp_path: Path) -> None:
+    data: LightningDataModule = ParabolaDataModule(
+        samples=20, seed=0, batch_size=20, steps_per_epoch=2
+    )
+    trainer = plain_trainer(tmp_path, max_epochs=1, logger=False, callbacks=[CurveFigure(1)])
+    trainer.fit(ByHand(), data)
+    assert (tmp_path / "figures" / "curve.png").exists()

@@ -5,17 +5,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from engine.errors import UserError
-from fitting import plain_trainer
+from engine.supervised import SupervisedModule
+from fitting import Arrays, plain_trainer
 from project.analysis.depth import measure
 from project.callbacks.depth_study import DepthStudy
 from project.datamodules.random_regression import RandomRegressionDataModule
 from project.modules.deep_mlp import DeepMLP, deep_network
+from ways import Ordinary, TwoOptimizers
 
 SCHEMES = {"half": {"scheme": "randn", "scale": 0.5}, "he": {"scheme": "he"}}
 
@@ -148,3 +153,32 @@ def test_mistakes(schemes: dict[str, dict[str, Any]], activations: list[str], sa
     with pytest.raises(UserError) as refused:
         DepthStudy(schemes, activations, depth=2, width=3)
     assert str(refused.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("module", "data"),
+    [
+        (
+            SupervisedModule(nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), nn.MSELoss()),
+            Arrays({"train": (np.zeros((5, 3, 2, 2), np.float32), np.zeros((5, 1), np.float32))}),
+        ),
+        (
+            SupervisedModule(nn.Linear(3, 2), nn.CrossEntropyLoss()),
+            Arrays({"train": (np.zeros((5, 3), np.float32), np.array([0, 1, 1, 0, 1]))}),
+        ),
+        (TwoOptimizers(), Ordinary(batch_size=5)),
+    ],
+    ids=["images", "labels", "a plain data module"],
+)
+def test_of_other_data_there_is_no_study_and_a_line_says_so(
+    module: LightningModule,
+    data: LightningDataModule,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    study = DepthStudy(SCHEMES, ["tanh"], depth=4, width=7)
+    plain_trainer(tmp_path, max_epochs=1, callbacks=[study], logger=False).fit(module, data)
+    assert not (tmp_path / "figures").exists()
+    lines = [r.getMessage() for r in caplog.records if r.name == "project.callbacks.depth_study"]
+    assert lines == ["DepthStudy: no study, as inputs and targets are no columns"]

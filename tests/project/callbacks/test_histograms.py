@@ -8,8 +8,10 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
-from fitting import plain_trainer
+from engine.supervised import SupervisedModule
+from fitting import Arrays, plain_trainer
 from project.callbacks.histograms import Histograms
 from project.datamodules.line import LineDataModule
 from project.modules.linear import LinearRegressor
@@ -54,3 +56,28 @@ def test_what_tensorboard_cannot_draw_is_left_out(tmp_path: Path) -> None:
     )  # w: 1, 3e19, -8e38 (infinite), NaN
     assert [event.step for event in events.Histograms("weights/network.weight")] == [0, 1]
     assert [event.step for event in events.Histograms("gradients/network.weight")] == [0]
+
+
+class Words(nn.Module):
+    """An embedding with sparse gradients, and a parameter without numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 2, sparse=True)
+        self.empty = nn.Parameter(torch.zeros(0))
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        return self.embedding(words)
+
+
+def test_gradients_may_be_sparse_and_parameters_empty(tmp_path: Path) -> None:
+    module = SupervisedModule(Words(), nn.MSELoss(), optimizer=partial(torch.optim.SGD, lr=0.1))
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    trainer = plain_trainer(tmp_path, max_epochs=1, logger=logger, callbacks=[Histograms(1)])
+    data = {"train": (np.array([1, 1, 4]), np.ones((3, 2), np.float32))}
+    trainer.fit(module, Arrays(data, steps_per_epoch=1))
+    events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
+    names = {"weights/network.embedding.weight", "gradients/network.embedding.weight"}
+    assert set(events.Tags()["histograms"]) == names
+    (gradients,) = events.Histograms("gradients/network.embedding.weight")
+    assert gradients.histogram_value.num == 10  # five words of two numbers, the unused ones 0

@@ -2,17 +2,22 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from engine.run.loggers import MetricsCSV
+from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
 from project.callbacks.layers import Layers
 from project.modules.deep_mlp import DeepMLP
+from project.modules.linear import LinearRegressor
 from project.modules.two_layer_by_hand import TwoLayerByHand
 
 RNG = np.random.default_rng(0)
@@ -22,7 +27,7 @@ X, Y = (
 )
 
 
-def fit(folder: Path, module: DeepMLP | TwoLayerByHand, **options: object) -> None:
+def fit(folder: Path, module: SupervisedModule, **options: object) -> None:
     loggers = [TensorBoardLogger(folder, name="", version=""), MetricsCSV(folder)]
     trainer = plain_trainer(
         folder, max_epochs=1, logger=loggers, callbacks=[Layers(every_n_steps=2)], **options
@@ -90,3 +95,47 @@ def test_gradients_by_hand_leave_none_at_the_activations(tmp_path: Path) -> None
     fit(tmp_path, TwoLayerByHand(3, 4, 2, optimizer=partial(torch.optim.SGD, lr=1e-3)))
     header = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
     assert [name for name in header if "std" in name] == ["activations_std/1"]
+
+
+def test_a_model_without_such_layers_is_not_watched_and_a_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    fit(tmp_path, LinearRegressor(3, 2))
+    lines = [r.getMessage() for r in caplog.records if r.name == "project.callbacks.layers"]
+    assert lines == [
+        "Layers: nothing to watch, as LinearRegressor has no layer nn.ReLU or the like"
+    ]
+    steps = columns(tmp_path, "train/loss", "step")[1]
+    assert steps == [0, 1, 2, 3, 4]
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(steps)
+
+
+class ThreeByHand(LightningModule):
+    """Takes three steps a batch, by hand, so that a step that is watched begins within a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer: Any = self.optimizers()
+        for _ in range(3):
+            optimizer.zero_grad()
+            self.manual_backward((self.network(batch[0]) - batch[1]).square().mean())
+            optimizer.step()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Is not called: there is nothing to validate on."""
+
+
+def test_steps_that_begin_within_a_batch_are_not_watched(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[Layers(every_n_steps=2)])
+    trainer.fit(ThreeByHand(), Arrays({"train": (X, Y)}, steps_per_epoch=3))
+    assert trainer.global_step == 9
+    assert columns(tmp_path, "activations_std/1", "step")[1] == [0, 2, 6, 8]

@@ -18,7 +18,7 @@ import numpy as np
 import pooch.core
 import pytest
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from engine.errors import UserError
 from project.datamodules.cifar10 import CIFAR10DataModule

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from commands import only_run, run_train
 from engine.data import image_cache
+from engine.data.image_files import SUFFIXES
 from engine.errors import UserError
 from project.datamodules.image_folder import ImageFolderDataModule
 
@@ -100,7 +104,7 @@ def test_images_and_targets_are_those_of_the_files(folder: Path, in_memory: bool
         assert targets.tolist() == np.repeat([0, 1], counts).tolist()
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "P"])
 def test_images_of_other_sizes_and_modes_become_square_colour_images(
     folder: Path, mode: str
 ) -> None:
@@ -130,6 +134,93 @@ def test_what_is_no_image_does_not_count(folder: Path) -> None:
     assert len(data.splits["train"]) == 8
 
 
+ENDINGS = [suffix.removeprefix(".") for suffix in SUFFIXES]
+
+
+def test_every_ending_is_read_in_sub_folders_too(folder: Path) -> None:
+    (folder / "train" / "ant" / "small").mkdir()
+    formats = {"jfif": "JPEG", "jpe": "JPEG", "pbm": "PPM", "pgm": "PPM"}
+    for number, ending in enumerate(ENDINGS):
+        path = folder / "train" / "ant" / "small" / f"x.{ending.upper()}"
+        picture = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(picture).save(path, formats.get(ending))
+    data = prepared(folder)
+    files = sorted(str(path) for path in (folder / "train" / "ant").rglob("*.*"))
+    assert len(files) == 4 + len(ENDINGS) == 17
+    expected = np.stack([pixels(Path(file)) for file in files])
+    np.testing.assert_array_equal(data.splits["train"].inputs[: len(files)], expected)
+    assert data.splits["train"].targets.bincount().tolist() == [4 + len(ENDINGS), 4]
+    assert data.remarks() == []
+
+
+def test_what_is_left_out_is_counted_in_a_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "train" / "labels.csv").write_text("no class")
+    (folder / "train" / "ant" / "more").mkdir()
+    (folder / "train" / "ant" / "more" / "photo.heic").write_bytes(b"of a kind that is not read")
+    (folder / "test" / "cat" / "notes.txt").write_text("no image")
+    os.mkfifo(folder / "test" / "cat" / "pipe.jpg")  # to open it would take for ever
+    monkeypatch.chdir(folder / "test" / "cat")  # an address has 107 bytes at most
+    address = socket.socket(socket.AF_UNIX)
+    address.bind("socket.jpg")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._1.png"):  # what systems leave
+        (folder / "test" / "cat" / name).write_bytes(b"hidden")
+    (folder / "__MACOSX").mkdir()
+    data = prepared(folder)
+    address.close()
+    assert [len(split) for split in data.splits.values()] == [8, 4]
+    assert data.remarks() == [
+        f"{folder}: 5 files or folders hold no images by their names and are left out, "
+        "such as train/labels.csv"
+    ]
+    (folder / "dev").mkdir()
+    (remark,) = datamodule(folder).remarks()
+    assert remark == (
+        f"{folder}: 6 files or folders hold no images by their names and are left out, such as dev/"
+    )
+
+
+def test_the_log_of_a_run_has_the_line(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (folder / "train" / "ant" / "notes.txt").write_text("no image")
+    run_train(
+        "datamodule=image_folder",
+        f"datamodule.data_dir={folder}",
+        f"datamodule.cache_dir={tmp_path / 'cache'}",
+        "module.num_classes=2",
+        "callbacks=default",
+        "logger=csv",
+        "accelerator=cpu",
+        "trainer.max_steps=1",
+        f"paths.log_dir={tmp_path / 'logs'}",
+    )
+    log = (only_run(tmp_path / "logs") / "train.log").read_text()
+    assert log.count("are left out, such as train/ant/notes.txt\n") == 1
+
+
+def test_a_link_to_a_folder_above_has_an_end(folder: Path) -> None:
+    save(folder / "train" / "ant" / "small" / "9.png", 9)
+    (folder / "train" / "ant" / "small" / "above").symlink_to(folder / "train" / "ant")
+    (folder / "train" / "ant" / "small" / "itself").symlink_to(".", target_is_directory=True)
+    assert prepared(folder).splits["train"].targets.bincount().tolist() == [5, 4]
+
+
+def test_images_that_were_decoded_by_other_rules_are_decoded_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(folder)
+    names = decodes(monkeypatch)
+    monkeypatch.setattr(image_cache, "FORMAT", image_cache.FORMAT - 1)
+    prepared(folder)
+    assert len(names) == 12
+    monkeypatch.setattr(image_cache, "pillow", "0.1")
+    prepared(folder)
+    assert len(names) == 24
+
+
 def test_a_class_folder_may_be_a_link(folder: Path, tmp_path: Path) -> None:
     (folder / "train" / "ant").rename(tmp_path / "elsewhere")
     (folder / "train" / "ant").symlink_to(tmp_path / "elsewhere")
@@ -157,10 +248,15 @@ def test_validation_images_are_carved_off_by_class(folder: Path, in_memory: bool
     assert data.splits["train"].inputs.is_contiguous()
 
 
-def test_a_val_folder_is_the_validation_set(folder: Path) -> None:
-    for name in ("ant", "cat"):
-        save(folder / "val" / name / "1.jpeg", 50)
-    assert prepared(folder).splits["val"].targets.tolist() == [0, 1]
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_a_val_folder_is_the_validation_set(folder: Path, name: str) -> None:
+    for number, label in enumerate(("ant", "cat")):
+        save(folder / name / label / "1.png", 50 + number)
+    data = prepared(folder)
+    assert data.splits["val"].targets.tolist() == [0, 1]
+    expected = [pixels(folder / name / label / "1.png") for label in ("ant", "cat")]
+    np.testing.assert_array_equal(data.splits["val"].inputs, expected)
+    assert data.remarks() == []
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -255,7 +351,12 @@ def break_empty_test(folder: Path) -> str:
 def break_empty_class(folder: Path) -> str:
     (folder / "train" / "bee").mkdir()
     (folder / "test" / "bee").mkdir()
-    return f"{folder}/train/bee: holds no image. A class folder needs .jpg, .jpeg, .png files."
+    (folder / "train" / "bee" / "photo.heic").write_bytes(b"of a kind that is not read")
+    return (
+        f"{folder}/train/bee: holds no image. It has other files, such as train/bee/photo.heic. "
+        "A class folder needs .bmp, .gif, .jfif, .jpe, .jpeg, .jpg, .pbm, .pgm, .png, .ppm, .tif, "
+        ".tiff, .webp files."
+    )
 
 
 def break_test_classes(folder: Path) -> str:
@@ -266,6 +367,24 @@ def break_test_classes(folder: Path) -> str:
 def break_val_classes(folder: Path) -> str:
     save(folder / "val" / "cat" / "1.png", 1)
     return f"{folder}/val: other classes than in train/: it lacks ant."
+
+
+def break_many_classes(folder: Path) -> str:
+    for number in range(8):
+        (folder / "test" / f"bee {number}").mkdir()
+    return (
+        f"{folder}/test: other classes than in train/: "
+        "it adds bee 0, bee 1, bee 2, bee 3, bee 4 and 3 more."
+    )
+
+
+def break_two_val(folder: Path) -> str:
+    save(folder / "val" / "cat" / "1.png", 1)
+    save(folder / "validation" / "cat" / "1.png", 1)
+    return (
+        f"datamodule.data_dir={folder}: holds val/ and validation/, "
+        "and one folder alone may have the validation images."
+    )
 
 
 def break_dangling_link(folder: Path) -> str:
@@ -281,6 +400,8 @@ BREAKS = [
     break_empty_class,
     break_test_classes,
     break_val_classes,
+    break_many_classes,
+    break_two_val,
     break_dangling_link,
 ]
 
@@ -296,13 +417,14 @@ def test_what_is_wrong_with_the_folder_is_said_before_anything_is_written(
     assert not (folder.parent / "cache").exists()
 
 
-def test_val_folder_and_val_fraction_exclude_each_other(folder: Path) -> None:
-    for name in ("ant", "cat"):
-        save(folder / "val" / name / "1.jpeg", 50)
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_val_folder_and_val_fraction_exclude_each_other(folder: Path, name: str) -> None:
+    for label in ("ant", "cat"):
+        save(folder / name / label / "1.jpeg", 50)
     with pytest.raises(UserError) as raised:
         prepared(folder, val_fraction=0.5)
     assert str(raised.value) == (
-        f"datamodule.val_fraction=0.5: {folder}/val holds the validation images.\n"
+        f"datamodule.val_fraction=0.5: {folder}/{name} holds the validation images.\n"
         "Set datamodule.val_fraction=0, or remove that folder."
     )
 
@@ -319,9 +441,9 @@ def test_a_fraction_too_small_for_the_classes_names_its_key(folder: Path) -> Non
 def test_a_damaged_image_is_named_and_leaves_no_cache(folder: Path, kept: int) -> None:
     file = folder / "train" / "cat" / "2.png"
     file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(UserError) as raised:
+    why = "is damaged: image file is truncated" if kept == 150 else "is not an image"
+    with pytest.raises(UserError, match=f"^{re.escape(str(file))}: {why}"):
         prepared(folder)
-    assert str(raised.value) == f"{file}: cannot be read as an image. Repair or remove it."
     assert caches(folder) == []
     save(file, 2)
     assert len(prepared(folder).splits["train"]) == 8

@@ -1,0 +1,235 @@
+"""Refuses data that a model cannot be trained on, before a run has a folder.
+
+Data are refused for what they do to the model, whose network and loss are tried on a few samples.
+So a label that means "unknown", or a NaN that the network knows what to do with, is no mistake.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.data.datamodule import TensorDataModule
+from engine.data.split import Split, place
+from engine.errors import UserError
+from engine.steps.callback import overrides
+from engine.supervised import SupervisedModule
+
+# A module that has one of these of its own may do anything with its batches.
+OWN_STEP = ("training_step", "compute_loss", "_loss")
+# Losses that compare number by number, whatever the shapes.
+ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
+MOST_ROWS = 1000  # samples with NaN or infinite numbers that are tried at once
+
+
+def check(model: Any, data: TensorDataModule, sample: Tensor) -> None:
+    """Refuses labels, shapes, numbers or a last batch that would make training fail or lie.
+
+    Args:
+        model: in evaluation mode, so that nothing is random.
+        data: the data to train on.
+        sample: a training sample, as the network takes it: (1, …).
+
+    Raises:
+        UserError: names the split, and the row and column where there is one.
+    """
+    for name, split in data.splits.items():
+        _check_names(data, name, split.targets)
+    if isinstance(model, SupervisedModule) and not overrides(model, SupervisedModule, OWN_STEP):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of samples that are too few, or of odd shapes
+            _try(model, data, sample)
+
+
+def _try(model: SupervisedModule, data: TensorDataModule, sample: Tensor) -> None:
+    with torch.no_grad():
+        predictions = model.network(torch.cat([sample, sample]))
+    if isinstance(predictions, Tensor) and predictions.shape[:1] == (2,):
+        _check_shapes(model, data, predictions)
+        for name in data.splits:
+            _check_targets(model, data, name, predictions)
+    for name in data.splits:
+        _check_range(model, data, name)
+        _check_numbers(model, data, name)
+    _check_batch_of_one(model, data)
+
+
+def _is_torchs(loss: nn.Module) -> bool:
+    """Tells whether a loss is torch's. One of a user's own may need more than one sample."""
+    return type(loss).__module__.startswith("torch.nn.")
+
+
+def _are_labels(targets: Tensor) -> bool:
+    return targets.dim() == 1 and not targets.is_floating_point() and targets.dtype != torch.bool
+
+
+def _check_names(data: TensorDataModule, split: str, targets: Tensor) -> None:
+    """Refuses labels for which there is no class name."""
+    names = data.class_names
+    if names and _are_labels(targets) and (highest := int(targets.max())) >= len(names):
+        raise UserError(
+            f'{type(data).__name__}: "{split}" has the label {highest} in '
+            f"{place(int(targets.argmax()))} (from 0), and class_names has {len(names)} names: "
+            f"labels are from 0 to {len(names) - 1}."
+        )
+
+
+def _check_shapes(model: SupervisedModule, data: TensorDataModule, predictions: Tensor) -> None:
+    """Refuses targets (N,) for predictions (N, 1), and the like, that a loss would broadcast."""
+    targets = data.splits["train"].targets
+    if predictions.shape[1:] == targets.shape[1:]:
+        return
+    numbers = torch.Generator().manual_seed(0)
+    ours = torch.rand(3, *predictions.shape[1:], generator=numbers)
+    theirs = (10 * torch.rand(3, *targets.shape[1:], generator=numbers)).to(targets.dtype)
+    if isinstance(model.loss, ELEMENTWISE) or _mixes_samples(model.loss, ours, theirs):
+        raise UserError(
+            f"{type(data).__name__} has targets {_shape(theirs)}, and {type(model).__name__} has "
+            f"predictions {_shape(ours)}: {type(model.loss).__name__} would compare each of them "
+            "with several.\nGive the targets the shape of the predictions, or the other way round."
+        )
+
+
+def _mixes_samples(loss: nn.Module, predictions: Tensor, targets: Tensor) -> bool:
+    """Tells whether a loss does not care which target belongs to which prediction."""
+    if predictions.numel() != targets.numel():
+        return False
+    try:
+        value, turned, other = (
+            loss(predictions, given) for given in (targets, targets.roll(1, 0), targets + 1)
+        )
+        return torch.allclose(value, turned) and not torch.allclose(value, other)
+    except Exception:  # a loss that takes no such numbers
+        return False
+
+
+def _shape(values: Tensor) -> str:
+    return f"({', '.join(['N', *map(str, values.shape[1:])])})" if values.dim() > 1 else "(N,)"
+
+
+def _check_targets(
+    model: SupervisedModule, data: TensorDataModule, name: str, predictions: Tensor
+) -> None:
+    """Refuses targets that the loss does not take: it is tried on the lowest and highest label.
+
+    Args:
+        model: has the loss.
+        data: has the split.
+        name: the split's.
+        predictions: of any two samples, (2, …).
+    """
+    targets = data.splits[name].targets
+    if _are_labels(targets):
+        rows = [int(targets.argmin()), int(targets.argmax())]
+    else:  # of another split, predictions may have another shape
+        rows = [0] if name == "train" and _is_torchs(model.loss) else []
+    for row in rows:
+        try:
+            model.loss(predictions, targets[[row, row]])
+        except (IndexError, RuntimeError, ValueError) as error:
+            _refuse_target(model, data, name, row, predictions, error)
+
+
+def _refuse_target(
+    model: SupervisedModule,
+    data: TensorDataModule,
+    name: str,
+    row: int,
+    predictions: Tensor,
+    error: Exception,
+) -> None:
+    """Refuses a label that is out of range, or what a loss of torch's does not take."""
+    targets = data.splits[name].targets
+    classes = predictions.shape[1] if predictions.dim() > 1 else 0
+    has = f'{type(data).__name__}: "{name}" has'
+    if _are_labels(targets) and not 0 <= (label := int(targets[row])) < classes:
+        raise UserError(
+            f"{has} the label {label} in {place(row)} (from 0), and {type(model).__name__} has "
+            f"{classes} classes: labels are from 0 to {classes - 1}."
+        ) from None
+    if _is_torchs(model.loss):
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{has} targets {_shape(targets)} of {targets.dtype}, which "
+            f"{type(model.loss).__name__} does not take for predictions {_shape(predictions)}: "
+            f"{reason}"
+        ) from None
+
+
+def _check_range(model: SupervisedModule, data: TensorDataModule, name: str) -> None:
+    """Refuses targets below 0 or above 1 for a loss that takes them for probabilities."""
+    targets = data.splits[name].targets
+    if not isinstance(model.loss, nn.BCEWithLogitsLoss):
+        return
+    for value, where in zip(targets.aminmax(), (targets.argmin(), targets.argmax()), strict=True):
+        if value < 0 or value > 1:
+            row, *rest = (int(i) for i in torch.unravel_index(where, targets.shape))
+            raise UserError(
+                f'{type(data).__name__}: "{name}" has the target {value.item():g} in '
+                f"{place(row, rest)} (from 0): {type(model.loss).__name__} takes 0 to 1."
+            )
+
+
+def _check_numbers(model: SupervisedModule, data: TensorDataModule, name: str) -> None:
+    """Refuses samples with NaN or infinite numbers that would make the loss one."""
+    split = data.splits[name]
+    odd = split.odd_rows[:MOST_ROWS]
+    if not len(odd):
+        return
+    is_odd = torch.zeros(len(split), dtype=torch.bool).index_fill_(0, split.odd_rows, True)
+    good = (~is_odd).nonzero()[:1, 0]  # beside samples without a label, say, there may be one
+    if _gives_numbers(model, data, split, torch.cat([odd, good])):
+        return
+    rows = (int(row) for row in odd)
+    beside = good.tolist()
+    alone = (r for r in rows if not _gives_numbers(model, data, split, torch.tensor([r, *beside])))
+    row = next(alone, int(odd[0]))
+    raise UserError(
+        f'{type(data).__name__}: "{name}" has {split.oddity(row)} (from 0), so that the loss or a '
+        "gradient would be no number.\nRemove or replace it in load() or in prepare_inputs()."
+    )
+
+
+def _gives_numbers(
+    model: SupervisedModule, data: TensorDataModule, split: Split, rows: Tensor
+) -> bool:
+    """Tells whether loss and gradients of some samples are finite."""
+    inputs, targets = split.select(rows)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    try:
+        loss = model.loss(model.network(data.prepare_inputs(inputs)), targets)
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True) if weights else ()
+    except (RuntimeError, ValueError):  # some networks and losses look for such numbers themselves
+        return False
+    return all(bool(v.isfinite().all()) for v in (loss, *gradients) if v is not None)
+
+
+def _check_batch_of_one(model: SupervisedModule, data: TensorDataModule) -> None:
+    """Refuses training batches of one sample for a network that needs more, as BatchNorm does."""
+    size, batch_size = len(data.splits["train"]), data.batch_size
+    if size > 1 and batch_size > 1 and size % batch_size != 1:
+        return
+    reason = _why_not_trained(model, data, 1)
+    if reason and not _why_not_trained(model, data, 2):
+        which = "each batch" if min(size, batch_size) == 1 else "the last batch of a pass"
+        raise UserError(
+            f"datamodule.batch_size={batch_size}: of {size:,} training samples, {which} has one, "
+            f"and {type(model).__name__} needs more: {reason}\nChoose a batch_size above 1 that "
+            "leaves a remainder other than 1."
+        )
+
+
+def _why_not_trained(model: SupervisedModule, data: TensorDataModule, size: int) -> str | None:
+    """Returns why the network fails on a training batch of so many samples, if so."""
+    inputs = data.prepare_inputs(data.splits["train"].inputs[[0] * size])
+    # In training, BatchNorm would change its buffers.
+    buffers = {name: buffer.clone() for name, buffer in model.network.named_buffers()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.func.functional_call(model.network.train(), buffers, (inputs,))
+    except (RuntimeError, ValueError) as error:
+        return str(error).partition("\n")[0]
+    finally:
+        model.network.eval()
+    return None
