@@ -16,6 +16,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from engine.data.decode import decode
 from engine.data.split import Split
 from engine.errors import UserError
+from engine.files import write_whole
 
 FORMAT = 2  # of the cache: raise it when the same files are decoded or stored in another way
 CHUNK = 256  # images decoded before they are written
@@ -83,6 +84,17 @@ class ImageCache:
         images = np.load(self.folder / f"{split}_images.npy", mmap_mode=None if in_memory else "c")
         targets = np.load(self.folder / f"{split}_targets.npy")
         return Split(torch.from_numpy(images), torch.from_numpy(targets))
+
+    def digest(self) -> str:
+        """Returns a digest of the decoded images and their targets; computed once for a cache."""
+        path = self.folder / "digest"
+        if not path.exists():
+            digest = hashlib.sha256()
+            for array in sorted(self.folder.glob("*.npy")):
+                with open(array, "rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            write_whole(path, digest.hexdigest()[:16])
+        return path.read_text()
 
     def _replace_stale(self) -> None:
         for stale in self.home.glob("*/"):  # of other contents, and what a killed process left

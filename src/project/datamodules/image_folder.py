@@ -84,6 +84,10 @@ class ImageFolderDataModule(ImageDataModule):
     def load(self) -> dict[str, Split]:
         return {split: self.cache.read(split, self.in_memory) for split in self.cache.splits}
 
+    def fingerprint(self) -> str:
+        """Returns a digest of the decoded images; they need not fit in memory."""
+        return self.cache.digest()
+
     def remarks(self) -> list[str]:
         remarks = super().remarks()
         if others := self.found.left_out:
