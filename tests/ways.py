@@ -190,7 +190,7 @@ class FailsOnColumns(StepCallback):
 class TwoOptimizers(LightningModule):
     """Trains two layers by optimisers of their own, by hand, as a GAN does.
 
-    Its arguments are those of the model whose place this one takes, and are unused.
+    Its arguments are those of the model whose place this one takes. All but one are unused.
     """
 
     def __init__(
@@ -204,6 +204,7 @@ class TwoOptimizers(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.optimizer = optimizer
         self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -211,8 +212,8 @@ class TwoOptimizers(LightningModule):
         return outputs
 
     def configure_optimizers(self) -> Any:
-        second = torch.optim.SGD(self.second.parameters(), lr=0.05, momentum=0.9)
-        return [torch.optim.Adam(self.first.parameters(), lr=0.01), second]
+        first = torch.optim.Adam(self.first.parameters(), lr=0.01)
+        return [first, self.optimizer(self.second.parameters())]
 
     def _loss(self, batch: Any) -> Tensor:
         return F.mse_loss(self(F.dropout(batch[0], 0.1)), batch[1])
@@ -435,3 +436,10 @@ class Numbered(Ordinary):
     def train_dataloader(self) -> Any:
         numbers = torch.arange(1200.0)[:, None]
         return DataLoader(Noisy(Split(numbers[:, [0, 0, 0]] / 1200, numbers)), 16, shuffle=True)
+
+
+class IgnoresItsOptimizer(Small):
+    """Takes an optimiser, as a model has to, and makes another one."""
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.05)

@@ -21,6 +21,34 @@ FLAGS = (TARGET, PARTIAL, "_args_", "_recursive_", "_convert_")  # Hydra's own k
 OPTIONAL = ...  # the default of an argument that the call may leave out; no value equals it
 
 
+class Noted(functools.partial[Any]):
+    """A partial that knows whether somebody has called it."""
+
+    called = False
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self.called = True
+        return self.tried(*args, **options)
+
+    def tried(self, *args: Any, **options: Any) -> Any:
+        """Returns what a call returns, which does not count as one."""
+        return super().__call__(*args, **options)
+
+
+def partials_of(node: Mapping[str, Any], key: str) -> dict[str, Noted]:
+    """Builds the partials among the arguments of a node, by name.
+
+    Args:
+        node: has a `_target_`.
+        key: the node's, for messages.
+    """
+    return {
+        name: Noted(build(inner, f"{key}.{name}"))
+        for name, inner in node.items()
+        if isinstance(inner, dict) and inner.get(PARTIAL)
+    }
+
+
 def build(node: Mapping[str, Any], key: str, **more: Any) -> Any:
     """Builds the object that a node names, its nested objects first.
 

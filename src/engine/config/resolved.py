@@ -67,7 +67,12 @@ class Config(Mapping[str, Any]):
         values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
         if mentioned is not None:
             for name in _unused(values, written, mentioned):
-                _refuse_words_about(name, overrides)
+                if word := word_about(name, overrides):
+                    raise UserError(
+                        f"{word}: no part of this run refers to {name}, so this would change "
+                        "nothing.\nA class that takes it gets it by its config, such as "
+                        f"conf/module/NAME.yaml: {name}: ${{{name}}}"
+                    )
                 del values[name]
         return cls(values, written, overrides)
 
@@ -110,14 +115,11 @@ def _unused(
     return [name for name in objects if name not in used]
 
 
-def _refuse_words_about(name: str, overrides: Sequence[str]) -> None:
-    for word in overrides:
-        if re.split(r"[./=@]", word.lstrip("+~"))[0] == name:
-            raise UserError(
-                f"{word}: no part of this run refers to {name}, so this would change nothing.\n"
-                f"A class that takes it gets it by its config, such as conf/module/NAME.yaml: "
-                f"{name}: ${{{name}}}"
-            )
+def word_about(name: str, overrides: Sequence[str]) -> str | None:
+    """Returns the first word of a command line that chooses or changes a node, if one does."""
+    return next(
+        (word for word in overrides if re.split(r"[./=@]", word.lstrip("+~"))[0] == name), None
+    )
 
 
 def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -130,15 +130,22 @@ def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[s
     return ways
 
 
-def module(config: Config, data: LightningDataModule) -> LightningModule:
+def module(
+    config: Config, data: LightningDataModule, partials: Mapping[str, objects.Noted] | None = None
+) -> LightningModule:
     """Builds the module, its initial weights drawn from the seed alone.
+
+    Args:
+        config: the run's.
+        data: the data module.
+        partials: arguments of the module that are built already.
 
     Raises:
         UserError: if the optimiser's options are wrong, or the module does not fit the data.
     """
     check_classes(config, data)
     seed_everything(config["seed"], workers=True, verbose=False)
-    model: LightningModule = objects.build(config["module"], "module")
+    model: LightningModule = objects.build(config["module"], "module", **(partials or {}))
     fit_to(model, data)
     check_monitors(config, model, data)
     return model
@@ -204,7 +211,7 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
     optimizer = getattr(model, "optimizer", None)
     if callable(optimizer) and not inspect.ismethod(optimizer):
         try:
-            optimizer(model.parameters())
+            getattr(optimizer, "tried", optimizer)(model.parameters())
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
     if isinstance(data, TensorDataModule):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import messages
-from engine.config.resolved import Config
+from engine.config import objects
+from engine.config.resolved import Config, word_about
 from engine.errors import FAILED, Pruned, RunFailed, UserError
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
@@ -42,6 +43,7 @@ class Run:
         self.insists = insists
         self._made_of: dict[str, Any] = {}
         self._begins_from = ""
+        self._partials: dict[str, objects.Noted] = {}
         self._folder = folder
         self._until_the_end = ExitStack()
         self._trainer: Trainer | None = None
@@ -85,7 +87,8 @@ class Run:
         """
         from engine.run import build, checkpoint_file
 
-        model = build.module(self.config, data)
+        self._partials = objects.partials_of(self.config["module"], "module")
+        model = build.module(self.config, data, self._partials)
         source = self.config.get("init_from")
         if source and not self.checkpoint:
             weights = folders.weights_file(Path(source))
@@ -140,13 +143,7 @@ class Run:
         shown = hparams.hyperparameters(self.config)
         hparams.log_start(trainer, shown, ["objective", *hparams.names_of_tests(module)])
         build.cast(trainer, module)
-        if self._made_of and not identity.is_whole(self._made_of):
-            log.info(
-                "%s has no fingerprint(): a resumed run knows the data again by their classes and "
-                "the number of samples only",
-                type(data).__name__,
-            )
-            trainer.before_training = partial(self._compare_sizes, trainer)  # type: ignore[attr-defined]
+        trainer.before_training = partial(self._check_at_start, trainer, data)  # type: ignore[attr-defined]
         if self.checkpoint:
             for logger in trainer.loggers:
                 if not loggers.goes_on(type(logger)):
@@ -157,15 +154,39 @@ class Run:
         with mistakes_as_lightning_says(), messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
 
-    def _compare_sizes(self, trainer: "Trainer") -> None:
-        """Compares the numbers of samples, which are known when the loaders are made."""
+    def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
+        """Checks what is known when optimisers and loaders are made."""
+        self._check_partials(type(trainer.lightning_module).__name__)
+        if not self._made_of or identity.is_whole(self._made_of):
+            return
         from engine.fence.lightning import training_sizes
 
+        log.info(
+            "%s has no fingerprint(): a resumed run knows the data again by their classes and the "
+            "number of samples only",
+            type(data).__name__,
+        )
         sizes = {f"loader {n}": size for n, size in enumerate(training_sizes(trainer))}
         self._made_of["data"]["samples"] = sizes
         if trainer.is_global_zero:
             identity.compare(self.folder, self._made_of, self.insists)
             identity.save(self.folder, self._made_of)
+
+    def _check_partials(self, module: str) -> None:
+        """Refuses a choice that the module takes and does not use, such as an optimiser.
+
+        Raises:
+            UserError: names the word of the command line.
+        """
+        for name in (name for name, own in self._partials.items() if not own.called):
+            group = self.config.written.get(f"module.{name}", "").strip("${}")
+            if word := word_about(group, self.config.overrides):
+                raise UserError(
+                    f"{word}: {module} takes {name} and never calls it, so this would change "
+                    f"nothing.\nCall self.{name}(self.parameters()) in configure_optimizers, or "
+                    "leave it out."
+                )
+            log.info("%s takes %s and never calls it", module, name)
 
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"

@@ -525,6 +525,27 @@ def test_a_choice_that_no_part_of_the_run_reads_is_refused(
     assert "optimizer" not in OmegaConf.load(left_out / folders.CONFIG)
 
 
+def test_a_choice_that_the_module_never_uses_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    of_ways = ["module._target_=ways.IgnoresItsOptimizer", "datamodule._target_=ways.Points"]
+    words = [*LINEAR, *of_ways, "trainer.max_steps=3", f"paths.log_dir={tmp_path}"]
+    for word in ("optimizer=adam", "optimizer.lr=0.3"):
+        with pytest.raises(SystemExit) as stop:
+            run_train(*words, word, draws=False)
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.splitlines() == [
+            f"error: {word}: IgnoresItsOptimizer takes optimizer and never calls it, so this would "
+            "change nothing.",
+            "Call self.optimizer(self.parameters()) in configure_optimizers, or leave it out.",
+        ]
+    assert list(tmp_path.iterdir()) == []
+    run_train(*words, "init=he", draws=False)
+    assert "IgnoresItsOptimizer takes optimizer and never calls it" in caplog.text
+    assert "takes init" not in caplog.text
+
+
 def test_resume_of_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         run_train(f"resume={tmp_path}")
