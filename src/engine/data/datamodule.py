@@ -133,8 +133,8 @@ class TensorDataModule(LightningDataModule):
     def remarks(self) -> list[str]:
         """Returns lines for the run's log: what somebody may not expect of the data."""
         return [
-            f'"{name}": {len(split.odd_rows):,} samples with NaN or infinite numbers, such as '
-            f"{split.oddity(int(split.odd_rows[0]))}"
+            f'"{name}": {len(split.odd_rows):,} of {len(split):,} samples have NaN or infinite '
+            f"numbers, such as {split.oddity(int(split.odd_rows[0]))} (from 0)"
             for name, split in self.splits.items()
             if len(split.odd_rows)
         ]

@@ -214,14 +214,15 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
             getattr(optimizer, "tried", optimizer)(model.parameters())
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
-    if isinstance(data, TensorDataModule):
+    if hasattr(data, "example"):
         sample = data.example()
         # A module with an example of its own says itself what it takes.
         if model.example_input_array is None and is_overridden("forward", model):
             model.example_input_array = sample
             model.eval()  # nothing random, nothing counted
             _show(model, sample, data)
-            bad_data.check(model, data, sample)
+            if isinstance(data, TensorDataModule):
+                bad_data.check(model, data, sample)
             model.train()
 
 

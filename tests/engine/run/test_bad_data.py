@@ -157,7 +157,7 @@ def test_a_missing_number_that_the_model_knows_is_no_mistake_but_is_said(case: s
     place = "row 2, column 0 of the targets" if case == "for the loss" else "row 3, column 2 of the"
     (remark,) = data.remarks()
     assert remark.startswith(
-        f'"train": 1 samples with NaN or infinite numbers, such as nan in {place}'
+        f'"train": 1 of 6 samples have NaN or infinite numbers, such as nan in {place}'
     )
 
 
@@ -335,7 +335,8 @@ def test_a_module_with_a_step_of_its_own_may_do_anything_with_targets() -> None:
     data = Arrays({"train": (X, with_value(Y[:, 0], (3,), NAN))})
     assert refusal(OwnStep(), data) is None
     assert data.remarks() == [
-        '"train": 1 samples with NaN or infinite numbers, such as nan in row 3 of the targets'
+        '"train": 1 of 6 samples have NaN or infinite numbers, such as nan in row 3 of the targets '
+        "(from 0)"
     ]
 
 
