@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
-from engine import processes, rows
+from engine import processes
 from engine.fence.lightning import batch_of_training, trainer_of
 from engine.schedules import Schedule, updates_of
+from engine.steps import rows
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, overrides
 from engine.steps.trainer import BlockTrainer

@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from engine import rows
 from engine.fence.lightning import (
     batch_of_training,
     is_last_batch,
@@ -20,6 +19,7 @@ from engine.fence.lightning import (
 )
 from engine.run.folders import BEST
 from engine.schedules import updates_of
+from engine.steps import rows
 from engine.steps.callback import StepCallback
 from engine.vectorized import job_log
 from engine.vectorized.data import StackedData

@@ -561,10 +561,11 @@ def test_resume_takes_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as stop:
         run_train(f"resume={tmp_path}", "optimizer.lr=1")
     assert stop.value.code == 2
-    assert capsys.readouterr().err == (
-        "error: optimizer.lr=1: resume= goes on with the run's own config and takes "
-        "insist=true only.\n"
-    )
+    assert capsys.readouterr().err.splitlines() == [
+        "error: optimizer.lr=1: resume= goes on with the run's own config. Beside insist=true it "
+        "takes trainer.max_epochs=N and trainer.max_steps=N, to train longer.",
+        f"To begin from its weights with another config: init_from={tmp_path}",
+    ]
 
 
 # --- where ---
