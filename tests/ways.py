@@ -198,7 +198,7 @@ class TwoOptimizers(LightningModule):
         in_features: int = 0,
         out_features: int = 0,
         bias: bool = False,
-        optimizer: Any = None,
+        optimizer: Any = torch.optim.SGD,
         init: Any = None,
         scheduler: Any = None,
     ) -> None:

@@ -214,15 +214,14 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
             getattr(optimizer, "tried", optimizer)(model.parameters())
         except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
-    if hasattr(data, "example"):
+    if isinstance(data, TensorDataModule):
         sample = data.example()
         # A module with an example of its own says itself what it takes.
         if model.example_input_array is None and is_overridden("forward", model):
             model.example_input_array = sample
             model.eval()  # nothing random, nothing counted
             _show(model, sample, data)
-            if isinstance(data, TensorDataModule):
-                bad_data.check(model, data, sample)
+            bad_data.check(model, data, sample)
             model.train()
 
 
@@ -337,6 +336,7 @@ def _check_options(config: Config) -> None:
 def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logger]:
     """Builds the loggers, TensorBoard's first: a module finds the first one as `self.logger`."""
     made: list[Logger] = []
+    loggers.wait_for_a_later_name(folder)
     for name, node in (config.get("logger") or {}).items():
         if node:
             kind = objects.located(node[TARGET], f"logger.{name}")

@@ -3,6 +3,9 @@
 import csv
 import io
 import itertools
+import os
+import socket
+import time
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -199,6 +202,18 @@ def goes_on(kind: type[Logger]) -> bool:
 
 def _takes(kind: type, argument: str) -> bool:
     return argument in (arguments_of(kind) or ())
+
+
+def wait_for_a_later_name(folder: Path) -> None:
+    """Waits until new events of TensorBoard would come after those that a folder has.
+
+    TensorBoard reads files in the order of their names. These have the second in which they were
+    begun, and then the number of the process, which may be lower for the later one.
+    """
+    latest = max((path.name for path in folder.glob("events.out.tfevents.*")), default="")
+    own = f"{socket.gethostname()}.{os.getpid()}"
+    while f"events.out.tfevents.{int(time.time()):010d}.{own}" <= latest:
+        time.sleep(0.05)
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -1,6 +1,8 @@
 """metrics.csv, as Python's own csv reader sees it; TensorBoard's events, as its own reader does."""
 
 import csv
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +251,15 @@ def test_a_logger_is_given_what_it_takes(
 ) -> None:
     assert loggers.given(kind, node, Path("/run"), 7) == expected
     assert loggers.goes_on(kind) == (kind not in (WandbLogger, MLFlowLogger))
+
+
+def test_events_of_a_resumed_run_come_later(tmp_path: Path) -> None:
+    """Of two files of one second, that of the lower process number would come first."""
+    now = int(time.time())
+    (tmp_path / f"events.out.tfevents.{now}.{socket.gethostname()}.99999999.0").touch()
+    loggers.wait_for_a_later_name(tmp_path)
+    assert int(time.time()) > now
+    (tmp_path / f"events.out.tfevents.{int(time.time()) + 1}.{socket.gethostname()}.0.0").touch()
+    began = time.time()
+    loggers.wait_for_a_later_name(tmp_path)
+    assert int(time.time()) == int(began) + 1
