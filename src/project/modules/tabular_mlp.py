@@ -1,0 +1,41 @@
+"""Defines a small MLP that classifies rows of a table."""
+
+from typing import Unpack
+
+from torch import nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from engine import Count, Fraction, StepOptions, SupervisedModule
+
+
+class TabularMLP(SupervisedModule):
+    """Classifies rows by `depth` hidden layers with dropout, and a linear output.
+
+    x (N, in_features) -> depth × [linear -> ReLU -> dropout] (N, width) -> linear -> logits
+    (N, num_classes). Cross-entropy averaged over the batch, targets (N,) int64.
+
+    Args:
+        in_features: columns of x, which have a mean near 0 and a standard deviation near 1.
+        num_classes: classes of the data.
+        width: neurons of each hidden layer.
+        depth: number of hidden layers.
+        dropout: share of the neurons that a training step sets to zero.
+        step: options of `SupervisedModule`.
+    """
+
+    def __init__(
+        self,
+        in_features: Count = 30,
+        num_classes: Count = 2,
+        width: Count = 32,
+        depth: Count = 2,
+        dropout: Fraction = 0.1,
+        **step: Unpack[StepOptions],
+    ) -> None:
+        layers: list[nn.Module] = []
+        for number in range(depth):
+            fan_in = width if number else in_features
+            layers += [nn.Linear(fan_in, width), nn.ReLU(), nn.Dropout(dropout)]  # (N, width)
+        network = nn.Sequential(*layers, nn.Linear(width, num_classes))  # (N, num_classes)
+        accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        super().__init__(network, loss=nn.CrossEntropyLoss(), metrics={"acc": accuracy}, **step)
