@@ -3,6 +3,7 @@
 A command line is checked first; then it is one run, a sweep, help, or a run resumed.
 """
 
+import ast
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -113,8 +114,10 @@ class Task:
 
     @property
     def mentioned(self) -> frozenset[str]:
-        """Returns the first names of what `train` may read of the config: its words."""
-        words = [word for word in self.door.train.__code__.co_consts if isinstance(word, str)]
+        """Returns the first names of what the command's file may read of the config: its words."""
+        tree = ast.parse(Path(self.door.train.__code__.co_filename).read_bytes())
+        constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        words = [word for word in constants if isinstance(word, str)]
         return frozenset(word.partition(".")[0] for word in words)
 
     def __call__(self, composed: DictConfig) -> float:

@@ -14,6 +14,7 @@ from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import folders
 
+AVERAGES = "StochasticWeightAveraging"
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 
 
@@ -48,7 +49,12 @@ def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
             "so more epochs would change nothing.\n"
             f"To begin from its weights with another config: init_from={run_dir}"
         )
-    schedule = own.get("scheduler")
+    schedule = own.get("scheduler") or own.get("module.scheduler")
+    if any(str(value).endswith(AVERAGES) for value in own.flat.values()):
+        raise UserError(
+            f"{words[0]}: {AVERAGES} begins at a share of the epochs, which would be another.\n"
+            f"Begin from the weights: init_from={run_dir}"
+        )
     if schedule and "monitor" not in schedule:
         raise UserError(
             f"{words[0]}: the lengths of scheduler={schedule['_target_']} are shares of the "

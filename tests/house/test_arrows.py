@@ -144,4 +144,5 @@ def statements(folder: Path) -> int:
 
 
 def test_the_users_part_can_be_read_in_half_an_hour() -> None:
-    assert statements(SRC / "project") <= 1100
+    # 1,100 for the first models, and 100 for a ResNet, a table and its model.
+    assert statements(SRC / "project") <= 1200

@@ -40,6 +40,11 @@ def ends_with_mean(trainer: Trainer) -> bool:
     return any(trainer.current_epoch > callback.swa_end for callback in found)
 
 
+def has_running_mean(trainer: Trainer) -> bool:
+    """Tells whether a callback keeps a running mean of the weights."""
+    return bool(_of(trainer, WeightAveraging))
+
+
 def _of(trainer: Trainer, *kinds: type) -> list[Any]:
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, kinds)]

@@ -104,6 +104,8 @@ class Checkpoints(StepCallback, Checkpoint):
         if averaged.ends_with_mean(trainer):
             trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
             self._save(trainer, BEST)
+            self.best_score = None
+            log.info("best.ckpt has the mean of the last epochs, which no validation has seen")
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
@@ -115,9 +117,9 @@ class Checkpoints(StepCallback, Checkpoint):
     ) -> None:
         self._resumed = checkpoint.get("so_far", {})
         self._states = checkpoint.get("callbacks", {})
-        if trainer.state.fn != "fit":
+        if trainer.state.fn != "fit" and averaged.has_running_mean(trainer):
             # After a training with WeightAveraging, that callback has loaded the last weights.
-            module.load_state_dict(checkpoint["state_dict"])
+            module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score}

@@ -51,9 +51,11 @@ def is_below(key: str, nodes: Iterable[str]) -> bool:
 def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values, by dotted key, that can change a result.
 
-    The data folder counts relative to `paths.data_dir`: the same data may lie elsewhere.
+    The data folder counts relative to `paths.data_dir`, and a run to begin from relative to
+    `paths.log_dir`: the same may lie elsewhere.
     """
     kept = {key: value for key, value in flat.items() if not is_below(key, IRRELEVANT)}
-    if isinstance(folder := kept.get("datamodule.data_dir"), str):
-        kept["datamodule.data_dir"] = folder.removeprefix(str(flat.get("paths.data_dir")))
+    for key, home in (("datamodule.data_dir", "paths.data_dir"), ("init_from", "paths.log_dir")):
+        if isinstance(place := kept.get(key), str):
+            kept[key] = place.removeprefix(str(flat.get(home)))
     return kept

@@ -22,13 +22,25 @@ OPTIONAL = ...  # the default of an argument that the call may leave out; no val
 
 
 class Noted(functools.partial[Any]):
-    """A partial that knows whether somebody has called it."""
+    """A partial that knows whether somebody has used it. A copy is the same object."""
 
     called = False
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         self.called = True
         return self.tried(*args, **options)
+
+    @property
+    def func(self) -> Any:
+        """Returns the function, for whoever calls it without the partial."""
+        self.called = True
+        return super().func
+
+    def __copy__(self) -> "Noted":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Noted":
+        return self
 
     def tried(self, *args: Any, **options: Any) -> Any:
         """Returns what a call returns, which does not count as one."""

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from engine.config.keys import BUILT, FOLDERS, TARGET, relevant
 from engine.errors import UserError
 
-REFERENCE = re.compile(r"\$\{\.*(\w+)")  # the first name of ${optimizer.lr} or ${..optimizer}
+REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
 
 
 class Config(Mapping[str, Any]):
@@ -109,7 +109,8 @@ def _unused(
     found = used
     while found:
         texts = [str(text) for key, text in written.items() if key.partition(".")[0] in found]
-        found = set(REFERENCE.findall(" ".join(texts))) - used
+        references = " ".join(REFERENCE.findall(" ".join(texts)))
+        found = set(re.findall(r"\w+", references)) - used
         used |= found
     objects = [name for name, node in values.items() if isinstance(node, dict) and TARGET in node]
     return [name for name in objects if name not in used]
@@ -117,9 +118,9 @@ def _unused(
 
 def word_about(name: str, overrides: Sequence[str]) -> str | None:
     """Returns the first word of a command line that chooses or changes a node, if one does."""
-    return next(
-        (word for word in overrides if re.split(r"[./=@]", word.lstrip("+~"))[0] == name), None
-    )
+    # optimizer@module.optimizer_d=sgd puts its choice elsewhere.
+    placed = re.compile(rf"[+~]*{re.escape(name)}([./=]|$)")
+    return next((word for word in overrides if name and placed.match(word)), None)
 
 
 def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

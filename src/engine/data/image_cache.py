@@ -1,5 +1,6 @@
 """Decodes image files once, into .npy files that later runs read or map into memory."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -93,7 +94,9 @@ class ImageCache:
             for array in sorted(self.folder.glob("*.npy")):
                 with open(array, "rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
-            write_whole(path, digest.hexdigest()[:16])
+            with contextlib.suppress(OSError):  # the folder may be somebody else's
+                write_whole(path, digest.hexdigest()[:16])
+            return digest.hexdigest()[:16]
         return path.read_text()
 
     def _replace_stale(self) -> None:

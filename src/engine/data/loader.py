@@ -42,11 +42,16 @@ def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], 
     if reason is None:
         return ExactLoader(loader, seed, place, rank, say)
     if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
+        say(
+            f"{type(loader).__name__}: {reason}. Within an epoch, a resumed run goes on by the "
+            "loader's state_dict(). That is exact if the state has all: neither random numbers of "
+            "workers nor what the loader keeps from one epoch to the next are saved."
+        )
         return StatefulLoader(loader, seed, place)
     say(
-        f"{type(loader).__name__}: {reason}. A resumed run goes on from the last end of an epoch: "
-        "last.ckpt is written there only.\nTo go on within an epoch, the loader needs "
-        "state_dict() and load_state_dict()."
+        f"{type(loader).__name__}: {reason}. A resumed run continues from the end of the last "
+        "whole epoch: last.ckpt is written there only.\nTo continue within an epoch, the loader "
+        "needs state_dict() and load_state_dict()."
     )
     return EpochLoader(loader, seed, place)
 
@@ -55,13 +60,17 @@ def why_not(loader: Any, seed: int) -> str | None:
     """Returns why the batches of a loader cannot be found by their numbers, if so."""
     if not isinstance(loader, DataLoader):
         return "it is no DataLoader of PyTorch's"
-    if type(loader).__iter__ is not DataLoader.__iter__:
+    kind = type(loader)
+    # torchdata's StatefulDataLoader makes the same batches as a DataLoader.
+    if kind.__iter__ is not DataLoader.__iter__ and not kind.__module__.startswith("torchdata."):
         return "it has an __iter__ of its own"
     if isinstance(loader.dataset, IterableDataset):
         return f"{type(loader.dataset).__name__} is iterable and has no numbers of samples"
     order = _Order(loader, seed)
     name = type(order.sampler).__name__
-    if not hasattr(order.sampler, "__len__"):
+    try:
+        len(order)
+    except (TypeError, NotImplementedError):  # also of a sampler within a BatchSampler
         return f"{name} has no length"
     first, again = (order.draw("first") for _ in range(2))
     if len(first) != len(again) or not same(first[:COMPARED], again[:COMPARED]):
@@ -134,7 +143,8 @@ class ExactLoader(Served):
     def __iter__(self) -> Iterator[Any]:
         place = self._place
         first = 0
-        if self._has_ended and self._epoch == place.epoch():
+        is_next_pass = self._has_ended and place.is_cycled() and place.batch() > 0
+        if is_next_pass and self._epoch == place.epoch():
             self._pass += 1
         else:
             self._pass, first = divmod(place.batch(), max(1, len(self)))
@@ -153,8 +163,8 @@ class ExactLoader(Served):
         for batch, is_repeatable in batches:
             if not is_repeatable:
                 self._say(
-                    f"{type(self._loader.dataset).__name__}: not exact: a sample that was drawn "
-                    "twice with the same seed differed. A resumed run may draw other samples.\n"
+                    f"{type(self._loader.dataset).__name__}: not exact: it gave two different "
+                    "samples for one index and one seed. A resumed run may get other samples.\n"
                     "Draw random numbers by the functions of the modules random, numpy.random and "
                     "torch: these are seeded."
                 )
@@ -176,7 +186,8 @@ class _Order(Sampler[tuple[str, int, Any, bool]]):
     """
 
     def __init__(self, loader: DataLoader[Any], seed: int) -> None:
-        self.sampler: Any = loader.batch_sampler or loader.sampler
+        batches = loader.batch_sampler
+        self.sampler: Any = loader.sampler if batches is None else batches
         inner = getattr(self.sampler, "sampler", None)
         known = [loader.generator, *_attributes(self.sampler), *_attributes(inner)]
         generators = [each for each in known if isinstance(each, torch.Generator)]
@@ -251,10 +262,11 @@ class EpochLoader(Served):
     """
 
     def __iter__(self) -> Iterator[Any]:
-        restart_workers(self._loader)  # workers of the epoch before have states of their own
+        if isinstance(self._loader, DataLoader):
+            restart_workers(self._loader)  # workers of the epoch before have states of their own
         stream = f"loader/{self._place.epoch()}"
         number = self._place.batch()
-        with self._seeded(stream, number):
+        with self._seeded(stream, 0):
             batches = iter(self._loader)
         return self._served(batches, stream, number)
 
@@ -292,7 +304,10 @@ class StatefulLoader(EpochLoader):
     def state_dict(self) -> dict[str, Any]:
         """Returns the loader's state where training is within an epoch."""
         batch = self._place.batch()
-        state: dict[str, Any] = self._states[batch] if batch else {}
+        if not batch or not self._states:
+            return {}
+        latest = self._states[max(self._states)]  # of a loader that ended before another one
+        state: dict[str, Any] = self._states.get(batch, latest)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -301,18 +316,20 @@ class StatefulLoader(EpochLoader):
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tells whether nested samples are the same; objects of other classes count as the same."""
+    """Tells whether nested samples are the same; what cannot be compared counts as the same."""
     if isinstance(one, Mapping):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, Sequence) and not isinstance(one, str | bytes):
         return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, Tensor):
-        return torch.equal(one.nan_to_num(), other.nan_to_num())
-    ours = np.asarray(one)
-    theirs = np.asarray(other)
-    if ours.dtype == object:
+    try:
+        if isinstance(one, Tensor):
+            return torch.equal(one.nan_to_num(), other.nan_to_num())
+        ours = np.asarray(one)
+        theirs = np.asarray(other)
+        is_number = ours.dtype.kind in "fc"
+        return ours.dtype == object or np.array_equal(ours, theirs, equal_nan=is_number)
+    except Exception:  # a sparse tensor, or a class with a length and names
         return True
-    return np.array_equal(ours, theirs, equal_nan=ours.dtype.kind in "fc")
 
 
 def _attributes(made: object) -> Iterable[Any]:

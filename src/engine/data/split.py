@@ -35,7 +35,7 @@ class Split(Dataset[Batch | Block]):
         digest = hashlib.blake2b(digest_size=8)
         for tensor in (self.inputs, self.targets):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def __getitem__(self, chosen: Tensor | BlockIndices) -> Batch | Block:

@@ -143,7 +143,7 @@ def _refuse_target(
     targets = data.splits[name].targets
     classes = predictions.shape[1] if predictions.dim() > 1 else 0
     has = f'{type(data).__name__}: "{name}" has'
-    if _are_labels(targets) and not 0 <= (label := int(targets[row])) < classes:
+    if classes > 1 and _are_labels(targets) and not 0 <= (label := int(targets[row])) < classes:
         raise UserError(
             f"{has} the label {label} in {place(row)} (from 0), and {type(model).__name__} has "
             f"{classes} classes: labels are from 0 to {classes - 1}."

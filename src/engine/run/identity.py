@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import files
-from engine.config.keys import TARGET
+from engine.config.keys import TARGET, is_below
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import folders
@@ -29,7 +30,6 @@ if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
 log = logging.getLogger(__name__)
 
 MADE_OF = Path(".hydra/made_of.json")
-DATA_DIR = "datamodule.data_dir"
 MACHINE = ("engine", "hydra_plugins")  # the packages that a user does not change
 
 
@@ -58,16 +58,16 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
     from engine.data.datamodule import TensorDataModule
     from engine.run.versions import versions
 
-    folder = config.get(DATA_DIR)
+    code = code_of(config, door)
     splits = data.splits if isinstance(data, TensorDataModule) else {}
     return {
         "data": {
             "digest": digest_of(data),
             "samples": {name: len(split) for name, split in splits.items()},
             "classes": classes_of(data),
-            "files": folder and state_of_files(Path(folder)),
+            "files": _state_of_data(config),
         },
-        "code": code_of(config, door),
+        "code": code,
         "begins_from": _weights_digest(config),
         "versions": versions(),
     }
@@ -106,6 +106,8 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
         )
     for change in changes:
         log.warning("not exact: since this run began, %s", change)
+    if mixed := [*before.get("mixed", []), *changes]:
+        made_of["mixed"] = mixed
     for name, version in made_of["versions"].items():
         if version != (then := before["versions"].get(name)):
             log.warning("not exact: %s was %s and is %s", name, then, version)
@@ -116,6 +118,11 @@ def load(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / MADE_OF
     made_of: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
     return made_of
+
+
+def begins_from(run_dir: Path) -> str | None:
+    """Returns the digest of the weights that a run began from."""
+    return (load(run_dir) or {}).get("begins_from")
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -152,17 +159,23 @@ def changed(run_dir: Path, config: Config) -> Changed:
 
 
 def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool:
-    folder = config.get(DATA_DIR)
     then = before["data"]
-    if not folder or not then["files"] or not Path(folder).is_dir():
+    state = _state_of_data(config)
+    if state in (None, then["files"]):
         return False
-    state = state_of_files(Path(folder))
-    if state == then["files"]:
-        return False
-    if _digest_now(json.dumps(config["datamodule"], sort_keys=True)) != then["digest"]:
-        return True
-    save(run_dir, {**before, "data": {**then, "files": state}})  # the same content in other files
-    return False
+    # The same content may be in other files.
+    is_known = then["digest"] is not None
+    node = json.dumps(config["datamodule"], sort_keys=True)
+    return not is_known or _digest_now(node) != then["digest"]
+
+
+def _state_of_data(config: Config) -> str | None:
+    """Returns a digest of the files and folders that the data module's config names, if any."""
+    values = [value for key, value in config.flat.items() if is_below(key, ("datamodule",))]
+    kept = [value for value in values if value != config.get("datamodule.cache_dir")]
+    paths = [Path(value) for value in kept if isinstance(value, str) and os.sep in value]
+    found = sorted({path for path in paths if path.exists()})
+    return " ".join(map(state_of_files, found)) or None
 
 
 def _weights_digest(config: Config) -> str | None:
@@ -203,12 +216,21 @@ def classes_of(data: Any) -> list[str]:
 
 @functools.cache
 def state_of_files(folder: Path) -> str:
-    """Returns a digest of the names, sizes and times of all files below a folder."""
+    """Returns a digest of the names, sizes and times of all files below a folder, or of a file."""
+    found = [] if folder.is_dir() else [folder]
+    seen: set[str] = set()
+    for path, folders_below, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        if real in seen:  # links may lead in a circle
+            folders_below.clear()
+            continue
+        seen.add(real)
+        found += [Path(path, name) for name in names if not name.startswith(".")]
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("[!.]*")):
-        if path.is_file():
-            state = path.stat()
-            said = (str(path.relative_to(folder)), state.st_size, state.st_mtime_ns)
+    for file in sorted(found):
+        if file.is_file():
+            state = file.stat()
+            said = (str(file.relative_to(folder)), state.st_size, state.st_mtime_ns)
             digest.update(repr(said).encode())
     return digest.hexdigest()[:16]
 
@@ -235,10 +257,12 @@ def _code(names: Iterable[str], config: Config, door: str) -> Iterator[tuple[str
         if name in seen or not _is_users(name.partition(".")[0], root, door):
             continue
         seen.add(name)
+        parent = name.rpartition(".")[0]
+        if parent and not _is_package(parent):  # the name of a class or a value
+            continue
         digest, imported = source(name)
         if digest:
             yield name, digest
-        parent = name.rpartition(".")[0]
         waiting += sorted({*imported, parent} - {""})
 
 
@@ -256,32 +280,38 @@ def _is_users(package: str, root: Path, door: str) -> bool:
 def source(name: str) -> tuple[str | None, tuple[str, ...]]:
     """Returns a digest of a module's source, and the names that it imports.
 
-    Lines that are empty or a comment do not count. The digest is None if there is no source.
+    Comments and empty lines do not count. The digest is None if there is no source.
     """
     file = _file_of(name)
     if file is None or file.suffix != ".py" or not file.exists():
         return None, ()
-    text = file.read_text(encoding="utf-8")
-    lines = [line.rstrip() for line in text.splitlines()]
-    told = "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # a file that the run does not import, or cannot
+        return None, ()
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     found: list[str] = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1]
             base = ".".join([*(above if node.level else ()), *filter(None, [node.module])])
             found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return hashlib.sha256(told.encode()).hexdigest()[:16], tuple(found)
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16], tuple(found)
 
 
 def _file_of(name: str) -> Path | None:
     try:
         found = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):  # it is a class or a value
+    except Exception:  # whatever a package that is imported for it raises
         return None
     return Path(found.origin) if found and found.origin else None
+
+
+def _is_package(name: str) -> bool:
+    file = _file_of(name)
+    return file is None or file.name == "__init__.py"
 
 
 def file_name(name: str) -> str:

@@ -96,6 +96,8 @@ class Run:
         self._made_of = identity.record(self.config, data, self.door)
         if before := self._folder or self._parent:
             identity.compare(before, self._made_of, self.insists)
+            if self.checkpoint:  # it has not begun anew from the weights that are there now
+                self._made_of["begins_from"] = identity.begins_from(before)
         return model
 
     def trainer(self) -> "Trainer":
@@ -138,10 +140,11 @@ class Run:
         if self._begins_from:
             log.info("%s", self._begins_from)
         if self._parent:
-            step = self.config["parent.step"]
-            log.info("goes on from step %d of %s; so do all schedules", step, self._parent)
+            log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
         shown = hparams.hyperparameters(self.config)
         hparams.log_start(trainer, shown, ["objective", *hparams.names_of_tests(module)])
+        if identity.is_whole(self._made_of):  # the Trainer may have been made before the module
+            identity.save(self.folder, self._made_of)
         build.cast(trainer, module)
         trainer.before_training = partial(self._check_at_start, trainer, data)  # type: ignore[attr-defined]
         if self.checkpoint:
@@ -157,6 +160,10 @@ class Run:
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
         """Checks what is known when optimisers and loaders are made."""
         self._check_partials(type(trainer.lightning_module).__name__)
+        for schedule in trainer.lr_scheduler_configs if self._parent else ():
+            if not schedule.reduce_on_plateau:
+                kind = type(schedule.scheduler).__name__
+                log.warning("%s goes on as it was made: it may know the shorter length", kind)
         if not self._made_of or identity.is_whole(self._made_of):
             return
         from engine.fence.lightning import training_sizes

@@ -87,4 +87,5 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.residual(x) + self.shortcut(x)).relu()
+        outputs: Tensor = self.residual(x) + self.shortcut(x)
+        return outputs.relu()

@@ -1,5 +1,7 @@
 """Nodes of the config are checked against the signatures that they name."""
 
+import copy
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -313,3 +315,23 @@ def test_built_objects_get_plain_lists_and_their_inner_objects() -> None:
     )
     assert isinstance(optimizer, partial)
     assert type(optimizer.keywords["betas"]) is list
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda made: made(),
+        lambda made: copy.deepcopy(made)(),
+        lambda made: copy.copy({"a": made})["a"](),
+        lambda made: made.func(*made.args, **made.keywords),
+    ],
+    ids=["a call", "a call of a copy", "a call of what a copy has", "a call of its function"],
+)
+def test_noted_partials_know_whether_they_are_used(use: Any) -> None:
+    node = {"_target_": "x", "a": {"_target_": "builtins.dict", "_partial_": True, "b": 1}, "c": 2}
+    (made,) = objects.partials_of(node, "module").values()
+    assert isinstance(made, functools.partial)
+    assert made.tried(c=3) == {"b": 1, "c": 3}
+    assert not made.called
+    assert use(made) == {"b": 1}
+    assert made.called

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from engine.config.resolved import Config, dotted
+from engine.config.resolved import Config, dotted, word_about
 from engine.errors import UserError
 
 CONFIG = {
@@ -151,10 +151,11 @@ def object_of(kind: str, **values: Any) -> dict[str, Any]:
         ({"lr": "${optimizer.lr}"}, {}),
         ({"optimizer": "${..optimizer}"}, {}),
         ({"parts": ["${mine}"]}, {}),
+        ({"optimizer": "${oc.select:optimizer,null}"}, {}),
         ({"rate": "${rates.${optimizer.name}}"}, {}),
         ({}, {"ema": {"of": "${mine}"}}),
     ],
-    ids=["object", "value", "relative", "in a list, through another", "nested", "of a callback"],
+    ids=["object", "value", "relative", "in a list", "by a resolver", "nested", "of a callback"],
 )
 def test_an_object_that_a_part_of_the_run_refers_to_stays(module: Any, callbacks: Any) -> None:
     written = {
@@ -192,3 +193,9 @@ def test_a_word_about_an_object_that_is_left_out_is_refused(word: str) -> None:
         "A class that takes it gets it by its config, such as conf/module/NAME.yaml: "
         "optimizer: ${optimizer}",
     ]
+
+
+def test_a_word_that_puts_a_choice_elsewhere_is_not_about_the_object() -> None:
+    assert word_about("optimizer", ["optimizer@module.optimizer_d=sgd", "optimizers=1"]) is None
+    assert word_about("optimizer", ["seed=1", "~optimizer", "optimizer=sgd"]) == "~optimizer"
+    assert word_about("", ["seed=1", "=1"]) is None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -93,12 +94,15 @@ def test_a_run_records_its_data_its_code_and_versions(own_package: Path, tmp_pat
 
 def test_code_counts_but_for_comments_and_empty_lines(own_package: Path) -> None:
     before = identity.source("own_package.sizes")
-    (own_package / "sizes.py").write_text("# how many\n\nSIZE = 1   \n")
+    (own_package / "sizes.py").write_text("# how many\n\nSIZE = 1   # one\n")
     forget()
     assert identity.source("own_package.sizes") == before
-    (own_package / "sizes.py").write_text(HELPER.format(size=2))
-    forget()
-    assert identity.source("own_package.sizes") != before
+    for text in (HELPER.format(size=2), 'SIZE = """\n# 1\n"""\n'):
+        (own_package / "sizes.py").write_text(text)
+        forget()
+        now = identity.source("own_package.sizes")
+        assert now != before
+        before = now
 
 
 def test_imports_are_followed(own_package: Path, tmp_path: Path) -> None:
@@ -229,6 +233,41 @@ def test_a_sweep_runs_jobs_anew_whose_images_changed(
     assert len(list((log_dir / "sweeps/lenet").glob("*.1"))) == 2
     (again,) = (path for path in (log_dir / "sweeps/lenet").glob("seed=0*") if "." not in path.name)
     assert made_of(again)["data"]["samples"] == {"train": 16, "test": 16}
+
+
+class Owner:
+    """A data module that says nothing of its data."""
+
+    def prepare_data(self) -> None:
+        """Does nothing."""
+
+
+@pytest.mark.parametrize("key", ["data_dir", "csv"])
+@pytest.mark.parametrize("digest", [None, "0123"])
+def test_files_of_others_are_known_by_names_sizes_and_times(
+    key: str, digest: str | None, tmp_path: Path
+) -> None:
+    """Whatever key names them, folders behind links too, where nothing else tells."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/a.txt").write_text("a")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/linked").symlink_to(tmp_path / "real")
+    (tmp_path / "data/circle").symlink_to(tmp_path / "data")
+    named = tmp_path / ("data" if key == "data_dir" else "real/a.txt")
+    config = Config({"datamodule": {"_target_": f"{__name__}.Owner", key: str(named)}})
+    state = identity._state_of_data(config)
+    data = {"digest": digest, "samples": {}, "classes": [], "files": state}
+    made = {"data": data, "code": {}, "begins_from": None, "versions": {}}
+    (tmp_path / ".hydra").mkdir()
+    identity.save(tmp_path, made)
+    assert not identity.changed(tmp_path, config).data
+    (tmp_path / "real/a.txt").write_text("another")
+    forget()
+    with mock.patch.object(identity, "_digest_now", return_value="4567"):
+        assert identity.changed(tmp_path, config).data
+    with mock.patch.object(identity, "_digest_now", return_value="0123"):
+        assert identity.changed(tmp_path, config).data == (digest is None)
+    assert identity.load(tmp_path) == made
 
 
 def test_resume_refuses_other_images_and_names_the_numbers(
