@@ -13,6 +13,7 @@ from .data.datamodule import TensorDataModule as TensorDataModule
 from .data.image_cache import ImageCache as ImageCache
 from .data.image_cache import ImageFile as ImageFile
 from .data.split import Split as Split
+from .data import augment as augment
 from . import schedules as schedules
 from .seeds import derive as derive
 from .seeds import generator as generator

@@ -26,7 +26,8 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 from engine.config import objects
-from engine.config.keys import CHOICES, PARTIAL, TARGET
+from engine.config.keys import CHOICES, OPEN, PARTIAL, TARGET
+from engine.config.limits import shown
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
@@ -66,6 +67,8 @@ def check(config: Config, checked: set[str] | None = None) -> None:
     for group in CHOICES[:2]:
         if not config.get(group):
             raise UserError(f"{group}: a run needs one.")
+    for group in OPEN:
+        _check_names(config, group)
     objects.check(config.values_by_node, KINDS, GIVEN, checked)
     node, schedule = config.get("optimizer") or {}, config.get("scheduler")
     ends = config["trainer.max_epochs"] is not None or config["trainer.max_steps"] != -1
@@ -78,6 +81,17 @@ def check(config: Config, checked: set[str] | None = None) -> None:
             raise UserError(f"optimizer: {error}") from None
         if schedule:
             _check_schedule(schedule, optimizer, 100 if ends else math.inf)
+
+
+def _check_names(config: Config, group: str) -> None:
+    """Refuses what stands in a group of named objects without a name."""
+    for name, node in (config.get(group) or {}).items():
+        if node and not (isinstance(node, Mapping) and TARGET in node):
+            raise UserError(
+                f"{group}.{name}={shown(node)}: each object of {group} has a name; "
+                f"in conf/{group}/NAME.yaml, write `NAME:` and, below it, `{TARGET}:` and its "
+                "arguments."
+            )
 
 
 def _check_schedule(node: Any, optimizer: Optimizer, updates: float) -> None:
@@ -205,6 +219,7 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
         if model.example_input_array is None and is_overridden("forward", model):
             model.example_input_array = sample
             _show(model, sample, data)
+        getattr(model, "try_transforms", lambda sample: None)(sample)
 
 
 @torch.no_grad()
