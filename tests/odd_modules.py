@@ -38,6 +38,7 @@ class Plain(LightningModule):
         optimizer: Any = None,
         init: Any = None,
         scheduler: Any = None,
+        augment: Any = None,
         in_features: int = 0,
         out_features: int = 0,
         bias: bool = False,

@@ -201,6 +201,7 @@ class TwoOptimizers(LightningModule):
         optimizer: Any = torch.optim.SGD,
         init: Any = None,
         scheduler: Any = None,
+        augment: Any = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -268,6 +269,19 @@ class DrawsPlain(Small):
     def test_step(self, batch: Any, batch_idx: int) -> Any:
         self.log("test/drawn", random.random() + np.random.rand() + torch.rand(()).item())
         return super().test_step(batch, batch_idx)
+
+
+class Noise(nn.Module):
+    """Adds noise of Python's, NumPy's and torch's generators to inputs; more at each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        noise = random.random() + np.random.rand() + torch.rand(len(inputs), 1)
+        return inputs + 0.1 * noise * (1 + 0.01 * self.calls)
 
 
 class Noisy(Dataset[Any]):

@@ -15,6 +15,7 @@ from .data.image_cache import ImageFile as ImageFile
 from .data.image_files import FoundImages as FoundImages
 from .data.image_files import find_images as find_images
 from .data.split import Split as Split
+from .data import augment as augment
 from . import schedules as schedules
 from .seeds import derive as derive
 from .seeds import generator as generator

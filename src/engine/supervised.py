@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
 from engine import processes
+from engine.data.augment import Transform, try_out
+from engine.errors import UserError
 from engine.fence.lightning import batch_of_training, trainer_of
 from engine.schedules import Schedule, updates_of
 from engine.steps import rows
@@ -42,6 +44,7 @@ class StepOptions(TypedDict, total=False):
 
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     scheduler: Schedule | None
+    augment: Mapping[str, Transform | None] | None
     init: Callable[[nn.Module], None]
 
 
@@ -77,6 +80,7 @@ class SupervisedModule(LightningModule):
         init: fills the network's weights; PyTorch's own values stay if not given.
         scheduler: makes Lightning's `lr_scheduler` config from the optimiser; the learning rate
             stays as it is if not given.
+        augment: transforms of the inputs of training, by name, one after the other.
     """
 
     # Warnings of Lightning's that say nothing about these models: see engine/messages.py.
@@ -95,11 +99,17 @@ class SupervisedModule(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
         init: Callable[[nn.Module], None] | None = None,
         scheduler: Schedule | None = None,
+        augment: Mapping[str, Transform | None] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
         self.optimizer, self.scheduler = optimizer, scheduler
+        self.transforms = {name: own for name, own in (augment or {}).items() if own is not None}
+        # Buffers of transforms go to the device, and into checkpoints.
+        self.with_buffers = nn.ModuleList(
+            own for own in self.transforms.values() if isinstance(own, nn.Module)
+        )
         self.averages_loss = getattr(loss, "reduction", "mean") == "mean"
         self.train_metrics, self.val_metrics, self.test_metrics = (
             MetricCollection({**copy.deepcopy(metrics or {})}, prefix=f"{split}/")
@@ -110,7 +120,9 @@ class SupervisedModule(LightningModule):
         keep = {"nan_strategy": math.nan}
         self.val_loss, self.test_loss = epoch_loss(**keep), epoch_loss(**keep)
         self._since_row: list[rows.Step] = []
-        self._counted: tuple[int, int] | None = None  # the Trainer, and the batch, in a row last
+        # The Trainer, the batch that is in a row last, and its inputs as the network took them.
+        self._counted: tuple[int, int, Tensor] | None = None
+        self._has_augmented = not self.transforms
         if init is not None:
             init(network)
 
@@ -125,11 +137,11 @@ class SupervisedModule(LightningModule):
         Lightning does the update of the last step.
         """
         trainer: Any = self.trainer
-        counted = id(trainer), batch_of_training(trainer)
-        if counted == self._counted:  # an optimiser such as LBFGS evaluates a step several times
-            again, _ = self.compute_loss(*batch[:2])
+        now = id(trainer), batch_of_training(trainer)
+        # An optimiser such as LBFGS evaluates a step several times, always on the same inputs.
+        if self._counted and self._counted[:2] == now:
+            again, _ = self.compute_loss(self._counted[2], batch[1])
             return self._share_of_global_loss(again, len(batch[1]))
-        self._counted = counted
         steps, batches = (
             (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
         )
@@ -143,6 +155,7 @@ class SupervisedModule(LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         clip, ones = trainer.gradient_clip_val, None
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
+            inputs = self.augmented(inputs)
             loss, predictions = compute(inputs, targets)
             value = loss.item() if loss.is_cpu else loss.detach()
             seen = (predictions.detach(), targets) if has_metrics else ()
@@ -164,12 +177,40 @@ class SupervisedModule(LightningModule):
                         self.configure_gradient_clipping(optimizer, clip, algorithm)
                     optimizer.step()
                 trainer.next_step()
+        self._counted = (*now, inputs) if steps == 1 else None
         if row:
             self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
         if compiled:
             # Nothing leads back to the parameters, so that Lightning's update finds no gradients.
             return loss.requires_grad_()
         return self._share_of_global_loss(loss, len(targets))
+
+    def augmented(self, inputs: Tensor) -> Tensor:
+        """Returns inputs of training (B, …) as `augment` changes them.
+
+        A `training_step` of your own calls it once a step, before the network.
+        """
+        self._has_augmented = True
+        if self.transforms and len(inputs):  # a process's share of a batch may be empty
+            with torch.no_grad():
+                for transform in self.transforms.values():
+                    inputs = transform(inputs)
+        return inputs
+
+    def try_transforms(self, sample: Tensor) -> None:
+        """Tries the transforms of `augment` on inputs of one sample (1, …).
+
+        Raises:
+            UserError: if a transform does not take them.
+        """
+        try_out(self.transforms, sample)
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        if not self._has_augmented:
+            raise UserError(
+                f"augment: {type(self).__name__}.training_step changes no inputs by it. "
+                "Call self.augmented(inputs) there, or use augment=none."
+            )
 
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loss of a training batch, a scalar, and the predictions (B, …)."""

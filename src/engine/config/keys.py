@@ -6,14 +6,14 @@ from typing import Any
 TARGET = "_target_"
 PARTIAL = "_partial_"
 
-# Config groups of which a run must choose one.
-CHOICES = ("module", "datamodule", "optimizer", "init", "scheduler")  # they make the result
+# Config groups of which a run must choose one: they make the result.
+CHOICES = ("module", "datamodule", "optimizer", "init", "scheduler", "augment")
 PARTIALS = ("optimizer", "init", "scheduler")  # functions, which the module calls
 REQUIRED = (*CHOICES, "trainer", "accelerator")
 # Nodes that a run builds. Other objects are part of a run if one of these refers to them.
 BUILT = ("module", "datamodule", "trainer", "callbacks", "logger")
 # Nodes to which users add entries of their own.
-OPEN = ("callbacks", "logger")
+OPEN = ("callbacks", "logger", "augment")
 # Folders and files. They are made absolute, because a resumed run may start in another working
 # directory.
 FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir", "init_from")

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.config.keys import BUILT, FOLDERS, TARGET, relevant
+from engine.config.keys import BUILT, FOLDERS, OPEN, TARGET, relevant
 from engine.errors import UserError
 
 REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
@@ -112,7 +112,8 @@ def _unused(
         references = " ".join(REFERENCE.findall(" ".join(texts)))
         found = set(re.findall(r"\w+", references)) - used
         used |= found
-    objects = [name for name, node in values.items() if isinstance(node, dict) and TARGET in node]
+    nodes = {name: node for name, node in values.items() if isinstance(node, dict)}
+    objects = [name for name, node in nodes.items() if TARGET in node or name in OPEN]
     return [name for name in objects if name not in used]
 
 

@@ -26,7 +26,8 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 from engine.config import objects
-from engine.config.keys import CHOICES, PARTIAL, TARGET
+from engine.config.keys import CHOICES, OPEN, PARTIAL, TARGET
+from engine.config.limits import shown
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
@@ -37,6 +38,7 @@ from engine.run.checkpoint_file import WholeFileIO
 from engine.run.versions import device
 from engine.steps.callback import in_a_stack
 from engine.steps.trainer import BlockTrainer
+from engine.supervised import SupervisedModule
 
 KINDS = {
     "datamodule": LightningDataModule,
@@ -66,6 +68,8 @@ def check(config: Config, checked: set[str] | None = None) -> None:
     for group in CHOICES[:2]:
         if not config.get(group):
             raise UserError(f"{group}: a run needs one.")
+    for group in OPEN:
+        _check_names(config, group)
     objects.check(config.values_by_node, KINDS, GIVEN, checked)
     node, schedule = config.get("optimizer") or {}, config.get("scheduler")
     ends = config["trainer.max_epochs"] is not None or config["trainer.max_steps"] != -1
@@ -78,6 +82,17 @@ def check(config: Config, checked: set[str] | None = None) -> None:
             raise UserError(f"optimizer: {error}") from None
         if schedule:
             _check_schedule(schedule, optimizer, 100 if ends else math.inf)
+
+
+def _check_names(config: Config, group: str) -> None:
+    """Refuses what stands in a group of named objects without a name."""
+    for name, node in (config.get(group) or {}).items():
+        if node and not (isinstance(node, Mapping) and TARGET in node):
+            raise UserError(
+                f"{group}.{name}={shown(node)}: each object of {group} has a name; "
+                f"in conf/{group}/NAME.yaml, write `NAME:` and, below it, `{TARGET}:` and its "
+                "arguments."
+            )
 
 
 def _check_schedule(node: Any, optimizer: Optimizer, updates: float) -> None:
@@ -223,6 +238,8 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
             _show(model, sample, data)
             bad_data.check(model, data, sample)
             model.train()
+        if isinstance(model, SupervisedModule):
+            model.try_transforms(sample)
 
 
 @torch.no_grad()

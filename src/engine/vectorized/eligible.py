@@ -208,6 +208,8 @@ def _odd_module(module: Any) -> str | None:
         return f"{name} is no SupervisedModule"
     if more := additions(module):
         return f"{name} has a {more[0]} of its own"
+    if module.transforms:
+        return "augment: each job's step draws random numbers"
     if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:
         return f"{name} has parameters outside its network"
     trained = all(p.requires_grad for p in module.parameters())

@@ -178,6 +178,15 @@ def test_an_object_that_no_part_refers_to_is_left_out() -> None:
     assert made.hash == Config(written).hash
 
 
+def test_named_objects_that_no_part_refers_to_are_left_out_together() -> None:
+    written = {"module": object_of("Net"), "augment": {"crop": object_of("Crop"), "erase": None}}
+    assert dict(Config.resolve(OmegaConf.create(written), [], ())) == {"module": object_of("Net")}
+    with pytest.raises(UserError, match=r"^augment=crop: no part of this run refers to augment"):
+        Config.resolve(OmegaConf.create(written), ["augment=crop"], ())
+    written["module"]["augment"] = "${augment}"  # type: ignore[assignment]
+    assert "augment" in Config.resolve(OmegaConf.create(written), ["augment=crop"], ())
+
+
 def test_an_object_that_the_users_function_mentions_stays() -> None:
     written = {"module": object_of("Net"), "ema": object_of("EMA")}
     assert "ema" in Config.resolve(OmegaConf.create(written), ["+ema=slow"], {"ema", "module"})

@@ -32,6 +32,8 @@ SWA = [
     "callbacks.swa.swa_epoch_start=0.25",
     "callbacks.checkpoints.every_n_steps=3",
 ]
+# Draws from Python's, NumPy's and torch's generators, and has a state.
+AUGMENTED = ["module.augment={noise: {_target_: ways.Noise}}"]
 WAYS = {
     "plain": [],
     "early stopping": [
@@ -71,7 +73,8 @@ WAYS = {
     "a stream, from the ends of epochs": ["datamodule._target_=ways.Streams"],
     "a loader with a state": ["datamodule._target_=ways.HasState"],
     "two optimisers by hand": ["module._target_=ways.TwoOptimizers"],
-    "RMSprop, warm-up and cosine, validation within epochs": [
+    "RMSprop, warm-up and cosine, augmented, validation within epochs": [
+        *AUGMENTED,
         "optimizer=rmsprop",
         "scheduler=cosine",
         "trainer.val_check_interval=0.5",
@@ -81,7 +84,8 @@ WAYS = {
         "scheduler=one_cycle",
         "trainer.accumulate_grad_batches=3",
     ],
-    "LBFGS, a rate that drops, epochs and steps": [
+    "LBFGS, augmented, a rate that drops, epochs and steps": [
+        *AUGMENTED,
         "optimizer=lbfgs",
         "trainer.max_steps=1000",
         "optimizer.max_iter=3",

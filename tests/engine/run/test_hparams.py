@@ -37,6 +37,8 @@ VALUES = {
     "init": "he",
     "scheduler": "cosine",
     "scheduler.warmup": 0.1,
+    "augment": "flip_crop + mine",
+    "augment.flip_crop.padding": 4,
     "seed": 3,
     "module.num_classes": 10,
     "optimizer.lr": 0.001,
@@ -87,6 +89,11 @@ def config() -> Config:
                 "_target_": "engine.schedules.cosine",
                 "_partial_": True,
                 "warmup": 0.1,
+            },
+            "augment": {
+                "flip_crop": {"_target_": "engine.augment.FlipCrop", "padding": 4},
+                "erase": None,
+                "mine": {"_target_": "a.mine", "_partial_": True},
             },
             "trainer": {
                 "_target_": "lightning.pytorch.Trainer",

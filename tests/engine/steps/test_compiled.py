@@ -73,6 +73,10 @@ def fit(
     return module
 
 
+def noisy(inputs: Tensor) -> Tensor:
+    return inputs + torch.rand(len(inputs), 1, dtype=inputs.dtype)
+
+
 @pytest.fixture
 def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_module, "BLOCK_SECONDS", 1e9)
@@ -150,6 +154,25 @@ def test_a_schedule_changes_the_numbers_of_one_compiled_function(
         for found, expected in zip(tensors(saved), tensors(right), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
         assert saved["lr_schedulers"] == right["lr_schedulers"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_hurry")
+def test_an_augmented_compiled_run_is_the_eager_one(tmp_path: Path) -> None:
+    """Compares to rounding; and blocks of all sizes exactly. The network draws, too."""
+    sgd = partial(SGD, lr=0.05, momentum=0.9)
+    for folder, is_compiled, steps in (("eager", False, 100), ("1", True, 1), ("100", True, 100)):
+        augment = {"noisy": noisy, "masked": nn.Dropout(0.2)}
+        module = SupervisedModule(network(), nn.MSELoss(), optimizer=sgd, augment=augment)
+        fit(tmp_path / folder, is_compiled, steps, module=module)
+    eager, singly, together = (
+        torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("eager", "1", "100")
+    )
+    for found, expected in zip(tensors(singly), tensors(eager), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+    assert all(torch.equal(a, b) for a, b in zip(tensors(together), tensors(singly), strict=True))
+    texts = [(tmp_path / folder / "metrics.csv").read_text() for folder in ("1", "100")]
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import random
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,28 @@ def test_whatever_the_optimiser_and_the_batch(
         fit(tmp_path / str(steps), steps, module, data(batch_size=batch_size))
     assert left(tmp_path / "1")[0] == left(tmp_path / "100")[0]
     assert_same(left(tmp_path / "1")[1], left(tmp_path / "100")[1])
+
+
+def noisy(inputs: Tensor) -> Tensor:
+    """Writes into its input what torch's, Python's and NumPy's generators draw for each sample."""
+    return inputs.add_(torch.rand(len(inputs), 1) + random.random() + np.random.rand())
+
+
+@pytest.mark.parametrize("batch_size", [4, 31], ids=["batches of 4", "all samples in one batch"])
+@pytest.mark.parametrize("steps", [2, 7, 100])
+def test_augmented_steps_are_the_same_for_every_size(
+    steps: int, batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step draws after its seed, and before its forward pass, which draws, too."""
+    without_hurry(monkeypatch)
+    for size in (1, steps):
+        module = Classifier(augment={"noisy": noisy, "masked": nn.Dropout(0.2)})
+        calls = fit(tmp_path / str(size), size, module, data(batch_size=batch_size)).calls
+    fit(tmp_path / "plain", steps, served=data(batch_size=batch_size))
+    assert max(count for _, count in calls) > 1
+    assert left(tmp_path / str(steps))[0] == left(tmp_path / "1")[0]
+    assert left(tmp_path / str(steps))[0] != left(tmp_path / "plain")[0]
+    assert_same(left(tmp_path / str(steps))[1], left(tmp_path / "1")[1])
 
 
 @pytest.mark.parametrize(

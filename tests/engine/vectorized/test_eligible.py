@@ -36,6 +36,10 @@ def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptu
         (["trainer.overfit_batches=1"], "trainer.overfit_batches=1"),
         (["optimizer=lbfgs", "optimizer.max_iter=2"], "optimizer LBFGS"),
         (
+            ["module.augment={drop: {_target_: torch.nn.Dropout, p: 0.1}}"],
+            "augment: each job's step draws random numbers",
+        ),
+        (
             ["scheduler=plateau", "scheduler.monitor=train/loss"],
             "scheduler: the learning rate of each job follows a metric of the job",
         ),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.config.keys import FOLD, TARGET, relevant
+from engine.config.keys import CHOICES, FOLD, TARGET, relevant
 from engine.errors import UserError, nearest
 from engine.report.read.collect import Run
 
@@ -99,12 +99,14 @@ def defining(config: Config) -> dict[str, Any]:
 
 
 def without_copies(config: Config) -> dict[str, Any]:
-    """Leaves out `module.optimizer.lr` and the like, which repeat `optimizer.lr`."""
+    """Leaves out `module.optimizer.lr`, `module.augment` and the like, which repeat a group."""
     tails = {key: key.partition(".")[2] for key in config}
+    # A group without a choice is null.
+    copies = {key for key, tail in tails.items() if "." in tail or tail in CHOICES}
     return {
         key: value
         for key, value in config.items()
-        if "." not in tails[key] or config.get(tails[key], MISSING) != value
+        if key not in copies or config.get(tails[key], MISSING) != value
     }
 
 

@@ -47,6 +47,16 @@ def test_a_choice_stands_for_its_keys() -> None:
     assert differing([a_run("SGD"), a_run("Adam")]) == {"optimizer": ["SGD", "Adam"]}
 
 
+def test_a_choice_of_nothing_is_shown_once() -> None:
+    crop = "augment.flip_crop._target_"
+    changed = a_run(**{crop: "a.Crop", f"module.{crop}": "a.Crop"})
+    plain = a_run(augment=None, module__augment=None)
+    assert differing([changed, plain]) == {
+        "augment": ["–", "null"],
+        "augment.flip_crop": ["Crop", "–"],
+    }
+
+
 def test_numbers_that_differ_within_a_choice_are_shown_beside_it() -> None:
     runs = [a_run("SGD", lr=0.1), a_run("SGD", lr=0.2), a_run("Adam")]
     assert differing(runs) == {
