@@ -2,7 +2,6 @@
 
 from typing import Unpack
 
-import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -48,8 +47,6 @@ class ResNet(SupervisedModule):
             nn.Dropout(dropout),
             nn.Linear(4 * width, num_classes),  # (N, num_classes)
         )
-        # Convolutions are faster where the channels of a pixel lie side by side in memory.
-        network = network.to(memory_format=torch.channels_last)
         loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         super().__init__(network, loss=loss, metrics={"acc": accuracy}, **step)
