@@ -84,4 +84,6 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.residual(x) + self.shortcut(x)).relu()
+        residual: Tensor = self.residual(x)
+        shortcut: Tensor = self.shortcut(x)
+        return (residual + shortcut).relu()
