@@ -84,5 +84,6 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.residual(x) + self.shortcut(x)
-        return outputs.relu()
+        residual: Tensor = self.residual(x)
+        shortcut: Tensor = self.shortcut(x)
+        return (residual + shortcut).relu()

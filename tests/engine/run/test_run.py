@@ -34,6 +34,8 @@ MODELS = {
     "two_layer": "random_regression",
     "two_layer_by_hand": "random_regression",
     "deep_mlp": "random_regression",
+    "resnet": "digits",
+    "tabular_mlp": "breast_cancer",
 }
 SHORT = ["accelerator=cpu", "logger=csv", "trainer.max_steps=3", "trainer.log_every_n_steps=1"]
 NO_EVALUATION = ["trainer.limit_val_batches=0", "trainer.limit_test_batches=0"]
