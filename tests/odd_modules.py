@@ -37,6 +37,8 @@ class Plain(LightningModule):
         lr: float = 0.05,
         optimizer: Any = None,
         init: Any = None,
+        scheduler: Any = None,
+        augment: Any = None,
         in_features: int = 0,
         out_features: int = 0,
         bias: bool = False,
