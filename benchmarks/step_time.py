@@ -3,12 +3,16 @@
     OMP_NUM_THREADS=1 python benchmarks/step_time.py
     OMP_NUM_THREADS=1 python benchmarks/step_time.py --cases lenet-4 curve_fit --rounds 7
     OMP_NUM_THREADS=1 python benchmarks/step_time.py --accelerator gpu
+    OMP_NUM_THREADS=1 python benchmarks/step_time.py --cases lenet-4 lenet-64 \
+        --loops eager flip_crop each --against eager
 
 Milliseconds per step, as the median over rounds in which the contestants take turns, of
   eager     this project as a user runs it: TensorBoard, metrics.csv, progress bar, checkpoints, all
             callbacks
   compiled  the same with compile=true, without the time that compiling takes
   single    eager with trainer.steps_per_call=1
+  flip_crop eager with augment=flip_crop
+  each      eager with flips of torchvision's, which are called for each image by itself
   hand      a plain PyTorch loop over tensors in memory, with a running loss: nothing else
   graph     on a GPU, a hand-written loop that replays a CUDA graph of its step
   tutorial  the 60-minute tutorial's loop: images decoded and transformed one by one, DataLoader
@@ -54,6 +58,10 @@ from project.datamodules.images import ImageDataModule
 from project.train import train
 
 IMAGES = 10_240  # whole batches of every size, as a shorter batch would be compiled once more
+EACH = (
+    "module.augment={each: {_target_: engine.augment.Each, "
+    "transform: {_target_: torchvision.transforms.v2.RandomHorizontalFlip}}}"
+)
 WARM_UP = 50  # steps before the clock starts
 
 
@@ -368,9 +376,11 @@ def contestants(
     loops["template"] = partial(template_loop, case)
     if case.batch_size:
         loops["tutorial"] = partial(tutorial_loop, case)
+        loops["flip_crop"] = partial(project_loop, case, there, "augment=flip_crop")
+        loops["each"] = partial(project_loop, case, there, EACH)
     else:
         loops["rows"] = partial(project_loop, case, there, "trainer.log_every_n_steps=1")
-    return {name: loop for name, loop in loops.items() if name in names or name == "hand"}
+    return {name: loop for name, loop in loops.items() if name in names}
 
 
 def main() -> None:
@@ -378,32 +388,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     every = ["hand", "eager", "compiled", "single", "rows", "template", "tutorial", "graph"]
+    augmented = ["flip_crop", "each"]
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--loops", nargs="*", default=every, choices=every)
+    parser.add_argument("--loops", nargs="*", default=every, choices=[*every, *augmented])
+    parser.add_argument("--against", default="hand", choices=["hand", "eager"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
     arguments = parser.parse_args()
+    base = arguments.against
     train.open()
     messages.silence_harmless()
     rows, results = [], {}
     terminal, sys.stdout = sys.stdout, Terminal()
     for name in arguments.cases:
         times = in_turns(
-            contestants(CASES[name], arguments.loops, arguments.accelerator), arguments.rounds
+            contestants(CASES[name], [base, *arguments.loops], arguments.accelerator),
+            arguments.rounds,
         )
         results[name] = {"ms_per_step": times}
-        results[name]["ratio_to_hand"] = {
-            loop: ratio(values, times["hand"]) for loop, values in times.items()
+        results[name][f"ratio_to_{base}"] = {
+            loop: ratio(values, times[base]) for loop, values in times.items()
         }
         for loop, values in times.items():
-            against = results[name]["ratio_to_hand"][loop]
+            against = results[name][f"ratio_to_{base}"][loop]
             spread = f"{against['min']:.2f}–{against['max']:.2f}"
             rows.append(
                 [name, loop, f"{statistics.median(values):.4f}", f"{against['median']:.2f}", spread]
             )
             print("  ".join(rows[-1]), file=terminal, flush=True)
     sys.stdout = terminal
-    print("\n" + table(["case", "loop", "ms/step", "× hand", "min–max"], rows))
+    print("\n" + table(["case", "loop", "ms/step", f"× {base}", "min–max"], rows))
     whole = (len(results), len(set(arguments.loops))) == (len(CASES), len(every))
     name = (
         "step_time"

@@ -69,6 +69,14 @@ def test_step_time(
         assert all(0 < values[0] < 1000 for values in case["ms_per_step"].values())
         assert case["ratio_to_hand"]["hand"]["median"] == 1
     assert "lenet-4  tutorial" in capsys.readouterr().out
+    loops = ["flip_crop", "each", "--against", "eager"]
+    monkeypatch.setattr(
+        sys, "argv", ["step_time.py", "--rounds", "1", "--cases", "lenet-4", "--loops", *loops]
+    )
+    step_time.main()
+    (case,) = written(benchmarks, "step_time.part")["cases"].values()
+    assert set(case["ratio_to_eager"]) == {"eager", "flip_crop", "each"}
+    assert case["ratio_to_eager"]["eager"]["median"] == 1
 
 
 @pytest.mark.slow
