@@ -159,7 +159,7 @@ def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
         pytest.param(
             ["datamodule=digitz"],
             "datamodule=digitz: no such choice. Did you mean digits? datamodule is one of: "
-            "cifar10, digits, image_folder, line, parabola, random_regression.",
+            "breast_cancer, cifar10, digits, image_folder, line, parabola, random_regression.",
             id="choice",
         ),
         pytest.param(
