@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+import engine
+
 FOLDER = "WARM_PYTHON"  # the variable with the session's folder: its server, its program
 HERE = Path(__file__).parent
 
@@ -48,7 +50,8 @@ def python() -> str:
 
 
 def _start(folder: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # A copy of the repository has sources of its own, which are not installed.
+    environment = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])}
     words = [sys.executable, str(HERE / "warm_server.py"), str(folder)]
     # No Popen: the server outlives whoever starts it, who must not be warned of that.
     pid = os.spawnve(os.P_NOWAIT, sys.executable, words, environment)

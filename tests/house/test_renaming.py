@@ -41,6 +41,6 @@ def test_the_suite_passes_under_another_name_with_the_engine_untouched(tmp_path:
     doors = [path.read_text() for path in (folder / "logs/sweeps/linear").glob("*/.hydra/door")]
     assert doors == ["mine.train\n"] * 2
     ended: subprocess.CompletedProcess[str] = python(
-        folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", "-m", "not slow", *TESTS
+        folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", *TESTS
     )
     assert ended.returncode == 0, ended.stdout[-3000:]
