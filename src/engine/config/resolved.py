@@ -17,7 +17,7 @@ REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.se
 
 
 class Config(Mapping[str, Any]):
-    """The resolved config of a run, as dicts, lists, numbers and words; read by dotted key.
+    """Holds the resolved config of a run: dicts, lists, numbers and words, read by dotted key.
 
     `config["trainer.devices"]` and `config["trainer"]["devices"]` are the same.
 

@@ -41,7 +41,7 @@ class LoopCounts:
         self._counts = (loop, fetcher, *pairs)
 
     def count_step(self) -> int:
-        """Count the step that was just taken, as Lightning would; return the next one's batch.
+        """Counts the step that was just taken, as Lightning would; returns the next one's batch.
 
         The batch's number counts from the start of training.
         """
@@ -226,7 +226,7 @@ def restore_metrics(trainer: Trainer, metrics: Mapping[str, Tensor]) -> None:
 
 
 def batch_of_epoch(trainer: Trainer) -> int:
-    """Return the number of the current batch, from 0 in each epoch; within a block, it grows.
+    """Returns the number of the current batch, from 0 in each epoch; within a block, it grows.
 
     The hooks' `batch_idx` is that of a block's first batch.
     """
@@ -234,17 +234,17 @@ def batch_of_epoch(trainer: Trainer) -> int:
 
 
 def batch_of_training(trainer: Trainer) -> int:
-    """Return the number of the current batch, from 0 in training; -1 before the first."""
+    """Returns the number of the current batch, from 0 in training; -1 before the first."""
     return trainer.fit_loop.total_batch_idx
 
 
 def is_last_batch(trainer: Trainer) -> bool:
-    """Tell whether the current batch is the last of its epoch."""
+    """Tells whether the current batch is the last of its epoch."""
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
 def logged_step(trainer: Trainer) -> int:
-    """Return the step under which Lightning logs the metrics of an evaluation."""
+    """Returns the step under which Lightning logs the metrics of an evaluation."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
@@ -254,19 +254,19 @@ def batches_that_stepped(checkpoint: Mapping[str, Any]) -> int:
 
 
 def batches_of_epoch(trainer: Trainer) -> int | float:
-    """Return the batches of an epoch, or infinity; load the data for it, if they are not there."""
+    """Returns the batches of an epoch, or infinity; loads the data for it, if they are not there."""
     trainer.fit_loop.setup_data()
     return trainer.num_training_batches
 
 
 def validation_interval(trainer: Trainer) -> int | None:
-    """Return the batches from one validation to the next; None if their number does not say it."""
+    """Returns the batches from one validation to the next; None if their number does not say it."""
     interval = trainer.val_check_batch
     return interval if isinstance(interval, int) else None
 
 
 def validates_after_epoch(trainer: Trainer) -> bool:
-    """Tell whether Lightning validates after the current epoch; if so, load the data for it.
+    """Tells whether Lightning validates after the current epoch; if so, loads the data for it.
 
     Lightning loads them itself only before its own validation.
     """
@@ -280,12 +280,12 @@ def validates_after_epoch(trainer: Trainer) -> bool:
 
 
 def whole_checkpoint(trainer: Trainer) -> dict[str, Any]:
-    """Return what `save_checkpoint` would write."""
+    """Returns what `save_checkpoint` would write."""
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
 def trainer_of(module: LightningModule) -> Trainer | None:
-    """Return a module's Trainer, if it has one: its public property would raise an error."""
+    """Returns a module's Trainer, if it has one: its public property would raise an error."""
     return module._trainer
 
 
@@ -294,24 +294,24 @@ class ProgressBar(TQDMProgressBar):
 
     @abstractmethod
     def is_due(self, current: int, total: int) -> bool:
-        """Tell whether to draw an enabled bar, at batch `current` of `total`."""
+        """Tells whether to draw an enabled bar, at batch `current` of `total`."""
 
     def _should_update(self, current: int, total: int) -> bool:
         return self.is_enabled and self.is_due(current, total)
 
 
 def prefix_of(logger: TensorBoardLogger) -> str:
-    """Return what a logger writes before the name of each metric; mostly nothing."""
+    """Returns what a logger writes before the name of each metric; mostly nothing."""
     return logger._prefix
 
 
 def writer_of(logger: TensorBoardLogger) -> Any:
-    """Return a logger's writer, if it has one yet: its public property would make one."""
+    """Returns a logger's writer, if it has one yet: its public property would make one."""
     return logger._experiment
 
 
 def open_writer(logger: TensorBoardLogger, kind: Callable[..., Any]) -> Any:
-    """Return a logger's writer, made by `kind` if it has none yet."""
+    """Returns a logger's writer, made by `kind` if it has none yet."""
     if logger._experiment is None:
         logger._experiment = kind(log_dir=logger.log_dir, **logger._kwargs)
     return logger._experiment

@@ -71,7 +71,8 @@ def check(config: Config, checked: set[str] | None = None) -> None:
     for group in OPEN:
         _check_names(config, group)
     objects.check(config.values_by_node, KINDS, GIVEN, checked)
-    node, schedule = config.get("optimizer") or {}, config.get("scheduler")
+    node = config.get("optimizer") or {}
+    schedule = config.get("scheduler")
     ends = config["trainer.max_epochs"] is not None or config["trainer.max_steps"] != -1
     text = f"one step {node} {schedule} {ends}"
     if node.get(PARTIAL) and text not in checked and _is_optimizer(node):

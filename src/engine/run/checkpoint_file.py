@@ -39,7 +39,7 @@ class WholeFileIO(TorchCheckpointIO):
 
 
 class Progress(NamedTuple):
-    """How far the training of a checkpoint is, and whether it stopped by itself."""
+    """Says how far the training of a checkpoint is, and whether it stopped by itself."""
 
     epochs: int
     steps: int

@@ -34,7 +34,7 @@ MACHINE = ("engine", "hydra_plugins")  # the packages that a user does not chang
 
 
 class Changed(NamedTuple):
-    """What is not as it was when a run was made: whether its data, and which files of code.
+    """Says what is not as it was when a run was made: the data, and which files of code.
 
     The weights that a run begins from count as data.
     """
@@ -128,7 +128,8 @@ def begins_from(run_dir: Path) -> str | None:
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Says what of the data and the code has changed."""
     said = []
-    ours, theirs = now["data"], before["data"]
+    ours = now["data"]
+    theirs = before["data"]
     if ours["classes"] != theirs["classes"]:
         said.append(f"the classes changed from {_names(theirs)} to {_names(ours)}")
     elif ours["samples"] and ours["samples"] != theirs["samples"]:

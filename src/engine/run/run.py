@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """A run: its config, its folder, and the parts that the config names.
+    """Makes the parts of a run that its config names, and records how the run ends.
 
     Nothing is written before `trainer()`: a mistake in the config or in the data leaves nothing
     behind. Where the folder has a checkpoint, the run goes on from it.
@@ -343,7 +343,8 @@ def compared(trainer: "Trainer", run_dir: Path) -> tuple[str | None, float]:
     metric, it is the metric's last value; where there is none, that of the training loss.
     """
     callback = trainer.checkpoint_callback
-    monitor, best = getattr(callback, "monitor", None), getattr(callback, "best_score", None)
+    monitor = getattr(callback, "monitor", None)
+    best = getattr(callback, "best_score", None)
     if best is not None:
         return f"best {monitor}", float(best)
     metrics = summaries.final_metrics(run_dir)

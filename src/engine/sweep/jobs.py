@@ -23,7 +23,7 @@ ENDS = (*summaries.COMPLETE, "failed")  # not run again unless sweep.retry or sw
 
 
 class State(NamedTuple):
-    """A job's status, folder and summary at one moment."""
+    """Says a job's status, folder and summary at one moment."""
 
     status: str
     folder: Path | None
@@ -31,7 +31,7 @@ class State(NamedTuple):
 
 
 class Job:
-    """One job of a sweep.
+    """Runs one job of a sweep once, whichever process does it.
 
     Args:
         config: the job's.
