@@ -150,8 +150,8 @@ def _how_to_add(group: str, path: str) -> str:
     if "." not in path or group not in (*CHOICES, *OPEN):
         return ""
     for choice in GlobalHydra.instance().config_loader().get_group_options(group):
-        config: Any = compose("config", overrides=[f"{group}={choice}"])
-        values = dotted(OmegaConf.to_container(config, resolve=False))
+        config = compose("config", overrides=[f"{group}={choice}"])
+        values = dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
         if any(value == path and is_below(key, (group,)) for key, value in values.items()):
             return f"\nTo choose this class, write {group}={choice}."
     name = path.rpartition(".")[2].lower()

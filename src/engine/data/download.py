@@ -33,6 +33,29 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
         timeout=timeout,
         hooks={"response": lambda answer, **_: answers.append(answer)},
     )
+    done: Future[None] = Future()
+
+    def fetch() -> None:
+        try:
+            _fetch(url, file, md5, http)
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+        finally:
+            for answer in answers:
+                answer.close()
+
+    # In a thread, since the time-out of a socket counts neither the time of a name server that does
+    # not answer, nor all attempts together.
+    Thread(target=fetch, daemon=True).start()
+    wait([done], timeout)
+    if not (done.done() or answers):
+        raise TimeoutError(f"no answer in {timeout:g} s (datamodule.timeout)")
+    done.result()
+
+
+def _fetch(url: str, file: Path, md5: str, http: pooch.HTTPDownloader) -> None:
+    """Makes the file in a folder beside its place, and moves it there when it is complete."""
     folder = file.with_name(f".{file.name}")
     shutil.rmtree(folder, ignore_errors=True)
     source = pooch.create(
@@ -42,27 +65,7 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
         urls={file.name: url},
         retry_if_failed=2,
     )
-    done: Future[None] = Future()
-
-    def fetch() -> None:
-        try:
-            Path(source.fetch(file.name, downloader=http)).replace(file)
-        finally:
-            for answer in answers:
-                answer.close()
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def tell() -> None:
-        try:
-            fetch()
-            done.set_result(None)
-        except BaseException as error:
-            done.set_exception(error)
-
-    # In a thread, since the time-out of a socket counts neither the time of a name server that does
-    # not answer, nor all attempts together.
-    Thread(target=tell, daemon=True).start()
-    wait([done], timeout)
-    if not (done.done() or answers):
-        raise TimeoutError(f"no answer in {timeout:g} s (datamodule.timeout)")
-    done.result()
+    try:
+        Path(source.fetch(file.name, downloader=http)).replace(file)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

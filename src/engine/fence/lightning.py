@@ -84,14 +84,18 @@ def watch_loops(
             that follow a metric, rows, a validation. `on_train_batch_end` comes before.
         epoch_done: the same of an epoch. `on_train_epoch_end` comes before.
     """
+    _watch_start(trainer, begun)
+    _watch_batches(trainer, batch_done)
+    _watch_end(trainer, epoch_done)
+    # A place for what modules log, which a checkpoint can have.
+    epoch: Any = trainer.fit_loop.epoch_loop
+    epoch._results = Results(training=True)
+
+
+def _watch_start(trainer: Trainer, begun: Callable[[], None]) -> None:
     loop: Any = trainer.fit_loop
     batches = loop.epoch_loop
-    start, end_batch, end, begin_batches = (
-        loop.on_run_start,
-        batches.on_advance_end,
-        loop.on_advance_end,
-        batches.on_run_start,
-    )
+    start = loop.on_run_start
 
     def start_run() -> None:
         start()
@@ -101,16 +105,33 @@ def watch_loops(
             loop._resuming_from_checkpoint = False
         begun()
 
+    loop.on_run_start = start_run
+
+
+def _watch_batches(trainer: Trainer, batch_done: Callable[[], None]) -> None:
+    batches: Any = trainer.fit_loop.epoch_loop
+    begin = batches.on_run_start
+    end = batches.on_advance_end
+
     def begin_epoch(fetcher: Any) -> None:
-        begin_batches(fetcher)
+        begin(fetcher)
         # What was saved had its validation already.
         batches.restarting = False
 
-    def done_batch(fetcher: Any) -> None:
-        end_batch(fetcher)
+    def end_batch(fetcher: Any) -> None:
+        end(fetcher)
         batch_done()
 
-    def done_epoch() -> None:
+    batches.on_run_start = begin_epoch
+    batches.on_advance_end = end_batch
+
+
+def _watch_end(trainer: Trainer, epoch_done: Callable[[], None]) -> None:
+    loop: Any = trainer.fit_loop
+    batches = loop.epoch_loop
+    end = loop.on_advance_end
+
+    def end_epoch() -> None:
         # Lightning would not let learning rates follow a metric in an epoch that was resumed.
         loop._restarting = False
         end()
@@ -121,10 +142,7 @@ def watch_loops(
         batches.val_loop.batch_progress.total.reset()
         epoch_done()
 
-    loop.on_run_start, batches.on_advance_end = start_run, done_batch
-    loop.on_advance_end, batches.on_run_start = done_epoch, begin_epoch
-    # A place for what modules log, which a checkpoint can have.
-    batches._results = Results(training=True)
+    loop.on_advance_end = end_epoch
 
 
 class Place:
@@ -254,7 +272,7 @@ def batches_that_stepped(checkpoint: Mapping[str, Any]) -> int:
 
 
 def batches_of_epoch(trainer: Trainer) -> int | float:
-    """Returns the batches of an epoch, or infinity; loads the data for it, if they are not there."""
+    """Returns the batches of an epoch, or infinity; loads its data, if they are not there."""
     trainer.fit_loop.setup_data()
     return trainer.num_training_batches
 

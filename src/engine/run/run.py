@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import messages
 from engine.config import objects
-from engine.config.resolved import Config, word_about
+from engine.config.resolved import Config
 from engine.errors import FAILED, Pruned, RunFailed, UserError
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
@@ -159,7 +159,9 @@ class Run:
 
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
         """Checks what is known when optimisers and loaders are made."""
-        self._check_partials(type(trainer.lightning_module).__name__)
+        from engine.checks.partials import check_partials
+
+        check_partials(self._partials, self.config, type(trainer.lightning_module).__name__)
         for schedule in trainer.lr_scheduler_configs if self._parent else ():
             if not schedule.reduce_on_plateau:
                 kind = type(schedule.scheduler).__name__
@@ -179,22 +181,6 @@ class Run:
             identity.compare(self.folder, self._made_of, self.insists)
             identity.save(self.folder, self._made_of)
 
-    def _check_partials(self, module: str) -> None:
-        """Refuses a choice that the module takes and does not use, such as an optimiser.
-
-        Raises:
-            UserError: names the word of the command line.
-        """
-        for name in (name for name, own in self._partials.items() if not own.called):
-            group = self.config.written.get(f"module.{name}", "").strip("${}")
-            if word := word_about(group, self.config.overrides):
-                raise UserError(
-                    f"{word}: {module} takes {name} and never calls it, so this would change "
-                    f"nothing.\nCall self.{name}(self.parameters()) in configure_optimizers, or "
-                    "leave it out."
-                )
-            log.info("%s takes %s and never calls it", module, name)
-
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
@@ -204,7 +190,7 @@ class Run:
         """
         from engine.run import build
 
-        if has_diverged(trainer) or not build.has_test(data):
+        if summaries.has_diverged(trainer) or not build.has_test(data):
             return
         if "test" not in build.ways_to_measure(module, data):
             log.info("not tested: %s has no test_step", type(module).__name__)
@@ -220,9 +206,9 @@ class Run:
         It is the best value of the metric that the checkpoints follow, or the last training loss;
         the log says which.
         """
-        if has_diverged(trainer):
+        if summaries.has_diverged(trainer):
             return math.nan
-        name, value = compared(trainer, self.folder)
+        name, value = summaries.compared(trainer, self.folder)
         if name is None:
             metrics = ", ".join(summaries.final_metrics(self.folder)) or "nothing"
             log.warning(
@@ -239,7 +225,7 @@ class Run:
         with self._until_the_end:
             try:
                 summary["objective"] = train(self)
-                diverged = self._trainer is not None and has_diverged(self._trainer)
+                diverged = self._trainer is not None and summaries.has_diverged(self._trainer)
                 summary["status"] = "diverged" if diverged else "finished"
             except Pruned:
                 summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
@@ -272,7 +258,7 @@ class Run:
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         from engine.run.loggers import TensorBoard
 
-        summary |= outcome(self.config, self.folder, trainer, summary)
+        summary |= summaries.outcome(self.config, self.folder, trainer, summary)
         summary["seconds"] = round(time.monotonic() - self._began, 3)
         if trainer.is_global_zero:
             summaries.save(self.folder, summary)
@@ -317,61 +303,8 @@ def train_one(
     if run_dir and (done := summaries.load(run_dir)) and done["status"] in summaries.COMPLETE:
         log.info("%s already, nothing to do: %s", done["status"], run_dir)
         return summaries.objective(done)
-    from engine.run import build
+    from engine.checks.config import check
 
     messages.silence_harmless()
-    build.check(config)
+    check(config)
     return Run(config, run_dir, door, insists).execute(train)
-
-
-def has_diverged(trainer: "Trainer") -> bool:
-    """Tells whether training was stopped for, or ended with, a loss that is no number."""
-    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    stopped = any(getattr(callback, "diverged", False) for callback in callbacks)
-    return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
-
-
-def objective(trainer: "Trainer", run_dir: Path) -> float:
-    """Returns what a sweep compares of a run; NaN if it diverged."""
-    return math.nan if has_diverged(trainer) else compared(trainer, run_dir)[1]
-
-
-def compared(trainer: "Trainer", run_dir: Path) -> tuple[str | None, float]:
-    """Returns the name and the value of what a sweep compares of a run; None and NaN for nothing.
-
-    It is the best value of the metric that the checkpoints follow. Where no validation has that
-    metric, it is the metric's last value; where there is none, that of the training loss.
-    """
-    callback = trainer.checkpoint_callback
-    monitor = getattr(callback, "monitor", None)
-    best = getattr(callback, "best_score", None)
-    if best is not None:
-        return f"best {monitor}", float(best)
-    metrics = summaries.final_metrics(run_dir)
-    name = monitor if monitor in metrics else summaries.training_loss(metrics)
-    return (f"last {name}", metrics[name]) if name else (None, math.nan)
-
-
-def outcome(
-    config: Config, run_dir: Path, trainer: "Trainer", summary: dict[str, Any]
-) -> dict[str, Any]:
-    """Returns summary.json without status and error; logs the final metrics to HParams, too."""
-    from engine.run import hparams, versions
-
-    metrics = summaries.final_metrics(run_dir)
-    compared = summary["objective"] if summary["status"] == "finished" else None
-    if summary["status"] == "finished":
-        tests = hparams.names_of_tests(trainer.lightning_module)
-        tested = {name: value for name, value in metrics.items() if name in tests}
-        final = math.nan if compared is None else compared
-        hparams.log_final(trainer, {"objective": final, **tested})
-    return {
-        "objective": compared,
-        "metrics": metrics,
-        "config_hash": config.hash,
-        "seed": config["seed"],
-        "steps": trainer.global_step,
-        "device": versions.device(trainer),
-        "versions": versions.versions(),
-        "git": versions.git_commit(Path(config["paths.root"])),
-    }

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from engine import messages
+from engine.checks.config import check
 from engine.config import objects
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
@@ -28,7 +29,7 @@ from engine.errors import FAILED, UserError
 from engine.fence.tensorboard import events_of
 from engine.run import build, folders, hparams, identity, summaries
 from engine.run.loggers import TensorBoard
-from engine.run.run import has_diverged, objective, outcome
+from engine.run.summaries import has_diverged
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.supervised import SupervisedModule
 from engine.sweep import gpus
@@ -193,7 +194,7 @@ class _Chunk:
         checked: set[str] = set()  # nodes of the configs that are right
         for job in self.folders:
             try:
-                build.check(job.config, checked)
+                check(job.config, checked)
                 data[job] = make.make(job.config["datamodule"], "datamodule")
             except Exception as error:
                 self.answers[job] = error
@@ -290,8 +291,8 @@ class _Chunk:
         member.flush()
         summary: dict[str, Any] = {"status": status, "error": None, "objective": None}
         if status == "finished":
-            summary["objective"] = objective(member.trainer, member.folder)
-        summary |= outcome(member.job.config, member.folder, member.trainer, summary)
+            summary["objective"] = summaries.objective_of(member.trainer, member.folder)
+        summary |= summaries.outcome(member.job.config, member.folder, member.trainer, summary)
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
         for logger in member.loggers:
             logger.finalize("success")

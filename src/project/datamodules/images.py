@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine import Split, TensorDataModule, UserError
+from engine import TensorDataModule, UserError
 
 
 class ImageDataModule(TensorDataModule):
