@@ -28,7 +28,7 @@ def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], 
         seed: the run's.
         place: tells how far training is.
         rank: number of this process.
-        say: is told what will not be exact.
+        say: is told what the user has to know: what will not be exact, or is not as it was given.
     """
     if isinstance(loader, StepLoader):
         return loader
