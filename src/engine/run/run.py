@@ -190,7 +190,7 @@ class Run:
         """
         from engine.run import build
 
-        if summaries.has_diverged(trainer) or not build.has_test(data):
+        if has_diverged(trainer) or not build.has_test(data):
             return
         if "test" not in build.ways_to_measure(module, data):
             log.info("not tested: %s has no test_step", type(module).__name__)
@@ -206,9 +206,9 @@ class Run:
         It is the best value of the metric that the checkpoints follow, or the last training loss;
         the log says which.
         """
-        if summaries.has_diverged(trainer):
+        if has_diverged(trainer):
             return math.nan
-        name, value = summaries.compared(trainer, self.folder)
+        name, value = compared(trainer, self.folder)
         if name is None:
             metrics = ", ".join(summaries.final_metrics(self.folder)) or "nothing"
             log.warning(
@@ -225,7 +225,7 @@ class Run:
         with self._until_the_end:
             try:
                 summary["objective"] = train(self)
-                diverged = self._trainer is not None and summaries.has_diverged(self._trainer)
+                diverged = self._trainer is not None and has_diverged(self._trainer)
                 summary["status"] = "diverged" if diverged else "finished"
             except Pruned:
                 summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
@@ -258,7 +258,7 @@ class Run:
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         from engine.run.loggers import TensorBoard
 
-        summary |= summaries.outcome(self.config, self.folder, trainer, summary)
+        summary |= outcome(self.config, self.folder, trainer, summary)
         summary["seconds"] = round(time.monotonic() - self._began, 3)
         if trainer.is_global_zero:
             summaries.save(self.folder, summary)
@@ -308,3 +308,55 @@ def train_one(
     messages.silence_harmless()
     check(config)
     return Run(config, run_dir, door, insists).execute(train)
+
+
+def has_diverged(trainer: "Trainer") -> bool:
+    """Tells whether training was stopped for, or ended with, a loss that is no number."""
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    stopped = any(getattr(callback, "diverged", False) for callback in callbacks)
+    return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
+
+
+def objective(trainer: "Trainer", run_dir: Path) -> float:
+    """Returns what a sweep compares of a run; NaN if it diverged."""
+    return math.nan if has_diverged(trainer) else compared(trainer, run_dir)[1]
+
+
+def compared(trainer: "Trainer", run_dir: Path) -> tuple[str | None, float]:
+    """Returns the name and the value of what a sweep compares of a run; None and NaN for nothing.
+
+    It is the best value of the metric that the checkpoints follow. Where no validation has that
+    metric, it is the metric's last value; where there is none, that of the training loss.
+    """
+    callback = trainer.checkpoint_callback
+    monitor, best = getattr(callback, "monitor", None), getattr(callback, "best_score", None)
+    if best is not None:
+        return f"best {monitor}", float(best)
+    metrics = summaries.final_metrics(run_dir)
+    name = monitor if monitor in metrics else summaries.training_loss(metrics)
+    return (f"last {name}", metrics[name]) if name else (None, math.nan)
+
+
+def outcome(
+    config: Config, run_dir: Path, trainer: "Trainer", summary: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns summary.json without status and error; logs the final metrics to HParams, too."""
+    from engine.run import hparams, versions
+
+    metrics = summaries.final_metrics(run_dir)
+    compared = summary["objective"] if summary["status"] == "finished" else None
+    if summary["status"] == "finished":
+        tests = hparams.names_of_tests(trainer.lightning_module)
+        tested = {name: value for name, value in metrics.items() if name in tests}
+        final = math.nan if compared is None else compared
+        hparams.log_final(trainer, {"objective": final, **tested})
+    return {
+        "objective": compared,
+        "metrics": metrics,
+        "config_hash": config.hash,
+        "seed": config["seed"],
+        "steps": trainer.global_step,
+        "device": versions.device(trainer),
+        "versions": versions.versions(),
+        "git": versions.git_commit(Path(config["paths.root"])),
+    }

@@ -29,7 +29,7 @@ from engine.errors import FAILED, UserError
 from engine.fence.tensorboard import events_of
 from engine.run import build, folders, hparams, identity, summaries
 from engine.run.loggers import TensorBoard
-from engine.run.summaries import has_diverged
+from engine.run.run import has_diverged, objective, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.supervised import SupervisedModule
 from engine.sweep import gpus
@@ -291,8 +291,8 @@ class _Chunk:
         member.flush()
         summary: dict[str, Any] = {"status": status, "error": None, "objective": None}
         if status == "finished":
-            summary["objective"] = summaries.objective_of(member.trainer, member.folder)
-        summary |= summaries.outcome(member.job.config, member.folder, member.trainer, summary)
+            summary["objective"] = objective(member.trainer, member.folder)
+        summary |= outcome(member.job.config, member.folder, member.trainer, summary)
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
         for logger in member.loggers:
             logger.finalize("success")
