@@ -5,6 +5,28 @@ from pathlib import Path
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from commands import only_run, run_train, train_in_process
+
+
+def killed_and_resumed(words: list[str], folder: Path, kill_at: str) -> Path:
+    """Trains twice, once killed and resumed: the two end with the same bits.
+
+    Args:
+        words: of the command line.
+        folder: for both runs.
+        kill_at: the moment of the SIGKILL, as `killable` takes it.
+
+    Returns:
+        the folder of the run that was resumed.
+    """
+    run_train(*words, f"paths.log_dir={folder / 'whole'}", draws=False)
+    command = [*words, f"paths.log_dir={folder / 'killed'}"]
+    assert train_in_process(command, kill_at=kill_at) == -9
+    killed = only_run(folder / "killed")
+    run_train(f"resume={killed}", draws=False)
+    assert_bit_identical(killed, only_run(folder / "whole"))
+    return killed
+
 
 def assert_bit_identical(resumed: Path, left_alone: Path) -> None:
     """Compares metrics, weights, states of optimisers and schedulers, and TensorBoard's scalars."""

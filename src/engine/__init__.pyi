@@ -10,11 +10,13 @@ from .run.run import Run as Run
 
 # Models and data
 from .data.datamodule import TensorDataModule as TensorDataModule
+from .data.download import download as download
 from .data.image_cache import ImageCache as ImageCache
 from .data.image_cache import ImageFile as ImageFile
 from .data.image_files import FoundImages as FoundImages
 from .data.image_files import find_images as find_images
 from .data.split import Split as Split
+from .data.validation import carve_validation as carve_validation
 from .data import augment as augment
 from . import schedules as schedules
 from .seeds import derive as derive
@@ -26,6 +28,7 @@ from .supervised import SupervisedModule as SupervisedModule
 from . import figures as figures
 from .callbacks.checkpoints import Checkpoints as Checkpoints
 from .callbacks.divergence import StopOnDivergence as StopOnDivergence
+from .callbacks.grad_norm import GradNorm as GradNorm
 from .callbacks.progress_bar import StepProgressBar as StepProgressBar
 from .callbacks.step_seed import StepSeed as StepSeed
 from .search.pruning import Pruning as Pruning

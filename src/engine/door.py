@@ -32,7 +32,7 @@ Train = Callable[[Run], float]
 
 @dataclass(frozen=True)
 class Door:
-    """A user's function, where its config lies, and how other processes import it.
+    """Knows a user's function, where its config lies, and how other processes import it.
 
     Calling the door runs the command line.
 

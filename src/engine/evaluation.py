@@ -61,43 +61,27 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
         UserError: if there is no such run, split or checkpoint, or an override is wrong.
     """
     messages.to_terminal()
-    for key in (word.lstrip("+").partition("=")[0] for word in overrides):
-        if key.partition(".")[0] not in EVALUATED_WITH:
-            hint = nearest(key, TAKEN)
-            raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
-    own = OmegaConf.create(folders.load_config(run_dir).values_by_node)
-    config = Config.resolve(changed(own, overrides, conf))
+    config = _config_of(run_dir, overrides, conf)
     if split not in ("train", "val", "test"):
         raise UserError(f"split={split}: must be test, val or train.")
-    checkpoint = run_dir / folders.BEST
-    if not checkpoint.exists():
-        checkpoint = run_dir / folders.LAST
-    if not checkpoint.exists():
-        raise UserError(f"{run_dir}: has no checkpoint yet.")
-    from engine.data.datamodule import TensorDataModule
-    from engine.run import build, versions
+    checkpoint = _checkpoint_of(run_dir)
+    for change in identity.mixture(run_dir):
+        log.warning("not exact: since %s began, %s", run_dir, change)
+    from engine.checks.config import check
+    from engine.run import build
 
     messages.silence_harmless()
-    build.check(config)
-    data: Any = build.datamodule(config)
-    if isinstance(data, TensorDataModule):
-        if split not in data.splits:
-            has = ", ".join(data.splits)
-            raise UserError(f"split={split}: {type(data).__name__} has only: {has}.")
-        data.test_split = split
+    check(config)
+    data = _data_with(config, split)
     _check_classes(run_dir, data)
     model: Any = build.module(config, data)
-    ways = build.ways_to_measure(model, data)
-    if split not in ways:
-        pair = f"{type(model).__name__} on the data of {type(data).__name__}"
-        raise UserError(f"split={split}: {pair} measures only: {', '.join(ways) or 'nothing'}.")
-    folder = run_dir / "evaluation"
-    trainer = build.trainer(config, folder, logs=False)
+    way = _way_to_measure(model, data, split)
+    trainer = build.trainer(config, run_dir / "evaluation", logs=False)
     build.cast(trainer, model)
     model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
-    measure = getattr(trainer, ways[split])
+    method = getattr(trainer, way)
     with messages.silenced(model, data):
-        measured = measure(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+        measured = method(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
     if not measured:
         raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
     metrics = {
@@ -105,17 +89,91 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
         for name, value in measured[0].items()
     }
     if trainer.is_global_zero:
-        folder.mkdir(exist_ok=True)
-        report = {
-            "run": str(run_dir),
-            "checkpoint": str(checkpoint.relative_to(run_dir)),
-            "overrides": list(overrides),
-            "metrics": metrics,
-            "device": versions.device(trainer),
-        }
-        summaries.save(folder, report, f"{split}.json")
-        log.info("%s\n%s on %s: %s", summaries.table(metrics), checkpoint.name, split, folder)
+        _write(run_dir, split, checkpoint, overrides, metrics, trainer)
     return metrics
+
+
+def _config_of(run_dir: Path, overrides: Sequence[str], conf: Path) -> Config:
+    """Returns a run's config, with other data or another device.
+
+    Raises:
+        UserError: if an override is about anything else.
+    """
+    for key in (word.lstrip("+").partition("=")[0] for word in overrides):
+        if key.partition(".")[0] not in EVALUATED_WITH:
+            hint = nearest(key, TAKEN)
+            raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
+    own = OmegaConf.create(folders.load_config(run_dir).values_by_node)
+    return Config.resolve(changed(own, overrides, conf))
+
+
+def _checkpoint_of(run_dir: Path) -> Path:
+    """Returns a run's best checkpoint, or its last one.
+
+    Raises:
+        UserError: if it has none.
+    """
+    for checkpoint in (run_dir / folders.BEST, run_dir / folders.LAST):
+        if checkpoint.exists():
+            return checkpoint
+    raise UserError(f"{run_dir}: has no checkpoint yet.")
+
+
+def _data_with(config: Config, split: str) -> Any:
+    """Builds the data module; one of ours serves the split for "test".
+
+    Raises:
+        UserError: if it has no such split.
+    """
+    from engine.data.datamodule import TensorDataModule
+    from engine.run import build
+
+    data: Any = build.datamodule(config)
+    if isinstance(data, TensorDataModule):
+        if split not in data.splits:
+            has = ", ".join(data.splits)
+            raise UserError(f"split={split}: {type(data).__name__} has only: {has}.")
+        data.test_split = split
+    return data
+
+
+def _way_to_measure(model: Any, data: Any, split: str) -> str:
+    """Returns the Trainer's method that measures a split.
+
+    Raises:
+        UserError: if there is none.
+    """
+    from engine.run import build
+
+    ways = build.ways_to_measure(model, data)
+    if split not in ways:
+        pair = f"{type(model).__name__} on the data of {type(data).__name__}"
+        raise UserError(f"split={split}: {pair} measures only: {', '.join(ways) or 'nothing'}.")
+    return ways[split]
+
+
+def _write(
+    run_dir: Path,
+    split: str,
+    checkpoint: Path,
+    overrides: Sequence[str],
+    metrics: dict[str, float],
+    trainer: Any,
+) -> None:
+    """Writes what was measured into the run's folder, and logs it."""
+    from engine.run import versions
+
+    folder = run_dir / "evaluation"
+    folder.mkdir(exist_ok=True)
+    report = {
+        "run": str(run_dir),
+        "checkpoint": str(checkpoint.relative_to(run_dir)),
+        "overrides": list(overrides),
+        "metrics": metrics,
+        "device": versions.device(trainer),
+    }
+    summaries.save(folder, report, f"{split}.json")
+    log.info("%s\n%s on %s: %s", summaries.table(metrics), checkpoint.name, split, folder)
 
 
 def _check_classes(run_dir: Path, data: Any) -> None:

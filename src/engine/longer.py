@@ -29,13 +29,7 @@ def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
     Raises:
         UserError: if a word is about anything else, or the run cannot be longer.
     """
-    for word in words:
-        if word.lstrip("+").partition("=")[0] not in LENGTHS:
-            raise UserError(
-                f"{word}: resume= goes on with the run's own config. Beside insist=true it takes "
-                f"{' and '.join(f'{key}=N' for key in LENGTHS)}, to train longer.\n"
-                f"To begin from its weights with another config: init_from={run_dir}"
-            )
+    _check_words(run_dir, words)
     own = folders.load_config(run_dir)
     last = run_dir / folders.LAST
     if not last.exists():
@@ -49,18 +43,7 @@ def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
             "so more epochs would change nothing.\n"
             f"To begin from its weights with another config: init_from={run_dir}"
         )
-    schedule = own.get("scheduler") or own.get("module.scheduler")
-    if any(str(value).endswith(AVERAGES) for value in own.flat.values()):
-        raise UserError(
-            f"{words[0]}: {AVERAGES} begins at a share of the epochs, which would be another.\n"
-            f"Begin from the weights: init_from={run_dir}"
-        )
-    if schedule and "monitor" not in schedule:
-        raise UserError(
-            f"{words[0]}: the lengths of scheduler={schedule['_target_']} are shares of the "
-            "training, which would be another.\n"
-            f"Begin a new schedule from the weights: init_from={run_dir}"
-        )
+    _check_shares(run_dir, own, words[0])
     longer = changed(OmegaConf.create(own.values_by_node), words, conf)
     config = Config.resolve(longer, [*own.overrides, *words])
     for key, done in zip(LENGTHS, so_far[:2], strict=True):
@@ -74,3 +57,30 @@ def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
         "step": so_far.steps,
     }
     return config
+
+
+def _check_words(run_dir: Path, words: Sequence[str]) -> None:
+    """Refuses words that are about anything but the length."""
+    for word in words:
+        if word.lstrip("+").partition("=")[0] not in LENGTHS:
+            raise UserError(
+                f"{word}: resume= goes on with the run's own config. Beside insist=true it takes "
+                f"{' and '.join(f'{key}=N' for key in LENGTHS)}, to train longer.\n"
+                f"To begin from its weights with another config: init_from={run_dir}"
+            )
+
+
+def _check_shares(run_dir: Path, own: Config, word: str) -> None:
+    """Refuses a run with something that happens at a share of the training."""
+    if any(str(value).endswith(AVERAGES) for value in own.flat.values()):
+        raise UserError(
+            f"{word}: {AVERAGES} begins at a share of the epochs, which would be another.\n"
+            f"Begin from the weights: init_from={run_dir}"
+        )
+    schedule = own.get("scheduler") or own.get("module.scheduler")
+    if schedule and "monitor" not in schedule:
+        raise UserError(
+            f"{word}: the lengths of scheduler={schedule['_target_']} are shares of the "
+            "training, which would be another.\n"
+            f"Begin a new schedule from the weights: init_from={run_dir}"
+        )

@@ -176,7 +176,8 @@ def updates_of(trainer: Trainer, interval: Interval, frequency: int) -> float:
     steps = trainer.estimated_stepping_batches
     if steps in (-1, math.inf) or (interval, frequency) == ("step", 1):
         return math.inf if steps == -1 else steps
-    batches, window = batches_of_epoch(trainer), trainer.accumulate_grad_batches
+    batches = batches_of_epoch(trainer)
+    window = trainer.accumulate_grad_batches
     if batches == math.inf:
         return math.inf
     numbers = range(1, int(batches) + 1)

@@ -142,18 +142,18 @@ class SupervisedModule(LightningModule):
         if self._counted and self._counted[:2] == now:
             again, _ = self.compute_loss(self._counted[2], batch[1])
             return self._share_of_global_loss(again, len(batch[1]))
-        steps, batches = (
-            (batch.steps, batch.batches()) if isinstance(batch, Block) else (1, [batch])
-        )
-        every, row = trainer.log_every_n_steps * trainer.accumulate_grad_batches, None
-        first, end = self.global_step, batch_idx + steps
+        steps = batch.steps if isinstance(batch, Block) else 1
+        every = trainer.log_every_n_steps * trainer.accumulate_grad_batches
+        first = self.global_step
+        end = batch_idx + steps
         training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
         has_compiled = isinstance(trainer, BlockTrainer)
         compiled = trainer.compiled_step(batch, batch_idx) if has_compiled else None
-        compute, has_metrics = compiled or self.compute_loss, len(self.train_metrics) > 0
-        optimizer = trainer.optimizers[0]
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        clip, ones = trainer.gradient_clip_val, None
+        compute = compiled or self.compute_loss
+        update = None if compiled else self._update_of(trainer)
+        has_metrics = len(self.train_metrics) > 0
+        row = None
+        batches = batch.batches() if isinstance(batch, Block) else [batch]
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
             inputs = self.augmented(inputs)
             loss, predictions = compute(inputs, targets)
@@ -165,17 +165,8 @@ class SupervisedModule(LightningModule):
                 if not math.isfinite(row["train/loss"]):  # a callback may stop training here
                     break
             if number < end:
-                if not compiled:  # as Lightning does with the loss that this method returns
-                    for parameter in parameters:
-                        # optimizer.zero_grad() would tell the profiler, which takes 7 µs.
-                        parameter.grad = None
-                    # loss.backward() would make the ones anew, which takes 3 µs.
-                    ones = torch.ones_like(loss) if ones is None else ones
-                    torch.autograd.backward(loss, ones)
-                    if clip:
-                        algorithm = trainer.gradient_clip_algorithm
-                        self.configure_gradient_clipping(optimizer, clip, algorithm)
-                    optimizer.step()
+                if update:
+                    update(loss)
                 trainer.next_step()
         self._counted = (*now, inputs) if steps == 1 else None
         if row:
@@ -184,6 +175,27 @@ class SupervisedModule(LightningModule):
             # Nothing leads back to the parameters, so that Lightning's update finds no gradients.
             return loss.requires_grad_()
         return self._share_of_global_loss(loss, len(targets))
+
+    def _update_of(self, trainer: Any) -> Callable[[Tensor], None]:
+        """Returns what Lightning does with the loss that `training_step` returns."""
+        optimizer = trainer.optimizers[0]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        clip = trainer.gradient_clip_val
+        ones: Tensor | None = None
+
+        def update(loss: Tensor) -> None:
+            nonlocal ones
+            for parameter in parameters:
+                # optimizer.zero_grad() would tell the profiler, which takes 7 µs.
+                parameter.grad = None
+            # loss.backward() would make the ones anew, which takes 3 µs.
+            ones = torch.ones_like(loss) if ones is None else ones
+            torch.autograd.backward(loss, ones)
+            if clip:
+                self.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
+            optimizer.step()
+
+        return update
 
     def augmented(self, inputs: Tensor) -> Tensor:
         """Returns inputs of training (B, …) as `augment` changes them.

@@ -1,10 +1,12 @@
 """Puts a foreign project into a copy of this one, by adding files only, and runs commands there."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import warm
 from commands import only_run, train
@@ -55,6 +57,20 @@ class Foreign:
             self.train(*command, kill_at=moment)
             command = [f"resume={only_run(log_dir)}"]
         return only_run(log_dir)
+
+    def swept(self, words: list[str], launcher: str) -> tuple[str, list[dict[str, Any]]]:
+        """Trains two seeds; returns what the sweep says, and the metrics of its jobs."""
+        log_dir = self.folder / launcher
+        said = self.train(
+            "-m",
+            *words,
+            "seed=0,1",
+            f"hydra/launcher={launcher}",
+            f"name={launcher}",
+            f"paths.log_dir={log_dir}",
+        )
+        runs = sorted(log_dir.glob("sweeps/*/seed=*"))
+        return said, [json.loads((run / "summary.json").read_text())["metrics"] for run in runs]
 
     def _run(self, *words: str, code: int = 0) -> str:
         paths = [str(self.folder / "src"), str(self.folder / "tests")]

@@ -88,12 +88,9 @@ def test_it_is_evaluated(project: Foreign, trained: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "vectorized"])
 def test_it_is_swept(launcher: str, project: Foreign, trained: Path) -> None:
-    words = ["-m", *WORDS, "seed=0,1", f"hydra/launcher={launcher}", f"name={launcher}"]
-    said = project.train(*words, f"paths.log_dir={project.folder / launcher}")
+    said, (first, second) = project.swept(WORDS, launcher)
     if launcher == "vectorized":
         assert "2 of 2 jobs one by one: TinyImages is no TensorDataModule" in said
-    runs = sorted((project.folder / launcher).glob("sweeps/*/seed=*"))
-    assert len(runs) == 2
-    summaries = [json.loads((run / "summary.json").read_text()) for run in (trained, *runs)]
-    assert summaries[1]["metrics"] == summaries[0]["metrics"]
-    assert summaries[2]["metrics"]["train/loss"] != summaries[0]["metrics"]["train/loss"]
+    alone = json.loads((trained / "summary.json").read_text())["metrics"]
+    assert first == alone
+    assert second["train/loss"] != alone["train/loss"]

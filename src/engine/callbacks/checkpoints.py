@@ -38,7 +38,9 @@ class Checkpoints(StepCallback, Checkpoint):
     in_a_stack = EACH_JOB
 
     def __init__(self, every_n_steps: Count, monitor: str, mode: Literal["min", "max"]) -> None:
-        self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
+        self.every_n_steps = every_n_steps
+        self.monitor = monitor
+        self.mode = mode
         self.best_score: float | None = None
         self._resumed: dict[str, Any] = {}
         self._states: dict[str, Any] = {}  # of the callbacks of the run that is resumed

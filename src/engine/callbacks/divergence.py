@@ -60,7 +60,8 @@ class StopOnDivergence(StepCallback):
         # One process decides for all, as they have losses of their own.
         found = trainer.strategy.reduce_boolean_decision(bool(wrong), all=False)
         if found and not self.diverged:
-            self.diverged = trainer.should_stop = True
+            self.diverged = True
+            trainer.should_stop = True
             name, value = wrong[0] if wrong else ("the loss of another process", math.nan)
             log.warning("%s is %s at step %d: diverged", name, value, trainer.global_step - 1)
 

@@ -11,7 +11,7 @@ from engine.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Limit:
-    """The values that a key may have.
+    """Says which values a key may have.
 
     Args:
         hint: an annotation that pydantic checks.

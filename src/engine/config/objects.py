@@ -22,7 +22,7 @@ OPTIONAL = ...  # the default of an argument that the call may leave out; no val
 
 
 class Noted(functools.partial[Any]):
-    """A partial that knows whether somebody has used it. A copy is the same object."""
+    """Notes whether somebody has used a partial. A copy is the same object."""
 
     called = False
 

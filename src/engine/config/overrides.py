@@ -16,8 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET
+from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET, is_below
 from engine.config.limits import LIMITS, Limit, check, shown
+from engine.config.resolved import dotted
 from engine.errors import UserError, nearest
 from engine.fence.omegaconf import node_of
 
@@ -145,9 +146,14 @@ def _is_choice(override: Override) -> bool:
 
 
 def _how_to_add(group: str, path: str) -> str:
-    """Returns a line that says which file makes a choice of a class; nothing for other groups."""
+    """Returns a line that says how to choose a class; nothing for groups without classes."""
     if "." not in path or group not in (*CHOICES, *OPEN):
         return ""
+    for choice in GlobalHydra.instance().config_loader().get_group_options(group):
+        config = compose("config", overrides=[f"{group}={choice}"])
+        values = dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+        if any(value == path and is_below(key, (group,)) for key, value in values.items()):
+            return f"\nTo choose this class, write {group}={choice}."
     name = path.rpartition(".")[2].lower()
     lines = [f"{TARGET}: {path}", *[f"{PARTIAL}: true"] * (group in PARTIALS), "ARGUMENT: VALUE"]
     if group in OPEN:

@@ -17,7 +17,7 @@ REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.se
 
 
 class Config(Mapping[str, Any]):
-    """The resolved config of a run, as dicts, lists, numbers and words; read by dotted key.
+    """Holds the resolved config of a run: dicts, lists, numbers and words, read by dotted key.
 
     `config["trainer.devices"]` and `config["trainer"]["devices"]` are the same.
 
@@ -65,15 +65,9 @@ class Config(Mapping[str, Any]):
                 folder = os.path.expanduser(OmegaConf.select(composed, key))
                 OmegaConf.update(composed, key, os.path.abspath(folder))
         values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
-        if mentioned is not None:
-            for name in _unused(values, written, mentioned):
-                if word := word_about(name, overrides):
-                    raise UserError(
-                        f"{word}: no part of this run refers to {name}, so this would change "
-                        "nothing.\nA class that takes it gets it by its config, such as "
-                        f"conf/module/NAME.yaml: {name}: ${{{name}}}"
-                    )
-                del values[name]
+        for name in [] if mentioned is None else _unused(values, written, mentioned):
+            _check_unused(name, overrides)
+            del values[name]
         return cls(values, written, overrides)
 
     def __getitem__(self, key: str) -> Any:
@@ -115,6 +109,16 @@ def _unused(
     nodes = {name: node for name, node in values.items() if isinstance(node, dict)}
     objects = [name for name, node in nodes.items() if TARGET in node or name in OPEN]
     return [name for name in objects if name not in used]
+
+
+def _check_unused(name: str, overrides: Sequence[str]) -> None:
+    """Refuses an override about an object that is left out."""
+    if word := word_about(name, overrides):
+        raise UserError(
+            f"{word}: no part of this run refers to {name}, so this would change "
+            "nothing.\nA class that takes it gets it by its config, such as "
+            f"conf/module/NAME.yaml: {name}: ${{{name}}}"
+        )
 
 
 def word_about(name: str, overrides: Sequence[str]) -> str | None:

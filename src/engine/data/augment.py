@@ -35,7 +35,8 @@ class FlipCrop(nn.Module):
 
     def __init__(self, flip: Probability = 0.5, padding: CountOrZero = 4) -> None:
         super().__init__()
-        self.flip, self.padding = flip, padding
+        self.flip = flip
+        self.padding = padding
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns images (B, C, H, W) of the same shape.

@@ -82,9 +82,13 @@ class TensorDataModule(LightningDataModule):
         fold: CountOrZero = 0,
     ) -> None:
         super().__init__()
-        self.seed, self.batch_size, self.eval_batch_size = seed, batch_size, eval_batch_size
-        self.steps_per_epoch, self.num_workers = steps_per_epoch, num_workers
-        self.folds, self.fold = folds, fold
+        self.seed = seed
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.num_workers = num_workers
+        self.folds = folds
+        self.fold = fold
 
     @abstractmethod
     def load(self) -> dict[str, Split]:

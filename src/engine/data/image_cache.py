@@ -52,7 +52,10 @@ class ImageCache:
     def __init__(
         self, home: Path, data_dir: Path, splits: dict[str, list[ImageFile]], image_size: int
     ) -> None:
-        self.home, self.data_dir, self.splits, self.image_size = home, data_dir, splits, image_size
+        self.home = home
+        self.data_dir = data_dir
+        self.splits = splits
+        self.image_size = image_size
         # Another version of Pillow may decode the same file to other pixels.
         content = hashlib.sha256(repr((FORMAT, pillow, image_size)).encode())
         for split, files in splits.items():

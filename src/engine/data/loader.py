@@ -5,23 +5,17 @@ another loader, its own state is kept, if it has one. Without a state, the run s
 that it goes on from the end of an epoch only.
 """
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
 from engine.data.datamodule import StepLoader
-from engine.fence.lightning import Place, restart_workers
-from engine.fence.torch import show_in_worker
-from engine.seeds import derive, kept, seed_all
+from engine.data.exact_loader import ExactLoader, Order, same
+from engine.data.served_loader import EpochLoader, StatefulLoader, generators_of
+from engine.fence.lightning import Place
 
 COMPARED = 100  # batches of an epoch, to find out whether its order can be drawn again
-END = object()
 
 
 def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], None]) -> Any:
@@ -34,10 +28,15 @@ def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], 
         seed: the run's.
         place: tells how far training is.
         rank: number of this process.
-        say: is told what will not be exact.
+        say: is told what the user has to know: what will not be exact, or is not as it was given.
     """
     if isinstance(loader, StepLoader):
         return loader
+    if generators_of(loader):
+        say(
+            f"{type(loader).__name__}: its torch.Generator is seeded by the run's seed and the "
+            "number of the epoch. The seed that it was given changes nothing."
+        )
     reason = why_not(loader, seed)
     if reason is None:
         return ExactLoader(loader, seed, place, rank, say)
@@ -66,7 +65,7 @@ def why_not(loader: Any, seed: int) -> str | None:
         return "it has an __iter__ of its own"
     if isinstance(loader.dataset, IterableDataset):
         return f"{type(loader.dataset).__name__} is iterable and has no numbers of samples"
-    order = _Order(loader, seed)
+    order = Order(loader, seed)
     name = type(order.sampler).__name__
     try:
         len(order)
@@ -76,274 +75,3 @@ def why_not(loader: Any, seed: int) -> str | None:
     if len(first) != len(again) or not same(first[:COMPARED], again[:COMPARED]):
         return f"{name} draws another order each time, whatever the seed"
     return None
-
-
-class Served:
-    """Looks like the loader that it serves, but for what is defined here.
-
-    Args:
-        loader: the user's.
-        seed: the run's.
-        place: tells how far training is.
-    """
-
-    def __init__(self, loader: Any, seed: int, place: Place) -> None:
-        self._loader = loader
-        self._seed = seed
-        self._place = place
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return type(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_loader"], name)
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-
-class ExactLoader(Served):
-    """Serves the batches of a DataLoader from any place of an epoch on.
-
-    The order of a whole epoch is drawn at once, seeded by (seed, epoch). Each batch, its random
-    transforms and its collate function included, is seeded by (seed, epoch, number of the batch),
-    whichever process makes it.
-    """
-
-    def __init__(
-        self,
-        loader: DataLoader[Any],
-        seed: int,
-        place: Place,
-        rank: int,
-        say: Callable[[str], None],
-    ) -> None:
-        super().__init__(loader, seed, place)
-        self._say = say
-        self._order = _Order(loader, seed)
-        self._epoch = -1
-        self._pass = 0  # several in an epoch, where a longer loader is beside this one
-        self._has_ended = False
-        self._batches: DataLoader[Any] = DataLoader(
-            _Batches(loader, seed, rank),
-            batch_size=None,
-            sampler=self._order,
-            collate_fn=_as_it_is,
-            num_workers=loader.num_workers,
-            pin_memory=loader.pin_memory,
-            timeout=loader.timeout,
-            worker_init_fn=partial(_begin_worker, loader.worker_init_fn, loader.dataset),
-            multiprocessing_context=loader.multiprocessing_context,
-            generator=torch.Generator(),  # else each start of workers would draw a number
-            prefetch_factor=loader.prefetch_factor,
-            persistent_workers=loader.persistent_workers,
-        )
-
-    def __iter__(self) -> Iterator[Any]:
-        place = self._place
-        first = 0
-        is_next_pass = self._has_ended and place.is_cycled() and place.batch() > 0
-        if is_next_pass and self._epoch == place.epoch():
-            self._pass += 1
-        else:
-            self._pass, first = divmod(place.batch(), max(1, len(self)))
-            if self._pass and not place.is_cycled():
-                first = len(self)
-        self._epoch = place.epoch()
-        self._has_ended = False
-        samplers: list[Any] = [self._loader.sampler, getattr(self._order.sampler, "sampler", None)]
-        for sampler in samplers:
-            if hasattr(sampler, "set_epoch"):  # Lightning sets it too late for a resumed run
-                sampler.set_epoch(self._epoch)
-        self._order.begin(f"{self._epoch}/{self._pass}", first)
-        return self._served(iter(self._batches))
-
-    def _served(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch, is_repeatable in batches:
-            if not is_repeatable:
-                self._say(
-                    f"{type(self._loader.dataset).__name__}: not exact: it gave two different "
-                    "samples for one index and one seed. A resumed run may get other samples.\n"
-                    "Draw random numbers by the functions of the modules random, numpy.random and "
-                    "torch: these are seeded."
-                )
-            yield batch
-        self._has_ended = True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns nothing: the place in the epoch says it all."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Does nothing."""
-
-
-class _Order(Sampler[tuple[str, int, Any, bool]]):
-    """Yields the batches of an epoch from one on: name of the order, number, indices.
-
-    A last value says whether to find out that the data set can be drawn from again: once.
-    """
-
-    def __init__(self, loader: DataLoader[Any], seed: int) -> None:
-        batches = loader.batch_sampler
-        self.sampler: Any = loader.sampler if batches is None else batches
-        inner = getattr(self.sampler, "sampler", None)
-        known = [loader.generator, *_attributes(self.sampler), *_attributes(inner)]
-        generators = [each for each in known if isinstance(each, torch.Generator)]
-        self._generators = [(each, each.initial_seed()) for each in generators]
-        self._seed = seed
-        self._checks = True
-        self.begin("0/0", 0)
-
-    def begin(self, stream: str, first: int) -> None:
-        """Sets the order by its name, and the number of the first batch."""
-        self._stream = stream
-        self._first = first
-
-    def draw(self, stream: str) -> list[Any]:
-        """Draws the indices of all batches of an epoch."""
-        with kept():
-            seed_all(derive(self._seed, f"order/{stream}"))
-            for generator, own in self._generators:
-                generator.manual_seed(derive(own, f"order/{stream}"))
-            return list(self.sampler)
-
-    def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:
-        drawn = self.draw(self._stream)
-        for number in range(self._first, len(drawn)):
-            yield self._stream, number, drawn[number], self._checks
-            self._checks = False
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-
-class _Batches(Dataset[tuple[Any, bool]]):
-    """Makes whole batches, each seeded, in whichever process."""
-
-    def __init__(self, loader: DataLoader[Any], seed: int, rank: int) -> None:
-        self._dataset = loader.dataset
-        self._collate = loader.collate_fn
-        self._is_batched = loader.batch_sampler is not None
-        self._seed = seed
-        self._rank = rank
-
-    def __getitem__(self, chosen: tuple[str, int, Any, bool]) -> tuple[Any, bool]:
-        stream, number, indices, is_checked = chosen
-        seed = derive(self._seed, f"batch/{self._rank}/{stream}", number)
-        # A worker has no states of others.
-        with kept() if get_worker_info() is None else contextlib.nullcontext():
-            is_repeatable = not is_checked or self._is_repeatable(indices, seed)
-            seed_all(seed)
-            return self._collate(self._samples(indices)), is_repeatable
-
-    def _samples(self, indices: Any) -> Any:
-        if not self._is_batched:
-            return self._dataset[indices]
-        if whole := getattr(self._dataset, "__getitems__", None):
-            return whole(indices)
-        return [self._dataset[index] for index in indices]
-
-    def _is_repeatable(self, indices: Any, seed: int) -> bool:
-        """Tells whether the first sample of a batch is the same when it is drawn again."""
-        first = [next(iter(indices))] if self._is_batched else indices
-        samples = []
-        for _ in range(2):
-            seed_all(seed)
-            samples.append(self._samples(first))
-        return same(*samples)
-
-
-class EpochLoader(Served):
-    """Serves a loader as it is, each batch seeded by (seed, epoch, number of the batch).
-
-    Workers that the loader starts have one seed for the whole epoch.
-    """
-
-    def __iter__(self) -> Iterator[Any]:
-        if isinstance(self._loader, DataLoader):
-            restart_workers(self._loader)  # workers of the epoch before have states of their own
-        stream = f"loader/{self._place.epoch()}"
-        number = self._place.batch()
-        with self._seeded(stream, 0):
-            batches = iter(self._loader)
-        return self._served(batches, stream, number)
-
-    def _served(self, batches: Iterator[Any], stream: str, number: int) -> Iterator[Any]:
-        while True:
-            with self._seeded(stream, number):
-                batch = next(batches, END)
-            if batch is END:
-                return
-            number += 1
-            self._note(number)
-            yield batch
-
-    @contextlib.contextmanager
-    def _seeded(self, stream: str, number: int) -> Iterator[None]:
-        with kept():
-            seed_all(derive(self._seed, stream, number))
-            yield
-
-    def _note(self, number: int) -> None:
-        """Is called after so many batches of an epoch."""
-
-
-class StatefulLoader(EpochLoader):
-    """Saves the loader's own state, too."""
-
-    def __init__(self, loader: Any, seed: int, place: Place) -> None:
-        super().__init__(loader, seed, place)
-        self._states: dict[int, Any] = {}  # by the number of batches served in the epoch
-
-    def _note(self, number: int) -> None:
-        self._states[number] = self._loader.state_dict()
-        self._states.pop(number - 2, None)  # Lightning may fetch one batch ahead
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the loader's state where training is within an epoch."""
-        batch = self._place.batch()
-        if not batch or not self._states:
-            return {}
-        latest = self._states[max(self._states)]  # of a loader that ended before another one
-        state: dict[str, Any] = self._states.get(batch, latest)
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state:
-            self._loader.load_state_dict(state)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Tells whether nested samples are the same; what cannot be compared counts as the same."""
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, Sequence) and not isinstance(one, str | bytes):
-        return len(one) == len(other) and all(map(same, one, other))
-    try:
-        if isinstance(one, Tensor):
-            return torch.equal(one.nan_to_num(), other.nan_to_num())
-        ours = np.asarray(one)
-        theirs = np.asarray(other)
-        is_number = ours.dtype.kind in "fc"
-        return ours.dtype == object or np.array_equal(ours, theirs, equal_nan=is_number)
-    except Exception:  # a sparse tensor, or a class with a length and names
-        return True
-
-
-def _attributes(made: object) -> Iterable[Any]:
-    return getattr(made, "__dict__", {}).values()
-
-
-def _begin_worker(
-    begin: Callable[[int], None] | None, dataset: Dataset[Any], worker_id: int
-) -> None:
-    """Does what the user's loader does in a new worker, which asks for the user's data set."""
-    show_in_worker(dataset)
-    if begin:
-        begin(worker_id)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

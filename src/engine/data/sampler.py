@@ -53,9 +53,12 @@ class StepSampler(DistributedSampler[Tensor | BlockIndices]):
     ) -> None:
         # It asks for the length only.
         super().__init__(range(size), world_size, rank, shuffle, seed)  # type: ignore[arg-type]
-        self.size, self.batch_size = size, batch_size
-        self.world_size, self.position = world_size, position
-        self.next_block, self.block_batches = next_block, block_batches
+        self.size = size
+        self.batch_size = batch_size
+        self.world_size = world_size
+        self.position = position
+        self.next_block = next_block
+        self.block_batches = block_batches
         self.batches_per_pass = -(-size // batch_size)
         self.steps = steps or self.batches_per_pass
         self._order = -1, torch.arange(size)  # number of the last pass, and its order
@@ -65,7 +68,8 @@ class StepSampler(DistributedSampler[Tensor | BlockIndices]):
 
     def __iter__(self) -> Iterator[Tensor | BlockIndices]:
         # Not "up to the end of the epoch": the Trainer decides where an epoch ends.
-        last, step = -1, self.position()
+        last = -1
+        step = self.position()
         if self.next_block is None:
             yield from map(self.indices, range(step, step + self.steps))
             return
@@ -85,7 +89,8 @@ class StepSampler(DistributedSampler[Tensor | BlockIndices]):
 
         `step` counts from the start of training.
         """
-        parts, end = [], step + steps
+        parts = []
+        end = step + steps
         while step < end:
             number, slot = divmod(step, self.batches_per_pass)
             if self.shuffle and self._order[0] != number and self.batches_per_pass > 1:

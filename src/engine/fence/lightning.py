@@ -41,7 +41,7 @@ class LoopCounts:
         self._counts = (loop, fetcher, *pairs)
 
     def count_step(self) -> int:
-        """Count the step that was just taken, as Lightning would; return the next one's batch.
+        """Counts the step that was just taken, as Lightning would; returns the next one's batch.
 
         The batch's number counts from the start of training.
         """
@@ -84,14 +84,18 @@ def watch_loops(
             that follow a metric, rows, a validation. `on_train_batch_end` comes before.
         epoch_done: the same of an epoch. `on_train_epoch_end` comes before.
     """
+    _watch_start(trainer, begun)
+    _watch_batches(trainer, batch_done)
+    _watch_end(trainer, epoch_done)
+    # A place for what modules log, which a checkpoint can have.
+    epoch: Any = trainer.fit_loop.epoch_loop
+    epoch._results = Results(training=True)
+
+
+def _watch_start(trainer: Trainer, begun: Callable[[], None]) -> None:
     loop: Any = trainer.fit_loop
     batches = loop.epoch_loop
-    start, end_batch, end, begin_batches = (
-        loop.on_run_start,
-        batches.on_advance_end,
-        loop.on_advance_end,
-        batches.on_run_start,
-    )
+    start = loop.on_run_start
 
     def start_run() -> None:
         start()
@@ -101,16 +105,33 @@ def watch_loops(
             loop._resuming_from_checkpoint = False
         begun()
 
+    loop.on_run_start = start_run
+
+
+def _watch_batches(trainer: Trainer, batch_done: Callable[[], None]) -> None:
+    batches: Any = trainer.fit_loop.epoch_loop
+    begin = batches.on_run_start
+    end = batches.on_advance_end
+
     def begin_epoch(fetcher: Any) -> None:
-        begin_batches(fetcher)
+        begin(fetcher)
         # What was saved had its validation already.
         batches.restarting = False
 
-    def done_batch(fetcher: Any) -> None:
-        end_batch(fetcher)
+    def end_batch(fetcher: Any) -> None:
+        end(fetcher)
         batch_done()
 
-    def done_epoch() -> None:
+    batches.on_run_start = begin_epoch
+    batches.on_advance_end = end_batch
+
+
+def _watch_end(trainer: Trainer, epoch_done: Callable[[], None]) -> None:
+    loop: Any = trainer.fit_loop
+    batches = loop.epoch_loop
+    end = loop.on_advance_end
+
+    def end_epoch() -> None:
         # Lightning would not let learning rates follow a metric in an epoch that was resumed.
         loop._restarting = False
         end()
@@ -121,10 +142,7 @@ def watch_loops(
         batches.val_loop.batch_progress.total.reset()
         epoch_done()
 
-    loop.on_run_start, batches.on_advance_end = start_run, done_batch
-    loop.on_advance_end, batches.on_run_start = done_epoch, begin_epoch
-    # A place for what modules log, which a checkpoint can have.
-    batches._results = Results(training=True)
+    loop.on_advance_end = end_epoch
 
 
 class Place:
@@ -226,7 +244,7 @@ def restore_metrics(trainer: Trainer, metrics: Mapping[str, Tensor]) -> None:
 
 
 def batch_of_epoch(trainer: Trainer) -> int:
-    """Return the number of the current batch, from 0 in each epoch; within a block, it grows.
+    """Returns the number of the current batch, from 0 in each epoch; within a block, it grows.
 
     The hooks' `batch_idx` is that of a block's first batch.
     """
@@ -234,17 +252,17 @@ def batch_of_epoch(trainer: Trainer) -> int:
 
 
 def batch_of_training(trainer: Trainer) -> int:
-    """Return the number of the current batch, from 0 in training; -1 before the first."""
+    """Returns the number of the current batch, from 0 in training; -1 before the first."""
     return trainer.fit_loop.total_batch_idx
 
 
 def is_last_batch(trainer: Trainer) -> bool:
-    """Tell whether the current batch is the last of its epoch."""
+    """Tells whether the current batch is the last of its epoch."""
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
 def logged_step(trainer: Trainer) -> int:
-    """Return the step under which Lightning logs the metrics of an evaluation."""
+    """Returns the step under which Lightning logs the metrics of an evaluation."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
@@ -254,19 +272,19 @@ def batches_that_stepped(checkpoint: Mapping[str, Any]) -> int:
 
 
 def batches_of_epoch(trainer: Trainer) -> int | float:
-    """Return the batches of an epoch, or infinity; load the data for it, if they are not there."""
+    """Returns the batches of an epoch, or infinity; loads its data, if they are not there."""
     trainer.fit_loop.setup_data()
     return trainer.num_training_batches
 
 
 def validation_interval(trainer: Trainer) -> int | None:
-    """Return the batches from one validation to the next; None if their number does not say it."""
+    """Returns the batches from one validation to the next; None if their number does not say it."""
     interval = trainer.val_check_batch
     return interval if isinstance(interval, int) else None
 
 
 def validates_after_epoch(trainer: Trainer) -> bool:
-    """Tell whether Lightning validates after the current epoch; if so, load the data for it.
+    """Tells whether Lightning validates after the current epoch; if so, loads the data for it.
 
     Lightning loads them itself only before its own validation.
     """
@@ -280,12 +298,12 @@ def validates_after_epoch(trainer: Trainer) -> bool:
 
 
 def whole_checkpoint(trainer: Trainer) -> dict[str, Any]:
-    """Return what `save_checkpoint` would write."""
+    """Returns what `save_checkpoint` would write."""
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
 def trainer_of(module: LightningModule) -> Trainer | None:
-    """Return a module's Trainer, if it has one: its public property would raise an error."""
+    """Returns a module's Trainer, if it has one: its public property would raise an error."""
     return module._trainer
 
 
@@ -294,24 +312,24 @@ class ProgressBar(TQDMProgressBar):
 
     @abstractmethod
     def is_due(self, current: int, total: int) -> bool:
-        """Tell whether to draw an enabled bar, at batch `current` of `total`."""
+        """Tells whether to draw an enabled bar, at batch `current` of `total`."""
 
     def _should_update(self, current: int, total: int) -> bool:
         return self.is_enabled and self.is_due(current, total)
 
 
 def prefix_of(logger: TensorBoardLogger) -> str:
-    """Return what a logger writes before the name of each metric; mostly nothing."""
+    """Returns what a logger writes before the name of each metric; mostly nothing."""
     return logger._prefix
 
 
 def writer_of(logger: TensorBoardLogger) -> Any:
-    """Return a logger's writer, if it has one yet: its public property would make one."""
+    """Returns a logger's writer, if it has one yet: its public property would make one."""
     return logger._experiment
 
 
 def open_writer(logger: TensorBoardLogger, kind: Callable[..., Any]) -> Any:
-    """Return a logger's writer, made by `kind` if it has none yet."""
+    """Returns a logger's writer, made by `kind` if it has none yet."""
     if logger._experiment is None:
         logger._experiment = kind(log_dir=logger.log_dir, **logger._kwargs)
     return logger._experiment

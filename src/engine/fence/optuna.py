@@ -5,5 +5,5 @@ from optuna.trial import FrozenTrial, Trial
 
 
 def trial_of(study: Study, frozen: FrozenTrial) -> Trial:
-    """Return a trial that goes on: `study.ask` would begin a new one."""
+    """Returns a trial that goes on: `study.ask` would begin a new one."""
     return Trial(study, frozen._trial_id)

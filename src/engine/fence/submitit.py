@@ -4,10 +4,10 @@ from typing import Any
 
 
 def terminate(job: Any) -> None:
-    """Send SIGTERM to the process of a local job: `cancel` would send SIGINT."""
+    """Sends SIGTERM to the process of a local job: `cancel` would send SIGINT."""
     job._process.terminate()
 
 
 def do_not_wait(job: Any) -> None:
-    """Let a job that left no result say so at once: it would wait for a slow network drive."""
+    """Lets a job that left no result say so at once: it would wait for a slow network drive."""
     job._results_timeout_s = 0

@@ -15,18 +15,18 @@ log = logging.getLogger(__name__)
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return a number that changes whenever a tensor is written into."""
+    """Returns a number that changes whenever a tensor is written into."""
     return tensor._version
 
 
 def hooks_of(module: nn.Module) -> list[int]:
-    """Return the numbers of a module's own hooks, forward and backward; no two are the same."""
+    """Returns the numbers of a module's own hooks, forward and backward; no two are the same."""
     backward = [*module._backward_hooks, *module._backward_pre_hooks]
     return [*module._forward_hooks, *module._forward_pre_hooks, *backward]
 
 
 def has_gradient_hooks(network: nn.Module, optimizer: Optimizer) -> bool:
-    """Tell whether there are hooks on gradients or on the optimiser's step."""
+    """Tells whether there are hooks on gradients or on the optimiser's step."""
     return bool(
         optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
@@ -43,7 +43,7 @@ def show_in_worker(dataset: object) -> None:
 def compile_step(
     step: Callable[..., Any], sizes: int, options: dict[str, Any]
 ) -> Callable[..., Any]:
-    """Compile a step, once for each size of a batch, and apart from other steps of its code.
+    """Compiles a step, once for each size of a batch, and apart from other steps of its code.
 
     What an older torch compiles belongs to a function's code. Without guards on modules, one
     network would be trained by the step of another, so there each step gets a copy of the code.

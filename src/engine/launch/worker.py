@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """A job, to be called in a process that can import its door.
+    """Does a job when it is called, in a process that can import its door.
 
     Args:
         context: Hydra's, which composes the job's config.

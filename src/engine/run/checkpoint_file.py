@@ -39,7 +39,7 @@ class WholeFileIO(TorchCheckpointIO):
 
 
 class Progress(NamedTuple):
-    """How far the training of a checkpoint is, and whether it stopped by itself."""
+    """Says how far the training of a checkpoint is, and whether it stopped by itself."""
 
     epochs: int
     steps: int
@@ -71,12 +71,7 @@ def load_weights(model: nn.Module, checkpoint: Path) -> str:
     Raises:
         UserError: if nothing matched, or the file is no checkpoint.
     """
-    try:
-        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        weights = dict(saved.get("state_dict", saved))
-    except Exception as error:  # of pickle, zip files or torch
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"init_from={checkpoint}: cannot be read: {reason}") from None
+    weights = _read_weights(checkpoint)
     own = model.state_dict()
     shapes = {name: _shape(tensor) for name, tensor in weights.items()}
     other = [name for name in own if name in weights and shapes[name] != _shape(own[name])]
@@ -94,6 +89,15 @@ def load_weights(model: nn.Module, checkpoint: Path) -> str:
     if unused := [name for name in weights if name not in own]:
         said.append(f"not in the module: {_some(unused)}")
     return "\n  ".join(said)
+
+
+def _read_weights(checkpoint: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        return dict(saved.get("state_dict", saved))
+    except Exception as error:  # of pickle, zip files or torch
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"init_from={checkpoint}: cannot be read: {reason}") from None
 
 
 def _shape(value: Any) -> tuple[int, ...]:

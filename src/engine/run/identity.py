@@ -5,24 +5,19 @@ code would give a mixture that no config describes. A sweep runs a job anew if i
 lists a job whose code changed.
 """
 
-import ast
 import functools
 import hashlib
-import importlib.util
 import json
 import logging
 import os
-import re
-import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import files
-from engine.config.keys import TARGET, is_below
+from engine.config.keys import is_below
 from engine.config.resolved import Config
 from engine.errors import UserError
-from engine.run import folders
+from engine.run import code, folders
 
 if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
     from lightning.pytorch import LightningDataModule
@@ -30,11 +25,10 @@ if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
 log = logging.getLogger(__name__)
 
 MADE_OF = Path(".hydra/made_of.json")
-MACHINE = ("engine", "hydra_plugins")  # the packages that a user does not change
 
 
 class Changed(NamedTuple):
-    """What is not as it was when a run was made: whether its data, and which files of code.
+    """Says what is not as it was when a run was made: the data, and which files of code.
 
     The weights that a run begins from count as data.
     """
@@ -58,7 +52,6 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
     from engine.data.datamodule import TensorDataModule
     from engine.run.versions import versions
 
-    code = code_of(config, door)
     splits = data.splits if isinstance(data, TensorDataModule) else {}
     return {
         "data": {
@@ -67,7 +60,7 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
             "classes": classes_of(data),
             "files": _state_of_data(config),
         },
-        "code": code,
+        "code": code.digests(config, door),
         "begins_from": _weights_digest(config),
         "versions": versions(),
     }
@@ -106,7 +99,7 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
         )
     for change in changes:
         log.warning("not exact: since this run began, %s", change)
-    if mixed := [*before.get("mixed", []), *changes]:
+    if mixed := [*mixture(run_dir), *changes]:
         made_of["mixed"] = mixed
     for name, version in made_of["versions"].items():
         if version != (then := before["versions"].get(name)):
@@ -120,6 +113,11 @@ def load(run_dir: Path) -> dict[str, Any] | None:
     return made_of
 
 
+def mixture(run_dir: Path) -> list[str]:
+    """Returns what had changed when a run went on all the same; mostly nothing."""
+    return list((load(run_dir) or {}).get("mixed", []))
+
+
 def begins_from(run_dir: Path) -> str | None:
     """Returns the digest of the weights that a run began from."""
     return (load(run_dir) or {}).get("begins_from")
@@ -128,7 +126,8 @@ def begins_from(run_dir: Path) -> str | None:
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Says what of the data and the code has changed."""
     said = []
-    ours, theirs = now["data"], before["data"]
+    ours = now["data"]
+    theirs = before["data"]
     if ours["classes"] != theirs["classes"]:
         said.append(f"the classes changed from {_names(theirs)} to {_names(ours)}")
     elif ours["samples"] and ours["samples"] != theirs["samples"]:
@@ -137,7 +136,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         said.append("the content of the data changed")
     changed = [name for name, digest in now["code"].items() if before["code"].get(name) != digest]
     if changed:
-        said.append(f"code changed ({', '.join(map(file_name, changed))})")
+        said.append(f"code changed ({', '.join(map(code.file_name, changed))})")
     return said
 
 
@@ -151,11 +150,11 @@ def changed(run_dir: Path, config: Config) -> Changed:
     before = load(run_dir)
     if before is None:
         return Changed()
-    code = [name for name, digest in before["code"].items() if source(name)[0] != digest]
+    others = [name for name, digest in before["code"].items() if code.source(name)[0] != digest]
     weights = _weights_digest(config)
-    others = weights is not None and weights != before["begins_from"]
-    data = others or _data_changed(run_dir, before, config)
-    return Changed(data, tuple(map(file_name, code)))
+    begins_elsewhere = weights is not None and weights != before["begins_from"]
+    data = begins_elsewhere or _data_changed(run_dir, before, config)
+    return Changed(data, tuple(map(code.file_name, others)))
 
 
 def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool:
@@ -233,90 +232,6 @@ def state_of_files(folder: Path) -> str:
             said = (str(file.relative_to(folder)), state.st_size, state.st_mtime_ns)
             digest.update(repr(said).encode())
     return digest.hexdigest()[:16]
-
-
-def code_of(config: Config, door: str) -> dict[str, str]:
-    """Returns a digest of each of the user's modules that a run imports, by import path.
-
-    Begins with the command and the classes of the config, and follows their imports.
-
-    Args:
-        config: the run's.
-        door: the import path of the command.
-    """
-    paths = re.findall(f'"{TARGET}": "([^"]+)"', json.dumps(config.values_by_node))
-    return dict(_code([door, *(path.rpartition(".")[0] for path in paths)], config, door))
-
-
-def _code(names: Iterable[str], config: Config, door: str) -> Iterator[tuple[str, str]]:
-    root = Path(config["paths.root"])
-    waiting = sorted(set(names))
-    seen: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or not _is_users(name.partition(".")[0], root, door):
-            continue
-        seen.add(name)
-        parent = name.rpartition(".")[0]
-        if parent and not _is_package(parent):  # the name of a class or a value
-            continue
-        digest, imported = source(name)
-        if digest:
-            yield name, digest
-        waiting += sorted({*imported, parent} - {""})
-
-
-@functools.cache
-def _is_users(package: str, root: Path, door: str) -> bool:
-    """Tells whether a package is the user's: the command's own, or another below its root."""
-    if package in MACHINE or package in sys.stdlib_module_names:
-        return False
-    file = _file_of(package)
-    is_below = file is not None and file.is_relative_to(root) and "site-packages" not in file.parts
-    return package == door.partition(".")[0] or is_below
-
-
-@functools.cache
-def source(name: str) -> tuple[str | None, tuple[str, ...]]:
-    """Returns a digest of a module's source, and the names that it imports.
-
-    Comments and empty lines do not count. The digest is None if there is no source.
-    """
-    file = _file_of(name)
-    if file is None or file.suffix != ".py" or not file.exists():
-        return None, ()
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # a file that the run does not import, or cannot
-        return None, ()
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    found: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*(above if node.level else ()), *filter(None, [node.module])])
-            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16], tuple(found)
-
-
-def _file_of(name: str) -> Path | None:
-    try:
-        found = importlib.util.find_spec(name)
-    except Exception:  # whatever a package that is imported for it raises
-        return None
-    return Path(found.origin) if found and found.origin else None
-
-
-def _is_package(name: str) -> bool:
-    file = _file_of(name)
-    return file is None or file.name == "__init__.py"
-
-
-def file_name(name: str) -> str:
-    """Returns the name of a module's file, for a message."""
-    return f"{name.rpartition('.')[2]}.py"
 
 
 def _sizes(data: dict[str, Any]) -> str:

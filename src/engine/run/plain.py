@@ -30,7 +30,7 @@ Path = tuple[Any, ...]
 
 
 class Lacking(NamedTuple):
-    """A value that a checkpoint cannot have: the keys that lead to it, and its class."""
+    """Names a value that a checkpoint cannot have: the keys that lead to it, and its class."""
 
     path: Path
     kind: str
@@ -40,7 +40,7 @@ class Lacking(NamedTuple):
 
 
 class Plain(NamedTuple):
-    """A checkpoint of plain values, and what it lacks."""
+    """Holds a checkpoint of plain values, and what it lacks."""
 
     checkpoint: dict[str, Any]
     dropped: list[Lacking]  # hyper-parameters
@@ -108,7 +108,8 @@ def refusal(lacking: Lacking, owner: str = "checkpoint") -> UserError:
 def _owner(trainer: Trainer, path: Path) -> str:
     """Returns the class whose state a path leads to; for an added entry, those who may add one."""
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    module = trainer.lightning_module
+    data = trainer.datamodule  # type: ignore[attr-defined]
     parts: dict[str, Any] = {
         "callbacks": {callback.state_key: callback for callback in callbacks},
         "optimizer_states": dict(enumerate(trainer.optimizers)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import messages
 from engine.config import objects
-from engine.config.resolved import Config, word_about
+from engine.config.resolved import Config
 from engine.errors import FAILED, Pruned, RunFailed, UserError
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """A run: its config, its folder, and the parts that the config names.
+    """Makes the parts of a run that its config names, and records how the run ends.
 
     Nothing is written before `trainer()`: a mistake in the config or in the data leaves nothing
     behind. Where the folder has a checkpoint, the run goes on from it.
@@ -159,7 +159,9 @@ class Run:
 
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
         """Checks what is known when optimisers and loaders are made."""
-        self._check_partials(type(trainer.lightning_module).__name__)
+        from engine.checks.partials import check_partials
+
+        check_partials(self._partials, self.config, type(trainer.lightning_module).__name__)
         for schedule in trainer.lr_scheduler_configs if self._parent else ():
             if not schedule.reduce_on_plateau:
                 kind = type(schedule.scheduler).__name__
@@ -178,22 +180,6 @@ class Run:
         if trainer.is_global_zero:
             identity.compare(self.folder, self._made_of, self.insists)
             identity.save(self.folder, self._made_of)
-
-    def _check_partials(self, module: str) -> None:
-        """Refuses a choice that the module takes and does not use, such as an optimiser.
-
-        Raises:
-            UserError: names the word of the command line.
-        """
-        for name in (name for name, own in self._partials.items() if not own.called):
-            group = self.config.written.get(f"module.{name}", "").strip("${}")
-            if word := word_about(group, self.config.overrides):
-                raise UserError(
-                    f"{word}: {module} takes {name} and never calls it, so this would change "
-                    f"nothing.\nCall self.{name}(self.parameters()) in configure_optimizers, or "
-                    "leave it out."
-                )
-            log.info("%s takes %s and never calls it", module, name)
 
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
@@ -317,10 +303,10 @@ def train_one(
     if run_dir and (done := summaries.load(run_dir)) and done["status"] in summaries.COMPLETE:
         log.info("%s already, nothing to do: %s", done["status"], run_dir)
         return summaries.objective(done)
-    from engine.run import build
+    from engine.checks.config import check
 
     messages.silence_harmless()
-    build.check(config)
+    check(config)
     return Run(config, run_dir, door, insists).execute(train)
 
 

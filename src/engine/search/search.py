@@ -35,7 +35,7 @@ STATES = {
 
 
 class Search:
-    """A study and its jobs, whose results go to the study.
+    """Runs the jobs of a study; their results go to the study.
 
     Args:
         options: of the search.

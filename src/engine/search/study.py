@@ -33,7 +33,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a search; conf/hydra/sweeper/optuna.yaml explains each.
+    """Holds the options of a search; conf/hydra/sweeper/optuna.yaml explains each.
 
     Raises:
         UserError: for the first option that is out of its limit.
@@ -64,7 +64,7 @@ class Options:
 
 
 class _Lock(JournalFileOpenLock):
-    """The lock of a journal, for one writer at a time.
+    """Locks a journal, for one writer at a time.
 
     The system releases this lock when its owner dies; Optuna's own would hold others for 30 s.
     """

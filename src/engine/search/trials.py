@@ -23,7 +23,7 @@ SHOWN = 10  # of the best trials in the table
 
 
 class Trials:
-    """The trials of a study.
+    """Claims the trials of a study, and tells it their results.
 
     A trial's parameters depend on the seed, on its number and on the trials that ended before: a
     search that is killed and started again tries the same.

@@ -23,7 +23,7 @@ ENDS = (*summaries.COMPLETE, "failed")  # not run again unless sweep.retry or sw
 
 
 class State(NamedTuple):
-    """A job's status, folder and summary at one moment."""
+    """Says a job's status, folder and summary at one moment."""
 
     status: str
     folder: Path | None
@@ -31,7 +31,7 @@ class State(NamedTuple):
 
 
 class Job:
-    """One job of a sweep.
+    """Runs one job of a sweep once, whichever process does it.
 
     Args:
         config: the job's.
@@ -171,12 +171,12 @@ def check_all(jobs: Sequence[Job]) -> None:
     if not (due := [job for job in jobs if job.is_due]):
         return
     from engine import messages
-    from engine.run import build
+    from engine.checks.config import check
 
     messages.silence_harmless()
     checked: set[str] = set()
     for job in due:
-        build.check(job.config, checked)
+        check(job.config, checked)
 
 
 def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
@@ -248,9 +248,10 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         for state, own in zip(states, words, strict=True)
     ]
     width = max(map(len, names), default=0)
-    wide = max([11, *(len(state.status) for state in states)])
+    statuses = list(map(shown_status, states))
+    wide = max([11, *map(len, statuses)])
     lines = []
-    for job, name, (status, folder, summary) in zip(jobs, names, states, strict=True):
+    for job, name, status, (_, folder, summary) in zip(jobs, names, statuses, states, strict=True):
         objective = summaries.objective(summary)
         seconds = summary.get("seconds")
         numbers = f"{'' if math.isnan(objective) else f'{objective:.6g}':>12}"
@@ -260,7 +261,13 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
             first = (str(error) or repr(error)).partition("\n")[0]
             lines.append(f"    {first}")
             lines += [f"    {folder / 'train.log'}"] if folder else []
-    return "\n".join([*lines, count([status for status, _, _ in states])])
+    return "\n".join([*lines, count(statuses)])
+
+
+def shown_status(state: State) -> str:
+    """Returns a status for the table: `finished (mixed)` after a resume with insist=true."""
+    is_mixed = state.folder and identity.mixture(state.folder)
+    return f"{state.status} (mixed)" if is_mixed else state.status
 
 
 def count(statuses: Sequence[str]) -> str:

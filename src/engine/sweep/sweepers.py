@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class JobSweeper(Sweeper):
-    """A sweep whose jobs are claimed, skipped and listed as `engine.sweep.jobs` does.
+    """Runs a sweep: its jobs are claimed, skipped and listed as `engine.sweep.jobs` does.
 
     Args:
         params: values to sweep over by key, as on the command line, which has precedence.

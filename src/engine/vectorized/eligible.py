@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.checks.config import check
 from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
 from engine.config.resolved import Config
@@ -135,7 +136,7 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     other = next((job for job in group if job.config["seed"] != seed), group[1])
     configs = [group[0].config, other.config]
     for config in configs:
-        build.check(config)
+        check(config)
     data: list[Any] = [build.datamodule(config) for config in configs]
     modules: list[Any] = [build.module(*pair) for pair in zip(configs, data, strict=True)]
     if reason := _odd_data(data[0]) or _odd_module(modules[0]):

@@ -9,10 +9,10 @@ from typing import Any
 from hydra.errors import InstantiationException
 from lightning.pytorch import LightningModule, seed_everything
 
+from engine.checks.fit import check_classes, fit_to
 from engine.config import objects
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.resolved import Config
-from engine.run import build
 
 
 def make(node: Any, key: str) -> Any:
@@ -27,10 +27,10 @@ def make(node: Any, key: str) -> Any:
 
 def module(config: Config, data: Any) -> LightningModule:
     """Builds a job's module from its seed alone, as `build.module` does."""
-    build.check_classes(config, data)
+    check_classes(config, data)
     seed_everything(config["seed"], workers=True, verbose=False)
     model: LightningModule = make(config["module"], "module")
-    build.fit_to(model, data)
+    fit_to(model, data)
     return model
 
 

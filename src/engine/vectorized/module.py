@@ -302,7 +302,7 @@ class StackedModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._conclude("test", self.running)
 
-    # Validates the jobs that stop. All modules were in training mode: `build.fit_to` sees to that.
+    # Validates the jobs that stop. All modules were in training mode: `fit_to` sees to that.
     def _validate(self, jobs: Sequence[int], batches: Sequence[Tensor]) -> None:
         self.eval()
         self._call("on_validation_epoch_start", jobs)

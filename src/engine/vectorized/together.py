@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from engine import messages
+from engine.checks.config import check
 from engine.config import objects
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
@@ -193,7 +194,7 @@ class _Chunk:
         checked: set[str] = set()  # nodes of the configs that are right
         for job in self.folders:
             try:
-                build.check(job.config, checked)
+                check(job.config, checked)
                 data[job] = make.make(job.config["datamodule"], "datamodule")
             except Exception as error:
                 self.answers[job] = error

@@ -7,8 +7,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from engine import Fraction, Seed, Split, TensorDataModule
-from project.datamodules.images import carve_validation
+from engine import Fraction, Seed, Split, TensorDataModule, carve_validation
 
 
 class BreastCancerDataModule(TensorDataModule):

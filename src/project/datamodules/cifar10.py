@@ -2,21 +2,17 @@
 
 import shutil
 import tarfile
-from concurrent.futures import Future, wait
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
-import pooch
 import torch
 from filelock import FileLock
-from requests import Response
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
-from engine import Fraction, Positive, Seed, Split, UserError
-from project.datamodules.images import ImageDataModule, carve_validation
+from engine import Fraction, Positive, Seed, Split, UserError, carve_validation, download
+from project.datamodules.images import ImageDataModule
 
 CLASS_NAMES = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -115,18 +111,16 @@ def read(data_dir: Path, train: bool) -> Split:
 def install(data_dir: Path, url: str, timeout: float) -> None:
     """Puts the archive and its files into `data_dir`.
 
-    Both are made in a folder beside their place and renamed when they are complete. So a killed
-    process never leaves a part of a file in `data_dir`.
+    Both are made elsewhere and renamed when they are complete. So a killed process never leaves a
+    part of a file under its name.
     """
+    archive = data_dir / CIFAR10.filename
+    batches = data_dir / CIFAR10.base_folder
+    if not check_integrity(archive, CIFAR10.tgz_md5):
+        download(url, archive, CIFAR10.tgz_md5, timeout)
     partial = data_dir / ".partial"
     shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left one
-    partial.mkdir()
     try:
-        archive = data_dir / CIFAR10.filename
-        batches = data_dir / CIFAR10.base_folder
-        if not check_integrity(archive, CIFAR10.tgz_md5):
-            download(url, partial / CIFAR10.filename, CIFAR10.tgz_md5, timeout)
-            (partial / CIFAR10.filename).replace(archive)
         with tarfile.open(archive) as tar:
             tar.extractall(partial, filter="data")
         if batches.exists():
@@ -134,53 +128,6 @@ def install(data_dir: Path, url: str, timeout: float) -> None:
         (partial / CIFAR10.base_folder).rename(batches)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def download(url: str, file: Path, md5: str, timeout: float) -> None:
-    """Downloads a file in at most three attempts.
-
-    An attempt ends when no byte comes for `timeout` seconds.
-
-    Raises:
-        OSError: if all attempts fail, or no answer comes in the first `timeout` seconds.
-        ValueError: if the md5 is wrong.
-    """
-    pooch.get_logger().setLevel("WARNING")
-    answers: list[Response] = []
-    http = pooch.HTTPDownloader(
-        progressbar=True,
-        timeout=timeout,
-        hooks={"response": lambda answer, **_: answers.append(answer)},
-    )
-    source = pooch.create(
-        file.parent,
-        "",
-        registry={file.name: f"md5:{md5}"},
-        urls={file.name: url},
-        retry_if_failed=2,
-    )
-    done: Future[str] = Future()
-    given_up = Event()
-
-    def fetch() -> None:
-        try:
-            done.set_result(source.fetch(file.name, downloader=http))
-        except BaseException as error:
-            done.set_exception(error)
-        finally:
-            for answer in answers:
-                answer.close()
-            if given_up.is_set():
-                shutil.rmtree(file.parent, ignore_errors=True)
-
-    # In a thread, since the time-out of a socket counts neither the time of a name server that does
-    # not answer, nor all attempts together.
-    Thread(target=fetch, daemon=True).start()
-    wait([done], timeout)
-    if not (done.done() or answers):
-        given_up.set()
-        raise TimeoutError(f"no answer in {timeout:g} s (datamodule.timeout)")
-    done.result()
 
 
 def root_cause(error: BaseException) -> str:

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Gt
 
-from engine import Fraction, Seed, Split
-from project.datamodules.images import ImageDataModule, carve_validation
+from engine import Fraction, Seed, Split, carve_validation
+from project.datamodules.images import ImageDataModule
 
 
 class DigitsDataModule(ImageDataModule):

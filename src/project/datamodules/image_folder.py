@@ -17,9 +17,10 @@ from engine import (
     Seed,
     Split,
     UserError,
+    carve_validation,
     find_images,
 )
-from project.datamodules.images import ImageDataModule, carve_validation
+from project.datamodules.images import ImageDataModule
 
 
 class ImageFolderDataModule(ImageDataModule):

@@ -71,6 +71,15 @@ REFUSED = {
         "`_target_: torch.optim.Adagrad`, `_partial_: true`, `ARGUMENT: VALUE`, and then "
         "optimizer=adagrad."
     ),
+    "optimizer=torch.optim.RMSprop": (
+        f"optimizer=torch.optim.RMSprop: no such choice. optimizer is one of: {OPTIMIZERS}.\n"
+        "To choose this class, write optimizer=rmsprop."
+    ),
+    "callbacks=lightning.pytorch.callbacks.EarlyStopping": (
+        "callbacks=lightning.pytorch.callbacks.EarlyStopping: no such choice. "
+        f"callbacks is one of: {CALLBACKS}.\n"
+        "To choose this class, write callbacks=early_stopping."
+    ),
     "logger=lightning.pytorch.loggers.CSVLogger": (
         "logger=lightning.pytorch.loggers.CSVLogger: no such choice. logger is one of: csv, "
         "tensorboard.\nTo choose a class of your own, write conf/logger/csvlogger.yaml with the "

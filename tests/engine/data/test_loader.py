@@ -20,8 +20,9 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from engine.data.loader import EpochLoader, StatefulLoader, same
+from engine.data.exact_loader import same
 from engine.data.loader import exact as exact_and_say
+from engine.data.served_loader import EpochLoader, StatefulLoader
 from engine.seeds import random_states
 
 
@@ -204,16 +205,51 @@ def test_the_callers_generators_are_left_alone() -> None:
     assert random_states() == before
 
 
-def test_a_generator_of_the_loader_gives_the_order_whatever_the_seed() -> None:
-    orders = []
-    for seed in (5, 6):
-        loader = shuffled(generator=torch.Generator().manual_seed(42))
-        orders.append([batch[0] for batch in exact(loader, seed, At(1, 0))])
-    assert orders[0] == orders[1]
+NUMBERS = TensorDataset(torch.arange(10))
+
+
+class Permuted:
+    """A loader of a user's own, with a generator."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(10, generator=self.generator).tolist())
+
+
+OF_THE_CLOCK = {
+    "the loader's": lambda generator: shuffled(generator=generator),
+    "a sampler's": lambda generator: DataLoader(
+        NUMBERS, batch_size=4, sampler=RandomSampler(NUMBERS, generator=generator)
+    ),
+    "a batch sampler's": lambda generator: DataLoader(
+        NUMBERS,
+        batch_sampler=BatchSampler(RandomSampler(NUMBERS, generator=generator), 4, False),
+    ),
+    "a loader without numbers": Permuted,
+    "workers of a stream": lambda generator: DataLoader(
+        Draws(), num_workers=1, generator=generator
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OF_THE_CLOCK)
+def test_a_generator_that_the_clock_has_seeded_is_seeded_by_the_run(kind: str) -> None:
+    taken = []
+    for _ in range(2):
+        generator = torch.Generator()
+        generator.seed()
+        said: list[str] = []
+        place = At()
+        loader = exact_and_say(OF_THE_CLOCK[kind](generator), 5, place, 0, said.append)
+        assert "its torch.Generator is seeded by the run's seed" in said[0]
+        taken.append(epochs_of(loader, place, 2))
+    assert same(taken[0], taken[1])
+    assert not same(taken[0][0], taken[0][1])
 
 
 WEIGHTS = WeightedRandomSampler([1.0] * 9 + [50.0], 12)
-NUMBERS = TensorDataset(torch.arange(10))
 LOADERS = {
     "in order": lambda: DataLoader(NUMBERS, batch_size=4),
     "last one dropped": lambda: DataLoader(NUMBERS, batch_size=4, shuffle=True, drop_last=True),

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import odd_modules
 from commands import CONF, only_run, run_evaluate, run_train, train_in_process
+from engine.checks.fit import fit_to
 from engine.evaluation import measure
 from engine.run import build
 from identical import assert_bit_identical, scalars
@@ -260,7 +261,7 @@ def test_an_example_of_its_own_is_left_alone(tmp_path: Path) -> None:
     run_dir, summary = run(tmp_path, of("OwnExample"), "datamodule._target_=ways.Points")
     assert summary["status"] == "finished"
     module = odd_modules.OwnExample()
-    build.fit_to(module, Points(seed=0, batch_size=5))
+    fit_to(module, Points(seed=0, batch_size=5))
     assert torch.equal(module.example_input_array, torch.ones(2, 3))
     assert EventAccumulator(str(run_dir)).Reload().Tags()["graph"]
 

@@ -17,7 +17,8 @@ from PIL import Image
 import ways
 from commands import only_run, run_evaluate, run_train, train_in_process
 from engine.config.resolved import Config
-from engine.run import identity
+from engine.report.read.collect import collect
+from engine.run import code, identity
 
 MODULE = """
 from torch import nn
@@ -57,9 +58,9 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 def forget() -> None:
     """Forgets what this process knows of files, as a new process has nothing."""
-    for cached in (identity.source, identity.state_of_files, identity._digest_now):
+    of_code = (code.source, code._file_of, code._is_users)
+    for cached in (*of_code, identity.state_of_files, identity._digest_now):
         cached.cache_clear()
-    identity._is_users.cache_clear()
 
 
 def words(log_dir: Path, root: Path) -> list[str]:
@@ -84,42 +85,12 @@ def test_a_run_records_its_data_its_code_and_versions(own_package: Path, tmp_pat
     data = recorded["data"]
     assert data["samples"] == {"train": 3}
     assert data["digest"].startswith("train ")
-    code = set(recorded["code"])
-    assert {"own_package", "own_package.model", "own_package.sizes", "project.train"} <= code
-    assert "project.datamodules.line" in code
-    assert "project.modules.lenet" not in code  # another run of this process may import it
-    assert not any(name.startswith(("engine", "torch")) for name in code)
+    names = set(recorded["code"])
+    assert {"own_package", "own_package.model", "own_package.sizes", "project.train"} <= names
+    assert "project.datamodules.line" in names
+    assert "project.modules.lenet" not in names  # another run of this process may import it
+    assert not any(name.startswith(("engine", "torch")) for name in names)
     assert recorded["versions"]["torch"] == torch.__version__
-
-
-def test_code_counts_but_for_comments_and_empty_lines(own_package: Path) -> None:
-    before = identity.source("own_package.sizes")
-    (own_package / "sizes.py").write_text("# how many\n\nSIZE = 1   # one\n")
-    forget()
-    assert identity.source("own_package.sizes") == before
-    for text in (HELPER.format(size=2), 'SIZE = """\n# 1\n"""\n'):
-        (own_package / "sizes.py").write_text(text)
-        forget()
-        now = identity.source("own_package.sizes")
-        assert now != before
-        before = now
-
-
-def test_imports_are_followed(own_package: Path, tmp_path: Path) -> None:
-    (own_package / "model.py").write_text(
-        "def late():\n    from . import sizes\n    from .deep.er import VALUE\n    import os\n"
-    )
-    (own_package / "deep").mkdir()
-    (own_package / "deep" / "__init__.py").write_text("from .. import other\n")
-    (own_package / "deep" / "er.py").write_text("VALUE = 1\n")
-    (own_package / "other.py").write_text("")
-    values = {
-        "paths": {"root": str(tmp_path)},
-        "callbacks": [{"_target_": "own_package.model.Mine"}],
-    }
-    found = identity.code_of(Config(values), "own_package.door")
-    inner = ["model", "sizes", "deep", "deep.er", "other"]
-    assert set(found) == {"own_package", *(f"own_package.{name}" for name in inner)}
 
 
 def test_resume_refuses_other_code_and_says_how_to_insist(
@@ -128,8 +99,9 @@ def test_resume_refuses_other_code_and_says_how_to_insist(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    command = words(tmp_path / "logs", tmp_path)
-    assert train_in_process(command, kill_at="on_train_batch_end:30") == -9
+    caplog.set_level("INFO")
+    sweep = ["-m", *words(tmp_path / "logs", tmp_path), "seed=3"]
+    assert train_in_process(sweep, kill_at="on_train_batch_end:30") == -9
     run_dir = only_run(tmp_path / "logs")
     rows = (run_dir / "metrics.csv").read_text()
     (own_package / "sizes.py").write_text(HELPER.format(size=2))
@@ -143,6 +115,15 @@ def test_resume_refuses_other_code_and_says_how_to_insist(
     run_train(f"resume={run_dir}", "insist=true", draws=False)
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
     assert "not exact: since this run began, code changed (sizes.py)" in caplog.text
+
+    caplog.clear()
+    run_train(*sweep, draws=False)
+    assert f"  finished (mixed)  {run_dir.name}" in caplog.text
+    assert "1 jobs: 1 finished (mixed)" in caplog.text
+    run_evaluate(f"run={run_dir}", "split=train", draws=False)
+    assert f"not exact: since {run_dir} began, code changed (sizes.py)" in caplog.text
+    ((run,), _) = collect(run_dir)
+    assert run.error == "not exact: since it began, code changed (sizes.py)"
 
 
 def test_a_sweep_lists_stale_jobs_and_runs_them_again_if_told(

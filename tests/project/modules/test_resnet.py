@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
-from commands import only_run, run_train, train_in_process
-from identical import assert_bit_identical
+from identical import killed_and_resumed
 from project.modules.resnet import ResidualBlock, ResNet
 
 Weights = dict[str, Tensor]
@@ -147,13 +146,7 @@ def test_killed_within_an_epoch_and_resumed(tmp_path: Path) -> None:
         "logger.tensorboard.log_graph=false",
         "callbacks.checkpoints.every_n_steps=3",
     ]
-    run_train(*words, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
-    whole = only_run(tmp_path / "whole")
-    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
-    assert train_in_process(command, kill_at="on_train_batch_end:13") == -9
-    killed = only_run(tmp_path / "killed")
-    run_train(f"resume={killed}", draws=False)
-    assert_bit_identical(killed, whole)
+    killed = killed_and_resumed(words, tmp_path, kill_at="on_train_batch_end:13")
     weights = torch.load(killed / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert weights["network.1.num_batches_tracked"] == 16
     assert not torch.equal(weights["network.1.running_mean"], torch.zeros(4))

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from scipy.special import log_softmax
 
-from commands import only_run, run_train, train_in_process
-from identical import assert_bit_identical
+from identical import killed_and_resumed
 from project.modules.tabular_mlp import TabularMLP
 
 
@@ -52,10 +51,4 @@ def test_killed_within_an_epoch_and_resumed(tmp_path: Path) -> None:
         "trainer.max_epochs=3",
         "callbacks.checkpoints.every_n_steps=3",
     ]
-    run_train(*words, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
-    whole = only_run(tmp_path / "whole")
-    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
-    assert train_in_process(command, kill_at="on_train_batch_end:20") == -9
-    killed = only_run(tmp_path / "killed")
-    run_train(f"resume={killed}", draws=False)
-    assert_bit_identical(killed, whole)
+    killed_and_resumed(words, tmp_path, kill_at="on_train_batch_end:20")

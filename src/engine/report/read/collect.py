@@ -15,7 +15,7 @@ from engine import locks
 from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
-from engine.run import folder_names
+from engine.run import folder_names, identity
 from engine.run.summaries import SUMMARY, final_metrics
 
 # The statuses of runs without a summary.
@@ -108,6 +108,10 @@ def read(path: Path, folder: str) -> Run | Problem:
             outcome = of_summary(mapping(json.loads((path / file).read_text("utf-8"))))
         else:
             outcome = {"metrics": final_metrics(path), "status": unfinished(path)}
+        file = str(identity.MADE_OF)
+        if changes := identity.mixture(path):
+            said = f"not exact: since it began, {'; '.join(changes)}"
+            outcome["error"] = outcome.get("error") or said
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         return Problem(os.path.join(folder, file), first_line(str(error)) or type(error).__name__)
     return Run(path, folder, config, **outcome)

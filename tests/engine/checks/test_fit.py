@@ -1,12 +1,12 @@
-"""What a run is built of has to fit together."""
+"""Module and data have to fit together."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from engine.checks.fit import check_classes
 from engine.errors import UserError
-from engine.run import build
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_a_classifier_is_for_the_classes_of_the_data(
     config: Any = {"module": {} if number is None else {"num_classes": number}}
     data: Any = SimpleNamespace(class_names=names)
     if says is None:
-        build.check_classes(config, data)
+        check_classes(config, data)
         return
     with pytest.raises(UserError) as raised:
-        build.check_classes(config, data)
+        check_classes(config, data)
     assert str(raised.value) == says

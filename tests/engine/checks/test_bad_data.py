@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from commands import run_train
+from engine.checks.fit import fit_to
 from engine.data.split import Split
 from engine.errors import UserError
-from engine.run import build
 from engine.supervised import SupervisedModule
 from fitting import Arrays
 
@@ -74,7 +74,7 @@ def masked(predictions: Tensor, targets: Tensor) -> Tensor:
 
 def refusal(model: SupervisedModule, data: Arrays) -> str | None:
     try:
-        build.fit_to(model, data)
+        fit_to(model, data)
     except UserError as mistake:
         return str(mistake)
     assert all(module.training for module in model.modules())

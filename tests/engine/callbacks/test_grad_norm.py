@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from engine.callbacks.grad_norm import GradNorm
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
-from project.callbacks.grad_norm import GradNorm
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), RNG.normal(size=(12, 2))

@@ -4,7 +4,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from engine import Count, StepCallback
+from engine.config.ranges import Count
+from engine.steps.callback import StepCallback
 
 
 class GradNorm(StepCallback):

@@ -207,7 +207,8 @@ def _gives_numbers(
 
 def _check_batch_of_one(model: SupervisedModule, data: TensorDataModule) -> None:
     """Refuses training batches of one sample for a network that needs more, as BatchNorm does."""
-    size, batch_size = len(data.splits["train"]), data.batch_size
+    size = len(data.splits["train"])
+    batch_size = data.batch_size
     if size > 1 and batch_size > 1 and size % batch_size != 1:
         return
     reason = _why_not_trained(model, data, 1)

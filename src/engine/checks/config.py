@@ -1,0 +1,99 @@
+"""Checks the values of a config: the engine's own, and each object's by its signature."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.optim import Optimizer
+
+from engine.config import objects
+from engine.config.keys import CHOICES, OPEN, PARTIAL, TARGET
+from engine.config.limits import shown
+from engine.config.overrides import check_values
+from engine.config.resolved import Config
+from engine.errors import UserError
+from engine.steps.trainer import BlockTrainer
+
+KINDS = {
+    "datamodule": LightningDataModule,
+    "module": LightningModule,
+    "trainer": BlockTrainer,
+    "callbacks.*": Callback,
+    "logger.*": Logger,
+}
+GIVEN = {"logger.*": ("save_dir",)}  # arguments that the run adds
+
+
+def check(config: Config, checked: set[str] | None = None) -> None:
+    """Checks all values of a config: the engine's own, and each object's by its signature.
+
+    Nothing is built, but for an optimiser over one number: torch's optimisers say so which
+    numbers they take.
+
+    Args:
+        config: the run's.
+        checked: the nodes that were right in other configs, which are not checked again.
+
+    Raises:
+        UserError: for the first value that is wrong.
+    """
+    checked = set() if checked is None else checked
+    check_values(config)
+    for group in CHOICES[:2]:
+        if not config.get(group):
+            raise UserError(f"{group}: a run needs one.")
+    for group in OPEN:
+        _check_names(config, group)
+    objects.check(config.values_by_node, KINDS, GIVEN, checked)
+    _check_update(config, checked)
+
+
+def _check_names(config: Config, group: str) -> None:
+    """Refuses what stands in a group of named objects without a name."""
+    for name, node in (config.get(group) or {}).items():
+        if node and not (isinstance(node, Mapping) and TARGET in node):
+            raise UserError(
+                f"{group}.{name}={shown(node)}: each object of {group} has a name; "
+                f"in conf/{group}/NAME.yaml, write `NAME:` and, below it, `{TARGET}:` and its "
+                "arguments."
+            )
+
+
+def _check_update(config: Config, checked: set[str]) -> None:
+    """Tries the optimiser over one number, and the schedule on the optimiser."""
+    node = config.get("optimizer") or {}
+    schedule = config.get("scheduler")
+    ends = config["trainer.max_epochs"] is not None or config["trainer.max_steps"] != -1
+    text = f"one step {node} {schedule} {ends}"
+    if not node.get(PARTIAL) or text in checked or not _is_optimizer(node):
+        return
+    checked.add(text)
+    try:
+        optimizer = objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError, IndexError) as error:
+        raise UserError(f"optimizer: {error}") from None
+    if schedule:
+        _check_schedule(schedule, optimizer, 100 if ends else math.inf)
+
+
+def _check_schedule(node: Any, optimizer: Optimizer, updates: float) -> None:
+    """Tries a schedule on an optimiser, for a number of updates."""
+    try:
+        made = objects.build(node, "scheduler")(optimizer, lambda interval, frequency: updates)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"scheduler: {error}") from None
+    if not isinstance(made, Mapping):
+        raise UserError(
+            f"scheduler.{TARGET}={node[TARGET]}: must be a function of (optimizer, updates) that "
+            "returns Lightning's lr_scheduler config, as engine.schedules.cosine does."
+        )
+
+
+def _is_optimizer(node: Any) -> bool:
+    target = objects.located(node["_target_"], "optimizer")
+    return isinstance(target, type) and issubclass(target, Optimizer)

@@ -1,0 +1,87 @@
+"""Tries a module on the data: they have to fit together."""
+
+import contextlib
+import inspect
+import warnings
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from engine.checks import bad_data
+from engine.config.resolved import Config
+from engine.data.datamodule import TensorDataModule
+from engine.errors import UserError
+from engine.supervised import SupervisedModule
+
+
+def check_classes(config: Config, data: LightningDataModule) -> None:
+    """Refuses a module for another number of classes than the data have, or for one class."""
+    names = getattr(data, "class_names", None)
+    number = config["module"].get("num_classes")
+    if not names or number is None:
+        return
+    if len(names) == 1:
+        raise UserError(
+            f"{type(data).__name__} has one class only, {names[0]}: a classifier, with "
+            "module.num_classes, needs two or more."
+        )
+    if number != len(names):
+        raise UserError(
+            f"module.num_classes={number}: {type(data).__name__} has {len(names)} classes; "
+            f"set module.num_classes={len(names)}."
+        )
+
+
+def fit_to(model: LightningModule, data: LightningDataModule) -> None:
+    """Tries a module's optimiser, and its network and loss on samples: they must fit the data."""
+    optimizer = getattr(model, "optimizer", None)
+    if callable(optimizer) and not inspect.ismethod(optimizer):
+        try:
+            getattr(optimizer, "tried", optimizer)(model.parameters())
+        except (TypeError, ValueError, IndexError) as error:
+            raise UserError(f"optimizer: {error}") from None
+    if isinstance(data, TensorDataModule):
+        sample = data.example()
+        # A module with an example of its own says itself what it takes.
+        if model.example_input_array is None and is_overridden("forward", model):
+            model.example_input_array = sample
+            model.eval()  # nothing random, nothing counted
+            _show(model, sample, data)
+            bad_data.check(model, data, sample)
+            model.train()
+        if isinstance(model, SupervisedModule):
+            model.try_transforms(sample)
+
+
+@torch.no_grad()
+def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> None:
+    try:
+        predictions = model(sample)
+    except RuntimeError as error:
+        shape = tuple(sample.shape[1:])
+        reason = str(error).partition("\n")[0]
+        name = type(model).__name__
+        raise UserError(
+            f"{name} does not take the samples of {type(data).__name__}, {shape}: {reason}"
+        ) from None
+    _check_metrics(model, predictions, data)
+
+
+def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:
+    """Refuses metrics of `SupervisedModule` that are no numbers, such as a confusion matrix."""
+    metrics = getattr(model, "train_metrics", None)
+    for name, metric in metrics.items() if isinstance(metrics, MetricCollection) else ():
+        value: Any = None
+        # A metric that needs more than one sample fails here, which tells nothing.
+        with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
+            value = metric.clone()(predictions, data.splits["train"].targets[:1])
+        if isinstance(value, Tensor) and value.numel() != 1:
+            own = f"{type(model).__name__}: its metric {name.removeprefix('train/')}"
+            raise UserError(
+                f"{own} gives {value.numel()} numbers, and a row of metrics takes one.\n"
+                "Leave it out of `metrics`; a callback can draw it."
+            )

@@ -1,0 +1,71 @@
+"""Downloads a file whole or not at all, and gives up in time."""
+
+import shutil
+from concurrent.futures import Future, wait
+from pathlib import Path
+from threading import Thread
+
+import pooch
+from requests import Response
+
+
+def download(url: str, file: Path, md5: str, timeout: float) -> None:
+    """Downloads a file in at most three attempts; only one process at a time may do so.
+
+    An attempt ends when no byte comes for `timeout` seconds. Until the file is complete, its bytes
+    are in the folder `.<name of the file>` beside its place. A killed process leaves this folder,
+    and the next download removes it.
+
+    Args:
+        url: of the file.
+        file: the place for it; a file that is there is replaced.
+        md5: what the file's md5 must be.
+        timeout: in seconds.
+
+    Raises:
+        OSError: if all attempts fail, or no answer comes in the first `timeout` seconds.
+        ValueError: if the md5 is wrong.
+    """
+    pooch.get_logger().setLevel("WARNING")
+    answers: list[Response] = []
+    http = pooch.HTTPDownloader(
+        progressbar=True,
+        timeout=timeout,
+        hooks={"response": lambda answer, **_: answers.append(answer)},
+    )
+    done: Future[None] = Future()
+
+    def fetch() -> None:
+        try:
+            _fetch(url, file, md5, http)
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+        finally:
+            for answer in answers:
+                answer.close()
+
+    # In a thread, since the time-out of a socket counts neither the time of a name server that does
+    # not answer, nor all attempts together.
+    Thread(target=fetch, daemon=True).start()
+    wait([done], timeout)
+    if not (done.done() or answers):
+        raise TimeoutError(f"no answer in {timeout:g} s (datamodule.timeout)")
+    done.result()
+
+
+def _fetch(url: str, file: Path, md5: str, http: pooch.HTTPDownloader) -> None:
+    """Makes the file in a folder beside its place, and moves it there when it is complete."""
+    folder = file.with_name(f".{file.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    source = pooch.create(
+        folder,
+        "",
+        registry={file.name: f"md5:{md5}"},
+        urls={file.name: url},
+        retry_if_failed=2,
+    )
+    try:
+        Path(source.fetch(file.name, downloader=http)).replace(file)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,57 @@
+"""Downloads of one file, from a server on this machine."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pooch.core
+import pytest
+
+from engine.data.download import download
+
+CONTENT = bytes(range(256)) * 100
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serves CONTENT, but the first answer lacks its end."""
+    answers = iter([CONTENT[:-1]])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(next(answers, CONTENT))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    # pooch waits between two attempts
+    monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=lambda _: None))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield f"http://127.0.0.1:{server.server_port}/file"
+        server.shutdown()
+
+
+def test_a_file_takes_its_place_and_leaves_others_alone(tmp_path: Path, url: str) -> None:
+    (tmp_path / "other").write_text("mine")
+    (tmp_path / "file").write_text("old")
+    (tmp_path / ".file").mkdir()  # of a process that was killed
+    (tmp_path / ".file" / "part").write_text("killed")
+    download(url, tmp_path / "file", MD5, timeout=5)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other"]
+
+
+def test_a_file_with_another_md5_is_not_taken(tmp_path: Path, url: str) -> None:
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(ValueError, match="does not match the known hash"):
+        download(url, tmp_path / "file", "0" * 32, timeout=5)
+    assert (tmp_path / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

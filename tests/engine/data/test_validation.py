@@ -1,0 +1,63 @@
+"""The stratified split of validation samples, against counts."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.data.split import Split
+from engine.data.validation import carve_validation
+from engine.errors import UserError
+
+
+def numbered(counts: tuple[int, ...]) -> Split:
+    """Samples 0, 1, …; `counts` of them of each class, mixed."""
+    targets = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    return Split(torch.arange(len(targets)), torch.from_numpy(targets))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "held"),
+    [(0.25, (5, 10, 15)), (0.1, (2, 4, 6)), (0.05, (1, 2, 3))],
+    ids=["25 %", "10 %", "5 %"],
+)
+def test_validation_is_stratified_disjoint_and_complete(
+    fraction: float, held: tuple[int, ...]
+) -> None:
+    whole = numbered((20, 40, 60))
+    parts = carve_validation(whole, fraction, seed=0)
+    assert list(parts) == ["train", "val"]
+    assert parts["val"].targets.bincount().tolist() == list(held)
+    train, val = (parts[name].inputs.tolist() for name in ("train", "val"))
+    assert sorted(train + val) == list(range(120))
+    assert (train, val) == (sorted(train), sorted(val))
+    for part in parts.values():
+        assert torch.equal(part.targets, whole.targets[part.inputs])
+
+
+def test_the_split_depends_on_its_seed_only() -> None:
+    held = [
+        carve_validation(numbered((20, 40)), 0.25, seed)["val"].inputs.tolist()
+        for seed in (0, 0, 1)
+    ]
+    assert held[0] == held[1]
+    assert held[0] != held[2]
+
+
+def test_no_fraction_leaves_all_to_training() -> None:
+    whole = numbered((3, 4))
+    assert carve_validation(whole, 0.0, seed=0) == {"train": whole}
+
+
+@pytest.mark.parametrize("key", ["val_fraction", "test_fraction"])
+def test_a_fraction_that_leaves_a_class_out_is_an_error(key: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^datamodule\.{key}=0\.05 cannot be split off by class: .*classes = 10"
+    ):
+        carve_validation(numbered((3,) * 10), 0.05, seed=0, key=key)
+
+
+def test_a_fraction_that_rounds_a_class_away_is_an_error() -> None:
+    with pytest.raises(
+        UserError, match=r"^datamodule\.val_fraction=0\.05 leaves a class without a sample\.$"
+    ):
+        carve_validation(numbered((100, 2)), 0.05, seed=0)

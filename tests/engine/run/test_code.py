@@ -1,0 +1,90 @@
+"""Which code of the user's a run imports, and when its digest changes."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from engine.config.resolved import Config
+from engine.run import code
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> Iterator[None]:
+    """Forgets the files and modules that a test made."""
+    before = set(sys.modules)
+    forget()
+    yield
+    forget()
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def forget() -> None:
+    for cached in (code.source, code._file_of, code._is_users):
+        cached.cache_clear()
+
+
+def write(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def followed(*targets: str) -> set[str]:
+    config = Config({"callbacks": [{"_target_": target} for target in targets]})
+    return set(code.digests(config, "own_package.door"))
+
+
+def test_comments_and_empty_lines_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = []
+    for text in (
+        "SIZE = 1\n",
+        "# how many\n\nSIZE = 1   # one\n",
+        "SIZE = 2\n",
+        'SIZE = """\n# 1\n"""\n',
+        'SIZE = """\n"""\n',
+    ):
+        write(tmp_path, {"sizes.py": text})
+        forget()
+        digests.append(code.source("sizes"))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
+
+
+def test_imports_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = "def late():\n    from . import sizes\n    from .deep.er import VALUE\n    import os\n"
+    texts = {
+        "__init__.py": "",
+        "model.py": late,
+        "sizes.py": "",
+        "deep/__init__.py": "from .. import other\n",
+        "deep/er.py": "VALUE = 1\n",
+        "other.py": "",
+        "unused.py": "",
+    }
+    write(tmp_path / "own_package", texts)
+    monkeypatch.syspath_prepend(tmp_path)
+    inner = ["model", "sizes", "deep", "deep.er", "other"]
+    expected = {"own_package", *(f"own_package.{name}" for name in inner)}
+    assert followed("own_package.model.Mine") == expected
+
+
+def test_code_counts_wherever_it_lies_unless_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a module on PYTHONPATH was edited, and the run went on with it."""
+    imports = "import alone, bare.inner, packed, debians, engine, torch\n"
+    write(tmp_path / "here/own_package", {"__init__.py": "", "model.py": imports})
+    write(tmp_path / "elsewhere", {"alone.py": "", "bare/inner.py": ""})  # bare has no __init__.py
+    write(tmp_path / "env/site-packages", {"packed/__init__.py": "import alone\n"})
+    write(tmp_path / "usr/dist-packages", {"debians.py": ""})
+    for folder in ("here", "elsewhere", "env/site-packages", "usr/dist-packages"):
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    expected = {"own_package", "own_package.model", "alone", "bare.inner"}
+    assert followed("own_package.model.Mine") == expected
+    assert followed("packed.Thing") == {"own_package"}  # the command's
