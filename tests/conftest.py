@@ -29,6 +29,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         warm.end()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _kept_configs() -> Iterator[None]:
+    import kept_configs
+
+    with kept_configs.keeping():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _as_in_a_run() -> Iterator[None]:
     from engine import SupervisedModule, TensorDataModule

@@ -68,13 +68,16 @@ def run(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Ru
 
 @pytest.mark.slow
 def test_vectorized(tmp_path: Path, run: Run) -> None:
-    printed = run(tmp_path, *in_readme("vectorized"), "accelerator=cpu")
-    assert "256 jobs together" in printed
-    assert printed.endswith("\n256 jobs: 256 finished")
+    """The README has 256 jobs, whose files take most of the time."""
+    words = in_readme("vectorized")
+    assert "seed=range(256)" in words
+    printed = run(tmp_path, *words, "seed=range(40)", "accelerator=cpu")
+    assert "40 jobs together" in printed
+    assert printed.endswith("\n40 jobs: 40 finished")
     summaries = [
         json.loads(path.read_text()) for path in tmp_path.glob("sweeps/curve_fit/*/summary.json")
     ]
-    assert sorted(summary["seed"] for summary in summaries) == list(range(256))
+    assert sorted(summary["seed"] for summary in summaries) == list(range(40))
     assert {summary["status"] for summary in summaries} == {"finished"}
     assert all(
         (folder / "metrics.csv").read_text().count("\n") == 101

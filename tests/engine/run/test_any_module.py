@@ -361,12 +361,12 @@ BESIDE = [
 def test_loggers_of_lightnings_go_on_where_a_killed_run_stopped(data: str, tmp_path: Path) -> None:
     kind = of("Tested") if data == "Ordinary" else "module._target_=ways.Small"
     words = [*RUN, kind, f"datamodule._target_=ways.{data}", *BESIDE, "trainer.max_epochs=3"]
-    assert train_in_process([*words, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
+    run_train(*words, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
     command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
     for moment in ("on_train_batch_end:18", "on_validation_batch_end:30"):
         assert train_in_process(command, kill_at=moment) == -9
         command = [f"resume={only_run(tmp_path / 'killed')}"]
-    assert train_in_process(command) == 0
+    run_train(*command, draws=False)
     killed, whole = only_run(tmp_path / "killed"), only_run(tmp_path / "whole")
     logs = "lightning_logs/version_0"
     assert [path.name for path in (killed / "lightning_logs").iterdir()] == ["version_0"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import only_run, train_in_process
+from commands import only_run, run_train, train_in_process
 from identical import assert_bit_identical
 
 # 77 steps an epoch (76 whole batches and one of 5), rows every 10 steps, checkpoints every 16
@@ -27,7 +27,7 @@ RUN = [
 @pytest.fixture(scope="module")
 def left_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("left_alone")
-    assert train_in_process([*RUN, f"paths.log_dir={log_dir}"]) == 0
+    run_train(*RUN, f"paths.log_dir={log_dir}", draws=False)
     return only_run(log_dir)
 
 
@@ -56,7 +56,7 @@ def test_killed_and_resumed_is_bit_identical(
     for moment in moments:
         assert train_in_process(command, kill_at=moment) == -9, moment
         command = [f"resume={only_run(tmp_path)}"]
-    assert train_in_process(command) == 0
+    run_train(*command, draws=False)
     assert_bit_identical(only_run(tmp_path), left_alone)
 
 
@@ -72,7 +72,7 @@ def test_killed_and_resumed_is_bit_identical(
 @pytest.mark.slow
 def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:
     command = [*RUN, *words, "trainer.max_epochs=1"]
-    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'alone'}"]) == 0
+    run_train(*command, f"paths.log_dir={tmp_path / 'alone'}", draws=False)
     assert (
         train_in_process(
             [*command, f"paths.log_dir={tmp_path / 'killed'}"], kill_at="on_train_batch_end:40"
@@ -80,7 +80,7 @@ def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:
         == -9
     )
     killed = only_run(tmp_path / "killed")
-    assert train_in_process([f"resume={killed}"]) == 0
+    run_train(f"resume={killed}", draws=False)
     assert_bit_identical(killed, only_run(tmp_path / "alone"))
 
 

@@ -1,0 +1,114 @@
+"""Composes the same choices of the same config files once in a process, not once a command.
+
+Hydra composes a command's choices, and then sets its values. The first takes a tenth of a second
+or two, three times a command, and most tests make the choices of another one. What Hydra has made
+of files and choices is kept here, and each command gets a copy of its own. `test_kept_configs.py`
+compares.
+"""
+
+import copy
+import functools
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from hydra._internal import config_loader_impl, config_repository, defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+
+create_defaults_list = defaults_list.create_defaults_list
+compose_defaults = ConfigLoaderImpl._compose_config_from_defaults_list
+load_config = ConfigRepository.load_config
+
+
+class Kept(list[Any]):
+    """A defaults list, with what it was made of."""
+
+    key: Any = None
+
+
+def files(sources: Sequence[Any]) -> Iterator[tuple[str, int, int]]:
+    """Yields the config files of Hydra's sources, with times and sizes; packages do not change."""
+    folders = [source.path for source in sources if source.scheme() == "file"]
+    for folder in folders:
+        for top, _, names in os.walk(folder):
+            for name in names:
+                about = os.stat(os.path.join(top, name))
+                yield os.path.join(top, name), about.st_mtime_ns, about.st_size
+
+
+@functools.cache
+def kept() -> dict[Any, bytes]:
+    """Returns what this process keeps: files, defaults lists and configs, pickled."""
+    return {}
+
+
+def _key(kind: str, sources: Sequence[Any], *asked: Any) -> str:
+    places = [(source.provider, source.path) for source in sources]
+    return repr((kind, places, sorted(files(sources)), asked))
+
+
+def _copy(key: str, make: Callable[[], Any]) -> Any:
+    """Returns a copy of what is kept, or keeps what is made."""
+    if key not in kept():
+        kept()[key] = pickle.dumps(make())
+    return pickle.loads(kept()[key])
+
+
+def _load(self: ConfigRepository, config_path: str) -> Any:
+    key = _key("file", self.get_sources(), config_path)
+    return _copy(key, lambda: load_config(self, config_path))
+
+
+def _create(repo: Any, config_name: str, overrides_list: list[Any], **options: Any) -> Any:
+    overrides = defaults_list.Overrides(repo, overrides_list)  # tells choices from values
+    values = list(map(id, overrides.config_overrides))
+    choices = [
+        one.input_line
+        for one in overrides_list
+        if id(one) not in values and not one.is_sweep_override()
+    ]
+    key = _key("list", repo.get_sources(), config_name, choices, sorted(options.items()))
+    made = _copy(
+        key,
+        lambda: create_defaults_list(
+            repo=repo, config_name=config_name, overrides_list=overrides_list, **options
+        ),
+    )
+    made.config_overrides = overrides.config_overrides
+    made.defaults = Kept(made.defaults)
+    made.defaults.key = key
+    return made
+
+
+def _compose(self: Any, defaults: Kept, repo: Any) -> Any:
+    return _copy(f"config of {defaults.key}", lambda: compose_defaults(self, defaults, repo))
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Keeps what Hydra composes, within this context."""
+    with (
+        mock.patch.object(config_loader_impl, "create_defaults_list", _create),
+        mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", _compose),
+        mock.patch.object(ConfigRepository, "load_config", _load),
+        # Each of Hydra's questions copies the list of sources, which nobody changes in place.
+        mock.patch.object(config_repository, "copy", SimpleNamespace(deepcopy=copy.copy)),
+    ):
+        yield
+
+
+@contextmanager
+def by_hydra() -> Iterator[None]:
+    """Has Hydra compose everything, within this context."""
+    with (
+        mock.patch.object(config_loader_impl, "create_defaults_list", create_defaults_list),
+        mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_defaults),
+        mock.patch.object(ConfigRepository, "load_config", load_config),
+        mock.patch.object(config_repository, "copy", copy),
+    ):
+        yield

@@ -1,0 +1,71 @@
+"""What is kept of Hydra's composing is what Hydra composes anew."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+import kept_configs
+from project.train import train
+
+WORDS = [
+    ["seed=1"],
+    ["experiment=curve_fit", "seed=2", "optimizer.lr=0.1", "name=x"],
+    ["experiment=curve_fit", "seed=3", "optimizer=adam", "optimizer.betas=[0.8,0.9]"],
+    ["experiment=lenet", "datamodule=digits", "callbacks=[classification,histograms]"],
+    ["experiment=curve_fit", "~callbacks.curve", "+trainer.min_epochs=2"],
+    ["~scheduler", "optimizer=sgd,adam", "seed=1,2", "hydra/launcher=joblib"],
+    [
+        "datamodule=line",
+        "datamodule={samples: 4}",
+        "hydra/launcher=ray",
+        "hydra.launcher.num_cpus=2",
+    ],
+]
+
+
+def composed(words: list[str], mode: RunMode, conf: Path = train.conf) -> str:
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        loader: Any = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", words, mode)
+    flags = [(name, config._get_flag(name)) for name in ("struct", "readonly")]
+    return f"{OmegaConf.to_container(config, resolve=False)!r} {flags}"
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_it_is_what_hydra_composes(words: list[str]) -> None:
+    modes = [RunMode.MULTIRUN] if "seed=1,2" in words else [RunMode.RUN, RunMode.MULTIRUN]
+    for mode in modes:
+        with kept_configs.by_hydra():
+            expected = composed(words, mode)
+        other = [word for word in words if not word.startswith("seed=")]
+        composed([*other, "seed=77", "threads=3"], mode)  # the same choices, with other values
+        size = len(kept_configs.kept())
+        assert composed(words, mode) == expected
+        assert len(kept_configs.kept()) == size  # that was a copy
+
+
+def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "config.yaml").write_text("defaults: [_self_, model: small]\nseed: 1\n")
+    for name, width in (("small", 8), ("large", 64)):
+        (tmp_path / "model" / f"{name}.yaml").write_text(f"width: {width}\n")
+    assert "{'width': 8}" in composed([], RunMode.RUN, tmp_path)
+    assert "{'width': 64}" in composed(["model=large"], RunMode.RUN, tmp_path)
+    (tmp_path / "model/small.yaml").write_text("width: 16\n")
+    assert "{'width': 16}" in composed([], RunMode.RUN, tmp_path)
+    (tmp_path / "model/large.yaml").unlink()
+    with pytest.raises(ConfigCompositionException, match="model/large"):
+        composed(["model=large"], RunMode.RUN, tmp_path)
+
+
+def test_choices_that_are_wrong_are_hydras_error_each_time() -> None:
+    says = "Could not override 'optimizer@nowhere'"
+    for _ in range(2):
+        with pytest.raises(ConfigCompositionException, match=says):
+            composed(["optimizer@nowhere=adam"], RunMode.RUN)
