@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET
 from engine.config.limits import LIMITS, Limit, check, shown
 from engine.errors import UserError, nearest
+from engine.fence.hydra import is_group
 from engine.fence.omegaconf import node_of
 
 # The values that may replace a value of a type; null may replace any.
@@ -129,7 +130,9 @@ def _values(override: Override) -> list[Any]:
 def _is_choice(override: Override) -> bool:
     """Tells whether an override chooses from a group; checks the choice."""
     group = override.key_or_group
-    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    loader = GlobalHydra.instance().config_loader()
+    # To list the options of what is no group takes Hydra as long as of what is one.
+    options = loader.get_group_options(group) if is_group(loader, group) else []
     if override.is_delete():
         if group in REQUIRED:
             raise UserError(f"~{group}: a run needs one of: {', '.join(options)}.")
