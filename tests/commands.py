@@ -9,7 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+from hydra import compose, initialize_config_dir
+
 from engine import evaluate, figures, report
+from engine.config.resolved import Config
+from engine.door import Task
+from engine.run import folders
 from project.train import train
 from warm import python
 
@@ -55,6 +60,35 @@ def run_report(*words: str) -> None:
 def only_run(log_dir: Path) -> Path:
     """Returns the folder of the only run below a log folder."""
     (run_dir,) = (path.parent.parent for path in log_dir.glob("**/.hydra/config.yaml"))
+    return run_dir
+
+
+def composed(words: list[str]) -> Config:
+    """Returns the config of the run that `python -m project.train …` begins."""
+    train.open()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=words)
+        return Config.resolve(config, words, Task(train).mentioned)
+
+
+def killed_and_resumed(config: Config, moments: list[str], run_dir: Path) -> Path:
+    """Does a run that is killed by SIGKILL at each moment and goes on from there.
+
+    It begins as one that was killed before its first step: by a folder with nothing but a config.
+
+    Args:
+        config: the run's.
+        moments: as `killable.train` takes a moment.
+        run_dir: the run's folder, which is made here.
+
+    Returns:
+        the run's folder.
+    """
+    folders.save_config(run_dir, config, train.module)
+    command = [f"resume={run_dir}"]
+    for moment in moments:
+        assert train_in_process(command, kill_at=moment) == -signal.SIGKILL, moment
+    assert train_in_process(command) == 0
     return run_dir
 
 

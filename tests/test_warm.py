@@ -18,7 +18,8 @@ from pathlib import Path
 
 if __name__ == "__main__":
     how, *words = sys.argv[1:]
-    print(words, os.getcwd(), os.environ["WHO"], "torch" in sys.modules, sys.path[:2])
+    warm = [name in sys.modules for name in ("torch", "engine.door")]
+    print(words, os.getcwd(), os.environ["WHO"], warm, sys.path[:2])
     print(random.random(), file=sys.stderr)
     if how == "waits":
         print("ready", flush=True)
@@ -56,8 +57,23 @@ def test_words_folder_environment_streams_and_exit_code(
     assert process.returncode == code
     if how != "killed":  # which writes nothing of what is buffered
         folder = str(program["cwd"])
-        assert printed == f"{['a b', 'c']} {folder} me True {[folder, folder]}\n"
+        assert printed == f"{['a b', 'c']} {folder} me [True, True] {[folder, folder]}\n"
     assert ("ValueError: no" in complained) == (how == "raises")
+
+
+@pytest.mark.parametrize(
+    ("file", "ours"), [("engine/test_errors.py", True), ("engine/__init__.py", False)]
+)
+def test_only_a_copy_of_the_sources_begins_without_ours(
+    file: str, ours: bool, program: dict[str, Any]
+) -> None:
+    """As it happened: the folder of the engine's tests was taken for a copy of the engine."""
+    other = program["cwd"] / "other"
+    (other / file).parent.mkdir(parents=True)
+    (other / file).touch()
+    program["env"]["PYTHONPATH"] += f"{os.pathsep}{other}"
+    with start(program, "0") as process:
+        assert f" [True, {ours}] " in process.communicate(timeout=60)[0]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

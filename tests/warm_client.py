@@ -23,7 +23,8 @@ def main() -> None:
     if words[:1] != ["-m"] or not words[1].startswith(RUN):
         os.execv(PYTHON, [PYTHON, *sys.argv[1:]])
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    own = any(os.path.isdir(os.path.join(path, "engine")) for path in paths if path)
+    # A copy of the sources; the tests have a folder of that name, too, which is no package.
+    own = any(os.path.isfile(os.path.join(path, "engine/__init__.py")) for path in paths if path)
     request = {
         "words": words[1:],
         "folder": os.getcwd(),

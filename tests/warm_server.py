@@ -9,6 +9,7 @@ each. When it is gone, its process is killed.
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -26,10 +27,11 @@ LIBRARIES = (
     "matplotlib.figure",
     "optuna",
     "pandas",
-    "pydantic",
+    "pydantic.type_adapter",
     "sklearn.datasets",
     "sklearn.model_selection",
     "submitit.core._submit",
+    "tensorboard.plugins.hparams.metadata",
     "torch._inductor.compile_fx",
     "torch.utils.tensorboard",
     "torchvision",
@@ -39,12 +41,16 @@ OURS = (
     "engine.callbacks.divergence",
     "engine.callbacks.progress_bar",
     "engine.callbacks.step_seed",
+    "engine.data.loader",
     "engine.door",
+    "engine.evaluation",
+    "engine.figures",
     "engine.run.build",
     "engine.run.hparams",
     "engine.steps.trainer",
     "project.callbacks.classification",
     "project.datamodules.digits",
+    "project.init",
     "project.modules.lenet",
     "project.train",
 )
@@ -170,6 +176,7 @@ def main() -> None:
     ours = os.fork() == 0
     for name in OURS if ours else ():
         importlib.import_module(name)
+    gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared
     path = f"{folder}/{'project' if ours else 'libraries'}"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{path}.new")

@@ -436,7 +436,7 @@ class Records(Small):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.seen += [int(number) for number in batch[1]]
-        return super().training_step((batch[0], batch[1] / 1200), batch_idx)
+        return super().training_step((batch[0], batch[1] / 300), batch_idx)
 
     def on_train_end(self) -> None:
         folder = Path(self.trainer.default_root_dir)
@@ -445,11 +445,11 @@ class Records(Small):
 
 
 class Numbered(Ordinary):
-    """1,200 samples with random transforms, whose targets are their numbers."""
+    """300 samples with random transforms, whose targets are their numbers."""
 
     def train_dataloader(self) -> Any:
-        numbers = torch.arange(1200.0)[:, None]
-        return DataLoader(Noisy(Split(numbers[:, [0, 0, 0]] / 1200, numbers)), 16, shuffle=True)
+        numbers = torch.arange(300.0)[:, None]
+        return DataLoader(Noisy(Split(numbers[:, [0, 0, 0]] / 300, numbers)), 16, shuffle=True)
 
 
 class IgnoresItsOptimizer(Small):

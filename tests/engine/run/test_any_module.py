@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import odd_modules
-from commands import CONF, only_run, run_evaluate, run_train, train_in_process
+from commands import CONF, composed, killed_and_resumed, only_run, run_evaluate, run_train
 from engine.checks.fit import fit_to
 from engine.evaluation import measure
 from engine.run import build
@@ -360,14 +360,11 @@ BESIDE = [
 @pytest.mark.parametrize("data", ["Ordinary", "Points"])
 def test_loggers_of_lightnings_go_on_where_a_killed_run_stopped(data: str, tmp_path: Path) -> None:
     kind = of("Tested") if data == "Ordinary" else "module._target_=ways.Small"
-    words = [*RUN, kind, f"datamodule._target_=ways.{data}", *BESIDE, "trainer.max_epochs=3"]
-    run_train(*words, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
-    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
-    for moment in ("on_train_batch_end:18", "on_validation_batch_end:30"):
-        assert train_in_process(command, kill_at=moment) == -9
-        command = [f"resume={only_run(tmp_path / 'killed')}"]
-    run_train(*command, draws=False)
-    killed, whole = only_run(tmp_path / "killed"), only_run(tmp_path / "whole")
+    words = [kind, f"datamodule._target_=ways.{data}", *BESIDE, "trainer.max_epochs=3"]
+    config = composed([*RUN, *words])
+    whole = killed_and_resumed(config, [], tmp_path / "whole")
+    moments = ["on_train_batch_end:18", "on_validation_batch_end:30"]
+    killed = killed_and_resumed(config, moments, tmp_path / "killed")
     logs = "lightning_logs/version_0"
     assert [path.name for path in (killed / "lightning_logs").iterdir()] == ["version_0"]
     assert rows(killed / logs / "metrics.csv") == rows(whole / logs / "metrics.csv")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from commands import only_run, run_evaluate, run_train, train_in_process
+from commands import composed, killed_and_resumed, only_run, run_evaluate, run_train
 from engine.run.checkpoint_file import WholeFileIO
 from identical import assert_bit_identical
 
@@ -125,10 +125,16 @@ def summary(run_dir: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
-    """Killed within an epoch, at an epoch's end, in a validation and in the test."""
-    words = [*RUN, *WAYS[way]]
-    assert train_in_process([*words, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
-    whole = only_run(tmp_path / "whole")
+    """Killed within an epoch, at an epoch's end, in a validation and in the test.
+
+    All four kills are of one run, which goes on each time where the kill before left it. That asks
+    for more than four runs with a kill each, as four resumes have to be exact at once, and it costs
+    the time of one run and four starts. If the bits differ, each kill is tried alone, to say which
+    one it is. The config is composed once, here, as what Hydra does to compose it twice takes
+    longer than the run; test_resume.py kills runs that were begun by a whole command line.
+    """
+    config = composed([*RUN, *WAYS[way]])
+    whole = killed_and_resumed(config, [], tmp_path / "whole")
     # Steps of an epoch.
     accumulated = "AdamW, one cycle, accumulated gradients"
     epoch = {accumulated: 4, "two optimisers by hand": 20}.get(way, 10)
@@ -140,39 +146,47 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
         f"on_validation_batch_end:{validated}",
         f"on_test_batch_end:{summary(whole)['steps']}",
     ]
-    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
-    for moment in moments:
-        assert train_in_process(command, kill_at=moment) == -9, moment
-        command = [f"resume={only_run(tmp_path / 'killed')}"]
-    assert train_in_process(command) == 0
-    killed = only_run(tmp_path / "killed")
-    assert summary(killed)["steps"] == summary(whole)["steps"]
-    assert_bit_identical(killed, whole)
+    killed = killed_and_resumed(config, moments, tmp_path / "killed")
+    try:
+        assert_same(killed, whole)
+    except AssertionError as error:
+        alone = [killed_and_resumed(config, [moment], tmp_path / moment) for moment in moments]
+        broken = [run.name for run in alone if differs(run, whole)]
+        raise AssertionError(f"one kill alone breaks it at: {broken or 'no moment'}") from error
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    assert summary(run)["steps"] == summary(whole)["steps"]
+    assert_bit_identical(run, whole)
+
+
+def differs(run: Path, whole: Path) -> bool:
+    try:
+        assert_same(run, whole)
+    except AssertionError:
+        return True
+    return False
 
 
 @pytest.mark.slow
 def test_two_processes_share_an_ordinary_data_module(tmp_path: Path) -> None:
     """As it happened: each of the two trained on all samples."""
-    command = [
-        *RUN,
+    words = [
         "module._target_=ways.Records",
         "datamodule._target_=ways.Numbered",
         "trainer.devices=2",
         "trainer.strategy=ddp",
         "trainer.max_epochs=2",
     ]
-    assert train_in_process([*command, f"paths.log_dir={tmp_path / 'whole'}"]) == 0
-    whole = only_run(tmp_path / "whole")
-    assert summary(whole)["steps"] == 2 * 38
+    config = composed([*RUN, *words])
+    whole = killed_and_resumed(config, [], tmp_path / "whole")
+    assert summary(whole)["steps"] == 2 * 10
     seen = [json.loads((whole / f"seen_{rank}.json").read_text()) for rank in (0, 1)]
     for epoch in (0, 1):
-        shares = [numbers[epoch * 600 : (epoch + 1) * 600] for numbers in seen]
-        assert sorted(shares[0] + shares[1]) == list(range(1200))
-    assert seen[0][:600] != seen[0][600:]
-    killed_at = [*command, f"paths.log_dir={tmp_path / 'killed'}"]
-    assert train_in_process(killed_at, kill_at="on_train_batch_end:60") == -9
-    killed = only_run(tmp_path / "killed")
-    assert train_in_process([f"resume={killed}"]) == 0
+        shares = [numbers[epoch * 150 : (epoch + 1) * 150] for numbers in seen]
+        assert sorted(shares[0] + shares[1]) == list(range(300))
+    assert seen[0][:150] != seen[0][150:]
+    killed = killed_and_resumed(config, ["on_train_batch_end:16"], tmp_path / "killed")
     assert_bit_identical(killed, whole)
 
 
@@ -193,13 +207,9 @@ def test_a_mean_of_the_weights_is_tested_after_a_resume_too(
     way: str, word: str, name: str, tmp_path: Path
 ) -> None:
     """Without validation, the test has the weights in memory: the mean, when training has ended."""
-    words = [*RUN, *WAYS[way], word]
-    run_train(*words, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
-    whole = only_run(tmp_path / "whole")
-    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
-    assert train_in_process(command, kill_at="on_test_batch_end:40") == -9
-    killed = only_run(tmp_path / "killed")
-    run_train(f"resume={killed}", draws=False)
+    config = composed([*RUN, *WAYS[way], word])
+    whole = killed_and_resumed(config, [], tmp_path / "whole")
+    killed = killed_and_resumed(config, ["on_test_batch_end:40"], tmp_path / "killed")
     assert_bit_identical(killed, whole)
     # The mean is what is kept, tested and measured again: not the weights of the last step.
     run_evaluate(f"run={killed}", draws=False)
@@ -232,15 +242,11 @@ def test_a_stopped_run_of_lenet_does_not_go_on_when_it_is_killed_in_its_test(
     tmp_path: Path,
 ) -> None:
     """As it happened: the resumed run trained for twice as many steps."""
-    words = [*LENET, *STOPS, "trainer.max_epochs=30", "optimizer.lr=0.01"]
-    run_train(*words, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
-    whole = only_run(tmp_path / "whole")
+    config = composed([*LENET, *STOPS, "trainer.max_epochs=30", "optimizer.lr=0.01"])
+    whole = killed_and_resumed(config, [], tmp_path / "whole")
     steps = summary(whole)["steps"]
     assert steps < 30 * 200
-    command = [*words, f"paths.log_dir={tmp_path / 'killed'}"]
-    assert train_in_process(command, kill_at=f"on_test_batch_end:{steps}") == -9
-    killed = only_run(tmp_path / "killed")
-    assert train_in_process([f"resume={killed}"]) == 0
+    killed = killed_and_resumed(config, [f"on_test_batch_end:{steps}"], tmp_path / "killed")
     assert_bit_identical(killed, whole)
     says = f"stopped at step {steps}: Monitored metric val/loss did not improve"
     assert (killed / "train.log").read_text().count(says) == 1
