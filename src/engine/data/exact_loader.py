@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from engine.data.served_loader import Served, generators_of
+from engine.data.served_loader import Served, generators_of, seed_each
 from engine.fence.lightning import Place
 from engine.fence.torch import show_in_worker
 from engine.seeds import derive, kept, seed_all
@@ -19,9 +19,9 @@ from engine.seeds import derive, kept, seed_all
 class ExactLoader(Served):
     """Serves the batches of a DataLoader from any place of an epoch on.
 
-    The order of a whole epoch is drawn at once, seeded by (seed, epoch). Each batch, its random
-    transforms and its collate function included, is seeded by (seed, epoch, number of the batch),
-    whichever process makes it.
+    The order of a whole epoch is drawn at once, seeded by (seed, loader, epoch). Each batch, its
+    random transforms and its collate function included, is seeded by (seed, loader, epoch, number
+    of the batch), whichever process makes it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ExactLoader(Served):
         for sampler in samplers:
             if hasattr(sampler, "set_epoch"):  # Lightning sets it too late for a resumed run
                 sampler.set_epoch(self._epoch)
-        self._order.begin(f"{self._epoch}/{self._pass}", first)
+        self._order.begin(f"{place.loader(self)}/{self._epoch}/{self._pass}", first)
         return self._served(iter(self._batches))
 
     def _served(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -104,7 +104,7 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         self._generators = generators_of(loader)
         self._seed = seed
         self._checks = True
-        self.begin("0/0", 0)
+        self.begin("0/0/0", 0)
 
     def begin(self, stream: str, first: int) -> None:
         """Sets the order by its name, and the number of the first batch."""
@@ -113,11 +113,10 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
 
     def draw(self, stream: str) -> list[Any]:
         """Draws the indices of all batches of an epoch."""
-        seed = derive(self._seed, f"order/{stream}")
+        name = f"order/{stream}"
         with kept():
-            seed_all(seed)
-            for generator in self._generators:
-                generator.manual_seed(seed)
+            seed_all(derive(self._seed, name))
+            seed_each(self._generators, self._seed, name)
             return list(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:

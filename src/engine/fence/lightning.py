@@ -6,9 +6,10 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -163,6 +164,11 @@ class Place:
         """Returns the number of batches of the current epoch that are done."""
         return int(self._loop.batch_idx + 1)
 
+    def loader(self, loader: object) -> int:
+        """Returns the number of a loader among those of training."""
+        loaders = enumerate(self._loop._combined_loader.flattened)
+        return next((number for number, other in loaders if other is loader), 0)
+
     def is_cycled(self) -> bool:
         """Tells whether a loader begins anew, where a longer one beside it goes on."""
         return str(self._loop._combined_loader._mode) == "max_size_cycle"
@@ -185,6 +191,13 @@ def process_loaders(trainer: Trainer, process: Callable[[object], object]) -> No
         return process(made) if trainer.training else made
 
     strategy.process_dataloader = processed
+
+
+def wrapped_sampler(sampler: object) -> object:
+    """Returns the user's sampler within the one that Lightning gives to several processes."""
+    if isinstance(sampler, DistributedSamplerWrapper):
+        return cast(Any, sampler.dataset)._sampler
+    return None
 
 
 def restart_workers(loader: object) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -40,6 +41,7 @@ class At:
     def __init__(self, epoch: int = 0, batch: int = 0, cycles: bool = True) -> None:
         self.at = (epoch, batch)
         self.cycles = cycles
+        self.number = 0
 
     def epoch(self) -> int:
         return self.at[0]
@@ -49,6 +51,9 @@ class At:
 
     def is_cycled(self) -> bool:
         return self.cycles
+
+    def loader(self, loader: object) -> int:
+        return self.number
 
 
 class Noisy(Dataset[dict[str, Any]]):
@@ -227,6 +232,13 @@ OF_THE_CLOCK = {
         NUMBERS,
         batch_sampler=BatchSampler(RandomSampler(NUMBERS, generator=generator), 4, False),
     ),
+    "a sampler's that Lightning has wrapped for several processes": lambda generator: DataLoader(
+        NUMBERS,
+        batch_size=4,
+        sampler=DistributedSamplerWrapper(
+            WeightedRandomSampler([1.0, 2.0] * 5, 10, generator=generator), num_replicas=2, rank=1
+        ),
+    ),
     "a loader without numbers": Permuted,
     "workers of a stream": lambda generator: DataLoader(
         Draws(), num_workers=1, generator=generator
@@ -247,6 +259,23 @@ def test_a_generator_that_the_clock_has_seeded_is_seeded_by_the_run(kind: str) -
         taken.append(epochs_of(loader, place, 2))
     assert same(taken[0], taken[1])
     assert not same(taken[0][0], taken[0][1])
+
+
+def test_two_loaders_of_one_length_have_orders_of_their_own() -> None:
+    places = (At(), At())
+    places[1].number = 1
+    for make in (shuffled, lambda: DataLoader(Draws())):
+        taken = [list(exact_and_say(make(), 5, place, 0, print)) for place in places]
+        assert not same(taken[0], taken[1])
+
+
+def test_each_generator_of_a_loader_has_numbers_of_its_own() -> None:
+    inner, outer = torch.Generator(), torch.Generator()
+    batches = BatchSampler(RandomSampler(NUMBERS, generator=inner), 4, False)
+    batches.generator = outer  # type: ignore[attr-defined]
+    list(exact_and_say(DataLoader(NUMBERS, batch_sampler=batches), 5, At(), 0, print))
+    numbers = [torch.rand((), generator=one).item() for one in (inner, outer, torch.Generator())]
+    assert len(set(numbers)) == 3
 
 
 WEIGHTS = WeightedRandomSampler([1.0] * 9 + [50.0], 12)

@@ -10,11 +10,12 @@ from unittest import mock
 
 import pytest
 import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_only
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
 
 from engine.fence import lightning as fence
 from fitting import plain_trainer
@@ -257,6 +258,27 @@ def test_process_loaders_is_given_those_of_training_only(tmp_path: Path) -> None
     assert given == [longer]
     assert trainer.train_dataloader is shorter
     assert trainer.global_step == 4
+
+
+def test_place_numbers_the_loaders_of_training(tmp_path: Path) -> None:
+    loaders = [loader(4), loader(2)]
+
+    def numbers(trainer: Trainer) -> list[int]:
+        return [fence.Place(trainer).loader(one) for one in [*loaders, loader(4)]]
+
+    class Two(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch[0], batch_idx)
+
+    numbered = Recorder(numbers, "on_train_start")
+    fit(tmp_path, Two(), CombinedLoader(loaders, "min_size"), callbacks=[numbered])
+    assert numbered.said == [[0, 1, 0]]
+
+
+def test_wrapped_sampler_is_the_users_own() -> None:
+    own = SubsetRandomSampler(range(4))
+    assert fence.wrapped_sampler(DistributedSamplerWrapper(own, num_replicas=2, rank=0)) is own
+    assert fence.wrapped_sampler(own) is None
 
 
 def test_training_sizes_are_those_of_all_data_sets_with_a_length(tmp_path: Path) -> None:

@@ -12,7 +12,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import odd_modules
-from commands import CONF, composed, killed_and_resumed, only_run, run_evaluate, run_train
+from commands import (
+    CONF,
+    composed,
+    killed_and_resumed,
+    only_run,
+    run_evaluate,
+    run_train,
+    undisturbed,
+)
 from engine.checks.fit import fit_to
 from engine.evaluation import measure
 from engine.run import build
@@ -361,10 +369,9 @@ BESIDE = [
 def test_loggers_of_lightnings_go_on_where_a_killed_run_stopped(data: str, tmp_path: Path) -> None:
     kind = of("Tested") if data == "Ordinary" else "module._target_=ways.Small"
     words = [kind, f"datamodule._target_=ways.{data}", *BESIDE, "trainer.max_epochs=3"]
-    config = composed([*RUN, *words])
-    whole = killed_and_resumed(config, [], tmp_path / "whole")
+    whole = undisturbed([*RUN, *words], tmp_path / "whole")
     moments = ["on_train_batch_end:18", "on_validation_batch_end:30"]
-    killed = killed_and_resumed(config, moments, tmp_path / "killed")
+    killed = killed_and_resumed(composed([*RUN, *words]), moments, tmp_path / "killed")
     logs = "lightning_logs/version_0"
     assert [path.name for path in (killed / "lightning_logs").iterdir()] == ["version_0"]
     assert rows(killed / logs / "metrics.csv") == rows(whole / logs / "metrics.csv")
