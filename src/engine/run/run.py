@@ -15,14 +15,12 @@ from engine.config.resolved import Config, word_about
 from engine.errors import FAILED, Pruned, RunFailed, UserError
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
-from engine.run.summaries import Objective
+from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
 
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 log = logging.getLogger(__name__)
-
-BEST_EPOCH, LAST_VALUE = "best epoch", "last value"  # which value of a metric counts
 
 
 class Run:

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
+BEST_EPOCH, LAST_VALUE = "best epoch", "last value"  # which value of a metric counts
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
 

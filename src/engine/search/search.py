@@ -146,7 +146,7 @@ class Search:
                 f"number:{trial.number},pruner:{pruner},"
                 f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
             )
-        word = f"sweep.trial={{study:{study},callback:{callback}}}"
+        word = f"sweep.trial={{study:{study},number:{trial.number},callback:{callback}}}"
         return self.make_job([*self.fixed, *params, word])
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
