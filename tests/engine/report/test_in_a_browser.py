@@ -126,5 +126,5 @@ def test_a_command_is_copied(sweep: str, browser: Browser) -> None:
 def test_points_say_their_values(search: str, browser: Browser) -> None:
     page = browser.open(search)
     said = page.evaluate("[...document.querySelectorAll('svg title')].map(one => one.textContent)")
-    assert any(text.startswith("trial 0, lr=") for text in said)
+    assert any(text.startswith("trial 0, ") and "lr=" in text for text in said)
     assert any(text.endswith(": diverged") for text in said)

@@ -22,7 +22,7 @@ Axis = tuple[np.ndarray, list[tuple[float, str]]]  # each group's height in [0, 
 
 def draw(content: Content) -> list[drawing.Panel]:
     """Draws the groups as lines, the worst first; those that diverged are dashed, and end below."""
-    keys = content.distinguishing
+    keys = content.keys if content.is_search else content.distinguishing
     groups = shown(content)
     axes = [*(_axis(groups[key]) for key in keys), _metric_axis(groups["mean"], content.mode)]
     heights = np.column_stack([places for places, _ in axes])  # (groups, axes)

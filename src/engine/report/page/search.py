@@ -1,5 +1,6 @@
 """Draws a search: the best so far, each key against the objective, and which keys matter."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from engine.report.statistics.content import Content
 from engine.report.statistics.importance import is_log, is_scale
 
 MOST = 8  # keys that are drawn
+FEW = 6  # values that have a tick each
 LOST = ("diverged", "failed", "pruned")  # statuses of runs without a value
 
 
@@ -31,8 +33,8 @@ def progress(content: Content) -> list[drawing.Panel]:
         _values(ax, counted["value"])
         _lost(ax, rows, rows["trial"], content, texts)
         said = [
-            f"trial {row['trial']:.0f}, {_label(content, row)}: {numbers.metric(row['value'])}"
-            for _, row in counted.iterrows()
+            f"trial {trial:.0f}, {text}"
+            for trial, text in zip(counted["trial"], _said(content, counted), strict=True)
         ]
         drawing.hover(ax, counted["trial"], counted["value"], texts, said)
         ax.set(xlabel="trial", ylabel=content.metric)
@@ -43,7 +45,7 @@ def progress(content: Content) -> list[drawing.Panel]:
 
 def slices(content: Content, importance: Mapping[str, float]) -> list[drawing.Panel]:
     """Draws each key against the objective, the most important key first."""
-    keys = [key for key in content.distinguishing if key not in importance]
+    keys = [key for key in content.keys if key not in importance]
     return [_slice(content, key) for key in [*importance, *keys][:MOST]]
 
 
@@ -58,6 +60,9 @@ def _slice(content: Content, key: str) -> drawing.Panel:
             if is_log(places):
                 ax.set_xscale("log")
                 name += " (log)"
+                if values.nunique() <= FEW:
+                    ax.set_xticks(places.unique(), map(numbers.setting, values.unique()))
+                ax.minorticks_off()
         else:
             order = in_order(values)
             name = content.names[key]
@@ -68,11 +73,9 @@ def _slice(content: Content, key: str) -> drawing.Panel:
         ax.plot(places[counted], rows.loc[counted, "value"], "o", color=drawing.COLOURS[0])
         _values(ax, rows.loc[counted, "value"])
         _lost(ax, rows, places, content, texts)
-        said = [
-            f"{_label(content, row)}: {numbers.metric(row['value'])}"
-            for _, row in rows[counted].iterrows()
-        ]
-        drawing.hover(ax, places[counted], rows.loc[counted, "value"], texts, said)
+        drawing.hover(
+            ax, places[counted], rows.loc[counted, "value"], texts, _said(content, rows[counted])
+        )
         ax.set(xlabel=drawing.plain(name), ylabel=content.metric)
     return drawing.Panel(figure, f"{content.metric} of each run by {name}.", texts)
 
@@ -97,12 +100,17 @@ def _lost(
     at = np.full(int(lost.sum()), edge)
     ax.plot(places[lost], at, "x", color=drawing.FAINT, clip_on=False, markersize=6)
     ax.set_ylim(low, high)
-    said = [f"{_label(content, row)}: {row['status']}" for _, row in rows[lost].iterrows()]
-    drawing.hover(ax, places[lost], at, texts, said)
+    drawing.hover(ax, places[lost], at, texts, _said(content, rows[lost]))
 
 
-def _label(content: Content, row: pd.Series) -> str:
-    return str(content.groups.loc[row["group"], "label"])
+def _said(content: Content, rows: pd.DataFrame) -> list[str]:
+    """Returns label and value of each run, or its status where it has no value."""
+    labels = rows["group"].map(content.groups["label"])
+    ends = [
+        status if math.isnan(value) else numbers.metric(value)
+        for status, value in zip(rows["status"], rows["value"], strict=True)
+    ]
+    return [f"{label}: {end}" for label, end in zip(labels, ends, strict=True)]
 
 
 def bars(content: Content, importance: Mapping[str, float]) -> list[drawing.Panel]:

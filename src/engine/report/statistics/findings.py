@@ -39,7 +39,8 @@ def statements(content: Content) -> list[Statement]:
     if ties := list(valued.loc[(valued["rank"] == 1) & (valued["verdict"] != TIE), "label"])[1:]:
         found.append(Statement("The same mean have:", numbers.listed(ties)))
     for verdict, opening in _openings(content.alpha).items():
-        if len(rows := valued[valued["verdict"] == verdict]):
+        rows = valued[valued["verdict"] == verdict]
+        if len(rows) and not (content.is_search and verdict == UNTESTED):
             items = [_difference(row) for _, row in rows.iterrows()]
             found.append(Statement(opening, numbers.listed(items)))
     fewest = valued.loc[valued["p_holm"].notna(), "common"].min()  # NaN where nothing was tested

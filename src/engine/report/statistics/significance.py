@@ -1,7 +1,6 @@
 """Tests which groups differ from the best one: paired t-tests over common seeds, Holm-corrected."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,26 +32,25 @@ def compare(
         mode: `min` or `max`, whichever is better.
         alpha: the level of the tests.
     """
-    paired = pairs(rows, unit)
-    names = groups.index
-    both = {name: _both(paired, names[0], name) for name in names}
-    tests = pd.DataFrame([_found(name == names[0], both[name]) for name in names], index=names)
-    tests.loc[~names.isin(paired.columns), "verdict"] = NOTHING
-    tests["common"] = [len(both[name]) for name in names]
+    paired = pairs(rows, unit).reindex(columns=groups.index).astype(float)
+    best = paired.iloc[:, 0]
+    differences = paired.iloc[:, 1:].sub(best, axis="index")
+    common = differences.count().reindex(groups.index, fill_value=0)
+    tests = pd.DataFrame({"common": common, "difference": differences.mean()}, index=groups.index)
+    tests["verdict"] = _untested(paired, differences).reindex(groups.index).fillna(BEST)
+    tests.loc[paired.isna().all() | best.isna().all(), "verdict"] = NOTHING
     tests = tests.assign(p=np.nan, p_holm=np.nan, diff_low=np.nan, diff_high=np.nan)
     tested = tests.index[tests["verdict"] == NOISE]
     if len(tested):
-        results = [stats.ttest_rel(both[name][:, 1], both[name][:, 0]) for name in tested]
-        tests.loc[tested, "p"] = [result.pvalue for result in results]
-        differs, corrected, *_ = multipletests(tests.loc[tested, "p"], alpha=alpha, method="holm")
-        tests.loc[tested, "p_holm"] = corrected
-        worse = (tests.loc[tested, "difference"] < 0) == (mode == "max")
+        some = differences[tested]
+        p = stats.ttest_1samp(some, 0.0, nan_policy="omit").pvalue
+        differs, corrected, *_ = multipletests(p, alpha=alpha, method="holm")
+        worse = (some.mean() < 0) == (mode == "max")
+        tests.loc[tested, "p"], tests.loc[tested, "p_holm"] = p, corrected
         tests.loc[tested, "verdict"] = np.where(differs, np.where(worse, WORSE, BETTER), NOISE)
-        levels = levels_of_holm(tests.loc[tested, "p"].to_numpy(), int(differs.sum()), alpha)
-        tests.loc[tested, ["diff_low", "diff_high"]] = [
-            tuple(result.confidence_interval(1 - level))
-            for result, level in zip(results, levels, strict=True)
-        ]
+        level = 1 - levels_of_holm(p, int(differs.sum()), alpha)
+        low, high = stats.t.interval(level, some.count() - 1, loc=some.mean(), scale=some.sem())
+        tests.loc[tested, "diff_low"], tests.loc[tested, "diff_high"] = low, high
     return tests
 
 
@@ -73,22 +71,19 @@ def pairs(rows: pd.DataFrame, unit: Sequence[str]) -> pd.DataFrame:
     return means.unstack("group") if unit else means.to_frame().T
 
 
-def _both(paired: pd.DataFrame, best: int, group: int) -> np.ndarray:
-    """Returns the values (n, 2) of the best group and another where both have one."""
-    if group == best or group not in paired or best not in paired:
-        return np.empty((0, 2))
-    return paired[[best, group]].dropna().to_numpy()
-
-
-def _found(is_best: bool, both: np.ndarray) -> dict[str, Any]:
-    """Returns the mean difference and the verdict that needs no test; NOISE where one is needed."""
-    differences = both[:, -1] - both[:, 0]
-    mean = float(np.mean(differences)) if len(both) else np.nan
-    if is_best:
-        return {"verdict": BEST, "difference": mean}
-    if len(both) < 2:
-        return {"verdict": UNTESTED, "difference": mean}
-    if np.ptp(differences) <= 1e-12 * np.abs(both).max():  # no spread: t would be infinite or 0/0
-        same = np.allclose(both[:, 0], both[:, 1], rtol=1e-12, atol=0)
-        return {"verdict": SAME if same else CONSTANT, "difference": mean}
-    return {"verdict": NOISE, "difference": mean}
+def _untested(paired: pd.DataFrame, differences: pd.DataFrame) -> pd.Series:
+    """Returns what can be said of each group without a test; NOISE for what needs one."""
+    both = paired[differences.columns].where(differences.notna())
+    largest = np.maximum(both.abs().max(), paired.iloc[:, 0].abs().max())
+    spread = differences.max() - differences.min()
+    same = differences.abs().max() <= 1e-12 * largest
+    return pd.Series(
+        np.select(
+            # Without spread, t would be infinite or 0/0.
+            [differences.count() < 2, same, spread <= 1e-12 * largest],
+            [UNTESTED, SAME, CONSTANT],
+            NOISE,
+        ),
+        differences.columns,
+        dtype=object,
+    )

@@ -28,7 +28,8 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
     groups = content.groups
     if content.is_search or name not in curves or not (groups["verdict"] == BEST).any():
         return content
-    tied = [number for number in groups.index[1:] if _is_tie(content, curves, name, number)]
+    others = [number for number in groups.index[1:] if number in set(curves["group"])]
+    tied = [number for number in others if _is_tie(content, curves, name, number)]
     groups = groups.copy()
     groups.loc[tied, "verdict"] = TIE
     groups.loc[tied, "rank"] = groups["rank"].iloc[0]

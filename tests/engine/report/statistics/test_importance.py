@@ -11,7 +11,7 @@ from synthetic_runs import content_of, write_run
 def test_what_the_objective_depends_on_is_important(tmp_path: Path) -> None:
     """The value is 3 x + y, with z of no effect: shares of the variance are 0.9, 0.1 and 0."""
     rng = np.random.default_rng(0)
-    for number, (x, y, z) in enumerate(rng.uniform(size=(60, 3))):
+    for number, (x, y, z) in enumerate(rng.uniform(size=(60, 3)).tolist()):
         changes = {"a.x": x, "a.y": y, "a.z": z, "sweep.trial.number": number}
         write_run(tmp_path / str(number), metrics={"val/acc": 3 * x + y}, changes=changes)
     found = importances(content_of(tmp_path))

@@ -73,8 +73,8 @@ def test_an_interval_leaves_out_zero_exactly_where_holm_shows_a_difference(tmp_p
     """Of 40 tests, whose raw p-values lie on both sides of every level of Holm's method."""
     rng = np.random.default_rng(3)
     values = {
-        group: dict(enumerate(0.9 - 0.0004 * group + 0.01 * rng.normal(size=6)))
-        for group in range(1, 42)
+        group: dict(enumerate(0.9 - 0.0008 * group + 0.01 * rng.normal(size=8)))
+        for group in range(41)
     }
     groups = report_on(tmp_path, values).groups
     tested = groups[groups["p"].notna()]
