@@ -353,7 +353,8 @@ def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | No
         metrics: the last value of each metric that the run has logged.
     """
     callback = trainer.checkpoint_callback
-    monitor, best = getattr(callback, "monitor", None), getattr(callback, "best_score", None)
+    monitor = getattr(callback, "monitor", None) or ""
+    best = getattr(callback, "best_score", None)
     mode = getattr(callback, "mode", "min")
     if monitor and best is not None:
         return Objective(monitor, BEST_EPOCH, mode, float(best))

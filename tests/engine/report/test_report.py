@@ -24,10 +24,10 @@ def test_three_files_and_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]
     run_report(str(sweep))
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith(
-        "12 runs (12 finished) in 4 groups; val/acc, best epoch: higher is better\n\n"
-        "rank  optimizer  init     n  val/acc, best epoch: mean ± 95 % CI  median"
-    )
+    first, _, header = out.splitlines()[:3]
+    assert first == "12 runs (12 finished) in 4 groups; val/acc, best epoch: higher is better"
+    assert header.startswith("rank  optimizer  init    n  val/acc, best epoch: mean ± 95 % CI  ")
+    assert "test/acc" in header
     assert out.endswith(f"\n\n{sweep / 'report.html'}\n")
     assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == FILES
     assert {path: path.read_bytes() for path in before} == before

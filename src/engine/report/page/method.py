@@ -27,7 +27,7 @@ def sentences(content: Content) -> list[str]:
         sentences += [
             f"Mean ± half the width of its {content.level} confidence interval by Student's t "
             "(scipy.stats.t), over the n runs. Best is the best single run.",
-            "Tests: two-sided paired t-test (scipy.stats.ttest_1samp) of each group against the one "
+            "Tests: two-sided paired t-test (scipy.stats.ttest_1samp) of each group and the one "
             f"with the best mean, over common seeds and folds; {tests}, p corrected after Holm "
             f"(statsmodels multipletests), α = {content.alpha:g}. The interval of a difference has "
             "the level at which Holm's method tests it, so that it leaves out zero where the "

@@ -33,8 +33,8 @@ def draw(content: Content, groups: pd.DataFrame) -> list[drawing.Panel]:
         ax.grid(False, axis="y")
         if drawing.is_wide(counted["value"].min(), counted["value"].max()):
             ax.set_xscale("log")
-    said = "; ".join(f"{row['label']} {findings.mean_of(row)}" for _, row in groups.iterrows())
-    return [drawing.Panel(figure, f"{content.metric} of every run. Means: {said}.", texts)]
+    means = "; ".join(f"{row['label']} {findings.mean_of(row)}" for _, row in groups.iterrows())
+    return [drawing.Panel(figure, f"{content.metric} of every run. Means: {means}.", texts)]
 
 
 def _spread(n: int) -> np.ndarray:

@@ -15,6 +15,7 @@ WIDTH = 120  # characters of the terminal's table
 MOST = 30  # groups in the terminal
 LEFT_OUT = "left out"
 NARROW = 5  # characters; no column is cut to fewer
+SPARE = ("median", "best", "time")  # columns that a terminal does without, the first first
 NUMERIC = ("rank", "n", "median", "best", "time", "Holm p")  # aligned to the right
 
 
@@ -161,14 +162,13 @@ def terminal(content: Content) -> str:
     """Writes the report as lines of text; leaves out columns of a table that is too wide."""
     columns = ranking(content)
     keys = list(content.names.values())
-    spare = [*keys, *content.tests, "time", "best", "median"]  # the last is the first to go
-    header, rows = as_rows(columns)
-    table = aligned(header, rows[:MOST], keys)
-    while spare and max(map(len, table.splitlines())) > WIDTH:
-        left_out = spare.pop()
-        columns = [column for column in columns if column.name != left_out]
+    for spare in ("", *SPARE, *content.tests[::-1], *keys[::-1]):
+        columns = [column for column in columns if column.name != spare]
         header, rows = as_rows(columns)
-        table = aligned(header, rows[:MOST], [*keys, LEFT_OUT])
+        cut = [*keys, LEFT_OUT] if spare not in ("", *SPARE[:-1]) else []
+        table = aligned(header, rows[:MOST], cut)
+        if max(map(len, table.splitlines())) <= WIDTH:
+            break
     lines = [*([content.title] if content.title else []), opening(content), "", table]
     if len(rows) > MOST:
         lines.append(f"… and {len(rows) - MOST:,} more groups in report.md")

@@ -46,11 +46,13 @@ def compare(
         p = stats.ttest_1samp(some, 0.0, nan_policy="omit").pvalue
         differs, corrected, *_ = multipletests(p, alpha=alpha, method="holm")
         worse = (some.mean() < 0) == (mode == "max")
-        tests.loc[tested, "p"], tests.loc[tested, "p_holm"] = p, corrected
+        tests.loc[tested, "p"] = p
+        tests.loc[tested, "p_holm"] = corrected
         tests.loc[tested, "verdict"] = np.where(differs, np.where(worse, WORSE, BETTER), NOISE)
         level = 1 - levels_of_holm(p, int(differs.sum()), alpha)
         low, high = stats.t.interval(level, some.count() - 1, loc=some.mean(), scale=some.sem())
-        tests.loc[tested, "diff_low"], tests.loc[tested, "diff_high"] = low, high
+        tests.loc[tested, "diff_low"] = low
+        tests.loc[tested, "diff_high"] = high
     return tests
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -118,28 +119,26 @@ def test_terminal_lines(content: Content) -> None:
     assert text.splitlines()[:6] == [
         "7 runs (6 finished, 1 failed) in 2 groups; val/acc, last value: higher is better",
         "",
-        "rank  optimizer  n       val/acc, last value: mean ± 95 % CI  median  best  time  "
+        "rank  optimizer       n  val/acc, last value: mean ± 95 % CI  median  best  time  "
         "vs best  Holm p  left out",
-        "────  ─────────  ──────  ───────────────────────────────────  ──────  ────  ────  "
-        "───────  ──────  ────────",
-        "   1  Adam       3       0.910 ± 0.025                          0.91  0.92  10 s  "
-        "best          –",
-        "   2  SGD        3 of 4  0.60 ± 0.25                             0.6   0.7  10 s  "
+        f"────  ─────────  ──────  {'─' * 35}  ──────  ────  ────  ───────  ──────  ────────",
+        f"   1  Adam            3  {'0.910 ± 0.025':<35}    0.91  0.92  10 s  best          –",
+        f"   2  SGD        3 of 4  {'0.60 ± 0.25':<35}     0.6   0.7  10 s  "
         "worse      0.03  1 failed",
     ]
 
 
 @pytest.mark.parametrize(
-    ("keys", "metric", "columns"),
+    ("keys", "metric", "shown"),
     [
-        (1, "val/acc", 9),
-        (5, "val/acc", 12),
-        (40, "val/acc", 13),
-        (40, "val/a_long_name_of_a_metric/acc", 11),
+        (1, "val/acc", 1),
+        (5, "val/acc", 5),
+        (40, "val/acc", 6),
+        (40, "val/a_long_name_of_a_metric/acc", 3),
     ],
 )
 def test_terminal_lines_fit_in_120_columns(
-    tmp_path: Path, keys: int, metric: str, columns: int
+    tmp_path: Path, keys: int, metric: str, shown: int
 ) -> None:
     """Cells are cut. Where that is not enough, keys are left out.
 
@@ -155,8 +154,8 @@ def test_terminal_lines_fit_in_120_columns(
         )
     lines = tables.terminal(content_of(tmp_path)).splitlines()
     assert max(map(len, lines)) <= 120
-    assert len(lines[3].split()) == columns
-    assert all(word in lines[2] for word in ("rank", f"{metric}, last value", "time", "vs best"))
+    assert len(re.findall(r"\ba_ra?\w*", lines[2])) >= shown
+    assert all(word in lines[2] for word in ("rank", f"{metric}, last value", "vs best"))
 
 
 def test_a_paper_s_table_reads_back(content: Content) -> None:
