@@ -1,6 +1,7 @@
 """Defines modules, callbacks and loggers as users bring them; each is odd in one way."""
 
 import copy
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,13 @@ class OrdinaryWithNamesOfOurs(Ordinary):
         super().__init__(**options)
         self.splits = (0.5, 0.25, 0.25)
         self.example = torch.ones(1, 3)
+
+
+class ValidatesToNaN(Plain):
+    """Divides by zero in the validation, and trains well."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self._loss(batch) * math.nan)
 
 
 class SavesAll(Tested):

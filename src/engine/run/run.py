@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from engine.config.resolved import Config
 from engine.errors import FAILED, Pruned, RunFailed, UserError
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
+from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
 
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -203,21 +204,24 @@ class Run:
     def objective(self, trainer: "Trainer") -> float:
         """Returns what a sweep compares; NaN for a run that diverged.
 
-        It is the best value of the metric that the checkpoints follow, or the last training loss;
-        the log says which.
+        It is the best value of the metric that the checkpoints follow, or without validation the
+        last training loss; the log says which.
         """
         if has_diverged(trainer):
             return math.nan
-        name, value = compared(trainer, self.folder)
-        if name is None:
-            metrics = ", ".join(summaries.final_metrics(self.folder)) or "nothing"
+        metrics = summaries.final_metrics(self.folder)
+        found = compared(trainer, metrics)
+        if found is None:
             log.warning(
                 "objective: none; set callbacks.checkpoints.monitor to one of what was logged: %s",
-                metrics,
+                ", ".join(metrics) or "nothing",
             )
+            return math.nan
+        if math.isnan(found.value):
+            log.warning("objective: none; %s is no number (NaN)", found.metric)
         else:
-            log.info("objective: %s", name)
-        return value
+            log.info("objective: %s", found.name)
+        return found.value
 
     def execute(self, train: Callable[["Run"], float]) -> float:
         """Runs a user's function and records its end, short of SIGKILL; returns the objective."""
@@ -318,23 +322,35 @@ def has_diverged(trainer: "Trainer") -> bool:
 
 
 def objective(trainer: "Trainer", run_dir: Path) -> float:
-    """Returns what a sweep compares of a run; NaN if it diverged."""
-    return math.nan if has_diverged(trainer) else compared(trainer, run_dir)[1]
+    """Returns what a sweep compares of a run; NaN if it diverged, or has nothing to compare."""
+    found = compared(trainer, summaries.final_metrics(run_dir))
+    return math.nan if has_diverged(trainer) or found is None else found.value
 
 
-def compared(trainer: "Trainer", run_dir: Path) -> tuple[str | None, float]:
-    """Returns the name and the value of what a sweep compares of a run; None and NaN for nothing.
+def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | None:
+    """Returns what a sweep compares of a run, under its name; None where there is nothing.
 
-    It is the best value of the metric that the checkpoints follow. Where no validation has that
-    metric, it is the metric's last value; where there is none, that of the training loss.
+    It is the best value of the metric that the checkpoints follow, or the metric's last value where
+    no checkpoint is the best. A run without validation is compared by its training loss. A run with
+    a validation never is: its validation may be NaN, or go by another name.
+
+    Args:
+        trainer: that has trained the run.
+        metrics: the last value of each metric that the run has logged.
     """
     callback = trainer.checkpoint_callback
-    monitor, best = getattr(callback, "monitor", None), getattr(callback, "best_score", None)
-    if best is not None:
-        return f"best {monitor}", float(best)
-    metrics = summaries.final_metrics(run_dir)
-    name = monitor if monitor in metrics else summaries.training_loss(metrics)
-    return (f"last {name}", metrics[name]) if name else (None, math.nan)
+    monitor = getattr(callback, "monitor", None) or ""
+    best = getattr(callback, "best_score", None)
+    mode = getattr(callback, "mode", "min")
+    if monitor and best is not None:
+        return Objective(monitor, BEST_EPOCH, mode, float(best))
+    if monitor in metrics:
+        value = metrics[monitor]
+        return Objective(monitor, BEST_EPOCH if math.isnan(value) else LAST_VALUE, mode, value)
+    loss = summaries.training_loss(metrics)
+    if loss is None or any(map(summaries.is_validation, metrics)):
+        return None
+    return Objective(loss, LAST_VALUE, "min", metrics[loss])
 
 
 def outcome(
@@ -344,14 +360,17 @@ def outcome(
     from engine.run import hparams, versions
 
     metrics = summaries.final_metrics(run_dir)
-    compared = summary["objective"] if summary["status"] == "finished" else None
+    value = summary["objective"] if summary["status"] == "finished" else None
+    of = None
     if summary["status"] == "finished":
+        of = _named(trainer, metrics, value)
         tests = hparams.names_of_tests(trainer.lightning_module)
         tested = {name: value for name, value in metrics.items() if name in tests}
-        final = math.nan if compared is None else compared
+        final = math.nan if value is None else value
         hparams.log_final(trainer, {"objective": final, **tested})
     return {
-        "objective": compared,
+        "objective": value,
+        "objective_of": of,
         "metrics": metrics,
         "config_hash": config.hash,
         "seed": config["seed"],
@@ -360,3 +379,15 @@ def outcome(
         "versions": versions.versions(),
         "git": versions.git_commit(Path(config["paths.root"])),
     }
+
+
+def _named(
+    trainer: "Trainer", metrics: Mapping[str, float], value: float | None
+) -> dict[str, str] | None:
+    """Returns metric, taken and mode of a value that `train(run)` returned."""
+    found = compared(trainer, metrics)
+    is_own = value is not None and not math.isnan(value) and (not found or value != found.value)
+    if is_own:
+        mode = getattr(trainer.checkpoint_callback, "mode", "min")
+        found = Objective("returned by train(run)", "", mode)
+    return found and {"metric": found.metric, "taken": found.taken, "mode": found.mode}

@@ -5,9 +5,10 @@ import io
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine import files
 
@@ -15,7 +16,29 @@ log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
+BEST_EPOCH, LAST_VALUE = "best epoch", "last value"  # which value of a metric counts
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
+
+
+class Objective(NamedTuple):
+    """What a sweep compares of a run, such as `Objective("val/acc", "best epoch", "max", 0.97)`.
+
+    Args:
+        metric: the name of the metric.
+        taken: which of its values counts.
+        mode: `min` or `max`, whichever is better.
+        value: the number; NaN for a run whose metric never was one.
+    """
+
+    metric: str
+    taken: str
+    mode: str
+    value: float = math.nan
+
+    @property
+    def name(self) -> str:
+        """Returns what people read: `val/acc, best epoch`."""
+        return ", ".join(filter(None, (self.metric, self.taken)))
 
 
 def load(run_dir: Path) -> dict[str, Any] | None:
@@ -38,6 +61,23 @@ def objective(summary: Mapping[str, Any]) -> float:
     """Returns the number that a sweep compares; NaN for a run without one, such as a diverged."""
     value = summary.get("objective")
     return math.nan if value is None else float(value)
+
+
+def objective_of(summary: Mapping[str, Any]) -> Objective | None:
+    """Returns what the objective of a run is, with its value; None for a run that has none."""
+    of = summary.get("objective_of")
+    return of and Objective(of["metric"], of["taken"], of["mode"], objective(summary))
+
+
+def objective_name(summary: Mapping[str, Any]) -> str:
+    """Returns the name of a run's objective, such as `val/acc, best epoch`; "" without one."""
+    found = objective_of(summary)
+    return found.name if found else ""
+
+
+def is_validation(metric: str) -> bool:
+    """Tells whether a metric is one of validation, by its name: `val/acc`, `valid_loss`."""
+    return re.match(r"val(id(ation)?)?[/_.]", metric) is not None
 
 
 def training_loss(metrics: Iterable[str]) -> str | None:

@@ -146,7 +146,7 @@ class Search:
                 f"number:{trial.number},pruner:{pruner},"
                 f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
             )
-        word = f"sweep.trial={{study:{study},callback:{callback}}}"
+        word = f"sweep.trial={{study:{study},number:{trial.number},callback:{callback}}}"
         return self.make_job([*self.fixed, *params, word])
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
@@ -171,13 +171,14 @@ class Search:
         )
 
     def _check_direction(self, job: Job) -> None:
-        """Refuses to maximise a training loss: without validation, `mode` says nothing of it."""
-        monitor = job.config.get("callbacks.checkpoints.monitor")
+        """Refuses to maximise what is to be low: without validation, `mode` says nothing of it."""
+        found = summaries.objective_of(job.summary)
         assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE
-        if assumed and monitor not in job.summary.get("metrics", {}):
+        if assumed and found and found.mode == "min":
+            monitor = job.config.get("callbacks.checkpoints.monitor")
             raise UserError(
                 f"hydra.sweeper.direction=null: there is no {monitor} to maximise, "
-                "and the objective is train/loss; choose hydra.sweeper.direction=minimize."
+                f"and the objective is {found.metric}; choose hydra.sweeper.direction=minimize."
             )
 
     def show(self) -> None:

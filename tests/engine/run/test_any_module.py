@@ -167,8 +167,12 @@ def test_loggers_of_lightnings_write_no_weights(tmp_path: Path) -> None:
 def test_metrics_under_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     run_dir, summary = run(tmp_path, of("Tested"))
-    assert summary["objective"] == summary["metrics"]["train_loss"]
-    assert "objective: last train_loss" in caplog.text
+    # It has a validation, so that its training loss is no objective.
+    assert (summary["objective"], summary["objective_of"]) == (None, None)
+    assert (
+        "objective: none; set callbacks.checkpoints.monitor to one of what was logged: train_loss"
+        in caplog.text
+    )
     says = (
         "no best.ckpt, so the last weights are tested: no validation logs callbacks.checkpoints."
         "monitor=val/loss. Did you mean val_loss? It logs: train_loss, val_loss"
@@ -182,6 +186,7 @@ def test_a_monitor_under_another_name(tmp_path: Path) -> None:
     run_dir, summary = run(tmp_path, of("Tested"), "callbacks.checkpoints.monitor=val_loss")
     values = [float(row["val_loss"]) for row in rows(run_dir / "metrics.csv") if row["val_loss"]]
     assert summary["objective"] == min(values)
+    assert summary["objective_of"] == {"metric": "val_loss", "taken": "best epoch", "mode": "min"}
     best = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
     assert best["global_step"] == 10 * (1 + values.index(min(values)))
 
@@ -192,6 +197,23 @@ def test_a_training_metric_is_compared_where_there_is_no_validation(tmp_path: Pa
     last = [row for row in rows(run_dir / "metrics.csv") if row["train_loss_epoch"]][-1]
     # Lightning gives a metric that is logged for steps and for epochs two names.
     assert summary["objective"] == float(last["train_loss_epoch"])
+
+
+def test_without_a_validation_the_training_loss_is_compared(tmp_path: Path) -> None:
+    _, summary = run(tmp_path, of("Tested"), "trainer.limit_val_batches=0")
+    assert summary["objective"] == summary["metrics"]["train_loss"]
+    assert summary["objective_of"] == {"metric": "train_loss", "taken": "last value", "mode": "min"}
+
+
+def test_a_run_whose_validation_is_nan_has_no_objective(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["callbacks.checkpoints.monitor=val_loss"]
+    _, summary = run(tmp_path, of("ValidatesToNaN"), *words)
+    assert (summary["status"], summary["objective"]) == ("finished", None)
+    assert summary["metrics"]["train_loss"] > 0
+    assert summary["objective_of"] == {"metric": "val_loss", "taken": "best epoch", "mode": "min"}
+    assert "objective: none; val_loss is no number (NaN)" in caplog.text
 
 
 def test_a_module_that_logs_nothing_has_no_objective(

@@ -175,6 +175,7 @@ class TestWhatARunLeaves:
             "status": str,
             "error": type(None),
             "objective": float,
+            "objective_of": dict,
             "metrics": dict,
             "config_hash": str,
             "seed": int,
@@ -186,6 +187,11 @@ class TestWhatARunLeaves:
         }
         assert (summary["status"], summary["seed"], summary["steps"]) == ("finished", 5, 154)
         assert summary["objective"] == best
+        assert summary["objective_of"] == {
+            "metric": "val/acc",
+            "taken": "best epoch",
+            "mode": "max",
+        }
         assert summary["config_hash"] == folders.load_config(digits).hash
         assert re.fullmatch(r"[0-9a-f]{64}", summary["config_hash"])
         assert re.fullmatch(r"[0-9a-f]{40}\+?", summary["git"])

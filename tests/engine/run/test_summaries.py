@@ -42,6 +42,28 @@ def test_objective(objective: float | None) -> None:
     assert math.isnan(summaries.objective({}))
 
 
+def test_an_objective_has_a_name() -> None:
+    of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
+    found = summaries.objective_of({"objective": 0.5, "objective_of": of})
+    assert found == ("val/acc", "best epoch", "max", 0.5)
+    assert summaries.objective_name({"objective": None, "objective_of": of}) == (
+        "val/acc, best epoch"
+    )
+    assert summaries.objective_name({"status": "failed", "objective_of": None}) == ""
+    assert summaries.objective_name({}) == ""  # the summary of an older version
+    assert summaries.Objective("returned by train(run)", "", "min").name == "returned by train(run)"
+
+
+@pytest.mark.parametrize("name", ["val/acc", "val_loss", "valid/f1", "validation.loss"])
+def test_a_metric_of_validation_is_known_by_its_name(name: str) -> None:
+    assert summaries.is_validation(name)
+    assert not summaries.is_validation(name.replace("val", "train"))
+
+
+def test_a_value_is_no_validation() -> None:
+    assert not summaries.is_validation("value_loss")
+
+
 def test_final_metrics_are_the_last_value_of_each_column_in_whole_lines(tmp_path: Path) -> None:
     assert summaries.final_metrics(tmp_path) == {}
     (tmp_path / "metrics.csv").write_text(

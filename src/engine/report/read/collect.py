@@ -16,7 +16,7 @@ from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
 from engine.run import folder_names, identity
-from engine.run.summaries import SUMMARY, final_metrics
+from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of
 
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
@@ -37,6 +37,8 @@ class Run:
         seconds: that it took.
         error: the first line of it.
         made_with: device, git commit and versions.
+        objective: what the run is compared by; None for a run that has not finished.
+        overrides: the words of the command line that made the run.
     """
 
     path: Path
@@ -47,6 +49,19 @@ class Run:
     seconds: float = math.nan
     error: str = ""
     made_with: dict[str, str] = field(default_factory=dict)
+    objective: Objective | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def experiment(self) -> str:
+        """Returns the experiment that the command line chose; "" for none."""
+        words = (word.lstrip("+").partition("=") for word in self.overrides)
+        return next((value for key, _, value in words if key == "experiment"), "")
+
+    @property
+    def trial(self) -> int | None:
+        """Returns the run's number among the trials of a search; None outside one."""
+        return self.config.get("sweep.trial.number")
 
     @property
     def seed(self) -> Any:
@@ -102,7 +117,9 @@ def read(path: Path, folder: str) -> Run | Problem:
     """Reads the run in a folder; returns what is wrong if one of its files is broken."""
     file = ".hydra/config.yaml"
     try:
-        config = dotted(mapping(yaml.load((path / file).read_text("utf-8"), YAML_LOADER)))
+        config = dotted(mapping(loaded(path / file)))
+        file = ".hydra/overrides.yaml"
+        words = listed(loaded(path / file)) if (path / file).exists() else []
         file = SUMMARY if (path / SUMMARY).exists() else "metrics.csv"
         if file == SUMMARY:
             outcome = of_summary(mapping(json.loads((path / file).read_text("utf-8"))))
@@ -111,10 +128,15 @@ def read(path: Path, folder: str) -> Run | Problem:
         file = str(identity.MADE_OF)
         if changes := identity.mixture(path):
             said = f"not exact: since it began, {'; '.join(changes)}"
-            outcome["error"] = outcome.get("error") or said
+            outcome["error"] = "; ".join(filter(None, [outcome.get("error"), said]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         return Problem(os.path.join(folder, file), first_line(str(error)) or type(error).__name__)
-    return Run(path, folder, config, **outcome)
+    return Run(path, folder, config, **outcome, overrides=tuple(map(str, words)))
+
+
+def loaded(path: Path) -> Any:
+    """Returns what a YAML file holds."""
+    return yaml.load(path.read_text("utf-8"), YAML_LOADER)
 
 
 def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +150,7 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
         "seconds": as_float(summary.get("seconds")),
         "error": first_line(str(summary.get("error") or "")),
         "made_with": {key: str(value) for key, value in made_with.items() if value},
+        "objective": objective_of(summary),
     }
 
 
@@ -153,6 +176,17 @@ def mapping(value: Any) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise ValueError("not a mapping")
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """Returns a value that is a list.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not isinstance(value, list):
+        raise ValueError("not a list")
     return value
 
 

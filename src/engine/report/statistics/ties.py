@@ -1,0 +1,64 @@
+"""Finds groups whose learning curves are the best group's: a tie, whichever ends a digit lower."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from engine.report.statistics.content import Content
+from engine.report.statistics.significance import BEST, TIE
+
+FEWEST = 10  # rows that two curves must have in common
+CLOSE = 0.005  # relative difference of two values that are drawn on one line
+
+
+def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
+    """Returns the content with the best's rank for each group whose curves are the best's.
+
+    Rounding grows as training goes on: two ways to compute one gradient part in the end, by little
+    beside what training has done. Until the half of training they agree, and two settings that
+    differ do not.
+
+    Args:
+        content: of the report.
+        curves: run, step and metrics, as the function that reads the curves returns them.
+        name: the metric of the curves.
+    """
+    groups = content.groups
+    if content.is_search or name not in curves or not (groups["verdict"] == BEST).any():
+        return content
+    others = [number for number in groups.index[1:] if number in set(curves["group"])]
+    tied = [number for number in others if _is_tie(content, curves, name, number)]
+    groups = groups.copy()
+    groups.loc[tied, "verdict"] = TIE
+    groups.loc[tied, "rank"] = groups["rank"].iloc[0]
+    groups.loc[tied, ["p", "p_holm", "diff_low", "diff_high"]] = np.nan
+    groups = groups.sort_values("rank", na_position="last", kind="stable")
+    return dataclasses.replace(content, groups=groups)
+
+
+def _is_tie(content: Content, curves: pd.DataFrame, name: str, group: int) -> bool:
+    """Tells whether a group has the best group's curve at every seed that both have."""
+    unit = ["seed", "fold", *content.others]
+    rows = content.rows[content.rows["value"].notna()]
+    pairs = (
+        rows[rows["group"] == content.groups.index[0]]
+        .reset_index()
+        .merge(rows[rows["group"] == group].reset_index(), on=unit, suffixes=("", "_other"))
+    )
+    ends = zip(pairs["index"], pairs["index_other"], strict=True)
+    return len(pairs) > 0 and all(_agree(curves, name, pair) for pair in ends)
+
+
+def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int]) -> bool:
+    one, other = (
+        curves.loc[curves["run"] == run, ["step", name]].dropna().set_index("step")[name]
+        for run in runs
+    )
+    both = pd.concat([one, other], axis="columns", join="inner").to_numpy()
+    if len(both) < FEWEST:
+        return False
+    half = both[: (len(both) + 1) // 2]
+    ends_close = np.ptp(both[-1]) <= CLOSE * np.ptp(both)
+    return bool(ends_close and (np.ptp(half, axis=1) <= CLOSE * np.abs(half).max(axis=1)).all())
