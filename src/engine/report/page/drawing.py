@@ -16,18 +16,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-SERIES = 10  # colours of lines in page.css
+from engine.pictures import looks
+
 # Stand-in colours, and what the page shows in their place.
 PAGE = {
-    **{f"#a0000{i:x}": f"var(--series-{i})" for i in range(SERIES)},
+    **{f"#a0000{i:x}": f"var(--series-{i})" for i in range(looks.MOST)},
     "#b00001": "currentColor",
     "#b00002": "var(--grid)",
     "#b00003": "var(--page)",
     "#b00004": "var(--faint)",
 }
-COLOURS = list(PAGE)[:SERIES]
-INK, GRID, PAPER, FAINT = list(PAGE)[SERIES:]
-DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+COLOURS = list(PAGE)[: looks.MOST]
+INK, GRID, PAPER, FAINT = list(PAGE)[looks.MOST :]
 STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its keys
     "font.size": 10,
     "axes.titlesize": 10,
@@ -60,6 +60,15 @@ STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its key
 }
 
 
+def colours() -> str:
+    """Returns the page's style for the colours of lines, light and dark."""
+    light, dark = (
+        " ".join(f"--series-{number}: {colour};" for number, colour in enumerate(of_a_page))
+        for of_a_page in (looks.LIGHT, looks.DARK)
+    )
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+
+
 @dataclass(frozen=True)
 class Line:
     """Says how a group is drawn. The style is the same in all figures."""
@@ -76,18 +85,19 @@ def lines(groups: pd.DataFrame, keys: Sequence[str]) -> dict[int, Line]:
     levels = {key: list(dict.fromkeys(groups[key])) for key in keys}
     if len(keys) == 2:
         dash, colour = sorted(keys, key=lambda key: len(levels[key]))
-        if len(levels[dash]) <= len(DASHES) and len(levels[colour]) <= SERIES:
+        if len(levels[dash]) <= len(looks.DASHES) and len(levels[colour]) <= looks.MOST:
             return {
                 number: _line(levels[colour].index(row[colour]), levels[dash].index(row[dash]))
                 for number, row in groups.iterrows()
             }
     return {
-        number: _line(i % SERIES, i // 5 % len(DASHES)) for i, number in enumerate(groups.index)
+        number: _line(i % looks.MOST, i // 5 % len(looks.DASHES))
+        for i, number in enumerate(groups.index)
     }
 
 
 def _line(colour: int, dash: int) -> Line:
-    return Line(COLOURS[colour], DASHES[dash])
+    return Line(COLOURS[colour], looks.DASHES[dash])
 
 
 def labels(groups: pd.DataFrame, longest: int = 48) -> list[str]:

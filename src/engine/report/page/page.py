@@ -5,14 +5,15 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from engine.report.page import curves, heatmap, method, parallel, points, tables
+from engine.pictures import looks
+from engine.report.page import curves, drawing, heatmap, method, parallel, points, tables
 from engine.report.read.collect import Problem
 from engine.report.read.settings import short_names
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
 
 HERE = Path(__file__).parent
-MOST_CURVES = 10  # groups whose learning curves are drawn
+MOST_CURVES = looks.MOST  # groups whose learning curves are drawn
 MOST_POINTS = 40  # groups whose runs are drawn as points
 OPEN = 25  # up to so many rows, a table is shown without a click
 
@@ -34,7 +35,7 @@ def html(content: Content, figures: list[dict[str, str]]) -> str:
     header, rows = tables.ranking(content)
     return environment.get_template("page.html.jinja").render(
         content=content,
-        style=Markup((HERE / "page.css").read_text("utf-8")),
+        style=Markup(drawing.colours() + (HERE / "page.css").read_text("utf-8")),
         opening=tables.opening(content),
         header=header,
         ranking=list(zip(rows, content.groups["verdict"], strict=True)),

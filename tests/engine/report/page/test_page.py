@@ -175,8 +175,9 @@ def test_figures_take_the_page_s_colours(pictures: list[dict[str, str]]) -> None
         xml.etree.ElementTree.fromstring(picture["svg"])
         assert not re.search("#[ab]0000", picture["svg"])
         assert "currentColor" in picture["svg"]
-    style = (Path(page.__file__).parent / "page.css").read_text()
-    light, dark = style.split("@media (prefers-color-scheme: dark)")
+    style = drawing.colours() + (Path(page.__file__).parent / "page.css").read_text()
+    at_dark = re.compile(r"@media \(prefers-color-scheme: dark\) \{.*?\}\s*\}", re.DOTALL)
+    light, dark = at_dark.sub("", style), "".join(at_dark.findall(style))
     for colour in filter(
         None, (re.fullmatch(r"var\((--.+)\)", shown) for shown in drawing.PAGE.values())
     ):
