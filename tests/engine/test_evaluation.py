@@ -35,8 +35,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def moved(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the run in another folder."""
-    return Path(shutil.copytree(trained, tmp_path / "moved"))
+    """A copy of the run in another folder, with its own name, which its figures say."""
+    return Path(shutil.copytree(trained, tmp_path / trained.parent.name / trained.name))
 
 
 def metrics_of(run_dir: Path, split: str) -> dict[str, float]:

@@ -18,38 +18,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-SERIES = 7  # colours of lines in page.css; nobody tells more of them apart
+from engine.pictures import looks
+
 # Stand-in colours, and what the page shows in their place.
 PAGE = {
-    **{f"#a0000{i}": f"var(--series-{i})" for i in range(SERIES)},
+    **{f"#a0000{i:x}": f"var(--series-{i})" for i in range(looks.MOST)},
     "#b00001": "currentColor",
     "#b00002": "var(--grid)",
     "#b00003": "var(--page)",
     "#b00004": "var(--faint)",
 }
-COLOURS = list(PAGE)[:SERIES]
-INK, GRID, PAPER, FAINT = list(PAGE)[SERIES:]
+COLOURS = list(PAGE)[: looks.MOST]
+INK, GRID, PAPER, FAINT = list(PAGE)[looks.MOST :]
 # What a paper shows in their place: the page's light colours.
-PRINT = dict(
-    zip(
-        PAGE,
-        [
-            "#0072b2",
-            "#d55e00",
-            "#009e73",
-            "#b5488f",
-            "#8a6d00",
-            "#2a86c7",
-            "#6a3d9a",
-            "#1d2329",
-            "#e4e8ec",
-            "#ffffff",
-            "#5f6b76",
-        ],
-        strict=True,
-    )
-)
-DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+PAPERS = [*looks.LIGHT, looks.INK, "#e4e8ec", "#ffffff", looks.FAINT]
+PRINT = dict(zip(PAGE, PAPERS, strict=True))
 STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its keys
     "font.size": 10,
     "axes.titlesize": 10,
@@ -80,6 +63,15 @@ STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its key
     "axes.formatter.use_mathtext": False,
     "axes.unicode_minus": True,
 }
+
+
+def colours() -> str:
+    """Returns the page's style for the colours of lines, light and dark."""
+    light, dark = (
+        " ".join(f"--series-{number}: {colour};" for number, colour in enumerate(of_a_page))
+        for of_a_page in (looks.LIGHT, looks.DARK)
+    )
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
 
 
 @dataclass(frozen=True)
@@ -130,16 +122,19 @@ def lines(groups: pd.DataFrame, keys: Sequence[str]) -> dict[int, Line]:
     levels = {key: list(dict.fromkeys(groups[key])) for key in keys}
     if len(keys) == 2:
         dash, colour = sorted(keys, key=lambda key: len(levels[key]))
-        if len(levels[dash]) <= len(DASHES) and len(levels[colour]) <= SERIES:
+        if len(levels[dash]) <= len(looks.DASHES) and len(levels[colour]) <= looks.MOST:
             return {
                 number: _line(levels[colour].index(row[colour]), levels[dash].index(row[dash]))
                 for number, row in groups.iterrows()
             }
-    return {number: _line(i % SERIES, i % len(DASHES)) for i, number in enumerate(groups.index)}
+    return {
+        number: _line(i % looks.MOST, i // 5 % len(looks.DASHES))
+        for i, number in enumerate(groups.index)
+    }
 
 
 def _line(colour: int, dash: int) -> Line:
-    return Line(COLOURS[colour], DASHES[dash])
+    return Line(COLOURS[colour], looks.DASHES[dash])
 
 
 def cut(label: str, longest: int = 48) -> str:

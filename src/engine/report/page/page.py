@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from engine.pictures import looks
 from engine.report.page import curves, drawing, heatmap, method, parallel, points, search, tables
 from engine.report.page.drawing import Picture
 from engine.report.page.trained import Trained
@@ -15,7 +16,7 @@ from engine.report.statistics.content import Content
 from engine.report.statistics.importance import importances, is_scale
 
 HERE = Path(__file__).parent
-MOST_CURVES = drawing.SERIES  # groups whose learning curves are drawn
+MOST_CURVES = looks.MOST  # groups whose learning curves are drawn
 MOST_POINTS = 40  # groups whose runs are drawn as points
 OPEN = 25  # up to so many rows, a table is shown without a click
 LEVELS = 5  # from so many values on, a number is drawn as a scale
@@ -36,7 +37,7 @@ def html(parts: Sequence[tuple[Content, Trained, Sequence[Picture]]]) -> str:
     )
     return environment.get_template("page.html.jinja").render(
         first=parts[0][0],
-        style=Markup((HERE / "page.css").read_text("utf-8")),
+        style=Markup(drawing.colours() + (HERE / "page.css").read_text("utf-8")),
         script=Markup((HERE / "page.js").read_text("utf-8")),
         parts=[_part(number, *part) for number, part in enumerate(parts)],
         numeric=tables.NUMERIC,

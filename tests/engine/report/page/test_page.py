@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.pictures import looks
 from engine.report.page import curves, drawing, page, trained
 from engine.report.page.drawing import Picture
 from engine.report.statistics.content import Content
@@ -212,8 +213,8 @@ def test_words_stand_out_from_what_is_behind_them(scheme: int) -> None:
     for behind in ("page", "raised", "good"):
         for word in ("ink", "faint", "link", "bad"):
             assert contrast(colour[word], colour[behind]) >= 4.5, (word, behind)
-    for number in range(drawing.SERIES):
-        assert contrast(colour[f"series-{number}"], colour["page"]) >= 3, number  # of a line
+    for series in (looks.LIGHT, looks.DARK)[scheme]:
+        assert contrast(series, colour["page"]) >= 3, series  # of a line
 
 
 def test_figures_take_the_page_s_colours(pictures: list[Picture]) -> None:
@@ -221,8 +222,9 @@ def test_figures_take_the_page_s_colours(pictures: list[Picture]) -> None:
         xml.etree.ElementTree.fromstring(svg)
         assert not re.search("#[ab]0000", svg)
         assert "currentColor" in svg
-    style = (Path(page.__file__).parent / "page.css").read_text()
-    light, dark = style.split("@media (prefers-color-scheme: dark)")
+    style = drawing.colours() + (Path(page.__file__).parent / "page.css").read_text()
+    at_dark = re.compile(r"@media \(prefers-color-scheme: dark\) \{.*?\}\s*\}", re.DOTALL)
+    light, dark = at_dark.sub("", style), "".join(at_dark.findall(style))
     for colour in filter(
         None, (re.fullmatch(r"var\((--.+)\)", shown) for shown in drawing.PAGE.values())
     ):
