@@ -70,7 +70,7 @@ def run(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Ru
 def test_vectorized(tmp_path: Path, run: Run) -> None:
     printed = run(tmp_path, *in_readme("vectorized"), "accelerator=cpu")
     assert "256 jobs together" in printed
-    assert printed.endswith("\n256 jobs: 256 finished")
+    assert "\n256 jobs: 256 finished\n" in printed
     summaries = [
         json.loads(path.read_text()) for path in tmp_path.glob("sweeps/curve_fit/*/summary.json")
     ]
@@ -275,7 +275,7 @@ def assert_interrupted(log_dir: Path, launcher: str, run: Run) -> None:
     """No process holds the job; and the sweep knows it."""
     (lock,) = log_dir.glob("sweeps/*/.locks/*.lock")
     assert is_free(lock)
-    assert "1 jobs: 1 interrupted" in run(
+    assert "1 job: 1 interrupted" in run(
         log_dir, *ENDLESS, f"hydra/launcher={launcher}", "sweep.dry_run=true"
     )
 

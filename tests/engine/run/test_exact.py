@@ -242,7 +242,7 @@ def test_a_stopped_run_of_lenet_does_not_go_on_when_it_is_killed_in_its_test(
     killed = only_run(tmp_path / "killed")
     assert train_in_process([f"resume={killed}"]) == 0
     assert_bit_identical(killed, whole)
-    says = f"stopped at step {steps}: Monitored metric val/loss did not improve"
+    says = f"stopped at step {steps}: val/loss did not improve"
     assert (killed / "train.log").read_text().count(says) == 1
 
 
