@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -86,6 +87,12 @@ class StepProgressBar(StepCallback, ProgressBar):
         super().on_train_epoch_end(trainer, module)
         if not self.line_every_n_steps:
             self._line(trainer)
+
+    def on_exception(self, *_: Any) -> None:
+        """Ends the bars, so that the last messages come below them."""
+        for name in ("train_progress_bar", "val_progress_bar", "test_progress_bar"):
+            with suppress(TypeError):  # there is none yet
+                getattr(self, name).close()
 
     def _line(self, trainer: Trainer) -> None:
         """Logs `epoch 1/5, step 12,500: train/loss 1.72, train/acc 0.37 (830 steps/s)`."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from tqdm import tqdm
 
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.progress_bar import StepProgressBar
@@ -121,3 +122,16 @@ def test_a_bar_is_as_wide_as_the_terminal_and_cuts_no_number(
     drawings = re.findall(r"epoch \d/2: [^\r\n]*", terminal.getvalue())
     assert max(map(len, drawings)) <= 80
     assert all(re.search(r"left(, step=\d)?(, train/loss=8)?\] *$", one) for one in drawings)
+
+
+def test_what_is_said_after_an_error_comes_below_the_bar(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(tmp_path, Crash(step=6))
+    drawn = terminal.getvalue()
+    assert drawn.endswith("\n")
+    with tqdm.external_write_mode(terminal):
+        pass
+    assert terminal.getvalue() == drawn

@@ -323,7 +323,7 @@ def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -
     run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
     assert [job.status for job in jobs] == ["failed", "finished"]
     with pytest.raises(UserError, match=r"^no$"):
-        conclude(jobs)
+        conclude(jobs, "mine.train")
 
 
 def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
