@@ -54,7 +54,7 @@ def test_a_search_has_names_values_and_curves(
     (listed,) = ask(storage, "/api/studies")["study_summaries"]
     shown = ask(storage, f"/api/studies/{listed['study_id']}")
     done = [json.loads(path.read_text()) for path in storage.parent.glob("*/summary.json")]
-    assert shown["metric_names"] == [summaries.objective_name(done[0]) or "objective"]
+    assert shown["objective_names"] == [summaries.objective_name(done[0]) or "objective"]
     assert sorted(trial["values"][0] for trial in shown["trials"]) == pytest.approx(
         sorted(run["objective"] for run in done)
     )
