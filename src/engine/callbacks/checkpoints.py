@@ -97,8 +97,9 @@ class Checkpoints(StepCallback, Checkpoint):
         self._save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if stops(trainer) and not self._resumed.get("stopped"):
-            log.info("stopped at step %d: %s", trainer.global_step, why_stopped(trainer))
+        says_so = any(getattr(own, "diverged", False) for own in trainer.callbacks)  # type: ignore[attr-defined]
+        if stops(trainer) and not self._resumed.get("stopped") and not says_so:
+            log.info("stopped at step %s: %s", f"{trainer.global_step:,}", why_stopped(trainer))
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._trains:
@@ -155,7 +156,9 @@ def why_stopped(trainer: Trainer) -> str:
     """Says who stopped training, as far as Lightning's callbacks tell."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
-            return callback.stopping_reason_message
+            text = callback.stopping_reason_message.removeprefix("Monitored metric ")
+            text = text.removesuffix(" Signaling Trainer to stop.")
+            return text.replace(". Best score:", ", best")  # one line of a terminal
         if isinstance(callback, Timer):
             left = callback.time_remaining()
             if left is not None and left <= 0:

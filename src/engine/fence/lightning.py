@@ -2,6 +2,7 @@
 
 import csv
 import io
+import signal
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -203,6 +204,13 @@ def wrapped_sampler(sampler: object) -> object:
 def restart_workers(loader: object) -> None:
     """Makes a DataLoader with persistent workers start new ones for its next epoch."""
     _shutdown_workers_and_reset_iterator(loader)
+
+
+def kill_children(trainer: Trainer) -> None:
+    """Kills the processes that were started for further devices, as Lightning does at Ctrl-C."""
+    launcher: Any = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(signal.SIGKILL)
 
 
 def stops(trainer: Trainer) -> bool:

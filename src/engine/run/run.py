@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -9,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import messages
+from engine import messages, signals
 from engine.config import objects
 from engine.config.resolved import Config
-from engine.errors import FAILED, Pruned, RunFailed, UserError
+from engine.errors import Pruned, RunFailed, UserError
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
 from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
@@ -136,8 +137,12 @@ class Run:
         """Trains, from the run's checkpoint where it has one."""
         from engine.run import build, hparams, loggers
 
-        log.info("%s\nrun folder: %s", folders.as_yaml(self.config.values_by_node), self.folder)
+        log.debug("%s", folders.as_yaml(self.config.values_by_node))
+        log.info("run folder: %s", messages.short(self.folder))
         log.info("%s", build.describe(trainer, module, data))
+        log.debug("%s", getattr(module, "network", module))
+        if self.config.overrides:
+            log.info("overrides: %s", shlex.join(self.config.overrides))
         if self._begins_from:
             log.info("%s", self._begins_from)
         if self._parent:
@@ -233,11 +238,8 @@ class Run:
                 summary["status"] = "diverged" if diverged else "finished"
             except Pruned:
                 summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
-            except (KeyboardInterrupt, SystemExit) as stop:
+            except (KeyboardInterrupt, SystemExit):
                 summary["status"] = "interrupted"
-                # Lightning makes this exit code of Ctrl-C.
-                if isinstance(stop, SystemExit) and stop.code == FAILED:
-                    raise KeyboardInterrupt from None
                 raise
             except UserError as mistake:  # found no earlier; no traceback
                 summary["error"] = str(mistake)
@@ -246,6 +248,9 @@ class Run:
             except Exception as exception:
                 if self._trainer is None:
                     raise
+                if signals.came():  # what has become of the signal's exception, or what followed
+                    summary["status"] = "interrupted"
+                    signals.heed()
                 summary["error"] = f"{type(exception).__name__}: {exception}"
                 log.exception("run failed: %s", self.folder)
                 raise RunFailed(summary["error"]) from exception
@@ -271,6 +276,11 @@ class Run:
                 logger.close()
         if summary["status"] in (*summaries.COMPLETE, "pruned"):
             log.info("\n%s", summaries.closing_words(summary, self.folder))
+            log.info("\n%s", summaries.next_commands(self.folder.parent, self.door))
+        if summary["status"] == "interrupted":
+            command = f"python -m {self.door} resume={messages.short(self.folder)}"
+            step = f"{trainer.global_step:,}"
+            log.info("interrupted at step %s; go on with:\n  %s", step, command)
 
 
 @contextmanager

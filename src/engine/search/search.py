@@ -7,6 +7,7 @@ import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from filelock import FileLock
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -16,7 +17,7 @@ from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from engine import locks
+from engine import locks, messages
 from engine.errors import RunFailed, UserError
 from engine.run import summaries
 from engine.search import space
@@ -138,14 +139,12 @@ class Search:
         params = words(trial.params)
         log.info("trial %d, of %d in all: %s", trial.number, self.n_trials, shlex.join(params))
         study = _quoted(self.name)
-        callback = "null"
-        if pruner := self.options.pruner_word:
-            monitor = self.base.config.get("callbacks.checkpoints.monitor")
-            callback = (
-                f"{{_target_:engine.Pruning,storage:{_quoted(self.storage)},study:{study},"
-                f"number:{trial.number},pruner:{pruner},"
-                f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
-            )
+        monitor = self.base.config.get("callbacks.checkpoints.monitor")
+        callback = (
+            f"{{_target_:engine.Pruning,storage:{_quoted(self.storage)},study:{study},"
+            f"number:{trial.number},pruner:{self.options.pruner_word},"
+            f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
+        )
         word = f"sweep.trial={{study:{study},number:{trial.number},callback:{callback}}}"
         return self.make_job([*self.fixed, *params, word])
 
@@ -166,6 +165,8 @@ class Search:
             self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
+        if state == TrialState.COMPLETE:
+            trials.name(summaries.objective_name(summary) or "objective")
         trials.tell(
             number, state, value, status=status, error=error, folder=folder.name if folder else None
         )
@@ -181,15 +182,18 @@ class Search:
                 f"and the objective is {found.metric}; choose hydra.sweeper.direction=minimize."
             )
 
-    def show(self) -> None:
-        """Shows the table of the trials so far, without running or writing anything."""
+    def table(self) -> str:
+        """Returns the table of the trials so far, without running or writing anything."""
         study = None
         with contextlib.suppress(KeyError):
             study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
-        log.info("%s", table(study, self.n_trials))
+        return table(study, self.n_trials)
 
-    def conclude(self) -> None:
-        """Shows the table of the trials.
+    def conclude(self, door: str) -> None:
+        """Shows the table of the trials, and the commands that look at them.
+
+        Args:
+            door: the import path of the training command.
 
         Raises:
             UserError: if no trial finished, for a mistake in the config.
@@ -197,6 +201,9 @@ class Search:
         """
         study = studies.load(self.storage, self.name)
         log.info("\n%s", table(study, self.n_trials))
+        storage = self.storage if "://" in self.storage else messages.short(Path(self.storage))
+        commands = summaries.next_commands(self.base.sweep_dir, door)
+        log.info("\n%s\n  optuna-dashboard %s", commands, storage)
         if not ranked(study):
             raise self.mistake or RunFailed("no trial finished")
 

@@ -16,10 +16,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from engine import signals
 from engine.fence.lightning import (
     LoopCounts,
     batch_of_epoch,
     batch_of_training,
+    kill_children,
     validation_interval,
     watch_loops,
 )
@@ -66,7 +68,7 @@ class BlockTrainer(Trainer):
         watch_loops(
             self,
             begun=self._begin_training,
-            batch_done=partial(self._tell, "on_batch_done"),
+            batch_done=self._end_batch,
             epoch_done=partial(self._tell, "on_epoch_done"),
         )
 
@@ -110,6 +112,10 @@ class BlockTrainer(Trainer):
     def _begin_training(self) -> None:
         self.before_training()
         self._tell("on_training_begun")
+
+    def _end_batch(self) -> None:
+        self._tell("on_batch_done")
+        signals.heed()
 
     def _tell(self, hook: str) -> None:
         """Calls a hook of the callbacks for which Lightning has no moment."""
@@ -171,6 +177,7 @@ class BlockTrainer(Trainer):
     def next_step(self) -> None:
         """Counts the step that a block just took, as Lightning would, and begins the next one."""
         batch = self._counts.count_step()
+        signals.heed()
         for start in self._step_starts:
             start(batch)
 
@@ -231,9 +238,13 @@ class BlockTrainer(Trainer):
 
 
 class _Begins(StepCallback):
-    """Tells a BlockTrainer of the beginnings and ends that Lightning has hooks for."""
+    """Tells a BlockTrainer of the beginnings and ends that Lightning has hooks for.
+
+    Between them, a signal ends the run after a step, or after a batch of a validation or a test.
+    """
 
     def on_train_start(self, trainer: Any, module: LightningModule) -> None:
+        signals.let_steps_look(True)
         trainer.begin_blocks()
 
     def on_train_epoch_start(self, trainer: Any, module: LightningModule) -> None:
@@ -244,9 +255,30 @@ class _Begins(StepCallback):
 
     def on_train_end(self, trainer: Any, module: LightningModule) -> None:
         trainer.end_blocks()
+        self._stop_looking()
 
-    def on_exception(self, trainer: Any, *_: object) -> None:
+    def on_test_start(self, trainer: Any, module: LightningModule) -> None:
+        signals.let_steps_look(True)
+
+    def on_test_end(self, trainer: Any, module: LightningModule) -> None:
+        self._stop_looking()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        signals.heed()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        signals.heed()
+
+    def on_exception(self, trainer: Any, module: LightningModule, error: BaseException) -> None:
+        signals.let_steps_look(False)
         trainer.end_blocks()
+        if isinstance(error, signals.Interrupted):
+            kill_children(trainer)
+
+    @staticmethod
+    def _stop_looking() -> None:
+        signals.let_steps_look(False)
+        signals.heed()
 
 
 def evaluates_once(optimizer: Any) -> bool:

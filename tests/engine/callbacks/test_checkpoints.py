@@ -227,3 +227,8 @@ def test_why_stopped_names_who_asked(tmp_path: Path) -> None:
     early = EarlyStopping("val/loss")
     early.stopping_reason_message = "no better"
     assert says(early) == "no better"
+    early.stopping_reason_message = (  # as Lightning words it
+        "Monitored metric val/loss did not improve in the last 3 records. Best score: 2.335. "
+        "Signaling Trainer to stop."
+    )
+    assert says(early) == "val/loss did not improve in the last 3 records, best 2.335."

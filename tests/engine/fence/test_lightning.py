@@ -3,6 +3,8 @@
 import csv
 import math
 import os
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ from unittest import mock
 
 import pytest
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
@@ -576,3 +580,14 @@ def test_dummy_logger_takes_everything() -> None:
     assert isinstance(logger, Logger)
     assert logger.experiment.add_image("image", torch.zeros(3, 2, 2), 0) is None
     assert logger.log_metrics({"a": 1.0}, 0) is None
+
+
+def test_kill_children_ends_the_processes_of_further_devices(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, logger=False)
+    fence.kill_children(trainer)  # there are none
+    launcher = _SubprocessScriptLauncher(LightningEnvironment(), 2, 1)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        launcher.procs = [child]
+        trainer.strategy._launcher = launcher
+        fence.kill_children(trainer)
+        assert child.wait(timeout=10) == -signal.SIGKILL

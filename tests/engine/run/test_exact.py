@@ -259,7 +259,7 @@ def test_a_stopped_run_of_lenet_does_not_go_on_when_it_is_killed_in_its_test(
         composed(words), [f"on_test_batch_end:{steps}"], tmp_path / "killed"
     )
     assert_bit_identical(killed, whole)
-    says = f"stopped at step {steps}: Monitored metric val/loss did not improve"
+    says = f"stopped at step {steps}: val/loss did not improve"
     assert (killed / "train.log").read_text().count(says) == 1
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -92,10 +93,31 @@ def test_the_training_loss_is_known_by_its_name(metrics: list[str], expected: st
 
 
 def test_closing_words_read_well() -> None:
-    metrics = {"val/acc": 0.123456789, "loss": 12}
-    summary = {"status": "finished", "steps": 62_500, "seconds": 59.96, "metrics": metrics}
-    assert summaries.closing_words(summary, Path("/logs/x")).splitlines() == [
-        "  val/acc  0.123457",
-        "  loss     12",
+    metrics = {"train/loss": 1.5, "val/acc": 0.123456789, "val/loss": 2.0, "my_loss": 12}
+    summary = {
+        "status": "finished",
+        "steps": 62_500,
+        "seconds": 59.96,
+        "metrics": metrics,
+        "objective": 0.123456,
+        "objective_of": {"metric": "val/acc", "taken": "best epoch"},
+    }
+    words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, Path("/logs/x")))
+    assert words.splitlines() == [
+        "                train         val       value",
+        "  loss            1.5           2",
+        "  acc                      0.1235",
+        "  my_loss                                  12",
+        "val/acc, best epoch: 0.1235",
         "finished after 62,500 steps, 60.0 s: /logs/x",
+    ]
+    summary |= {"steps": 1, "objective": None, "metrics": {}}
+    words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, Path.cwd() / "x y"))
+    assert words == "finished after 1 step, 60.0 s: 'x y'"
+
+
+def test_the_next_commands_can_be_pasted() -> None:
+    assert summaries.next_commands(Path("/logs/x"), "mine.train").splitlines()[1:] == [
+        "  tensorboard --logdir /logs/x",
+        "  python -m mine.report /logs/x",
     ]

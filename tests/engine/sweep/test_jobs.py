@@ -189,10 +189,12 @@ def test_dry_run_lists_the_jobs_and_touches_nothing(
     sweep(tmp_path, "seed=1,2,3,4", "sweep.dry_run=true")
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
     (listed,) = [record.message for record in caplog.records]
-    assert re.sub(r" +\d+\.\d+ +\d+\.\d s", " NUMBERS", listed).splitlines() == [
+    plain = re.sub(r"\x1b\[\d*m", "", listed)
+    assert re.sub(r" +\d+(\.\d+)? +\d+\.\d s", " NUMBERS", plain).splitlines() == [
+        f"  status       {'job':<15}" + f"{'objective':>12}{'time':>10}",
         f"  finished     {one.name} NUMBERS",
         f"  interrupted  {two.name}",
-        f"  failed       {three.name}" + f"{'':>12}{'1.2 s':>12}",
+        f"  failed       {three.name}" + f"{'':>12}{'1.2 s':>10}",
         "    OSError: disk full",
         f"    {three / 'train.log'}",
         "  new          seed=4",
@@ -313,7 +315,7 @@ def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> N
     assert [job.status for job in jobs] == ["finished", "failed", "finished", "finished"]
     assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
     with pytest.raises(RunFailed):
-        conclude(jobs)
+        conclude(jobs, "mine.train")
 
 
 def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -
     run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
     assert [job.status for job in jobs] == ["failed", "finished"]
     with pytest.raises(UserError, match=r"^no$"):
-        conclude(jobs)
+        conclude(jobs, "mine.train")
 
 
 def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -331,7 +333,10 @@ def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert job.status == "interrupted"
     assert f"{run_dir / 'summary.json'}: left out, as it is broken" in caplog.text
     caplog.clear()
-    assert table([job]) == f"  interrupted  {run_dir.name}\n1 jobs: 1 interrupted"
+    assert re.sub(r"\x1b\[\d*m", "", table([job])).splitlines()[1:] == [
+        f"  interrupted  {run_dir.name}",
+        "1 job: 1 interrupted",
+    ]
     assert len(caplog.records) == 1  # it is read once
 
 
