@@ -41,7 +41,7 @@ OURS = (
     "engine.callbacks.step_seed",
     "engine.door",
     "engine.run.build",
-    "engine.run.hparams",
+    "engine.run.tensorboard",
     "engine.steps.trainer",
     "project.callbacks.classification",
     "project.datamodules.digits",
