@@ -167,7 +167,7 @@ class BlockTrainer(Trainer):
             most = min(most, interval - done % interval)
         # On a GPU, reading a row's loss within a block would make the CPU wait for the GPU.
         if self.strategy.root_device.type != "cpu":
-            every: int = self.log_every_n_steps  # type: ignore[attr-defined]
+            every = self.log_every_n_steps
             most = min(most, every - batch % every)
         watched = (
             ahead

@@ -28,7 +28,7 @@ from engine.run import folder_names
         pytest.param(["optimizer.lr=1e-3,1e-4"], "lr=1e-3,1e-4", id="exponent"),
         pytest.param(
             ["optimizer.lr=0.0123456789", "seed=123456", "x=[1.23456e-7, 0.10]"],
-            "lr=0.01235-seed=123456-x=_1.235e-07,0.1_",
+            "lr=0.01235-seed=123456-x=_1.235e-07,_0.1_",
             id="4 digits of numbers that are not whole",
         ),
     ],
