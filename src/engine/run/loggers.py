@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.config.objects import arguments_of
 from engine.errors import UserError
@@ -86,10 +86,10 @@ class TensorBoard(TensorBoardLogger):
             self.experiment.add_custom_scalars({CHARTS: self._charts})
 
     @rank_zero_only
-    def log_graph(self, model: LightningModule, input_array: Tensor | None = None) -> None:
+    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
         if self._wants_graph:
             self._wants_graph = False
-            super().log_graph(model, input_array)
+            super().log_graph(model, input_array)  # type: ignore[arg-type]
 
     @rank_zero_only
     def save(self) -> None:

@@ -362,8 +362,8 @@ def outcome(
     objective = summary["objective"] if summary["status"] == "finished" else None
     if summary["status"] in (*summaries.COMPLETE, "pruned"):
         name, _ = compared(trainer, run_dir)
-        known = objective is not None and math.isfinite(objective)
-        shown = (name or "objective", objective) if known else None
+        is_number = objective is not None and math.isfinite(objective)
+        shown: Any = (name or "objective", objective) if is_number else None
         tensorboard.log_end(trainer, config, run_dir, metrics, shown)
     return {
         "objective": objective,

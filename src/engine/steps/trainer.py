@@ -68,6 +68,7 @@ class BlockTrainer(Trainer):
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
+        self.log_every_n_steps: int = every
         self.before_training: Callable[[], None] = lambda: None  # called when all is set up
         self.end_blocks()
         watch_loops(

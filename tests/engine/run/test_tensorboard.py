@@ -63,7 +63,7 @@ class Server:
         """Waits until TensorBoard has read so many runs, of which some are jobs, to their ends."""
         for _ in range(600):
             texts = self.ask("plugin/text/tags").values()
-            ended = sum("result" in tags for tags in texts)
+            ended = sum("result/text_summary" in tags for tags in texts)
             if ended == runs and len(self.hparams()[2]) == jobs:
                 return
             time.sleep(0.1)
@@ -169,7 +169,7 @@ def test_texts(of_all: Server, logs: Path) -> None:
     texts = {}
     for tag in runs[run]:
         (shown,) = of_all.ask("plugin/text/text", run=run, tag=tag)
-        texts[tag] = shown["text"]
+        texts[tag.removesuffix("/text_summary")] = shown["text"]
     words = " ".join([*RUN, "seed=7"])
     assert f"python -m project.train {words}" in texts["command"]
     assert "steps_per_epoch: null" in texts["config"]

@@ -42,7 +42,7 @@ def test_weights_and_gradients_are_those_before_the_step(tmp_path: Path) -> None
         gradients.append(gradient)
         w -= 0.01 * gradient
     for kind, expected in (("weights", weights), ("gradients", gradients)):
-        found = events.Histograms(f"{kind}/network.weight")
+        found = events.Histograms(f"{kind}/weight")
         assert [event.step for event in found] == [0, 3, 6]
         for event in found:
             value = event.histogram_value
