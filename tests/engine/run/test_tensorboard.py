@@ -56,7 +56,8 @@ class Server:
     def ask(self, path: str, request: dict[str, Any] | None = None, **query: str) -> Any:
         url = f"{self.url}data/{path}?{urllib.parse.urlencode(query)}"
         data = None if request is None else json.dumps(request).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=30) as answer:
+        asked = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             return json.loads(answer.read())
 
     def wait_for(self, runs: int, jobs: int) -> None:
