@@ -42,7 +42,9 @@ def new_run_dir(config: Config) -> Path:
 
 def go_on_from(parent: Path, run_dir: Path) -> None:
     """Copies what another run has so far, but for what says what and how that run was."""
-    own = shutil.ignore_patterns(".hydra", "summary.json", "train.log", "evaluation", "figures")
+    own = shutil.ignore_patterns(
+        ".hydra", "summary.json", "train.log", "evaluation", "figures", "hparams"
+    )
     shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
 
 
@@ -51,9 +53,14 @@ def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
 
     The slug has the overrides by which the job differs: those that are not the sweep's own.
     """
+    return folder / job_name(own_words(folder, words), config.hash)
+
+
+def own_words(folder: Path, words: Sequence[str]) -> list[str]:
+    """Returns the overrides by which a job differs from the others of the sweep in a folder."""
     sweep = folder / "multirun.yaml"  # a sweep over experiments has none
-    own = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
-    return folder / job_name([word for word in words if word not in own], config.hash)
+    common = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
+    return [word for word in words if word not in common]
 
 
 @functools.lru_cache(maxsize=8)

@@ -49,6 +49,7 @@ class Run:
         self._folder = folder
         self._until_the_end = ExitStack()
         self._trainer: Trainer | None = None
+        self._is_new = False
         self._leaves_nothing = False
 
     @property
@@ -111,19 +112,19 @@ class Run:
         from engine.run import build
         from engine.run.checkpoint_file import progress_of
 
-        is_new = self._folder is None or not self._folder.exists()
+        self._is_new = self._folder is None or not self._folder.exists()
         folder = self.folder
         try:
             row = progress_of(self.checkpoint).row if self.checkpoint else 0
             made = build.trainer(self.config, folder, row)
         except Exception:
-            if is_new:
+            if self._is_new:
                 folders.remove(self.folder)
             raise
         folders.save_config(self.folder, self.config, self.door)
         if identity.is_whole(self._made_of):
             identity.save(self.folder, self._made_of)
-        if is_new:
+        if self._is_new:
             self._until_the_end.callback(self._remove_unused)
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door))
@@ -135,7 +136,7 @@ class Run:
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
         """Trains, from the run's checkpoint where it has one."""
-        from engine.run import build, hparams, loggers
+        from engine.run import build, loggers, tensorboard
 
         log.debug("%s", folders.as_yaml(self.config.values_by_node))
         log.info("run folder: %s", messages.short(self.folder))
@@ -147,8 +148,8 @@ class Run:
             log.info("%s", self._begins_from)
         if self._parent:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
-        shown = hparams.hyperparameters(self.config)
-        hparams.log_start(trainer, shown, ["objective", *hparams.names_of_tests(module)])
+        if self._is_new:
+            tensorboard.log_start(trainer, self.config, self.door)
         if identity.is_whole(self._made_of):  # the Trainer may have been made before the module
             identity.save(self.folder, self._made_of)
         build.cast(trainer, module)
@@ -366,18 +367,17 @@ def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | No
 def outcome(
     config: Config, run_dir: Path, trainer: "Trainer", summary: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns summary.json without status and error; logs the final metrics to HParams, too."""
-    from engine.run import hparams, versions
+    """Returns summary.json without status and error; TensorBoard gets the final metrics, too."""
+    from engine.run import tensorboard, versions
 
     metrics = summaries.final_metrics(run_dir)
     value = summary["objective"] if summary["status"] == "finished" else None
-    of = None
-    if summary["status"] == "finished":
-        of = _named(trainer, metrics, value)
-        tests = hparams.names_of_tests(trainer.lightning_module)
-        tested = {name: value for name, value in metrics.items() if name in tests}
-        final = math.nan if value is None else value
-        hparams.log_final(trainer, {"objective": final, **tested})
+    of = _named(trainer, metrics, value) if summary["status"] == "finished" else None
+    if summary["status"] in (*summaries.COMPLETE, "pruned"):
+        shown = None
+        if of and value is not None and math.isfinite(value):
+            shown = (summaries.objective_name({"objective_of": of}), value)
+        tensorboard.log_end(trainer, config, run_dir, metrics, shown)
     return {
         "objective": value,
         "objective_of": of,

@@ -28,7 +28,7 @@ from engine.door import Door
 from engine.errors import UserError
 from engine.fence.tensorboard import events_of
 from engine.messages import counted, short
-from engine.run import build, folders, hparams, identity, summaries
+from engine.run import build, folders, identity, summaries, tensorboard
 from engine.run.loggers import TensorBoard
 from engine.run.run import has_diverged, objective, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
@@ -268,10 +268,9 @@ class _Chunk:
             member.messages.append(job_log.record(together))
             member.messages.append(job_log.record(str(member.module.network)))
             owner: Any = member  # of loggers: `log_start` asks a Trainer for no more
-            metrics = ["objective", *getattr(member.module, "test_metrics", ())]
             for logger in member.loggers:
                 _ = logger.experiment  # takes over the rows that an interrupted run left
-            hparams.log_start(owner, hparams.hyperparameters(job.config), metrics)
+            tensorboard.log_start(owner, job.config, door)
             self._log_graph(member)
 
     def _log_graph(self, member: Member) -> None:

@@ -120,6 +120,11 @@ WAYS = {
     "five batches again and again": ["trainer.overfit_batches=5", "trainer.max_epochs=8"],
     "means over an epoch": ["module._target_=ways.LogsMeans"],
     "numbers of Python and NumPy": ["module._target_=ways.DrawsPlain"],
+    "some 100 rows": [  # 3 steps each
+        "trainer.log_every_n_steps=auto",
+        "datamodule.steps_per_epoch=60",
+        "callbacks.checkpoints.every_n_steps=25",
+    ],
     "a callback at each epoch's start": ["+callbacks.counts._target_=ways.CountsEpochs"],
 }
 
@@ -146,7 +151,8 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     config = composed(words)
     # Steps of an epoch.
     accumulated = "AdamW, one cycle, accumulated gradients"
-    epoch = {accumulated: 4, "two optimisers by hand": 20}.get(way, 10)
+    lengths = {accumulated: 4, "two optimisers by hand": 20, "some 100 rows": 60}
+    epoch = lengths.get(way, 10)
     # One module stops at a step that has a checkpoint, and is validated then.
     validated = 24 if way == "the module stops within an epoch" else 2 * epoch
     moments = [

@@ -58,7 +58,7 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
     assert {"multirun.yaml", ".locks"} < names
     jobs = sorted(names - {"multirun.yaml", ".locks"})
     assert [re.sub("-[0-9a-f]{8}$", "-HASH", name) for name in jobs] == [
-        f"optimizer={optimizer},init={init}-HASH"
+        f"optimizer={optimizer}-init={init}-HASH"
         for optimizer in ("adam", "sgd")
         for init in ("randn", "zero")
     ]
@@ -68,7 +68,7 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
         assert (summary["status"], summary["steps"]) == ("finished", 3)
         assert summary["config_hash"] == config.hash
         assert name.endswith(f"-{summary['config_hash'][:8]}")
-        assert f"optimizer={config['optimizer._target_'].rpartition('.')[2].lower()}," in name
+        assert f"optimizer={config['optimizer._target_'].rpartition('.')[2].lower()}-" in name
         assert f"init={config['init._target_'].rpartition('.')[2]}-" in name
     assert len(list(tmp_path.rglob(".hydra/config.yaml"))) == 4  # none elsewhere
 
@@ -84,7 +84,7 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
 
     run_train(*LINEAR[1:], "init=randn", "optimizer=sgd", f"paths.log_dir={tmp_path / 'alone'}")
     (alone,) = tmp_path.glob("alone/runs/linear/*/metrics.csv")
-    (job,) = sweep_dir.glob("optimizer=sgd,init=randn-*/metrics.csv")
+    (job,) = sweep_dir.glob("optimizer=sgd-init=randn-*/metrics.csv")
     assert job.read_text() == alone.read_text()
 
 
@@ -98,10 +98,10 @@ def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) ->
         for name, job in summaries(folder(tmp_path)).items()
     }
     assert endings == {
-        "module=two_layer,lr=1e+30": ("failed", False),
-        "module=two_layer,lr=0.01": ("failed", False),
-        "module=linear,lr=1e+30": ("diverged", True),
-        "module=linear,lr=0.01": ("finished", True),
+        "module=two_layer-lr=1e+30": ("failed", False),
+        "module=two_layer-lr=0.01": ("failed", False),
+        "module=linear-lr=1e+30": ("diverged", True),
+        "module=linear-lr=0.01": ("finished", True),
     }
 
     before = written(folder(tmp_path))

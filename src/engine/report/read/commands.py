@@ -8,13 +8,20 @@ from typing import Any
 
 import yaml
 
-from engine.config.keys import ALWAYS_SHOWN, CHOICES, TARGET
+from engine.config.keys import CHOICES, TARGET
 from engine.report.read import settings
 from engine.report.read.collect import Run, loaded
 from engine.run import folders
 
 # What a reader wants to know first; the choices by their class, the numbers as they are.
-FIRST = ("optimizer.lr", "trainer.max_steps", "datamodule.steps_per_epoch", *ALWAYS_SHOWN)
+FIRST = (
+    "optimizer.lr",
+    "trainer.max_steps",
+    "datamodule.steps_per_epoch",
+    "seed",
+    "datamodule.batch_size",
+    "trainer.max_epochs",
+)
 
 
 def shared(runs: Sequence[Run]) -> dict[str, Any]:
