@@ -226,7 +226,7 @@ PASSES = {
     ),
     "two choices of a group": (
         "callbacks=[classification,histograms]",
-        {"callbacks.histograms.every_n_steps": 100, "callbacks.classification.grid_images": 32},
+        {"callbacks.histograms.every_n_steps": 100, "callbacks.classification.grid_images": 16},
     ),
     "none of a group": ("callbacks=[] ~logger", {"callbacks": MISSING, "logger": MISSING}),
     "interpolations": (
@@ -302,8 +302,8 @@ def test_where_things_lie(
             ["--help"],
             [
                 "python -m project.train resume=RUN_DIR",
-                f"optimizer: {OPTIMIZERS}",
-                "  max_epochs: 5",
+                f"  optimizer   {OPTIMIZERS}",
+                "  trainer.max_epochs=5 ",
             ],
             id="--help",
         ),

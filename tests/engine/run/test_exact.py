@@ -241,7 +241,7 @@ def test_a_mean_of_the_weights_is_tested_after_a_resume_too(
 LENET = [
     "experiment=lenet",
     "datamodule=digits",
-    "datamodule.steps_per_epoch=200",
+    "datamodule.steps_per_epoch=50",
     "accelerator=cpu",
     "logger=csv",
 ]
@@ -260,7 +260,7 @@ def test_a_stopped_run_of_lenet_does_not_go_on_when_it_is_killed_in_its_test(
     words = [*LENET, *STOPS, "trainer.max_epochs=30", "optimizer.lr=0.01"]
     whole = undisturbed(words, tmp_path / "whole")
     steps = summary(whole)["steps"]
-    assert steps < 30 * 200
+    assert steps < 30 * 50
     killed = killed_and_resumed(
         composed(words), [f"on_test_batch_end:{steps}"], tmp_path / "killed"
     )

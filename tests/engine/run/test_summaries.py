@@ -100,7 +100,7 @@ def test_closing_words_read_well() -> None:
         "seconds": 59.96,
         "metrics": metrics,
         "objective": 0.123456,
-        "objective_of": {"metric": "val/acc", "taken": "best epoch"},
+        "objective_of": {"metric": "val/acc", "taken": "best epoch", "mode": "max"},
     }
     words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, Path("/logs/x")))
     assert words.splitlines() == [

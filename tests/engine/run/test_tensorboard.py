@@ -1,6 +1,7 @@
 """What TensorBoard shows of runs, as its own server answers: with its data server, and without."""
 
 import json
+import logging
 import math
 import time
 import urllib.parse
@@ -48,6 +49,7 @@ class Server:
         with warnings.catch_warnings(action="ignore"):  # its copy of html5lib is an old one
             from tensorboard import default, program
 
+            logging.getLogger("tensorboard").setLevel(logging.WARNING)  # else to other tests' logs
             board = program.TensorBoard(default.get_plugins())
             options = ["--logdir", str(logdir), "--port", "0", "--load_fast", load_fast]
             board.configure(argv=["tensorboard", *options, "--reload_interval", "1"])
@@ -103,7 +105,7 @@ def test_one_sweep_shows_what_it_sweeps_over_and_its_objective_last(of_one: Serv
     infos, metrics, rows = of_one.hparams()
     assert visible(infos) == ["optimizer.lr", "trainer.gradient_clip_val"]
     assert all(info["differs"] for info in infos)  # nothing else is there
-    assert metrics == ["test/loss", "★ best val/loss"]
+    assert metrics == ["test/loss", "★ val/loss, best epoch"]
     assert len(rows) == 6
     given = {
         (row["hparams"]["optimizer.lr"], row["hparams"]["trainer.gradient_clip_val"])
@@ -123,7 +125,7 @@ def test_rows_have_the_numbers_of_the_summaries(of_one: Server, logs: Path) -> N
     for row in rows:
         summary = json.loads((logs / "sweeps" / row["name"] / "summary.json").read_text())
         values = {value["name"]["tag"]: value["value"] for value in row.get("metricValues", [])}
-        assert values.get("★ best val/loss") == (
+        assert values.get("★ val/loss, best epoch") == (
             summary["objective"] and pytest.approx(summary["objective"], rel=1e-6)
         )
 
@@ -132,7 +134,7 @@ def test_several_sweeps_show_all_jobs_and_all_keys_that_differ(of_all: Server) -
     infos, metrics, rows = of_all.hparams()
     keys = {"optimizer.lr", "trainer.gradient_clip_val", "init", "datamodule.batch_size"}
     assert set(visible(infos)) == keys
-    assert metrics == ["test/loss", "★ best val/loss"]
+    assert metrics == ["test/loss", "★ val/loss, best epoch"]
     assert len(rows) == 12
     assert {row["hparams"]["init"] for row in rows if "init" in row["hparams"]} == {
         "zero",

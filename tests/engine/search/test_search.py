@@ -66,7 +66,7 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
     done = trials(tmp_path)
     assert [trial.state for trial in done] == [COMPLETE] * 5
     for trial in done:
-        (run_dir,) = folder(tmp_path).glob(f"lr={trial.params['optimizer.lr']},*-????????")
+        (run_dir,) = folder(tmp_path).glob(f"lr={trial.params['optimizer.lr']:.4g}-*-????????")
         summary = json.loads((run_dir / "summary.json").read_text())
         assert trial.user_attrs == {"status": "finished", "error": "", "folder": run_dir.name}
         assert (trial.value, trial.params["trainer.max_steps"]) == (
