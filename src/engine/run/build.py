@@ -125,7 +125,7 @@ def trainer_with(
         logger=logger,
         callbacks=callbacks,
         enable_model_summary=False,  # it lists every metric as a layer
-        plugins=[WholeFileIO()],
+        plugins=[WholeFileIO(config)],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )

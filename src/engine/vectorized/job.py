@@ -99,5 +99,7 @@ class TrainerOfJob:
 
     def save_checkpoint(self, path: str | Path, weights_only: bool | None = None) -> None:
         """Writes the checkpoint that the job would write alone."""
-        self._stack.members[self._number].flush()  # a kill must lose no row before a checkpoint
-        WholeFileIO().save_checkpoint(self._stack.checkpoint_of(self._number), path)
+        member = self._stack.members[self._number]
+        member.flush()  # a kill must lose no row before a checkpoint
+        checkpoint = self._stack.checkpoint_of(self._number)
+        WholeFileIO(member.job.config).save_checkpoint(checkpoint, path)
