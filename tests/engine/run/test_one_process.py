@@ -30,8 +30,6 @@ from identical import assert_bit_identical
 from project.train import train
 from resuming import RUN, contents, refused
 
-WORDS = [*RUN, "logger=csv"]
-
 
 @contextmanager
 def standing_still(words: list[str], moment: str, lock: Callable[[], Path]) -> Iterator[Path]:
@@ -70,14 +68,14 @@ def _stands_still(lock: Callable[[], Path]) -> bool:
 @pytest.fixture
 def killed(tmp_path: Path) -> Path:
     """A run that was killed at step 17 of 20, with a checkpoint of step 15."""
-    words = [*WORDS, f"paths.log_dir={tmp_path / 'killed'}"]
+    words = [*RUN, f"paths.log_dir={tmp_path / 'killed'}"]
     assert train_in_process(words, kill_at="on_train_batch_end:17") == -9
     return only_run(tmp_path / "killed")
 
 
 def test_a_run_s_folder_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """While it trains, nobody resumes it or makes it longer; it can be measured, and reported."""
-    words = [*WORDS, f"paths.log_dir={tmp_path / 'a'}"]
+    words = [*RUN, f"paths.log_dir={tmp_path / 'a'}"]
     with standing_still(
         words, "on_train_batch_end:15", lambda: lock_of(only_run(tmp_path / "a"))
     ) as lock:
@@ -96,7 +94,7 @@ def test_a_run_s_folder_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture
         run_report(str(tmp_path / "a"))
         assert "running" in (tmp_path / "a/report.md").read_text()
     run_train(f"resume={run_dir}", draws=False)  # the dead have no locks
-    run_train(*WORDS, f"paths.log_dir={tmp_path / 'b'}", draws=False)
+    run_train(*RUN, f"paths.log_dir={tmp_path / 'b'}", draws=False)
     rows = [(only_run(tmp_path / name) / "metrics.csv").read_text() for name in ("a", "b")]
     assert rows[0] == rows[1]
 
@@ -131,7 +129,7 @@ def test_of_three_processes_that_resume_a_run_one_does(killed: Path, tmp_path: P
     # One that comes late finds a finished run.
     assert 0 in codes
     assert set(codes) <= {0, 2}
-    run_train(*WORDS, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
+    run_train(*RUN, f"paths.log_dir={tmp_path / 'whole'}", draws=False)
     whole = only_run(tmp_path / "whole")
     assert (killed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
@@ -139,10 +137,10 @@ def test_of_three_processes_that_resume_a_run_one_does(killed: Path, tmp_path: P
 def test_a_job_that_a_sweep_runs_is_not_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["-m", *WORDS, "seed=1,2", f"paths.log_dir={tmp_path}"]
+    words = ["-m", *RUN, "seed=1,2", f"paths.log_dir={tmp_path}"]
 
     def first() -> Path:
-        return next(tmp_path.glob("sweeps/linear/seed=*"))
+        return next(tmp_path.glob("sweeps/linear/*seed=*"))
 
     with standing_still(words, "on_train_batch_end:15", lambda: lock_of(first())) as lock:
         job = first()
@@ -156,15 +154,15 @@ def test_a_job_that_a_sweep_runs_is_not_resumed(
 
 @pytest.mark.slow
 def test_a_sweep_leaves_a_job_to_the_process_that_resumes_it(tmp_path: Path) -> None:
-    words = ["-m", *WORDS, "seed=1,2", f"paths.log_dir={tmp_path}"]
+    words = ["-m", *RUN, "seed=1,2", f"paths.log_dir={tmp_path}"]
     assert train_in_process(words, kill_at="on_train_batch_end:15") == -9
-    (job,) = tmp_path.glob("sweeps/linear/seed=*")
+    (job,) = tmp_path.glob("sweeps/linear/*seed=*")
     codes: list[int] = []
     sweep = threading.Thread(target=lambda: codes.append(train_in_process(words)))
     with standing_still([f"resume={job}"], "on_train_batch_end:17", lambda: lock_of(job)):
         before = contents(job)
         sweep.start()
-        while len(done := list(job.parent.glob("seed=*/summary.json"))) == 0:
+        while len(done := list(job.parent.glob("*seed=*/summary.json"))) == 0:
             assert sweep.is_alive()
             time.sleep(0.05)
         time.sleep(0.5)
@@ -173,10 +171,10 @@ def test_a_sweep_leaves_a_job_to_the_process_that_resumes_it(tmp_path: Path) -> 
         assert sweep.is_alive()  # it waits
     sweep.join()
     assert codes == [0]
-    assert len(list(job.parent.glob("seed=*/summary.json"))) == 2
-    run_train(*WORDS, "seed=1", f"paths.log_dir={tmp_path / 'alone'}", draws=False)
+    assert len(list(job.parent.glob("*seed=*/summary.json"))) == 2
+    run_train(*RUN, "seed=1", f"paths.log_dir={tmp_path / 'alone'}", draws=False)
     alone = only_run(tmp_path / "alone")
-    for seed in job.parent.glob("seed=1-*"):
+    for seed in job.parent.glob("*seed=1-*"):
         assert_bit_identical(seed, alone)
 
 
