@@ -31,7 +31,7 @@ def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
     """
     _check_words(run_dir, words)
     own = folders.load_config(run_dir)
-    from engine.run.checkpoint_choice import to_go_on_from
+    from engine.run.checkpoint.choice import to_go_on_from
 
     found = to_go_on_from(run_dir, own)
     if not found:

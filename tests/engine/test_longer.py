@@ -11,7 +11,7 @@ from torch import nn
 from commands import only_run, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.run import folders, identity
-from engine.run.checkpoint_file import load_weights
+from engine.run.checkpoint.file import load_weights
 from identical import assert_bit_identical
 
 # 10 steps an epoch, with validation, dropout and momentum

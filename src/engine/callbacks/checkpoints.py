@@ -14,7 +14,7 @@ from engine.config.ranges import Count
 from engine.errors import nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.run import plain
-from engine.run.checkpoint_choice import CHOSEN
+from engine.run.checkpoint.choice import CHOSEN
 from engine.run.folders import BEST, LAST, note_training
 from engine.steps.callback import EACH_JOB, StepCallback, reached
 

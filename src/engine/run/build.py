@@ -19,7 +19,7 @@ from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.run import loggers
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from engine.run.versions import device
 
 

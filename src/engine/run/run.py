@@ -19,7 +19,7 @@ from engine.run.children import joinable
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
-    from engine.run.checkpoint_choice import Found
+    from engine.run.checkpoint.choice import Found
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Run:
     def folder(self) -> Path:
         """Returns the run's folder, and makes it at the first call."""
         if self._folder is None:
-            from engine.run.checkpoint_choice import begun_from
+            from engine.run.checkpoint.choice import begun_from
 
             parent = self._parent
             self._folder = (
@@ -76,7 +76,7 @@ class Run:
             UserError: if another process has it, or the checkpoints in it are lost.
         """
         from engine import processes
-        from engine.run.checkpoint_choice import to_go_on_from
+        from engine.run.checkpoint.choice import to_go_on_from
 
         is_first = processes.is_first()
         if is_first:
@@ -112,14 +112,15 @@ class Run:
             UserError: if the module does not fit the data, or no weight matches; or if data or code
                 have changed since the run began.
         """
-        from engine.run import build, checkpoint_choice, checkpoint_file
+        from engine.run import build
+        from engine.run.checkpoint import choice, file
 
         self._partials = objects.partials_of(self.config["module"], "module")
         model = build.module(self.config, data, self._partials)
         source = self.config.get("init_from")
         if source and not self.checkpoint:
-            weights = checkpoint_choice.to_begin_with(Path(source))
-            self._begins_from = checkpoint_file.load_weights(model, weights)
+            weights = choice.to_begin_with(Path(source))
+            self._begins_from = file.load_weights(model, weights)
         self._made_of = identity.record(self.config, data, self.door)
         if before := self._folder or self._parent:
             identity.compare(before, self._made_of, self.insists)
@@ -217,7 +218,8 @@ class Run:
 
         A run that diverged is not tested, nor one without a test split or a `test_step`.
         """
-        from engine.run import build, checkpoint_choice
+        from engine.run import build
+        from engine.run.checkpoint import choice
 
         if has_diverged(trainer) or not build.has_test(data):
             return
@@ -225,7 +227,7 @@ class Run:
             log.info("not tested: %s has no test_step", type(module).__name__)
             return
         is_chosen = getattr(trainer.checkpoint_callback, "best_score", None) is not None
-        best = checkpoint_choice.best(self.folder, self.config, is_chosen)
+        best = choice.best(self.folder, self.config, is_chosen)
         checkpoint = self.folder / folders.BEST if best else None
         with mistakes_as_lightning_says(), messages.silenced(module, data):
             trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from engine.data.datamodule import TensorDataModule
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from engine.run.loggers import MetricsCSV, Row
 from engine.supervised import SupervisedModule
 from engine.sweep.jobs import Job

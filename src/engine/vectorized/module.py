@@ -17,7 +17,7 @@ from engine.fence.lightning import (
     validates_after_epoch,
     whole_checkpoint,
 )
-from engine.run import checkpoint_choice
+from engine.run.checkpoint import choice
 from engine.schedules import updates_of
 from engine.steps import rows
 from engine.steps.callback import StepCallback
@@ -100,7 +100,7 @@ class StackedModule(LightningModule):
         self.tie()
         for member in self._members(self.running):
             is_chosen = getattr(member.trainer.checkpoint_callback, "best_score", None) is not None
-            if saved := checkpoint_choice.best(member.folder, member.job.config, is_chosen):
+            if saved := choice.best(member.folder, member.job.config, is_chosen):
                 member.module.load_state_dict(saved["state_dict"])
 
     def tie(self) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from engine.callbacks.checkpoints import Checkpoints, why_stopped
 from engine.callbacks.divergence import StopOnDivergence
 from engine.errors import UserError
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from fitting import Arrays, plain_trainer
 from project.modules.linear import LinearRegressor
 

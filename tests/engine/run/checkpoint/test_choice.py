@@ -15,8 +15,8 @@ import torch
 from commands import only_run, run_evaluate, run_train, train_in_process
 from engine.errors import UserError
 from engine.run import folders
-from engine.run.checkpoint_choice import to_go_on_from
-from engine.run.checkpoint_file import WholeFileIO, read
+from engine.run.checkpoint.choice import to_go_on_from
+from engine.run.checkpoint.file import WholeFileIO, read
 from engine.vectorized.disk import synced_together
 from identical import assert_bit_identical, assert_equal
 from resuming import RUN, contents, refused

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import folders
-from engine.run.checkpoint_file import HASH, VALUES, Progress, WholeFileIO, progress_of, read
+from engine.run.checkpoint.file import HASH, VALUES, Progress, WholeFileIO, progress_of, read
 from engine.run.folders import BEST, LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
