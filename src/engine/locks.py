@@ -5,9 +5,10 @@ import socket
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 FOR_EVER = -1.0
+PROCESS = "process"
 _acquired: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()  # by this process
 
 
@@ -33,7 +34,8 @@ def acquire(path: Path, seconds: float = 0) -> FileLock | None:
         lock.acquire(timeout=seconds)
     except Timeout:
         return None
-    path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    if not isinstance(lock, SoftFileLock):  # where the file system has no locks: the file is one
+        path.write_text(f"{PROCESS} {os.getpid()} on {socket.gethostname()}")
     _acquired[path.resolve()] = lock
     return lock
 
@@ -46,7 +48,8 @@ def is_ours(path: Path) -> bool:
 
 def owner(path: Path) -> str:
     """Returns the process that holds a lock, in words."""
-    return path.read_text() or "another process"
+    text = path.read_text()
+    return text if text.startswith(PROCESS) else "another process"
 
 
 def is_held(path: Path) -> bool:
