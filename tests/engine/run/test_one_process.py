@@ -18,11 +18,11 @@ from commands import (
     killable,
     only_run,
     run_evaluate,
-    run_report,
     run_train,
     train_in_process,
 )
 from engine import locks
+from engine.report.read.collect import INTERRUPTED, RUNNING, unfinished
 from engine.run import folders
 from engine.run.folder_names import lock_of
 from engine.run.run import Run
@@ -76,7 +76,7 @@ def killed(tmp_path: Path) -> Path:
 
 
 def test_a_run_s_folder_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """While it trains, nobody resumes it or makes it longer; it can be measured, and reported."""
+    """While it trains, nobody resumes it or makes it longer; it can be measured."""
     words = [*RUN, f"paths.log_dir={tmp_path / 'a'}"]
     with standing_still(
         words, "on_train_batch_end:15", lambda: lock_of(only_run(tmp_path / "a"))
@@ -93,8 +93,8 @@ def test_a_run_s_folder_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture
         run_evaluate(f"run={run_dir}", draws=False)
         measured = json.loads((run_dir / "evaluation/test.json").read_text())
         assert measured["checkpoint"] == "checkpoints/best.ckpt"
-        run_report(str(tmp_path / "a"))
-        assert "running" in (tmp_path / "a/report.md").read_text()
+        assert unfinished(run_dir) == RUNNING
+    assert unfinished(run_dir) == INTERRUPTED
     run_train(f"resume={run_dir}", draws=False)  # the dead have no locks
     run_train(*RUN, f"paths.log_dir={tmp_path / 'b'}", draws=False)
     rows = [(only_run(tmp_path / name) / "metrics.csv").read_text() for name in ("a", "b")]
