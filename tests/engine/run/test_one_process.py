@@ -215,11 +215,10 @@ import os, sys, time
 from pathlib import Path
 from engine import locks
 lock = locks.acquire(Path(sys.argv[1]))
-child = os.fork()
-if child == 0:
+if os.fork() == 0:
+    print(os.getppid(), os.getpid(), flush=True)
     time.sleep(60)
     os._exit(0)
-print(os.getpid(), child, flush=True)
 sys.stdin.read()
 """
 
