@@ -229,6 +229,13 @@ class WithState(Callback):
         return {"seen": 3, "best": {"model": Path("/x")}}
 
 
+class LosesBest(Callback):
+    """Loses the best weights before they are tested."""
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        Path(trainer.default_root_dir, "checkpoints/best.ckpt").unlink()
+
+
 class WithEntry(Callback):
     """Adds to checkpoints what they cannot have."""
 

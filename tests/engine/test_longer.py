@@ -11,7 +11,7 @@ from torch import nn
 from commands import only_run, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.run import folders, identity
-from engine.run.checkpoint_file import load_weights
+from engine.run.checkpoint.file import load_weights
 from fitting import columns
 from identical import assert_bit_identical, assert_equal
 
@@ -57,7 +57,7 @@ def test_a_longer_run_ends_with_the_bits_of_one_of_that_length(tmp_path: Path) -
     run_train(*RUN, "trainer.max_epochs=4", f"paths.log_dir={tmp_path / 'whole'}", draws=False)
     run_train(*RUN, f"paths.log_dir={tmp_path / 'short'}", draws=False)
     short = only_run(tmp_path / "short")
-    before = {path: path.read_bytes() for path in short.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in short.rglob("*.*") if path.is_file()}
     command = [f"resume={short}", "trainer.max_epochs=4"]
     assert train_in_process(command, kill_at="on_train_batch_end:35") == -9
     longer = only_other(short)
@@ -72,6 +72,8 @@ def test_a_longer_run_ends_with_the_bits_of_one_of_that_length(tmp_path: Path) -
     assert config["trainer.max_epochs"] == 4
     assert config.hash != folders.load_config(whole).hash
     assert f"goes on from step 20 of {short}" in (longer / "train.log").read_text()
+    saved = torch.load(longer / folders.LAST, weights_only=True)
+    assert saved["config_hash"] == config.hash
     moved = {**config.values_by_node, "parent": {**config["parent"], "run": "/elsewhere"}}
     assert Config(moved).hash == config.hash
 

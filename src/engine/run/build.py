@@ -20,7 +20,7 @@ from engine.data.datamodule import TensorDataModule
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.messages import counted
 from engine.run import loggers
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from engine.run.versions import device
 
 
@@ -126,7 +126,7 @@ def trainer_with(
         logger=logger,
         callbacks=callbacks,
         enable_model_summary=False,  # it lists every metric as a layer
-        plugins=[WholeFileIO()],
+        plugins=[WholeFileIO(config)],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine import locks
+
 DIGITS = 8  # of the config's hash, in a folder's name
 NUMBER = re.compile(r"\d+\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -38,6 +40,13 @@ def job_name(words: Sequence[str], config_hash: str) -> str:
 def digest_of(folder: Path) -> str:
     """Returns the digits of the hash in the name of a job's folder."""
     return folder.name[-DIGITS:]
+
+
+def lock_of(run_dir: Path) -> Path:
+    """Returns the lock of a run's folder: for a job of a sweep, what claims the job."""
+    folder = run_dir.resolve()
+    is_job = re.search(rf"-[0-9a-f]{{{DIGITS}}}$", folder.name)
+    return locks.of_job(folder.parent, digest_of(folder)) if is_job else folder / ".hydra/lock"
 
 
 def is_set_aside(name: str) -> bool:

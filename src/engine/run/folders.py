@@ -4,7 +4,8 @@ import contextlib
 import functools
 import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,67 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from engine import files
+from engine import files, locks
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.omegaconf import represent_word
-from engine.run.folder_names import job_name
+from engine.run.folder_names import job_name, lock_of
 
 CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
 DOOR = Path(".hydra/door")  # the import path of the command, for the processes that join the run
 LAST = Path("checkpoints/last.ckpt")
+PREVIOUS = Path("checkpoints/previous.ckpt")  # the last.ckpt before
 BEST = Path("checkpoints/best.ckpt")
+TRAINED = Path(".hydra/trained")  # an empty file: the run has had a checkpoint
+GRACE = 1.0  # seconds: who asks whether a lock is held holds the lock for a moment
+
+
+@contextmanager
+def held(run_dir: Path, part: str = "") -> Iterator[None]:
+    """Holds a run's folder for this process, or a part of it: no other process writes there.
+
+    Does nothing more where this process holds the folder already, as the job that it has claimed.
+
+    Args:
+        run_dir: the run's folder.
+        part: a name for what is written, where it is not the run itself.
+
+    Raises:
+        UserError: if another process holds it; says which one.
+    """
+    path = run_dir / f".hydra/{part}.lock" if part else lock_of(run_dir)
+    if locks.is_ours(path):
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = locks.acquire(path, GRACE)
+    if lock is None:
+        raise UserError(
+            f"{run_dir}: {locks.owner(path)} is at work on it{part and f' ({part})'}.\n"
+            "Two would spoil its files. Wait until that process has ended, or stop it."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def has_trained(run_dir: Path) -> bool:
+    """Tells whether a run has, or has had, a checkpoint to go on from."""
+    return any((run_dir / name).exists() for name in (TRAINED, LAST, PREVIOUS))
+
+
+def note_training(run_dir: Path) -> None:
+    """Notes that a run has a checkpoint: should it be lost, the run must not begin anew.
+
+    Is called after the checkpoint is written: a kill between the two loses a note, not a run.
+    """
+    if not (run_dir / TRAINED).exists():
+        temporary = run_dir / f"{TRAINED}.new"
+        temporary.parent.mkdir(exist_ok=True)
+        temporary.touch()
+        files.disk.get().replace(temporary, run_dir / TRAINED)
 
 
 def new_run_dir(config: Config) -> Path:
@@ -41,9 +92,9 @@ def new_run_dir(config: Config) -> Path:
 
 
 def go_on_from(parent: Path, run_dir: Path) -> None:
-    """Copies what another run has so far, but for what says what and how that run was."""
+    """Copies what another run has logged so far, but for what says how that run was."""
     own = shutil.ignore_patterns(
-        ".hydra", "summary.json", "train.log", "evaluation", "figures", "hparams"
+        ".hydra", "summary.json", "train.log", "evaluation", "figures", "hparams", "checkpoints"
     )
     shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
 

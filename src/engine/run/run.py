@@ -21,6 +21,8 @@ from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+    from engine.run.checkpoint.choice import Found
+
 log = logging.getLogger(__name__)
 
 
@@ -28,7 +30,8 @@ class Run:
     """Makes the parts of a run that its config names, and records how the run ends.
 
     Nothing is written before `trainer()`: a mistake in the config or in the data leaves nothing
-    behind. Where the folder has a checkpoint, the run goes on from it.
+    behind. Where the folder has a checkpoint, the run goes on from it. Until its end, no other
+    process may write into its folder.
 
     Args:
         config: the run's.
@@ -47,19 +50,43 @@ class Run:
         self._begins_from = ""
         self._partials: dict[str, objects.Noted] = {}
         self._folder = folder
+        self._is_new = folder is None or not folder.exists()
+        self._found: Found | None = None
         self._until_the_end = ExitStack()
         self._trainer: Trainer | None = None
-        self._is_new = False
         self._leaves_nothing = False
 
     @property
     def folder(self) -> Path:
         """Returns the run's folder, and makes it at the first call."""
         if self._folder is None:
-            self._folder = folders.new_run_dir(self.config)
-            if self._parent:
-                folders.go_on_from(self._parent, self._folder)
+            from engine.run.checkpoint.choice import begun_from
+
+            parent = self._parent
+            self._folder = (
+                begun_from(parent, self.config) if parent else folders.new_run_dir(self.config)
+            )
+            self._take(self._folder)
         return self._folder
+
+    def _take(self, folder: Path) -> None:
+        """Takes a folder until the run's end, and finds the checkpoint in it to go on from.
+
+        Of several processes that train together, the first one takes the folder for all.
+
+        Raises:
+            UserError: if another process has it, or the checkpoints in it are lost.
+        """
+        from engine import processes
+        from engine.run.checkpoint.choice import to_go_on_from
+
+        is_first = processes.is_first()
+        if is_first:
+            self._until_the_end.enter_context(folders.held(folder))
+        self._found = to_go_on_from(folder, self.config)
+        last = folder / folders.LAST
+        if is_first and self._found and self._found.path != last and last.exists():
+            last.replace(last.with_suffix(".unusable"))  # the next one would make it the previous
 
     @property
     def _parent(self) -> Path | None:
@@ -70,8 +97,7 @@ class Run:
     @property
     def checkpoint(self) -> Path | None:
         """Returns the checkpoint to go on from, if the folder has one."""
-        path = self._folder and self._folder / folders.LAST
-        return path if path and path.exists() else None
+        return self._found.path if self._found else None
 
     def datamodule(self) -> "LightningDataModule":
         """Builds the data module; its data are on disk and checked."""
@@ -88,14 +114,15 @@ class Run:
             UserError: if the module does not fit the data, or no weight matches; or if data or code
                 have changed since the run began.
         """
-        from engine.run import build, checkpoint_file
+        from engine.run import build
+        from engine.run.checkpoint import choice, file
 
         self._partials = objects.partials_of(self.config["module"], "module")
         model = build.module(self.config, data, self._partials)
         source = self.config.get("init_from")
         if source and not self.checkpoint:
-            weights = folders.weights_file(Path(source))
-            self._begins_from = checkpoint_file.load_weights(model, weights)
+            weights = choice.to_begin_with(Path(source))
+            self._begins_from = file.load_weights(model, weights)
         self._made_of = identity.record(self.config, data, self.door)
         if before := self._folder or self._parent:
             identity.compare(before, self._made_of, self.insists)
@@ -110,12 +137,10 @@ class Run:
             UserError: if the accelerator is not there, or options exclude each other.
         """
         from engine.run import build
-        from engine.run.checkpoint_file import progress_of
 
-        self._is_new = self._folder is None or not self._folder.exists()
         folder = self.folder
         try:
-            row = progress_of(self.checkpoint).row if self.checkpoint else 0
+            row = self._found.progress.row if self._found else 0
             made = build.trainer(self.config, folder, row)
         except Exception:
             if self._is_new:
@@ -150,6 +175,10 @@ class Run:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
         if self._is_new:
             tensorboard.log_start(trainer, self.config, self.door)
+        if self._found:
+            self._found.warn()
+        elif not self._is_new:
+            log.info("there is no checkpoint yet, so the run begins with its first step")
         if identity.is_whole(self._made_of):  # the Trainer may have been made before the module
             identity.save(self.folder, self._made_of)
         build.cast(trainer, module)
@@ -196,14 +225,16 @@ class Run:
         A run that diverged is not tested, nor one without a test split or a `test_step`.
         """
         from engine.run import build
+        from engine.run.checkpoint import choice
 
         if has_diverged(trainer) or not build.has_test(data):
             return
         if "test" not in build.ways_to_measure(module, data):
             log.info("not tested: %s has no test_step", type(module).__name__)
             return
-        best = self.folder / folders.BEST
-        checkpoint = best if best.exists() else None
+        is_chosen = getattr(trainer.checkpoint_callback, "best_score", None) is not None
+        best = choice.best(self.folder, self.config, is_chosen)
+        checkpoint = self.folder / folders.BEST if best else None
         with mistakes_as_lightning_says(), messages.silenced(module, data):
             trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
 
@@ -234,6 +265,8 @@ class Run:
         summary: dict[str, Any] = {"status": "failed", "error": None, "objective": None}
         with self._until_the_end:
             try:
+                if self._folder:
+                    self._take(self._folder)
                 summary["objective"] = train(self)
                 diverged = self._trainer is not None and has_diverged(self._trainer)
                 summary["status"] = "diverged" if diverged else "finished"

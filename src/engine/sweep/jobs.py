@@ -145,7 +145,7 @@ class Job:
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
-        lock = locks.acquire(self._lock, wait)
+        lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
             yield self._folder_to_run_in() if lock and self.is_due else None
         finally:

@@ -184,7 +184,7 @@ class _Chunk:
             return
         if folder is None:  # the job needs no run, or another process runs it
             self.answers[job] = summaries.objective(job.summary)
-        elif (folder / folders.LAST).exists():
+        elif folders.has_trained(folder):
             self.alone["they go on from their checkpoints"] += 1
         else:
             self.folders[job] = folder

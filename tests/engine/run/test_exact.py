@@ -16,7 +16,7 @@ from commands import (
     run_train,
     undisturbed,
 )
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from identical import assert_bit_identical
 
 # 10 steps an epoch, rows every 4 steps, last.ckpt every 3

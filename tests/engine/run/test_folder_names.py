@@ -44,3 +44,15 @@ def test_a_name_is_read_as_it_is_made() -> None:
     assert not folder_names.is_set_aside(name)
     assert folder_names.is_set_aside(f"{name}.1")
     assert not folder_names.is_set_aside("init=he-0123abcx.1")
+
+
+def test_a_run_has_one_lock_by_whatever_path_it_is_reached(tmp_path: Path) -> None:
+    """That of a job is what the sweep claims it by."""
+    job, alone = tmp_path / "sweep/seed=1-0123abcd", tmp_path / "2026-01-02_03-04-05"
+    link = tmp_path / "link-00000000"
+    job.mkdir(parents=True)
+    link.symlink_to(job)
+    claim = tmp_path / "sweep/.locks/0123abcd.lock"
+    assert [folder_names.lock_of(path) for path in (job, link)] == [claim, claim]
+    for path in (alone, job.with_name(f"{job.name}.1")):
+        assert folder_names.lock_of(path) == path / ".hydra/lock"

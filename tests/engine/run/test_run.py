@@ -136,10 +136,13 @@ class TestWhatARunLeaves:
         assert names == {
             ".hydra/config.yaml",
             ".hydra/door",
+            ".hydra/lock",
             ".hydra/made_of.json",
             ".hydra/overrides.yaml",
+            ".hydra/trained",
             "checkpoints/best.ckpt",
             "checkpoints/last.ckpt",
+            "checkpoints/previous.ckpt",
             "events",
             "figures/test_confusion_matrix.png",
             "figures/test_images.png",

@@ -25,7 +25,7 @@ def _part(content: Content, trained: Trained) -> list[str]:
             for line in (statement.text, *(f"  {item}" for item in statement.items))
         ],
         "Notes": findings.notes(content),
-        "Failures": [_failure(**run) for run in findings.failures(content)],
+        "Failed, diverged or mixed": [_failure(**run) for run in findings.failures(content)],
         "How it was computed": method.sentences(content),
     }
     same = ", ".join(f"{name} {text}" for name, text in trained.same.items())

@@ -157,10 +157,10 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
 def unfinished(path: Path) -> str:
     """Returns the status of a run without a summary.
 
-    A job of a sweep runs as long as its lock is held. Any other run counts as running while it
-    writes.
+    A run runs as long as its lock is held. One without a lock, of an earlier version, counts as
+    running while it writes.
     """
-    if (lock := locks.of_job(path.parent, folder_names.digest_of(path))).exists():
+    if (lock := folder_names.lock_of(path)).exists():
         return RUNNING if locks.is_held(lock) else INTERRUPTED
     written = ("metrics.csv", "train.log", "checkpoints", ".hydra/config.yaml")
     files = [path / name for name in written if (path / name).exists()]

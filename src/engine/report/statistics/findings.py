@@ -180,9 +180,13 @@ def _labels(groups: pd.DataFrame) -> str:
 
 
 def failures(content: Content) -> list[dict[str, str]]:
-    """Returns folder, status and error (its first line) of each run that failed or diverged."""
+    """Returns folder, status and error of each run that failed, diverged or is mixed.
+
+    A mixed run went on after its data or its code had changed. Of an error, it is the first line.
+    """
     has_failed = content.rows["status"].isin(["failed", "diverged"])
     rows = content.rows.loc[
         has_failed | (content.rows["error"] != ""), ["folder", "status", "error"]
-    ]
+    ].copy()
+    rows.loc[rows["status"] == "finished", "status"] = "finished (mixed)"
     return [{name: str(text) for name, text in row.items()} for _, row in rows.iterrows()]

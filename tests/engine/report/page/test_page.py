@@ -119,7 +119,7 @@ PARTS = [
     "Learning curves",
     "Every run",
     "What differs by more than noise",
-    "Failures",
+    "Failed, diverged or mixed",
     "Runs",
     "How it was computed",
 ]
@@ -171,7 +171,7 @@ def test_tables(content: Content, text: str) -> None:
     ]
     assert sorted(row[3] for row in rows[1:5]) == ["3", "3", "3", "3 of 4"]
     assert rows[1][8] == "best"
-    failures = rows.index(["run", "status", "error", "log"])
+    failures = rows.index(["run", "status", "what happened", "log"])
     error = "OSError: <script>alert(1)</script>"
     assert rows[failures + 1] == ["failed #1", "failed", error, "train.log"]
     columns = ["folder", "status", "optimizer", "init", "seed", "val/acc, last value", "time"]

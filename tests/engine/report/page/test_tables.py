@@ -70,7 +70,7 @@ def test_markdown_table_reads_back(content: Content) -> None:
     assert headings[1:] == [
         "What differs by more than noise",
         "Notes",
-        "Failures",
+        "Failed, diverged or mixed",
         "How it was computed",
     ]
 
