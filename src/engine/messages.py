@@ -80,7 +80,8 @@ def width() -> int:
 
 
 def _broken(line: str) -> str:
-    if line.startswith(" ") or len(line) <= width():
+    seen = _STYLES.sub("", line)
+    if seen.startswith(" ") or len(seen) <= width():
         return line
     options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     return textwrap.fill(line, width(), subsequent_indent="  ", **options)

@@ -6,11 +6,14 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from engine import files
 from engine.door import Door
 from engine.errors import UserError, exit_codes, nearest
+
+if TYPE_CHECKING:
+    from engine.report.statistics.parts import Part
 
 USAGE = """\
 Compare the runs below a folder, a sweep's or any other, finished or still going on.
@@ -101,9 +104,16 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
         if not options.metric or any(options.metric in run.metrics for run in part.runs)
     ]
     # A user's mistake is answered here, before pandas is imported.
-    for part in found:
-        metric.choose(part.runs, options.metric, options.mode)
     settings.chosen(runs, options.group_by)
+    reasons = [_why_not(part, options) for part in found]
+    ranked = [part for part, reason in zip(found, reasons, strict=True) if reason is None]
+    if not ranked:
+        raise next(reason for reason in reasons if reason)
+    problems += [
+        collect.Problem(part.title, str(reason))
+        for part, reason in zip(found, reasons, strict=True)
+        if reason
+    ]
     from engine.report.page.whole import Report
     from engine.report.statistics.content import compute
 
@@ -111,21 +121,34 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
         compute(
             folder,
             part.runs,
-            problems if part is found[0] else [],
+            problems if part is ranked[0] else [],
             command=command,
             metric_name=options.metric,
             mode=options.mode,
             group_by=options.group_by,
             alpha=options.alpha,
-            title=part.title if len(found) > 1 else "",
+            title=part.title if len(ranked) > 1 else "",
         )
-        for part in found
+        for part in ranked
     ]
     made = Report(contents, door)
     write(folder, made.files())
     if options.latex:
         write(folder, made.papers())
     print_text(f"{made.terminal()}\n\n{folder / 'report.html'}")
+
+
+def _why_not(part: "Part", options: argparse.Namespace) -> UserError | None:
+    """Returns why the runs of a part cannot be ranked, if so: they may have just begun."""
+    from engine.report.read import settings
+    from engine.report.statistics import metric
+
+    try:
+        metric.choose(part.runs, options.metric, options.mode)
+        settings.chosen(part.runs, options.group_by)
+    except UserError as reason:
+        return reason
+    return None
 
 
 def write(folder: Path, contents: Mapping[str, str | bytes]) -> None:

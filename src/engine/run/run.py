@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import messages, signals
+from engine import messages, processes, signals
 from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, UserError
@@ -77,12 +77,13 @@ class Run:
         Raises:
             UserError: if another process has it, or the checkpoints in it are lost.
         """
-        from engine import processes
         from engine.run.checkpoint.choice import to_go_on_from
 
         is_first = processes.is_first()
         if is_first:
             self._until_the_end.enter_context(folders.held(folder))
+            if (summaries.load(folder) or {}).get("status") in summaries.COMPLETE:
+                raise UserError(f"{folder}: another process has just finished it.")
         self._found = to_go_on_from(folder, self.config)
         last = folder / folders.LAST
         if is_first and self._found and self._found.path != last and last.exists():
@@ -146,6 +147,8 @@ class Run:
             if self._is_new:
                 folders.remove(self.folder)
             raise
+        if processes.is_first():  # of an interrupted run: it runs again
+            (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
         folders.save_config(self.folder, self.config, self.door)
         if identity.is_whole(self._made_of):
             identity.save(self.folder, self._made_of)
@@ -173,7 +176,7 @@ class Run:
             log.info("%s", self._begins_from)
         if self._parent:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
-        if self._is_new:
+        if not self.checkpoint:  # a resumed run purges what a run without one has written
             tensorboard.log_start(trainer, self.config, self.door)
         if self._found:
             self._found.warn()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
+from engine import files
 from engine.config.resolved import Config
 from engine.fence.tensorboard import hparams_records
 from engine.run import folders
@@ -96,4 +97,4 @@ def _save_hparams(
     path = run_dir / FILE
     path.parent.mkdir(exist_ok=True)
     name = f"{run_dir.parent.name}/{run_dir.name}"
-    path.write_bytes(hparams_records(name, values, metrics, step))
+    files.write_whole(path, hparams_records(name, values, metrics, step))

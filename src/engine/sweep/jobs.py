@@ -265,14 +265,14 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     objective = found.pop() if len(found) == 1 else "objective"
     statuses = list(map(shown_status, states))
     most = max([11, *map(len, statuses)])
-    wide = len(objective) + 2
+    wide = max(12, len(objective) + 2)
     room = max(20, messages.width() - most - wide - 14)
     width = max([3, *(len(_cut(name, room)) for name in names)])
-    header = f"  {'status':<{most}}  {'job':<{width}}{objective:>{max(wide, 12)}}{'time':>10}"
+    header = f"  {'status':<{most}}  {'job':<{width}}{objective:>{wide}}{'time':>10}"
     lines = [messages.styled(header, messages.BOLD)]
     for job, name, status, (_, folder, summary) in zip(jobs, names, statuses, states, strict=True):
         value, seconds = summaries.objective(summary), summary.get("seconds")
-        numbers = f"{'' if math.isnan(value) else f'{value:.4g}':>{max(wide, 12)}}"
+        numbers = f"{'' if math.isnan(value) else f'{value:.4g}':>{wide}}"
         numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>10}"
         shown = messages.styled(f"{status:<{most}}", messages.OF_STATUSES.get(status))
         lines.append(f"  {shown}  {_cut(name, room):<{width}}{numbers}".rstrip())

@@ -27,11 +27,13 @@ class Column:
         name: its head.
         texts: its cells.
         values: the numbers behind the texts, to sort by; None for words.
+        is_setting: whether it is a key of the config's, which may have the name of another column.
     """
 
     name: str
     texts: list[str]
     values: list[Any] | None = None
+    is_setting: bool = False
 
     @property
     def cells(self) -> list[tuple[str, Any]]:
@@ -70,7 +72,7 @@ def ranking(content: Content) -> list[Column]:
         empty |= {"n", "median", "best"} | ({"vs best"} if content.is_search else set())
     if len(groups) < 2:
         empty.add("vs best")
-    return [column for column in columns if column.name not in empty]
+    return [column for column in columns if column.is_setting or column.name not in empty]
 
 
 def _n(group: pd.Series) -> str:
@@ -87,7 +89,7 @@ def _numbers(name: str, values: pd.Series, write: Any) -> Column:
 
 
 def _settings(name: str, values: pd.Series) -> Column:
-    return Column(name, [numbers.setting(value) for value in values], list(values))
+    return Column(name, [numbers.setting(value) for value in values], list(values), True)
 
 
 def runs(content: Content) -> list[Column]:

@@ -1,5 +1,6 @@
 """Reads the runs below a folder: config, summary, and the latest metrics where there is none."""
 
+import contextlib
 import json
 import math
 import os
@@ -160,8 +161,9 @@ def unfinished(path: Path) -> str:
     A run runs as long as its lock is held. One without a lock, of an earlier version, counts as
     running while it writes.
     """
-    if (lock := folder_names.lock_of(path)).exists():
-        return RUNNING if locks.is_held(lock) else INTERRUPTED
+    with contextlib.suppress(PermissionError):  # a folder of somebody else's
+        if (lock := folder_names.lock_of(path)).exists():
+            return RUNNING if locks.is_held(lock) else INTERRUPTED
     written = ("metrics.csv", "train.log", "checkpoints", ".hydra/config.yaml")
     files = [path / name for name in written if (path / name).exists()]
     newest = max((file.stat().st_mtime for file in files), default=0.0)

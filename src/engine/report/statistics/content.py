@@ -72,6 +72,12 @@ class Content:
         return any(run.trial is not None for run in self.runs)
 
     @property
+    def unit(self) -> list[str]:
+        """The columns that the runs of a pair agree in."""
+        columns = [*self.keys, *self.tied]
+        return [*(column for column, key in UNIT.items() if key not in columns), *self.others]
+
+    @property
     def is_single(self) -> bool:
         """Tells whether no group has a second run that counts, so that there are no intervals."""
         return not (self.groups["n"] > 1).any()

@@ -172,7 +172,7 @@ def _mixtures(content: Content) -> Iterator[str]:
 
 def _unread(content: Content) -> Iterator[str]:
     for problem in content.problems:
-        yield f"Cannot be read, and is left out: {problem.file}: {problem.reason}."
+        yield f"Left out: {problem.file}: {problem.reason.rstrip('.')}."
 
 
 def _labels(groups: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from engine.report.statistics.content import Content
-from engine.report.statistics.significance import BEST, TIE
+from engine.report.statistics.significance import BEST, TIE, WORSE, compare
 
 FEWEST = 10  # rows that two curves must have in common
 CLOSE = 0.005  # relative difference of two values that are drawn on one line
@@ -18,7 +18,8 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
 
     Rounding grows as training goes on: two ways to compute one gradient part in the end, by little
     beside what training has done. Until the half of training they agree, and two settings that
-    differ do not.
+    differ do not. A group that a test shows to be worse is no tie. The tests of the other groups
+    are corrected over those only that are left.
 
     Args:
         content: of the report.
@@ -28,12 +29,22 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
     groups = content.groups
     if content.is_search or name not in curves or not (groups["verdict"] == BEST).any():
         return content
-    others = [number for number in groups.index[1:] if number in set(curves["group"])]
+    drawn = groups.index.isin(curves["group"]) & (groups["verdict"] != WORSE)
+    others = groups.index[1:][drawn[1:]]
     tied = [number for number in others if _is_tie(content, curves, name, number)]
+    if not tied:
+        return content
+    rows, left = content.rows[~content.rows["group"].isin(tied)], groups.drop(index=tied)
+    tests = compare(rows, left, content.unit, content.mode, content.alpha)
     groups = groups.copy()
+    groups.loc[left.index, tests.columns] = tests
     groups.loc[tied, "verdict"] = TIE
-    groups.loc[tied, "rank"] = groups["rank"].iloc[0]
     groups.loc[tied, ["p", "p_holm", "diff_low", "diff_high"]] = np.nan
+    behind = left.index[1:]
+    groups.loc[behind, "rank"] += [
+        (groups.loc[tied, "rank"] > rank).sum() for rank in groups.loc[behind, "rank"]
+    ]
+    groups.loc[tied, "rank"] = groups["rank"].iloc[0]
     groups = groups.sort_values("rank", na_position="last", kind="stable")
     return dataclasses.replace(content, groups=groups)
 
@@ -57,8 +68,11 @@ def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int]) -> bool:
         for run in runs
     )
     both = pd.concat([one, other], axis="columns", join="inner").to_numpy()
-    if len(both) < FEWEST:
+    if len(both) < FEWEST or one.index.max() != other.index.max():
         return False
     half = both[: (len(both) + 1) // 2]
+    close = np.ptp(both, axis=1) <= CLOSE * np.abs(both).max(axis=1)
+    if (np.ptp(half, axis=1) == 0).all():  # what differs came later, such as a drop of the rate
+        return bool(close.all())
     ends_close = np.ptp(both[-1]) <= CLOSE * np.ptp(both)
-    return bool(ends_close and (np.ptp(half, axis=1) <= CLOSE * np.abs(half).max(axis=1)).all())
+    return bool(ends_close and close[: len(half)].all())

@@ -123,7 +123,7 @@ def test_what_limits_the_numbers(tmp_path: Path) -> None:
     assert repeats == "1 run repeat another's config and seed; tests take the mean of such."
     assert folds.startswith("Folds share training data")
     assert versions == "The runs differ in torch; see how it was computed."
-    assert unread == "Cannot be read, and is left out: broken/summary.json: not a mapping."
+    assert unread == "Left out: broken/summary.json: not a mapping."
     assert failures(content) == [
         {"folder": "diverged", "status": "diverged", "error": ""},
         {"folder": "failed", "status": "failed", "error": "KeyError: 'lr'"},
