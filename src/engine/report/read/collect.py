@@ -1,9 +1,11 @@
 """Reads the runs below a folder: config, summary, and the latest metrics where there is none."""
 
 import contextlib
+import functools
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
 RECENT = 120  # seconds; a run that has written within them counts as running
+PART = re.compile(r"^(?=\w)", re.MULTILINE)  # where a key of the first level begins
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
@@ -118,7 +121,7 @@ def read(path: Path, folder: str) -> Run | Problem:
     """Reads the run in a folder; returns what is wrong if one of its files is broken."""
     file = ".hydra/config.yaml"
     try:
-        config = dotted(mapping(loaded(path / file)))
+        config = config_in(path / file)
         file = ".hydra/overrides.yaml"
         words = listed(loaded(path / file)) if (path / file).exists() else []
         file = SUMMARY if (path / SUMMARY).exists() else "metrics.csv"
@@ -138,6 +141,25 @@ def read(path: Path, folder: str) -> Run | Problem:
 def loaded(path: Path) -> Any:
     """Returns what a YAML file holds."""
     return yaml.load(path.read_text("utf-8"), YAML_LOADER)
+
+
+def config_in(path: Path) -> dict[str, Any]:
+    """Returns the config in a YAML file, by dotted key.
+
+    It is read by its first-level keys: most parts are in many runs of a sweep.
+
+    Raises:
+        ValueError: if the file holds no mapping.
+    """
+    config: dict[str, Any] = {}
+    for part in PART.split(path.read_text("utf-8")):
+        config |= _part_of_config(part)
+    return mapping(config or None)
+
+
+@functools.cache
+def _part_of_config(text: str) -> dict[str, Any]:
+    return dotted(mapping(yaml.load(text, YAML_LOADER) or {}))
 
 
 def of_summary(summary: dict[str, Any]) -> dict[str, Any]:

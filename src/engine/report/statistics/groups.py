@@ -1,5 +1,6 @@
 """Turns runs into a table, and groups them: means over seeds and folds, the best group first."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,5 +132,5 @@ def interval(
 
 def count_reasons(reasons: pd.Series) -> str:
     """Returns how often there is each reason: `2 diverged, 1 NaN`."""
-    counts = reasons[reasons != ""].value_counts(sort=False)
+    counts = Counter(reason for reason in reasons if reason)
     return ", ".join(f"{n} {reason}" for reason, n in counts.items())
