@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,12 @@ from warm import python
 
 
 @pytest.fixture
-def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Makes the benchmarks importable during a test; returns the folder of their results."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    known = set(sys.modules)
+def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns the folder that the benchmarks write their results to."""
     import measuring
 
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
-    yield tmp_path
-    for name in set(sys.modules) - known:
-        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+    return tmp_path
 
 
 def written(folder: Path, name: str) -> Any:
@@ -144,6 +138,18 @@ def test_the_readme_shows_what_was_measured(benchmarks: Path) -> None:
         show.ratio(measured["cases"], case, loop) for case in show.CASES for loop in show.LOOPS
     ]
     assert {f"{value:.2f} ×" for value in values if value is not None} <= set(words[0])
+
+
+@pytest.mark.slow
+def test_report_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import report_time
+
+    monkeypatch.setattr(sys, "executable", python())
+    monkeypatch.setattr(sys, "argv", ["report_time.py", "--rounds", "1", "--runs", "20"])
+    report_time.main()
+    result = written(benchmarks, "report_time")
+    assert 0 < result["processor"][0] < 60
+    assert set(result["hparams"]) == {"fast", "plain"}
 
 
 @pytest.mark.slow

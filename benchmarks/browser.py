@@ -1,7 +1,4 @@
-"""Drives Chromium over the DevTools protocol: what a page says, asks for and shows.
-
-A test that needs it has `pytestmark = NEEDED`, and is skipped where there is no Chromium.
-"""
+"""Drives Chromium over the DevTools protocol: what a page says, asks for and shows."""
 
 import base64
 import json
@@ -15,13 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-NEEDED = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-]
+ABSENT = "no Chromium here: apt-get install chromium"
 PATIENCE = 60.0  # seconds for an answer; a busy machine takes long
 OPTIONS = (
     "--headless",
@@ -34,6 +26,15 @@ OPTIONS = (
     "--disable-component-update",
     "--disable-background-networking",
 )
+
+
+def deep(selector: str) -> str:
+    """Returns JavaScript for an array of the elements that fit, those in shadow roots included."""
+    return (
+        "(function all(root) { return [...root.querySelectorAll('*')].flatMap("
+        "one => [one, ...(one.shadowRoot ? all(one.shadowRoot) : [])]); })(document)"
+        f".filter(one => one.matches({json.dumps(selector)}))"
+    )
 
 
 class Browser:
@@ -118,18 +119,22 @@ class Page:
             if event.get("sessionId") == self._session and event["method"] == method:
                 yield event["params"]
 
-    @property
-    def complaints(self) -> list[str]:
-        """Returns errors and warnings of the console, and exceptions that nobody caught."""
+    def complaints(self, *levels: str) -> list[str]:
+        """Returns what the console has of some levels, and exceptions that nobody caught.
+
+        Args:
+            levels: by default errors and warnings.
+        """
+        levels = levels or ("error", "warning", "assert")
         said = [
             json.dumps(call["args"])
             for call in self._events("Runtime.consoleAPICalled")
-            if call["type"] in ("error", "warning", "assert")
+            if call["type"] in levels
         ]
         said += [
             entry["entry"]["text"]
             for entry in self._events("Log.entryAdded")
-            if entry["entry"]["level"] in ("error", "warning")
+            if entry["entry"]["level"] in levels
         ]
         thrown = self._events("Runtime.exceptionThrown")
         return [*said, *(one["exceptionDetails"]["text"] for one in thrown)]
@@ -140,9 +145,12 @@ class Page:
         sent = (one["request"]["url"] for one in self._events("Network.requestWillBeSent"))
         return [address for address in sent if not address.startswith("data:")]
 
-    def screenshot(self, path: Path) -> None:
-        """Writes the whole page as a PNG."""
-        shot = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
+    def screenshot(self, path: Path, height: int | None = None) -> None:
+        """Writes the whole page as a PNG, or so many pixels from its top."""
+        width = self.evaluate("innerWidth")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        options = {"clip": clip} if height else {}
+        shot = self.ask("Page.captureScreenshot", captureBeyondViewport=True, **options)
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def pdf(self, path: Path) -> None:
