@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import messages, processes, signals
+from engine import messages, signals
 from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, UserError
@@ -77,6 +77,7 @@ class Run:
         Raises:
             UserError: if another process has it, or the checkpoints in it are lost.
         """
+        from engine import processes  # imports torch
         from engine.run.checkpoint.choice import to_go_on_from
 
         is_first = processes.is_first()
@@ -137,6 +138,7 @@ class Run:
         Raises:
             UserError: if the accelerator is not there, or options exclude each other.
         """
+        from engine import processes
         from engine.run import build
 
         folder = self.folder
