@@ -136,7 +136,7 @@ def test_points_say_their_values(browser: Browser, logs: Path) -> None:
 
 @pytest.fixture(scope="module")
 def board(logs: Path) -> Server:
-    """Returns a server of the sweep: of more than 40 runs, some tabs show none at first."""
+    """Returns a server of the sweep alone."""
     server = Server(logs / "sweeps/lenet", "true")
     server.wait_for(runs=12, jobs=12)
     return server

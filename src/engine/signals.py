@@ -23,7 +23,7 @@ class Interrupted(SystemExit):
 
 
 class _Heeded:
-    """What this process knows of the signals that it handles."""
+    """Holds what this process knows of the signals that it handles."""
 
     handled: tuple[signal.Signals, ...] = ()
     process = 0  # the process that began to handle them

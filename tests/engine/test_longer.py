@@ -14,21 +14,7 @@ from engine.run import folders, identity
 from engine.run.checkpoint.file import load_weights
 from fitting import columns
 from identical import assert_bit_identical, assert_equal
-
-# 10 steps an epoch, with validation, dropout and momentum
-RUN = [
-    "experiment=linear",
-    "accelerator=cpu",
-    "logger.tensorboard.log_graph=false",
-    "module._target_=ways.Small",
-    "datamodule._target_=ways.Points",
-    "datamodule.batch_size=5",
-    "datamodule.steps_per_epoch=null",
-    "optimizer=sgd",
-    "optimizer.lr=0.05",
-    "trainer.max_epochs=2",
-    "trainer.log_every_n_steps=4",
-]
+from resuming import RUN
 
 
 @pytest.fixture(scope="module")

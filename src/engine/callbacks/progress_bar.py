@@ -66,9 +66,11 @@ class StepProgressBar(StepCallback, ProgressBar):
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         # Lightning's own method draws the number of the epoch as it is, from 0.
-        bar, batches = self.train_progress_bar, self.total_train_batches
+        bar = self.train_progress_bar
+        batches = self.total_train_batches
         bar.set_description(self._epoch(trainer), refresh=False)
-        bar.total, bar.initial = None if math.isinf(batches) else batches, 0
+        bar.total = None if math.isinf(batches) else batches
+        bar.initial = 0
         bar.reset()
         self._began = time.monotonic(), trainer.global_step
 

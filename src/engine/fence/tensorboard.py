@@ -34,7 +34,8 @@ def hparams_records(
         step: of the metrics.
     """
     file = io.BytesIO()
-    writer, now = RecordWriter(file), time.time()
+    writer = RecordWriter(file)
+    now = time.time()
     scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
     for event in (
         Event(wall_time=now, file_version="brain.Event:2"),

@@ -38,13 +38,15 @@ def confusion(counts: Tensor, names: Sequence[str], split: str, run: str) -> Fig
     bottom = 0.65 if is_slim else left
     side = max(looks.WIDTH - left - 0.15, 0.2 * len(labels))
     title = f"{split}: {counts.trace() / counts.sum():.1%} of {counts.sum():,} right"
-    size, margins = (left + side + 0.15, bottom + side + 0.6), (left, 0.15, bottom, 0.6)
+    size = (left + side + 0.15, bottom + side + 0.6)
+    margins = (left, 0.15, bottom, 0.6)
     figure, (axes,) = looks.panels(size, margins, title, run)
     colours = _colours(counts)
     axes.imshow(colours)
     axes.set(xlabel="prediction", ylabel="truth")
     if has_names:
-        places, words = range(len(names)), {"parse_math": False}
+        places = range(len(names))
+        words = {"parse_math": False}
         axes.set_xticks(places, labels, rotation=0 if is_slim else 90, **words)
         axes.set_yticks(places, labels, **words)
     if len(names) <= MOST_NUMBERED:
@@ -94,12 +96,14 @@ def images(
     title = f"{split}: {number - sum(wrong)} of these {number} images right"
     mosaic, down, across = _mosaic(pixels)
     tall = (looks.WIDTH - 0.2) * mosaic.shape[0] / mosaic.shape[1]  # inches
-    size, margins = (looks.WIDTH, tall + 0.6), (0.1, 0.1, 0, 0.6)
+    size = (looks.WIDTH, tall + 0.6)
+    margins = (0.1, 0.1, 0, 0.6)
     figure, (axes,) = looks.panels(size, margins, title, run)
     axes.imshow(mosaic, interpolation="nearest")
     axes.axis("off")
     for index in range(number):
-        x, y = index % COLUMNS * across - 0.5, index // COLUMNS * down - 0.5
+        x = index % COLUMNS * across - 0.5
+        y = index // COLUMNS * down - 0.5
         caption = looks.cut(names[predictions[index]], 11)
         if wrong[index]:
             caption += f"\nis {looks.cut(names[truths[index]], 9)}"
@@ -119,7 +123,8 @@ def _mosaic(pixels: Tensor) -> tuple[np.ndarray, int, int]:
     """
     number, height, width = pixels.shape[:3]
     rows = -(-number // COLUMNS)  # rounded up
-    down, across = height + width // 2 + 1, width + width // 8 + 1  # pixels
+    down = height + width // 2 + 1  # pixels
+    across = width + width // 8 + 1
     tiles = torch.ones(rows * COLUMNS, down, across, 3)
     tiles[:number, :height, :width] = pixels
     of_rows = tiles.view(rows, COLUMNS, down, across, 3).transpose(1, 2)  # (rows, down, COLUMNS, …)

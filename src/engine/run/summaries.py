@@ -22,7 +22,7 @@ COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
 
 class Objective(NamedTuple):
-    """What a sweep compares of a run, such as `Objective("val/acc", "best epoch", "max", 0.97)`.
+    """Names what a sweep compares of a run: `Objective("val/acc", "best epoch", "max", 0.97)`.
 
     Args:
         metric: the name of the metric.

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run beside curves and pictures: its texts, and its row of HParams."""
+"""Shows in TensorBoard what is neither a curve nor a picture: texts, and a job's row of HParams."""
 
 import shlex
 from collections.abc import Mapping, Sequence

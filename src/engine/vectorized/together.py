@@ -30,7 +30,7 @@ from engine.fence.tensorboard import events_of
 from engine.messages import counted, short
 from engine.run import build, folders, identity, summaries, tensorboard
 from engine.run.loggers import TensorBoard
-from engine.run.run import has_diverged, objective, outcome
+from engine.run.objective import has_diverged, objective, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.supervised import SupervisedModule
 from engine.sweep import gpus

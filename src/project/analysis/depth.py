@@ -151,7 +151,8 @@ def distributions(cells: Sequence[Cell]) -> Figure:
     activations = list(dict.fromkeys(cell.activation for cell in cells))
     schemes = list(dict.fromkeys(cell.scheme for cell in cells))
     grid = len(schemes), len(activations)
-    size, margins = (looks.WIDTH, 1.5 * len(schemes) + 0.7), (0.6, 0.15, 0.5, 0.6)
+    size = (looks.WIDTH, 1.5 * len(schemes) + 0.7)
+    margins = (0.6, 0.15, 0.5, 0.6)
     drawn, panels = looks.panels(size, margins, "activations by layer", grid=grid, gap=0.55)
     for number, axes in enumerate(panels):
         scheme, activation = divmod(number, len(activations))

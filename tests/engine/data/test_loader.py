@@ -12,6 +12,7 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     RandomSampler,
     Sampler,
@@ -259,6 +260,47 @@ def test_a_generator_that_the_clock_has_seeded_is_seeded_by_the_run(kind: str) -
         taken.append(epochs_of(loader, place, 2))
     assert same(taken[0], taken[1])
     assert not same(taken[0][0], taken[0][1])
+
+
+class MadeByTheClock(Sampler[int]):
+    """An order that is drawn once, from a generator that nobody seeds."""
+
+    def __init__(self, order: list[int]) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def test_a_sampler_that_has_another_order_in_the_resumed_run_is_found() -> None:
+    def resumed(order: list[int], rank: int = 0) -> list[str]:
+        said: list[str] = []
+        data = DataLoader(NUMBERS, batch_size=4, sampler=MadeByTheClock(order))
+        exact_and_say(data, 5, At(), rank, said.append).load_state_dict(state)
+        return said
+
+    order = list(range(10))
+    loader = exact(DataLoader(NUMBERS, batch_size=4, sampler=MadeByTheClock(order)), 5, At())
+    list(loader)
+    state = loader.state_dict()
+    assert resumed(order) == []
+    (says,) = resumed(order[::-1])
+    assert says.startswith("DataLoader: not exact: its sampler has another order than before")
+    assert resumed(order[::-1], rank=1) == []  # the checkpoint is that of the first process
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_an_order_that_depends_on_the_epoch_is_known_again(epoch: int) -> None:
+    def made(place: At) -> Any:
+        sampler = DistributedSampler(NUMBERS, num_replicas=2, rank=0)
+        return exact(DataLoader(NUMBERS, batch_size=2, sampler=sampler), 5, place)
+
+    loader = made(At(epoch))
+    list(loader)
+    made(At(epoch + 1)).load_state_dict(loader.state_dict())  # says nothing
 
 
 def test_two_loaders_of_one_length_have_orders_of_their_own() -> None:

@@ -236,7 +236,8 @@ def _scale(ax: Axes, bands: pd.DataFrame) -> None:
     """Sets limits that the means fill, not their bands; logarithmic if the means span widely."""
     if not len(bands):
         return
-    low, high = bands["mean"].min(), bands["mean"].max()
+    low = bands["mean"].min()
+    high = bands["mean"].max()
     if drawing.is_wide(low, high):
         ax.set_yscale("log")
         ax.set_ylim(low / 1.5, high * 1.5)

@@ -61,7 +61,8 @@ def draw(content: Content) -> list[drawing.Panel]:
 
 
 def _norm(means: np.ndarray) -> mpl.colors.Normalize:
-    low, high = np.nanmin(means), np.nanmax(means)
+    low = np.nanmin(means)
+    high = np.nanmax(means)
     return (mpl.colors.LogNorm if drawing.is_wide(low, high) else mpl.colors.Normalize)(low, high)
 
 

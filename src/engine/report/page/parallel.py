@@ -90,7 +90,8 @@ def _metric_axis(means: pd.Series, mode: str) -> Axis:
 
 
 def _scaled(values: np.ndarray) -> Axis:
-    low, high = values.min(), values.max()
+    low = values.min()
+    high = values.max()
     if low == high:
         return np.full(len(values), 0.5), [(0.5, numbers.metric(values[0]))]
     is_wide = drawing.is_wide(low, high)

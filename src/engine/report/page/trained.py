@@ -8,7 +8,7 @@ from engine.report.statistics.content import Content
 
 
 class Trained(NamedTuple):
-    """What was trained.
+    """Holds what was trained.
 
     Args:
         same: what is the same in all runs, by short name.

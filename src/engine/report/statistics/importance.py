@@ -20,7 +20,8 @@ def is_scale(values: pd.Series) -> bool:
 
 def is_log(values: pd.Series) -> bool:
     """Tells whether numbers are so far apart that their axis is logarithmic."""
-    low, high = values.min(), values.max()
+    low = values.min()
+    high = values.max()
     return bool(low > 0 and high > WIDE * low)
 
 

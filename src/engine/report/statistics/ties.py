@@ -34,7 +34,8 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
     tied = [number for number in others if _is_tie(content, curves, name, number)]
     if not tied:
         return content
-    rows, left = content.rows[~content.rows["group"].isin(tied)], groups.drop(index=tied)
+    rows = content.rows[~content.rows["group"].isin(tied)]
+    left = groups.drop(index=tied)
     tests = compare(rows, left, content.unit, content.mode, content.alpha)
     groups = groups.copy()
     groups.loc[left.index, tests.columns] = tests

@@ -77,7 +77,8 @@ def own(path: Path, config: Config) -> dict[str, Any]:
 
 
 def _differences(values: str, config: Config) -> str:
-    then, now = json.loads(values), json.loads(config.relevant)
+    then = json.loads(values)
+    now = json.loads(config.relevant)
     keys = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
     said = [f"{key} was {then.get(key)} and is {now.get(key)}" for key in keys[:MOST_KEYS]]
     return ", ".join([*said, *["…"][: len(keys) - len(said)]])
