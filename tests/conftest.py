@@ -3,6 +3,7 @@
 What takes long to import is imported in fixtures: the process that hands out the tests needs none.
 """
 
+import gc
 import hashlib
 import io
 import os
@@ -29,8 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()
     if not hasattr(config, "workerinput"):
         warm.end()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is imported stays: no collection need look at it again
 
 
 @pytest.fixture(scope="session", autouse=True)

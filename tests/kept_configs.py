@@ -4,14 +4,17 @@ Hydra composes a command's choices, and then sets its values. The first takes a 
 or two, three times a command, and most tests make the choices of another one. What Hydra has made
 of files and choices is kept here, and each command gets a copy of its own. `test_kept_configs.py`
 compares.
+The processes of a test session share what they keep, by files in the session's folder.
 """
 
 import copy
 import functools
+import hashlib
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -19,6 +22,8 @@ from unittest import mock
 from hydra._internal import config_loader_impl, config_repository, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+
+import warm
 
 create_defaults_list = defaults_list.create_defaults_list
 compose_defaults = ConfigLoaderImpl._compose_config_from_defaults_list
@@ -55,8 +60,21 @@ def _key(kind: str, sources: Sequence[Any], *asked: Any) -> str:
 def _copy(key: str, make: Callable[[], Any]) -> Any:
     """Returns a copy of what is kept, or keeps what is made."""
     if key not in kept():
-        kept()[key] = pickle.dumps(make())
+        kept()[key] = _shared(key, make)
     return pickle.loads(kept()[key])
+
+
+def _shared(key: str, make: Callable[[], Any]) -> bytes:
+    """Returns, pickled, what a process of this session has made, or makes it for all of them."""
+    file = Path(os.environ[warm.FOLDER], hashlib.sha256(key.encode()).hexdigest())
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        content = pickle.dumps(make())
+    part = file.with_suffix(f".{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(file)
+    return content
 
 
 def _load(self: ConfigRepository, config_path: str) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+import kept_configs
 from commands import begin, run_train
 from engine.run import build
 from engine.steps.callback import StepCallback
@@ -44,7 +45,8 @@ if __name__ == "__main__":
     moment, number, *words = sys.argv[1:]
     if moment != "never":
         _arm(*moment.split(":"), int(number))
-    if words[0].startswith("in="):
-        begin(words[1:], Path(words[0].removeprefix("in=")))
-    else:
-        run_train(*words, draws=False)
+    with kept_configs.keeping():
+        if words[0].startswith("in="):
+            begin(words[1:], Path(words[0].removeprefix("in=")))
+        else:
+            run_train(*words, draws=False)
