@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from engine import signals
+from engine.messages import redacted
 
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -69,7 +70,7 @@ def exit_codes() -> Iterator[None]:
         mistake = as_mistake(error)
         if asked or not isinstance(mistake, UserError):
             raise
-        print(f"error: {describe(mistake)}", file=sys.stderr)
+        print(redacted(f"error: {describe(mistake)}"), file=sys.stderr)
         sys.exit(WRONG_USE)
     finally:
         _wants_traceback.reset(token)

@@ -18,11 +18,12 @@ AVERAGES = "StochasticWeightAveraging"
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 
 
-def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
+def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> Config:
     """Returns the config of a run that goes on from another, with another length.
 
     Args:
         run_dir: the folder of the run to go on from.
+        own: the config of that run.
         words: of the command line, such as `trainer.max_epochs=40`.
         conf: the folder with config.yaml.
 
@@ -30,7 +31,6 @@ def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
         UserError: if a word is about anything else, or the run cannot be longer.
     """
     _check_words(run_dir, words)
-    own = folders.load_config(run_dir)
     last = run_dir / folders.LAST
     if not last.exists():
         raise UserError(f"{run_dir}: has no checkpoint to go on from.")

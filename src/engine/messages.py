@@ -1,12 +1,17 @@
 """Sends messages to the terminal and to a run's train.log; ignores warnings that say nothing."""
 
+import json
 import logging
 import os
+import re
 import sys
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 # (start of the message as a regular expression, why a user need not see it)
 # Classes have such lists of their own, of warnings that say nothing about their objects.
@@ -42,13 +47,60 @@ HARMLESS = (
     (r"GPU available but not used", "accelerator=cpu was chosen"),
 )
 
+PASSWORD = re.compile(r"://[^/?#\s@:]*:[^/?#\s@]+@")  # of a URL, and the user's name
+SHORTEST = 4  # characters of a secret; shorter ones would be found in many words
+_hidden: set[str] = set()  # environment variables whose values are shown nowhere
+
+
+def hide(variables: Iterable[str]) -> None:
+    """Shows the values of these environment variables in no message from now on."""
+    _hidden.update(variables)
+    sys.excepthook = _show_error  # the text of an error may have one, too
+
+
+def redacted(text: str) -> str:
+    """Returns a text with `${oc.env:NAME}` for the value of each hidden variable.
+
+    A URL loses its user and password.
+    """
+    for name in _hidden:
+        value = os.environ.get(name, "")
+        forms = (value, json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe=""))
+        for form in forms if len(value) >= SHORTEST else ():
+            text = text.replace(form, f"${{oc.env:{name}}}")
+    return PASSWORD.sub("://…@", text) if "://" in text else text
+
+
+def redacted_values(value: Any) -> Any:
+    """Returns plain values, nested, with each word redacted."""
+    if not _hidden:
+        return value
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {key: redacted_values(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(redacted_values, value))
+    return value
+
+
+def _show_error(kind: Any, error: Any, trace: Any) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+class Formatter(logging.Formatter):
+    """Leaves secrets out of messages and tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
 
 def to_terminal() -> None:
     """Shows messages in the terminal; of several processes, all but the first show errors only."""
     first = os.environ.get("LOCAL_RANK", "0") == "0"
-    logging.basicConfig(
-        level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout
-    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, handlers=[handler])
 
 
 @contextmanager
@@ -60,7 +112,8 @@ def of_a_worker() -> Iterator[None]:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)
-    logging.basicConfig(format="%(message)s", handlers=[handler])  # without effect the second time
+    handler.setFormatter(Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler])  # without effect the second time
     logging.getLogger().setLevel(logging.INFO)
     is_a_tty = sys.stdout.isatty
     sys.stdout.isatty = lambda: False  # type: ignore[method-assign]
@@ -105,5 +158,5 @@ def to_file(path: Path) -> Iterator[None]:
 def file_handler(path: Path) -> logging.FileHandler:
     """Returns a handler that writes messages to a file, with time, level and source."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

@@ -1,5 +1,6 @@
 """Checkpoint files: written whole, read with `weights_only`."""
 
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,22 @@ class WholeFileIO(TorchCheckpointIO):
             files.disk.get().sync(file)
         files.disk.get().replace(temporary, path)
 
+    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+        check_archive(path)
+        return super().load_checkpoint(path, *args, **options)
+
+
+def check_archive(path: str | Path) -> None:
+    """Refuses a packed checkpoint: torch packs none, and one of a megabyte may fill the memory.
+
+    Raises:
+        UserError: names the file.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise UserError(f"{path}: is packed, and no checkpoint of torch's.")
+
 
 class Progress(NamedTuple):
     """Says how far the training of a checkpoint is, and whether it stopped by itself."""
@@ -53,6 +70,7 @@ def progress_of(checkpoint: Path) -> Progress:
     A row is logged under the number of batches with a step, which is not the number of steps where
     a module has several optimisers.
     """
+    check_archive(checkpoint)
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     stopped = saved.get("so_far", {}).get("stopped", False)
     return Progress(saved["epoch"], saved["global_step"], batches_that_stepped(saved), stopped)
@@ -92,6 +110,7 @@ def load_weights(model: nn.Module, checkpoint: Path) -> str:
 
 
 def _read_weights(checkpoint: Path) -> dict[str, Any]:
+    check_archive(checkpoint)
     try:
         saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
         return dict(saved.get("state_dict", saved))

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from engine import locks
+from engine.config import plain_yaml
 from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
@@ -21,7 +22,6 @@ from engine.run.summaries import SUMMARY, final_metrics
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
 RECENT = 120  # seconds; a run that has written within them counts as running
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read(path: Path, folder: str) -> Run | Problem:
     """Reads the run in a folder; returns what is wrong if one of its files is broken."""
     file = ".hydra/config.yaml"
     try:
-        config = dotted(mapping(yaml.load((path / file).read_text("utf-8"), YAML_LOADER)))
+        config = dotted(mapping(yaml.load(plain_yaml.read(path / file), plain_yaml.LOADER)))
         file = SUMMARY if (path / SUMMARY).exists() else "metrics.csv"
         if file == SUMMARY:
             outcome = of_summary(mapping(json.loads((path / file).read_text("utf-8"))))
