@@ -5,6 +5,7 @@ A command line is checked first; then it is one run, a sweep, help, or a run res
 
 import ast
 import importlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,8 +81,13 @@ class Door:
 
         Args:
             run_dir: the run's folder.
-            trust: what the command line has after `trust=`.
+            trust: what the command line has after `trust=`: true, or the digest of a config.
+
+        Raises:
+            UserError: as `folders.load_config` does, or if `trust` is something else.
         """
+        if not re.fullmatch("true|[0-9a-f]{64}|", trust):
+            raise UserError(f"trust={trust}: must be true.")
         return folders.load_config(run_dir, self.module.partition(".")[0], trust)
 
     def open(self) -> None:

@@ -85,7 +85,7 @@ def as_mistake(error: Exception) -> Exception:
     from omegaconf.errors import OmegaConfBaseException
 
     is_hydras = isinstance(error, HydraException | OmegaConfBaseException)
-    return UserError(describe(error)) if is_hydras else error
+    return UserError(redacted(describe(error))) if is_hydras else error
 
 
 def describe(error: Exception) -> str:

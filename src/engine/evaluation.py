@@ -28,7 +28,6 @@ one where it had no validation), and measure.
   python -m {command} run=RUN_DIR split=val          on another: test, val, train
   python -m {command} run=RUN_DIR datamodule=digits  on other data; datamodule.KEY=VALUE, too
   python -m {command} run=RUN_DIR accelerator=cpu    elsewhere; trainer.KEY=VALUE, too
-
   python -m {command} run=RUN_DIR trust=true         a run of somebody else's, whatever it names
 
 Prints the metrics; writes them to RUN_DIR/evaluation/SPLIT.json, and the figures to

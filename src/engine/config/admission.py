@@ -22,6 +22,10 @@ LIBRARIES = ("engine", "torch", "torchvision", "lightning", "torchmetrics")
 # Modules whose functions do no more than calculate, or make a network.
 FUNCTIONS = ("engine.schedules", "torch.nn.functional", "torch.nn.init", "torchvision.models")
 CLASSES = ("torchvision.transforms",)  # its older transforms have no base class
+# Modules of torch whose classes make models and serve data. Others of its classes run code or read
+# pickles that they are given, such as `torch.fx.GraphModule` and the pipes of `torch.utils.data`.
+DATA = tuple(f"torch.utils.data.{name}" for name in ("dataset", "sampler", "distributed"))
+TORCH = ("torch.nn", "torch.optim", *DATA)
 UNPICKLING = ("torchvision.datasets.lsun",)  # reads a pickle beside the data
 MOST_SHOWN = 200  # characters of a name in the message
 # Each component a name without a leading underscore: `torch.__main__` would run when imported.
@@ -86,9 +90,12 @@ def _is_harmless(target: Any, package: str) -> bool:
         return True
     if isinstance(target, FunctionType):
         return is_below(module, FUNCTIONS) and not target.__name__.startswith("_")
-    return not is_below(module, UNPICKLING) and (
-        issubclass(target, _kinds()) or is_below(module, CLASSES)
+    if is_below(module, CLASSES):
+        return True
+    refused = is_below(module, UNPICKLING) or (
+        is_below(module, ("torch",)) and not is_below(module, TORCH)
     )
+    return issubclass(target, _kinds()) and not refused
 
 
 @functools.cache

@@ -21,6 +21,7 @@ ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*(\w+)\s*(?:,\s*null\s*)?\}")
 INNER = re.compile(r"""([\w.-]+)['"]?\s*:\s*([^\s,{}\[\]]+)""")  # {api_key: abc}
 PLAIN = re.compile(r"(null|true|false|[-+.\d][-+.\de]*|\$\{.*)?", re.IGNORECASE | re.DOTALL)
 HOLE = re.compile(r"://[^/?#\s@:]*:[^/?#\s@]*\$\{[^\s@]*@")  # https://me:${oc.env:NAME}@host
+SUSPECT = re.compile("|".join((*WORDS, "://")), re.IGNORECASE)
 FOLDERS = ("resume", "run")  # their values are paths, which may have any name
 
 
@@ -61,12 +62,12 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
         UserError: if a secret does not come from the environment.
     """
     values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+    if not SUSPECT.search(repr(values)):  # most have none, and to look at each word takes longer
+        return dict(values)
     words = list(_words(values))
     urls = {path for path, word in _words(raw) if "://" in word and HOLE.search(word)}
     found = [(path, word) for path, word in words if path in urls or _holds_secret(path, word)]
-    if not found:
-        return dict(values)
-    written = OmegaConf.create(_escaped(raw))
+    written = OmegaConf.create(_escaped(raw)) if found else None
     for path, _ in found:
         reference = str(_at(written, path))
         without = ENVIRONMENT.sub("", reference)

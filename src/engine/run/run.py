@@ -236,13 +236,13 @@ class Run:
                     raise KeyboardInterrupt from None
                 raise
             except UserError as mistake:  # found no earlier; no traceback
-                summary["error"] = str(mistake)
+                summary["error"] = messages.redacted(str(mistake))
                 self._leaves_nothing = not (self._trainer and self._trainer.global_step)
                 raise
             except Exception as exception:
                 if self._trainer is None:
                     raise
-                summary["error"] = f"{type(exception).__name__}: {exception}"
+                summary["error"] = messages.redacted(f"{type(exception).__name__}: {exception}")
                 log.exception("run failed: %s", self.folder)
                 raise RunFailed(summary["error"]) from exception
             finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine import files, messages
+from engine import files
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def load(run_dir: Path) -> dict[str, Any] | None:
 def save(run_dir: Path, summary: Mapping[str, Any], name: str = SUMMARY) -> None:
     """Writes summary.json whole or not at all; NaN and infinities become null, as JSON wants."""
     plain = json.loads(json.dumps(summary), parse_constant=lambda not_finite: None)
-    files.write_whole(run_dir / name, json.dumps(messages.redacted_values(plain), indent=2) + "\n")
+    files.write_whole(run_dir / name, json.dumps(plain, indent=2) + "\n")
 
 
 def objective(summary: Mapping[str, Any]) -> float:
