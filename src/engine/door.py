@@ -112,12 +112,12 @@ class Door:
             # Lightning adds hydra.* to the command of the processes that it starts.
             others = [word for word in words if not word.startswith((RESUME, "hydra."))]
             trust = "".join(word.removeprefix(TRUST) for word in others if word.startswith(TRUST))
+            lengths = [word for word in others if word not in (INSIST, TRUST + trust)]
+            longer.check_words(run_dir, lengths)
             config = self.received(run_dir, trust)
-            folder: Path | None = run_dir
-            if lengths := [word for word in others if word != INSIST and word != TRUST + trust]:
+            if lengths:
                 config = longer.config_of(run_dir, config, lengths, self.conf)
-                folder = None
-            self.do(config, folder, INSIST in others)
+            self.do(config, None if lengths else run_dir, INSIST in others)
             return
         check_command_line(words, self.conf)
         if asks_for_help(words):

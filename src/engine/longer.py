@@ -24,13 +24,13 @@ def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> C
     Args:
         run_dir: the folder of the run to go on from.
         own: the config of that run.
-        words: of the command line, such as `trainer.max_epochs=40`.
+        words: of the command line, such as `trainer.max_epochs=40`, which `check_words` has let
+            pass.
         conf: the folder with config.yaml.
 
     Raises:
-        UserError: if a word is about anything else, or the run cannot be longer.
+        UserError: if the run cannot be longer.
     """
-    _check_words(run_dir, words)
     last = run_dir / folders.LAST
     if not last.exists():
         raise UserError(f"{run_dir}: has no checkpoint to go on from.")
@@ -59,8 +59,16 @@ def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> C
     return config
 
 
-def _check_words(run_dir: Path, words: Sequence[str]) -> None:
-    """Refuses words that are about anything but the length."""
+def check_words(run_dir: Path, words: Sequence[str]) -> None:
+    """Refuses words that are about anything but the length.
+
+    Args:
+        run_dir: the folder of the run to go on from.
+        words: of the command line.
+
+    Raises:
+        UserError: for the first such word.
+    """
     for word in words:
         if word.lstrip("+").partition("=")[0] not in LENGTHS:
             raise UserError(
