@@ -170,7 +170,8 @@ def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
         ),
         pytest.param(
             ["test"],
-            "test: not for evaluation. It takes run, split, trust, datamodule, accelerator, trainer.",
+            "test: not for evaluation. "
+            "It takes run, split, trust, datamodule, accelerator, trainer.",
             id="word",
         ),
         pytest.param(
