@@ -99,7 +99,7 @@ def save_config(run_dir: Path, config: Config, door: str) -> None:
     if not (run_dir / CONFIG).exists():
         files.write_whole(run_dir / OVERRIDES, as_yaml(config.overrides))
         files.write_whole(run_dir / DOOR, f"{door}\n")
-    elif Config(_loaded(run_dir / CONFIG)[0]).get("sweep.trial") == config.get("sweep.trial"):
+    elif as_written(run_dir).get("sweep.trial") == config.get("sweep.trial"):
         return
     files.write_whole(run_dir / CONFIG, signature.signed(as_yaml(config.values_by_node)))
 
@@ -146,6 +146,15 @@ def load_config(run_dir: Path, package: str = "", trust: str = "") -> Config:
     words = _loaded(path)[0] if path.exists() else []
     values = secrets.resolve(OmegaConf.create(written), written)
     return Config(values, overrides=list(map(str, words)))
+
+
+def as_written(run_dir: Path) -> Config:
+    """Reads the config of a run to compare it, whoever made it; nobody builds anything of it.
+
+    Raises:
+        UserError: if it is no YAML of plain values.
+    """
+    return Config(_loaded(run_dir / CONFIG)[0])
 
 
 def digest_of_config(run_dir: Path) -> str:
