@@ -115,7 +115,7 @@ def _changed(own: Config, overrides: Sequence[str], conf: Path) -> Config:
     """
     for key in (word.lstrip("+").partition("=")[0] for word in overrides):
         if key.partition(".")[0] not in EVALUATED_WITH:
-            hint = nearest(key, TAKEN)
+            hint = nearest(key, [name for name in TAKEN if name != "trust"])  # never advised
             raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
     return Config.resolve(changed(OmegaConf.create(own.values_by_node), overrides, conf))
 
