@@ -1,14 +1,15 @@
 """Ends a command: a user's mistake in one or two lines, without a traceback; fixed exit codes."""
 
 import difflib
+import logging
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from engine import signals
-from engine.messages import redacted
+from engine import messages, signals
 
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -50,7 +51,7 @@ def wants_traceback() -> bool:
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Runs a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM at once with 143.
+    """Runs a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM with 143.
 
     HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit
     code 1. Inside, HYDRA_FULL_ERROR is set for Hydra, which else would print the error itself.
@@ -60,19 +61,22 @@ def exit_codes() -> Iterator[None]:
     token = _wants_traceback.set(asked)
     os.environ[FULL_ERROR] = "1"
     try:
-        with signals.exits_on_sigterm(SIGTERM):
+        with signals.heeded(signal.SIGINT, signal.SIGTERM):
             yield
     except RunFailed:
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(CTRL_C)
     except Exception as error:
+        messages.end_wait()
         mistake = as_mistake(error)
         if asked or not isinstance(mistake, UserError):
             raise
-        print(redacted(f"error: {describe(mistake)}"), file=sys.stderr)
+        text = f"error: {describe(mistake)}"
+        print(messages.for_stream(text, sys.stderr, logging.ERROR), file=sys.stderr)
         sys.exit(WRONG_USE)
     finally:
+        messages.end_wait()
         _wants_traceback.reset(token)
         os.environ.pop(FULL_ERROR)
         if before is not None:
@@ -85,15 +89,18 @@ def as_mistake(error: Exception) -> Exception:
     from omegaconf.errors import OmegaConfBaseException
 
     is_hydras = isinstance(error, HydraException | OmegaConfBaseException)
-    return UserError(redacted(describe(error))) if is_hydras else error
+    return UserError(describe(error)) if is_hydras else error
 
 
 def describe(error: Exception) -> str:
-    """Describes an exception in two lines at most; for Hydra's, its cause and the key concerned."""
-    text = str(error)
+    """Describes an exception in two lines at most; for Hydra's, its cause and the key concerned.
+
+    Secrets are left out, also those of several lines.
+    """
+    text = messages.redacted(str(error))
     if not isinstance(error, UserError) and error.__cause__ is not None:
         key = text.partition("full_key: ")[2].strip()
-        text = str(error.__cause__)
+        text = messages.redacted(str(error.__cause__))
         if key and not text.startswith(key):
             text = f"{key}: {text}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -29,13 +29,13 @@ def whole_lines(path: Path) -> str:
     return text[: text.rfind("\n") + 1]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file by temporary file, fsync and rename.
+def write_whole(path: Path, text: str | bytes) -> None:
+    """Writes a file by temporary file, fsync and rename; text as UTF-8.
 
     Whoever reads the file finds the old text or the new one, never a part.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(temporary, "wb") as file:
+        file.write(text.encode("utf-8") if isinstance(text, str) else text)
         disk.get().sync(file)
     os.replace(temporary, path)

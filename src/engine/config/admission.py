@@ -5,6 +5,8 @@ before it is imported, and then the object itself before anybody calls it.
 """
 
 import functools
+import itertools
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -26,7 +28,10 @@ CLASSES = ("torchvision.transforms",)  # its older transforms have no base class
 # pickles that they are given, such as `torch.fx.GraphModule` and the pipes of `torch.utils.data`.
 DATA = tuple(f"torch.utils.data.{name}" for name in ("dataset", "sampler", "distributed"))
 TORCH = ("torch.nn", "torch.optim", *DATA)
-UNPICKLING = ("torchvision.datasets.lsun",)  # reads a pickle beside the data
+# Classes of the right kinds that run what they read: a pickle beside the data; the code of a model
+# of transformers, from any folder.
+MODELS = ("torchmetrics.multimodal", "torchmetrics.text.bert", "torchmetrics.text.infolm")
+REFUSED = ("torchvision.datasets.lsun", *MODELS)
 MOST_SHOWN = 200  # characters of a name in the message
 # Each component a name without a leading underscore: `torch.__main__` would run when imported.
 PATH = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
@@ -47,13 +52,25 @@ def admit(values: Any, package: str, folder: Path) -> None:
     """
     inside = folder.resolve()
     sys.path[:] = [path for path in sys.path if not Path(path).resolve().is_relative_to(inside)]
-    for key, value in _entries(values):
-        if reason := _refusal(key, value, package):
-            named = "".join(filter(str.isprintable, f"{key}={value}"))[:MOST_SHOWN]
+    reasons = ((f"{key}={value}", _refusal(key, value, package)) for key, value in _entries(values))
+    links = ((link, "is a link, which leads the run's texts elsewhere") for link in _links(folder))
+    for named, reason in itertools.chain(reasons, links):
+        if reason:
+            shown = "".join(filter(str.isprintable, named))[:MOST_SHOWN]
             raise UserError(
-                f"{folder}: not a run that you made here, and {named} {reason}.\n"
+                f"{folder}: not a run that you made here, and {shown} {reason}.\n"
                 "If you trust whoever made it, add trust=true: it may then run any code."
             )
+
+
+def _links(folder: Path) -> Iterator[str]:
+    """Yields the symbolic links in a folder, where no run writes any.
+
+    A train.log that leads to a file of the shell's would be run by the next shell.
+    """
+    for parent, folders, names in os.walk(folder):
+        paths = (Path(parent, name) for name in (*folders, *names))
+        yield from (str(path.relative_to(folder)) for path in paths if path.is_symlink())
 
 
 def _entries(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -92,7 +109,7 @@ def _is_harmless(target: Any, package: str) -> bool:
         return is_below(module, FUNCTIONS) and not target.__name__.startswith("_")
     if is_below(module, CLASSES):
         return True
-    refused = is_below(module, UNPICKLING) or (
+    refused = is_below(module, REFUSED) or (
         is_below(module, ("torch",)) and not is_below(module, TORCH)
     )
     return issubclass(target, _kinds()) and not refused

@@ -5,6 +5,7 @@ parser builds anything of it.
 """
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,11 +20,35 @@ def read(path: Path) -> str:
     Raises:
         ValueError: if it is no YAML, or not plain; says why.
     """
+    text = text_of(path)
+    _check(text)
+    return text
+
+
+def text_of(path: Path) -> str:
+    """Returns the text of a file, whatever it is.
+
+    Raises:
+        ValueError: if it is too long, or no text.
+    """
     with open(path, "rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(f"has more than {MOST_BYTES:,} bytes")
-    text = data.decode("utf-8")
+    return data.decode("utf-8")
+
+
+def load(text: str) -> Any:
+    """Returns the plain values of a text, as PyYAML's safe loader has them.
+
+    Raises:
+        ValueError: if it is no YAML, or not plain; says why.
+    """
+    _check(text)
+    return yaml.load(text, LOADER)
+
+
+def _check(text: str) -> None:
     level = 0
     try:
         for event in yaml.parse(text, Loader=LOADER):
@@ -37,4 +62,3 @@ def read(path: Path) -> str:
                 raise ValueError(f"has more than {MOST_LEVELS} levels")
     except yaml.YAMLError as error:
         raise ValueError(f"is no YAML: {str(error).partition(chr(10))[0]}") from None
-    return text

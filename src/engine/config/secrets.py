@@ -97,6 +97,19 @@ def check_written(values: Any) -> None:
             raise _refusal(".".join(map(str, path)))
 
 
+def kept(written: str, value: str) -> str:
+    """Returns a URL as it was typed, if its password comes from the environment; or else its value.
+
+    Args:
+        written: the URL, not resolved.
+        value: the same, resolved.
+    """
+    if not HOLE.search(written):
+        return value
+    messages.hide(ENVIRONMENT.findall(written))
+    return written
+
+
 def _refusal(key: str) -> UserError:
     variable = re.sub(r"\W", "_", key.rpartition(".")[2]).upper()
     return UserError(

@@ -5,7 +5,8 @@ import functools
 import itertools
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from engine import files
+from engine import files, locks
 from engine.config import admission, plain_yaml, secrets, signature
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.omegaconf import represent_word
-from engine.run.folder_names import job_name
+from engine.run.folder_names import job_name, lock_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,57 @@ CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
 DOOR = Path(".hydra/door")  # the import path of the command, for the processes that join the run
 LAST = Path("checkpoints/last.ckpt")
+PREVIOUS = Path("checkpoints/previous.ckpt")  # the last.ckpt before
 BEST = Path("checkpoints/best.ckpt")
+TRAINED = Path(".hydra/trained")  # an empty file: the run has had a checkpoint
+GRACE = 1.0  # seconds: who asks whether a lock is held holds the lock for a moment
+
+
+@contextmanager
+def held(run_dir: Path, part: str = "") -> Iterator[None]:
+    """Holds a run's folder for this process, or a part of it: no other process writes there.
+
+    Does nothing more where this process holds the folder already, as the job that it has claimed.
+
+    Args:
+        run_dir: the run's folder.
+        part: a name for what is written, where it is not the run itself.
+
+    Raises:
+        UserError: if another process holds it; says which one.
+    """
+    path = run_dir / f".hydra/{part}.lock" if part else lock_of(run_dir)
+    if locks.is_ours(path):
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = locks.acquire(path, GRACE)
+    if lock is None:
+        raise UserError(
+            f"{run_dir}: {locks.owner(path)} is at work on it{part and f' ({part})'}.\n"
+            "Two would spoil its files. Wait until that process has ended, or stop it."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def has_trained(run_dir: Path) -> bool:
+    """Tells whether a run has, or has had, a checkpoint to go on from."""
+    return any((run_dir / name).exists() for name in (TRAINED, LAST, PREVIOUS))
+
+
+def note_training(run_dir: Path) -> None:
+    """Notes that a run has a checkpoint: should it be lost, the run must not begin anew.
+
+    Is called after the checkpoint is written: a kill between the two loses a note, not a run.
+    """
+    if not (run_dir / TRAINED).exists():
+        temporary = run_dir / f"{TRAINED}.new"
+        temporary.parent.mkdir(exist_ok=True)
+        temporary.touch()
+        files.disk.get().replace(temporary, run_dir / TRAINED)
 
 
 def new_run_dir(config: Config) -> Path:
@@ -46,8 +97,10 @@ def new_run_dir(config: Config) -> Path:
 
 
 def go_on_from(parent: Path, run_dir: Path) -> None:
-    """Copies what another run has so far, but for what says what and how that run was."""
-    own = shutil.ignore_patterns(".hydra", "summary.json", "train.log", "evaluation", "figures")
+    """Copies what another run has logged so far, but for what says how that run was."""
+    own = shutil.ignore_patterns(
+        ".hydra", "summary.json", "train.log", "evaluation", "figures", "hparams", "checkpoints"
+    )
     shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
 
 
@@ -56,9 +109,14 @@ def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
 
     The slug has the overrides by which the job differs: those that are not the sweep's own.
     """
+    return folder / job_name(own_words(folder, words), config.hash)
+
+
+def own_words(folder: Path, words: Sequence[str]) -> list[str]:
+    """Returns the overrides by which a job differs from the others of the sweep in a folder."""
     sweep = folder / "multirun.yaml"  # a sweep over experiments has none
-    own = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
-    return folder / job_name([word for word in words if word not in own], config.hash)
+    common = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
+    return [word for word in words if word not in common]
 
 
 @functools.lru_cache(maxsize=8)
@@ -88,7 +146,8 @@ def set_aside(run_dir: Path) -> None:
 def save_config(run_dir: Path, config: Config, door: str) -> None:
     """Writes the config, the overrides that made it and the door to `.hydra/`, if they are missing.
 
-    The config of another trial, or of none, is written again: child processes read it there.
+    Another config is written again, such as another trial's: child processes read it there, and
+    trust what they find.
 
     Args:
         run_dir: the run's folder.
@@ -99,7 +158,7 @@ def save_config(run_dir: Path, config: Config, door: str) -> None:
     if not (run_dir / CONFIG).exists():
         files.write_whole(run_dir / OVERRIDES, as_yaml(config.overrides))
         files.write_whole(run_dir / DOOR, f"{door}\n")
-    elif as_written(run_dir).get("sweep.trial") == config.get("sweep.trial"):
+    elif as_yaml(as_written(run_dir).values_by_node) == as_yaml(config.values_by_node):
         return
     files.write_whole(run_dir / CONFIG, signature.signed(as_yaml(config.values_by_node)))
 

@@ -91,7 +91,7 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
     before = load(run_dir)
     if before is None:
         return
-    changes = differences(before, made_of)
+    changes = [one for one in differences(before, made_of) if one not in made_of.get("mixed", [])]
     if changes and not insists:
         raise UserError(
             f"{run_dir}: since this run began, {' and '.join(changes)}.\n"

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
+
+from engine.messages import counted
 
 
 def device(made: Trainer) -> str:
     """Names what a Trainer computes on: `2 × cpu (x86_64, 2 threads)`, `1 × NVIDIA H200`."""
     kind = made.strategy.root_device.type
-    words = f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+    words = f"cpu ({platform.machine()}, {counted(torch.get_num_threads(), 'thread')})"
     if kind == "cuda":
         words = torch.cuda.get_device_name(made.strategy.root_device)
     elif kind != "cpu":
@@ -29,6 +32,15 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "lightning": version("lightning"),
     }
+
+
+def root() -> Path:
+    """Returns the folder of the project whose command runs.
+
+    A received config may name another one as `paths.root`, and git runs commands that a repository
+    names.
+    """
+    return Path(OmegaConf.create({"root": "${root:}"})["root"])
 
 
 @functools.cache

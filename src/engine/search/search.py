@@ -7,6 +7,7 @@ import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from filelock import FileLock
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -16,7 +17,8 @@ from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from engine import locks
+from engine import locks, messages
+from engine.config import secrets
 from engine.errors import RunFailed, UserError
 from engine.run import summaries
 from engine.search import space
@@ -41,6 +43,7 @@ class Search:
         options: of the search.
         overrides: of the command line, by key.
         make_job: composes a job from words of a command line.
+        storage: as it was typed; "" for none.
 
     Raises:
         UserError: if there is nothing to search, or the space or the storage is wrong.
@@ -51,6 +54,7 @@ class Search:
         options: studies.Options,
         overrides: Mapping[str, Override],
         make_job: Callable[[list[str]], Job],
+        storage: str,
     ) -> None:
         swept = {
             key: override for key, override in overrides.items() if override.is_sweep_override()
@@ -75,6 +79,7 @@ class Search:
         to_max = (options.direction or f"{mode}imize") == "maximize"
         self.direction = StudyDirection.MAXIMIZE if to_max else StudyDirection.MINIMIZE
         self.storage = studies.absolute(options.storage or str(self.base.sweep_dir / "study.log"))
+        self.named_storage = secrets.kept(storage, self.storage)  # in the configs of the jobs
         self.mistake: UserError | None = None  # in the config, that only a job's data can show
         self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
 
@@ -135,18 +140,17 @@ class Search:
         return Trials(study, self.options, self.space, self.n_trials, folder)
 
     def _job(self, trial: FrozenTrial) -> Job:
-        params = words(trial.params)
+        # Whoever has made the study may have given the trial further ones.
+        params = words({key: trial.params[key] for key in self.space})
         log.info("trial %d, of %d in all: %s", trial.number, self.n_trials, shlex.join(params))
         study = _quoted(self.name)
-        callback = "null"
-        if pruner := self.options.pruner_word:
-            monitor = self.base.config.get("callbacks.checkpoints.monitor")
-            callback = (
-                f"{{_target_:engine.Pruning,storage:{_quoted(self.storage)},study:{study},"
-                f"number:{trial.number},pruner:{pruner},"
-                f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
-            )
-        word = f"sweep.trial={{study:{study},callback:{callback}}}"
+        monitor = self.base.config.get("callbacks.checkpoints.monitor")
+        callback = (
+            f"{{_target_:engine.Pruning,storage:{_quoted(self.named_storage)},study:{study},"
+            f"number:{trial.number},pruner:{self.options.pruner_word},"
+            f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
+        )
+        word = f"sweep.trial={{study:{study},number:{trial.number},callback:{callback}}}"
         return self.make_job([*self.fixed, *params, word])
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
@@ -157,7 +161,8 @@ class Search:
         status, folder, summary = job.state()
         state = STATES.get(status, TrialState.FAIL)
         value = summaries.objective(summary)
-        error = str(job.error or summary.get("error") or "").partition("\n")[0]
+        said = messages.redacted(str(job.error or summary.get("error") or ""))
+        error = said.partition("\n")[0]
         if status == "diverged":
             value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
         elif state == TrialState.COMPLETE and math.isnan(value):
@@ -166,29 +171,35 @@ class Search:
             self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
+        if state == TrialState.COMPLETE:
+            trials.name(summaries.objective_name(summary) or "objective")
         trials.tell(
             number, state, value, status=status, error=error, folder=folder.name if folder else None
         )
 
     def _check_direction(self, job: Job) -> None:
-        """Refuses to maximise a training loss: without validation, `mode` says nothing of it."""
-        monitor = job.config.get("callbacks.checkpoints.monitor")
+        """Refuses to maximise what is to be low: without validation, `mode` says nothing of it."""
+        found = summaries.objective_of(job.summary)
         assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE
-        if assumed and monitor not in job.summary.get("metrics", {}):
+        if assumed and found and found.mode == "min":
+            monitor = job.config.get("callbacks.checkpoints.monitor")
             raise UserError(
                 f"hydra.sweeper.direction=null: there is no {monitor} to maximise, "
-                "and the objective is train/loss; choose hydra.sweeper.direction=minimize."
+                f"and the objective is {found.metric}; choose hydra.sweeper.direction=minimize."
             )
 
-    def show(self) -> None:
-        """Shows the table of the trials so far, without running or writing anything."""
+    def table(self) -> str:
+        """Returns the table of the trials so far, without running or writing anything."""
         study = None
         with contextlib.suppress(KeyError):
             study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
-        log.info("%s", table(study, self.n_trials))
+        return table(study, self.n_trials)
 
-    def conclude(self) -> None:
-        """Shows the table of the trials.
+    def conclude(self, door: str) -> None:
+        """Shows the table of the trials, and the commands that look at them.
+
+        Args:
+            door: the import path of the training command.
 
         Raises:
             UserError: if no trial finished, for a mistake in the config.
@@ -196,6 +207,9 @@ class Search:
         """
         study = studies.load(self.storage, self.name)
         log.info("\n%s", table(study, self.n_trials))
+        storage = self.storage if "://" in self.storage else messages.short(Path(self.storage))
+        commands = summaries.next_commands(self.base.sweep_dir, door)
+        log.info("\n%s\n  optuna-dashboard %s", commands, storage)
         if not ranked(study):
             raise self.mistake or RunFailed("no trial finished")
 

@@ -57,10 +57,10 @@ class Options:
             check(f"hydra.sweeper.{key}", getattr(self, key), limit)
 
     @property
-    def pruner_word(self) -> str | None:
-        """Returns the arguments of `pruner` for a job's command line; None for no pruner."""
+    def pruner_word(self) -> str:
+        """Returns the arguments of `pruner` for a job's command line; `null` for no pruner."""
         numbers = f"trials:{self.pruner_trials},steps:{self.pruner_steps},keeps:{self.pruner_keeps}"
-        return None if self.pruner == "none" else f"{{kind:{self.pruner},{numbers}}}"
+        return "null" if self.pruner == "none" else f"{{kind:{self.pruner},{numbers}}}"
 
 
 class _Lock(JournalFileOpenLock):

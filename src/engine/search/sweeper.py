@@ -1,10 +1,15 @@
 """Searches with Optuna: `hydra/sweeper=optuna`."""
 
+import logging
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from engine import messages
 from engine.errors import UserError
 from engine.sweep.sweepers import JobSweeper
+
+log = logging.getLogger(__name__)
 
 
 class OptunaSweeper(JobSweeper):
@@ -28,11 +33,15 @@ class OptunaSweeper(JobSweeper):
                 'hydra/sweeper=optuna: pip install -c constraints.txt -e ".[optuna]" first.'
             ) from None
         messages.to_terminal()
-        made = search.Search(study.Options(**self.options), self.overrides(arguments), self.compose)
+        options = study.Options(**self.options)
+        typed = OmegaConf.to_container(self.config.hydra.sweeper, resolve=False)
+        storage = str(typed.get("storage") or "")  # type: ignore[union-attr]
+        made = search.Search(options, self.overrides(arguments), self.compose, storage)
         if self.config.sweep.dry_run:
-            made.show()
+            log.info("%s", made.table())
             return
         made.check()
         self.begin([made.base.sweep_dir])
-        made.run(self.launcher)
-        made.conclude()
+        with self.goes_on(made.table):
+            made.run(self.launcher)
+        made.conclude(self.door)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hydra.plugins.launcher import Launcher
 
-from engine import locks
+from engine import locks, messages
 from engine.config.resolved import Config
 from engine.errors import RunFailed, UserError, WorkerLost, as_mistake
 from engine.fence.hydra import answer_of
@@ -119,7 +120,14 @@ class Job:
             if folder is None:
                 return summaries.objective(self.summary)
             gpus.claim(self.config)
-            return train(self.config, folder)
+            log.info("%s", folder.name)
+            try:
+                with messages.of_a_job():
+                    return train(self.config, folder)
+            finally:
+                if ended := summaries.load(folder):
+                    said = filter(None, [summaries.ending(ended), summaries.compared(ended)])
+                    log.info("  %s", "; ".join(said))
 
     @contextmanager
     def claimed(self) -> Iterator[Path | None]:
@@ -137,7 +145,7 @@ class Job:
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
-        lock = locks.acquire(self._lock, wait)
+        lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
             yield self._folder_to_run_in() if lock and self.is_due else None
         finally:
@@ -170,7 +178,6 @@ def check_all(jobs: Sequence[Job]) -> None:
     """
     if not (due := [job for job in jobs if job.is_due]):
         return
-    from engine import messages
     from engine.checks.config import check
 
     messages.silence_harmless()
@@ -184,7 +191,8 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
 
     The end of one job, even by a kill, does not end the others.
     """
-    log.info("%s", count([job.status for job in jobs]))
+    if len(jobs) > 1:
+        log.info("%s", count([job.status for job in jobs]))
     _launch([job for job in jobs if job.is_due], launcher)
     left = [job for job in jobs if not job.ended]
     _launch([job for job in left if job.status == "new"], launcher)  # where a kill took all workers
@@ -219,15 +227,21 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
                 log.error("%s", " ".join(job.overrides), exc_info=cause)
 
 
-def conclude(jobs: Sequence[Job]) -> None:
-    """Shows the table of all jobs.
+def conclude(jobs: Sequence[Job], door: str) -> None:
+    """Shows the table of all jobs, and the commands that look at them.
+
+    Args:
+        jobs: of the sweep.
+        door: the import path of the training command.
 
     Raises:
         UserError: if a job's config is wrong.
         RunFailed: if a job failed.
     """
     states = [job.state() for job in jobs]
+    folder = Path(os.path.commonpath([job.sweep_dir for job in jobs]))
     log.info("\n%s", table(jobs, states))
+    log.info("\n%s", summaries.next_commands(folder, door))
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error
@@ -236,7 +250,7 @@ def conclude(jobs: Sequence[Job]) -> None:
 
 
 def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
-    """Returns a line for each job and a line that counts them.
+    """Returns a header, a line for each job and a line that counts them, in the terminal's width.
 
     A job's line has its status, folder, objective, seconds and the first line of its error. A job
     without a folder is named by the words that not all jobs have.
@@ -247,20 +261,26 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         state.folder.name if state.folder else folder_names.slug(own)
         for state, own in zip(states, words, strict=True)
     ]
-    width = max(map(len, names), default=0)
+    found = {summaries.objective_name(state.summary) for state in states} - {""}
+    objective = found.pop() if len(found) == 1 else "objective"
     statuses = list(map(shown_status, states))
-    wide = max([11, *map(len, statuses)])
-    lines = []
+    most = max([11, *map(len, statuses)])
+    wide = max(12, len(objective) + 2)
+    room = max(20, messages.width() - most - wide - 14)
+    width = max([3, *(len(_cut(name, room)) for name in names)])
+    header = f"  {'status':<{most}}  {'job':<{width}}{objective:>{wide}}{'time':>10}"
+    lines = [messages.styled(header, messages.BOLD)]
     for job, name, status, (_, folder, summary) in zip(jobs, names, statuses, states, strict=True):
-        objective = summaries.objective(summary)
+        value = summaries.objective(summary)
         seconds = summary.get("seconds")
-        numbers = f"{'' if math.isnan(objective) else f'{objective:.6g}':>12}"
-        numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>12}"
-        lines.append(f"  {status:<{wide}}  {name:<{width}}{numbers}".rstrip())
+        numbers = f"{'' if math.isnan(value) else f'{value:.4g}':>{wide}}"
+        numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>10}"
+        shown = messages.styled(f"{status:<{most}}", messages.OF_STATUSES.get(status))
+        lines.append(f"  {shown}  {_cut(name, room):<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
-            first = (str(error) or repr(error)).partition("\n")[0]
-            lines.append(f"    {first}")
-            lines += [f"    {folder / 'train.log'}"] if folder else []
+            first = messages.redacted(str(error) or repr(error)).partition("\n")[0]
+            lines.append(messages.indented(first, 4))
+            lines += [f"    {messages.short(folder / 'train.log')}"] if folder else []
     return "\n".join([*lines, count(statuses)])
 
 
@@ -270,10 +290,16 @@ def shown_status(state: State) -> str:
     return f"{state.status} (mixed)" if is_mixed else state.status
 
 
+def _cut(name: str, room: int) -> str:
+    """Returns the name of a job's folder in a number of characters: its beginning and its hash."""
+    end = folder_names.DIGITS + 1
+    return name if len(name) <= room else f"{name[: room - end - 1]}…{name[-end:]}"
+
+
 def count(statuses: Sequence[str]) -> str:
     """Returns a line such as `40 jobs: 30 finished, 1 failed, 9 new`."""
     words = [f"{number} {status}" for status, number in Counter(statuses).items()]
-    return f"{len(statuses)} jobs: {', '.join(words)}"
+    return f"{messages.counted(len(statuses), 'job')}: {', '.join(words)}"
 
 
 def own_words(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -285,5 +311,5 @@ def own_words(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
 def answer_text(answer: float | Exception) -> str:
     """Returns a job's answer as the line about the job shows it."""
     if isinstance(answer, Exception):
-        return str(answer).partition("\n")[0]
-    return f"{answer:.6g}"
+        return messages.redacted(str(answer)).partition("\n")[0]
+    return f"{answer:.4g}"

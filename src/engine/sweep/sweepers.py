@@ -2,8 +2,11 @@
 
 import itertools
 import logging
+import shlex
+import sys
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from engine import messages
+from engine import messages, signals
 from engine.config import secrets
 from engine.errors import UserError
 from engine.sweep.compose import Composer
@@ -41,6 +44,8 @@ class JobSweeper(Sweeper):
         self.config = config
         mentioned = getattr(task_function, "mentioned", None)
         self.compose = Composer(hydra_context.config_loader, config, mentioned)
+        door: Any = getattr(task_function, "door", None)
+        self.door: str = door.module if door else ""
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -51,6 +56,16 @@ class JobSweeper(Sweeper):
         finally:
             # The processes of some launchers wait for further jobs.
             getattr(self.launcher, "close", lambda: None)()
+
+    @contextmanager
+    def goes_on(self, table: Callable[[], str]) -> Iterator[None]:
+        """Shows a table, and the command that goes on with the sweep, if a signal ends it."""
+        try:
+            yield
+        except signals.Interrupted:
+            command = f"python -m {self.door} {shlex.join(sys.argv[1:])}"
+            log.info("\n%s\ninterrupted; the same command goes on:\n  %s", table(), command)
+            raise
 
     @abstractmethod
     def run(self, arguments: list[str]) -> Any:
@@ -84,8 +99,9 @@ class GridSweeper(JobSweeper):
             return jobs
         check_all(jobs)
         self.begin({job.sweep_dir for job in jobs})
-        run_all(jobs, self.launcher)
-        conclude(jobs)
+        with self.goes_on(lambda: table(jobs)):
+            run_all(jobs, self.launcher)
+        conclude(jobs, self.door)
         return jobs
 
     def _grid(self, arguments: list[str]) -> Iterator[tuple[str, ...]]:

@@ -6,6 +6,7 @@ import os
 import pickle
 import pydoc
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,9 @@ from omegaconf import OmegaConf
 from commands import CONF, ROOT, composed, environment, only_run, run_evaluate, run_train
 from engine.config import admission, objects, plain_yaml
 from engine.errors import UserError
-from engine.run import checkpoint_file, folders
+from engine.report.read import collect, commands
+from engine.run import folders, versions
+from engine.run.checkpoint import file as checkpoint_file
 from warm import python
 
 OWN = "mine_of_tests"  # the user's package
@@ -289,10 +292,11 @@ def test_an_archive_that_grows_is_no_checkpoint(tmp_path: Path) -> None:
         for member in sound.infolist():
             bomb.writestr(member.filename, sound.read(member))
     model = torch.nn.Linear(1, 1)
-    checkpoint_file.check_archive(tmp_path / "sound.ckpt")
-    with pytest.raises(UserError, match=r"bomb\.ckpt: is packed"):
+    assert checkpoint_file.read(tmp_path / "sound.ckpt")["state_dict"]["w"].shape == (1000,)
+    says = r"bomb\.ckpt: cannot be read: it is packed"
+    with pytest.raises(UserError, match=says):
         checkpoint_file.load_weights(model, tmp_path / "bomb.ckpt")
-    with pytest.raises(UserError, match=r"bomb\.ckpt: is packed"):
+    with pytest.raises(UserError, match=says):
         checkpoint_file.WholeFileIO().load_checkpoint(tmp_path / "bomb.ckpt", weights_only=True)
 
 
@@ -343,6 +347,8 @@ NOT_ALLOWED = [
     "torch.nn.modules.module.torch.load",
     "torchvision.datasets.LSUN",  # reads a pickle
     "torchvision.datasets.utils.download_url",
+    "torchmetrics.multimodal.clip_score.CLIPScore",  # runs the code of a model in any folder
+    "torchmetrics.text.bert.BERTScore",
     "torch.fx.GraphModule",
     "torch.jit.ScriptModule",
     "torch.distributed.nn.RemoteModule",
@@ -392,7 +398,11 @@ def changed(sound: Path, tmp_path: Path, marker: Path) -> Path:
     file = run_dir / folders.CONFIG
     evil = folders.as_yaml({"evil": touch(str(marker))}).replace("\n", "\n  ").rstrip(" ")
     file.write_text(file.read_text().replace("callbacks:\n", f"callbacks:\n  {evil}"))
-    assert OmegaConf.load(file).callbacks.evil._target_ == COMMAND
+    config = folders.as_written(run_dir)
+    assert config["callbacks.evil._target_"] == COMMAND
+    last = run_dir / folders.LAST
+    saved = checkpoint_file.read(last)  # which names its config
+    checkpoint_file.WholeFileIO(config).save_checkpoint(saved, last)
     return run_dir
 
 
@@ -415,6 +425,29 @@ def test_each_command_refuses(
     says = f"error: {changed}: not a run that you made here, and callbacks.evil._target_={COMMAND}"
     assert capsys.readouterr().err.startswith(says)
     assert sorted(changed.rglob("*")) == before
+    assert not marker.exists()
+
+
+def test_git_is_not_asked_about_a_folder_that_a_received_config_names(
+    sound: Path, tmp_path: Path, marker: Path
+) -> None:
+    """To describe a commit, git runs the commands that the repository names."""
+    repository = tmp_path / "repository"
+    git = ["git", "-C", str(repository), "-c", "user.name=x", "-c", "user.email=x"]
+    repository.mkdir()
+    (repository / "file").touch()
+    for words in ("init -q", "add file", "commit -qm x", f"config core.fsmonitor touch\\ {marker}"):
+        subprocess.run([*git, *shlex.split(words)], check=True)
+    versions.git_commit(repository)
+    marker.unlink()  # it does its work
+    versions.git_commit.cache_clear()
+    run_dir = Path(shutil.copytree(sound, tmp_path / "run"))
+    (run_dir / "summary.json").unlink()
+    file = run_dir / folders.CONFIG
+    file.write_text(re.sub("\n  root: .*", f"\n  root: {repository}", file.read_text()))
+    assert folders.load_config(run_dir, "project")["paths.root"] == str(repository)
+    run_train(f"resume={run_dir}", draws=False)
+    assert (run_dir / "summary.json").exists()
     assert not marker.exists()
 
 
@@ -441,25 +474,105 @@ def test_trust_insists_and_says_so(changed: Path, marker: Path, caplog: Any) -> 
     assert marker.exists()
 
 
+def test_an_archive_behind_another_checkpoint_is_none(marker: Path, tmp_path: Path) -> None:
+    """torch.load would read the first, and Lightning's FSDP unpickle the second."""
+    old = tmp_path / "old.ckpt"
+    torch.save({"w": torch.zeros(2)}, old, _use_new_zipfile_serialization=False)
+    assert checkpoint_file.read(old)["w"].shape == (2,)
+    old.write_bytes(old.read_bytes() + (tmp_path / "marker.pt").read_bytes())
+    assert torch.load(old, weights_only=True)["w"].shape == (2,)
+    with pytest.raises(UserError, match="it is an archive behind something else"):
+        checkpoint_file.read(old)
+    assert not marker.exists()
+
+
+def test_a_received_folder_with_a_link_is_refused(sound: Path, tmp_path: Path) -> None:
+    """What train.log leads to would get the config's text: a file of the shell's would run it."""
+    run_dir = Path(shutil.copytree(sound, tmp_path / "run"))
+    (run_dir / "train.log").unlink()
+    (run_dir / "train.log").symlink_to(tmp_path / "profile")
+    assert folders.load_config(run_dir, OWN)["name"]  # this user has made it
+    file = run_dir / folders.CONFIG
+    file.write_text(file.read_text().rpartition("# signed")[0])
+    with pytest.raises(UserError, match=r"train\.log is a link") as refused:
+        folders.load_config(run_dir, "project")
+    assert "add trust=true" in str(refused.value)
+    assert folders.load_config(run_dir, "project", "true")["name"]
+    assert not (tmp_path / "profile").exists()
+
+
+def test_a_report_reads_only(changed: Path, marker: Path, tmp_path: Path) -> None:
+    """A payload is a value as any other; a bomb is named; no command has more than a name."""
+    bomb = Path(shutil.copytree(changed, tmp_path / "bomb"))
+    (bomb / folders.CONFIG).write_text(BOMBS["aliases"][0])
+    runs = [collect.read(folder, folder.name) for folder in (changed, bomb)]
+    assert isinstance(runs[0], collect.Run)
+    assert runs[0].config["callbacks.evil._target_"] == COMMAND
+    says = "has an alias, which no run writes"
+    assert runs[1] == collect.Problem("bomb/.hydra/config.yaml", says)
+    for door in (f"x; touch {marker}", f"$(touch {marker})", f"a.b\ntouch {marker}", ""):
+        (changed / folders.DOOR).write_text(door)
+        assert commands.of_run(runs[0], "mine.train").startswith("python -m mine.train experiment=")
+    assert not marker.exists()
+
+
+SWEEP = [*RUN, "seed=1,2", "accelerator=cpu"]
+
+
+def test_a_sweep_runs_its_own_config_whatever_its_folders_have(
+    tmp_path: Path, marker: Path
+) -> None:
+    """A process that joins a job trusts the config that it finds, so there is no other."""
+    words = ["-m", *SWEEP, f"paths.log_dir={tmp_path / 'logs'}"]
+    run_train(*words, draws=False)
+    run_dir = min(path.parent for path in (tmp_path / "logs").rglob("summary.json"))
+    (run_dir / "summary.json").unlink()
+    text = (run_dir / folders.CONFIG).read_text()
+    evil = folders.as_yaml({"evil": touch(str(marker))}).replace("\n", "\n  ").rstrip(" ")
+    received(run_dir, text.replace("callbacks:\n", f"callbacks:\n  {evil}"))
+    run_train(*words, draws=False)
+    assert (run_dir / "summary.json").exists()
+    assert (run_dir / folders.CONFIG).read_text() == text
+    assert not marker.exists()
+
+
+def test_a_trial_has_the_parameters_that_are_searched_and_no_other(
+    tmp_path: Path, marker: Path
+) -> None:
+    """A study in a received folder may have trials that wait for somebody to run them."""
+    optuna = pytest.importorskip("optuna")
+    from engine.search import study as studies
+
+    words = ["-m", *RUN, "hydra/sweeper=optuna", "optimizer.lr=interval(0.001,0.01)"]
+    words.append(f"paths.log_dir={tmp_path / 'logs'}")
+    run_train(*words, "hydra.sweeper.n_trials=1", draws=False)
+    (storage,) = (tmp_path / "logs").rglob("study.log")
+    study = optuna.load_study(study_name=None, storage=studies.opened(str(storage)))
+    trial = study.ask()
+    for key, value in {"_target_": COMMAND, "command": f"touch {marker}"}.items():
+        trial.suggest_categorical(f"+callbacks.evil.{key}", [value])
+    run_train(*words, "hydra.sweeper.n_trials=2", draws=False)
+    assert [one.state.name for one in study.get_trials()] == ["COMPLETE", "COMPLETE"]
+    assert not marker.exists()
+
+
 def test_a_process_in_the_folder_itself_imports_nothing_of_it(
     changed: Path, marker: Path, tmp_path: Path
 ) -> None:
     """`python -m` puts the working directory at the front of the import path."""
     file = changed / folders.CONFIG
-    text = file.read_text()
-    for target in ("inside_of_tests.Thing", "spaces_of_tests.evil.Thing"):
-        file.write_text(text.replace(COMMAND, target))
-        ended = subprocess.run(
-            [python(), "-m", "project.evaluate", f"run={changed}"],
-            cwd=changed,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert ended.returncode == 2, ended.stderr
-        assert "Traceback" not in ended.stderr
-        assert not marker.exists()
+    file.write_text(file.read_text().replace(COMMAND, "inside_of_tests.Thing"))
+    ended = subprocess.run(
+        [python(), "-m", "project.evaluate", f"run={changed}"],
+        cwd=changed,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not marker.exists()
 
 
 def test_init_from_reads_weights_only(changed: Path, marker: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from omegaconf import OmegaConf
 from commands import composed, only_run, run_evaluate, run_report, run_train, train_in_process
 from engine import messages
 from engine.config import secrets
+from engine.config.help import help_text
 from engine.config.resolved import Config
-from engine.errors import UserError
+from engine.errors import UserError, describe
 from engine.run import folders
 
 KEY, PASSWORD = "sk-3f9a'c1\"7", "p4ss/w0rd"  # with characters that texts quote
@@ -294,20 +296,77 @@ def test_a_sweep_leaves_its_secrets_nowhere(
     run_train("-m", *words, draws=False)
     printed = capsys.readouterr()
     assert "2 finished" in printed.out
-    assert len(list(tmp_path.rglob("multirun.yaml"))) == 1
+    (sweep,) = tmp_path.rglob("multirun.yaml")
+    run_report(str(sweep.parent))
+    report = (sweep.parent / "report.md").read_text()
+    assert "module.api_key=${oc.env:A_KEY}" in report  # in the sweep's command
     assert_clean(tmp_path, printed.out, printed.err)
 
 
 def test_a_search_leaves_its_secrets_nowhere(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither those of its jobs nor the password of its storage, which each job opens."""
+    pytest.importorskip("optuna")
+    from engine.search import study
+
+    opened = study.opened
+    asked = []
+
+    def instead_of_a_server(storage: str) -> Any:
+        asked.append(storage)
+        return opened(str(tmp_path / "study.log"))
+
+    monkeypatch.setattr(study, "opened", instead_of_a_server)
+    without_pytests_handlers()
+    words = [*RUN, *SECRETS, "optimizer.lr=interval(0.001,0.01)", "hydra/sweeper=optuna"]
+    words.append("hydra.sweeper.storage='postgresql://me:${oc.env:A_WORD}@host/db'")
+    run_train("-m", *words, "hydra.sweeper.n_trials=2", f"paths.log_dir={tmp_path}", draws=False)
+    printed = capsys.readouterr()
+    assert set(asked) == {f"postgresql://me:{PASSWORD}@host/db"}
+    assert len(asked) >= 4  # the search's own, and one for each trial
+    assert "optuna-dashboard" in printed.out
+    assert_clean(tmp_path, printed.out, printed.err)
+
+
+def test_an_error_of_a_trial_without_a_folder_is_told_the_study_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("optuna")
     without_pytests_handlers()
+
+    def fails(*_: object) -> None:
+        raise RuntimeError(f"no such key: {KEY}")
+
+    monkeypatch.setattr("engine.run.build.datamodule", fails)
     words = [*RUN, *SECRETS, "optimizer.lr=interval(0.001,0.01)", "hydra/sweeper=optuna"]
-    run_train("-m", *words, "hydra.sweeper.n_trials=2", f"paths.log_dir={tmp_path}", draws=False)
+    with pytest.raises(SystemExit):
+        run_train("-m", *words, "hydra.sweeper.n_trials=1", f"paths.log_dir={tmp_path}")
+    (study,) = tmp_path.rglob("study.log")
+    assert "no such key: ${oc.env:A_KEY}" in study.read_text()
     printed = capsys.readouterr()
-    assert list(tmp_path.rglob("study.log"))
-    assert_clean(tmp_path, printed.out, printed.err)
+    assert "no such key: ${oc.env:A_KEY}" in printed.out
+    for secret in HIDDEN:
+        assert secret not in study.read_text() + printed.out + printed.err
+
+
+def test_the_help_shows_no_secret_of_conf(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("logger:\n  api_key: abc\n")
+    with pytest.raises(UserError, match=r"logger\.api_key: holds a secret"):
+        help_text(["--help"], tmp_path, "mine.train")
+
+
+@pytest.mark.parametrize("text", ["{}", "{!r}", "[{!r}]"])
+def test_a_secret_of_several_lines_is_left_out_whole(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a private key has; a message shows the first two lines only."""
+    monkeypatch.setenv("A_KEY", "-----BEGIN\nMIIE\t'v\"\nQIBA\n")
+    messages.hide(["A_KEY"])
+    value = os.environ["A_KEY"]
+    for said in (text.format(value), json.dumps(text.format(value))):
+        assert "BEGIN" not in messages.redacted(said)
+        assert "${oc.env:A_KEY}" in describe(UserError(said))
 
 
 def test_short_values_are_not_looked_for_in_texts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,3 +101,19 @@ def test_nothing_is_imported_for_a_name(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("own_package.inner.model.Mine", "own_package.__main__.x", "no_such.x", "", "a..b"):
         assert code.source(name)[0] is None
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("first", ["env/site-packages", "elsewhere"])
+def test_a_package_in_two_places_is_the_users_where_it_is_not_installed(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "here/own_package", {"__init__.py": "", "model.py": "import acme.net.deep\n"})
+    write(tmp_path / "elsewhere/acme/net", {"__init__.py": "", "deep.py": "import acme.core\n"})
+    write(tmp_path / "env/site-packages/acme", {"core.py": "import acme.net.unused\n"})
+    write(tmp_path / "elsewhere/acme/net", {"unused.py": ""})
+    (second,) = {"env/site-packages", "elsewhere"} - {first}
+    for folder in ("here", second, first):  # each goes before the others
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    assert followed("own_package.model.Mine") == {
+        *("own_package", "own_package.model", "acme.net", "acme.net.deep"),
+    }

@@ -66,7 +66,7 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
     done = trials(tmp_path)
     assert [trial.state for trial in done] == [COMPLETE] * 5
     for trial in done:
-        (run_dir,) = folder(tmp_path).glob(f"lr={trial.params['optimizer.lr']},*-????????")
+        (run_dir,) = folder(tmp_path).glob(f"lr={trial.params['optimizer.lr']:.4g}-*-????????")
         summary = json.loads((run_dir / "summary.json").read_text())
         assert trial.user_attrs == {"status": "finished", "error": "", "folder": run_dir.name}
         assert (trial.value, trial.params["trainer.max_steps"]) == (
@@ -75,10 +75,16 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
         )
     best = min(done, key=lambda trial: trial.value or 0.0)
     words = " ".join(f"{key}={best.params[key]}" for key in ("optimizer.lr", "trainer.max_steps"))
-    table = caplog.records[-1].message.splitlines()
-    assert table[-2:] == ["5 trials: 5 finished", f"best: {words}"]
-    assert table[1] == f"  {best.number:>5}  finished   {best.value:>12.6g}  {words}"
-    values = [float(line.split()[2]) for line in table[1:6]]
+    table = re.sub(r"\x1b\[\d*m", "", caplog.records[-2].message).splitlines()
+    assert table[-3:] == ["5 trials: 5 finished", "best:", f"  {words}"]
+    assert table[2].split()[:3] == [str(best.number), "finished", f"{best.value:.4g}"]
+    assert caplog.records[-1].message.splitlines()[-3:] == [
+        f"  tensorboard --logdir {folder(tmp_path)}",
+        f"  python -m project.report {folder(tmp_path)}",
+        f"  optuna-dashboard {folder(tmp_path)}/study.log",
+    ]
+    values = [float(line.split()[2]) for line in table if re.match(r" +\d+  finished", line)]
+    assert len(values) == 5
     assert values == sorted(values)
 
     run_train(
@@ -165,13 +171,13 @@ def test_failing_and_diverging_trials_end_nothing(
         ("two_layer", 0.01): (FAIL, None),
         ("two_layer", 1e30): (FAIL, None),
     }
-    table = caplog.records[-1].message
+    table = caplog.records[-2].message
     assert "4 trials: " in table
     assert {"1 finished", "1 diverged", "2 failed"} == set(
-        table.splitlines()[-2].partition(": ")[2].split(", ")
+        table.splitlines()[-3].partition(": ")[2].split(", ")
     )
     assert table.count("RuntimeError: 1000 columns") == 2
-    assert table.splitlines()[-1] == "best: module=linear optimizer.lr=0.01"
+    assert table.splitlines()[-2:] == ["best:", "  module=linear optimizer.lr=0.01"]
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def test_pruners_get_their_numbers() -> None:
         options(pruner="median", pruner_steps=7).pruner_word
         == "{kind:median,trials:5,steps:7,keeps:4}"
     )
-    assert options().pruner_word is None
+    assert options().pruner_word == "null"
 
 
 @pytest.mark.parametrize("name", ["x.log", "sqlite:///x.db"])

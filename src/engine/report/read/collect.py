@@ -1,8 +1,11 @@
 """Reads the runs below a folder: config, summary, and the latest metrics where there is none."""
 
+import contextlib
+import functools
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,11 +20,13 @@ from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
 from engine.run import folder_names, identity
-from engine.run.summaries import SUMMARY, final_metrics
+from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of
 
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
 RECENT = 120  # seconds; a run that has written within them counts as running
+# Where a key of the first level begins, or the signature.
+PART = re.compile(r"^(?=[\w#])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Run:
         seconds: that it took.
         error: the first line of it.
         made_with: device, git commit and versions.
+        objective: what the run is compared by; None for a run that has not finished.
+        overrides: the words of the command line that made the run.
     """
 
     path: Path
@@ -47,6 +54,19 @@ class Run:
     seconds: float = math.nan
     error: str = ""
     made_with: dict[str, str] = field(default_factory=dict)
+    objective: Objective | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def experiment(self) -> str:
+        """Returns the experiment that the command line chose; "" for none."""
+        words = (word.lstrip("+").partition("=") for word in self.overrides)
+        return next((value for key, _, value in words if key == "experiment"), "")
+
+    @property
+    def trial(self) -> int | None:
+        """Returns the run's number among the trials of a search; None outside one."""
+        return self.config.get("sweep.trial.number")
 
     @property
     def seed(self) -> Any:
@@ -102,7 +122,9 @@ def read(path: Path, folder: str) -> Run | Problem:
     """Reads the run in a folder; returns what is wrong if one of its files is broken."""
     file = ".hydra/config.yaml"
     try:
-        config = dotted(mapping(yaml.load(plain_yaml.read(path / file), plain_yaml.LOADER)))
+        config = config_in(path / file)
+        file = ".hydra/overrides.yaml"
+        words = listed(loaded(path / file)) if (path / file).exists() else []
         file = SUMMARY if (path / SUMMARY).exists() else "metrics.csv"
         if file == SUMMARY:
             outcome = of_summary(mapping(json.loads((path / file).read_text("utf-8"))))
@@ -111,10 +133,34 @@ def read(path: Path, folder: str) -> Run | Problem:
         file = str(identity.MADE_OF)
         if changes := identity.mixture(path):
             said = f"not exact: since it began, {'; '.join(changes)}"
-            outcome["error"] = outcome.get("error") or said
+            outcome["error"] = "; ".join(filter(None, [outcome.get("error"), said]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         return Problem(os.path.join(folder, file), first_line(str(error)) or type(error).__name__)
-    return Run(path, folder, config, **outcome)
+    return Run(path, folder, config, **outcome, overrides=tuple(map(str, words)))
+
+
+def loaded(path: Path) -> Any:
+    """Returns what a YAML file holds."""
+    return plain_yaml.load(plain_yaml.text_of(path))
+
+
+def config_in(path: Path) -> dict[str, Any]:
+    """Returns the config in a YAML file, by dotted key.
+
+    It is read by its first-level keys: most parts are in many runs of a sweep.
+
+    Raises:
+        ValueError: if the file holds no mapping.
+    """
+    config: dict[str, Any] = {}
+    for part in PART.split(plain_yaml.text_of(path)):
+        config |= _part_of_config(part)
+    return mapping(config or None)
+
+
+@functools.cache
+def _part_of_config(text: str) -> dict[str, Any]:
+    return dotted(mapping(plain_yaml.load(text) or {}))
 
 
 def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
@@ -128,17 +174,19 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
         "seconds": as_float(summary.get("seconds")),
         "error": first_line(str(summary.get("error") or "")),
         "made_with": {key: str(value) for key, value in made_with.items() if value},
+        "objective": objective_of(summary),
     }
 
 
 def unfinished(path: Path) -> str:
     """Returns the status of a run without a summary.
 
-    A job of a sweep runs as long as its lock is held. Any other run counts as running while it
-    writes.
+    A run runs as long as its lock is held. One without a lock, of an earlier version, counts as
+    running while it writes.
     """
-    if (lock := locks.of_job(path.parent, folder_names.digest_of(path))).exists():
-        return RUNNING if locks.is_held(lock) else INTERRUPTED
+    with contextlib.suppress(PermissionError):  # a folder of somebody else's
+        if (lock := folder_names.lock_of(path)).exists():
+            return RUNNING if locks.is_held(lock) else INTERRUPTED
     written = ("metrics.csv", "train.log", "checkpoints", ".hydra/config.yaml")
     files = [path / name for name in written if (path / name).exists()]
     newest = max((file.stat().st_mtime for file in files), default=0.0)
@@ -153,6 +201,17 @@ def mapping(value: Any) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise ValueError("not a mapping")
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """Returns a value that is a list.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not isinstance(value, list):
+        raise ValueError("not a list")
     return value
 
 

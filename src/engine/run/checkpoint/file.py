@@ -1,28 +1,40 @@
-"""Checkpoint files: written whole, read with `weights_only`."""
+"""Checkpoint files: written whole, with what they belong to; read with sums and `weights_only`."""
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from engine import files
+from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.lightning import batches_that_stepped
+from engine.run.folders import LAST, PREVIOUS
 from engine.run.plain import plain, refusal
 
+BEGIN = b"PK\3\4"  # of an archive
 MOST_NAMES = 5  # of tensors, in a message
+# Keys of a checkpoint: the hash of the run's config, and the values that it is the hash of.
+HASH, VALUES = "config_hash", "config"
 
 
 class WholeFileIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it: a kill leaves the old or the new one.
 
     Lightning writes through the system's temporary folder, whose content is copied where that is
-    on another file system. The file has plain values only, see plain.py.
+    on another file system. The file has plain values only, see plain.py. The last.ckpt before is
+    kept as previous.ckpt.
+
+    Args:
+        config: the run's, which each checkpoint names. None: nobody will ask.
     """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -30,29 +42,65 @@ class WholeFileIO(TorchCheckpointIO):
         made, _, needed = plain(checkpoint)
         if needed:
             raise refusal(needed[0])
+        if self.config:
+            made |= {HASH: self.config.hash, VALUES: self.config.relevant}
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}")
+        disk = files.disk.get()
         with open(temporary, "wb") as file:
             torch.save(made, file)
-            files.disk.get().sync(file)
-        files.disk.get().replace(temporary, path)
+            disk.sync(file)
+        if path.name == LAST.name and path.exists():
+            disk.replace(path, path.with_name(PREVIOUS.name))
+        disk.replace(temporary, path)
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
-        check_archive(path)
-        return super().load_checkpoint(path, *args, **options)
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read(Path(path))
 
 
-def check_archive(path: str | Path) -> None:
-    """Refuses a packed checkpoint: torch packs none, and one of a megabyte may fill the memory.
+def read(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint into memory of the CPU, and compares the sums of all its parts.
+
+    The sums are those of the zip file, CRC-32. `torch.load` compares none, and would take a weight
+    with another bit. A file of torch before 1.6 has none.
 
     Raises:
-        UserError: names the file.
+        UserError: if there is no such file, or it is damaged.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise UserError(f"{path}: is packed, and no checkpoint of torch's.")
+    if not path.is_file():
+        raise UserError(f"{path}: is not there.")
+    try:
+        with open(path, "rb") as file:  # once: the path may have another file a moment later
+            if zipfile.is_zipfile(file):
+                _check_archive(file)
+            file.seek(0)
+            saved: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+            return saved
+    except Exception as error:  # of zip files, pickle or torch
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: cannot be read: {reason}") from None
+
+
+def _check_archive(file: IO[bytes]) -> None:
+    """Refuses a packed checkpoint, before it fills the memory, and a damaged one.
+
+    What stands before an archive would be read in its place by some, and the archive by others:
+    Lightning's FSDP unpickles the archive of what `torch.load` takes for an old checkpoint.
+
+    Raises:
+        ValueError: says which of them it is.
+    """
+    archive = zipfile.ZipFile(file)
+    file.seek(0)
+    if file.read(len(BEGIN)) != BEGIN:
+        raise ValueError("it is an archive behind something else")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise ValueError("it is packed, and torch packs no checkpoint")
+    if part := archive.testzip():
+        raise ValueError(f"damaged, its part {part} has another checksum")
 
 
 class Progress(NamedTuple):
@@ -64,14 +112,12 @@ class Progress(NamedTuple):
     stopped: bool
 
 
-def progress_of(checkpoint: Path) -> Progress:
-    """Reads how far training is.
+def progress_of(saved: Mapping[str, Any]) -> Progress:
+    """Returns how far the training of a checkpoint is.
 
     A row is logged under the number of batches with a step, which is not the number of steps where
     a module has several optimisers.
     """
-    check_archive(checkpoint)
-    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     stopped = saved.get("so_far", {}).get("stopped", False)
     return Progress(saved["epoch"], saved["global_step"], batches_that_stepped(saved), stopped)
 
@@ -110,13 +156,12 @@ def load_weights(model: nn.Module, checkpoint: Path) -> str:
 
 
 def _read_weights(checkpoint: Path) -> dict[str, Any]:
-    check_archive(checkpoint)
     try:
-        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        saved = read(checkpoint)
         return dict(saved.get("state_dict", saved))
-    except Exception as error:  # of pickle, zip files or torch
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"init_from={checkpoint}: cannot be read: {reason}") from None
+    except (UserError, AttributeError, TypeError, ValueError) as error:  # it may be a list
+        says = error if isinstance(error, UserError) else f"{checkpoint}: has no names of weights"
+        raise UserError(f"init_from={says}") from None
 
 
 def _shape(value: Any) -> tuple[int, ...]:
