@@ -58,8 +58,8 @@ def admit(values: Any, package: str, folder: Path) -> None:
         if reason:
             shown = "".join(filter(str.isprintable, named))[:MOST_SHOWN]
             raise UserError(
-                f"{folder}: not a run that you made here, and {shown} {reason}.\n"
-                "If you trust whoever made it, add trust=true: it may then run any code."
+                f"{folder}: its config was not made here, or was edited, and {shown} {reason}.\n"
+                "If you trust whoever did so, add trust=true: it may then run any code."
             )
 
 

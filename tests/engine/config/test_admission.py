@@ -204,8 +204,10 @@ def test_a_payload_is_refused(payload: Callable[[str], Any], marker: Path, tmp_p
     with pytest.raises(UserError) as refused:
         objects.build(folders.load_config(run_dir, OWN)["callbacks.evil"], "evil")
     says, how = str(refused.value).splitlines()
-    assert says.startswith(f"{run_dir}: not a run that you made here, and callbacks.evil")
-    assert how == "If you trust whoever made it, add trust=true: it may then run any code."
+    assert says.startswith(
+        f"{run_dir}: its config was not made here, or was edited, and callbacks.evil"
+    )
+    assert how == "If you trust whoever did so, add trust=true: it may then run any code."
     assert not marker.exists()
 
 
@@ -422,8 +424,9 @@ def test_each_command_refuses(
     with pytest.raises(SystemExit) as stop:
         run(*words.format(changed).split())
     assert stop.value.code == 2
-    says = f"error: {changed}: not a run that you made here, and callbacks.evil._target_={COMMAND}"
-    assert capsys.readouterr().err.startswith(says)
+    says = f"or was edited, and callbacks.evil._target_={COMMAND} is nothing that runs need."
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {changed}: its config was not made here, {says}")
     assert sorted(changed.rglob("*")) == before
     assert not marker.exists()
 
@@ -463,7 +466,7 @@ def test_a_process_trusts_the_config_that_its_parent_has_read(changed: Path, mar
     assert folders.load_config(changed, OWN, digest)["callbacks.evil._target_"] == COMMAND
     with open(changed / folders.CONFIG, "a") as file:
         file.write("more: 1\n")
-    with pytest.raises(UserError, match="not a run that you made here"):
+    with pytest.raises(UserError, match="its config was not made here"):
         folders.load_config(changed, OWN, digest)
 
 
