@@ -444,7 +444,7 @@ def test_git_is_not_asked_about_a_folder_that_a_received_config_names(
     versions.git_commit(repository)
     marker.unlink()  # it does its work
     versions.git_commit.cache_clear()
-    run_dir = Path(shutil.copytree(sound, tmp_path / "run"))
+    run_dir = Path(shutil.copytree(sound, tmp_path / "received"))
     (run_dir / "summary.json").unlink()
     file = run_dir / folders.CONFIG
     file.write_text(re.sub("\n  root: .*", f"\n  root: {repository}", file.read_text()))
