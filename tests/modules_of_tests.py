@@ -1,5 +1,6 @@
 """Defines modules and data modules that no experiment has."""
 
+import logging
 from collections import OrderedDict
 from typing import Any
 
@@ -66,3 +67,33 @@ class RootOfZero(LeNet5):
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         loss, predictions = super().compute_loss(inputs, targets)
         return loss + 0 * (0 * predictions).sum().sqrt(), predictions
+
+
+class KnowsSecrets(CurveMLP):
+    """Takes secrets, and tells them to whoever listens.
+
+    Args:
+        api_key: a secret.
+        url: with a password.
+        fails: None, or the method that raises an error with both in its text.
+        options: of the model.
+    """
+
+    def __init__(
+        self, api_key: str, url: str = "", fails: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.save_hyperparameters("api_key", "url")
+        self.secrets = f"api_key is {api_key!r}, url is {url}"
+        self.fails = fails
+        self.tell("__init__")
+
+    def tell(self, method: str) -> None:
+        """Logs the secrets, and raises them if this is the method to fail in."""
+        logging.getLogger(__name__).info("in %s, %s", method, self.secrets)
+        if self.fails == method:
+            raise RuntimeError(self.secrets)
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.tell("on_train_start")

@@ -26,6 +26,7 @@ def begin() -> None:
     folder = tempfile.mkdtemp(prefix="warm-")
     Path(folder, "session").write_text(str(os.getpid()))
     os.environ[FOLDER] = folder
+    os.environ["XDG_STATE_HOME"] = folder  # runs of tests are not signed with the user's key
 
 
 def end() -> None:

@@ -5,6 +5,7 @@ A command line is checked first; then it is one run, a sweep, help, or a run res
 
 import ast
 import importlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from engine import longer, messages, signals
+from engine.config import secrets
 from engine.config.help import asks_for_help, help_text
 from engine.config.overrides import check_command_line
 from engine.config.resolved import Config
@@ -27,6 +29,7 @@ from engine.sweep.jobs import Job
 
 RESUME = "resume="
 INSIST = "insist=true"
+TRUST = "trust="
 Train = Callable[[Run], float]
 
 
@@ -75,6 +78,20 @@ class Door:
         """Returns the import path of a module beside the door's."""
         return f"{self.module.rpartition('.')[0]}.{name}"
 
+    def received(self, run_dir: Path, trust: str) -> Config:
+        """Loads the config of a run's folder, which somebody else may have made.
+
+        Args:
+            run_dir: the run's folder.
+            trust: what the command line has after `trust=`: true, or the digest of a config.
+
+        Raises:
+            UserError: as `folders.load_config` does, or if `trust` is something else.
+        """
+        if not re.fullmatch("true|[0-9a-f]{64}|", trust):
+            raise UserError(f"trust={trust}: must be true.")
+        return folders.load_config(run_dir, self.module.partition(".")[0], trust)
+
     def open(self) -> None:
         """Makes `${root:}` known to OmegaConf in this process."""
         OmegaConf.register_new_resolver("root", lambda: str(self.root), replace=True)
@@ -90,15 +107,19 @@ class Door:
         return train_one(self.train, config, folder, self.module, insists)
 
     def _answer(self, words: Sequence[str]) -> None:
+        secrets.check_words(words)
         resumed = [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]
         if resumed:
             run_dir = Path(resumed[0]).absolute()
             # Lightning adds hydra.* to the command of the processes that it starts.
             others = [word for word in words if not word.startswith((RESUME, "hydra."))]
-            if lengths := [word for word in others if word != INSIST]:
-                self.do(longer.config_of(run_dir, lengths, self.conf), None, INSIST in others)
-            else:
-                self.do(folders.load_config(run_dir), run_dir, INSIST in others)
+            trust = "".join(word.removeprefix(TRUST) for word in others if word.startswith(TRUST))
+            lengths = [word for word in others if word not in (INSIST, TRUST + trust)]
+            longer.check_words(run_dir, lengths)
+            config = self.received(run_dir, trust)
+            if lengths:
+                config = longer.config_of(run_dir, config, lengths, self.conf)
+            self.do(config, None if lengths else run_dir, INSIST in others)
             return
         check_command_line(words, self.conf)
         if asks_for_help(words):

@@ -93,11 +93,14 @@ def as_mistake(error: Exception) -> Exception:
 
 
 def describe(error: Exception) -> str:
-    """Describes an exception in two lines at most; for Hydra's, its cause and the key concerned."""
-    text = str(error)
+    """Describes an exception in two lines at most; for Hydra's, its cause and the key concerned.
+
+    Secrets are left out, also those of several lines.
+    """
+    text = messages.redacted(str(error))
     if not isinstance(error, UserError) and error.__cause__ is not None:
         key = text.partition("full_key: ")[2].strip()
-        text = str(error.__cause__)
+        text = messages.redacted(str(error.__cause__))
         if key and not text.startswith(key):
             text = f"{key}: {text}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from engine import messages
+from engine.config import secrets
 from engine.config.help import asks_for_help
 from engine.config.keys import EVALUATED_WITH
 from engine.config.overrides import changed
@@ -28,10 +29,11 @@ one where it had no validation), and measure.
   python -m {command} run=RUN_DIR split=val          on another: test, val, train
   python -m {command} run=RUN_DIR datamodule=digits  on other data; datamodule.KEY=VALUE, too
   python -m {command} run=RUN_DIR accelerator=cpu    elsewhere; trainer.KEY=VALUE, too
+  python -m {command} run=RUN_DIR trust=true         a run of somebody else's, whatever it names
 
 Prints the metrics; writes them to RUN_DIR/evaluation/SPLIT.json, and the figures to
 RUN_DIR/evaluation/figures/."""
-OWN = ("run", "split")
+OWN = ("run", "split", "trust")
 TAKEN = (*OWN, *EVALUATED_WITH)
 COMPILED = "_orig_mod."  # torch.compile writes this into the names of weights
 
@@ -45,6 +47,7 @@ def evaluate(door: Door) -> None:
     with exit_codes():
         door.open()
         words = sys.argv[1:]
+        secrets.check_words(words)
         if not words or asks_for_help(words):
             print(USAGE.format(command=door.beside("evaluate")))
             return
@@ -52,24 +55,35 @@ def evaluate(door: Door) -> None:
         others = [word for word in words if word.partition("=")[0] not in (*OWN, "hydra.run.dir")]
         if "run" not in values:
             raise UserError("run: missing; write run=RUN_DIR, the folder of a run.")
-        measure(Path(values["run"]).absolute(), values.get("split", "test"), others, door.conf)
+        run_dir = Path(values["run"]).absolute()
+        own = door.received(run_dir, values.get("trust", ""))
+        measure(run_dir, own, values.get("split", "test"), others, door.conf)
 
 
-def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> dict[str, float]:
+def measure(
+    run_dir: Path, own: Config, split: str, overrides: Sequence[str], conf: Path
+) -> dict[str, float]:
     """Measures the run in `run_dir` on a split: metrics by name, such as {"test/acc": 0.97}.
+
+    Args:
+        run_dir: the run's folder.
+        own: the run's config.
+        split: test, val or train.
+        overrides: words of the command line, about other data or another device.
+        conf: the folder with config.yaml.
 
     Raises:
         UserError: if there is no such run, split or checkpoint, or an override is wrong.
     """
     messages.to_terminal()
-    config = _config_of(run_dir, overrides, conf)
+    config = _changed(own, overrides, conf)
     if split not in ("train", "val", "test"):
         raise UserError(f"split={split}: must be test, val or train.")
     from engine.checks.config import check
     from engine.run import build
     from engine.run.checkpoint.choice import to_measure
 
-    checkpoint = to_measure(run_dir, folders.load_config(run_dir))
+    checkpoint = to_measure(run_dir, own)
     for change in identity.mixture(run_dir):
         log.warning("not exact: since %s began, %s", run_dir, change)
     messages.silence_harmless()
@@ -98,7 +112,7 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
     return metrics
 
 
-def _config_of(run_dir: Path, overrides: Sequence[str], conf: Path) -> Config:
+def _changed(own: Config, overrides: Sequence[str], conf: Path) -> Config:
     """Returns a run's config, with other data or another device.
 
     Raises:
@@ -106,10 +120,9 @@ def _config_of(run_dir: Path, overrides: Sequence[str], conf: Path) -> Config:
     """
     for key in (word.lstrip("+").partition("=")[0] for word in overrides):
         if key.partition(".")[0] not in EVALUATED_WITH:
-            hint = nearest(key, TAKEN)
+            hint = nearest(key, [name for name in TAKEN if name != "trust"])  # never advised
             raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
-    own = OmegaConf.create(folders.load_config(run_dir).values_by_node)
-    return Config.resolve(changed(own, overrides, conf))
+    return Config.resolve(changed(OmegaConf.create(own.values_by_node), overrides, conf))
 
 
 def _data_with(config: Config, split: str) -> Any:

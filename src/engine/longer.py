@@ -12,25 +12,24 @@ from omegaconf import OmegaConf
 from engine.config.overrides import changed
 from engine.config.resolved import Config
 from engine.errors import UserError
-from engine.run import folders
 
 AVERAGES = "StochasticWeightAveraging"
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 
 
-def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
+def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> Config:
     """Returns the config of a run that goes on from another, with another length.
 
     Args:
         run_dir: the folder of the run to go on from.
-        words: of the command line, such as `trainer.max_epochs=40`.
+        own: the config of that run.
+        words: of the command line, such as `trainer.max_epochs=40`, which `check_words` has let
+            pass.
         conf: the folder with config.yaml.
 
     Raises:
-        UserError: if a word is about anything else, or the run cannot be longer.
+        UserError: if the run cannot be longer.
     """
-    _check_words(run_dir, words)
-    own = folders.load_config(run_dir)
     from engine.run.checkpoint.choice import to_go_on_from
 
     found = to_go_on_from(run_dir, own)
@@ -59,8 +58,16 @@ def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
     return config
 
 
-def _check_words(run_dir: Path, words: Sequence[str]) -> None:
-    """Refuses words that are about anything but the length."""
+def check_words(run_dir: Path, words: Sequence[str]) -> None:
+    """Refuses words that are about anything but the length.
+
+    Args:
+        run_dir: the folder of the run to go on from.
+        words: of the command line.
+
+    Raises:
+        UserError: for the first such word.
+    """
     for word in words:
         if word.lstrip("+").partition("=")[0] not in LENGTHS:
             raise UserError(

@@ -1,5 +1,6 @@
 """Sends messages to the terminal and to a run's train.log; ignores warnings that say nothing."""
 
+import functools
 import logging
 import os
 import re
@@ -7,11 +8,13 @@ import shlex
 import shutil
 import sys
 import textwrap
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 COLUMNS = 80  # of what is not shown in a terminal
 BOLD, RED, GREEN, YELLOW = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"
@@ -53,6 +56,62 @@ HARMLESS = (
     ),
     (r"GPU available but not used", "accelerator=cpu was chosen"),
 )
+
+PASSWORD = re.compile(r"://[^/?#\s@:]*:[^/?#\s@]+@")  # of a URL, and the user's name
+SHORTEST = 4  # characters of a secret; shorter ones would be found in many words
+_hidden: set[str] = set()  # environment variables whose values are shown nowhere
+
+
+def hide(variables: Iterable[str]) -> None:
+    """Shows the values of these environment variables in no message from now on."""
+    _hidden.update(variables)
+    sys.excepthook = _show_error  # the text of an error may have one, too
+
+
+def redacted(text: str) -> str:
+    """Returns a text with `${oc.env:NAME}` for the value of each hidden variable.
+
+    A URL loses its user and password.
+    """
+    for name in _hidden:
+        value = os.environ.get(name, "")
+        if len(value) >= SHORTEST:
+            reference = f"${{oc.env:{name}}}"
+            text = _pattern(value).sub(reference, text)
+    return PASSWORD.sub("://…@", text) if "://" in text else text
+
+
+@functools.cache
+def _pattern(value: str) -> re.Pattern[str]:
+    """Matches a value, also as Python or JSON quote it, once or several times, and as URLs do."""
+    quoted = {one: rf"\\*{re.escape(one)}" for one in "\"'\\"}
+    quoted |= {one: rf"(?:{one}|\\+{name})" for one, name in {"\n": "n", "\t": "t"}.items()}
+    letters = [quoted.get(one, re.escape(one)) for one in value]
+    return re.compile(f"{''.join(letters)}|{re.escape(quote(value, safe=''))}")
+
+
+def redacted_values(value: Any) -> Any:
+    """Returns plain values, nested, with each word redacted."""
+    if not _hidden:
+        return value
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {key: redacted_values(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(redacted_values, value))
+    return value
+
+
+def _show_error(kind: Any, error: Any, trace: Any) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+class Formatter(logging.Formatter):
+    """Leaves secrets out of messages and tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 def styled(text: str, style: str | None) -> str:
@@ -150,7 +209,8 @@ def to_terminal() -> None:
     level = logging.INFO if _is_first_process() else logging.ERROR
     handler = _Terminal(sys.stdout)
     handler.setLevel(level)
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    handler.setFormatter(Formatter("%(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("hydra").setLevel(logging.WARNING)  # a sweep has a line of its own per job
 
 
@@ -181,7 +241,8 @@ def of_a_worker() -> Iterator[None]:
     """
     handler = _Terminal(sys.stderr)
     handler.setLevel(logging.WARNING)
-    logging.basicConfig(format="%(message)s", handlers=[handler])  # without effect the second time
+    handler.setFormatter(Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler])  # without effect the second time
     logging.getLogger().setLevel(logging.INFO)
     is_a_tty = sys.stdout.isatty
     sys.stdout.isatty = lambda: False  # type: ignore[method-assign]
@@ -232,7 +293,7 @@ def file_handler(path: Path) -> logging.FileHandler:
     return handler
 
 
-class _Plain(logging.Formatter):
+class _Plain(Formatter):
     """Writes messages without styles."""
 
     def format(self, record: logging.LogRecord) -> str:

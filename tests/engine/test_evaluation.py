@@ -151,13 +151,13 @@ def test_without_validation_the_last_checkpoint_is_taken(tmp_path: Path) -> None
         pytest.param(
             ["optimizer.lr=1"],
             "optimizer.lr: not for evaluation. "
-            "It takes run, split, datamodule, accelerator, trainer.",
+            "It takes run, split, trust, datamodule, accelerator, trainer.",
             id="not for evaluation",
         ),
         pytest.param(
             ["datamodul.batch_size=3"],
             "datamodul.batch_size: not for evaluation. Did you mean datamodule? "
-            "It takes run, split, datamodule, accelerator, trainer.",
+            "It takes run, split, trust, datamodule, accelerator, trainer.",
             id="key",
         ),
         pytest.param(
@@ -174,7 +174,8 @@ def test_without_validation_the_last_checkpoint_is_taken(tmp_path: Path) -> None
         ),
         pytest.param(
             ["test"],
-            "test: not for evaluation. It takes run, split, datamodule, accelerator, trainer.",
+            "test: not for evaluation. "
+            "It takes run, split, trust, datamodule, accelerator, trainer.",
             id="word",
         ),
         pytest.param(

@@ -18,6 +18,7 @@ from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
 from engine.config.overrides import overrides_of
 from engine.config.resolved import dotted
+from engine.config.secrets import check_written
 
 HELP = """\
 Train a model. Each run has a folder below logs/, with its config, its metrics,
@@ -94,13 +95,14 @@ def _section(title: str, lines: Sequence[str]) -> str:
 
 def _values(config: DictConfig, choices: Mapping[str, Any], conf: Path) -> str:
     """Returns each value as a word to type, with its comment, below the choice that brings it."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    check_written(plain)
     comments = comments_of(conf / "config.yaml")
     for group, choice in choices.items():
         for name in [choice] if isinstance(choice, str) else choice or []:
             comments |= comments_of(conf / group / f"{name}.yaml")
     sections: dict[str, list[str]] = {"Values: KEY=VALUE": []}
-    flat = dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
-    for key, value in flat.items():
+    for key, value in dotted(plain).items():
         node, _, name = key.rpartition(".")
         if name in (TARGET, PARTIAL):
             continue

@@ -5,6 +5,7 @@ from typing import Any
 
 TARGET = "_target_"
 PARTIAL = "_partial_"
+SECRET = "${oc.env:"  # begins what is read from the environment when an object is built
 
 # Config groups of which a run must choose one: they make the result.
 CHOICES = ("module", "datamodule", "optimizer", "init", "scheduler", "augment")
@@ -49,10 +50,15 @@ def is_below(key: str, nodes: Iterable[str]) -> bool:
 def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values, by dotted key, that can change a result.
 
-    The data folder counts relative to `paths.data_dir`, and a run to begin from relative to
-    `paths.log_dir`: the same may lie elsewhere.
+    Secrets do not count, as their values are not known. The data folder counts relative to
+    `paths.data_dir`, and a run to begin from relative to `paths.log_dir`: the same may lie
+    elsewhere.
     """
-    kept = {key: value for key, value in flat.items() if not is_below(key, IRRELEVANT)}
+    kept = {
+        key: value
+        for key, value in flat.items()
+        if not is_below(key, IRRELEVANT) and SECRET not in str(value)
+    }
     for key, home in (("datamodule.data_dir", "paths.data_dir"), ("init_from", "paths.log_dir")):
         if isinstance(place := kept.get(key), str):
             kept[key] = place.removeprefix(str(flat.get(home)))

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from engine.config import secrets
 from engine.config.keys import BUILT, FOLDERS, OPEN, TARGET, relevant
 from engine.errors import UserError
 
@@ -47,7 +48,7 @@ class Config(Mapping[str, Any]):
     ) -> "Config":
         """Resolves what Hydra composed, with absolute data folders.
 
-        An object that no part of the run refers to is left out.
+        An object that no part of the run refers to is left out. Secrets stay `${oc.env:NAME}`.
 
         Args:
             composed: by Hydra.
@@ -57,14 +58,16 @@ class Config(Mapping[str, Any]):
 
         Raises:
             OmegaConfBaseException: if an interpolation leads nowhere; names the key.
-            UserError: if an override is about an object that is left out.
+            UserError: if an override is about an object that is left out, or a secret does not
+                come from the environment.
         """
-        written = dotted(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
+        raw: Any = OmegaConf.to_container(composed, resolve=False)
+        written = dotted(raw)
         for key in FOLDERS:
             if isinstance(written.get(key), str):
                 folder = os.path.expanduser(OmegaConf.select(composed, key))
                 OmegaConf.update(composed, key, os.path.abspath(folder))
-        values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+        values = secrets.resolve(composed, raw)
         for name in [] if mentioned is None else _unused(values, written, mentioned):
             _check_unused(name, overrides)
             del values[name]

@@ -66,7 +66,9 @@ class Work:
                 mistake = as_mistake(error)
                 # Pickle may not know another class where the launcher is.
                 is_known = isinstance(mistake, UserError | RunFailed)
-                return mistake if is_known else RunFailed(f"{type(error).__name__}: {error}")
+                if is_known:
+                    return mistake
+                return RunFailed(messages.redacted(f"{type(error).__name__}: {error}"))
 
     def _run(self) -> float:
         door = imported(self.door)  # `__main__` is another module here

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from engine.errors import FULL_ERROR, wants_traceback
+from engine.run import folders
 
 
 @contextmanager
@@ -15,12 +16,13 @@ def joinable(run_dir: Path, door: str) -> Iterator[None]:
     """Lets the processes that Lightning starts join this run, whatever command began it.
 
     Lightning gives them this process's command line, which may be a whole sweep's, or that of a
-    worker. Inside, the command line is `python -m DOOR resume=RUN_DIR`. Afterwards no trace of the
-    processes is left: not in the environment, where the next job of a sweep would take itself for
-    one of them, nor in torch.distributed, where that job would talk to processes that are gone.
+    worker. Inside, the command line is `python -m DOOR resume=RUN_DIR trust=DIGEST`: they trust the
+    very config that this process has. Afterwards no trace of the processes is left: not in the
+    environment, where the next job of a sweep would take itself for one of them, nor in
+    torch.distributed, where that job would talk to processes that are gone.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: the run's folder, which has its config.
         door: the import path of the command, such as `mine.train`.
     """
     from unittest.mock import patch
@@ -28,8 +30,9 @@ def joinable(run_dir: Path, door: str) -> Iterator[None]:
     from torch import distributed
 
     main = sys.modules["__main__"]
+    words = [f"resume={run_dir}", f"trust={folders.digest_of_config(run_dir)}"]
     with (
-        patch.object(sys, "argv", [sys.argv[0], f"resume={run_dir}"]),
+        patch.object(sys, "argv", [sys.argv[0], *words]),
         patch.object(main, "__spec__", find_spec(door)),
         patch.dict(os.environ),
     ):

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from engine.config.keys import TARGET
@@ -91,11 +92,19 @@ def source(name: str) -> tuple[str | None, tuple[str, ...]]:
 
 @functools.cache
 def _file_of(name: str) -> Path | None:
-    """Returns the file of a module, or the folder of a package without `__init__.py`."""
+    """Returns the file of a module, or the folder of a package without `__init__.py`.
+
+    Nothing is imported for it, as a received folder may name any module.
+    """
+    first, *inner = name.split(".")
     try:
-        found = importlib.util.find_spec(name)
-    except Exception:  # whatever a package that is imported for it raises
+        found = importlib.util.find_spec(first)
+    except ValueError:  # for `__main__`
         return None
+    for part in inner:
+        folders = found.submodule_search_locations if found else None
+        first = f"{first}.{part}"
+        found = None if folders is None else PathFinder.find_spec(first, folders)
     places = [found.origin, *(found.submodule_search_locations or [])] if found else []
     return next((Path(place) for place in places if place), None)
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,16 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from engine import files, locks
+from engine.config import admission, plain_yaml, secrets, signature
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.omegaconf import represent_word
 from engine.run.folder_names import job_name, lock_of
+
+log = logging.getLogger(__name__)
 
 CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
@@ -116,13 +121,20 @@ def own_words(folder: Path, words: Sequence[str]) -> list[str]:
 
 @functools.lru_cache(maxsize=8)
 def _overrides_of_sweep(path: Path, written: int) -> list[str]:
-    return _as_typed(OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task"))
+    return list(map(str, _loaded(path)[0]["hydra"]["overrides"]["task"]))
 
 
-def _as_typed(words: Any) -> list[str]:
-    """Returns overrides with `${…}` as the user typed it."""
-    plain: Any = OmegaConf.to_container(words, resolve=False)
-    return [str(word) for word in plain]
+def _loaded(path: Path) -> tuple[Any, str]:
+    """Loads a YAML file of a run, with `${…}` as it stands there; returns its values and its text.
+
+    Raises:
+        UserError: if it is no YAML of plain values.
+    """
+    try:
+        text = plain_yaml.read(path)
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False), text
+    except (ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def set_aside(run_dir: Path) -> None:
@@ -134,7 +146,8 @@ def set_aside(run_dir: Path) -> None:
 def save_config(run_dir: Path, config: Config, door: str) -> None:
     """Writes the config, the overrides that made it and the door to `.hydra/`, if they are missing.
 
-    The config of another trial, or of none, is written again: child processes read it there.
+    Another config is written again, such as another trial's: child processes read it there, and
+    trust what they find.
 
     Args:
         run_dir: the run's folder.
@@ -145,9 +158,9 @@ def save_config(run_dir: Path, config: Config, door: str) -> None:
     if not (run_dir / CONFIG).exists():
         files.write_whole(run_dir / OVERRIDES, as_yaml(config.overrides))
         files.write_whole(run_dir / DOOR, f"{door}\n")
-    elif load_config(run_dir).get("sweep.trial") == config.get("sweep.trial"):
+    elif as_yaml(as_written(run_dir).values_by_node) == as_yaml(config.values_by_node):
         return
-    files.write_whole(run_dir / CONFIG, as_yaml(config.values_by_node))
+    files.write_whole(run_dir / CONFIG, signature.signed(as_yaml(config.values_by_node)))
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
@@ -166,17 +179,46 @@ def as_yaml(plain: Any) -> str:
     return str(yaml.dump(plain, Dumper=_Dumper, **options))
 
 
-def load_config(run_dir: Path) -> Config:
-    """Loads the config of an earlier run, with its overrides.
+def load_config(run_dir: Path, package: str = "", trust: str = "") -> Config:
+    """Loads the config of an earlier run, with its overrides: the only way to build from a folder.
+
+    A config that this user has not signed may name harmless objects only, see admission.py.
+
+    Args:
+        run_dir: the run's folder.
+        package: the user's own, whose classes and functions a received config may name.
+        trust: "true" insists on whatever the config names; the digest of a config trusts that
+            one, as the process that starts this one does.
 
     Raises:
-        UserError: if there is no run in that folder.
+        UserError: if there is no run in that folder, or its config is received and names more.
     """
     if not (run_dir / CONFIG).is_file():
         raise UserError(f"{run_dir}: not a run's folder (it has no {CONFIG}).")
-    values: Any = OmegaConf.to_container(OmegaConf.load(run_dir / CONFIG), resolve=True)
+    written, text = _loaded(run_dir / CONFIG)
+    if not signature.is_ours(text) and trust != signature.digest_of(text):
+        if trust == "true":
+            log.warning("trust=true: runs whatever code %s names", run_dir / CONFIG)
+        else:
+            admission.admit(written, package, run_dir)
     path = run_dir / OVERRIDES
-    return Config(values, overrides=_as_typed(OmegaConf.load(path)) if path.exists() else [])
+    words = _loaded(path)[0] if path.exists() else []
+    values = secrets.resolve(OmegaConf.create(written), written)
+    return Config(values, overrides=list(map(str, words)))
+
+
+def as_written(run_dir: Path) -> Config:
+    """Reads the config of a run to compare it, whoever made it; nobody builds anything of it.
+
+    Raises:
+        UserError: if it is no YAML of plain values.
+    """
+    return Config(_loaded(run_dir / CONFIG)[0])
+
+
+def digest_of_config(run_dir: Path) -> str:
+    """Returns the digest of a run's config, by which the processes that it starts trust it."""
+    return signature.digest_of(_loaded(run_dir / CONFIG)[1])
 
 
 def weights_file(source: Path) -> Path:

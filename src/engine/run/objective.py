@@ -75,7 +75,7 @@ def outcome(
         "steps": trainer.global_step,
         "device": versions.device(trainer),
         "versions": versions.versions(),
-        "git": versions.git_commit(Path(config["paths.root"])),
+        "git": versions.git_commit(versions.root()),
     }
 
 

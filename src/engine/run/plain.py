@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
 from engine.errors import UserError
+from engine.messages import redacted_values
 
 LEAVES = {type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter}
 MAPPINGS = (dict, OrderedDict, Counter)
@@ -59,7 +60,7 @@ def plain(checkpoint: Mapping[str, Any]) -> Plain:
     needed: list[Lacking] = []
     for key, value in checkpoint.items():
         if key in HYPER_PARAMETERS:
-            made[key] = _plain(value, (), _readable, dropped)
+            made[key] = redacted_values(_plain(value, (), _readable, dropped))
         elif key in KINDS_OF_THESE:  # Lightning takes a name, too
             made[key] = value.__name__
         else:
@@ -72,7 +73,7 @@ def in_words(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     Lightning's loggers would write a network with all its weights into hparams.yaml.
     """
-    made: dict[str, Any] = _plain(dict(hyper_parameters), (), _words, [])
+    made: dict[str, Any] = redacted_values(_plain(dict(hyper_parameters), (), _words, []))
     return made
 
 

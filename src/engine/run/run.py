@@ -281,7 +281,7 @@ class Run:
                 summary["status"] = "interrupted"
                 raise
             except UserError as mistake:  # found no earlier; no traceback
-                summary["error"] = str(mistake)
+                summary["error"] = messages.redacted(str(mistake))
                 self._leaves_nothing = not (self._trainer and self._trainer.global_step)
                 raise
             except Exception as exception:
@@ -290,7 +290,7 @@ class Run:
                 if signals.came():  # what has become of the signal's exception, or what followed
                     summary["status"] = "interrupted"
                     signals.heed()
-                summary["error"] = f"{type(exception).__name__}: {exception}"
+                summary["error"] = messages.redacted(f"{type(exception).__name__}: {exception}")
                 log.exception("run failed: %s", self.folder)
                 raise RunFailed(summary["error"]) from exception
             finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
 
 from engine.messages import counted
 
@@ -31,6 +32,15 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "lightning": version("lightning"),
     }
+
+
+def root() -> Path:
+    """Returns the folder of the project whose command runs.
+
+    A received config may name another one as `paths.root`, and git runs commands that a repository
+    names.
+    """
+    return Path(OmegaConf.create({"root": "${root:}"})["root"])
 
 
 @functools.cache

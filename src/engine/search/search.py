@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from engine import locks, messages
+from engine.config import secrets
 from engine.errors import RunFailed, UserError
 from engine.run import summaries
 from engine.search import space
@@ -42,6 +43,7 @@ class Search:
         options: of the search.
         overrides: of the command line, by key.
         make_job: composes a job from words of a command line.
+        storage: as it was typed; "" for none.
 
     Raises:
         UserError: if there is nothing to search, or the space or the storage is wrong.
@@ -52,6 +54,7 @@ class Search:
         options: studies.Options,
         overrides: Mapping[str, Override],
         make_job: Callable[[list[str]], Job],
+        storage: str,
     ) -> None:
         swept = {
             key: override for key, override in overrides.items() if override.is_sweep_override()
@@ -76,6 +79,7 @@ class Search:
         to_max = (options.direction or f"{mode}imize") == "maximize"
         self.direction = StudyDirection.MAXIMIZE if to_max else StudyDirection.MINIMIZE
         self.storage = studies.absolute(options.storage or str(self.base.sweep_dir / "study.log"))
+        self.named_storage = secrets.kept(storage, self.storage)  # in the configs of the jobs
         self.mistake: UserError | None = None  # in the config, that only a job's data can show
         self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
 
@@ -136,12 +140,13 @@ class Search:
         return Trials(study, self.options, self.space, self.n_trials, folder)
 
     def _job(self, trial: FrozenTrial) -> Job:
-        params = words(trial.params)
+        # Whoever has made the study may have given the trial further ones.
+        params = words({key: trial.params[key] for key in self.space})
         log.info("trial %d, of %d in all: %s", trial.number, self.n_trials, shlex.join(params))
         study = _quoted(self.name)
         monitor = self.base.config.get("callbacks.checkpoints.monitor")
         callback = (
-            f"{{_target_:engine.Pruning,storage:{_quoted(self.storage)},study:{study},"
+            f"{{_target_:engine.Pruning,storage:{_quoted(self.named_storage)},study:{study},"
             f"number:{trial.number},pruner:{self.options.pruner_word},"
             f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
         )
@@ -156,7 +161,8 @@ class Search:
         status, folder, summary = job.state()
         state = STATES.get(status, TrialState.FAIL)
         value = summaries.objective(summary)
-        error = str(job.error or summary.get("error") or "").partition("\n")[0]
+        said = messages.redacted(str(job.error or summary.get("error") or ""))
+        error = said.partition("\n")[0]
         if status == "diverged":
             value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
         elif state == TrialState.COMPLETE and math.isnan(value):

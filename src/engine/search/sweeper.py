@@ -3,6 +3,8 @@
 import logging
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from engine import messages
 from engine.errors import UserError
 from engine.sweep.sweepers import JobSweeper
@@ -31,7 +33,10 @@ class OptunaSweeper(JobSweeper):
                 'hydra/sweeper=optuna: pip install -c constraints.txt -e ".[optuna]" first.'
             ) from None
         messages.to_terminal()
-        made = search.Search(study.Options(**self.options), self.overrides(arguments), self.compose)
+        options = study.Options(**self.options)
+        typed = OmegaConf.to_container(self.config.hydra.sweeper, resolve=False)
+        storage = str(typed.get("storage") or "")  # type: ignore[union-attr]
+        made = search.Search(options, self.overrides(arguments), self.compose, storage)
         if self.config.sweep.dry_run:
             log.info("%s", made.table())
             return

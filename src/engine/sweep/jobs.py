@@ -278,7 +278,7 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         shown = messages.styled(f"{status:<{most}}", messages.OF_STATUSES.get(status))
         lines.append(f"  {shown}  {_cut(name, room):<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
-            first = (str(error) or repr(error)).partition("\n")[0]
+            first = messages.redacted(str(error) or repr(error)).partition("\n")[0]
             lines.append(messages.indented(first, 4))
             lines += [f"    {messages.short(folder / 'train.log')}"] if folder else []
     return "\n".join([*lines, count(statuses)])
@@ -311,5 +311,5 @@ def own_words(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
 def answer_text(answer: float | Exception) -> str:
     """Returns a job's answer as the line about the job shows it."""
     if isinstance(answer, Exception):
-        return str(answer).partition("\n")[0]
+        return messages.redacted(str(answer)).partition("\n")[0]
     return f"{answer:.4g}"

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from engine import messages, signals
+from engine.config import secrets
 from engine.errors import UserError
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
@@ -74,11 +75,13 @@ class JobSweeper(Sweeper):
         """Returns the overrides by key: a later word replaces an earlier one."""
         assert self.hydra_context is not None
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        secrets.check_words(words)
         parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
         return {override.get_key_element(): override for override in parsed}
 
     def begin(self, folders: Iterable[Path]) -> None:
         """Makes the folders of jobs, one for each experiment, with the sweep's own config in it."""
+        secrets.check_written(OmegaConf.to_container(self.config, resolve=False))
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(self.config, folder / "multirun.yaml")

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, seed_everything
 
 from engine.checks.fit import check_classes, fit_to
 from engine.config import objects
-from engine.config.keys import PARTIAL, TARGET
+from engine.config.keys import PARTIAL, SECRET, TARGET
 from engine.config.resolved import Config
 
 
@@ -37,10 +37,10 @@ def module(config: Config, data: Any) -> LightningModule:
 def _is_simple(node: Any) -> bool:
     """Tells whether a node has only targets, numbers and words: Hydra would do no more than call.
 
-    Lists, and mappings without a `_target_`, are converted by Hydra.
+    Lists, and mappings without a `_target_`, are converted by Hydra, which also reads secrets.
     """
     if not isinstance(node, dict):
-        return not isinstance(node, list)
+        return not isinstance(node, list) and SECRET not in str(node)
     flags = {key for key in node if str(key).startswith("_")}
     return TARGET in node and flags <= {TARGET, PARTIAL} and all(map(_is_simple, node.values()))
 

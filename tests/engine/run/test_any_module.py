@@ -23,7 +23,7 @@ from commands import (
 )
 from engine.checks.fit import fit_to
 from engine.evaluation import measure
-from engine.run import build
+from engine.run import build, folders
 from identical import assert_bit_identical, scalars
 from ways import Ordinary, Points
 
@@ -245,14 +245,18 @@ def test_names_that_mean_something_in_our_classes_mean_nothing_in_others(tmp_pat
     data = "datamodule._target_=odd_modules.OrdinaryWithNamesOfOurs"
     run_dir, summary = run(tmp_path, of("NamesOfOurs"), data)
     assert summary["status"] == "finished"
-    assert measure(run_dir, "test", [], CONF) == {"test_loss": summary["metrics"]["test_loss"]}
+    assert measure(run_dir, folders.load_config(run_dir), "test", [], CONF) == {
+        "test_loss": summary["metrics"]["test_loss"]
+    }
 
 
 def test_a_network_that_was_compiled_in_training_is_evaluated(tmp_path: Path) -> None:
     run_dir, summary = run(tmp_path, of("Compiles"), "trainer.max_epochs=1")
     saved = torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert list(saved) == ["net._orig_mod.weight", "net._orig_mod.bias"]
-    assert measure(run_dir, "test", [], CONF) == {"test_loss": summary["metrics"]["test_loss"]}
+    assert measure(run_dir, folders.load_config(run_dir), "test", [], CONF) == {
+        "test_loss": summary["metrics"]["test_loss"]
+    }
 
 
 def test_the_ways_to_measure_by_module_and_data() -> None:
@@ -301,7 +305,7 @@ def test_its_logger_is_tensorboards_whatever_else_there_is(tmp_path: Path) -> No
     assert summary["status"] == "finished"
     events = EventAccumulator(str(run_dir), size_guidance={"histograms": 0}).Reload()
     assert [one.step for one in events.Histograms("weights")] == [10, 20, 20]
-    measure(run_dir, "test", [], CONF)  # where it goes nowhere
+    measure(run_dir, folders.load_config(run_dir), "test", [], CONF)  # where it goes nowhere
 
 
 def test_without_tensorboard_it_is_told_so(
@@ -363,7 +367,7 @@ def test_a_trained_module_is_scripted_traced_exported_copied_and_pickled(tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "module", noted)
-        measure(run_dir, "test", [], CONF)
+        measure(run_dir, folders.load_config(run_dir), "test", [], CONF)
     module, x = trained[0].eval(), torch.rand(5, 3)
     expected = module(x)
     made = {

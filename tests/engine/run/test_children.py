@@ -1,5 +1,6 @@
 """Two processes on the CPU give the results of one, for all losses, batches and splits."""
 
+import hashlib
 import json
 import math
 import os
@@ -104,8 +105,11 @@ def test_joinable_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     words = ["project.train", "-m", "seed=1,2"]
     monkeypatch.setattr(sys, "argv", words[:])
     before: dict[str, Any] = dict(os.environ)
+    (tmp_path / folders.CONFIG).parent.mkdir()
+    (tmp_path / folders.CONFIG).write_text("name: x\n")
+    digest = hashlib.sha256(b"name: x\n").hexdigest()
     with children.joinable(tmp_path, "project.train"):
-        assert sys.argv == ["project.train", f"resume={tmp_path}"]
+        assert sys.argv == ["project.train", f"resume={tmp_path}", f"trust={digest}"]
         os.environ |= {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}
         torch.distributed.init_process_group(
             "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1

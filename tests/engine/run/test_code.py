@@ -90,6 +90,19 @@ def test_code_counts_wherever_it_lies_unless_it_is_installed(
     assert followed("packed.Thing") == {"own_package"}  # the command's
 
 
+def test_nothing_is_imported_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names that a received run has recorded may be of any module."""
+    leaves = f"import os\nos.mkdir({str(tmp_path / 'marker')!r})\n"
+    names = ("__init__.py", "__main__.py", "inner/__init__.py", "inner/model.py")
+    write(tmp_path / "own_package", dict.fromkeys(names, leaves))
+    monkeypatch.syspath_prepend(tmp_path)
+    digest, _ = code.source("own_package.inner.model")
+    assert digest == code.source("own_package")[0]
+    for name in ("own_package.inner.model.Mine", "own_package.__main__.x", "no_such.x", "", "a..b"):
+        assert code.source(name)[0] is None
+    assert not (tmp_path / "marker").exists()
+
+
 @pytest.mark.parametrize("first", ["env/site-packages", "elsewhere"])
 def test_a_package_in_two_places_is_the_users_where_it_is_not_installed(
     first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

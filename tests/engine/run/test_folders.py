@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from engine.config import signature
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import folders
@@ -69,19 +71,25 @@ def test_run_dirs_of_the_same_second_differ(tmp_path: Path) -> None:
 def test_config_comes_back_its_overrides_as_typed_and_written_once(tmp_path: Path) -> None:
     overrides = ["seed=0", "datamodule.data_dir=${paths.root}/x"]
     folders.save_config(tmp_path, made(overrides), "mine.train")
-    folders.save_config(tmp_path, Config({**made(), "seed": 1}), "another.door")
+    written = (tmp_path / folders.CONFIG).stat()
+    folders.save_config(tmp_path, made(), "another.door")
+    assert (tmp_path / folders.CONFIG).stat().st_mtime_ns == written.st_mtime_ns
     loaded = folders.load_config(tmp_path)
     assert {**loaded} == {**made()}
     assert loaded.overrides == overrides
     assert (tmp_path / folders.DOOR).read_text() == "mine.train\n"
 
 
-def test_another_trial_is_written_over(tmp_path: Path) -> None:
-    """The processes of further devices read there which trial they are of."""
+@pytest.mark.parametrize(
+    "other", [{"sweep": {"trial": {"study": "x"}}}, {"seed": 7}, {"callbacks": {"x": {"y": 1}}}]
+)
+def test_another_config_is_written_over(other: dict[str, Any], tmp_path: Path) -> None:
+    """The processes of further devices read there what they are to do, and trust it."""
     folders.save_config(tmp_path, made(), "mine.train")
-    other = Config({**made(), "sweep": {"trial": {"study": "x"}}})
-    folders.save_config(tmp_path, other, "mine.train")
-    assert folders.load_config(tmp_path)["sweep.trial.study"] == "x"
+    config = Config({**made(), **other})
+    folders.save_config(tmp_path, config, "mine.train")
+    assert {**folders.load_config(tmp_path)} == {**config}
+    assert signature.is_ours((tmp_path / folders.CONFIG).read_text())
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ LEFT_OUT = ("best", "time", "vs best", "median", tables.LEFT_OUT)  # columns tha
 
 def document(contents: list[Content]) -> str:
     """Writes a table for each part, under a comment that says what it shows."""
-    return "\n".join(f"% {tables.opening(content)}\n{table(content)}" for content in contents)
+    said = [" ".join(tables.opening(content).split()) for content in contents]  # of one line
+    pairs = zip(said, map(table, contents), strict=True)
+    return "\n".join(f"% {opening}\n{text}" for opening, text in pairs)
 
 
 def table(content: Content) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from engine import locks
+from engine.config import plain_yaml
 from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
@@ -24,8 +25,8 @@ from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
 RECENT = 120  # seconds; a run that has written within them counts as running
-PART = re.compile(r"^(?=\w)", re.MULTILINE)  # where a key of the first level begins
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+# Where a key of the first level begins, or the signature.
+PART = re.compile(r"^(?=[\w#])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def read(path: Path, folder: str) -> Run | Problem:
 
 def loaded(path: Path) -> Any:
     """Returns what a YAML file holds."""
-    return yaml.load(path.read_text("utf-8"), YAML_LOADER)
+    return plain_yaml.load(plain_yaml.text_of(path))
 
 
 def config_in(path: Path) -> dict[str, Any]:
@@ -152,14 +153,14 @@ def config_in(path: Path) -> dict[str, Any]:
         ValueError: if the file holds no mapping.
     """
     config: dict[str, Any] = {}
-    for part in PART.split(path.read_text("utf-8")):
+    for part in PART.split(plain_yaml.text_of(path)):
         config |= _part_of_config(part)
     return mapping(config or None)
 
 
 @functools.cache
 def _part_of_config(text: str) -> dict[str, Any]:
-    return dotted(mapping(yaml.load(text, YAML_LOADER) or {}))
+    return dotted(mapping(plain_yaml.load(text) or {}))
 
 
 def of_summary(summary: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Says what was trained, and by which commands: the sweep's, a run's, TensorBoard's."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from engine.config import plain_yaml
 from engine.config.keys import CHOICES, TARGET
 from engine.report.read import settings
 from engine.report.read.collect import Run, loaded
@@ -67,6 +69,10 @@ def of_tensorboard(folder: Path) -> str:
 
 
 def door_of(run: Run, otherwise: str) -> str:
-    """Returns the import path of the command that made a run."""
+    """Returns the import path of the command that made a run.
+
+    Whoever pastes the command would run whatever else the file may have.
+    """
     path = run.path / folders.DOOR
-    return path.read_text("utf-8").strip() if path.is_file() else otherwise
+    said = plain_yaml.text_of(path).strip() if path.is_file() else ""
+    return said if re.fullmatch(r"\w+(\.\w+)*", said) else otherwise

@@ -138,7 +138,7 @@ def begun_from(parent: Path, config: Config) -> Path:
         UserError: if a process is at work on the other run, or the other has no sound checkpoint.
     """
     with folders.held(parent):
-        before = folders.load_config(parent)
+        before = folders.as_written(parent)
         found = to_go_on_from(parent, before)
         if not found or found.progress.steps != config["parent.step"]:
             raise UserError(f"{parent}: has gone on meanwhile; give the command again.")

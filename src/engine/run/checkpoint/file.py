@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -16,6 +16,7 @@ from engine.fence.lightning import batches_that_stepped
 from engine.run.folders import LAST, PREVIOUS
 from engine.run.plain import plain, refusal
 
+BEGIN = b"PK\3\4"  # of an archive
 MOST_NAMES = 5  # of tensors, in a message
 # Keys of a checkpoint: the hash of the run's config, and the values that it is the hash of.
 HASH, VALUES = "config_hash", "config"
@@ -73,14 +74,33 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is not there.")
     try:
         with open(path, "rb") as file:  # once: the path may have another file a moment later
-            if zipfile.is_zipfile(file) and (part := zipfile.ZipFile(file).testzip()):
-                raise ValueError(f"damaged, its part {part} has another checksum")
+            if zipfile.is_zipfile(file):
+                _check_archive(file)
             file.seek(0)
             saved: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
             return saved
     except Exception as error:  # of zip files, pickle or torch
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: cannot be read: {reason}") from None
+
+
+def _check_archive(file: IO[bytes]) -> None:
+    """Refuses a packed checkpoint, before it fills the memory, and a damaged one.
+
+    What stands before an archive would be read in its place by some, and the archive by others:
+    Lightning's FSDP unpickles the archive of what `torch.load` takes for an old checkpoint.
+
+    Raises:
+        ValueError: says which of them it is.
+    """
+    archive = zipfile.ZipFile(file)
+    file.seek(0)
+    if file.read(len(BEGIN)) != BEGIN:
+        raise ValueError("it is an archive behind something else")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise ValueError("it is packed, and torch packs no checkpoint")
+    if part := archive.testzip():
+        raise ValueError(f"damaged, its part {part} has another checksum")
 
 
 class Progress(NamedTuple):

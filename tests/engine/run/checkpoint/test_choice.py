@@ -181,13 +181,15 @@ def test_an_edited_config_is_refused_and_the_way_out_works(
     text = path.read_text()
     path.write_text(text.replace("lr: 0.05", "lr: 0.5"))
     before = contents(killed)
-    says = refused(run_train, capsys, f"resume={killed}")
+    says = refused(run_train, capsys, f"resume={killed}", "trust=true")  # it names ways.Small
     keys = "module.optimizer.lr was 0.05 and is 0.5, optimizer.lr was 0.05 and is 0.5"
     assert says.splitlines() == [
         f"error: {killed / folders.LAST}: is of another config: {keys}.",
         f"Put the config back, or begin a new run with its weights: init_from={killed}",
     ]
-    assert f"is of another config: {keys}." in refused(run_evaluate, capsys, f"run={killed}")
+    assert f"is of another config: {keys}." in refused(
+        run_evaluate, capsys, f"run={killed}", "trust=true"
+    )
     assert contents(killed) == before
     words = [*RUN, "optimizer.lr=0.5", f"init_from={killed}", "trainer.max_epochs=1"]
     run_train(*words, f"paths.log_dir={tmp_path / 'new'}", draws=False)
@@ -199,7 +201,7 @@ def test_values_that_change_no_result_may_be_edited(killed: Path, whole: Path) -
     path = killed / folders.CONFIG
     path.write_text(path.read_text().replace("steps_per_call: 1000", "steps_per_call: 1"))
     assert "steps_per_call: 1\n" in path.read_text()
-    run_train(f"resume={killed}", draws=False)
+    run_train(f"resume={killed}", "trust=true", draws=False)
     assert_bit_identical(killed, whole)
 
 

@@ -1,0 +1,149 @@
+"""Keeps secrets out of whatever a run writes.
+
+A secret stays `${oc.env:NAME}` in the config, and so in every file and message. `objects.build`
+reads the environment when it hands the value to a class. A secret is a word under a key that has
+key, token, secret or password as a whole word, or a URL with a password in it.
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from engine import messages
+from engine.errors import UserError
+from engine.messages import PASSWORD
+
+WORDS = {"key", "token", "secret", "password"}
+ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*(\w+)\s*(?:,\s*null\s*)?\}")
+INNER = re.compile(r"""([\w.-]+)['"]?\s*:\s*([^\s,{}\[\]]+)""")  # {api_key: abc}
+PLAIN = re.compile(r"(null|true|false|[-+.\d][-+.\de]*|\$\{.*)?", re.IGNORECASE | re.DOTALL)
+HOLE = re.compile(r"://[^/?#\s@:]*:[^/?#\s@]*\$\{[^\s@]*@")  # https://me:${oc.env:NAME}@host
+SUSPECT = re.compile("|".join((*WORDS, "://")), re.IGNORECASE)
+FOLDERS = ("resume", "run")  # their values are paths, which may have any name
+
+
+@functools.cache
+def is_secret(key: str) -> bool:
+    """Tells whether a dotted key, such as `logger.wandb.apiKey`, holds a secret."""
+    name = key.rpartition(".")[2]
+    words = re.split(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])", name)
+    return not WORDS.isdisjoint(word.lower() for word in words)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuses a command line with a secret in it, before anybody shows a word of it.
+
+    Raises:
+        UserError: names the key; not the value.
+    """
+    for word in words:
+        key, _, value = word.lstrip("+~-").partition("=")
+        if key in FOLDERS:
+            continue
+        pairs = [(key, value), *INNER.findall(value)]
+        typed = [name for name, text in pairs if is_secret(name) and _is_typed(text)]
+        if typed or PASSWORD.search(ENVIRONMENT.sub("", word)):
+            raise _refusal(typed[0] if typed else key)
+
+
+def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
+    """Resolves a config into plain values; secrets stay `${oc.env:NAME}`.
+
+    The values of the variables named there are left out of all messages from now on.
+
+    Args:
+        composed: the config.
+        raw: its values, nested and not resolved.
+
+    Raises:
+        UserError: if a secret does not come from the environment.
+    """
+    values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+    if not SUSPECT.search(repr(values)):  # most have none, and to look at each word takes longer
+        return dict(values)
+    words = list(_words(values))
+    urls = {path for path, word in _words(raw) if "://" in word and HOLE.search(word)}
+    found = [(path, word) for path, word in words if path in urls or _holds_secret(path, word)]
+    written = OmegaConf.create(_escaped(raw)) if found else None
+    for path, _ in found:
+        reference = str(_at(written, path))
+        without = ENVIRONMENT.sub("", reference)
+        if without == reference or PASSWORD.search(without):
+            raise _refusal(".".join(map(str, path)))
+    known = [word for _, word in found]
+    for path, word in words:
+        if any(secret in word for secret in known):  # it may have got elsewhere by ${...}
+            reference = str(_at(written, path))
+            if names := ENVIRONMENT.findall(reference):
+                _at(values, path[:-1])[path[-1]] = reference
+                messages.hide(names)
+    return dict(values)
+
+
+def check_written(values: Any) -> None:
+    """Refuses a secret that stands in a config as it is.
+
+    Args:
+        values: of the config, nested and not resolved.
+
+    Raises:
+        UserError: names the key; not the value.
+    """
+    for path, word in _words(values):
+        if "${" not in word and _holds_secret(path, word):
+            raise _refusal(".".join(map(str, path)))
+
+
+def kept(written: str, value: str) -> str:
+    """Returns a URL as it was typed, if its password comes from the environment; or else its value.
+
+    Args:
+        written: the URL, not resolved.
+        value: the same, resolved.
+    """
+    if not HOLE.search(written):
+        return value
+    messages.hide(ENVIRONMENT.findall(written))
+    return written
+
+
+def _refusal(key: str) -> UserError:
+    variable = re.sub(r"\W", "_", key.rpartition(".")[2]).upper()
+    return UserError(
+        f"{key}: holds a secret, which the run would write into its files.\n"
+        f"Put it into an environment variable, and write {key}='${{oc.env:{variable}}}'"
+    )
+
+
+def _is_typed(text: str) -> bool:
+    return not PLAIN.fullmatch(text.strip("'\""))
+
+
+def _holds_secret(path: Sequence[Any], value: str) -> bool:
+    name = next((name for name in reversed(path) if isinstance(name, str)), "")
+    return is_secret(name) or ("://" in value and PASSWORD.search(value) is not None)
+
+
+def _escaped(node: Any) -> Any:
+    """Returns a config in which `${oc.env:NAME}` is a word: references lead to it as it stands."""
+    if isinstance(node, dict):
+        return {name: _escaped(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_escaped(value) for value in node]
+    return node.replace("${oc.env:", r"\${oc.env:") if isinstance(node, str) else node
+
+
+def _words(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yields the words of a config that are not empty, each with the names that lead to it."""
+    if isinstance(node, dict | list):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _words(value, (*path, name))
+    elif isinstance(node, str) and node:
+        yield path, node
+
+
+def _at(node: Any, path: Sequence[Any]) -> Any:
+    return functools.reduce(lambda inner, name: inner[name], path, node)
