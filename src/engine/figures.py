@@ -6,6 +6,7 @@ from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from engine.files import make_folder, writing
 from engine.run.loggers import tensorboards
 
 
@@ -34,5 +35,7 @@ def show_histogram(trainer: Trainer, tag: str, values: Tensor, step: int) -> Non
 def save(trainer: Trainer, name: str, figure: Figure) -> None:
     """Writes a figure to `figures/<name>.png` in the run's folder."""
     folder = Path(trainer.default_root_dir) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=120)
+    make_folder(folder)
+    path = folder / f"{name}.png"
+    with writing(path):
+        figure.savefig(path, dpi=120)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from engine import files
+
 
 def folder(sweep_dir: Path) -> Path:
     """Returns the folder that has a sweep's locks."""
@@ -18,10 +20,11 @@ def of_job(sweep_dir: Path, digest: str) -> Path:
 def acquire(path: Path, wait: bool = False) -> FileLock | None:
     """Acquires a lock; if another process holds it, waits for that process or returns None."""
     lock = FileLock(path)
-    try:
-        lock.acquire(blocking=wait)
-    except Timeout:
-        return None
+    with files.writing(path):
+        try:
+            lock.acquire(blocking=wait)
+        except Timeout:
+            return None
     return lock
 
 

@@ -3,10 +3,13 @@
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from engine import files
 
 # (start of the message as a regular expression, why a user need not see it)
 # Classes have such lists of their own, of warnings that say nothing about their objects.
@@ -102,8 +105,46 @@ def to_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
+class LogFile(logging.FileHandler):
+    """Writes messages to a file; says once where the system refuses that, and the run goes on."""
+
+    is_refused = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.is_refused:
+            self.is_refused = True
+            print(f"{self.baseFilename}: cannot be written: {error.strerror}.", file=sys.stderr)
+
+    def close(self) -> None:
+        with suppress(OSError):  # it has been said
+            super().close()
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Keeps threads from telling what the system refuses: whoever waits for a thread tells it.
+
+    TensorBoard's thread hands its error on to the code that logs.
+    """
+    before = threading.excepthook
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            before(args)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 def file_handler(path: Path) -> logging.FileHandler:
     """Returns a handler that writes messages to a file, with time, level and source."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    with files.writing(path):
+        handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

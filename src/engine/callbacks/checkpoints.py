@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
+from engine import files
 from engine.callbacks import averaged
 from engine.callbacks.so_far import follow, resume, so_far
 from engine.config.ranges import Count
@@ -15,6 +16,7 @@ from engine.errors import nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.run import plain
 from engine.run.folders import BEST, LAST
+from engine.run.loggers import MetricsCSV
 from engine.steps.callback import EACH_JOB, StepCallback, reached
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class Checkpoints(StepCallback, Checkpoint):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["so_far"] = so_far(trainer, module)
+        checkpoint["rows"] = [own.count for own in trainer.loggers if isinstance(own, MetricsCSV)]
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
@@ -143,7 +146,10 @@ class Checkpoints(StepCallback, Checkpoint):
 
     @staticmethod
     def _save(trainer: Trainer, name: Path) -> None:
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / name, weights_only=False)
+        run_dir = Path(trainer.default_root_dir)
+        with files.writing(run_dir):
+            run_dir.stat()  # somebody may have removed it, and the checkpoint would make it anew
+        trainer.save_checkpoint(run_dir / name, weights_only=False)
 
     def _is_better(self, score: float) -> bool:
         if self.best_score is None:

@@ -120,16 +120,9 @@ def write_report(options: argparse.Namespace, command: str) -> None:
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> None:
-    """Writes files to a folder, each whole or not at all.
-
-    Raises:
-        UserError: if the folder cannot be written to.
-    """
-    try:
-        for name, text in texts.items():
-            files.write_whole(folder / name, text)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write the report there: {error.strerror}.") from None
+    """Writes files to a folder, each whole or not at all."""
+    for name, text in texts.items():
+        files.write_whole(folder / name, text)
 
 
 def print_text(text: str) -> None:

@@ -30,12 +30,13 @@ class WholeFileIO(TorchCheckpointIO):
         if needed:
             raise refusal(needed[0])
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         temporary = path.with_name(f".{path.name}")
-        with open(temporary, "wb") as file:
-            torch.save(made, file)
-            files.disk.get().sync(file)
-        files.disk.get().replace(temporary, path)
+        with files.writing(path), files.no_part_left(temporary):
+            with open(temporary, "wb") as file:
+                torch.save(made, file)
+                files.disk.get().sync(file)
+            files.disk.get().replace(temporary, path)
 
 
 class Progress(NamedTuple):
@@ -45,6 +46,7 @@ class Progress(NamedTuple):
     steps: int
     row: int  # the step of the next row
     stopped: bool
+    rows: tuple[int, ...] = ()  # that each metrics.csv of ours had
 
 
 def progress_of(checkpoint: Path) -> Progress:
@@ -55,7 +57,9 @@ def progress_of(checkpoint: Path) -> Progress:
     """
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     stopped = saved.get("so_far", {}).get("stopped", False)
-    return Progress(saved["epoch"], saved["global_step"], batches_that_stepped(saved), stopped)
+    row = batches_that_stepped(saved)
+    rows = tuple(saved.get("rows", ()))
+    return Progress(saved["epoch"], saved["global_step"], row, stopped, rows)
 
 
 def load_weights(model: nn.Module, checkpoint: Path) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import logging
 import shutil
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,6 +18,9 @@ from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.omegaconf import represent_word
 from engine.run.folder_names import job_name
+from engine.run.records import read
+
+log = logging.getLogger(__name__)
 
 CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
@@ -31,13 +35,14 @@ def new_run_dir(config: Config) -> Path:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     run_dir = parent / stamp
     number = 1
-    while True:
-        try:
-            run_dir.mkdir(parents=True)
-            return run_dir
-        except FileExistsError:
-            number += 1
-            run_dir = parent / f"{stamp}_{number}"
+    with files.writing(parent):
+        while True:
+            try:
+                run_dir.mkdir(parents=True)
+                return run_dir
+            except FileExistsError:
+                number += 1
+                run_dir = parent / f"{stamp}_{number}"
 
 
 def go_on_from(parent: Path, run_dir: Path) -> None:
@@ -83,11 +88,11 @@ def save_config(run_dir: Path, config: Config, door: str) -> None:
         config: the run's.
         door: the import path of the command.
     """
-    (run_dir / CONFIG).parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder((run_dir / CONFIG).parent)
     if not (run_dir / CONFIG).exists():
         files.write_whole(run_dir / OVERRIDES, as_yaml(config.overrides))
         files.write_whole(run_dir / DOOR, f"{door}\n")
-    elif load_config(run_dir).get("sweep.trial") == config.get("sweep.trial"):
+    elif Config(read.config(run_dir / CONFIG)).get("sweep.trial") == config.get("sweep.trial"):
         return
     files.write_whole(run_dir / CONFIG, as_yaml(config.values_by_node))
 
@@ -112,13 +117,14 @@ def load_config(run_dir: Path) -> Config:
     """Loads the config of an earlier run, with its overrides.
 
     Raises:
-        UserError: if there is no run in that folder.
+        UserError: if there is no run in that folder, or one of the two files is broken.
     """
-    if not (run_dir / CONFIG).is_file():
-        raise UserError(f"{run_dir}: not a run's folder (it has no {CONFIG}).")
+    read.config(run_dir / CONFIG)
     values: Any = OmegaConf.to_container(OmegaConf.load(run_dir / CONFIG), resolve=True)
-    path = run_dir / OVERRIDES
-    return Config(values, overrides=_as_typed(OmegaConf.load(path)) if path.exists() else [])
+    words = read.overrides(run_dir / OVERRIDES)
+    if words is None:
+        log.warning("%s: missing; the run goes on without it", run_dir / OVERRIDES)
+    return Config(values, overrides=words or [])
 
 
 def weights_file(source: Path) -> Path:

@@ -18,6 +18,7 @@ from engine.config.keys import is_below
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import code, folders
+from engine.run.records import read
 
 if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
     from lightning.pytorch import LightningDataModule
@@ -90,6 +91,8 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
     """
     before = load(run_dir)
     if before is None:
+        if (run_dir / folders.LAST).exists():
+            log.warning("%s: missing, so data and code are not compared", run_dir / MADE_OF)
         return
     changes = differences(before, made_of)
     if changes and not insists:
@@ -107,10 +110,12 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
 
 
 def load(run_dir: Path) -> dict[str, Any] | None:
-    """Reads what a run is made of; None if nothing was recorded."""
-    path = run_dir / MADE_OF
-    made_of: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return made_of
+    """Reads what a run is made of; None if nothing was recorded.
+
+    Raises:
+        BrokenFile: if it cannot be read.
+    """
+    return read.made_of(run_dir / MADE_OF)
 
 
 def mixture(run_dir: Path) -> list[str]:

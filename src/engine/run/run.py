@@ -3,18 +3,20 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import messages
+from engine import files, messages
 from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import FAILED, Pruned, RunFailed, UserError
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
 
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -112,22 +114,47 @@ class Run:
         is_new = self._folder is None or not self._folder.exists()
         folder = self.folder
         try:
-            row = progress_of(self.checkpoint).row if self.checkpoint else 0
-            made = build.trainer(self.config, folder, row)
+            progress = progress_of(self.checkpoint) if self.checkpoint else None
+            made = build.trainer(self.config, folder, progress.row if progress else 0)
+            if progress and made.is_global_zero:
+                self._compare_rows(made, progress.rows)
+            folders.save_config(self.folder, self.config, self.door)
+            if identity.is_whole(self._made_of):
+                identity.save(self.folder, self._made_of)
         except Exception:
             if is_new:
                 folders.remove(self.folder)
             raise
-        folders.save_config(self.folder, self.config, self.door)
-        if identity.is_whole(self._made_of):
-            identity.save(self.folder, self._made_of)
         if is_new:
             self._until_the_end.callback(self._remove_unused)
+        self._until_the_end.enter_context(messages.told_once())
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door))
         self._began = time.monotonic()
         self._trainer = made
         return made
+
+    def _compare_rows(self, trainer: "Trainer", counts: Sequence[int]) -> None:
+        """Compares the rows of metrics that there are with those of the checkpoint's moment.
+
+        Raises:
+            UserError: if some are lost, unless the user insists.
+        """
+        from engine.run.loggers import MetricsCSV
+
+        tables = [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
+        for table, count in zip(tables, counts, strict=False):
+            if not (lost := table.lost(count)):
+                continue
+            if not self.insists:
+                raise UserError(
+                    f"{table.path}: {lost}.\n"
+                    "Put the file back, begin a new run, or go on without them: add insist=true"
+                )
+            log.warning("not exact: %s: %s", table.path, lost)
+            table.put_aside()
+            if self._made_of:
+                self._made_of["mixed"] = [*self._made_of.get("mixed", []), lost]
 
     def fit(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
@@ -242,6 +269,9 @@ class Run:
             except Exception as exception:
                 if self._trainer is None:
                     raise
+                if refused := files.cannot_write(exception, self.folder):
+                    summary |= {"status": "interrupted", "error": str(refused)}
+                    raise self._stopped_by(refused) from exception
                 summary["error"] = f"{type(exception).__name__}: {exception}"
                 log.exception("run failed: %s", self.folder)
                 raise RunFailed(summary["error"]) from exception
@@ -255,7 +285,30 @@ class Run:
         if self._leaves_nothing:
             folders.remove(self.folder)
 
+    def _stopped_by(self, refused: files.CannotWrite) -> RunFailed:
+        """Says what stopped the run, and how to go on; returns what to raise."""
+        what = str(refused).partition("\n")[0]
+        how = f"When that is mended, go on: python -m {self.door} resume={self.folder}"
+        if not self.folder.exists():
+            how = "Somebody has removed the run's folder: begin a new run."
+        log.error("%s\n%s", what, how)
+        return RunFailed(what)
+
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
+        """Records how the run ended, as far as the system lets files be written."""
+        try:
+            self._write_end(trainer, summary)
+        except Exception as error:
+            refused = files.cannot_write(error, self.folder)
+            if refused is None:
+                raise
+            if summary["error"]:  # it has been said
+                return
+            stop = self._stopped_by(refused)
+            if summary["status"] != "interrupted":
+                raise stop from error
+
+    def _write_end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         from engine.run.loggers import TensorBoard
 
         summary |= outcome(self.config, self.folder, trainer, summary)
@@ -343,7 +396,15 @@ def outcome(
     """Returns summary.json without status and error; logs the final metrics to HParams, too."""
     from engine.run import hparams, versions
 
-    metrics = summaries.final_metrics(run_dir)
+    broken = None
+    columns: list[str] = []
+    rows: list[dict[str, str]] = []
+    try:
+        columns, rows = read.rows(run_dir / summaries.METRICS)
+    except BrokenFile as error:  # somebody has changed it since its last row
+        broken = str(error)
+        log.warning("%s", broken)
+    metrics = summaries.last_values(columns, rows)
     compared = summary["objective"] if summary["status"] == "finished" else None
     if summary["status"] == "finished":
         tests = hparams.names_of_tests(trainer.lightning_module)
@@ -351,8 +412,10 @@ def outcome(
         final = math.nan if compared is None else compared
         hparams.log_final(trainer, {"objective": final, **tested})
     return {
+        "error": summary["error"] or broken,
         "objective": compared,
         "metrics": metrics,
+        "rows": len(rows),
         "config_hash": config.hash,
         "seed": config["seed"],
         "steps": trainer.global_step,

@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from engine import messages
+from engine import files, messages
 from engine.errors import UserError
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
@@ -65,8 +65,8 @@ class JobSweeper(Sweeper):
     def begin(self, folders: Iterable[Path]) -> None:
         """Makes the folders of jobs, one for each experiment, with the sweep's own config in it."""
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.config, folder / "multirun.yaml")
+            files.make_folder(folder)
+            files.write_whole(folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
 
 
 class GridSweeper(JobSweeper):

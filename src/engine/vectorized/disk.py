@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from engine.files import Disk, disk
+from engine.files import Disk, disk, writing
 
 syncfs = getattr(ctypes.CDLL(None), "syncfs", None)  # Linux has this function, macOS does not
 
@@ -43,4 +43,5 @@ def synced_together() -> Iterator[None]:
                 os.sync()
             os.close(descriptor)
         for path, temporary in together.renames.items():
-            os.replace(temporary, path)
+            with writing(path):
+                os.replace(temporary, path)

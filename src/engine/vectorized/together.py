@@ -25,8 +25,9 @@ from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.data.split import Split
 from engine.door import Door
-from engine.errors import FAILED, UserError
+from engine.errors import FAILED, RunFailed, UserError
 from engine.fence.tensorboard import events_of
+from engine.files import CannotWrite, cannot_write
 from engine.run import build, folders, hparams, identity, summaries
 from engine.run.loggers import TensorBoard
 from engine.run.run import has_diverged, objective, outcome
@@ -160,6 +161,13 @@ class _Chunk:
 
     def run(self) -> Answers:
         """Returns each job's objective or error; nothing for a job that has to run alone."""
+        try:
+            self._run()
+        except CannotWrite as refused:  # what the jobs have is in their folders
+            self.answers |= dict.fromkeys(self.members, RunFailed(str(refused)))
+        return self.answers
+
+    def _run(self) -> None:
         with ExitStack() as claims:
             for job in self.jobs:
                 self._claim(job, claims)
@@ -173,7 +181,6 @@ class _Chunk:
                     if job in self.answers:
                         status = "diverged" if has_diverged(member.trainer) else "finished"
                         self.answers[job] = summaries.objective(self._record(member, status))
-        return self.answers
 
     def _claim(self, job: Job, claims: ExitStack) -> None:
         try:
@@ -240,6 +247,8 @@ class _Chunk:
                 raise KeyboardInterrupt from None
             raise
         except Exception as error:
+            if refused := cannot_write(error):
+                raise refused from error
             text = "the jobs cannot be trained together, and run one by one: %s: %s"
             log.warning(text, type(error).__name__, error, exc_info=True)
             self.members.clear()

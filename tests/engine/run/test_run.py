@@ -176,6 +176,7 @@ class TestWhatARunLeaves:
             "error": type(None),
             "objective": float,
             "metrics": dict,
+            "rows": int,
             "config_hash": str,
             "seed": int,
             "steps": int,

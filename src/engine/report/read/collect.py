@@ -1,6 +1,5 @@
 """Reads the runs below a folder: config, summary, and the latest metrics where there is none."""
 
-import json
 import math
 import os
 import time
@@ -9,19 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from engine import locks
 from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
 from engine.run import folder_names, identity
+from engine.run.folders import CONFIG
+from engine.run.records import read as files
+from engine.run.records.read import BrokenFile
 from engine.run.summaries import SUMMARY, final_metrics
 
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
 RECENT = 120  # seconds; a run that has written within them counts as running
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+# Where one of them is, there is, or was, a run.
+SIGNS = (".hydra", SUMMARY, "metrics.csv", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Run:
         status: of its summary; one of those above, where it has none.
         metrics: the final ones; the latest ones of a run without a summary.
         seconds: that it took.
+        rows: that its metrics.csv had when it ended; None if nobody has counted them.
         error: the first line of it.
         made_with: device, git commit and versions.
     """
@@ -45,6 +47,7 @@ class Run:
     status: str
     metrics: dict[str, float]
     seconds: float = math.nan
+    rows: int | None = None
     error: str = ""
     made_with: dict[str, str] = field(default_factory=dict)
 
@@ -71,7 +74,7 @@ def run_dirs(folder: Path) -> Iterator[Path]:
     The older copies of jobs that were run again are left out.
     """
     for parent, children, _ in os.walk(folder):
-        if (Path(parent) / ".hydra" / "config.yaml").is_file():
+        if any((Path(parent) / sign).exists() for sign in SIGNS):
             children.clear()
             yield Path(parent)
         else:
@@ -100,20 +103,18 @@ def collect(folder: Path) -> tuple[list[Run], list[Problem]]:
 
 def read(path: Path, folder: str) -> Run | Problem:
     """Reads the run in a folder; returns what is wrong if one of its files is broken."""
-    file = ".hydra/config.yaml"
     try:
-        config = dotted(mapping(yaml.load((path / file).read_text("utf-8"), YAML_LOADER)))
-        file = SUMMARY if (path / SUMMARY).exists() else "metrics.csv"
-        if file == SUMMARY:
-            outcome = of_summary(mapping(json.loads((path / file).read_text("utf-8"))))
+        config = dotted(files.config(path / CONFIG))
+        if summary := files.summary(path / SUMMARY):
+            outcome = of_summary(summary)
         else:
             outcome = {"metrics": final_metrics(path), "status": unfinished(path)}
-        file = str(identity.MADE_OF)
         if changes := identity.mixture(path):
             said = f"not exact: since it began, {'; '.join(changes)}"
             outcome["error"] = outcome.get("error") or said
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        return Problem(os.path.join(folder, file), first_line(str(error)) or type(error).__name__)
+    except BrokenFile as broken:
+        name = os.path.relpath(broken.path, path)
+        return Problem(os.path.join(folder, name), first_line(broken.reason))
     return Run(path, folder, config, **outcome)
 
 
@@ -126,6 +127,7 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
         "status": str(summary["status"]),
         "metrics": {str(name): as_float(value) for name, value in metrics},
         "seconds": as_float(summary.get("seconds")),
+        "rows": summary.get("rows"),
         "error": first_line(str(summary.get("error") or "")),
         "made_with": {key: str(value) for key, value in made_with.items() if value},
     }
@@ -143,17 +145,6 @@ def unfinished(path: Path) -> str:
     files = [path / name for name in written if (path / name).exists()]
     newest = max((file.stat().st_mtime for file in files), default=0.0)
     return RUNNING if time.time() - newest < RECENT else UNFINISHED
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Returns a value that is a mapping.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if not isinstance(value, dict):
-        raise ValueError("not a mapping")
-    return value
 
 
 def as_float(value: Any) -> float:

@@ -1,0 +1,218 @@
+"""Reads summary.json, metrics.csv, config.yaml, overrides.yaml and made_of.json of a run.
+
+Each function returns what its file says, and None or nothing where there is no such file.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from engine.config.ranges import why_not
+from engine.errors import UserError
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+STEP = "step"
+ADVICE = {
+    "summary.json": "Put it back, or remove it: resume=RUN_DIR writes it anew.",
+    "metrics.csv": "Put it back, or remove it and go on without its rows: add insist=true",
+    "config.yaml": "Put it back: nothing else says what the run is.",
+    "overrides.yaml": "Put it back, or remove it: no number depends on it.",
+    "made_of.json": "Put it back, or remove it: data and code are not compared then.",
+}
+# What stands below a key; the first keys must be there. More keys may be.
+Shape = Mapping[str, Any]
+OF_SUMMARY: Shape = {
+    "status": Literal["finished", "diverged", "failed", "interrupted", "pruned"],
+    "objective": float | None,
+    "metrics": dict[str, float | None] | None,
+    "seconds": float | None,
+    "steps": int,
+    "rows": int,
+    "error": str | None,
+    "config_hash": str | None,
+    "versions": dict[str, str | None] | None,
+}
+OF_MADE_OF: Shape = {
+    "data": dict[str, Any],
+    "code": dict[str, str | None],
+    "versions": dict[str, str | None],
+    "begins_from": str | None,
+    "mixed": list[str],
+}
+OF_DATA: Shape = {
+    "classes": list[str],
+    "samples": dict[str, int | None],
+    "digest": str | None,
+    "files": str | None,
+}
+
+
+class BrokenFile(UserError):
+    """Says which file of a run cannot be used, why, and what to do.
+
+    Args:
+        path: of the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)  # as pickle wants
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        advice = ADVICE.get(self.path.name, "Put it back.")
+        return f"{self.path}: {self.reason}.\n{advice}"
+
+
+def summary(path: Path) -> dict[str, Any] | None:
+    """Reads how a run ended.
+
+    Raises:
+        BrokenFile: if it cannot be read, or says what no run writes.
+    """
+    values = _json(path)
+    if values is not None:
+        _check(path, values, OF_SUMMARY, required=1)
+    return values
+
+
+def made_of(path: Path) -> dict[str, Any] | None:
+    """Reads which data, code and versions a run was made of.
+
+    Raises:
+        BrokenFile: if it cannot be read, or says what no run writes.
+    """
+    values = _json(path)
+    if values is not None:
+        _check(path, values, OF_MADE_OF, required=3)
+        _check(path, values["data"], OF_DATA, required=len(OF_DATA))
+    return values
+
+
+def config(path: Path) -> dict[str, Any]:
+    """Reads the config of a run, as its file has it.
+
+    Raises:
+        BrokenFile: if there is none, it cannot be read, or its end is missing.
+    """
+    text = _text(path)
+    if text is None:
+        raise BrokenFile(path, "missing, so this is not a run's folder")
+    values = _mapping(path, _yaml(path, text))
+    places = values.get("paths")  # the last node of conf/config.yaml, and of what a run writes
+    is_whole = "seed" in values and isinstance(places, dict) and "log_dir" in places
+    if not is_whole or not text.endswith("\n"):
+        raise BrokenFile(path, "its end is missing")
+    return values
+
+
+def overrides(path: Path) -> list[str] | None:
+    """Reads the words of the command line that made a config.
+
+    Raises:
+        BrokenFile: if it cannot be read, or is no list.
+    """
+    text = _text(path)
+    if text is None:
+        return None
+    words = _yaml(path, text)
+    if not isinstance(words, list):
+        raise BrokenFile(path, "not a list")
+    if not text.endswith("\n"):
+        raise BrokenFile(path, "its end is missing")
+    return [str(word) for word in words]
+
+
+def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Reads a table of metrics: its columns and its rows, each with the cells that are not empty.
+
+    A kill may have cut the last line, which is left out.
+
+    Raises:
+        BrokenFile: if it cannot be read, or has a cell that is no number.
+    """
+    text = _text(path)
+    if text is None:
+        return [], []
+    with _understanding(path):
+        table = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
+        columns = next(table, [])
+        if STEP not in columns:
+            raise ValueError(f"its first line has no column {STEP}")
+        made = []
+        for number, cells in enumerate(table, start=2):
+            if len(cells) != len(columns):
+                raise ValueError(f"line {number}: {len(cells)} cells, not {len(columns)}")
+            row = {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
+            _check_numbers(number, row)
+            made.append(row)
+    return columns, made
+
+
+def _check_numbers(line: int, row: Mapping[str, str]) -> None:
+    try:
+        int(row.get(STEP, ""))
+        for cell in row.values():
+            float(cell)
+    except ValueError as error:
+        raise ValueError(f"line {line}: {error}") from None
+
+
+def _text(path: Path) -> str | None:
+    with _understanding(path):
+        try:
+            return path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    text = _text(path)
+    if text is None:
+        return None
+    with _understanding(path):
+        return _mapping(path, json.loads(text))
+
+
+def _yaml(path: Path, text: str) -> Any:
+    with _understanding(path):
+        return yaml.load(text, LOADER)
+
+
+def _mapping(path: Path, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BrokenFile(path, "not a mapping")
+    return value
+
+
+def _check(path: Path, values: Mapping[str, Any], shape: Shape, required: int) -> None:
+    """Refuses values that do not have the shape of what a run writes."""
+    for key in list(shape)[:required]:
+        if key not in values:
+            raise BrokenFile(path, f"has no {key}")
+    for key, hint in shape.items():
+        if key in values and (why := why_not(values[key], hint)):
+            raise BrokenFile(path, f"{key}: should be {why[0]}")
+
+
+@contextmanager
+def _understanding(path: Path) -> Iterator[None]:
+    """Turns whatever is found wrong with a file's content into a BrokenFile."""
+    try:
+        yield
+    except BrokenFile:
+        raise
+    except OSError as error:
+        raise BrokenFile(path, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BrokenFile(path, "is no text") from None
+    except (ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BrokenFile(path, reason) from None
