@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from datetime import datetime
@@ -119,6 +120,8 @@ def load_config(run_dir: Path) -> Config:
     Raises:
         UserError: if there is no run in that folder, or one of the two files is broken.
     """
+    if not os.path.lexists(run_dir / CONFIG):
+        raise UserError(f"{run_dir}: not a run's folder (it has no {CONFIG}).")
     read.config(run_dir / CONFIG)
     values: Any = OmegaConf.to_container(OmegaConf.load(run_dir / CONFIG), resolve=True)
     words = read.overrides(run_dir / OVERRIDES)

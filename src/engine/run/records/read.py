@@ -104,7 +104,7 @@ def config(path: Path) -> dict[str, Any]:
     """
     text = _text(path)
     if text is None:
-        raise BrokenFile(path, "missing, so this is not a run's folder")
+        raise BrokenFile(path, "missing")
     values = _mapping(path, _yaml(path, text))
     places = values.get("paths")  # the last node of conf/config.yaml, and of what a run writes
     is_whole = "seed" in values and isinstance(places, dict) and "log_dir" in places

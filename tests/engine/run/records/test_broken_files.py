@@ -111,7 +111,7 @@ def test_a_run_is_resumed_or_refused(
     break_file(run_dir / file, way)
     code = ended(run_train, f"resume={run_dir}")
     text = said()
-    assert (str(run_dir / file) in text) == ((file, way) not in NOBODY_MISSES)
+    assert (file in text) == ((file, way) not in NOBODY_MISSES)
     if (file, way) in DONE_WITHOUT:
         assert code == 0
         assert_bit_identical(run_dir, whole)
@@ -138,7 +138,7 @@ def test_a_run_is_measured_or_refused(
     code = ended(run_evaluate, f"run={run_dir}")
     text = said()
     is_needed = file.startswith(".hydra")  # the others are not read
-    assert (str(run_dir / file) in text) == is_needed
+    assert (file in text) == is_needed
     assert code == (2 if is_needed and (file, way) not in DONE_WITHOUT else 0)
     if code == 0:
         expected = json.loads((whole / "summary.json").read_text())["metrics"]
@@ -199,7 +199,7 @@ def test_a_file_that_breaks_during_the_run(
         assert len(steps) < len((whole / file).read_text().splitlines()) - 1
     if file == ".hydra/config.yaml":  # the next command says so
         assert ended(run_train, f"resume={run_dir}") == 2
-        assert str(run_dir / file) in said()
+        assert file in said()
 
 
 @pytest.mark.slow
