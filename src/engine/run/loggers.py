@@ -118,6 +118,7 @@ class MetricsCSV(Logger):
         if not self._columns and self.path.exists():
             kept = self.kept()
             self.count = len(kept)
+            self._columns, _ = read.rows(self.path)
             self._write(kept)
         return NoWriter()
 
@@ -128,7 +129,8 @@ class MetricsCSV(Logger):
             BrokenFile: if the file cannot be read.
         """
         end = math.inf if self.purge_step is None else self.purge_step
-        return [row for row in self._rows() if int(row["step"]) < end]
+        _, rows = read.rows(self.path)
+        return [row for row in rows if int(row["step"]) < end]
 
     def lost(self, count: int) -> str:
         """Says which rows of a resumed run are lost, of as many as there were; '' if none are."""
