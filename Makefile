@@ -1,4 +1,4 @@
-# make run | test | lint | format | gpu | clean — each makes .venv first, if it is not there or its inputs have changed;
+# make run | test | lint | format | pictures | gpu | clean — each makes .venv first, if it is not there or its inputs have changed;
 # make gpu alone uses whatever Python has torch installed already.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # A folder of wheels for what such a Python lacks, where there is no package index: make gpu WHEELS=DIR
 WHEELS ?=
 
-.PHONY: run test lint format gpu clean
+.PHONY: run test lint format pictures gpu clean
 
 run: $(INSTALLED)
 	$(BIN)/python -m project.train experiment=lenet datamodule=digits
@@ -23,6 +23,10 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pictures of the README and of docs/, from runs of a minute.
+pictures: $(INSTALLED)
+	$(BIN)/python benchmarks/pictures.py
 
 gpu:
 	PYTHON=$(PYTHON) WHEELS=$(WHEELS) sh benchmarks/gpu.sh

@@ -51,7 +51,7 @@ from torchvision import transforms
 from engine import messages
 from engine.config.resolved import Config
 from engine.data.split import Split
-from engine.run import build, hparams
+from engine.run import build
 from engine.steps.callback import StepCallback
 from measuring import in_turns, ratio, save, table
 from project.datamodules.images import ImageDataModule
@@ -168,7 +168,6 @@ def project_loop(case: Case, *words: str) -> float:
         module = build.module(config, data)
         trainer = build.trainer(config, Path(folder))
         trainer.callbacks.append(clock := Clock())  # type: ignore[attr-defined]
-        hparams.log_start(trainer, {}, ["objective"])
         trainer.fit(module, data)
     return 1000 * clock.seconds / case.steps
 

@@ -51,7 +51,7 @@ class Breaks(Callback):
     """Breaks a file of the run after a step, or removes the run's whole folder.
 
     Args:
-        file: below the run's folder; empty for the folder.
+        file: below the run's folder, or a pattern of its name; empty for the folder.
         way: one of `WAYS`.
         step: of the optimiser.
     """
@@ -66,6 +66,7 @@ class Breaks(Callback):
             return
         folder = Path(trainer.default_root_dir)
         if self.file:
-            break_file(folder / self.file, self.way)
+            (path,) = folder.glob(self.file)
+            break_file(path, self.way)
         else:
             shutil.rmtree(folder)

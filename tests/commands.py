@@ -71,6 +71,22 @@ def composed(words: list[str]) -> Config:
         return Config.resolve(config, words, Task(train).mentioned)
 
 
+def begin(words: list[str], run_dir: Path) -> None:
+    """Does a new run in a folder that is not there yet; there are no figures."""
+    with _command("train", words, draws=False):
+        train.do(composed(words), run_dir)
+
+
+def undisturbed(words: list[str], run_dir: Path) -> Path:
+    """Does a run that is neither killed nor resumed, in a process of its own.
+
+    Returns:
+        the run's folder.
+    """
+    assert train_in_process([f"in={run_dir}", *words]) == 0
+    return run_dir
+
+
 def killed_and_resumed(config: Config, moments: list[str], run_dir: Path) -> Path:
     """Does a run that is killed by SIGKILL at each moment and goes on from there.
 

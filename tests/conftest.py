@@ -10,11 +10,15 @@ import pickle
 import tarfile
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 import warm
 from engine import messages
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
@@ -50,6 +54,17 @@ def _as_in_a_run() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(environment)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
+    """Starts a browser, or skips the test where there is none."""
+    import browser
+
+    if browser.CHROMIUM is None:
+        pytest.skip(browser.ABSENT)
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as running:
+        yield running
 
 
 def md5(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
     python -m killable <hook of Callback>:<global step> SIGNAL …   the words of project.train
     python -m killable never 0 …
+    python -m killable never 0 in=FOLDER …   a new run in this folder
 
 There are no figures.
 The signal comes after our own callbacks; only after an epoch, before the checkpoints, which
@@ -10,11 +11,12 @@ Lightning calls last.
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from commands import run_train
+from commands import begin, run_train
 from engine.run import build
 from engine.steps.callback import StepCallback
 
@@ -42,4 +44,7 @@ if __name__ == "__main__":
     moment, number, *words = sys.argv[1:]
     if moment != "never":
         _arm(*moment.split(":"), int(number))
-    run_train(*words, draws=False)
+    if words[0].startswith("in="):
+        begin(words[1:], Path(words[0].removeprefix("in=")))
+    else:
+        run_train(*words, draws=False)

@@ -1,5 +1,6 @@
 """Defines modules and data modules that no experiment has."""
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ class WithDropout(CurveMLP):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.network.insert(1, nn.Dropout(0.5))  # type: ignore[operator]
+        layers = list(self.network.named_children())
+        layers.insert(1, ("dropout", nn.Dropout(0.5)))
+        self.network = nn.Sequential(OrderedDict(layers))
 
 
 class Sharper(nn.Module):

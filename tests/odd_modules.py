@@ -1,6 +1,7 @@
 """Defines modules, callbacks and loggers as users bring them; each is odd in one way."""
 
 import copy
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,13 @@ class OrdinaryWithNamesOfOurs(Ordinary):
         self.example = torch.ones(1, 3)
 
 
+class ValidatesToNaN(Plain):
+    """Divides by zero in the validation, and trains well."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self._loss(batch) * math.nan)
+
+
 class SavesAll(Tested):
     """Saves hyper-parameters of all kinds."""
 
@@ -219,6 +227,13 @@ class WithState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {"seen": 3, "best": {"model": Path("/x")}}
+
+
+class LosesBest(Callback):
+    """Loses the best weights before they are tested."""
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        Path(trainer.default_root_dir, "checkpoints/best.ckpt").unlink()
 
 
 class WithEntry(Callback):

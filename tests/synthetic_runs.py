@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from engine.report.read.collect import collect
 from engine.report.statistics.content import Content, compute
 from engine.run.folders import as_yaml
+from engine.run.summaries import BEST_EPOCH, Objective
 
 OPTIMIZERS = {
     "sgd": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.01, "momentum": 0.9},
@@ -40,6 +41,8 @@ def write_run(
     seconds: float = 10.0,
     curve: Mapping[int, Mapping[str, float]] | None = None,
     changes: Mapping[str, Any] | None = None,
+    objective: Objective | None = None,
+    words: Sequence[str] = (),
 ) -> Path:
     """Writes a run's folder: config, metrics.csv, and summary.json if it has a status.
 
@@ -54,6 +57,8 @@ def write_run(
         seconds: of the summary.
         curve: the metrics of metrics.csv by step.
         changes: values of the config by dotted key.
+        objective: of the summary; None for that of an older version, which has none.
+        words: of the command line.
     """
     seeds = {"seed": seed} if "seed" in INITS[init] else {}
     chosen = {"optimizer": {**OPTIMIZERS[optimizer]}, "init": {**INITS[init], **seeds}}
@@ -82,6 +87,7 @@ def write_run(
         node[last] = value
     (run_dir / ".hydra").mkdir(parents=True)
     (run_dir / ".hydra" / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
+    (run_dir / ".hydra" / "overrides.yaml").write_text(as_yaml(list(words)), encoding="utf-8")
     write_curve(run_dir, curve or {})
     if status is not None:
         summary = {
@@ -94,6 +100,10 @@ def write_run(
             "versions": {"torch": "2.15.0"},
             "git": "0123abc",
         }
+        if objective:
+            value = objective.value if math.isfinite(objective.value) else None
+            named = {"metric": objective.metric, "taken": objective.taken, "mode": objective.mode}
+            summary |= {"objective": value, "objective_of": named}
         (run_dir / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return run_dir
 
@@ -122,8 +132,10 @@ def write_sweep(folder: Path) -> Path:
                     optimizer=optimizer,
                     init=init,
                     seed=seed,
-                    metrics={"val/acc": acc, "val/width": acc},
+                    metrics={"val/acc": acc, "val/width": acc, "test/acc": acc - 0.01},
                     curve=curve,
+                    objective=Objective("val/acc", BEST_EPOCH, "max", acc),
+                    words=[f"optimizer={optimizer}", f"init={init}", f"seed={seed}"],
                 )
     return folder
 

@@ -1,29 +1,25 @@
 """The benchmarks run, made small; and the README shows what they measured."""
 
 import json
+import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from commands import ROOT
 from warm import python
 
 
 @pytest.fixture
-def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Makes the benchmarks importable during a test; returns the folder of their results."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    known = set(sys.modules)
+def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns the folder that the benchmarks write their results to."""
     import measuring
 
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
-    yield tmp_path
-    for name in set(sys.modules) - known:
-        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+    return tmp_path
 
 
 def written(folder: Path, name: str) -> Any:
@@ -132,4 +128,40 @@ def test_the_readme_shows_what_was_measured(benchmarks: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     assert show.markdown(measured["cases"]) in readme
     assert show.sweeps_markdown(show.load("sweep_time")["sweeps"]) in readme
-    assert (ROOT / "docs/speed.svg").exists()
+    show.draw(benchmarks)
+    words = [
+        re.findall("<!-- (.*?) -->", (folder / "speed.svg").read_text())
+        for folder in (ROOT / "docs", benchmarks)
+    ]
+    assert words[0] == words[1]
+    values = [
+        show.ratio(measured["cases"], case, loop) for case in show.CASES for loop in show.LOOPS
+    ]
+    assert {f"{value:.2f} ×" for value in values if value is not None} <= set(words[0])
+
+
+@pytest.mark.slow
+def test_report_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import report_time
+
+    monkeypatch.setattr(sys, "executable", python())
+    monkeypatch.setattr(sys, "argv", ["report_time.py", "--rounds", "1", "--runs", "20"])
+    report_time.main()
+    result = written(benchmarks, "report_time")
+    assert 0 < result["processor"][0] < 60
+    assert set(result["hparams"]) == {"fast", "plain"}
+
+
+@pytest.mark.slow
+def test_pictures(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pictures
+
+    monkeypatch.setattr(sys, "executable", python())
+    monkeypatch.setattr(pictures, "LESS", ["datamodule.samples=20", "datamodule.batch_size=20"])
+    monkeypatch.setattr(sys, "argv", ["pictures.py", str(benchmarks)])
+    pictures.main()
+    made = {"curve_fit.png": "PNG", "lessons/depth_study.png": "PNG"}
+    for name, kind in made.items():
+        with Image.open(benchmarks / name) as picture, Image.open(ROOT / "docs" / name) as shown:
+            assert (picture.format, picture.size) == (kind, shown.size)
+    assert (benchmarks / "speed.svg").exists()

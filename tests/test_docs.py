@@ -76,6 +76,17 @@ def test_links_lead_to_files(path: Path) -> None:
     assert dead_links(path.read_text(), path.parent) == []
 
 
+def test_every_guarantee_names_tests_that_there_are() -> None:
+    path = ROOT / "docs/guarantees.md"
+    rows = [line for line in path.read_text().splitlines() if line.startswith("| ")]
+    assert rows[0] == "| promise | limits | test |"
+    for row in rows[1:]:
+        tests = re.findall(r"\[(\w+)\]\((\S+\.py)\)", row)
+        assert tests, row
+        for name, file in tests:
+            assert f"def {name}(" in (path.parent / file).read_text(), f"{file}: no {name}"
+
+
 def test_the_diagram_of_the_rooms_shows_all_imports_and_no_other() -> None:
     """Checks that arrows are imports, and that imports follow from one or several arrows."""
     from house.test_arrows import ENGINE, imported, module_of, room_of, rooms_in_order

@@ -46,7 +46,7 @@ OURS = (
     "engine.evaluation",
     "engine.figures",
     "engine.run.build",
-    "engine.run.hparams",
+    "engine.run.tensorboard",
     "engine.steps.trainer",
     "project.callbacks.classification",
     "project.datamodules.digits",

@@ -26,6 +26,8 @@ from .supervised import SupervisedModule as SupervisedModule
 
 # Callbacks and what they draw
 from . import figures as figures
+from .pictures import classified as classified
+from .pictures import looks as looks
 from .callbacks.checkpoints import Checkpoints as Checkpoints
 from .callbacks.divergence import StopOnDivergence as StopOnDivergence
 from .callbacks.grad_norm import GradNorm as GradNorm

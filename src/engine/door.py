@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from engine import longer
+from engine import longer, messages, signals
 from engine.config.help import asks_for_help, help_text
 from engine.config.overrides import check_command_line
 from engine.config.resolved import Config
@@ -48,6 +48,8 @@ class Door:
 
     def __call__(self) -> None:
         with exit_codes():
+            if not asks_for_help(sys.argv[1:]):
+                messages.begin_wait("loading PyTorch …")
             self.open()
             self._answer(sys.argv[1:])
 
@@ -100,7 +102,8 @@ class Door:
             return
         check_command_line(words, self.conf)
         if asks_for_help(words):
-            print(help_text(words, self.conf, self.module))
+            text = help_text(words, self.conf, self.module)
+            print(messages.for_stream(text, sys.stdout))
             return
         task: Any = Task(self)
         hydra.main(version_base="1.3", config_path=str(self.conf), config_name="config")(task)()
@@ -121,6 +124,7 @@ class Task:
         return frozenset(word.partition(".")[0] for word in words)
 
     def __call__(self, composed: DictConfig) -> float:
+        signals.heed()
         job = HydraConfig.get()
         words: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
         if job.mode == RunMode.MULTIRUN:

@@ -1,13 +1,15 @@
 """Ends a command: a user's mistake in one or two lines, without a traceback; fixed exit codes."""
 
 import difflib
+import logging
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from engine import files, signals
+from engine import files, messages, signals
 
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -49,7 +51,7 @@ def wants_traceback() -> bool:
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Runs a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM at once with 143.
+    """Runs a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM with 143.
 
     HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit
     code 1. Inside, HYDRA_FULL_ERROR is set for Hydra, which else would print the error itself.
@@ -59,7 +61,7 @@ def exit_codes() -> Iterator[None]:
     token = _wants_traceback.set(asked)
     os.environ[FULL_ERROR] = "1"
     try:
-        with signals.exits_on_sigterm(SIGTERM):
+        with signals.heeded(signal.SIGINT, signal.SIGTERM):
             _check_current_folder()
             yield
     except RunFailed:
@@ -67,12 +69,15 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(CTRL_C)
     except Exception as error:
+        messages.end_wait()
         mistake = as_mistake(error)
         if asked or not isinstance(mistake, UserError):
             raise
-        print(f"error: {describe(mistake)}", file=sys.stderr)
+        text = f"error: {describe(mistake)}"
+        print(messages.for_stream(text, sys.stderr, logging.ERROR), file=sys.stderr)
         sys.exit(WRONG_USE)
     finally:
+        messages.end_wait()
         _wants_traceback.reset(token)
         os.environ.pop(FULL_ERROR)
         if before is not None:
@@ -100,7 +105,9 @@ def as_mistake(error: Exception) -> Exception:
     if isinstance(error, UserError | RunFailed):
         return error
     if found := files.cannot_write(error):
-        return UserError(str(found))
+        mistake = UserError(str(found))
+        mistake.__cause__ = found
+        return mistake
     is_hydras = isinstance(error, HydraException | OmegaConfBaseException)
     return UserError(describe(error)) if is_hydras else error
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,13 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
     config = _config_of(run_dir, overrides, conf)
     if split not in ("train", "val", "test"):
         raise UserError(f"split={split}: must be test, val or train.")
-    checkpoint = _checkpoint_of(run_dir)
-    for change in identity.mixture(run_dir):
-        log.warning("not exact: since %s began, %s", run_dir, change)
     from engine.checks.config import check
     from engine.run import build
+    from engine.run.checkpoint.choice import to_measure
 
+    checkpoint = to_measure(run_dir, folders.load_config(run_dir))
+    for change in identity.mixture(run_dir):
+        log.warning("not exact: since %s began, %s", run_dir, change)
     messages.silence_harmless()
     check(config)
     data = _data_with(config, split)
@@ -80,16 +82,19 @@ def measure(run_dir: Path, split: str, overrides: Sequence[str], conf: Path) -> 
     build.cast(trainer, model)
     model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
     method = getattr(trainer, way)
-    with messages.silenced(model, data):
-        measured = method(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
-    if not measured:
-        raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
-    metrics = {
-        f"{split}/{name.removeprefix('test/')}" if name.startswith("test/") else name: value
-        for name, value in measured[0].items()
-    }
-    if trainer.is_global_zero:
-        _write(run_dir, split, checkpoint, overrides, metrics, trainer)
+    # Of several processes that measure, the first one writes.
+    is_writer = trainer.is_global_zero
+    with folders.held(run_dir, split) if is_writer else nullcontext():
+        with messages.silenced(model, data):
+            measured = method(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+        if not measured:
+            raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
+        metrics = {
+            f"{split}/{name.removeprefix('test/')}" if name.startswith("test/") else name: value
+            for name, value in measured[0].items()
+        }
+        if is_writer:
+            _write(run_dir, split, checkpoint, overrides, metrics, trainer)
     return metrics
 
 
@@ -105,18 +110,6 @@ def _config_of(run_dir: Path, overrides: Sequence[str], conf: Path) -> Config:
             raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
     own = OmegaConf.create(folders.load_config(run_dir).values_by_node)
     return Config.resolve(changed(own, overrides, conf))
-
-
-def _checkpoint_of(run_dir: Path) -> Path:
-    """Returns a run's best checkpoint, or its last one.
-
-    Raises:
-        UserError: if it has none.
-    """
-    for checkpoint in (run_dir / folders.BEST, run_dir / folders.LAST):
-        if checkpoint.exists():
-            return checkpoint
-    raise UserError(f"{run_dir}: has no checkpoint yet.")
 
 
 def _data_with(config: Config, split: str) -> Any:

@@ -11,8 +11,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
-# What the system says to whoever writes, and to nobody else.
-OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# What the system says to whoever writes, and about names that no file can have.
+OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG)
+OF_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR")  # what SQLite makes of a full disk
 FREE = "Free some space there, and give the same command again."
 ELSEWHERE = "Choose a folder that can be written to, such as paths.log_dir=DIR."
 ADVICE = {
@@ -52,6 +53,8 @@ def _system_errors(error: BaseException | None) -> Iterator[OSError]:
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             yield error
+        elif getattr(error, "sqlite_errorname", "").startswith(OF_SQLITE):
+            yield OSError(errno.ENOSPC, str(error))
         error = error.__cause__ or error.__context__
 
 
@@ -115,8 +118,8 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file by temporary file, fsync and rename.
+def write_whole(path: Path, text: str | bytes) -> None:
+    """Writes a file by temporary file, fsync and rename; text as UTF-8.
 
     Whoever reads the file finds the old text or the new one, never a part.
 
@@ -125,7 +128,7 @@ def write_whole(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path), no_part_left(temporary):
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(text.encode("utf-8") if isinstance(text, str) else text)
             disk.get().sync(file)
         os.replace(temporary, path)

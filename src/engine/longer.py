@@ -31,12 +31,12 @@ def config_of(run_dir: Path, words: Sequence[str], conf: Path) -> Config:
     """
     _check_words(run_dir, words)
     own = folders.load_config(run_dir)
-    last = run_dir / folders.LAST
-    if not last.exists():
-        raise UserError(f"{run_dir}: has no checkpoint to go on from.")
-    from engine.run.checkpoint_file import progress_of
+    from engine.run.checkpoint.choice import to_go_on_from
 
-    so_far = progress_of(last)
+    found = to_go_on_from(run_dir, own)
+    if not found:
+        raise UserError(f"{run_dir}: has no checkpoint to go on from.")
+    so_far = found.progress
     if so_far.stopped:
         raise UserError(
             f"{run_dir}: was stopped at step {so_far.steps}, for a reason that its train.log has, "

@@ -2,14 +2,26 @@
 
 import logging
 import os
+import re
+import shlex
+import shutil
 import sys
+import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from engine import files
+
+COLUMNS = 80  # of what is not shown in a terminal
+BOLD, RED, GREEN, YELLOW = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"
+OF_LEVELS = {logging.WARNING: YELLOW, logging.ERROR: RED}
+OF_STATUSES = {"finished": GREEN, "diverged": RED, "failed": RED, "interrupted": YELLOW}
+_RESET = "\x1b[0m"
+_STYLES = re.compile(r"\x1b\[\d*m")
 
 # (start of the message as a regular expression, why a user need not see it)
 # Classes have such lists of their own, of warnings that say nothing about their objects.
@@ -46,12 +58,121 @@ HARMLESS = (
 )
 
 
+def styled(text: str, style: str | None) -> str:
+    """Returns a text in a style, for a message; files and pipes get it without."""
+    return f"{style}{text}{_RESET}" if style else text
+
+
+def for_stream(text: str, stream: IO[str], level: int = logging.INFO) -> str:
+    """Returns a text as a stream shows it: in its width if it is a terminal, in colour if it can.
+
+    Prose is broken at blanks. A line that begins with a blank, such as a command to paste or a row
+    of a table, stays as it is.
+    """
+    if stream.isatty():
+        text = "\n".join(map(_broken, text.split("\n")))
+    if not _has_colours(stream):
+        return _STYLES.sub("", text)
+    head, traceback, rest = text.partition("\nTraceback ")
+    return styled(head, OF_LEVELS.get(level)) + traceback + rest
+
+
+def width() -> int:
+    """Returns the columns of the terminal, if there is one."""
+    return shutil.get_terminal_size((COLUMNS, 24)).columns
+
+
+def _broken(line: str) -> str:
+    seen = _STYLES.sub("", line)
+    if seen.startswith(" ") or len(seen) <= width():
+        return line
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(line, width(), subsequent_indent="  ", **options)
+
+
+def indented(text: str, blanks: int) -> str:
+    """Returns prose that is broken at the terminal's width, behind a number of blanks."""
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.indent(textwrap.fill(text, width() - blanks, **options), " " * blanks)
+
+
+def _has_colours(stream: IO[str]) -> bool:
+    """Tells whether to use colours, by the customs of no-color.org and force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or _is_screen(stream)
+
+
+def _is_screen(stream: IO[str]) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns `1 job`, `2 jobs`, `1,000 jobs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def short(path: Path) -> str:
+    """Returns a path as a shell takes it, below the working directory if it lies there."""
+    with suppress(ValueError, OSError):  # it lies elsewhere, or that folder is gone
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
+
+
+def begin_wait(text: str) -> None:
+    """Shows a line in the terminal, until the next message or `end_wait`; in a pipe, nothing."""
+    if _is_screen(sys.stderr) and _is_first_process():
+        _Terminal.waits = True
+        print(text, end="", file=sys.stderr, flush=True)
+
+
+def end_wait() -> None:
+    """Erases the line of `begin_wait`."""
+    if _Terminal.waits:
+        _Terminal.waits = False
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class _Terminal(logging.StreamHandler[Any]):
+    """Shows messages in the terminal, above the progress bars."""
+
+    waits = False  # whether there is a line that the next message erases
+
+    def emit(self, record: logging.LogRecord) -> None:
+        end_wait()
+        bars = sys.modules.get("tqdm")  # there is none before somebody has imported it
+        with bars.tqdm.external_write_mode(self.stream) if bars else nullcontext():
+            super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return for_stream(super().format(record), self.stream, record.levelno)
+
+
 def to_terminal() -> None:
     """Shows messages in the terminal; of several processes, all but the first show errors only."""
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    logging.basicConfig(
-        level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout
-    )
+    level = logging.INFO if _is_first_process() else logging.ERROR
+    handler = _Terminal(sys.stdout)
+    handler.setLevel(level)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    logging.getLogger("hydra").setLevel(logging.WARNING)  # a sweep has a line of its own per job
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+@contextmanager
+def of_a_job() -> Iterator[None]:
+    """Shows warnings and errors only, while a job of a sweep runs; the job's log has the rest."""
+    shown = [own for own in logging.getLogger().handlers if isinstance(own, _Terminal)]
+    before = [handler.level for handler in shown]
+    for handler in shown:
+        handler.setLevel(max(handler.level, logging.WARNING))
+    try:
+        yield
+    finally:
+        for handler, level in zip(shown, before, strict=True):
+            handler.setLevel(level)
 
 
 @contextmanager
@@ -61,7 +182,7 @@ def of_a_worker() -> Iterator[None]:
     The job's log has the rest. Several progress bars in one terminal would overwrite each other,
     so inside there is no terminal.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Terminal(sys.stderr)
     handler.setLevel(logging.WARNING)
     logging.basicConfig(format="%(message)s", handlers=[handler])  # without effect the second time
     logging.getLogger().setLevel(logging.INFO)
@@ -95,8 +216,10 @@ def silenced(*parts: object) -> Iterator[None]:
 
 @contextmanager
 def to_file(path: Path) -> Iterator[None]:
-    """Sends messages to a file, too."""
+    """Sends messages to a file, too; those of the engine that are for a file only, as well."""
     handler = file_handler(path)
+    if _is_first_process():
+        logging.getLogger("engine").setLevel(logging.DEBUG)
     logging.getLogger().addHandler(handler)
     try:
         yield
@@ -146,5 +269,12 @@ def file_handler(path: Path) -> logging.FileHandler:
     """Returns a handler that writes messages to a file, with time, level and source."""
     with files.writing(path):
         handler = LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
+
+
+class _Plain(logging.Formatter):
+    """Writes messages without styles."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _STYLES.sub("", super().format(record))

@@ -1,13 +1,22 @@
 """Tells every process of a run what each of them knows."""
 
+import os
 from typing import Any
 
 from torch import distributed
+
+# Lightning's, torchrun's, Slurm's and LSF's names of a process's number among several.
+RANKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
 def is_one_of_several() -> bool:
     """Tells whether this process computes together with others."""
     return distributed.is_available() and distributed.is_initialized()
+
+
+def is_first() -> bool:
+    """Tells whether this process writes a run's files: of several, the one of rank 0 does."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 def gathered(value: Any) -> list[Any]:

@@ -1,8 +1,7 @@
-"""Handles signals: who handles which, and which processes get none."""
+"""Handles signals: Ctrl-C and SIGTERM are never lost, and some processes get none."""
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,12 +18,93 @@ def keeps_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class Interrupted(SystemExit):
+    """Ends what runs because a signal came; its code is the exit code, 130 or 143."""
+
+
+class _Heeded:
+    """Holds what this process knows of the signals that it handles."""
+
+    handled: tuple[signal.Signals, ...] = ()
+    process = 0  # the process that began to handle them
+    came: int | None = None  # the first one that came
+    steps_look = False  # whether each step looks at `came`, and the handler need not raise
+
+
+def _handle(number: int, frame: object) -> None:
+    if os.getpid() != _Heeded.process:  # forked, such as a DataLoader's worker
+        if number == signal.SIGTERM:
+            os._exit(128 + number)
+        return  # a terminal sends Ctrl-C to all processes; the first one ends the others
+    if _Heeded.came is not None:
+        os._exit(128 + number)
+    _Heeded.came = number
+    if not _Heeded.steps_look:
+        heed()
+    os.write(2, b"\nstopping after this step; once more ends the process at once\n")
+
+
 @contextmanager
-def exits_on_sigterm(code: int) -> Iterator[None]:
-    """Makes SIGTERM raise SystemExit with an exit code inside: Lightning would end with 0."""
-    with keeps_sigterm():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
+def heeded(*numbers: signal.Signals) -> Iterator[None]:
+    """Ends what runs inside when one of some signals comes, by `Interrupted`.
+
+    The handler notes the signal, and raises `Interrupted`, except while steps look: an exception
+    that a handler raises may be swallowed, by a destructor for example. So whoever takes steps asks
+    `heed` at each, and the end of this context asks once more. A second signal ends the process.
+
+    Signals that this process ignores stay ignored; an inner context of this kind changes nothing.
+
+    Raises:
+        Interrupted: whatever the signal's own exception has become on its way.
+    """
+    before = {number: signal.getsignal(number) for number in numbers}
+    mine = [number for number, own in before.items() if own not in (None, signal.SIG_IGN, _handle)]
+    is_outermost = _handle not in before.values()
+    if is_outermost:
+        _Heeded.handled, _Heeded.process = tuple(mine), os.getpid()
+        _forget()
+    try:
+        for number in mine:
+            signal.signal(number, _handle)
         yield
+    finally:
+        for number in mine:
+            signal.signal(number, before[number])
+        try:
+            heed()
+        finally:
+            if is_outermost:
+                _Heeded.handled = ()
+                _forget()
+
+
+def _forget() -> None:
+    _Heeded.came, _Heeded.steps_look = None, False
+
+
+def came() -> bool:
+    """Tells whether a signal has come."""
+    return _Heeded.came is not None
+
+
+def heed() -> None:
+    """Raises `Interrupted` if a signal has come.
+
+    Raises:
+        Interrupted: then.
+    """
+    if _Heeded.came is not None:
+        raise Interrupted(128 + _Heeded.came)
+
+
+def let_steps_look(look: bool) -> None:
+    """Says whether steps are taken now that ask `heed`; takes back handlers that others have set.
+
+    Lightning's own handler of SIGTERM would let the processes of a run talk to each other.
+    """
+    _Heeded.steps_look = look
+    for number in _Heeded.handled if look else ():
+        signal.signal(number, _handle)
 
 
 @contextmanager

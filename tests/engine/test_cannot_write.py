@@ -1,12 +1,18 @@
 """What the system does not let a command write: two lines, and after that the same bits."""
 
+import errno
 import logging
+import shutil
+import sqlite3
 import subprocess
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from commands import environment, only_run, run_evaluate, run_train
+from commands import environment, only_run, run_evaluate, run_report, run_train
 from engine.files import CannotWrite, cannot_write, writing
 from identical import assert_bit_identical
 from warm import python
@@ -44,6 +50,17 @@ def test_what_counts_as_writing(error: Exception, says: str | None) -> None:
         assert (found is None) if says is None else str(found).startswith(says)
     if says:
         assert len(str(cannot_write(error, Path("/run"))).splitlines()) == 2
+
+
+def test_a_database_on_a_full_disk_cannot_be_written() -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("PRAGMA max_page_count = 2")
+        database.execute("CREATE TABLE kept (value)")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            database.execute("INSERT INTO kept VALUES (zeroblob(100000))")
+    assert str(cannot_write(full.value)).startswith(
+        "a file: cannot be written: database or disk is full.\nFree some space there"
+    )
 
 
 def test_an_error_gets_the_name_of_what_is_written() -> None:
@@ -91,6 +108,49 @@ def test_a_name_stays_below_log_dir(
 def test_a_name_may_have_folders_of_its_own(tmp_path: Path) -> None:
     run_train(*RUN, "name=a/..b/1", f"paths.log_dir={tmp_path}", draws=False)
     assert only_run(tmp_path).parent == tmp_path / "runs/a/..b/1"
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (run_report, ""),
+        (run_evaluate, "run="),
+        (run_train, "resume="),
+        (run_train, "init_from="),
+        (run_train, "paths.data_dir="),
+    ],
+)
+def test_a_name_that_no_file_can_have(
+    command: Callable[..., None],
+    key: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [f"{key}{'x' * 300}"]
+    if command is run_train and key != "resume=":
+        words += ["experiment=digits", "accelerator=cpu", f"paths.log_dir={tmp_path}"]
+    with pytest.raises(SystemExit) as stop:
+        command(*words)
+    assert stop.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) <= 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_longer_run_whose_copy_finds_no_space(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def copy(source: str, place: str, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", place)
+
+    before = sorted(whole.parent.iterdir())
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    with pytest.raises(SystemExit) as stop:
+        run_train(f"resume={whole}", "trainer.max_epochs=4")
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 2
+    assert ": cannot be written: [Errno 28] No space left on device." in error
+    assert sorted(whole.parent.iterdir()) == before
 
 
 def test_a_current_folder_that_was_removed(

@@ -35,8 +35,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def moved(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the run in another folder."""
-    return Path(shutil.copytree(trained, tmp_path / "moved"))
+    """A copy of the run in another folder, with its own name, which its figures say."""
+    return Path(shutil.copytree(trained, tmp_path / trained.parent.name / trained.name))
 
 
 def metrics_of(run_dir: Path, split: str) -> dict[str, float]:
@@ -69,6 +69,7 @@ def test_the_test_split_gives_the_run_s_own_metrics_to_the_last_bit(moved: Path)
     assert {path: path.read_bytes() for path in before} == before
     new = {path for path in moved.rglob("*.*") if path.is_file() and path not in before}
     assert {str(path.relative_to(moved)) for path in new} == {
+        ".hydra/test.lock",
         "evaluation/test.json",
         "evaluation/figures/test_confusion_matrix.png",
         "evaluation/figures/test_images.png",
@@ -128,11 +129,14 @@ def test_other_data_and_another_batch_size(moved: Path) -> None:
     assert report(moved, "test")["metrics"] != pytest.approx(metrics_of(moved, "test"), rel=1e-5)
 
 
-def test_without_a_best_checkpoint_the_last_is_taken(moved: Path) -> None:
-    (moved / folders.BEST).unlink()
-    run_evaluate(f"run={moved}", "split=val")
-    assert report(moved, "val")["checkpoint"] == "checkpoints/last.ckpt"
-    assert report(moved, "val")["metrics"] == metrics_of(moved, "val")  # of the last epoch
+def test_without_validation_the_last_checkpoint_is_taken(tmp_path: Path) -> None:
+    words = [*RUN, "datamodule.val_fraction=0", "trainer.max_epochs=1"]
+    run_train(*words, f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    assert not (run_dir / folders.BEST).exists()
+    run_evaluate(f"run={run_dir}", draws=False)
+    assert report(run_dir, "test")["checkpoint"] == "checkpoints/last.ckpt"
+    assert report(run_dir, "test")["metrics"] == metrics_of(run_dir, "test")
 
 
 @pytest.mark.parametrize(
@@ -195,6 +199,9 @@ def test_what_is_no_run(tmp_path: Path, moved: Path, capsys: pytest.CaptureFixtu
     says = f"error: {tmp_path}: not a run's folder (it has no .hydra/config.yaml).\n"
     assert refused(capsys, f"run={tmp_path}") == says
     shutil.rmtree(moved / "checkpoints")
+    lost = refused(capsys, f"run={moved}")
+    assert lost.startswith(f"error: {moved / folders.LAST}: is not there.\n")
+    (moved / folders.TRAINED).unlink()  # as in a run that was killed before its first checkpoint
     assert refused(capsys, f"run={moved}") == f"error: {moved}: has no checkpoint yet.\n"
     assert not (moved / "evaluation").exists()
 

@@ -11,23 +11,10 @@ from torch import nn
 from commands import only_run, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.run import folders, identity
-from engine.run.checkpoint_file import load_weights
-from identical import assert_bit_identical
-
-# 10 steps an epoch, with validation, dropout and momentum
-RUN = [
-    "experiment=linear",
-    "accelerator=cpu",
-    "logger.tensorboard.log_graph=false",
-    "module._target_=ways.Small",
-    "datamodule._target_=ways.Points",
-    "datamodule.batch_size=5",
-    "datamodule.steps_per_epoch=null",
-    "optimizer=sgd",
-    "optimizer.lr=0.05",
-    "trainer.max_epochs=2",
-    "trainer.log_every_n_steps=4",
-]
+from engine.run.checkpoint.file import load_weights
+from fitting import columns
+from identical import assert_bit_identical, assert_equal
+from resuming import RUN
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +43,7 @@ def test_a_longer_run_ends_with_the_bits_of_one_of_that_length(tmp_path: Path) -
     run_train(*RUN, "trainer.max_epochs=4", f"paths.log_dir={tmp_path / 'whole'}", draws=False)
     run_train(*RUN, f"paths.log_dir={tmp_path / 'short'}", draws=False)
     short = only_run(tmp_path / "short")
-    before = {path: path.read_bytes() for path in short.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in short.rglob("*.*") if path.is_file()}
     command = [f"resume={short}", "trainer.max_epochs=4"]
     assert train_in_process(command, kill_at="on_train_batch_end:35") == -9
     longer = only_other(short)
@@ -71,8 +58,29 @@ def test_a_longer_run_ends_with_the_bits_of_one_of_that_length(tmp_path: Path) -
     assert config["trainer.max_epochs"] == 4
     assert config.hash != folders.load_config(whole).hash
     assert f"goes on from step 20 of {short}" in (longer / "train.log").read_text()
+    saved = torch.load(longer / folders.LAST, weights_only=True)
+    assert saved["config_hash"] == config.hash
     moved = {**config.values_by_node, "parent": {**config["parent"], "run": "/elsewhere"}}
     assert Config(moved).hash == config.hash
+
+
+def test_rows_of_a_longer_run_stay_as_long_as_they_were(tmp_path: Path) -> None:
+    """By itself, the longer run would have rows of 5 steps, and the shorter one has rows of 3."""
+    auto = [*RUN, "datamodule.steps_per_epoch=60", "trainer.log_every_n_steps=auto"]
+    runs = {}
+    for epochs in (4, 8):
+        log_dir = tmp_path / str(epochs)
+        run_train(*auto, f"trainer.max_epochs={epochs}", f"paths.log_dir={log_dir}", draws=False)
+        runs[epochs] = only_run(log_dir)
+    run_train(f"resume={runs[4]}", "trainer.max_epochs=8", draws=False)
+    longer = only_other(runs[4])
+    assert columns(longer, "train/loss", "step")[1] == list(range(2, 480, 3))
+    assert columns(runs[8], "train/loss", "step")[1] == list(range(4, 480, 5))
+    weights = [
+        torch.load(run_dir / folders.LAST, weights_only=True)["state_dict"]
+        for run_dir in (longer, runs[8])
+    ]
+    assert_equal(*weights)
 
 
 @pytest.mark.parametrize(

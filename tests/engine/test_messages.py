@@ -1,7 +1,9 @@
 """Messages to the terminal and to train.log, and the warnings that say nothing."""
 
+import io
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,3 +142,126 @@ def test_to_file_while_it_lasts(tmp_path: Path) -> None:
     assert len(date) == len("2026-01-31")
     assert len(time) == len("12:00:00,000")
     assert words == ["INFO", "engine:", "5", "×", "7"]
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """A terminal of 20 columns that can show colours."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    return Screen()
+
+
+RED_WORD = f"a {messages.styled('red', messages.RED)} word"
+
+
+@pytest.mark.parametrize(
+    ("environment", "in_terminal", "in_pipe"),
+    [
+        ({}, True, False),
+        ({"NO_COLOR": "1"}, False, False),
+        ({"FORCE_COLOR": "1"}, True, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
+        ({"NO_COLOR": "", "FORCE_COLOR": ""}, True, False),
+        ({"TERM": "dumb"}, False, False),
+    ],
+    ids=str,
+)
+def test_colours_by_custom(
+    environment: dict[str, str],
+    in_terminal: bool,
+    in_pipe: bool,
+    screen: Screen,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    shown = {True: "a \x1b[31mred\x1b[0m word", False: "a red word"}
+    assert messages.for_stream(RED_WORD, screen) == shown[in_terminal]
+    assert messages.for_stream(RED_WORD, io.StringIO()) == shown[in_pipe]
+
+
+def test_warnings_and_errors_have_a_colour_and_tracebacks_none(screen: Screen) -> None:
+    assert messages.for_stream("a", screen, logging.WARNING) == "\x1b[33ma\x1b[0m"
+    text = "failed\nTraceback (most"
+    assert messages.for_stream(text, screen, logging.ERROR) == (
+        "\x1b[31mfailed\x1b[0m\nTraceback (most"
+    )
+
+
+def test_prose_is_broken_at_the_terminal_s_width_and_commands_are_not(screen: Screen) -> None:
+    prose = "one two three four five six"
+    command = "  python -m project.train a=1"
+    text = f"{prose}\n\n{command}"
+    assert messages.for_stream(text, screen) == f"one two three four\n  five six\n\n{command}"
+    assert messages.for_stream(text, io.StringIO()) == text
+    assert messages.indented(prose, 4) == "    one two three\n    four five six"
+
+
+def test_the_terminal_waits_until_the_first_message(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "stdout", screen)
+    with fresh_root_logger():
+        messages.to_terminal()
+        messages.begin_wait("loading …")
+        assert screen.getvalue() == "loading …"
+        logging.getLogger("engine").info("loaded")
+        messages.end_wait()
+    assert screen.getvalue() == "loading …\r\x1b[Kloaded\n"
+
+
+def test_a_pipe_and_a_further_process_do_not_wait(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages.begin_wait("loading …")
+    messages.end_wait()
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    messages.begin_wait("loading …")
+    assert screen.getvalue() == ""
+
+
+def test_details_and_styles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Details go to the file only, and styles to neither a file nor a pipe."""
+    path = tmp_path / "train.log"
+    with fresh_root_logger():
+        messages.to_terminal()
+        with messages.to_file(path):
+            logging.getLogger("engine.run").debug("the config")
+            logging.getLogger("matplotlib").debug("of no interest")
+            logging.getLogger("engine.run").info(RED_WORD)
+            with messages.of_a_job():
+                logging.getLogger("engine.run").info("of a job")
+                logging.getLogger("engine.run").warning("a warning")
+    assert capsys.readouterr().out == "a red word\na warning\n"
+    texts = [line.partition("engine.run: ")[2] for line in path.read_text().splitlines()]
+    assert texts == ["the config", "a red word", "of a job", "a warning"]
+
+
+def test_numbers_of_things() -> None:
+    assert [messages.counted(n, "job") for n in (0, 1, 2, 1000)] == [
+        "0 jobs",
+        "1 job",
+        "2 jobs",
+        "1,000 jobs",
+    ]
+
+
+def test_paths_are_short_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert messages.short(tmp_path / "logs" / "my run") == "'logs/my run'"
+    assert messages.short(Path("/else/where")) == "/else/where"

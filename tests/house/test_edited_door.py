@@ -66,3 +66,5 @@ def test_jobs_of_an_edited_door_run_one_by_one(
     assert SEEN == [31, 31]
     (sweep,) = tmp_path.glob("sweeps/*")
     assert [summary(path)["objective"] for path in jobs(sweep).values()] == [7.0, 7.0]
+    named = [summary(path)["objective_of"]["metric"] for path in jobs(sweep).values()]
+    assert named == ["returned by train(run)"] * 2

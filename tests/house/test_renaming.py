@@ -8,8 +8,8 @@ import pytest
 
 from house.copies import PARTS, copied, python
 
-# What shows in a few seconds that all still fits together. The whole suite passes as well. A run in
-# a process of its own is the sweep above; for another one, the copy would start its warm Python.
+# What shows in a few seconds that all still fits together. A run in a process of its own is the
+# sweep above; for one that is killed, the copy would start its own warm Python.
 TESTS = [
     *("-k", "not killed"),
     "tests/house/test_arrows.py",

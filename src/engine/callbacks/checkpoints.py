@@ -15,7 +15,8 @@ from engine.config.ranges import Count
 from engine.errors import nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.run import plain
-from engine.run.folders import BEST, LAST
+from engine.run.checkpoint.choice import CHOSEN
+from engine.run.folders import BEST, LAST, note_training
 from engine.run.loggers import MetricsCSV
 from engine.steps.callback import EACH_JOB, StepCallback, reached
 
@@ -26,10 +27,10 @@ class Checkpoints(StepCallback, Checkpoint):
     """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt in the run's folder.
 
     last.ckpt is written after every epoch, and every n steps where all loaders can go on within an
-    epoch. best.ckpt has the best value of a validation metric. Both have what Lightning's own lack,
-    see so_far.py. This is not Lightning's `ModelCheckpoint`: after a step before a due validation,
-    that would make the resumed run skip the validation, and that forgets the best value when the
-    folder has moved.
+    epoch. The one before is kept as previous.ckpt. best.ckpt has the best value of a validation
+    metric. All have what Lightning's own lack, see so_far.py. This is not Lightning's
+    `ModelCheckpoint`: after a step before a due validation, that would make the resumed run skip
+    the validation, and that forgets the best value when the folder has moved.
 
     Args:
         every_n_steps: optimiser steps between two writings of last.ckpt.
@@ -99,8 +100,9 @@ class Checkpoints(StepCallback, Checkpoint):
         self._save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if stops(trainer) and not self._resumed.get("stopped"):
-            log.info("stopped at step %d: %s", trainer.global_step, why_stopped(trainer))
+        says_so = any(getattr(own, "diverged", False) for own in trainer.callbacks)  # type: ignore[attr-defined]
+        if stops(trainer) and not self._resumed.get("stopped") and not says_so:
+            log.info("stopped at step %s: %s", f"{trainer.global_step:,}", why_stopped(trainer))
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._trains:
@@ -116,6 +118,7 @@ class Checkpoints(StepCallback, Checkpoint):
     ) -> None:
         checkpoint["so_far"] = so_far(trainer, module)
         checkpoint["rows"] = [own.count for own in trainer.loggers if isinstance(own, MetricsCSV)]
+        checkpoint[CHOSEN] = self.best_score is not None
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
@@ -150,6 +153,8 @@ class Checkpoints(StepCallback, Checkpoint):
         with files.writing(run_dir):
             run_dir.stat()  # somebody may have removed it, and the checkpoint would make it anew
         trainer.save_checkpoint(run_dir / name, weights_only=False)
+        if name == LAST and trainer.is_global_zero:
+            note_training(run_dir)
 
     def _is_better(self, score: float) -> bool:
         if self.best_score is None:
@@ -161,7 +166,9 @@ def why_stopped(trainer: Trainer) -> str:
     """Says who stopped training, as far as Lightning's callbacks tell."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
-            return callback.stopping_reason_message
+            text = callback.stopping_reason_message.removeprefix("Monitored metric ")
+            text = text.removesuffix(" Signaling Trainer to stop.")
+            return text.replace(". Best score:", ", best")  # one line of a terminal
         if isinstance(callback, Timer):
             left = callback.time_remaining()
             if left is not None and left <= 0:

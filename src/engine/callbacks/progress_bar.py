@@ -1,17 +1,23 @@
 """Shows progress: a bar in the terminal, and a line in the log after each epoch."""
 
 import logging
+import math
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
 from engine.config.ranges import Count, NotNegative
 from engine.fence.lightning import ProgressBar, batch_of_epoch
+from engine.messages import width
 from engine.steps.callback import ONCE, StepCallback, reached
 
 log = logging.getLogger(__name__)
+
+# Characters of a bar besides metrics: epoch 12/100:  45%|███| 1234/5678 [00:10 left, step=9999]
+BESIDE = 58
 
 
 class StepProgressBar(StepCallback, ProgressBar):
@@ -23,6 +29,7 @@ class StepProgressBar(StepCallback, ProgressBar):
     """
 
     in_a_stack = ONCE
+    BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{remaining} left{postfix}]"
 
     def __init__(
         self, refresh_seconds: NotNegative = 0.2, line_every_n_steps: Count | None = None
@@ -39,9 +46,18 @@ class StepProgressBar(StepCallback, ProgressBar):
             super().enable()
 
     def get_metrics(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+        """Returns the step and the metrics that have room beside a bar: tqdm would cut a number."""
         metrics = super().get_metrics(trainer, module)
         metrics.pop("v_num", None)
-        return {"step": str(trainer.global_step), **metrics}
+        shown: dict[str, Any] = {"step": str(trainer.global_step)}
+        room = width() - BESIDE
+        for name, value in metrics.items():
+            text = value if isinstance(value, str) else f"{value:.4g}"
+            room -= len(f", {name}={text}")
+            if room < 0:
+                break
+            shown[name] = text
+        return shown
 
     def on_train_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_start(trainer, *args)
@@ -49,8 +65,13 @@ class StepProgressBar(StepCallback, ProgressBar):
         self.on_train_epoch_start(trainer, *args)
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        super().on_train_epoch_start(trainer, *args)
-        self.train_progress_bar.set_description(self._epoch(trainer), refresh=False)
+        # Lightning's own method draws the number of the epoch as it is, from 0.
+        bar = self.train_progress_bar
+        batches = self.total_train_batches
+        bar.set_description(self._epoch(trainer), refresh=False)
+        bar.total = None if math.isinf(batches) else batches
+        bar.initial = 0
+        bar.reset()
         self._began = time.monotonic(), trainer.global_step
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
@@ -69,6 +90,12 @@ class StepProgressBar(StepCallback, ProgressBar):
         if not self.line_every_n_steps:
             self._line(trainer)
 
+    def on_exception(self, *_: Any) -> None:
+        """Ends the bars, so that the last messages come below them."""
+        for name in ("train_progress_bar", "val_progress_bar", "test_progress_bar"):
+            with suppress(TypeError):  # there is none yet
+                getattr(self, name).close()
+
     def _line(self, trainer: Trainer) -> None:
         """Logs `epoch 1/5, step 12,500: train/loss 1.72, train/acc 0.37 (830 steps/s)`."""
         seconds, first = self._began
@@ -76,8 +103,7 @@ class StepProgressBar(StepCallback, ProgressBar):
         metrics = trainer.callback_metrics.items()
         values = ", ".join(f"{name} {float(v):.4g}" for name, v in metrics if name.count("/") <= 1)
         step = f"{trainer.global_step:,}"
-        with self.train_progress_bar.external_write_mode(file=sys.stdout):
-            log.info("%s, step %s: %s (%.0f steps/s)", self._epoch(trainer), step, values, speed)
+        log.info("%s, step %s: %s (%.0f steps/s)", self._epoch(trainer), step, values, speed)
 
     @staticmethod
     def _epoch(trainer: Trainer) -> str:

@@ -14,9 +14,9 @@ from engine.fence.lightning import is_within_epoch, restore_metrics, results_of_
 def so_far(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """Returns what a resumed run needs beside Lightning's own checkpoint.
 
-    That is whether training was stopped; and of each process the metrics that callbacks and
-    learning rates follow, the states of the generators of random numbers, what the module has
-    logged of the current epoch, and the module's torchmetrics.
+    That is whether training was stopped, and how many steps a row covers; and of each process the
+    metrics that callbacks and learning rates follow, the states of the generators of random
+    numbers, what the module has logged of the current epoch, and the module's torchmetrics.
     """
     parts = _metrics(module).items()
     own = {
@@ -26,14 +26,21 @@ def so_far(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     }
     # States of generators are on the CPU, and have a thousand numbers: not one by one.
     on_cpu = {"generators": seeds.generator_states(), **move_data_to_device(own, "cpu")}
-    return {"stopped": bool(trainer.should_stop), "processes": processes.gathered(on_cpu)}
+    return {
+        "stopped": bool(trainer.should_stop),
+        "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
+        "processes": processes.gathered(on_cpu),
+    }
 
 
 def follow(trainer: Trainer, saved: dict[str, Any]) -> None:
     """Gives a Trainer the metrics that callbacks and learning rates follow, as `so_far` has them.
 
-    A run that has no step left needs them, too.
+    A run that has no step left needs them, too. Rows go on with the steps that they had: a run that
+    is made longer would have longer rows.
     """
+    current: Any = trainer
+    current.log_every_n_steps = saved.get("log_every_n_steps", current.log_every_n_steps)
     if own := processes.own(saved["processes"]):
         restore_metrics(trainer, move_data_to_device(own["followed"], trainer.strategy.root_device))
 

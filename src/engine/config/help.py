@@ -1,39 +1,51 @@
-"""The help of the training command: commands, the choices of every group, the values chosen.
+"""The help of the training command: examples, the choices of every group, the values with comments.
 
 Hydra's own help copies all its configs once per group, which takes longer than all the rest.
 """
 
-from collections.abc import Sequence
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from engine import messages
+from engine.config.keys import PARTIAL, TARGET
+from engine.config.limits import shown
 from engine.config.overrides import overrides_of
+from engine.config.resolved import dotted
 
 HELP = """\
 Train a model. Each run has a folder below logs/, with its config, its metrics,
 its checkpoints and its TensorBoard events.
 
-{commands}
+{examples}
 
-Choices (group=choice):
+{commands}
 
 {choices}
 
-Values (key=value) of what is chosen:
-
 {values}
+
 Hydra's own options: --hydra-help"""
+EXAMPLES = (
+    "python -m {train} experiment=lenet datamodule=digits",
+    "python -m {train} experiment=curve_fit optimizer=adam optimizer.lr=0.01",
+    "python -m {train} -m experiment=curve_fit init=xavier,he seed=1,2,3",
+)
 COMMANDS = {
-    "python -m {train} experiment=lenet": "run one experiment",
-    "python -m {train} optimizer=adam seed=1": "choose and set values",
-    "python -m {train} -m init=xavier,he": "run a sweep",
     "python -m {train} resume=RUN_DIR": "go on after an interrupt",
     "python -m {package}.evaluate run=RUN_DIR": "measure a run again",
     "python -m {package}.report DIR": "compare the runs in a folder",
     "tensorboard --logdir logs": "look at all runs",
 }
+GLOBAL = "@package _global_"  # a file with this line has keys of the whole config
+KEY = re.compile(r"( *)(\w+):(?:.*? # (.*))?")  # indent, name, comment
+COMMENTS_FROM = 38  # the column in which comments begin
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
@@ -58,9 +70,84 @@ def help_text(words: Sequence[str], conf: Path, command: str) -> str:
     }
     width = max(map(len, commands))
     with initialize_config_dir(str(conf), version_base="1.3"):
-        config = compose("config", overrides=overrides_of(words))
+        config = compose("config", overrides=overrides_of(words), return_hydra_config=True)
+    choices = {name: config.hydra.runtime.choices.get(name) for name in groups}
+    with open_dict(config):
+        del config["hydra"]
     return HELP.format(
-        commands="\n".join(f"  {text:<{width}}  {meaning}" for text, meaning in commands.items()),
-        choices="\n".join(f"{group}: {', '.join(names)}" for group, names in groups.items()),
-        values=OmegaConf.to_yaml(config),
+        examples=_section("Examples", [f"  {text.format(train=command)}" for text in EXAMPLES]),
+        commands=_section(
+            "Further commands",
+            [f"  {text:<{width}}  {meaning}" for text, meaning in commands.items()],
+        ),
+        choices=_section(
+            "Choices: GROUP=CHOICE",
+            [_behind(f"  {group:<12}", ", ".join(names)) for group, names in groups.items()],
+        ),
+        values=_values(config, choices, conf),
     )
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([messages.styled(title, messages.BOLD), *lines])
+
+
+def _values(config: DictConfig, choices: Mapping[str, Any], conf: Path) -> str:
+    """Returns each value as a word to type, with its comment, below the choice that brings it."""
+    comments = comments_of(conf / "config.yaml")
+    for group, choice in choices.items():
+        for name in [choice] if isinstance(choice, str) else choice or []:
+            comments |= comments_of(conf / group / f"{name}.yaml")
+    sections: dict[str, list[str]] = {"Values: KEY=VALUE": []}
+    flat = dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+    for key, value in flat.items():
+        node, _, name = key.rpartition(".")
+        if name in (TARGET, PARTIAL):
+            continue
+        group = key.partition(".")[0]
+        choice = choices.get(group)
+        title = f"{group}={choice}" if choice else group if node else "Values: KEY=VALUE"
+        sections.setdefault(title, []).append(_entry(f"{key}={shown(value)}", comments.get(key)))
+    return "\n\n".join(_section(title, lines) for title, lines in sections.items())
+
+
+def _entry(word: str, comment: str | None) -> str:
+    if not comment:
+        return f"  {word}"
+    head = f"  {word:<{COMMENTS_FROM - 4}}  "
+    is_long = len(head) > COMMENTS_FROM
+    text = _behind(" " * COMMENTS_FROM if is_long else head, comment)
+    return f"{head.rstrip()}\n{text}" if is_long else text
+
+
+def _behind(head: str, text: str) -> str:
+    """Returns a text behind a head, broken at the terminal's width."""
+    blanks = " " * len(head)
+    return textwrap.fill(text, messages.width(), initial_indent=head, subsequent_indent=blanks)
+
+
+def comments_of(path: Path) -> dict[str, str]:
+    """Returns the comments of a config file's keys, by dotted key; PyYAML leaves comments out.
+
+    A comment stands behind its key, or above it. Those above the first key are about the file.
+    """
+    text = path.read_text()
+    prefix = [] if GLOBAL in text or path.stem == "config" else [path.parent.name]
+    found: dict[str, str] = {}
+    defaults = (yaml.safe_load(text) or {}).get("defaults", [])
+    for name in defaults if prefix else ():
+        if isinstance(name, str) and name != "_self_":
+            found |= comments_of(path.with_stem(name))
+    nodes: list[tuple[int, str]] = []
+    above: list[str] = []
+    for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            above.append(line.strip(" #"))
+        elif key := KEY.match(line):
+            indent = len(key[1])
+            is_first = not nodes
+            nodes = [(at, name) for at, name in nodes if at < indent] + [(indent, key[2])]
+            if comment := key[3] or ("" if is_first else " ".join(above)):
+                found[".".join([*prefix, *(name for _, name in nodes)])] = comment
+            above = []
+    return found

@@ -20,8 +20,6 @@ FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir", "init_from")
 # Values that the run's seed gives.
 SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
 FOLD = "datamodule.fold"
-# Values that stand in every row of TensorBoard's table, overridden or not.
-ALWAYS_SHOWN = ("seed", "datamodule.batch_size", "trainer.max_epochs")
 # Values that cannot change a result: a name, a place, what is shown, which device computes.
 IRRELEVANT = (
     "name",

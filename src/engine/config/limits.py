@@ -72,7 +72,7 @@ LIMITS = {
     "seed": SEED,
     "trainer.max_epochs": COUNT_OR_NULL,
     "trainer.max_steps": FROM_MINUS_ONE,
-    "trainer.log_every_n_steps": COUNT,
+    "trainer.log_every_n_steps": replace(COUNT, words=("auto",)),
     "trainer.steps_per_call": COUNT,
     "trainer.check_val_every_n_epoch": COUNT_OR_NULL,
     "trainer.devices": replace(COUNT, words=("auto",)),

@@ -16,11 +16,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET, is_below
+from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET
 from engine.config.limits import LIMITS, Limit, check, shown
 from engine.config.resolved import dotted
 from engine.errors import UserError, nearest
-from engine.fence.hydra import is_group
+from engine.fence.hydra import is_group, own_config
 from engine.fence.omegaconf import node_of
 
 # The values that may replace a value of a type; null may replace any.
@@ -152,12 +152,19 @@ def _how_to_add(group: str, path: str) -> str:
     """Returns a line that says how to choose a class; nothing for groups without classes."""
     if "." not in path or group not in (*CHOICES, *OPEN):
         return ""
-    for choice in GlobalHydra.instance().config_loader().get_group_options(group):
-        config = compose("config", overrides=[f"{group}={choice}"])
-        values = dotted(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
-        if any(value == path and is_below(key, (group,)) for key, value in values.items()):
-            return f"\nTo choose this class, write {group}={choice}."
+    loader = GlobalHydra.instance().config_loader()
+    options = loader.get_group_options(group)
+    for choice in options:
+        config, has_defaults = own_config(loader, f"{group}/{choice}")
+        values = dotted(config).items()
+        targets = [str(value) for key, value in values if key.rpartition(".")[2] == TARGET]
+        if _short(path) in map(_short, targets):
+            # A choice of callbacks replaces the default ones.
+            replaces = group == "callbacks" and choice != "default" and not has_defaults
+            word = f'"{group}=[default,{choice}]"' if replaces else f"{group}={choice}"
+            return f"\nTo choose this class, write {word}."
     name = path.rpartition(".")[2].lower()
+    name = f"my_{name}" if name in options else name
     lines = [f"{TARGET}: {path}", *[f"{PARTIAL}: true"] * (group in PARTIALS), "ARGUMENT: VALUE"]
     if group in OPEN:
         lines = [f"{name}:", *(f"  {line}" for line in lines)]
@@ -166,6 +173,11 @@ def _how_to_add(group: str, path: str) -> str:
         f"\nTo choose a class of your own, write conf/{group}/{name}.yaml with the lines {text}, "
         f"and then {group}={name}."
     )
+
+
+def _short(path: str) -> tuple[str, str]:
+    """Returns package and name of a class, which often has a longer path, too."""
+    return path.partition(".")[0], path.rpartition(".")[2]
 
 
 def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -> None:

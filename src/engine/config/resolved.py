@@ -90,9 +90,14 @@ class Config(Mapping[str, Any]):
         return dotted(self.values_by_node)
 
     @cached_property
+    def relevant(self) -> str:
+        """Returns all values that can change the result of a run, by dotted key, as JSON."""
+        return json.dumps(relevant(self.flat), sort_keys=True)
+
+    @cached_property
     def hash(self) -> str:
         """Returns the SHA-256 of all values that can change the result of a run."""
-        return hashlib.sha256(json.dumps(relevant(self.flat), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(self.relevant.encode()).hexdigest()
 
 
 def _unused(

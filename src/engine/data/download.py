@@ -1,6 +1,7 @@
 """Downloads a file whole or not at all, and gives up in time."""
 
 import shutil
+import tempfile
 from concurrent.futures import Future, wait
 from pathlib import Path
 from threading import Thread
@@ -13,7 +14,7 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
     """Downloads a file in at most three attempts; only one process at a time may do so.
 
     An attempt ends when no byte comes for `timeout` seconds. Until the file is complete, its bytes
-    are in the folder `.<name of the file>` beside its place. A killed process leaves this folder,
+    are in a folder `.<name of the file>.…` beside its place. A killed process leaves this folder,
     and the next download removes it.
 
     Args:
@@ -50,14 +51,16 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
     Thread(target=fetch, daemon=True).start()
     wait([done], timeout)
     if not (done.done() or answers):
-        raise TimeoutError(f"no answer in {timeout:g} s (datamodule.timeout)")
+        raise TimeoutError(f"no answer in {timeout:g} s")
     done.result()
 
 
 def _fetch(url: str, file: Path, md5: str, http: pooch.HTTPDownloader) -> None:
     """Makes the file in a folder beside its place, and moves it there when it is complete."""
-    folder = file.with_name(f".{file.name}")
-    shutil.rmtree(folder, ignore_errors=True)
+    for left in file.parent.glob(f".{file.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    # A folder of its own: a download that was given up may still be under way.
+    folder = Path(tempfile.mkdtemp(prefix=f".{file.name}.", dir=file.parent))
     source = pooch.create(
         folder,
         "",

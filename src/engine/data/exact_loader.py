@@ -1,6 +1,7 @@
 """Serves the batches of a DataLoader, each a function of (seed, epoch, its number)."""
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,18 +11,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from engine.data.served_loader import Served, generators_of
+from engine.data.served_loader import Served, generators_of, seed_each
 from engine.fence.lightning import Place
 from engine.fence.torch import show_in_worker
 from engine.seeds import derive, kept, seed_all
+
+COMPARED = 100  # batches of an epoch, to tell two orders apart
 
 
 class ExactLoader(Served):
     """Serves the batches of a DataLoader from any place of an epoch on.
 
-    The order of a whole epoch is drawn at once, seeded by (seed, epoch). Each batch, its random
-    transforms and its collate function included, is seeded by (seed, epoch, number of the batch),
-    whichever process makes it.
+    The order of a whole epoch is drawn at once, seeded by (seed, loader, epoch). Each batch, its
+    random transforms and its collate function included, is seeded by (seed, loader, epoch, number
+    of the batch), whichever process makes it.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class ExactLoader(Served):
     ) -> None:
         super().__init__(loader, seed, place)
         self._say = say
+        self._rank = rank
         self._order = Order(loader, seed)
         self._epoch = -1
         self._pass = 0  # several in an epoch, where a longer loader is beside this one
@@ -65,12 +69,15 @@ class ExactLoader(Served):
                 first = len(self)
         self._epoch = place.epoch()
         self._has_ended = False
+        self._set_epoch(self._epoch)
+        self._order.begin(f"{place.loader(self)}/{self._epoch}/{self._pass}", first)
+        return self._served(iter(self._batches))
+
+    def _set_epoch(self, epoch: int) -> None:
         samplers: list[Any] = [self._loader.sampler, getattr(self._order.sampler, "sampler", None)]
         for sampler in samplers:
             if hasattr(sampler, "set_epoch"):  # Lightning sets it too late for a resumed run
-                sampler.set_epoch(self._epoch)
-        self._order.begin(f"{self._epoch}/{self._pass}", first)
-        return self._served(iter(self._batches))
+                sampler.set_epoch(epoch)
 
     def _served(self, batches: Iterator[Any]) -> Iterator[Any]:
         for batch, is_repeatable in batches:
@@ -85,11 +92,19 @@ class ExactLoader(Served):
         self._has_ended = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns nothing: the place in the epoch says it all."""
-        return {}
+        """Returns a digest of the epoch's order; the place in the epoch says the rest."""
+        return {"rank": self._rank, "epoch": self._epoch, **self._order.drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Does nothing."""
+        """Says so if the sampler has another order now, as one that the clock has decided."""
+        if "stream" not in state or state["rank"] != self._rank:
+            return
+        self._set_epoch(state["epoch"])
+        if digest_of(self._order.draw(state["stream"])) != state["digest"]:
+            self._say(
+                f"{type(self._loader).__name__}: not exact: its sampler has another order than "
+                "before this run was stopped.\nSeed what the sampler draws when it is made."
+            )
 
 
 class Order(Sampler[tuple[str, int, Any, bool]]):
@@ -104,7 +119,8 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         self._generators = generators_of(loader)
         self._seed = seed
         self._checks = True
-        self.begin("0/0", 0)
+        self.drawn: dict[str, str] = {}  # name and digest of the last order
+        self.begin("0/0/0", 0)
 
     def begin(self, stream: str, first: int) -> None:
         """Sets the order by its name, and the number of the first batch."""
@@ -113,21 +129,26 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
 
     def draw(self, stream: str) -> list[Any]:
         """Draws the indices of all batches of an epoch."""
-        seed = derive(self._seed, f"order/{stream}")
+        name = f"order/{stream}"
         with kept():
-            seed_all(seed)
-            for generator in self._generators:
-                generator.manual_seed(seed)
+            seed_all(derive(self._seed, name))
+            seed_each(self._generators, self._seed, name)
             return list(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:
         drawn = self.draw(self._stream)
+        self.drawn = {"stream": self._stream, "digest": digest_of(drawn)}
         for number in range(self._first, len(drawn)):
             yield self._stream, number, drawn[number], self._checks
             self._checks = False
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+
+def digest_of(order: list[Any]) -> str:
+    """Returns a digest of the number of an epoch's batches, and of the indices of the first."""
+    return hashlib.sha256(repr((len(order), order[:COMPARED])).encode()).hexdigest()[:16]
 
 
 class _Batches(Dataset[tuple[Any, bool]]):

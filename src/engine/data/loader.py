@@ -11,11 +11,9 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from engine.data.datamodule import StepLoader
-from engine.data.exact_loader import ExactLoader, Order, same
+from engine.data.exact_loader import COMPARED, ExactLoader, Order, same
 from engine.data.served_loader import EpochLoader, StatefulLoader, generators_of
 from engine.fence.lightning import Place
-
-COMPARED = 100  # batches of an epoch, to find out whether its order can be drawn again
 
 
 def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], None]) -> Any:

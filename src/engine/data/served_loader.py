@@ -1,16 +1,17 @@
 """Serves other people's loaders as they are, with their random numbers seeded."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from engine.fence.lightning import Place, restart_workers
+from engine.fence.lightning import Place, restart_workers, wrapped_sampler
 from engine.seeds import derive, kept, seed_all
 
 END = object()
+SAMPLERS = ("sampler", "batch_sampler")  # attributes; a sampler need not be a Sampler
 
 
 class Served:
@@ -39,7 +40,7 @@ class Served:
 
 
 class EpochLoader(Served):
-    """Serves a loader as it is, each batch seeded by (seed, epoch, number of the batch).
+    """Serves a loader as it is, each batch seeded by (seed, loader, epoch, number of the batch).
 
     Workers that the loader starts have one seed for the whole epoch.
     """
@@ -47,11 +48,10 @@ class EpochLoader(Served):
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self._loader, DataLoader):
             restart_workers(self._loader)  # workers of the epoch before have states of their own
-        stream = f"loader/{self._place.epoch()}"
+        stream = f"loader/{self._place.loader(self)}/{self._place.epoch()}"
         number = self._place.batch()
         if number == 0:  # within an epoch, the loader's own state may have set them
-            for generator in generators_of(self._loader):
-                generator.manual_seed(derive(self._seed, stream))
+            seed_each(generators_of(self._loader), self._seed, stream)
         with self._seeded(stream, 0):
             batches = iter(self._loader)
         return self._served(batches, stream, number)
@@ -102,9 +102,24 @@ class StatefulLoader(EpochLoader):
 
 
 def generators_of(loader: Any) -> list[torch.Generator]:
-    """Returns the generators that a loader and its samplers have as attributes."""
-    samplers = [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
-    inner = [getattr(sampler, "sampler", None) for sampler in samplers]
-    owners = [loader, *samplers, *inner]
-    values = [value for owner in owners for value in getattr(owner, "__dict__", {}).values()]
-    return [value for value in values if isinstance(value, torch.Generator)]
+    """Returns the generators that a loader has, and those of its samplers, at any depth."""
+    owners = [loader]
+    found: list[torch.Generator] = []
+    for owner in owners:
+        values = list(getattr(owner, "__dict__", {}).items())
+        inner = [value for name, value in values if name in SAMPLERS or isinstance(value, Sampler)]
+        owners += [one for one in [*inner, wrapped_sampler(owner)] if not _is_in(one, owners)]
+        generators = [value for _, value in values if isinstance(value, torch.Generator)]
+        found += [one for one in generators if not _is_in(one, found)]
+    return found
+
+
+def seed_each(generators: Sequence[torch.Generator], seed: int, stream: str) -> None:
+    """Seeds generators, each with a number of its own."""
+    for number, generator in enumerate(generators, start=1):
+        generator.manual_seed(derive(seed, stream, number))
+
+
+def _is_in(value: object, others: Sequence[object]) -> bool:
+    """Tells whether an object is among others; an object may equal another one."""
+    return any(value is other for other in others)

@@ -7,7 +7,7 @@ from engine.errors import UserError
 
 
 def carve_validation(
-    train: Split, fraction: float, seed: int, key: str = "val_fraction"
+    train: Split, fraction: float, seed: int, key: str = "datamodule.val_fraction"
 ) -> dict[str, Split]:
     """Splits off a `fraction` of the training samples, stratified by class.
 
@@ -32,12 +32,10 @@ def carve_validation(
             range(len(train)), test_size=fraction, stratify=train.targets.numpy(), random_state=seed
         )
     except ValueError as error:
-        raise UserError(
-            f"datamodule.{key}={fraction} cannot be split off by class: {error}"
-        ) from None
+        raise UserError(f"{key}={fraction} cannot be split off by class: {error}") from None
     kept = torch.tensor(sorted(kept))
     held = torch.tensor(sorted(held))
     classes = set(train.targets.tolist())
     if any(set(train.targets[part].tolist()) < classes for part in (kept, held)):
-        raise UserError(f"datamodule.{key}={fraction} leaves a class without a sample.")
+        raise UserError(f"{key}={fraction} leaves a class without a sample.")
     return {"train": Split(*train.select(kept)), "val": Split(*train.select(held))}

@@ -1,7 +1,7 @@
 """Hydra: what is used of it beyond its documentation."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
@@ -9,7 +9,7 @@ from hydra._internal.utils import _locate
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 def locate(path: str) -> Any:
@@ -31,6 +31,16 @@ def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:
 def is_group(loader: Any, name: str) -> bool:
     """Tells whether there is a config group of that name."""
     return bool(loader.repository.group_exists(name))
+
+
+def own_config(loader: Any, path: str) -> tuple[dict[str, Any], bool]:
+    """Reads the file of a choice, such as `optimizer/sgd`, without the files that it is made of.
+
+    Returns:
+        what stands in the file, and whether it has a defaults list.
+    """
+    read = loader.repository.load_config(path)
+    return cast(dict[str, Any], OmegaConf.to_container(read.config)), bool(read.defaults_list)
 
 
 def answer_of(ended: JobReturn) -> Any:

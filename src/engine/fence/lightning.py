@@ -2,13 +2,15 @@
 
 import csv
 import io
+import signal
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -163,6 +165,11 @@ class Place:
         """Returns the number of batches of the current epoch that are done."""
         return int(self._loop.batch_idx + 1)
 
+    def loader(self, loader: object) -> int:
+        """Returns the number of a loader among those of training."""
+        loaders = enumerate(self._loop._combined_loader.flattened)
+        return next((number for number, other in loaders if other is loader), 0)
+
     def is_cycled(self) -> bool:
         """Tells whether a loader begins anew, where a longer one beside it goes on."""
         return str(self._loop._combined_loader._mode) == "max_size_cycle"
@@ -187,9 +194,23 @@ def process_loaders(trainer: Trainer, process: Callable[[object], object]) -> No
     strategy.process_dataloader = processed
 
 
+def wrapped_sampler(sampler: object) -> object:
+    """Returns the user's sampler within the one that Lightning gives to several processes."""
+    if isinstance(sampler, DistributedSamplerWrapper):
+        return cast(Any, sampler.dataset)._sampler
+    return None
+
+
 def restart_workers(loader: object) -> None:
     """Makes a DataLoader with persistent workers start new ones for its next epoch."""
     _shutdown_workers_and_reset_iterator(loader)
+
+
+def kill_children(trainer: Trainer) -> None:
+    """Kills the processes that were started for further devices, as Lightning does at Ctrl-C."""
+    launcher: Any = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(signal.SIGKILL)
 
 
 def stops(trainer: Trainer) -> bool:

@@ -1,11 +1,15 @@
 """TensorBoard and its writer in PyTorch: what is used of them beyond their documentation."""
 
+import io
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event as Event  # type: ignore[import-untyped]
 from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary as Summary  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 
 
@@ -13,6 +17,33 @@ def add_row(writer: Any, row: Mapping[str, float], step: int | None) -> None:
     """Write a row of metrics as one event: an event for each costs more than a small step."""
     values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in row.items()]
     writer._get_file_writer().add_summary(Summary(value=values), step)
+
+
+def hparams_records(
+    name: str, values: Mapping[str, bool | float | str], metrics: Mapping[str, float], step: int
+) -> bytes:
+    """Returns the content of a file of events: a row of HParams, without a list of all columns.
+
+    PyTorch's `add_hparams` writes such a list for each run, of which TensorBoard takes any one for
+    all runs. Where there is none, TensorBoard finds the columns of all runs.
+
+    Args:
+        name: what TensorBoard calls the row; rows of one name would be averaged.
+        values: what the run was given, by column.
+        metrics: what came of it, by column.
+        step: of the metrics.
+    """
+    file = io.BytesIO()
+    writer = RecordWriter(file)
+    now = time.time()
+    scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
+    for event in (
+        Event(wall_time=now, file_version="brain.Event:2"),
+        Event(wall_time=now, summary=hparams_pb(values, name, now)),
+        Event(wall_time=now, step=step, summary=Summary(value=scalars)),
+    ):
+        writer.write(event.SerializeToString())
+    return file.getvalue()
 
 
 def events_of(writer: Any) -> Any:

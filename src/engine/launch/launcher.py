@@ -12,6 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from engine import signals
 from engine.config.limits import (
     COUNT_OR_NULL,
     FROM_MINUS_ONE,
@@ -74,6 +75,7 @@ class WorkerLauncher(Launcher):
         returns = [JobReturn(overrides=work.overrides, status=JobStatus.FAILED) for work in works]
         with closing(self.answers(works)) as answers:
             for count, (number, answer) in enumerate(answers, start=1):
+                signals.heed()
                 returns[number].return_value = answer
                 if not isinstance(answer, Exception):
                     returns[number].status = JobStatus.COMPLETED

@@ -1,6 +1,7 @@
 """A job of a sweep in another process: what a launcher sends there, and how the job ends."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from engine import messages, signals
 from engine.door import Task, imported
 from engine.errors import (
     FULL_ERROR,
-    SIGTERM,
     RunFailed,
     UserError,
     as_mistake,
@@ -106,7 +106,7 @@ def prepared(threads: int, traceback: bool) -> Iterator[None]:
     # These are read when torch and NumPy are imported.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     os.environ |= dict.fromkeys(names, str(threads))
-    with messages.of_a_worker(), signals.exits_on_sigterm(SIGTERM):
+    with messages.of_a_worker(), signals.heeded(signal.SIGTERM):
         yield
 
 

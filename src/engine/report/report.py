@@ -1,33 +1,37 @@
 """The command that compares runs: a ranking in the terminal, a page, a table."""
 
 import argparse
-import dataclasses
 import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from engine import files
 from engine.door import Door
 from engine.errors import UserError, exit_codes, nearest
 
+if TYPE_CHECKING:
+    from engine.report.statistics.parts import Part
+
 USAGE = """\
 Compare the runs below a folder, a sweep's or any other, finished or still going on.
 
-  python -m {command} DIR                          by its validation accuracy or loss
-  python -m {command} DIR --metric test/acc        by another metric
+  python -m {command} DIR                          by the objective, as in the sweep's own table
+  python -m {command} DIR --metric test/acc        by the last value of another metric
   python -m {command} DIR --group-by optimizer,lr  in groups that agree in these keys only
 
-  --metric NAME      what to compare: the final value of a metric of metrics.csv
+  --metric NAME      what to compare: the last value of a metric of metrics.csv
   --mode min|max     which way is better, for a metric whose name does not say it
   --group-by KEY,…   the keys that define a group; by default all that differ, but for seed and fold
   --alpha A          level of the tests, 0.05; intervals are of 1 - A
+  --latex            for papers, too: report.tex, and figures/ as PDF and SVG
 
-Prints groups with mean, confidence interval and rank, and which differences are within noise;
-writes report.html (the same with figures, in one file), report.md and runs.csv to DIR."""
-OPTIONS = ("--metric", "--mode", "--group-by", "--alpha")
+Prints groups with mean, confidence interval and rank, and which differences are shown by the tests;
+writes report.html (the same with figures, in one file), report.md and runs.csv to DIR. Runs of
+other experiments, data or objectives are ranked apart."""
+OPTIONS = ("--metric", "--mode", "--group-by", "--alpha", "--latex")
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,11 +53,11 @@ def report(door: Door) -> None:
         if not words or {"-h", "--help"} & set(words):
             print_text(USAGE.format(command=command))
             return
-        write_report(parse(words), f"python -m {command} {shlex.join(words)}")
+        write_report(parse(words), f"python -m {command} {shlex.join(words)}", door.module)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Parses a command line into folder, metric, mode, group_by and alpha.
+    """Parses a command line into folder, metric, mode, group_by, alpha and latex.
 
     Raises:
         UserError: for an unknown option or a value out of range.
@@ -66,6 +70,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         "--group-by", type=lambda text: list(filter(None, text.split(","))), default=[]
     )
     parser.add_argument("--alpha", type=float, default=0.05)
+    parser.add_argument("--latex", action="store_true")
     options, unknown = parser.parse_known_args(words)
     if unknown:
         option = unknown[0].partition("=")[0]
@@ -78,51 +83,79 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def write_report(options: argparse.Namespace, command: str) -> None:
-    """Compares the runs, writes the three files, and prints the table.
+def write_report(options: argparse.Namespace, command: str, door: str) -> None:
+    """Compares the runs, writes the files, and prints the tables.
 
     Args:
         options: as `parse` returns them.
         command: the command line, which the report quotes.
+        door: the import path of the training command.
     """
     from engine.report.read import collect, settings
-    from engine.report.statistics import metric
+    from engine.report.statistics import metric, parts
 
     folder = options.folder.absolute()
     runs, problems = collect.collect(folder)
+    if options.metric:
+        metric.known(runs, options.metric)
+    found = [
+        part
+        for part in parts.split(runs, options.metric)
+        if not options.metric or any(options.metric in run.metrics for run in part.runs)
+    ]
     # A user's mistake is answered here, before pandas is imported.
-    metric.direction(metric.choose(runs, options.metric), options.mode)
     settings.chosen(runs, options.group_by)
-    from engine.report.page import markdown, page, tables
+    reasons = [_why_not(part, options) for part in found]
+    ranked = [part for part, reason in zip(found, reasons, strict=True) if reason is None]
+    if not ranked:
+        raise next(reason for reason in reasons if reason)
+    problems += [
+        collect.Problem(part.title, str(reason))
+        for part, reason in zip(found, reasons, strict=True)
+        if reason
+    ]
+    from engine.report.page.whole import Report
     from engine.report.statistics.content import compute
 
-    content = compute(
-        folder,
-        runs,
-        problems,
-        command=command,
-        metric_name=options.metric,
-        mode=options.mode,
-        group_by=options.group_by,
-        alpha=options.alpha,
-    )
-    figures, unread = page.figures(content)
-    content = dataclasses.replace(content, problems=[*problems, *unread])
-    write(
-        folder,
-        {
-            "report.html": page.html(content, figures),
-            "report.md": markdown.document(content),
-            "runs.csv": tables.csv(content),
-        },
-    )
-    print_text(f"{tables.terminal(content)}\n\n{folder / 'report.html'}")
+    contents = [
+        compute(
+            folder,
+            part.runs,
+            problems if part is ranked[0] else [],
+            command=command,
+            metric_name=options.metric,
+            mode=options.mode,
+            group_by=options.group_by,
+            alpha=options.alpha,
+            title=part.title if len(ranked) > 1 else "",
+        )
+        for part in ranked
+    ]
+    made = Report(contents, door)
+    write(folder, made.files())
+    if options.latex:
+        write(folder, made.papers())
+    print_text(f"{made.terminal()}\n\n{folder / 'report.html'}")
 
 
-def write(folder: Path, texts: Mapping[str, str]) -> None:
+def _why_not(part: "Part", options: argparse.Namespace) -> UserError | None:
+    """Returns why the runs of a part cannot be ranked, if so: they may have just begun."""
+    from engine.report.read import settings
+    from engine.report.statistics import metric
+
+    try:
+        metric.choose(part.runs, options.metric, options.mode)
+        settings.chosen(part.runs, options.group_by)
+    except UserError as reason:
+        return reason
+    return None
+
+
+def write(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     """Writes files to a folder, each whole or not at all."""
-    for name, text in texts.items():
-        files.write_whole(folder / name, text)
+    for name, content in contents.items():
+        files.make_folder((folder / name).parent)
+        files.write_whole(folder / name, content)
 
 
 def print_text(text: str) -> None:

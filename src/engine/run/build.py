@@ -18,8 +18,9 @@ from engine.config.keys import TARGET
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.fence.lightning import DummyLogger, keep_rows
+from engine.messages import counted
 from engine.run import loggers
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from engine.run.versions import device
 
 
@@ -125,7 +126,7 @@ def trainer_with(
         logger=logger,
         callbacks=callbacks,
         enable_model_summary=False,  # it lists every metric as a layer
-        plugins=[WholeFileIO()],
+        plugins=[WholeFileIO(config)],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
@@ -157,16 +158,15 @@ def cast(made: Trainer, model: LightningModule) -> None:
 
 
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
-    """Describes the device, the data and the network of a run in a few lines."""
+    """Describes the data, and the model with its device, in two lines and the data's remarks."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     # A data module of others makes its splits in `setup`.
     splits = data.splits if isinstance(data, TensorDataModule) else {}
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     said = data.remarks() if isinstance(data, TensorDataModule) else []
-    remarks = "".join(f"{remark}\n" for remark in said)
-    return (
-        f"device: {device(made)}\n"
-        f"data: {type(data).__name__}{f', {sizes} samples' if sizes else ''}\n{remarks}"
-        f"model: {type(model).__name__}, {parameters:,} parameters\n"
-        f"{getattr(model, 'network', '')}"
-    )
+    lines = [
+        f"data: {type(data).__name__}{f', {sizes} samples' if sizes else ''}",
+        *said,
+        f"model: {type(model).__name__}, {counted(parameters, 'parameter')}, on {device(made)}",
+    ]
+    return "\n".join(lines)

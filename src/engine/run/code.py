@@ -39,8 +39,8 @@ def _followed(names: Iterable[str], door: str) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
-        package = name.partition(".")[0]
-        if name in seen or not (package == door.partition(".")[0] or _is_users(package)):
+        is_the_doors = name.partition(".")[0] == door.partition(".")[0]
+        if name in seen or not (is_the_doors or _is_users(name)):
             continue
         seen.add(name)
         parent = name.rpartition(".")[0]
@@ -53,11 +53,14 @@ def _followed(names: Iterable[str], door: str) -> Iterator[tuple[str, str]]:
 
 
 @functools.cache
-def _is_users(package: str) -> bool:
-    """Tells whether a package is neither the machine's, nor Python's, nor installed."""
+def _is_users(name: str) -> bool:
+    """Tells whether a module is neither the machine's, nor Python's, nor installed."""
+    package = name.partition(".")[0]
     if package in MACHINE or package in sys.stdlib_module_names:
         return False
     file = _file_of(package)
+    if file and file.is_dir():  # a package without __init__.py may lie in several places
+        file = _file_of(name)
     return file is not None and INSTALLED.isdisjoint(file.parts)
 
 

@@ -4,20 +4,32 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine import locks
+
 DIGITS = 8  # of the config's hash, in a folder's name
+NUMBER = re.compile(r"\d+\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def slug(overrides: Sequence[str], longest: int = 80) -> str:
     """Returns overrides as the readable part of a folder's name: `optimizer.lr=0.1` -> `lr=0.1`.
+
+    Hyphens part the overrides, because a browser breaks a long name at hyphens only. Numbers have
+    4 significant digits; the hash beside the slug tells closer ones apart.
 
     Args:
         overrides: words of a command line.
         longest: in bytes; file systems take 255 for a whole name.
     """
     pairs = [word.lstrip("+~").partition("=") for word in overrides]
-    name = ",".join(f"{re.split('[./]', key)[-1]}={value}" for key, _, value in pairs)
+    name = "-".join(
+        f"{re.split('[./]', key)[-1]}={NUMBER.sub(_short, value)}" for key, _, value in pairs
+    )
     plain = re.sub(r"[^\w.,=+-]+", "_", name)
     return plain.encode()[:longest].decode(errors="ignore") or "default"
+
+
+def _short(number: re.Match[str]) -> str:
+    return min(number[0], f"{float(number[0]):.4g}", key=len)
 
 
 def job_name(words: Sequence[str], config_hash: str) -> str:
@@ -28,6 +40,13 @@ def job_name(words: Sequence[str], config_hash: str) -> str:
 def digest_of(folder: Path) -> str:
     """Returns the digits of the hash in the name of a job's folder."""
     return folder.name[-DIGITS:]
+
+
+def lock_of(run_dir: Path) -> Path:
+    """Returns the lock of a run's folder: for a job of a sweep, what claims the job."""
+    folder = run_dir.resolve()
+    is_job = re.search(rf"-[0-9a-f]{{{DIGITS}}}$", folder.name)
+    return locks.of_job(folder.parent, digest_of(folder)) if is_job else folder / ".hydra/lock"
 
 
 def is_set_aside(name: str) -> bool:

@@ -6,7 +6,8 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,72 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from engine import files
+from engine import files, locks
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.omegaconf import represent_word
-from engine.run.folder_names import job_name
+from engine.run.folder_names import job_name, lock_of
 from engine.run.records import read
 
 log = logging.getLogger(__name__)
 
 CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
+SWEEP = Path("multirun.yaml")  # below the folder of a sweep
 DOOR = Path(".hydra/door")  # the import path of the command, for the processes that join the run
 LAST = Path("checkpoints/last.ckpt")
+PREVIOUS = Path("checkpoints/previous.ckpt")  # the last.ckpt before
 BEST = Path("checkpoints/best.ckpt")
+TRAINED = Path(".hydra/trained")  # an empty file: the run has had a checkpoint
+GRACE = 1.0  # seconds: who asks whether a lock is held holds the lock for a moment
+
+
+@contextmanager
+def held(run_dir: Path, part: str = "") -> Iterator[None]:
+    """Holds a run's folder for this process, or a part of it: no other process writes there.
+
+    Does nothing more where this process holds the folder already, as the job that it has claimed.
+
+    Args:
+        run_dir: the run's folder.
+        part: a name for what is written, where it is not the run itself.
+
+    Raises:
+        UserError: if another process holds it; says which one.
+    """
+    path = run_dir / f".hydra/{part}.lock" if part else lock_of(run_dir)
+    if locks.is_ours(path):
+        yield
+        return
+    files.make_folder(path.parent)
+    lock = locks.acquire(path, GRACE)
+    if lock is None:
+        raise UserError(
+            f"{run_dir}: {locks.owner(path)} is at work on it{part and f' ({part})'}.\n"
+            "Two would spoil its files. Wait until that process has ended, or stop it."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def has_trained(run_dir: Path) -> bool:
+    """Tells whether a run has, or has had, a checkpoint to go on from."""
+    return any((run_dir / name).exists() for name in (TRAINED, LAST, PREVIOUS))
+
+
+def note_training(run_dir: Path) -> None:
+    """Notes that a run has a checkpoint: should it be lost, the run must not begin anew.
+
+    Is called after the checkpoint is written: a kill between the two loses a note, not a run.
+    """
+    if not (run_dir / TRAINED).exists():
+        temporary = run_dir / f"{TRAINED}.new"
+        with files.writing(run_dir / TRAINED):
+            temporary.parent.mkdir(exist_ok=True)
+            temporary.touch()
+            files.disk.get().replace(temporary, run_dir / TRAINED)
 
 
 def new_run_dir(config: Config) -> Path:
@@ -47,9 +100,15 @@ def new_run_dir(config: Config) -> Path:
 
 
 def go_on_from(parent: Path, run_dir: Path) -> None:
-    """Copies what another run has so far, but for what says what and how that run was."""
-    own = shutil.ignore_patterns(".hydra", "summary.json", "train.log", "evaluation", "figures")
-    shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
+    """Copies what another run has logged so far, but for what says how that run was."""
+    own = shutil.ignore_patterns(
+        ".hydra", "summary.json", "train.log", "evaluation", "figures", "hparams", "checkpoints"
+    )
+    try:
+        shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
+    except shutil.Error as error:  # has source, place and reason of each file
+        _, place, reason = error.args[0][0]
+        raise files.CannotWrite(None, reason.partition(": ")[0], place) from None
 
 
 def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
@@ -57,20 +116,23 @@ def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
 
     The slug has the overrides by which the job differs: those that are not the sweep's own.
     """
-    sweep = folder / "multirun.yaml"  # a sweep over experiments has none
-    own = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
-    return folder / job_name([word for word in words if word not in own], config.hash)
+    return folder / job_name(own_words(folder, words), config.hash)
+
+
+def own_words(folder: Path, words: Sequence[str]) -> list[str]:
+    """Returns the overrides by which a job differs from the others of the sweep in a folder."""
+    sweep = folder / SWEEP  # a sweep over experiments has none
+    common = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
+    return [word for word in words if word not in common]
 
 
 @functools.lru_cache(maxsize=8)
 def _overrides_of_sweep(path: Path, written: int) -> list[str]:
-    return _as_typed(OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task"))
-
-
-def _as_typed(words: Any) -> list[str]:
-    """Returns overrides with `${…}` as the user typed it."""
-    plain: Any = OmegaConf.to_container(words, resolve=False)
-    return [str(word) for word in plain]
+    try:
+        return read.sweep(path)["task"]
+    except read.BrokenFile as broken:  # the names of jobs are longer then
+        log.warning("%s", broken)
+        return []
 
 
 def set_aside(run_dir: Path) -> None:
@@ -136,8 +198,8 @@ def weights_file(source: Path) -> Path:
     Raises:
         UserError: if there is none.
     """
-    files = [source, source / BEST, source / LAST]
-    if found := [path for path in files if path.is_file()]:
+    places = [source, source / BEST, source / LAST]
+    if found := [path for path in places if path.is_file()]:
         return found[0]
     raise UserError(f"init_from={source}: must be a checkpoint, or a run's folder that has one.")
 

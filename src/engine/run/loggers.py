@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import os
+import re
 import socket
 import time
 from argparse import Namespace
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
 
 from engine.config.objects import arguments_of
 from engine.errors import UserError
@@ -29,6 +31,21 @@ from engine.run.records.read import BrokenFile
 log = logging.getLogger(__name__)
 
 FIRST = ["epoch", "step"]
+SPLITS = ("train", "val", "test")
+CHARTS = "train and val"  # the name of the charts that show both in TensorBoard
+
+
+def tag_of(metric: str) -> str:
+    """Returns the name of a metric in TensorBoard, which shows names by their first part, sorted.
+
+    `train/loss` and `val/loss` are `loss/train` and `loss/val`, so that they stand side by side.
+    `val/acc/cat` is `per class/val/acc/cat`, apart from the means over all classes. `test/loss`,
+    which has one point, stays as it is.
+    """
+    split, _, name = metric.partition("/")
+    if split in SPLITS and "/" in name:
+        return f"per class/{metric}"
+    return f"{name}/{split}" if split in SPLITS[:2] and name else metric
 
 
 class Row(NamedTuple):
@@ -45,14 +62,40 @@ class TensorBoard(TensorBoardLogger):
     An event for each metric costs more than a small step. A run has one file, which stays open from
     stage to stage, until `close`: TensorBoard reads a run's files in the order of their names, the
     tenth of a process before its ninth, and would forget the metrics of the test.
+
+    Args:
+        save_dir: the run's folder.
+        options: of Lightning's logger.
     """
+
+    def __init__(self, save_dir: str | Path, **options: Any) -> None:
+        super().__init__(save_dir, **options)
+        self._charts: dict[str, list[Any]] = {}
+        # The Graphs tab takes one network a run; Lightning logs it again in the test.
+        self._wants_graph = not any(Path(self.log_dir).glob("events.out.tfevents.*"))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row = {tag_of(name): value for name, value in metrics.items() if name != "epoch"}
         if prefix_of(self) or any(isinstance(value, Mapping) for value in metrics.values()):
-            super().log_metrics(metrics, step)
+            super().log_metrics(row, step)
         else:
-            add_row(self.experiment, metrics, step)
+            add_row(self.experiment, row, step)
+        self.show_charts(row)
+
+    def show_charts(self, tags: Iterable[str]) -> None:
+        """Adds a chart with training and validation for each metric of validation that is new."""
+        names = [name for name, _, split in (tag.rpartition("/") for tag in tags) if split == "val"]
+        if new := [name for name in names if name not in self._charts and "/" not in name]:
+            own = {name: rf"^{re.escape(name)}/(train|val)$" for name in new}
+            self._charts |= {name: ["Multiline", [pattern]] for name, pattern in own.items()}
+            self.experiment.add_custom_scalars({CHARTS: self._charts})
+
+    @rank_zero_only
+    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
+        if self._wants_graph:
+            self._wants_graph = False
+            super().log_graph(model, input_array)  # type: ignore[arg-type]
 
     @rank_zero_only
     def save(self) -> None:
@@ -69,6 +112,9 @@ class TensorBoard(TensorBoardLogger):
         """Ends the run's file, and the thread that writes it."""
         if writer := writer_of(self):
             writer.close()
+            if not any(Path(self.log_dir).glob("events.out.tfevents.*")):
+                text = "%s: somebody has removed the events of TensorBoard from it"
+                log.warning(text, self.log_dir)
 
 
 class NoWriter:

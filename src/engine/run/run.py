@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,17 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import files, messages
+from engine import files, messages, signals
 from engine.config import objects
 from engine.config.resolved import Config
-from engine.errors import FAILED, Pruned, RunFailed, UserError
+from engine.errors import Pruned, RunFailed, UserError
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
-from engine.run.records import read
-from engine.run.records.read import BrokenFile
+from engine.run.objective import compared, has_diverged, outcome
 
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+    from engine.run.checkpoint.choice import Found
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,8 @@ class Run:
     """Makes the parts of a run that its config names, and records how the run ends.
 
     Nothing is written before `trainer()`: a mistake in the config or in the data leaves nothing
-    behind. Where the folder has a checkpoint, the run goes on from it.
+    behind. Where the folder has a checkpoint, the run goes on from it. Until its end, no other
+    process may write into its folder.
 
     Args:
         config: the run's.
@@ -47,6 +50,8 @@ class Run:
         self._begins_from = ""
         self._partials: dict[str, objects.Noted] = {}
         self._folder = folder
+        self._is_new = folder is None or not folder.exists()
+        self._found: Found | None = None
         self._until_the_end = ExitStack()
         self._trainer: Trainer | None = None
         self._leaves_nothing = False
@@ -55,10 +60,35 @@ class Run:
     def folder(self) -> Path:
         """Returns the run's folder, and makes it at the first call."""
         if self._folder is None:
-            self._folder = folders.new_run_dir(self.config)
-            if self._parent:
-                folders.go_on_from(self._parent, self._folder)
+            from engine.run.checkpoint.choice import begun_from
+
+            parent = self._parent
+            self._folder = (
+                begun_from(parent, self.config) if parent else folders.new_run_dir(self.config)
+            )
+            self._take(self._folder)
         return self._folder
+
+    def _take(self, folder: Path) -> None:
+        """Takes a folder until the run's end, and finds the checkpoint in it to go on from.
+
+        Of several processes that train together, the first one takes the folder for all.
+
+        Raises:
+            UserError: if another process has it, or the checkpoints in it are lost.
+        """
+        from engine import processes  # imports torch
+        from engine.run.checkpoint.choice import to_go_on_from
+
+        is_first = processes.is_first()
+        if is_first:
+            self._until_the_end.enter_context(folders.held(folder))
+            if (summaries.load(folder) or {}).get("status") in summaries.COMPLETE:
+                raise UserError(f"{folder}: another process has just finished it.")
+        self._found = to_go_on_from(folder, self.config)
+        last = folder / folders.LAST
+        if is_first and self._found and self._found.path != last and last.exists():
+            last.replace(last.with_suffix(".unusable"))  # the next one would make it the previous
 
     @property
     def _parent(self) -> Path | None:
@@ -69,8 +99,7 @@ class Run:
     @property
     def checkpoint(self) -> Path | None:
         """Returns the checkpoint to go on from, if the folder has one."""
-        path = self._folder and self._folder / folders.LAST
-        return path if path and path.exists() else None
+        return self._found.path if self._found else None
 
     def datamodule(self) -> "LightningDataModule":
         """Builds the data module; its data are on disk and checked."""
@@ -87,14 +116,15 @@ class Run:
             UserError: if the module does not fit the data, or no weight matches; or if data or code
                 have changed since the run began.
         """
-        from engine.run import build, checkpoint_file
+        from engine.run import build
+        from engine.run.checkpoint import choice, file
 
         self._partials = objects.partials_of(self.config["module"], "module")
         model = build.module(self.config, data, self._partials)
         source = self.config.get("init_from")
         if source and not self.checkpoint:
-            weights = folders.weights_file(Path(source))
-            self._begins_from = checkpoint_file.load_weights(model, weights)
+            weights = choice.to_begin_with(Path(source))
+            self._begins_from = file.load_weights(model, weights)
         self._made_of = identity.record(self.config, data, self.door)
         if before := self._folder or self._parent:
             identity.compare(before, self._made_of, self.insists)
@@ -108,24 +138,25 @@ class Run:
         Raises:
             UserError: if the accelerator is not there, or options exclude each other.
         """
+        from engine import processes
         from engine.run import build
-        from engine.run.checkpoint_file import progress_of
 
-        is_new = self._folder is None or not self._folder.exists()
         folder = self.folder
         try:
-            progress = progress_of(self.checkpoint) if self.checkpoint else None
+            progress = self._found.progress if self._found else None
             made = build.trainer(self.config, folder, progress.row if progress else 0)
-            if progress and made.is_global_zero:
+            if progress and processes.is_first():
                 self._compare_rows(made, progress.rows)
+            if processes.is_first():  # of an interrupted run: it runs again
+                (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
             folders.save_config(self.folder, self.config, self.door)
             if identity.is_whole(self._made_of):
                 identity.save(self.folder, self._made_of)
         except Exception:
-            if is_new:
+            if self._is_new:
                 folders.remove(self.folder)
             raise
-        if is_new:
+        if self._is_new:
             self._until_the_end.callback(self._remove_unused)
         self._until_the_end.enter_context(messages.told_once())
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
@@ -160,16 +191,24 @@ class Run:
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
         """Trains, from the run's checkpoint where it has one."""
-        from engine.run import build, hparams, loggers
+        from engine.run import build, loggers, tensorboard
 
-        log.info("%s\nrun folder: %s", folders.as_yaml(self.config.values_by_node), self.folder)
+        log.debug("%s", folders.as_yaml(self.config.values_by_node))
+        log.info("run folder: %s", messages.short(self.folder))
         log.info("%s", build.describe(trainer, module, data))
+        log.debug("%s", getattr(module, "network", module))
+        if self.config.overrides:
+            log.info("overrides: %s", shlex.join(self.config.overrides))
         if self._begins_from:
             log.info("%s", self._begins_from)
         if self._parent:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
-        shown = hparams.hyperparameters(self.config)
-        hparams.log_start(trainer, shown, ["objective", *hparams.names_of_tests(module)])
+        if not self.checkpoint:  # a resumed run purges what a run without one has written
+            tensorboard.log_start(trainer, self.config, self.door)
+        if self._found:
+            self._found.warn()
+        elif not self._is_new:
+            log.info("there is no checkpoint yet, so the run begins with its first step")
         if identity.is_whole(self._made_of):  # the Trainer may have been made before the module
             identity.save(self.folder, self._made_of)
         build.cast(trainer, module)
@@ -216,60 +255,70 @@ class Run:
         A run that diverged is not tested, nor one without a test split or a `test_step`.
         """
         from engine.run import build
+        from engine.run.checkpoint import choice
 
         if has_diverged(trainer) or not build.has_test(data):
             return
         if "test" not in build.ways_to_measure(module, data):
             log.info("not tested: %s has no test_step", type(module).__name__)
             return
-        best = self.folder / folders.BEST
-        checkpoint = best if best.exists() else None
+        is_chosen = getattr(trainer.checkpoint_callback, "best_score", None) is not None
+        best = choice.best(self.folder, self.config, is_chosen)
+        checkpoint = self.folder / folders.BEST if best else None
         with mistakes_as_lightning_says(), messages.silenced(module, data):
             trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
 
     def objective(self, trainer: "Trainer") -> float:
         """Returns what a sweep compares; NaN for a run that diverged.
 
-        It is the best value of the metric that the checkpoints follow, or the last training loss;
-        the log says which.
+        It is the best value of the metric that the checkpoints follow, or without validation the
+        last training loss; the log says which.
         """
         if has_diverged(trainer):
             return math.nan
-        name, value = compared(trainer, self.folder)
-        if name is None:
-            metrics = ", ".join(summaries.final_metrics(self.folder)) or "nothing"
+        metrics = summaries.final_metrics(self.folder)
+        found = compared(trainer, metrics)
+        if found is None:
             log.warning(
                 "objective: none; set callbacks.checkpoints.monitor to one of what was logged: %s",
-                metrics,
+                ", ".join(metrics) or "nothing",
             )
+            return math.nan
+        if math.isnan(found.value):
+            log.warning("objective: none; %s is no number (NaN)", found.metric)
         else:
-            log.info("objective: %s", name)
-        return value
+            log.info("objective: %s", found.name)
+        return found.value
 
     def execute(self, train: Callable[["Run"], float]) -> float:
         """Runs a user's function and records its end, short of SIGKILL; returns the objective."""
         summary: dict[str, Any] = {"status": "failed", "error": None, "objective": None}
         with self._until_the_end:
             try:
+                if self._folder:
+                    self._take(self._folder)
                 summary["objective"] = train(self)
                 diverged = self._trainer is not None and has_diverged(self._trainer)
                 summary["status"] = "diverged" if diverged else "finished"
             except Pruned:
                 summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
-            except (KeyboardInterrupt, SystemExit) as stop:
+            except (KeyboardInterrupt, SystemExit):
                 summary["status"] = "interrupted"
-                # Lightning makes this exit code of Ctrl-C.
-                if isinstance(stop, SystemExit) and stop.code == FAILED:
-                    raise KeyboardInterrupt from None
                 raise
             except UserError as mistake:  # found no earlier; no traceback
                 summary["error"] = str(mistake)
                 self._leaves_nothing = not (self._trainer and self._trainer.global_step)
                 raise
             except Exception as exception:
+                refused = files.cannot_write(exception, self._folder)
                 if self._trainer is None:
+                    if refused:
+                        raise refused from exception
                     raise
-                if refused := files.cannot_write(exception, self.folder):
+                if signals.came():  # what has become of the signal's exception, or what followed
+                    summary["status"] = "interrupted"
+                    signals.heed()
+                if refused:
                     summary |= {"status": "interrupted", "error": str(refused)}
                     raise self._stopped_by(refused) from exception
                 summary["error"] = f"{type(exception).__name__}: {exception}"
@@ -285,13 +334,18 @@ class Run:
         if self._leaves_nothing:
             folders.remove(self.folder)
 
+    @property
+    def _goes_on(self) -> str:
+        """Returns the command that goes on with the run."""
+        return f"python -m {self.door} resume={messages.short(self.folder)}"
+
     def _stopped_by(self, refused: files.CannotWrite) -> RunFailed:
         """Says what stopped the run, and how to go on; returns what to raise."""
         what = str(refused).partition("\n")[0]
-        how = f"When that is mended, go on: python -m {self.door} resume={self.folder}"
-        if not self.folder.exists():
-            how = "Somebody has removed the run's folder: begin a new run."
-        log.error("%s\n%s", what, how)
+        if self.folder.exists():
+            log.error("%s When that is mended, go on with:\n  %s", what, self._goes_on)
+        else:
+            log.error("%s\nSomebody has removed the run's folder: begin a new run.", what)
         return RunFailed(what)
 
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
@@ -320,6 +374,10 @@ class Run:
                 logger.close()
         if summary["status"] in (*summaries.COMPLETE, "pruned"):
             log.info("\n%s", summaries.closing_words(summary, self.folder))
+            log.info("\n%s", summaries.next_commands(self.folder.parent, self.door))
+        if summary["status"] == "interrupted" and not summary["error"]:
+            step = f"{trainer.global_step:,}"
+            log.info("interrupted at step %s; go on with:\n  %s", step, self._goes_on)
 
 
 @contextmanager
@@ -361,65 +419,3 @@ def train_one(
     messages.silence_harmless()
     check(config)
     return Run(config, run_dir, door, insists).execute(train)
-
-
-def has_diverged(trainer: "Trainer") -> bool:
-    """Tells whether training was stopped for, or ended with, a loss that is no number."""
-    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    stopped = any(getattr(callback, "diverged", False) for callback in callbacks)
-    return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
-
-
-def objective(trainer: "Trainer", run_dir: Path) -> float:
-    """Returns what a sweep compares of a run; NaN if it diverged."""
-    return math.nan if has_diverged(trainer) else compared(trainer, run_dir)[1]
-
-
-def compared(trainer: "Trainer", run_dir: Path) -> tuple[str | None, float]:
-    """Returns the name and the value of what a sweep compares of a run; None and NaN for nothing.
-
-    It is the best value of the metric that the checkpoints follow. Where no validation has that
-    metric, it is the metric's last value; where there is none, that of the training loss.
-    """
-    callback = trainer.checkpoint_callback
-    monitor, best = getattr(callback, "monitor", None), getattr(callback, "best_score", None)
-    if best is not None:
-        return f"best {monitor}", float(best)
-    metrics = summaries.final_metrics(run_dir)
-    name = monitor if monitor in metrics else summaries.training_loss(metrics)
-    return (f"last {name}", metrics[name]) if name else (None, math.nan)
-
-
-def outcome(
-    config: Config, run_dir: Path, trainer: "Trainer", summary: dict[str, Any]
-) -> dict[str, Any]:
-    """Returns summary.json without status and error; logs the final metrics to HParams, too."""
-    from engine.run import hparams, versions
-
-    broken = None
-    columns: list[str] = []
-    rows: list[dict[str, str]] = []
-    try:
-        columns, rows = read.rows(run_dir / summaries.METRICS)
-    except BrokenFile as error:  # somebody has changed it since its last row
-        broken = str(error)
-        log.warning("%s", broken)
-    metrics = summaries.last_values(columns, rows)
-    compared = summary["objective"] if summary["status"] == "finished" else None
-    if summary["status"] == "finished":
-        tests = hparams.names_of_tests(trainer.lightning_module)
-        tested = {name: value for name, value in metrics.items() if name in tests}
-        final = math.nan if compared is None else compared
-        hparams.log_final(trainer, {"objective": final, **tested})
-    return {
-        "error": summary["error"] or broken,
-        "objective": compared,
-        "metrics": metrics,
-        "rows": len(rows),
-        "config_hash": config.hash,
-        "seed": config["seed"],
-        "steps": trainer.global_step,
-        "device": versions.device(trainer),
-        "versions": versions.versions(),
-        "git": versions.git_commit(Path(config["paths.root"])),
-    }

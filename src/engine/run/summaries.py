@@ -3,11 +3,12 @@
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from engine import files
+from engine import files, messages
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
 
@@ -16,7 +17,30 @@ log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
 METRICS = "metrics.csv"
 TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
+BEST_EPOCH, LAST_VALUE = "best epoch", "last value"  # which value of a metric counts
+SPLITS, OTHER = ("train", "val", "test"), "value"  # columns of the table of metrics
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
+
+
+class Objective(NamedTuple):
+    """Names what a sweep compares of a run: `Objective("val/acc", "best epoch", "max", 0.97)`.
+
+    Args:
+        metric: the name of the metric.
+        taken: which of its values counts.
+        mode: `min` or `max`, whichever is better.
+        value: the number; NaN for a run whose metric never was one.
+    """
+
+    metric: str
+    taken: str
+    mode: str
+    value: float = math.nan
+
+    @property
+    def name(self) -> str:
+        """Returns what people read: `val/acc, best epoch`."""
+        return ", ".join(filter(None, (self.metric, self.taken)))
 
 
 def load(run_dir: Path) -> dict[str, Any] | None:
@@ -49,6 +73,23 @@ def objective(summary: Mapping[str, Any]) -> float:
     return math.nan if value is None else float(value)
 
 
+def objective_of(summary: Mapping[str, Any]) -> Objective | None:
+    """Returns what the objective of a run is, with its value; None for a run that has none."""
+    of = summary.get("objective_of")
+    return of and Objective(of["metric"], of["taken"], of["mode"], objective(summary))
+
+
+def objective_name(summary: Mapping[str, Any]) -> str:
+    """Returns the name of a run's objective, such as `val/acc, best epoch`; "" without one."""
+    found = objective_of(summary)
+    return found.name if found else ""
+
+
+def is_validation(metric: str) -> bool:
+    """Tells whether a metric is one of validation, by its name: `val/acc`, `valid_loss`."""
+    return re.match(r"val(id(ation)?)?[/_.]", metric) is not None
+
+
 def training_loss(metrics: Iterable[str]) -> str | None:
     """Returns the metric that is the training loss, by its name; None if there is none.
 
@@ -79,12 +120,52 @@ def last_values(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> di
 
 
 def table(metrics: Mapping[str, float]) -> str:
-    """Returns metrics as lines of name and value, aligned."""
-    width = max(map(len, metrics), default=0)
-    return "\n".join(f"  {name:<{width}}  {value:.6g}" for name, value in metrics.items())
+    """Returns metrics as a table: a row for each name, a column for each of train, val and test.
+
+    A metric whose name says no split stands in a column of its own.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for metric, value in metrics.items():
+        split, _, rest = metric.partition("/")
+        name, column = (rest, split) if rest and split in SPLITS else (metric, OTHER)
+        rows.setdefault(name, {})[column] = f"{value:.4g}"
+    columns = [column for column in (*SPLITS, OTHER) if any(column in row for row in rows.values())]
+    width = max(map(len, rows), default=0)
+    header = "".join(f"{column:>12}" for column in columns)
+    lines = [messages.styled(f"  {'':<{width}}{header}", messages.BOLD)]
+    for name, row in rows.items():
+        values = "".join(f"{row.get(column, ''):>12}" for column in columns)
+        lines.append(f"  {name:<{width}}{values}".rstrip())
+    return "\n".join(lines if rows else [])
+
+
+def ending(summary: Mapping[str, Any]) -> str:
+    """Returns how and when a run ended: `finished after 400 steps, 12.3 s`."""
+    status = messages.styled(summary["status"], messages.OF_STATUSES.get(summary["status"]))
+    return (
+        f"{status} after {messages.counted(summary['steps'], 'step')}, {summary['seconds']:.1f} s"
+    )
+
+
+def compared(summary: Mapping[str, Any]) -> str:
+    """Returns what a sweep compares of a run: `val/acc, best epoch: 0.97`; "" for nothing."""
+    value = objective(summary)
+    return "" if math.isnan(value) else f"{objective_name(summary) or 'objective'}: {value:.4g}"
 
 
 def closing_words(summary: Mapping[str, Any], run_dir: Path) -> str:
     """Returns the last lines of a run's log: its metrics, how and when it ended, its folder."""
-    after = f"{summary['steps']:,} steps, {summary['seconds']:.1f} s"
-    return f"{table(summary['metrics'])}\n{summary['status']} after {after}: {run_dir}"
+    end = f"{ending(summary)}: {messages.short(run_dir)}"
+    return "\n".join(filter(None, [table(summary["metrics"]), compared(summary), end]))
+
+
+def next_commands(folder: Path, door: str) -> str:
+    """Returns the commands that show the runs below a folder, to paste.
+
+    Args:
+        folder: a sweep's, or one with runs.
+        door: the import path of the training command, such as `mine.train`.
+    """
+    place = messages.short(folder)
+    report = f"python -m {door.rpartition('.')[0]}.report {place}"
+    return f"Look at it, and compare:\n  tensorboard --logdir {place}\n  {report}"

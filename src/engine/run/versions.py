@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
+from engine.messages import counted
+
 
 def device(made: Trainer) -> str:
     """Names what a Trainer computes on: `2 × cpu (x86_64, 2 threads)`, `1 × NVIDIA H200`."""
     kind = made.strategy.root_device.type
-    words = f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+    words = f"cpu ({platform.machine()}, {counted(torch.get_num_threads(), 'thread')})"
     if kind == "cuda":
         words = torch.cuda.get_device_name(made.strategy.root_device)
     elif kind != "cpu":

@@ -1,4 +1,4 @@
-"""Stop a trial of a search that promises too little."""
+"""Tells a study how a trial goes, and stops a trial that promises too little."""
 
 import logging
 import math
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 class Pruning(StepCallback):
     """Reports a metric to a trial of an Optuna study, and ends the run if the pruner says so.
 
-    It reports at each validation; without validation, the training loss at each row of training
-    metrics.
+    It reports at each validation; without validation, the training loss at the end of each epoch
+    and, where there is a pruner, at each row of training metrics.
     A step of the study is an optimiser step. The run ends by an exception: no checkpoint, row or
     end of an epoch is made of the pruned state, so that another process can go on with the run. A
     resumed run reports nothing twice.
@@ -30,7 +30,7 @@ class Pruning(StepCallback):
         storage: of the study.
         study: its name.
         number: of the trial.
-        pruner: arguments of `engine.search.study.pruner`.
+        pruner: arguments of `engine.search.study.pruner`; None for a trial that is never pruned.
         monitor: the metric of validation; None: val/loss.
 
     Raises:
@@ -38,7 +38,12 @@ class Pruning(StepCallback):
     """
 
     def __init__(
-        self, storage: str, study: str, number: int, pruner: Mapping[str, Any], monitor: str | None
+        self,
+        storage: str,
+        study: str,
+        number: int,
+        pruner: Mapping[str, Any] | None,
+        monitor: str | None,
     ) -> None:
         self.storage = storage
         self.study = study
@@ -63,7 +68,7 @@ class Pruning(StepCallback):
             self._next = max(self._frozen.intermediate_values, default=0)
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
-        row = (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        row = self.pruner and (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         return bool(row and not sum(trainer.num_val_batches))
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:

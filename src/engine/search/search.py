@@ -7,6 +7,7 @@ import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from filelock import FileLock
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -16,14 +17,14 @@ from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from engine import locks
+from engine import files, locks, messages
 from engine.errors import RunFailed, UserError
 from engine.run import summaries
 from engine.search import space
 from engine.search import study as studies
 from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
-from engine.sweep.jobs import Job, check_all, run_all
+from engine.sweep.jobs import Job, check_all, run_all, was_stopped
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +121,10 @@ class Search:
             UserError: if its storage cannot be opened, or another search has its name.
         """
         folder = locks.folder(self.base.sweep_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "study.lock"):
+        files.make_folder(folder)
+        with files.writing(folder / "study.lock"):
+            (lock := FileLock(folder / "study.lock")).acquire()
+        try:
             storage = studies.opened(self.storage)
             study = create_study(
                 study_name=self.name, storage=storage, direction=self.direction, load_if_exists=True
@@ -132,29 +135,34 @@ class Search:
                     "choose another name."
                 )
             study.set_user_attr("search", self._identity())
+        finally:
+            lock.release()
         return Trials(study, self.options, self.space, self.n_trials, folder)
 
     def _job(self, trial: FrozenTrial) -> Job:
         params = words(trial.params)
         log.info("trial %d, of %d in all: %s", trial.number, self.n_trials, shlex.join(params))
         study = _quoted(self.name)
-        callback = "null"
-        if pruner := self.options.pruner_word:
-            monitor = self.base.config.get("callbacks.checkpoints.monitor")
-            callback = (
-                f"{{_target_:engine.Pruning,storage:{_quoted(self.storage)},study:{study},"
-                f"number:{trial.number},pruner:{pruner},"
-                f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
-            )
-        word = f"sweep.trial={{study:{study},callback:{callback}}}"
+        monitor = self.base.config.get("callbacks.checkpoints.monitor")
+        callback = (
+            f"{{_target_:engine.Pruning,storage:{_quoted(self.storage)},study:{study},"
+            f"number:{trial.number},pruner:{self.options.pruner_word},"
+            f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
+        )
+        word = f"sweep.trial={{study:{study},number:{trial.number},callback:{callback}}}"
         return self.make_job([*self.fixed, *params, word])
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
         """Tells the study how a trial ended.
 
         A trial that diverged gets the worst value, so that the search goes elsewhere.
+
+        Raises:
+            RunFailed, UserError: if the job's files could not be written.
         """
         status, folder, summary = job.state()
+        if job.error and (files.cannot_write(job.error) or was_stopped(summary)):
+            raise job.error  # the trial stays begun, and the same command goes on with it
         state = STATES.get(status, TrialState.FAIL)
         value = summaries.objective(summary)
         error = str(job.error or summary.get("error") or "").partition("\n")[0]
@@ -166,29 +174,35 @@ class Search:
             self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
+        if state == TrialState.COMPLETE:
+            trials.name(summaries.objective_name(summary) or "objective")
         trials.tell(
             number, state, value, status=status, error=error, folder=folder.name if folder else None
         )
 
     def _check_direction(self, job: Job) -> None:
-        """Refuses to maximise a training loss: without validation, `mode` says nothing of it."""
-        monitor = job.config.get("callbacks.checkpoints.monitor")
+        """Refuses to maximise what is to be low: without validation, `mode` says nothing of it."""
+        found = summaries.objective_of(job.summary)
         assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE
-        if assumed and monitor not in job.summary.get("metrics", {}):
+        if assumed and found and found.mode == "min":
+            monitor = job.config.get("callbacks.checkpoints.monitor")
             raise UserError(
                 f"hydra.sweeper.direction=null: there is no {monitor} to maximise, "
-                "and the objective is train/loss; choose hydra.sweeper.direction=minimize."
+                f"and the objective is {found.metric}; choose hydra.sweeper.direction=minimize."
             )
 
-    def show(self) -> None:
-        """Shows the table of the trials so far, without running or writing anything."""
+    def table(self) -> str:
+        """Returns the table of the trials so far, without running or writing anything."""
         study = None
         with contextlib.suppress(KeyError):
             study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
-        log.info("%s", table(study, self.n_trials))
+        return table(study, self.n_trials)
 
-    def conclude(self) -> None:
-        """Shows the table of the trials.
+    def conclude(self, door: str) -> None:
+        """Shows the table of the trials, and the commands that look at them.
+
+        Args:
+            door: the import path of the training command.
 
         Raises:
             UserError: if no trial finished, for a mistake in the config.
@@ -196,6 +210,9 @@ class Search:
         """
         study = studies.load(self.storage, self.name)
         log.info("\n%s", table(study, self.n_trials))
+        storage = self.storage if "://" in self.storage else messages.short(Path(self.storage))
+        commands = summaries.next_commands(self.base.sweep_dir, door)
+        log.info("\n%s\n  optuna-dashboard %s", commands, storage)
         if not ranked(study):
             raise self.mistake or RunFailed("no trial finished")
 

@@ -1,10 +1,13 @@
 """Searches with Optuna: `hydra/sweeper=optuna`."""
 
+import logging
 from typing import Any
 
 from engine import messages
 from engine.errors import UserError
 from engine.sweep.sweepers import JobSweeper
+
+log = logging.getLogger(__name__)
 
 
 class OptunaSweeper(JobSweeper):
@@ -30,9 +33,10 @@ class OptunaSweeper(JobSweeper):
         messages.to_terminal()
         made = search.Search(study.Options(**self.options), self.overrides(arguments), self.compose)
         if self.config.sweep.dry_run:
-            made.show()
+            log.info("%s", made.table())
             return
         made.check()
         self.begin([made.base.sweep_dir])
-        made.run(self.launcher)
-        made.conclude()
+        with self.goes_on(made.table):
+            made.run(self.launcher)
+        made.conclude(self.door)

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 from filelock import FileLock
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from engine import messages
 from engine.fence.optuna import trial_of
 from engine.locks import acquire
 from engine.search.space import words
@@ -78,6 +81,12 @@ class Trials:
     def all(self, *states: TrialState) -> list[FrozenTrial]:
         """Returns the trials in any of some states; without states, all trials."""
         return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def name(self, objective: str) -> None:
+        """Names what the study's values are, if they have no name yet; dashboards show it."""
+        if self.study.metric_names is None:
+            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+                self.study.set_metric_names([objective])
 
     def tell(self, number: int, state: TrialState, value: float, **attributes: str | None) -> None:
         """Ends a trial; with a value, if it is complete."""
@@ -148,20 +157,26 @@ def table(study: Study | None, n_trials: int) -> str:
     trials = study.trials if study else []
     best = ranked(study) if study else []
     wrong = [trial for trial in trials if status(trial) in ("failed", "diverged")]
-    lines = []
+    name = (study.metric_names if study else None) or ["objective"]
+    wide = max(12, len(name[0]) + 2)
+    head = f"  {'trial':>5}  {'status':<11}{name[0]:>{wide}}  "
+    lines = [messages.styled(f"{head}parameters", messages.BOLD)] if best or wrong else []
     for trial in best[:SHOWN] + wrong:
-        value = f"{trial.value:.6g}" if trial in best else ""
-        parameters = shlex.join(words(trial.params))
-        line = f"  {trial.number:>5}  {status(trial):<11}{value:>12}  {parameters}"
-        lines.append(line.rstrip())
+        value = f"{trial.value:.4g}" if trial in best else ""
+        parameters = messages.indented(shlex.join(words(trial.params)), len(head)).lstrip()
+        of = messages.OF_STATUSES.get(status(trial))
+        shown = messages.styled(f"{status(trial):<11}", of)
+        lines.append(f"  {trial.number:>5}  {shown}{value:>{wide}}  {parameters}".rstrip())
         if error := trial.user_attrs.get("error"):
             folder = trial.user_attrs.get("folder")
-            lines += [f"         {error}", *([f"         {folder}/train.log"] if folder else [])]
+            lines.append(messages.indented(error, 9))
+            lines += [f"         {folder}/train.log"] if folder else []
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    lines.append(f"{n_trials} trials: {numbers}")
-    return "\n".join([*lines, *(f"best: {shlex.join(words(trial.params))}" for trial in best[:1])])
+    lines.append(f"{messages.counted(n_trials, 'trial')}: {numbers}")
+    lines += [f"best:\n  {shlex.join(words(trial.params))}" for trial in best[:1]]
+    return "\n".join(lines)
 
 
 def status(trial: FrozenTrial) -> str:

@@ -1,6 +1,7 @@
 """Computes a row of training metrics from the steps since the last row, for one job or many."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from operator import mul
 from typing import Any
@@ -12,6 +13,28 @@ from torchmetrics import MetricCollection
 # Kept of a step until its row: the loss (a tensor on a GPU, so that nobody waits for the GPU), the
 # size of the batch, and predictions and targets where there are metrics.
 Step = tuple[float | Tensor, int, tuple[Tensor, ...]]
+
+ROWS = 100  # in a run, about
+WITHOUT_END = 50  # steps of a row, where nobody knows how long training will be
+
+
+def steps_of_a_row(steps_per_epoch: float, max_epochs: int | None, max_steps: int) -> int:
+    """Returns the steps that a row covers, so that a run has about `ROWS` rows.
+
+    All epochs have the same number of rows: one at least, which ends the epoch.
+
+    Args:
+        steps_per_epoch: optimiser steps of an epoch; infinity if nobody knows.
+        max_epochs: of the run; None or -1 for no limit.
+        max_steps: of the run; -1 for no limit.
+    """
+    epochs = math.inf if max_epochs in (None, -1) else max_epochs
+    total = min(steps_per_epoch * epochs, math.inf if max_steps == -1 else max_steps)
+    if math.isinf(total):
+        return WITHOUT_END
+    steps = min(steps_per_epoch, total)
+    rows = max(1, round(ROWS * steps / max(total, 1)))
+    return max(1, math.ceil(steps / rows))
 
 
 def weighted_loss(

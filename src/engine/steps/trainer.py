@@ -9,23 +9,27 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from engine import signals
+from engine.config.ranges import Count
 from engine.fence.lightning import (
     LoopCounts,
     batch_of_epoch,
     batch_of_training,
+    kill_children,
     validation_interval,
     watch_loops,
 )
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, StepCallback, overrides
 from engine.steps.compiled import CannotCompile, CompiledStep
+from engine.steps.rows import steps_of_a_row
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,8 @@ class BlockTrainer(Trainer):
             where a longer one would take more than `BLOCK_SECONDS`.
         compiled: whether a step is one compiled function. The first step, and the steps that a
             callback looks into, are not.
+        log_every_n_steps: the optimiser steps that a row of metrics covers; "auto" for about 100
+            rows in a run. Then the number is known when training starts, and checkpoints have it.
         callbacks: as Lightning's Trainer takes them.
         options: of Lightning's Trainer.
     """
@@ -53,20 +59,24 @@ class BlockTrainer(Trainer):
         self,
         steps_per_call: int = 1,
         compiled: bool = False,
+        log_every_n_steps: Count | Literal["auto"] = "auto",
         callbacks: Sequence[Callback] | Callback | None = None,
         **options: Any,
     ) -> None:
         given = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
-        super().__init__(callbacks=[*given, _Begins()], **options)
+        # Lightning takes 0 for "no rows"; here it means that the number is not known yet.
+        every = 0 if log_every_n_steps == "auto" else log_every_n_steps
+        super().__init__(callbacks=[*given, _Begins()], log_every_n_steps=every, **options)
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
+        self.log_every_n_steps: int = every
         self.before_training: Callable[[], None] = lambda: None  # called when all is set up
         self.end_blocks()
         watch_loops(
             self,
             begun=self._begin_training,
-            batch_done=partial(self._tell, "on_batch_done"),
+            batch_done=self._end_batch,
             epoch_done=partial(self._tell, "on_epoch_done"),
         )
 
@@ -81,6 +91,9 @@ class BlockTrainer(Trainer):
 
         Where there cannot, the log says why.
         """
+        if not self.log_every_n_steps:
+            steps = self.num_training_batches / self.accumulate_grad_batches
+            self.log_every_n_steps = steps_of_a_row(steps, self.max_epochs, self.max_steps)
         # When the last block began and the steps it was given; the steps within `BLOCK_SECONDS`.
         self._last_block: tuple[float, int] | None = None
         self._steps_in_time = 1
@@ -110,6 +123,10 @@ class BlockTrainer(Trainer):
     def _begin_training(self) -> None:
         self.before_training()
         self._tell("on_training_begun")
+
+    def _end_batch(self) -> None:
+        self._tell("on_batch_done")
+        signals.heed()
 
     def _tell(self, hook: str) -> None:
         """Calls a hook of the callbacks for which Lightning has no moment."""
@@ -157,7 +174,7 @@ class BlockTrainer(Trainer):
             most = min(most, interval - done % interval)
         # On a GPU, reading a row's loss within a block would make the CPU wait for the GPU.
         if self.strategy.root_device.type != "cpu":
-            every: int = self.log_every_n_steps  # type: ignore[attr-defined]
+            every = self.log_every_n_steps
             most = min(most, every - batch % every)
         watched = (
             ahead
@@ -171,6 +188,7 @@ class BlockTrainer(Trainer):
     def next_step(self) -> None:
         """Counts the step that a block just took, as Lightning would, and begins the next one."""
         batch = self._counts.count_step()
+        signals.heed()
         for start in self._step_starts:
             start(batch)
 
@@ -231,9 +249,13 @@ class BlockTrainer(Trainer):
 
 
 class _Begins(StepCallback):
-    """Tells a BlockTrainer of the beginnings and ends that Lightning has hooks for."""
+    """Tells a BlockTrainer of the beginnings and ends that Lightning has hooks for.
+
+    Between them, a signal ends the run after a step, or after a batch of a validation or a test.
+    """
 
     def on_train_start(self, trainer: Any, module: LightningModule) -> None:
+        signals.let_steps_look(True)
         trainer.begin_blocks()
 
     def on_train_epoch_start(self, trainer: Any, module: LightningModule) -> None:
@@ -244,9 +266,30 @@ class _Begins(StepCallback):
 
     def on_train_end(self, trainer: Any, module: LightningModule) -> None:
         trainer.end_blocks()
+        self._stop_looking()
 
-    def on_exception(self, trainer: Any, *_: object) -> None:
+    def on_test_start(self, trainer: Any, module: LightningModule) -> None:
+        signals.let_steps_look(True)
+
+    def on_test_end(self, trainer: Any, module: LightningModule) -> None:
+        self._stop_looking()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        signals.heed()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        signals.heed()
+
+    def on_exception(self, trainer: Any, module: LightningModule, error: BaseException) -> None:
+        signals.let_steps_look(False)
         trainer.end_blocks()
+        if isinstance(error, signals.Interrupted):
+            kill_children(trainer)
+
+    @staticmethod
+    def _stop_looking() -> None:
+        signals.let_steps_look(False)
+        signals.heed()
 
 
 def evaluates_once(optimizer: Any) -> bool:

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
+from engine import signals
 from engine.config.resolved import Config
 from engine.fence.hydra import apply_overrides, composed_by_hydra, is_group
 from engine.fence.omegaconf import node_of
@@ -42,6 +43,7 @@ class Composer:
 
     def __call__(self, words: Sequence[str]) -> Job:
         """Composes and resolves the job that overrides make."""
+        signals.heed()
         composed = self._composed(words)
         folder = Path(str(composed.hydra.sweep.dir))
         with open_dict(composed):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hydra.plugins.launcher import Launcher
 
-from engine import files, locks
+from engine import files, locks, messages
 from engine.config.resolved import Config
 from engine.errors import RunFailed, UserError, WorkerLost, as_mistake
 from engine.fence.hydra import answer_of
@@ -133,7 +134,14 @@ class Job:
             if folder is None:
                 return summaries.objective(self.summary)
             gpus.claim(self.config)
-            return train(self.config, folder)
+            log.info("%s", folder.name)
+            try:
+                with messages.of_a_job():
+                    return train(self.config, folder)
+            finally:
+                if ended := summaries.load(folder):
+                    said = filter(None, [summaries.ending(ended), summaries.compared(ended)])
+                    log.info("  %s", "; ".join(said))
 
     @contextmanager
     def claimed(self) -> Iterator[Path | None]:
@@ -151,7 +159,7 @@ class Job:
         files.make_folder(self._lock.parent)
         if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
-        lock = locks.acquire(self._lock, wait)
+        lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
             yield self._folder_to_run_in() if lock and self.is_due else None
         finally:
@@ -185,7 +193,6 @@ def check_all(jobs: Sequence[Job]) -> None:
     """
     if not (due := [job for job in jobs if job.is_due]):
         return
-    from engine import messages
     from engine.checks.config import check
 
     messages.silence_harmless()
@@ -199,7 +206,8 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
 
     The end of one job, even by a kill, does not end the others.
     """
-    log.info("%s", count([job.status for job in jobs]))
+    if len(jobs) > 1:
+        log.info("%s", count([job.status for job in jobs]))
     _launch([job for job in jobs if job.is_due], launcher)
     left = [job for job in jobs if not job.ended]
     _launch([job for job in left if job.status == "new"], launcher)  # where a kill took all workers
@@ -228,27 +236,33 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         return
     for job, result in zip(jobs, returns, strict=True):
         cause = answer_of(result)
-        is_lost = isinstance(cause, WorkerLost) or not _left_no_end(job.summary)
-        if isinstance(cause, Exception) and not is_lost:
+        has_no_end = not job.summary or was_stopped(job.summary)
+        if isinstance(cause, Exception) and not isinstance(cause, WorkerLost) and has_no_end:
             job.error = as_mistake(cause)
             if not isinstance(job.error, UserError | RunFailed):
                 log.error("%s", " ".join(job.overrides), exc_info=cause)
 
 
-def _left_no_end(summary: Mapping[str, Any]) -> bool:
-    """Tells whether a job that is not killed has no end: its files could not be written, say."""
-    return not summary or (summary["status"] == "interrupted" and bool(summary.get("error")))
+def was_stopped(summary: Mapping[str, Any]) -> bool:
+    """Tells whether a job was interrupted by an error: its files could not be written."""
+    return summary.get("status") == "interrupted" and bool(summary.get("error"))
 
 
-def conclude(jobs: Sequence[Job]) -> None:
-    """Shows the table of all jobs.
+def conclude(jobs: Sequence[Job], door: str) -> None:
+    """Shows the table of all jobs, and the commands that look at them.
+
+    Args:
+        jobs: of the sweep.
+        door: the import path of the training command.
 
     Raises:
         UserError: if a job's config is wrong.
         RunFailed: if a job failed.
     """
     states = [job.state() for job in jobs]
+    folder = Path(os.path.commonpath([job.sweep_dir for job in jobs]))
     log.info("\n%s", table(jobs, states))
+    log.info("\n%s", summaries.next_commands(folder, door))
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error
@@ -258,7 +272,7 @@ def conclude(jobs: Sequence[Job]) -> None:
 
 
 def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
-    """Returns a line for each job and a line that counts them.
+    """Returns a header, a line for each job and a line that counts them, in the terminal's width.
 
     A job's line has its status, folder, objective, seconds and the first line of its error. A job
     without a folder is named by the words that not all jobs have.
@@ -269,33 +283,51 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         state.folder.name if state.folder else folder_names.slug(own)
         for state, own in zip(states, words, strict=True)
     ]
-    width = max(map(len, names), default=0)
+    found = {summaries.objective_name(state.summary) for state in states} - {""}
+    objective = found.pop() if len(found) == 1 else "objective"
     statuses = list(map(shown_status, states))
-    wide = max([11, *map(len, statuses)])
-    lines = []
+    most = max([11, *map(len, statuses)])
+    wide = max(12, len(objective) + 2)
+    room = max(20, messages.width() - most - wide - 14)
+    width = max([3, *(len(_cut(name, room)) for name in names)])
+    header = f"  {'status':<{most}}  {'job':<{width}}{objective:>{wide}}{'time':>10}"
+    lines = [messages.styled(header, messages.BOLD)]
     for job, name, status, (_, folder, summary) in zip(jobs, names, statuses, states, strict=True):
-        objective = summaries.objective(summary)
+        value = summaries.objective(summary)
         seconds = summary.get("seconds")
-        numbers = f"{'' if math.isnan(objective) else f'{objective:.6g}':>12}"
-        numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>12}"
-        lines.append(f"  {status:<{wide}}  {name:<{width}}{numbers}".rstrip())
+        numbers = f"{'' if math.isnan(value) else f'{value:.4g}':>{wide}}"
+        numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>10}"
+        shown = messages.styled(f"{status:<{most}}", messages.OF_STATUSES.get(status))
+        lines.append(f"  {shown}  {_cut(name, room):<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
             first = (str(error) or repr(error)).partition("\n")[0]
-            lines.append(f"    {first}")
-            lines += [f"    {folder / 'train.log'}"] if folder else []
+            lines.append(messages.indented(first, 4))
+            lines += [f"    {messages.short(folder / 'train.log')}"] if folder else []
     return "\n".join([*lines, count(statuses)])
 
 
 def shown_status(state: State) -> str:
-    """Returns a status for the table: `finished (mixed)` after a resume with insist=true."""
-    is_mixed = state.folder and state.status != BROKEN and identity.mixture(state.folder)
-    return f"{state.status} (mixed)" if is_mixed else state.status
+    """Returns a status for the table: `finished (mixed)` after a resume with insist=true.
+
+    Or `finished (no made_of.json)`, where nobody knows whether its data or code have changed.
+    """
+    if state.folder is None or state.status == BROKEN:
+        return state.status
+    if identity.is_lost(state.folder, state.summary):
+        return f"{state.status} (no {identity.MADE_OF.name})"
+    return f"{state.status} (mixed)" if identity.mixture(state.folder) else state.status
+
+
+def _cut(name: str, room: int) -> str:
+    """Returns the name of a job's folder in a number of characters: its beginning and its hash."""
+    end = folder_names.DIGITS + 1
+    return name if len(name) <= room else f"{name[: room - end - 1]}…{name[-end:]}"
 
 
 def count(statuses: Sequence[str]) -> str:
     """Returns a line such as `40 jobs: 30 finished, 1 failed, 9 new`."""
     words = [f"{number} {status}" for status, number in Counter(statuses).items()]
-    return f"{len(statuses)} jobs: {', '.join(words)}"
+    return f"{messages.counted(len(statuses), 'job')}: {', '.join(words)}"
 
 
 def own_words(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -308,4 +340,4 @@ def answer_text(answer: float | Exception) -> str:
     """Returns a job's answer as the line about the job shows it."""
     if isinstance(answer, Exception):
         return str(answer).partition("\n")[0]
-    return f"{answer:.6g}"
+    return f"{answer:.4g}"

@@ -2,8 +2,11 @@
 
 import itertools
 import logging
+import shlex
+import sys
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from engine import files, messages
+from engine import files, messages, signals
 from engine.errors import UserError
+from engine.run.folders import SWEEP
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
 
@@ -40,6 +44,8 @@ class JobSweeper(Sweeper):
         self.config = config
         mentioned = getattr(task_function, "mentioned", None)
         self.compose = Composer(hydra_context.config_loader, config, mentioned)
+        door: Any = getattr(task_function, "door", None)
+        self.door: str = door.module if door else ""
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -50,6 +56,16 @@ class JobSweeper(Sweeper):
         finally:
             # The processes of some launchers wait for further jobs.
             getattr(self.launcher, "close", lambda: None)()
+
+    @contextmanager
+    def goes_on(self, table: Callable[[], str]) -> Iterator[None]:
+        """Shows a table, and the command that goes on with the sweep, if a signal ends it."""
+        try:
+            yield
+        except signals.Interrupted:
+            command = f"python -m {self.door} {shlex.join(sys.argv[1:])}"
+            log.info("\n%s\ninterrupted; the same command goes on:\n  %s", table(), command)
+            raise
 
     @abstractmethod
     def run(self, arguments: list[str]) -> Any:
@@ -66,7 +82,7 @@ class JobSweeper(Sweeper):
         """Makes the folders of jobs, one for each experiment, with the sweep's own config in it."""
         for folder in folders:
             files.make_folder(folder)
-            files.write_whole(folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
+            files.write_whole(folder / SWEEP, OmegaConf.to_yaml(self.config))
 
 
 class GridSweeper(JobSweeper):
@@ -81,8 +97,9 @@ class GridSweeper(JobSweeper):
             return jobs
         check_all(jobs)
         self.begin({job.sweep_dir for job in jobs})
-        run_all(jobs, self.launcher)
-        conclude(jobs)
+        with self.goes_on(lambda: table(jobs)):
+            run_all(jobs, self.launcher)
+        conclude(jobs, self.door)
         return jobs
 
     def _grid(self, arguments: list[str]) -> Iterator[tuple[str, ...]]:

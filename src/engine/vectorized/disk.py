@@ -38,7 +38,8 @@ def synced_together() -> Iterator[None]:
     finally:
         disk.reset(token)
         for folder in together.folders.values():
-            descriptor = os.open(folder, os.O_RDONLY)
+            with writing(Path(folder)):  # somebody may have removed it
+                descriptor = os.open(folder, os.O_RDONLY)
             if syncfs(descriptor):  # type: ignore[misc]
                 os.sync()
             os.close(descriptor)

@@ -90,7 +90,7 @@ def obstacle(config: Config) -> str | None:
     for key, value in config["trainer"].items():
         if key not in ANY_VALUE and value not in TRAINER.get(key, ()):
             return f"trainer.{key}={value}"
-    if config.get("sweep.trial.callback"):
+    if config.get("sweep.trial.callback.pruner"):
         return "a trial that may be pruned"
     if config.get("init_from"):
         return "init_from: the weights of another run"

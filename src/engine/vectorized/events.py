@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from engine.fence.lightning import open_writer, prefix_of, rank_zero_experiment
 from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
 from engine.files import make_folder, writing
-from engine.run.loggers import Row, TensorBoard
+from engine.run.loggers import Row, TensorBoard, tag_of
 
 _numbers = itertools.count()  # one for each file of this process
 
@@ -39,14 +39,16 @@ class BufferedTensorBoard(TensorBoard):
         """
         prefix = f"{prefix_of(self)}-" if prefix_of(self) else ""
         events = events_of(self.experiment)
-        tags: list[str] | None = None
+        names: list[str] | None = None
         for row in rows:
-            if tags != (tags := list(row.values)):
+            if names != (names := [name for name in row.values if name != "epoch"]):
+                tags = [tag_of(name) for name in names]
                 values = [Summary.Value(tag=prefix + tag) for tag in tags]
                 event = Event(summary=Summary(value=values))
+                self.show_charts(tags)
             event.wall_time, event.step = row.time, row.step
-            for value, number in zip(event.summary.value, row.values.values(), strict=True):
-                value.simple_value = float(number)
+            for value, name in zip(event.summary.value, names, strict=True):
+                value.simple_value = float(row.values[name])
             events.add_event(event)
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from engine.data.datamodule import TensorDataModule
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from engine.run.loggers import MetricsCSV, Row
 from engine.supervised import SupervisedModule
 from engine.sweep.jobs import Job
@@ -99,5 +99,7 @@ class TrainerOfJob:
 
     def save_checkpoint(self, path: str | Path, weights_only: bool | None = None) -> None:
         """Writes the checkpoint that the job would write alone."""
-        self._stack.members[self._number].flush()  # a kill must lose no row before a checkpoint
-        WholeFileIO().save_checkpoint(self._stack.checkpoint_of(self._number), path)
+        member = self._stack.members[self._number]
+        member.flush()  # a kill must lose no row before a checkpoint
+        checkpoint = self._stack.checkpoint_of(self._number)
+        WholeFileIO(member.job.config).save_checkpoint(checkpoint, path)

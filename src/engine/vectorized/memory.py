@@ -8,6 +8,7 @@ from torch import Tensor
 
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
+from engine.steps import rows
 from engine.supervised import SupervisedModule
 from engine.vectorized.eligible import training_batch
 
@@ -33,7 +34,11 @@ def bytes_of_a_job(config: Config, data: TensorDataModule, module: SupervisedMod
         predictions = module.network(inputs)
         module.loss(predictions, targets)
     # Metrics look at the predictions and targets of all steps between two rows.
-    steps = min(config["trainer"]["log_every_n_steps"], len(data.train_dataloader()))
+    options, steps = config["trainer"], len(data.train_dataloader())
+    every = options["log_every_n_steps"]
+    if every == "auto":
+        every = rows.steps_of_a_row(steps, options["max_epochs"], options["max_steps"])
+    steps = min(steps, every)
     samples = data.eval_batch_size + (steps * data.batch_size if module.train_metrics else 0)
     bytes_of_a_sample = (predictions.nbytes + targets.nbytes) / len(targets)
     weights = sum(parameter.nbytes for parameter in module.parameters())

@@ -17,7 +17,7 @@ from engine.fence.lightning import (
     validates_after_epoch,
     whole_checkpoint,
 )
-from engine.run.folders import BEST
+from engine.run.checkpoint import choice
 from engine.schedules import updates_of
 from engine.steps import rows
 from engine.steps.callback import StepCallback
@@ -99,8 +99,8 @@ class StackedModule(LightningModule):
         """Loads each job's best weights by validation, if there are such, as a job alone does."""
         self.tie()
         for member in self._members(self.running):
-            if (best := member.folder / BEST).exists():
-                saved = torch.load(best, weights_only=True, map_location=self.device)
+            is_chosen = getattr(member.trainer.checkpoint_callback, "best_score", None) is not None
+            if saved := choice.best(member.folder, member.job.config, is_chosen):
                 member.module.load_state_dict(saved["state_dict"])
 
     def tie(self) -> None:

@@ -25,12 +25,13 @@ from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.data.split import Split
 from engine.door import Door
-from engine.errors import FAILED, RunFailed, UserError
+from engine.errors import RunFailed, UserError
 from engine.fence.tensorboard import events_of
-from engine.files import CannotWrite, cannot_write
-from engine.run import build, folders, hparams, identity, summaries
+from engine.files import cannot_write
+from engine.messages import counted, short
+from engine.run import build, folders, identity, summaries, tensorboard
 from engine.run.loggers import TensorBoard
-from engine.run.run import has_diverged, objective, outcome
+from engine.run.objective import has_diverged, objective, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.supervised import SupervisedModule
 from engine.sweep import gpus
@@ -89,7 +90,7 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
         except NotStacked as reason:
             alone[str(reason)] += len(group)
     for text, number in alone.items():
-        log.info("%d of %d jobs one by one: %s", number, len(jobs), text)
+        log.info("%d of %s one by one: %s", number, counted(len(jobs), "job"), text)
     return answers
 
 
@@ -163,7 +164,11 @@ class _Chunk:
         """Returns each job's objective or error; nothing for a job that has to run alone."""
         try:
             self._run()
-        except CannotWrite as refused:  # what the jobs have is in their folders
+        except Exception as error:
+            refused = cannot_write(error)
+            if refused is None:
+                raise
+            # What the jobs have is in their folders.
             self.answers |= dict.fromkeys(self.members, RunFailed(str(refused)))
         return self.answers
 
@@ -190,7 +195,7 @@ class _Chunk:
             return
         if folder is None:  # the job needs no run, or another process runs it
             self.answers[job] = summaries.objective(job.summary)
-        elif (folder / folders.LAST).exists():
+        elif folders.has_trained(folder):
             self.alone["they go on from their checkpoints"] += 1
         else:
             self.folders[job] = folder
@@ -225,7 +230,7 @@ class _Chunk:
     def _train(self) -> None:
         members = list(self.members.values())
         trainer = self._trainer(members[0].job.config)
-        log.info("%d jobs together: %s", len(members), members[0].folder.parent)
+        log.info("%d jobs together: %s", len(members), short(members[0].folder.parent))
         data = StackedData([member.data for member in members])
         stack = StackedModule(members, data)
         with synced_together():
@@ -237,18 +242,16 @@ class _Chunk:
                 stack.end([number for number in stack.running if has_diverged(trainers[number])])
                 if stack.running and build.has_test(members[0].data):
                     trainer.test(stack, datamodule=data, verbose=False)
-        except (KeyboardInterrupt, SystemExit) as stop:
+        except (KeyboardInterrupt, SystemExit):
             with synced_together():
                 for member in members:
                     if member.trainer:
                         diverged = member.ended and has_diverged(member.trainer)
                         self._record(member, "diverged" if diverged else "interrupted")
-            if isinstance(stop, SystemExit) and stop.code == FAILED:  # so Lightning ends by Ctrl-C
-                raise KeyboardInterrupt from None
             raise
         except Exception as error:
-            if refused := cannot_write(error):
-                raise refused from error
+            if cannot_write(error):
+                raise
             text = "the jobs cannot be trained together, and run one by one: %s: %s"
             log.warning(text, type(error).__name__, error, exc_info=True)
             self.members.clear()
@@ -276,11 +279,11 @@ class _Chunk:
             # The folder has the config, which a run alone logs here.
             member.messages.append(job_log.record(f"run folder: {member.folder}"))
             member.messages.append(job_log.record(together))
+            member.messages.append(job_log.record(str(member.module.network)))
             owner: Any = member  # of loggers: `log_start` asks a Trainer for no more
-            metrics = ["objective", *getattr(member.module, "test_metrics", ())]
             for logger in member.loggers:
                 _ = logger.experiment  # takes over the rows that an interrupted run left
-            hparams.log_start(owner, hparams.hyperparameters(job.config), metrics)
+            tensorboard.log_start(owner, job.config, door)
             self._log_graph(member)
 
     def _log_graph(self, member: Member) -> None:

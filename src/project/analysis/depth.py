@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine import derive
+from engine import derive, looks
 from project.analysis.watch import watched
 
 
@@ -123,37 +123,44 @@ def table(cells: Sequence[Cell], activation: str, layers: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-def figure(cells: Sequence[Cell]) -> Figure:
-    """Draws all layers of all schemes side by side, a row for each activation function.
+def figure(cells: Sequence[Cell], activation: str) -> Figure:
+    """Draws the standard deviations of one activation function's layers, a line for each scheme.
 
-    A row has one plot of distributions for each scheme, then a plot of the activations' standard
-    deviations and one of the gradients'.
+    The upper panel has the activations, the lower one the gradients. A logarithmic axis has no
+    place for 0: the legend says of which scheme all are 0.
     """
-    activations = list(dict.fromkeys(cell.activation for cell in cells))
-    columns = len({cell.scheme for cell in cells}) + 2
-    drawn = Figure(figsize=(2.6 * columns, 2.9 * len(activations) + 0.4), layout="constrained")
-    rows = drawn.subplots(len(activations), columns, squeeze=False)
-    for row, activation in zip(rows, activations, strict=True):
-        _draw_row(row, cells, activation)
-    handles, schemes = rows[-1][-2].get_legend_handles_labels()
-    drawn.legend(handles, schemes, loc="outside lower center", ncols=len(schemes), frameon=False)
+    margins = (0.75, 0.15, 1.1, 0.45)  # inches, as all lengths here
+    title = f"{activation}: standard deviation by layer"
+    drawn, panels = looks.panels((looks.WIDTH, 5.2), margins, title, grid=(2, 1), gap=0.4)
+    for axes, quantity in zip(panels, ("activation", "gradient"), strict=True):
+        for number, scheme in enumerate(dict.fromkeys(cell.scheme for cell in cells)):
+            of = _of(cells, activation, scheme)
+            stds = [cell.row()[f"{quantity}_std"] for cell in of]
+            label = scheme if any(stds) else f"{scheme} (all 0)"
+            style = looks.line(number % looks.MOST)
+            axes.plot([cell.layer for cell in of], stds, label=label, **style)
+        axes.set(ylabel=f"of {quantity}s", yscale="log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[1].set(xlabel="layer")
+    drawn.legend(*panels[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
     return drawn
 
 
-def _draw_row(row: Sequence[Axes], cells: Sequence[Cell], activation: str) -> None:
-    """Draws one activation function: the distributions, then both standard deviations."""
-    for number, scheme in enumerate(dict.fromkeys(cell.scheme for cell in cells)):
-        of = _of(cells, activation, scheme)
-        colour = f"C{number}"
-        _distributions(row[number], of, colour)
-        for axes, quantity in ((row[-2], "activation_std"), (row[-1], "gradient_std")):
-            stds = [cell.row()[quantity] for cell in of]
-            axes.plot([cell.layer for cell in of], stds, ".-", color=colour, label=scheme)
-    for axes, quantity in ((row[-2], "activations"), (row[-1], "gradients")):
-        axes.set(title=f"{activation}: std of {quantity}", yscale="log")
-    for axes in row:
+def distributions(cells: Sequence[Cell]) -> Figure:
+    """Draws the distributions of all layers: schemes below each other, activations side by side."""
+    activations = list(dict.fromkeys(cell.activation for cell in cells))
+    schemes = list(dict.fromkeys(cell.scheme for cell in cells))
+    grid = len(schemes), len(activations)
+    size = (looks.WIDTH, 1.5 * len(schemes) + 0.7)
+    margins = (0.6, 0.15, 0.5, 0.6)
+    drawn, panels = looks.panels(size, margins, "activations by layer", grid=grid, gap=0.55)
+    for number, axes in enumerate(panels):
+        scheme, activation = divmod(number, len(activations))
+        colour = looks.LIGHT[scheme % looks.MOST]
+        _distributions(axes, _of(cells, activations[activation], schemes[scheme]), colour)
+    for axes in panels[-len(activations) :]:
         axes.set(xlabel="layer")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return drawn
 
 
 def _of(cells: Sequence[Cell], activation: str, scheme: str) -> list[Cell]:
@@ -175,7 +182,9 @@ def _distributions(axes: Axes, cells: Sequence[Cell], colour: str) -> None:
             right = cell.layer + 0.9 * counts / counts.max()
             axes.fill_betweenx(heights, cell.layer, right, color=colour, lw=0)
     axes.set(xlim=(0.8, len(cells) + 1.2))
-    axes.set_title(f"{cells[0].activation}, {cells[0].scheme}", color=colour)
+    name = f"{cells[0].activation}, {cells[0].scheme}"
+    axes.set_title(name, fontsize=10, loc="right")  # left is the power of ten of an axis
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not any(cell.sample.any() for cell in cells):
         axes.text(0.5, 0.5, "all zero", transform=axes.transAxes, ha="center")
         axes.set_yticks([])

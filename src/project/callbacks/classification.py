@@ -1,20 +1,18 @@
 """Shows what a classifier gets right: accuracies, a confusion matrix, and test images."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics import Metric
 
-from engine import CountOrZero, figures
+from engine import CountOrZero, classified, figures
 
 log = logging.getLogger(__name__)
-MOST_NAMES = 100  # of classes in a confusion matrix: more would make a picture too large to draw
 
 
 class Confusion(Metric):
@@ -61,7 +59,7 @@ class ClassificationReport(Callback):
 
     in_a_stack = "each job"
 
-    def __init__(self, grid_images: CountOrZero = 32) -> None:
+    def __init__(self, grid_images: CountOrZero = 16) -> None:
         self.grid_images = grid_images
         self.class_names: list[str] | None = None
         self._shows_images = False
@@ -106,9 +104,14 @@ class ClassificationReport(Callback):
     def on_test_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         confusion = self._log_accuracies(module, "test")
         if confusion is not None and self.class_names and figures.are_wanted(trainer):
-            self._show(trainer, "confusion_matrix", confusion_figure(confusion, self.class_names))
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            about = getattr(data, "test_split", "test"), figures.run_name(trainer)
+            drawn = {"confusion_matrix": classified.confusion(confusion, self.class_names, *about)}
             if self._shows_images:
-                self._show(trainer, "images", self._grid(trainer, module, self.class_names))
+                drawn["images"] = self._grid(module, data, *about)
+            for name, figure in drawn.items():
+                figures.show(trainer, f"{about[0]}/{name}", figure, trainer.global_step)
+                figures.save(trainer, f"{about[0]}_{name}", figure)
 
     def _log_accuracies(self, module: LightningModule, split: str) -> Tensor | None:
         """Logs each class's accuracy, and returns the counts (truth, prediction), if any."""
@@ -120,26 +123,18 @@ class ClassificationReport(Callback):
                 module.log(f"{split}/acc/{name}", right / row.sum(), sync_dist=True)
         return confusion
 
-    @staticmethod
-    def _show(trainer: Trainer, name: str, figure: Figure) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        split = getattr(data, "test_split", "test")
-        figures.show(trainer, f"{split}/{name}", figure, trainer.global_step)
-        figures.save(trainer, f"{split}_{name}", figure)
-
-    def _grid(self, trainer: Trainer, module: LightningModule, names: Sequence[str]) -> Figure:
+    def _grid(self, module: LightningModule, data: Any, name: str, run: str) -> Figure:
         """Draws some test images with truth and prediction."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        split = data.splits[data.test_split]
+        split = data.splits[name]
         chosen = torch.linspace(0, len(split) - 1, min(self.grid_images, len(split))).long()
         targets = split.targets[chosen]
         inputs, _ = data.on_after_batch_transfer(
             (split.inputs[chosen].to(module.device), targets), 0
         )
         with torch.no_grad():
-            predictions = module(inputs).argmax(dim=1)
+            guesses = module(inputs).argmax(dim=1).tolist()
         images = data.images(inputs).float().permute(0, 2, 3, 1).cpu()  # (N, H, W, 3)
-        return grid_figure(images, targets.tolist(), predictions.tolist(), names)
+        return classified.images(images, targets.tolist(), guesses, data.class_names, name, run)
 
 
 def _why_no_images(data: Any) -> str | None:
@@ -162,66 +157,3 @@ def _why_not_counted(outputs: Any, classes: int) -> str | None:
         f"predictions {tuple(predictions.shape)} and targets {tuple(targets.shape)} of "
         f"{targets.dtype} are not of {classes} classes"
     )
-
-
-def confusion_figure(confusion: Tensor, names: Sequence[str]) -> Figure:
-    """Draws the confusion matrix (truth, prediction): counts in coloured squares.
-
-    The colour is the share of the samples of that truth.
-    """
-    has_names = len(names) <= MOST_NAMES
-    side = max(4.0, 0.55 * len(names) + 1.6) if has_names else 12.0  # inches
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
-    shares = confusion / confusion.sum(dim=1, keepdim=True).clamp(min=1)
-    picture = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(picture, label="share of the class", shrink=0.8)
-    accuracy = confusion.trace() / confusion.sum()
-    axes.set(xlabel="prediction", ylabel="truth", title=f"accuracy {accuracy:.1%}")
-    if has_names:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-    if len(names) <= 30:  # with more classes, the numbers would be too small to read
-        _write_counts(axes, confusion, shares)
-    return figure
-
-
-def _write_counts(axes: Axes, confusion: Tensor, shares: Tensor) -> None:
-    """Writes each count into its square, white on dark squares."""
-    for truth, row in enumerate(confusion.tolist()):
-        for prediction, count in enumerate(row):
-            axes.text(
-                prediction,
-                truth,
-                f"{int(count)}",
-                ha="center",
-                va="center",
-                color="white" if shares[truth, prediction] > 0.5 else "black",
-                fontsize=8,
-            )
-
-
-def grid_figure(
-    images: Tensor, truths: Sequence[int], predictions: Sequence[int], names: Sequence[str]
-) -> Figure:
-    """Draws images (N, H, W, 3) in [0, 1], each with the title "truth / prediction".
-
-    An image with a wrong prediction has a red title and a red frame.
-    """
-    columns = min(8, len(images))
-    rows = -(-len(images) // columns)  # rounded up
-    figure = Figure(figsize=(1.5 * columns, 1.75 * rows + 0.4), layout="constrained")
-    right = sum(truth == prediction for truth, prediction in zip(truths, predictions, strict=True))
-    figure.suptitle(f"truth / prediction: {right} of {len(images)} right, wrong ones in red")
-    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.set(xticks=[], yticks=[])
-        if index >= len(images):
-            axes.axis("off")
-            continue
-        wrong = truths[index] != predictions[index]
-        colour = "crimson" if wrong else "black"
-        axes.imshow(images[index].numpy())
-        title = f"{names[truths[index]]} / {names[predictions[index]]}"
-        axes.set_title(title, fontsize=8, color=colour)
-        axes.spines[:].set(color=colour, linewidth=3 if wrong else 0.5)
-    return figure

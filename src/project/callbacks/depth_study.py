@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 class DepthStudy(Callback):
     """Measures how the training inputs pass deep networks, forward and back.
 
-    Writes figures/depth_study.csv and figures/depth_study.png. TensorBoard gets the figure and a
-    histogram for each layer. Where the data have no inputs (N, in_features) and targets
-    (N, out_features), there is no study, and the log says so.
+    Writes figures/depth_study.csv, a figure of the standard deviations for each activation, and one
+    of all distributions. TensorBoard gets the figures and a histogram for each layer. Where the
+    data have no inputs (N, in_features) and targets (N, out_features), there is no study, and the
+    log says so.
 
     Args:
         schemes: by the name to show: `scheme`, one of `project.init.SCHEMES`, and its options.
@@ -93,9 +94,11 @@ class DepthStudy(Callback):
         for cell in cells:
             tag = f"depth study, {cell.activation}, {cell.scheme}/layer {cell.layer:02}"
             figures.show_histogram(trainer, tag, cell.sample, step=0)
-        drawn = depth.figure(cells)
-        figures.show(trainer, "depth study", drawn, step=0)
-        figures.save(trainer, "depth_study", drawn)
+        activations = dict.fromkeys(cell.activation for cell in cells)
+        drawn = {name: depth.figure(cells, name) for name in activations}
+        for name, figure in {**drawn, "distributions": depth.distributions(cells)}.items():
+            figures.show(trainer, f"depth study/{name}", figure, step=0)
+            figures.save(trainer, f"depth_study_{name}", figure)
         text = io.StringIO()
         writer = csv.DictWriter(text, list(cells[0].row()), lineterminator="\n")
         writer.writeheader()

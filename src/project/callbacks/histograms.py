@@ -27,6 +27,7 @@ class Histograms(StepCallback):
         if trainer.global_step % self.every_n_steps:
             return
         for name, parameter in module.named_parameters():
+            name = name.removeprefix("network.")
             for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
                 if values is not None:
                     figures.show_histogram(trainer, f"{kind}/{name}", values, trainer.global_step)

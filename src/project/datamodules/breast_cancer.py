@@ -43,7 +43,9 @@ class BreastCancerDataModule(TensorDataModule):
 
         features, classes = load_breast_cancer(return_X_y=True)  # (569, 30), (569,)
         samples = Split(torch.from_numpy(features).float(), torch.from_numpy(classes))
-        rest = carve_validation(samples, self.test_fraction, self.split_seed, key="test_fraction")
+        rest = carve_validation(
+            samples, self.test_fraction, self.split_seed, key="datamodule.test_fraction"
+        )
         carved = carve_validation(rest["train"], self.val_fraction, self.split_seed)
         return {**carved, "test": rest["val"]}
 

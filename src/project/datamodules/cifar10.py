@@ -75,9 +75,10 @@ class CIFAR10DataModule(ImageDataModule):
         found = "holds no intact CIFAR-10"
         if archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5):
             found = f"holds a damaged {archive.name} (wrong md5)"
+        limit = " (datamodule.timeout)" if isinstance(error, TimeoutError) else ""
         return UserError(
             f"datamodule.data_dir={self.data_dir}: {found}; "
-            f"getting it from {self.url} failed: {root_cause(error)}.\n"
+            f"getting it from {self.url} failed: {root_cause(error)}{limit}.\n"
             f"Put the archive at {archive}, or use datamodule=image_folder "
             "datamodule.data_dir=FOLDER, or datamodule=digits."
         )

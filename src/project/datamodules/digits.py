@@ -45,6 +45,8 @@ class DigitsDataModule(ImageDataModule):
         large = grey.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)  # (1797, 1, 32, 32)
         images = large.expand(-1, 3, -1, -1).contiguous()  # (1797, 3, 32, 32)
         samples = Split(images, torch.from_numpy(digits))
-        rest = carve_validation(samples, self.test_fraction, self.split_seed, key="test_fraction")
+        rest = carve_validation(
+            samples, self.test_fraction, self.split_seed, key="datamodule.test_fraction"
+        )
         carved = carve_validation(rest["train"], self.val_fraction, self.split_seed)
         return {**carved, "test": rest["val"]}

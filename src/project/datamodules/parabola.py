@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from engine import Count, NotNegative, Split, TensorDataModule, generator
 
@@ -22,3 +23,7 @@ class ParabolaDataModule(TensorDataModule):
         x = torch.linspace(-1, 1, self.samples).unsqueeze(1)  # (samples, 1)
         u = torch.rand(x.shape, generator=generator(self.seed, "data"))
         return {"train": Split(x, x.square() + self.noise * u)}
+
+    def truth(self, x: Tensor) -> Tensor:
+        """Returns the mean of y at x, which is the best prediction: x² + noise / 2."""
+        return x.square() + self.noise / 2

@@ -1,5 +1,6 @@
 """Defines a small MLP that fits a curve."""
 
+from collections import OrderedDict
 from typing import Unpack
 
 from torch import nn
@@ -14,9 +15,10 @@ class CurveMLP(SupervisedModule):
     """
 
     def __init__(self, hidden: Count = 10, **step: Unpack[StepOptions]) -> None:
-        network = nn.Sequential(
-            nn.Linear(1, hidden),  # (N, hidden)
-            nn.ReLU(),
-            nn.Linear(hidden, 1),  # (N, 1)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            linear1=nn.Linear(1, hidden),  # (N, hidden)
+            relu1=nn.ReLU(),
+            output=nn.Linear(hidden, 1),  # (N, 1)
         )
+        network = nn.Sequential(layers)
         super().__init__(network, loss=nn.MSELoss(), **step)

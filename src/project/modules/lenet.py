@@ -1,5 +1,6 @@
 """Defines LeNet-5 for 32×32 colour images."""
 
+from collections import OrderedDict
 from typing import Unpack
 
 from torch import nn
@@ -16,19 +17,20 @@ class LeNet5(SupervisedModule):
     """
 
     def __init__(self, num_classes: Count = 10, **step: Unpack[StepOptions]) -> None:
-        network = nn.Sequential(
-            nn.Conv2d(3, 6, kernel_size=5),  # (N, 6, 28, 28)
-            nn.ReLU(),
-            nn.MaxPool2d(2),  # (N, 6, 14, 14)
-            nn.Conv2d(6, 16, kernel_size=5),  # (N, 16, 10, 10)
-            nn.ReLU(),
-            nn.MaxPool2d(2),  # (N, 16, 5, 5)
-            nn.Flatten(),  # (N, 400)
-            nn.Linear(400, 120),  # (N, 120)
-            nn.ReLU(),
-            nn.Linear(120, 84),  # (N, 84)
-            nn.ReLU(),
-            nn.Linear(84, num_classes),  # (N, num_classes)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv1=nn.Conv2d(3, 6, kernel_size=5),  # (N, 6, 28, 28)
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),  # (N, 6, 14, 14)
+            conv2=nn.Conv2d(6, 16, kernel_size=5),  # (N, 16, 10, 10)
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),  # (N, 16, 5, 5)
+            flatten=nn.Flatten(),  # (N, 400)
+            linear1=nn.Linear(400, 120),  # (N, 120)
+            relu3=nn.ReLU(),
+            linear2=nn.Linear(120, 84),  # (N, 84)
+            relu4=nn.ReLU(),
+            output=nn.Linear(84, num_classes),  # (N, num_classes)
         )
+        network = nn.Sequential(layers)
         accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         super().__init__(network, loss=nn.CrossEntropyLoss(), metrics={"acc": accuracy}, **step)

@@ -1,5 +1,6 @@
 """Defines a small MLP that classifies rows of a table."""
 
+from collections import OrderedDict
 from typing import Unpack
 
 from torch import nn
@@ -32,10 +33,13 @@ class TabularMLP(SupervisedModule):
         dropout: Fraction = 0.1,
         **step: Unpack[StepOptions],
     ) -> None:
-        layers: list[nn.Module] = []
-        for number in range(depth):
-            fan_in = width if number else in_features
-            layers += [nn.Linear(fan_in, width), nn.ReLU(), nn.Dropout(dropout)]  # (N, width)
-        network = nn.Sequential(*layers, nn.Linear(width, num_classes))  # (N, num_classes)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for number in range(1, depth + 1):
+            fan_in = in_features if number == 1 else width
+            layers[f"linear{number}"] = nn.Linear(fan_in, width)  # (N, width)
+            layers[f"relu{number}"] = nn.ReLU()
+            layers[f"dropout{number}"] = nn.Dropout(dropout)
+        layers["output"] = nn.Linear(width, num_classes)  # (N, num_classes)
+        network = nn.Sequential(layers)
         accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         super().__init__(network, loss=nn.CrossEntropyLoss(), metrics={"acc": accuracy}, **step)

@@ -1,5 +1,6 @@
 """Defines the two-layer ReLU regressor."""
 
+from collections import OrderedDict
 from typing import Unpack
 
 from torch import nn
@@ -21,9 +22,10 @@ class TwoLayerRegressor(SupervisedModule):
         out_features: Count = 10,
         **step: Unpack[StepOptions],
     ) -> None:
-        network = nn.Sequential(
-            nn.Linear(in_features, hidden),  # (N, hidden)
-            nn.ReLU(),
-            nn.Linear(hidden, out_features),  # (N, out_features)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            linear1=nn.Linear(in_features, hidden),  # (N, hidden)
+            relu1=nn.ReLU(),
+            output=nn.Linear(hidden, out_features),  # (N, out_features)
         )
+        network = nn.Sequential(layers)
         super().__init__(network, loss=nn.MSELoss(reduction="sum"), **step)

@@ -1,5 +1,6 @@
 """Defines the two-layer ReLU regressor without biases, its gradient by hand or by autograd."""
 
+from collections import OrderedDict
 from typing import Any, Literal, Unpack
 
 import torch
@@ -30,7 +31,10 @@ class TwoLayerByHand(SupervisedModule):
     ) -> None:
         first = nn.Linear(in_features, hidden, bias=False)  # (N, hidden)
         second = nn.Linear(hidden, out_features, bias=False)  # (N, out_features)
-        network = nn.Sequential(first, nn.ReLU(), second)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            linear1=first, relu1=nn.ReLU(), output=second
+        )
+        network = nn.Sequential(layers)
         super().__init__(network, loss=nn.MSELoss(reduction="sum"), **step)
         if gradients not in (*BY_HAND, "autograd"):
             known = ", ".join([*BY_HAND, "autograd"])

@@ -15,7 +15,7 @@ from torch import Tensor
 from engine.callbacks.checkpoints import Checkpoints, why_stopped
 from engine.callbacks.divergence import StopOnDivergence
 from engine.errors import UserError
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from fitting import Arrays, plain_trainer
 from project.modules.linear import LinearRegressor
 
@@ -27,6 +27,7 @@ class NotedIO(WholeFileIO):
     """Notes (file, global step) of what it writes."""
 
     def __init__(self, events: list[Event]) -> None:
+        super().__init__()
         self.events = events
 
     def save_checkpoint(
@@ -102,7 +103,8 @@ def test_a_writing_replaces_the_file_in_one_go(tmp_path: Path) -> None:
         WholeFileIO().save_checkpoint({"step": 2}, str(path))
         assert torch.load(reader, weights_only=True) == {"step": 1}
     assert torch.load(path, weights_only=True) == {"step": 2}
-    assert list(tmp_path.iterdir()) == [path]
+    assert torch.load(tmp_path / "previous.ckpt", weights_only=True) == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -227,3 +229,8 @@ def test_why_stopped_names_who_asked(tmp_path: Path) -> None:
     early = EarlyStopping("val/loss")
     early.stopping_reason_message = "no better"
     assert says(early) == "no better"
+    early.stopping_reason_message = (  # as Lightning words it
+        "Monitored metric val/loss did not improve in the last 3 records. Best score: 2.335. "
+        "Signaling Trainer to stop."
+    )
+    assert says(early) == "val/loss did not improve in the last 3 records, best 2.335."

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from tqdm import tqdm
 
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.progress_bar import StepProgressBar
@@ -108,4 +109,29 @@ def test_in_a_terminal_the_bar_is_drawn_by_the_clock(
     drawn = re.findall(r"epoch 2/2: +\d+%[^\r]* (\d)/4 \[[^\r]*step=(\d)", terminal.getvalue())
     last = {int(done): int(step) for done, step in drawn if done != "0"}
     assert last == {done: 4 + done for done in range(5 - drawings, 5)}
-    assert "train/loss=8.000" in terminal.getvalue()
+    assert "train/loss=8" in terminal.getvalue()
+    assert not re.search(r"[Ee]poch 0", terminal.getvalue())
+
+
+def test_a_bar_is_as_wide_as_the_terminal_and_cuts_no_number(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    fit(tmp_path, StepProgressBar(0))
+    drawings = re.findall(r"epoch \d/2: [^\r\n]*", terminal.getvalue())
+    assert max(map(len, drawings)) <= 80
+    assert all(re.search(r"left(, step=\d)?(, train/loss=8)?\] *$", one) for one in drawings)
+
+
+def test_what_is_said_after_an_error_comes_below_the_bar(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(tmp_path, Crash(step=6))
+    drawn = terminal.getvalue()
+    assert drawn.endswith("\n")
+    with tqdm.external_write_mode(terminal):
+        pass
+    assert terminal.getvalue() == drawn

@@ -1,31 +1,48 @@
 """The help text names what there is."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from commands import CONF
-from engine.config.help import asks_for_help, help_text
+from engine.config.help import asks_for_help, comments_of, help_text
 from project.train import train
 
 
+def help_of(*words: str, command: str = "project.train") -> str:
+    """The help as a pipe gets it."""
+    train.open()
+    return re.sub(r"\x1b\[\d*m", "", help_text(words, CONF, command))
+
+
 def test_lists_every_file_of_every_group() -> None:
-    train.open()
-    lines = help_text([], CONF, "project.train").splitlines()
+    listed = re.findall(r"^  (\w+) +(\S.*(?:\n {14}.*)*)", help_of(), re.MULTILINE)
+    choices = {group: re.split(r",\s+", names) for group, names in listed}
     for folder in (path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
-        assert (
-            f"{folder.name}: {', '.join(sorted(path.stem for path in folder.iterdir()))}" in lines
-        )
+        assert choices[folder.name] == sorted(path.stem for path in folder.iterdir())
 
 
-def test_shows_the_values_that_the_overrides_give() -> None:
-    train.open()
-    assert (
-        "  slope: 2.5"
-        in help_text(
-            ["experiment=linear", "datamodule.slope=2.5", "--help"], CONF, "project.train"
-        ).splitlines()
-    )
+def test_shows_the_values_that_the_overrides_give_with_the_comments_of_their_files() -> None:
+    text = help_of("experiment=linear", "datamodule.slope=2.5", "--help")
+    assert re.search(r"^datamodule=line$", text, re.MULTILINE)
+    assert re.search(r"^  datamodule\.slope=2\.5 ", text, re.MULTILINE)
+    assert re.search(r"^  optimizer\.lr=0\.01 +learning rate, per step", text, re.MULTILINE)
+    assert "_target_" not in text
+
+
+def test_fits_into_80_columns() -> None:
+    values = [line for line in help_of().splitlines() if not re.match(r"  \S+=\S+$", line)]
+    assert max(map(len, values)) <= 80
+
+
+def test_comments_are_found_behind_their_keys_and_above_them(tmp_path: Path) -> None:
+    path = tmp_path / "optimizer" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("# The file.\nlr: 0.1  # the rate\na:\n  # Two\n  # lines.\n  b: 1\nc: 2\n")
+    assert comments_of(path) == {"optimizer.lr": "the rate", "optimizer.a.b": "Two lines."}
+    path.write_text(f"# @package _global_\n{path.read_text()}")
+    assert comments_of(path) == {"lr": "the rate", "a.b": "Two lines."}
 
 
 def test_asked_for() -> None:
@@ -36,8 +53,9 @@ def test_asked_for() -> None:
 
 @pytest.mark.parametrize("command", ["m.train", "project.train", "a_longer_name.training.start"])
 def test_columns_are_aligned_whatever_the_package_is_called(command: str) -> None:
-    train.open()
-    lines = [line for line in help_text([], CONF, command).splitlines() if command in line]
-    starts = {line.index(re.split("  +", line)[-1]) for line in lines}
-    assert len(lines) == 4
+    package = command.rpartition(".")[0]
+    lines = help_of(command=command).splitlines()
+    (first,) = (number for number, line in enumerate(lines) if line == "Further commands")
+    starts = {line.index(re.split("  +", line)[-1]) for line in lines[first + 1 : first + 5]}
     assert len(starts) == 1
+    assert sum(f" {package}." in line for line in lines) == 6

@@ -78,7 +78,21 @@ REFUSED = {
     "callbacks=lightning.pytorch.callbacks.EarlyStopping": (
         "callbacks=lightning.pytorch.callbacks.EarlyStopping: no such choice. "
         f"callbacks is one of: {CALLBACKS}.\n"
-        "To choose this class, write callbacks=early_stopping."
+        'To choose this class, write "callbacks=[default,early_stopping]".'
+    ),
+    "callbacks=engine.Checkpoints": (
+        f"callbacks=engine.Checkpoints: no such choice. callbacks is one of: {CALLBACKS}.\n"
+        "To choose this class, write callbacks=default."
+    ),
+    "optimizer=torch.optim.rmsprop.RMSprop": (
+        "optimizer=torch.optim.rmsprop.RMSprop: no such choice. "
+        f"optimizer is one of: {OPTIMIZERS}.\nTo choose this class, write optimizer=rmsprop."
+    ),
+    "optimizer=mine.RMSprop": (
+        f"optimizer=mine.RMSprop: no such choice. optimizer is one of: {OPTIMIZERS}.\n"
+        "To choose a class of your own, write conf/optimizer/my_rmsprop.yaml with the lines "
+        "`_target_: mine.RMSprop`, `_partial_: true`, `ARGUMENT: VALUE`, and then "
+        "optimizer=my_rmsprop."
     ),
     "logger=lightning.pytorch.loggers.CSVLogger": (
         "logger=lightning.pytorch.loggers.CSVLogger: no such choice. logger is one of: csv, "
@@ -212,7 +226,7 @@ PASSES = {
     ),
     "two choices of a group": (
         "callbacks=[classification,histograms]",
-        {"callbacks.histograms.every_n_steps": 100, "callbacks.classification.grid_images": 32},
+        {"callbacks.histograms.every_n_steps": 100, "callbacks.classification.grid_images": 16},
     ),
     "none of a group": ("callbacks=[] ~logger", {"callbacks": MISSING, "logger": MISSING}),
     "interpolations": (
@@ -288,8 +302,8 @@ def test_where_things_lie(
             ["--help"],
             [
                 "python -m project.train resume=RUN_DIR",
-                f"optimizer: {OPTIMIZERS}",
-                "  max_epochs: 5",
+                f"  optimizer   {OPTIMIZERS}",
+                "  trainer.max_epochs=5 ",
             ],
             id="--help",
         ),

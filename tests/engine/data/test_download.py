@@ -42,8 +42,8 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_file_takes_its_place_and_leaves_others_alone(tmp_path: Path, url: str) -> None:
     (tmp_path / "other").write_text("mine")
     (tmp_path / "file").write_text("old")
-    (tmp_path / ".file").mkdir()  # of a process that was killed
-    (tmp_path / ".file" / "part").write_text("killed")
+    (tmp_path / ".file.abc").mkdir()  # of a process that was killed
+    (tmp_path / ".file.abc" / "part").write_text("killed")
     download(url, tmp_path / "file", MD5, timeout=5)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other"]

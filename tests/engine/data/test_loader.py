@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     RandomSampler,
     Sampler,
@@ -40,6 +42,7 @@ class At:
     def __init__(self, epoch: int = 0, batch: int = 0, cycles: bool = True) -> None:
         self.at = (epoch, batch)
         self.cycles = cycles
+        self.number = 0
 
     def epoch(self) -> int:
         return self.at[0]
@@ -49,6 +52,9 @@ class At:
 
     def is_cycled(self) -> bool:
         return self.cycles
+
+    def loader(self, loader: object) -> int:
+        return self.number
 
 
 class Noisy(Dataset[dict[str, Any]]):
@@ -227,6 +233,13 @@ OF_THE_CLOCK = {
         NUMBERS,
         batch_sampler=BatchSampler(RandomSampler(NUMBERS, generator=generator), 4, False),
     ),
+    "a sampler's that Lightning has wrapped for several processes": lambda generator: DataLoader(
+        NUMBERS,
+        batch_size=4,
+        sampler=DistributedSamplerWrapper(
+            WeightedRandomSampler([1.0, 2.0] * 5, 10, generator=generator), num_replicas=2, rank=1
+        ),
+    ),
     "a loader without numbers": Permuted,
     "workers of a stream": lambda generator: DataLoader(
         Draws(), num_workers=1, generator=generator
@@ -247,6 +260,64 @@ def test_a_generator_that_the_clock_has_seeded_is_seeded_by_the_run(kind: str) -
         taken.append(epochs_of(loader, place, 2))
     assert same(taken[0], taken[1])
     assert not same(taken[0][0], taken[0][1])
+
+
+class MadeByTheClock(Sampler[int]):
+    """An order that is drawn once, from a generator that nobody seeds."""
+
+    def __init__(self, order: list[int]) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def test_a_sampler_that_has_another_order_in_the_resumed_run_is_found() -> None:
+    def resumed(order: list[int], rank: int = 0) -> list[str]:
+        said: list[str] = []
+        data = DataLoader(NUMBERS, batch_size=4, sampler=MadeByTheClock(order))
+        exact_and_say(data, 5, At(), rank, said.append).load_state_dict(state)
+        return said
+
+    order = list(range(10))
+    loader = exact(DataLoader(NUMBERS, batch_size=4, sampler=MadeByTheClock(order)), 5, At())
+    list(loader)
+    state = loader.state_dict()
+    assert resumed(order) == []
+    (says,) = resumed(order[::-1])
+    assert says.startswith("DataLoader: not exact: its sampler has another order than before")
+    assert resumed(order[::-1], rank=1) == []  # the checkpoint is that of the first process
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_an_order_that_depends_on_the_epoch_is_known_again(epoch: int) -> None:
+    def made(place: At) -> Any:
+        sampler = DistributedSampler(NUMBERS, num_replicas=2, rank=0)
+        return exact(DataLoader(NUMBERS, batch_size=2, sampler=sampler), 5, place)
+
+    loader = made(At(epoch))
+    list(loader)
+    made(At(epoch + 1)).load_state_dict(loader.state_dict())  # says nothing
+
+
+def test_two_loaders_of_one_length_have_orders_of_their_own() -> None:
+    places = (At(), At())
+    places[1].number = 1
+    for make in (shuffled, lambda: DataLoader(Draws())):
+        taken = [list(exact_and_say(make(), 5, place, 0, print)) for place in places]
+        assert not same(taken[0], taken[1])
+
+
+def test_each_generator_of_a_loader_has_numbers_of_its_own() -> None:
+    inner, outer = torch.Generator(), torch.Generator()
+    batches = BatchSampler(RandomSampler(NUMBERS, generator=inner), 4, False)
+    batches.generator = outer  # type: ignore[attr-defined]
+    list(exact_and_say(DataLoader(NUMBERS, batch_sampler=batches), 5, At(), 0, print))
+    numbers = [torch.rand((), generator=one).item() for one in (inner, outer, torch.Generator())]
+    assert len(set(numbers)) == 3
 
 
 WEIGHTS = WeightedRandomSampler([1.0] * 9 + [50.0], 12)

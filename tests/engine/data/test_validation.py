@@ -53,7 +53,7 @@ def test_a_fraction_that_leaves_a_class_out_is_an_error(key: str) -> None:
     with pytest.raises(
         UserError, match=rf"^datamodule\.{key}=0\.05 cannot be split off by class: .*classes = 10"
     ):
-        carve_validation(numbered((3,) * 10), 0.05, seed=0, key=key)
+        carve_validation(numbered((3,) * 10), 0.05, seed=0, key=f"datamodule.{key}")
 
 
 def test_a_fraction_that_rounds_a_class_away_is_an_error() -> None:

@@ -49,7 +49,12 @@ SELF = ("self", "cls", "super()")
 BY_NAME = ("getattr", "setattr", "hasattr")
 # What looks foreign, and is not.
 ALLOWED = (
-    "batch._replace",  # of a NamedTuple: Python documents it
+    # of a NamedTuple: Python documents them
+    "batch._replace",
+    "found._replace",
+    "run.objective._replace",
+    "_Row._make",
+    "os._exit",  # as documented
     "member.module._since_row",  # a SupervisedModule's
 )
 

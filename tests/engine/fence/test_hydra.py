@@ -61,6 +61,11 @@ def test_apply_overrides_sets_values_as_hydra_does(loader: Any) -> None:
     assert ours.model.width == ours.seed == 9
 
 
+def test_own_config_reads_one_file(loader: Any) -> None:
+    assert fence.own_config(loader, "config") == ({"seed": 1}, True)
+    assert fence.own_config(loader, "model/large") == ({"width": 64}, False)
+
+
 def test_is_group_knows_the_folders_of_configs(loader: Any) -> None:
     assert fence.is_group(loader, "model")
     assert not fence.is_group(loader, "seed")

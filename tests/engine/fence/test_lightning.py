@@ -3,6 +3,8 @@
 import csv
 import math
 import os
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,14 @@ from unittest import mock
 
 import pytest
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_only
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
 
 from engine.fence import lightning as fence
 from fitting import plain_trainer
@@ -257,6 +262,27 @@ def test_process_loaders_is_given_those_of_training_only(tmp_path: Path) -> None
     assert given == [longer]
     assert trainer.train_dataloader is shorter
     assert trainer.global_step == 4
+
+
+def test_place_numbers_the_loaders_of_training(tmp_path: Path) -> None:
+    loaders = [loader(4), loader(2)]
+
+    def numbers(trainer: Trainer) -> list[int]:
+        return [fence.Place(trainer).loader(one) for one in [*loaders, loader(4)]]
+
+    class Two(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch[0], batch_idx)
+
+    numbered = Recorder(numbers, "on_train_start")
+    fit(tmp_path, Two(), CombinedLoader(loaders, "min_size"), callbacks=[numbered])
+    assert numbered.said == [[0, 1, 0]]
+
+
+def test_wrapped_sampler_is_the_users_own() -> None:
+    own = SubsetRandomSampler(range(4))
+    assert fence.wrapped_sampler(DistributedSamplerWrapper(own, num_replicas=2, rank=0)) is own
+    assert fence.wrapped_sampler(own) is None
 
 
 def test_training_sizes_are_those_of_all_data_sets_with_a_length(tmp_path: Path) -> None:
@@ -554,3 +580,14 @@ def test_dummy_logger_takes_everything() -> None:
     assert isinstance(logger, Logger)
     assert logger.experiment.add_image("image", torch.zeros(3, 2, 2), 0) is None
     assert logger.log_metrics({"a": 1.0}, 0) is None
+
+
+def test_kill_children_ends_the_processes_of_further_devices(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, logger=False)
+    fence.kill_children(trainer)  # there are none
+    launcher = _SubprocessScriptLauncher(LightningEnvironment(), 2, 1)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        launcher.procs = [child]
+        trainer.strategy._launcher = launcher
+        fence.kill_children(trainer)
+        assert child.wait(timeout=10) == -signal.SIGKILL

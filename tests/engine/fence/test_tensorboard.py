@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 
 from engine.fence import tensorboard as fence
@@ -90,3 +91,18 @@ def test_writer_upon_gives_its_events_to_another(tmp_path: Path) -> None:
     assert kept.calls == ["flush", "flush", "close"]
     assert not (tmp_path / "new").exists()  # nor is there a thread that would write
     assert fence.events_of(writer) is not kept  # as SummaryWriter opens a file again
+
+
+def test_hparams_records_are_a_row_without_a_list_of_columns(tmp_path: Path) -> None:
+    path = tmp_path / "events.out.tfevents.0"
+    values = {"init": "he", "lr": 0.5, "bias": True}
+    path.write_bytes(fence.hparams_records("sweep/job", values, {"★ val/acc": 0.75}, 9))
+    _, start, last = EventFileLoader(str(path)).Load()
+    (value,) = start.summary.value
+    assert value.tag == "_hparams_/session_start_info"
+    content = value.metadata.plugin_data.content
+    row = HParamsPluginData.FromString(content).session_start_info
+    assert row.group_name == "sweep/job"
+    assert {key: getattr(own, own.WhichOneof("kind")) for key, own in row.hparams.items()} == values
+    assert last.step == 9
+    assert [scalar.tag for scalar in last.summary.value] == ["★ val/acc"]

@@ -73,7 +73,7 @@ def test_vectorized(tmp_path: Path, run: Run) -> None:
     assert "seed=range(256)" in words
     printed = run(tmp_path, *words, "seed=range(40)", "accelerator=cpu")
     assert "40 jobs together" in printed
-    assert printed.endswith("\n40 jobs: 40 finished")
+    assert "\n40 jobs: 40 finished\n" in printed
     summaries = [
         json.loads(path.read_text()) for path in tmp_path.glob("sweeps/curve_fit/*/summary.json")
     ]
@@ -278,7 +278,7 @@ def assert_interrupted(log_dir: Path, launcher: str, run: Run) -> None:
     """No process holds the job; and the sweep knows it."""
     (lock,) = log_dir.glob("sweeps/*/.locks/*.lock")
     assert is_free(lock)
-    assert "1 jobs: 1 interrupted" in run(
+    assert "1 job: 1 interrupted" in run(
         log_dir, *ENDLESS, f"hydra/launcher={launcher}", "sweep.dry_run=true"
     )
 

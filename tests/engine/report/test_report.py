@@ -1,12 +1,15 @@
 """`project.report`: the command."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from commands import run_report, run_train
 from engine.report.report import USAGE
-from synthetic_runs import write_sweep
+from engine.run.summaries import BEST_EPOCH, Objective
+from synthetic_runs import write_run, write_sweep
 
 FILES = ["report.html", "report.md", "runs.csv"]
 
@@ -18,18 +21,17 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_three_files_and_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
-    run_report(str(sweep), "--metric", "val/acc")
+    run_report(str(sweep))
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith(
-        "12 runs (12 finished) in 4 groups; val/acc, higher is better\n\nrank  optimizer  init"
-    )
+    first, _, header = out.splitlines()[:3]
+    assert first == "12 runs (12 finished) in 4 groups; val/acc, best epoch: higher is better"
+    assert header.startswith("rank  optimizer  init    n  val/acc, best epoch: mean ± 95 % CI  ")
+    assert "test/acc" in header
     assert out.endswith(f"\n\n{sweep / 'report.html'}\n")
     assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == FILES
     assert {path: path.read_bytes() for path in before} == before
-    assert (
-        f"python -m project.report {sweep} --metric val/acc" in (sweep / "report.html").read_text()
-    )
+    assert f"python -m project.report {sweep}<" in (sweep / "report.html").read_text()
     run_report(str(sweep))  # once more, over them
     assert sorted(path.name for path in sweep.iterdir() if path.is_file()) == FILES
 
@@ -39,7 +41,7 @@ def test_options(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
         str(sweep), "--metric=val/width", "--mode=min", "--group-by=optimizer", "--alpha=0.1"
     )
     header, _, first = capsys.readouterr().out.splitlines()[2:5]
-    assert header.split()[:7] == ["rank", "optimizer", "n", "val/width", "±", "90", "%"]
+    assert header.startswith("rank  optimizer  n  val/width, last value: mean ± 90 % CI  median")
     assert first.split()[:3] == ["1", "SGD", "6"]
 
 
@@ -63,7 +65,8 @@ def test_a_broken_table_of_metrics_is_named_in_all_documents(
         ),
         (
             ["DIR", "--metric", "val/ac"],
-            "--metric val/ac: no run has it. Did you mean val/acc? They have: val/acc, val/width.",
+            "--metric val/ac: no run has it. Did you mean val/acc? "
+            "They have: test/acc, val/acc, val/width.",
         ),
         (
             ["DIR", "--metric", "val/width"],
@@ -78,7 +81,7 @@ def test_a_broken_table_of_metrics_is_named_in_all_documents(
         (
             ["DIR", "--metrics", "val/acc"],
             "--metrics: no such option. Did you mean --metric? "
-            "There are --metric, --mode, --group-by, --alpha.",
+            "There are --metric, --mode, --group-by, --alpha, --latex.",
         ),
         (["DIR", "--alpha", "5"], "--alpha 5: must be a number between 0 and 1."),
         (["DIR", "--alpha", "x"], "--alpha: invalid float value: 'x'."),
@@ -113,6 +116,46 @@ def test_what_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str])
     )
 
 
+def test_papers_get_a_table_and_figures(sweep: Path) -> None:
+    run_report(str(sweep), "--latex")
+    table = (sweep / "report.tex").read_text()
+    for word in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert table.count(word) == 1
+    rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 5
+    assert [r"\textbf{Adam}" in row for row in rows].count(True) == 1
+    assert r"\pm" in rows[1]
+    pictures = sorted(path.name for path in (sweep / "figures").iterdir())
+    assert pictures == [
+        f"{name}.{kind}" for name in ("curves", "heatmap", "points") for kind in ("pdf", "svg")
+    ]
+    for path in (sweep / "figures").glob("*.pdf"):
+        assert path.read_bytes().startswith(b"%PDF-")
+    for path in (sweep / "figures").glob("*.svg"):
+        assert not re.search("#[ab]0000|var\\(|currentColor", path.read_text())
+
+
+def test_runs_of_other_data_are_ranked_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, (data, value) in enumerate([("a.Digits", 0.9), ("a.Digits", 0.8), ("a.Line", 0.1)]):
+        write_run(
+            tmp_path / str(number),
+            seed=number,
+            metrics={"val/loss": value},
+            objective=Objective("val/loss", BEST_EPOCH, "min", value),
+            changes={"datamodule._target_": data},
+            words=["experiment=mine"],
+        )
+    run_report(str(tmp_path))
+    out = capsys.readouterr().out
+    assert "mine on Digits\n2 runs (2 finished) in 1 group" in out
+    assert "mine on Line\n1 run (1 finished) in 1 group" in out
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("Ranking by val/loss, best epoch") == 4  # a label and a caption each
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 4
+
+
 @pytest.mark.parametrize("words", [[], ["--help"], ["DIR", "-h"]], ids=["nothing", "--help", "-h"])
 def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run_report(*words)
@@ -133,7 +176,17 @@ def test_a_real_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     capsys.readouterr()
     run_report(f"{tmp_path}/sweeps/linear")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "4 runs (4 finished) in 2 groups; train/loss, lower is better"
+    assert lines[0] == ("4 runs (4 finished) in 2 groups; train/loss, last value: lower is better")
+    text = (tmp_path / "sweeps/linear/report.md").read_text()
+    # Both commands make these runs again, so that nothing is run twice.
+    told = dict(re.findall(r"^(.+):\n\n```bash\n(.+)\n```$", text, re.MULTILINE))
+    assert told["The sweep"].startswith("python -m project.train -m experiment=linear optimizer=sg")
+    assert told["The best run, once more"].startswith(
+        "python -m project.train experiment=linear optimizer=sgd seed="
+    )
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.csv")}
+    run_train(*shlex.split(told["The sweep"])[3:])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.csv")} == before
     assert {tuple(line.split()[:3]) for line in lines[4:6]} == {
         ("1", "SGD", "2"),
         ("2", "Adam", "2"),

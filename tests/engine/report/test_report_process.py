@@ -1,14 +1,8 @@
-"""`project.report` in a process of its own: what it imports, and its page in a browser."""
+"""`project.report` in a process of its own: what it imports, and many groups."""
 
-import json
 import os
-import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +10,6 @@ import pytest
 
 from commands import run_report
 from synthetic_runs import write_run, write_sweep
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -64,58 +56,3 @@ def test_many_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         )
     run_report(str(tmp_path))
     assert capsys.readouterr().out.startswith("120 runs (120 finished) in 30 groups; val/acc")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """The address of a server of `tmp_path`, and the paths that it is asked for."""
-    asked: list[str] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            asked.append(self.path)
-
-    with ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))
-    ) as running:
-        threading.Thread(target=running.serve_forever).start()
-        yield f"http://127.0.0.1:{running.server_port}", asked
-        running.shutdown()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no browser")
-def test_in_a_browser(sweep: Path, tmp_path: Path, server: tuple[str, list[str]]) -> None:
-    """The console has no complaint, only the page is requested, and every picture has a size."""
-    run_report(str(sweep))
-    script = """<script>addEventListener("load", () =>
-        document.body.setAttribute("data-found", JSON.stringify({
-        requests: performance.getEntriesByType("resource").map(entry => entry.name),
-        sizes: [...document.querySelectorAll("svg")].map(svg => svg.clientHeight > 100)
-        })))</script>"""
-    page = (sweep / "report.html").read_text()
-    (tmp_path / "page.html").write_text(
-        page.replace("</head>", f"{script}</head>")
-    )  # says what is made of it
-    address, asked = server
-    words = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-sync",
-        "--disable-component-update",
-        "--disable-background-networking",
-        f"--user-data-dir={tmp_path}/profile",
-        "--virtual-time-budget=5000",
-        "--enable-logging=stderr",
-        "--dump-dom",
-        f"{address}/page.html",
-    ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    found = done.stdout.partition('data-found="')[2].partition('"')[0].replace("&quot;", '"')
-    data = "data:image/png;base64,"  # the heat map's scale; it asks nobody
-    requests = [name for name in json.loads(found)["requests"] if not name.startswith(data)]
-    assert (requests, json.loads(found)["sizes"], asked) == ([], [True, True, True], ["/page.html"])
-    assert "CONSOLE" not in done.stderr

@@ -12,7 +12,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import odd_modules
-from commands import CONF, composed, killed_and_resumed, only_run, run_evaluate, run_train
+from commands import (
+    CONF,
+    composed,
+    killed_and_resumed,
+    only_run,
+    run_evaluate,
+    run_train,
+    undisturbed,
+)
 from engine.checks.fit import fit_to
 from engine.evaluation import measure
 from engine.run import build
@@ -159,8 +167,12 @@ def test_loggers_of_lightnings_write_no_weights(tmp_path: Path) -> None:
 def test_metrics_under_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     run_dir, summary = run(tmp_path, of("Tested"))
-    assert summary["objective"] == summary["metrics"]["train_loss"]
-    assert "objective: last train_loss" in caplog.text
+    # It has a validation, so that its training loss is no objective.
+    assert (summary["objective"], summary["objective_of"]) == (None, None)
+    assert (
+        "objective: none; set callbacks.checkpoints.monitor to one of what was logged: train_loss"
+        in caplog.text
+    )
     says = (
         "no best.ckpt, so the last weights are tested: no validation logs callbacks.checkpoints."
         "monitor=val/loss. Did you mean val_loss? It logs: train_loss, val_loss"
@@ -174,6 +186,7 @@ def test_a_monitor_under_another_name(tmp_path: Path) -> None:
     run_dir, summary = run(tmp_path, of("Tested"), "callbacks.checkpoints.monitor=val_loss")
     values = [float(row["val_loss"]) for row in rows(run_dir / "metrics.csv") if row["val_loss"]]
     assert summary["objective"] == min(values)
+    assert summary["objective_of"] == {"metric": "val_loss", "taken": "best epoch", "mode": "min"}
     best = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
     assert best["global_step"] == 10 * (1 + values.index(min(values)))
 
@@ -184,6 +197,23 @@ def test_a_training_metric_is_compared_where_there_is_no_validation(tmp_path: Pa
     last = [row for row in rows(run_dir / "metrics.csv") if row["train_loss_epoch"]][-1]
     # Lightning gives a metric that is logged for steps and for epochs two names.
     assert summary["objective"] == float(last["train_loss_epoch"])
+
+
+def test_without_a_validation_the_training_loss_is_compared(tmp_path: Path) -> None:
+    _, summary = run(tmp_path, of("Tested"), "trainer.limit_val_batches=0")
+    assert summary["objective"] == summary["metrics"]["train_loss"]
+    assert summary["objective_of"] == {"metric": "train_loss", "taken": "last value", "mode": "min"}
+
+
+def test_a_run_whose_validation_is_nan_has_no_objective(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["callbacks.checkpoints.monitor=val_loss"]
+    _, summary = run(tmp_path, of("ValidatesToNaN"), *words)
+    assert (summary["status"], summary["objective"]) == ("finished", None)
+    assert summary["metrics"]["train_loss"] > 0
+    assert summary["objective_of"] == {"metric": "val_loss", "taken": "best epoch", "mode": "min"}
+    assert "objective: none; val_loss is no number (NaN)" in caplog.text
 
 
 def test_a_module_that_logs_nothing_has_no_objective(
@@ -361,10 +391,9 @@ BESIDE = [
 def test_loggers_of_lightnings_go_on_where_a_killed_run_stopped(data: str, tmp_path: Path) -> None:
     kind = of("Tested") if data == "Ordinary" else "module._target_=ways.Small"
     words = [kind, f"datamodule._target_=ways.{data}", *BESIDE, "trainer.max_epochs=3"]
-    config = composed([*RUN, *words])
-    whole = killed_and_resumed(config, [], tmp_path / "whole")
+    whole = undisturbed([*RUN, *words], tmp_path / "whole")
     moments = ["on_train_batch_end:18", "on_validation_batch_end:30"]
-    killed = killed_and_resumed(config, moments, tmp_path / "killed")
+    killed = killed_and_resumed(composed([*RUN, *words]), moments, tmp_path / "killed")
     logs = "lightning_logs/version_0"
     assert [path.name for path in (killed / "lightning_logs").iterdir()] == ["version_0"]
     assert rows(killed / logs / "metrics.csv") == rows(whole / logs / "metrics.csv")

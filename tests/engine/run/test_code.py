@@ -88,3 +88,19 @@ def test_code_counts_wherever_it_lies_unless_it_is_installed(
     expected = {"own_package", "own_package.model", "alone", "bare.inner"}
     assert followed("own_package.model.Mine") == expected
     assert followed("packed.Thing") == {"own_package"}  # the command's
+
+
+@pytest.mark.parametrize("first", ["env/site-packages", "elsewhere"])
+def test_a_package_in_two_places_is_the_users_where_it_is_not_installed(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "here/own_package", {"__init__.py": "", "model.py": "import acme.net.deep\n"})
+    write(tmp_path / "elsewhere/acme/net", {"__init__.py": "", "deep.py": "import acme.core\n"})
+    write(tmp_path / "env/site-packages/acme", {"core.py": "import acme.net.unused\n"})
+    write(tmp_path / "elsewhere/acme/net", {"unused.py": ""})
+    (second,) = {"env/site-packages", "elsewhere"} - {first}
+    for folder in ("here", second, first):  # each goes before the others
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    assert followed("own_package.model.Mine") == {
+        *("own_package", "own_package.model", "acme.net", "acme.net.deep"),
+    }

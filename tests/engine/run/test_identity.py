@@ -119,7 +119,7 @@ def test_resume_refuses_other_code_and_says_how_to_insist(
     caplog.clear()
     run_train(*sweep, draws=False)
     assert f"  finished (mixed)  {run_dir.name}" in caplog.text
-    assert "1 jobs: 1 finished (mixed)" in caplog.text
+    assert "1 job: 1 finished (mixed)" in caplog.text
     run_evaluate(f"run={run_dir}", "split=train", draws=False)
     assert f"not exact: since {run_dir} began, code changed (sizes.py)" in caplog.text
     ((run,), _) = collect(run_dir)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import (
     CSVLogger,
     Logger,
@@ -179,28 +180,70 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.parametrize(
+    ("metric", "tag"),
+    [
+        ("train/loss", "loss/train"),
+        ("val/acc", "acc/val"),
+        ("test/acc", "test/acc"),
+        ("val/acc/cat", "per class/val/acc/cat"),
+        ("lr", "lr"),
+        ("train_loss", "train_loss"),
+        ("grad_norm/conv1", "grad_norm/conv1"),
+    ],
+)
+def test_names_in_tensorboard(metric: str, tag: str) -> None:
+    assert loggers.tag_of(metric) == tag
+
+
+@pytest.mark.parametrize(
     "row",
     [
         {"train/loss": 0.1, "lr": torch.tensor(1e-3), "epoch": 2},
-        {"loss": {"train": 0.5, "val": 0.7}, "lr": 1.0},
+        {"loss": {"train": 0.5, "val": 0.7}, "lr": 1.0, "epoch": 2},
     ],
     ids=["numbers", "numbers in a mapping"],
 )
 def test_a_row_of_tensorboard_is_what_lightning_writes(row: dict[str, Any], tmp_path: Path) -> None:
+    """But for the names, and for the epoch, which has no curve."""
+    named = {loggers.tag_of(name): value for name, value in row.items() if name != "epoch"}
     for kind in (TensorBoard, TensorBoardLogger):
         logger = kind(tmp_path / kind.__name__, name="", version="")
         for step in (0, 7):
-            logger.log_metrics(row, step)
+            logger.log_metrics(row if kind is TensorBoard else named, step)
         logger.finalize("success")
-        logger.log_metrics({"test/acc": 0.75}, 9)  # after its file was closed
+        logger.log_metrics({"accuracy": 0.75}, 9)  # after its file was closed
         logger.finalize("success")
     ours, theirs = (scalars(tmp_path / kind.__name__) for kind in (TensorBoard, TensorBoardLogger))
     assert ours == theirs
-    assert ours["test/acc"] == [(9, 0.75)]
+    assert ours["accuracy"] == [(9, 0.75)]
     assert ours["lr"] == [
         (0, pytest.approx(float(row["lr"]))),
         (7, pytest.approx(float(row["lr"]))),
     ]
+
+
+class Net(LightningModule):
+    """Has a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+        self.example_input_array = torch.ones(1, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.layer(x)
+        return out
+
+
+def test_a_run_has_one_graph_though_it_is_tested_and_resumed(tmp_path: Path) -> None:
+    for _ in range(2):
+        logger = TensorBoard(tmp_path, name="", version="", log_graph=True, filename_suffix="x")
+        for _ in range(2):
+            logger.log_graph(Net())
+        logger.close()
+        loggers.wait_for_a_later_name(tmp_path)
+    events = [e for path in tmp_path.glob("events*") for e in EventFileLoader(str(path)).Load()]
+    assert sum(bool(event.graph_def) for event in events) == 1
 
 
 def test_a_row_is_one_event(tmp_path: Path) -> None:

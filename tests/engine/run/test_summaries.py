@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,28 @@ def test_objective(objective: float | None) -> None:
     assert math.isnan(summaries.objective({}))
 
 
+def test_an_objective_has_a_name() -> None:
+    of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
+    found = summaries.objective_of({"objective": 0.5, "objective_of": of})
+    assert found == ("val/acc", "best epoch", "max", 0.5)
+    assert summaries.objective_name({"objective": None, "objective_of": of}) == (
+        "val/acc, best epoch"
+    )
+    assert summaries.objective_name({"status": "failed", "objective_of": None}) == ""
+    assert summaries.objective_name({}) == ""  # the summary of an older version
+    assert summaries.Objective("returned by train(run)", "", "min").name == "returned by train(run)"
+
+
+@pytest.mark.parametrize("name", ["val/acc", "val_loss", "valid/f1", "validation.loss"])
+def test_a_metric_of_validation_is_known_by_its_name(name: str) -> None:
+    assert summaries.is_validation(name)
+    assert not summaries.is_validation(name.replace("val", "train"))
+
+
+def test_a_value_is_no_validation() -> None:
+    assert not summaries.is_validation("value_loss")
+
+
 def test_final_metrics_are_the_last_value_of_each_column_in_whole_lines(tmp_path: Path) -> None:
     assert summaries.final_metrics(tmp_path) == {}
     (tmp_path / "metrics.csv").write_text(
@@ -70,10 +93,31 @@ def test_the_training_loss_is_known_by_its_name(metrics: list[str], expected: st
 
 
 def test_closing_words_read_well() -> None:
-    metrics = {"val/acc": 0.123456789, "loss": 12}
-    summary = {"status": "finished", "steps": 62_500, "seconds": 59.96, "metrics": metrics}
-    assert summaries.closing_words(summary, Path("/logs/x")).splitlines() == [
-        "  val/acc  0.123457",
-        "  loss     12",
+    metrics = {"train/loss": 1.5, "val/acc": 0.123456789, "val/loss": 2.0, "my_loss": 12}
+    summary = {
+        "status": "finished",
+        "steps": 62_500,
+        "seconds": 59.96,
+        "metrics": metrics,
+        "objective": 0.123456,
+        "objective_of": {"metric": "val/acc", "taken": "best epoch", "mode": "max"},
+    }
+    words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, Path("/logs/x")))
+    assert words.splitlines() == [
+        "                train         val       value",
+        "  loss            1.5           2",
+        "  acc                      0.1235",
+        "  my_loss                                  12",
+        "val/acc, best epoch: 0.1235",
         "finished after 62,500 steps, 60.0 s: /logs/x",
+    ]
+    summary |= {"steps": 1, "objective": None, "metrics": {}}
+    words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, Path.cwd() / "x y"))
+    assert words == "finished after 1 step, 60.0 s: 'x y'"
+
+
+def test_the_next_commands_can_be_pasted() -> None:
+    assert summaries.next_commands(Path("/logs/x"), "mine.train").splitlines()[1:] == [
+        "  tensorboard --logdir /logs/x",
+        "  python -m mine.report /logs/x",
     ]

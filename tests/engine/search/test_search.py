@@ -1,5 +1,7 @@
 """Searches from the command line: no trial lost or run twice, and a failed one ends nothing."""
 
+import errno
+import itertools
 import json
 import math
 import re
@@ -12,9 +14,11 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from commands import ROOT, run_train, train_in_process
+from engine.callbacks.checkpoints import Checkpoints
 from engine.run import folders
 from engine.search import study
 
@@ -66,7 +70,7 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
     done = trials(tmp_path)
     assert [trial.state for trial in done] == [COMPLETE] * 5
     for trial in done:
-        (run_dir,) = folder(tmp_path).glob(f"lr={trial.params['optimizer.lr']},*-????????")
+        (run_dir,) = folder(tmp_path).glob(f"lr={trial.params['optimizer.lr']:.4g}-*-????????")
         summary = json.loads((run_dir / "summary.json").read_text())
         assert trial.user_attrs == {"status": "finished", "error": "", "folder": run_dir.name}
         assert (trial.value, trial.params["trainer.max_steps"]) == (
@@ -75,10 +79,16 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
         )
     best = min(done, key=lambda trial: trial.value or 0.0)
     words = " ".join(f"{key}={best.params[key]}" for key in ("optimizer.lr", "trainer.max_steps"))
-    table = caplog.records[-1].message.splitlines()
-    assert table[-2:] == ["5 trials: 5 finished", f"best: {words}"]
-    assert table[1] == f"  {best.number:>5}  finished   {best.value:>12.6g}  {words}"
-    values = [float(line.split()[2]) for line in table[1:6]]
+    table = re.sub(r"\x1b\[\d*m", "", caplog.records[-2].message).splitlines()
+    assert table[-3:] == ["5 trials: 5 finished", "best:", f"  {words}"]
+    assert table[2].split()[:3] == [str(best.number), "finished", f"{best.value:.4g}"]
+    assert caplog.records[-1].message.splitlines()[-3:] == [
+        f"  tensorboard --logdir {folder(tmp_path)}",
+        f"  python -m project.report {folder(tmp_path)}",
+        f"  optuna-dashboard {folder(tmp_path)}/study.log",
+    ]
+    values = [float(line.split()[2]) for line in table if re.match(r" +\d+  finished", line)]
+    assert len(values) == 5
     assert values == sorted(values)
 
     run_train(
@@ -89,6 +99,50 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
     before = told(tmp_path)
     run_train(*command(tmp_path, *SPACE, "n_trials=7"))  # goes on with the same study
     assert (told(tmp_path)[:5], len(told(tmp_path))) == (before, 7)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("undisturbed")
+    run_train(*command(log_dir, *SPACE, "n_trials=3"), draws=False)
+    return log_dir
+
+
+@pytest.mark.parametrize("write", [1, 9, 22, "a checkpoint"])
+def test_a_search_on_a_full_disk_goes_on_when_there_is_space(
+    write: int | str,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The disk is full at one of the study's writes, of which it takes a part, or in a trial."""
+    append = JournalFileBackend.append_logs
+    count = itertools.count(1)
+
+    def write_a_part(journal: study._Journal, logs: Any) -> None:
+        if next(count) == write:
+            with open(journal.path, "ab") as file:
+                file.write(b'{"op_code"')
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(journal, logs)
+
+    def save(trainer: Any, name: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    words = command(tmp_path, *SPACE, "n_trials=3")
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", write_a_part)
+        if write == "a checkpoint":
+            patch.setattr(Checkpoints, "_save", staticmethod(save))
+        with pytest.raises(SystemExit) as stop:
+            run_train(*words, draws=False)
+    assert stop.value.code == (1 if write == "a checkpoint" else 2)
+    said = capsys.readouterr()
+    assert "cannot be written: No space left on device." in said.out + said.err
+    assert "Traceback" not in said.out + said.err
+    run_train(*words, draws=False)
+    assert told(tmp_path) == told(undisturbed)
 
 
 @pytest.mark.slow
@@ -165,13 +219,13 @@ def test_failing_and_diverging_trials_end_nothing(
         ("two_layer", 0.01): (FAIL, None),
         ("two_layer", 1e30): (FAIL, None),
     }
-    table = caplog.records[-1].message
+    table = caplog.records[-2].message
     assert "4 trials: " in table
     assert {"1 finished", "1 diverged", "2 failed"} == set(
-        table.splitlines()[-2].partition(": ")[2].split(", ")
+        table.splitlines()[-3].partition(": ")[2].split(", ")
     )
     assert table.count("RuntimeError: 1000 columns") == 2
-    assert table.splitlines()[-1] == "best: module=linear optimizer.lr=0.01"
+    assert table.splitlines()[-2:] == ["best:", "  module=linear optimizer.lr=0.01"]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -198,14 +199,18 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
         claimed = made.claim()
         made.tell(number, **ending)
         claimed[number].release()
-    assert trials.table(made.study, 6).splitlines() == [
-        "      3  finished          0.125  lr=0.25 hidden=8 init=xavier",
-        "      0  failed                   lr=0.5 hidden=7 init=he",
+    made.name("val/loss, best epoch")
+    made.name("another")  # a name stays
+    assert re.sub(r"\x1b\[\d*m", "", trials.table(made.study, 6)).splitlines() == [
+        "  trial  status       val/loss, best epoch  parameters",
+        "      3  finished                    0.125  lr=0.25 hidden=8 init=xavier",
+        "      0  failed                             lr=0.5 hidden=7 init=he",
         "         OSError: disk full",
         "         lr=0.5-0123abcd/train.log",
-        "      1  failed                   lr=0.25 hidden=8 init=xavier",
+        "      1  failed                             lr=0.25 hidden=8 init=xavier",
         "         lr=0.25: no",
-        "      2  diverged                 lr=0.5 hidden=7 init=he",
+        "      2  diverged                           lr=0.5 hidden=7 init=he",
         "6 trials: 2 failed, 1 diverged, 1 finished, 2 to come",
-        "best: lr=0.25 hidden=8 init=xavier",
+        "best:",
+        "  lr=0.25 hidden=8 init=xavier",
     ]

@@ -58,7 +58,7 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
     assert {"multirun.yaml", ".locks"} < names
     jobs = sorted(names - {"multirun.yaml", ".locks"})
     assert [re.sub("-[0-9a-f]{8}$", "-HASH", name) for name in jobs] == [
-        f"optimizer={optimizer},init={init}-HASH"
+        f"optimizer={optimizer}-init={init}-HASH"
         for optimizer in ("adam", "sgd")
         for init in ("randn", "zero")
     ]
@@ -68,7 +68,7 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
         assert (summary["status"], summary["steps"]) == ("finished", 3)
         assert summary["config_hash"] == config.hash
         assert name.endswith(f"-{summary['config_hash'][:8]}")
-        assert f"optimizer={config['optimizer._target_'].rpartition('.')[2].lower()}," in name
+        assert f"optimizer={config['optimizer._target_'].rpartition('.')[2].lower()}-" in name
         assert f"init={config['init._target_'].rpartition('.')[2]}-" in name
     assert len(list(tmp_path.rglob(".hydra/config.yaml"))) == 4  # none elsewhere
 
@@ -84,7 +84,7 @@ def test_a_grid_has_a_folder_per_job_and_runs_no_job_twice(tmp_path: Path) -> No
 
     run_train(*LINEAR[1:], "init=randn", "optimizer=sgd", f"paths.log_dir={tmp_path / 'alone'}")
     (alone,) = tmp_path.glob("alone/runs/linear/*/metrics.csv")
-    (job,) = sweep_dir.glob("optimizer=sgd,init=randn-*/metrics.csv")
+    (job,) = sweep_dir.glob("optimizer=sgd-init=randn-*/metrics.csv")
     assert job.read_text() == alone.read_text()
 
 
@@ -98,10 +98,10 @@ def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) ->
         for name, job in summaries(folder(tmp_path)).items()
     }
     assert endings == {
-        "module=two_layer,lr=1e+30": ("failed", False),
-        "module=two_layer,lr=0.01": ("failed", False),
-        "module=linear,lr=1e+30": ("diverged", True),
-        "module=linear,lr=0.01": ("finished", True),
+        "module=two_layer-lr=1e+30": ("failed", False),
+        "module=two_layer-lr=0.01": ("failed", False),
+        "module=linear-lr=1e+30": ("diverged", True),
+        "module=linear-lr=0.01": ("finished", True),
     }
 
     before = written(folder(tmp_path))
@@ -189,10 +189,12 @@ def test_dry_run_lists_the_jobs_and_touches_nothing(
     sweep(tmp_path, "seed=1,2,3,4", "sweep.dry_run=true")
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
     (listed,) = [record.message for record in caplog.records]
-    assert re.sub(r" +\d+\.\d+ +\d+\.\d s", " NUMBERS", listed).splitlines() == [
+    plain = re.sub(r"\x1b\[\d*m", "", listed)
+    assert re.sub(r" +\d+(\.\d+)? +\d+\.\d s", " NUMBERS", plain).splitlines() == [
+        f"  status       {'job':<15}" + f"{'train/loss, last value':>24}{'time':>10}",
         f"  finished     {one.name} NUMBERS",
         f"  interrupted  {two.name}",
-        f"  failed       {three.name}" + f"{'':>12}{'1.2 s':>12}",
+        f"  failed       {three.name}" + f"{'':>24}{'1.2 s':>10}",
         "    OSError: disk full",
         f"    {three / 'train.log'}",
         "  new          seed=4",
@@ -313,7 +315,7 @@ def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> N
     assert [job.status for job in jobs] == ["finished", "failed", "finished", "finished"]
     assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
     with pytest.raises(RunFailed):
-        conclude(jobs)
+        conclude(jobs, "mine.train")
 
 
 def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -
     run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
     assert [job.status for job in jobs] == ["failed", "finished"]
     with pytest.raises(UserError, match=r"^no$"):
-        conclude(jobs)
+        conclude(jobs, "mine.train")
 
 
 def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -331,7 +333,10 @@ def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert job.status == "interrupted"
     assert f"{run_dir / 'summary.json'}: left out, as it is broken" in caplog.text
     caplog.clear()
-    assert table([job]) == f"  interrupted  {run_dir.name}\n1 jobs: 1 interrupted"
+    assert re.sub(r"\x1b\[\d*m", "", table([job])).splitlines()[1:] == [
+        f"  interrupted  {run_dir.name}",
+        "1 job: 1 interrupted",
+    ]
     assert len(caplog.records) == 1  # it is read once
 
 

@@ -113,7 +113,7 @@ def test_rows_have_the_prefix_that_is_asked_for(tmp_path: Path) -> None:
     logger.log_rows([Row(step, row) for step, row in ROWS])
     logger.finalize("success")
     events = EventAccumulator(str(tmp_path)).Reload()
-    assert sorted(events.Tags()["scalars"]) == ["p-lr", "p-train/loss"]
+    assert sorted(events.Tags()["scalars"]) == ["p-loss/train", "p-lr"]
     assert [event.step for event in events.Scalars("p-lr")] == [step for step, _ in ROWS]
 
 

@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from commands import run_evaluate, run_report, run_train, train_in_process
 from engine.data.split import Split
 from engine.run import folders
-from engine.run.checkpoint_file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO
 from engine.vectorized import together
 from engine.vectorized.module import StackedModule
 from fitting import Arrays

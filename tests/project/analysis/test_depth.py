@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 
 import project.init as init
 from commands import CONF
-from project.analysis.depth import Cell, figure, measure, table
+from project.analysis.depth import Cell, distributions, figure, measure, table
 from project.modules.deep_mlp import deep_network
 from project.train import train
 
@@ -110,7 +110,8 @@ def test_what_explodes_is_shown_as_it_is() -> None:
         if (cell.activation, cell.scheme, cell.layer) == ("relu", "randn", 80)
     ]
     assert not math.isfinite(float(last.row()["activation_std"]))
-    assert len(figure(cells).axes) == 8
+    assert len(figure(cells, "relu").axes) == 2
+    assert len(distributions(cells).axes) == 4
     assert re.search(r"randn +\S+ +(inf|nan)$", table(cells, "relu", [1, 80]), re.MULTILINE)
 
 
@@ -176,29 +177,33 @@ def test_table_in_words() -> None:
     )
 
 
-def test_the_figure_shows_every_layer_of_every_scheme(small: list[Cell]) -> None:
-    axes = figure(small).axes
-    titles = [a.get_title() for a in axes]
-    for row, activation in enumerate(("tanh", "relu")):
-        own = titles[7 * row : 7 * row + 7]
-        assert own[:5] == [f"{activation}, {scheme}" for scheme in SCHEMES]
-        assert own[5:] == [f"{activation}: std of activations", f"{activation}: std of gradients"]
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_the_figure_has_both_standard_deviations(small: list[Cell], activation: str) -> None:
+    drawn = figure(small, activation)
+    assert drawn.texts[0].get_text() == f"{activation}: standard deviation by layer"
+    for axes, name in zip(drawn.axes, ("activation", "gradient"), strict=True):
+        assert (axes.get_ylabel(), axes.get_yscale()) == (f"of {name}s", "log")
+        assert len({line.get_marker() for line in axes.lines}) == len(SCHEMES)
+        for line, scheme in zip(axes.lines, SCHEMES, strict=True):
+            assert line.get_label() == ("zero (all 0)" if scheme == "zero" else scheme)
+            assert list(line.get_xdata()) == [1, 2, 3]
+            assert list(line.get_ydata()) == [
+                cell.row()[f"{name}_std"]
+                for cell in small
+                if (cell.activation, cell.scheme) == (activation, scheme)
+            ]
+
+
+def test_the_appendix_shows_every_layer_of_every_scheme(small: list[Cell]) -> None:
+    axes = distributions(small).axes
+    pairs = [(scheme, activation) for scheme in SCHEMES for activation in ("tanh", "relu")]
+    assert [a.get_title(loc="right") for a in axes] == [f"{f}, {scheme}" for scheme, f in pairs]
+    assert [len(a.collections) for a in axes] == [0 if s == "zero" else 3 for s, _ in pairs]
+    assert axes[0].texts[0].get_text() == "all zero"
     he = next(
         cell for cell in small if (cell.activation, cell.scheme, cell.layer) == ("tanh", "he", 2)
     )
-    drawn_he = axes[4].collections[1].get_paths()[0].vertices
+    drawn = axes[pairs.index(("he", "tanh"))].collections[1].get_paths()[0].vertices
     # The networks are so small that the sample has all activations.
     assert he.sample.std().item() == pytest.approx(he.activation_stds[0], rel=1e-5)
-    assert np.ptp(drawn_he[:, 1]) == pytest.approx(np.ptp(he.sample.numpy()) * 39 / 40, rel=1e-5)
-    drawn_layers = [0, 3, 3, 3, 3, 0, 0]  # the scheme `zero` has no distributions
-    assert [len(a.collections) for a in axes] == drawn_layers * 2
-    assert axes[0].texts[0].get_text() == "all zero"
-    for row, name in ((5, "activation_std"), (6, "gradient_std")):
-        drawn = {line.get_label(): list(line.get_ydata()) for line in axes[row].lines}
-        for scheme in SCHEMES:
-            rows = [
-                cell.row()[name]
-                for cell in small
-                if (cell.activation, cell.scheme) == ("tanh", scheme)
-            ]
-            assert drawn[scheme] == rows
+    assert np.ptp(drawn[:, 1]) == pytest.approx(np.ptp(he.sample.numpy()) * 39 / 40, rel=1e-5)

@@ -10,21 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.colors import to_rgba
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from sklearn.metrics import confusion_matrix, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import Tensor, nn
+from torch import nn
 
 from commands import only_run, run_train
+from engine import figures
 from engine.run.loggers import MetricsCSV
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
-from project.callbacks.classification import (
-    ClassificationReport,
-    Confusion,
-    confusion_figure,
-    grid_figure,
-)
+from project.callbacks.classification import ClassificationReport, Confusion
 from project.datamodules.images import ImageDataModule
 
 RNG = np.random.default_rng(0)
@@ -113,53 +108,35 @@ def test_another_split_is_named_in_the_figures(tmp_path: Path) -> None:
 def test_the_grid_spreads_over_the_split_and_shows_the_images_as_they_are(tmp_path: Path) -> None:
     module, report = Remembers(), ClassificationReport(grid_images=5)
     trainer = plain_trainer(tmp_path, logger=False, callbacks=[report])
-    trainer.test(module, images(), verbose=False)
+    data = images()
+    trainer.test(module, data, verbose=False)
     chosen, predicted = [0, 2, 5, 7, 10], module.predict(PIXELS[:11])
-    axes = report._grid(trainer, module, NAMES).axes
-    assert [a.get_title() for a in axes] == [
-        f"{NAMES[TARGETS[i]]} / {NAMES[predicted[i]]}" for i in chosen
+    (axes,) = report._grid(module, data, "test", "a run").axes
+    assert [text.get_text() for text in axes.texts] == [
+        NAMES[predicted[i]]
+        if predicted[i] == TARGETS[i]
+        else f"{NAMES[predicted[i]]}\nis {NAMES[TARGETS[i]]}"
+        for i in chosen
     ]
-    for a, i in zip(axes, chosen, strict=True):
-        np.testing.assert_allclose(
-            a.images[0].get_array(), PIXELS[i].transpose(1, 2, 0) / 255, atol=1e-5
-        )
+    mosaic = axes.images[0].get_array()
+    for place, i in enumerate(chosen):
+        y, x = 7 * (place // 4), 5 * (place % 4)  # images of 4 × 4 and their margins
+        shown = mosaic[y : y + 4, x : x + 4]
+        np.testing.assert_allclose(shown, PIXELS[i].transpose(1, 2, 0) / 255, atol=1e-5)
 
 
-def test_confusion_figure_counts_as_scikit_learn_does() -> None:
-    predicted = RNG.integers(0, 4, 20)
-    expected = confusion_matrix(TARGETS, predicted, labels=range(4))
-    figure = confusion_figure(torch.from_numpy(expected), NAMES)
-    axes = figure.axes[0]
-    counts = {text.get_position(): text.get_text() for text in axes.texts}
-    assert counts == {
-        (column, row): str(expected[row, column]) for row in range(4) for column in range(4)
-    }
-    assert axes.get_title() == f"accuracy {accuracy_score(TARGETS, predicted):.1%}"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("prediction", "truth")
-    assert [label.get_text() for label in axes.get_yticklabels()] == NAMES
-    shares = expected / np.maximum(expected.sum(axis=1, keepdims=True), 1)
-    np.testing.assert_allclose(axes.images[0].get_array(), shares, rtol=1e-6)
-
-
-def test_a_wrong_image_is_red() -> None:
-    truths, predictions = [0, 1, 3, 3, 1, 0, 0, 1, 1], [0, 0, 3, 2, 1, 0, 0, 1, 1]
-    figure = grid_figure(torch.rand(9, 4, 4, 3), truths, predictions, NAMES)
-    assert figure.get_suptitle() == "truth / prediction: 7 of 9 right, wrong ones in red"
-    shown, empty = figure.axes[:9], figure.axes[9:]
-    assert [a.get_title() for a in shown[:4]] == [
-        "cat / cat",
-        "dog / cat",
-        "ship / ship",
-        "ship / none",
-    ]
-    wrong = [index for index, a in enumerate(shown) if a.title.get_color() == "crimson"]
-    framed = [
-        index
-        for index, a in enumerate(shown)
-        if a.spines["left"].get_edgecolor() == to_rgba("crimson")
-    ]
-    assert wrong == framed == [1, 3]
-    assert [a.axison for a in empty] == [False] * 7
+def test_the_figures_say_split_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[str, Any] = {}
+    keep = lambda trainer, tag, figure, step: shown.update({tag: figure})  # noqa: E731
+    monkeypatch.setattr(figures, "show", keep)
+    folder = tmp_path / "pets" / "monday"
+    trainer = plain_trainer(folder, logger=False, callbacks=[ClassificationReport(4)])
+    trainer.test(Remembers(), images(), verbose=False)
+    assert list(shown) == ["test/confusion_matrix", "test/images"]
+    for figure in shown.values():
+        title, run = (text.get_text() for text in figure.texts)
+        assert title.startswith("test: ")
+        assert run == "pets/monday"
 
 
 def said(records: Sequence[Any]) -> list[str]:
@@ -316,12 +293,3 @@ def test_counts_are_those_of_scikit_learn() -> None:
     expected = confusion_matrix(targets[known], predicted[known], labels=range(2000))
     assert known.sum() < 3000
     np.testing.assert_array_equal(confusion.compute(), expected)
-
-
-def test_two_thousand_classes_have_a_picture_of_a_size_that_can_be_drawn() -> None:
-    counts: Tensor = torch.eye(2000)
-    figure = confusion_figure(counts, [f"class {number}" for number in range(2000)])
-    # matplotlib draws no picture of 65,536 pixels or more; a picture has 120 pixels an inch.
-    assert max(figure.get_size_inches()) * 120 < 2000
-    assert len(figure.axes[0].get_yticks()) < 30
-    assert figure.axes[0].get_title() == "accuracy 100.0%"

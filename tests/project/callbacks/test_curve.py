@@ -9,11 +9,11 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from engine.run.loggers import MetricsCSV
-from fitting import Arrays, columns, plain_trainer
-from project.callbacks.curve import CurveFigure
+from fitting import Arrays, plain_trainer
+from project.callbacks.curve import CurveFigure, _draw
 from project.datamodules.parabola import ParabolaDataModule
 from project.modules.curve_mlp import CurveMLP
 from project.modules.linear import LinearRegressor
@@ -24,9 +24,9 @@ def test_it_is_drawn_every_n_steps_and_at_the_end(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = CurveMLP(optimizer=partial(torch.optim.SGD, lr=0.1))
     data = ParabolaDataModule(samples=20, seed=0, batch_size=20, steps_per_epoch=7)
-    loggers = [TensorBoardLogger(tmp_path, name="", version=""), MetricsCSV(tmp_path)]
+    logger = TensorBoardLogger(tmp_path, name="", version="")
     trainer = plain_trainer(
-        tmp_path, max_epochs=1, logger=loggers, callbacks=[CurveFigure(every_n_steps=3)]
+        tmp_path, max_epochs=1, logger=logger, callbacks=[CurveFigure(every_n_steps=3)]
     )
     trainer.fit(module, data)
 
@@ -35,19 +35,57 @@ def test_it_is_drawn_every_n_steps_and_at_the_end(tmp_path: Path) -> None:
     assert drawn[0].encoded_image_string != drawn[1].encoded_image_string
     assert (tmp_path / "figures" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
-    (losses,) = columns(tmp_path, "train/loss")
-    (axes,) = CurveFigure._draw(trainer, module, losses[-1]).axes
-    assert axes.get_title() == f"step 6, loss {losses[-1]:.4f}"
+    (axes,) = (figure := _draw(trainer, module)).axes
     points = data.splits["train"]
-    np.testing.assert_array_equal(
-        axes.collections[0].get_offsets(), np.hstack([points.inputs, points.targets])
-    )
-    x, y = axes.lines[0].get_data()
+    drawn_points, truth, model = axes.lines
+    np.testing.assert_array_equal(drawn_points.get_xdata(), points.inputs[:, 0])
+    np.testing.assert_array_equal(drawn_points.get_ydata(), points.targets[:, 0])
+    x, y = (np.asarray(values).flatten() for values in model.get_data())
+    np.testing.assert_allclose(x, np.linspace(-1, 1, 200), atol=1e-6)
+    np.testing.assert_allclose(y, by_hand(module, x), atol=1e-5)
+    np.testing.assert_allclose(np.ravel(truth.get_ydata()), x**2 + 0.1, atol=1e-6)
+    # The error is of the weights that are drawn, which no row of the training has.
+    error = np.mean((by_hand(module, points.inputs.numpy()) - points.targets.numpy()[:, 0]) ** 2)
+    assert figure.texts[0].get_text() == f"after 7 steps: mean squared error {error:.4f}"
+
+
+def by_hand(module: CurveMLP, x: np.ndarray) -> np.ndarray:
+    """Returns what the network makes of x, (N,) or (N, 1)."""
     w1, b1, w2, b2 = (p.detach().numpy() for p in module.network.parameters())
-    np.testing.assert_allclose(x.flatten(), np.linspace(-1, 1, 200), atol=1e-6)
-    np.testing.assert_allclose(
-        y.flatten(), (np.maximum(np.outer(x, w1) + b1, 0) @ w2.T + b2)[:, 0], atol=1e-5
-    )
+    return (np.maximum(np.outer(x, w1) + b1, 0) @ w2.T + b2)[:, 0]
+
+
+class WithNorm(CurveMLP):
+    """Has a layer that counts what passes it in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+
+
+def test_a_drawing_does_not_change_what_is_trained(tmp_path: Path) -> None:
+    def states(callbacks: list[Any]) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        module = WithNorm()
+        data = ParabolaDataModule(samples=20, seed=0, batch_size=20, steps_per_epoch=5)
+        plain_trainer(tmp_path, max_epochs=1, logger=False, callbacks=callbacks).fit(module, data)
+        assert all(layer.training for layer in module.network)
+        return module.state_dict()
+
+    plain, drawn = states([]), states([CurveFigure(1)])
+    assert plain["network.0.num_batches_tracked"] == 5
+    for name, values in plain.items():
+        assert torch.equal(values, drawn[name]), name
+
+
+def test_the_last_drawing_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    count = lambda trainer, module: (steps.append(trainer.global_step), Figure())[1]  # noqa: E731
+    monkeypatch.setattr("project.callbacks.curve._draw", count)
+    data = ParabolaDataModule(samples=20, seed=0, batch_size=20, steps_per_epoch=6)
+    trainer = plain_trainer(tmp_path, max_epochs=1, logger=False, callbacks=[CurveFigure(3)])
+    trainer.fit(CurveMLP(), data)
+    assert steps == [3, 6]
 
 
 ROWS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
@@ -83,10 +121,10 @@ def test_the_curve_is_of_prepared_inputs(tmp_path: Path) -> None:
     module, data = CurveMLP(), Shifted(samples=20, seed=0, batch_size=20, steps_per_epoch=1)
     trainer = plain_trainer(tmp_path, max_epochs=1, logger=False)
     trainer.fit(module, data)
-    x, y = CurveFigure._draw(trainer, module, None).axes[0].lines[0].get_data()
+    x, y = _draw(trainer, module).axes[0].lines[-1].get_data()
     with torch.no_grad():
         expected = module(torch.tensor(x).reshape(-1, 1) - 1).flatten()
-    np.testing.assert_allclose(y, expected, rtol=1e-6)
+    np.testing.assert_allclose(np.ravel(y), expected, rtol=1e-6)
 
 
 class ByHand(TwoOptimizers):

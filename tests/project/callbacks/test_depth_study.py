@@ -58,7 +58,9 @@ def test_what_it_leaves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         cell.row()["gradient_std"] for cell in cells
     ]
     assert all(float(row["activation_std"]) > 0 < float(row["gradient_std_sd"]) for row in rows)
-    assert (tmp_path / "figures/depth_study.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("tanh", "relu", "distributions"):
+        picture = tmp_path / f"figures/depth_study_{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
     reader = EventAccumulator(str(tmp_path)).Reload()
     (drawn,) = reader.Histograms("depth study, relu, he/layer 02")
     (cell,) = [
@@ -66,7 +68,8 @@ def test_what_it_leaves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     ]
     assert drawn.histogram_value.sum == pytest.approx(cell.sample.sum().item(), rel=1e-5)
     events = reader.Tags()
-    assert events["images"] == ["depth study"]
+    pictures = [f"depth study/{name}" for name in ("tanh", "relu", "distributions")]
+    assert sorted(events["images"]) == sorted(pictures)
     assert set(events["histograms"]) == {
         f"depth study, {activation}, {scheme}/layer 0{layer}"
         for activation in ("tanh", "relu")

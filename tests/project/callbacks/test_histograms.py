@@ -32,8 +32,8 @@ def histograms(folder: Path, lr: float, steps: int, every_n_steps: int) -> Event
 def test_weights_and_gradients_are_those_before_the_step(tmp_path: Path) -> None:
     events = histograms(tmp_path, lr=0.01, steps=8, every_n_steps=3)
     assert set(events.Tags()["histograms"]) == {
-        "weights/network.weight",
-        "gradients/network.weight",
+        "weights/weight",
+        "gradients/weight",
     }
     x, weights, gradients, w = np.array([1.0, 2.0, 3.0]), [], [], 1.0
     for _ in range(8):
@@ -42,7 +42,7 @@ def test_weights_and_gradients_are_those_before_the_step(tmp_path: Path) -> None
         gradients.append(gradient)
         w -= 0.01 * gradient
     for kind, expected in (("weights", weights), ("gradients", gradients)):
-        found = events.Histograms(f"{kind}/network.weight")
+        found = events.Histograms(f"{kind}/weight")
         assert [event.step for event in found] == [0, 3, 6]
         for event in found:
             value = event.histogram_value
@@ -54,8 +54,8 @@ def test_what_tensorboard_cannot_draw_is_left_out(tmp_path: Path) -> None:
     events = histograms(
         tmp_path, lr=1e18, steps=6, every_n_steps=1
     )  # w: 1, 3e19, -8e38 (infinite), NaN
-    assert [event.step for event in events.Histograms("weights/network.weight")] == [0, 1]
-    assert [event.step for event in events.Histograms("gradients/network.weight")] == [0]
+    assert [event.step for event in events.Histograms("weights/weight")] == [0, 1]
+    assert [event.step for event in events.Histograms("gradients/weight")] == [0]
 
 
 class Words(nn.Module):
@@ -77,7 +77,7 @@ def test_gradients_may_be_sparse_and_parameters_empty(tmp_path: Path) -> None:
     data = {"train": (np.array([1, 1, 4]), np.ones((3, 2), np.float32))}
     trainer.fit(module, Arrays(data, steps_per_epoch=1))
     events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
-    names = {"weights/network.embedding.weight", "gradients/network.embedding.weight"}
+    names = {"weights/embedding.weight", "gradients/embedding.weight"}
     assert set(events.Tags()["histograms"]) == names
-    (gradients,) = events.Histograms("gradients/network.embedding.weight")
+    (gradients,) = events.Histograms("gradients/embedding.weight")
     assert gradients.histogram_value.num == 10  # five words of two numbers, the unused ones 0

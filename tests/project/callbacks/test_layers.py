@@ -94,7 +94,7 @@ def test_gradients_are_those_of_the_whole_batch_s_loss(parts: int, tmp_path: Pat
 def test_gradients_by_hand_leave_none_at_the_activations(tmp_path: Path) -> None:
     fit(tmp_path, TwoLayerByHand(3, 4, 2, optimizer=partial(torch.optim.SGD, lr=1e-3)))
     header = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
-    assert [name for name in header if "std" in name] == ["activations_std/1"]
+    assert [name for name in header if "std" in name] == ["activations_std/relu1"]
 
 
 def test_a_model_without_such_layers_is_not_watched_and_a_line_says_so(

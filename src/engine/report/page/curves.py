@@ -1,13 +1,12 @@
-"""Draws learning curves: the mean over a group's runs with its interval, by step."""
+"""Draws learning curves: every run, and the mean and median of a group with the interval."""
 
 import io
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from engine.files import whole_lines
 from engine.report.page import drawing
@@ -19,43 +18,56 @@ from engine.report.read.collect import (
     Run,
     first_line,
 )
+from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 from engine.report.statistics.groups import COUNTS, interval
 
 POINTS = 200  # of a curve
-DRAWN = (INTERRUPTED, COUNTS, RUNNING, UNFINISHED)  # statuses; not failed, not diverged
+MARKED = 40  # of them, about, have a text that a pointer brings up
+THIN = 30  # runs of a group that are drawn one by one
+AVERAGED = (INTERRUPTED, COUNTS, RUNNING, UNFINISHED)  # statuses; not failed, not diverged
 
 
-def draw(content: Content, most: int) -> tuple[str, int, list[Problem]]:
-    """Draws the curves of the best groups.
+_COLUMNS = ["step", "mean", "median", "low", "high", "count"]
+
+
+class _Row(NamedTuple):
+    step: float
+    mean: float
+    median: float
+    low: float
+    high: float
+    runs: float
+
+
+class Curves(NamedTuple):
+    """The learning curves of the best groups.
+
+    Args:
+        frames: group, run (its row in the report's rows), step and metrics.
+        names: the metrics to draw, at most two.
+        problems: files that could not be read.
+    """
+
+    frames: pd.DataFrame
+    names: list[str]
+    problems: list[Problem]
+
+
+def collect(content: Content, most: int) -> Curves:
+    """Reads the curves of the best groups.
 
     Args:
         content: of the report.
-        most: groups that are drawn.
-
-    Returns:
-        The SVG, nothing if there are no curves; the number of groups drawn; the files that could
-        not be read.
+        most: groups, of those that a curve can be drawn of.
     """
-    rows = content.rows[content.rows["status"].isin(DRAWN)]
+    rows = content.rows[content.rows["status"].isin((*AVERAGED, "diverged"))]
     groups = content.groups[content.groups.index.isin(rows["group"])].head(most)
     rows = rows[rows["group"].isin(groups.index)]
-    runs = [content.runs[number] for number in rows.index]
-    frames, problems = read(runs, list(rows["group"]), candidates(content.metric))
-    names = [name for name in candidates(content.metric) if _is_curve(frames, name)][:2]
-    if not names:
-        return "", 0, problems
-    drawn = frames.loc[frames[names].notna().any(axis="columns"), "group"]
-    groups = groups[groups.index.isin(drawn)]
-    lines = drawing.lines(content.groups, content.distinguishing)
-    with drawing.figure(9.6, 3.2 + 0.2 * _legend_rows(groups), len(names)) as (figure, axes):
-        for ax, name in zip(axes, names, strict=True):
-            _panel(ax, band(frames, name, 1 - content.alpha), groups.index, lines)
-            ax.set(title=name, xlabel="step")
-            _scale(ax)
-        _legend(figure, axes[0], groups)
-        svg = drawing.svg(figure, "curves", f"Learning curves: {', '.join(names)}")
-        return svg, len(groups), problems
+    runs = {number: content.runs[number] for number in rows.index}
+    frames, problems = read(runs, dict(rows["group"]), candidates(content.compared.metric))
+    wanted = candidates(content.compared.metric)
+    return Curves(frames, [name for name in wanted if _is_curve(frames, name)][:2], problems)
 
 
 def candidates(metric: str) -> list[str]:
@@ -68,23 +80,23 @@ def candidates(metric: str) -> list[str]:
 
 
 def read(
-    runs: Sequence[Run], groups: Sequence[int], names: Sequence[str]
+    runs: dict[int, Run], groups: dict[int, int], names: Sequence[str]
 ) -> tuple[pd.DataFrame, list[Problem]]:
-    """Reads the named metrics from the runs' metrics.csv.
+    """Reads the named metrics from the metrics.csv of runs, which have numbers.
 
     Returns a table of group, run, step and the metrics that there are; and the files that could
     not be read.
     """
     frames = [pd.DataFrame({"group": [], "run": [], "step": []}, dtype=float)]
     problems: list[Problem] = []
-    for number, (run, group) in enumerate(zip(runs, groups, strict=True)):
+    for number, run in runs.items():
         path = run.path / "metrics.csv"
         try:
             text = whole_lines(path) if path.exists() else ""
             if (lines := max(0, text.count("\n") - 1)) < (run.rows or 0):
                 raise ValueError(f"{lines} of its {run.rows} rows are left")
             if text:
-                frames.append(_table(text, names).assign(group=group, run=number))
+                frames.append(_table(text, names).assign(group=groups[number], run=number))
         except (OSError, ValueError, KeyError) as error:
             reason = first_line(str(error)) or type(error).__name__
             problems.append(Problem(f"{run.folder}/metrics.csv", f"{reason}; without its curve"))
@@ -99,24 +111,30 @@ def _table(text: str, names: Sequence[str]) -> pd.DataFrame:
     return rows[["step", *(name for name in names if name in rows)]]
 
 
-def band(frames: pd.DataFrame, name: str, level: float) -> pd.DataFrame:
-    """Computes group, step, mean, low and high of a metric.
+def binned(frames: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Computes group, bin, run, step and the metric; a run counts in a bin by its mean there.
 
-    Steps are binned alike for all runs where there are many. A run counts in a bin by its mean
-    there. Mean and t interval are over the runs of the group that reached the bin.
-
-    Args:
-        frames: as `read` returns them.
-        name: the metric's.
-        level: of the interval, such as 0.95.
+    Steps are binned alike for all runs where there are many.
     """
     rows = frames.loc[frames[name].abs() < math.inf, ["group", "run", "step", name]]
     is_long = rows.groupby("run").size().max() > POINTS
     width = max(1, math.ceil((rows["step"].max() + 1) / POINTS)) if is_long else 1
     rows = rows.assign(bin=rows["step"] // width)
-    of_runs = rows.groupby(["group", "bin", "run"], as_index=False)[["step", name]].mean()
+    return rows.groupby(["group", "bin", "run"], as_index=False)[["step", name]].mean()
+
+
+def band(of_runs: pd.DataFrame, name: str, level: float) -> pd.DataFrame:
+    """Computes group, step, mean, median, low, high and count of a metric.
+
+    Mean and t interval are over the runs of the group that reached the bin.
+
+    Args:
+        of_runs: as `binned` returns them.
+        name: the metric's.
+        level: of the interval, such as 0.95.
+    """
     of_groups = of_runs.groupby(["group", "bin"])
-    bands = of_groups[name].agg(["mean", "sem", "count"])
+    bands = of_groups[name].agg(["mean", "median", "sem", "count"])
     bands = bands.assign(step=of_groups["step"].mean()).reset_index()
     bands["low"], bands["high"] = interval(bands["mean"], bands["sem"], bands["count"], level)
     return bands
@@ -127,50 +145,116 @@ def _is_curve(frames: pd.DataFrame, name: str) -> bool:
     return name in frames and frames.dropna(subset=name).groupby("run").size().max() > 1
 
 
-def _panel(ax: Axes, bands: pd.DataFrame, groups: pd.Index, lines: dict[int, drawing.Line]) -> None:
-    for group in reversed(groups):  # the best on top
-        own = bands[bands["group"] == group]
-        line = lines[group]
-        ax.fill_between(
-            own["step"], own["low"], own["high"], color=line.colour, alpha=0.14, linewidth=0
-        )
+def draw(content: Content, curves: Curves) -> list[drawing.Panel]:
+    """Draws a panel for each metric; none if there are no curves. The first has the legend."""
+    return [
+        _panel(content, curves.frames, name, has_legend=name == curves.names[0])
+        for name in curves.names
+    ]
+
+
+def drawn(content: Content, curves: Curves) -> int:
+    """Returns the number of groups that have a curve."""
+    return len(_groups_of(content, curves.frames, curves.names)) if curves.names else 0
+
+
+def _groups_of(content: Content, frames: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    there = frames.loc[frames[list(names)].notna().any(axis="columns"), "group"]
+    return content.groups[content.groups.index.isin(there)]
+
+
+def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) -> drawing.Panel:
+    of_runs = binned(frames, name)
+    status = content.rows.loc[of_runs["run"].astype(int), "status"].to_numpy()
+    is_lost = status == "diverged"
+    bands = band(of_runs[~is_lost], name, 1 - content.alpha)
+    groups = _groups_of(content, frames, [name])
+    styles = drawing.lines(content.groups, content.distinguishing)
+    texts: dict[str, list[str]] = {}
+    with drawing.figure(4.9, 3.2 + (0.2 * len(groups) if has_legend else 0.0)) as (figure, ax):
+        for number, group in reversed(list(groups.iterrows())):  # the best on top
+            own = of_runs["group"] == number
+            _runs(ax, of_runs[own & ~is_lost], name, styles[number], lost=False)
+            _runs(ax, of_runs[own & is_lost], name, styles[number], lost=True)
+            _group(ax, bands[bands["group"] == number], styles[number], group["label"])
+        _scale(ax, bands)
+        for number, label in groups["label"].items():
+            _say(ax, bands[bands["group"] == number], label, texts)
+        ax.set(title=name, xlabel="step")
+        if has_legend:
+            handles, labels = ax.get_legend_handles_labels()
+            figure.legend(handles[::-1], labels[::-1], loc="outside lower left", handlelength=2.6)
+    return drawing.Panel(figure, _alt(bands, groups, name), texts)
+
+
+def _runs(ax: Axes, of_runs: pd.DataFrame, name: str, line: drawing.Line, lost: bool) -> None:
+    """Draws runs as thin lines; a cross ends a run that diverged."""
+    several = of_runs["run"].nunique() > 1 or lost
+    for _, run in list(of_runs.groupby("run"))[: THIN if several else 0]:
         ax.plot(
-            own["step"],
-            own["mean"],
+            run["step"],
+            run[name],
             color=line.colour,
-            linestyle=line.dash,
-            linewidth=1.6,
-            marker="o" if len(own) == 1 else None,
+            linewidth=0.7,
+            alpha=0.45,
+            marker="x" if lost else None,
+            markevery=[-1],
+            markersize=6,
         )
 
 
-def _scale(ax: Axes) -> None:
+def _group(ax: Axes, own: pd.DataFrame, line: drawing.Line, label: str) -> None:
+    """Draws a group's mean with its interval, and its median."""
+    shown = drawing.cut(label)
+    ax.fill_between(
+        own["step"], own["low"], own["high"], color=line.colour, alpha=0.14, linewidth=0
+    )
+    ax.plot(
+        own["step"],
+        own["mean"],
+        color=line.colour,
+        linestyle=line.dash,
+        linewidth=1.8,
+        marker="o" if len(own) == 1 else None,
+        label=shown,
+    )
+    if own["count"].max() > 2:
+        ax.plot(own["step"], own["median"], color=line.colour, linestyle=":", linewidth=1.2)
+
+
+def _say(ax: Axes, own: pd.DataFrame, label: str, texts: dict[str, list[str]]) -> None:
+    """Gives points of a group's mean, where they are in view, a text each."""
+    some = own.iloc[:: max(1, len(own) // MARKED)]
+    some = some[some["mean"].between(*ax.get_ylim())]
+    said = [
+        f"{label}, step {row.step:,.0f}: mean {numbers.mean(row.mean, (row.high - row.low) / 2)}, "
+        f"median {numbers.metric(row.median)}, n = {row.runs:.0f}"
+        for row in map(_Row._make, some[_COLUMNS].to_numpy())
+    ]
+    if said:
+        drawing.hover(ax, some["step"], some["mean"], texts, said)
+
+
+def _scale(ax: Axes, bands: pd.DataFrame) -> None:
     """Sets limits that the means fill, not their bands; logarithmic if the means span widely."""
-    means = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.get_lines()])
-    low, high = means.min(), means.max()
+    if not len(bands):
+        return
+    low = bands["mean"].min()
+    high = bands["mean"].max()
     if drawing.is_wide(low, high):
         ax.set_yscale("log")
         ax.set_ylim(low / 1.5, high * 1.5)
     elif high > low:
         ax.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-    ax.margins(x=0.01)
+    ax.set_xlim(0, max(1.0, bands["step"].max()) * 1.01)
 
 
-def _legend(figure: Figure, ax: Axes, groups: pd.DataFrame) -> None:
-    handles = list(reversed(ax.get_lines()))
-    figure.legend(
-        handles,
-        drawing.labels(groups),
-        loc="outside lower left",
-        ncols=_legend_columns(groups),
-        handlelength=2.6,
-        fontsize=9,
-    )
-
-
-def _legend_columns(groups: pd.DataFrame) -> int:
-    return max(1, min(4, 118 // (max(map(len, drawing.labels(groups))) + 8)))
-
-
-def _legend_rows(groups: pd.DataFrame) -> int:
-    return -(-len(groups) // _legend_columns(groups))
+def _alt(bands: pd.DataFrame, groups: pd.DataFrame, name: str) -> str:
+    """Says how the curves end, the best group's first."""
+    ends = bands.groupby("group")["mean"].last()
+    said = [
+        f"{group['label']} {numbers.metric(ends[number])}"
+        for number, group in groups.iterrows()
+        if number in ends
+    ]
+    return f"Learning curves of {name}. The means end at: {'; '.join(said) or 'nothing'}."

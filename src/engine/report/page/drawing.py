@@ -6,28 +6,33 @@ What is drawn in a stand-in colour is shown in a colour of the page's style, lig
 import html
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-SERIES = 10  # colours of lines in page.css
+from engine.pictures import looks
+
 # Stand-in colours, and what the page shows in their place.
 PAGE = {
-    **{f"#a0000{i:x}": f"var(--series-{i})" for i in range(SERIES)},
+    **{f"#a0000{i:x}": f"var(--series-{i})" for i in range(looks.MOST)},
     "#b00001": "currentColor",
     "#b00002": "var(--grid)",
     "#b00003": "var(--page)",
     "#b00004": "var(--faint)",
 }
-COLOURS = list(PAGE)[:SERIES]
-INK, GRID, PAPER, FAINT = list(PAGE)[SERIES:]
-DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+COLOURS = list(PAGE)[: looks.MOST]
+INK, GRID, PAPER, FAINT = list(PAGE)[looks.MOST :]
+# What a paper shows in their place: the page's light colours.
+PAPERS = [*looks.LIGHT, looks.INK, "#e4e8ec", "#ffffff", looks.FAINT]
+PRINT = dict(zip(PAGE, PAPERS, strict=True))
 STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its keys
     "font.size": 10,
     "axes.titlesize": 10,
@@ -60,6 +65,47 @@ STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its key
 }
 
 
+def colours() -> str:
+    """Returns the page's style for the colours of lines, light and dark."""
+    light, dark = (
+        " ".join(f"--series-{number}: {colour};" for number, colour in enumerate(of_a_page))
+        for of_a_page in (looks.LIGHT, looks.DARK)
+    )
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure, what it shows in words, and the texts of its parts, which a pointer brings up.
+
+    Args:
+        figure: with its colours stand-ins.
+        alt: says what the figure shows, to who cannot see it.
+        texts: of the points or the lines of an artist, by its `gid`.
+    """
+
+    figure: Figure
+    alt: str
+    texts: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One or several panels under a title, with a caption.
+
+    Args:
+        name: of its files; the ids of its elements begin with it.
+        title: its heading.
+        caption: says how to read it.
+        panels: side by side where there is room.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: list[Panel]
+
+
 @dataclass(frozen=True)
 class Line:
     """Says how a group is drawn. The style is the same in all figures."""
@@ -76,26 +122,24 @@ def lines(groups: pd.DataFrame, keys: Sequence[str]) -> dict[int, Line]:
     levels = {key: list(dict.fromkeys(groups[key])) for key in keys}
     if len(keys) == 2:
         dash, colour = sorted(keys, key=lambda key: len(levels[key]))
-        if len(levels[dash]) <= len(DASHES) and len(levels[colour]) <= SERIES:
+        if len(levels[dash]) <= len(looks.DASHES) and len(levels[colour]) <= looks.MOST:
             return {
                 number: _line(levels[colour].index(row[colour]), levels[dash].index(row[dash]))
                 for number, row in groups.iterrows()
             }
     return {
-        number: _line(i % SERIES, i // 5 % len(DASHES)) for i, number in enumerate(groups.index)
+        number: _line(i % looks.MOST, i // 5 % len(looks.DASHES))
+        for i, number in enumerate(groups.index)
     }
 
 
 def _line(colour: int, dash: int) -> Line:
-    return Line(COLOURS[colour], DASHES[dash])
+    return Line(COLOURS[colour], looks.DASHES[dash])
 
 
-def labels(groups: pd.DataFrame, longest: int = 48) -> list[str]:
-    """Returns the groups' labels; one that is cut has the group's place before it."""
-    return [
-        plain(text if len(text) <= longest else f"{place}: {text[: longest - 4]}…")
-        for place, text in enumerate(groups["label"], start=1)
-    ]
+def cut(label: str, longest: int = 48) -> str:
+    """Returns a label that has room in a figure."""
+    return plain(label if len(label) <= longest else f"{label[: longest - 1]}…")
 
 
 def plain(value: object) -> str:
@@ -109,19 +153,31 @@ def is_wide(low: float, high: float) -> bool:
 
 
 @contextmanager
-def figure(
-    width: float, height: float, columns: int = 1
-) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+def figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """Makes a figure with its axes, in the report's style.
 
     Args:
         width: in inches.
         height: in inches.
-        columns: of axes, side by side.
     """
     with mpl.rc_context(STYLE):
         made = Figure(figsize=(width, height), layout="constrained")
-        yield made, made.subplots(1, columns, squeeze=False)[0]
+        yield made, made.subplots()
+
+
+def hover(ax: Axes, x: Any, y: Any, texts: dict[str, list[str]], said: list[str]) -> None:
+    """Adds unseen points, each of which has a text that a pointer brings up.
+
+    Args:
+        ax: the axes.
+        x: of the points.
+        y: of the points.
+        texts: of the panel, which get these.
+        said: the texts.
+    """
+    gid = f"points{len(texts)}"
+    ax.scatter(x, y, s=90, color=INK, alpha=0, linewidth=0, gid=gid)
+    texts[gid] = said
 
 
 def hide_frame(ax: Axes) -> None:
@@ -131,22 +187,67 @@ def hide_frame(ax: Axes) -> None:
     ax.tick_params(length=0)
 
 
-def svg(made: Figure, name: str, title: str) -> str:
-    """Writes a figure as an `<svg>` element.
+def svg(panel: Panel, name: str, colours: Mapping[str, str] = PAGE) -> str:
+    """Writes a panel as an `<svg>` element.
 
     Args:
-        made: the figure.
+        panel: the panel.
         name: the ids in the element begin with it, as several figures stand in a page.
-        title: says what the figure shows, to who cannot see it.
+        colours: what is shown in place of the stand-in colours.
     """
     file = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        made.savefig(
+        panel.figure.savefig(
             file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
         )
     text = file.getvalue()
     text = text[text.index("<svg") :]
+    for gid, texts in panel.texts.items():
+        text = _titled(text, gid, texts)
     text = re.sub(r'( id="|"#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub("|".join(PAGE), lambda colour: PAGE[colour[0]], text)
+    text = re.sub("|".join(PAGE), lambda colour: colours[colour[0]], text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's font
-    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(panel.alt)}" ', 1)
+
+
+def _titled(text: str, gid: str, texts: Sequence[str]) -> str:
+    """Gives an artist's points, or the artist itself, titles, which browsers show on hover."""
+    before, begin, after = text.partition(f'<g id="{gid}">')
+    if not begin:  # nothing of it was in view
+        return text
+    titles = [f"<title>{html.escape(one)}</title>" for one in texts]
+    if len(titles) == 1 and "<use " not in after.partition("<g id=")[0]:
+        return f"{before}{begin}{titles[0]}{after}"
+    left = iter(titles)
+    marked = re.sub(r"<use [^>]*/>", lambda use: _use(use[0], left), after, count=len(titles))
+    return f"{before}{begin}{marked}"
+
+
+def _use(element: str, titles: Iterator[str]) -> str:
+    return f"<g>{next(titles)}{element}</g>"
+
+
+def pdf(panel: Panel) -> bytes:
+    """Writes a panel as a PDF, in the colours of `PRINT`, its text as text; changes its colours."""
+    artists = panel.figure.findobj()
+    boxes = [box for text in artists if isinstance(text, Text) and (box := text.get_bbox_patch())]
+    for artist in (*artists, *boxes):
+        for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            if hasattr(artist, f"get_{part}") and hasattr(artist, f"set_{part}"):
+                _recolour(artist, part)
+    file = io.BytesIO()
+    with mpl.rc_context({**STYLE, "pdf.fonttype": 42}):
+        panel.figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+    return file.getvalue()
+
+
+def _recolour(artist: Any, part: str) -> None:
+    """Replaces the stand-ins in one of an artist's colours; opacity stays."""
+    value = getattr(artist, f"get_{part}")()
+    if value is None or (isinstance(value, str) and value in ("none", "auto")):
+        return
+    rows = mpl.colors.to_rgba_array(value)
+    real = {mpl.colors.to_rgb(mark): mpl.colors.to_rgb(shown) for mark, shown in PRINT.items()}
+    found = [(*real.get(tuple(row[:3]), tuple(row[:3])), row[3]) for row in rows.tolist()]
+    if found != [tuple(row) for row in rows.tolist()]:
+        getattr(artist, f"set_{part}")(found if np.ndim(value) == 2 else found[0])

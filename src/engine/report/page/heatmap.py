@@ -5,12 +5,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 
 from engine.report.page import drawing
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 
-NUMBERED = 12  # up to so many rows and columns, a cell shows its number
+NUMBERED = 12  # rows and columns at most: a cell shows its number
 
 
 def in_order(values: Iterable[Any]) -> list[Any]:
@@ -21,45 +22,61 @@ def in_order(values: Iterable[Any]) -> list[Any]:
     )
 
 
-def draw(content: Content) -> str:
-    """Draws the grid of two keys as SVG.
+def is_grid(content: Content) -> bool:
+    """Tells whether two keys differ, each with so few values that a reader sees all cells."""
+    keys = content.distinguishing
+    few = all(content.groups[key].nunique() <= NUMBERED for key in keys)
+    return len(keys) == 2 and few and len(content.valued) > 1 and not content.is_search
 
-    Returns nothing where not exactly two keys differ, or fewer than two groups have a mean.
-    """
-    if len(content.distinguishing) != 2 or len(content.valued) < 2:
-        return ""
+
+def draw(content: Content) -> list[drawing.Panel]:
+    """Draws the grid of two keys; a cell has its mean, and how many of its runs diverged."""
     groups = content.groups
     down, across = sorted(content.distinguishing, key=lambda key: groups[key].nunique())
     rows = in_order(groups[down])
     columns = in_order(groups[across])
     means = groups.pivot(index=down, columns=across, values="mean").loc[rows, columns].to_numpy()
-    with drawing.figure(min(9.6, 2.4 + 0.85 * len(columns)), 1.2 + 0.5 * len(rows)) as (
-        figure,
-        (ax,),
-    ):
+    notes = groups.pivot(index=down, columns=across, values="left_out").loc[rows, columns]
+    with drawing.figure(min(9.6, 2.4 + 0.95 * len(columns)), 1.2 + 0.6 * len(rows)) as (figure, ax):
         mesh = ax.pcolormesh(
             np.ma.masked_invalid(means),
             cmap="viridis" if content.mode == "max" else "viridis_r",  # brighter is better
             edgecolors=drawing.PAPER,
             linewidth=2,
+            norm=_norm(means),
         )
-        ax.set_xticks(np.arange(len(columns)) + 0.5, map(drawing.plain, columns))
-        ax.set_yticks(np.arange(len(rows)) + 0.5, map(drawing.plain, rows))
+        middles = [np.arange(len(values)) + 0.5 for values in (columns, rows)]
+        ax.set_xticks(middles[0], [drawing.plain(numbers.setting(value)) for value in columns])
+        ax.set_yticks(middles[1], [drawing.plain(numbers.setting(value)) for value in rows])
         ax.set(xlabel=content.names[across], ylabel=content.names[down], ylim=(len(rows), 0))
         drawing.hide_frame(ax)
         bar = figure.colorbar(mesh, ax=ax, label=content.metric, pad=0.02)
         bar.outline.set_visible(False)
-        if max(means.shape) <= NUMBERED:
-            for (row, column), mean in np.ndenumerate(means):
-                ax.text(
-                    column + 0.5,
-                    row + 0.5,
-                    numbers.metric(mean),
-                    ha="center",
-                    va="center",
-                    color=_ink(mesh, mean),
-                )
-        return drawing.svg(figure, "heatmap", f"{content.metric} by {down} and {across}")
+        for (row, column), mean in np.ndenumerate(means):
+            _write(ax, mesh, (row, column), mean, notes.iloc[row, column])
+    said = "; ".join(
+        f"{row['label']} {numbers.metric(row['mean'])}" for _, row in groups.iterrows()
+    )
+    return [drawing.Panel(figure, f"{content.metric} by {down} and {across}: {said}.")]
+
+
+def _norm(means: np.ndarray) -> mpl.colors.Normalize:
+    low = np.nanmin(means)
+    high = np.nanmax(means)
+    return (mpl.colors.LogNorm if drawing.is_wide(low, high) else mpl.colors.Normalize)(low, high)
+
+
+def _write(
+    ax: Axes, mesh: mpl.cm.ScalarMappable, place: tuple[int, int], mean: float, left_out: object
+) -> None:
+    """Writes the mean into a cell, and under it which runs are not in the mean."""
+    row, column = place
+    reason = left_out if isinstance(left_out, str) else ""  # NaN where the grid has no group
+    style: dict[str, Any] = {"ha": "center", "color": _ink(mesh, mean)}
+    y = row + (0.42 if reason else 0.5)
+    ax.text(column + 0.5, y, numbers.metric(mean), va="center", **style)
+    if reason:
+        ax.text(column + 0.5, row + 0.75, drawing.cut(reason, 16), va="center", fontsize=7, **style)
 
 
 def _ink(mesh: mpl.cm.ScalarMappable, value: float) -> str:

@@ -3,12 +3,21 @@
 from collections.abc import Sequence
 
 from engine.report.page import method, tables
+from engine.report.page.trained import Trained
 from engine.report.statistics import findings
 from engine.report.statistics.content import Content
 
 
-def document(content: Content) -> str:
-    """Writes the report as GitHub-flavoured Markdown."""
+def document(contents: Sequence[Content], trained: Sequence[Trained]) -> str:
+    """Writes the report as GitHub-flavoured Markdown, one part after the other."""
+    first = contents[0]
+    lines = [f"# {first.folder.name}", "", f"{first.when:%Y-%m-%d %H:%M}. {first.folder}"]
+    for content, what in zip(contents, trained, strict=True):
+        lines += ["", *_part(content, what)]
+    return "\n".join(lines) + "\n"
+
+
+def _part(content: Content, trained: Trained) -> list[str]:
     sections = {
         "What differs by more than noise": [
             line
@@ -16,19 +25,19 @@ def document(content: Content) -> str:
             for line in (statement.text, *(f"  {item}" for item in statement.items))
         ],
         "Notes": findings.notes(content),
-        "Failures": [_failure(**run) for run in findings.failures(content)],
+        "Failed, diverged or mixed": [_failure(**run) for run in findings.failures(content)],
         "How it was computed": method.sentences(content),
     }
-    lines = [
-        f"# {content.folder.name}",
-        "",
-        f"{tables.opening(content)}. {content.when:%Y-%m-%d %H:%M}.",
-        "",
-        *markdown_table(*tables.ranking(content)),
-    ]
+    same = ", ".join(f"{name} {text}" for name, text in trained.same.items())
+    lines = [f"## {content.title}", ""] if content.title else []
+    lines += [f"{tables.opening(content)}.", ""]
+    lines += [f"The same in all runs: {escaped(same)}.", ""] if same else []
+    for title, command in trained.commands:
+        lines += [f"{title}:", "", "```bash", command, "```", ""]
+    lines += markdown_table(*tables.as_rows(tables.ranking(content)))
     for title, items in sections.items():
         lines += ["", f"## {title}", "", *map(_item, items)] if items else []
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _failure(folder: str, status: str, error: str) -> str:

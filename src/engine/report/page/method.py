@@ -15,18 +15,29 @@ def sentences(content: Content) -> list[str]:
     tests = numbers.count(int(content.groups["p"].notna().sum()), "test")
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     made_with = [f"{kind} {', '.join(values)}" for kind, values in content.made_with().items()]
-    return [
+    better = "higher" if content.mode == "max" else "lower"
+    sentences = [
+        f"Compared: {content.metric}; {better} is better. Metrics of the test, where there are "
+        "some, are of the same weights. Runs of other experiments, data or objectives are ranked "
+        "apart.",
         f"A group is all runs that agree in {keys}, whatever their seed and fold; n counts those "
-        f"that finished with a number for {content.metric}. Time is the median of finished runs.",
-        f"Mean ± half the width of its {content.level} confidence interval by Student's t "
-        "(scipy.stats.t), over the n runs. Best is the best single run.",
-        "Tests: two-sided paired t-test (scipy.stats.ttest_rel) of each group against the one with "
-        f"the best mean, over common seeds and folds; {tests}, p corrected after Holm (statsmodels "
-        f"multipletests), α = {content.alpha:g}. Intervals of differences are {content.level}, "
-        "not corrected. The best is chosen from the same runs, which favours it.",
+        "that finished with a number. Time is the median of finished runs.",
+    ]
+    if not content.is_single:
+        sentences += [
+            f"Mean ± half the width of its {content.level} confidence interval by Student's t "
+            "(scipy.stats.t), over the n runs. Best is the best single run.",
+            "Tests: two-sided paired t-test (scipy.stats.ttest_1samp) of each group and the one "
+            f"with the best mean, over common seeds and folds; {tests}, p corrected after Holm "
+            f"(statsmodels multipletests), α = {content.alpha:g}. The interval of a difference has "
+            "the level at which Holm's method tests it, so that it leaves out zero where the "
+            "difference is shown, and nowhere else. The best is chosen from the same runs, which "
+            "favours it.",
+        ]
+    return [
+        *sentences,
         f"Versions: {used}.",
         *([f"The runs' own: {'; '.join(made_with)}."] if made_with else []),
-        f"Command: {content.command}",
     ]
 
 

@@ -1,28 +1,32 @@
-"""Writes the report as one HTML file, its style and figures inside: no network, no script."""
+"""Writes the report as one HTML file, its style, script and figures inside: no network."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from engine.report.page import curves, heatmap, method, parallel, points, tables
-from engine.report.read.collect import Problem
-from engine.report.read.settings import short_names
-from engine.report.statistics import findings, numbers
+from engine.pictures import looks
+from engine.report.page import curves, drawing, heatmap, method, parallel, points, search, tables
+from engine.report.page.drawing import Picture
+from engine.report.page.trained import Trained
+from engine.report.statistics import findings
 from engine.report.statistics.content import Content
+from engine.report.statistics.importance import importances, is_scale
 
 HERE = Path(__file__).parent
-MOST_CURVES = 10  # groups whose learning curves are drawn
+MOST_CURVES = looks.MOST  # groups whose learning curves are drawn
 MOST_POINTS = 40  # groups whose runs are drawn as points
 OPEN = 25  # up to so many rows, a table is shown without a click
+LEVELS = 5  # from so many values on, a number is drawn as a scale
 
 
-def html(content: Content, figures: list[dict[str, str]]) -> str:
+def html(parts: Sequence[tuple[Content, Trained, Sequence[Picture]]]) -> str:
     """Writes the whole page.
 
     Args:
-        content: of the report.
-        figures: as the function of that name returns them.
+        parts: the contents of a report, each with what was trained and its figures.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -31,77 +35,124 @@ def html(content: Content, figures: list[dict[str, str]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    header, rows = tables.ranking(content)
     return environment.get_template("page.html.jinja").render(
-        content=content,
-        style=Markup((HERE / "page.css").read_text("utf-8")),
-        opening=tables.opening(content),
-        header=header,
-        ranking=list(zip(rows, content.groups["verdict"], strict=True)),
+        first=parts[0][0],
+        style=Markup(drawing.colours() + (HERE / "page.css").read_text("utf-8")),
+        script=Markup((HERE / "page.js").read_text("utf-8")),
+        parts=[_part(number, *part) for number, part in enumerate(parts)],
         numeric=tables.NUMERIC,
-        figures=figures,
-        statements=findings.statements(content),
-        notes=findings.notes(content),
-        failures=findings.failures(content),
-        runs=run_rows(content),
-        method=method.sentences(content),
         open=OPEN,
     )
 
 
-def figures(content: Content) -> tuple[list[dict[str, str]], list[Problem]]:
-    """Draws the figures that there is something for.
-
-    Returns title, svg and caption of each; and the files that could not be read.
-    """
-    level = content.level
-    total = len(content.valued)
-    valued = content.valued.head(MOST_POINTS)
-    svg, drawn, problems = curves.draw(content, MOST_CURVES)
-    drawings = {
-        "Learning curves": (
-            svg,
-            f"Line: mean over a group's runs; band: {level} confidence interval, with two runs or "
-            f"more. At most about {curves.POINTS} points, each over the runs that reached it; "
-            "no diverged or failed runs." + rest(len(content.groups), drawn),
-        ),
-        "Final metric": (
-            points.draw(content, valued) if total else "",
-            f"Small dots: the runs; mark and bar: mean and {level} confidence interval."
-            + rest(total, len(valued)),
-        ),
-        "Heat map": (heatmap.draw(content), "Mean over a group's runs; brighter is better."),
-        "Parallel coordinates": (
-            parallel.draw(content),
-            "A line per group, from left to right through its values to its mean; "
-            "brighter is better, thick the best." + rest(total, min(total, parallel.MOST)),
-        ),
+def _part(
+    number: int, content: Content, trained: Trained, pictures: Sequence[Picture]
+) -> dict[str, Any]:
+    """Returns what the page says of a part; its ids have the part's number."""
+    return {
+        "content": content,
+        "id": f"part{number}",
+        "trained": trained,
+        "opening": tables.opening(content),
+        "ranking": tables.ranking(content),
+        "verdicts": [str(verdict).replace(" ", "-") for verdict in content.groups["verdict"]],
+        "figures": [_shown(f"part{number}", picture) for picture in pictures],
+        "statements": findings.statements(content),
+        "notes": findings.notes(content),
+        "failures": findings.failures(content),
+        "runs": tables.runs(content),
+        "method": method.sentences(content),
     }
-    made = [
-        {"title": title, "svg": Markup(svg), "caption": caption}
-        for title, (svg, caption) in drawings.items()
-        if svg
+
+
+def _shown(part: str, picture: Picture) -> dict[str, Any]:
+    svgs = [
+        Markup(drawing.svg(panel, f"{part}-{picture.name}{i}"))
+        for i, panel in enumerate(picture.panels)
     ]
-    return made, problems
+    widths = [panel.figure.get_figwidth() for panel in picture.panels]
+    return {"title": picture.title, "caption": picture.caption, "svgs": svgs, "widths": widths}
+
+
+def figures(content: Content, lines: curves.Curves) -> list[Picture]:
+    """Draws the figures that there is something for."""
+    valued = content.valued
+    pictures = [] if content.is_search else [_curves(content, lines)]
+    if content.is_search and len(valued) > 1:
+        pictures += [*_search(content), _curves(content, lines)]
+    elif len(valued):
+        groups = content.groups.head(MOST_POINTS)
+        caption = (
+            f"Small dots: the runs; mark and bar: mean and {content.level} confidence interval."
+            + rest(len(content.groups), len(groups))
+        )
+        pictures.append(Picture("points", "Every run", caption, points.draw(content, groups)))
+    if heatmap.is_grid(content):
+        caption = (
+            "Mean over a group's runs; brighter is better. A cell says which of its runs have no "
+            "value."
+        )
+        pictures.append(Picture("heatmap", "Heat map", caption, heatmap.draw(content)))
+    elif len(valued) > 1 and not content.is_search and _has_scale(content):
+        pictures.append(_slices(content))
+    if len(content.distinguishing) > 2 and len(valued) > 1:
+        pictures.append(_parallel(content))
+    return [picture for picture in pictures if picture.panels]
+
+
+def _curves(content: Content, lines: curves.Curves) -> Picture:
+    caption = (
+        f"Thick: mean over a group's runs; dotted: their median; band: {content.level} confidence "
+        f"interval, with two runs or more; thin: the runs, up to {curves.THIN} of a group. A run "
+        "that diverged ends in a cross, and is in no mean. At most about "
+        f"{curves.POINTS} points, each over the runs that reached it."
+    )
+    caption += rest(len(content.groups), curves.drawn(content, lines))
+    return Picture("curves", "Learning curves", caption, curves.draw(content, lines))
+
+
+def _has_scale(content: Content) -> bool:
+    groups = content.groups
+    return any(is_scale(groups[k]) and groups[k].nunique() >= LEVELS for k in content.keys)
+
+
+def _slices(content: Content, importance: dict[str, float] | None = None) -> Picture:
+    caption = "A dot is a run. Crosses at the edge: runs without a value, such as diverged ones."
+    panels = search.slices(content, importance or {})
+    return Picture("slices", "Each key against the objective", caption, panels)
+
+
+def _search(content: Content) -> list[Picture]:
+    importance = importances(content)
+    bars = search.bars(content, importance) if importance else []
+    return [
+        Picture(
+            "progress",
+            "Best so far",
+            "Dots: finished trials; crosses at the edge: pruned, diverged and failed ones.",
+            search.progress(content),
+        ),
+        _slices(content, importance),
+        Picture(
+            "importance",
+            "Importance of the keys",
+            "Functional ANOVA over a random forest (Optuna; Hutter et al. 2014): the share of the "
+            "spread between trials that each key explains, of finished trials.",
+            bars,
+        ),
+    ]
+
+
+def _parallel(content: Content) -> Picture:
+    total = len(content.groups)
+    caption = (
+        "A line per group, from left to right through its values to its mean; brighter is better, "
+        "thick the best, dashed those that diverged."
+    )
+    caption += rest(total, len(parallel.shown(content)))
+    return Picture("parallel", "Parallel coordinates", caption, parallel.draw(content))
 
 
 def rest(total: int, drawn: int) -> str:
     """Says how many groups are drawn, if it is not all of them."""
-    return f" The best {drawn} of {total:,} groups are drawn." if total > drawn else ""
-
-
-def run_rows(content: Content) -> tuple[list[str], list[list[str]]]:
-    """Returns header and cells of the list of runs, in the order of the ranking."""
-    order = {group: place for place, group in enumerate(content.groups.index)}
-    rows = content.rows.assign(order=content.rows["group"].map(order))
-    rows = rows.sort_values(["order", "folder"], kind="stable")
-    keys = [*content.keys, *content.others]
-    fold = ["fold"] if rows["fold"].notna().any() else []
-    columns = ["folder", "status", *keys, "seed", *fold, "latest", "seconds"]
-    names = {**short_names(keys), "latest": content.metric, "seconds": "time"}
-    formats = {"latest": numbers.metric, "seconds": numbers.duration}
-    cells = [
-        [formats.get(column, str)(row[column]) for column in columns]
-        for _, row in rows[columns].iterrows()
-    ]
-    return [names.get(column, column) for column in columns], cells
+    return f" {drawn} of {total:,} groups are drawn, the best first." if total > drawn else ""

@@ -2,9 +2,12 @@
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from engine.report.read.settings import short_names
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
 
@@ -12,40 +15,108 @@ WIDTH = 120  # characters of the terminal's table
 MOST = 30  # groups in the terminal
 LEFT_OUT = "left out"
 NARROW = 5  # characters; no column is cut to fewer
-NUMERIC = ("rank", "n", "best", "time")  # columns that are aligned to the right
+SPARE = ("median", "best", "time")  # columns that a terminal does without, the first first
+NUMERIC = ("rank", "n", "median", "best", "time", "Holm p")  # aligned to the right
 
 
-def ranking(content: Content) -> tuple[list[str], list[list[str]]]:
-    """Returns a header, and one row of cells per group, the best first; no column is empty."""
-    rows = [_cells(content, group) for _, group in content.groups.iterrows()]
-    mean = f"{content.metric} ± {content.level} CI"
-    header = ["rank", *content.names.values(), "n", mean, "best", "time", "vs best", LEFT_OUT]
-    if len(rows) < 2:
-        header, rows = without_column(header, rows, "vs best")
-    if not any(row[-1] for row in rows):
-        header, rows = without_column(header, rows, LEFT_OUT)
-    return header, rows
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: its head.
+        texts: its cells.
+        values: the numbers behind the texts, to sort by; None for words.
+        is_setting: whether it is a key of the config's, which may have the name of another column.
+    """
+
+    name: str
+    texts: list[str]
+    values: list[Any] | None = None
+    is_setting: bool = False
+
+    @property
+    def cells(self) -> list[tuple[str, Any]]:
+        """Returns text and value of each cell."""
+        return list(zip(self.texts, self.values or self.texts, strict=True))
 
 
-def without_column(
-    header: list[str], rows: list[list[str]], name: str
-) -> tuple[list[str], list[list[str]]]:
-    """Returns a table less one column."""
-    i = header.index(name)
-    return header[:i] + header[i + 1 :], [row[:i] + row[i + 1 :] for row in rows]
-
-
-def _cells(content: Content, group: pd.Series) -> list[str]:
-    return [
-        "–" if pd.isna(group["rank"]) else f"{group['rank']:.0f}",
-        *(str(group[key]) for key in content.keys),
-        f"{group['n']:.0f}",
-        findings.mean_of(group) if group["n"] else "–",
-        numbers.metric(group["best"]),
-        numbers.duration(group["seconds"]),
-        findings.verdict(group),
-        group["left_out"],
+def ranking(content: Content) -> list[Column]:
+    """Returns the columns of the table of groups, the best first; none of them is empty."""
+    groups = content.groups
+    mean = content.metric if content.is_single else f"{content.metric}: mean ± {content.level} CI"
+    columns = [
+        _numbers("rank", groups["rank"], lambda rank: "–" if pd.isna(rank) else f"{rank:.0f}"),
+        *(_settings(content.names[key], groups[key]) for key in content.keys),
+        Column("n", [_n(group) for _, group in groups.iterrows()], list(groups["n"])),
+        Column(mean, [_mean(group) for _, group in groups.iterrows()], list(groups["mean"])),
+        _numbers("median", groups["median"], numbers.metric),
+        *(
+            Column(
+                name,
+                [numbers.mean(*pair) for pair in groups[[name, f"{name} ±"]].to_numpy(float)],
+                list(groups[name]),
+            )
+            for name in content.tests
+        ),
+        _numbers("best", groups["best"], numbers.metric),
+        _numbers("time", groups["seconds"], numbers.duration),
+        Column("vs best", [findings.verdict(group) for _, group in groups.iterrows()]),
+        _numbers("Holm p", groups["p_holm"], numbers.p),
+        Column(LEFT_OUT, list(groups["left_out"])),
     ]
+    empty = {LEFT_OUT} if not any(groups["left_out"]) else set()
+    if groups["p_holm"].isna().all():
+        empty.add("Holm p")
+    if content.is_single:
+        empty |= {"n", "median", "best"} | ({"vs best"} if content.is_search else set())
+    if len(groups) < 2:
+        empty.add("vs best")
+    return [column for column in columns if column.is_setting or column.name not in empty]
+
+
+def _n(group: pd.Series) -> str:
+    """Writes how many runs count, of how many if that is not all."""
+    return f"{group['n']:.0f}" + (f" of {group['runs']}" if group["n"] < group["runs"] else "")
+
+
+def _mean(group: pd.Series) -> str:
+    return findings.mean_of(group) if group["n"] else "–"
+
+
+def _numbers(name: str, values: pd.Series, write: Any) -> Column:
+    return Column(name, [write(value) for value in values], list(values))
+
+
+def _settings(name: str, values: pd.Series) -> Column:
+    return Column(name, [numbers.setting(value) for value in values], list(values), True)
+
+
+def runs(content: Content) -> list[Column]:
+    """Returns the columns of the table of runs, in the order of the ranking."""
+    order = {group: place for place, group in enumerate(content.groups.index)}
+    rows = content.rows.assign(order=content.rows["group"].map(order))
+    rows = rows.sort_values(["order", "folder"], kind="stable")
+    keys = [*content.keys, *content.others]
+    names = short_names(keys)
+    fold = ["fold"] if rows["fold"].notna().any() else []
+    return [
+        Column("folder", list(rows["folder"])),
+        Column("status", list(rows["status"])),
+        *(_settings(names[key], rows[key]) for key in keys),
+        *(_settings(name, rows[name]) for name in ("seed", *fold)),
+        *(
+            _numbers(name, rows[column], numbers.metric)
+            for name, column in {content.metric: "latest", **{n: n for n in content.tests}}.items()
+        ),
+        _numbers("time", rows["seconds"], numbers.duration),
+    ]
+
+
+def as_rows(columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
+    """Returns the heads and the rows of cells."""
+    cells = zip(*(column.texts for column in columns), strict=True)
+    return [column.name for column in columns], [list(row) for row in cells]
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], cut: Sequence[str]) -> str:
@@ -58,7 +129,8 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], cut: Sequence[
     """
     widths = {name: max(len(row[i]) for row in [header, *rows]) for i, name in enumerate(header)}
     while sum(widths.values()) + 2 * (len(widths) - 1) > WIDTH:
-        widest = max(cut, key=lambda name: widths[name], default="")
+        there = [name for name in cut if name in widths]
+        widest = max(there, key=lambda name: widths[name], default="")
         if not widest or widths[widest] <= NARROW:
             break
         widths[widest] -= 1
@@ -80,24 +152,26 @@ def _fitted(text: str, width: int, to_the_right: bool) -> str:
 
 
 def opening(content: Content) -> str:
-    """Writes `40 runs (38 finished, 2 running) in 8 groups; val/acc, higher is better`."""
+    """Writes `40 runs (38 finished, 2 running) in 8 groups; val/acc: higher is better`."""
     statuses = ", ".join(f"{n:,} {status}" for status, n in content.statuses.items())
     better = "higher" if content.mode == "max" else "lower"
     runs = numbers.count(len(content.runs), "run")
     groups = numbers.count(len(content.groups), "group")
-    return f"{runs} ({statuses}) in {groups}; {content.metric}, {better} is better"
+    return f"{runs} ({statuses}) in {groups}; {content.metric}: {better} is better"
 
 
 def terminal(content: Content) -> str:
-    """Writes the report as lines of text; leaves out the last keys of a table that is too wide."""
-    header, rows = ranking(content)
+    """Writes the report as lines of text; leaves out columns of a table that is too wide."""
+    columns = ranking(content)
     keys = list(content.names.values())
-    reasons = {LEFT_OUT} & set(header)
-    table = aligned(header, rows[:MOST], [*keys, *reasons])
-    while keys and max(map(len, table.splitlines())) > WIDTH:
-        header, rows = without_column(header, rows, keys.pop())
-        table = aligned(header, rows[:MOST], [*keys, *reasons])
-    lines = [opening(content), "", table]
+    for spare in ("", *SPARE, *content.tests[::-1], *keys[::-1]):
+        columns = [column for column in columns if column.name != spare]
+        header, rows = as_rows(columns)
+        cut = [*keys, LEFT_OUT] if spare not in ("", *SPARE[:-1]) else []
+        table = aligned(header, rows[:MOST], cut)
+        if max(map(len, table.splitlines())) <= WIDTH:
+            break
+    lines = [*([content.title] if content.title else []), opening(content), "", table]
     if len(rows) > MOST:
         lines.append(f"… and {len(rows) - MOST:,} more groups in report.md")
     statements = [f"{one.text} {'; '.join(one.items)}" for one in findings.statements(content)]
@@ -110,18 +184,26 @@ def terminal(content: Content) -> str:
 def of_runs(content: Content) -> pd.DataFrame:
     """Returns one row per run, by folder.
 
-    It has folder, status, the keys that differ, seed, fold, every final metric, seconds and error.
+    It has folder, status, the keys that differ, seed, fold, objective and its name, every final
+    metric, seconds and error.
     """
+    objectives = [run.objective for run in content.runs]
+    named = pd.DataFrame(
+        [(one.value, one.name) if one else (None, "") for one in objectives],
+        columns=["objective", "objective_name"],
+        index=content.rows.index,
+    )
     names = sorted({name for run in content.runs for name in run.metrics})
     metrics = pd.DataFrame(
         [run.metrics for run in content.runs], columns=names, index=content.rows.index
     )
     first = content.rows[["folder", "status", *content.keys, *content.others, "seed", "fold"]]
     last = content.rows[["seconds", "error"]]
-    table = pd.concat([first, metrics, last], axis="columns")
+    table = pd.concat([first, named, metrics, last], axis="columns")
     return table.loc[:, ~table.columns.duplicated()].sort_values("folder", kind="stable")
 
 
-def csv(content: Content) -> str:
-    """Writes `of_runs` as text; numbers read back exactly."""
-    return str(of_runs(content).to_csv(index=False, lineterminator="\n"))
+def csv(contents: Sequence[Content]) -> str:
+    """Writes the runs of all parts as text; numbers read back exactly."""
+    table = pd.concat(map(of_runs, contents)).sort_values("folder", kind="stable")
+    return str(table.to_csv(index=False, lineterminator="\n"))

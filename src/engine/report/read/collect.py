@@ -1,5 +1,6 @@
 """Reads the runs below a folder: config, summary, and the latest metrics where there is none."""
 
+import contextlib
 import math
 import os
 import time
@@ -13,10 +14,10 @@ from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
 from engine.run import folder_names, identity
-from engine.run.folders import CONFIG
+from engine.run.folders import CONFIG, OVERRIDES
 from engine.run.records import read as files
 from engine.run.records.read import BrokenFile
-from engine.run.summaries import SUMMARY, final_metrics
+from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of
 
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
@@ -39,6 +40,8 @@ class Run:
         rows: that its metrics.csv had when it ended; None if nobody has counted them.
         error: the first line of it.
         made_with: device, git commit and versions.
+        objective: what the run is compared by; None for a run that has not finished.
+        overrides: the words of the command line that made the run.
     """
 
     path: Path
@@ -50,6 +53,19 @@ class Run:
     rows: int | None = None
     error: str = ""
     made_with: dict[str, str] = field(default_factory=dict)
+    objective: Objective | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def experiment(self) -> str:
+        """Returns the experiment that the command line chose; "" for none."""
+        words = (word.lstrip("+").partition("=") for word in self.overrides)
+        return next((value for key, _, value in words if key == "experiment"), "")
+
+    @property
+    def trial(self) -> int | None:
+        """Returns the run's number among the trials of a search; None outside one."""
+        return self.config.get("sweep.trial.number")
 
     @property
     def seed(self) -> Any:
@@ -94,6 +110,7 @@ def collect(folder: Path) -> tuple[list[Run], list[Problem]]:
     results = [read(path, os.path.relpath(path, folder)) for path in run_dirs(folder)]
     runs = [result for result in results if isinstance(result, Run)]
     problems = [result for result in results if isinstance(result, Problem)]
+    problems += [problem for run in runs for problem in lost_files(run)]
     if not runs:
         unread = [f" The first that cannot be read: {one.file}: {one.reason}" for one in problems]
         why = "".join(unread[:1])
@@ -105,17 +122,27 @@ def read(path: Path, folder: str) -> Run | Problem:
     """Reads the run in a folder; returns what is wrong if one of its files is broken."""
     try:
         config = dotted(files.config(path / CONFIG))
+        words = files.overrides(path / OVERRIDES)
         if summary := files.summary(path / SUMMARY):
             outcome = of_summary(summary)
         else:
             outcome = {"metrics": final_metrics(path), "status": unfinished(path)}
         if changes := identity.mixture(path):
             said = f"not exact: since it began, {'; '.join(changes)}"
-            outcome["error"] = outcome.get("error") or said
+            outcome["error"] = "; ".join(filter(None, [outcome.get("error"), said]))
     except BrokenFile as broken:
         name = os.path.relpath(broken.path, path)
         return Problem(os.path.join(folder, name), first_line(broken.reason))
-    return Run(path, folder, config, **outcome)
+    return Run(path, folder, config, **outcome, overrides=tuple(words or ()))
+
+
+def lost_files(run: Run) -> Iterator[Problem]:
+    """Yields the files that a run has lost, and that a report can do without."""
+    summary = {"status": run.status, "rows": run.rows}
+    if not os.path.lexists(run.path / OVERRIDES):
+        yield Problem(f"{run.folder}/{OVERRIDES}", "missing; so is the command, its experiment too")
+    if identity.is_lost(run.path, summary):
+        yield Problem(f"{run.folder}/{identity.MADE_OF}", "missing; its data are not known")
 
 
 def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
@@ -130,17 +157,19 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
         "rows": summary.get("rows"),
         "error": first_line(str(summary.get("error") or "")),
         "made_with": {key: str(value) for key, value in made_with.items() if value},
+        "objective": objective_of(summary),
     }
 
 
 def unfinished(path: Path) -> str:
     """Returns the status of a run without a summary.
 
-    A job of a sweep runs as long as its lock is held. Any other run counts as running while it
-    writes.
+    A run runs as long as its lock is held. One without a lock, of an earlier version, counts as
+    running while it writes.
     """
-    if (lock := locks.of_job(path.parent, folder_names.digest_of(path))).exists():
-        return RUNNING if locks.is_held(lock) else INTERRUPTED
+    with contextlib.suppress(PermissionError):  # a folder of somebody else's
+        if (lock := folder_names.lock_of(path)).exists():
+            return RUNNING if locks.is_held(lock) else INTERRUPTED
     written = ("metrics.csv", "train.log", "checkpoints", ".hydra/config.yaml")
     files = [path / name for name in written if (path / name).exists()]
     newest = max((file.stat().st_mtime for file in files), default=0.0)

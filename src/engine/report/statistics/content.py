@@ -12,6 +12,7 @@ from engine.config.keys import FOLD
 from engine.report.read import settings
 from engine.report.read.collect import Problem, Run
 from engine.report.statistics import groups, metric, significance
+from engine.run.summaries import Objective
 
 FEW = 5  # up to so many keys, all are shown, even those that only change together with others
 UNIT = {"seed": "seed", "fold": FOLD}  # columns that the runs of a pair agree in, and their keys
@@ -25,8 +26,9 @@ class Content:
         folder: that the runs lie below.
         command: the command line that asked for the report.
         when: it was computed.
-        metric: that is compared.
-        mode: `min` or `max`, whichever is better.
+        title: of the part; "" where all runs below the folder may be compared.
+        compared: what the runs are compared by.
+        tests: metrics of the test that are shown beside.
         alpha: the level of the tests.
         keys: that define a group, and are shown.
         tied: keys that define a group, but are not shown: they only change together with those.
@@ -41,8 +43,9 @@ class Content:
     folder: Path
     command: str
     when: datetime
-    metric: str
-    mode: str
+    title: str
+    compared: Objective
+    tests: list[str]
     alpha: float
     keys: list[str]
     tied: list[str]
@@ -52,6 +55,32 @@ class Content:
     problems: list[Problem]
     rows: pd.DataFrame
     groups: pd.DataFrame
+
+    @property
+    def metric(self) -> str:
+        """The name of what is compared: `val/acc, best epoch`."""
+        return self.compared.name
+
+    @property
+    def mode(self) -> str:
+        """`min` or `max`, whichever is better."""
+        return self.compared.mode
+
+    @property
+    def is_search(self) -> bool:
+        """Tells whether the runs are trials of a search."""
+        return any(run.trial is not None for run in self.runs)
+
+    @property
+    def unit(self) -> list[str]:
+        """The columns that the runs of a pair agree in."""
+        columns = [*self.keys, *self.tied]
+        return [*(column for column, key in UNIT.items() if key not in columns), *self.others]
+
+    @property
+    def is_single(self) -> bool:
+        """Tells whether no group has a second run that counts, so that there are no intervals."""
+        return not (self.groups["n"] > 1).any()
 
     @property
     def names(self) -> dict[str, str]:
@@ -93,6 +122,7 @@ def compute(
     mode: str | None = None,
     group_by: Sequence[str] = (),
     alpha: float = 0.05,
+    title: str = "",
 ) -> Content:
     """Groups, ranks and tests runs.
 
@@ -101,34 +131,36 @@ def compute(
         runs: that could be read.
         problems: files that could not be read.
         command: the command line that asks for the report.
-        metric_name: of the metric to compare; None for a sensible one.
-        mode: `min` or `max`; None for what the metric's name says.
+        metric_name: of the metric whose last value to compare; None for the objective.
+        mode: `min` or `max`; None for what the objective or the metric's name says.
         group_by: the keys that define a group; empty for all that differ.
         alpha: the level of the tests.
+        title: of the part of all runs that these are.
 
     Raises:
         UserError: for a metric or key that no run has, or a metric that does not say which way is
             better.
     """
-    name = metric.choose(runs, metric_name)
-    mode = metric.direction(name, mode)
+    compared = metric.choose(runs, metric_name, mode)
+    beside = metric.of_tests(runs, compared)
     differing = settings.differing(runs)
     columns = settings.chosen(runs, group_by) if group_by else differing
     others = {key: values for key, values in differing.items() if key not in columns}
     distinguishing = settings.distinguishing(columns)
     keys = list(columns) if group_by or len(columns) <= FEW else distinguishing
-    rows = groups.table_of_runs(runs, {**columns, **others}, list(columns), name)
+    rows = groups.table_of_runs(runs, {**columns, **others}, list(columns), compared, beside)
     # The name of a class, such as Adam, says enough without its key.
     labels = {key: not any(key in run.config for run in runs) for key in distinguishing}
-    table = groups.summarise(rows, keys, labels, mode, 1 - alpha)
+    table = groups.summarise(rows, keys, labels, compared.mode, 1 - alpha, beside)
     unit = [column for column, key in UNIT.items() if key not in columns]
-    tests = significance.compare(rows, table, [*unit, *others], mode, alpha)
+    tests = significance.compare(rows, table, [*unit, *others], compared.mode, alpha)
     return Content(
         folder=folder,
         command=command,
         when=datetime.now(),
-        metric=name,
-        mode=mode,
+        title=title,
+        compared=compared,
+        tests=beside,
         alpha=alpha,
         keys=keys,
         tied=[key for key in columns if key not in keys],

@@ -14,6 +14,7 @@ from engine.report.statistics.significance import (
     NOISE,
     NOTHING,
     SAME,
+    TIE,
     UNTESTED,
     WORSE,
 )
@@ -34,15 +35,13 @@ def statements(content: Content) -> list[Statement]:
     valued = content.valued
     if len(valued) < 2:
         return []
-    best = valued.iloc[0]
-    found = [
-        Statement(f"Best: {best['label']}, {content.metric} {mean_of(best)} (n = {best['n']:.0f}).")
-    ]
-    if ties := list(valued.loc[valued["rank"] == 1, "label"])[1:]:
+    found = [Statement(_best(content, valued.iloc[0]))]
+    if ties := list(valued.loc[(valued["rank"] == 1) & (valued["verdict"] != TIE), "label"])[1:]:
         found.append(Statement("The same mean have:", numbers.listed(ties)))
     for verdict, opening in _openings(content.alpha).items():
-        if len(rows := valued[valued["verdict"] == verdict]):
-            items = [_difference(row, content.level) for _, row in rows.iterrows()]
+        rows = valued[valued["verdict"] == verdict]
+        if len(rows) and not (content.is_search and verdict == UNTESTED):
+            items = [_difference(row) for _, row in rows.iterrows()]
             found.append(Statement(opening, numbers.listed(items)))
     fewest = valued.loc[valued["p_holm"].notna(), "common"].min()  # NaN where nothing was tested
     if fewest < FEW:
@@ -52,15 +51,28 @@ def statements(content: Content) -> list[Statement]:
     return found
 
 
+def _best(content: Content, best: pd.Series) -> str:
+    lost = best["runs"] - best["n"]
+    but = f"; {lost:.0f} of its {best['runs']:.0f} runs do not count: {best['left_out']}"
+    return (
+        f"Best: {best['label']}, {content.metric}: {mean_of(best)} (n = {best['n']:.0f})"
+        f"{but if lost else ''}."
+    )
+
+
 def _openings(alpha: float) -> dict[str, str]:
     """Returns the words before the groups of a verdict."""
     return {
+        TIE: (
+            "A tie with the best: at every common seed the learning curves agree to 0.5 % over the "
+            "first half of training, whatever their last digits are:"
+        ),
         WORSE: f"Worse than the best by more than noise (paired t-test, Holm, α = {alpha:g}):",
         BETTER: (
             "Better than the best at the seeds that both have, though not over all of their own:"
         ),
         NOISE: (
-            "Within noise of the best; these runs cannot tell them apart, "
+            "Not shown to differ from the best; these runs cannot tell them apart, "
             "which does not make them equal:"
         ),
         SAME: "Have the best's value at every common seed:",
@@ -79,21 +91,20 @@ def mean_of(group: pd.Series) -> str:
 
 def verdict(group: pd.Series) -> str:
     """Writes the comparison with the best as a cell of a table."""
-    if group["verdict"] in (WORSE, BETTER, NOISE):
-        return f"{group['verdict']}, {numbers.p(group['p_holm'])}"
     if group["verdict"] == UNTESTED:
         return f"{UNTESTED}: {numbers.count(group['common'], 'pair')}"
     return "" if group["verdict"] == NOTHING else str(group["verdict"])
 
 
-def _difference(group: pd.Series, level: str) -> str:
-    """Writes `SGD, he: −0.012 (95 % CI −0.020 to −0.004), p = 0.03, 5 pairs`."""
+def _difference(group: pd.Series) -> str:
+    """Writes `SGD, he: −0.012 (CI −0.020 to −0.004), Holm p = 0.03, 5 pairs`."""
     parts = [numbers.count(group["common"], "pair")]
     if group["verdict"] in (WORSE, BETTER, NOISE):
-        size = numbers.difference(group["difference"], group["diff_low"], group["diff_high"], level)
-        parts = [size, numbers.p(group["p_holm"]), *parts]
+        size = numbers.difference(group["difference"], group["diff_low"], group["diff_high"])
+        p = numbers.p(group["p_holm"])
+        parts = [size, f"Holm p {p if p.startswith('<') else f'= {p}'}", *parts]
     elif group["verdict"] == CONSTANT:
-        parts.insert(0, f"{group['difference']:+.4g}".replace("-", "−"))
+        parts.insert(0, numbers.signed(f"{group['difference']:+.4g}"))
     return f"{group['label']}: {', '.join(parts)}"
 
 
@@ -120,6 +131,8 @@ def _seeds(content: Content) -> Iterator[str]:
     counted = content.rows[content.rows["value"].notna()]
     seeds = {tuple(sorted(set(map(str, own)))) for _, own in counted.groupby("group")["seed"]}
     single = content.valued[content.valued["n"] == 1]
+    if content.is_search:
+        return
     if len(single) and len(single) == len(content.valued):
         yield (
             "Every group has one run only: no intervals, no tests; "
@@ -159,7 +172,7 @@ def _mixtures(content: Content) -> Iterator[str]:
 
 def _unread(content: Content) -> Iterator[str]:
     for problem in content.problems:
-        yield f"Cannot be read, and is left out: {problem.file}: {problem.reason}."
+        yield f"Left out: {problem.file}: {problem.reason.rstrip('.')}."
 
 
 def _labels(groups: pd.DataFrame) -> str:
@@ -167,9 +180,13 @@ def _labels(groups: pd.DataFrame) -> str:
 
 
 def failures(content: Content) -> list[dict[str, str]]:
-    """Returns folder, status and error (its first line) of each run that failed or diverged."""
+    """Returns folder, status and error of each run that failed, diverged or is mixed.
+
+    A mixed run went on after its data or its code had changed. Of an error, it is the first line.
+    """
     has_failed = content.rows["status"].isin(["failed", "diverged"])
     rows = content.rows.loc[
         has_failed | (content.rows["error"] != ""), ["folder", "status", "error"]
-    ]
+    ].copy()
+    rows.loc[rows["status"] == "finished", "status"] = "finished (mixed)"
     return [{name: str(text) for name, text in row.items()} for _, row in rows.iterrows()]

@@ -1,5 +1,6 @@
 """Turns runs into a table, and groups them: means over seeds and folds, the best group first."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,57 +9,76 @@ from scipy import stats
 
 from engine.report.read.collect import Run
 from engine.report.read.settings import short_names
+from engine.report.statistics import metric, numbers
+from engine.run.summaries import Objective
 
 COUNTS = "finished"  # the status of runs whose final metrics count
 
 
 def table_of_runs(
-    runs: Sequence[Run], columns: Mapping[str, Sequence[Any]], keys: Sequence[str], metric: str
+    runs: Sequence[Run],
+    columns: Mapping[str, Sequence[Any]],
+    keys: Sequence[str],
+    compared: Objective,
+    tests: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Returns one row per run.
 
-    It has folder, status, the given columns, seed, fold, latest (the metric, whatever the run's
-    status), left_out (why the run does not count: its status, or a metric that is NaN or absent),
-    value (the metric of a run that counts), seconds, error and group (a number).
+    It has folder, status, the given columns, seed, fold, latest (what is compared, whatever the
+    run's status), left_out (why the run does not count: its status, or a value that is NaN or
+    absent), value (that of a run that counts), a column for each metric of the test (NaN for a run
+    that does not count), seconds, error and group (a number).
 
     Args:
         runs: of the table.
         columns: further ones, by key.
         keys: the columns that define a group.
-        metric: the name of the one that is compared.
+        compared: what the runs are compared by.
+        tests: metrics of the test.
     """
     rows = pd.DataFrame(
         {key: pd.Series(list(values), dtype=object) for key, values in columns.items()}
     )
+    by_objective = any(run.objective and run.objective.name == compared.name for run in runs)
     rows.insert(0, "folder", [run.folder for run in runs])
     rows.insert(1, "status", [run.status for run in runs])
     rows["seed"] = pd.Series([run.seed for run in runs], dtype=object)
     rows["fold"] = pd.Series([run.fold for run in runs], dtype=object)
-    rows["latest"] = pd.Series([run.metrics.get(metric) for run in runs], dtype=float)
-    rows["left_out"] = [_left_out(run, metric) for run in runs]
-    rows["value"] = rows["latest"].where(rows["left_out"] == "")
+    rows["latest"] = pd.Series([metric.value_of(run, compared) for run in runs], dtype=float)
+    rows["left_out"] = [_left_out(run, compared, by_objective) for run in runs]
+    counts = rows["left_out"] == ""
+    rows["value"] = rows["latest"].where(counts)
+    for name in tests:
+        values = pd.Series([run.metrics.get(name) for run in runs], dtype=float)
+        rows[name] = values.where(counts)
     rows["seconds"] = pd.Series([run.seconds for run in runs], dtype=float)
     rows["error"] = [run.error for run in runs]
     rows["group"] = rows.groupby(list(keys), sort=False, dropna=False).ngroup() if keys else 0
     return rows
 
 
-def _left_out(run: Run, metric: str) -> str:
+def _left_out(run: Run, compared: Objective, by_objective: bool) -> str:
     if run.status != COUNTS:
         return run.status
-    if metric not in run.metrics:
-        return f"without {metric}"
-    return "" if abs(run.metrics[metric]) < float("inf") else "NaN"
+    if metric.lacks(run, compared, by_objective):
+        return f"without {compared.name if by_objective else compared.metric}"
+    return "" if abs(metric.value_of(run, compared) or 0.0) < float("inf") else "NaN"
 
 
 def summarise(
-    rows: pd.DataFrame, keys: Sequence[str], labels: Mapping[str, bool], mode: str, level: float
+    rows: pd.DataFrame,
+    keys: Sequence[str],
+    labels: Mapping[str, bool],
+    mode: str,
+    level: float,
+    tests: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Returns one row per group, the best first; the index is the group's number in `rows`.
 
-    It has the keys, label, runs (how many), n (how many count), mean, sem, low and high (the
-    interval), best, seconds (the median of finished runs), left_out and rank. There is no interval
-    without a second run that counts, and no rank without a first.
+    It has the keys, label, runs (how many), n (how many count), mean, median, sem, low and high
+    (the interval), best, a mean and a half width for each metric of the test, seconds (the median
+    of finished runs), left_out and rank. There is no interval without a second run that counts,
+    and no rank without a first.
 
     Args:
         rows: of the runs, as `table_of_runs` returns them.
@@ -66,18 +86,25 @@ def summarise(
         labels: the keys of a group's label; True for a key whose value says enough alone.
         mode: `min` or `max`, whichever is better.
         level: of the intervals, such as 0.95.
+        tests: metrics of the test.
     """
     groups = rows.groupby("group", sort=False)
     table = groups[list(keys)].first() if keys else pd.DataFrame(index=groups.size().index)
     names = short_names(keys)
     prefixes = {key: "" if alone else f"{names[key]}=" for key, alone in labels.items()}
     table["label"] = [
-        ", ".join(f"{prefix}{row[key]}" for key, prefix in prefixes.items()) or "all runs"
-        for _, row in table.iterrows()
+        ", ".join(f"{prefix}{numbers.setting(row[key])}" for key, prefix in prefixes.items())
+        or "all runs"
+        for row in table.to_dict("records")
     ]
     table["runs"] = groups.size()
-    table[["n", "mean", "sem", "best"]] = groups["value"].agg(["count", "mean", "sem", mode])
+    columns = ["n", "mean", "median", "sem", "best"]
+    table[columns] = groups["value"].agg(["count", "mean", "median", "sem", mode])
     table["low"], table["high"] = interval(table["mean"], table["sem"], table["n"], level)
+    for name in tests:
+        own = groups[name].agg(["mean", "sem", "count"])
+        _, high = interval(own["mean"], own["sem"], own["count"], level)
+        table[name], table[f"{name} ±"] = own["mean"], high - own["mean"]
     table["seconds"] = rows[rows["status"] == COUNTS].groupby("group")["seconds"].median()
     table["left_out"] = groups["left_out"].agg(count_reasons)
     table["rank"] = table["mean"].rank(method="min", ascending=mode == "min")
@@ -105,5 +132,5 @@ def interval(
 
 def count_reasons(reasons: pd.Series) -> str:
     """Returns how often there is each reason: `2 diverged, 1 NaN`."""
-    counts = reasons[reasons != ""].value_counts(sort=False)
+    counts = Counter(reason for reason in reasons if reason)
     return ", ".join(f"{n} {reason}" for reason, n in counts.items())

@@ -1,6 +1,7 @@
-"""Writes numbers as people read them."""
+"""Writes numbers as people read them: metrics and settings with four significant digits."""
 
 import math
+from typing import Any
 
 
 def metric(value: float) -> str:
@@ -8,32 +9,46 @@ def metric(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4g}"
 
 
+def setting(value: Any) -> str:
+    """Writes the value of a key: a fraction with four significant digits, all else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def mean(value: float, half_width: float) -> str:
-    """Writes a mean with its interval's half width, to two digits of that: `0.967 ± 0.018`."""
+    """Writes a mean with its interval's half width, to two digits of that: `0.967 ± 0.018`.
+
+    Values without spread have no interval that means anything: `0.1 (all equal)`.
+    """
     if math.isnan(half_width):
         return metric(value)
+    if half_width <= 1e-9 * abs(value):
+        return f"{metric(value)} (all equal)"
     digits = _format(value, half_width)
     return f"{value:{digits}} ± {half_width:{digits}}"
 
 
-def difference(value: float, low: float, high: float, level: str) -> str:
-    """Writes a difference with its interval: `−0.863 (95 % CI −0.892 to −0.834)`."""
+def difference(value: float, low: float, high: float) -> str:
+    """Writes a difference with its interval: `−0.863 (CI −0.892 to −0.834)`."""
     digits = _format(value, (high - low) / 2)
-    text = f"{value:+{digits}} ({level} CI {low:+{digits}} to {high:+{digits}})"
+    if any(bound and float(f"{bound:{digits}}") == 0 for bound in (low, high)):
+        digits = ".2g"  # a bound beside zero keeps its sign
+    return signed(f"{value:+{digits}} (CI {low:+{digits}} to {high:+{digits}})")
+
+
+def signed(text: str) -> str:
+    """Writes minus signs for hyphens."""
     return text.replace("-", "−")
 
 
 def _format(value: float, half_width: float) -> str:
     """Returns the format of a number that is known to within a half width."""
-    if half_width == 0:
-        return ".4g"
     decimals = 1 - math.floor(math.log10(half_width))
     return f".{decimals}f" if 0 <= decimals <= 6 and abs(value) < 1e6 else ".3g"
 
 
 def p(value: float) -> str:
-    """Writes a p-value: `p = 0.031`, `p < 0.001`."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+    """Writes a p-value: `0.031`, `< 0.001`, `–` where nothing was tested."""
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 # Verdicts on a group, beside the best one.
-BEST, WORSE, BETTER, NOISE = "best", "worse", "better at common seeds", "within noise"
+BEST, WORSE, BETTER = "best", "worse", "better at common seeds"
+NOISE, TIE = "not shown to differ", "same curve"
 SAME, CONSTANT, UNTESTED = "same values", "constant difference", "not tested"
 NOTHING = "no value"
 
@@ -19,8 +20,9 @@ def compare(
     """Compares each group with the first one, the best.
 
     Returns one row per group: verdict, common (the number of pairs), difference (the group less the
-    best), diff_low and diff_high (its interval of level 1 - alpha), p (two-sided) and p_holm
-    (corrected over all the tests that could be made, Holm 1979).
+    best), diff_low and diff_high (its interval), p (two-sided) and p_holm (corrected over all the
+    tests that could be made, Holm 1979). The interval has the level at which Holm's method tests
+    the difference, so that it leaves out zero exactly where the difference is shown.
 
     Args:
         rows: one per run.
@@ -30,16 +32,38 @@ def compare(
         mode: `min` or `max`, whichever is better.
         alpha: the level of the tests.
     """
-    paired = pairs(rows, unit)
-    names = groups.index
-    tests = pd.DataFrame([_test(paired, names[0], name, alpha) for name in names], index=names)
-    tests["p_holm"] = np.nan
-    if (tested := tests["p"].notna()).any():
-        differs, corrected, *_ = multipletests(tests.loc[tested, "p"], alpha=alpha, method="holm")
-        worse = (tests.loc[tested, "difference"] < 0) == (mode == "max")
+    paired = pairs(rows, unit).reindex(columns=groups.index).astype(float)
+    best = paired.iloc[:, 0]
+    differences = paired.iloc[:, 1:].sub(best, axis="index")
+    common = differences.count().reindex(groups.index, fill_value=0)
+    tests = pd.DataFrame({"common": common, "difference": differences.mean()}, index=groups.index)
+    tests["verdict"] = _untested(paired, differences).reindex(groups.index).fillna(BEST)
+    tests.loc[paired.isna().all() | best.isna().all(), "verdict"] = NOTHING
+    tests = tests.assign(p=np.nan, p_holm=np.nan, diff_low=np.nan, diff_high=np.nan)
+    tested = tests.index[tests["verdict"] == NOISE]
+    if len(tested):
+        some = differences[tested]
+        p = stats.ttest_1samp(some, 0.0, nan_policy="omit").pvalue
+        differs, corrected, *_ = multipletests(p, alpha=alpha, method="holm")
+        worse = (some.mean() < 0) == (mode == "max")
+        tests.loc[tested, "p"] = p
         tests.loc[tested, "p_holm"] = corrected
         tests.loc[tested, "verdict"] = np.where(differs, np.where(worse, WORSE, BETTER), NOISE)
+        level = 1 - levels_of_holm(p, int(differs.sum()), alpha)
+        low, high = stats.t.interval(level, some.count() - 1, loc=some.mean(), scale=some.sem())
+        tests.loc[tested, "diff_low"] = low
+        tests.loc[tested, "diff_high"] = high
     return tests
+
+
+def levels_of_holm(p: np.ndarray, rejected: int, alpha: float) -> np.ndarray:
+    """Returns the level at which Holm's method tests each of several hypotheses.
+
+    The smallest p of m is tested at alpha / m, the next at alpha / (m - 1), and so on; the method
+    stops at the first that it cannot reject, and all that are left share that level.
+    """
+    steps = stats.rankdata(p, method="ordinal") - 1
+    return np.asarray(alpha / (len(p) - np.minimum(steps, rejected)))
 
 
 def pairs(rows: pd.DataFrame, unit: Sequence[str]) -> pd.DataFrame:
@@ -49,21 +73,19 @@ def pairs(rows: pd.DataFrame, unit: Sequence[str]) -> pd.DataFrame:
     return means.unstack("group") if unit else means.to_frame().T
 
 
-def _test(paired: pd.DataFrame, best: int, group: int, alpha: float) -> dict[str, object]:
-    """Tests one group beside the best; `p` is NaN where there is nothing to test."""
-    if group not in paired or best not in paired:
-        return {"verdict": NOTHING, "common": 0, "p": np.nan}
-    both = paired[[best, group]].dropna().to_numpy() if group != best else np.empty((0, 2))
-    differences = both[:, -1] - both[:, 0]
-    mean = float(np.mean(differences)) if len(both) else np.nan
-    found = {"common": len(both), "difference": mean, "p": np.nan}
-    if group == best:
-        return {"verdict": BEST, **found}
-    if len(both) < 2:
-        return {"verdict": UNTESTED, **found}
-    if np.ptp(differences) <= 1e-12 * np.abs(both).max():  # no spread: t would be infinite or 0/0
-        same = np.allclose(both[:, 0], both[:, 1], rtol=1e-12, atol=0)
-        return {"verdict": SAME if same else CONSTANT, **found}
-    result = stats.ttest_rel(both[:, 1], both[:, 0])
-    low, high = result.confidence_interval(1 - alpha)
-    return {**found, "verdict": NOISE, "p": result.pvalue, "diff_low": low, "diff_high": high}
+def _untested(paired: pd.DataFrame, differences: pd.DataFrame) -> pd.Series:
+    """Returns what can be said of each group without a test; NOISE for what needs one."""
+    both = paired[differences.columns].where(differences.notna())
+    largest = np.maximum(both.abs().max(), paired.iloc[:, 0].abs().max())
+    spread = differences.max() - differences.min()
+    same = differences.abs().max() <= 1e-12 * largest
+    return pd.Series(
+        np.select(
+            # Without spread, t would be infinite or 0/0.
+            [differences.count() < 2, same, spread <= 1e-12 * largest],
+            [UNTESTED, SAME, CONSTANT],
+            NOISE,
+        ),
+        differences.columns,
+        dtype=object,
+    )

@@ -1,11 +1,13 @@
-"""Reads summary.json, metrics.csv, config.yaml, overrides.yaml and made_of.json of a run.
+"""Reads summary.json, metrics.csv, config.yaml, overrides.yaml, made_of.json and the like.
 
 Each function returns what its file says, and None or nothing where there is no such file.
 """
 
 import csv
+import functools
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from engine.config.ranges import why_not
 from engine.errors import UserError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+PART = re.compile(r"^(?=\w)", re.MULTILINE)  # where a key of the first level begins
 STEP = "step"
 ADVICE = {
     "summary.json": "Put it back, or remove it: resume=RUN_DIR writes it anew.",
@@ -24,12 +27,15 @@ ADVICE = {
     "config.yaml": "Put it back: nothing else says what the run is.",
     "overrides.yaml": "Put it back, or remove it: no number depends on it.",
     "made_of.json": "Put it back, or remove it: data and code are not compared then.",
+    "multirun.yaml": "Put it back, or start the sweep again, which writes it anew.",
+    "door": "Put it back, or remove it: no number depends on it.",
 }
 # What stands below a key; the first keys must be there. More keys may be.
 Shape = Mapping[str, Any]
 OF_SUMMARY: Shape = {
     "status": Literal["finished", "diverged", "failed", "interrupted", "pruned"],
     "objective": float | None,
+    "objective_of": dict[str, str] | None,
     "metrics": dict[str, float | None] | None,
     "seconds": float | None,
     "steps": int,
@@ -38,6 +44,7 @@ OF_SUMMARY: Shape = {
     "config_hash": str | None,
     "versions": dict[str, str | None] | None,
 }
+OF_OBJECTIVE: Shape = {"metric": str, "taken": str, "mode": Literal["min", "max"]}
 OF_MADE_OF: Shape = {
     "data": dict[str, Any],
     "code": dict[str, str | None],
@@ -45,6 +52,7 @@ OF_MADE_OF: Shape = {
     "begins_from": str | None,
     "mixed": list[str],
 }
+OF_SWEEP: Shape = {"task": list[str], "hydra": list[str]}
 OF_DATA: Shape = {
     "classes": list[str],
     "samples": dict[str, int | None],
@@ -80,6 +88,8 @@ def summary(path: Path) -> dict[str, Any] | None:
     values = _json(path)
     if values is not None:
         _check(path, values, OF_SUMMARY, required=1)
+        if values.get("objective_of"):
+            _check(path, values["objective_of"], OF_OBJECTIVE, required=len(OF_OBJECTIVE))
     return values
 
 
@@ -97,7 +107,9 @@ def made_of(path: Path) -> dict[str, Any] | None:
 
 
 def config(path: Path) -> dict[str, Any]:
-    """Reads the config of a run, as its file has it.
+    """Reads the config of a run, as its file has it; nobody may change what it returns.
+
+    It is read by its first-level keys: most parts are in many runs of a sweep.
 
     Raises:
         BrokenFile: if there is none, it cannot be read, or its end is missing.
@@ -105,12 +117,22 @@ def config(path: Path) -> dict[str, Any]:
     text = _text(path)
     if text is None:
         raise BrokenFile(path, "missing")
-    values = _mapping(path, _yaml(path, text))
+    values: dict[str, Any] = {}
+    with _understanding(path):
+        for part in PART.split(text):
+            values |= _mapping(path, _part_of_config(part) or {})
+    if not values:
+        raise BrokenFile(path, "not a mapping")
     places = values.get("paths")  # the last node of conf/config.yaml, and of what a run writes
     is_whole = "seed" in values and isinstance(places, dict) and "log_dir" in places
     if not is_whole or not text.endswith("\n"):
         raise BrokenFile(path, "its end is missing")
     return values
+
+
+@functools.cache
+def _part_of_config(text: str) -> Any:
+    return yaml.load(text, LOADER)
 
 
 def overrides(path: Path) -> list[str] | None:
@@ -128,6 +150,31 @@ def overrides(path: Path) -> list[str] | None:
     if not text.endswith("\n"):
         raise BrokenFile(path, "its end is missing")
     return [str(word) for word in words]
+
+
+def sweep(path: Path) -> dict[str, list[str]]:
+    """Reads the words of the command line that started a sweep: its own, and those for Hydra.
+
+    Raises:
+        BrokenFile: if it cannot be read, or says what no sweep writes.
+    """
+    words: Any = _mapping(path, _yaml(path, _text(path) or ""))
+    for key in ("hydra", "overrides"):
+        words = _mapping(path, words.get(key))
+    _check(path, words, OF_SWEEP, required=len(OF_SWEEP))
+    return {key: words[key] for key in OF_SWEEP}
+
+
+def door(path: Path) -> str | None:
+    """Reads the import path of the command that made a run.
+
+    Raises:
+        BrokenFile: if it cannot be read, or is no import path.
+    """
+    text = _text(path)
+    if text is not None and not re.fullmatch(r"\w+(\.\w+)*\n", text):
+        raise BrokenFile(path, "not the import path of a command")
+    return text and text.strip()
 
 
 def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -1,6 +1,7 @@
 """Learning curves against NumPy."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from engine.report.page.curves import POINTS, band, candidates, draw, read
+from engine.report.page import curves
+from engine.report.page.curves import POINTS, band, binned, candidates, read
+from engine.report.page.drawing import svg
 from engine.report.read.collect import Problem
 from synthetic_runs import content_of, write_curve, write_run
 
 
 def frames_of(folder: Path, names: list[str]) -> tuple[pd.DataFrame, list[Problem]]:
     content = content_of(folder, metric_name=names[0])
-    return read(content.runs, list(content.rows["group"]), names)
+    return read(dict(enumerate(content.runs)), dict(content.rows["group"]), names)
 
 
 def test_mean_and_interval_by_step(tmp_path: Path) -> None:
@@ -26,7 +29,7 @@ def test_mean_and_interval_by_step(tmp_path: Path) -> None:
         write_run(tmp_path / str(seed), seed=seed, metrics={"val/acc": own[-1]}, curve=curve)
     frames, problems = frames_of(tmp_path, ["val/acc"])
     assert problems == []
-    bands = band(frames, "val/acc", 0.9)
+    bands = band(binned(frames, "val/acc"), "val/acc", 0.9)
     assert list(bands["step"]) == [0, 10, 20, 30, 40]
     for i, row in bands.iterrows():
         there = values[: 4 if i < 3 else 3, i]
@@ -34,6 +37,7 @@ def test_mean_and_interval_by_step(tmp_path: Path) -> None:
         assert (row["mean"], row["low"], row["high"]) == pytest.approx(
             (there.mean(), there.mean() - half, there.mean() + half), rel=1e-9
         )
+        assert row["median"] == pytest.approx(np.median(there), rel=1e-12)
 
 
 def test_many_steps_are_binned_alike(tmp_path: Path) -> None:
@@ -42,7 +46,7 @@ def test_many_steps_are_binned_alike(tmp_path: Path) -> None:
         curve = {step: {"train/loss": value} for step, value in enumerate(own)}
         write_run(tmp_path / str(seed), seed=seed, metrics={"train/loss": own[-1]}, curve=curve)
     frames, _ = frames_of(tmp_path, ["train/loss"])
-    bands = band(frames, "train/loss", 0.95)
+    bands = band(binned(frames, "train/loss"), "train/loss", 0.95)
     assert len(bands) == POINTS == 200
     np.testing.assert_allclose(bands["mean"], loss.reshape(2, 200, 5).mean(axis=(0, 2)), rtol=1e-12)
     np.testing.assert_allclose(bands["step"], np.arange(200) * 5 + 2)
@@ -51,7 +55,9 @@ def test_many_steps_are_binned_alike(tmp_path: Path) -> None:
 def test_few_points_are_not_binned(tmp_path: Path) -> None:
     curve = {step: {"val/acc": 0.1 * i} for i, step in enumerate([1, 2, 5000, 5001])}
     write_run(tmp_path / "a", metrics={"val/acc": 0.3}, curve=curve)
-    assert list(band(frames_of(tmp_path, ["val/acc"])[0], "val/acc", 0.95)["step"]) == [
+    assert list(
+        band(binned(frames_of(tmp_path, ["val/acc"])[0], "val/acc"), "val/acc", 0.95)["step"]
+    ) == [
         1,
         2,
         5000,
@@ -67,7 +73,7 @@ def test_infinite_and_missing_values_are_gaps(tmp_path: Path) -> None:
         3: {"val/loss": 2.0},
     }
     write_run(tmp_path / "a", metrics={"val/loss": 2.0}, curve=curve)
-    bands = band(frames_of(tmp_path, ["val/loss"])[0], "val/loss", 0.95)
+    bands = band(binned(frames_of(tmp_path, ["val/loss"])[0], "val/loss"), "val/loss", 0.95)
     assert (list(bands["step"]), list(bands["mean"])) == ([0, 3], [1.0, 2.0])
     assert bands["low"].isna().all()  # one run has no interval
 
@@ -106,13 +112,41 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     write_run(
         tmp_path / "failed", status="failed", curve=curve, changes={"datamodule.batch_size": 99}
     )
-    svg, drawn, problems = draw(content_of(tmp_path), most=10)
-    assert (drawn, problems) == (10, [])
-    assert "batch_size=10" in svg  # the best
-    assert "batch_size=99" not in svg
-    assert "val/acc" in svg
-    assert "train/loss" in svg
+    content = content_of(tmp_path)
+    lines = curves.collect(content, 7)
+    assert (curves.drawn(content, lines), lines.problems) == (7, [])
+    assert lines.names == ["val/acc", "train/loss"]
+    text = "".join(svg(panel, "x") for panel in curves.draw(content, lines))
+    assert "batch_size=10" in text  # the best
+    assert "batch_size=99" not in text
+    assert len(set(re.findall(r">batch_size=\d+<", text))) == 7
     for path in tmp_path.iterdir():
         write_curve(path, {0: {"test/acc": 0.5}})
-    assert draw(content_of(tmp_path, metric_name="test/acc"), most=10) == ("", 0, [])
+    content = content_of(tmp_path, metric_name="test/acc")
+    lines = curves.collect(content, 7)
+    assert (curves.draw(content, lines), curves.drawn(content, lines)) == ([], 0)
     assert candidates("test/acc") == ["test/acc", "val/acc", "train/acc", "train/loss"]
+
+
+def test_runs_are_thin_lines_and_one_that_diverged_ends_in_a_cross(tmp_path: Path) -> None:
+    """The lines of matplotlib's figure have the numbers of the files."""
+    values = np.random.default_rng(0).uniform(size=(3, 5))
+    for seed, own in enumerate(values):
+        write_run(
+            tmp_path / str(seed),
+            seed=seed,
+            metrics={"val/acc": own[-1]},
+            status="diverged" if seed == 2 else "finished",
+            curve={step: {"val/acc": value} for step, value in enumerate(own)},
+        )
+    content = content_of(tmp_path)
+    (panel,) = curves.draw(content, curves.collect(content, 7))
+    lines = panel.figure.axes[0].get_lines()
+    thin = [line for line in lines if line.get_linewidth() < 1]
+    np.testing.assert_allclose([line.get_ydata() for line in thin], values)
+    assert [line.get_marker() for line in thin] == ["None", "None", "x"]
+    (mean,) = [line for line in lines if line.get_label() == "all runs"]
+    np.testing.assert_allclose(mean.get_ydata(), values[:2].mean(axis=0))
+    (said,) = panel.texts.values()
+    assert said[0].startswith("all runs, step 0: mean ")
+    assert said[0].endswith(f", median {np.median(values[:2, 0]):.4g}, n = 2")

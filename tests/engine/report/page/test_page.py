@@ -1,5 +1,6 @@
 """The page: its parts, and that it needs nothing but itself."""
 
+import itertools
 import math
 import re
 import xml.etree.ElementTree
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.report.page import drawing, page
+from engine.pictures import looks
+from engine.report.page import curves, drawing, page, trained
+from engine.report.page.drawing import Picture
 from engine.report.statistics.content import Content
 from synthetic_runs import content_of, write_run
 
@@ -46,7 +49,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in ("h1", "h2"):
+        if self.open and self.open[-1] in ("h1", "h2", "h3"):
             self.headings.append(data)
         if {"td", "th"} & set(self.open[-2:]):
             self.rows[-1][-1] += data
@@ -77,10 +80,22 @@ def sweep(folder: Path, *, lrs: tuple[float, ...] = (0.1,)) -> Content:
     return content_of(folder)
 
 
-def figures(content: Content) -> list[dict[str, str]]:
-    made, problems = page.figures(content)
-    assert problems == []
-    return made
+def figures(content: Content) -> list[Picture]:
+    lines = curves.collect(content, page.MOST_CURVES)
+    assert lines.problems == []
+    return page.figures(content, lines)
+
+
+def html(content: Content, pictures: list[Picture]) -> str:
+    return page.html([(content, trained.of(content, "mine.train"), pictures)])
+
+
+def shown(pictures: list[Picture]) -> dict[str, list[str]]:
+    """Returns the SVGs of each picture, by its title."""
+    return {
+        picture.title: [drawing.svg(panel, f"x{i}") for i, panel in enumerate(picture.panels)]
+        for picture in pictures
+    }
 
 
 @pytest.fixture(scope="module")
@@ -89,21 +104,22 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Content:
 
 
 @pytest.fixture(scope="module")
-def pictures(content: Content) -> list[dict[str, str]]:
+def pictures(content: Content) -> list[Picture]:
     return figures(content)
 
 
 @pytest.fixture(scope="module")
-def text(content: Content, pictures: list[dict[str, str]]) -> str:
-    return page.html(content, pictures)
+def text(content: Content, pictures: list[Picture]) -> str:
+    return html(content, pictures)
 
 
 PARTS = [
+    "What was trained",
     "Ranking",
     "Learning curves",
-    "Final metric",
+    "Every run",
     "What differs by more than noise",
-    "Failures",
+    "Failed, diverged or mixed",
     "Runs",
     "How it was computed",
 ]
@@ -111,8 +127,8 @@ PARTS = [
 
 def assert_parts_in_order(text: str, name: str, figure: str) -> None:
     found = Page(text)
-    assert found.headings == [name, *PARTS[:3], figure, *PARTS[3:]]
-    assert sum(tag == "svg" for tag, _ in found.elements) == 3
+    assert found.headings == [name, *PARTS[:4], figure, *PARTS[4:]]
+    assert sum(tag == "svg" for tag, _ in found.elements) == 4  # two panels of curves
     ids = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
 
@@ -123,7 +139,7 @@ def test_parts_in_order_with_two_keys(content: Content, text: str) -> None:
 
 def test_parts_in_order_with_three_keys(tmp_path: Path) -> None:
     content = sweep(tmp_path, lrs=(0.1, 0.2))
-    text = page.html(content, figures(content))
+    text = html(content, figures(content))
     assert_parts_in_order(text, tmp_path.name, "Parallel coordinates")
 
 
@@ -137,7 +153,8 @@ def test_it_asks_for_nothing(text: str) -> None:
     ]
     own = ("#", "data:", "sgd%2C", "adam%2C", "failed%20%231/")
     assert {address for address in addresses if address and not address.startswith(own)} == set()
-    assert "script" not in {tag for tag, _ in found.elements}
+    assert [attributes for tag, attributes in found.elements if tag == "script"] == [{}]
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(|WebSocket", text)
     assert not re.search(r"url\((?!#)|@import", text)
     names = set(re.findall(r"https?://[^\"' <)]+", text))  # of XML, which nobody opens
     assert names == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
@@ -145,38 +162,69 @@ def test_it_asks_for_nothing(text: str) -> None:
 
 def test_tables(content: Content, text: str) -> None:
     rows = Page(text).rows
-    mean = "val/acc ± 95 % CI"
-    assert rows[0] == [
-        "rank",
-        "optimizer",
-        "init",
-        "n",
-        mean,
-        "best",
-        "time",
-        "vs best",
-        "left out",
-    ]
-    assert [row[:4] for row in rows[1:5]] == [
-        [f"{group['rank']:.0f}", group["optimizer"], group["init"], "3"]
+    mean = "val/acc, last value: mean ± 95 % CI"
+    columns = ["rank", "optimizer", "init", "n", mean, "median", "best", "time"]
+    assert rows[0] == [*columns, "vs best", "Holm p", "left out"]
+    assert [row[:3] for row in rows[1:5]] == [
+        [f"{group['rank']:.0f}", group["optimizer"], group["init"]]
         for _, group in content.groups.iterrows()
     ]
-    assert rows[1][7] == "best"
-    failures = rows.index(["run", "status", "error", "log"])
+    assert sorted(row[3] for row in rows[1:5]) == ["3", "3", "3", "3 of 4"]
+    assert rows[1][8] == "best"
+    failures = rows.index(["run", "status", "what happened", "log"])
     error = "OSError: <script>alert(1)</script>"
     assert rows[failures + 1] == ["failed #1", "failed", error, "train.log"]
-    columns = ["folder", "status", "optimizer", "init", "seed", "val/acc", "time"]
+    columns = ["folder", "status", "optimizer", "init", "seed", "val/acc, last value", "time"]
     assert rows[failures + 2] == columns
     assert len(rows[failures + 3 :]) == 13
 
 
-def test_figures_take_the_page_s_colours(pictures: list[dict[str, str]]) -> None:
-    for picture in pictures:
-        xml.etree.ElementTree.fromstring(picture["svg"])
-        assert not re.search("#[ab]0000", picture["svg"])
-        assert "currentColor" in picture["svg"]
+def test_everybody_can_read_it(text: str) -> None:
+    """Heads have a scope, tables a caption, pictures words, and what scrolls a name and a place."""
+    elements = Page(text).elements
+    tags = [tag for tag, _ in elements]
+    assert tags.count("main") == 1
+    assert tags.count("caption") == tags.count("table") == 3
+    assert all(attributes.get("scope") for tag, attributes in elements if tag == "th")
+    pictures = [attributes for tag, attributes in elements if tag == "svg"]
+    assert all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
+    wide = [own for _, own in elements if "wide" in (own.get("class") or "").split()]
+    assert len(wide) == 3 + 3  # tables, and pictures, of which one has two panels
+    assert all(own["tabindex"] == "0" and own["aria-label"] for own in wide)
+
+
+def luminance(colour: str) -> float:
+    """Returns the relative luminance of WCAG 2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_words_stand_out_from_what_is_behind_them(scheme: int) -> None:
     style = (Path(page.__file__).parent / "page.css").read_text()
-    light, dark = style.split("@media (prefers-color-scheme: dark)")
+    block = style.split("@media (prefers-color-scheme: dark)")[scheme]
+    colour = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
+    for behind in ("page", "raised", "good"):
+        for word in ("ink", "faint", "link", "bad"):
+            assert contrast(colour[word], colour[behind]) >= 4.5, (word, behind)
+    for series in (looks.LIGHT, looks.DARK)[scheme]:
+        assert contrast(series, colour["page"]) >= 3, series  # of a line
+
+
+def test_figures_take_the_page_s_colours(pictures: list[Picture]) -> None:
+    for svg in itertools.chain(*shown(pictures).values()):
+        xml.etree.ElementTree.fromstring(svg)
+        assert not re.search("#[ab]0000", svg)
+        assert "currentColor" in svg
+    style = drawing.colours() + (Path(page.__file__).parent / "page.css").read_text()
+    at_dark = re.compile(r"@media \(prefers-color-scheme: dark\) \{.*?\}\s*\}", re.DOTALL)
+    light, dark = at_dark.sub("", style), "".join(at_dark.findall(style))
     for colour in filter(
         None, (re.fullmatch(r"var\((--.+)\)", shown) for shown in drawing.PAGE.values())
     ):
@@ -184,8 +232,8 @@ def test_figures_take_the_page_s_colours(pictures: list[dict[str, str]]) -> None
         assert f"{colour[1]}:" in dark
 
 
-def test_heat_map_says_the_means(content: Content, pictures: list[dict[str, str]]) -> None:
-    (heat,) = [picture["svg"] for picture in pictures if picture["title"] == "Heat map"]
+def test_heat_map_says_the_means(content: Content, pictures: list[Picture]) -> None:
+    (heat,) = shown(pictures)["Heat map"]
     for mean in content.groups["mean"]:
         assert f">{mean:.4g}</text>" in heat
 
@@ -193,9 +241,9 @@ def test_heat_map_says_the_means(content: Content, pictures: list[dict[str, str]
 def test_figures_show_dollars(tmp_path: Path) -> None:
     for number, (x, y) in enumerate([(1, "$a$"), (2, "$b$"), (1, "$b$")]):
         write_run(tmp_path / str(number), metrics={"val/acc": 0.5}, changes={"a.x": x, "a.y": y})
-    pictures, _ = page.figures(content_of(tmp_path))
-    assert {picture["title"]: "$b$" in picture["svg"] for picture in pictures} == {
-        "Final metric": True,
+    pictures = shown(figures(content_of(tmp_path)))
+    assert {title: "$b$" in svgs[0] for title, svgs in pictures.items()} == {
+        "Every run": True,
         "Heat map": True,
     }
 
@@ -207,6 +255,16 @@ def of(metric: str, value: float, **changes: Any) -> dict[str, Any]:
 
 
 UNUSUAL = {
+    "a search": [
+        {
+            **of("val/acc", 0.1 * i, optimizer__lr=10.0**-i, sweep__trial__number=i),
+            "status": ["finished", "diverged", "pruned"][i % 3],
+        }
+        for i in range(9)
+    ],
+    "all diverged but one": [
+        {**of("val/acc", 0.5, a__x=i), "status": "diverged" if i else "finished"} for i in range(4)
+    ],
     "one run": [of("val/acc", 0.5)],
     "one that goes on": [{"status": None, "curve": {0: {"val/acc": 0.1}, 1: {"val/acc": 0.2}}}],
     "NaN only": [of("val/acc", math.nan)],
@@ -227,4 +285,4 @@ def test_smoke_of_unusual_sweeps(tmp_path: Path, runs: list[dict[str, Any]]) -> 
     for number, run in enumerate(runs):
         write_run(tmp_path / str(number), **run)
     content = content_of(tmp_path)
-    Page(page.html(content, figures(content)))
+    Page(html(content, figures(content)))

@@ -3,12 +3,13 @@
 import csv
 import io
 import math
+import re
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
-from engine.report.page import markdown, tables
+from engine.report.page import latex, markdown, tables, trained
 from engine.report.statistics.content import Content
 from synthetic_runs import content_of, write_run
 
@@ -35,19 +36,27 @@ def content(tmp_path: Path) -> Content:
     return content_of(tmp_path)
 
 
-HEADER = ["rank", "optimizer", "n", "val/acc ± 95 % CI", "best", "time", "vs best", "left out"]
+MEAN = "val/acc, last value: mean ± 95 % CI"
+HEADER = [
+    *("rank", "optimizer", "n", MEAN, "median", "best", "time"),
+    *("vs best", "Holm p", "left out"),
+]
 ROWS = [
-    ["1", "Adam", "3", "0.910 ± 0.025", "0.92", "10 s", "best", ""],
-    ["2", "SGD", "3", "0.60 ± 0.25", "0.7", "10 s", "worse, p = 0.03", "1 failed"],
+    ["1", "Adam", "3", "0.910 ± 0.025", "0.91", "0.92", "10 s", "best", "–", ""],
+    ["2", "SGD", "3 of 4", "0.60 ± 0.25", "0.6", "0.7", "10 s", "worse", "0.03", "1 failed"],
 ]
 
 
+def document(content: Content) -> str:
+    return markdown.document([content], [trained.of(content, "mine.train")])
+
+
 def test_ranking(content: Content) -> None:
-    assert tables.ranking(content) == (HEADER, ROWS)
+    assert tables.as_rows(tables.ranking(content)) == (HEADER, ROWS)
 
 
 def test_markdown_table_reads_back(content: Content) -> None:
-    text = markdown.document(content)
+    text = document(content)
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     cells = [
         tokens[i + 1].content
@@ -61,13 +70,13 @@ def test_markdown_table_reads_back(content: Content) -> None:
     assert headings[1:] == [
         "What differs by more than noise",
         "Notes",
-        "Failures",
+        "Failed, diverged or mixed",
         "How it was computed",
     ]
 
 
 def test_markdown_shows_text_as_it_is(content: Content) -> None:
-    shown = MarkdownIt("commonmark").render(markdown.document(content))
+    shown = MarkdownIt("commonmark").render(document(content))
     assert (
         "sgd,seed=3: failed: ValueError: &lt;b&gt;|*bold*|&lt;/b&gt; (see sgd,seed=3/train.log)"
         in shown
@@ -75,13 +84,15 @@ def test_markdown_shows_text_as_it_is(content: Content) -> None:
 
 
 def test_runs_csv_reads_back_exactly(content: Content) -> None:
-    rows = list(csv.DictReader(io.StringIO(tables.csv(content))))
+    rows = list(csv.DictReader(io.StringIO(tables.csv([content]))))
     assert list(rows[0]) == [
         "folder",
         "status",
         "optimizer",
         "seed",
         "fold",
+        "objective",
+        "objective_name",
         "train/loss",
         "val/acc",
         "val/loss",
@@ -106,26 +117,28 @@ def test_runs_csv_reads_back_exactly(content: Content) -> None:
 def test_terminal_lines(content: Content) -> None:
     text = tables.terminal(content)
     assert text.splitlines()[:6] == [
-        "7 runs (6 finished, 1 failed) in 2 groups; val/acc, higher is better",
+        "7 runs (6 finished, 1 failed) in 2 groups; val/acc, last value: higher is better",
         "",
-        "rank  optimizer  n  val/acc ± 95 % CI  best  time  vs best          left out",
-        "────  ─────────  ─  ─────────────────  ────  ────  ───────────────  ────────",
-        "   1  Adam       3  0.910 ± 0.025      0.92  10 s  best",
-        "   2  SGD        3  0.60 ± 0.25         0.7  10 s  worse, p = 0.03  1 failed",
+        "rank  optimizer       n  val/acc, last value: mean ± 95 % CI  median  best  time  "
+        "vs best  Holm p  left out",
+        f"────  ─────────  ──────  {'─' * 35}  ──────  ────  ────  ───────  ──────  ────────",
+        f"   1  Adam            3  {'0.910 ± 0.025':<35}    0.91  0.92  10 s  best          –",
+        f"   2  SGD        3 of 4  {'0.60 ± 0.25':<35}     0.6   0.7  10 s  "
+        "worse      0.03  1 failed",
     ]
 
 
 @pytest.mark.parametrize(
-    ("keys", "metric", "columns"),
+    ("keys", "metric", "shown"),
     [
-        (1, "val/acc", 9),
-        (5, "val/acc", 12),
-        (40, "val/acc", 13),
-        (40, "val/a_long_name_of_a_metric/acc", 11),
+        (1, "val/acc", 1),
+        (5, "val/acc", 5),
+        (40, "val/acc", 6),
+        (40, "val/a_long_name_of_a_metric/acc", 3),
     ],
 )
 def test_terminal_lines_fit_in_120_columns(
-    tmp_path: Path, keys: int, metric: str, columns: int
+    tmp_path: Path, keys: int, metric: str, shown: int
 ) -> None:
     """Cells are cut. Where that is not enough, keys are left out.
 
@@ -141,10 +154,25 @@ def test_terminal_lines_fit_in_120_columns(
         )
     lines = tables.terminal(content_of(tmp_path)).splitlines()
     assert max(map(len, lines)) <= 120
-    assert len(lines[3].split()) == columns
-    assert all(
-        word in lines[2] for word in ("rank", f"{metric} ± 95 % CI", "best", "time", "vs best")
+    assert len(re.findall(r"\ba_ra?\w*", lines[2])) >= shown
+    assert all(word in lines[2] for word in ("rank", f"{metric}, last value", "vs best"))
+
+
+def test_a_paper_s_table_reads_back(content: Content) -> None:
+    """The cells between & and \\\\ are those of the ranking; the best row is bold."""
+    lines = latex.table(content).splitlines()
+    rules = [line for line in lines if line.endswith("rule")]
+    assert rules == [r"\toprule", r"\midrule", r"\bottomrule"]
+    head, best, other = (
+        [cell.strip() for cell in line.removesuffix(r"\\").split("&")]
+        for line in lines
+        if line.endswith(r"\\")
     )
+    assert head == ["rank", "optimizer", "n", r"val/acc, last value: mean $\pm$ 95 \% CI", "Holm p"]
+    assert best == [
+        rf"\textbf{{{cell}}}" for cell in ("1", "Adam", "3", r"0.910 $\pm$ 0.025", "--")
+    ]
+    assert other == ["2", "SGD", "3 of 4", r"0.60 $\pm$ 0.25", "0.03"]
 
 
 def test_many_groups_are_counted(tmp_path: Path) -> None:
@@ -157,7 +185,7 @@ def test_many_groups_are_counted(tmp_path: Path) -> None:
 
 def test_one_group_is_not_compared(tmp_path: Path) -> None:
     write_run(tmp_path / "a", metrics={"val/acc": 0.5})
-    assert tables.ranking(content_of(tmp_path)) == (
-        ["rank", "n", "val/acc ± 95 % CI", "best", "time"],
-        [["1", "1", "0.5", "0.5", "10 s"]],
+    assert tables.as_rows(tables.ranking(content_of(tmp_path))) == (
+        ["rank", "val/acc, last value", "time"],
+        [["1", "0.5", "10 s"]],
     )

@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from engine.errors import UserError
 from engine.report.read.collect import RECENT, collect
+from engine.run.summaries import BEST_EPOCH, Objective
 from synthetic_runs import write_run
 
 
@@ -54,6 +55,26 @@ def test_what_a_summary_tells(tmp_path: Path) -> None:
     assert run.made_with == {"device": "1 × cpu", "git": "0123abc", "torch": "2.15.0"}
     assert run.config["optimizer.lr"] == 0.01
     assert run.config["init.seed"] == 0
+
+
+def test_what_made_a_run_and_what_it_is_compared_by(tmp_path: Path) -> None:
+    objective = Objective("val/acc", BEST_EPOCH, "max", 0.5)
+    words = ["experiment=lenet", "seed=3"]
+    trial = {"sweep.trial": {"study": "x", "number": 4}}
+    write_run(tmp_path / "a", objective=objective, words=words, changes=trial)
+    write_run(tmp_path / "b", objective=objective._replace(value=math.nan))
+    write_run(tmp_path / "c")
+    (tmp_path / "c/.hydra/overrides.yaml").unlink()
+    (one, other, old), _ = collect(tmp_path)
+    assert (one.objective, one.overrides, one.experiment, one.trial) == (
+        objective,
+        tuple(words),
+        "lenet",
+        4,
+    )
+    assert other.objective
+    assert math.isnan(other.objective.value)
+    assert (old.objective, old.overrides, old.experiment, old.trial) == (None, (), "", None)
 
 
 def test_a_run_that_goes_on_and_one_that_was_killed(tmp_path: Path) -> None:
@@ -110,6 +131,9 @@ def test_a_sweep_s_job_runs_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
         (".hydra/config.yaml", "seed: 1\npaths:\n  log_dir: /lo", "its end is missing"),
         (".hydra/made_of.json", "{}", "has no data"),
         (".hydra/made_of.json", '{"data": {}, "code": {}, "versions": {}}', "has no classes"),
+        (".hydra/overrides.yaml", "a: [1", "while parsing a flow sequence"),
+        (".hydra/overrides.yaml", "seed=1", "not a list"),
+        ("summary.json", '{"status": "finished", "objective_of": {"metric": "a"}}', "has no taken"),
     ],
 )
 def test_a_broken_file_is_named_and_its_run_left_out(

@@ -8,7 +8,8 @@ from synthetic_runs import content_of, write_run
 
 WORSE = "Worse than the best by more than noise (paired t-test, Holm, α = 0.05):"
 NOISE = (
-    "Within noise of the best; these runs cannot tell them apart, which does not make them equal:"
+    "Not shown to differ from the best; these runs cannot tell them apart, "
+    "which does not make them equal:"
 )
 
 
@@ -17,15 +18,20 @@ def test_numbers_as_people_read_them() -> None:
     assert numbers.mean(34.951, 28.29) == "35 ± 28"
     assert numbers.mean(2.5e7, 1.3e5) == "2.5e+07 ± 1.3e+05"
     assert numbers.mean(0.5, float("nan")) == "0.5"
-    assert numbers.mean(0.5, 0.0) == "0.5 ± 0"
-    assert (
-        numbers.difference(-0.0316, -0.0584, -0.0048, "95 %") == "−0.032 (95 % CI −0.058 to −0.005)"
-    )
+    assert numbers.mean(0.5, 0.0) == "0.5 (all equal)"
+    assert [numbers.setting(value) for value in (0.0012345678, 3, "he", 1e-5)] == [
+        "0.001235",
+        "3",
+        "he",
+        "1e-05",
+    ]
+    assert numbers.difference(-0.0316, -0.0584, -0.0048) == "−0.032 (CI −0.058 to −0.005)"
+    assert numbers.difference(-0.05, -0.11, -0.0003) == "−0.05 (CI −0.11 to −0.0003)"
     assert [numbers.p(p) for p in (0.5, 0.0312, 0.00099, 0.0)] == [
-        "p = 0.5",
-        "p = 0.031",
-        "p < 0.001",
-        "p < 0.001",
+        "0.5",
+        "0.031",
+        "< 0.001",
+        "< 0.001",
     ]
     seconds = [float("nan"), 0.0551, 9.96, 75, 150, 9000]
     assert [numbers.duration(s) for s in seconds] == [
@@ -57,11 +63,11 @@ def test_statements(tmp_path: Path) -> None:
         tmp_path / "lonely", optimizer="adam", init="xavier", seed=0, metrics={"val/acc": 0.1}
     )
     best, worse, noise, untested, few = statements(content_of(tmp_path))
-    assert best.text == "Best: SGD, he, val/acc 0.910 ± 0.025 (n = 3)."
+    assert best.text == "Best: SGD, he, val/acc, last value: 0.910 ± 0.025 (n = 3)."
     assert worse.text == WORSE
-    assert worse.items == ("SGD, xavier: −0.4000 (95 % CI −0.4025 to −0.3975), p < 0.001, 3 pairs",)
+    assert worse.items == ("SGD, xavier: −0.4000 (CI −0.4036 to −0.3964), Holm p < 0.001, 3 pairs",)
     assert noise.text == NOISE
-    assert noise.items == ("Adam, he: −0.0003 (95 % CI −0.0061 to +0.0054), p = 0.83, 3 pairs",)
+    assert noise.items == ("Adam, he: −0.0003 (CI −0.0061 to +0.0054), Holm p = 0.83, 3 pairs",)
     assert untested.text == "Not tested, for a paired test needs two seeds in common with the best:"
     assert untested.items == ("Adam, xavier: 1 pair",)
     assert few.text == "A paired test of 3 seeds finds large differences only."
@@ -80,7 +86,7 @@ def test_one_seed_only(tmp_path: Path) -> None:
         "Every group has one run only: no intervals, no tests; "
         "run more seeds, such as seed=0,1,2,3,4."
     ]
-    assert statements(content)[0].text == "Best: Adam, val/acc 0.6 (n = 1)."
+    assert statements(content)[0].text == "Best: Adam, val/acc, last value: 0.6 (n = 1)."
 
 
 def test_nothing_to_note_of_a_tidy_sweep(tmp_path: Path) -> None:
@@ -108,7 +114,8 @@ def test_what_limits_the_numbers(tmp_path: Path) -> None:
     summary.write_text(summary.read_text().replace("2.15.0", "2.14.0"))
     content = content_of(tmp_path)
     left_out, no_rank, repeats, folds, versions, unread = notes(content)
-    assert left_out.startswith("Means are over finished runs with a number for val/acc; left out: ")
+    means = "Means are over finished runs with a number for val/acc, last value; left out: "
+    assert left_out.startswith(means)
     assert {"1 diverged", "1 failed"} == set(
         left_out.partition("left out: ")[2].rstrip(".").split(", ")
     )
@@ -116,7 +123,7 @@ def test_what_limits_the_numbers(tmp_path: Path) -> None:
     assert repeats == "1 run repeat another's config and seed; tests take the mean of such."
     assert folds.startswith("Folds share training data")
     assert versions == "The runs differ in torch; see how it was computed."
-    assert unread == "Cannot be read, and is left out: broken/summary.json: not a mapping."
+    assert unread == "Left out: broken/summary.json: not a mapping."
     assert failures(content) == [
         {"folder": "diverged", "status": "diverged", "error": ""},
         {"folder": "failed", "status": "failed", "error": "KeyError: 'lr'"},

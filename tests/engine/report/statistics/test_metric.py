@@ -7,7 +7,8 @@ import pytest
 
 from engine.errors import UserError
 from engine.report.read.collect import Run
-from engine.report.statistics.metric import choose, direction
+from engine.report.statistics.metric import choose, direction, lacks, of_tests, value_of
+from engine.run.summaries import BEST_EPOCH, Objective
 
 
 def runs(*names: Sequence[str]) -> list[Run]:
@@ -31,11 +32,11 @@ def runs(*names: Sequence[str]) -> list[Run]:
     ],
 )
 def test_default(names: list[list[str]], expected: str) -> None:
-    assert choose(runs(*names), None) == expected
+    assert choose(runs(*names))[:3] == (expected, "last value", direction(expected))
 
 
 def test_asked_for() -> None:
-    assert choose(runs(["val/acc"], ["test/acc"]), "test/acc") == "test/acc"
+    assert choose(runs(["val/acc"], ["test/acc"]), "test/acc").name == "test/acc, last value"
 
 
 def test_unknown() -> None:
@@ -46,7 +47,37 @@ def test_unknown() -> None:
         == "--metric val/ac: no run has it. Did you mean val/acc? They have: train/loss, val/acc."
     )
     with pytest.raises(UserError, match=r"^none of the runs has logged a metric yet\.$"):
-        choose(runs([]), None)
+        choose(runs([]))
+
+
+def of(metric: str | None, value: float = 0.5, **metrics: float) -> Run:
+    """Returns a run with an objective."""
+    found = metric and Objective(metric, BEST_EPOCH, "max", value)
+    return Run(Path(), "", {}, "finished", metrics, objective=found or None)
+
+
+def test_the_objective_of_most_runs_is_compared() -> None:
+    some = [of("val/acc", 0.5), of("val/acc", 0.6), of("val/f1"), of(None, test_acc=0.9)]
+    assert choose(some).name == "val/acc, best epoch"
+    assert choose(some).mode == "max"
+    assert choose(some, mode="min").mode == "min"
+    assert choose(some, "test_acc").name == "test_acc, last value"
+
+
+def test_a_run_with_another_objective_has_no_value() -> None:
+    compared = choose([of("val/acc")])
+    assert [lacks(run, compared, True) for run in (of("val/acc"), of("val/f1"), of(None))] == [
+        False,
+        True,
+        True,
+    ]
+    assert value_of(of("val/acc", 0.75), compared) == 0.75
+
+
+def test_metrics_of_the_test_stand_beside() -> None:
+    names = ["test/loss", "test/acc", "test/acc/0", "val/acc", "test/f1", "tested"]
+    assert of_tests(runs(names), choose([of("val/acc")])) == ["test/acc", "test/f1"]
+    assert of_tests(runs(names), choose([of("val/loss")])) == ["test/loss", "test/acc"]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,35 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(stepped[list(order).index(i)]) for i in range(len(p))]
 
 
+def step_levels(p: Sequence[float], alpha: float) -> list[float]:
+    """Walks down Holm's steps: the level at which each hypothesis is tested, or is no more."""
+    levels = dict.fromkeys(range(len(p)), 0.0)
+    level = 0.0
+    goes_on = True
+    for step, i in enumerate(np.argsort(p)):
+        level = alpha / (len(p) - step) if goes_on else level
+        goes_on = goes_on and p[i] <= level
+        levels[int(i)] = level
+    return list(levels.values())
+
+
+def test_an_interval_leaves_out_zero_exactly_where_holm_shows_a_difference(tmp_path: Path) -> None:
+    """Of 40 tests, whose raw p-values lie on both sides of every level of Holm's method."""
+    rng = np.random.default_rng(3)
+    values = {
+        group: dict(enumerate(0.9 - 0.0008 * group + 0.01 * rng.normal(size=8)))
+        for group in range(41)
+    }
+    groups = report_on(tmp_path, values).groups
+    tested = groups[groups["p"].notna()]
+    shown = tested["p_holm"] <= 0.05
+    alone = tested["p"] <= 0.05
+    assert 0 < shown.sum() < alone.sum() < len(tested) == 40
+    leaves_out = (tested["diff_low"] > 0) | (tested["diff_high"] < 0)
+    assert list(leaves_out) == list(shown)
+    assert list(tested["verdict"] != "not shown to differ") == list(shown)
+
+
 def test_numbers(tmp_path: Path) -> None:
     found = by_group(report_on(tmp_path, VALUES))
     best = max(VALUES, key=lambda group: np.mean(list(VALUES[group].values())))
@@ -68,9 +97,11 @@ def test_numbers(tmp_path: Path) -> None:
         assert found[group]["common"] == len(common) == (4 if group == 5 else 10)
         differences[group] = np.array([VALUES[group][seed] - VALUES[best][seed] for seed in common])
     p = [paired_p(differences[group]) for group in tested]
+    levels = dict(zip(tested, step_levels(p, 0.05), strict=True))
     for group, raw, corrected in zip(tested, p, holm(p), strict=True):
         d = differences[group]
-        half = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d))
+        level = levels[group]
+        half = stats.t.ppf(1 - level / 2, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d))
         assert found[group]["p"] == pytest.approx(raw, rel=1e-9)
         assert found[group]["p_holm"] == pytest.approx(corrected, rel=1e-9)
         assert found[group]["difference"] == pytest.approx(d.mean(), rel=1e-9)
@@ -81,7 +112,7 @@ def test_numbers(tmp_path: Path) -> None:
 def test_verdicts(tmp_path: Path) -> None:
     found = by_group(report_on(tmp_path, VALUES))
     verdicts = {group: row["verdict"] for group, row in found.items()}
-    assert sorted([verdicts.pop(1), verdicts.pop(2)]) == ["best", "within noise"]
+    assert sorted([verdicts.pop(1), verdicts.pop(2)]) == ["best", "not shown to differ"]
     assert verdicts == {3: "worse", 4: "worse", 5: "worse", 6: "not tested"}
     assert (found[6]["common"], math.isnan(found[6]["p_holm"])) == (1, True)
 
@@ -99,7 +130,7 @@ def test_holm_takes_back_what_one_test_alone_would_say(tmp_path: Path) -> None:
     }
     one_of_four = by_group(report_on(tmp_path / "four", {**few, **noise}))[1]
     assert one_of_four["p"] == pytest.approx(alone["p"])
-    assert (one_of_four["verdict"], one_of_four["p_holm"] > 0.05) == ("within noise", True)
+    assert (one_of_four["verdict"], one_of_four["p_holm"] > 0.05) == ("not shown to differ", True)
 
 
 def test_seeds_pair_their_runs(tmp_path: Path) -> None:

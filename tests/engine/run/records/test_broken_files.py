@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,36 @@ def test_a_run_is_measured_or_refused(
         assert measured["test/loss"] == expected["test/loss"]
 
 
+@pytest.mark.parametrize(
+    ("file", "way", "code"),
+    [
+        (".hydra/lock", "binary", 0),
+        (".hydra/lock", "a folder", 2),
+        (".hydra/door", "binary", 0),
+        (".hydra/trained", "a folder", 0),
+        ("train.log", "binary", 0),
+        ("train.log", "a folder", 2),
+        ("checkpoints/previous.ckpt", "a folder", 1),
+    ],
+)
+def test_any_other_file_of_a_run_is_named_or_written_anew(
+    file: str,
+    way: str,
+    code: int,
+    interrupted: Path,
+    whole: Path,
+    copy: Callable[[Path], Path],
+    said: Callable[[], str],
+) -> None:
+    run_dir = copy(interrupted)
+    break_file(run_dir / file, way)
+    assert ended(run_train, f"resume={run_dir}") == code
+    if code:
+        assert f"{run_dir / file}: cannot be written: Is a directory." in said()
+    else:
+        assert_bit_identical(run_dir, whole)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_that_may_not_be_read(
     file: str,
@@ -202,6 +233,17 @@ def test_a_file_that_breaks_during_the_run(
         assert file in said()
 
 
+def test_the_events_of_tensorboard_are_removed_during_the_run(
+    tmp_path: Path, said: Callable[[], str]
+) -> None:
+    words = [word for word in RUN if word != "logger=csv"]
+    breaks = ["_target_=breaking.Breaks", "file=events*", "way=removed", "step=12"]
+    words += [*(f"+callbacks.breaks.{word}" for word in breaks), f"paths.log_dir={tmp_path}"]
+    assert ended(run_train, *words) == 0
+    run_dir = only_run(tmp_path)
+    assert f"{run_dir}: somebody has removed the events of TensorBoard from it" in said()
+
+
 @pytest.mark.slow
 def test_a_sweep_and_a_report_name_each_broken_job_and_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
@@ -226,22 +268,24 @@ def test_a_sweep_and_a_report_name_each_broken_job_and_go_on(
         for (_, case), folder in jobs.items()
         if case and f"{folder.name}/{case[0]}" not in printed
     ]
-    # A finished run needs no words; one without a summary counts as interrupted.
-    assert {case for case in unnamed if case[0] != ".hydra/overrides.yaml"} == {
-        ("summary.json", "removed"),
-        (".hydra/made_of.json", "removed"),
-    }
+    assert unnamed == [("summary.json", "removed")]  # it counts as interrupted
     assert "Traceback" not in capsys.readouterr().err
 
     caplog.clear()
     assert ended(run_train, *words) == 1
     table = caplog.records[-1].getMessage()
-    broken = {case for (_, case), folder in jobs.items() if f"broken       {folder.name}" in table}
+    broken = {
+        case
+        for (_, case), folder in jobs.items()
+        if re.search(rf"broken +{re.escape(folder.name)}", table)
+    }
     assert broken == {
         ("summary.json", "a folder"),
         *((file, way) for file, way in CASES if file.endswith("made_of.json") and way != "removed"),
     }
     for (_, case), folder in jobs.items():
+        if case == (".hydra/made_of.json", "removed"):
+            assert f"finished (no made_of.json)  {folder.name}" in table
         if case in broken:
             assert f"{folder / case[0]}: " in table
         elif case and case[0] == "summary.json":  # what it had is made anew

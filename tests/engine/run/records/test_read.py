@@ -47,6 +47,40 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     assert read.summary(tmp_path / "file/summary.json") is None
 
 
+SWEEP = "hydra:\n  overrides:\n    hydra: []\n    task:\n    - seed=1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not a mapping"),
+        ("hydra: 1\n", "not a mapping"),
+        (SWEEP.replace("[]", "{}"), "hydra: should be a valid list"),
+        (SWEEP.replace("seed=1,2", "1"), "task: should be a valid string"),
+        (SWEEP[:-20], "has no task"),
+    ],
+)
+def test_the_words_of_a_sweep(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "multirun.yaml"
+    path.write_text(SWEEP)
+    assert read.sweep(path) == {"task": ["seed=1,2"], "hydra": []}
+    path.write_text(text)
+    with pytest.raises(BrokenFile) as broken:
+        read.sweep(path)
+    assert broken.value.reason.startswith(reason)
+
+
+def test_the_command_of_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "door"
+    assert read.door(path) is None
+    path.write_text("mine.train\n")
+    assert read.door(path) == "mine.train"
+    for text in ("", "mine.train", "mine train\n", "a.b\nc.d\n", "; rm x\n"):
+        path.write_text(text)
+        with pytest.raises(BrokenFile, match="not the import path of a command"):
+            read.door(path)
+
+
 def test_a_broken_file_can_be_told_of_by_another_process() -> None:
     again = pickle.loads(pickle.dumps(BrokenFile(Path("/run/summary.json"), "is no text")))
     assert str(again).startswith("/run/summary.json: is no text.\nPut it back, or remove it: ")

@@ -1,6 +1,7 @@
-"""Checkpoint files: written whole, read with `weights_only`."""
+"""Checkpoint files: written whole, with what they belong to; read with sums and `weights_only`."""
 
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,19 +10,30 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from engine import files
+from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.lightning import batches_that_stepped
+from engine.run.folders import LAST, PREVIOUS
 from engine.run.plain import plain, refusal
 
 MOST_NAMES = 5  # of tensors, in a message
+# Keys of a checkpoint: the hash of the run's config, and the values that it is the hash of.
+HASH, VALUES = "config_hash", "config"
 
 
 class WholeFileIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it: a kill leaves the old or the new one.
 
     Lightning writes through the system's temporary folder, whose content is copied where that is
-    on another file system. The file has plain values only, see plain.py.
+    on another file system. The file has plain values only, see plain.py. The last.ckpt before is
+    kept as previous.ckpt.
+
+    Args:
+        config: the run's, which each checkpoint names. None: nobody will ask.
     """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -29,14 +41,48 @@ class WholeFileIO(TorchCheckpointIO):
         made, _, needed = plain(checkpoint)
         if needed:
             raise refusal(needed[0])
+        if self.config:
+            made |= {HASH: self.config.hash, VALUES: self.config.relevant}
         path = Path(path)
         files.make_folder(path.parent)
         temporary = path.with_name(f".{path.name}")
+        disk = files.disk.get()
         with files.writing(path), files.no_part_left(temporary):
             with open(temporary, "wb") as file:
                 torch.save(made, file)
-                files.disk.get().sync(file)
-            files.disk.get().replace(temporary, path)
+                disk.sync(file)
+            if path.name == LAST.name and path.exists():
+                with files.writing(previous := path.with_name(PREVIOUS.name)):
+                    disk.replace(path, previous)
+            disk.replace(temporary, path)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read(Path(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint into memory of the CPU, and compares the sums of all its parts.
+
+    The sums are those of the zip file, CRC-32. `torch.load` compares none, and would take a weight
+    with another bit. A file of torch before 1.6 has none.
+
+    Raises:
+        UserError: if there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: is not there.")
+    try:
+        with open(path, "rb") as file:  # once: the path may have another file a moment later
+            if zipfile.is_zipfile(file) and (part := zipfile.ZipFile(file).testzip()):
+                raise ValueError(f"damaged, its part {part} has another checksum")
+            file.seek(0)
+            saved: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+            return saved
+    except Exception as error:  # of zip files, pickle or torch
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: cannot be read: {reason}") from None
 
 
 class Progress(NamedTuple):
@@ -49,13 +95,12 @@ class Progress(NamedTuple):
     rows: tuple[int, ...] = ()  # that each metrics.csv of ours had
 
 
-def progress_of(checkpoint: Path) -> Progress:
-    """Reads how far training is.
+def progress_of(saved: Mapping[str, Any]) -> Progress:
+    """Returns how far the training of a checkpoint is.
 
     A row is logged under the number of batches with a step, which is not the number of steps where
     a module has several optimisers.
     """
-    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     stopped = saved.get("so_far", {}).get("stopped", False)
     row = batches_that_stepped(saved)
     rows = tuple(saved.get("rows", ()))
@@ -97,11 +142,11 @@ def load_weights(model: nn.Module, checkpoint: Path) -> str:
 
 def _read_weights(checkpoint: Path) -> dict[str, Any]:
     try:
-        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        saved = read(checkpoint)
         return dict(saved.get("state_dict", saved))
-    except Exception as error:  # of pickle, zip files or torch
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"init_from={checkpoint}: cannot be read: {reason}") from None
+    except (UserError, AttributeError, TypeError, ValueError) as error:  # it may be a list
+        says = error if isinstance(error, UserError) else f"{checkpoint}: has no names of weights"
+        raise UserError(f"init_from={says}") from None
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -1,0 +1,131 @@
+"""Draws what a classifier gets right and wrong: a confusion matrix, and images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from engine.pictures import looks
+
+MOST_NAMES = 50  # of classes in a confusion matrix: more would make a picture too large to draw
+MOST_NUMBERED = 30  # classes: with more, the numbers would be too small to read
+LETTER = 0.08  # inches: the width of a letter of 10 points
+COLUMNS = 4  # of images side by side
+
+
+def confusion(counts: Tensor, names: Sequence[str], split: str, run: str) -> Figure:
+    """Draws a confusion matrix, (classes, classes) by (truth, prediction), as coloured squares.
+
+    A right prediction is blue, by its share of the samples of that truth. An error is orange, by
+    its share beside the largest share of an error, so that few errors are seen, too.
+
+    Args:
+        counts: int64.
+        names: of the classes.
+        split: what was measured, such as test.
+        run: its name.
+    """
+    has_names = len(names) <= MOST_NAMES
+    labels = [looks.cut(name, 12) for name in names] if has_names else []
+    longest = max(map(len, labels), default=4)
+    is_slim = longest <= 2
+    left = 0.4 + LETTER * longest
+    bottom = 0.65 if is_slim else left
+    side = max(looks.WIDTH - left - 0.15, 0.2 * len(labels))
+    title = f"{split}: {counts.trace() / counts.sum():.1%} of {counts.sum():,} right"
+    size = (left + side + 0.15, bottom + side + 0.6)
+    margins = (left, 0.15, bottom, 0.6)
+    figure, (axes,) = looks.panels(size, margins, title, run)
+    colours = _colours(counts)
+    axes.imshow(colours)
+    axes.set(xlabel="prediction", ylabel="truth")
+    if has_names:
+        places = range(len(names))
+        words = {"parse_math": False}
+        axes.set_xticks(places, labels, rotation=0 if is_slim else 90, **words)
+        axes.set_yticks(places, labels, **words)
+    if len(names) <= MOST_NUMBERED:
+        points = min(10, 72 * side / len(names) / 0.7 / len(str(counts.max().item())))
+        for truth, prediction in counts.nonzero().tolist():
+            ink = "white" if colours[truth, prediction, 0] < 100 else "black"
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": points}
+            number = str(counts[truth, prediction].item())
+            axes.text(prediction, truth, number, color=ink, **style)
+    return figure
+
+
+def _colours(counts: Tensor) -> np.ndarray:
+    """Returns the colour of each square of a confusion matrix: (classes, classes, 3), uint8."""
+    shares = (counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
+    is_right = np.eye(len(shares), dtype=bool)
+    shares[~is_right] /= shares[~is_right].max(initial=1e-9)
+    blue = colormaps["Blues"](0.4 + 0.5 * shares, bytes=True)[..., :3]
+    orange = colormaps["Oranges"](0.2 + 0.4 * shares, bytes=True)[..., :3]
+    colours = np.where(is_right[..., None], blue, orange)
+    colours[counts.numpy() == 0] = 255
+    return colours
+
+
+def images(
+    pixels: Tensor,
+    truths: Sequence[int],
+    predictions: Sequence[int],
+    names: Sequence[str],
+    split: str,
+    run: str,
+) -> Figure:
+    """Draws images (N, H, W, 3) in [0, 1], each above its prediction.
+
+    An image with a wrong prediction has an orange frame, and its truth in a second line.
+
+    Args:
+        pixels: of the images.
+        truths: the class of each image.
+        predictions: the class that was predicted for each image.
+        names: of the classes.
+        split: what was measured, such as test.
+        run: its name.
+    """
+    number, height, width = pixels.shape[:3]
+    wrong = [truth != guess for truth, guess in zip(truths, predictions, strict=True)]
+    title = f"{split}: {number - sum(wrong)} of these {number} images right"
+    mosaic, down, across = _mosaic(pixels)
+    tall = (looks.WIDTH - 0.2) * mosaic.shape[0] / mosaic.shape[1]  # inches
+    size = (looks.WIDTH, tall + 0.6)
+    margins = (0.1, 0.1, 0, 0.6)
+    figure, (axes,) = looks.panels(size, margins, title, run)
+    axes.imshow(mosaic, interpolation="nearest")
+    axes.axis("off")
+    for index in range(number):
+        x = index % COLUMNS * across - 0.5
+        y = index // COLUMNS * down - 0.5
+        caption = looks.cut(names[predictions[index]], 11)
+        if wrong[index]:
+            caption += f"\nis {looks.cut(names[truths[index]], 9)}"
+            axes.add_patch(Rectangle((x, y), width, height, fill=False, ec=looks.WRONG, lw=3))
+        style: dict[str, Any] = {"ha": "center", "va": "top", "parse_math": False}
+        axes.text(x + width / 2, y + height * 1.04, caption, fontsize=9, **style)
+    return figure
+
+
+def _mosaic(pixels: Tensor) -> tuple[np.ndarray, int, int]:
+    """Puts images (N, H, W, 3) into rows of one, with white margins for captions.
+
+    One picture is drawn much faster than an Axes for each image.
+
+    Returns:
+        The picture, (rows · down, COLUMNS · across, 3), and its steps `down` and `across`.
+    """
+    number, height, width = pixels.shape[:3]
+    rows = -(-number // COLUMNS)  # rounded up
+    down = height + width // 2 + 1  # pixels
+    across = width + width // 8 + 1
+    tiles = torch.ones(rows * COLUMNS, down, across, 3)
+    tiles[:number, :height, :width] = pixels
+    of_rows = tiles.view(rows, COLUMNS, down, across, 3).transpose(1, 2)  # (rows, down, COLUMNS, …)
+    return of_rows.reshape(rows * down, -1, 3).numpy(), down, across

@@ -1,0 +1,77 @@
+"""Says what pictures look like: colours, dashes and markers of lines, sizes and margins."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Colours of lines on a white page and on a dark one, in the same order: blue, orange, green, pink,
+# brown or lime, sky, ink. Each has a contrast of 3 or more to its page. Any two can be told apart
+# by people who see no red, no green or no blue.
+LIGHT = ("#0f5db6", "#e06e02", "#80947f", "#ae3b76", "#7b5b00", "#0094ff", "#202020")
+DARK = ("#3e6cb9", "#ecb462", "#23a473", "#ff76ba", "#b2fb00", "#56bafd", "#ffffff")
+MOST = len(LIGHT)  # lines in a picture: of more, nobody keeps track
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+WRONG = LIGHT[1]
+INK = LIGHT[6]
+FAINT = "#5f6b76"
+
+WIDTH = 4.0  # inches: a card of TensorBoard has 345 pixels, where 10 points are 12 pixels
+DPI = 120  # dots per inch: sharp where a card is enlarged, and fast to write
+
+
+def line(number: int) -> dict[str, Any]:
+    """Returns how matplotlib draws the line with a number below MOST, on a white page."""
+    dash = DASHES[number % len(DASHES)]
+    return {"color": LIGHT[number], "linestyle": dash, "marker": MARKERS[number], "markersize": 4}
+
+
+def panels(
+    size: tuple[float, float],
+    margins: tuple[float, float, float, float],
+    title: str,
+    below: str = "",
+    grid: tuple[int, int] = (1, 1),
+    gap: float = 0.5,
+) -> tuple[Figure, Sequence[Axes]]:
+    """Makes a figure with a title and panels, row by row. Lengths are in inches.
+
+    Margins are fixed, as a layout that adapts to its texts draws a figure several times.
+
+    Args:
+        size: width and height of the figure.
+        margins: left, right, bottom and top.
+        title: the first line.
+        below: the second line, in smaller letters.
+        grid: rows and columns of panels.
+        gap: between two rows and between two columns.
+    """
+    width, height = size
+    left, right, bottom, top = margins
+    rows, columns = grid
+    figure = Figure(figsize=size, dpi=DPI)
+    words: dict[str, Any] = {"ha": "left", "va": "top", "parse_math": False}
+    figure.text(0.1 / width, 1 - 0.08 / height, title, fontsize=11, weight="bold", **words)
+    figure.text(0.1 / width, 1 - 0.29 / height, below, fontsize=10, color=FAINT, **words)
+    places = {
+        "left": left / width,
+        "right": 1 - right / width,
+        "bottom": bottom / height,
+        "top": 1 - top / height,
+        # matplotlib takes a gap as a share of a panel
+        "hspace": gap * rows / (height - top - bottom - gap * (rows - 1)),
+        "wspace": gap * columns / (width - left - right - gap * (columns - 1)),
+    }
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=places).flatten().tolist()
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+        one.locator_params(nbins=5)  # each number at an axis takes time to draw
+    return figure, axes
+
+
+def cut(name: str, longest: int) -> str:
+    """Returns a name with at most so many letters: its begin, … and its end."""
+    end = longest // 4
+    return name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[-end:]}"

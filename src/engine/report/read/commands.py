@@ -1,0 +1,79 @@
+"""Says what was trained, and by which commands: the sweep's, a run's, TensorBoard's."""
+
+import logging
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.config.keys import CHOICES, TARGET
+from engine.report.read import settings
+from engine.report.read.collect import Run
+from engine.run import folders
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
+
+log = logging.getLogger(__name__)
+
+# What a reader wants to know first; the choices by their class, the numbers as they are.
+FIRST = (
+    "optimizer.lr",
+    "trainer.max_steps",
+    "datamodule.steps_per_epoch",
+    "seed",
+    "datamodule.batch_size",
+    "trainer.max_epochs",
+)
+
+
+def shared(runs: Sequence[Run]) -> dict[str, Any]:
+    """Returns what is the same in all runs, by short name: data, model, lr, epochs, batch size."""
+    configs = [run.config for run in runs]
+    known = {key for config in configs for key in config}
+    keys = [key for key in CHOICES if f"{key}.{TARGET}" in known]
+    keys += [key for key in FIRST if key in known]
+    columns = {key: settings.column(configs, key) for key in keys}
+    same = {key: values[0] for key, values in columns.items() if len(set(values)) == 1}
+    names = settings.short_names(same)
+    return {names[key]: value for key, value in same.items() if value not in ("null", -1)}
+
+
+def of_sweeps(runs: Sequence[Run], door: str) -> list[str]:
+    """Returns the commands of the sweeps that the runs are jobs of, as they were last started.
+
+    Args:
+        runs: jobs, or runs of no sweep.
+        door: the import path of the training command, of runs that do not say theirs.
+    """
+    homes = {run.path.parent: run for run in runs if (run.path.parent / folders.SWEEP).exists()}
+    return [text for home, run in homes.items() if (text := _of_sweep(home, door_of(run, door)))]
+
+
+def _of_sweep(home: Path, door: str) -> str:
+    try:
+        words = read.sweep(home / folders.SWEEP)
+    except BrokenFile as broken:  # a report does without it
+        log.warning("%s: %s", broken.path, broken.reason)
+        return ""
+    own = [word for word in words["hydra"] if not word.startswith("hydra.mode=")]
+    return f"python -m {door} -m {shlex.join([*words['task'], *own])}"
+
+
+def of_run(run: Run, door: str) -> str:
+    """Returns the command that does a run once more."""
+    return f"python -m {door_of(run, door)} {shlex.join(run.overrides)}".strip()
+
+
+def of_tensorboard(folder: Path) -> str:
+    """Returns the command that shows a folder's runs in TensorBoard."""
+    return f"tensorboard --logdir {shlex.quote(os.path.relpath(folder))}"
+
+
+def door_of(run: Run, otherwise: str) -> str:
+    """Returns the import path of the command that made a run."""
+    try:
+        return read.door(run.path / folders.DOOR) or otherwise
+    except BrokenFile as broken:
+        log.warning("%s: %s", broken.path, broken.reason)
+        return otherwise

@@ -1,0 +1,75 @@
+"""Parts runs that nobody may rank against each other: other experiments, data or objectives."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.config.keys import TARGET, relevant
+from engine.report.read.collect import Run
+from engine.report.statistics import metric
+from engine.run.summaries import Objective
+
+DATA = (f"datamodule.{TARGET}", "datamodule.data_dir")
+
+
+class Part(NamedTuple):
+    """Runs that may be ranked against each other.
+
+    Args:
+        experiment: that the command line chose; "" for none.
+        data: the name of the data module's class.
+        runs: of the part.
+    """
+
+    experiment: str
+    data: str
+    runs: list[Run]
+
+    @property
+    def title(self) -> str:
+        """Returns experiment and data: `lenet on DigitsDataModule`."""
+        return " on ".join(filter(None, (self.experiment, self.data))) or "all runs"
+
+
+def split(runs: Sequence[Run], asked: str | None = None) -> list[Part]:
+    """Returns the parts, the largest first.
+
+    Runs of one part agree in experiment, data and objective. A run that has no objective belongs to
+    the objective whose metric its checkpoints follow, or else to that of most runs.
+
+    Args:
+        runs: of all parts.
+        asked: the metric that a user wants to compare; all runs have the same then.
+    """
+    by_task: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        by_task[_task(run)].append(run)
+    parts = []
+    for (experiment, data, *_), own in by_task.items():
+        target = data.rpartition(".")[2]
+        parts += [Part(experiment, target, some) for some in _by_objective(own, asked)]
+    return sorted(parts, key=lambda part: -len(part.runs))
+
+
+def _task(run: Run) -> tuple[str, ...]:
+    keys = (*DATA, "paths.data_dir")
+    data = relevant({key: run.config[key] for key in keys if key in run.config})
+    return (run.experiment, *(str(data.get(key, "")) for key in DATA))
+
+
+def _by_objective(runs: Sequence[Run], asked: str | None) -> list[list[Run]]:
+    """Splits runs by the name of their objective."""
+    objectives = {run.objective.name: run.objective for run in runs if run.objective}
+    if asked or len(objectives) < 2:
+        return [list(runs)]
+    most = metric.choose(runs).name
+    found: dict[str, list[Run]] = {name: [] for name in objectives}
+    for run in runs:
+        found[run.objective.name if run.objective else _likely(run, objectives, most)].append(run)
+    return list(found.values())
+
+
+def _likely(run: Run, objectives: dict[str, Objective], most: str) -> str:
+    monitor = run.config.get("callbacks.checkpoints.monitor")
+    followed = [name for name, one in objectives.items() if one.metric == monitor]
+    return most if most in followed or not followed else followed[0]

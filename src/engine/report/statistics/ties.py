@@ -1,0 +1,79 @@
+"""Finds groups whose learning curves are the best group's: a tie, whichever ends a digit lower."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from engine.report.statistics.content import Content
+from engine.report.statistics.significance import BEST, TIE, WORSE, compare
+
+FEWEST = 10  # rows that two curves must have in common
+CLOSE = 0.005  # relative difference of two values that are drawn on one line
+
+
+def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
+    """Returns the content with the best's rank for each group whose curves are the best's.
+
+    Rounding grows as training goes on: two ways to compute one gradient part in the end, by little
+    beside what training has done. Until the half of training they agree, and two settings that
+    differ do not. A group that a test shows to be worse is no tie. The tests of the other groups
+    are corrected over those only that are left.
+
+    Args:
+        content: of the report.
+        curves: run, step and metrics, as the function that reads the curves returns them.
+        name: the metric of the curves.
+    """
+    groups = content.groups
+    if content.is_search or name not in curves or not (groups["verdict"] == BEST).any():
+        return content
+    drawn = groups.index.isin(curves["group"]) & (groups["verdict"] != WORSE)
+    others = groups.index[1:][drawn[1:]]
+    tied = [number for number in others if _is_tie(content, curves, name, number)]
+    if not tied:
+        return content
+    rows = content.rows[~content.rows["group"].isin(tied)]
+    left = groups.drop(index=tied)
+    tests = compare(rows, left, content.unit, content.mode, content.alpha)
+    groups = groups.copy()
+    groups.loc[left.index, tests.columns] = tests
+    groups.loc[tied, "verdict"] = TIE
+    groups.loc[tied, ["p", "p_holm", "diff_low", "diff_high"]] = np.nan
+    behind = left.index[1:]
+    groups.loc[behind, "rank"] += [
+        (groups.loc[tied, "rank"] > rank).sum() for rank in groups.loc[behind, "rank"]
+    ]
+    groups.loc[tied, "rank"] = groups["rank"].iloc[0]
+    groups = groups.sort_values("rank", na_position="last", kind="stable")
+    return dataclasses.replace(content, groups=groups)
+
+
+def _is_tie(content: Content, curves: pd.DataFrame, name: str, group: int) -> bool:
+    """Tells whether a group has the best group's curve at every seed that both have."""
+    unit = ["seed", "fold", *content.others]
+    rows = content.rows[content.rows["value"].notna()]
+    pairs = (
+        rows[rows["group"] == content.groups.index[0]]
+        .reset_index()
+        .merge(rows[rows["group"] == group].reset_index(), on=unit, suffixes=("", "_other"))
+    )
+    ends = zip(pairs["index"], pairs["index_other"], strict=True)
+    return len(pairs) > 0 and all(_agree(curves, name, pair) for pair in ends)
+
+
+def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int]) -> bool:
+    one, other = (
+        curves.loc[curves["run"] == run, ["step", name]].dropna().set_index("step")[name]
+        for run in runs
+    )
+    both = pd.concat([one, other], axis="columns", join="inner").to_numpy()
+    if len(both) < FEWEST or one.index.max() != other.index.max():
+        return False
+    half = both[: (len(both) + 1) // 2]
+    close = np.ptp(both, axis=1) <= CLOSE * np.abs(both).max(axis=1)
+    if (np.ptp(half, axis=1) == 0).all():  # what differs came later, such as a drop of the rate
+        return bool(close.all())
+    ends_close = np.ptp(both[-1]) <= CLOSE * np.ptp(both)
+    return bool(ends_close and close[: len(half)].all())

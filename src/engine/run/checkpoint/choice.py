@@ -1,0 +1,157 @@
+"""Chooses the checkpoint that a run goes on from, or is measured with: sound, and its own."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.config.resolved import Config
+from engine.errors import UserError
+from engine.run import folders
+from engine.run.checkpoint.file import HASH, VALUES, Progress, WholeFileIO, progress_of, read
+from engine.run.folders import BEST, LAST, PREVIOUS
+
+log = logging.getLogger(__name__)
+
+CHOSEN = "has_best"  # a key of a checkpoint: whether validation has chosen a best.ckpt by then
+MOST_KEYS = 3  # in a message
+
+
+class OtherConfig(UserError):
+    """Says that a checkpoint was trained with another config."""
+
+
+class Found(NamedTuple):
+    """A checkpoint to go on from."""
+
+    path: Path
+    progress: Progress
+    passed_over: list[str]  # why no newer one was taken
+
+    def warn(self) -> None:
+        """Says so, if this is not the newest checkpoint."""
+        for reason in self.passed_over:
+            log.warning("%s\nso %s is used, of step %d", reason, self.path, self.progress.steps)
+
+
+def to_go_on_from(run_dir: Path, config: Config) -> Found | None:
+    """Returns the newest sound checkpoint of a run; None if the run has had none yet.
+
+    A checkpoint is sound if its file is whole, if it was trained with the run's config, and if
+    there is the best.ckpt that it counts on.
+
+    Raises:
+        UserError: if there were checkpoints, and none is sound.
+    """
+    if not folders.has_trained(run_dir):
+        return None
+    reasons: list[UserError] = []
+    for path in (run_dir / LAST, run_dir / PREVIOUS):
+        try:
+            saved = own(path, config)
+            best(run_dir, config, saved.get(CHOSEN, False))
+        except UserError as reason:
+            reasons.append(reason)
+        else:
+            return Found(path, progress_of(saved), list(map(str, reasons)))
+    way_out = (
+        "Put the config back, or begin a new run with its weights: init_from="
+        if isinstance(reasons[0], OtherConfig)
+        else "Put the file back from a copy, or run it anew: remove the folder "
+    )
+    raise UserError(f"{reasons[0]}\n{way_out}{run_dir}") from None
+
+
+def own(path: Path, config: Config) -> dict[str, Any]:
+    """Reads a checkpoint of the run with a config.
+
+    Raises:
+        UserError: if it is not there, damaged, or of another run.
+    """
+    saved = read(path)
+    if not isinstance(saved, dict) or HASH not in saved:
+        raise UserError(f"{path}: is no checkpoint of a run: it names no config.")
+    if saved[HASH] != config.hash:
+        raise OtherConfig(f"{path}: is of another config: {_differences(saved[VALUES], config)}.")
+    return saved
+
+
+def _differences(values: str, config: Config) -> str:
+    then = json.loads(values)
+    now = json.loads(config.relevant)
+    keys = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    said = [f"{key} was {then.get(key)} and is {now.get(key)}" for key in keys[:MOST_KEYS]]
+    return ", ".join([*said, *["…"][: len(keys) - len(said)]])
+
+
+def best(run_dir: Path, config: Config, is_chosen: bool) -> dict[str, Any] | None:
+    """Reads the run's best.ckpt, if there is one.
+
+    Args:
+        run_dir: the run's folder.
+        config: the run's.
+        is_chosen: whether validation has chosen one, so that there has to be one.
+
+    Raises:
+        UserError: if it is missing, damaged, or of another run: other weights would be measured.
+    """
+    path = run_dir / BEST
+    return own(path, config) if is_chosen or path.exists() else None
+
+
+def to_measure(run_dir: Path, config: Config) -> Path:
+    """Returns the checkpoint with a run's best weights: the last, where none was chosen.
+
+    Raises:
+        UserError: if there is none, or it is not sound.
+    """
+    if best(run_dir, config, is_chosen=False):
+        return run_dir / BEST
+    found = to_go_on_from(run_dir, config)
+    if not found:
+        raise UserError(f"{run_dir}: has no checkpoint yet.")
+    found.warn()
+    return found.path
+
+
+def to_begin_with(source: Path) -> Path:
+    """Returns the checkpoint that `init_from` names: a file, or the best or last of a run.
+
+    Raises:
+        UserError: if there is none, or if validation has chosen a best.ckpt that is not there.
+    """
+    path = folders.weights_file(source)
+    if path != source and path.name != BEST.name and read(path).get(CHOSEN):
+        raise UserError(
+            f"init_from={source}: has no {BEST}, though validation chose one.\n"
+            f"To begin with its last weights: init_from={path}"
+        )
+    return path
+
+
+def begun_from(parent: Path, config: Config) -> Path:
+    """Makes the folder of a run that goes on from another, with all that the other has so far.
+
+    Its checkpoints are the other's, by the name of the new config.
+
+    Raises:
+        UserError: if a process is at work on the other run, or the other has no sound checkpoint.
+    """
+    with folders.held(parent):
+        before = folders.load_config(parent)
+        found = to_go_on_from(parent, before)
+        if not found or found.progress.steps != config["parent.step"]:
+            raise UserError(f"{parent}: has gone on meanwhile; give the command again.")
+        found.warn()
+        saved = {LAST: read(found.path), BEST: best(parent, before, is_chosen=False)}
+        run_dir = folders.new_run_dir(config)
+        try:
+            folders.go_on_from(parent, run_dir)
+            for name, checkpoint in saved.items():
+                if checkpoint:
+                    WholeFileIO(config).save_checkpoint(checkpoint, run_dir / name)
+            folders.note_training(run_dir)
+        except OSError:
+            folders.remove(run_dir)
+            raise
+    return run_dir

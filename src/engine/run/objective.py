@@ -1,0 +1,106 @@
+"""Says what a run is compared by, and what its summary.json has."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.config.resolved import Config
+from engine.run import summaries
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
+from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def has_diverged(trainer: "Trainer") -> bool:
+    """Tells whether training was stopped for, or ended with, a loss that is no number."""
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    stopped = any(getattr(callback, "diverged", False) for callback in callbacks)
+    return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
+
+
+def objective(trainer: "Trainer", run_dir: Path) -> float:
+    """Returns what a sweep compares of a run; NaN if it diverged, or has nothing to compare."""
+    found = compared(trainer, summaries.final_metrics(run_dir))
+    return math.nan if has_diverged(trainer) or found is None else found.value
+
+
+def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | None:
+    """Returns what a sweep compares of a run, under its name; None where there is nothing.
+
+    It is the best value of the metric that the checkpoints follow, or the metric's last value where
+    no checkpoint is the best. A run without validation is compared by its training loss. A run with
+    a validation never is: its validation may be NaN, or go by another name.
+
+    Args:
+        trainer: that has trained the run.
+        metrics: the last value of each metric that the run has logged.
+    """
+    callback = trainer.checkpoint_callback
+    monitor = getattr(callback, "monitor", None) or ""
+    best = getattr(callback, "best_score", None)
+    mode = getattr(callback, "mode", "min")
+    if monitor and best is not None:
+        return Objective(monitor, BEST_EPOCH, mode, float(best))
+    if monitor in metrics:
+        value = metrics[monitor]
+        return Objective(monitor, BEST_EPOCH if math.isnan(value) else LAST_VALUE, mode, value)
+    loss = summaries.training_loss(metrics)
+    if loss is None or any(map(summaries.is_validation, metrics)):
+        return None
+    return Objective(loss, LAST_VALUE, "min", metrics[loss])
+
+
+def outcome(
+    config: Config, run_dir: Path, trainer: "Trainer", summary: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns summary.json without status and error; TensorBoard gets the final metrics, too."""
+    from engine.run import tensorboard, versions
+
+    broken = None
+    columns: list[str] = []
+    rows: list[dict[str, str]] = []
+    try:
+        columns, rows = read.rows(run_dir / summaries.METRICS)
+    except BrokenFile as error:  # somebody has changed it since its last row
+        broken = str(error)
+        log.warning("%s", broken)
+    metrics = summaries.last_values(columns, rows)
+    value = summary["objective"] if summary["status"] == "finished" else None
+    of = _named(trainer, metrics, value) if summary["status"] == "finished" else None
+    if summary["status"] in (*summaries.COMPLETE, "pruned"):
+        shown = None
+        if of and value is not None and math.isfinite(value):
+            shown = (summaries.objective_name({"objective_of": of}), value)
+        tensorboard.log_end(trainer, config, run_dir, metrics, shown)
+    return {
+        "error": summary["error"] or broken,
+        "objective": value,
+        "objective_of": of,
+        "metrics": metrics,
+        "rows": len(rows),
+        "config_hash": config.hash,
+        "seed": config["seed"],
+        "steps": trainer.global_step,
+        "device": versions.device(trainer),
+        "versions": versions.versions(),
+        "git": versions.git_commit(Path(config["paths.root"])),
+    }
+
+
+def _named(
+    trainer: "Trainer", metrics: Mapping[str, float], value: float | None
+) -> dict[str, str] | None:
+    """Returns metric, taken and mode of a value that `train(run)` returned."""
+    found = compared(trainer, metrics)
+    is_own = value is not None and not math.isnan(value) and (not found or value != found.value)
+    if is_own:
+        mode = getattr(trainer.checkpoint_callback, "mode", "min")
+        found = Objective("returned by train(run)", "", mode)
+    return found and {"metric": found.metric, "taken": found.taken, "mode": found.mode}

@@ -1,0 +1,84 @@
+"""The pictures of a classifier: what is written in them, and in which colours."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgba
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+from engine.pictures import classified, looks
+
+RNG = np.random.default_rng(0)
+NAMES = ["cat", "dog", "none", "ship"]  # there is no sample of the third
+TARGETS = RNG.choice([0, 1, 3], 20)
+
+
+def test_a_confusion_matrix_counts_as_scikit_learn_does() -> None:
+    predicted = RNG.integers(0, 4, 20)
+    expected = confusion_matrix(TARGETS, predicted, labels=range(4))
+    figure = classified.confusion(torch.from_numpy(expected), NAMES, "test", "lenet/monday")
+    (axes,) = figure.axes
+    counts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert (expected == 0).sum() > 3
+    assert counts == {
+        (column, row): str(expected[row, column])
+        for row in range(4)
+        for column in range(4)
+        if expected[row, column]  # a zero says nothing
+    }
+    share = accuracy_score(TARGETS, predicted)
+    said = [text.get_text() for text in figure.texts]
+    assert said == [f"test: {share:.1%} of 20 right", "lenet/monday"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("prediction", "truth")
+    assert [label.get_text() for label in axes.get_yticklabels()] == NAMES
+    assert figure.get_size_inches()[0] == pytest.approx(looks.WIDTH)
+
+
+def test_few_errors_are_as_visible_as_many() -> None:
+    def colours(errors: int) -> np.ndarray:
+        counts = torch.tensor([[1000 - errors, errors], [0, 1000]])
+        figure = classified.confusion(counts, ["a", "b"], "test", "")
+        return np.asarray(figure.axes[0].images[0].get_array()).astype(int)
+
+    few, many = colours(1), colours(400)
+    assert few[0, 1].tolist() == many[0, 1].tolist()
+    assert few[1, 0].tolist() == [255, 255, 255]
+    red, _, blue = few[0, 1]
+    assert red - blue > 100  # an error is orange
+    red, _, blue = few[0, 0]
+    assert blue - red > 100  # a right prediction is blue
+
+
+@pytest.mark.parametrize("classes", [2, 10, 30, 50, 2000])
+def test_a_matrix_of_any_size_can_be_drawn_and_read(classes: int) -> None:
+    counts = torch.eye(classes, dtype=torch.int64) * 1234
+    figure = classified.confusion(counts, [f"class {i}" for i in range(classes)], "test", "")
+    # matplotlib draws no picture of 65,536 pixels or more.
+    assert max(figure.get_size_inches()) * looks.DPI < 2000
+    (axes,) = figure.axes
+    assert len(axes.texts) == (classes if classes <= 30 else 0)
+    inches_a_class = axes.get_position().width * figure.get_size_inches()[0] / classes
+    for text in axes.texts:
+        # A digit of DejaVu Sans is 0.64 of its size wide.
+        assert 5 <= text.get_fontsize() < 72 * inches_a_class / (4 * 0.64)
+    if classes <= 50:
+        assert inches_a_class >= 0.2 - 1e-9  # for a name of 10 points
+        assert axes.get_yticklabels()[0].get_text() == "class 0"
+    else:
+        assert len(axes.get_yticks()) < 30
+
+
+def test_a_wrong_image_has_a_frame_and_its_truth() -> None:
+    truths, predictions = [0, 1, 3, 3, 1, 0], [0, 0, 3, 2, 1, 0]
+    shown = torch.rand(6, 8, 8, 3)
+    figure = classified.images(shown, truths, predictions, NAMES, "val", "lenet/monday")
+    (axes,) = figure.axes
+    said = [text.get_text() for text in figure.texts]
+    assert said == ["val: 4 of these 6 images right", "lenet/monday"]
+    captions = [text.get_text() for text in axes.texts]
+    assert captions == ["cat", "cat\nis dog", "ship", "none\nis ship", "dog", "cat"]
+    assert [frame.get_edgecolor() for frame in axes.patches] == [to_rgba(looks.WRONG)] * 2
+    mosaic = axes.images[0].get_array()
+    for frame, index in zip(axes.patches, (1, 3), strict=True):
+        x, y = (round(corner + 0.5) for corner in frame.get_xy())
+        np.testing.assert_array_equal(mosaic[y : y + 8, x : x + 8], shown[index])

@@ -1,0 +1,74 @@
+"""Which curves are one curve."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.report.page import curves
+from engine.report.statistics.content import Content
+from engine.report.statistics.ties import with_ties
+from synthetic_runs import content_of, write_run
+
+STEPS = np.arange(0, 500, 10)
+
+
+def of_curves(folder: Path, losses: dict[str, np.ndarray]) -> Content:
+    """Reports on runs with a curve for each of three seeds, and finds ties."""
+    for name, own in losses.items():
+        for seed in range(3):
+            values = own * (1 + seed)
+            steps = STEPS[: len(values)]
+            write_run(
+                folder / f"{name}{seed}",
+                seed=seed,
+                metrics={"train/loss": values[-1]},
+                curve={int(s): {"train/loss": v} for s, v in zip(steps, values, strict=True)},
+                changes={"module.way": name},
+            )
+    content = content_of(folder)
+    return with_ties(content, curves.collect(content, 7).frames, "train/loss")
+
+
+def falling(rate: float, noise: float = 0.0, late: float = 0.0) -> np.ndarray:
+    """Returns a loss that falls, with relative noise, and more of it in the second half."""
+    rng = np.random.default_rng(int(1e6 * (noise + late)))
+    spread = np.where(STEPS < 300, noise, late)
+    return np.asarray(1e6 * np.exp(-STEPS * rate) * (1 + spread * rng.uniform(-1, 1, len(STEPS))))
+
+
+def test_one_curve_with_another_rounding_is_a_tie(tmp_path: Path) -> None:
+    losses = {"a": falling(0.03), "b": falling(0.03, 0.001, 0.5), "c": falling(0.029)}
+    groups = of_curves(tmp_path, losses).groups
+    found = groups.set_index("module.way")
+    assert list(found.loc[["a", "b", "c"], "rank"]) == [1, 1, 3]
+    assert set(found.loc[["a", "b"], "verdict"]) == {"best", "same curve"}
+    tied = groups[groups["verdict"] == "same curve"].iloc[0]
+    assert math.isnan(tied["p_holm"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        falling(0.0303),
+        np.where(STEPS < 300, falling(0.03), 2e5),
+        falling(0.03)[:5].repeat(10),
+        falling(0.03) * np.where(STEPS < 300, 1, 1.01),
+        falling(0.03)[:40],
+    ],
+    ids=["another rate", "another end", "another beginning", "a late effect", "a shorter run"],
+)
+def test_another_curve_is_none(tmp_path: Path, other: np.ndarray) -> None:
+    groups = of_curves(tmp_path, {"a": falling(0.03), "b": other}).groups
+    assert "same curve" not in list(groups["verdict"])
+    assert list(groups["rank"]) == [1, 2]
+
+
+def test_the_other_tests_are_corrected_over_those_that_are_left(tmp_path: Path) -> None:
+    """A tie that came last by its mean leaves the ranks after its own, and takes no test along."""
+    losses = {"a": falling(0.03), "b": falling(0.03, 0.001, 0.5), "c": falling(0.0299)}
+    found = of_curves(tmp_path, losses).groups.set_index("module.way")
+    assert sorted(found["rank"]) == [1, 1, 3]
+    assert found.loc["c", "rank"] == 3
+    assert found.loc["c", "p_holm"] == found.loc["c", "p"]  # of one test

@@ -1,0 +1,295 @@
+"""A checkpoint that is damaged, lost or another run's is found out: never trained on, or tested."""
+
+import json
+import logging
+import random
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from commands import only_run, run_evaluate, run_train, train_in_process
+from engine.errors import UserError
+from engine.run import folders
+from engine.run.checkpoint.choice import to_go_on_from
+from engine.run.checkpoint.file import WholeFileIO, read
+from engine.vectorized.disk import synced_together
+from identical import assert_bit_identical, assert_equal
+from resuming import RUN, contents, refused
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was left alone."""
+    log_dir = tmp_path_factory.mktemp("whole")
+    run_train(*RUN, f"paths.log_dir={log_dir}", draws=False)
+    return only_run(log_dir)
+
+
+@pytest.fixture(scope="module")
+def killed_at_17(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with checkpoints of the steps 12 and 15, and a best.ckpt of step 10."""
+    log_dir = tmp_path_factory.mktemp("killed")
+    words = [*RUN, f"paths.log_dir={log_dir}"]
+    assert train_in_process(words, kill_at="on_train_batch_end:17") == -9
+    return only_run(log_dir)
+
+
+@pytest.fixture
+def killed(killed_at_17: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed_at_17, tmp_path / "killed"))
+
+
+def flip(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def damage(path: Path) -> None:
+    """Flips a bit in the first weight of a checkpoint."""
+    with zipfile.ZipFile(path) as archive:
+        (first,) = (info for info in archive.infolist() if info.filename.endswith("/data/0"))
+        content = archive.read(first)
+    flip(path, 8 * path.read_bytes().index(content))
+
+
+def test_a_checkpoint_names_its_config_and_its_step(killed: Path) -> None:
+    config = folders.load_config(killed)
+    steps = {folders.LAST: 15, folders.PREVIOUS: 12, folders.BEST: 10}
+    for name, step in steps.items():
+        saved = torch.load(killed / name, weights_only=True)
+        assert (saved["config_hash"], saved["global_step"]) == (config.hash, step)
+        assert json.loads(saved["config"])["optimizer.lr"] == 0.05
+    found = to_go_on_from(killed, config)
+    assert found
+    assert (found.path, found.progress.steps, found.passed_over) == (killed / folders.LAST, 15, [])
+
+
+def test_whichever_bit_of_a_checkpoint_is_flipped_it_is_found_or_changes_nothing(
+    killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = killed / folders.LAST
+    before = path.read_bytes()
+    right = torch.load(path, weights_only=True)
+    found = harmless = 0
+    bits = random.Random(0).sample(range(8 * len(before)), 600)
+    for bit in bits:
+        flip(path, bit)
+        try:
+            saved = read(path)
+        except UserError as error:
+            found += str(error).startswith(f"{path}: cannot be read: ")
+        else:
+            assert_equal(saved, right)
+            harmless += 1
+        path.write_bytes(before)
+    assert found + harmless == 600
+    assert min(found, harmless) > 30  # torch fills the file up with zeros that nobody reads
+    damage(path)
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda archive: None)
+    with pytest.raises(AssertionError):  # by itself, torch takes such a file
+        assert_equal(read(path), right)
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def of_lightning(path: Path) -> None:
+    torch.save({"state_dict": {}, "global_step": 3, "epoch": 0}, path)
+
+
+def of_words(path: Path) -> None:
+    torch.save(["words"], path)
+
+
+SPOILS = [lose, damage, cut, empty, of_lightning, of_words]
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_the_one_before_is_used_and_the_run_ends_with_the_same_bits(
+    spoil: Callable[[Path], None], killed: Path, whole: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without last.ckpt, too: so a kill between the two renames of a writing leaves the folder."""
+    spoil(killed / folders.LAST)
+    run_train(f"resume={killed}", draws=False)
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert warning.startswith(f"{killed / folders.LAST}: ")
+    assert warning.endswith(f"\nso {killed / folders.PREVIOUS} is used, of step 12")
+    assert warning in (killed / "train.log").read_text()
+    (killed / folders.LAST).with_suffix(".unusable").unlink(missing_ok=True)
+    assert_bit_identical(killed, whole)
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_without_a_sound_checkpoint_nothing_begins_anew(
+    spoil: Callable[[Path], None], killed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (folders.LAST, folders.PREVIOUS):
+        spoil(killed / name)
+    before = contents(killed)
+    says = refused(run_train, capsys, f"resume={killed}")
+    assert says.startswith(f"error: {killed / folders.LAST}: ")
+    assert says.endswith(f"run it anew: remove the folder {killed}\n")
+    assert refused(run_train, capsys, f"resume={killed}", "trainer.max_epochs=9") == says
+    assert contents(killed) == before
+
+
+def test_without_the_folder_of_its_checkpoints_a_run_does_not_begin_anew(
+    killed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(killed / "checkpoints")
+    before = contents(killed)
+    says = f"error: {killed / folders.LAST}: is not there.\n"
+    assert refused(run_train, capsys, f"resume={killed}").startswith(says)
+    assert contents(killed) == before
+
+
+def test_killed_before_its_first_checkpoint_a_run_says_that_it_begins_anew(
+    tmp_path: Path, whole: Path
+) -> None:
+    words = [*RUN, f"paths.log_dir={tmp_path}"]
+    assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
+    run_dir = only_run(tmp_path)
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.INFO)
+    run_train(f"resume={run_dir}", draws=False)
+    root.setLevel(before)
+    says = "there is no checkpoint yet, so the run begins with its first step"
+    assert says in (run_dir / "train.log").read_text()
+    assert_bit_identical(run_dir, whole)
+
+
+def test_an_edited_config_is_refused_and_the_way_out_works(
+    killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = killed / folders.CONFIG
+    text = path.read_text()
+    path.write_text(text.replace("lr: 0.05", "lr: 0.5"))
+    before = contents(killed)
+    says = refused(run_train, capsys, f"resume={killed}")
+    keys = "module.optimizer.lr was 0.05 and is 0.5, optimizer.lr was 0.05 and is 0.5"
+    assert says.splitlines() == [
+        f"error: {killed / folders.LAST}: is of another config: {keys}.",
+        f"Put the config back, or begin a new run with its weights: init_from={killed}",
+    ]
+    assert f"is of another config: {keys}." in refused(run_evaluate, capsys, f"run={killed}")
+    assert contents(killed) == before
+    words = [*RUN, "optimizer.lr=0.5", f"init_from={killed}", "trainer.max_epochs=1"]
+    run_train(*words, f"paths.log_dir={tmp_path / 'new'}", draws=False)
+    path.write_text(text)
+    run_train(f"resume={killed}", draws=False)
+
+
+def test_values_that_change_no_result_may_be_edited(killed: Path, whole: Path) -> None:
+    path = killed / folders.CONFIG
+    path.write_text(path.read_text().replace("steps_per_call: 1000", "steps_per_call: 1"))
+    assert "steps_per_call: 1\n" in path.read_text()
+    run_train(f"resume={killed}", draws=False)
+    assert_bit_identical(killed, whole)
+
+
+def test_another_run_s_checkpoint_is_not_gone_on_with(
+    killed: Path, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [*RUN, "seed=7", "trainer.max_epochs=1", f"paths.log_dir={tmp_path / 'other'}"]
+    run_train(*words, draws=False)
+    shutil.copy(only_run(tmp_path / "other") / folders.LAST, killed / folders.LAST)
+    caplog.clear()
+    run_train(f"resume={killed}", draws=False)
+    assert f"{killed / folders.LAST}: is of another config: " in caplog.text
+    (killed / folders.LAST).with_suffix(".unusable").unlink()
+    assert_bit_identical(killed, whole)
+
+
+@pytest.mark.parametrize("spoil", [lose, damage])
+def test_without_its_best_weights_a_run_is_not_gone_on_with_nor_measured(
+    spoil: Callable[[Path], None], killed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: the last weights, or what a flipped bit made of the best, were tested."""
+    spoil(killed / folders.BEST)
+    before = contents(killed)
+    says = f"error: {killed / folders.BEST}: {'is not there.' if spoil is lose else 'cannot'}"
+    assert refused(run_train, capsys, f"resume={killed}").startswith(says)
+    assert refused(run_evaluate, capsys, f"run={killed}").startswith(says)
+    assert contents(killed) == before
+
+
+def test_a_run_does_not_begin_with_last_weights_where_there_were_best_ones(
+    killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (killed / folders.BEST).unlink()
+    words = [*RUN, "trainer.max_steps=1", f"paths.log_dir={tmp_path / 'logs'}"]
+    says = refused(run_train, capsys, *words, f"init_from={killed}")
+    way_out = f"init_from={killed / folders.LAST}"
+    assert says.splitlines() == [
+        f"error: init_from={killed}: has no checkpoints/best.ckpt, though validation chose one.",
+        f"To begin with its last weights: {way_out}",
+    ]
+    assert not (tmp_path / "logs").exists()
+    run_train(*words, way_out, draws=False)
+
+
+def test_a_best_checkpoint_that_is_lost_before_the_test_ends_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loses = "+callbacks.loses._target_=odd_modules.LosesBest"
+    words = [*RUN, loses, f"paths.log_dir={tmp_path}"]
+    says = refused(run_train, capsys, *words)
+    run_dir = only_run(tmp_path)
+    assert says == f"error: {run_dir / folders.BEST}: is not there.\n"
+    read_summary: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+    assert read_summary["status"] == "failed"
+    assert not any(name.startswith("test/") for name in read_summary["metrics"])
+
+
+def test_jobs_that_train_together_do_not_begin_anew_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["logger=csv", "callbacks.checkpoints.every_n_steps=3"]
+    sweep = ["seed=1,2", "hydra/launcher=vectorized", f"paths.log_dir={tmp_path}"]
+    words = ["-m", "experiment=linear", "accelerator=cpu", *options, *sweep]
+    assert train_in_process(words, kill_at="on_train_batch_end:15") == -9
+    jobs = sorted(tmp_path.glob("sweeps/linear/*seed=*"))
+    assert len(jobs) == 2  # together: the second would not have begun yet
+    for job in jobs:
+        assert (job / folders.PREVIOUS).exists()
+        shutil.rmtree(job / "checkpoints")
+    says = refused(run_train, capsys, *words)
+    assert says.startswith(f"error: {jobs[0] / folders.LAST}: is not there.")
+    assert [job for job in jobs if (job / "summary.json").exists()] == []
+
+
+def test_the_last_two_are_kept_whichever_disk_is_used(tmp_path: Path) -> None:
+    """Files that are synced together are renamed at the end only, in the right order."""
+    last, previous = tmp_path / folders.LAST, tmp_path / folders.PREVIOUS
+
+    def step(path: Path) -> int:
+        return int(torch.load(path, weights_only=True)["step"])
+
+    WholeFileIO().save_checkpoint({"step": 1}, last)
+    assert not previous.exists()
+    WholeFileIO().save_checkpoint({"step": 2}, last)
+    assert (step(previous), step(last)) == (1, 2)
+    with synced_together():
+        WholeFileIO().save_checkpoint({"step": 3}, last)
+        assert (step(previous), step(last)) == (1, 2)
+        WholeFileIO().save_checkpoint({"step": 4}, last)
+    assert (step(previous), step(last)) == (2, 4)
+    WholeFileIO().save_checkpoint({"step": 5}, tmp_path / folders.BEST)
+    WholeFileIO().save_checkpoint({"step": 6}, tmp_path / folders.BEST)
+    assert (step(previous), step(last)) == (2, 4)

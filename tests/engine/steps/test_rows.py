@@ -1,0 +1,38 @@
+"""How many rows of training metrics a run has."""
+
+import math
+
+import pytest
+
+from engine.steps.rows import steps_of_a_row
+
+
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "max_epochs", "max_steps", "expected"),
+    [
+        pytest.param(600, 5, -1, 30, id="20 rows in each of 5 epochs"),
+        pytest.param(12_500, 5, -1, 625, id="longer epochs"),
+        pytest.param(13, 30, -1, 5, id="3 rows in each of 30 epochs, the last a bit shorter"),
+        pytest.param(100, 1, -1, 1, id="a row a step"),
+        pytest.param(20, 1, -1, 1, id="fewer than 100 steps"),
+        pytest.param(10, 1000, -1, 10, id="a row an epoch, at least"),
+        pytest.param(600, 5, 60, 1, id="an end within the first epoch"),
+        pytest.param(600, -1, 3000, 30, id="a number of steps only"),
+        pytest.param(math.inf, -1, 500, 5, id="a stream with an end"),
+        pytest.param(math.inf, 3, -1, 50, id="a stream without an end"),
+        pytest.param(600, None, -1, 50, id="no end"),
+        pytest.param(3.25, 4, -1, 1, id="accumulated gradients"),
+    ],
+)
+def test_steps_of_a_row(
+    steps_per_epoch: float, max_epochs: int | None, max_steps: int, expected: int
+) -> None:
+    assert steps_of_a_row(steps_per_epoch, max_epochs, max_steps) == expected
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 30, 60, 100])
+@pytest.mark.parametrize("steps", [100, 101, 399, 1000, 12_345])
+def test_a_run_has_some_100_rows(steps: int, epochs: int) -> None:
+    """Counts the rows of all epochs, each of which ends with one."""
+    rows = epochs * math.ceil(steps / steps_of_a_row(steps, epochs, -1))
+    assert 50 < rows < 150

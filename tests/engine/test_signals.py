@@ -1,0 +1,199 @@
+"""A signal is never lost, whatever runs when it comes."""
+
+import csv
+import io
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from commands import environment, only_run, run_train
+from engine import signals
+from engine.errors import exit_codes
+from signalling import send
+from warm import python
+
+LINEAR = ["experiment=linear", "accelerator=cpu", "logger=csv"]
+BOTH = (signal.SIGINT, signal.SIGTERM)
+SWALLOWED = "ignore::pytest.PytestUnraisableExceptionWarning"
+# How many random moments to try; by hand: RANDOM_SIGNALS=100 pytest tests/engine/test_signals.py
+MOMENTS = int(os.environ.get("RANDOM_SIGNALS", "2"))
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in BOTH]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_with_its_code(number: int, code: int) -> None:
+    before = handlers()
+    with pytest.raises(SystemExit) as stop, exit_codes(), exit_codes():
+        os.kill(os.getpid(), number)
+    assert stop.value.code == code
+    assert handlers() == before
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+def test_a_swallowed_signal_comes_back() -> None:
+    reached = []
+
+    def run() -> None:
+        send()
+        reached.append("on")
+        signals.heed()
+        reached.append("too far")
+
+    with pytest.raises(signals.Interrupted) as stop, signals.heeded(*BOTH):
+        run()
+    assert (stop.value.code, reached) == (130, ["on"])
+    with pytest.raises(signals.Interrupted), signals.heeded(*BOTH):
+        send()  # nobody looks before the end
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+def test_what_a_swallowed_signal_breaks_counts_as_the_signal() -> None:
+    def run() -> None:
+        send(signal.SIGTERM)
+        raise RuntimeError("a worker is gone")
+
+    with pytest.raises(SystemExit) as stop, exit_codes():
+        run()
+    assert stop.value.code == 143
+
+
+def test_while_steps_look_the_handler_does_not_raise(capfd: pytest.CaptureFixture[str]) -> None:
+    def run() -> None:
+        signals.let_steps_look(True)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.came()
+        signals.heed()
+
+    with pytest.raises(signals.Interrupted), signals.heeded(*BOTH):
+        run()
+    assert "stopping after this step" in capfd.readouterr().err
+    with signals.heeded(*BOTH):  # what came before is over
+        assert not signals.came()
+        signals.heed()
+
+
+def test_what_a_process_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for a job in the background
+    try:
+        with signals.heeded(*BOTH):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+TWICE = """
+signals.let_steps_look(True)
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(0.1)
+os.kill(os.getpid(), signal.{second})
+time.sleep(60)
+"""
+FORKED = """
+if not (child := os.fork()):
+    time.sleep(60)
+os.kill(child, signal.SIGINT)
+time.sleep(0.1)
+assert os.waitpid(child, os.WNOHANG) == (0, 0)
+os.kill(child, signal.SIGTERM)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        pytest.param(TWICE.format(second="SIGINT"), 130, id="the second ends the process"),
+        pytest.param(TWICE.format(second="SIGTERM"), 143, id="any second does"),
+        pytest.param(FORKED, 0, id="a forked process leaves Ctrl-C to its parent"),
+    ],
+)
+def test_in_a_process_of_its_own(lines: str, code: int) -> None:
+    head = "import os, signal, time\nfrom engine import signals\n"
+    script = f"{head}with signals.heeded(signal.SIGINT, signal.SIGTERM):\n"
+    words = [sys.executable, "-c", script + textwrap.indent(lines, "    ")]
+    ended = subprocess.run(words, capture_output=True, env=environment(), timeout=50)
+    assert (ended.returncode, ended.stderr.count(b"Traceback")) == (code, 0)
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_run_stops_after_the_step_and_says_how_to_go_on(
+    step: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    callback = ["+callbacks.signals._target_=signalling.Signals", f"+callbacks.signals.step={step}"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*LINEAR, *callback, f"paths.log_dir={tmp_path}")
+    assert stop.value.code == 130
+    run_dir = only_run(tmp_path)
+    summary = json.loads((run_dir / "summary.json").read_text())
+    # A signal before training is found after the first step.
+    assert (summary["status"], summary["steps"]) == ("interrupted", step or 1)
+    assert caplog.messages[-1] == (
+        f"interrupted at step {step or 1}; go on with:\n  python -m project.train resume={run_dir}"
+    )
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+def test_a_sweep_shows_its_table_and_how_to_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    callback = ["+callbacks.signals._target_=signalling.Signals", "+callbacks.signals.step=3"]
+    words = ["-m", *LINEAR, *callback, "seed=1,2", f"paths.log_dir={tmp_path}"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words)
+    assert stop.value.code == 130
+    lines = re.sub(r"\x1b\[\d*m", "", caplog.messages[-1]).splitlines()
+    assert [line.split()[:2] for line in lines[2:4]] == [
+        ["interrupted", only_run(tmp_path).name],
+        ["new", "seed=2"],
+    ]
+    assert lines[4:] == [
+        "2 jobs: 1 interrupted, 1 new",
+        "interrupted; the same command goes on:",
+        f"  python -m project.train {' '.join(words)}",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", BOTH, ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_signals_at_random_moments(kind: str, number: int, tmp_path: Path) -> None:
+    """Composing, building, training, validating: the exit code is right, and the run goes on."""
+    moments = random.Random(f"{kind} {number}")
+    length = ["datamodule.steps_per_epoch=2000", "trainer.max_epochs=1000"]
+    sweep = ["-m", "seed=1,2"] if kind == "sweep" else []
+    for moment in range(MOMENTS):
+        words = [*sweep, *LINEAR, *length, f"paths.log_dir={tmp_path / str(moment)}"]
+        with subprocess.Popen(
+            [python(), "-m", "project.train", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            time.sleep(moments.uniform(0.1, 3))
+            process.send_signal(number)
+            printed, _ = process.communicate(timeout=30)
+        # Before the command runs, Python's own way: a shell shows 130 and 143 for it, too.
+        assert process.returncode in (128 + number, -number), printed
+        for path in tmp_path.glob(f"{moment}/**/summary.json"):
+            assert json.loads(path.read_text())["status"] == "interrupted"
+            says = "the same command goes on" if kind == "sweep" else "go on with:\n  python -m"
+            assert says in printed
+            if (table := path.parent / "metrics.csv").exists():
+                steps = [int(row["step"]) for row in csv.DictReader(io.StringIO(table.read_text()))]
+                assert steps == sorted(set(steps))

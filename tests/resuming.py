@@ -1,0 +1,41 @@
+"""Holds a run that is resumed, and tells what a refused command says and leaves."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# 10 steps an epoch, with validation, dropout and momentum; last.ckpt every 3 steps
+RUN = [
+    "experiment=linear",
+    "accelerator=cpu",
+    "logger.tensorboard.log_graph=false",
+    "module._target_=ways.Small",
+    "datamodule._target_=ways.Points",
+    "datamodule.batch_size=5",
+    "datamodule.steps_per_epoch=null",
+    "optimizer=sgd",
+    "optimizer.lr=0.05",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=4",
+    "callbacks.checkpoints.every_n_steps=3",
+]
+
+
+def refused(command: Callable[..., None], capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        command(*words, draws=False)
+    assert stop.value.code == 2
+    says = capsys.readouterr().err
+    assert 1 <= len(says.splitlines()) <= 2
+    return says
+
+
+def contents(run_dir: Path) -> dict[str, bytes]:
+    """All that a refused command must leave as it is."""
+    return {
+        str(path.relative_to(run_dir)): path.read_bytes()
+        for path in run_dir.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }

@@ -1,0 +1,176 @@
+"""Report and TensorBoard in a browser: no complaint, no request outside, and all of it is there.
+
+What they show is that of a sweep of 12 jobs, and of a search of 20 trials.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from board import Server
+from browser import Browser, Page, deep
+from commands import run_report, run_train
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+SWEEP = [
+    "experiment=lenet",
+    "datamodule=digits",
+    "datamodule.batch_size=64",
+    "datamodule.steps_per_epoch=12",
+    "trainer.max_epochs=2",
+    "optimizer=sgd,adam",
+    "init=zero,xavier,he",
+    "seed=0,1",
+    "hydra/launcher=vectorized",
+    "hydra.launcher.figures=true",
+    "accelerator=cpu",
+]
+SEARCH = [
+    "experiment=curve_fit",
+    "datamodule.steps_per_epoch=10",
+    "callbacks=default",
+    "hydra/sweeper=optuna",
+    "hydra.sweeper.n_trials=20",
+    "hydra.sweeper.random_trials=20",
+    "optimizer.lr=tag(log,interval(0.001,1e4))",  # the largest diverge
+    "module.hidden=range(5,50)",
+    "accelerator=cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def logs(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder of a sweep, of a search, and of their reports."""
+    logs = tmp_path_factory.mktemp("logs")
+    run_train("-m", *SWEEP, f"paths.log_dir={logs}")
+    run_train("-m", *SEARCH, f"paths.log_dir={logs}", draws=False)
+    for name in ("lenet", "curve_fit"):
+        run_report(str(logs / "sweeps" / name))
+    return logs
+
+
+def report_of(logs: Path, name: str) -> str:
+    return (logs / "sweeps" / name / "report.html").as_uri()
+
+
+def texts(page: Page, table: str, column: int) -> list[str]:
+    """Returns a column's cells in the rows that are shown."""
+    found: list[str] = page.evaluate(
+        f"[...document.querySelectorAll('{table} tbody tr:not([hidden])')]"
+        f".map(row => row.cells[{column}].textContent)"
+    )
+    return found
+
+
+@pytest.mark.parametrize("name", ["lenet", "curve_fit"])
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (390, True)], ids=["desk", "phone"])
+def test_a_report_has_no_complaint_no_request_and_nothing_is_cut(
+    name: str, width: int, dark: bool, browser: Browser, logs: Path
+) -> None:
+    page = browser.open(report_of(logs, name), width=width, dark=dark)
+    assert (page.complaints(), page.requests) == ([], [report_of(logs, name)])
+    heights = page.evaluate("[...document.querySelectorAll('svg')].map(svg => svg.clientHeight)")
+    assert len(heights) >= 3
+    assert min(heights) > 60
+    # Only what can be scrolled by keyboard is wider than the window.
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= width
+    areas = page.evaluate(
+        "[...document.querySelectorAll('.wide')].every(area => area.tabIndex == 0 && "
+        "area.getAttribute('aria-label'))"
+    )
+    assert areas
+
+
+def test_a_table_sorts_by_numbers_and_back(browser: Browser, logs: Path) -> None:
+    page = browser.open(report_of(logs, "lenet"))
+    names = page.evaluate(
+        "[...document.querySelectorAll('.ranking thead th')].map(head => head.textContent)"
+    )
+    column = names.index("test/acc")
+    click = f"document.querySelectorAll('.ranking thead button')[{column}].click()"
+    values = (
+        "[...document.querySelectorAll('.ranking tbody tr')]"
+        f".map(row => Number(row.cells[{column}].dataset.value))"
+    )
+    page.evaluate(click)
+    ascending = page.evaluate(values)
+    assert ascending == sorted(ascending)
+    assert len(set(ascending)) >= 4
+    page.evaluate(click)
+    assert page.evaluate(values) == sorted(ascending, reverse=True)
+    assert page.evaluate("document.querySelector('[aria-sort]').textContent") == "test/acc"
+
+
+def test_a_filter_keeps_rows_with_all_of_its_words(browser: Browser, logs: Path) -> None:
+    page = browser.open(report_of(logs, "lenet"))
+    assert len(texts(page, ".small", 0)) == 12
+    page.evaluate(
+        "{ const box = [...document.querySelectorAll('input')].at(-1); box.value = 'adam XAVIER';"
+        "box.dispatchEvent(new Event('input')); }"
+    )
+    found = texts(page, ".small", 0)
+    assert len(found) == 2
+    assert all("optimizer=adam-init=xavier" in folder for folder in found)
+    assert page.evaluate("[...document.querySelectorAll('[aria-live]')].at(-1).textContent") == (
+        "2 of 12"
+    )
+
+
+def test_a_command_is_copied(browser: Browser, logs: Path) -> None:
+    page = browser.open(report_of(logs, "lenet"))
+    page.evaluate("document.querySelector('.command button').click()")
+    assert page.evaluate("getSelection().toString()") == page.evaluate(
+        "document.querySelector('.command code').textContent"
+    )
+
+
+def test_points_say_their_values(browser: Browser, logs: Path) -> None:
+    page = browser.open(report_of(logs, "curve_fit"))
+    said = page.evaluate("[...document.querySelectorAll('svg title')].map(one => one.textContent)")
+    assert said
+    assert any(text.startswith("trial ") and "lr=" in text for text in said)
+    assert any(text.endswith(": diverged") for text in said)
+
+
+@pytest.fixture(scope="module")
+def board(logs: Path) -> Server:
+    """Returns a server of the sweep alone."""
+    server = Server(logs / "sweeps/lenet", "true")
+    server.wait_for(runs=12, jobs=12)
+    return server
+
+
+def test_hparams_have_a_row_for_each_job_and_trial(logs: Path) -> None:
+    server = Server(logs, "true")
+    server.wait_for(runs=32, jobs=32)
+    infos, metrics, rows = server.hparams()
+    keys = {"optimizer", "init", "seed", "optimizer.lr", "module.hidden"}
+    assert {info["name"] for info in infos} == keys
+    assert metrics[-2:] == ["★ train/loss, last value", "★ val/acc, best epoch"]
+    given = [frozenset(row["hparams"]) for row in rows]
+    assert given.count(frozenset({"optimizer", "init", "seed"})) == 12
+    assert given.count(frozenset({"optimizer.lr", "module.hidden"})) == 20
+
+
+# What each tab shows once it has all that it asks for, and the fewest of these elements. A selector
+# does not look from a shadow root into another.
+TABS = {
+    "timeseries": ("scalar-card canvas, scalar-card svg", 1),
+    "scalars": ("vz-line-chart2", 1),
+    "images": ("img[src*=individualImage]", 1),
+    "custom_scalars": ("vz-line-chart2", 2),  # accuracy and loss
+    "hparams": ("vaadin-grid", 1),
+    "text": ("table, pre", 1),
+}
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_a_tab_of_tensorboard_renders(tab: str, browser: Browser, board: Server) -> None:
+    page = browser.open(f"{board.url}#{tab}")
+    selector, fewest = TABS[tab]
+    page.wait_for(f"{deep(selector)}.filter(one => one.clientHeight > 20).length >= {fewest}")
+    outside = [address for address in page.requests if not address.startswith(board.url)]
+    # TensorBoard's own code warns of two copies of Three.js.
+    assert (page.complaints("error", "assert"), outside) == ([], [])
