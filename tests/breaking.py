@@ -69,4 +69,5 @@ class Breaks(Callback):
             (path,) = folder.glob(self.file)
             break_file(path, self.way)
         else:
-            shutil.rmtree(folder)
+            while folder.exists():  # TensorBoard's thread may write meanwhile
+                shutil.rmtree(folder, ignore_errors=True)

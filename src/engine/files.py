@@ -51,7 +51,7 @@ def cannot_write(error: BaseException, folder: Path | None = None) -> CannotWrit
 def _system_errors(error: BaseException | None) -> Iterator[OSError]:
     """Yields the system's errors that an error is, or comes from."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, CannotWrite) or (isinstance(error, OSError) and error.errno):
             yield error
         elif getattr(error, "sqlite_errorname", "").startswith(OF_SQLITE):
             yield OSError(errno.ENOSPC, str(error))

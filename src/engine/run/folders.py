@@ -108,7 +108,9 @@ def go_on_from(parent: Path, run_dir: Path) -> None:
         shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
     except shutil.Error as error:  # has source, place and reason of each file
         _, place, reason = error.args[0][0]
-        raise files.CannotWrite(None, reason.partition(": ")[0], place) from None
+        raise files.CannotWrite(
+            None, reason.partition("] ")[2].partition(": ")[0] or reason, place
+        ) from None
 
 
 def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:

@@ -112,9 +112,15 @@ class TensorBoard(TensorBoardLogger):
         """Ends the run's file, and the thread that writes it."""
         if writer := writer_of(self):
             writer.close()
-            if not any(Path(self.log_dir).glob("events.out.tfevents.*")):
-                text = "%s: somebody has removed the events of TensorBoard from it"
-                log.warning(text, self.log_dir)
+            for path in Path(self.log_dir).glob("events.out.tfevents.*"):
+                if not _begins_whole(path):  # TensorBoard makes a file anew that was removed
+                    log.warning("%s: its beginning is lost: somebody else has changed it", path)
+
+
+def _begins_whole(path: Path) -> bool:
+    """Tells whether a file of events has its first record, which has the version."""
+    with open(path, "rb") as file:
+        return b"brain.Event" in file.read(64)
 
 
 class NoWriter:

@@ -108,11 +108,14 @@ class Search:
         """Runs trials until there are `n_trials` and all have ended, whoever runs them."""
         trials = self.open()
         while claimed := trials.claim():
-            jobs = {number: self._job(trials.all()[number]) for number in claimed}
-            run_all(list(jobs.values()), launcher)
-            for number, job in jobs.items():
-                self._tell(trials, number, job)
-                claimed[number].release()
+            with contextlib.ExitStack() as claims:
+                for lock in claimed.values():
+                    claims.callback(lock.release)
+                jobs = {number: self._job(trials.all()[number]) for number in claimed}
+                run_all(list(jobs.values()), launcher)
+                for number, job in jobs.items():
+                    self._tell(trials, number, job)
+                    claimed[number].release()
 
     def open(self) -> Trials:
         """Opens the study; makes one if there is none.

@@ -240,8 +240,8 @@ def test_the_events_of_tensorboard_are_removed_during_the_run(
     breaks = ["_target_=breaking.Breaks", "file=events*", "way=removed", "step=12"]
     words += [*(f"+callbacks.breaks.{word}" for word in breaks), f"paths.log_dir={tmp_path}"]
     assert ended(run_train, *words) == 0
-    run_dir = only_run(tmp_path)
-    assert f"{run_dir}: somebody has removed the events of TensorBoard from it" in said()
+    (events,) = only_run(tmp_path).glob("events*")
+    assert f"{events}: its beginning is lost: somebody else has changed it" in said()
 
 
 @pytest.mark.slow
@@ -273,7 +273,7 @@ def test_a_sweep_and_a_report_name_each_broken_job_and_go_on(
 
     caplog.clear()
     assert ended(run_train, *words) == 1
-    table = caplog.records[-1].getMessage()
+    table = caplog.records[-2].getMessage()
     broken = {
         case
         for (_, case), folder in jobs.items()
@@ -287,7 +287,7 @@ def test_a_sweep_and_a_report_name_each_broken_job_and_go_on(
         if case == (".hydra/made_of.json", "removed"):
             assert f"finished (no made_of.json)  {folder.name}" in table
         if case in broken:
-            assert f"{folder / case[0]}: " in table
+            assert f"{folder / case[0]}:" in table
         elif case and case[0] == "summary.json":  # what it had is made anew
             assert json.loads((folder / case[0]).read_text())["status"] == "finished"
             assert case[1] == "removed" or f"{folder / case[0]}: left out" in caplog.text

@@ -55,9 +55,9 @@ SWEEP = "hydra:\n  overrides:\n    hydra: []\n    task:\n    - seed=1,2\n"
     [
         ("", "not a mapping"),
         ("hydra: 1\n", "not a mapping"),
-        (SWEEP.replace("[]", "{}"), "hydra: should be a valid list"),
+        (SWEEP.replace("[]", "{}"), "hydra: should be a list"),
         (SWEEP.replace("seed=1,2", "1"), "task: should be a valid string"),
-        (SWEEP[:-20], "has no task"),
+        ("hydra:\n  overrides:\n    hydra: []\n", "has no task"),
     ],
 )
 def test_the_words_of_a_sweep(text: str, reason: str, tmp_path: Path) -> None:
