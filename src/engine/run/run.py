@@ -312,9 +312,11 @@ class Run:
             except Exception as exception:
                 refused = files.cannot_write(exception, self._folder)
                 if self._trainer is None:
-                    if refused:
-                        raise refused from exception
-                    raise
+                    if refused is None:
+                        raise
+                    if self._is_new and self._folder:
+                        folders.remove(self._folder)
+                    raise refused from exception
                 if signals.came():  # what has become of the signal's exception, or what followed
                     summary["status"] = "interrupted"
                     signals.heed()

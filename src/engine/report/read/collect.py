@@ -140,7 +140,7 @@ def lost_files(run: Run) -> Iterator[Problem]:
     """Yields the files that a run has lost, and that a report can do without."""
     summary = {"status": run.status, "rows": run.rows}
     if not os.path.lexists(run.path / OVERRIDES):
-        yield Problem(f"{run.folder}/{OVERRIDES}", "missing; so is the command, its experiment too")
+        yield Problem(f"{run.folder}/{OVERRIDES}", "missing; its command is not known")
     if identity.is_lost(run.path, summary):
         yield Problem(f"{run.folder}/{identity.MADE_OF}", "missing; its data are not known")
 
