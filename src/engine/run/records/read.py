@@ -161,8 +161,8 @@ def sweep(path: Path) -> dict[str, list[str]]:
     words: Any = _mapping(path, _yaml(path, _text(path) or ""))
     for key in ("hydra", "overrides"):
         words = _mapping(path, words.get(key))
-    _check(path, words, OF_SWEEP, required=len(OF_SWEEP))
-    return {key: words[key] for key in OF_SWEEP}
+    _check(path, words, OF_SWEEP, required=1)
+    return {key: words.get(key, []) for key in OF_SWEEP}
 
 
 def door(path: Path) -> str | None:
