@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from engine import messages, signals
+from engine import files, messages, signals
 
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -62,6 +62,7 @@ def exit_codes() -> Iterator[None]:
     os.environ[FULL_ERROR] = "1"
     try:
         with signals.heeded(signal.SIGINT, signal.SIGTERM):
+            _check_current_folder()
             yield
     except RunFailed:
         sys.exit(FAILED)
@@ -83,11 +84,30 @@ def exit_codes() -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
+def _check_current_folder() -> None:
+    """Refuses to begin in a folder that was removed: nobody can say what a path means there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the current folder: {error.strerror}. Was it removed?\nGo to another one: cd DIR"
+        ) from None
+
+
 def as_mistake(error: Exception) -> Exception:
-    """Returns Hydra's errors, which are about the config, as a UserError; others as they are."""
+    """Returns as a UserError what the user can mend; other errors as they are.
+
+    That is what Hydra says, which is about the config, and a file that cannot be written.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    if isinstance(error, UserError | RunFailed):
+        return error
+    if found := files.cannot_write(error):
+        mistake = UserError(str(found))
+        mistake.__cause__ = found
+        return mistake
     is_hydras = isinstance(error, HydraException | OmegaConfBaseException)
     return UserError(describe(error)) if is_hydras else error
 

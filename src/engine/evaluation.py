@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from engine import messages
+from engine import files, messages
 from engine.config import secrets
 from engine.config.help import asks_for_help
 from engine.config.keys import EVALUATED_WITH
@@ -170,7 +170,7 @@ def _write(
     from engine.run import versions
 
     folder = run_dir / "evaluation"
-    folder.mkdir(exist_ok=True)
+    files.make_folder(folder)
     report = {
         "run": str(run_dir),
         "checkpoint": str(checkpoint.relative_to(run_dir)),
@@ -188,7 +188,10 @@ def _check_classes(run_dir: Path, data: Any) -> None:
     Raises:
         UserError: names the classes of both.
     """
-    trained = (identity.load(run_dir) or {"data": {"classes": []}})["data"]["classes"]
+    made_of = identity.load(run_dir)
+    if made_of is None:
+        log.warning("%s: missing, so classes are not compared", run_dir / identity.MADE_OF)
+    trained = made_of["data"]["classes"] if made_of else []
     names = identity.classes_of(data)
     if trained and names and names != trained:
         order = " in another order" if sorted(names) == sorted(trained) else ""

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from engine.files import make_folder, writing
 from engine.pictures.looks import cut
 from engine.run.loggers import tensorboards
 
@@ -51,8 +52,10 @@ def show_histogram(trainer: Trainer, tag: str, values: Tensor, step: int) -> Non
 def save(trainer: Trainer, name: str, figure: Figure) -> None:
     """Writes a figure to `figures/<name>.png` in the run's folder."""
     folder = Path(trainer.default_root_dir) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(_pixels(figure)).save(folder / f"{name}.png", dpi=(figure.dpi, figure.dpi))
+    make_folder(folder)
+    path = folder / f"{name}.png"
+    with writing(path):
+        Image.fromarray(_pixels(figure)).save(path, dpi=(figure.dpi, figure.dpi))
 
 
 def _pixels(figure: Figure) -> np.ndarray:

@@ -1,9 +1,78 @@
-"""Writes files whole: after a kill or a power cut there is the old file or the new one."""
+"""Writes files whole: after a kill or a power cut there is the old file or the new one.
 
+Where the system does not let a file be written, the error says which file, why and what to do.
+"""
+
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
+
+# What the system says to whoever writes, and about names that no file can have.
+OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG)
+OF_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR")  # what SQLite makes of a full disk
+FREE = "Free some space there, and give the same command again."
+ELSEWHERE = "Choose a folder that can be written to, such as paths.log_dir=DIR."
+ADVICE = {
+    errno.ENOSPC: FREE,
+    errno.EDQUOT: FREE,
+    errno.EFBIG: FREE,
+    errno.ENAMETOOLONG: "Choose a shorter name or folder.",
+}
+
+
+class CannotWrite(OSError):
+    """Says in two lines which file cannot be written, why, and what to do."""
+
+    def __str__(self) -> str:
+        said = f"{self.filename}: cannot be written: {self.strerror}."
+        return f"{said}\n{ADVICE.get(self.errno or 0, ELSEWHERE)}"
+
+
+def cannot_write(error: BaseException, folder: Path | None = None) -> CannotWrite | None:
+    """Returns what an error says about a file that cannot be written; None for any other error.
+
+    Args:
+        error: the system's, or one that a library has made of it.
+        folder: a run's; whatever the system refuses there is about writing.
+    """
+    for cause in _system_errors(error):
+        if isinstance(cause, CannotWrite):
+            return cause
+        path = Path(os.fsdecode(cause.filename or folder or "a file"))
+        if cause.errno in OF_WRITING or (folder and path.is_relative_to(folder)):
+            return CannotWrite(cause.errno, cause.strerror, str(path))
+    return None
+
+
+def _system_errors(error: BaseException | None) -> Iterator[OSError]:
+    """Yields the system's errors that an error is, or comes from."""
+    while error is not None:
+        if isinstance(error, CannotWrite) or (isinstance(error, OSError) and error.errno):
+            yield error
+        elif getattr(error, "sqlite_errorname", "").startswith(OF_SQLITE):
+            yield OSError(errno.ENOSPC, str(error))
+        error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names a file or folder that is written inside, where the system does not let it be written.
+
+    Raises:
+        CannotWrite: for any error of the system's.
+    """
+    try:
+        yield
+    except CannotWrite:
+        raise
+    except Exception as error:
+        if cause := next(_system_errors(error), None):
+            raise CannotWrite(cause.errno, cause.strerror, str(path)) from error
+        raise
 
 
 class Disk:
@@ -29,13 +98,37 @@ def whole_lines(path: Path) -> str:
     return text[: text.rfind("\n") + 1]
 
 
+@contextmanager
+def no_part_left(temporary: Path) -> Iterator[None]:
+    """Removes a file that could not be written to its end: it would take room for nothing."""
+    try:
+        yield
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, where they are missing.
+
+    Raises:
+        CannotWrite: if the system does not let it be made.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def write_whole(path: Path, text: str | bytes) -> None:
     """Writes a file by temporary file, fsync and rename; text as UTF-8.
 
     Whoever reads the file finds the old text or the new one, never a part.
+
+    Raises:
+        CannotWrite: if the system does not let it be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(text.encode("utf-8") if isinstance(text, str) else text)
-        disk.get().sync(file)
-    os.replace(temporary, path)
+    with writing(path), no_part_left(temporary):
+        with open(temporary, "wb") as file:
+            file.write(text.encode("utf-8") if isinstance(text, str) else text)
+            disk.get().sync(file)
+        os.replace(temporary, path)

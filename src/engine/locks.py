@@ -7,6 +7,8 @@ from weakref import WeakValueDictionary
 
 from filelock import FileLock, SoftFileLock, Timeout
 
+from engine import files
+
 FOR_EVER = -1.0
 PROCESS = "process"
 _acquired: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()  # by this process
@@ -30,12 +32,13 @@ def acquire(path: Path, seconds: float = 0) -> FileLock | None:
         seconds: to wait for the other process, or `FOR_EVER`.
     """
     lock = FileLock(path)
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        return None
-    if not isinstance(lock, SoftFileLock):  # where the file system has no locks: the file is one
-        path.write_text(f"{PROCESS} {os.getpid()} on {socket.gethostname()}")
+    with files.writing(path):
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            return None
+        if not isinstance(lock, SoftFileLock):  # a file system without locks: the file is one
+            path.write_text(f"{PROCESS} {os.getpid()} on {socket.gethostname()}")
     _acquired[path.resolve()] = lock
     return lock
 
@@ -48,13 +51,13 @@ def is_ours(path: Path) -> bool:
 
 def owner(path: Path) -> str:
     """Returns the process that holds a lock, in words."""
-    text = path.read_text()
+    text = path.read_text(errors="replace")
     return text if text.startswith(PROCESS) else "another process"
 
 
 def is_held(path: Path) -> bool:
     """Tells whether a process holds a lock; makes no file where there is none."""
-    if not path.exists():
+    if not path.is_file():
         return False
     try:
         with FileLock(path).acquire(blocking=False):

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+import threading
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
+
+from engine import files
 
 COLUMNS = 80  # of what is not shown in a terminal
 BOLD, RED, GREEN, YELLOW = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"
@@ -286,9 +289,47 @@ def to_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
+class LogFile(logging.FileHandler):
+    """Writes messages to a file; says once where the system refuses that, and the run goes on."""
+
+    is_refused = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.is_refused:
+            self.is_refused = True
+            print(f"{self.baseFilename}: cannot be written: {error.strerror}.", file=sys.stderr)
+
+    def close(self) -> None:
+        with suppress(OSError):  # it has been said
+            super().close()
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Keeps threads from telling what the system refuses: whoever waits for a thread tells it.
+
+    TensorBoard's thread hands its error on to the code that logs.
+    """
+    before = threading.excepthook
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            before(args)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 def file_handler(path: Path) -> logging.FileHandler:
     """Returns a handler that writes messages to a file, with time, level and source."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    with files.writing(path):
+        handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
 

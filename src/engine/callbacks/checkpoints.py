@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
+from engine import files
 from engine.callbacks import averaged
 from engine.callbacks.so_far import follow, resume, so_far
 from engine.config.ranges import Count
@@ -16,6 +17,7 @@ from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.run import plain
 from engine.run.checkpoint.choice import CHOSEN
 from engine.run.folders import BEST, LAST, note_training
+from engine.run.loggers import MetricsCSV
 from engine.steps.callback import EACH_JOB, StepCallback, reached
 
 log = logging.getLogger(__name__)
@@ -115,6 +117,7 @@ class Checkpoints(StepCallback, Checkpoint):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["so_far"] = so_far(trainer, module)
+        checkpoint["rows"] = [own.count for own in trainer.loggers if isinstance(own, MetricsCSV)]
         checkpoint[CHOSEN] = self.best_score is not None
 
     def on_load_checkpoint(
@@ -147,6 +150,8 @@ class Checkpoints(StepCallback, Checkpoint):
     @staticmethod
     def _save(trainer: Trainer, name: Path) -> None:
         run_dir = Path(trainer.default_root_dir)
+        with files.writing(run_dir):
+            run_dir.stat()  # somebody may have removed it, and the checkpoint would make it anew
         trainer.save_checkpoint(run_dir / name, weights_only=False)
         if name == LAST and trainer.is_global_zero:
             note_training(run_dir)

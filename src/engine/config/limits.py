@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge
 
-from engine.config.ranges import Count, CountOrZero, NotNegative, Positive, Seed, why_not
+from engine.config.ranges import (
+    Count,
+    CountOrZero,
+    FolderName,
+    NotNegative,
+    Positive,
+    Seed,
+    why_not,
+)
 from engine.errors import UserError, nearest
 
 
@@ -58,6 +66,7 @@ SEED = Limit(Seed, "a whole number from 0 to 4294967295")
 FROM_MINUS_ONE = Limit(Annotated[int, Ge(-1)], "a whole number from -1")
 # The engine's own keys. What the arguments of a class may be, the class says by its annotations.
 LIMITS = {
+    "name": Limit(FolderName, "the name of a folder below paths.log_dir, without .."),
     "threads": COUNT,
     "sweep.retry": one_of(None, "failed", "stale"),
     "seed": SEED,

@@ -14,17 +14,6 @@ MOST_LEVELS = 50  # of mappings and lists in each other
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
-def read(path: Path) -> str:
-    """Returns the text of a YAML file of plain values.
-
-    Raises:
-        ValueError: if it is no YAML, or not plain; says why.
-    """
-    text = text_of(path)
-    _check(text)
-    return text
-
-
 def text_of(path: Path) -> str:
     """Returns the text of a file, whatever it is.
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Interval, Le, Lt
+from annotated_types import Ge, Gt, Interval, Le, Lt, Predicate
 
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
@@ -18,6 +18,17 @@ Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+
+
+def is_below_its_folder(name: object) -> bool:
+    """Tells whether a name is that of a folder which lies below the one that it is put into."""
+    parts = str(name).split("/")
+    are_short = all(len(part.encode(errors="replace")) <= LONGEST for part in parts)
+    return str(name).isprintable() and are_short and not {"", ".", ".."} & set(parts)
+
+
+LONGEST = 255  # bytes of a name, on the file systems of Linux and macOS
+FolderName = Annotated[str | int | float | bool, Predicate(is_below_its_folder)]
 
 
 def why_not(value: Any, hint: Any) -> list[str]:

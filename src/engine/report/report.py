@@ -152,17 +152,10 @@ def _why_not(part: "Part", options: argparse.Namespace) -> UserError | None:
 
 
 def write(folder: Path, contents: Mapping[str, str | bytes]) -> None:
-    """Writes files to a folder, each whole or not at all.
-
-    Raises:
-        UserError: if the folder cannot be written to.
-    """
-    try:
-        for name, content in contents.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            files.write_whole(folder / name, content)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write the report there: {error.strerror}.") from None
+    """Writes files to a folder, each whole or not at all."""
+    for name, content in contents.items():
+        files.make_folder((folder / name).parent)
+        files.write_whole(folder / name, content)
 
 
 def print_text(text: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,16 +17,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from engine import files, locks
-from engine.config import admission, plain_yaml, secrets, signature
+from engine.config import admission, secrets, signature
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.omegaconf import represent_word
 from engine.run.folder_names import job_name, lock_of
+from engine.run.records import read
 
 log = logging.getLogger(__name__)
 
 CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
+SWEEP = Path("multirun.yaml")  # below the folder of a sweep
 DOOR = Path(".hydra/door")  # the import path of the command, for the processes that join the run
 LAST = Path("checkpoints/last.ckpt")
 PREVIOUS = Path("checkpoints/previous.ckpt")  # the last.ckpt before
@@ -51,7 +54,7 @@ def held(run_dir: Path, part: str = "") -> Iterator[None]:
     if locks.is_ours(path):
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     lock = locks.acquire(path, GRACE)
     if lock is None:
         raise UserError(
@@ -76,9 +79,10 @@ def note_training(run_dir: Path) -> None:
     """
     if not (run_dir / TRAINED).exists():
         temporary = run_dir / f"{TRAINED}.new"
-        temporary.parent.mkdir(exist_ok=True)
-        temporary.touch()
-        files.disk.get().replace(temporary, run_dir / TRAINED)
+        with files.writing(run_dir / TRAINED):
+            temporary.parent.mkdir(exist_ok=True)
+            temporary.touch()
+            files.disk.get().replace(temporary, run_dir / TRAINED)
 
 
 def new_run_dir(config: Config) -> Path:
@@ -87,13 +91,14 @@ def new_run_dir(config: Config) -> Path:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     run_dir = parent / stamp
     number = 1
-    while True:
-        try:
-            run_dir.mkdir(parents=True)
-            return run_dir
-        except FileExistsError:
-            number += 1
-            run_dir = parent / f"{stamp}_{number}"
+    with files.writing(parent):
+        while True:
+            try:
+                run_dir.mkdir(parents=True)
+                return run_dir
+            except FileExistsError:
+                number += 1
+                run_dir = parent / f"{stamp}_{number}"
 
 
 def go_on_from(parent: Path, run_dir: Path) -> None:
@@ -101,7 +106,13 @@ def go_on_from(parent: Path, run_dir: Path) -> None:
     own = shutil.ignore_patterns(
         ".hydra", "summary.json", "train.log", "evaluation", "figures", "hparams", "checkpoints"
     )
-    shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
+    try:
+        shutil.copytree(parent, run_dir, ignore=own, dirs_exist_ok=True)
+    except shutil.Error as error:  # has source, place and reason of each file
+        _, place, reason = error.args[0][0]
+        raise files.CannotWrite(
+            None, reason.partition("] ")[2].partition(": ")[0] or reason, place
+        ) from None
 
 
 def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
@@ -114,27 +125,18 @@ def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
 
 def own_words(folder: Path, words: Sequence[str]) -> list[str]:
     """Returns the overrides by which a job differs from the others of the sweep in a folder."""
-    sweep = folder / "multirun.yaml"  # a sweep over experiments has none
+    sweep = folder / SWEEP  # a sweep over experiments has none
     common = _overrides_of_sweep(sweep, sweep.stat().st_mtime_ns) if sweep.exists() else []
     return [word for word in words if word not in common]
 
 
 @functools.lru_cache(maxsize=8)
 def _overrides_of_sweep(path: Path, written: int) -> list[str]:
-    return list(map(str, _loaded(path)[0]["hydra"]["overrides"]["task"]))
-
-
-def _loaded(path: Path) -> tuple[Any, str]:
-    """Loads a YAML file of a run, with `${…}` as it stands there; returns its values and its text.
-
-    Raises:
-        UserError: if it is no YAML of plain values.
-    """
     try:
-        text = plain_yaml.read(path)
-        return OmegaConf.to_container(OmegaConf.create(text), resolve=False), text
-    except (ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: {error}") from None
+        return read.sweep(path)["task"]
+    except read.BrokenFile as broken:  # the names of jobs are longer then
+        log.warning("%s", broken)
+        return []
 
 
 def set_aside(run_dir: Path) -> None:
@@ -154,7 +156,7 @@ def save_config(run_dir: Path, config: Config, door: str) -> None:
         config: the run's.
         door: the import path of the command.
     """
-    (run_dir / CONFIG).parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder((run_dir / CONFIG).parent)
     if not (run_dir / CONFIG).exists():
         files.write_whole(run_dir / OVERRIDES, as_yaml(config.overrides))
         files.write_whole(run_dir / DOOR, f"{door}\n")
@@ -191,34 +193,48 @@ def load_config(run_dir: Path, package: str = "", trust: str = "") -> Config:
             one, as the process that starts this one does.
 
     Raises:
-        UserError: if there is no run in that folder, or its config is received and names more.
+        UserError: if there is no run in that folder, one of the two files is broken, or the config
+            is received and names more.
     """
-    if not (run_dir / CONFIG).is_file():
+    if not os.path.lexists(run_dir / CONFIG):
         raise UserError(f"{run_dir}: not a run's folder (it has no {CONFIG}).")
-    written, text = _loaded(run_dir / CONFIG)
+    written, text = _written(run_dir)
     if not signature.is_ours(text) and trust != signature.digest_of(text):
         if trust == "true":
             log.warning("trust=true: runs whatever code %s names", run_dir / CONFIG)
         else:
             admission.admit(written, package, run_dir)
-    path = run_dir / OVERRIDES
-    words = _loaded(path)[0] if path.exists() else []
-    values = secrets.resolve(OmegaConf.create(written), written)
-    return Config(values, overrides=list(map(str, words)))
+    words = read.overrides(run_dir / OVERRIDES)
+    if words is None:
+        log.warning("%s: missing; the run goes on without it", run_dir / OVERRIDES)
+    return Config(secrets.resolve(OmegaConf.create(written), written), overrides=words or [])
 
 
 def as_written(run_dir: Path) -> Config:
     """Reads the config of a run to compare it, whoever made it; nobody builds anything of it.
 
     Raises:
-        UserError: if it is no YAML of plain values.
+        UserError: if the file is broken.
     """
-    return Config(_loaded(run_dir / CONFIG)[0])
+    return Config(_written(run_dir)[0])
 
 
 def digest_of_config(run_dir: Path) -> str:
     """Returns the digest of a run's config, by which the processes that it starts trust it."""
-    return signature.digest_of(_loaded(run_dir / CONFIG)[1])
+    return signature.digest_of(_written(run_dir)[1])
+
+
+def _written(run_dir: Path) -> tuple[Any, str]:
+    """Reads the config of a run, with `${…}` as it stands there; returns its values and its text.
+
+    Raises:
+        UserError: if the file is broken.
+    """
+    text = read.text_of_config(run_dir / CONFIG)
+    try:
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False), text
+    except OmegaConfBaseException as error:
+        raise read.BrokenFile(run_dir / CONFIG, str(error)) from None
 
 
 def weights_file(source: Path) -> Path:
@@ -227,8 +243,8 @@ def weights_file(source: Path) -> Path:
     Raises:
         UserError: if there is none.
     """
-    files = [source, source / BEST, source / LAST]
-    if found := [path for path in files if path.is_file()]:
+    places = [source, source / BEST, source / LAST]
+    if found := [path for path in places if path.is_file()]:
         return found[0]
     raise UserError(f"init_from={source}: must be a checkpoint, or a run's folder that has one.")
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,8 @@ from engine.config.keys import is_below
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import code, folders
+from engine.run.records import read
+from engine.run.summaries import COMPLETE
 
 if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
     from lightning.pytorch import LightningDataModule
@@ -90,6 +93,8 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
     """
     before = load(run_dir)
     if before is None:
+        if folders.has_trained(run_dir):
+            log.warning("%s: missing, so data and code are not compared", run_dir / MADE_OF)
         return
     changes = [one for one in differences(before, made_of) if one not in made_of.get("mixed", [])]
     if changes and not insists:
@@ -99,18 +104,26 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
         )
     for change in changes:
         log.warning("not exact: since this run began, %s", change)
-    if mixed := [*mixture(run_dir), *changes]:
-        made_of["mixed"] = mixed
+    if mixed := dict.fromkeys([*mixture(run_dir), *made_of.get("mixed", []), *changes]):
+        made_of["mixed"] = list(mixed)
     for name, version in made_of["versions"].items():
         if version != (then := before["versions"].get(name)):
             log.warning("not exact: %s was %s and is %s", name, then, version)
 
 
 def load(run_dir: Path) -> dict[str, Any] | None:
-    """Reads what a run is made of; None if nothing was recorded."""
-    path = run_dir / MADE_OF
-    made_of: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return made_of
+    """Reads what a run is made of; None if nothing was recorded.
+
+    Raises:
+        BrokenFile: if it cannot be read.
+    """
+    return read.made_of(run_dir / MADE_OF)
+
+
+def is_lost(run_dir: Path, summary: Mapping[str, Any]) -> bool:
+    """Tells whether the record of what a run is made of is lost: a run that ended had one."""
+    has_ended = summary.get("status") in COMPLETE and summary.get("rows") is not None
+    return has_ended and not os.path.lexists(run_dir / MADE_OF)
 
 
 def mixture(run_dir: Path) -> list[str]:

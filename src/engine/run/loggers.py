@@ -3,6 +3,8 @@
 import csv
 import io
 import itertools
+import logging
+import math
 import os
 import re
 import socket
@@ -21,8 +23,12 @@ from engine.config.objects import arguments_of
 from engine.errors import UserError
 from engine.fence.lightning import prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import add_row
-from engine.files import whole_lines, write_whole
+from engine.files import write_whole, writing
 from engine.run import plain
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
+
+log = logging.getLogger(__name__)
 
 FIRST = ["epoch", "step"]
 SPLITS = ("train", "val", "test")
@@ -106,6 +112,15 @@ class TensorBoard(TensorBoardLogger):
         """Ends the run's file, and the thread that writes it."""
         if writer := writer_of(self):
             writer.close()
+            for path in Path(self.log_dir).glob("events.out.tfevents.*"):
+                if not _begins_whole(path):  # TensorBoard makes a file anew that was removed
+                    log.warning("%s: its beginning is lost: somebody else has changed it", path)
+
+
+def _begins_whole(path: Path) -> bool:
+    """Tells whether a file of events has its first record, which has the version."""
+    with open(path, "rb") as file:
+        return b"brain.Event" in file.read(64)
 
 
 class NoWriter:
@@ -140,7 +155,9 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
         self.purge_step = purge_step
+        self.count = 0  # rows so far; a checkpoint has this number
         self._columns: list[str] = []
+        self._size = 0  # bytes of the file, as this process has left it
 
     @property
     def save_dir(self) -> str:
@@ -151,14 +168,39 @@ class MetricsCSV(Logger):
     def experiment(self) -> NoWriter:
         """Keeps the rows of an interrupted run; Lightning asks for this once, before training."""
         if not self._columns and self.path.exists():
-            self._write(
-                [
-                    row
-                    for row in self._rows()
-                    if self.purge_step is None or int(row["step"]) < self.purge_step
-                ]
-            )
+            kept = self.kept()
+            self.count = len(kept)
+            self._columns, _ = read.rows(self.path)
+            self._write(kept)
         return NoWriter()
+
+    def kept(self) -> list[dict[str, str]]:
+        """Returns the rows that are there, but for those that a resumed run writes again.
+
+        Raises:
+            BrokenFile: if the file cannot be read.
+        """
+        end = math.inf if self.purge_step is None else self.purge_step
+        _, rows = read.rows(self.path)
+        return [row for row in rows if int(row["step"]) < end]
+
+    def lost(self, count: int) -> str:
+        """Says which rows of a resumed run are lost, of as many as there were; '' if none are."""
+        try:
+            rows = self.kept()
+        except BrokenFile as broken:
+            return f"its {count} rows are lost: {broken.reason}"
+        if len(rows) >= count:
+            return ""
+        until = f", the last of them of step {rows[-1]['step']}" if rows else ""
+        return f"{count - len(rows)} of {count} rows are lost: {len(rows)} are left{until}"
+
+    def put_aside(self) -> None:
+        """Renames the table, if it cannot be read."""
+        try:
+            self.kept()
+        except BrokenFile:
+            self.path.rename(self.path.with_suffix(".unusable"))
 
     @rank_zero_only
     def log_hyperparams(
@@ -177,19 +219,36 @@ class MetricsCSV(Logger):
             for step, metrics, _ in rows
         ]
         keys = dict.fromkeys(itertools.chain(*texts))
-        if not keys.keys() <= set(self._columns):
-            known = self._rows() if self.path.exists() else []
+        self.count += len(texts)
+        is_changed = bool(self._columns) and self._size != _size_of(self.path)
+        if is_changed or not keys.keys() <= set(self._columns):
+            known = self._left() if is_changed else self._rows()
             self._columns = list(dict.fromkeys([*FIRST, *self._columns, *keys]))
             self._write([*known, *texts])
         elif texts:
-            with open(self.path, "a", newline="", encoding="utf-8") as file:
+            with writing(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self._columns, "", lineterminator="\n").writerows(texts)
+            self._size = _size_of(self.path)
 
     def _rows(self) -> list[dict[str, str]]:
-        """Reads the whole rows of the file."""
-        reader = csv.DictReader(io.StringIO(whole_lines(self.path)))
-        rows = [row for row in reader if None not in row.values()]
-        self._columns = self._columns or list(reader.fieldnames or [])
+        """Reads the whole rows of the file; none if there is no file."""
+        columns, rows = read.rows(self.path)
+        self._columns = self._columns or columns
+        return rows
+
+    def _left(self) -> list[dict[str, str]]:
+        """Reads the rows that somebody who changed the file has left, and says so."""
+        try:
+            rows = self._rows()
+        except BrokenFile:
+            rows = []
+        until = f", up to step {rows[-1]['step']}" if rows else ""
+        log.warning(
+            "%s: somebody else has changed it; it goes on with the %d rows that are left%s",
+            self.path,
+            len(rows),
+            until,
+        )
         return rows
 
     def _write(self, rows: list[dict[str, str]]) -> None:
@@ -198,6 +257,15 @@ class MetricsCSV(Logger):
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.path, file.getvalue())
+        self._size = _size_of(self.path)
+
+
+def _size_of(path: Path) -> int:
+    """Returns the bytes of a file; -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _text(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Says what a run is compared by, and what its summary.json has."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from engine.config.resolved import Config
 from engine.run import summaries
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
 from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+
+log = logging.getLogger(__name__)
 
 
 def has_diverged(trainer: "Trainer") -> bool:
@@ -58,7 +63,15 @@ def outcome(
     """Returns summary.json without status and error; TensorBoard gets the final metrics, too."""
     from engine.run import tensorboard, versions
 
-    metrics = summaries.final_metrics(run_dir)
+    broken = None
+    columns: list[str] = []
+    rows: list[dict[str, str]] = []
+    try:
+        columns, rows = read.rows(run_dir / summaries.METRICS)
+    except BrokenFile as error:  # somebody has changed it since its last row
+        broken = str(error)
+        log.warning("%s", broken)
+    metrics = summaries.last_values(columns, rows)
     value = summary["objective"] if summary["status"] == "finished" else None
     of = _named(trainer, metrics, value) if summary["status"] == "finished" else None
     if summary["status"] in (*summaries.COMPLETE, "pruned"):
@@ -67,9 +80,11 @@ def outcome(
             shown = (summaries.objective_name({"objective_of": of}), value)
         tensorboard.log_end(trainer, config, run_dir, metrics, shown)
     return {
+        "error": summary["error"] or broken,
         "objective": value,
         "objective_of": of,
         "metrics": metrics,
+        "rows": len(rows),
         "config_hash": config.hash,
         "seed": config["seed"],
         "steps": trainer.global_step,

@@ -4,13 +4,13 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import messages, signals
+from engine import files, messages, signals
 from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, UserError
@@ -143,24 +143,49 @@ class Run:
 
         folder = self.folder
         try:
-            row = self._found.progress.row if self._found else 0
-            made = build.trainer(self.config, folder, row)
+            progress = self._found.progress if self._found else None
+            made = build.trainer(self.config, folder, progress.row if progress else 0)
+            if progress and processes.is_first():
+                self._compare_rows(made, progress.rows)
+            if processes.is_first():  # of an interrupted run: it runs again
+                (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
+            folders.save_config(self.folder, self.config, self.door)
+            if identity.is_whole(self._made_of):
+                identity.save(self.folder, self._made_of)
         except Exception:
             if self._is_new:
                 folders.remove(self.folder)
             raise
-        if processes.is_first():  # of an interrupted run: it runs again
-            (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
-        folders.save_config(self.folder, self.config, self.door)
-        if identity.is_whole(self._made_of):
-            identity.save(self.folder, self._made_of)
         if self._is_new:
             self._until_the_end.callback(self._remove_unused)
+        self._until_the_end.enter_context(messages.told_once())
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door))
         self._began = time.monotonic()
         self._trainer = made
         return made
+
+    def _compare_rows(self, trainer: "Trainer", counts: Sequence[int]) -> None:
+        """Compares the rows of metrics that there are with those of the checkpoint's moment.
+
+        Raises:
+            UserError: if some are lost, unless the user insists.
+        """
+        from engine.run.loggers import MetricsCSV
+
+        tables = [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
+        for table, count in zip(tables, counts, strict=False):
+            if not (lost := table.lost(count)):
+                continue
+            if not self.insists:
+                raise UserError(
+                    f"{table.path}: {lost}.\n"
+                    "Put the file back, begin a new run, or go on without them: add insist=true"
+                )
+            log.warning("not exact: %s: %s", table.path, lost)
+            table.put_aside()
+            if self._made_of:
+                self._made_of["mixed"] = [*self._made_of.get("mixed", []), lost]
 
     def fit(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
@@ -285,11 +310,19 @@ class Run:
                 self._leaves_nothing = not (self._trainer and self._trainer.global_step)
                 raise
             except Exception as exception:
+                refused = files.cannot_write(exception, self._folder)
                 if self._trainer is None:
-                    raise
+                    if refused is None:
+                        raise
+                    if self._is_new and self._folder:
+                        folders.remove(self._folder)
+                    raise refused from exception
                 if signals.came():  # what has become of the signal's exception, or what followed
                     summary["status"] = "interrupted"
                     signals.heed()
+                if refused:
+                    summary |= {"status": "interrupted", "error": str(refused)}
+                    raise self._stopped_by(refused) from exception
                 summary["error"] = messages.redacted(f"{type(exception).__name__}: {exception}")
                 log.exception("run failed: %s", self.folder)
                 raise RunFailed(summary["error"]) from exception
@@ -303,7 +336,35 @@ class Run:
         if self._leaves_nothing:
             folders.remove(self.folder)
 
+    @property
+    def _goes_on(self) -> str:
+        """Returns the command that goes on with the run."""
+        return f"python -m {self.door} resume={messages.short(self.folder)}"
+
+    def _stopped_by(self, refused: files.CannotWrite) -> RunFailed:
+        """Says what stopped the run, and how to go on; returns what to raise."""
+        what = str(refused).partition("\n")[0]
+        if self.folder.exists():
+            log.error("%s When that is mended, go on with:\n  %s", what, self._goes_on)
+        else:
+            log.error("%s\nSomebody has removed the run's folder: begin a new run.", what)
+        return RunFailed(what)
+
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
+        """Records how the run ended, as far as the system lets files be written."""
+        try:
+            self._write_end(trainer, summary)
+        except Exception as error:
+            refused = files.cannot_write(error, self.folder)
+            if refused is None:
+                raise
+            if summary["error"]:  # it has been said
+                return
+            stop = self._stopped_by(refused)
+            if summary["status"] != "interrupted":
+                raise stop from error
+
+    def _write_end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         from engine.run.loggers import TensorBoard
 
         summary |= outcome(self.config, self.folder, trainer, summary)
@@ -316,10 +377,9 @@ class Run:
         if summary["status"] in (*summaries.COMPLETE, "pruned"):
             log.info("\n%s", summaries.closing_words(summary, self.folder))
             log.info("\n%s", summaries.next_commands(self.folder.parent, self.door))
-        if summary["status"] == "interrupted":
-            command = f"python -m {self.door} resume={messages.short(self.folder)}"
+        if summary["status"] == "interrupted" and not summary["error"]:
             step = f"{trainer.global_step:,}"
-            log.info("interrupted at step %s; go on with:\n  %s", step, command)
+            log.info("interrupted at step %s; go on with:\n  %s", step, self._goes_on)
 
 
 @contextmanager

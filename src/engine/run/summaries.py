@@ -1,20 +1,21 @@
 """summary.json: how a run ended, and with which metrics."""
 
-import csv
-import io
 import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import files, messages
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
 
 log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
+METRICS = "metrics.csv"
 TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
 BEST_EPOCH, LAST_VALUE = "best epoch", "last value"  # which value of a metric counts
 SPLITS, OTHER = ("train", "val", "test"), "value"  # columns of the table of metrics
@@ -43,12 +44,20 @@ class Objective(NamedTuple):
 
 
 def load(run_dir: Path) -> dict[str, Any] | None:
-    """Reads a run's summary.json; None while the run goes on, or after a kill."""
+    """Reads a run's summary.json; None while the run goes on, or after a kill.
+
+    One whose content is broken is left out: the run goes on from its checkpoint and writes it anew.
+
+    Raises:
+        BrokenFile: if there is a folder in its place.
+    """
     path = run_dir / SUMMARY
     try:
-        return json.loads(path.read_text()) if path.exists() else None
-    except ValueError as error:
-        log.warning("%s: left out, as it is broken: %s", path, error)
+        return read.summary(path)
+    except BrokenFile as broken:
+        if path.is_dir():
+            raise
+        log.warning("%s: left out, as it is broken: %s", path, broken.reason)
         return None
 
 
@@ -93,14 +102,21 @@ def training_loss(metrics: Iterable[str]) -> str | None:
 
 
 def final_metrics(run_dir: Path) -> dict[str, float]:
-    """Returns the last value of every metric in metrics.csv."""
-    path = run_dir / "metrics.csv"
-    rows = csv.reader(io.StringIO(files.whole_lines(path) if path.exists() else ""))
-    columns = next(rows, [])
+    """Returns the last value of every metric in metrics.csv.
+
+    Raises:
+        BrokenFile: if the file cannot be read.
+    """
+    return last_values(*read.rows(run_dir / METRICS))
+
+
+def last_values(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> dict[str, float]:
+    """Returns the last value of every metric in a table of metrics."""
     last: dict[str, str] = {}
     for row in rows:
-        last |= {key: text for key, text in zip(columns, row, strict=False) if text}
-    return {key: float(text) for key, text in last.items() if key not in ("epoch", "step", "lr")}
+        last |= row
+    kept = [key for key in columns if key in last and key not in ("epoch", "step", "lr")]
+    return {key: float(last[key]) for key in kept}
 
 
 def table(metrics: Mapping[str, float]) -> str:

@@ -95,6 +95,6 @@ def _save_hparams(
     In a folder of its own, a job has no others than `metrics`.
     """
     path = run_dir / FILE
-    path.parent.mkdir(exist_ok=True)
+    files.make_folder(path.parent)
     name = f"{run_dir.parent.name}/{run_dir.name}"
     files.write_whole(path, hparams_records(name, values, metrics, step))

@@ -17,7 +17,7 @@ from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from engine import locks, messages
+from engine import files, locks, messages
 from engine.config import secrets
 from engine.errors import RunFailed, UserError
 from engine.run import summaries
@@ -25,7 +25,7 @@ from engine.search import space
 from engine.search import study as studies
 from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
-from engine.sweep.jobs import Job, check_all, run_all
+from engine.sweep.jobs import Job, check_all, run_all, was_stopped
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +112,14 @@ class Search:
         """Runs trials until there are `n_trials` and all have ended, whoever runs them."""
         trials = self.open()
         while claimed := trials.claim():
-            jobs = {number: self._job(trials.all()[number]) for number in claimed}
-            run_all(list(jobs.values()), launcher)
-            for number, job in jobs.items():
-                self._tell(trials, number, job)
-                claimed[number].release()
+            with contextlib.ExitStack() as claims:
+                for lock in claimed.values():
+                    claims.callback(lock.release)
+                jobs = {number: self._job(trials.all()[number]) for number in claimed}
+                run_all(list(jobs.values()), launcher)
+                for number, job in jobs.items():
+                    self._tell(trials, number, job)
+                    claimed[number].release()
 
     def open(self) -> Trials:
         """Opens the study; makes one if there is none.
@@ -125,8 +128,10 @@ class Search:
             UserError: if its storage cannot be opened, or another search has its name.
         """
         folder = locks.folder(self.base.sweep_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "study.lock"):
+        files.make_folder(folder)
+        with files.writing(folder / "study.lock"):
+            (lock := FileLock(folder / "study.lock")).acquire()
+        try:
             storage = studies.opened(self.storage)
             study = create_study(
                 study_name=self.name, storage=storage, direction=self.direction, load_if_exists=True
@@ -137,6 +142,8 @@ class Search:
                     "choose another name."
                 )
             study.set_user_attr("search", self._identity())
+        finally:
+            lock.release()
         return Trials(study, self.options, self.space, self.n_trials, folder)
 
     def _job(self, trial: FrozenTrial) -> Job:
@@ -157,8 +164,13 @@ class Search:
         """Tells the study how a trial ended.
 
         A trial that diverged gets the worst value, so that the search goes elsewhere.
+
+        Raises:
+            RunFailed, UserError: if the job's files could not be written.
         """
         status, folder, summary = job.state()
+        if job.error and (files.cannot_write(job.error) or was_stopped(summary)):
+            raise job.error  # the trial stays begun, and the same command goes on with it
         state = STATES.get(status, TrialState.FAIL)
         value = summaries.objective(summary)
         said = messages.redacted(str(job.error or summary.get("error") or ""))

@@ -1,6 +1,7 @@
 """An Optuna study, opened by words: its storage, its sampler, its pruner."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from engine.config.limits import COUNT, COUNT_OR_ZERO, SEED, Limit, check, one_of
 from engine.errors import UserError
+from engine.files import make_folder, writing
 from engine.search.space import values
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -72,14 +74,45 @@ class _Lock(JournalFileOpenLock):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         # Other programs of Optuna's make and remove a file that ends in .lock.
-        self._lock = FileLock(path + ".writer")
+        self.file = FileLock(path + ".writer")
 
     def acquire(self) -> bool:
-        self._lock.acquire()
+        self.file.acquire()
         return True
 
     def release(self) -> None:
-        self._lock.release()
+        self.file.release()
+
+
+class _Journal(JournalFileBackend):
+    """A journal that goes on after a cut line, and whose errors name its file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.lock = _Lock(path)
+        super().__init__(path, self.lock)
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        with writing(self.path):
+            yield from super().read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with writing(self.path), self.lock.file:
+            remove_part_of_a_line(self.path)
+            super().append_logs(logs)
+
+
+def remove_part_of_a_line(path: Path) -> None:
+    """Ends a file with its last whole line: a kill or a full disk may have cut the next one.
+
+    Optuna would write after the part, and then refuse the line that both make.
+    """
+    with open(path, "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def absolute(storage: str) -> str:
@@ -109,17 +142,15 @@ def opened(storage: str) -> storages.BaseStorage:
     Raises:
         UserError: if it cannot be opened.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         if "://" not in storage:
-            Path(storage).parent.mkdir(parents=True, exist_ok=True)
-            return storages.JournalStorage(JournalFileBackend(storage, lock_obj=_Lock(storage)))
+            make_folder(Path(storage).parent)
+            return storages.JournalStorage(_Journal(storage))
         # SQLite waits 60 seconds for other writers.
         wait = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
         return storages.RDBStorage(storage, engine_kwargs=wait)
-    except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+    except Exception as error:  # of the system, a database or Optuna, which trusts what it reads
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"hydra.sweeper.storage={storage}: {reason}") from None
 
 

@@ -4,23 +4,26 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.plugins.launcher import Launcher
 
-from engine import locks, messages
+from engine import files, locks, messages
 from engine.config.resolved import Config
 from engine.errors import RunFailed, UserError, WorkerLost, as_mistake
 from engine.fence.hydra import answer_of
 from engine.run import folder_names, folders, identity, summaries
+from engine.run.records.read import BrokenFile
 from engine.sweep import gpus
 
 log = logging.getLogger(__name__)
 
-ENDS = (*summaries.COMPLETE, "failed")  # not run again unless sweep.retry or sweep.force says so
+BROKEN = "broken"  # the status of a job of which a file cannot be used
+# Not run again unless sweep.retry or sweep.force says so.
+ENDS = (*summaries.COMPLETE, "failed", BROKEN)
 
 
 class State(NamedTuple):
@@ -53,13 +56,14 @@ class Job:
     def folder(self) -> Path | None:
         """Finds the job's folder; None if it has none yet."""
         if not (self._folder and self._folder.exists()):  # it may be renamed
-            self._folder = next(self.sweep_dir.glob(f"*-{self.hash}"), None)
+            with files.writing(self.sweep_dir):  # whose name may be too long
+                self._folder = next(self.sweep_dir.glob(f"*-{self.hash}"), None)
         return self._folder
 
     @property
     def summary(self) -> dict[str, Any]:
         """Reads the job's summary.json; empty while there is none."""
-        return (summaries.load(self.folder) if self.folder else None) or {}
+        return self._read()[0]
 
     @property
     def ended(self) -> bool:
@@ -67,16 +71,27 @@ class Job:
 
         Pruning is an end for the study that pruned the job, and for no other.
         """
-        return self._is_end(self.summary) and not self.changed.data
+        summary, changed = self._read()
+        return self._is_end(summary) and not changed.data
 
     @property
     def changed(self) -> identity.Changed:
         """Tells what has changed since the job was run."""
-        return identity.changed(self.folder, self.config) if self.folder else identity.Changed()
+        return self._read()[1]
+
+    def _read(self) -> tuple[dict[str, Any], identity.Changed]:
+        """Reads the job's summary, and what has changed since; a broken file is the job's error."""
+        folder = self.folder
+        if not folder:
+            return {}, identity.Changed()
+        try:
+            return summaries.load(folder) or {}, identity.changed(folder, self.config)
+        except BrokenFile as broken:
+            return {"status": BROKEN, "error": str(broken)}, identity.Changed()
 
     @property
     def status(self) -> str:
-        """Returns new, running (in any process), interrupted, finished, diverged or failed.
+        """Returns new, running (in any process), interrupted, finished, diverged, failed or broken.
 
         Or `stale (lenet.py)` for a job that has ended, and whose code has changed; or `other data`.
         """
@@ -84,9 +99,8 @@ class Job:
 
     def state(self) -> State:
         """Reads the job's status, folder and summary: any process may change them."""
-        summary = self.summary
+        summary, changed = self._read()
         folder = self.folder
-        changed = self.changed
         if self._is_end(summary) and changed.data:
             status = "other data"
         elif self._is_end(summary) and changed.code:
@@ -109,7 +123,7 @@ class Job:
         if self.config["sweep.retry"] == "stale":
             return bool(self.changed.code)
         retries = self.config["sweep.retry"] == "failed"
-        return retries and self.summary.get("status") in ("failed", "diverged")
+        return retries and self.summary.get("status") in ("failed", "diverged", BROKEN)
 
     def run(self, train: Callable[[Config, Path], float]) -> float:
         """Runs the job, unless it is not due or another process runs it; returns its objective.
@@ -142,7 +156,7 @@ class Job:
                 "another sweeper would run the jobs."
             )
         wait = self.config["sweep.wait"]
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self._lock.parent)
         if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
@@ -154,10 +168,11 @@ class Job:
 
     def _folder_to_run_in(self) -> Path:
         folder = self.folder
-        is_over = self.config["sweep.force"] or self.summary.get("status") == "diverged"
-        if folder and any(self.changed):
-            log.info("%s: begins anew, as its %s", folder, self.changed)
-        if folder and (is_over or any(self.changed)):  # what is there cannot be gone on with
+        summary, changed = self._read()
+        is_over = self.config["sweep.force"] or summary.get("status") in ("diverged", BROKEN)
+        if folder and any(changed):
+            log.info("%s: begins anew, as its %s", folder, changed)
+        if folder and (is_over or any(changed)):  # what is there cannot be gone on with
             folders.set_aside(folder)
             folder = None
         elif folder and self.ended:  # a failed one goes on from its checkpoint
@@ -221,10 +236,16 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         return
     for job, result in zip(jobs, returns, strict=True):
         cause = answer_of(result)
-        if isinstance(cause, Exception) and not isinstance(cause, WorkerLost) and not job.summary:
+        has_no_end = not job.summary or was_stopped(job.summary)
+        if isinstance(cause, Exception) and not isinstance(cause, WorkerLost) and has_no_end:
             job.error = as_mistake(cause)
             if not isinstance(job.error, UserError | RunFailed):
                 log.error("%s", " ".join(job.overrides), exc_info=cause)
+
+
+def was_stopped(summary: Mapping[str, Any]) -> bool:
+    """Tells whether a job was interrupted by an error: its files could not be written."""
+    return summary.get("status") == "interrupted" and bool(summary.get("error"))
 
 
 def conclude(jobs: Sequence[Job], door: str) -> None:
@@ -245,7 +266,8 @@ def conclude(jobs: Sequence[Job], door: str) -> None:
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error
-    if any("failed" in (status, summary.get("status")) for status, _, summary in states):
+    ends = {end for status, _, summary in states for end in (status, summary.get("status"))}
+    if ends & {"failed", BROKEN}:
         raise RunFailed("a job failed")
 
 
@@ -285,9 +307,15 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
 
 
 def shown_status(state: State) -> str:
-    """Returns a status for the table: `finished (mixed)` after a resume with insist=true."""
-    is_mixed = state.folder and identity.mixture(state.folder)
-    return f"{state.status} (mixed)" if is_mixed else state.status
+    """Returns a status for the table: `finished (mixed)` after a resume with insist=true.
+
+    Or `finished (no made_of.json)`, where nobody knows whether its data or code have changed.
+    """
+    if state.folder is None or state.status == BROKEN:
+        return state.status
+    if identity.is_lost(state.folder, state.summary):
+        return f"{state.status} (no {identity.MADE_OF.name})"
+    return f"{state.status} (mixed)" if identity.mixture(state.folder) else state.status
 
 
 def _cut(name: str, room: int) -> str:

@@ -18,9 +18,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from engine import messages, signals
+from engine import files, messages, signals
 from engine.config import secrets
 from engine.errors import UserError
+from engine.run.folders import SWEEP
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
 
@@ -83,8 +84,8 @@ class JobSweeper(Sweeper):
         """Makes the folders of jobs, one for each experiment, with the sweep's own config in it."""
         secrets.check_written(OmegaConf.to_container(self.config, resolve=False))
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.config, folder / "multirun.yaml")
+            files.make_folder(folder)
+            files.write_whole(folder / SWEEP, OmegaConf.to_yaml(self.config))
 
 
 class GridSweeper(JobSweeper):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from engine.files import Disk, disk
+from engine.files import Disk, disk, writing
 
 syncfs = getattr(ctypes.CDLL(None), "syncfs", None)  # Linux has this function, macOS does not
 
@@ -38,9 +38,11 @@ def synced_together() -> Iterator[None]:
     finally:
         disk.reset(token)
         for folder in together.folders.values():
-            descriptor = os.open(folder, os.O_RDONLY)
+            with writing(Path(folder)):  # somebody may have removed it
+                descriptor = os.open(folder, os.O_RDONLY)
             if syncfs(descriptor):  # type: ignore[misc]
                 os.sync()
             os.close(descriptor)
         for path, temporary in together.renames.items():
-            os.replace(temporary, path)
+            with writing(path):
+                os.replace(temporary, path)

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from engine.fence.lightning import open_writer, prefix_of, rank_zero_experiment
 from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
+from engine.files import make_folder, writing
 from engine.run.loggers import Row, TensorBoard, tag_of
 
 _numbers = itertools.count()  # one for each file of this process
@@ -71,8 +72,8 @@ class BufferedEvents:
 
     def flush(self) -> None:
         if records := self.buffer.getvalue():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab") as file:
+            make_folder(self.path.parent)
+            with writing(self.path), open(self.path, "ab") as file:
                 file.write(records)
             self.buffer = io.BytesIO()
 

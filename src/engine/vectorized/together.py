@@ -25,8 +25,9 @@ from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.data.split import Split
 from engine.door import Door
-from engine.errors import UserError
+from engine.errors import RunFailed, UserError
 from engine.fence.tensorboard import events_of
+from engine.files import cannot_write
 from engine.messages import counted, short
 from engine.run import build, folders, identity, summaries, tensorboard
 from engine.run.loggers import TensorBoard
@@ -161,6 +162,17 @@ class _Chunk:
 
     def run(self) -> Answers:
         """Returns each job's objective or error; nothing for a job that has to run alone."""
+        try:
+            self._run()
+        except Exception as error:
+            refused = cannot_write(error)
+            if refused is None:
+                raise
+            # What the jobs have is in their folders.
+            self.answers |= dict.fromkeys(self.members, RunFailed(str(refused)))
+        return self.answers
+
+    def _run(self) -> None:
         with ExitStack() as claims:
             for job in self.jobs:
                 self._claim(job, claims)
@@ -174,7 +186,6 @@ class _Chunk:
                     if job in self.answers:
                         status = "diverged" if has_diverged(member.trainer) else "finished"
                         self.answers[job] = summaries.objective(self._record(member, status))
-        return self.answers
 
     def _claim(self, job: Job, claims: ExitStack) -> None:
         try:
@@ -239,6 +250,8 @@ class _Chunk:
                         self._record(member, "diverged" if diverged else "interrupted")
             raise
         except Exception as error:
+            if cannot_write(error):
+                raise
             text = "the jobs cannot be trained together, and run one by one: %s: %s"
             log.warning(text, type(error).__name__, error, exc_info=True)
             self.members.clear()

@@ -282,7 +282,7 @@ def test_a_bomb_is_refused_before_it_is_parsed(
 
 def test_a_file_without_end_is_not_read_to_its_end() -> None:
     with pytest.raises(ValueError, match="more than 1,000,000 bytes"):
-        plain_yaml.read(Path("/dev/zero"))
+        plain_yaml.text_of(Path("/dev/zero"))
 
 
 def test_an_archive_that_grows_is_no_checkpoint(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def test_what_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str])
     assert stop.value.code == 2
     assert capsys.readouterr() == (
         "",
-        f"error: {sweep}: cannot write the report there: Is a directory.\n",
+        f"error: {sweep}/report.html: cannot be written: Is a directory.\n"
+        "Choose a folder that can be written to, such as paths.log_dir=DIR.\n",
     )
 
 

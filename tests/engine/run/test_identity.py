@@ -310,7 +310,8 @@ def test_evaluate_says_where_only_the_order_of_classes_differs(tmp_path: Path) -
     from engine.evaluation import _check_classes
 
     (tmp_path / ".hydra").mkdir()
-    identity.save(tmp_path, {"data": {"classes": ["a", "b"]}})
+    data = {"classes": ["a", "b"], "samples": {}, "digest": None, "files": None}
+    identity.save(tmp_path, {"data": data, "code": {}, "versions": {}})
     with pytest.raises(UserError, match="these data have b, a in another order"):
         _check_classes(tmp_path, Renamed(seed=0, batch_size=1))
 

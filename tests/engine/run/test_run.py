@@ -181,6 +181,7 @@ class TestWhatARunLeaves:
             "objective": float,
             "objective_of": dict,
             "metrics": dict,
+            "rows": int,
             "config_hash": str,
             "seed": int,
             "steps": int,

@@ -1,5 +1,8 @@
 """Searches from the command line: no trial lost or run twice, and a failed one ends nothing."""
 
+import errno
+import gc
+import itertools
 import json
 import math
 import re
@@ -12,9 +15,11 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from commands import ROOT, run_train, train_in_process
+from engine.callbacks.checkpoints import Checkpoints
 from engine.run import folders
 from engine.search import study
 
@@ -95,6 +100,58 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
     before = told(tmp_path)
     run_train(*command(tmp_path, *SPACE, "n_trials=7"))  # goes on with the same study
     assert (told(tmp_path)[:5], len(told(tmp_path))) == (before, 7)
+
+
+def exit_code(*words: str) -> int:
+    try:
+        run_train(*words, draws=False)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log_dir = tmp_path_factory.mktemp("undisturbed")
+    run_train(*command(log_dir, *SPACE, "n_trials=3"), draws=False)
+    return log_dir
+
+
+@pytest.mark.parametrize("write", [1, 9, 22, "a checkpoint"])
+def test_a_search_on_a_full_disk_goes_on_when_there_is_space(
+    write: int | str,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The disk is full at one of the study's writes, of which it takes a part, or in a trial."""
+    append = JournalFileBackend.append_logs
+    count = itertools.count(1)
+
+    def write_a_part(journal: study._Journal, logs: Any) -> None:
+        if next(count) == write:
+            with open(journal.path, "ab") as file:
+                file.write(b'{"op_code"')
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(journal, logs)
+
+    def save(trainer: Any, name: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    words = command(tmp_path, *SPACE, "n_trials=3")
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", write_a_part)
+        if write == "a checkpoint":
+            patch.setattr(Checkpoints, "_save", staticmethod(save))
+        assert exit_code(*words) == (1 if write == "a checkpoint" else 2)
+    said = capsys.readouterr().err + caplog.text
+    assert "cannot be written: No space left on device." in said
+    assert "Traceback" not in said
+    gc.collect()  # the locks of the process that has ended
+    assert exit_code(*words) == 0
+    assert told(tmp_path) == told(undisturbed)
 
 
 @pytest.mark.slow

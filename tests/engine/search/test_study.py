@@ -100,6 +100,25 @@ def test_a_killed_writer_holds_nobody_up(tmp_path: Path) -> None:
     assert time.monotonic() - began < 10  # with Optuna's own lock, 30 s
 
 
+@pytest.mark.parametrize("part", ["", '{"op_code":', "\xff"])
+def test_a_line_that_was_cut_is_left_out(part: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.log"
+    optuna.create_study(study_name="s", storage=study.opened(str(path)))
+    before = path.read_bytes()
+    path.write_bytes(before + part.encode("latin-1"))
+    study.load(str(path), "s").enqueue_trial({"lr": 0.5})
+    assert path.read_bytes().startswith(before + b"{")
+    (trial,) = study.load(str(path), "s").trials
+    assert trial.system_attrs["fixed_params"] == {"lr": 0.5}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n\n", b"[1]\n", b"{}\n", b'{"op_code": "o"}\n'])
+def test_a_broken_storage_is_refused(content: bytes, tmp_path: Path) -> None:
+    (path := tmp_path / "study.log").write_bytes(content)
+    with pytest.raises(UserError, match=r"^hydra.sweeper.storage=.*study.log: [^\n]+$"):
+        study.opened(str(path))
+
+
 def test_samplers_are_what_they_are_called() -> None:
     kinds = {
         name: type(study.sampler(options(sampler=name), {}, 0)).__name__

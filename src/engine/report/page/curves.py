@@ -92,7 +92,10 @@ def read(
     for number, run in runs.items():
         path = run.path / "metrics.csv"
         try:
-            if path.exists() and (text := whole_lines(path)):
+            text = whole_lines(path) if path.exists() else ""
+            if (lines := max(0, text.count("\n") - 1)) < (run.rows or 0):
+                raise ValueError(f"{lines} of its {run.rows} rows are left")
+            if text:
                 frames.append(_table(text, names).assign(group=groups[number], run=number))
         except (OSError, ValueError, KeyError) as error:
             reason = first_line(str(error)) or type(error).__name__

@@ -1,32 +1,29 @@
 """Reads the runs below a folder: config, summary, and the latest metrics where there is none."""
 
 import contextlib
-import functools
-import json
 import math
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from engine import locks
-from engine.config import plain_yaml
 from engine.config.keys import FOLD
 from engine.config.resolved import dotted
 from engine.errors import UserError
 from engine.run import folder_names, identity
+from engine.run.folders import CONFIG, OVERRIDES
+from engine.run.records import read as files
+from engine.run.records.read import BrokenFile
 from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of
 
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
 RECENT = 120  # seconds; a run that has written within them counts as running
-# Where a key of the first level begins, or the signature.
-PART = re.compile(r"^(?=[\w#])", re.MULTILINE)
+# Where one of them is, there is, or was, a run.
+SIGNS = (".hydra", SUMMARY, "metrics.csv", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Run:
         status: of its summary; one of those above, where it has none.
         metrics: the final ones; the latest ones of a run without a summary.
         seconds: that it took.
+        rows: that its metrics.csv had when it ended; None if nobody has counted them.
         error: the first line of it.
         made_with: device, git commit and versions.
         objective: what the run is compared by; None for a run that has not finished.
@@ -52,6 +50,7 @@ class Run:
     status: str
     metrics: dict[str, float]
     seconds: float = math.nan
+    rows: int | None = None
     error: str = ""
     made_with: dict[str, str] = field(default_factory=dict)
     objective: Objective | None = None
@@ -91,7 +90,7 @@ def run_dirs(folder: Path) -> Iterator[Path]:
     The older copies of jobs that were run again are left out.
     """
     for parent, children, _ in os.walk(folder):
-        if (Path(parent) / ".hydra" / "config.yaml").is_file():
+        if any((Path(parent) / sign).exists() for sign in SIGNS):
             children.clear()
             yield Path(parent)
         else:
@@ -111,6 +110,7 @@ def collect(folder: Path) -> tuple[list[Run], list[Problem]]:
     results = [read(path, os.path.relpath(path, folder)) for path in run_dirs(folder)]
     runs = [result for result in results if isinstance(result, Run)]
     problems = [result for result in results if isinstance(result, Problem)]
+    problems += [problem for run in runs for problem in lost_files(run)]
     if not runs:
         unread = [f" The first that cannot be read: {one.file}: {one.reason}" for one in problems]
         why = "".join(unread[:1])
@@ -120,47 +120,29 @@ def collect(folder: Path) -> tuple[list[Run], list[Problem]]:
 
 def read(path: Path, folder: str) -> Run | Problem:
     """Reads the run in a folder; returns what is wrong if one of its files is broken."""
-    file = ".hydra/config.yaml"
     try:
-        config = config_in(path / file)
-        file = ".hydra/overrides.yaml"
-        words = listed(loaded(path / file)) if (path / file).exists() else []
-        file = SUMMARY if (path / SUMMARY).exists() else "metrics.csv"
-        if file == SUMMARY:
-            outcome = of_summary(mapping(json.loads((path / file).read_text("utf-8"))))
+        config = dotted(files.config(path / CONFIG))
+        words = files.overrides(path / OVERRIDES)
+        if summary := files.summary(path / SUMMARY):
+            outcome = of_summary(summary)
         else:
             outcome = {"metrics": final_metrics(path), "status": unfinished(path)}
-        file = str(identity.MADE_OF)
         if changes := identity.mixture(path):
             said = f"not exact: since it began, {'; '.join(changes)}"
             outcome["error"] = "; ".join(filter(None, [outcome.get("error"), said]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        return Problem(os.path.join(folder, file), first_line(str(error)) or type(error).__name__)
-    return Run(path, folder, config, **outcome, overrides=tuple(map(str, words)))
+    except BrokenFile as broken:
+        name = os.path.relpath(broken.path, path)
+        return Problem(os.path.join(folder, name), first_line(broken.reason))
+    return Run(path, folder, config, **outcome, overrides=tuple(words or ()))
 
 
-def loaded(path: Path) -> Any:
-    """Returns what a YAML file holds."""
-    return plain_yaml.load(plain_yaml.text_of(path))
-
-
-def config_in(path: Path) -> dict[str, Any]:
-    """Returns the config in a YAML file, by dotted key.
-
-    It is read by its first-level keys: most parts are in many runs of a sweep.
-
-    Raises:
-        ValueError: if the file holds no mapping.
-    """
-    config: dict[str, Any] = {}
-    for part in PART.split(plain_yaml.text_of(path)):
-        config |= _part_of_config(part)
-    return mapping(config or None)
-
-
-@functools.cache
-def _part_of_config(text: str) -> dict[str, Any]:
-    return dotted(mapping(plain_yaml.load(text) or {}))
+def lost_files(run: Run) -> Iterator[Problem]:
+    """Yields the files that a run has lost, and that a report can do without."""
+    summary = {"status": run.status, "rows": run.rows}
+    if not os.path.lexists(run.path / OVERRIDES):
+        yield Problem(f"{run.folder}/{OVERRIDES}", "missing; its command is not known")
+    if identity.is_lost(run.path, summary):
+        yield Problem(f"{run.folder}/{identity.MADE_OF}", "missing; its data are not known")
 
 
 def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
@@ -172,6 +154,7 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
         "status": str(summary["status"]),
         "metrics": {str(name): as_float(value) for name, value in metrics},
         "seconds": as_float(summary.get("seconds")),
+        "rows": summary.get("rows"),
         "error": first_line(str(summary.get("error") or "")),
         "made_with": {key: str(value) for key, value in made_with.items() if value},
         "objective": objective_of(summary),
@@ -191,28 +174,6 @@ def unfinished(path: Path) -> str:
     files = [path / name for name in written if (path / name).exists()]
     newest = max((file.stat().st_mtime for file in files), default=0.0)
     return RUNNING if time.time() - newest < RECENT else UNFINISHED
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Returns a value that is a mapping.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if not isinstance(value, dict):
-        raise ValueError("not a mapping")
-    return value
-
-
-def listed(value: Any) -> list[Any]:
-    """Returns a value that is a list.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if not isinstance(value, list):
-        raise ValueError("not a list")
-    return value
 
 
 def as_float(value: Any) -> float:

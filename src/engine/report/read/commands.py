@@ -1,19 +1,20 @@
 """Says what was trained, and by which commands: the sweep's, a run's, TensorBoard's."""
 
+import logging
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from engine.config import plain_yaml
 from engine.config.keys import CHOICES, TARGET
 from engine.report.read import settings
-from engine.report.read.collect import Run, loaded
+from engine.report.read.collect import Run
 from engine.run import folders
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
+
+log = logging.getLogger(__name__)
 
 # What a reader wants to know first; the choices by their class, the numbers as they are.
 FIRST = (
@@ -45,17 +46,18 @@ def of_sweeps(runs: Sequence[Run], door: str) -> list[str]:
         runs: jobs, or runs of no sweep.
         door: the import path of the training command, of runs that do not say theirs.
     """
-    homes = {run.path.parent: run for run in runs if (run.path.parent / "multirun.yaml").is_file()}
+    homes = {run.path.parent: run for run in runs if (run.path.parent / folders.SWEEP).exists()}
     return [text for home, run in homes.items() if (text := _of_sweep(home, door_of(run, door)))]
 
 
 def _of_sweep(home: Path, door: str) -> str:
     try:
-        words: Any = loaded(home / "multirun.yaml")["hydra"]["overrides"]
-        own = [word for word in words["hydra"] if not str(word).startswith("hydra.mode=")]
-        return f"python -m {door} -m {shlex.join(map(str, [*words['task'], *own]))}"
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return ""  # a report does without it
+        words = read.sweep(home / folders.SWEEP)
+    except BrokenFile as broken:  # a report does without it
+        log.warning("%s: %s", broken.path, broken.reason)
+        return ""
+    own = [word for word in words["hydra"] if not word.startswith("hydra.mode=")]
+    return f"python -m {door} -m {shlex.join([*words['task'], *own])}"
 
 
 def of_run(run: Run, door: str) -> str:
@@ -69,10 +71,9 @@ def of_tensorboard(folder: Path) -> str:
 
 
 def door_of(run: Run, otherwise: str) -> str:
-    """Returns the import path of the command that made a run.
-
-    Whoever pastes the command would run whatever else the file may have.
-    """
-    path = run.path / folders.DOOR
-    said = plain_yaml.text_of(path).strip() if path.is_file() else ""
-    return said if re.fullmatch(r"\w+(\.\w+)*", said) else otherwise
+    """Returns the import path of the command that made a run."""
+    try:
+        return read.door(run.path / folders.DOOR) or otherwise
+    except BrokenFile as broken:
+        log.warning("%s: %s", broken.path, broken.reason)
+        return otherwise

@@ -145,9 +145,13 @@ def begun_from(parent: Path, config: Config) -> Path:
         found.warn()
         saved = {LAST: read(found.path), BEST: best(parent, before, is_chosen=False)}
         run_dir = folders.new_run_dir(config)
-        folders.go_on_from(parent, run_dir)
-        for name, checkpoint in saved.items():
-            if checkpoint:
-                WholeFileIO(config).save_checkpoint(checkpoint, run_dir / name)
-    folders.note_training(run_dir)
+        try:
+            folders.go_on_from(parent, run_dir)
+            for name, checkpoint in saved.items():
+                if checkpoint:
+                    WholeFileIO(config).save_checkpoint(checkpoint, run_dir / name)
+            folders.note_training(run_dir)
+        except OSError:
+            folders.remove(run_dir)
+            raise
     return run_dir

@@ -45,15 +45,17 @@ class WholeFileIO(TorchCheckpointIO):
         if self.config:
             made |= {HASH: self.config.hash, VALUES: self.config.relevant}
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         temporary = path.with_name(f".{path.name}")
         disk = files.disk.get()
-        with open(temporary, "wb") as file:
-            torch.save(made, file)
-            disk.sync(file)
-        if path.name == LAST.name and path.exists():
-            disk.replace(path, path.with_name(PREVIOUS.name))
-        disk.replace(temporary, path)
+        with files.writing(path), files.no_part_left(temporary):
+            with open(temporary, "wb") as file:
+                torch.save(made, file)
+                disk.sync(file)
+            if path.name == LAST.name and path.exists():
+                with files.writing(previous := path.with_name(PREVIOUS.name)):
+                    disk.replace(path, previous)
+            disk.replace(temporary, path)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -110,6 +112,7 @@ class Progress(NamedTuple):
     steps: int
     row: int  # the step of the next row
     stopped: bool
+    rows: tuple[int, ...] = ()  # that each metrics.csv of ours had
 
 
 def progress_of(saved: Mapping[str, Any]) -> Progress:
@@ -119,7 +122,9 @@ def progress_of(saved: Mapping[str, Any]) -> Progress:
     a module has several optimisers.
     """
     stopped = saved.get("so_far", {}).get("stopped", False)
-    return Progress(saved["epoch"], saved["global_step"], batches_that_stepped(saved), stopped)
+    row = batches_that_stepped(saved)
+    rows = tuple(saved.get("rows", ()))
+    return Progress(saved["epoch"], saved["global_step"], row, stopped, rows)
 
 
 def load_weights(model: nn.Module, checkpoint: Path) -> str:

@@ -114,19 +114,26 @@ def test_a_sweep_s_job_runs_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
     [
         ("summary.json", "{torn", "Expecting property name"),
         ("summary.json", "[1]", "not a mapping"),
-        ("summary.json", "{}", "'status'"),
+        ("summary.json", "{}", "has no status"),
+        ("summary.json", '{"status": "fine"}', "status: should be 'finished', 'diverged', "),
+        ("summary.json", '{"status": "finished", "objective": "0.5"}', "objective: should be "),
+        ("summary.json", "[" * 100_000, "recursion"),
         (
             "summary.json",
             '{"status": "finished", "metrics": {"val/acc": "good"}}',
-            "could not convert string to float",
+            "metrics: should be a valid number",
         ),
-        ("summary.json", '{"status": "finished", "metrics": [1]}', "no attribute 'items'"),
+        ("summary.json", '{"status": "finished", "metrics": [1]}', "metrics: should be "),
         (".hydra/config.yaml", "a: [1", "while parsing a flow sequence"),
         (".hydra/config.yaml", "just words", "not a mapping"),
         (".hydra/config.yaml", "", "not a mapping"),
+        (".hydra/config.yaml", "seed: 1\npaths:\n  data_dir: /data\n", "its end is missing"),
+        (".hydra/config.yaml", "seed: 1\npaths:\n  log_dir: /lo", "its end is missing"),
+        (".hydra/made_of.json", "{}", "has no data"),
+        (".hydra/made_of.json", '{"data": {}, "code": {}, "versions": {}}', "has no classes"),
         (".hydra/overrides.yaml", "a: [1", "while parsing a flow sequence"),
         (".hydra/overrides.yaml", "seed=1", "not a list"),
-        ("summary.json", '{"status": "finished", "objective_of": {"metric": 1}}', "'taken'"),
+        ("summary.json", '{"status": "finished", "objective_of": {"metric": "a"}}', "has no taken"),
     ],
 )
 def test_a_broken_file_is_named_and_its_run_left_out(
@@ -149,7 +156,7 @@ def test_broken_metrics_of_a_run_without_summary(tmp_path: Path) -> None:
     assert [run.folder for run in runs] == ["whole"]
     assert (problem.file, problem.reason) == (
         "broken/metrics.csv",
-        "could not convert string to float: 'what'",
+        "line 2: could not convert string to float: 'what'",
     )
 
 

@@ -1,0 +1,278 @@
+"""Reads summary.json, metrics.csv, config.yaml, overrides.yaml, made_of.json and the like.
+
+Each function returns what its file says, and None or nothing where there is no such file.
+"""
+
+import csv
+import functools
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.config import plain_yaml
+from engine.config.ranges import why_not
+from engine.errors import UserError
+
+# Where a key of the first level begins, or the signature.
+PART = re.compile(r"^(?=[\w#])", re.MULTILINE)
+STEP = "step"
+ADVICE = {
+    "summary.json": "Put it back, or remove it: resume=RUN_DIR writes it anew.",
+    "metrics.csv": "Put it back, or remove it and go on without its rows: add insist=true",
+    "config.yaml": "Put it back: nothing else says what the run is.",
+    "overrides.yaml": "Put it back, or remove it: no number depends on it.",
+    "made_of.json": "Put it back, or remove it: data and code are not compared then.",
+    "multirun.yaml": "Put it back, or start the sweep again, which writes it anew.",
+    "door": "Put it back, or remove it: no number depends on it.",
+}
+# What stands below a key; the first keys must be there. More keys may be.
+Shape = Mapping[str, Any]
+OF_SUMMARY: Shape = {
+    "status": Literal["finished", "diverged", "failed", "interrupted", "pruned"],
+    "objective": float | None,
+    "objective_of": dict[str, str] | None,
+    "metrics": dict[str, float | None] | None,
+    "seconds": float | None,
+    "steps": int,
+    "rows": int,
+    "error": str | None,
+    "config_hash": str | None,
+    "versions": dict[str, str | None] | None,
+}
+OF_OBJECTIVE: Shape = {"metric": str, "taken": str, "mode": Literal["min", "max"]}
+OF_MADE_OF: Shape = {
+    "data": dict[str, Any],
+    "code": dict[str, str | None],
+    "versions": dict[str, str | None],
+    "begins_from": str | None,
+    "mixed": list[str],
+}
+OF_SWEEP: Shape = {"task": list[str], "hydra": list[str]}
+OF_DATA: Shape = {
+    "classes": list[str],
+    "samples": dict[str, int | None],
+    "digest": str | None,
+    "files": str | None,
+}
+
+
+class BrokenFile(UserError):
+    """Says which file of a run cannot be used, why, and what to do.
+
+    Args:
+        path: of the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)  # as pickle wants
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        advice = ADVICE.get(self.path.name, "Put it back.")
+        return f"{self.path}: {self.reason}.\n{advice}"
+
+
+def summary(path: Path) -> dict[str, Any] | None:
+    """Reads how a run ended.
+
+    Raises:
+        BrokenFile: if it cannot be read, or says what no run writes.
+    """
+    values = _json(path)
+    if values is not None:
+        _check(path, values, OF_SUMMARY, required=1)
+        if values.get("objective_of"):
+            _check(path, values["objective_of"], OF_OBJECTIVE, required=len(OF_OBJECTIVE))
+    return values
+
+
+def made_of(path: Path) -> dict[str, Any] | None:
+    """Reads which data, code and versions a run was made of.
+
+    Raises:
+        BrokenFile: if it cannot be read, or says what no run writes.
+    """
+    values = _json(path)
+    if values is not None:
+        _check(path, values, OF_MADE_OF, required=3)
+        _check(path, values["data"], OF_DATA, required=len(OF_DATA))
+    return values
+
+
+def config(path: Path) -> dict[str, Any]:
+    """Reads the config of a run, as its file has it; nobody may change what it returns.
+
+    It is read by its first-level keys: most parts are in many runs of a sweep.
+
+    Raises:
+        BrokenFile: if there is none, it cannot be read, or its end is missing.
+    """
+    return _config(path)[0]
+
+
+def text_of_config(path: Path) -> str:
+    """Reads the text of a config that `config` can read.
+
+    Raises:
+        BrokenFile: as `config` does.
+    """
+    return _config(path)[1]
+
+
+def _config(path: Path) -> tuple[dict[str, Any], str]:
+    text = _text(path, plain_yaml.text_of)
+    if text is None:
+        raise BrokenFile(path, "missing")
+    values: dict[str, Any] = {}
+    with _understanding(path):
+        for part in PART.split(text):
+            values |= _mapping(path, _part_of_config(part) or {})
+    if not values:
+        raise BrokenFile(path, "not a mapping")
+    places = values.get("paths")  # the last node of conf/config.yaml, and of what a run writes
+    is_whole = "seed" in values and isinstance(places, dict) and "log_dir" in places
+    if not is_whole or not text.endswith("\n"):
+        raise BrokenFile(path, "its end is missing")
+    return values, text
+
+
+@functools.cache
+def _part_of_config(text: str) -> Any:
+    return plain_yaml.load(text)
+
+
+def overrides(path: Path) -> list[str] | None:
+    """Reads the words of the command line that made a config.
+
+    Raises:
+        BrokenFile: if it cannot be read, or is no list.
+    """
+    text = _text(path, plain_yaml.text_of)
+    if text is None:
+        return None
+    with _understanding(path):
+        words = plain_yaml.load(text)
+    if not isinstance(words, list):
+        raise BrokenFile(path, "not a list")
+    if not text.endswith("\n"):
+        raise BrokenFile(path, "its end is missing")
+    return [str(word) for word in words]
+
+
+def sweep(path: Path) -> dict[str, list[str]]:
+    """Reads the words of the command line that started a sweep: its own, and those for Hydra.
+
+    Raises:
+        BrokenFile: if it cannot be read, or says what no sweep writes.
+    """
+    with _understanding(path):
+        words: Any = _mapping(path, plain_yaml.load(_text(path, plain_yaml.text_of) or ""))
+    for key in ("hydra", "overrides"):
+        words = _mapping(path, words.get(key))
+    _check(path, words, OF_SWEEP, required=1)
+    return {key: words.get(key, []) for key in OF_SWEEP}
+
+
+def door(path: Path) -> str | None:
+    """Reads the import path of the command that made a run.
+
+    Raises:
+        BrokenFile: if it cannot be read, or is no import path.
+    """
+    text = _text(path, plain_yaml.text_of)
+    if text is not None and not re.fullmatch(r"\w+(\.\w+)*\n", text):
+        raise BrokenFile(path, "not the import path of a command")
+    return text and text.strip()
+
+
+def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Reads a table of metrics: its columns and its rows, each with the cells that are not empty.
+
+    A kill may have cut the last line, which is left out.
+
+    Raises:
+        BrokenFile: if it cannot be read, or has a cell that is no number.
+    """
+    text = _text(path)
+    if text is None:
+        return [], []
+    with _understanding(path):
+        table = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
+        columns = next(table, [])
+        if STEP not in columns:
+            raise ValueError(f"its first line has no column {STEP}")
+        made = []
+        for number, cells in enumerate(table, start=2):
+            if len(cells) != len(columns):
+                raise ValueError(f"line {number}: {len(cells)} cells, not {len(columns)}")
+            row = {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
+            _check_numbers(number, row)
+            made.append(row)
+    return columns, made
+
+
+def _check_numbers(line: int, row: Mapping[str, str]) -> None:
+    try:
+        int(row.get(STEP, ""))
+        for cell in row.values():
+            float(cell)
+    except ValueError as error:
+        raise ValueError(f"line {line}: {error}") from None
+
+
+def _whole(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _text(path: Path, read: Callable[[Path], str] = _whole) -> str | None:
+    with _understanding(path):
+        try:
+            return read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    text = _text(path)
+    if text is None:
+        return None
+    with _understanding(path):
+        return _mapping(path, json.loads(text))
+
+
+def _mapping(path: Path, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BrokenFile(path, "not a mapping")
+    return value
+
+
+def _check(path: Path, values: Mapping[str, Any], shape: Shape, required: int) -> None:
+    """Refuses values that do not have the shape of what a run writes."""
+    for key in list(shape)[:required]:
+        if key not in values:
+            raise BrokenFile(path, f"has no {key}")
+    for key, hint in shape.items():
+        if key in values and (why := why_not(values[key], hint)):
+            raise BrokenFile(path, f"{key}: should be {why[0]}")
+
+
+@contextmanager
+def _understanding(path: Path) -> Iterator[None]:
+    """Turns whatever is found wrong with a file's content into a BrokenFile."""
+    try:
+        yield
+    except BrokenFile:
+        raise
+    except OSError as error:
+        raise BrokenFile(path, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BrokenFile(path, "is no text") from None
+    except (ValueError, csv.Error, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BrokenFile(path, reason) from None

@@ -1,0 +1,86 @@
+"""The files of a run, read and checked."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "its first line has no column step"),
+        ("epoch,loss\n0,1\n", "its first line has no column step"),
+        ("epoch,step,loss\n0,1\n", "line 2: 2 cells, not 3"),
+        ("step,loss\n0,1\n1.5,2\n", "line 3: invalid literal for int() with base 10: '1.5'"),
+        ("step,loss\n0,\n1,a\n", "line 3: could not convert string to float: 'a'"),
+    ],
+)
+def test_a_broken_table_names_its_line(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(text)
+    with pytest.raises(BrokenFile) as broken:
+        read.rows(path)
+    assert (broken.value.path, broken.value.reason) == (path, reason)
+    assert str(broken.value) == (
+        f"{path}: {reason}.\nPut it back, or remove it and go on without its rows: add insist=true"
+    )
+
+
+def test_rows_have_the_cells_that_are_not_empty_but_for_a_line_that_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert read.rows(path) == ([], [])
+    path.write_text("epoch,step,a,b\n,0,1,\n0,1,,-inf\n0,2,0.1")
+    assert read.rows(path) == (
+        ["epoch", "step", "a", "b"],
+        [{"step": "0", "a": "1"}, {"epoch": "0", "step": "1", "b": "-inf"}],
+    )
+
+
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path / "missing/missing"):
+        assert read.summary(path) is read.made_of(path) is read.overrides(path) is None
+    (tmp_path / "file").touch()
+    assert read.summary(tmp_path / "file/summary.json") is None
+
+
+SWEEP = "hydra:\n  overrides:\n    hydra: []\n    task:\n    - seed=1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not a mapping"),
+        ("hydra: 1\n", "not a mapping"),
+        (SWEEP.replace("[]", "{}"), "hydra: should be a list"),
+        (SWEEP.replace("seed=1,2", "1"), "task: should be a valid string"),
+        ("hydra:\n  overrides:\n    hydra: []\n", "has no task"),
+    ],
+)
+def test_the_words_of_a_sweep(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "multirun.yaml"
+    path.write_text(SWEEP)
+    assert read.sweep(path) == {"task": ["seed=1,2"], "hydra": []}
+    path.write_text(text)
+    with pytest.raises(BrokenFile) as broken:
+        read.sweep(path)
+    assert broken.value.reason.startswith(reason)
+
+
+def test_the_command_of_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "door"
+    assert read.door(path) is None
+    path.write_text("mine.train\n")
+    assert read.door(path) == "mine.train"
+    for text in ("", "mine.train", "mine train\n", "a.b\nc.d\n", "; rm x\n"):
+        path.write_text(text)
+        with pytest.raises(BrokenFile, match="not the import path of a command"):
+            read.door(path)
+
+
+def test_a_broken_file_can_be_told_of_by_another_process() -> None:
+    again = pickle.loads(pickle.dumps(BrokenFile(Path("/run/summary.json"), "is no text")))
+    assert str(again).startswith("/run/summary.json: is no text.\nPut it back, or remove it: ")
