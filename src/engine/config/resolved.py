@@ -61,9 +61,9 @@ class Config(Mapping[str, Any]):
         """
         written = dotted(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
         for key in FOLDERS:
-            if isinstance(written.get(key), str):
-                folder = os.path.expanduser(OmegaConf.select(composed, key))
-                OmegaConf.update(composed, key, os.path.abspath(folder))
+            folder = OmegaConf.select(composed, key) if written.get(key) else None
+            if isinstance(folder, str):
+                OmegaConf.update(composed, key, os.path.abspath(os.path.expanduser(folder)))
         values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
         for name in [] if mentioned is None else _unused(values, written, mentioned):
             _check_unused(name, overrides)

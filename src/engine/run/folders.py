@@ -191,9 +191,14 @@ def weights_file(source: Path) -> Path:
     raise UserError(f"init_from={source}: must be a checkpoint, or a run's folder that has one.")
 
 
-def remove(run_dir: Path) -> None:
-    """Takes back a run's folder with all that is in it, and the empty folders above it."""
-    shutil.rmtree(run_dir, ignore_errors=True)  # a job's folder may not be there yet
+def nearest_existing(folder: Path) -> Path:
+    """Returns the first folder at or above a path that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def remove(folder: Path, below: Path) -> None:
+    """Takes back a folder with all that is in it, and the empty folders above it, up to `below`."""
+    shutil.rmtree(folder, ignore_errors=True)  # a job's folder may not be there yet
     with contextlib.suppress(OSError):
-        for folder in run_dir.parents[:2]:  # <log_dir>/runs/<name>/<timestamp>
-            folder.rmdir()
+        for path in itertools.takewhile(lambda path: path != below, folder.parents):
+            path.rmdir()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine import messages, signals
 from engine.config import objects
 from engine.config.resolved import Config
-from engine.errors import Pruned, RunFailed, UserError
+from engine.errors import Pruned, RunFailed, UserError, blamed_on
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
 from engine.run.objective import compared, has_diverged, outcome
@@ -51,8 +51,12 @@ class Run:
         self._partials: dict[str, objects.Noted] = {}
         self._folder = folder
         self._is_new = folder is None or not folder.exists()
+        self._above = folders.nearest_existing(
+            folder or Path(config["paths.log_dir"], "runs", str(config.get("name"))).absolute()
+        )
         self._found: Found | None = None
         self._until_the_end = ExitStack()
+        self._until_the_end.callback(self._remove_unused)
         self._trainer: Trainer | None = None
         self._leaves_nothing = False
 
@@ -142,20 +146,13 @@ class Run:
         from engine.run import build
 
         folder = self.folder
-        try:
-            row = self._found.progress.row if self._found else 0
-            made = build.trainer(self.config, folder, row)
-        except Exception:
-            if self._is_new:
-                folders.remove(self.folder)
-            raise
+        row = self._found.progress.row if self._found else 0
+        made = build.trainer(self.config, folder, row)
         if processes.is_first():  # of an interrupted run: it runs again
             (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
         folders.save_config(self.folder, self.config, self.door)
         if identity.is_whole(self._made_of):
             identity.save(self.folder, self._made_of)
-        if self._is_new:
-            self._until_the_end.callback(self._remove_unused)
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door))
         self._began = time.monotonic()
@@ -285,11 +282,13 @@ class Run:
                 self._leaves_nothing = not (self._trainer and self._trainer.global_step)
                 raise
             except Exception as exception:
-                if self._trainer is None:
-                    raise
-                if signals.came():  # what has become of the signal's exception, or what followed
+                if self._trainer and signals.came():  # what has become of the signal's exception
                     summary["status"] = "interrupted"
                     signals.heed()
+                if self._trainer is None or (self._is_new and not self._trainer.global_step):
+                    self._leaves_nothing = True
+                    with blamed_on("before the first step"):
+                        raise
                 summary["error"] = f"{type(exception).__name__}: {exception}"
                 log.exception("run failed: %s", self.folder)
                 raise RunFailed(summary["error"]) from exception
@@ -299,9 +298,9 @@ class Run:
         return summaries.objective(summary)
 
     def _remove_unused(self) -> None:
-        """Removes the folder of a new run whose first step found a mistake of the user's."""
-        if self._leaves_nothing:
-            folders.remove(self.folder)
+        """Removes the folder of a new run that was refused before its first step was taken."""
+        if self._is_new and self._leaves_nothing and self._folder:
+            folders.remove(self._folder, self._above)
 
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         from engine.run.loggers import TensorBoard

@@ -20,6 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine import messages, signals
 from engine.errors import UserError
+from engine.locks import LOCKS
+from engine.run import folders
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
 
@@ -77,11 +79,22 @@ class JobSweeper(Sweeper):
         parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
         return {override.get_key_element(): override for override in parsed}
 
-    def begin(self, folders: Iterable[Path]) -> None:
-        """Makes the folders of jobs, one for each experiment, with the sweep's own config in it."""
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.config, folder / "multirun.yaml")
+    @contextmanager
+    def begun(self, sweep_dirs: Iterable[Path]) -> Iterator[None]:
+        """Makes the folders of jobs, one for each experiment, with the sweep's own config in it.
+
+        Where all jobs of a new folder were refused, it is taken back at the end.
+        """
+        new = {path: folders.nearest_existing(path) for path in sweep_dirs if not path.exists()}
+        for path in sweep_dirs:
+            path.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, path / "multirun.yaml")
+        try:
+            yield
+        finally:
+            for path, above in new.items():
+                if {inner.name for inner in path.iterdir()} <= {"multirun.yaml", LOCKS}:
+                    folders.remove(path, above)
 
 
 class GridSweeper(JobSweeper):
@@ -95,8 +108,8 @@ class GridSweeper(JobSweeper):
             log.info("%s", table(jobs))
             return jobs
         check_all(jobs)
-        self.begin({job.sweep_dir for job in jobs})
-        with self.goes_on(lambda: table(jobs)):
+        sweep_dirs = {job.sweep_dir for job in jobs}
+        with self.begun(sweep_dirs), self.goes_on(lambda: table(jobs)):
             run_all(jobs, self.launcher)
         conclude(jobs, self.door)
         return jobs
