@@ -1,6 +1,6 @@
 """Tries command lines at random: each one runs, or is refused in a few lines and leaves nothing.
 
-    PYTHONPATH=tests python benchmarks/fuzz.py [--lines 20000] [--seed 0]
+    PYTHONPATH=tests python benchmarks/fuzz.py [--lines 20000] [--seed 0] [--seconds 500]
 
 The words are made of the composed config: each key with values of every kind, near misses of keys
 and choices, `+`, `++`, `~`, `-m`, commas, interpolations, quotes and brackets. Each line goes up to
@@ -16,6 +16,7 @@ import io
 import itertools
 import json
 import logging
+import math
 import os
 import re
 import shlex
@@ -407,14 +408,15 @@ class Report(NamedTuple):
         return text
 
 
-def fuzz(count: int, seed: int, sandbox: Path) -> Report:
-    """Judges so many lines, and trains on one of twenty."""
+def fuzz(count: int, seed: int, sandbox: Path, seconds: float = math.inf) -> Report:
+    """Judges so many lines, or as many as there is time for, and trains on one of twenty."""
+    until = time.monotonic() + seconds
     report = Report(Counter(), Counter(), {})
     judge = Judge(sandbox)
     found = generated(count, seed)
     files = tuple(kept_configs.files([SimpleNamespace(path=train.conf, scheme=lambda: "file")]))
     with kept_configs.keeping(), mock.patch.object(kept_configs, "files", return_value=files):
-        for line in found:
+        for line in itertools.takewhile(lambda _: time.monotonic() < until, found):
             verdict = judge(line)
             report.outcomes[verdict.outcome] += 1
             is_due = report.trained.total() * TRAINED < report.outcomes.total()
@@ -432,10 +434,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--lines", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="at most")
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as sandbox:
-        print(fuzz(options.lines, options.seed, Path(sandbox)))
+        print(fuzz(options.lines, options.seed, Path(sandbox), options.seconds))
     print(f"{time.monotonic() - began:.0f} s")
 
 

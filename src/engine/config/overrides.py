@@ -102,10 +102,10 @@ def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
     """Refuses several values without -m, and more jobs than a sweep can have."""
     for override in () if is_multirun(words) else parsed:
         if override.is_sweep_override():
-            raise UserError(
-                f"{override.input_line}: has several values; add -m for a sweep. "
-                f"A list is written {override.get_key_element()}=[1,2]."
-            )
+            text = override.input_line or ""
+            key, _, values = text.partition("=")
+            listed = "" if "(" in values else f" A list is written {key}=[{values}]."
+            raise UserError(f"{text}: has several values; add -m for a sweep.{listed}")
     jobs = math.prod(len(_values(override)) for override in parsed)
     if jobs > MOST_JOBS:
         swept = [override.input_line for override in parsed if override.is_sweep_override()]
@@ -118,8 +118,9 @@ def _known(config: DictConfig) -> list[str]:
 
 
 def _values(override: Override) -> list[Any]:
-    """Returns the values of an override: of a sweep's at most one more than there may be jobs, or
-    the bounds of an interval.
+    """Returns the values of an override, or the bounds of an interval.
+
+    Of a sweep that is too long, these are its first values, one more than there may be jobs.
     """
     if override.is_discrete_sweep():
         return list(itertools.islice(override.sweep_iterator(), MOST_JOBS + 1))
@@ -151,7 +152,8 @@ def _is_choice(override: Override) -> bool:
 
 def _how_to_add(group: str, path: str) -> str:
     """Returns a line that says how to choose a class; nothing for groups without classes."""
-    if "." not in path or group not in (*CHOICES, *OPEN):
+    is_path = "." in path and all(map(str.isidentifier, path.split(".")))
+    if not is_path or group not in (*CHOICES, *OPEN):
         return ""
     loader = GlobalHydra.instance().config_loader()
     options = loader.get_group_options(group)

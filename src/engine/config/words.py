@@ -4,6 +4,7 @@ What is written otherwise is refused, and the right way is shown.
 """
 
 import shlex
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
@@ -39,14 +40,34 @@ def overrides_of(words: Sequence[str], known: Callable[[], Iterable[str]] = list
     except ValueError as error:
         raise UserError(f"{error}.") from None
     for word in sorted(unknown, key=lambda word: not word.startswith("-")):
-        if not word.startswith("-"):
-            raise UserError(f"{word}: write options, such as -m, before all overrides.")
-        option, _, value = word.partition("=")
-        name = option.lstrip("-").replace("-", "_")
-        after = [*words[words.index(word) + 1 :], ""][0]
-        value = value or (after if "=" not in after and after else "VALUE")
-        hint = "" if name in (keys := list(known())) else nearest(name, keys)
-        raise UserError(f"{word}: write {name}={value}, without dashes.{hint}")
+        if word.startswith("-"):
+            _refuse_option(word, words[words.index(word) + 1 :], list(known()))
+        raise UserError(f"{word}: write options, such as -m, before all overrides.")
+    _check_options(options)
+    overrides: list[str] = options.overrides
+    for number, word in enumerate(overrides):
+        if "=" not in word and not word.startswith("~"):
+            _refuse_word(word, overrides[max(0, number - 1) :])
+    return overrides
+
+
+def _refuse_option(word: str, after: Sequence[str], known: Sequence[str]) -> NoReturn:
+    """Refuses an option that Hydra does not have, such as `--lr 0.1`, and shows the override.
+
+    Args:
+        word: the option.
+        after: the words after it.
+        known: the keys that there are.
+    """
+    option, _, value = word.partition("=")
+    name = option.lstrip("-").replace("-", "_")
+    values = [text for text in (value, *after[:1]) if text and (text == value or "=" not in text)]
+    hint = "" if name in known else nearest(name, known)
+    raise UserError(f"{word}: write {name}={[*values, 'VALUE'][0]}, without dashes.{hint}")
+
+
+def _check_options(options: Namespace) -> None:
+    """Refuses options of Hydra's that it answers with a traceback."""
     asked = [f"--{name.replace('_', '-')}" for name in COMMANDS if getattr(options, name)]
     if asked[1:]:
         raise UserError(f"{' and '.join(asked)}: give one of them.")
@@ -54,11 +75,6 @@ def overrides_of(words: Sequence[str], known: Callable[[], Iterable[str]] = list
         raise UserError("--experimental-rerun: write resume=RUN_DIR.")
     if options.resolve and not (options.cfg or options.help):
         raise UserError("--resolve: is for --cfg.")
-    overrides: list[str] = options.overrides
-    for number, word in enumerate(overrides):
-        if "=" not in word and not word.startswith("~"):
-            _refuse_word(word, overrides[max(0, number - 1) :])
-    return overrides
 
 
 def _refuse_word(word: str, around: Sequence[str]) -> NoReturn:

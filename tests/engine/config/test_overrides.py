@@ -133,11 +133,12 @@ REFUSED = {
     # the form
     "lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
     "seed=1 lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
-    "seed=0,1": ("seed=0,1: has several values; add -m for a sweep. A list is written seed=[1,2]."),
+    "seed=0,1": ("seed=0,1: has several values; add -m for a sweep. A list is written seed=[0,1]."),
     "optimizer=adam,sgd": (
         "optimizer=adam,sgd: has several values; add -m for a sweep. "
-        "A list is written optimizer=[1,2]."
+        "A list is written optimizer=[adam,sgd]."
     ),
+    "seed=range(1,3)": "seed=range(1,3): has several values; add -m for a sweep.",
     "optimizer=adam optimizer.betas=[0.9, 0.99]": (
         "optimizer.betas=[0.9, 0.99]: has blanks, so it needs quotes: 'optimizer.betas=[0.9, 0.99]'"
     ),
