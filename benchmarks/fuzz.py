@@ -342,22 +342,22 @@ class Judge:
         return 0, ""
 
     def _outcome(self, line: Line, code: object, trace: str, message: str, left: list[str]) -> str:
-        ended = self.home.rglob(summaries.SUMMARY)
-        took_steps = any(json.loads(path.read_text()).get("steps") for path in ended)
+        ended = [json.loads(path.read_text()) for path in self.home.rglob(summaries.SUMMARY)]
+        took_steps = any(summary.get("steps") for summary in ended)
         if code == 0 or (code == "too long" and took_steps):
             return "ran"
         if trace:
             *_, place = re.findall(r'File ".*?((?:engine|project)/[\w/.]+)", line (\d+)', trace)
             return f"{code}: {trace.splitlines()[-1][:60]} ({':'.join(place)})"
         if code != 2:
-            return f"exit code {code}"
+            return f"exit code {code}: {[summary.get('error') for summary in ended]}"
         if len(message.splitlines()) > MOST_LINES or "Traceback" in message:
             return f"{len(message.splitlines())} lines"
         if left and not took_steps:
             return f"leaves {', '.join(left)[:60]}"
         if not message.strip():
             return "no message"
-        return "refused" if _is_about(message, line) else "names nothing"
+        return "refused" if _is_about(message, line) else f"names nothing: {message[:50]}"
 
 
 def _is_about(message: str, line: Line) -> bool:
@@ -398,10 +398,14 @@ class Report(NamedTuple):
     violations: dict[str, tuple[Line, str]]
 
     def __str__(self) -> str:
-        ends = ", ".join(f"{number:,} {name}" for name, number in self.outcomes.most_common(2))
-        trained = ", ".join(f"{number:,} {name}" for name, number in self.trained.most_common(2))
-        text = f"{self.outcomes.total():,} lines: {ends}; of them trained on: {trained}"
-        text += f"; {len(self.violations)} violations"
+        ends, trained = (
+            f"{counts['ran']:,} ran, {counts['refused']:,} refused"
+            for counts in (self.outcomes, self.trained)
+        )
+        text = (
+            f"{self.outcomes.total():,} lines: {ends}; of those that ran, trained on: {trained}; "
+        )
+        text += f"{len(self.violations)} kinds of violations"
         for outcome, (line, about) in self.violations.items():
             number = self.outcomes[outcome] + self.trained[outcome]
             text += f"\n\n{number} × {outcome}\n  {shlex.join(line)}\n{about.rstrip()[-1500:]}"
