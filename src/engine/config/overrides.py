@@ -108,7 +108,7 @@ def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
             raise UserError(f"{text}: has several values; add -m for a sweep.{listed}")
     jobs = math.prod(len(_values(override)) for override in parsed)
     if jobs > MOST_JOBS:
-        swept = [override.input_line for override in parsed if override.is_sweep_override()]
+        swept = [str(own.input_line) for own in parsed if own.is_sweep_override()]
         raise UserError(f"{' '.join(swept)}: a sweep has at most {MOST_JOBS:,} jobs.")
 
 

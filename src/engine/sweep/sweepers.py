@@ -5,7 +5,7 @@ import logging
 import shlex
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class JobSweeper(Sweeper):
         return {override.get_key_element(): override for override in parsed}
 
     @contextmanager
-    def begun(self, sweep_dirs: Iterable[Path]) -> Iterator[None]:
+    def begun(self, sweep_dirs: Collection[Path]) -> Iterator[None]:
         """Makes the folders of jobs, one for each experiment, with the sweep's own config in it.
 
         Where all jobs of a new folder were refused, it is taken back at the end.
