@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from sklearn.datasets import load_iris
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -176,6 +176,13 @@ class CountsEpochs(StepCallback):
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         for group in trainer.optimizers[0].param_groups:
             group["lr"] *= 0.7
+
+
+class FailsAtOnce(Callback):
+    """Fails before the first step, and looks like a callback of a user's."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        raise ValueError("no such thing")
 
 
 class FailsOnColumns(StepCallback):

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from engine import longer, messages, signals
 from engine.config import secrets
 from engine.config.help import asks_for_help, help_text
-from engine.config.overrides import check_command_line
+from engine.config.overrides import check_command_line, check_values
 from engine.config.resolved import Config
 from engine.errors import UserError, exit_codes
 from engine.run import folders
@@ -154,6 +154,7 @@ class Task:
             return Job(config, sweep_dir, words).run(self.door.do)
         with exit_codes():  # Hydra would add a line of its own to an error
             config = Config.resolve(composed, words, self.mentioned)
+            check_values(config)
             for key in ("dry_run", "force", "retry"):
                 if config["sweep"][key]:
                     raise UserError(f"sweep.{key}: is for sweeps; add -m.")

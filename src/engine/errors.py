@@ -5,14 +5,18 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 from engine import files, messages, signals
 
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
+# Folders of Python's own modules and of installed packages.
+LIBRARIES = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
 _wants_traceback: ContextVar[bool | None] = ContextVar("wants_traceback", default=None)
 
 
@@ -94,6 +98,26 @@ def _check_current_folder() -> None:
         ) from None
 
 
+@contextmanager
+def blamed_on(key: str) -> Iterator[None]:
+    """Blames a part of the config for whatever is raised inside, while the part is built or tried.
+
+    Raises:
+        UserError: with the part, what was raised, and where in the user's code that was.
+    """
+    try:
+        yield
+    except (UserError, RunFailed, Pruned):
+        raise
+    except Exception as error:
+        if files.cannot_write(error):
+            raise
+        mistake = as_mistake(error)
+        text = str(mistake) if mistake is not error else _said(error)
+        has_key = text.startswith(key) or "full_key: " in text
+        raise UserError(text if has_key else f"{key}: {text}") from error
+
+
 def as_mistake(error: Exception) -> Exception:
     """Returns as a UserError what the user can mend; other errors as they are.
 
@@ -120,8 +144,27 @@ def describe(error: Exception) -> str:
     text = messages.redacted(str(error))
     if not isinstance(error, UserError) and error.__cause__ is not None:
         key = text.partition("full_key: ")[2].strip()
-        text = messages.redacted(str(error.__cause__))
+        text = messages.redacted(_said(error.__cause__))
         if key and not text.startswith(key):
             text = f"{key}: {text}"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[:2])
+    return "\n".join(_lines(text)[:2])
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _said(error: BaseException) -> str:
+    """Returns what an exception says in a line, and in another where the user's code raised it."""
+    if isinstance(error, UserError):
+        return str(error)
+    text = next(iter(_lines(str(error))), "")
+    if not text or not isinstance(error, TypeError | ValueError | RuntimeError):
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    frames = traceback.extract_tb(error.__traceback__)
+    last = [frame for frame in frames if not any(own in frame.filename for own in LIBRARIES)][-1:]
+    for frame in last:
+        if not Path(frame.filename).is_relative_to(Path(__file__).parent):
+            place = f"{messages.short(Path(frame.filename))}, line {frame.lineno}"
+            text = f"{text}\nRaised in {place}; {FULL_ERROR}=1 shows the traceback."
+    return text

@@ -11,12 +11,13 @@ from engine import files
 
 FOR_EVER = -1.0
 PROCESS = "process"
+LOCKS = ".locks"  # the folder with the claims of a sweep's jobs
 _acquired: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()  # by this process
 
 
 def folder(sweep_dir: Path) -> Path:
     """Returns the folder that has a sweep's locks."""
-    return sweep_dir / ".locks"
+    return sweep_dir / LOCKS
 
 
 def of_job(sweep_dir: Path, digest: str) -> Path:

@@ -10,7 +10,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from engine.errors import RunFailed, UserError, describe, exit_codes, nearest, wants_traceback
+from engine import seeds
+from engine.errors import (
+    RunFailed,
+    UserError,
+    blamed_on,
+    describe,
+    exit_codes,
+    nearest,
+    wants_traceback,
+)
 
 KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs", "seed"]
 
@@ -150,3 +159,39 @@ def test_describe_gives_the_cause_and_its_key() -> None:
     wrapped = HydraException("something else")
     wrapped.__cause__ = UserError("first\nsecond\nthird")
     assert describe(wrapped) == "first\nsecond"
+
+
+def raised_here(error: Exception) -> None:
+    raise error
+
+
+PLACE = "\nRaised in tests/engine/test_errors.py, line {}; HYDRA_FULL_ERROR=1 shows the traceback."
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("too large\nby far"), "module: too large"),
+        (KeyError("x"), "module: KeyError: 'x'"),
+        (MemoryError(), "module: MemoryError"),
+        (RuntimeError("module.optimizer: no"), "module.optimizer: no"),
+    ],
+    ids=["first line", "the kind of error", "no text", "has the key"],
+)
+def test_blamed_on_names_the_key_and_the_place(error: Exception, says: str) -> None:
+    with pytest.raises(UserError) as refused, blamed_on("module"):
+        raised_here(error)
+    line = raised_here.__code__.co_firstlineno + 1
+    assert str(refused.value) == says + PLACE.format(line)
+    assert refused.value.__cause__ is error
+
+
+def test_blamed_on_names_no_place_in_a_library_and_leaves_other_endings_alone() -> None:
+    with pytest.raises(UserError) as refused, blamed_on("seed"):
+        seeds.derive(object(), "x")  # type: ignore[arg-type]
+    assert "Raised in" not in str(refused.value)
+    for error in (UserError("as it is"), RunFailed("it has said how")):
+        with pytest.raises(type(error), match=str(error)), blamed_on("module"):
+            raise error
+    with pytest.raises(KeyboardInterrupt), blamed_on("module"):
+        raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from engine.config.keys import CHOICES, OPEN, PARTIAL, TARGET
 from engine.config.limits import shown
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
-from engine.errors import UserError
+from engine.errors import UserError, blamed_on
 from engine.steps.trainer import BlockTrainer
 
 KINDS = {
@@ -44,9 +44,9 @@ def check(config: Config, checked: set[str] | None = None) -> None:
     """
     checked = set() if checked is None else checked
     check_values(config)
-    for group in CHOICES[:2]:
-        if not config.get(group):
-            raise UserError(f"{group}: a run needs one.")
+    for group in (*CHOICES[:2], "trainer"):
+        if TARGET not in (config.get(group) or {}):
+            raise UserError(f"{group}: a run needs one, with a {TARGET}.")
     for group in OPEN:
         _check_names(config, group)
     objects.check(config.values_by_node, KINDS, GIVEN, checked)
@@ -56,7 +56,7 @@ def check(config: Config, checked: set[str] | None = None) -> None:
 def _check_names(config: Config, group: str) -> None:
     """Refuses what stands in a group of named objects without a name."""
     for name, node in (config.get(group) or {}).items():
-        if node and not (isinstance(node, Mapping) and TARGET in node):
+        if node is not None and not (isinstance(node, Mapping) and TARGET in node):
             raise UserError(
                 f"{group}.{name}={shown(node)}: each object of {group} has a name; "
                 f"in conf/{group}/NAME.yaml, write `NAME:` and, below it, `{TARGET}:` and its "
@@ -68,25 +68,21 @@ def _check_update(config: Config, checked: set[str]) -> None:
     """Tries the optimiser over one number, and the schedule on the optimiser."""
     node = config.get("optimizer") or {}
     schedule = config.get("scheduler")
-    ends = config["trainer.max_epochs"] is not None or config["trainer.max_steps"] != -1
+    ends = config.get("trainer.max_epochs") is not None or config.get("trainer.max_steps") != -1
     text = f"one step {node} {schedule} {ends}"
     if not node.get(PARTIAL) or text in checked or not _is_optimizer(node):
         return
     checked.add(text)
-    try:
+    with blamed_on("optimizer"):
         optimizer = objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError, IndexError) as error:
-        raise UserError(f"optimizer: {error}") from None
     if schedule:
         _check_schedule(schedule, optimizer, 100 if ends else math.inf)
 
 
 def _check_schedule(node: Any, optimizer: Optimizer, updates: float) -> None:
     """Tries a schedule on an optimiser, for a number of updates."""
-    try:
+    with blamed_on("scheduler"):
         made = objects.build(node, "scheduler")(optimizer, lambda interval, frequency: updates)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"scheduler: {error}") from None
     if not isinstance(made, Mapping):
         raise UserError(
             f"scheduler.{TARGET}={node[TARGET]}: must be a function of (optimizer, updates) that "

@@ -13,9 +13,9 @@ from engine.errors import UserError
 
 def check_options(config: Config) -> None:
     """Refuses options of the Trainer that exclude each other, and a GPU where there is none."""
-    wanted = config["trainer.accelerator"]
-    precision = str(config["trainer.precision"])
-    clip = config["trainer.gradient_clip_val"]
+    wanted = config.get("trainer.accelerator")
+    precision = str(config.get("trainer.precision"))
+    clip = config.get("trainer.gradient_clip_val")
     if precision.endswith("mixed") and clip and config.get("optimizer.fused"):
         raise UserError(
             f"trainer.gradient_clip_val={clip} with trainer.precision={precision} needs "

@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 from engine.checks import bad_data
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
-from engine.errors import UserError
+from engine.errors import UserError, blamed_on
 from engine.supervised import SupervisedModule
 
 
@@ -40,10 +40,8 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
     """Tries a module's optimiser, and its network and loss on samples: they must fit the data."""
     optimizer = getattr(model, "optimizer", None)
     if callable(optimizer) and not inspect.ismethod(optimizer):
-        try:
+        with blamed_on("optimizer"):
             getattr(optimizer, "tried", optimizer)(model.parameters())
-        except (TypeError, ValueError, IndexError) as error:
-            raise UserError(f"optimizer: {error}") from None
     if isinstance(data, TensorDataModule):
         sample = data.example()
         # A module with an example of its own says itself what it takes.

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from engine import messages
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
-from engine.config.overrides import overrides_of
 from engine.config.resolved import dotted
 from engine.config.secrets import check_written
+from engine.config.words import overrides_of
 
 HELP = """\
 Train a model. Each run has a folder below logs/, with its config, its metrics,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from engine.config.ranges import (
     Count,
@@ -15,6 +15,8 @@ from engine.config.ranges import (
     why_not,
 )
 from engine.errors import UserError, nearest
+
+MOST_SHOWN = 200  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def shown(value: object) -> str:
     """Returns a value as one writes it on the command line."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 COUNT = Limit(Count, "a whole number from 1")
@@ -63,17 +66,28 @@ COUNT_OR_NULL = replace(COUNT, words=(None,))
 POSITIVE_OR_NULL = Limit(Positive, "a number above 0", (None,))
 NOT_NEGATIVE_OR_NULL = Limit(NotNegative, "a number from 0", (None,))
 SEED = Limit(Seed, "a whole number from 0 to 4294967295")
+PATH = Limit(str, "a path, such as ./2026")
+BOOL = Limit(bool, "true or false")
+THREADS = Limit(Annotated[Count, Le(1024)], "a whole number from 1 to 1024")  # a thread has a stack
 FROM_MINUS_ONE = Limit(Annotated[int, Ge(-1)], "a whole number from -1")
 # The engine's own keys. What the arguments of a class may be, the class says by its annotations.
 LIMITS = {
     "name": Limit(FolderName, "the name of a folder below paths.log_dir, without .."),
-    "threads": COUNT,
+    "threads": THREADS,
+    "compile": BOOL,
     "sweep.retry": one_of(None, "failed", "stale"),
+    "sweep.force": BOOL,
+    "sweep.dry_run": BOOL,
+    "sweep.wait": BOOL,
+    "paths.log_dir": PATH,
+    "paths.data_dir": PATH,
+    "init_from": replace(PATH, words=(None,)),
     "seed": SEED,
     "trainer.max_epochs": COUNT_OR_NULL,
     "trainer.max_steps": FROM_MINUS_ONE,
     "trainer.log_every_n_steps": replace(COUNT, words=("auto",)),
     "trainer.steps_per_call": COUNT,
     "trainer.check_val_every_n_epoch": COUNT_OR_NULL,
+    "trainer.gradient_clip_val": NOT_NEGATIVE_OR_NULL,
     "trainer.devices": replace(COUNT, words=("auto",)),
 }

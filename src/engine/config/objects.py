@@ -9,15 +9,22 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Parameter
-from typing import Any
+from typing import Any, Literal
 
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
 from engine.config.ranges import why_not
-from engine.errors import UserError, nearest
+from engine.errors import UserError, blamed_on, nearest
 
 MOST_SHOWN = 15  # names of arguments in a message
-FLAGS = (TARGET, PARTIAL, "_args_", "_recursive_", "_convert_")  # Hydra's own keys of a node
+# Hydra's own keys of a node, and what they may be.
+FLAGS: dict[str, Any] = {
+    TARGET: str,
+    PARTIAL: bool,
+    "_args_": list[Any],
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+}
 OPTIONAL = ...  # the default of an argument that the call may leave out; no value equals it
 
 
@@ -68,12 +75,16 @@ def build(node: Mapping[str, Any], key: str, **more: Any) -> Any:
         node: has a `_target_`.
         key: the node's, for messages.
         more: further arguments; they may be objects.
+
+    Raises:
+        UserError: for whatever the class or function raises; names the key.
     """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    kept = OmegaConf.create({key: dict(node)}, flags={"allow_objects": True})
-    return instantiate(kept[key], _convert_="all", **more)
+    with blamed_on(key):
+        kept = OmegaConf.create({key: dict(node)}, flags={"allow_objects": True})
+        return instantiate(kept[key], _convert_="all", **more)
 
 
 def check(
@@ -98,8 +109,13 @@ def check(
         pattern = f"{key.rpartition('.')[0]}.*"
         if (text := f"{pattern} {node}") in checked:
             continue
+        for flag, hint in FLAGS.items():
+            if flag in node and (reason := why_not(node[flag], hint)):
+                raise UserError(f"{key}.{flag}={shown(node[flag])}: must be {reason[0]}.")
         target = located(node[TARGET], f"{key}.{TARGET}")
         kind = (kinds or {}).get(key) or (kinds or {}).get(pattern)
+        if kind and node.get(PARTIAL):
+            raise UserError(f"{key}.{PARTIAL}=true: must be false; a run needs a {kind.__name__}.")
         if kind and isinstance(target, type) and not issubclass(target, kind):
             raise UserError(f"{key}.{TARGET}={node[TARGET]}: must be a {kind.__name__}.")
         _check_call(target, node, key, (given or {}).get(pattern, ()))

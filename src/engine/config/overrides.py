@@ -5,6 +5,7 @@ choices. What a class's arguments may be, the class says: see objects.py.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -12,13 +13,13 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET
+from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET, is_below
 from engine.config.limits import LIMITS, Limit, check, shown
 from engine.config.resolved import dotted
+from engine.config.words import is_multirun, parsed_words
 from engine.errors import UserError, nearest
 from engine.fence.hydra import is_group, own_config
 from engine.fence.omegaconf import node_of
@@ -33,6 +34,7 @@ KINDS = {
     str: (str | int | float | bool | None, "a word"),
     NoneType: (Any, "anything"),
 }
+MOST_JOBS = 100_000  # of a sweep: to make the list of them takes minutes
 
 
 def check_command_line(words: Sequence[str], conf: Path) -> None:
@@ -45,9 +47,9 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
     Raises:
         UserError: for the first that is wrong; names the key, the value and what is allowed.
     """
-    words = overrides_of(words)
     with initialize_config_dir(str(conf), version_base="1.3"):
-        parsed = _parsed(words)
+        parsed = parsed_words(words, lambda: _known(compose("config", overrides=[])))
+        _check_sweep(words, parsed)
         choosing = [override for override in parsed if _is_choice(override)]
         setting = [
             override
@@ -61,8 +63,7 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
                 if choice is not None
             ]
             config = compose("config", overrides=chosen)
-            groups = GlobalHydra.instance().config_loader().list_groups("")
-            known = [*groups, *_dotted_keys(config)]
+            known = _known(config)
             for override in setting:
                 _check_value(override, config, known)
 
@@ -75,7 +76,7 @@ def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
     """
     config = config.copy()
     with initialize_config_dir(str(conf), version_base="1.3"):
-        for override in sorted(_parsed(words), key=lambda override: not _is_choice(override)):
+        for override in sorted(parsed_words(words), key=lambda override: not _is_choice(override)):
             key = override.key_or_group
             if not _is_choice(override):
                 _check_value(override, config, _dotted_keys(config))
@@ -93,35 +94,36 @@ def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
 def check_values(config: Mapping[str, Any]) -> None:
     """Checks the engine's own values, wherever they come from, against their limits."""
     for key, limit in LIMITS.items():
-        if key in config:
-            check(key, config[key], limit)
+        if key in config or is_below(key, ("paths", "sweep")):
+            check(key, config.get(key), limit)
 
 
-def overrides_of(words: Sequence[str]) -> list[str]:
-    """Returns the overrides of a command line; other words are flags of Hydra's, and their values.
-
-    Raises:
-        UserError: if a word is neither.
-    """
-    flags = [word for word in words if word.startswith("-")]
-    overrides = [
-        word for word in words if ("=" in word and word not in flags) or word.startswith("~")
-    ]
-    for word in words:
-        if not flags and word not in overrides:
-            raise UserError(f"{word}: not an override; write key=value, such as experiment=lenet.")
-    return overrides
+def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
+    """Refuses several values without -m, and more jobs than a sweep can have."""
+    for override in () if is_multirun(words) else parsed:
+        if override.is_sweep_override():
+            text = override.input_line or ""
+            key, _, values = text.partition("=")
+            listed = "" if "(" in values else f" A list is written {key}=[{values}]."
+            raise UserError(f"{text}: has several values; add -m for a sweep.{listed}")
+    jobs = math.prod(len(_values(override)) for override in parsed)
+    if jobs > MOST_JOBS:
+        swept = [str(own.input_line) for own in parsed if own.is_sweep_override()]
+        raise UserError(f"{' '.join(swept)}: a sweep has at most {MOST_JOBS:,} jobs.")
 
 
-def _parsed(words: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    return parser.parse_overrides(overrides_of(words))
+def _known(config: DictConfig) -> list[str]:
+    """Returns what the words of a command line may begin with."""
+    return [*GlobalHydra.instance().config_loader().list_groups(""), *_dotted_keys(config)]
 
 
 def _values(override: Override) -> list[Any]:
-    """Returns the values of an override: all of a sweep's, or the bounds of an interval."""
+    """Returns the values of an override, or the bounds of an interval.
+
+    Of a sweep that is too long, these are its first values, one more than there may be jobs.
+    """
     if override.is_discrete_sweep():
-        return list(override.sweep_iterator())
+        return list(itertools.islice(override.sweep_iterator(), MOST_JOBS + 1))
     value: Any = override.value()
     if override.is_interval_sweep():  # Hydra makes floats of its bounds
         return [int(bound) if bound.is_integer() else bound for bound in (value.start, value.end)]
@@ -150,7 +152,8 @@ def _is_choice(override: Override) -> bool:
 
 def _how_to_add(group: str, path: str) -> str:
     """Returns a line that says how to choose a class; nothing for groups without classes."""
-    if "." not in path or group not in (*CHOICES, *OPEN):
+    is_path = "." in path and all(map(str.isidentifier, path.split(".")))
+    if not is_path or group not in (*CHOICES, *OPEN):
         return ""
     loader = GlobalHydra.instance().config_loader()
     options = loader.get_group_options(group)
@@ -190,8 +193,12 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
             return
         names = ", ".join(map(str, nodes[-1])) if nodes[1:] else ""
         has = f" {key.rpartition('.')[0]} has: {names}." if names else ""
-        raise UserError(f"{key}: no such key.{nearest(key, known)}{has}")
+        is_new = takes_more and not override.is_delete()
+        add = f"\nIf the class takes it, add it: +{override.input_line}" if is_new else ""
+        raise UserError(f"{key}: no such key.{nearest(key, known)}{has}{add}")
     if override.is_delete():
+        if any(is_below(own, (key,)) for own in LIMITS):
+            raise UserError(f"~{key}: every run needs it; give it another value.")
         return
     present = OmegaConf.select(config, key)
     hint, kind = KINDS[type(present)]

@@ -44,6 +44,8 @@ def why_not(value: Any, hint: Any) -> list[str]:
         return []
     try:
         checker.validate_python(value, strict=True)
+        if hint is not Any and isinstance(value, float) and math.isnan(value):
+            return ["a number; nan is none"]  # it is a float to pydantic
     except ValidationError as error:
         python = error.errors(include_url=False)
         try:

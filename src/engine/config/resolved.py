@@ -64,9 +64,9 @@ class Config(Mapping[str, Any]):
         raw: Any = OmegaConf.to_container(composed, resolve=False)
         written = dotted(raw)
         for key in FOLDERS:
-            if isinstance(written.get(key), str):
-                folder = os.path.expanduser(OmegaConf.select(composed, key))
-                OmegaConf.update(composed, key, os.path.abspath(folder))
+            folder = OmegaConf.select(composed, key) if written.get(key) else None
+            if isinstance(folder, str):
+                OmegaConf.update(composed, key, os.path.abspath(os.path.expanduser(folder)))
         values = secrets.resolve(composed, raw)
         for name in [] if mentioned is None else _unused(values, written, mentioned):
             _check_unused(name, overrides)

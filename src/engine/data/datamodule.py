@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from engine.config.ranges import Count, CountOrZero, Seed
 from engine.data.sampler import BLOCK_BYTES, InOrder, StepSampler
 from engine.data.split import Split
-from engine.errors import UserError
+from engine.errors import UserError, blamed_on
 from engine.fence.lightning import batch_of_epoch, batch_of_training
 from engine.seeds import random_states
 from engine.steps.block import Batch, Block
@@ -77,7 +77,7 @@ class TensorDataModule(LightningDataModule):
         batch_size: Count,
         eval_batch_size: Count = 1000,
         steps_per_epoch: Count | None = None,
-        num_workers: CountOrZero = 0,
+        num_workers: Annotated[CountOrZero, Le(1024)] = 0,
         folds: Annotated[int, Ge(2)] | None = None,
         fold: CountOrZero = 0,
     ) -> None:
@@ -101,7 +101,8 @@ class TensorDataModule(LightningDataModule):
         Raises:
             UserError: if there is nothing to train on, or a split has no samples.
         """
-        loaded = self.load()
+        with blamed_on("datamodule"):
+            loaded = self.load()
         self._check(loaded)
         if not self.folds:
             return loaded

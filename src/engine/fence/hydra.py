@@ -1,15 +1,37 @@
 """Hydra: what is used of it beyond its documentation."""
 
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
-from hydra._internal.utils import _locate
+from hydra._internal.utils import _locate, get_args_parser
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
+
+
+def options_of(words: Sequence[str]) -> tuple[Namespace, list[str]]:
+    """Parses a command line as `hydra.main` does, which would print its usage for a wrong one.
+
+    Options are not abbreviated: `--experiment` would be `--experimental-rerun`.
+
+    Returns:
+        Hydra's options, the overrides among them, and the words that are none of these.
+
+    Raises:
+        ValueError: if an option has no value or a wrong one.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(message)
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.allow_abbrev = False
+    return parser.parse_known_args(words)
 
 
 def locate(path: str) -> Any:

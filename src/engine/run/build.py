@@ -17,6 +17,7 @@ from engine.config import objects
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
+from engine.errors import blamed_on
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.messages import counted
 from engine.run import loggers
@@ -24,6 +25,7 @@ from engine.run.checkpoint.file import WholeFileIO
 from engine.run.versions import device
 
 
+@blamed_on("datamodule")
 def datamodule(config: Config) -> LightningDataModule:
     """Builds the data module; its data are on disk and checked."""
     data: LightningDataModule = objects.build(config["datamodule"], "datamodule")
@@ -56,6 +58,7 @@ def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[s
     return ways
 
 
+@blamed_on("module")
 def module(
     config: Config, data: LightningDataModule, partials: Mapping[str, objects.Noted] | None = None
 ) -> LightningModule:
@@ -77,6 +80,7 @@ def module(
     return model
 
 
+@blamed_on("trainer")
 def trainer(
     config: Config, folder: Path, resumes_at: int | None = None, logs: bool = True
 ) -> Trainer:

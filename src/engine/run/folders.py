@@ -87,7 +87,7 @@ def note_training(run_dir: Path) -> None:
 
 def new_run_dir(config: Config) -> Path:
     """Makes `logs/runs/<name>/<timestamp>`, a folder that no other run has."""
-    parent = Path(config["paths.log_dir"]).absolute() / "runs" / str(config["name"])
+    parent = _of_name(config)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     run_dir = parent / stamp
     number = 1
@@ -99,6 +99,10 @@ def new_run_dir(config: Config) -> Path:
             except FileExistsError:
                 number += 1
                 run_dir = parent / f"{stamp}_{number}"
+
+
+def _of_name(config: Config) -> Path:
+    return Path(config["paths.log_dir"], "runs", str(config.get("name"))).absolute()
 
 
 def go_on_from(parent: Path, run_dir: Path) -> None:
@@ -249,9 +253,19 @@ def weights_file(source: Path) -> Path:
     raise UserError(f"init_from={source}: must be a checkpoint, or a run's folder that has one.")
 
 
-def remove(run_dir: Path) -> None:
-    """Takes back a run's folder with all that is in it, and the empty folders above it."""
-    shutil.rmtree(run_dir, ignore_errors=True)  # a job's folder may not be there yet
+def nearest_existing(folder: Path) -> Path:
+    """Returns the first folder at or above a path that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def above_new_run(config: Config) -> Path:
+    """Returns the nearest folder above a new run's that is there before the run is."""
+    return nearest_existing(_of_name(config))
+
+
+def remove(folder: Path, below: Path) -> None:
+    """Takes back a folder with all that is in it, and the empty folders above it, up to `below`."""
+    shutil.rmtree(folder, ignore_errors=True)  # a job's folder may not be there yet
     with contextlib.suppress(OSError):
-        for folder in run_dir.parents[:2]:  # <log_dir>/runs/<name>/<timestamp>
-            folder.rmdir()
+        for path in itertools.takewhile(lambda path: path != below, folder.parents):
+            path.rmdir()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine import files, messages, signals
 from engine.config import objects
 from engine.config.resolved import Config
-from engine.errors import Pruned, RunFailed, UserError
+from engine.errors import Pruned, RunFailed, UserError, blamed_on
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
 from engine.run.objective import compared, has_diverged, outcome
@@ -51,8 +51,10 @@ class Run:
         self._partials: dict[str, objects.Noted] = {}
         self._folder = folder
         self._is_new = folder is None or not folder.exists()
+        self._above = folders.nearest_existing(folder) if folder else folders.above_new_run(config)
         self._found: Found | None = None
         self._until_the_end = ExitStack()
+        self._until_the_end.callback(self._remove_unused)
         self._trainer: Trainer | None = None
         self._leaves_nothing = False
 
@@ -142,22 +144,15 @@ class Run:
         from engine.run import build
 
         folder = self.folder
-        try:
-            progress = self._found.progress if self._found else None
-            made = build.trainer(self.config, folder, progress.row if progress else 0)
-            if progress and processes.is_first():
-                self._compare_rows(made, progress.rows)
-            if processes.is_first():  # of an interrupted run: it runs again
-                (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
-            folders.save_config(self.folder, self.config, self.door)
-            if identity.is_whole(self._made_of):
-                identity.save(self.folder, self._made_of)
-        except Exception:
-            if self._is_new:
-                folders.remove(self.folder)
-            raise
-        if self._is_new:
-            self._until_the_end.callback(self._remove_unused)
+        progress = self._found.progress if self._found else None
+        made = build.trainer(self.config, folder, progress.row if progress else 0)
+        if progress and processes.is_first():
+            self._compare_rows(made, progress.rows)
+        if processes.is_first():  # of an interrupted run: it runs again
+            (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
+        folders.save_config(self.folder, self.config, self.door)
+        if identity.is_whole(self._made_of):
+            identity.save(self.folder, self._made_of)
         self._until_the_end.enter_context(messages.told_once())
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door))
@@ -311,15 +306,16 @@ class Run:
                 raise
             except Exception as exception:
                 refused = files.cannot_write(exception, self._folder)
-                if self._trainer is None:
-                    if refused is None:
-                        raise
-                    if self._is_new and self._folder:
-                        folders.remove(self._folder)
-                    raise refused from exception
-                if signals.came():  # what has become of the signal's exception, or what followed
+                if self._trainer and signals.came():  # what has become of the signal's exception
                     summary["status"] = "interrupted"
                     signals.heed()
+                is_begun = self._trainer and (self._trainer.global_step or not self._is_new)
+                if not is_begun and not (self._trainer and refused):
+                    self._leaves_nothing = True
+                    if refused:
+                        raise refused from exception
+                    with blamed_on("before the first step"):
+                        raise
                 if refused:
                     summary |= {"status": "interrupted", "error": str(refused)}
                     raise self._stopped_by(refused) from exception
@@ -332,9 +328,9 @@ class Run:
         return summaries.objective(summary)
 
     def _remove_unused(self) -> None:
-        """Removes the folder of a new run whose first step found a mistake of the user's."""
-        if self._leaves_nothing:
-            folders.remove(self.folder)
+        """Removes the folder of a new run that was refused before its first step was taken."""
+        if self._is_new and self._leaves_nothing and self._folder:
+            folders.remove(self._folder, self._above)
 
     @property
     def _goes_on(self) -> str:

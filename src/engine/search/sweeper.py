@@ -41,7 +41,6 @@ class OptunaSweeper(JobSweeper):
             log.info("%s", made.table())
             return
         made.check()
-        self.begin([made.base.sweep_dir])
-        with self.goes_on(made.table):
+        with self.begun([made.base.sweep_dir]), self.goes_on(made.table):
             made.run(self.launcher)
         made.conclude(self.door)

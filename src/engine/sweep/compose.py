@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from engine import signals
+from engine.config.overrides import check_values
 from engine.config.resolved import Config
 from engine.fence.hydra import apply_overrides, composed_by_hydra, is_group
 from engine.fence.omegaconf import node_of
@@ -48,7 +49,9 @@ class Composer:
         folder = Path(str(composed.hydra.sweep.dir))
         with open_dict(composed):
             del composed["hydra"]
-        return Job(Config.resolve(composed, words, self.mentioned), folder, words)
+        config = Config.resolve(composed, words, self.mentioned)
+        check_values(config)
+        return Job(config, folder, words)
 
     def _composed(self, words: Sequence[str]) -> DictConfig:
         parsed = [self._parse(word) for word in words]

@@ -5,7 +5,7 @@ import logging
 import shlex
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from engine import files, messages, signals
 from engine.config import secrets
 from engine.errors import UserError
-from engine.run.folders import SWEEP
+from engine.locks import LOCKS
+from engine.run import folders
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
 
@@ -80,12 +81,23 @@ class JobSweeper(Sweeper):
         parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
         return {override.get_key_element(): override for override in parsed}
 
-    def begin(self, folders: Iterable[Path]) -> None:
-        """Makes the folders of jobs, one for each experiment, with the sweep's own config in it."""
+    @contextmanager
+    def begun(self, sweep_dirs: Collection[Path]) -> Iterator[None]:
+        """Makes the folders of jobs, one for each experiment, with the sweep's own config in it.
+
+        Where all jobs of a new folder were refused, it is taken back at the end.
+        """
         secrets.check_written(OmegaConf.to_container(self.config, resolve=False))
-        for folder in folders:
-            files.make_folder(folder)
-            files.write_whole(folder / SWEEP, OmegaConf.to_yaml(self.config))
+        new = {path: folders.nearest_existing(path) for path in sweep_dirs if not path.exists()}
+        try:
+            for path in sweep_dirs:
+                files.make_folder(path)
+                files.write_whole(path / folders.SWEEP, OmegaConf.to_yaml(self.config))
+            yield
+        finally:
+            for path, above in new.items():
+                if {inner.name for inner in path.glob("*")} <= {folders.SWEEP.name, LOCKS}:
+                    folders.remove(path, above)
 
 
 class GridSweeper(JobSweeper):
@@ -99,8 +111,8 @@ class GridSweeper(JobSweeper):
             log.info("%s", table(jobs))
             return jobs
         check_all(jobs)
-        self.begin({job.sweep_dir for job in jobs})
-        with self.goes_on(lambda: table(jobs)):
+        sweep_dirs = {job.sweep_dir for job in jobs}
+        with self.begun(sweep_dirs), self.goes_on(lambda: table(jobs)):
             run_all(jobs, self.launcher)
         conclude(jobs, self.door)
         return jobs

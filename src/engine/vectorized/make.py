@@ -6,17 +6,17 @@
 import functools
 from typing import Any
 
-from hydra.errors import InstantiationException
 from lightning.pytorch import LightningModule, seed_everything
 
 from engine.checks.fit import check_classes, fit_to
 from engine.config import objects
 from engine.config.keys import PARTIAL, SECRET, TARGET
 from engine.config.resolved import Config
+from engine.errors import blamed_on
 
 
 def make(node: Any, key: str) -> Any:
-    """Builds the object that a node of the config names; errors read as Hydra's do.
+    """Builds the object that a node of the config names, as `objects.build` does.
 
     Args:
         node: has a `_target_`.
@@ -25,6 +25,7 @@ def make(node: Any, key: str) -> Any:
     return _call(node, key) if _is_simple(node) else objects.build(node, key)
 
 
+@blamed_on("module")
 def module(config: Config, data: Any) -> LightningModule:
     """Builds a job's module from its seed alone, as `build.module` does."""
     check_classes(config, data)
@@ -56,9 +57,5 @@ def _call(node: Any, key: str) -> Any:
     }
     if node.get(PARTIAL):
         return functools.partial(target, **values)
-    try:
+    with blamed_on(key):
         return target(**values)
-    except Exception as error:
-        name = f"{target.__module__}.{target.__qualname__}"
-        text = f"Error in call to target '{name}':\n{error!r}\nfull_key: {key}"
-        raise InstantiationException(text) from error

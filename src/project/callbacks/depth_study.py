@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Le
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
@@ -40,9 +41,9 @@ class DepthStudy(Callback):
         self,
         schemes: Mapping[str, Mapping[str, Any]],
         activations: Sequence[str],
-        depth: Count,
+        depth: Annotated[Count, Le(1000)],
         width: Count,
-        seeds: Count = 5,
+        seeds: Annotated[Count, Le(1000)] = 5,
         seed: Seed = 0,
     ) -> None:
         self.schemes = {name: _scheme(name, options) for name, options in schemes.items()}

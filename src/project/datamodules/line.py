@@ -1,8 +1,9 @@
 """Makes points on a straight line."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Le
 
 from engine import Count, Split, TensorDataModule
 
@@ -10,7 +11,12 @@ from engine import Count, Split, TensorDataModule
 class LineDataModule(TensorDataModule):
     """Serves x = 1, 2, …, samples and y = slope · x, both (samples, 1)."""
 
-    def __init__(self, samples: Count = 3, slope: float = 2.0, **options: Any) -> None:
+    def __init__(
+        self,
+        samples: Annotated[Count, Le(10_000_000)] = 3,  # they are all in memory
+        slope: float = 2.0,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.samples = samples
         self.slope = slope

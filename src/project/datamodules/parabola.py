@@ -1,8 +1,9 @@
 """Makes points on a noisy parabola."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Le
 from torch import Tensor
 
 from engine import Count, NotNegative, Split, TensorDataModule, generator
@@ -14,7 +15,12 @@ class ParabolaDataModule(TensorDataModule):
     u is uniform in [0, 1), drawn from the seed.
     """
 
-    def __init__(self, samples: Count = 100, noise: NotNegative = 0.2, **options: Any) -> None:
+    def __init__(
+        self,
+        samples: Annotated[Count, Le(10_000_000)] = 100,  # they are all in memory
+        noise: NotNegative = 0.2,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.samples = samples
         self.noise = noise

@@ -1,8 +1,9 @@
 """Makes random inputs and random targets: nothing to learn, only to fit."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Le
 
 from engine import Count, Split, TensorDataModule, generator
 
@@ -15,7 +16,7 @@ class RandomRegressionDataModule(TensorDataModule):
 
     def __init__(
         self,
-        samples: Count = 64,
+        samples: Annotated[Count, Le(10_000_000)] = 64,  # they are all in memory
         in_features: Count = 1000,
         out_features: Count = 10,
         **options: Any,

@@ -1,8 +1,9 @@
 """Defines a deep MLP, to see how initialisation changes its layers."""
 
 from collections import OrderedDict
-from typing import Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
+from annotated_types import Le
 from torch import nn
 
 from engine import Count, StepOptions, SupervisedModule, UserError, nearest
@@ -30,7 +31,7 @@ class DeepMLP(SupervisedModule):
         self,
         in_features: Count = 500,
         width: Count = 500,
-        depth: Count = 10,
+        depth: Annotated[Count, Le(1000)] = 10,  # each layer is an object
         out_features: Count = 10,
         activation: Activation = "tanh",
         **step: Unpack[StepOptions],

@@ -1,7 +1,8 @@
 """Defines a small ResNet for colour images, with dropout and smoothed labels."""
 
-from typing import Unpack
+from typing import Annotated, Unpack
 
+from annotated_types import Le
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -29,7 +30,7 @@ class ResNet(SupervisedModule):
     def __init__(
         self,
         num_classes: Count = 10,
-        blocks: Count = 1,
+        blocks: Annotated[Count, Le(1000)] = 1,  # each block is an object
         width: Count = 16,
         dropout: Fraction = 0.1,
         label_smoothing: Fraction = 0.1,

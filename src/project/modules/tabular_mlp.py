@@ -1,8 +1,9 @@
 """Defines a small MLP that classifies rows of a table."""
 
 from collections import OrderedDict
-from typing import Unpack
+from typing import Annotated, Unpack
 
+from annotated_types import Le
 from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -29,7 +30,7 @@ class TabularMLP(SupervisedModule):
         in_features: Count = 30,
         num_classes: Count = 2,
         width: Count = 32,
-        depth: Count = 2,
+        depth: Annotated[Count, Le(1000)] = 2,  # each layer is an object
         dropout: Fraction = 0.1,
         **step: Unpack[StepOptions],
     ) -> None:

@@ -65,14 +65,14 @@ def test_names_the_word_that_was_meant() -> None:
 def test_conf_keeps_to_the_limits() -> None:
     given = list(given_in_conf())
     for _, key, value in given:
-        if key in LIMITS:
+        if key in LIMITS and not str(value).startswith("${"):  # which is given elsewhere
             check(key, value, LIMITS[key])
     # A limit of a key that does not exist would limit nothing.
     assert LIMITS.keys() - {key for _, key, _ in given} == set()
 
 
 def given_in_conf() -> Iterator[tuple[str, str, object]]:
-    """Every (file, dotted key, value) in conf/; an interpolation's value is given elsewhere."""
+    """Every (file, dotted key, value) in conf/."""
     for path in CONF.rglob("*.yaml"):
         package = re.match(r"# @package (\w+)", path.read_text())
         prefix = (
@@ -81,7 +81,7 @@ def given_in_conf() -> Iterator[tuple[str, str, object]]:
             else path.parent.name * (path.parent != CONF)
         )
         for key, value in flat(prefix, OmegaConf.to_container(OmegaConf.load(path))):
-            yield path.name, key, 1 if isinstance(value, str) and value.startswith("${") else value
+            yield path.name, key, value
 
 
 def flat(prefix: str, values: object) -> Iterator[tuple[str, object]]:

@@ -210,6 +210,40 @@ def test_what_a_base_class_needs_its_heir_may_give() -> None:
     check({"x": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "save_dir": "/x"}})
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (
+            {"_partial_": {"max_epochs": 1}},
+            "init._partial_={'max_epochs': 1}: must be a valid bool",
+        ),
+        ({"_partial_": 0}, "init._partial_=0: must be a valid boolean."),
+        ({"_args_": 3}, "init._args_=3: must be a list."),
+        ({"_convert_": "al"}, "init._convert_=al: must be 'none', 'partial', 'object' or 'all'."),
+        ({"_target_": 3}, "init._target_=3: must be a valid string."),
+        ({"_target_": "x" * 999, "_recursive_": None}, "init._recursive_=null: must be a valid bo"),
+    ],
+    ids=["a mapping", "a number", "no list", "another word", "no path", "null"],
+)
+def test_flags_of_hydra_s_are_checked(flags: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check({"init": {"_target_": "builtins.dict", **flags}})
+    assert str(refused.value).startswith(says)
+
+
+def test_where_a_run_needs_an_object_a_partial_is_refused() -> None:
+    node = {"_target_": "torch.nn.ReLU", "_partial_": True}
+    check({"x": node}, {"y": nn.Module})
+    with pytest.raises(UserError, match=r"^x\._partial_=true: must be false; a run needs a Module"):
+        check({"x": node}, {"x": nn.Module})
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    with pytest.raises(UserError) as refused:
+        check({"module": {**MINE, "activation": "x" * 999}})
+    assert f"module.activation={'x' * 200}…: must be" in str(refused.value)
+
+
 def test_a_node_is_named_where_it_stands_first() -> None:
     optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": "fast"}
     config = {"module": {**MINE, "optimizer": optimizer}, "optimizer": optimizer}
@@ -282,6 +316,9 @@ def test_arguments_of_something_in_c_are_not_known() -> None:
         (Seed, [0, 2**32 - 1], [-1, 2**32, 1.0]),
         (Sequence[float], [[1, 2.5], []], [["a"], 3]),
         (Callable[..., Any], [], ["word", 3]),
+        (float, [1.5, float("inf"), 0], [float("nan"), "1.5"]),
+        (float | None, [None], [float("nan")]),
+        (Any, [float("nan")], []),
     ],
     ids=[
         "Count",
@@ -292,6 +329,9 @@ def test_arguments_of_something_in_c_are_not_known() -> None:
         "Seed",
         "Sequence",
         "Callable",
+        "float",
+        "float or null",
+        "anything",
     ],
 )
 def test_ranges(hint: Any, right: list[Any], wrong: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +28,17 @@ CALLBACKS = ", ".join(sorted(path.stem for path in CONF.glob("callbacks/*.yaml")
 OPTIMIZERS = "adam, adamw, lbfgs, rmsprop, sgd, sgd_plain"
 REFUSED = {
     # unknown keys
-    "optimizer.lrr=1": f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}",
+    "optimizer.lrr=1": (
+        f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}\n"
+        "If the class takes it, add it: +optimizer.lrr=1"
+    ),
+    "callbacks.mine._target_=engine.GradNorm": (
+        "callbacks.mine._target_: no such key. Did you mean callbacks.divergence._target_?\n"
+        "If the class takes it, add it: +callbacks.mine._target_=engine.GradNorm"
+    ),
+    "~seed": "~seed: every run needs it; give it another value.",
+    "~trainer.max_epochs": "~trainer.max_epochs: every run needs it; give it another value.",
+    "~paths": "~paths: every run needs it; give it another value.",
     "lr=0.1": "lr: no such key. Did you mean optimizer.lr?",
     "deterministic=3": "deterministic: no such key. Did you mean trainer.deterministic?",
     "optimiser=adam": "optimiser: no such key. Did you mean optimizer?",
@@ -37,16 +48,18 @@ REFUSED = {
     "~optimizer.lrr": f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}",
     "optimizer=adam optimizer.momentum=0.5": (
         "optimizer.momentum: no such key. Did you mean optimizer.betas? "
-        "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused."
+        "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused.\n"
+        "If the class takes it, add it: +optimizer.momentum=0.5"
     ),
     "init.scale=2": (
-        "init.scale: no such key. Did you mean init._target_? init has: _target_, _partial_."
+        "init.scale: no such key. Did you mean init._target_? init has: _target_, _partial_.\n"
+        "If the class takes it, add it: +init.scale=2"
     ),
     # wrong types
     "trainer.max_epochs=two": "trainer.max_epochs=two: must be a whole number from 1 or null.",
     "trainer.max_epochs=2.5": "trainer.max_epochs=2.5: must be a whole number from 1 or null.",
-    "compile=3": "compile=3: must be true or false, like false.",
-    "sweep.wait=[1]": "sweep.wait=[1]: must be true or false, like false.",
+    "compile=3": "compile=3: must be true or false.",
+    "sweep.wait=[1]": "sweep.wait=[1]: must be true or false.",
     "paths=x": "paths=x: must be a list or a mapping, like {'root': '${root:}', 'data_dir': "
     "'${paths.root}/data', "
     "'log_dir': '${paths.root}/logs'}.",
@@ -55,7 +68,15 @@ REFUSED = {
     "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295.",
     "seed=4294967296": "seed=4294967296: must be a whole number from 0 to 4294967295.",
     "trainer.devices=0": "trainer.devices=0: must be a whole number from 1 or auto.",
-    "++threads=0": "threads=0: must be a whole number from 1.",
+    "++threads=0": "threads=0: must be a whole number from 1 to 1024.",
+    "threads=10000000000000": "threads=10000000000000: must be a whole number from 1 to 1024.",
+    "trainer.gradient_clip_val=nan": (
+        "trainer.gradient_clip_val=nan: must be a number from 0 or null."
+    ),
+    "trainer.gradient_clip_val=-1": (
+        "trainer.gradient_clip_val=-1: must be a number from 0 or null."
+    ),
+    "paths.log_dir=2026": "paths.log_dir=2026: must be a path, such as ./2026.",
     # choices
     "experiment=lenett": (
         "experiment=lenett: no such choice. Did you mean lenet? experiment is one of: "
@@ -112,9 +133,40 @@ REFUSED = {
     # the form
     "lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
     "seed=1 lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
-    "seed=0,1": (
-        "Ambiguous value for argument 'seed=0,1'\n1. To use it as a list, use key=[value1,value2]"
+    "seed=0,1": ("seed=0,1: has several values; add -m for a sweep. A list is written seed=[0,1]."),
+    "optimizer=adam,sgd": (
+        "optimizer=adam,sgd: has several values; add -m for a sweep. "
+        "A list is written optimizer=[adam,sgd]."
     ),
+    "seed=range(1,3)": "seed=range(1,3): has several values; add -m for a sweep.",
+    "optimizer=adam optimizer.betas=[0.9, 0.99]": (
+        "optimizer.betas=[0.9, 0.99]: has blanks, so it needs quotes: 'optimizer.betas=[0.9, 0.99]'"
+    ),
+    "optimizer=adam optimizer.betas=[0.9, seed": (
+        "seed: not an override; write key=value, such as experiment=lenet."
+    ),
+    "''": "'': not an override; write key=value, such as experiment=lenet.",
+    "datamodule.data_dir=/x/a=b": (
+        "datamodule.data_dir=/x/a=b: Hydra cannot read this value (mismatched input '=' expecting "
+        "<EOF>).\nIf it is a word, quote it: 'datamodule.data_dir=\"/x/a=b\"'"
+    ),
+    "'datamodule.data_dir=/x/my photos (1)'": (
+        "datamodule.data_dir=/x/my photos (1): Hydra cannot read this value (mismatched input ' (' "
+        "expecting <EOF>).\nIf it is a word, quote it: "
+        "'datamodule.data_dir=\"/x/my photos (1)\"'"
+    ),
+    # other ways to write it
+    "--experiment lenet": "--experiment: write experiment=lenet, without dashes.",
+    "--lr 0.1": "--lr: write lr=0.1, without dashes. Did you mean optimizer.lr?",
+    "--lr=0.1": "--lr=0.1: write lr=0.1, without dashes. Did you mean optimizer.lr?",
+    "--experiment=lenet": "--experiment=lenet: write experiment=lenet, without dashes.",
+    "--experimental-rerun=x": "--experimental-rerun: write resume=RUN_DIR.",
+    "--batch-size": (
+        "--batch-size: write batch_size=VALUE, without dashes. Did you mean datamodule.batch_size?"
+    ),
+    "seed=1 -m name=x": "name=x: write options, such as -m, before all overrides.",
+    "-m -c job": "--multirun and --cfg: give one of them.",
+    "--resolve": "--resolve: is for --cfg.",
     # any job of a sweep
     "-m seed=0,1,-1": "seed=-1: must be a whole number from 0 to 4294967295.",
     "-m seed=range(-1,3)": "seed=-1: must be a whole number from 0 to 4294967295.",
@@ -127,7 +179,11 @@ REFUSED = {
     ),
     "-m optimizer=sgd,adam optimizer.momentum=0.5": (
         "optimizer.momentum: no such key. Did you mean optimizer.betas? "
-        "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused."
+        "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused.\n"
+        "If the class takes it, add it: +optimizer.momentum=0.5"
+    ),
+    "-m seed=range(0,1000000000000)": (
+        "seed=range(0,1000000000000): a sweep has at most 100,000 jobs."
     ),
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
 }
@@ -149,8 +205,12 @@ def _quick(composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch)
 def test_refused(
     command: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    words = shlex.split(command)
+    # Hydra wants all overrides in one place.
+    place = 0 if "-" not in words[0][:1] else len(words)
+    words.insert(place, f"paths.log_dir={tmp_path / 'logs'}")
     with pytest.raises(SystemExit) as stop:
-        run_train(*command.split(), f"paths.log_dir={tmp_path / 'logs'}")
+        run_train(*words)
     assert stop.value.code == errors.WRONG_USE
     assert capsys.readouterr() == ("", f"error: {says}\n")
     assert list(tmp_path.iterdir()) == []

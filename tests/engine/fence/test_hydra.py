@@ -41,6 +41,20 @@ def test_locate_imports_what_a_path_names_and_logs_nothing(
     assert caplog.messages == []
 
 
+def test_options_are_those_of_hydra_and_the_rest_is_unknown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options, unknown = fence.options_of(["-m", "seed=1,2", "x=3", "--lr", "0.1"])
+    assert (options.multirun, options.overrides) == (True, ["seed=1,2", "x=3"])
+    assert unknown == ["--lr", "0.1"]
+    names = {"run", "multirun", "cfg", "info", "shell_completion", "resolve", "help"}
+    assert names <= vars(options).keys()
+    assert fence.options_of(["a=1", "-c", "job"])[0].cfg == "job"
+    with pytest.raises(ValueError, match="expected one argument"):
+        fence.options_of(["--cfg"])
+    assert capsys.readouterr() == ("", "")
+
+
 def test_composed_by_hydra_is_the_job_of_a_sweep(loader: Any) -> None:
     sweep = loader.load_configuration("config", ["seed=1,2"], RunMode.MULTIRUN)
     job = fence.composed_by_hydra(loader, sweep, ("model=large", "seed=2"))

@@ -22,9 +22,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from commands import CONF, only_run, run_train, train_in_process
 from engine.config.resolved import Config
+from engine.messages import short
 from engine.run import folders
 from engine.run.loggers import tag_of
 from project.train import train
+from ways import FailsAtOnce
 
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 SCHEMES = sorted(path.stem for path in CONF.glob("init/*.yaml"))
@@ -491,6 +493,51 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
             id="a network for other data",
         ),
         pytest.param(
+            ["module.optimizer=null"],
+            "module.optimizer=null: must be callable, by the signature of LeNet5.",
+            id="no optimiser",
+        ),
+        pytest.param(
+            ["+optimizer.foreach=true"],
+            "optimizer: `fused` and `foreach` cannot be `True` together.",
+            id="options of the optimiser that exclude each other",
+        ),
+        pytest.param(
+            ["logger.tensorboard=${seed}"],
+            "logger.tensorboard=0: each object of logger has a name; in conf/logger/NAME.yaml, "
+            "write `NAME:` and, below it, `_target_:` and its arguments.",
+            id="a number in place of a logger",
+        ),
+        pytest.param(
+            ["experiment=curve_fit", "datamodule.samples=1000000000000"],
+            "datamodule.samples=1000000000000: must be less than or equal to 10000000, by the "
+            "signature of ParabolaDataModule.",
+            id="samples for terabytes",
+        ),
+        pytest.param(
+            ["module=deep_mlp", "datamodule=random_regression", "module.depth=1000000000000"],
+            "module.depth=1000000000000: must be less than or equal to 1000, by the signature of "
+            "DeepMLP.",
+            id="layers for years",
+        ),
+        pytest.param(
+            ["datamodule.num_workers=1000000000000"],
+            "datamodule.num_workers=1000000000000: must be less than or equal to 1024, by the "
+            "signature of DigitsDataModule.",
+            id="processes for ever",
+        ),
+        pytest.param(
+            ["+trainer.num_nodes=0"],
+            "trainer: `num_nodes` must be a positive integer, but got 0.",
+            id="what Lightning refuses",
+        ),
+        pytest.param(
+            ["+callbacks.none._target_=ways.FailsAtOnce"],
+            "before the first step: no such thing\nRaised in {ways}, line {line}; "
+            "HYDRA_FULL_ERROR=1 shows the traceback.",
+            id="a callback that fails at once",
+        ),
+        pytest.param(
             ["optimizer.lr=${nosuch}"],
             "Interpolation key 'nosuch' not found\nfull_key: optimizer.lr",
             id="interpolation",
@@ -505,11 +552,29 @@ def test_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    failing = FailsAtOnce.on_train_start.__code__
+    place = {"ways": short(Path(failing.co_filename)), "line": failing.co_firstlineno + 1}
     with pytest.raises(SystemExit) as stop:
         run_train(*words, f"paths.log_dir={tmp_path / 'logs'}")
     assert stop.value.code == 2
-    assert capsys.readouterr() == ("", f"error: {says}\n")
-    assert list(tmp_path.glob("logs/*")) == []
+    assert capsys.readouterr().err == f"error: {says.format(**place)}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_in_memory_is_refused_by_the_node_that_asks_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_dir = f"paths.log_dir={tmp_path / 'logs'}"
+    width = "module.hidden=1000000000000"
+    sweep = ["-m", "seed=1,2"]
+    for words in ([width], [*sweep, width]):
+        with pytest.raises(SystemExit) as stop:
+            run_train(*words, "experiment=curve_fit", log_dir)
+        assert stop.value.code == 2
+        first, second = capsys.readouterr().err.splitlines()
+        assert re.match(r"error: module: .*(memory|alloc)", first)
+        assert re.match(r"Raised in .*modules/curve_mlp\.py, line \d+; HYDRA_FULL_ERROR", second)
+        assert list(tmp_path.iterdir()) == []  # of the sweep, neither multirun.yaml nor locks
 
 
 def test_a_choice_that_no_part_of_the_run_reads_is_refused(

@@ -89,7 +89,7 @@ def test_jobs_that_cannot_be_built_leave_the_others_together(
     with pytest.raises(SystemExit):
         sweep(tmp_path, *CURVE, *FEW, f"module._target_={targets}")
     assert caplog.text.count("2 jobs together") == 1
-    assert "2 of 4 jobs one by one: InstantiationException in a try" in caplog.text
+    assert "2 of 4 jobs one by one: a mistake in the config or in the data" in caplog.text
     assert (
         sorted(summary(run_dir)["status"] for run_dir in jobs(folder(tmp_path)).values())
         == ["finished"] * 2

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from engine.config import objects
-from engine.errors import describe
+from engine.errors import UserError
 from engine.vectorized import make
 from project.modules.curve_mlp import CurveMLP
 
@@ -59,11 +58,11 @@ WRONG = [node(hidden=-1), {**node(), "optimizer": {"_target_": "torch.optim.SGD"
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=["of the module", "within it"])
-def test_errors_are_hydras(wrong: dict[str, Any]) -> None:
+def test_errors_are_those_of_hydras_way(wrong: dict[str, Any]) -> None:
     texts = []
     for build in (objects.build, make.make):
-        with pytest.raises(InstantiationException) as error:
+        with pytest.raises(UserError) as error:
             build(wrong, "module")
-        texts.append((str(error.value), repr(error.value.__cause__), describe(error.value)))
+        texts.append(str(error.value))
     assert texts[0] == texts[1]
-    assert texts[0][2].startswith("module")
+    assert texts[0].startswith("module")

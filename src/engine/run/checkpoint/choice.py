@@ -144,6 +144,7 @@ def begun_from(parent: Path, config: Config) -> Path:
             raise UserError(f"{parent}: has gone on meanwhile; give the command again.")
         found.warn()
         saved = {LAST: read(found.path), BEST: best(parent, before, is_chosen=False)}
+        above = folders.above_new_run(config)
         run_dir = folders.new_run_dir(config)
         try:
             folders.go_on_from(parent, run_dir)
@@ -152,6 +153,6 @@ def begun_from(parent: Path, config: Config) -> Path:
                     WholeFileIO(config).save_checkpoint(checkpoint, run_dir / name)
             folders.note_training(run_dir)
         except OSError:
-            folders.remove(run_dir)
+            folders.remove(run_dir, above)
             raise
     return run_dir

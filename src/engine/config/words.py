@@ -1,0 +1,134 @@
+"""The words of a command line: Hydra's options, and overrides, as Hydra's grammar has them.
+
+What is written otherwise is refused, and the right way is shown.
+"""
+
+import shlex
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from engine.errors import UserError, nearest
+from engine.fence.hydra import options_of
+
+COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")  # of which Hydra does one
+
+
+def is_multirun(words: Sequence[str]) -> bool:
+    """Tells whether a command line is a sweep."""
+    has_mode = any(word.lstrip("+").startswith("hydra.mode=") for word in words)
+    return has_mode or bool(options_of(words)[0].multirun)
+
+
+def overrides_of(words: Sequence[str], known: Callable[[], Iterable[str]] = list) -> list[str]:
+    """Returns the overrides of a command line; other words are options of Hydra's.
+
+    Args:
+        words: of the command line.
+        known: returns the keys that there are, to find the one that is meant.
+
+    Raises:
+        UserError: if a word is neither.
+    """
+    try:
+        options, unknown = options_of(words)
+    except ValueError as error:
+        raise UserError(f"{error}.") from None
+    for word in sorted(unknown, key=lambda word: not word.startswith("-")):
+        if word.startswith("-"):
+            _refuse_option(word, words[words.index(word) + 1 :], list(known()))
+        raise UserError(f"{word}: write options, such as -m, before all overrides.")
+    _check_options(options)
+    overrides: list[str] = options.overrides
+    for number, word in enumerate(overrides):
+        if "=" not in word and not word.startswith("~"):
+            _refuse_word(word, overrides[max(0, number - 1) :])
+    return overrides
+
+
+def _refuse_option(word: str, after: Sequence[str], known: Sequence[str]) -> NoReturn:
+    """Refuses an option that Hydra does not have, such as `--lr 0.1`, and shows the override.
+
+    Args:
+        word: the option.
+        after: the words after it.
+        known: the keys that there are.
+    """
+    option, _, value = word.partition("=")
+    name = option.lstrip("-").replace("-", "_")
+    values = [text for text in (value, *after[:1]) if text and (text == value or "=" not in text)]
+    hint = "" if name in known else nearest(name, known)
+    raise UserError(f"{word}: write {name}={[*values, 'VALUE'][0]}, without dashes.{hint}")
+
+
+def _check_options(options: Namespace) -> None:
+    """Refuses options of Hydra's that it answers with a traceback."""
+    asked = [f"--{name.replace('_', '-')}" for name in COMMANDS if getattr(options, name)]
+    if asked[1:]:
+        raise UserError(f"{' and '.join(asked)}: give one of them.")
+    if options.experimental_rerun:
+        raise UserError("--experimental-rerun: write resume=RUN_DIR.")
+    if options.resolve and not (options.cfg or options.help):
+        raise UserError("--resolve: is for --cfg.")
+
+
+def _refuse_word(word: str, around: Sequence[str]) -> NoReturn:
+    """Refuses what is no override; it may be a part of one, such as of [1, 2] without quotes.
+
+    Args:
+        word: the word.
+        around: the words from the one before on.
+    """
+    joined = [" ".join(around[:end]) for end in range(2, len(around) + 1)]
+    if whole := [text for text in joined if not _is_open(text)] if _is_open(around[0]) else []:
+        raise UserError(f"{whole[0]}: has blanks, so it needs quotes: {shlex.quote(whole[0])}")
+    raise UserError(
+        f"{shlex.quote(word)}: not an override; write key=value, such as experiment=lenet."
+    )
+
+
+def _is_open(text: str) -> bool:
+    """Tells whether a text has more opening brackets than closing ones."""
+    return sum(map(text.count, "[{(")) > sum(map(text.count, "]})"))
+
+
+def parsed_words(words: Sequence[str], known: Callable[[], Iterable[str]] = list) -> list[Override]:
+    """Parses the overrides of a command line; Hydra is initialized.
+
+    Args:
+        words: of the command line.
+        known: as `overrides_of` takes it.
+
+    Raises:
+        UserError: if a word is none, or Hydra's grammar does not have it; says how to quote it.
+    """
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    parsed = []
+    for word in overrides_of(words, known):
+        try:
+            parsed += parser.parse_overrides([word])
+        except HydraException as error:
+            _refuse_text(word, str(error), parser)
+    return parsed
+
+
+def _refuse_text(word: str, reason: str, parser: OverridesParser) -> NoReturn:
+    """Refuses a word that Hydra's grammar does not have, and says how to quote its value."""
+    key, _, value = word.partition("=")
+    escaped = value.replace('"', '\\"')
+    quoted = f'{key}="{escaped}"'
+    try:
+        parser.parse_overrides([quoted])
+    except HydraException:
+        raise UserError(f"{word}: {reason}") from None
+    lines = [line for line in reason.splitlines() if word not in line and "hydra.cc" not in line]
+    said = lines[0].strip(" ^") if lines else ""
+    raise UserError(
+        f"{word}: Hydra cannot read this value{said and f' ({said})'}.\n"
+        f"If it is a word, quote it: {shlex.quote(quoted)}"
+    )

@@ -1,0 +1,74 @@
+"""Random command lines: each one runs, or is refused in a few lines and leaves nothing behind."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import fuzz
+from engine.door import Door
+from engine.errors import UserError
+from engine.run.run import Run
+from project.train import train
+
+
+@pytest.mark.slow
+def test_two_thousand_command_lines(tmp_path: Path) -> None:
+    report = fuzz.fuzz(2000, 0, tmp_path)
+    assert not report.violations, str(report)
+    assert report.outcomes.total() == 2000
+    assert report.trained.total() >= 90
+    # A generator of lines that are all wrong at first sight would try nothing.
+    assert min(report.outcomes["ran"], report.trained["ran"]) > 50
+
+
+def raises(error: BaseException) -> Callable[[Run], float]:
+    def do(run: Run) -> float:
+        raise error
+
+    return do
+
+
+def leaves(run: Run) -> float:
+    Path("left").touch()
+    raise UserError("seed=1: no")
+
+
+def waits(run: Run) -> float:
+    time.sleep(5)
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    ("ends", "outcome"),
+    [
+        pytest.param(lambda run: 0.0, "ran", id="ran"),
+        pytest.param(raises(UserError("seed=1: no")), "refused", id="refused"),
+        pytest.param(raises(UserError("no")), "names nothing", id="names nothing"),
+        pytest.param(raises(SystemExit(1)), "exit code 1", id="exit code"),
+        pytest.param(leaves, "leaves left", id="leaves a file"),
+        pytest.param(waits, "too long: ", id="too long"),
+    ],
+)
+def test_the_judge_finds(
+    ends: Callable[[Run], float], outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz, "SECONDS", 1)
+    door = Door(ends, train.root, train.conf)
+    judged = fuzz.Judge(tmp_path, door)(("seed=1",), trains=True)
+    assert judged.outcome.startswith(outcome)
+
+
+def test_a_traceback_is_found_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(config: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(fuzz, "check", check)
+    judge = fuzz.Judge(tmp_path)
+    verdict = judge(("seed=1", "threads=1"))
+    assert verdict.outcome.startswith("traceback: ZeroDivisionError: a bug")
+    assert verdict.is_violation
+    assert fuzz.shortest(judge, ("seed=1", "threads=1"), False, verdict.outcome) == ("seed=1",)
