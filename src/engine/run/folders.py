@@ -237,8 +237,8 @@ def _written(run_dir: Path) -> tuple[Any, str]:
     text = read.text_of_config(run_dir / CONFIG)
     try:
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False), text
-    except OmegaConfBaseException as error:
-        raise read.BrokenFile(run_dir / CONFIG, str(error)) from None
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise read.BrokenFile(run_dir / CONFIG, " ".join(str(error).split())) from None
 
 
 def weights_file(source: Path) -> Path:
