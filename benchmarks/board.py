@@ -17,7 +17,7 @@ class Server:
         with warnings.catch_warnings(action="ignore"):  # its copy of html5lib is an old one
             from tensorboard import default, program
 
-            logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it says what it reads
+            logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it says what it reads
             board = program.TensorBoard(default.get_plugins())
             options = ["--logdir", str(logdir), "--port", "0", "--load_fast", load_fast]
             board.configure(argv=["tensorboard", *options, "--reload_interval", "1"])
@@ -27,7 +27,7 @@ class Server:
         url = f"{self.url}data/{path}?{urllib.parse.urlencode(query)}"
         data = None if request is None else json.dumps(request).encode()
         asked = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=120) as answer:
             return json.loads(answer.read())
 
     def wait_for(self, runs: int, jobs: int) -> None:

@@ -20,7 +20,7 @@ from project.modules.linear import LinearRegressor
 
 X = torch.ones(4, 1)
 # squared error, summed over a batch of 2 from w = 0: 2 · 2² = 8
-LINE = re.compile(r"(.*): train/loss (\S+), val/loss (\S+) \((\d+) steps/s\)")
+LINE = re.compile(r"(.*): train loss (\S+), val loss (\S+) \((\d+) steps/s\)")
 
 
 class Crash(StepProgressBar):
@@ -58,16 +58,24 @@ def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_a_line_an_epoch_tells_epoch_step_metrics_and_speed(
+def test_a_line_an_epoch_tells_epoch_metrics_and_speed(
     lines: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     fit(tmp_path, StepProgressBar())
     found = [LINE.fullmatch(message).groups() for message in lines.messages]
     assert [line[:3] for line in found] == [
-        ("epoch 1/2, step 4", "8", "16"),
-        ("epoch 2/2, step 8", "8", "16"),
+        ("epoch 1/2", "8", "16"),
+        ("epoch 2/2", "8", "16"),
     ]
     assert all(int(line[3]) > 0 for line in found)
+
+
+def test_a_narrow_terminal_does_without_the_speed(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    fit(tmp_path, StepProgressBar(), max_epochs=1)
+    assert lines.messages == ["epoch 1/1: train loss 8, val loss 16"]
 
 
 def test_lines_every_n_steps_instead(lines: pytest.LogCaptureFixture, tmp_path: Path) -> None:
@@ -87,7 +95,7 @@ def test_a_run_resumed_within_an_epoch_goes_on(
     fit(
         tmp_path, StepProgressBar(line_every_n_steps=1), last=tmp_path / "checkpoints" / "last.ckpt"
     )
-    heads = [message.partition(": train/loss 8")[0] for message in lines.messages]
+    heads = [message.partition(": train loss 8")[0] for message in lines.messages]
     assert heads == ["epoch 2/2, step 7", "epoch 2/2, step 8"]
 
 

@@ -237,7 +237,7 @@ class TestWhatARunLeaves:
         assert f"run folder: {digits}" in text
         assert "data: DigitsDataModule, 1,221 train, 216 val, 360 test samples" in text
         assert "model: LeNet5, 62,006 parameters" in text
-        assert re.search(r"INFO engine.*: epoch 2/2, step 154: train/loss 0\.\d+", text)
+        assert re.search(r"INFO engine.*: epoch 2/2: train loss 0\.\d+", text)
 
     def test_tensorboard(self, digits: Path) -> None:
         events = EventAccumulator(str(digits), size_guidance={"scalars": 0}).Reload()

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from engine.pictures import looks
@@ -154,15 +155,18 @@ def is_wide(low: float, high: float) -> bool:
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """Makes a figure with its axes, in the report's style.
+    """Makes a figure with its axes, in the report's style; lays it out when it has been drawn.
+
+    A figure that lays itself out does so whenever it is saved, and draws all of itself once more.
 
     Args:
         width: in inches.
         height: in inches.
     """
     with mpl.rc_context(STYLE):
-        made = Figure(figsize=(width, height), layout="constrained")
+        made = Figure(figsize=(width, height))
         yield made, made.subplots()
+        ConstrainedLayoutEngine().execute(made)
 
 
 def hover(ax: Axes, x: Any, y: Any, texts: dict[str, list[str]], said: list[str]) -> None:
@@ -202,6 +206,7 @@ def svg(panel: Panel, name: str, colours: Mapping[str, str] = PAGE) -> str:
         )
     text = file.getvalue()
     text = text[text.index("<svg") :]
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     for gid, texts in panel.texts.items():
         text = _titled(text, gid, texts)
     text = re.sub(r'( id="|"#|url\(#)', rf"\g<1>{name}-", text)

@@ -1,13 +1,17 @@
 """Writes the ranking as a LaTeX table with the rules of booktabs."""
 
-import re
-
-import pandas as pd
+from collections.abc import Sequence
 
 from engine.report.page import tables
 from engine.report.statistics.content import Content
 
 LEFT_OUT = ("best", "time", "vs best", "median", tables.LEFT_OUT)  # columns that a paper lacks
+# What means something else in LaTeX, or nothing in an older one.
+SIGNS = (
+    {sign: rf"\{sign}" for sign in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", "–": "--", "−": "$-$", "α": r"$\alpha$", "<": "$<$", ">": "$>$"}
+)
 
 
 def document(contents: list[Content]) -> str:
@@ -19,22 +23,16 @@ def document(contents: list[Content]) -> str:
 
 def table(content: Content) -> str:
     """Writes the groups with mean ± CI, the best in bold; it needs the package booktabs."""
-    columns = [column for column in tables.ranking(content) if column.name not in LEFT_OUT]
-    names = [column.name for column in columns]
-    frame = pd.DataFrame({column.name: column.texts for column in columns})
-    best = content.groups["rank"].to_numpy() == 1
-    styler = (
-        frame.style.hide(axis="index")
-        .format(escape="latex")
-        .format_index(escape="latex", axis="columns")
-    )
-    styler = styler.apply(lambda _: ["textbf:--rwrap;" if one else "" for one in best])
-    layout = "".join("r" if name in tables.NUMERIC else "l" for name in names)
-    return _signs(str(styler.to_latex(hrules=True, column_format=layout)))
+    columns = tables.without(tables.ranking(content), *LEFT_OUT)
+    heads, rows = tables.as_rows(columns)
+    layout = "".join("r" if column.is_numeric else "l" for column in columns)
+    best = content.groups["rank"] == 1
+    lines = [_line(row, bold=is_best) for row, is_best in zip(rows, best, strict=True)]
+    begin = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", _line(heads), r"\midrule"]
+    return "\n".join([*begin, *lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _signs(text: str) -> str:
-    """Writes signs that older LaTeX does not know as commands."""
-    for sign, command in {"±": r"$\pm$", "–": "--", "−": "$-$", "α": r"$\alpha$"}.items():
-        text = text.replace(sign, command)
-    return re.sub(r"< (?=\d)", "$<$ ", text)
+def _line(cells: Sequence[str], bold: bool = False) -> str:
+    """Writes a row of a table."""
+    words = [cell.translate(str.maketrans(SIGNS)) for cell in cells]
+    return " & ".join(rf"\textbf{{{word}}}" if bold else word for word in words) + r" \\"

@@ -34,7 +34,7 @@ def _part(content: Content, trained: Trained) -> list[str]:
     lines += [f"The same in all runs: {escaped(same)}.", ""] if same else []
     for title, command in trained.commands:
         lines += [f"{title}:", "", "```bash", command, "```", ""]
-    lines += markdown_table(*tables.as_rows(tables.ranking(content)))
+    lines += markdown_table(tables.ranking(content))
     for title, items in sections.items():
         lines += ["", f"## {title}", "", *map(_item, items)] if items else []
     return lines
@@ -49,9 +49,10 @@ def _item(text: str) -> str:
     return f"{'  ' if text.startswith('  ') else ''}- {escaped(text.strip())}"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(columns: Sequence[tables.Column]) -> list[str]:
     """Returns the lines of a table."""
-    rule = ["--:" if name in tables.NUMERIC else "---" for name in header]
+    header, rows = tables.as_rows(columns)
+    rule = ["--:" if column.is_numeric else "---" for column in columns]
     cells = [list(map(escaped, header)), rule, *(list(map(escaped, row)) for row in rows)]
     return [f"| {' | '.join(row)} |" for row in cells]
 

@@ -6,7 +6,7 @@ import platform
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 
-LIBRARIES = ("pandas", "scipy", "statsmodels", "matplotlib")
+LIBRARIES = ("pandas", "scipy", "matplotlib")
 
 
 def sentences(content: Content) -> list[str]:
@@ -26,10 +26,10 @@ def sentences(content: Content) -> list[str]:
     if not content.is_single:
         sentences += [
             f"Mean ± half the width of its {content.level} confidence interval by Student's t "
-            "(scipy.stats.t), over the n runs. Best is the best single run.",
-            "Tests: two-sided paired t-test (scipy.stats.ttest_1samp) of each group and the one "
+            "(scipy.special.stdtrit), over the n runs. Best is the best single run.",
+            "Tests: two-sided paired t-test (scipy.special.stdtr) of each group and the one "
             f"with the best mean, over common seeds and folds; {tests}, p corrected after Holm "
-            f"(statsmodels multipletests), α = {content.alpha:g}. The interval of a difference has "
+            f"(1979), α = {content.alpha:g}. The interval of a difference has "
             "the level at which Holm's method tests it, so that it leaves out zero where the "
             "difference is shown, and nowhere else. The best is chosen from the same runs, which "
             "favours it.",

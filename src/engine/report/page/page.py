@@ -11,7 +11,7 @@ from engine.pictures import looks
 from engine.report.page import curves, drawing, heatmap, method, parallel, points, search, tables
 from engine.report.page.drawing import Picture
 from engine.report.page.trained import Trained
-from engine.report.statistics import findings
+from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
 from engine.report.statistics.importance import importances, is_scale
 
@@ -40,7 +40,6 @@ def html(parts: Sequence[tuple[Content, Trained, Sequence[Picture]]]) -> str:
         style=Markup(drawing.colours() + (HERE / "page.css").read_text("utf-8")),
         script=Markup((HERE / "page.js").read_text("utf-8")),
         parts=[_part(number, *part) for number, part in enumerate(parts)],
-        numeric=tables.NUMERIC,
         open=OPEN,
     )
 
@@ -61,6 +60,7 @@ def _part(
         "notes": findings.notes(content),
         "failures": findings.failures(content),
         "runs": tables.runs(content),
+        "count": numbers.count(len(content.runs), "run"),
         "method": method.sentences(content),
     }
 

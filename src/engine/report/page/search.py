@@ -32,12 +32,9 @@ def progress(content: Content) -> list[drawing.Panel]:
         ax.step(counted["trial"], best, where="post", color=drawing.INK, label="best so far")
         _values(ax, counted["value"])
         _lost(ax, rows, rows["trial"], content, texts)
-        said = [
-            f"trial {trial:.0f}, {text}"
-            for trial, text in zip(counted["trial"], _said(content, counted), strict=True)
-        ]
-        drawing.hover(ax, counted["trial"], counted["value"], texts, said)
+        drawing.hover(ax, counted["trial"], counted["value"], texts, _said(content, counted))
         ax.set(xlabel="trial", ylabel=content.metric)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(loc="best")
     alt = f"{content.metric} of {len(counted)} trials; the best is {numbers.metric(best.iloc[-1])}."
     return [drawing.Panel(figure, alt, texts)]
@@ -104,8 +101,12 @@ def _lost(
 
 
 def _said(content: Content, rows: pd.DataFrame) -> list[str]:
-    """Returns label and value of each run, or its status where it has no value."""
-    labels = rows["group"].map(content.groups["label"])
+    """Returns label and value of each run, or its status where it has no value; its trial first."""
+    trials = [content.runs[number].trial for number in rows.index]
+    labels = [
+        label if trial is None else f"trial {trial}, {label}"
+        for trial, label in zip(trials, rows["group"].map(content.groups["label"]), strict=True)
+    ]
     ends = [
         status if math.isnan(value) else numbers.metric(value)
         for status, value in zip(rows["status"], rows["value"], strict=True)

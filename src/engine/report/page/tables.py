@@ -2,20 +2,23 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from engine import messages
 from engine.report.read.settings import short_names
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
 
-WIDTH = 120  # characters of the terminal's table
 MOST = 30  # groups in the terminal
 LEFT_OUT = "left out"
+SHORT = 12  # characters; a column is cut to fewer only if no other can be left out
 NARROW = 5  # characters; no column is cut to fewer
-SPARE = ("median", "best", "time")  # columns that a terminal does without, the first first
+# Columns that a terminal does without where it lacks room, the first first. What the tests say
+# stands below the table, too.
+SPARE = ("median", "best", "time", "Holm p")
 NUMERIC = ("rank", "n", "median", "best", "time", "Holm p")  # aligned to the right
 
 
@@ -36,15 +39,31 @@ class Column:
     is_setting: bool = False
 
     @property
-    def cells(self) -> list[tuple[str, Any]]:
-        """Returns text and value of each cell."""
-        return list(zip(self.texts, self.values or self.texts, strict=True))
+    def is_numeric(self) -> bool:
+        """Tells whether the cells are aligned to the right."""
+        return self.name in NUMERIC and not self.is_setting
+
+    @property
+    def can_be_cut(self) -> bool:
+        return self.is_setting or self.name == LEFT_OUT
+
+    @property
+    def width(self) -> int:
+        """Returns the number of characters of the widest cell."""
+        return max(map(len, [self.name, *self.texts]))
 
 
-def ranking(content: Content) -> list[Column]:
-    """Returns the columns of the table of groups, the best first; none of them is empty."""
+def ranking(content: Content, names_metric: bool = True) -> list[Column]:
+    """Returns the columns of the table of groups, the best first; none of them is empty.
+
+    Args:
+        content: of the report.
+        names_metric: whether the head of the means has the metric's name.
+    """
     groups = content.groups
-    mean = content.metric if content.is_single else f"{content.metric}: mean ± {content.level} CI"
+    mean = f"mean ± {content.level} CI"
+    mean = f"{content.metric}: {mean}" if names_metric else mean
+    mean = content.metric if content.is_single else mean
     columns = [
         _numbers("rank", groups["rank"], lambda rank: "–" if pd.isna(rank) else f"{rank:.0f}"),
         *(_settings(content.names[key], groups[key]) for key in content.keys),
@@ -72,7 +91,12 @@ def ranking(content: Content) -> list[Column]:
         empty |= {"n", "median", "best"} | ({"vs best"} if content.is_search else set())
     if len(groups) < 2:
         empty.add("vs best")
-    return [column for column in columns if column.is_setting or column.name not in empty]
+    return without(columns, *empty)
+
+
+def without(columns: Sequence[Column], *names: str) -> list[Column]:
+    """Leaves out some columns, but no key of the config's, whatever its name."""
+    return [column for column in columns if column.is_setting or column.name not in names]
 
 
 def _n(group: pd.Series) -> str:
@@ -99,7 +123,7 @@ def runs(content: Content) -> list[Column]:
     rows = rows.sort_values(["order", "folder"], kind="stable")
     keys = [*content.keys, *content.others]
     names = short_names(keys)
-    fold = ["fold"] if rows["fold"].notna().any() else []
+    fold = ["fold"] if rows["fold"].nunique() > 1 else []
     return [
         Column("folder", list(rows["folder"])),
         Column("status", list(rows["status"])),
@@ -119,28 +143,46 @@ def as_rows(columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
     return [column.name for column in columns], [list(row) for row in cells]
 
 
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], cut: Sequence[str]) -> str:
-    """Writes a table as lines of aligned columns.
+def fitting(columns: Sequence[Column], spare: Sequence[str], width: int) -> list[Column]:
+    """Returns the columns that have room in a width once the longest cells are cut.
 
     Args:
-        header: the names of the columns.
-        rows: their cells.
-        cut: the columns whose widest cells are cut if the lines are too long.
+        columns: of a table.
+        spare: the names of those that may be left out, the first first.
+        width: in characters.
     """
-    widths = {name: max(len(row[i]) for row in [header, *rows]) for i, name in enumerate(header)}
-    while sum(widths.values()) + 2 * (len(widths) - 1) > WIDTH:
-        there = [name for name in cut if name in widths]
-        widest = max(there, key=lambda name: widths[name], default="")
-        if not widest or widths[widest] <= NARROW:
+    kept = list(columns)
+    for name in spare:
+        if _least_width(kept, SHORT) > width:
+            kept = without(kept, name)
+    settings = [column for column in columns if column.is_setting]
+    while settings and _least_width(kept, NARROW) > width:
+        kept.remove(settings.pop())
+    return kept
+
+
+def _least_width(columns: Sequence[Column], longest: int) -> int:
+    """Returns the width of a table with the cells cut that can be."""
+    cut = [min(one.width, longest) if one.can_be_cut else one.width for one in columns]
+    return sum(cut) + 2 * (len(cut) - 1)
+
+
+def aligned(columns: Sequence[Column], width: int) -> str:
+    """Writes a table as lines of aligned columns; cuts the widest cells if there is no room."""
+    widths = [column.width for column in columns]
+    can_be_cut = [i for i, column in enumerate(columns) if column.can_be_cut]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max(can_be_cut, key=lambda i: widths[i], default=None)
+        if widest is None or widths[widest] <= NARROW:
             break
         widths[widest] -= 1
-    rule = ["─" * width for width in widths.values()]
+    heads, rows = as_rows(columns)
     lines = [
         "  ".join(
-            _fitted(cell, width, name in NUMERIC)
-            for (name, width), cell in zip(widths.items(), row, strict=True)
+            _fitted(cell, size, column.is_numeric)
+            for column, cell, size in zip(columns, row, widths, strict=True)
         ).rstrip()
-        for row in [header, rule, *rows]
+        for row in [heads, ["─" * size for size in widths], *rows]
     ]
     return "\n".join(lines)
 
@@ -161,24 +203,28 @@ def opening(content: Content) -> str:
 
 
 def terminal(content: Content) -> str:
-    """Writes the report as lines of text; leaves out columns of a table that is too wide."""
-    columns = ranking(content)
-    keys = list(content.names.values())
-    for spare in ("", *SPARE, *content.tests[::-1], *keys[::-1]):
-        columns = [column for column in columns if column.name != spare]
-        header, rows = as_rows(columns)
-        cut = [*keys, LEFT_OUT] if spare not in ("", *SPARE[:-1]) else []
-        table = aligned(header, rows[:MOST], cut)
-        if max(map(len, table.splitlines())) <= WIDTH:
-            break
-    lines = [*([content.title] if content.title else []), opening(content), "", table]
-    if len(rows) > MOST:
-        lines.append(f"… and {len(rows) - MOST:,} more groups in report.md")
+    """Writes the report as lines of text, as wide as the terminal is."""
+    width = messages.width()
+    shown = [
+        replace(column, texts=column.texts[:MOST])
+        for column in ranking(content, names_metric=False)
+    ]
+    spare = [*SPARE, *content.tests[::-1], "vs best", LEFT_OUT]
+    table = aligned(fitting(shown, spare, width), width)
+    lines = [*([content.title] if content.title else []), _filled(opening(content), width)]
+    lines += ["", table]
+    if (more := len(content.groups) - MOST) > 0:
+        lines.append(f"… and {numbers.count(more, 'more group')} in report.md")
     statements = [f"{one.text} {'; '.join(one.items)}" for one in findings.statements(content)]
     for sentence in [*statements, *(f"Note: {note}" for note in findings.notes(content))]:
-        wrapped = textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-        lines += ["", wrapped]
+        lines += ["", _filled(sentence, width)]
     return "\n".join(lines)
+
+
+def _filled(text: str, width: int) -> str:
+    """Breaks prose at blanks."""
+    options: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}
+    return textwrap.fill(text, width, subsequent_indent="  ", **options)
 
 
 def of_runs(content: Content) -> pd.DataFrame:

@@ -21,10 +21,9 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     Where a node's `_target_` differs, the node stands for all its keys, as in `optimizer: Adam`. Of
     the node's other keys, only those follow that differ between runs of the same `_target_`.
     """
-    configs = without_seeds([defining(run.config) for run in runs], [run.seed for run in runs])
-    keys = [
-        key for key in all_keys(configs) if len({comparable(config, key) for config in configs}) > 1
-    ]
+    varied = [defining(config) for config in without_constants([run.config for run in runs])]
+    configs = without_seeds(varied, [run.seed for run in runs])
+    keys = [key for key in all_keys(configs) if varies(configs, key)]
     nodes = nodes_of(keys)
     columns: dict[str, list[Any]] = {}
     for key in keys:
@@ -45,6 +44,8 @@ def chosen(runs: Sequence[Run], names: Iterable[str]) -> dict[str, list[Any]]:
     Raises:
         UserError: if no run has such a key, or several keys end so.
     """
+    if not (names := list(names)):
+        return {}
     configs = [without_copies(run.config) for run in runs]
     leaves = all_keys(configs)
     known = [*leaves, *nodes_of(leaves)]
@@ -92,6 +93,28 @@ def _groups(columns: Mapping[str, Sequence[Any]], keys: Sequence[str]) -> int:
     return len(set(zip(*(columns[key] for key in keys), strict=True))) or 1
 
 
+def varies(configs: Sequence[Config], key: str) -> bool:
+    """Tells whether a key differs between configs."""
+    first = configs[0].get(key, MISSING)
+    # What configs share has been read once, and is one object.
+    if all(config.get(key, MISSING) is first for config in configs):
+        return False
+    return len({comparable(config, key) for config in configs}) > 1
+
+
+def without_constants(configs: Sequence[Config]) -> list[dict[str, Any]]:
+    """Leaves out the keys that are the same in all configs, which are most, with no further look.
+
+    A key that another is a copy of, and the folders that others lie in, stay.
+    """
+    varied = [key for key in all_keys(configs) if varies(configs, key)]
+    kept = {*varied, *(key.partition(".")[2] for key in varied)}
+    return [
+        {key: value for key, value in config.items() if key in kept or key.startswith("paths.")}
+        for config in configs
+    ]
+
+
 def defining(config: Config) -> dict[str, Any]:
     """Returns the part of a config that defines the run's group."""
     kept = relevant(without_copies(config))
@@ -116,7 +139,7 @@ def without_seeds(configs: Sequence[Config], seeds: Sequence[Any]) -> list[dict[
     A part's seed stays where it has another value, or the same value in all runs.
     """
     keys = [key for key in all_keys(configs) if key.endswith(".seed")]
-    varied = {key for key in keys if len({comparable(config, key) for config in configs}) > 1}
+    varied = {key for key in keys if varies(configs, key)}
     return [
         {key: value for key, value in config.items() if key not in varied or value != seed}
         for config, seed in zip(configs, seeds, strict=True)

@@ -53,7 +53,8 @@ def statements(content: Content) -> list[Statement]:
 
 def _best(content: Content, best: pd.Series) -> str:
     lost = best["runs"] - best["n"]
-    but = f"; {lost:.0f} of its {best['runs']:.0f} runs do not count: {best['left_out']}"
+    verb = "does" if lost == 1 else "do"
+    but = f"; {lost:.0f} of its {best['runs']:.0f} runs {verb} not count: {best['left_out']}"
     return (
         f"Best: {best['label']}, {content.metric}: {mean_of(best)} (n = {best['n']:.0f})"
         f"{but if lost else ''}."
@@ -147,8 +148,8 @@ def _seeds(content: Content) -> Iterator[str]:
         )
     if repeated := int(counted.duplicated(["group", "seed", "fold", *content.others]).sum()):
         yield (
-            f"{numbers.count(repeated, 'run')} repeat another's config and seed; "
-            "tests take the mean of such."
+            f"{numbers.count(repeated, 'run')} repeat{'s' * (repeated == 1)} another's config and "
+            "seed; tests take the mean of such."
         )
 
 

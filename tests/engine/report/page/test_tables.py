@@ -114,48 +114,74 @@ def test_runs_csv_reads_back_exactly(content: Content) -> None:
     )
 
 
-def test_terminal_lines(content: Content) -> None:
+def test_terminal_lines(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     text = tables.terminal(content)
     assert text.splitlines()[:6] == [
         "7 runs (6 finished, 1 failed) in 2 groups; val/acc, last value: higher is better",
         "",
-        "rank  optimizer       n  val/acc, last value: mean ± 95 % CI  median  best  time  "
-        "vs best  Holm p  left out",
-        f"────  ─────────  ──────  {'─' * 35}  ──────  ────  ────  ───────  ──────  ────────",
-        f"   1  Adam            3  {'0.910 ± 0.025':<35}    0.91  0.92  10 s  best          –",
-        f"   2  SGD        3 of 4  {'0.60 ± 0.25':<35}     0.6   0.7  10 s  "
-        "worse      0.03  1 failed",
+        "rank  optimizer       n  mean ± 95 % CI  best  time  vs best  Holm p  left out",
+        f"────  ─────────  ──────  {'─' * 14}  ────  ────  ───────  ──────  ────────",
+        "   1  Adam            3  0.910 ± 0.025   0.92  10 s  best          –",
+        "   2  SGD        3 of 4  0.60 ± 0.25      0.7  10 s  worse      0.03  1 failed",
     ]
 
 
-@pytest.mark.parametrize(
-    ("keys", "metric", "shown"),
-    [
-        (1, "val/acc", 1),
-        (5, "val/acc", 5),
-        (40, "val/acc", 6),
-        (40, "val/a_long_name_of_a_metric/acc", 3),
-    ],
-)
-def test_terminal_lines_fit_in_120_columns(
-    tmp_path: Path, keys: int, metric: str, shown: int
-) -> None:
-    """Cells are cut. Where that is not enough, keys are left out.
+# columns of the terminal, keys that differ, and the fewest of the six that tell the groups apart
+WIDTHS = [(80, 1, 1), (80, 5, 5), (80, 40, 6), (120, 40, 6), (40, 1, 1), (40, 40, 2)]
 
-    These are keys of the six that tell the groups apart.
-    """
+
+@pytest.mark.parametrize(("columns", "keys", "shown"), WIDTHS)
+def test_terminal_lines_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, keys: int, shown: int
+) -> None:
+    """Cells are cut. Where that is not enough, keys are left out, and nothing else after them."""
+    monkeypatch.setenv("COLUMNS", str(columns))
     for number in range(2 ** min(keys, 6)):
         changes = {f"trainer.a_rather_long_name_{i}": number >> i & 1 for i in range(keys)}
         write_run(
             tmp_path / str(number),
             changes={**changes, "trainer.text": f"{number:x<60}"},
             status=["finished", "failed"][number % 2],
-            metrics={metric: 0.5},
+            metrics={"val/acc": 0.5},
         )
-    lines = tables.terminal(content_of(tmp_path)).splitlines()
-    assert max(map(len, lines)) <= 120
-    assert len(re.findall(r"\ba_ra?\w*", lines[2])) >= shown
-    assert all(word in lines[2] for word in ("rank", f"{metric}, last value", "vs best"))
+    content = content_of(tmp_path)
+    lines = tables.terminal(content).splitlines()
+    head = next(line for line in lines if line.startswith("rank"))
+    assert max(map(len, lines)) <= columns
+    assert len(re.findall(r"\ba_\w*", head)) >= shown
+    assert "val/acc, last value" in head
+    monkeypatch.setenv("COLUMNS", "5")
+    assert "\nrank  val/acc, last value\n" in tables.terminal(content)
+
+
+def test_keys_may_have_the_names_of_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As n and time, which are left out first in a narrow terminal, and in a paper."""
+    monkeypatch.setenv("COLUMNS", "40")
+    for number in range(4):
+        changes = {"module.n": number % 2, "module.time": f"t{number // 2}"}
+        write_run(tmp_path / str(number), metrics={"val/acc": 0.1 * number}, changes=changes)
+    content = content_of(tmp_path)
+    lines = tables.terminal(content).splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("rank"))
+    assert lines[head].split()[:3] == ["rank", "n", "time"]
+    assert lines[head + 2].split()[:4] == ["1", "1", "t1", "0.3"]
+    best = r"\textbf{1} & \textbf{1} & \textbf{t1} & \textbf{0.3} \\"
+    assert best in latex.table(content).splitlines()
+
+
+def test_a_paper_shows_the_signs_that_latex_takes_for_commands(tmp_path: Path) -> None:
+    for value in ("a_b", "50 % & {c}", "~^\\#$<"):
+        write_run(tmp_path / str(len(value)), metrics={"val/acc": 0.5}, changes={"a.x": value})
+    text = latex.table(content_of(tmp_path))
+    for shown in (
+        r"a\_b",
+        r"50 \% \& \{c\}",
+        r"\textasciitilde{}\textasciicircum{}\textbackslash{}\#\$$<$",
+    ):
+        assert rf"\textbf{{{shown}}}" in text
 
 
 def test_a_paper_s_table_reads_back(content: Content) -> None:
