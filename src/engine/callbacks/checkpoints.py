@@ -147,6 +147,8 @@ class Checkpoints(StepCallback, Checkpoint):
     @staticmethod
     def _save(trainer: Trainer, name: Path) -> None:
         run_dir = Path(trainer.default_root_dir)
+        for logger in trainer.loggers:  # a run that goes on from here logs nothing before it
+            logger.save()
         trainer.save_checkpoint(run_dir / name, weights_only=False)
         if name == LAST and trainer.is_global_zero:
             note_training(run_dir)

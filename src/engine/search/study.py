@@ -1,5 +1,6 @@
 """An Optuna study, opened by words: its storage, its sampler, its pruner."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,15 +72,23 @@ class _Lock(JournalFileOpenLock):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
+        self._journal = Path(path)
         # Other programs of Optuna's make and remove a file that ends in .lock.
         self._lock = FileLock(path + ".writer")
 
     def acquire(self) -> bool:
         self._lock.acquire()
+        self._drop_cut_line()
         return True
 
     def release(self) -> None:
         self._lock.release()
+
+    def _drop_cut_line(self) -> None:
+        """Drops a last line without an end: who wrote it was killed, and the next would join it."""
+        whole = self._journal.read_bytes().rfind(b"\n") + 1
+        if whole < self._journal.stat().st_size:
+            os.truncate(self._journal, whole)
 
 
 def absolute(storage: str) -> str:

@@ -36,7 +36,7 @@ class OptunaSweeper(JobSweeper):
             log.info("%s", made.table())
             return
         made.check()
-        self.begin([made.base.sweep_dir])
         with self.goes_on(made.table):
+            self.begin([made.base.sweep_dir])
             made.run(self.launcher)
         made.conclude(self.door)

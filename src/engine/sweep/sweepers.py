@@ -95,8 +95,8 @@ class GridSweeper(JobSweeper):
             log.info("%s", table(jobs))
             return jobs
         check_all(jobs)
-        self.begin({job.sweep_dir for job in jobs})
         with self.goes_on(lambda: table(jobs)):
+            self.begin({job.sweep_dir for job in jobs})
             run_all(jobs, self.launcher)
         conclude(jobs, self.door)
         return jobs
