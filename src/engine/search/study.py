@@ -78,17 +78,24 @@ class _Lock(JournalFileOpenLock):
 
     def acquire(self) -> bool:
         self._lock.acquire()
-        self._drop_cut_line()
+        remove_part_of_a_line(self._journal)
         return True
 
     def release(self) -> None:
         self._lock.release()
 
-    def _drop_cut_line(self) -> None:
-        """Drops a last line without an end: who wrote it was killed, and the next would join it."""
-        whole = self._journal.read_bytes().rfind(b"\n") + 1
-        if whole < self._journal.stat().st_size:
-            os.truncate(self._journal, whole)
+
+def remove_part_of_a_line(path: Path) -> None:
+    """Ends a file with its last whole line: a kill or a full disk may have cut the next one.
+
+    Optuna would write after the part, and then refuse the line that both make.
+    """
+    with open(path, "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def absolute(storage: str) -> str:
