@@ -1,5 +1,6 @@
 """The benchmarks run, made small; and the README shows what they measured."""
 
+import contextlib
 import json
 import re
 import sys
@@ -96,6 +97,39 @@ def test_memory(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory.main()
     alone, eager = written(benchmarks, "memory")["peaks"]
     assert 100 < alone["megabytes"] < eager["megabytes"] < 5000
+
+
+@pytest.mark.slow
+def test_soak(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two seconds, which are too few to say whether it holds."""
+    import soak
+
+    monkeypatch.setattr(sys, "executable", python())
+    monkeypatch.setattr(sys, "argv", ["soak.py", "--minutes", "0.03"])
+    with contextlib.suppress(SystemExit):
+        soak.main()
+    results = written(benchmarks, "soak")["results"]
+    assert list(results) == ["run", "vectorised sweep"]
+    for found in results.values():
+        assert 100 < found["megabytes"][0] < 5000
+        assert found["steps"] >= 49
+        assert 0 < found["open files"][0] < 100
+
+
+def test_what_a_soak_calls_a_leak() -> None:
+    import soak
+
+    sound = [soak.Look(s, 900 + s % 3, 8, 5000 + 70 * s, 50 * s) for s in range(100)]
+    assert soak.judged(sound)["holds"]
+    assert soak.judged(sound)["event bytes a step"] == pytest.approx(1.4)
+    leaks = {
+        "megabytes": lambda one: one.megabytes + 0.5 * one.seconds,
+        "files": lambda one: one.files + (one.seconds > 50),
+        "event_bytes": lambda one: one.event_bytes + int(one.seconds**2),
+    }
+    for name, leak in leaks.items():
+        looks = [one._replace(**{name: leak(one)}) for one in sound]
+        assert not soak.judged(looks)["holds"], name
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ warm.py makes a program of this file. It runs without site-packages, which take 
 a process takes to fork.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,17 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = sys.executable  # by the first line of the program
 # Modules that the server may run. Others may need what a forked process has not: further open
 # files, or a number that its parent knows.
-RUN = ("killable", "memory", "mine.", "project.", "pytest", "submitit.core.")
+RUN = (
+    "file_events",
+    "killable",
+    "memory",
+    "mine.",
+    "project.",
+    "pytest",
+    "soak",
+    "stages",
+    "submitit.core.",
+)
 SENT_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -36,8 +47,13 @@ def main() -> None:
         server.connect(os.path.join(HERE, "libraries" if own else "project"))
         socket.send_fds(server, [len(text).to_bytes(8, "big")], [0, 1, 2])
         server.sendall(text)
+
+        def send_on(number, frame):
+            with contextlib.suppress(OSError):  # the process may have ended
+                server.send(bytes([number]))
+
         for number in SENT_ON:
-            signal.signal(number, lambda number, _: server.send(bytes([number])))
+            signal.signal(number, send_on)
         answer = server.recv(100)
     code = int(answer or b"1")
     if code < 0:

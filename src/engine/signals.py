@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ def heeded(*numbers: signal.Signals) -> Iterator[None]:
     `heed` at each, and the end of this context asks once more. A second signal ends the process.
 
     Signals that this process ignores stay ignored; an inner context of this kind changes nothing.
+    What is swallowed is not shown as an error.
 
     Raises:
         Interrupted: whatever the signal's own exception has become on its way.
@@ -60,14 +62,22 @@ def heeded(*numbers: signal.Signals) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in numbers}
     mine = [number for number, own in before.items() if own not in (None, signal.SIG_IGN, _handle)]
     is_outermost = _handle not in before.values()
+    show_swallowed = sys.unraisablehook
+
+    def show_others(swallowed: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(swallowed.exc_value, Interrupted):
+            show_swallowed(swallowed)
+
     if is_outermost:
         _Heeded.handled, _Heeded.process = tuple(mine), os.getpid()
         _forget()
     try:
         for number in mine:
             signal.signal(number, _handle)
+        sys.unraisablehook = show_others
         yield
     finally:
+        sys.unraisablehook = show_swallowed
         for number in mine:
             signal.signal(number, before[number])
         try:

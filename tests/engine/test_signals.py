@@ -58,6 +58,27 @@ def test_a_swallowed_signal_comes_back() -> None:
         send()  # nobody looks before the end
 
 
+class Fails:
+    def __del__(self) -> None:
+        raise RuntimeError("another error")
+
+
+def test_a_swallowed_signal_is_no_error_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: shown.append(one.exc_type))
+    before = sys.unraisablehook
+
+    def run() -> None:
+        thing = Fails()
+        del thing
+        send()
+
+    with pytest.raises(signals.Interrupted), signals.heeded(*BOTH):
+        run()
+    assert shown == [RuntimeError]
+    assert sys.unraisablehook is before
+
+
 @pytest.mark.filterwarnings(SWALLOWED)
 def test_what_a_swallowed_signal_breaks_counts_as_the_signal() -> None:
     def run() -> None:

@@ -97,4 +97,7 @@ def _save_hparams(
     path = run_dir / FILE
     files.make_folder(path.parent)
     name = f"{run_dir.parent.name}/{run_dir.name}"
-    files.write_whole(path, hparams_records(name, values, metrics, step))
+    # TensorBoard reads every file with "tfevents" in its name, also a part that a kill has left.
+    written = path.with_name("row")
+    files.write_whole(written, hparams_records(name, values, metrics, step))
+    written.replace(path)

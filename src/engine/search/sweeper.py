@@ -41,6 +41,6 @@ class OptunaSweeper(JobSweeper):
             log.info("%s", made.table())
             return
         made.check()
-        with self.begun([made.base.sweep_dir]), self.goes_on(made.table):
+        with self.goes_on(made.table), self.begun([made.base.sweep_dir]):
             made.run(self.launcher)
         made.conclude(self.door)

@@ -112,7 +112,7 @@ class GridSweeper(JobSweeper):
             return jobs
         check_all(jobs)
         sweep_dirs = {job.sweep_dir for job in jobs}
-        with self.begun(sweep_dirs), self.goes_on(lambda: table(jobs)):
+        with self.goes_on(lambda: table(jobs)), self.begun(sweep_dirs):
             run_all(jobs, self.launcher)
         conclude(jobs, self.door)
         return jobs

@@ -10,14 +10,18 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from commands import train_in_process
 from engine.callbacks.checkpoints import Checkpoints, why_stopped
 from engine.callbacks.divergence import StopOnDivergence
 from engine.errors import UserError
 from engine.run.checkpoint.file import WholeFileIO
+from engine.run.folders import LAST
 from fitting import Arrays, plain_trainer
 from project.modules.linear import LinearRegressor
+from resuming import RUN
 
 X = torch.arange(10.0).unsqueeze(1) / 10
 Event = tuple[str, int]
@@ -234,3 +238,14 @@ def test_why_stopped_names_who_asked(tmp_path: Path) -> None:
         "Signaling Trainer to stop."
     )
     assert says(early) == "val/loss did not improve in the last 3 records, best 2.335."
+
+
+@pytest.mark.slow
+def test_what_was_logged_before_a_checkpoint_is_on_the_disk_with_it(tmp_path: Path) -> None:
+    """Killed before its first row: a run that goes on from there logs its command no more."""
+    run_dir = tmp_path / "run"
+    assert train_in_process([f"in={run_dir}", *RUN], kill_at="on_train_batch_end:3") == -9
+    assert (run_dir / LAST).exists()
+    shown = EventAccumulator(str(run_dir)).Reload().Tags()
+    assert shown["scalars"] == []
+    assert {"command/text_summary", "config/text_summary"} <= set(shown["tensors"])

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import (
     TensorBoardLogger,
     WandbLogger,
 )
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
@@ -235,15 +236,16 @@ class Net(LightningModule):
         return out
 
 
-def test_a_run_has_one_graph_though_it_is_tested_and_resumed(tmp_path: Path) -> None:
-    for _ in range(2):
-        logger = TensorBoard(tmp_path, name="", version="", log_graph=True, filename_suffix="x")
+def test_a_run_has_one_graph_though_it_is_tested_killed_and_resumed(tmp_path: Path) -> None:
+    """The second process begins with the first step once more, and hides what the first logged."""
+    for purge_step in (0, 0, 7):
+        loggers.wait_for_a_later_name(tmp_path)
+        logger = TensorBoard(tmp_path, name="", version="", log_graph=True, purge_step=purge_step)
         for _ in range(2):
             logger.log_graph(Net())
         logger.close()
-        loggers.wait_for_a_later_name(tmp_path)
-    events = [e for path in tmp_path.glob("events*") for e in EventFileLoader(str(path)).Load()]
-    assert sum(bool(event.graph_def) for event in events) == 1
+    shown = plugin_event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in shown.Tensors("__run_graph__")] == [0]
 
 
 def test_a_row_is_one_event(tmp_path: Path) -> None:

@@ -1,0 +1,216 @@
+"""Tests that Ctrl-C and SIGTERM at random moments end a command as they should.
+
+    PYTHONPATH=tests OMP_NUM_THREADS=1 python benchmarks/signal_storm.py FOLDER [--signals 200]
+
+The cases of storm.py take turns, and so do the stages of a command (stages.py): composing,
+building, training, validation, testing, the end. A signal comes at a random moment of the stage.
+Then
+
+- the exit code is 130 or 143, or 0 if the command had finished, and there is no traceback;
+- a run that has begun says how to go on, and so does a sweep;
+- whatever goes on (`resume=`, or the same command) ends as if there had been no signal.
+
+What is done is noted in FOLDER: the same command goes on there. Prints a table, and a line for each
+violation; writes benchmarks/results/signal_storm.json. Ends with 1 if there is one.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import warm
+from measuring import save, table
+from stages import STAGES
+from storm import (
+    CASES,
+    Case,
+    different,
+    exit_code,
+    made,
+    note,
+    outcomes,
+    output,
+    start,
+    words_to_go_on,
+)
+
+GO_ON = {False: "go on with:\n  python -m", True: "the same command goes on"}
+Stage = tuple[str, float, float]  # its name, its begin and its length in seconds
+
+
+class Signals:
+    """Sends the commands of a case signals.
+
+    Args:
+        name: of the case.
+        case: the case.
+        folder: for all that its commands make.
+    """
+
+    def __init__(self, name: str, case: Case, folder: Path) -> None:
+        self.name, self.case, self.folder = name, case, folder / name.replace(" ", "_")
+        self.whole = self.folder / "whole"
+        self.notes = self.folder / "stages"
+
+    def begin(self, log_dir: Path, notes: Path) -> Any:
+        """Starts the case's command, or what goes on with it."""
+        return start(
+            log_dir, "stages", str(log_dir), str(notes), *words_to_go_on(self.case, log_dir)
+        )
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """Returns the stages of an undisturbed command, which is run if it has not been."""
+        if not self.notes.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            notes = self.folder / "notes"
+            with self.begin(self.whole, notes) as process:
+                assert exit_code(process) == 0, output(self.whole).read_text()
+            with open(notes, "a") as file:
+                file.write(f"{time.monotonic()} over\n")
+            notes.rename(self.notes)
+        noted = read(self.notes)
+        return [
+            (name, begun, then - begun) for (begun, name), (then, _) in itertools.pairwise(noted)
+        ]
+
+    @cached_property
+    def right(self) -> dict[str, Any]:
+        """Returns what an undisturbed command has made."""
+        return made(self.whole)
+
+    def send(self, number: int) -> dict[str, Any]:
+        """Sends one signal, and goes on; says when it came and what is wrong."""
+        moments = random.Random(f"{self.name} {number}")
+        sent = moments.choice([signal.SIGINT, signal.SIGTERM])
+        names = [name for name in STAGES if any(name == one[0] for one in self.stages)]
+        own = [one for one in self.stages if one[0] == names[number % len(names)]]
+        which = moments.randrange(len(own))
+        log_dir = self.folder / str(number)
+        notes = log_dir.with_suffix(".stages")
+        for path in (notes, output(log_dir)):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(log_dir, ignore_errors=True)
+        with self.begin(log_dir, notes) as process:
+            wait_for(own[which][0], which + 1, notes, process)
+            time.sleep(moments.uniform(0, own[which][2]))
+            came_in = read(notes)[-1][1]
+            process.send_signal(sent)
+            code = exit_code(process)
+        outcome = {"case": self.name, "number": number, "signal": sent.name, "stage": came_in}
+        wrong = self.answered(code, sent, log_dir)
+        with self.begin(log_dir, Path("/dev/null")) as process:
+            if again := exit_code(process):
+                wrong.append(f"goes on: exit code {again}")
+        if not wrong:
+            wrong = [
+                f"other {part}" for part in different(made(log_dir), self.right, self.case.rel)
+            ]
+        if not wrong:
+            shutil.rmtree(log_dir)
+            output(log_dir).unlink()
+        return {**outcome, "code": code, "violation": ", ".join(wrong)}
+
+    def answered(self, code: int, sent: int, log_dir: Path) -> list[str]:
+        """Returns what is wrong with the end of a command that has got a signal."""
+        if code == -sent:  # it came before the command, in Python's own hands
+            return []
+        printed = output(log_dir).read_text()
+        summaries = [json.loads(path.read_text()) for path in log_dir.rglob("summary.json")]
+        statuses = [summary["status"] for summary in summaries]
+        jobs = sum(name.endswith("summary.json") for name in self.right)
+        is_whole = statuses.count("finished") == jobs
+        if code == 0 and is_whole:  # a signal after the end is Python's, too
+            return []
+        wrong = ["a traceback"] if "Traceback" in printed else []
+        if code != 128 + sent:
+            wrong.append(f"exit code {code}")
+        has_begun = any(log_dir.rglob("multirun.yaml")) or "interrupted" in statuses
+        if has_begun and not is_whole and GO_ON[self.case.is_sweep] not in printed:
+            wrong.append("does not say how to go on")
+        return wrong
+
+
+def read(notes: Path) -> list[tuple[float, str]]:
+    """Returns the moments and the names of the stages that have begun."""
+    lines = notes.read_text().splitlines() if notes.exists() else []
+    pairs = (line.split(" ", 1) for line in lines)
+    return [(float(moment), name) for moment, name in pairs]
+
+
+def wait_for(stage: str, times: int, notes: Path, process: Any) -> None:
+    """Waits until a stage has begun some times; no longer than the process lives."""
+    while process.poll() is None and [name for _, name in read(notes)].count(stage) < times:
+        time.sleep(0.003)
+
+
+def storm(folder: Path, signals: int) -> list[dict[str, Any]]:
+    """Sends signals to the cases in turns, but for those that were sent before; returns all."""
+    known = {(one["case"], one["number"]) for one in outcomes(folder)}
+    cases = [Signals(name, case, folder) for name, case in CASES.items()]
+    for number in range(signals):
+        one = cases[number % len(cases)]
+        if (one.name, number) not in known:
+            outcome = one.send(number)
+            note(folder, outcome)
+            if outcome["violation"]:
+                print(said(outcome), flush=True)
+    return outcomes(folder)
+
+
+def said(one: dict[str, Any]) -> str:
+    """Returns a violation in words."""
+    return f"{one['case']} {one['number']}, {one['signal']} in {one['stage']}: {one['violation']}"
+
+
+def report(sent: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Prints a table of the stages in which signals came, and returns what is kept of it."""
+    result: dict[str, Any] = {}
+    for case in CASES:
+        own = [one for one in sent if one["case"] == case]
+        wrong = [one for one in own if one["violation"]]
+        result[case] = {
+            **{stage: sum(one["stage"] == stage for one in own) for stage in STAGES},
+            "signals": len(own),
+            "had finished": sum(one["code"] == 0 for one in own),
+            "right": len(own) - len(wrong),
+            "violations": list(map(said, wrong)),
+        }
+    columns = (*STAGES, "signals", "had finished", "right")
+    rows = [[case, *(str(found[key]) for key in columns)] for case, found in result.items()]
+    rows.append(["all", *(str(sum(found[key] for found in result.values())) for key in columns)])
+    print(table(["case", *columns], rows))
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--signals", type=int, default=200)
+    arguments = parser.parse_args()
+    folder = arguments.folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    warm.begin()
+    try:
+        sent = storm(folder, arguments.signals)
+    finally:
+        warm.end()
+    result = report(sent)
+    save("signal_storm", {"cases": result})
+    sys.exit(1 if any(found["violations"] for found in result.values()) else 0)
+
+
+if __name__ == "__main__":
+    main()
