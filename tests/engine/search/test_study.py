@@ -125,19 +125,3 @@ def test_samplers_are_what_they_are_called() -> None:
         for name in ("tpe", "random", "grid")
     }
     assert kinds == {"tpe": "TPESampler", "random": "RandomSampler", "grid": "GridSampler"}
-
-
-@pytest.mark.parametrize("at", [1, 30, -1])
-def test_a_journal_whose_writer_was_killed_within_a_line_goes_on(at: int, tmp_path: Path) -> None:
-    """As it happened: the next line was joined to the half one, and no search could go on."""
-    path = tmp_path / "study.log"
-    first = optuna.create_study(study_name="a", storage=study.opened(str(path)))
-    first.ask()
-    whole = path.read_bytes()
-    first.ask()
-    path.write_bytes(path.read_bytes()[: len(whole) + at if at > 0 else at])
-    for number in (1, 2):
-        again = optuna.load_study(study_name="a", storage=study.opened(str(path)))
-        assert again.ask().number == number
-    assert path.read_bytes().startswith(whole)
-    assert [trial.number for trial in study.load(str(path), "a").trials] == [0, 1, 2]
