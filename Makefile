@@ -28,7 +28,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The pictures of the README and of docs/, from runs of a minute.
+# The pictures of the README and of docs/, from runs of a minute; those of pages need Chromium.
 pictures: $(INSTALLED)
 	$(BIN)/python benchmarks/pictures.py
 

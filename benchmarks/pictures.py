@@ -6,6 +6,7 @@ python benchmarks/pictures.py [FOLDER]
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -14,18 +15,43 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import show
+from board import Server
+from browser import ABSENT, CHROMIUM, Browser, Page, chromium, deep
 
 DOCS = Path(__file__).parent.parent / "docs"
 LESS: list[str] = []  # further words of the command line, such as those of a short run
 FRAMES = 4  # of the curve
+HERE = "paths.log_dir=logs"
+SWEEP = [  # the sweep that the report and TensorBoard show
+    "experiment=lenet",
+    "datamodule=digits",
+    "datamodule.batch_size=16",
+    "datamodule.steps_per_epoch=150",
+    "trainer.max_epochs=4",
+    "optimizer=sgd,adam",
+    "init=zero,he",
+    "seed=0,1,2",
+    "hydra/launcher=vectorized",
+]
+WIDTHS = {"report": 1240, "tensorboard": 1300}  # pixels
+# Pictures of TensorBoard: the end of its address, what is there when it has been drawn, and pixels.
+# The filter leaves out the rows of HParams, which TensorBoard lists as runs.
+BOARD = {
+    "tensorboard": (r"?runFilter=\w{8}$#timeseries", "scalar-card", 700),
+    "hparams": ("#hparams", "vaadin-grid", 620),
+}
+COLOURS = 256  # of a screenshot; what is left out, nobody sees
+
+
+def command(folder: Path, name: str, *words: str) -> None:
+    """Runs a command of the project in a folder."""
+    subprocess.run([sys.executable, "-m", f"project.{name}", *words], check=True, cwd=folder)
 
 
 def run_of(experiment: str, logs: Path) -> Path:
     """Runs an experiment, and returns the run's folder."""
-    words = [f"experiment={experiment}", "accelerator=cpu", f"paths.log_dir={logs}"]
-    command = [sys.executable, "-m", "project.train", *words, *LESS]
-    subprocess.run(command, check=True, cwd=DOCS.parent)
-    (folder,) = logs.glob(f"runs/{experiment}/*")
+    command(logs, "train", f"experiment={experiment}", "accelerator=cpu", HERE, *LESS)
+    (folder,) = logs.glob(f"logs/runs/{experiment}/*")
     return folder
 
 
@@ -60,8 +86,50 @@ def speed(logs: Path, folder: Path) -> None:
     show.draw(folder)
 
 
-# A picture more, such as a screenshot, is a function (logs, folder) more.
-PICTURES: list[Callable[[Path, Path], None]] = [curve_fit, depth_study, speed]
+def screens(logs: Path, folder: Path) -> None:
+    """Writes what a browser shows of a sweep: the report, light and dark, and TensorBoard."""
+    if CHROMIUM is None:
+        print(f"report and TensorBoard keep their pictures: {ABSENT}")
+        return
+    command(logs, "train", "-m", *SWEEP, "accelerator=cpu", HERE)
+    command(logs, "report", "logs/sweeps/lenet")
+    sweep = logs / "logs/sweeps/lenet"
+    jobs = len(list(sweep.glob("*/summary.json")))
+    server = Server(sweep, "true")
+    server.wait_for(jobs, jobs)
+    with tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as browser:
+        of_report(browser, sweep / "report.html", folder)
+        of_tensorboard(browser, server.url, folder)
+
+
+def of_report(browser: Browser, report: Path, folder: Path) -> None:
+    """Writes the top of a report, up to its first figure, light and dark."""
+    for name, dark in {"light": False, "dark": True}.items():
+        page = browser.open(report.as_uri(), width=WIDTHS["report"], dark=dark)
+        end = "document.querySelector('.panels').getBoundingClientRect().bottom"
+        save(page, folder / f"report-{name}.png", height=page.evaluate(f"Math.ceil({end}) + 4"))
+
+
+def of_tensorboard(browser: Browser, address: str, folder: Path) -> None:
+    """Writes TensorBoard's first screen, and its table of HParams."""
+    for name, (end, shown, height) in BOARD.items():
+        page = browser.open(f"{address}{end}", width=WIDTHS["tensorboard"])
+        page.wait_for(f"{deep(shown)}.filter(one => one.clientHeight > 20).length")
+        page.evaluate(f"{deep('button')}.find(one => one.innerText == 'Settings')?.click()")
+        time.sleep(2)  # its lines are drawn by and by
+        save(page, folder / f"{name}.png", height)
+
+
+def save(page: Page, path: Path, height: int) -> None:
+    """Writes the top of a page as a picture of modest size."""
+    page.screenshot(path, height)
+    with Image.open(path) as shot:
+        small = shot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
+
+
+# A picture more is a function (logs, folder) more.
+PICTURES: list[Callable[[Path, Path], None]] = [curve_fit, depth_study, speed, screens]
 
 
 def main() -> None:

@@ -176,6 +176,8 @@ def _row(tokens: Sequence[Token], i: int, where: str, namespace: dict[str, Any])
 
 def _links(text: str) -> Iterator[str]:
     for token in MARKDOWN.parse(text):
-        for child in token.children or []:
-            if target := child.attrs.get("href") or child.attrs.get("src"):
+        for one in (token, *(token.children or [])):
+            if target := one.attrs.get("href") or one.attrs.get("src"):
                 yield str(target)
+            if one.type in ("html_block", "html_inline"):  # <img src="…">, <source srcset="…">
+                yield from re.findall(r'\bsrc(?:set)?="([^"]+)"', one.content)

@@ -187,15 +187,20 @@ def test_report_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_pictures(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures(
+    benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pictures that need no browser; tests/test_in_a_browser.py has the others."""
     import pictures
 
     monkeypatch.setattr(sys, "executable", python())
     monkeypatch.setattr(pictures, "LESS", ["datamodule.samples=20", "datamodule.batch_size=20"])
+    monkeypatch.setattr(pictures, "CHROMIUM", None)
     monkeypatch.setattr(sys, "argv", ["pictures.py", str(benchmarks)])
     pictures.main()
-    made = {"curve_fit.png": "PNG", "lessons/depth_study.png": "PNG"}
-    for name, kind in made.items():
+    assert "no Chromium here: apt-get install chromium" in capsys.readouterr().out
+    for name in ("curve_fit.png", "lessons/depth_study.png"):
         with Image.open(benchmarks / name) as picture, Image.open(ROOT / "docs" / name) as shown:
-            assert (picture.format, picture.size) == (kind, shown.size)
+            assert (picture.format, picture.size) == ("PNG", shown.size)
     assert (benchmarks / "speed.svg").exists()
+    assert not list(benchmarks.glob("report*"))

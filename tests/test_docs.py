@@ -183,3 +183,5 @@ def test_dead_links_are_found(tmp_path: Path) -> None:
     (tmp_path / "there.md").touch()
     text = "[a](there.md#part) [b](gone.md) ![c](gone.png) [d](https://example.org/gone) [e](#part)"
     assert dead_links(text, tmp_path) == ["gone.md", "gone.png"]
+    html = '<picture>\n<source srcset="gone.png">\n<img src="there.md" alt="f">\n</picture>'
+    assert dead_links(html, tmp_path) == dead_links(f"In text: {html}", tmp_path) == ["gone.png"]

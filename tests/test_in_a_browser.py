@@ -1,15 +1,19 @@
 """Report and TensorBoard in a browser: no complaint, no request outside, and all of it is there.
 
-What they show is that of a sweep of 12 jobs, and of a search of 20 trials.
+They show a sweep of 12 jobs, a search of 20 trials, and a run with figures.
 """
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import pictures
 from board import Server
 from browser import Browser, Page, deep
-from commands import run_report, run_train
+from commands import ROOT, run_report, run_train
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -23,7 +27,6 @@ SWEEP = [
     "init=zero,xavier,he",
     "seed=0,1",
     "hydra/launcher=vectorized",
-    "hydra.launcher.figures=true",
     "accelerator=cpu",
 ]
 SEARCH = [
@@ -39,19 +42,43 @@ SEARCH = [
 ]
 
 
+RUN = [  # with figures
+    "experiment=lenet",
+    "datamodule=digits",
+    "datamodule.steps_per_epoch=2",
+    "trainer.max_epochs=1",
+    "accelerator=cpu",
+]
+
+
 @pytest.fixture(scope="module")
 def logs(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the folder of a sweep, of a search, and of their reports."""
+    """Returns the folder of a sweep and a run, and of a search; with reports on sweep and search.
+
+    The search is apart, as TensorBoard's page shows no run by itself if there are more than 40.
+    """
     logs = tmp_path_factory.mktemp("logs")
-    run_train("-m", *SWEEP, f"paths.log_dir={logs}")
-    run_train("-m", *SEARCH, f"paths.log_dir={logs}", draws=False)
-    for name in ("lenet", "curve_fit"):
-        run_report(str(logs / "sweeps" / name))
+    run_train("-m", *SWEEP, f"paths.log_dir={logs}/main")
+    run_train(*RUN, f"paths.log_dir={logs}/main")
+    run_train("-m", *SEARCH, f"paths.log_dir={logs}/other", draws=False)
+    for sweep in logs.glob("*/sweeps/*"):
+        run_report(str(sweep))
     return logs
 
 
-def report_of(logs: Path, name: str) -> str:
-    return (logs / "sweeps" / name / "report.html").as_uri()
+Opener = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def report_of(browser: Browser, logs: Path) -> Opener:
+    """Returns what opens a report, once for each width and colour."""
+
+    @functools.cache
+    def opened(name: str, width: int = 1400, dark: bool = False) -> Page:
+        (report,) = logs.glob(f"*/sweeps/{name}/report.html")
+        return browser.open(report.as_uri(), width=width, dark=dark)
+
+    return opened
 
 
 def texts(page: Page, table: str, column: int) -> list[str]:
@@ -66,10 +93,10 @@ def texts(page: Page, table: str, column: int) -> list[str]:
 @pytest.mark.parametrize("name", ["lenet", "curve_fit"])
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (390, True)], ids=["desk", "phone"])
 def test_a_report_has_no_complaint_no_request_and_nothing_is_cut(
-    name: str, width: int, dark: bool, browser: Browser, logs: Path
+    name: str, width: int, dark: bool, report_of: Opener
 ) -> None:
-    page = browser.open(report_of(logs, name), width=width, dark=dark)
-    assert (page.complaints(), page.requests) == ([], [report_of(logs, name)])
+    page = report_of(name, width, dark)
+    assert (page.complaints(), page.requests) == ([], [page.evaluate("location.href")])
     heights = page.evaluate("[...document.querySelectorAll('svg')].map(svg => svg.clientHeight)")
     assert len(heights) >= 3
     assert min(heights) > 60
@@ -83,8 +110,8 @@ def test_a_report_has_no_complaint_no_request_and_nothing_is_cut(
     assert areas
 
 
-def test_a_table_sorts_by_numbers_and_back(browser: Browser, logs: Path) -> None:
-    page = browser.open(report_of(logs, "lenet"))
+def test_a_table_sorts_by_numbers_and_back(report_of: Opener) -> None:
+    page = report_of("lenet")
     names = page.evaluate(
         "[...document.querySelectorAll('.ranking thead th')].map(head => head.textContent)"
     )
@@ -103,8 +130,8 @@ def test_a_table_sorts_by_numbers_and_back(browser: Browser, logs: Path) -> None
     assert page.evaluate("document.querySelector('[aria-sort]').textContent") == "test/acc"
 
 
-def test_a_filter_keeps_rows_with_all_of_its_words(browser: Browser, logs: Path) -> None:
-    page = browser.open(report_of(logs, "lenet"))
+def test_a_filter_keeps_rows_with_all_of_its_words(report_of: Opener) -> None:
+    page = report_of("lenet")
     assert len(texts(page, ".small", 0)) == 12
     page.evaluate(
         "{ const box = [...document.querySelectorAll('input')].at(-1); box.value = 'adam XAVIER';"
@@ -118,33 +145,35 @@ def test_a_filter_keeps_rows_with_all_of_its_words(browser: Browser, logs: Path)
     )
 
 
-def test_a_command_is_copied(browser: Browser, logs: Path) -> None:
-    page = browser.open(report_of(logs, "lenet"))
+def test_a_command_is_copied(report_of: Opener) -> None:
+    page = report_of("lenet")
     page.evaluate("document.querySelector('.command button').click()")
     assert page.evaluate("getSelection().toString()") == page.evaluate(
         "document.querySelector('.command code').textContent"
     )
 
 
-def test_points_say_their_values(browser: Browser, logs: Path) -> None:
-    page = browser.open(report_of(logs, "curve_fit"))
+def test_points_say_their_values(report_of: Opener) -> None:
+    page = report_of("curve_fit")
     said = page.evaluate("[...document.querySelectorAll('svg title')].map(one => one.textContent)")
-    assert said
-    assert any(text.startswith("trial ") and "lr=" in text for text in said)
+    for trial in range(20):
+        own = [text for text in said if text.startswith(f"trial {trial}, ")]
+        assert len(own) == 3, trial  # in the best so far, and beside each of two keys
+        assert all("lr=" in text for text in own)
     assert any(text.endswith(": diverged") for text in said)
 
 
 @pytest.fixture(scope="module")
 def board(logs: Path) -> Server:
-    """Returns a server of the sweep alone."""
-    server = Server(logs / "sweeps/lenet", "true")
-    server.wait_for(runs=12, jobs=12)
+    """Returns a server of the sweep and the run."""
+    server = Server(logs / "main", "true")
+    server.wait_for(runs=13, jobs=12)
     return server
 
 
 def test_hparams_have_a_row_for_each_job_and_trial(logs: Path) -> None:
     server = Server(logs, "true")
-    server.wait_for(runs=32, jobs=32)
+    server.wait_for(runs=33, jobs=32)
     infos, metrics, rows = server.hparams()
     keys = {"optimizer", "init", "seed", "optimizer.lr", "module.hidden"}
     assert {info["name"] for info in infos} == keys
@@ -166,11 +195,29 @@ TABS = {
 }
 
 
+@pytest.fixture(scope="module")
+def tensorboard(browser: Browser, board: Server) -> Page:
+    """Returns TensorBoard's page: it has several megabytes of script, and all tabs."""
+    return browser.open(board.url)
+
+
 @pytest.mark.parametrize("tab", TABS)
-def test_a_tab_of_tensorboard_renders(tab: str, browser: Browser, board: Server) -> None:
-    page = browser.open(f"{board.url}#{tab}")
+def test_a_tab_of_tensorboard_renders(tab: str, tensorboard: Page, board: Server) -> None:
+    tensorboard.evaluate(f"location.hash = '#{tab}'")
     selector, fewest = TABS[tab]
-    page.wait_for(f"{deep(selector)}.filter(one => one.clientHeight > 20).length >= {fewest}")
-    outside = [address for address in page.requests if not address.startswith(board.url)]
+    tensorboard.wait_for(
+        f"{deep(selector)}.filter(one => one.clientHeight > 20).length >= {fewest}"
+    )
+    outside = [address for address in tensorboard.requests if not address.startswith(board.url)]
     # TensorBoard's own code warns of two copies of Three.js.
-    assert (page.complaints("error", "assert"), outside) == ([], [])
+    assert (tensorboard.complaints("error", "assert"), outside) == ([], [])
+
+
+def test_pictures_of_the_docs(browser: Browser, logs: Path, board: Server, tmp_path: Path) -> None:
+    pictures.of_report(browser, logs / "main/sweeps/lenet/report.html", tmp_path)
+    pictures.of_tensorboard(browser, board.url, tmp_path)
+    for name in ("report-light", "report-dark", "tensorboard", "hparams"):
+        made, shown = tmp_path / f"{name}.png", ROOT / f"docs/{name}.png"
+        with Image.open(made) as picture, Image.open(shown) as kept:
+            assert (picture.format, picture.width) == ("PNG", kept.width)
+        assert shown.stat().st_size < 200_000
