@@ -20,7 +20,7 @@ def text_of(path: Path) -> str:
     Raises:
         ValueError: if it is too long, or no text.
     """
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(f"has more than {MOST_BYTES:,} bytes")

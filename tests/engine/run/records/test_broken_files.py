@@ -187,14 +187,14 @@ def test_a_file_that_may_not_be_read(
 ) -> None:
     """By an error in its place, as whoever runs the tests may be allowed everything."""
     run_dir = copy(interrupted)
-    read_text = Path.read_text
+    open_file = Path.open
 
-    def refuse(path: Path, *args: Any, **options: Any) -> str:
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
         if path == run_dir / file:
             raise PermissionError(13, "Permission denied", str(path))
-        return read_text(path, *args, **options)
+        return open_file(path, *args, **options)
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert ended(run_train, f"resume={run_dir}") == (0 if file == "summary.json" else 2)
     assert f"{run_dir / file}: " in (text := said())
     assert "cannot be read: Permission denied" in text
