@@ -155,7 +155,7 @@ def lines() -> st.SearchStrategy[Line]:
         )
     )
     small = "experiment=curve_fit"
-    begin = st.sampled_from([*[(small,)] * 9, *[()] * 2, ("-m", small)])
+    begin = st.sampled_from([*[(small,)] * 18, *[()] * 3, ("-m", small)])
     words = st.builds(lambda first, rest: (*first, *itertools.chain(*rest)), begin, parts)
     return words | words.map(lambda line: (*line, line[-1]))
 
@@ -361,10 +361,10 @@ class Judge:
 
 
 def _is_about(message: str, line: Line) -> bool:
-    """Tells whether a message has a word of the line, or a key that it is about."""
-    keys = {word.lstrip("+~-").partition("=")[0] for word in line}
-    names = {name for key in keys for name in re.split(r"[./@]", key)} - {""}
-    return any(name in message for name in names) or message.startswith(AT_FIRST) or "" in line
+    """Tells whether a message has the name of a key or a value of the line."""
+    names = set(re.findall(r"\w\w+", " ".join(line))) - {"experiment", "true", "null"}
+    is_bare = any(not re.search(r"\w\w", word) for word in line)
+    return any(name in message for name in names) or message.startswith(AT_FIRST) or is_bare
 
 
 def can_train(configs: Sequence[Config], line: Line) -> bool:

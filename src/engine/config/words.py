@@ -3,6 +3,7 @@
 What is written otherwise is refused, and the right way is shown.
 """
 
+import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from engine.errors import UserError, nearest
 from engine.fence.hydra import options_of
 
 COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")  # of which Hydra does one
+OVERRIDE = re.compile(r"~[^=]|\+{0,2}[^=+~].*=", re.DOTALL)  # key=value, +key=value, ~key
 
 
 def is_multirun(words: Sequence[str]) -> bool:
@@ -46,7 +48,7 @@ def overrides_of(words: Sequence[str], known: Callable[[], Iterable[str]] = list
     _check_options(options)
     overrides: list[str] = options.overrides
     for number, word in enumerate(overrides):
-        if "=" not in word and not word.startswith("~"):
+        if not OVERRIDE.match(word):
             _refuse_word(word, overrides[max(0, number - 1) :])
     return overrides
 

@@ -103,13 +103,13 @@ class TensorDataModule(LightningDataModule):
         """
         with blamed_on("datamodule"):
             loaded = self.load()
-        self._check(loaded)
-        if not self.folds:
-            return loaded
-        from engine.data.folds import fold_of
+            self._check(loaded)
+            if not self.folds:
+                return loaded
+            from engine.data.folds import fold_of
 
-        by_class = self.class_names is not None
-        return fold_of(loaded, self.folds, self.fold, by_class)
+            by_class = self.class_names is not None
+            return fold_of(loaded, self.folds, self.fold, by_class)
 
     def _check(self, splits: dict[str, Split]) -> None:
         name = f"{type(self).__name__}.load"

@@ -145,6 +145,7 @@ REFUSED = {
     "optimizer=adam optimizer.betas=[0.9, seed": (
         "seed: not an override; write key=value, such as experiment=lenet."
     ),
+    "=1": "=1: not an override; write key=value, such as experiment=lenet.",
     "''": "'': not an override; write key=value, such as experiment=lenet.",
     "datamodule.data_dir=/x/a=b": (
         "datamodule.data_dir=/x/a=b: Hydra cannot read this value (mismatched input '=' expecting "
