@@ -25,6 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    warm.forget_the_disk()
     if not hasattr(config, "workerinput"):  # the workers are in their parent's session
         warm.begin()
 

@@ -175,6 +175,8 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number in (1, 2):
         os.dup2(os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.fsync = lambda descriptor: None  # as in warm.py, which would import the engine
+    os.sync = lambda: None
     del sys.path[0]  # this file's
     for name in LIBRARIES:
         importlib.import_module(name)
