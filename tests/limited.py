@@ -8,10 +8,12 @@ There are no figures.
 import resource
 import sys
 
+import kept_configs
 from commands import run_train
 
 if __name__ == "__main__":
     most, *words = sys.argv[1:]
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), hard))  # Python ignores the signal
-    run_train(*words, draws=False)
+    with kept_configs.keeping():
+        run_train(*words, draws=False)

@@ -18,6 +18,7 @@ PYTHON = sys.executable  # by the first line of the program
 RUN = (
     "file_events",
     "killable",
+    "limited",
     "memory",
     "mine.",
     "project.",
