@@ -34,5 +34,5 @@ def table(content: Content) -> str:
 
 def _line(cells: Sequence[str], bold: bool = False) -> str:
     """Writes a row of a table."""
-    words = [cell.translate(str.maketrans(SIGNS)) for cell in cells]
+    words = ["".join(SIGNS.get(letter, letter) for letter in cell) for cell in cells]
     return " & ".join(rf"\textbf{{{word}}}" if bold else word for word in words) + r" \\"

@@ -34,7 +34,7 @@ def progress(content: Content) -> list[drawing.Panel]:
         _lost(ax, rows, rows["trial"], content, texts)
         drawing.hover(ax, counted["trial"], counted["value"], texts, _said(content, counted))
         ax.set(xlabel="trial", ylabel=content.metric)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
         ax.legend(loc="best")
     alt = f"{content.metric} of {len(counted)} trials; the best is {numbers.metric(best.iloc[-1])}."
     return [drawing.Panel(figure, alt, texts)]
