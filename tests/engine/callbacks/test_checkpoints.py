@@ -244,7 +244,8 @@ def test_why_stopped_names_who_asked(tmp_path: Path) -> None:
 def test_what_was_logged_before_a_checkpoint_is_on_the_disk_with_it(tmp_path: Path) -> None:
     """Killed before its first row: a run that goes on from there logs its command no more."""
     run_dir = tmp_path / "run"
-    assert train_in_process([f"in={run_dir}", *RUN], kill_at="on_train_batch_end:3") == -9
+    words = [f"in={run_dir}", *RUN, "trainer.log_every_n_steps=20"]
+    assert train_in_process(words, kill_at="on_train_batch_end:5") == -9
     assert (run_dir / LAST).exists()
     shown = EventAccumulator(str(run_dir)).Reload().Tags()
     assert shown["scalars"] == []
