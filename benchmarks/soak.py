@@ -117,8 +117,10 @@ def judged(looks: Sequence[Look]) -> dict[str, Any]:
     ]
     steps = np.array([one.steps for one in counted], float)
     written = np.array([one.event_bytes for one in counted], float)
-    slope, start = np.polyfit(steps, written, 1)
-    off = np.abs(written - (slope * steps + start)).max() / (written[-1] - written[0])
+    slope, off = 0.0, 1.0  # of a process that has taken no step meanwhile
+    if steps[-1] > steps[0] and written[-1] > written[0]:
+        slope, start = np.polyfit(steps, written, 1)
+        off = np.abs(written - (slope * steps + start)).max() / (written[-1] - written[0])
     growth = ends[1] / ends[0] - 1
     files = [one.files for one in counted]
     return {
