@@ -97,3 +97,7 @@ class KnowsSecrets(CurveMLP):
     def on_train_start(self) -> None:
         super().on_train_start()
         self.tell("on_train_start")
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        self.tell("on_train_end")

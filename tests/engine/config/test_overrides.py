@@ -63,7 +63,7 @@ REFUSED = {
     "paths=x": "paths=x: must be a list or a mapping, like {'root': '${root:}', 'data_dir': "
     "'${paths.root}/data', "
     "'log_dir': '${paths.root}/logs'}.",
-    "name=[a,b]": "name=['a', 'b']: must be a word, like lenet.",
+    "name=[a,b]": "name=['a', 'b']: must be the name of a folder below paths.log_dir, without ...",
     # out of range
     "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295.",
     "seed=4294967296": "seed=4294967296: must be a whole number from 0 to 4294967295.",

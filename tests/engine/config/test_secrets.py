@@ -253,7 +253,9 @@ def test_a_run_leaves_its_secrets_nowhere_and_resumes_from_the_environment(
     assert "Environment variable 'A_KEY' not found" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("fails", "code"), [("__init__", 2), ("on_train_start", 1)])
+@pytest.mark.parametrize(
+    ("fails", "code"), [("__init__", 2), ("on_train_start", 2), ("on_train_end", 1)]
+)
 def test_an_error_that_tells_the_secrets_is_shown_without_them(
     fails: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
