@@ -197,7 +197,7 @@ def _length(updates: float) -> int:
     """
     if updates == math.inf:
         raise UserError(
-            "this schedule's lengths are shares of the training, and the training has no known "
-            "end. Set trainer.max_epochs or trainer.max_steps, or choose scheduler=none."
+            "scheduler: this schedule's lengths are shares of the training, and the training has "
+            "no known end. Set trainer.max_epochs or trainer.max_steps, or choose scheduler=none."
         )
     return max(int(updates), 1)
