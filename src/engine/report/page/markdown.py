@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from engine import messages
 from engine.report.page import method, tables
 from engine.report.page.trained import Trained
 from engine.report.statistics import findings
@@ -11,7 +12,7 @@ from engine.report.statistics.content import Content
 def document(contents: Sequence[Content], trained: Sequence[Trained]) -> str:
     """Writes the report as GitHub-flavoured Markdown, one part after the other."""
     first = contents[0]
-    lines = [f"# {first.folder.name}", "", f"{first.when:%Y-%m-%d %H:%M}. {first.folder}"]
+    lines = [f"# {first.folder.name}", "", f"{first.when:%Y-%m-%d %H:%M}. {messages.short(first.folder)}"]
     for content, what in zip(contents, trained, strict=True):
         lines += ["", *_part(content, what)]
     return "\n".join(lines) + "\n"

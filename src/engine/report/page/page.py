@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from engine import messages
 from engine.pictures import looks
 from engine.report.page import curves, drawing, heatmap, method, parallel, points, search, tables
 from engine.report.page.drawing import Picture
@@ -37,6 +38,7 @@ def html(parts: Sequence[tuple[Content, Trained, Sequence[Picture]]]) -> str:
     )
     return environment.get_template("page.html.jinja").render(
         first=parts[0][0],
+        place=messages.short(parts[0][0].folder),
         style=Markup(drawing.colours() + (HERE / "page.css").read_text("utf-8")),
         script=Markup((HERE / "page.js").read_text("utf-8")),
         parts=[_part(number, *part) for number, part in enumerate(parts)],
