@@ -12,7 +12,8 @@ from engine.report.statistics.content import Content
 def document(contents: Sequence[Content], trained: Sequence[Trained]) -> str:
     """Writes the report as GitHub-flavoured Markdown, one part after the other."""
     first = contents[0]
-    lines = [f"# {first.folder.name}", "", f"{first.when:%Y-%m-%d %H:%M}. {messages.short(first.folder)}"]
+    place = messages.short(first.folder)
+    lines = [f"# {first.folder.name}", "", f"{first.when:%Y-%m-%d %H:%M}. {place}"]
     for content, what in zip(contents, trained, strict=True):
         lines += ["", *_part(content, what)]
     return "\n".join(lines) + "\n"
