@@ -77,6 +77,7 @@ REFUSED = {
         "trainer.gradient_clip_val=-1: must be a number from 0 or null."
     ),
     "paths.log_dir=2026": "paths.log_dir=2026: must be a path, such as ./2026.",
+    "paths.root=null": "paths.root=null: must be a path, such as ./2026.",
     # choices
     "experiment=lenett": (
         "experiment=lenett: no such choice. Did you mean lenet? experiment is one of: "
