@@ -362,9 +362,9 @@ class Judge:
 
 def _is_about(message: str, line: Line) -> bool:
     """Tells whether a message has the name of a key or a value of the line."""
-    names = set(re.findall(r"\w\w+", " ".join(line))) - {"experiment", "true", "null"}
+    names = set(re.findall(r"\w\w+", " ".join(line).lower())) - {"experiment", "true", "null"}
     is_bare = any(not re.search(r"\w\w", word) for word in line)
-    return any(name in message for name in names) or message.startswith(AT_FIRST) or is_bare
+    return any(name in message.lower() for name in names) or message.startswith(AT_FIRST) or is_bare
 
 
 def can_train(configs: Sequence[Config], line: Line) -> bool:

@@ -79,6 +79,7 @@ LIMITS = {
     "sweep.force": BOOL,
     "sweep.dry_run": BOOL,
     "sweep.wait": BOOL,
+    "paths.root": PATH,
     "paths.log_dir": PATH,
     "paths.data_dir": PATH,
     "init_from": replace(PATH, words=(None,)),

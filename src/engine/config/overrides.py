@@ -99,7 +99,7 @@ def check_values(config: Mapping[str, Any]) -> None:
 
 
 def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
-    """Refuses several values without -m, and more jobs than a sweep can have."""
+    """Refuses several values without -m, and no jobs or more than a sweep can have."""
     for override in () if is_multirun(words) else parsed:
         if override.is_sweep_override():
             text = override.input_line or ""
@@ -107,9 +107,9 @@ def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
             listed = "" if "(" in values else f" A list is written {key}=[{values}]."
             raise UserError(f"{text}: has several values; add -m for a sweep.{listed}")
     jobs = math.prod(len(_values(override)) for override in parsed)
-    if jobs > MOST_JOBS:
+    if not 1 <= jobs <= MOST_JOBS:
         swept = [str(own.input_line) for own in parsed if own.is_sweep_override()]
-        raise UserError(f"{' '.join(swept)}: a sweep has at most {MOST_JOBS:,} jobs.")
+        raise UserError(f"{' '.join(swept)}: a sweep has 1 to {MOST_JOBS:,} jobs.")
 
 
 def _known(config: DictConfig) -> list[str]:

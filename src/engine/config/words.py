@@ -13,6 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from engine.errors import UserError, nearest
 from engine.fence.hydra import options_of
@@ -114,8 +116,12 @@ def parsed_words(words: Sequence[str], known: Callable[[], Iterable[str]] = list
     for word in overrides_of(words, known):
         try:
             parsed += parser.parse_overrides([word])
+            if not parsed[-1].is_sweep_override():
+                OmegaConf.create([parsed[-1].value()])  # reads ${…}
         except HydraException as error:
             _refuse_text(word, str(error), parser)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{word}: {str(error).splitlines()[0]}.") from None
     return parsed
 
 

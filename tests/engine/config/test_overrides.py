@@ -77,6 +77,7 @@ REFUSED = {
         "trainer.gradient_clip_val=-1: must be a number from 0 or null."
     ),
     "paths.log_dir=2026": "paths.log_dir=2026: must be a path, such as ./2026.",
+    "paths.root=null": "paths.root=null: must be a path, such as ./2026.",
     # choices
     "experiment=lenett": (
         "experiment=lenett: no such choice. Did you mean lenet? experiment is one of: "
@@ -184,7 +185,12 @@ REFUSED = {
         "If the class takes it, add it: +optimizer.momentum=0.5"
     ),
     "-m seed=range(0,1000000000000)": (
-        "seed=range(0,1000000000000): a sweep has at most 100,000 jobs."
+        "seed=range(0,1000000000000): a sweep has 1 to 100,000 jobs."
+    ),
+    "-m seed=glob(*)": "seed=glob(*): a sweep has 1 to 100,000 jobs.",
+    "+trainer.x=${.}": (
+        "+trainer.x=${.}: extraneous input '}' expecting {INTER_OPEN, BRACKET_OPEN, ID, '.', "
+        "INTER_KEY}."
     ),
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
 }
