@@ -36,6 +36,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         warm.end()
 
 
+# Whichever process gets one of these last is alone in the end: they come first.
+LONG = ("test_fuzz.py", "test_kill_storm.py", "test_launchers.py", "test_in_a_browser.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()  # what is imported stays: no collection need look at it again

@@ -62,11 +62,11 @@ def test_profiler_writes_into_the_runs_folder(tmp_path: Path) -> None:
         assert "Total time (s)" in (made / f"{stage}-profile.txt").read_text()
 
 
-def test_anomaly_names_the_operation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_anomaly_names_the_operation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         debug(tmp_path, "anomaly", "module._target_=modules_of_tests.RootOfZero")
-    assert stop.value.code == 1
-    assert "'SqrtBackward0' returned nan values" in caplog.text
+    assert stop.value.code == 2
+    assert "'SqrtBackward0' returned nan values" in capsys.readouterr().err
 
 
 def test_a_profiler_makes_no_other_run(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_metrics_under_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixt
     )
     assert caplog.text.count(says) == 1
     assert not (run_dir / "checkpoints/best.ckpt").exists()
-    assert "epoch 2/2, step 20: train_loss " in caplog.text
+    assert "epoch 2/2: train_loss " in caplog.text
 
 
 def test_a_monitor_under_another_name(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ def test_joinable_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(sys, "argv", words[:])
     before: dict[str, Any] = dict(os.environ)
     (tmp_path / folders.CONFIG).parent.mkdir()
-    (tmp_path / folders.CONFIG).write_text("name: x\n")
-    digest = hashlib.sha256(b"name: x\n").hexdigest()
+    (tmp_path / folders.CONFIG).write_text(text := "seed: 0\npaths:\n  log_dir: logs\n")
+    digest = hashlib.sha256(text.encode()).hexdigest()
     with children.joinable(tmp_path, "project.train"):
         assert sys.argv == ["project.train", f"resume={tmp_path}", f"trust={digest}"]
         os.environ |= {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}

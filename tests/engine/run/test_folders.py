@@ -101,7 +101,7 @@ def test_remove_takes_back_a_run_and_the_folders_that_are_empty_then(tmp_path: P
     for name in ("lenet/other", "lenet/run/checkpoints", "linear/run/.hydra"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     for name in ("lenet/run", "linear/run", "linear/missing"):
-        folders.remove(tmp_path / "runs" / name)
+        folders.remove(tmp_path / "runs" / name, tmp_path / "runs")
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
         "runs",
         "runs/lenet",

@@ -20,4 +20,4 @@ def test_a_broken_file_is_named_and_its_command_left_out(
     assert commands.of_run(runs[0], "mine.train") == "python -m mine.train seed=1"
     said = caplog.messages
     assert f"{door}: is no text" in said
-    assert any(text.startswith(f"{tmp_path / 'multirun.yaml'}: while parsing") for text in said)
+    assert any(text.startswith(f"{tmp_path / 'multirun.yaml'}: is no YAML: ") for text in said)
