@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
-# What the system says to whoever writes, and about names that no file can have.
+# Errors of the system about writing, and about names that no file can have.
 OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG)
 OF_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR")  # what SQLite makes of a full disk
 FREE = "Free some space there, and give the same command again."

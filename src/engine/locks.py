@@ -1,5 +1,6 @@
 """Locks files: the system releases a lock when its owner ends, however it ends."""
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -54,6 +55,18 @@ def owner(path: Path) -> str:
     """Returns the process that holds a lock, in words."""
     text = path.read_text(errors="replace")
     return text if text.startswith(PROCESS) else "another process"
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder of locks, but for those that a process holds: another would take them, too.
+
+    A process that takes a lock meanwhile finds its file gone, and makes it anew.
+    """
+    with contextlib.suppress(OSError):  # so is the Timeout of a lock that is held
+        for path in folder.iterdir():
+            with FileLock(path).acquire(blocking=False):
+                path.unlink()
+        folder.rmdir()
 
 
 def is_held(path: Path) -> bool:

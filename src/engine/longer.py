@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from engine.config.overrides import changed
+from engine.config.overrides import changed, default_of
 from engine.config.resolved import Config
 from engine.errors import UserError
 
@@ -44,7 +44,11 @@ def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> C
         )
     _check_shares(run_dir, own, words[0])
     longer = changed(OmegaConf.create(own.values_by_node), words, conf)
+    if not own.is_ours:  # its maker may have named any folder
+        longer.paths.log_dir = default_of("paths.log_dir", conf)
     config = Config.resolve(longer, [*own.overrides, *words])
+    config.is_ours = own.is_ours
+    config.is_trusted = own.is_trusted
     for key, done in zip(LENGTHS, so_far[:2], strict=True):
         length = config[key]
         if length not in (None, -1) and length <= done:

@@ -54,7 +54,7 @@ def heeded(*numbers: signal.Signals) -> Iterator[None]:
     `heed` at each, and the end of this context asks once more. A second signal ends the process.
 
     Signals that this process ignores stay ignored; an inner context of this kind changes nothing.
-    What is swallowed is not shown as an error.
+    Python does not show an `Interrupted` that was swallowed as an error.
 
     Raises:
         Interrupted: whatever the signal's own exception has become on its way.

@@ -5,7 +5,6 @@ before it is imported, and then the object itself before anybody calls it.
 """
 
 import functools
-import itertools
 import os
 import re
 import sys
@@ -40,8 +39,6 @@ PATH = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
 def admit(values: Any, package: str, folder: Path) -> None:
     """Refuses a config that names anything that a run does not need; nothing in it is called.
 
-    The folder itself can be imported from no more in this process.
-
     Args:
         values: of the config, not resolved.
         package: the user's own.
@@ -50,27 +47,46 @@ def admit(values: Any, package: str, folder: Path) -> None:
     Raises:
         UserError: for the first name; says why, and how to insist.
     """
-    inside = folder.resolve()
-    sys.path[:] = [path for path in sys.path if not Path(path).resolve().is_relative_to(inside)]
-    reasons = ((f"{key}={value}", _refusal(key, value, package)) for key, value in _entries(values))
-    links = ((link, "is a link, which leads the run's texts elsewhere") for link in _links(folder))
-    for named, reason in itertools.chain(reasons, links):
-        if reason:
-            shown = "".join(filter(str.isprintable, named))[:MOST_SHOWN]
+    for key, value in _entries(values):
+        if reason := _refusal(key, value, package):
             raise UserError(
-                f"{folder}: its config was not made here, or was edited, and {shown} {reason}.\n"
+                f"{folder}: its config was not made here, or was edited, and "
+                f"{_shown(f'{key}={value}')} {reason}.\n"
                 "If you trust whoever did so, add trust=true: it may then run any code."
             )
 
 
-def _links(folder: Path) -> Iterator[str]:
-    """Yields the symbolic links in a folder, where no run writes any.
+def import_nothing_of(folder: Path) -> None:
+    """Takes a folder, and those in it, off the import path of this process."""
+    inside = folder.resolve()
+    sys.path[:] = [path for path in sys.path if not Path(path).resolve().is_relative_to(inside)]
 
-    A train.log that leads to a file of the shell's would be run by the next shell.
+
+def check_links(folder: Path) -> None:
+    """Refuses symbolic links that lead out of a folder, or stand where a run's own files are.
+
+    A train.log that leads to a file of the shell's would be run by the next shell, whoever has made
+    the config beside it.
+
+    Raises:
+        UserError: for the first link; says how to insist.
     """
+    home = os.path.realpath(folder)
+    of_the_run = (folder, folder / ".hydra")
     for parent, folders, names in os.walk(folder):
-        paths = (Path(parent, name) for name in (*folders, *names))
-        yield from (str(path.relative_to(folder)) for path in paths if path.is_symlink())
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            if path.is_symlink() and (
+                path.parent in of_the_run or not Path(os.path.realpath(path)).is_relative_to(home)
+            ):
+                raise UserError(
+                    f"{folder}: {_shown(str(path.relative_to(folder)))} is a link, which leads "
+                    "what the run writes elsewhere.\n"
+                    "Remove it. If you trust whoever has made it, add trust=true"
+                )
+
+
+def _shown(text: str) -> str:
+    return "".join(filter(str.isprintable, text))[:MOST_SHOWN]
 
 
 def _entries(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -72,7 +72,9 @@ THREADS = Limit(Annotated[Count, Le(1024)], "a whole number from 1 to 1024")  # 
 FROM_MINUS_ONE = Limit(Annotated[int, Ge(-1)], "a whole number from -1")
 # The engine's own keys. What the arguments of a class may be, the class says by its annotations.
 LIMITS = {
-    "name": Limit(FolderName, "the name of a folder below paths.log_dir, without .."),
+    "name": Limit(
+        FolderName, "the name of a folder below paths.log_dir; it may not lead out of it"
+    ),
     "threads": THREADS,
     "compile": BOOL,
     "sweep.retry": one_of(None, "failed", "stale"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET, is_below
@@ -35,6 +35,8 @@ KINDS = {
     NoneType: (Any, "anything"),
 }
 MOST_JOBS = 100_000  # of a sweep: to make the list of them takes minutes
+SWEEPER = "hydra/sweeper"
+ENUMERATING = ("grid", "basic")  # the sweepers that run every combination of the values
 
 
 def check_command_line(words: Sequence[str], conf: Path) -> None:
@@ -91,6 +93,12 @@ def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
     return config
 
 
+def default_of(key: str, conf: Path) -> Any:
+    """Returns what conf/ says of a key, resolved."""
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        return OmegaConf.select(compose("config"), key)
+
+
 def check_values(config: Mapping[str, Any]) -> None:
     """Checks the engine's own values, wherever they come from, against their limits."""
     for key, limit in LIMITS.items():
@@ -107,9 +115,16 @@ def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
             listed = "" if "(" in values else f" A list is written {key}=[{values}]."
             raise UserError(f"{text}: has several values; add -m for a sweep.{listed}")
     jobs = math.prod(len(_values(override)) for override in parsed)
-    if not 1 <= jobs <= MOST_JOBS:
+    if jobs < 1 or (jobs > MOST_JOBS and _sweeper(parsed) in ENUMERATING):
         swept = [str(own.input_line) for own in parsed if own.is_sweep_override()]
         raise UserError(f"{' '.join(swept)}: a sweep has 1 to {MOST_JOBS:,} jobs.")
+
+
+def _sweeper(parsed: Sequence[Override]) -> str:
+    """Returns the choice of hydra/sweeper, of the command line or of conf/."""
+    words = [str(own.input_line) for own in parsed if own.key_or_group == SWEEPER]
+    config = compose("config", overrides=words, return_hydra_config=True)
+    return str(config.hydra.runtime.choices[SWEEPER])
 
 
 def _known(config: DictConfig) -> list[str]:
@@ -122,9 +137,12 @@ def _values(override: Override) -> list[Any]:
 
     Of a sweep that is too long, these are its first values, one more than there may be jobs.
     """
-    if override.is_discrete_sweep():
-        return list(itertools.islice(override.sweep_iterator(), MOST_JOBS + 1))
     value: Any = override.value()
+    if override.is_discrete_sweep():
+        # Hydra makes a list of a range to shuffle it, however long it is.
+        is_range = isinstance(value, RangeSweep)
+        values = value.range() if is_range else override.sweep_iterator()
+        return list(itertools.islice(values, MOST_JOBS + 1))
     if override.is_interval_sweep():  # Hydra makes floats of its bounds
         return [int(bound) if bound.is_integer() else bound for bound in (value.start, value.end)]
     return [value]

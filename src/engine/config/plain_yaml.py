@@ -33,21 +33,21 @@ def load(text: str) -> Any:
     Raises:
         ValueError: if it is no YAML, or not plain; says why.
     """
-    _check(text)
-    return yaml.load(text, LOADER)
+    try:
+        _check(text)
+        return yaml.load(text, LOADER)
+    except yaml.YAMLError as error:
+        raise ValueError(f"is no YAML: {str(error).partition(chr(10))[0]}") from None
 
 
 def _check(text: str) -> None:
     level = 0
-    try:
-        for event in yaml.parse(text, Loader=LOADER):
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError("has an alias, which no run writes")
-            if getattr(event, "tag", None):
-                raise ValueError("has a tag, which no run writes")
-            level += isinstance(event, yaml.CollectionStartEvent)
-            level -= isinstance(event, yaml.CollectionEndEvent)
-            if level > MOST_LEVELS:
-                raise ValueError(f"has more than {MOST_LEVELS} levels")
-    except yaml.YAMLError as error:
-        raise ValueError(f"is no YAML: {str(error).partition(chr(10))[0]}") from None
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("has an alias, which no run writes")
+        if getattr(event, "tag", None):
+            raise ValueError("has a tag, which no run writes")
+        level += isinstance(event, yaml.CollectionStartEvent)
+        level -= isinstance(event, yaml.CollectionEndEvent)
+        if level > MOST_LEVELS:
+            raise ValueError(f"has more than {MOST_LEVELS} levels")

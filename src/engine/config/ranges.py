@@ -7,6 +7,7 @@ a run's folder is made. Any other annotation that pydantic knows does as well.
 import functools
 import json
 import math
+import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -44,8 +45,8 @@ def why_not(value: Any, hint: Any) -> list[str]:
         return []
     try:
         checker.validate_python(value, strict=True)
-        if hint is not Any and isinstance(value, float) and math.isnan(value):
-            return ["a number; nan is none"]  # it is a float to pydantic
+        if isinstance(value, float) and math.isnan(value) and _is_bounded(hint):
+            return ["a number; nan is none"]  # it is within all bounds to pydantic
     except ValidationError as error:
         python = error.errors(include_url=False)
         try:
@@ -55,6 +56,11 @@ def why_not(value: Any, hint: Any) -> list[str]:
             in_python_only = any(one["type"] == "needs_python_object" for one in found)
             return [_words(one) for one in (python if in_python_only else found)]
     return []
+
+
+def _is_bounded(hint: Any) -> bool:
+    """Tells whether an annotation, or one that it is made of, asks for more than a type."""
+    return hasattr(hint, "__metadata__") or any(map(_is_bounded, typing.get_args(hint)))
 
 
 @functools.cache

@@ -38,6 +38,8 @@ class Config(Mapping[str, Any]):
         self.values_by_node = values
         self.written = dict(written or {})
         self.overrides = [word for word in overrides if not word.startswith("sweep.")]
+        self.is_ours = True  # made by this user, now or in a run that has the signature
+        self.is_trusted = False  # by trust=true
 
     @classmethod
     def resolve(

@@ -18,8 +18,11 @@ from engine.messages import PASSWORD
 
 WORDS = {"key", "token", "secret", "password"}
 ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*(\w+)\s*(?:,\s*null\s*)?\}")
-INNER = re.compile(r"""([\w.-]+)['"]?\s*:\s*([^\s,{}\[\]]+)""")  # {api_key: abc}
-PLAIN = re.compile(r"(null|true|false|[-+.\d][-+.\de]*|\$\{.*)?", re.IGNORECASE | re.DOTALL)
+# What may stand under a secret's key: the environment's value, or that of another key.
+REFERENCE = re.compile(r"\$\{(?:oc\.env:\s*\w+\s*(?:,\s*null\s*)?|[\w.]+)\}")
+# {api_key: abc}
+INNER = re.compile(rf"""([\w.-]+)['"]?\s*:\s*((?:{REFERENCE.pattern}|[^\s,{{}}\[\]])+)""")
+PLAIN = re.compile(r"(null|true|false|[-+.\d][-+.\de]*)?,*", re.IGNORECASE)
 HOLE = re.compile(r"://[^/?#\s@:]*:[^/?#\s@]*\$\{[^\s@]*@")  # https://me:${oc.env:NAME}@host
 SUSPECT = re.compile("|".join((*WORDS, "://")), re.IGNORECASE)
 FOLDERS = ("resume", "run")  # their values are paths, which may have any name
@@ -39,8 +42,10 @@ def check_words(words: Sequence[str]) -> None:
     Raises:
         UserError: names the key; not the value.
     """
-    for word in words:
-        key, _, value = word.lstrip("+~-").partition("=")
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        key, equals, value = word.lstrip("+~-").partition("=")
+        if word.startswith("-") and not equals:  # --api_key abc
+            value = after
         if key in FOLDERS:
             continue
         pairs = [(key, value), *INNER.findall(value)]
@@ -71,7 +76,7 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
     for path, _ in found:
         reference = str(_at(written, path))
         without = ENVIRONMENT.sub("", reference)
-        if without == reference or PASSWORD.search(without):
+        if without == reference or (without and _holds_secret(path, without)):
             raise _refusal(".".join(map(str, path)))
     known = [word for _, word in found]
     for path, word in words:
@@ -93,20 +98,24 @@ def check_written(values: Any) -> None:
         UserError: names the key; not the value.
     """
     for path, word in _words(values):
-        if "${" not in word and _holds_secret(path, word):
+        typed = REFERENCE.sub("", word)
+        if typed and _holds_secret(path, typed):
             raise _refusal(".".join(map(str, path)))
 
 
 def kept(written: str, value: str) -> str:
     """Returns a URL as it was typed, if its password comes from the environment; or else its value.
 
+    The whole URL may come from there.
+
     Args:
         written: the URL, not resolved.
         value: the same, resolved.
     """
-    if not HOLE.search(written):
+    names = ENVIRONMENT.findall(written)
+    if not HOLE.search(written) and not (names and PASSWORD.search(value)):
         return value
-    messages.hide(ENVIRONMENT.findall(written))
+    messages.hide(names)
     return written
 
 
@@ -119,7 +128,7 @@ def _refusal(key: str) -> UserError:
 
 
 def _is_typed(text: str) -> bool:
-    return not PLAIN.fullmatch(text.strip("'\""))
+    return not PLAIN.fullmatch(REFERENCE.sub("", text.strip("'\"")))
 
 
 def _holds_secret(path: Sequence[Any], value: str) -> bool:

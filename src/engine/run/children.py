@@ -8,11 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from engine.errors import FULL_ERROR, wants_traceback
-from engine.run import folders
 
 
 @contextmanager
-def joinable(run_dir: Path, door: str) -> Iterator[None]:
+def joinable(run_dir: Path, door: str, digest: str) -> Iterator[None]:
     """Lets the processes that Lightning starts join this run, whatever command began it.
 
     Lightning gives them this process's command line, which may be a whole sweep's, or that of a
@@ -24,13 +23,14 @@ def joinable(run_dir: Path, door: str) -> Iterator[None]:
     Args:
         run_dir: the run's folder, which has its config.
         door: the import path of the command, such as `mine.train`.
+        digest: of the text of this process's config.
     """
     from unittest.mock import patch
 
     from torch import distributed
 
     main = sys.modules["__main__"]
-    words = [f"resume={run_dir}", f"trust={folders.digest_of_config(run_dir)}"]
+    words = [f"resume={run_dir}", f"trust={digest}"]
     with (
         patch.object(sys, "argv", [sys.argv[0], *words]),
         patch.object(main, "__spec__", find_spec(door)),

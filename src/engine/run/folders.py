@@ -149,24 +149,32 @@ def set_aside(run_dir: Path) -> None:
     run_dir.rename(next(path for path in map(run_dir.with_name, names) if not path.exists()))
 
 
-def save_config(run_dir: Path, config: Config, door: str) -> None:
+def save_config(run_dir: Path, config: Config, door: str) -> str:
     """Writes the config, the overrides that made it and the door to `.hydra/`, if they are missing.
 
-    Another config is written again, such as another trial's: child processes read it there, and
-    trust what they find.
+    Another config is written again, such as another trial's: child processes read it there. It is
+    signed only if it is this user's own: to trust a received one once is not to trust it for ever.
 
     Args:
         run_dir: the run's folder.
         config: the run's.
         door: the import path of the command.
+
+    Returns:
+        the digest of the text with these values, by which child processes trust it.
     """
     files.make_folder((run_dir / CONFIG).parent)
+    values = as_yaml(config.values_by_node)
     if not (run_dir / CONFIG).exists():
-        files.write_whole(run_dir / OVERRIDES, as_yaml(config.overrides))
+        files.write_whole(run_dir / OVERRIDES, signature.signed(as_yaml(config.overrides)))
         files.write_whole(run_dir / DOOR, f"{door}\n")
-    elif as_yaml(as_written(run_dir).values_by_node) == as_yaml(config.values_by_node):
-        return
-    files.write_whole(run_dir / CONFIG, signature.signed(as_yaml(config.values_by_node)))
+    else:
+        before, text = _written(run_dir)
+        if as_yaml(before) == values:
+            return signature.digest_of(text)
+    text = signature.signed(values) if config.is_ours else values
+    files.write_whole(run_dir / CONFIG, text)
+    return signature.digest_of(text)
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
@@ -188,7 +196,8 @@ def as_yaml(plain: Any) -> str:
 def load_config(run_dir: Path, package: str = "", trust: str = "") -> Config:
     """Loads the config of an earlier run, with its overrides: the only way to build from a folder.
 
-    A config that this user has not signed may name harmless objects only, see admission.py.
+    A config that this user has not signed may name harmless objects only, see admission.py. Of the
+    overrides, only those that this user has signed are taken, as the log shows them.
 
     Args:
         run_dir: the run's folder.
@@ -197,21 +206,29 @@ def load_config(run_dir: Path, package: str = "", trust: str = "") -> Config:
             one, as the process that starts this one does.
 
     Raises:
-        UserError: if there is no run in that folder, one of the two files is broken, or the config
-            is received and names more.
+        UserError: if there is no run in that folder, one of the two files is broken, a link leads
+            out of it, or the config is received and names more.
     """
     if not os.path.lexists(run_dir / CONFIG):
         raise UserError(f"{run_dir}: not a run's folder (it has no {CONFIG}).")
     written, text = _written(run_dir)
-    if not signature.is_ours(text) and trust != signature.digest_of(text):
+    is_ours = signature.is_ours(text)
+    if not is_ours:
+        admission.import_nothing_of(run_dir)
         if trust == "true":
             log.warning("trust=true: runs whatever code %s names", run_dir / CONFIG)
-        else:
+    if trust not in ("true", signature.digest_of(text)):
+        admission.check_links(run_dir)
+        if not is_ours:
             admission.admit(written, package, run_dir)
-    words = read.overrides(run_dir / OVERRIDES)
+    words = read.overrides(run_dir / OVERRIDES, own_only=True)
     if words is None:
-        log.warning("%s: missing; the run goes on without it", run_dir / OVERRIDES)
-    return Config(secrets.resolve(OmegaConf.create(written), written), overrides=words or [])
+        said = "%s: missing, or not written by you; the run goes on without it"
+        log.warning(said, run_dir / OVERRIDES)
+    config = Config(secrets.resolve(OmegaConf.create(written), written), overrides=words or [])
+    config.is_ours = is_ours
+    config.is_trusted = trust == "true"
+    return config
 
 
 def as_written(run_dir: Path) -> Config:
@@ -221,11 +238,6 @@ def as_written(run_dir: Path) -> Config:
         UserError: if the file is broken.
     """
     return Config(_written(run_dir)[0])
-
-
-def digest_of_config(run_dir: Path) -> str:
-    """Returns the digest of a run's config, by which the processes that it starts trust it."""
-    return signature.digest_of(_written(run_dir)[1])
 
 
 def _written(run_dir: Path) -> tuple[Any, str]:
@@ -266,6 +278,11 @@ def above_new_run(config: Config) -> Path:
 def remove(folder: Path, below: Path) -> None:
     """Takes back a folder with all that is in it, and the empty folders above it, up to `below`."""
     shutil.rmtree(folder, ignore_errors=True)  # a job's folder may not be there yet
-    with contextlib.suppress(OSError):
-        for path in itertools.takewhile(lambda path: path != below, folder.parents):
+    remove_empty(folder.parent, below)
+
+
+def remove_empty(folder: Path, below: Path) -> None:
+    """Removes a folder, and those above it up to `below`, as far as they are empty."""
+    for path in itertools.takewhile(lambda path: path != below, (folder, *folder.parents)):
+        with contextlib.suppress(OSError):
             path.rmdir()

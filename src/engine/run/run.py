@@ -150,12 +150,12 @@ class Run:
             self._compare_rows(made, progress.rows)
         if processes.is_first():  # of an interrupted run: it runs again
             (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
-        folders.save_config(self.folder, self.config, self.door)
+        digest = folders.save_config(self.folder, self.config, self.door)
         if identity.is_whole(self._made_of):
             identity.save(self.folder, self._made_of)
         self._until_the_end.enter_context(messages.told_once())
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
-        self._until_the_end.enter_context(joinable(self.folder, self.door))
+        self._until_the_end.enter_context(joinable(self.folder, self.door, digest))
         self._began = time.monotonic()
         self._trainer = made
         return made
@@ -335,7 +335,8 @@ class Run:
     @property
     def _goes_on(self) -> str:
         """Returns the command that goes on with the run."""
-        return f"python -m {self.door} resume={messages.short(self.folder)}"
+        trust = " trust=true" if self.config.is_trusted else ""
+        return f"python -m {self.door} resume={messages.short(self.folder)}{trust}"
 
     def _stopped_by(self, refused: files.CannotWrite) -> RunFailed:
         """Says what stopped the run, and how to go on; returns what to raise."""

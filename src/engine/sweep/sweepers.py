@@ -6,7 +6,7 @@ import shlex
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from engine import files, messages, signals
+from engine import files, locks, messages, signals
 from engine.config import secrets
 from engine.errors import UserError
-from engine.locks import LOCKS
 from engine.run import folders
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
@@ -85,7 +84,8 @@ class JobSweeper(Sweeper):
     def begun(self, sweep_dirs: Collection[Path]) -> Iterator[None]:
         """Makes the folders of jobs, one for each experiment, with the sweep's own config in it.
 
-        Where all jobs of a new folder were refused, it is taken back at the end.
+        Where all jobs of a new folder were refused, it is taken back at the end, unless another
+        process is at work in it.
         """
         secrets.check_written(OmegaConf.to_container(self.config, resolve=False))
         new = {path: folders.nearest_existing(path) for path in sweep_dirs if not path.exists()}
@@ -96,8 +96,17 @@ class JobSweeper(Sweeper):
             yield
         finally:
             for path, above in new.items():
-                if {inner.name for inner in path.glob("*")} <= {folders.SWEEP.name, LOCKS}:
-                    folders.remove(path, above)
+                _take_back(path, above)
+
+
+def _take_back(sweep_dir: Path, above: Path) -> None:
+    """Removes the folder of a sweep that has no jobs; whatever another process makes stays."""
+    if {path.name for path in sweep_dir.glob("*")} <= {folders.SWEEP.name, locks.LOCKS}:
+        locks.remove(locks.folder(sweep_dir))
+        if not locks.folder(sweep_dir).exists():
+            with suppress(OSError):  # the folder may not be there
+                (sweep_dir / folders.SWEEP).unlink()
+            folders.remove_empty(sweep_dir, above)
 
 
 class GridSweeper(JobSweeper):

@@ -23,7 +23,8 @@ import torch
 from omegaconf import OmegaConf
 
 from commands import CONF, ROOT, composed, environment, only_run, run_evaluate, run_train
-from engine.config import admission, objects, plain_yaml
+from engine import longer
+from engine.config import admission, objects, plain_yaml, signature
 from engine.errors import UserError
 from engine.report.read import collect, commands
 from engine.run import folders, versions
@@ -289,6 +290,12 @@ def test_a_file_without_end_is_not_read_to_its_end() -> None:
         plain_yaml.text_of(Path("/dev/zero"))
 
 
+@pytest.mark.parametrize("text", ["a: 1\n---\nb: 2\n", "? [a]\n: 1\n", "a: =\n", "<<: 3\n"])
+def test_what_yaml_cannot_make_values_of_is_no_yaml(text: str) -> None:
+    with pytest.raises(ValueError, match="is no YAML"):
+        plain_yaml.load(text)
+
+
 def test_an_archive_that_grows_is_no_checkpoint(tmp_path: Path) -> None:
     torch.save({"state_dict": {"w": torch.zeros(1000)}}, tmp_path / "sound.ckpt")
     with (
@@ -466,8 +473,10 @@ def test_trust_is_true_or_nothing(changed: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_process_trusts_the_config_that_its_parent_has_read(changed: Path, marker: Path) -> None:
-    digest = folders.digest_of_config(changed)
+    digest = signature.digest_of((changed / folders.CONFIG).read_text())
+    assert str(changed) in sys.path
     assert folders.load_config(changed, OWN, digest)["callbacks.evil._target_"] == COMMAND
+    assert str(changed) not in sys.path
     with open(changed / folders.CONFIG, "a") as file:
         file.write("more: 1\n")
     with pytest.raises(UserError, match="its config was not made here"):
@@ -493,19 +502,53 @@ def test_an_archive_behind_another_checkpoint_is_none(marker: Path, tmp_path: Pa
     assert not marker.exists()
 
 
-def test_a_received_folder_with_a_link_is_refused(sound: Path, tmp_path: Path) -> None:
-    """What train.log leads to would get the config's text: a file of the shell's would run it."""
-    run_dir = Path(shutil.copytree(sound, tmp_path / "run"))
-    (run_dir / "train.log").unlink()
-    (run_dir / "train.log").symlink_to(tmp_path / "profile")
-    assert folders.load_config(run_dir, OWN)["name"]  # this user has made it
+def without_signature(run_dir: Path) -> Path:
+    """Makes somebody else's run of this user's."""
     file = run_dir / folders.CONFIG
     file.write_text(file.read_text().rpartition("# signed")[0])
-    with pytest.raises(UserError, match=r"train\.log is a link") as refused:
-        folders.load_config(run_dir, "project")
-    assert "add trust=true" in str(refused.value)
-    assert folders.load_config(run_dir, "project", "true")["name"]
-    assert not (tmp_path / "profile").exists()
+    return run_dir
+
+
+LINKS = {
+    "out of the folder": ("checkpoints/more", "../../profile", True),
+    "instead of a file of the run's": ("train.log", "checkpoints/text", True),
+    "to another checkpoint": ("checkpoints/copy.ckpt", "last.ckpt", False),
+}
+
+
+@pytest.mark.parametrize(("name", "to", "is_refused"), LINKS.values(), ids=LINKS)
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_folder_with_a_link_out_of_it_is_refused(
+    name: str, to: str, is_refused: bool, is_ours: bool, sound: Path, tmp_path: Path
+) -> None:
+    """What train.log leads to would get the run's texts: a file of the shell's would run them.
+
+    Somebody may put links beside a config that this user has signed. The folders above a run may be
+    links, as the user has made them.
+    """
+    shutil.copytree(sound, tmp_path / "run")
+    (tmp_path / "logs").symlink_to(tmp_path)
+    run_dir = tmp_path / "logs" / "run"
+    if not is_ours:
+        without_signature(run_dir)
+    (run_dir / name).unlink(missing_ok=True)
+    (run_dir / name).symlink_to(to)
+    if is_refused:
+        with pytest.raises(UserError, match=f"{name} is a link") as refused:
+            folders.load_config(run_dir, "project")
+        assert str(refused.value).endswith("add trust=true")
+    assert folders.load_config(run_dir, "project", "true" if is_refused else "")["name"]
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_longer_run_of_a_received_one_lies_where_conf_says(
+    is_ours: bool, sound: Path, tmp_path: Path
+) -> None:
+    run_dir = Path(shutil.copytree(sound, tmp_path / "run"))
+    own = folders.load_config(run_dir if is_ours else without_signature(run_dir), "project")
+    config = longer.config_of(run_dir, own, ["trainer.max_epochs=2"], CONF)
+    log_dir = own["paths.log_dir"] if is_ours else str(ROOT / "logs")
+    assert (config["paths.log_dir"], config.is_ours) == (log_dir, is_ours)
 
 
 def test_a_report_reads_only(changed: Path, marker: Path, tmp_path: Path) -> None:
@@ -595,9 +638,7 @@ def test_init_from_reads_weights_only(changed: Path, marker: Path, tmp_path: Pat
 
 def test_a_run_that_was_copied_here_goes_on(sound: Path, tmp_path: Path) -> None:
     """The user's own run, on another machine: the key is another, and nothing has to be said."""
-    run_dir = Path(shutil.copytree(sound, tmp_path / "run"))
-    file = run_dir / folders.CONFIG
-    file.write_text(file.read_text().rpartition("# signed")[0])
+    run_dir = without_signature(Path(shutil.copytree(sound, tmp_path / "run")))
     run_evaluate(f"run={run_dir}", "split=train", draws=False)
     assert (run_dir / "evaluation/train.json").exists()
 

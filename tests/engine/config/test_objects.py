@@ -316,8 +316,9 @@ def test_arguments_of_something_in_c_are_not_known() -> None:
         (Seed, [0, 2**32 - 1], [-1, 2**32, 1.0]),
         (Sequence[float], [[1, 2.5], []], [["a"], 3]),
         (Callable[..., Any], [], ["word", 3]),
-        (float, [1.5, float("inf"), 0], [float("nan"), "1.5"]),
-        (float | None, [None], [float("nan")]),
+        (float, [1.5, float("inf"), float("nan"), 0], ["1.5"]),
+        (float | None, [None, float("nan")], ["1.5"]),
+        (Positive | None, [None, 1], [float("nan"), 0]),
         (Any, [float("nan")], []),
     ],
     ids=[
@@ -331,6 +332,7 @@ def test_arguments_of_something_in_c_are_not_known() -> None:
         "Callable",
         "float",
         "float or null",
+        "Positive or null",
         "anything",
     ],
 )

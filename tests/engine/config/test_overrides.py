@@ -63,7 +63,10 @@ REFUSED = {
     "paths=x": "paths=x: must be a list or a mapping, like {'root': '${root:}', 'data_dir': "
     "'${paths.root}/data', "
     "'log_dir': '${paths.root}/logs'}.",
-    "name=[a,b]": "name=['a', 'b']: must be the name of a folder below paths.log_dir, without ...",
+    "name=[a,b]": (
+        "name=['a', 'b']: must be the name of a folder below paths.log_dir; "
+        "it may not lead out of it."
+    ),
     # out of range
     "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295.",
     "seed=4294967296": "seed=4294967296: must be a whole number from 0 to 4294967295.",
@@ -198,13 +201,17 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def composed() -> Callable[..., DictConfig]:
-    return functools.cache(lambda *overrides: compose("config", overrides=list(overrides)))
+    return functools.cache(
+        lambda *overrides, **more: compose("config", overrides=list(overrides), **more)
+    )
 
 
 @pytest.fixture
 def _quick(composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose each set of choices once for all commands: it takes 0.2 s."""
-    monkeypatch.setattr(overrides, "compose", lambda name, overrides: composed(*overrides))
+    monkeypatch.setattr(
+        overrides, "compose", lambda name, overrides, **more: composed(*overrides, **more)
+    )
 
 
 @pytest.mark.usefixtures("_quick")
@@ -221,6 +228,10 @@ def test_refused(
     assert stop.value.code == errors.WRONG_USE
     assert capsys.readouterr() == ("", f"error: {says}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_tries_a_few_values_of_a_long_range() -> None:
+    overrides.check_command_line(["-m", "hydra/sweeper=optuna", "seed=range(0,200000)"], CONF)
 
 
 class Recorder(list[dict[str, Any]]):

@@ -100,6 +100,9 @@ TYPED = [
     "+module.key=(abc",
     "+logger.x={_target_: a.B, api_key: abc}",
     "+logger.x={_target_:a.B,api_key:abc}",
+    "+module.token='${oc.env:NO,null}abc'",
+    "+module.key=${oc.env:NO,abc}",
+    "+logger.x={_target_:a.B,api_key:${oc.env:NO,null}abc}",
     "datamodule.url=https://me:abc@host/x",
     "+datamodule.url='ftp://me:abc@host'",
     "hydra.sweeper.storage=postgresql://me:abc@host/db",
@@ -130,6 +133,8 @@ def test_a_typed_secret_is_refused_and_not_shown(
     [
         "+module.api_key=${oc.env:A_KEY}",
         '+module.api_key="${oc.env:A_KEY}"',
+        "+module.key=${oc.env:A_KEY},${secrets.key}",
+        "+logger.x={_target_: a.B, api_key: ${oc.env:A_KEY}}",
         "+module.key=null",
         "+module.key=''",
         "+module.key=3",
@@ -147,6 +152,26 @@ def test_a_typed_secret_is_refused_and_not_shown(
 )
 def test_what_is_no_typed_secret_is_not_refused(word: str) -> None:
     secrets.check_words([word])
+
+
+def test_a_secret_that_is_written_as_an_option_is_not_shown() -> None:
+    with pytest.raises(UserError, match=r"^logger\.wandb\.api_key: holds a secret") as refused:
+        secrets.check_words(["seed=1", "--logger.wandb.api_key", "abc123"])
+    assert "abc123" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "value", "kept"),
+    [
+        ("${oc.env:A_URL}", "postgresql://me:abc@host/db", "${oc.env:A_URL}"),
+        ("${oc.env:A_URL}", "/runs/study.log", "/runs/study.log"),
+        ("study.log", "/runs/study.log", "/runs/study.log"),
+    ],
+)
+def test_a_url_stays_as_typed_if_its_password_comes_from_the_environment(
+    written: str, value: str, kept: str
+) -> None:
+    assert secrets.kept(written, value) == kept
 
 
 def resolved(values: dict[str, Any]) -> Config:
@@ -192,6 +217,7 @@ def test_secrets_stay_wherever_references_take_them_and_others_are_resolved() ->
         ({"url": f"https://me:{KEY[:5]}@host"}, "url"),
         ({"url": "https://${oc.env:A_NUMBER}:abc@host"}, "url"),
         ({"key": "${oc.env:NOT_SET,abc}"}, "key"),
+        ({"key": "${oc.env:NOT_SET,null}abc"}, "key"),
         ({"key": "${oc.decode:${oc.env:A_WORD}}"}, "key"),
     ],
     ids=str,
@@ -201,6 +227,12 @@ def test_a_secret_in_a_file_is_refused_by_its_key(values: dict[str, Any], key: s
         resolved(values)
     assert str(refused.value).startswith(f"{key}: holds a secret, which the run would write")
     assert KEY not in str(refused.value)
+
+
+def test_a_reference_with_a_secret_beside_it_is_not_written() -> None:
+    secrets.check_written({"token": "${oc.env:NO,null}", "key": "${token}"})
+    with pytest.raises(UserError, match=r"^token: holds a secret"):
+        secrets.check_written({"token": "${oc.env:NO,null}abc"})
 
 
 def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

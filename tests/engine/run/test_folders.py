@@ -14,6 +14,7 @@ from engine.config import signature
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import folders
+from engine.run.run import Run
 
 
 def made(overrides: Sequence[str] = ()) -> Config:
@@ -90,6 +91,28 @@ def test_another_config_is_written_over(other: dict[str, Any], tmp_path: Path) -
     folders.save_config(tmp_path, config, "mine.train")
     assert {**folders.load_config(tmp_path)} == {**config}
     assert signature.is_ours((tmp_path / folders.CONFIG).read_text())
+
+
+def test_words_that_somebody_else_has_written_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders.save_config(tmp_path, made(["seed=0"]), "mine.train")
+    (tmp_path / folders.OVERRIDES).write_text("- seed=0; rm -r /\n")
+    assert folders.load_config(tmp_path).overrides == []
+    assert "overrides.yaml: missing, or not written by you" in caplog.text
+
+
+def test_a_config_that_was_trusted_once_is_not_signed(tmp_path: Path) -> None:
+    file = tmp_path / folders.CONFIG
+    folders.save_config(tmp_path, made(), "mine.train")
+    file.write_text(file.read_text().rpartition("# signed")[0])
+    trusted = folders.load_config(tmp_path, trust="true")
+    trusted.values_by_node["seed"] = 1  # as a reference in it may be another value now
+    digest = folders.save_config(tmp_path, trusted, "mine.train")
+    assert folders.as_written(tmp_path)["seed"] == 1
+    assert not signature.is_ours(file.read_text())
+    assert digest == signature.digest_of(file.read_text())
+    assert Run(trusted, tmp_path, "mine.train")._goes_on.endswith(" trust=true")
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:

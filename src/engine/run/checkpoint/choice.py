@@ -50,10 +50,11 @@ def to_go_on_from(run_dir: Path, config: Config) -> Found | None:
         try:
             saved = own(path, config)
             best(run_dir, config, saved.get(CHOSEN, False))
+            return Found(path, progress_of(saved), list(map(str, reasons)))
         except UserError as reason:
             reasons.append(reason)
-        else:
-            return Found(path, progress_of(saved), list(map(str, reasons)))
+        except KeyError as missing:
+            reasons.append(_no_checkpoint(path, missing.args[0]))
     way_out = (
         "Put the config back, or begin a new run with its weights: init_from="
         if isinstance(reasons[0], OtherConfig)
@@ -69,11 +70,16 @@ def own(path: Path, config: Config) -> dict[str, Any]:
         UserError: if it is not there, damaged, or of another run.
     """
     saved = read(path)
-    if not isinstance(saved, dict) or HASH not in saved:
-        raise UserError(f"{path}: is no checkpoint of a run: it names no config.")
+    for key in (HASH, VALUES):
+        if not isinstance(saved, dict) or key not in saved:
+            raise _no_checkpoint(path, key)
     if saved[HASH] != config.hash:
         raise OtherConfig(f"{path}: is of another config: {_differences(saved[VALUES], config)}.")
     return saved
+
+
+def _no_checkpoint(path: Path, key: object) -> UserError:
+    return UserError(f"{path}: is no checkpoint of a run: it has no {key}.")
 
 
 def _differences(values: str, config: Config) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.config import plain_yaml
+from engine.config import plain_yaml, signature
 from engine.config.ranges import why_not
 from engine.errors import UserError
 
@@ -147,8 +147,12 @@ def _part_of_config(text: str) -> Any:
     return plain_yaml.load(text)
 
 
-def overrides(path: Path) -> list[str] | None:
+def overrides(path: Path, own_only: bool = False) -> list[str] | None:
     """Reads the words of the command line that made a config.
+
+    Args:
+        path: of the file.
+        own_only: whether to return None for words that this user has not signed.
 
     Raises:
         BrokenFile: if it cannot be read, or is no list.
@@ -162,6 +166,8 @@ def overrides(path: Path) -> list[str] | None:
         raise BrokenFile(path, "not a list")
     if not text.endswith("\n"):
         raise BrokenFile(path, "its end is missing")
+    if own_only and not signature.is_ours(text):
+        return None
     return [str(word) for word in words]
 
 
@@ -232,6 +238,8 @@ def _whole(path: Path) -> str:
 
 def _text(path: Path, read: Callable[[Path], str] = _whole) -> str | None:
     with _understanding(path):
+        if path.exists() and not path.is_file():  # a pipe or a device may have no end
+            raise BrokenFile(path, "not a file")
         try:
             return read(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -70,6 +70,19 @@ def test_a_checkpoint_names_its_config_and_its_step(killed: Path) -> None:
     assert (found.path, found.progress.steps, found.passed_over) == (killed / folders.LAST, 15, [])
 
 
+@pytest.mark.parametrize("key", ["epoch", "loops"])
+def test_a_checkpoint_that_lacks_what_ours_have_is_named(key: str, killed: Path) -> None:
+    config = folders.load_config(killed)
+    saved = read(killed / folders.LAST)
+    del saved[key]
+    for _ in (folders.PREVIOUS, folders.LAST):
+        WholeFileIO(config).save_checkpoint(saved, killed / folders.LAST)
+    with pytest.raises(UserError) as refused:
+        to_go_on_from(killed, config)
+    says, _ = str(refused.value).splitlines()
+    assert says == f"{killed / folders.LAST}: is no checkpoint of a run: it has no {key}."
+
+
 def test_whichever_bit_of_a_checkpoint_is_flipped_it_is_found_or_changes_nothing(
     killed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

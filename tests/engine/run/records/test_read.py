@@ -1,6 +1,7 @@
 """The files of a run, read and checked."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
         assert read.summary(path) is read.made_of(path) is read.overrides(path) is None
     (tmp_path / "file").touch()
     assert read.summary(tmp_path / "file/summary.json") is None
+
+
+@pytest.mark.parametrize("reader", [read.summary, read.config, read.overrides, read.rows])
+def test_a_device_is_not_read(reader: Callable[[Path], object], tmp_path: Path) -> None:
+    """It may have no end, as a pipe that nobody writes to."""
+    (tmp_path / "file").symlink_to("/dev/null")
+    with pytest.raises(BrokenFile, match="not a file"):
+        reader(tmp_path / "file")
 
 
 SWEEP = "hydra:\n  overrides:\n    hydra: []\n    task:\n    - seed=1,2\n"
