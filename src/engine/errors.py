@@ -28,6 +28,14 @@ class RunFailed(Exception):
     """Says that a run failed and that its log tells how: exit code 1."""
 
 
+class NotWritten(UserError):
+    """Says that a file could not be written. The same command goes on when that is mended."""
+
+
+class Stopped(RunFailed):
+    """Says that a run has stopped, because a file could not be written, and can go on."""
+
+
 class Pruned(Exception):
     """Stops a run that promises too little. A search may resume the run, as after a kill."""
 
@@ -121,7 +129,8 @@ def blamed_on(key: str) -> Iterator[None]:
 def as_mistake(error: Exception) -> Exception:
     """Returns as a UserError what the user can mend; other errors as they are.
 
-    That is what Hydra says, which is about the config, and a file that cannot be written.
+    That is what Hydra says, which is about the config, and a file that cannot be written. Pickle
+    keeps the class, but not the cause.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -129,7 +138,7 @@ def as_mistake(error: Exception) -> Exception:
     if isinstance(error, UserError | RunFailed):
         return error
     if found := files.cannot_write(error):
-        mistake = UserError(str(found))
+        mistake = NotWritten(str(found))
         mistake.__cause__ = found
         return mistake
     is_hydras = isinstance(error, HydraException | OmegaConfBaseException)

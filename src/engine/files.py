@@ -13,6 +13,8 @@ from typing import IO, Any
 
 # Errors of the system about writing, and about names that no file can have.
 OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG)
+# What it says about a run's own folder when somebody else has changed that, or its rights.
+OF_THE_FOLDER = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ESTALE, errno.EIO)
 OF_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR")  # what SQLite makes of a full disk
 FREE = "Free some space there, and give the same command again."
 ELSEWHERE = "Choose a folder that can be written to, such as paths.log_dir=DIR."
@@ -27,9 +29,19 @@ ADVICE = {
 class CannotWrite(OSError):
     """Says in two lines which file cannot be written, why, and what to do."""
 
+    what = "written"
+    else_ = ELSEWHERE
+
     def __str__(self) -> str:
-        said = f"{self.filename}: cannot be written: {self.strerror}."
-        return f"{said}\n{ADVICE.get(self.errno or 0, ELSEWHERE)}"
+        said = f"{self.filename}: cannot be {self.what}: {self.strerror}."
+        return f"{said}\n{ADVICE.get(self.errno or 0, self.else_)}"
+
+
+class CannotRead(CannotWrite):
+    """Says so of a file that is only read; whatever needs the file ends in the same way."""
+
+    what = "read"
+    else_ = "Make it readable, and give the same command again."
 
 
 def cannot_write(error: BaseException, folder: Path | None = None) -> CannotWrite | None:
@@ -37,13 +49,18 @@ def cannot_write(error: BaseException, folder: Path | None = None) -> CannotWrit
 
     Args:
         error: the system's, or one that a library has made of it.
-        folder: a run's; whatever the system refuses there is about writing.
+        folder: a run's; a refusal there is about writing, but a file that is missing in it is not.
     """
     for cause in _system_errors(error):
         if isinstance(cause, CannotWrite):
             return cause
-        path = Path(os.fsdecode(cause.filename or folder or "a file"))
-        if cause.errno in OF_WRITING or (folder and path.is_relative_to(folder)):
+        # The name may be a number: that of an open file.
+        name = cause.filename if isinstance(cause.filename, str | bytes | os.PathLike) else None
+        path = Path(os.fsdecode(name or folder or "a file"))
+        is_below = bool(name and folder and path.is_relative_to(folder))
+        is_gone = folder is not None and cause.errno == errno.ENOENT and not os.path.exists(folder)
+        is_refused = is_below and (cause.errno in OF_THE_FOLDER or is_gone)
+        if cause.errno in OF_WRITING or is_refused:
             return CannotWrite(cause.errno, cause.strerror, str(path))
     return None
 
@@ -55,12 +72,16 @@ def _system_errors(error: BaseException | None) -> Iterator[OSError]:
             yield error
         elif getattr(error, "sqlite_errorname", "").startswith(OF_SQLITE):
             yield OSError(errno.ENOSPC, str(error))
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, kind: type[CannotWrite] = CannotWrite) -> Iterator[None]:
     """Names a file or folder that is written inside, where the system does not let it be written.
+
+    Args:
+        path: of the file or folder.
+        kind: CannotRead for one that is only read.
 
     Raises:
         CannotWrite: for any error of the system's.
@@ -71,7 +92,7 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         if cause := next(_system_errors(error), None):
-            raise CannotWrite(cause.errno, cause.strerror, str(path)) from error
+            raise kind(cause.errno, cause.strerror, str(path)) from error
         raise
 
 

@@ -309,14 +309,15 @@ class LogFile(logging.FileHandler):
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Keeps threads from telling what the system refuses: whoever waits for a thread tells it.
+    """Keeps TensorBoard's thread from telling what the system refuses it: the run tells it.
 
-    TensorBoard's thread hands its error on to the code that logs.
+    The thread hands its error on to the code that logs.
     """
     before = threading.excepthook
 
     def tell(args: threading.ExceptHookArgs) -> None:
-        if not isinstance(args.exc_value, OSError):
+        is_tensorboards = type(args.thread).__module__.startswith("tensorboard.")
+        if not (is_tensorboards and isinstance(args.exc_value, OSError)):
             before(args)
 
     threading.excepthook = tell

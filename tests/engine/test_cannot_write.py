@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from commands import environment, only_run, run_evaluate, run_report, run_train
-from engine.files import CannotWrite, cannot_write, writing
+from engine.files import CannotRead, CannotWrite, cannot_write, writing
 from identical import assert_bit_identical
 from warm import python
 
@@ -31,14 +31,23 @@ RUN = [
 ]
 
 
+HERE = Path(__file__).parent
+GONE = Path("/gone")
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
         (OSError(28, "No space left on device", "/a/b"), "/a/b: cannot be written: No space"),
-        (OSError(28, "No space left on device"), "/run: cannot be written: No space"),
-        (OSError(2, "No such file or directory", "/run/x"), "/run/x: cannot be written: No such"),
+        (OSError(28, "No space left on device"), f"{HERE}: cannot be written: No space"),
+        (OSError(28, "No space left on device", 7), f"{HERE}: cannot be written: No space"),
+        (OSError(13, "Permission denied", f"{HERE}/x"), f"{HERE}/x: cannot be written: Perm"),
+        (OSError(13, "Permission denied", f"{HERE}s/x"), None),
+        (OSError(13, "Permission denied", 7), None),
+        (OSError(2, "No such file or directory", f"{HERE}/x"), None),
         (OSError(2, "No such file or directory", "/data/x"), None),
-        (OSError(2, "No such file or directory", "/running/x"), None),
+        (OSError(111, "Connection refused"), None),
+        (OSError(12, "Cannot allocate memory"), None),
         (ValueError("no"), None),
     ],
 )
@@ -46,10 +55,24 @@ def test_what_counts_as_writing(error: Exception, says: str | None) -> None:
     wrapped = RuntimeError("a library's")
     wrapped.__cause__ = error
     for raised in (error, wrapped):
-        found = cannot_write(raised, Path("/run"))
+        found = cannot_write(raised, HERE)
         assert (found is None) if says is None else str(found).startswith(says)
     if says:
-        assert len(str(cannot_write(error, Path("/run"))).splitlines()) == 2
+        assert len(str(cannot_write(error, HERE)).splitlines()) == 2
+
+
+def test_a_missing_file_counts_where_the_whole_folder_is_missing() -> None:
+    error = OSError(2, "No such file or directory", f"{GONE}/x")
+    assert str(cannot_write(error, GONE)).startswith("/gone/x: cannot be written: No such file")
+    assert cannot_write(error, HERE) is None
+
+
+def test_an_error_that_another_has_replaced_does_not_count() -> None:
+    error = RuntimeError("no")
+    error.__context__ = OSError(28, "No space left on device")
+    assert cannot_write(error)
+    error.__suppress_context__ = True  # as `from None` does
+    assert cannot_write(error) is None
 
 
 def test_a_database_on_a_full_disk_cannot_be_written() -> None:
@@ -67,6 +90,9 @@ def test_an_error_gets_the_name_of_what_is_written() -> None:
     with pytest.raises(CannotWrite) as refused, writing(Path("/a")), writing(Path("/a/b")):
         open("/dev/null/c")  # noqa: SIM115  it cannot be opened
     assert str(refused.value).startswith("/a/b: cannot be written: Not a directory.\n")
+    with pytest.raises(CannotRead) as unread, writing(Path("/a"), CannotRead):
+        open("/dev/null/c")  # noqa: SIM115  it cannot be opened
+    assert str(unread.value).startswith("/a: cannot be read: Not a directory.\nMake it readable")
     with pytest.raises(ZeroDivisionError), writing(Path("/a")):
         _ = 1 // 0
 
@@ -89,7 +115,8 @@ def test_a_log_dir_that_cannot_be_made(
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {place}")
-    assert f": cannot be written: {says}" in error
+    verb = "read" if mode and "too long" in says else "written"  # a sweep looks for its jobs
+    assert f": cannot be {verb}: {says}" in error
     assert len(error.splitlines()) == 2
 
 
@@ -136,20 +163,30 @@ def test_a_name_that_no_file_can_have(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(OSError(errno.ENOSPC, "No space left on device", "/a"), 2), (KeyboardInterrupt(), 130)],
+    ids=["full", "Ctrl-C"],
+)
 def test_a_longer_run_whose_copy_finds_no_space(
-    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException,
+    code: int,
+    whole: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def copy(source: str, place: str, **options: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", place)
+        raise error
 
     before = sorted(whole.parent.iterdir())
     monkeypatch.setattr(shutil, "copyfile", copy)
     with pytest.raises(SystemExit) as stop:
         run_train(f"resume={whole}", "trainer.max_epochs=4")
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) == 2
-    assert ": cannot be written: No space left on device" in error
+    assert stop.value.code == code
+    said = capsys.readouterr().err
+    if code == 2:
+        assert len(said.splitlines()) == 2
+        assert ": cannot be written: No space left on device" in said
     assert sorted(whole.parent.iterdir()) == before
 
 

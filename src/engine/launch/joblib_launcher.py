@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from engine import signals
 from engine.errors import WorkerLost
 from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work
 from engine.signals import end_with_parent, out_of_reach_of_ctrl_c
+
+A_MOMENT = 0.2  # seconds, after which this process looks for a signal again
 
 
 @contextmanager
@@ -25,6 +28,9 @@ class JoblibLauncher(WorkerLauncher):
     """Runs jobs in processes of this machine, by joblib's loky.
 
     Each process has a pool of its own, because a killed process ends its whole pool.
+
+    A signal is looked for between the calls of joblib. Its exception in one of them would lose a
+    process that has just been started, and this process would wait for that one at its end.
 
     Args:
         n_jobs: the number of processes; None: `at_once`.
@@ -44,8 +50,10 @@ class JoblibLauncher(WorkerLauncher):
         todo = deque(enumerate(works))
         most = self.n_jobs or self.at_once()
         running: dict[Future[float | Exception], tuple[int, Any]] = {}
+        signals.let_steps_look(True)
         try:
             while todo or running:
+                signals.heed()
                 while todo and len(running) < most:
                     number, work = todo.popleft()
                     with out_of_reach_of_ctrl_c(), _without_warnings():
@@ -55,7 +63,7 @@ class JoblibLauncher(WorkerLauncher):
                             else ProcessPoolExecutor(max_workers=1, initializer=end_with_parent)
                         )
                         running[pool.submit(work)] = number, pool
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                for future in wait(running, A_MOMENT, FIRST_COMPLETED).done:
                     number, pool = running.pop(future)
                     try:
                         answer = future.result()
@@ -66,6 +74,7 @@ class JoblibLauncher(WorkerLauncher):
         finally:
             for _, pool in running.values():
                 pool.shutdown(kill_workers=True)
+            signals.let_steps_look(False)
 
     def close(self) -> None:
         while self.idle:

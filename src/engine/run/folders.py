@@ -85,6 +85,18 @@ def note_training(run_dir: Path) -> None:
             files.disk.get().replace(temporary, run_dir / TRAINED)
 
 
+def results(run_dir: Path) -> set[object]:
+    """Returns what a run has left so far: its checkpoints, as they were written, and its rows."""
+    found: set[object] = set()
+    for path in (run_dir / TRAINED, *run_dir.rglob("*.ckpt")):
+        with contextlib.suppress(OSError):  # there is none
+            found.add((path.name, path.stat().st_mtime_ns))
+    for path in run_dir.rglob("metrics.csv"):
+        with contextlib.suppress(OSError):  # it cannot be read
+            found |= set(path.read_bytes().splitlines()[1:])  # below the header
+    return found
+
+
 def new_run_dir(config: Config) -> Path:
     """Makes `logs/runs/<name>/<timestamp>`, a folder that no other run has."""
     parent = _of_name(config)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine import files, messages, signals
 from engine.config import objects
 from engine.config.resolved import Config
-from engine.errors import Pruned, RunFailed, UserError, blamed_on
+from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
 from engine.run.objective import compared, has_diverged, outcome
@@ -47,12 +47,14 @@ class Run:
         self.door = door
         self.insists = insists
         self._made_of: dict[str, Any] = {}
+        self._lost: list[str] = []  # rows of metrics, which the user goes on without
         self._begins_from = ""
         self._partials: dict[str, objects.Noted] = {}
         self._folder = folder
         self._is_new = folder is None or not folder.exists()
         self._above = folders.nearest_existing(folder) if folder else folders.above_new_run(config)
         self._found: Found | None = None
+        self._had: set[object] = set()  # the results that there were before this process
         self._until_the_end = ExitStack()
         self._until_the_end.callback(self._remove_unused)
         self._trainer: Trainer | None = None
@@ -88,6 +90,7 @@ class Run:
             if (summaries.load(folder) or {}).get("status") in summaries.COMPLETE:
                 raise UserError(f"{folder}: another process has just finished it.")
         self._found = to_go_on_from(folder, self.config)
+        self._had = folders.results(folder)
         last = folder / folders.LAST
         if is_first and self._found and self._found.path != last and last.exists():
             last.replace(last.with_suffix(".unusable"))  # the next one would make it the previous
@@ -128,6 +131,8 @@ class Run:
             weights = choice.to_begin_with(Path(source))
             self._begins_from = file.load_weights(model, weights)
         self._made_of = identity.record(self.config, data, self.door)
+        if self._lost:  # the Trainer was made before the module
+            self._made_of["mixed"] = list(self._lost)
         if before := self._folder or self._parent:
             identity.compare(before, self._made_of, self.insists)
             if self.checkpoint:  # it has not begun anew from the weights that are there now
@@ -179,6 +184,7 @@ class Run:
                 )
             log.warning("not exact: %s: %s", table.path, lost)
             table.put_aside()
+            self._lost.append(lost)
             if self._made_of:
                 self._made_of["mixed"] = [*self._made_of.get("mixed", []), lost]
 
@@ -300,17 +306,16 @@ class Run:
             except (KeyboardInterrupt, SystemExit):
                 summary["status"] = "interrupted"
                 raise
-            except UserError as mistake:  # found no earlier; no traceback
-                summary["error"] = messages.redacted(str(mistake))
-                self._leaves_nothing = not (self._trainer and self._trainer.global_step)
-                raise
             except Exception as exception:
-                refused = files.cannot_write(exception, self._folder)
                 if self._trainer and signals.came():  # what has become of the signal's exception
                     summary["status"] = "interrupted"
                     signals.heed()
-                is_begun = self._trainer and (self._trainer.global_step or not self._is_new)
-                if not is_begun and not (self._trainer and refused):
+                if isinstance(exception, UserError):  # found no earlier; no traceback
+                    summary["error"] = messages.redacted(str(exception))
+                    self._leaves_nothing = not self._is_begun
+                    raise
+                refused = files.cannot_write(exception, self._folder)
+                if not self._is_begun and not (self._trainer and refused):
                     self._leaves_nothing = True
                     if refused:
                         raise refused from exception
@@ -327,6 +332,14 @@ class Run:
                     self._end(self._trainer, summary)
         return summaries.objective(summary)
 
+    @property
+    def _is_begun(self) -> bool:
+        """Tells whether there is a run to lose, whichever process or Trainer took its steps."""
+        if self._trainer is None:
+            return False
+        has_stepped = bool(self._trainer.global_step) or not self._is_new
+        return has_stepped or bool(folders.results(self.folder) - self._had)
+
     def _remove_unused(self) -> None:
         """Removes the folder of a new run that was refused before its first step was taken."""
         if self._is_new and self._leaves_nothing and self._folder:
@@ -338,24 +351,28 @@ class Run:
         trust = " trust=true" if self.config.is_trusted else ""
         return f"python -m {self.door} resume={messages.short(self.folder)}{trust}"
 
-    def _stopped_by(self, refused: files.CannotWrite) -> RunFailed:
+    def _stopped_by(self, refused: files.CannotWrite) -> Stopped:
         """Says what stopped the run, and how to go on; returns what to raise."""
         what = str(refused).partition("\n")[0]
         if self.folder.exists():
             log.error("%s When that is mended, go on with:\n  %s", what, self._goes_on)
         else:
             log.error("%s\nSomebody has removed the run's folder: begin a new run.", what)
-        return RunFailed(what)
+        return Stopped(what)
 
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         """Records how the run ended, as far as the system lets files be written."""
+        was_told = bool(summary["error"])
         try:
             self._write_end(trainer, summary)
         except Exception as error:
             refused = files.cannot_write(error, self.folder)
             if refused is None:
                 raise
-            if summary["error"]:  # it has been said
+            if was_told:
+                if summary["status"] == "failed":
+                    what = str(refused).partition("\n")[0]
+                    log.error("%s So the run has no %s.", what, summaries.SUMMARY)
                 return
             stop = self._stopped_by(refused)
             if summary["status"] != "interrupted":
@@ -366,11 +383,11 @@ class Run:
 
         summary |= outcome(self.config, self.folder, trainer, summary)
         summary["seconds"] = round(time.monotonic() - self._began, 3)
-        if trainer.is_global_zero:
-            summaries.save(self.folder, summary)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
                 logger.close()
+        if trainer.is_global_zero:  # last: a run that says it is finished has all its files
+            summaries.save(self.folder, summary)
         if summary["status"] in (*summaries.COMPLETE, "pruned"):
             log.info("\n%s", summaries.closing_words(summary, self.folder))
             log.info("\n%s", summaries.next_commands(self.folder.parent, self.door))

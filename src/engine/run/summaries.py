@@ -1,5 +1,6 @@
 """summary.json: how a run ended, and with which metrics."""
 
+import functools
 import json
 import logging
 import math
@@ -57,8 +58,13 @@ def load(run_dir: Path) -> dict[str, Any] | None:
     except BrokenFile as broken:
         if path.is_dir():
             raise
-        log.warning("%s: left out, as it is broken: %s", path, broken.reason)
+        _leave_out(path, broken.reason)
         return None
+
+
+@functools.cache  # said once: a sweep reads a job's summary several times
+def _leave_out(path: Path, reason: str) -> None:
+    log.warning("%s: left out, as it is broken: %s", path, reason)
 
 
 def save(run_dir: Path, summary: Mapping[str, Any], name: str = SUMMARY) -> None:

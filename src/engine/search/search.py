@@ -19,13 +19,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from engine import files, locks, messages
 from engine.config import secrets
-from engine.errors import RunFailed, UserError
+from engine.errors import NotWritten, RunFailed, Stopped, UserError
 from engine.run import summaries
 from engine.search import space
 from engine.search import study as studies
 from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
-from engine.sweep.jobs import Job, check_all, run_all, was_stopped
+from engine.sweep.jobs import Job, check_all, run_all
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class Search:
             RunFailed, UserError: if the job's files could not be written.
         """
         status, folder, summary = job.state()
-        if job.error and (files.cannot_write(job.error) or was_stopped(summary)):
+        if isinstance(job.error, NotWritten | Stopped):
             raise job.error  # the trial stays begun, and the same command goes on with it
         state = STATES.get(status, TrialState.FAIL)
         value = summaries.objective(summary)
@@ -220,8 +220,9 @@ class Search:
         study = studies.load(self.storage, self.name)
         log.info("\n%s", table(study, self.n_trials))
         storage = self.storage if "://" in self.storage else messages.short(Path(self.storage))
-        commands = summaries.next_commands(self.base.sweep_dir, door)
-        log.info("\n%s\n  optuna-dashboard %s", commands, storage)
+        if self.base.sweep_dir.exists():  # it is taken back where all trials were refused
+            commands = summaries.next_commands(self.base.sweep_dir, door)
+            log.info("\n%s\n  optuna-dashboard %s", commands, storage)
         if not ranked(study):
             raise self.mistake or RunFailed("no trial finished")
 

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from engine.config.limits import COUNT, COUNT_OR_ZERO, SEED, Limit, check, one_of
 from engine.errors import UserError
-from engine.files import make_folder, writing
+from engine.files import CannotRead, make_folder, writing
 from engine.search.space import values
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -93,7 +93,7 @@ class _Journal(JournalFileBackend):
         super().__init__(path, self.lock)
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        with writing(self.path):
+        with writing(self.path, CannotRead):
             yield from super().read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

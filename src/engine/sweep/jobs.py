@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 
 from engine import files, locks, messages
 from engine.config.resolved import Config
-from engine.errors import RunFailed, UserError, WorkerLost, as_mistake
+from engine.errors import NotWritten, RunFailed, Stopped, UserError, WorkerLost, as_mistake
 from engine.fence.hydra import answer_of
 from engine.run import folder_names, folders, identity, summaries
 from engine.run.records.read import BrokenFile
@@ -56,14 +56,17 @@ class Job:
     def folder(self) -> Path | None:
         """Finds the job's folder; None if it has none yet."""
         if not (self._folder and self._folder.exists()):  # it may be renamed
-            with files.writing(self.sweep_dir):  # whose name may be too long
+            with files.writing(self.sweep_dir, files.CannotRead):  # its name may be too long
                 self._folder = next(self.sweep_dir.glob(f"*-{self.hash}"), None)
         return self._folder
 
     @property
     def summary(self) -> dict[str, Any]:
         """Reads the job's summary.json; empty while there is none."""
-        return self._read()[0]
+        try:
+            return (self.folder and summaries.load(self.folder)) or {}
+        except BrokenFile as broken:
+            return {"status": BROKEN, "error": str(broken)}
 
     @property
     def ended(self) -> bool:
@@ -73,11 +76,6 @@ class Job:
         """
         summary, changed = self._read()
         return self._is_end(summary) and not changed.data
-
-    @property
-    def changed(self) -> identity.Changed:
-        """Tells what has changed since the job was run."""
-        return self._read()[1]
 
     def _read(self) -> tuple[dict[str, Any], identity.Changed]:
         """Reads the job's summary, and what has changed since; a broken file is the job's error."""
@@ -118,12 +116,13 @@ class Job:
     @property
     def is_due(self) -> bool:
         """Tells whether the sweep is to run the job: it has not ended, or is to be run again."""
-        if not self.ended or self.config["sweep.force"]:
+        summary, changed = self._read()
+        if not self._is_end(summary) or changed.data or self.config["sweep.force"]:
             return True
         if self.config["sweep.retry"] == "stale":
-            return bool(self.changed.code)
+            return bool(changed.code)
         retries = self.config["sweep.retry"] == "failed"
-        return retries and self.summary.get("status") in ("failed", "diverged", BROKEN)
+        return retries and summary.get("status") in ("failed", "diverged", BROKEN)
 
     def run(self, train: Callable[[Config, Path], float]) -> float:
         """Runs the job, unless it is not due or another process runs it; returns its objective.
@@ -232,20 +231,20 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     except UserError:  # an option of the launcher's is wrong
         raise
     except Exception as error:  # the launcher's own: some worker is gone
-        log.warning("%s: %s", type(error).__name__, error)
+        if isinstance(mistake := as_mistake(error), NotWritten):
+            for job in jobs:
+                job.error = None if job.ended else mistake
+        else:
+            log.warning("%s: %s", type(error).__name__, error)
         return
     for job, result in zip(jobs, returns, strict=True):
         cause = answer_of(result)
-        has_no_end = not job.summary or was_stopped(job.summary)
-        if isinstance(cause, Exception) and not isinstance(cause, WorkerLost) and has_no_end:
+        if not isinstance(cause, Exception) or isinstance(cause, WorkerLost):
+            continue
+        if isinstance(cause, Stopped) or not job.summary:
             job.error = as_mistake(cause)
             if not isinstance(job.error, UserError | RunFailed):
                 log.error("%s", " ".join(job.overrides), exc_info=cause)
-
-
-def was_stopped(summary: Mapping[str, Any]) -> bool:
-    """Tells whether a job was interrupted by an error: its files could not be written."""
-    return summary.get("status") == "interrupted" and bool(summary.get("error"))
 
 
 def conclude(jobs: Sequence[Job], door: str) -> None:
@@ -262,7 +261,8 @@ def conclude(jobs: Sequence[Job], door: str) -> None:
     states = [job.state() for job in jobs]
     folder = Path(os.path.commonpath([job.sweep_dir for job in jobs]))
     log.info("\n%s", table(jobs, states))
-    log.info("\n%s", summaries.next_commands(folder, door))
+    if folder.exists():  # it is taken back where all jobs were refused
+        log.info("\n%s", summaries.next_commands(folder, door))
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error

@@ -25,7 +25,7 @@ from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.data.split import Split
 from engine.door import Door
-from engine.errors import RunFailed, UserError
+from engine.errors import Stopped, UserError
 from engine.fence.tensorboard import events_of
 from engine.files import cannot_write
 from engine.messages import counted, short
@@ -169,7 +169,7 @@ class _Chunk:
             if refused is None:
                 raise
             # What the jobs have is in their folders.
-            self.answers |= dict.fromkeys(self.members, RunFailed(str(refused)))
+            self.answers |= dict.fromkeys(self.members, Stopped(str(refused)))
         return self.answers
 
     def _run(self) -> None:

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from hydra import compose, initialize_config_dir
 import ending
 import fake_slurm
 from commands import CONF, TESTS, environment, killable, run_train
+from engine import signals
 from engine.launch.joblib_launcher import JoblibLauncher
 from test_readme import COMMANDS
 from warm import python
@@ -412,6 +415,31 @@ def test_as_many_jobs_as_fit(
     with initialize_config_dir(str(CONF), version_base="1.3"):
         launcher.config = compose("config", overrides=words)
     assert launcher.at_once() == at_once
+
+
+def test_a_signal_does_not_lose_a_process_that_is_just_being_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    class Pool:
+        def __init__(self, **_: Any) -> None:
+            done.append("made")
+
+        def submit(self, work: Any) -> Future[float]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("started")
+            return Future()
+
+        def shutdown(self, kill_workers: bool) -> None:
+            done.append("ended")
+
+    monkeypatch.setattr(joblib.externals.loky, "ProcessPoolExecutor", Pool)
+    work: Any = None
+    answers = JoblibLauncher(n_jobs=1).answers([work])
+    with pytest.raises(signals.Interrupted), signals.heeded(signal.SIGTERM), closing(answers):
+        next(answers)
+    assert done == ["made", "started", "ended"]
 
 
 def test_what_a_launcher_needs_is_imported_when_it_launches() -> None:

@@ -5,12 +5,14 @@ import gc
 import itertools
 import json
 import math
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -20,8 +22,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from commands import ROOT, run_train, train_in_process
 from engine.callbacks.checkpoints import Checkpoints
+from engine.errors import Stopped, as_mistake
+from engine.files import CannotWrite
 from engine.run import folders
 from engine.search import study
+from engine.search.search import Search
+from engine.sweep.jobs import State
 
 LINEAR = ["-m", "hydra/sweeper=optuna", "experiment=linear", "accelerator=cpu", "logger=csv"]
 SPACE = ["optimizer.lr=tag(log,interval(0.001,0.05))", "trainer.max_steps=range(1,6)"]
@@ -152,6 +158,15 @@ def test_a_search_on_a_full_disk_goes_on_when_there_is_space(
     gc.collect()  # the locks of the process that has ended
     assert exit_code(*words) == 0
     assert told(tmp_path) == told(undisturbed)
+
+
+@pytest.mark.parametrize("error", [Stopped("full"), as_mistake(CannotWrite(28, "full", "/a"))])
+def test_a_study_is_not_told_of_a_full_disk_by_another_process_either(error: Exception) -> None:
+    unused: Any = None
+    job: Any = SimpleNamespace(error=pickle.loads(pickle.dumps(error)))
+    job.state = lambda: State("failed", None, {})
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        Search._tell(unused, unused, 0, job)
 
 
 @pytest.mark.slow

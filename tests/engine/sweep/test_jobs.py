@@ -1,5 +1,6 @@
 """Sweeps: a folder per job, one bad job does not stop the others, and nothing is run twice."""
 
+import errno
 import json
 import re
 import shutil
@@ -18,7 +19,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from commands import run_train, train_in_process
 from engine.config.resolved import Config
 from engine.errors import RunFailed, UserError
-from engine.run import folders
+from engine.run import folders, identity
 from engine.run.summaries import save
 from engine.sweep.jobs import Job, conclude, run_all, table
 from project.train import train
@@ -327,18 +328,39 @@ def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -
         conclude(jobs, "mine.train")
 
 
-def test_a_broken_summary_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+class FullLauncher(Workers):
+    """A launcher that finds no space for its own files."""
+
+    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        raise OSError(errno.ENOSPC, "No space left on device", "/dev/shm/x")
+
+
+def test_a_launcher_that_finds_no_space(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    jobs = made(tmp_path / "taken back", "seed=1", "seed=2")
+    run_all(jobs, FullLauncher(tmp_path))
+    with pytest.raises(UserError, match=r"^/dev/shm/x: cannot be written: No space left on"):
+        conclude(jobs, "mine.train")
+    assert "its process was killed" not in caplog.text
+    assert "tensorboard --logdir" not in caplog.text  # of a folder that is not there
+
+
+def test_a_broken_summary_is_no_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (job,) = made(tmp_path, "seed=1")
     (run_dir := folders.job_dir(job.config, tmp_path, job.overrides)).mkdir()
     (run_dir / "summary.json").write_text('{"status": "fin')
     assert job.status == "interrupted"
     assert f"{run_dir / 'summary.json'}: left out, as it is broken" in caplog.text
-    caplog.clear()
     assert re.sub(r"\x1b\[\d*m", "", table([job])).splitlines()[1:] == [
         f"  interrupted  {run_dir.name}",
         "1 job: 1 interrupted",
     ]
-    assert len(caplog.records) == 1  # it is read once
+    with monkeypatch.context() as patch:
+        patch.delattr(identity, "changed")
+        assert job.summary == {}  # without a comparison of code and data
+    assert len(caplog.records) == 1
 
 
 def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ rows to 1e-4 of their values.
 """
 
 import csv
+import errno
 import gc
 import json
 import math
@@ -22,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from commands import run_evaluate, run_report, run_train, train_in_process
 from engine.data.split import Split
+from engine.errors import Stopped
 from engine.run import folders
 from engine.run.checkpoint.file import WholeFileIO
 from engine.vectorized import together
@@ -522,3 +524,15 @@ def test_options_that_are_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert stop.value.code == 2
         assert f"error: hydra.launcher.{error}" in capsys.readouterr().err
     assert not list(tmp_path.glob("sweeps/*/*-*"))
+
+
+def test_jobs_that_find_no_space_say_that_they_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    unused: Any = None
+    chunk = together._Chunk([], unused)
+    chunk.members[unused] = unused
+    monkeypatch.setattr(chunk, "_run", full)
+    (answer,) = chunk.run().values()
+    assert isinstance(answer, Stopped)

@@ -158,7 +158,7 @@ def begun_from(parent: Path, config: Config) -> Path:
                 if checkpoint:
                     WholeFileIO(config).save_checkpoint(checkpoint, run_dir / name)
             folders.note_training(run_dir)
-        except OSError:
+        except BaseException:
             folders.remove(run_dir, above)
             raise
     return run_dir
