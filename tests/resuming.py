@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-# 10 steps an epoch, with validation, dropout and momentum; last.ckpt every 3 steps
-RUN = [
+# A run of a small model on few points: 10 steps an epoch, last.ckpt every 3 steps.
+SMALL = [
     "experiment=linear",
     "accelerator=cpu",
     "logger.tensorboard.log_graph=false",
@@ -14,11 +14,15 @@ RUN = [
     "datamodule._target_=ways.Points",
     "datamodule.batch_size=5",
     "datamodule.steps_per_epoch=null",
+    "callbacks.checkpoints.every_n_steps=3",
+]
+# With validation, dropout and momentum.
+RUN = [
+    *SMALL,
     "optimizer=sgd",
     "optimizer.lr=0.05",
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=4",
-    "callbacks.checkpoints.every_n_steps=3",
 ]
 
 

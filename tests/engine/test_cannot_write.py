@@ -15,20 +15,10 @@ import pytest
 from commands import environment, only_run, run_evaluate, run_report, run_train
 from engine.files import CannotRead, CannotWrite, cannot_write, writing
 from identical import assert_bit_identical
+from resuming import SMALL
 from warm import python
 
-RUN = [
-    "experiment=linear",
-    "accelerator=cpu",
-    "logger.tensorboard.log_graph=false",
-    "module._target_=ways.Small",
-    "datamodule._target_=ways.Points",
-    "datamodule.batch_size=5",
-    "datamodule.steps_per_epoch=null",
-    "trainer.max_epochs=3",
-    "trainer.log_every_n_steps=1",
-    "callbacks.checkpoints.every_n_steps=3",
-]
+RUN = [*SMALL, "trainer.max_epochs=3", "trainer.log_every_n_steps=1"]
 
 
 HERE = Path(__file__).parent

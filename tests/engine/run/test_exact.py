@@ -18,21 +18,9 @@ from commands import (
 )
 from engine.run.checkpoint.file import WholeFileIO
 from identical import assert_bit_identical
+from resuming import SMALL
 
-# 10 steps an epoch, rows every 4 steps, last.ckpt every 3
-RUN = [
-    "experiment=linear",
-    "accelerator=cpu",
-    "logger.tensorboard.log_graph=false",
-    "module._target_=ways.Small",
-    "datamodule._target_=ways.Points",
-    "datamodule.batch_size=5",
-    "datamodule.steps_per_epoch=null",
-    "optimizer.lr=0.05",
-    "trainer.max_epochs=4",
-    "trainer.log_every_n_steps=4",
-    "callbacks.checkpoints.every_n_steps=3",
-]
+RUN = [*SMALL, "optimizer.lr=0.05", "trainer.max_epochs=4", "trainer.log_every_n_steps=4"]
 EARLY = "lightning.pytorch.callbacks.EarlyStopping"
 SWA = [
     "callbacks.swa.swa_lrs=0.02",
