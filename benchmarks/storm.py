@@ -19,6 +19,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 import commands
 import warm
+from measuring import commit
 
 logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it says what it hides
 # Two epochs of six steps, with a last.ckpt within each, and rows at other steps.
@@ -132,9 +133,9 @@ def words_to_go_on(case: Case, log_dir: Path) -> list[str]:
 
 
 def note(folder: Path, outcome: Mapping[str, Any]) -> None:
-    """Notes an outcome, so that a storm that is stopped can go on."""
+    """Notes an outcome and the commit, so that a storm that is stopped can go on."""
     with open(folder / "outcomes.jsonl", "a") as file:
-        file.write(json.dumps(outcome) + "\n")
+        file.write(json.dumps({**outcome, "commit": commit()}) + "\n")
 
 
 def outcomes(folder: Path) -> list[dict[str, Any]]:
