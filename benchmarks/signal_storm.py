@@ -224,6 +224,7 @@ def report(sent: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "signals": len(own),
             "had finished": sum(one["code"] == 0 for one in own),
             "right": len(own) - len(wrong),
+            "commits": sorted({str(one.get("commit")) for one in own}),
             "violations": list(map(said, wrong)),
         }
     columns = (*CAME_IN, "signals", "had finished", "right")

@@ -94,12 +94,15 @@ def test_what_a_signal_breaks_in_a_thread_is_no_error_to_show(
         thread.start()
         thread.join()
 
-    with pytest.raises(signals.Interrupted), signals.heeded(*BOTH):
+    def run() -> None:
         breaks()
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             breaks()
+
+    with pytest.raises(signals.Interrupted), signals.heeded(*BOTH):
+        run()
     assert shown == [KeyError]
     assert threading.excepthook is before
 
