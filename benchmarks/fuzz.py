@@ -4,8 +4,10 @@
 
 The words are made of the composed config: each key with values of every kind, near misses of keys
 and choices, `+`, `++`, `~`, `-m`, commas, interpolations, quotes and brackets. Each line goes up to
-the checked config, and of twenty lines one is trained on. Prints how many lines ran and how many
-were refused, and for each violation the line without the words that it does not need.
+the checked config, and of twenty lines one is trained on. Prints how many lines ran, how many were
+refused, how many of these only before the first step, by no one part of the config, and for each
+violation the line without the words that it does not need. Writes benchmarks/results/fuzz.json.
+Ends with 1 if there is a violation.
 """
 
 import argparse
@@ -40,8 +42,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.engine import ConjectureRunner
 from omegaconf import OmegaConf
 
+import engine
 import kept_configs
 from engine import figures, messages
 from engine.checks.config import check
@@ -51,11 +55,15 @@ from engine.door import Door, Task
 from engine.run import summaries
 from engine.run.run import train_one
 from engine.sweep.compose import Composer
+from measuring import commit, save
 from project.train import train
 
 Line = tuple[str, ...]
 MOST_LINES = 5  # of a message
-AT_FIRST = "error: before the first step: "  # of what comes from no one part of the config
+AT_FIRST = "before the first step"  # what comes from no one part of the config
+RIGHT = ("ran", "refused", AT_FIRST)
+AT_ONCE = 10  # lines of an example of hypothesis, which costs more than its lines
+SMALLEST = "experiment=curve_fit"
 SECONDS = 10  # that a line may take; training that has begun may take longer
 TRAINED = 20  # of so many lines, one is trained on
 DEEP = "a/b/c"  # below the sandbox, so that `..` stays within
@@ -154,10 +162,21 @@ def lines() -> st.SearchStrategy[Line]:
             part | part | part | part | part | part | two | odd, min_size=size, max_size=size
         )
     )
-    small = "experiment=curve_fit"
-    begin = st.sampled_from([*[(small,)] * 18, *[()] * 3, ("-m", small)])
-    words = st.builds(lambda first, rest: (*first, *itertools.chain(*rest)), begin, parts)
-    return words | words.map(lambda line: (*line, line[-1]))
+    begin = st.sampled_from([*[(SMALLEST,)] * 16, *[()] * 3])
+    swept = st.sampled_from(sorted(keys.items())).flatmap(
+        lambda pair: st.tuples(*[st.sampled_from(_like(pair[1]))] * 2).map(
+            lambda two: ("-m", SMALLEST, f"{pair[0]}={','.join(two)}")
+        )
+    )
+    first = st.sampled_from([*[begin] * 11, swept]).flatmap(lambda strategy: strategy)
+    repeats = st.sampled_from([*[0] * 9, 1])
+    return st.builds(_line, first, parts, repeats)
+
+
+def _line(first: Line, rest: Sequence[Line], repeats: int) -> Line:
+    """Makes a line of its beginning and its parts; the last word may come twice."""
+    line = (*first, *itertools.chain(*rest))
+    return (*line, *line[-1:] * repeats)
 
 
 def _like(value: str) -> list[str]:
@@ -195,33 +214,35 @@ def _stays_inside(text: str) -> bool:
 
 
 def generated(count: int, seed: int) -> list[Line]:
-    """Returns so many command lines; a seed gives the same ones each time."""
+    """Returns so many different command lines; a seed gives the same ones each time."""
     found: list[Line] = []
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=count,
+        max_examples=count // AT_ONCE + count // (4 * AT_ONCE) + 1,  # some lines come twice
         database=None,
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    @hypothesis.given(lines())
-    def note(line: Line) -> None:
-        found.append(line)
+    @hypothesis.given(st.lists(lines(), min_size=AT_ONCE, max_size=AT_ONCE))
+    def note(some: list[Line]) -> None:
+        found.extend(some)
 
-    note()
-    return found[:count]
+    # hypothesis would make every second line of parts of earlier ones.
+    with mock.patch.object(ConjectureRunner, "generate_mutations_from"):
+        note()
+    return list(dict.fromkeys(found))[:count]
 
 
 class Verdict(NamedTuple):
-    """Says what became of a line: `ran`, `refused`, or what is wrong with its end."""
+    """Says what became of a line: one of `RIGHT`, or what is wrong with its end."""
 
     outcome: str
     about: str = ""  # what there was to see, for a violation
 
     @property
     def is_violation(self) -> bool:
-        return self.outcome not in ("ran", "refused")
+        return self.outcome not in RIGHT
 
 
 class TooLong(BaseException):
@@ -255,7 +276,7 @@ class Judge:
     def __call__(self, line: Line, trains: bool = False) -> Verdict:
         """Runs a line up to the checked config, or trains on it."""
         self.configs = []
-        self.home.mkdir(parents=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         options = tuple(itertools.takewhile(lambda word: word.startswith("-"), line))
         words = (*options, "paths.log_dir=logs", *line[len(options) :])
         if trains:
@@ -265,10 +286,12 @@ class Judge:
         stdout, stderr = io.StringIO(), io.StringIO()
         with self._alone(words, stdout, stderr, trains), self._composing(words, trains):
             code, trace = self._ended()
-        left = sorted(str(p.relative_to(self.home)) for p in self.home.rglob("*"))
+        found = {*self.sandbox.rglob("*")} - {self.home, *self.home.parents}
+        left = sorted(os.path.relpath(path, self.home) for path in found)
         shown = f"{trace or stderr.getvalue()}{''.join(stdout.getvalue()[-2000:])}"
         verdict = Verdict(self._outcome(line, code, trace, stderr.getvalue(), left), shown)
-        shutil.rmtree(self.sandbox / DEEP.partition("/")[0])
+        if left:
+            shutil.rmtree(self.sandbox / DEEP.partition("/")[0])
         return verdict
 
     @contextlib.contextmanager
@@ -330,11 +353,11 @@ class Judge:
         return 0.0
 
     def _ended(self) -> tuple[object, str]:
-        """Runs the line; returns its exit code, and the traceback of what nobody has caught."""
+        """Runs the line; returns its exit code, and the traceback of an error of ours, if any."""
         try:
             self.door()
         except SystemExit as stop:
-            return stop.code or 0, ""
+            return stop.code or 0, _of_the_engine(stop.__context__)
         except TooLong:
             return "too long", "".join(traceback.format_exc())
         except Exception:
@@ -357,14 +380,28 @@ class Judge:
             return f"leaves {', '.join(left)[:60]}"
         if not message.strip():
             return "no message"
+        if message.startswith(f"error: {AT_FIRST}: "):
+            return AT_FIRST
         return "refused" if _is_about(message, line) else f"names nothing: {message[:50]}"
 
 
+def _of_the_engine(refusal: BaseException | None) -> str:
+    """Returns the traceback of an error before the first step that the engine itself has raised."""
+    error = refusal and refusal.__cause__
+    if error is None or not str(refusal).startswith(AT_FIRST):
+        return ""
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    is_ours = Path(last).is_relative_to(Path(engine.__file__).parent)
+    return "".join(traceback.format_exception(error)) if is_ours else ""
+
+
 def _is_about(message: str, line: Line) -> bool:
-    """Tells whether a message has the name of a key or a value of the line."""
-    names = set(re.findall(r"\w\w+", " ".join(line).lower())) - {"experiment", "true", "null"}
-    is_bare = any(not re.search(r"\w\w", word) for word in line)
-    return any(name in message.lower() for name in names) or message.startswith(AT_FIRST) or is_bare
+    """Tells whether a message has a word of the line: a name in it, or all of a short word."""
+    own = [word for word in line if word not in (SMALLEST, "-m", "--multirun")] or line
+    names = set(re.findall(r"\w\w+", " ".join(own).lower())) - {"true", "null"}
+    short = [word for word in own if not re.search(r"\w\w", word)]
+    said = set(re.findall(r"\w\w+", message.lower()))
+    return bool(names & said) or any((word or "''") in message for word in short)
 
 
 def can_train(configs: Sequence[Config], line: Line) -> bool:
@@ -399,7 +436,7 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         ends, trained = (
-            f"{counts['ran']:,} ran, {counts['refused']:,} refused"
+            ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in RIGHT)
             for counts in (self.outcomes, self.trained)
         )
         text = (
@@ -410,6 +447,15 @@ class Report(NamedTuple):
             number = self.outcomes[outcome] + self.trained[outcome]
             text += f"\n\n{number} × {outcome}\n  {shlex.join(line)}\n{about.rstrip()[-1500:]}"
         return text
+
+    def kept(self) -> dict[str, Any]:
+        """Returns what is kept of it."""
+        return {
+            "lines": self.outcomes.total(),
+            "outcomes": self.outcomes,
+            "trained": self.trained,
+            "violations": {what: shlex.join(line) for what, (line, _) in self.violations.items()},
+        }
 
 
 def fuzz(count: int, seed: int, sandbox: Path, seconds: float = math.inf) -> Report:
@@ -442,8 +488,11 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as sandbox:
-        print(fuzz(options.lines, options.seed, Path(sandbox), options.seconds))
-    print(f"{time.monotonic() - began:.0f} s")
+        report = fuzz(options.lines, options.seed, Path(sandbox), options.seconds)
+    seconds = round(time.monotonic() - began)
+    print(f"{report}\n{seconds} s")
+    save("fuzz", {**report.kept(), "seed": options.seed, "seconds": seconds, "commit": commit()})
+    sys.exit(bool(report.violations))
 
 
 if __name__ == "__main__":

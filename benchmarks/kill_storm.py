@@ -1,14 +1,16 @@
 """Tests that a command that is killed at any file event goes on and ends as if it had not been.
 
-    PYTHONPATH=tests OMP_NUM_THREADS=1 python benchmarks/kill_storm.py FOLDER [--most 110]
+    PYTHONPATH=tests OMP_NUM_THREADS=1 python benchmarks/kill_storm.py FOLDER
 
 Each case of storm.py runs undisturbed first, and its file events are counted (file_events.py).
-Then, for each event or for `--most` of them at equal distances, a new command gets SIGKILL at this
+Then, for as many of them as the case says, at equal distances, a new command gets SIGKILL at this
 event, and `resume=` of its folder, or for a sweep the same command, goes on to the end. That must
-have exit code 0 and leave what storm.py compares: metrics.csv, summary.json, checkpoints,
-TensorBoard's scalars, texts and pictures, the row of HParams, and the trials of a study. Jobs that
-train together are compared to rounding, all else to the last bit. Where joblib's worker is killed,
-the sweep itself has to go on.
+have exit code 0 and leave what storm.py compares: the names of all files, the content of
+metrics.csv, summary.json and checkpoints, the steps and values of TensorBoard's scalars and the
+steps of its texts, pictures and histograms, and the trials of a study. What texts, pictures,
+histograms, figures and the files of a run's config hold is not compared. Jobs that train together
+are compared to rounding, all else to the last bit. Where joblib's worker is killed, the sweep
+itself has to go on.
 
 What is done is noted in FOLDER: the same command goes on there. Prints a table, and a line for each
 violation with its event; writes benchmarks/results/kill_storm.json. Ends with 1 if there is one.
@@ -101,9 +103,9 @@ class Storm:
         return {**outcome, "violation": f"other {', '.join(wrong)}" if wrong else ""}
 
 
-def chosen(events: int, most: int | None) -> list[int]:
+def chosen(events: int, most: int) -> list[int]:
     """Returns the numbers of the events at which to kill, at equal distances."""
-    return sorted({round(n) for n in np.linspace(1, events, min(events, most or events))})
+    return sorted({round(n) for n in np.linspace(1, events, min(events, most))})
 
 
 def storm(folder: Path, cases: Sequence[str], most: int | None) -> list[dict[str, Any]]:
@@ -111,7 +113,7 @@ def storm(folder: Path, cases: Sequence[str], most: int | None) -> list[dict[str
     known = {(one["case"], one["number"]) for one in outcomes(folder)}
     for name in cases:
         one = Storm(name, CASES[name], folder)
-        for number in chosen(len(one.events), most):
+        for number in chosen(len(one.events), most or one.case.kills):
             if (name, number) not in known:
                 outcome = {**one.kill(number), "events": len(one.events)}
                 note(folder, outcome)
@@ -134,6 +136,7 @@ def report(killed_at: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "file events": own[0]["events"],
             "kills": len(killed),
             "as undisturbed": sum(not one["violation"] for one in killed),
+            "commits": sorted({str(one.get("commit")) for one in own}),
             "violations": [f"{one['event']}: {one['violation']}" for one in wrong],
         }
     columns = ("file events", "kills", "as undisturbed")
@@ -149,7 +152,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--most", type=int, help="kills of a case; without it, at every event")
+    parser.add_argument("--most", type=int, help="kills of a case")
     arguments = parser.parse_args()
     folder = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,11 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu, "gpu": gpu, **threads, **versions.versions()}
 
 
+def commit() -> str | None:
+    """Returns the commit that is measured; a `+` follows where the working tree differs from it."""
+    return versions.git_commit(Path(__file__).parent)
+
+
 def save(name: str, result: Mapping[str, Any]) -> None:
     """Writes `benchmarks/results/<name>.json`, with the machine."""
     RESULTS.mkdir(exist_ok=True)

@@ -6,7 +6,8 @@ The cases of storm.py take turns, and so do the stages of a command (stages.py):
 building, training, validation, testing, the end. A signal comes at a random moment of the stage.
 Then
 
-- the exit code is 130 or 143, or 0 if the command had finished, and there is no traceback;
+- the exit code is 130 or 143, and there is no traceback; only where the command does not handle
+  signals yet, or had ended when the signal came, is the end Python's own;
 - a run that has begun says how to go on, and so does a sweep;
 - whatever goes on (`resume=`, or the same command) ends as if there had been no signal.
 
@@ -25,11 +26,11 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import warm
 from measuring import save, table
-from stages import STAGES
+from stages import BEFORE, END, OVER, STAGES
 from storm import (
     CASES,
     Case,
@@ -43,8 +44,44 @@ from storm import (
     words_to_go_on,
 )
 
+CONFIG = ".hydra/config.yaml"  # of a run that has begun
 GO_ON = {False: "go on with:\n  python -m", True: "the same command goes on"}
+CAME_IN = (BEFORE, *STAGES, OVER)
+DELIVERY = 1.0  # seconds that a signal may take to a process of a busy machine
 Stage = tuple[str, float, float]  # its name, its begin and its length in seconds
+
+
+class End(NamedTuple):
+    """Describes the end of a command that has got a signal.
+
+    Args:
+        stage: in which it got the signal.
+        code: its exit code; negative: the number of the signal that ended the process.
+        is_over: whether the command came to its end by itself right after the signal was sent.
+        printed: all that it has printed.
+        has_begun: whether a run or a sweep has a folder.
+        is_whole: whether all of it is done.
+    """
+
+    stage: str
+    code: int
+    is_over: bool
+    printed: str
+    has_begun: bool
+    is_whole: bool
+
+    def wrong(self, sent: int, is_sweep: bool) -> list[str]:
+        """Returns what is wrong with the end."""
+        if self.stage == BEFORE and self.code == -sent:
+            return []
+        if self.stage in (END, OVER) and self.is_over and self.code in (0, -sent):
+            return []
+        wrong = ["a traceback"] if "Traceback" in self.printed else []
+        if self.code != 128 + sent:
+            wrong.append(f"exit code {self.code}")
+        if self.has_begun and not self.is_whole and GO_ON[is_sweep] not in self.printed:
+            wrong.append("does not say how to go on")
+        return wrong
 
 
 class Signals:
@@ -76,8 +113,6 @@ class Signals:
             notes = self.folder / "notes"
             with self.begin(self.whole, notes) as process:
                 assert exit_code(process) == 0, output(self.whole).read_text()
-            with open(notes, "a") as file:
-                file.write(f"{time.monotonic()} over\n")
             notes.rename(self.notes)
         noted = read(self.notes)
         return [
@@ -94,7 +129,9 @@ class Signals:
         moments = random.Random(f"{self.name} {number}")
         sent = moments.choice([signal.SIGINT, signal.SIGTERM])
         names = [name for name in STAGES if any(name == one[0] for one in self.stages)]
-        own = [one for one in self.stages if one[0] == names[number % len(names)]]
+        # So each case gets to each of its stages, and six signals to all stages.
+        aimed_at = names[(number % len(CASES) - number // len(CASES)) % len(names)]
+        own = [one for one in self.stages if one[0] == aimed_at]
         which = moments.randrange(len(own))
         log_dir = self.folder / str(number)
         notes = log_dir.with_suffix(".stages")
@@ -102,13 +139,11 @@ class Signals:
             path.unlink(missing_ok=True)
         shutil.rmtree(log_dir, ignore_errors=True)
         with self.begin(log_dir, notes) as process:
-            wait_for(own[which][0], which + 1, notes, process)
+            wait_for(aimed_at, which + 1, notes, process)
             time.sleep(moments.uniform(0, own[which][2]))
-            came_in = read(notes)[-1][1]
-            process.send_signal(sent)
-            code = exit_code(process)
-        outcome = {"case": self.name, "number": number, "signal": sent.name, "stage": came_in}
-        wrong = self.answered(code, sent, log_dir)
+            end = self.answered(process, sent, notes, log_dir)
+        outcome = {"case": self.name, "number": number, "signal": sent.name, "stage": end.stage}
+        wrong = end.wrong(sent, self.case.is_sweep)
         with self.begin(log_dir, Path("/dev/null")) as process:
             if again := exit_code(process):
                 wrong.append(f"goes on: exit code {again}")
@@ -119,26 +154,26 @@ class Signals:
         if not wrong:
             shutil.rmtree(log_dir)
             output(log_dir).unlink()
-        return {**outcome, "code": code, "violation": ", ".join(wrong)}
+        return {**outcome, "aimed at": aimed_at, "code": end.code, "violation": ", ".join(wrong)}
 
-    def answered(self, code: int, sent: int, log_dir: Path) -> list[str]:
-        """Returns what is wrong with the end of a command that has got a signal."""
-        if code == -sent:  # it came before the command, in Python's own hands
-            return []
-        printed = output(log_dir).read_text()
+    def answered(self, process: Any, sent: int, notes: Path, log_dir: Path) -> End:
+        """Sends a command a signal, and returns how it ended."""
+        stage = stage_of(notes)
+        moment = time.monotonic()
+        process.send_signal(sent)
+        code = exit_code(process)
+        over = [then for then, name in read(notes) if name == OVER]
         summaries = [json.loads(path.read_text()) for path in log_dir.rglob("summary.json")]
         statuses = [summary["status"] for summary in summaries]
         jobs = sum(name.endswith("summary.json") for name in self.right)
-        is_whole = statuses.count("finished") == jobs
-        if code == 0 and is_whole:  # a signal after the end is Python's, too
-            return []
-        wrong = ["a traceback"] if "Traceback" in printed else []
-        if code != 128 + sent:
-            wrong.append(f"exit code {code}")
-        has_begun = any(log_dir.rglob("multirun.yaml")) or "interrupted" in statuses
-        if has_begun and not is_whole and GO_ON[self.case.is_sweep] not in printed:
-            wrong.append("does not say how to go on")
-        return wrong
+        return End(
+            stage,
+            code,
+            is_over=bool(over) and over[0] < moment + DELIVERY,
+            printed=output(log_dir).read_text(),
+            has_begun=any(log_dir.rglob("multirun.yaml")) or any(log_dir.rglob(CONFIG)),
+            is_whole=statuses.count("finished") == jobs,
+        )
 
 
 def read(notes: Path) -> list[tuple[float, str]]:
@@ -146,6 +181,11 @@ def read(notes: Path) -> list[tuple[float, str]]:
     lines = notes.read_text().splitlines() if notes.exists() else []
     pairs = (line.split(" ", 1) for line in lines)
     return [(float(moment), name) for moment, name in pairs]
+
+
+def stage_of(notes: Path) -> str:
+    """Returns the stage of a command."""
+    return (read(notes) or [(0.0, BEFORE)])[-1][1]
 
 
 def wait_for(stage: str, times: int, notes: Path, process: Any) -> None:
@@ -180,13 +220,14 @@ def report(sent: Sequence[dict[str, Any]]) -> dict[str, Any]:
         own = [one for one in sent if one["case"] == case]
         wrong = [one for one in own if one["violation"]]
         result[case] = {
-            **{stage: sum(one["stage"] == stage for one in own) for stage in STAGES},
+            **{stage: sum(one["stage"] == stage for one in own) for stage in CAME_IN},
             "signals": len(own),
             "had finished": sum(one["code"] == 0 for one in own),
             "right": len(own) - len(wrong),
+            "commits": sorted({str(one.get("commit")) for one in own}),
             "violations": list(map(said, wrong)),
         }
-    columns = (*STAGES, "signals", "had finished", "right")
+    columns = (*CAME_IN, "signals", "had finished", "right")
     rows = [[case, *(str(found[key]) for key in columns)] for case, found in result.items()]
     rows.append(["all", *(str(sum(found[key] for found in result.values())) for key in columns)])
     print(table(["case", *columns], rows))

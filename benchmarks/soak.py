@@ -6,6 +6,7 @@ Each trains in a process of its own, which looks at itself every few seconds: re
 open files, bytes of TensorBoard's files, optimiser steps. Looks before WARM_UP of the time do not
 count. Then
 
+- the process has trained for as long as it was asked to, and then Ctrl-C has ended it;
 - memory grows by at most 2 %: the median of the last quarter against that of the first;
 - there are as many open files at the end as at the beginning;
 - TensorBoard's files grow by as many bytes a step all the time: no look is farther from the
@@ -32,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.errors import CTRL_C
 from measuring import save, table
 
 ENDLESS = [
@@ -47,6 +49,7 @@ WAYS = {
 }
 WARM_UP = 0.2  # share of the time
 LOOKS = 100
+ASKED = 0.95  # least share of the time that was asked for
 MOST = 0.02  # growth of the memory, and distance from a straight line
 
 
@@ -94,8 +97,11 @@ def watched(words: Sequence[str], minutes: float) -> list[Look]:
         log_dir = Path(folder)
         sys.argv = ["train", *words, f"paths.log_dir={folder}"]
         threading.Thread(target=watch, daemon=True).start()
-        with contextlib.suppress(SystemExit):  # 130
+        try:
             train()
+        except SystemExit as stop:
+            if stop.code != CTRL_C:
+                raise
     return looks
 
 
@@ -107,8 +113,13 @@ def in_a_process(way: str, minutes: float) -> list[Look]:
     return [Look(*values) for values in json.loads(done.stdout.splitlines()[-1])]
 
 
-def judged(looks: Sequence[Look]) -> dict[str, Any]:
-    """Says how much a process has grown after its warm-up, and whether that is little enough."""
+def judged(looks: Sequence[Look], minutes: float) -> dict[str, Any]:
+    """Says how much a process has grown after its warm-up, and whether that is little enough.
+
+    Args:
+        looks: at the process.
+        minutes: that it was asked for.
+    """
     counted = looks[int(WARM_UP * len(looks)) :]
     quarter = max(1, len(counted) // 4)
     ends = [
@@ -123,6 +134,7 @@ def judged(looks: Sequence[Look]) -> dict[str, Any]:
         off = np.abs(written - (slope * steps + start)).max() / (written[-1] - written[0])
     growth = ends[1] / ends[0] - 1
     files = [one.files for one in counted]
+    holds = growth <= MOST and files[0] == files[-1] and off <= MOST
     return {
         "minutes": round(looks[-1].seconds / 60, 2),
         "steps": looks[-1].steps,
@@ -131,7 +143,7 @@ def judged(looks: Sequence[Look]) -> dict[str, Any]:
         "open files": [files[0], files[-1]],
         "event bytes a step": round(float(slope), 3),
         "off the line": round(float(off), 5),
-        "holds": bool(growth <= MOST and files[0] == files[-1] and off <= MOST),
+        "holds": bool(holds and looks[-1].seconds >= ASKED * 60 * minutes),
     }
 
 
@@ -148,7 +160,7 @@ def main() -> None:
     results = {}
     for way in WAYS:
         looks = in_a_process(way, arguments.minutes)
-        results[way] = {**judged(looks), "looks": looks[:: max(1, LOOKS // 20)]}
+        results[way] = {**judged(looks, arguments.minutes), "looks": looks[:: max(1, LOOKS // 20)]}
     rows = [
         [
             way,

@@ -2,8 +2,9 @@
 
     python -m stages FOLDER NOTES …    the words of project.train
 
-NOTES gets a line for each: the seconds of the machine's clock, and the stage. Processes of joblib
-note theirs, too.
+NOTES gets a line for each: the seconds of the machine's clock, and the stage. Composing begins when
+the command handles signals; it is over when it no longer does. Processes of joblib note theirs,
+too.
 """
 
 import functools
@@ -12,16 +13,20 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from engine import TensorDataModule
 from engine.callbacks.step_seed import StepSeed
+from engine.door import Door
 from engine.vectorized.module import StackedModule
 from file_events import train
 
 COMPOSING, BUILDING, TRAINING = "composing", "building", "training"
 VALIDATION, TESTING, END = "validation", "testing", "the end"
 STAGES = (COMPOSING, BUILDING, TRAINING, VALIDATION, TESTING, END)
+BEFORE, OVER = "before", "over"  # a signal is Python's own then
 BEGIN = (  # with these calls
+    (Door, "open", COMPOSING),
     (TensorDataModule, "prepare_data", BUILDING),
     (StepSeed, "on_train_start", TRAINING),
     (StepSeed, "on_validation_start", VALIDATION),
@@ -40,7 +45,7 @@ BEGIN = (  # with these calls
 
 
 def begin(notes: Path) -> None:
-    """Notes each stage from now on; the first one is composing."""
+    """Notes each stage from now on, and that the command has come to its end by itself."""
     file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def note(stage: str) -> None:
@@ -56,7 +61,13 @@ def begin(notes: Path) -> None:
 
     for owner, name, stage in BEGIN:
         setattr(owner, name, noted(getattr(owner, name), stage))
-    note(COMPOSING)
+    command: Any = Door.__call__
+
+    def to_its_end(door: Door) -> None:
+        command(door)
+        note(OVER)
+
+    mock.patch.object(Door, "__call__", to_its_end).start()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 import commands
 import warm
+from measuring import commit
 
 logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it says what it hides
 # Two epochs of six steps, with a last.ckpt within each, and rows at other steps.
@@ -58,10 +59,12 @@ class Case:
 
     Args:
         words: of the command line.
+        kills: how many kill_storm.py does, if the command has as many file events.
         rel: how far numbers may be from those of an undisturbed command; 0: to the last bit.
     """
 
     words: Sequence[str]
+    kills: int
     rel: float = 0.0
 
     @property
@@ -77,20 +80,23 @@ CASES = {
             "datamodule.samples=20",
             "callbacks.curve.every_n_steps=100",
             *TINY,
-        ]
+        ],
+        kills=1000,  # each one
     ),
-    "digits": Case(DIGITS),
+    "digits": Case(DIGITS, kills=110),
     "vectorised sweep": Case(
-        ["-m", *DIGITS, "hydra/launcher=vectorized", "seed=1,2"], rel=TO_ROUNDING
+        ["-m", *DIGITS, "hydra/launcher=vectorized", "seed=1,2"], kills=90, rel=TO_ROUNDING
     ),
     "joblib sweep": Case(
-        ["-m", *LINEAR, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "seed=1,2"]
+        ["-m", *LINEAR, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "seed=1,2"],
+        kills=80,
     ),
     "search": Case(
         [
             *["-m", *LINEAR, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3"],
             *["hydra.sweeper.random_trials=2", "optimizer.lr=tag(log,interval(0.001,0.01))"],
-        ]
+        ],
+        kills=90,
     ),
 }
 
@@ -132,9 +138,9 @@ def words_to_go_on(case: Case, log_dir: Path) -> list[str]:
 
 
 def note(folder: Path, outcome: Mapping[str, Any]) -> None:
-    """Notes an outcome, so that a storm that is stopped can go on."""
+    """Notes an outcome and the commit, so that a storm that is stopped can go on."""
     with open(folder / "outcomes.jsonl", "a") as file:
-        file.write(json.dumps(outcome) + "\n")
+        file.write(json.dumps({**outcome, "commit": commit()}) + "\n")
 
 
 def outcomes(folder: Path) -> list[dict[str, Any]]:

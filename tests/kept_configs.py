@@ -22,12 +22,14 @@ from unittest import mock
 from hydra._internal import config_loader_impl, config_repository, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.object_type import ObjectType
 
 import warm
 
 create_defaults_list = defaults_list.create_defaults_list
 compose_defaults = ConfigLoaderImpl._compose_config_from_defaults_list
 load_config = ConfigRepository.load_config
+get_group_options = ConfigRepository.get_group_options
 
 
 class Kept(list[Any]):
@@ -82,6 +84,13 @@ def _load(self: ConfigRepository, config_path: str) -> Any:
     return _copy(key, lambda: load_config(self, config_path))
 
 
+def _options(
+    self: ConfigRepository, group_name: str, results_filter: Any = ObjectType.CONFIG
+) -> Any:
+    key = _key("options", self.get_sources(), group_name, results_filter)
+    return _copy(key, lambda: get_group_options(self, group_name, results_filter))
+
+
 def _create(repo: Any, config_name: str, overrides_list: list[Any], **options: Any) -> Any:
     overrides = defaults_list.Overrides(repo, overrides_list)  # tells choices from values
     values = list(map(id, overrides.config_overrides))
@@ -114,6 +123,7 @@ def keeping() -> Iterator[None]:
         mock.patch.object(config_loader_impl, "create_defaults_list", _create),
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", _compose),
         mock.patch.object(ConfigRepository, "load_config", _load),
+        mock.patch.object(ConfigRepository, "get_group_options", _options),
         # Each of Hydra's questions copies the list of sources, which nobody changes in place.
         mock.patch.object(config_repository, "copy", SimpleNamespace(deepcopy=copy.copy)),
     ):
@@ -127,6 +137,7 @@ def by_hydra() -> Iterator[None]:
         mock.patch.object(config_loader_impl, "create_defaults_list", create_defaults_list),
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_defaults),
         mock.patch.object(ConfigRepository, "load_config", load_config),
+        mock.patch.object(ConfigRepository, "get_group_options", get_group_options),
         mock.patch.object(config_repository, "copy", copy),
     ):
         yield

@@ -120,8 +120,9 @@ def test_what_a_soak_calls_a_leak() -> None:
     import soak
 
     sound = [soak.Look(s, 900 + s % 3, 8, 5000 + 70 * s, 50 * s) for s in range(100)]
-    assert soak.judged(sound)["holds"]
-    assert soak.judged(sound)["event bytes a step"] == pytest.approx(1.4)
+    assert soak.judged(sound, 99 / 60)["holds"]
+    assert not soak.judged(sound, 2)["holds"]  # it has ended too early
+    assert soak.judged(sound, 99 / 60)["event bytes a step"] == pytest.approx(1.4)
     leaks = {
         "megabytes": lambda one: one.megabytes + 0.5 * one.seconds,
         "files": lambda one: one.files + (one.seconds > 50),
@@ -129,7 +130,7 @@ def test_what_a_soak_calls_a_leak() -> None:
     }
     for name, leak in leaks.items():
         looks = [one._replace(**{name: leak(one)}) for one in sound]
-        assert not soak.judged(looks)["holds"], name
+        assert not soak.judged(looks, 99 / 60)["holds"], name
 
 
 @pytest.mark.slow

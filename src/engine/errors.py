@@ -15,6 +15,7 @@ from engine import files, messages, signals
 
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
+HINT = f"{FULL_ERROR}=1 shows the traceback."
 # Folders of Python's own modules and of installed packages.
 LIBRARIES = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
 _wants_traceback: ContextVar[bool | None] = ContextVar("wants_traceback", default=None)
@@ -111,7 +112,8 @@ def blamed_on(key: str) -> Iterator[None]:
     """Blames a part of the config for whatever is raised inside, while the part is built or tried.
 
     Raises:
-        UserError: with the part, what was raised, and where in the user's code that was.
+        UserError: with the part, what was raised, and how to see where; with the place, if it is in
+            the user's code.
     """
     try:
         yield
@@ -122,6 +124,8 @@ def blamed_on(key: str) -> Iterator[None]:
             raise
         mistake = as_mistake(error)
         text = str(mistake) if mistake is not error else _said(error)
+        if mistake is error and HINT not in text:
+            text = f"{text}\n{HINT}"
         has_key = text.startswith(key) or "full_key: " in text
         raise UserError(text if has_key else f"{key}: {text}") from error
 
@@ -175,5 +179,5 @@ def _said(error: BaseException) -> str:
     for frame in last:
         if not Path(frame.filename).is_relative_to(Path(__file__).parent):
             place = f"{messages.short(Path(frame.filename))}, line {frame.lineno}"
-            text = f"{text}\nRaised in {place}; {FULL_ERROR}=1 shows the traceback."
+            text = f"{text}\nRaised in {place}; {HINT}"
     return text

@@ -54,7 +54,8 @@ def heeded(*numbers: signal.Signals) -> Iterator[None]:
     `heed` at each, and the end of this context asks once more. A second signal ends the process.
 
     Signals that this process ignores stay ignored; an inner context of this kind changes nothing.
-    Python does not show an `Interrupted` that was swallowed as an error.
+    Python does not show an `Interrupted` that was swallowed as an error, nor what a signal breaks
+    in other threads.
 
     Raises:
         Interrupted: whatever the signal's own exception has become on its way.
@@ -62,11 +63,15 @@ def heeded(*numbers: signal.Signals) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in numbers}
     mine = [number for number, own in before.items() if own not in (None, signal.SIG_IGN, _handle)]
     is_outermost = _handle not in before.values()
-    show_swallowed = sys.unraisablehook
+    show_swallowed, show_of_thread = sys.unraisablehook, threading.excepthook
 
     def show_others(swallowed: "sys.UnraisableHookArgs") -> None:
         if not isinstance(swallowed.exc_value, Interrupted):
             show_swallowed(swallowed)
+
+    def show_unbroken(broken: threading.ExceptHookArgs) -> None:
+        if _Heeded.came is None:  # joblib's threads are at work while its processes are stopped
+            show_of_thread(broken)
 
     if is_outermost:
         _Heeded.handled, _Heeded.process = tuple(mine), os.getpid()
@@ -74,10 +79,10 @@ def heeded(*numbers: signal.Signals) -> Iterator[None]:
     try:
         for number in mine:
             signal.signal(number, _handle)
-        sys.unraisablehook = show_others
+        sys.unraisablehook, threading.excepthook = show_others, show_unbroken
         yield
     finally:
-        sys.unraisablehook = show_swallowed
+        sys.unraisablehook, threading.excepthook = show_swallowed, show_of_thread
         for number in mine:
             signal.signal(number, before[number])
         try:

@@ -189,7 +189,9 @@ def test_blamed_on_names_the_key_and_the_place(error: Exception, says: str) -> N
 def test_blamed_on_names_no_place_in_a_library_and_leaves_other_endings_alone() -> None:
     with pytest.raises(UserError) as refused, blamed_on("seed"):
         seeds.derive(object(), "x")  # type: ignore[arg-type]
-    assert "Raised in" not in str(refused.value)
+    first, second = str(refused.value).splitlines()
+    assert first.startswith("seed: ")
+    assert second == "HYDRA_FULL_ERROR=1 shows the traceback."
     for error in (UserError("as it is"), RunFailed("it has said how")):
         with pytest.raises(type(error), match=str(error)), blamed_on("module"):
             raise error

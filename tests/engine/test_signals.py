@@ -10,16 +10,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import signal_storm
+import storm
 from commands import environment, only_run, run_train
 from engine import signals
 from engine.errors import exit_codes
 from signalling import send
-from warm import python
 
 LINEAR = ["experiment=linear", "accelerator=cpu", "logger=csv"]
 BOTH = (signal.SIGINT, signal.SIGTERM)
@@ -77,6 +79,32 @@ def test_a_swallowed_signal_is_no_error_to_show(monkeypatch: pytest.MonkeyPatch)
         run()
     assert shown == [RuntimeError]
     assert sys.unraisablehook is before
+
+
+def test_what_a_signal_breaks_in_a_thread_is_no_error_to_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it happened: joblib's thread lost its work, and showed a traceback."""
+    shown: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda one: shown.append(one.exc_type))
+    before = threading.excepthook
+
+    def breaks() -> None:
+        thread = threading.Thread(target=lambda: {}[1])  # type: ignore[misc]
+        thread.start()
+        thread.join()
+
+    def run() -> None:
+        breaks()
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            breaks()
+
+    with pytest.raises(signals.Interrupted), signals.heeded(*BOTH):
+        run()
+    assert shown == [KeyError]
+    assert threading.excepthook is before
 
 
 @pytest.mark.filterwarnings(SWALLOWED)
@@ -199,22 +227,19 @@ def test_signals_at_random_moments(kind: str, number: int, tmp_path: Path) -> No
     length = ["datamodule.steps_per_epoch=2000", "trainer.max_epochs=1000"]
     sweep = ["-m", "seed=1,2"] if kind == "sweep" else []
     for moment in range(MOMENTS):
-        words = [*sweep, *LINEAR, *length, f"paths.log_dir={tmp_path / str(moment)}"]
-        with subprocess.Popen(
-            [python(), "-m", "project.train", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
+        log_dir, notes = tmp_path / str(moment), tmp_path / f"{moment}.stages"
+        words = [*sweep, *LINEAR, *length, f"paths.log_dir={log_dir}"]
+        with storm.start(log_dir, "stages", str(log_dir), str(notes), *words) as process:
             time.sleep(moments.uniform(0.1, 3))
+            stage = signal_storm.stage_of(notes)
             process.send_signal(number)
-            printed, _ = process.communicate(timeout=30)
-        # Before the command runs, Python's own way: a shell shows 130 and 143 for it, too.
-        assert process.returncode in (128 + number, -number), printed
+            code = storm.exit_code(process)
+        printed = storm.output(log_dir).read_text()
+        has_begun = any(log_dir.rglob("config.yaml"))
+        end = signal_storm.End(stage, code, False, printed, has_begun, is_whole=False)
+        assert end.wrong(number, kind == "sweep") == [], printed
         for path in tmp_path.glob(f"{moment}/**/summary.json"):
             assert json.loads(path.read_text())["status"] == "interrupted"
-            says = "the same command goes on" if kind == "sweep" else "go on with:\n  python -m"
-            assert says in printed
             if (table := path.parent / "metrics.csv").exists():
                 steps = [int(row["step"]) for row in csv.DictReader(io.StringIO(table.read_text()))]
                 assert steps == sorted(set(steps))

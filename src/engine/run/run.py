@@ -351,6 +351,13 @@ class Run:
         trust = " trust=true" if self.config.is_trusted else ""
         return f"python -m {self.door} resume={messages.short(self.folder)}{trust}"
 
+    def say_how_to_go_on(self) -> None:
+        """Says so of a run that was stopped while it began, or while it recorded its end."""
+        if self._folder and (self._folder / folders.CONFIG).exists():
+            done = summaries.load(self._folder) or {"status": "begun"}
+            if done["status"] not in (*summaries.COMPLETE, "pruned", "interrupted"):
+                log.info("interrupted; go on with:\n  %s", self._goes_on)
+
     def _stopped_by(self, refused: files.CannotWrite) -> Stopped:
         """Says what stopped the run, and how to go on; returns what to raise."""
         what = str(refused).partition("\n")[0]
@@ -434,4 +441,9 @@ def train_one(
 
     messages.silence_harmless()
     check(config)
-    return Run(config, run_dir, door, insists).execute(train)
+    run = Run(config, run_dir, door, insists)
+    try:
+        return run.execute(train)
+    except SystemExit:
+        run.say_how_to_go_on()
+        raise
