@@ -10,10 +10,11 @@ pip-audit itself ends with 0 then.
 import json
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
+from pins import CONSTRAINTS, normal, pinned
+
 FOUND, UNKNOWN = 1, 3
 MOST = 5  # names in a message
 
@@ -34,20 +35,26 @@ def asked(service: str) -> dict[str, Any] | str:
     return answer
 
 
-def judged(answer: dict[str, Any] | str) -> tuple[int, list[str]]:
-    """Returns the exit code for an answer, and what to say of it."""
+def judged(answer: dict[str, Any] | str, versions: Mapping[str, str]) -> tuple[int, list[str]]:
+    """Returns the exit code for an answer, and what to say of it.
+
+    Args:
+        answer: as `asked` returns it.
+        versions: those that were asked for, by package; one without an answer is unknown.
+    """
     if isinstance(answer, str):
         return UNKNOWN, [f"no version was looked up: {answer}"]
-    packages = answer["dependencies"]
-    unknown = [one["name"] for one in packages if "skip_reason" in one]
+    packages = [one for one in answer["dependencies"] if "skip_reason" not in one]
+    known = {(normal(one["name"]), one["version"]) for one in packages}
+    unknown = [name for name, version in versions.items() if (normal(name), version) not in known]
     said = [
         f"{one['name']} {one['version']}: {found['id']}, "
         f"mended in {', '.join(found['fix_versions']) or 'no version yet'}"
         for one in packages
-        for found in one.get("vulns", [])
+        for found in one["vulns"]
     ]
     code = FOUND if said else 0
-    said.append(f"{len(packages) - len(unknown)} of {len(packages)} versions were looked up")
+    said.append(f"{len(versions) - len(unknown)} of {len(versions)} versions were looked up")
     if unknown:
         more = ", …" if len(unknown) > MOST else ""
         said.append(f"not known to the service: {', '.join(unknown[:MOST])}{more}")
@@ -56,7 +63,7 @@ def judged(answer: dict[str, Any] | str) -> tuple[int, list[str]]:
 
 if __name__ == "__main__":
     service = (sys.argv[1:] or ["pypi"])[0]
-    code, said = judged(asked(service))
+    code, said = judged(asked(service), pinned())
     print("\n".join(said))
     if code == UNKNOWN:
         print(f"error: {service} did not answer for all; make audit SERVICE=… asks another")

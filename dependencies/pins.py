@@ -9,7 +9,7 @@ LOCK = ROOT / "requirements.lock"
 
 
 def normal(name: str) -> str:
-    """Returns a package's name as indexes compare it: `Mako`, `ast_serialize` → `ast-serialize`."""
+    """Returns a name as package indexes compare it: `Mako`, `ast_serialize` → `ast-serialize`."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
