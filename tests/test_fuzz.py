@@ -30,7 +30,7 @@ def test_two_thousand_command_lines(tmp_path: Path) -> None:
 def test_the_lines_are_different_and_many_are_of_sweeps() -> None:
     lines = fuzz.generated(200, 0)
     assert len(set(lines)) == len(lines) == 200
-    assert sum("-m" in line for line in lines) >= 16
+    assert sum("-m" in line for line in lines) >= 10
     assert sum(line[-1:] == line[-2:-1] for line in lines) < 40
 
 
@@ -80,7 +80,7 @@ def waits(run: Run) -> float:
 def test_the_judge_finds(
     ends: Callable[[Run], float], outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fuzz, "SECONDS", 1)
+    monkeypatch.setattr(fuzz, "SECONDS", 3)
     door = Door(ends, train.root, train.conf)
     judged = fuzz.Judge(tmp_path, door)(("seed=1",), trains=True)
     assert judged.outcome.startswith(outcome)
