@@ -47,6 +47,7 @@ from omegaconf import OmegaConf
 
 import engine
 import kept_configs
+import warm
 from engine import figures, messages
 from engine.checks.config import check
 from engine.config import overrides
@@ -487,8 +488,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=math.inf, help="at most")
     options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as sandbox:
-        report = fuzz(options.lines, options.seed, Path(sandbox), options.seconds)
+    warm.begin()  # what Hydra composes is kept there
+    try:
+        with tempfile.TemporaryDirectory() as sandbox:
+            report = fuzz(options.lines, options.seed, Path(sandbox), options.seconds)
+    finally:
+        warm.end()
     seconds = round(time.monotonic() - began)
     print(f"{report}\n{seconds} s")
     save("fuzz", {**report.kept(), "seed": options.seed, "seconds": seconds, "commit": commit()})

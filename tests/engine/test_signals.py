@@ -21,6 +21,7 @@ import storm
 from commands import environment, only_run, run_train
 from engine import signals
 from engine.errors import exit_codes
+from engine.run import run
 from signalling import send
 
 LINEAR = ["experiment=linear", "accelerator=cpu", "logger=csv"]
@@ -194,6 +195,24 @@ def test_a_run_stops_after_the_step_and_says_how_to_go_on(
     assert caplog.messages[-1] == (
         f"interrupted at step {step or 1}; go on with:\n  python -m project.train resume={run_dir}"
     )
+
+
+@pytest.mark.parametrize("moment", ["joinable", "outcome"], ids=["begins", "records its end"])
+def test_a_run_that_is_stopped_while_it(
+    moment: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: it had a folder, and did not say how to go on."""
+
+    def stop(*_: object) -> None:
+        raise signals.Interrupted(143)
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(run, moment, stop)
+    with pytest.raises(SystemExit) as stopped:
+        run_train(*LINEAR, "trainer.max_steps=1", f"paths.log_dir={tmp_path}", draws=False)
+    assert stopped.value.code == 143
+    says = f"interrupted; go on with:\n  python -m project.train resume={only_run(tmp_path)}"
+    assert caplog.messages[-1] == says
 
 
 @pytest.mark.filterwarnings(SWALLOWED)
