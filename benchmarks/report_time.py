@@ -27,9 +27,10 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from board import Server
+from engine.config import objects
 from engine.config.resolved import Config
 from engine.fence.tensorboard import hparams_records
-from engine.run import code, folders, identity, summaries, tensorboard
+from engine.run import folders, identity, summaries, tensorboard
 from engine.run.loggers import TensorBoard
 from measuring import save, table
 from project.train import train
@@ -75,8 +76,8 @@ class Runs:
         self.sweep = sweep
         config = composed()
         self.config = folders.as_yaml(config.values_by_node)
-        made_of = {"data": {"digest": "0123abc"}, "code": code.digests(config, train.module)}
-        self.made_of = json.dumps(made_of, indent=2)
+        data = objects.build(config["datamodule"], "datamodule")
+        self.made_of = json.dumps(identity.record(config, data, train.module), indent=2)
         names = ["train/loss", "val/loss", "val/acc"]
         rows = [
             ",".join(["0", str(step), *(str(row.get(name, "")) for name in names)])

@@ -114,7 +114,8 @@ def figure(cases: dict[str, Any]) -> Figure:
             )
     axes.axvline(1, color=looks.INK, linewidth=1)
     axes.set_xscale("log")
-    axes.set_xticks([0.25, 0.5, 1, 2, 5, 10], ["0.25 ×", "0.5 ×", "1 ×", "2 ×", "5 ×", "10 ×"])
+    ticks = [0.25, 0.5, 1, 2, 5, 10]
+    axes.set_xticks(ticks, [f"{tick:g} ×" for tick in ticks])
     axes.minorticks_off()
     middles = [place * height + (len(LOOPS) - 1) / 2 for place in range(len(CASES))]
     axes.set_yticks(middles, [name.replace(", ", "\n") for name in CASES.values()])

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from commands import ROOT
+from engine.report.read.collect import collect
 from warm import python
 
 
@@ -185,6 +186,14 @@ def test_report_time(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = written(benchmarks, "report_time")
     assert 0 < result["processor"][0] < 60
     assert set(result["hparams"]) == {"fast", "plain"}
+
+
+def test_runs_that_report_time_makes_up_are_whole(tmp_path: Path) -> None:
+    import report_time
+
+    report_time.Runs(tmp_path).write(0)
+    runs, problems = collect(tmp_path)
+    assert ([run.status for run in runs], problems) == (["finished"], [])
 
 
 @pytest.mark.slow

@@ -100,7 +100,8 @@ class Checkpoints(StepCallback, Checkpoint):
         self._save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        says_so = any(getattr(own, "diverged", False) for own in trainer.callbacks)  # type: ignore[attr-defined]
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        says_so = any(getattr(own, "diverged", False) for own in callbacks)
         if stops(trainer) and not self._resumed.get("stopped") and not says_so:
             log.info("stopped at step %s: %s", f"{trainer.global_step:,}", why_stopped(trainer))
 

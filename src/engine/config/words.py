@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,8 +26,8 @@ OVERRIDE = re.compile(r"~[^=]|\+{0,2}[^=+~].*=", re.DOTALL)  # key=value, +key=v
 
 def is_multirun(words: Sequence[str]) -> bool:
     """Tells whether a command line is a sweep."""
-    has_mode = any(word.lstrip("+").startswith("hydra.mode=") for word in words)
-    return has_mode or bool(options_of(words)[0].multirun)
+    says_so = any(word.lstrip("+") == f"hydra.mode={RunMode.MULTIRUN.name}" for word in words)
+    return says_so or bool(options_of(words)[0].multirun)
 
 
 def overrides_of(words: Sequence[str], known: Callable[[], Iterable[str]] = list) -> list[str]:
@@ -78,7 +79,7 @@ def _check_options(options: Namespace) -> None:
     if options.experimental_rerun:
         raise UserError("--experimental-rerun: write resume=RUN_DIR.")
     if options.resolve and not (options.cfg or options.help):
-        raise UserError("--resolve: is for --cfg.")
+        raise UserError("--resolve: needs --cfg job, whose output it resolves.")
 
 
 def _refuse_word(word: str, around: Sequence[str]) -> NoReturn:

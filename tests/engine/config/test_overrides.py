@@ -171,7 +171,7 @@ REFUSED = {
     ),
     "seed=1 -m name=x": "name=x: write options, such as -m, before all overrides.",
     "-m -c job": "--multirun and --cfg: give one of them.",
-    "--resolve": "--resolve: is for --cfg.",
+    "--resolve": "--resolve: needs --cfg job, whose output it resolves.",
     # any job of a sweep
     "-m seed=0,1,-1": "seed=-1: must be a whole number from 0 to 4294967295.",
     "-m seed=range(-1,3)": "seed=-1: must be a whole number from 0 to 4294967295.",
@@ -190,6 +190,8 @@ REFUSED = {
     "-m seed=range(0,1000000000000)": (
         "seed=range(0,1000000000000): a sweep has 1 to 100,000 jobs."
     ),
+    "hydra.mode=RUN seed=1,2": "seed=1,2: has several values; add -m for a sweep. "
+    "A list is written seed=[1,2].",
     "-m seed=glob(*)": "seed=glob(*): a sweep has 1 to 100,000 jobs.",
     "+trainer.x=${.}": (
         "+trainer.x=${.}: extraneous input '}' expecting {INTER_OPEN, BRACKET_OPEN, ID, '.', "

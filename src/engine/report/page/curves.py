@@ -172,13 +172,14 @@ def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) 
     bands = band(of_runs[~is_lost], name, 1 - content.alpha)
     groups = _groups_of(content, frames, [name])
     styles = drawing.lines(content.groups, content.distinguishing)
+    labels = _labels(bands, groups)
     texts: dict[str, list[str]] = {}
     with drawing.figure(4.9, 3.2 + (0.15 + 0.21 * len(groups)) * has_legend) as (figure, ax):
-        for number, group in reversed(list(groups.iterrows())):  # the best on top
+        for number in reversed(groups.index):  # the best on top
             own = of_runs["group"] == number
             _runs(ax, of_runs[own & ~is_lost], name, styles[number], lost=False)
             _runs(ax, of_runs[own & is_lost], name, styles[number], lost=True)
-            _group(ax, bands[bands["group"] == number], styles[number], group["label"])
+            _group(ax, bands[bands["group"] == number], styles[number], labels[number])
         _scale(ax, bands)
         for number, label in groups["label"].items():
             _say(ax, bands[bands["group"] == number], label, texts)
@@ -187,6 +188,17 @@ def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) 
             handles, labels = ax.get_legend_handles_labels()
             figure.legend(handles[::-1], labels[::-1], loc="outside lower left", handlelength=2.6)
     return drawing.Panel(figure, _alt(bands, groups, name), texts)
+
+
+def _labels(bands: pd.DataFrame, groups: pd.DataFrame) -> dict[int, str]:
+    """Returns the labels of groups; one whose curve lies under a better group's says so."""
+    labels: dict[int, str] = {}
+    above: dict[bytes, str] = {}
+    for number, label in groups["label"].items():
+        curve = bands.loc[bands["group"] == number, ["step", "mean"]].to_numpy()
+        first = above.setdefault(curve.tobytes(), label) if len(curve) else label
+        labels[number] = label if first == label else f"{label} (equal to {first})"
+    return labels
 
 
 def _runs(ax: Axes, of_runs: pd.DataFrame, name: str, line: drawing.Line, lost: bool) -> None:

@@ -45,6 +45,7 @@ class Column:
 
     @property
     def can_be_cut(self) -> bool:
+        """Tells whether a terminal may cut the cells: no number is, only words."""
         return self.is_setting or self.name == LEFT_OUT
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from scipy.special import stdtrit  # scipy.stats takes a second more to import
+from scipy.special import stdtrit  # all that a report needs of scipy.stats
 
 from engine.report.read.collect import Run
 from engine.report.read.settings import short_names

@@ -17,12 +17,15 @@ def setting(value: Any) -> str:
 def mean(value: float, half_width: float) -> str:
     """Writes a mean with its interval's half width, to two digits of that: `0.967 ± 0.018`.
 
-    Values without spread have no interval that means anything: `0.1 (all equal)`.
+    Values without spread have no interval that means anything: `0.1 (all equal)`. Beside a tiny
+    half width the mean has four digits: `2.303 ± 2.5e-05`.
     """
     if math.isnan(half_width):
         return metric(value)
     if half_width <= 1e-9 * abs(value):
         return f"{metric(value)} (all equal)"
+    if half_width < 1e-4 * abs(value):
+        return f"{metric(value)} ± {half_width:.2g}"
     digits = _format(value, half_width)
     return f"{value:{digits}} ± {half_width:{digits}}"
 

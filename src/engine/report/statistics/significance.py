@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit  # scipy.stats takes a second more to import
+from scipy.special import stdtr, stdtrit  # all that a report needs of scipy.stats
 
 # Verdicts on a group, beside the best one.
 BEST, WORSE, BETTER = "best", "worse", "better at common seeds"

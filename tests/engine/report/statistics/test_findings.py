@@ -16,6 +16,8 @@ NOISE = (
 def test_numbers_as_people_read_them() -> None:
     assert numbers.mean(0.96451, 0.01757) == "0.965 ± 0.018"
     assert numbers.mean(34.951, 28.29) == "35 ± 28"
+    assert numbers.mean(2.3025531, 0.0000251) == "2.303 ± 2.5e-05"
+    assert numbers.mean(2.3025531, 0.00251) == "2.3026 ± 0.0025"
     assert numbers.mean(2.5e7, 1.3e5) == "2.5e+07 ± 1.3e+05"
     assert numbers.mean(0.5, float("nan")) == "0.5"
     assert numbers.mean(0.5, 0.0) == "0.5 (all equal)"
