@@ -488,6 +488,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=math.inf, help="at most")
     options = parser.parse_args()
     began = time.monotonic()
+    begun_at = commit()
     warm.begin()  # what Hydra composes is kept there
     try:
         with tempfile.TemporaryDirectory() as sandbox:
@@ -496,7 +497,7 @@ def main() -> None:
         warm.end()
     seconds = round(time.monotonic() - began)
     print(f"{report}\n{seconds} s")
-    save("fuzz", {**report.kept(), "seed": options.seed, "seconds": seconds, "commit": commit()})
+    save("fuzz", {**report.kept(), "seed": options.seed, "seconds": seconds, "commit": begun_at})
     sys.exit(bool(report.violations))
 
 

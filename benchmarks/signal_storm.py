@@ -129,8 +129,8 @@ class Signals:
         moments = random.Random(f"{self.name} {number}")
         sent = moments.choice([signal.SIGINT, signal.SIGTERM])
         names = [name for name in STAGES if any(name == one[0] for one in self.stages)]
-        # So each case gets to each of its stages, and the first six signals to all stages. The last
-        # cases neither validate nor test.
+        # So each case gets to each of its stages. The first six signals leave out validation only,
+        # as three of the cases neither validate nor test.
         turn = (3 + number % len(CASES) - number // len(CASES)) % len(STAGES)
         aimed_at = names[turn % len(names)]
         own = [one for one in self.stages if one[0] == aimed_at]

@@ -12,7 +12,7 @@ import kill_storm
 import signal_storm
 import storm
 from file_events import FileEvents
-from stages import STAGES
+from stages import STAGES, VALIDATION
 
 KILLS = 8  # of each case: 40 in all; benchmarks/kill_storm.py kills more
 
@@ -32,12 +32,12 @@ def test_killed_at_file_events_a_command_goes_on_and_ends_as_undisturbed(
 
 
 @pytest.mark.slow
-def test_signals_in_each_stage(tmp_path: Path) -> None:
-    """One in each; benchmarks/signal_storm.py sends each case some in each of its stages."""
+def test_signals_in_all_stages_but_validation(tmp_path: Path) -> None:
+    """benchmarks/signal_storm.py sends each case some in each of its stages."""
     outcomes = signal_storm.storm(tmp_path, len(STAGES))
     assert [one for one in outcomes if one["violation"]] == []
     assert {one["case"] for one in outcomes} == set(storm.CASES)
-    assert {one["aimed at"] for one in outcomes} == set(STAGES)
+    assert {one["aimed at"] for one in outcomes} == set(STAGES) - {VALIDATION}
     assert signal_storm.report(outcomes)["digits"]["signals"] == 1
 
 
