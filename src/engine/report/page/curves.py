@@ -185,8 +185,8 @@ def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) 
             _say(ax, bands[bands["group"] == number], label, texts)
         ax.set(title=name, xlabel="step")
         if has_legend:
-            handles, labels = ax.get_legend_handles_labels()
-            figure.legend(handles[::-1], labels[::-1], loc="outside lower left", handlelength=2.6)
+            handles, words = ax.get_legend_handles_labels()
+            figure.legend(handles[::-1], words[::-1], loc="outside lower left", handlelength=2.6)
     return drawing.Panel(figure, _alt(bands, groups, name), texts)
 
 
