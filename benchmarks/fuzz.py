@@ -402,7 +402,9 @@ def _is_about(message: str, line: Line) -> bool:
     names = set(re.findall(r"\w\w+", " ".join(own).lower())) - {"true", "null"}
     short = [word for word in own if not re.search(r"\w\w", word)]
     said = set(re.findall(r"\w\w+", message.lower()))
-    return bool(names & said) or any((word or "''") in message for word in short)
+    begins = tuple(name.replace("_", "") for name in names if len(name) > 3)  # of TwoLayerRegressor
+    is_named = names & said or any(word.startswith(begins) for word in said)
+    return bool(is_named) or any((word or "''") in message for word in short)
 
 
 def can_train(configs: Sequence[Config], line: Line) -> bool:

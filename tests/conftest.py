@@ -37,7 +37,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 # Whichever process gets one of these last is alone in the end: they come first.
-LONG = ("test_fuzz.py", "test_kill_storm.py", "test_launchers.py", "test_in_a_browser.py")
+LONG = ("test_fuzz.py", "test_kill_storm.py", "test_launchers.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

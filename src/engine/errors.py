@@ -16,8 +16,9 @@ from engine import files, messages, signals
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
 HINT = f"{FULL_ERROR}=1 shows the traceback."
+ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 # Folders of Python's own modules and of installed packages.
-LIBRARIES = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
+LIBRARIES = ("site-packages", "dist-packages", "<frozen ", str(Path(traceback.__file__).parent))
 _wants_traceback: ContextVar[bool | None] = ContextVar("wants_traceback", default=None)
 
 
@@ -112,8 +113,8 @@ def blamed_on(key: str) -> Iterator[None]:
     """Blames a part of the config for whatever is raised inside, while the part is built or tried.
 
     Raises:
-        UserError: with the part, what was raised, and how to see where; with the place, if it is in
-            the user's code.
+        UserError: with the part, what was raised, and where, if that is in the user's code; with
+            the way to the traceback, where the text alone may not tell enough.
     """
     try:
         yield
@@ -124,8 +125,8 @@ def blamed_on(key: str) -> Iterator[None]:
             raise
         mistake = as_mistake(error)
         text = str(mistake) if mistake is not error else _said(error)
-        if mistake is error and HINT not in text:
-            text = f"{text}\n{HINT}"
+        if mistake is error and HINT not in text and not isinstance(error, ABOUT_VALUES):
+            text = f"{text}\n{HINT}"  # it may be a mistake of the engine's own
         has_key = text.startswith(key) or "full_key: " in text
         raise UserError(text if has_key else f"{key}: {text}") from error
 
@@ -172,7 +173,7 @@ def _said(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     text = next(iter(_lines(str(error))), "")
-    if not text or not isinstance(error, TypeError | ValueError | RuntimeError):
+    if not text or not isinstance(error, ABOUT_VALUES):
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
     last = [frame for frame in frames if not any(own in frame.filename for own in LIBRARIES)][-1:]

@@ -1,6 +1,7 @@
 """How a command ends: the exit code and what it prints."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from engine import seeds
+from engine import messages, seeds
 from engine.errors import (
     RunFailed,
     UserError,
@@ -189,9 +190,10 @@ def test_blamed_on_names_the_key_and_the_place(error: Exception, says: str) -> N
 def test_blamed_on_names_no_place_in_a_library_and_leaves_other_endings_alone() -> None:
     with pytest.raises(UserError) as refused, blamed_on("seed"):
         seeds.derive(object(), "x")  # type: ignore[arg-type]
-    first, second = str(refused.value).splitlines()
-    assert first.startswith("seed: ")
-    assert second == "HYDRA_FULL_ERROR=1 shows the traceback."
+    assert re.fullmatch("seed: [^\n]+", str(refused.value))
+    with pytest.raises(UserError) as refused, blamed_on("seed"):
+        messages.short("no path")  # type: ignore[arg-type]
+    assert str(refused.value).endswith("relative_to'\nHYDRA_FULL_ERROR=1 shows the traceback.")
     for error in (UserError("as it is"), RunFailed("it has said how")):
         with pytest.raises(type(error), match=str(error)), blamed_on("module"):
             raise error

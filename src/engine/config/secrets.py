@@ -42,7 +42,7 @@ def check_words(words: Sequence[str]) -> None:
     Raises:
         UserError: names the key; not the value.
     """
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words, ""][1:], strict=True):
         key, equals, value = word.lstrip("+~-").partition("=")
         if word.startswith("-") and not equals:  # --api_key abc
             value = after
