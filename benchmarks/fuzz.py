@@ -402,8 +402,9 @@ def _is_about(message: str, line: Line) -> bool:
     names = set(re.findall(r"\w\w+", " ".join(own).lower())) - {"true", "null"}
     short = [word for word in own if not re.search(r"\w\w", word)]
     said = set(re.findall(r"\w\w+", message.lower()))
-    begins = tuple(name.replace("_", "") for name in names if len(name) > 3)  # of TwoLayerRegressor
-    is_named = names & said or any(word.startswith(begins) for word in said)
+    begins = tuple(name.replace("_", "") for name in names if "_" in name)  # of TwoLayerRegressor
+    quoted = any(f"'{part}'" in message for word in own for part in re.split("[.=]", word))
+    is_named = names & said or quoted or any(word.startswith(begins) for word in said)
     return bool(is_named) or any((word or "''") in message for word in short)
 
 
