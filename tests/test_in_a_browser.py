@@ -191,7 +191,7 @@ TABS = {
     "images": ("img[src*=individualImage]", 1),
     "custom_scalars": ("vz-line-chart2", 2),  # accuracy and loss
     "hparams": ("vaadin-grid", 1),
-    "text": ("table, pre", 1),
+    "text": ("tf-text-loader", 1),
 }
 
 
