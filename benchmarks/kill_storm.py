@@ -31,7 +31,7 @@ import warm
 from measuring import save, table
 from storm import (
     CASES,
-    Case,
+    Disturbed,
     different,
     exit_code,
     made,
@@ -43,19 +43,8 @@ from storm import (
 )
 
 
-class Storm:
-    """Kills the commands of a case.
-
-    Args:
-        name: of the case.
-        case: the case.
-        folder: for all that its commands make.
-    """
-
-    def __init__(self, name: str, case: Case, folder: Path) -> None:
-        self.name, self.case, self.folder = name, case, folder / name.replace(" ", "_")
-        self.whole = self.folder / "whole"
-        self.notes = self.folder / "events"
+class Storm(Disturbed):
+    """Kills the commands of a case."""
 
     def run(self, log_dir: Path, number: int, notes: Path) -> int:
         """Runs the case's command, or what goes on with it, with a kill at an event; 0: none."""
@@ -67,18 +56,7 @@ class Storm:
     @cached_property
     def events(self) -> list[str]:
         """Returns the events of an undisturbed command, which is run if it has not been."""
-        if not self.notes.exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            notes = self.folder / "notes"
-            assert self.run(self.whole, 0, notes) == 0, output(self.whole).read_text()
-            notes.rename(self.notes)
-        return self.notes.read_text().splitlines()
-
-    @cached_property
-    def right(self) -> dict[str, Any]:
-        """Returns what an undisturbed command has made."""
-        return made(self.whole)
+        return self.notes_of(lambda notes: self.run(self.whole, 0, notes)).splitlines()
 
     def kill(self, number: int) -> dict[str, Any]:
         """Kills a command at an event, and goes on; says which event it was and what is wrong."""

@@ -33,7 +33,7 @@ from measuring import save, table
 from stages import BEFORE, END, OVER, STAGES
 from storm import (
     CASES,
-    Case,
+    Disturbed,
     different,
     exit_code,
     made,
@@ -84,19 +84,8 @@ class End(NamedTuple):
         return wrong
 
 
-class Signals:
-    """Sends the commands of a case signals.
-
-    Args:
-        name: of the case.
-        case: the case.
-        folder: for all that its commands make.
-    """
-
-    def __init__(self, name: str, case: Case, folder: Path) -> None:
-        self.name, self.case, self.folder = name, case, folder / name.replace(" ", "_")
-        self.whole = self.folder / "whole"
-        self.notes = self.folder / "stages"
+class Signals(Disturbed):
+    """Sends the commands of a case signals."""
 
     def begin(self, log_dir: Path, notes: Path) -> Any:
         """Starts the case's command, or what goes on with it."""
@@ -107,22 +96,15 @@ class Signals:
     @cached_property
     def stages(self) -> list[Stage]:
         """Returns the stages of an undisturbed command, which is run if it has not been."""
-        if not self.notes.exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            notes = self.folder / "notes"
+
+        def run(notes: Path) -> int:
             with self.begin(self.whole, notes) as process:
-                assert exit_code(process) == 0, output(self.whole).read_text()
-            notes.rename(self.notes)
-        noted = read(self.notes)
+                return exit_code(process)
+
+        noted = moments_in(self.notes_of(run))
         return [
             (name, begun, then - begun) for (begun, name), (then, _) in itertools.pairwise(noted)
         ]
-
-    @cached_property
-    def right(self) -> dict[str, Any]:
-        """Returns what an undisturbed command has made."""
-        return made(self.whole)
 
     def send(self, number: int) -> dict[str, Any]:
         """Sends one signal, and goes on; says when it came and what is wrong."""
@@ -180,8 +162,12 @@ class Signals:
 
 def read(notes: Path) -> list[tuple[float, str]]:
     """Returns the moments and the names of the stages that have begun."""
-    lines = notes.read_text().splitlines() if notes.exists() else []
-    pairs = (line.split(" ", 1) for line in lines)
+    return moments_in(notes.read_text() if notes.exists() else "")
+
+
+def moments_in(text: str) -> list[tuple[float, str]]:
+    """Returns the moments and the names of the stages in a text of notes."""
+    pairs = (line.split(" ", 1) for line in text.splitlines())
     return [(float(moment), name) for moment, name in pairs]
 
 

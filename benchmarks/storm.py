@@ -4,9 +4,11 @@ import csv
 import json
 import logging
 import math
+import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,40 @@ CASES = {
         kills=90,
     ),
 }
+
+
+class Disturbed:
+    """Has the folders of a case, and what its command makes if nobody disturbs it.
+
+    Args:
+        name: of the case.
+        case: the case.
+        folder: for all that its commands make.
+    """
+
+    def __init__(self, name: str, case: Case, folder: Path) -> None:
+        self.name, self.case, self.folder = name, case, folder / name.replace(" ", "_")
+        self.whole = self.folder / "whole"
+
+    def notes_of(self, run: Callable[[Path], int]) -> str:
+        """Returns what an undisturbed command has noted; runs it, if it has not been run.
+
+        Args:
+            run: runs the command, which notes into a file, and returns its exit code.
+        """
+        kept = self.folder / "noted"
+        if not kept.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            notes = self.folder / "notes"
+            assert run(notes) == 0, output(self.whole).read_text()
+            notes.rename(kept)
+        return kept.read_text()
+
+    @cached_property
+    def right(self) -> dict[str, Any]:
+        """Returns what an undisturbed command has made."""
+        return made(self.whole)
 
 
 def start(log_dir: Path, module: str, *words: str) -> "subprocess.Popen[str]":
