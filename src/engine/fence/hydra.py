@@ -1,16 +1,98 @@
 """Hydra: what is used of it beyond its documentation."""
 
+import pickle
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn, cast
 
+from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
+from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra._internal.utils import _locate, get_args_parser
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
+
+
+@contextmanager
+def composing_once() -> Iterator[None]:
+    """Has Hydra compose the same choices once within this context, in which no config file changes.
+
+    Hydra composes choices, which takes it a quarter of a second, and then sets values. A command
+    has it compose three times: for the check, to find the mode, and to run. Each job of a sweep is
+    another time.
+    """
+    module: Any = config_loader_impl
+    loader: Any = ConfigLoaderImpl
+    repository: Any = ConfigRepository
+    create_list = module.create_defaults_list
+    compose = loader._compose_config_from_defaults_list
+    load = repository.load_config
+    lists: dict[str, DefaultsList] = {}
+    kept: dict[str, bytes] = {}
+
+    def create_once(
+        repo: Any,
+        config_name: str | None,
+        overrides_list: list[Override],
+        prepend_hydra: bool,
+        skip_missing: bool,
+    ) -> DefaultsList:
+        values = Overrides(repo, overrides_list).config_overrides
+        own = [id(override) for override in values]
+        choices = [
+            (override.get_key_element(), override.value())
+            for override in overrides_list
+            if id(override) not in own and not override.is_sweep_override()
+        ]
+        key = repr((repo.get_sources(), config_name, prepend_hydra, choices))
+        if key not in lists:
+            made = partial(
+                create_list,
+                repo=repo,
+                config_name=config_name,
+                overrides_list=overrides_list,
+                prepend_hydra=prepend_hydra,
+            )
+            try:
+                lists[key] = made(skip_missing=False)
+            except ConfigCompositionException:  # a group without a choice, say
+                return made(skip_missing=skip_missing)
+        return replace(lists[key], config_overrides=values)
+
+    def compose_once(self: Any, defaults: list[Any], repo: Any) -> Any:
+        key = repr((repo.get_sources(), defaults))
+        return _copy(kept, key, partial(compose, self, defaults, repo))
+
+    def load_once(self: Any, config_path: str) -> Any:
+        return _copy(kept, repr((self.sources, config_path)), partial(load, self, config_path))
+
+    try:
+        module.create_defaults_list = create_once
+        loader._compose_config_from_defaults_list = compose_once
+        repository.load_config = load_once
+        yield
+    finally:
+        module.create_defaults_list = create_list
+        loader._compose_config_from_defaults_list = compose
+        repository.load_config = load
+
+
+def _copy(kept: dict[str, bytes], key: str, make: Callable[[], Any]) -> Any:
+    """Returns a copy of what is kept; keeps what is made, if pickle knows its classes."""
+    if key in kept:
+        return pickle.loads(kept[key])
+    made = make()
+    with suppress(pickle.PicklingError, AttributeError, TypeError):  # a class within a function
+        kept[key] = pickle.dumps(made)  # five times as fast as a copy
+    return made
 
 
 def options_of(words: Sequence[str]) -> tuple[Namespace, list[str]]:

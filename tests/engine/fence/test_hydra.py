@@ -1,22 +1,33 @@
 """What is relied on of Hydra beyond its documentation: a new version breaks here, by name."""
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]  # what joblib, Ray and submitit send by
 import pytest
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+import kept_configs
 from engine.fence import hydra as fence
+
+
+@pytest.fixture
+def _by_hydra() -> Iterator[None]:
+    with kept_configs.by_hydra():
+        yield
 
 
 @pytest.fixture
@@ -73,6 +84,86 @@ def test_apply_overrides_sets_values_as_hydra_does(loader: Any) -> None:
     ours, theirs = (OmegaConf.masked_copy(made, keys) for made in (config, whole))
     assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(theirs)
     assert ours.model.width == ours.seed == 9
+
+
+FLAGS = ("struct", "readonly")
+WORDS = (
+    ["seed=2", "model.width=9"],
+    ["model=large", "seed=3"],
+    ["model=large", "+seeds=[1,2]"],
+    ["+model@other=large", "model=small"],
+    ["~model"],
+)
+
+
+def everything(loader: Any, words: list[str], mode: RunMode) -> tuple[str, list[Any]]:
+    """Returns all that there is in a config, Hydra's part as well, and its flags."""
+    config = loader.load_configuration("config", words, mode)
+    flags = [(config._get_flag(name), config.hydra._get_flag(name)) for name in FLAGS]
+    return repr(OmegaConf.to_container(config, resolve=False)), flags
+
+
+@pytest.mark.usefixtures("_by_hydra")
+def test_composing_once_changes_nothing_of_what_hydra_composes(loader: Any) -> None:
+    cases = list(itertools.product(WORDS, (RunMode.RUN, RunMode.MULTIRUN)))
+    expected = [everything(loader, *case) for case in cases]
+    with fence.composing_once():
+        for _ in range(2):
+            assert [everything(loader, *case) for case in cases] == expected
+
+
+@pytest.mark.usefixtures("_by_hydra")
+def test_composing_once_reads_files_and_lists_of_choices_once(
+    loader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    (files,) = {type(source) for source in loader.get_sources() if source.provider == "main"}
+    load = files.load_config
+
+    def noted(self: Any, config_path: str) -> Any:
+        read.append(config_path)
+        return load(self, config_path)
+
+    monkeypatch.setattr(files, "load_config", noted)
+    with fence.composing_once():
+        first = loader.load_configuration("config", ["seed=1,2"], RunMode.MULTIRUN)
+        assert sorted(read) == ["config", "model/small"]
+        first.model.width = 0  # what is kept stays as it was
+        assert loader.load_configuration("config", ["seed=5"], RunMode.RUN).model.width == 8
+        assert fence.composed_by_hydra(loader, first, ("seed=2",)).model.width == 8
+        assert sorted(read) == ["config", "model/small"]
+        loader.load_configuration("config", ["model=large"], RunMode.RUN)
+        assert sorted(read) == ["config", "model/large", "model/small"]
+    loader.load_configuration("config", ["model=large"], RunMode.RUN)
+    assert len(read) == 5  # outside, Hydra reads them each time
+
+
+@pytest.mark.usefixtures("_by_hydra")
+def test_composing_once_leaves_a_missing_choice_to_hydra(loader: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("defaults: [_self_, model: '???']\nseed: 1\n")
+    with fence.composing_once():
+        for _ in range(2):
+            with pytest.raises(ConfigCompositionException, match="You must specify 'model'"):
+                loader.load_configuration("config", [], RunMode.RUN)
+            sweep = loader.load_configuration("config", ["model=small,large"], RunMode.MULTIRUN)
+            assert fence.composed_by_hydra(loader, sweep, ("model=large",)).model.width == 64
+
+
+@pytest.mark.usefixtures("_by_hydra")
+def test_composing_once_composes_what_pickle_does_not_know(loader: Any, tmp_path: Path) -> None:
+    @dataclass
+    class Local:
+        width: int = 4
+
+    ConfigStore.instance().store(group="model", name="local", node=Local)
+    try:
+        with fence.composing_once():
+            for seed in (1, 2):
+                words = ["model=local", f"seed={seed}"]
+                config = loader.load_configuration("config", words, RunMode.RUN)
+                assert (config.model.width, config.seed) == (4, seed)
+    finally:
+        del ConfigStore.instance().repo["model"]
 
 
 def test_own_config_reads_one_file(loader: Any) -> None:
