@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from engine import files, messages
+from engine.checks import imports
 from engine.config import secrets
 from engine.config.help import asks_for_help
 from engine.config.keys import EVALUATED_WITH
@@ -79,9 +80,10 @@ def measure(
     config = _changed(own, overrides, conf)
     if split not in ("train", "val", "test"):
         raise UserError(f"split={split}: must be test, val or train.")
-    from engine.checks.config import check
-    from engine.run import build
-    from engine.run.checkpoint.choice import to_measure
+    with imports.large():
+        from engine.checks.config import check
+        from engine.run import build
+        from engine.run.checkpoint.choice import to_measure
 
     checkpoint = to_measure(run_dir, own)
     for change in identity.mixture(run_dir):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import files, messages, signals
+from engine.checks import imports
 from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on
@@ -437,10 +438,11 @@ def train_one(
     if run_dir and (done := summaries.load(run_dir)) and done["status"] in summaries.COMPLETE:
         log.info("%s already, nothing to do: %s", done["status"], run_dir)
         return summaries.objective(done)
-    from engine.checks.config import check
+    with imports.large():
+        from engine.checks.config import check
 
-    messages.silence_harmless()
-    check(config)
+        messages.silence_harmless()
+        check(config)  # imports what the config names
     run = Run(config, run_dir, door, insists)
     try:
         return run.execute(train)

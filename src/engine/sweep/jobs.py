@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from hydra.plugins.launcher import Launcher
 
 from engine import files, locks, messages
+from engine.checks import imports
 from engine.config.resolved import Config
 from engine.errors import NotWritten, RunFailed, Stopped, UserError, WorkerLost, as_mistake
 from engine.fence.hydra import answer_of
@@ -192,7 +193,8 @@ def check_all(jobs: Sequence[Job]) -> None:
     """
     if not (due := [job for job in jobs if job.is_due]):
         return
-    from engine.checks.config import check
+    with imports.large():
+        from engine.checks.config import check
 
     messages.silence_harmless()
     checked: set[str] = set()
