@@ -83,8 +83,14 @@ def test_start_up(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "executable", python())
     monkeypatch.setattr(sys, "argv", ["start_up.py", "--rounds", "1"])
+    # A limit of the engine's, to which the command imports little.
+    monkeypatch.setattr(start_up, "LIMITS", {"seed=-1": ["experiment=curve_fit"]})
     start_up.main()
-    assert set(written(benchmarks, "start_up")["seconds"]) == {"import", "step", "help", "mistake"}
+    result = written(benchmarks, "start_up")
+    four = {"import", "step", "help", "mistake"}
+    assert set(result["seconds"]) == {*four, "seed=-1", "seed=-1 alone"}
+    command, alone = (result["seconds"][name][0] for name in ("seed=-1", "seed=-1 alone"))
+    assert result["limit_over_imports"] == pytest.approx(command - alone)
 
 
 @pytest.mark.slow
