@@ -54,7 +54,7 @@ def composing_once() -> Iterator[None]:
         ]
         key = repr((repo.get_sources(), config_name, prepend_hydra, choices))
         if key not in lists:
-            made = partial(
+            made: Any = partial(
                 create_list,
                 repo=repo,
                 config_name=config_name,
