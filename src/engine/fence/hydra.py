@@ -44,7 +44,7 @@ def composing_once() -> Iterator[None]:
         overrides_list: list[Override],
         prepend_hydra: bool,
         skip_missing: bool,
-    ) -> DefaultsList:
+    ) -> Any:
         values = Overrides(repo, overrides_list).config_overrides
         own = [id(override) for override in values]
         choices = [
@@ -54,7 +54,7 @@ def composing_once() -> Iterator[None]:
         ]
         key = repr((repo.get_sources(), config_name, prepend_hydra, choices))
         if key not in lists:
-            made: Any = partial(
+            made = partial(
                 create_list,
                 repo=repo,
                 config_name=config_name,

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 from engine import signals
 from engine.errors import WorkerLost
@@ -19,6 +18,8 @@ A_MOMENT = 0.2  # seconds, after which this process looks for a signal again
 @contextmanager
 def _without_warnings() -> Iterator[None]:
     """Starts loky's processes so that they do not warn of what a killed process has left."""
+    from unittest.mock import patch  # imports asyncio, for which `--help` would wait
+
     ignored = "ignore:resource_tracker:UserWarning"
     with patch.dict(os.environ, PYTHONWARNINGS=os.environ.get("PYTHONWARNINGS", ignored)):
         yield
