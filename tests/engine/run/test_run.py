@@ -23,8 +23,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from commands import CONF, only_run, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.messages import short
-from engine.run import folders
+from engine.run import build, folders
 from engine.run.loggers import tag_of
+from fitting import plain_trainer
 from project.train import train
 from ways import FailsAtOnce
 
@@ -41,7 +42,6 @@ MODELS = {
     "tabular_mlp": "breast_cancer",
 }
 SHORT = ["accelerator=cpu", "logger=csv", "trainer.max_steps=3", "trainer.log_every_n_steps=1"]
-NO_EVALUATION = ["trainer.limit_val_batches=0", "trainer.limit_test_batches=0"]
 LINEAR = ["experiment=linear", "accelerator=cpu", "logger=csv"]
 
 
@@ -325,24 +325,29 @@ def test_the_lenet_study_holds_images_out_and_sweeps_over_what_it_says() -> None
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("module", MODELS)
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_scheme_starts_every_model(scheme: str, module: str, tmp_path: Path) -> None:
-    words = [
-        f"module={module}",
-        f"datamodule={MODELS[module]}",
-        f"init={scheme}",
-        "optimizer=adam",
-        *SHORT,
-    ]
-    done(composed(*words, "callbacks=default", *NO_EVALUATION), tmp_path)
-    summary, losses = summary_of(tmp_path), column(tmp_path, "train/loss")
-    assert (summary["status"], summary["steps"]) == ("finished", 3)
-    assert len(losses) == 3
-    assert all(map(math.isfinite, losses))
-    if scheme == "zero" and module == "lenet":
-        assert losses[0] == pytest.approx(math.log(10))  # all logits alike
+@pytest.fixture(scope="module")
+def schemes() -> dict[str, Any]:
+    """The node of each scheme."""
+    return {scheme: composed(f"init={scheme}").init for scheme in SCHEMES}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_scheme_starts_every_model(
+    name: str, schemes: dict[str, Any], tmp_path: Path
+) -> None:
+    words = ["optimizer=adam", "callbacks=default", *SHORT]
+    chosen = composed(f"module={name}", f"datamodule={MODELS[name]}", *words)
+    data = build.datamodule(Config.resolve(chosen))
+    for scheme, node in schemes.items():
+        chosen.init = node
+        module = build.module(Config.resolve(chosen), data)
+        (folder := tmp_path / scheme).mkdir()
+        plain_trainer(folder, max_steps=3, limit_val_batches=0).fit(module, data)
+        losses = column(folder, "train/loss")
+        assert len(losses) == 3
+        assert all(map(math.isfinite, losses))
+        if scheme == "zero" and name == "lenet":
+            assert losses[0] == pytest.approx(math.log(10))  # all logits alike
 
 
 # --- how a run ends ---
