@@ -393,7 +393,13 @@ def test_what_no_run_needs_is_refused(target: str, tmp_path: Path) -> None:
 
 
 # Whole commands, with a run that was made here and then changed by somebody.
-RUN = ["experiment=curve_fit", "trainer.max_epochs=1", "logger=csv", "callbacks=default"]
+RUN = [
+    "experiment=curve_fit",
+    "trainer.max_epochs=1",
+    "datamodule.steps_per_epoch=5",
+    "logger=csv",
+    "callbacks=default",
+]
 
 
 @pytest.fixture(scope="module")
