@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import random
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -136,19 +137,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("steps", [2, 7, 100])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_run_is_the_same_for_every_size(
-    variant: str, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_hurry(monkeypatch)
     singly = fit(tmp_path / "1", 1, **VARIANTS[variant])
-    together = fit(tmp_path / "n", steps, **VARIANTS[variant])
-    rows, checkpoint = left(tmp_path / "n")
-    assert rows == left(tmp_path / "1")[0]
-    assert_same(checkpoint, left(tmp_path / "1")[1])
-    assert sum(count for _, count in together.calls) == len(singly.calls)
-    assert len(together.calls) < len(singly.calls) * (0.85 if steps == 2 else 0.75)
+    for steps in (2, 7, 100):
+        folder = tmp_path / str(steps)
+        together = fit(folder, steps, **VARIANTS[variant])
+        assert_same(left(folder), left(tmp_path / "1"), str(steps))
+        assert sum(count for _, count in together.calls) == len(singly.calls)
+        assert len(together.calls) < len(singly.calls) * (0.85 if steps == 2 else 0.75)
 
 
 @pytest.mark.parametrize("optimizer", [SGD, torch.optim.AdamW], ids=["sgd", "adamw"])
@@ -175,20 +175,18 @@ def noisy(inputs: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("batch_size", [4, 31], ids=["batches of 4", "all samples in one batch"])
-@pytest.mark.parametrize("steps", [2, 7, 100])
 def test_augmented_steps_are_the_same_for_every_size(
-    steps: int, batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step draws after its seed, and before its forward pass, which draws, too."""
     without_hurry(monkeypatch)
-    for size in (1, steps):
+    fit(tmp_path / "plain", 100, served=data(batch_size=batch_size))
+    for size in (1, 2, 7, 100):
         module = Classifier(augment={"noisy": noisy, "masked": nn.Dropout(0.2)})
         calls = fit(tmp_path / str(size), size, module, data(batch_size=batch_size)).calls
-    fit(tmp_path / "plain", steps, served=data(batch_size=batch_size))
-    assert max(count for _, count in calls) > 1
-    assert left(tmp_path / str(steps))[0] == left(tmp_path / "1")[0]
-    assert left(tmp_path / str(steps))[0] != left(tmp_path / "plain")[0]
-    assert_same(left(tmp_path / str(steps))[1], left(tmp_path / "1")[1])
+        assert (max(count for _, count in calls) > 1) == (size > 1)
+        assert_same(left(tmp_path / str(size)), left(tmp_path / "1"), str(size))
+    assert left(tmp_path / "1")[0] != left(tmp_path / "plain")[0]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +207,8 @@ def test_shapes_of_all_kinds(
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, outputs))
         served = Arrays({"train": (x, y), "val": (x, y)}, batch_size=batch_size, steps_per_epoch=25)
-        fit(tmp_path / str(steps), steps, SupervisedModule(network, nn.MSELoss()), served)
+        module = SupervisedModule(network, nn.MSELoss())
+        fit(tmp_path / str(steps), steps, module, served, max_epochs=1)
     assert left(tmp_path / "1")[0] == left(tmp_path / "100")[0]
     assert_same(left(tmp_path / "100")[1], left(tmp_path / "1")[1])
 
@@ -372,20 +371,35 @@ def test_without_anybody_to_stop_it_a_diverged_run_goes_on(
     assert "nan" in texts[0]
 
 
-@pytest.mark.parametrize(("before", "after"), [(100, 100), (1, 100), (100, 1), (3, 7)])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run by single steps that nobody ends."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        without_hurry(patch)
+        fit(folder, 1, callbacks=[Crashes(99)])
+    return folder
+
+
+@pytest.mark.parametrize(("before", "afters"), [(100, (1, 100)), (1, (100,)), (3, (7,))])
 @pytest.mark.parametrize("step", [7, 13, 18])
 def test_a_run_resumes_with_blocks_of_any_size(
-    step: int, before: int, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: int,
+    before: int,
+    afters: tuple[int, ...],
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without_hurry(monkeypatch)
-    fit(tmp_path / "whole", 1, callbacks=[Crashes(99)])
     with pytest.raises(RuntimeError, match="crash"):
-        fit(tmp_path / "parts", before, callbacks=[Crashes(step)])
-    last = tmp_path / "parts" / LAST
-    at = torch.load(last, weights_only=True)["global_step"]
-    table = MetricsCSV(tmp_path / "parts", purge_step=at)  # as a resumed run's
-    fit(tmp_path / "parts", after, last=last, callbacks=[Crashes(99)], logger=table)
-    assert_same(left(tmp_path / "parts"), left(tmp_path / "whole"))
+        fit(tmp_path / "ended", before, callbacks=[Crashes(step)])
+    at = torch.load(tmp_path / "ended" / LAST, weights_only=True)["global_step"]
+    for after in afters:
+        parts = Path(shutil.copytree(tmp_path / "ended", tmp_path / str(after)))
+        table = MetricsCSV(parts, purge_step=at)  # as a resumed run's
+        fit(parts, after, last=parts / LAST, callbacks=[Crashes(99)], logger=table)
+        assert_same(left(parts), left(whole), str(after))
 
 
 def test_a_block_takes_no_longer_than_progress_may_wait(
