@@ -137,6 +137,9 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     the first and the last would leave is a copy of the folder, while the run goes on in this
     process: so the first one's run is the undisturbed one, too, and the last one's run ends after
     three kills. If the bits differ, each kill is tried alone, to say which one it is.
+
+    A run with workers is killed by SIGKILL only: workers that its loader leaves would be waited for
+    by this process, for seconds, when it collects the loader.
     """
     words = [*RUN, *WAYS[way]]
     config = composed(words)
@@ -146,24 +149,28 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     epoch = lengths.get(way, 10)
     # One module stops at a step that has a checkpoint, and is validated then.
     validated = 24 if way == "the module stops within an epoch" else 2 * epoch
-    in_an_epoch, *between = (
+    moments = [
         f"on_train_batch_end:{epoch - 2}",
         f"on_train_epoch_end:{epoch}",
         f"on_validation_batch_end:{validated}",
-    )
+        "on_test_batch_end",
+    ]
     whole, killed, tested = (tmp_path / name for name in ("whole", "killed", "tested"))
-    with as_killed(in_an_epoch, whole, killed):
-        begin(config, whole)
-    for moment in between:
-        assert train_in_process([f"resume={killed}"], kill_at=moment) == -signal.SIGKILL, moment
-    with as_killed("on_test_batch_end", killed, tested):
-        run_train(f"resume={killed}", draws=False)
-    run_train(f"resume={tested}", draws=False)
+    if "workers" in way:
+        assert train_in_process([f"in={whole}", *words]) == 0
+        tested = killed_and_resumed(config, moments, killed)
+    else:
+        with as_killed(moments[0], whole, killed):
+            begin(config, whole)
+        for moment in moments[1:3]:
+            assert train_in_process([f"resume={killed}"], kill_at=moment) == -signal.SIGKILL, moment
+        with as_killed(moments[3], killed, tested):
+            run_train(f"resume={killed}", draws=False)
+        run_train(f"resume={tested}", draws=False)
     try:
         assert_same(killed, whole)
         assert_same(tested, whole)
     except AssertionError as error:
-        moments = [in_an_epoch, *between, "on_test_batch_end"]
         alone = [killed_and_resumed(config, [moment], tmp_path / moment) for moment in moments]
         broken = [run.name for run in alone if differs(run, whole)]
         raise AssertionError(f"one kill alone breaks it at: {broken or 'no moment'}") from error
