@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Server:
-    """TensorBoard's own server, on this machine."""
+    """TensorBoard's own server, on this machine; it reads once what is there when it starts."""
 
     def __init__(self, logdir: Path, load_fast: str) -> None:
         with warnings.catch_warnings(action="ignore"):  # its copy of html5lib is an old one
@@ -20,7 +20,7 @@ class Server:
             logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it says what it reads
             board = program.TensorBoard(default.get_plugins())
             options = ["--logdir", str(logdir), "--port", "0", "--load_fast", load_fast]
-            board.configure(argv=["tensorboard", *options, "--reload_interval", "1"])
+            board.configure(argv=["tensorboard", *options, "--reload_interval", "0"])
             self.url = board.launch()
 
     def ask(self, path: str, request: dict[str, Any] | None = None, **query: str) -> Any:

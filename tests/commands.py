@@ -14,13 +14,20 @@ from hydra import compose, initialize_config_dir
 from engine import evaluate, figures, report
 from engine.config.resolved import Config
 from engine.door import Task
-from engine.run import folders
+from engine.run import folders, loggers
 from project.train import train
 from warm import python
 
 ROOT = train.root
 CONF = train.conf
 TESTS = Path(__file__).parent
+
+
+def _seem_older(run_dir: Path) -> None:
+    """Makes a run's events a minute older: a run that goes on would wait for the next second."""
+    for path in run_dir.glob("events.out.tfevents.*"):
+        *begin, second, end = path.name.split(".", 4)
+        path.rename(run_dir / ".".join([*begin, f"{int(second) - 60:010d}", end]))
 
 
 @contextmanager
@@ -30,6 +37,7 @@ def _command(name: str, words: Sequence[str], draws: bool) -> Iterator[None]:
     with (
         mock.patch.object(sys, "argv", [f"project.{name}", *words]),
         mock.patch.object(figures, "are_wanted", wanted),
+        mock.patch.object(loggers, "wait_for_a_later_name", _seem_older),
     ):
         yield
 
@@ -71,20 +79,10 @@ def composed(words: list[str]) -> Config:
         return Config.resolve(config, words, Task(train).mentioned)
 
 
-def begin(words: list[str], run_dir: Path) -> None:
+def begin(config: Config, run_dir: Path) -> None:
     """Does a new run in a folder that is not there yet; there are no figures."""
-    with _command("train", words, draws=False):
-        train.do(composed(words), run_dir)
-
-
-def undisturbed(words: list[str], run_dir: Path) -> Path:
-    """Does a run that is neither killed nor resumed, in a process of its own.
-
-    Returns:
-        the run's folder.
-    """
-    assert train_in_process([f"in={run_dir}", *words]) == 0
-    return run_dir
+    with _command("train", config.overrides, draws=False):
+        train.do(config, run_dir)
 
 
 def killed_and_resumed(config: Config, moments: list[str], run_dir: Path) -> Path:
@@ -94,7 +92,7 @@ def killed_and_resumed(config: Config, moments: list[str], run_dir: Path) -> Pat
 
     Args:
         config: the run's.
-        moments: as `killable.train` takes a moment.
+        moments: as `moments.at` takes a moment.
         run_dir: the run's folder, which is made here.
 
     Returns:
@@ -117,7 +115,7 @@ def train_in_process(
 
     Args:
         words: of the command line.
-        kill_at: the moment of a signal, as `killable.train` takes a moment; None: no signal.
+        kill_at: the moment of a signal, as `moments.at` takes a moment; None: no signal.
         kill_with: the signal.
     """
     return subprocess.run(

@@ -3,8 +3,10 @@
 What takes long to import is imported in fixtures: the process that hands out the tests needs none.
 """
 
+import functools
 import gc
 import hashlib
+import importlib.metadata
 import io
 import os
 import pickle
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from browser import Browser
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+# For each Trainer, Lightning asks every installed package for callbacks.
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,9 +76,9 @@ def _as_in_a_run() -> Iterator[None]:
     os.environ.update(environment)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
-    """Starts a browser, or skips the test where there is none."""
+    """Starts a browser, or skips the test where there is none. Its pages cost time until then."""
     import browser
 
     if browser.CHROMIUM is None:

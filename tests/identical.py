@@ -5,26 +5,26 @@ from pathlib import Path
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from commands import only_run, run_train, train_in_process
+from commands import begin, composed, run_train
+from moments import as_killed
 
 
 def killed_and_resumed(words: list[str], folder: Path, kill_at: str) -> Path:
-    """Trains twice, once killed and resumed: the two end with the same bits.
+    """Trains, and goes on from what a kill would have left: the two end with the same bits.
 
     Args:
         words: of the command line.
         folder: for both runs.
-        kill_at: the moment of the SIGKILL, as `killable` takes it.
+        kill_at: as `moments.at` takes it.
 
     Returns:
         the folder of the run that was resumed.
     """
-    run_train(*words, f"paths.log_dir={folder / 'whole'}", draws=False)
-    command = [*words, f"paths.log_dir={folder / 'killed'}"]
-    assert train_in_process(command, kill_at=kill_at) == -9
-    killed = only_run(folder / "killed")
+    whole, killed = folder / "whole", folder / "killed"
+    with as_killed(kill_at, whole, killed):
+        begin(composed(words), whole)
     run_train(f"resume={killed}", draws=False)
-    assert_bit_identical(killed, only_run(folder / "whole"))
+    assert_bit_identical(killed, whole)
     return killed
 
 

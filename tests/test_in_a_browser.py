@@ -1,6 +1,6 @@
 """Report and TensorBoard in a browser: no complaint, no request outside, and all of it is there.
 
-They show a sweep of 12 jobs, a search of 20 trials, and a run with figures.
+They show a sweep of 12 jobs, a search of 12 trials, and a run with figures.
 """
 
 import functools
@@ -17,10 +17,11 @@ from commands import ROOT, run_report, run_train
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+TRIALS = 12
 SWEEP = [
     "experiment=lenet",
     "datamodule=digits",
-    "datamodule.batch_size=64",
+    "datamodule.batch_size=16",
     "datamodule.steps_per_epoch=12",
     "trainer.max_epochs=2",
     "optimizer=sgd,adam",
@@ -34,14 +35,12 @@ SEARCH = [
     "datamodule.steps_per_epoch=10",
     "callbacks=default",
     "hydra/sweeper=optuna",
-    "hydra.sweeper.n_trials=20",
-    "hydra.sweeper.random_trials=20",
+    f"hydra.sweeper.n_trials={TRIALS}",
+    f"hydra.sweeper.random_trials={TRIALS}",
     "optimizer.lr=tag(log,interval(0.001,1e4))",  # the largest diverge
     "module.hidden=range(5,50)",
     "accelerator=cpu",
 ]
-
-
 RUN = [  # with figures
     "experiment=lenet",
     "datamodule=digits",
@@ -58,7 +57,7 @@ def logs(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     The search is apart, as TensorBoard's page shows no run by itself if there are more than 40.
     """
     logs = tmp_path_factory.mktemp("logs")
-    run_train("-m", *SWEEP, f"paths.log_dir={logs}/main")
+    run_train("-m", *SWEEP, f"paths.log_dir={logs}/main", draws=False)
     run_train(*RUN, f"paths.log_dir={logs}/main")
     run_train("-m", *SEARCH, f"paths.log_dir={logs}/other", draws=False)
     for sweep in logs.glob("*/sweeps/*"):
@@ -156,7 +155,7 @@ def test_a_command_is_copied(report_of: Opener) -> None:
 def test_points_say_their_values(report_of: Opener) -> None:
     page = report_of("curve_fit")
     said = page.evaluate("[...document.querySelectorAll('svg title')].map(one => one.textContent)")
-    for trial in range(20):
+    for trial in range(TRIALS):
         own = [text for text in said if text.startswith(f"trial {trial}, ")]
         assert len(own) == 3, trial  # in the best so far, and beside each of two keys
         assert all("lr=" in text for text in own)
@@ -173,14 +172,14 @@ def board(logs: Path) -> Server:
 
 def test_hparams_have_a_row_for_each_job_and_trial(logs: Path) -> None:
     server = Server(logs, "true")
-    server.wait_for(runs=33, jobs=32)
+    server.wait_for(runs=13 + TRIALS, jobs=12 + TRIALS)
     infos, metrics, rows = server.hparams()
     keys = {"optimizer", "init", "seed", "optimizer.lr", "module.hidden"}
     assert {info["name"] for info in infos} == keys
     assert metrics[-2:] == ["★ train/loss, last value", "★ val/acc, best epoch"]
     given = [frozenset(row["hparams"]) for row in rows]
     assert given.count(frozenset({"optimizer", "init", "seed"})) == 12
-    assert given.count(frozenset({"optimizer.lr", "module.hidden"})) == 20
+    assert given.count(frozenset({"optimizer.lr", "module.hidden"})) == TRIALS
 
 
 # What each tab shows once it has all that it asks for, and the fewest of these elements. A selector

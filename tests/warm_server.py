@@ -9,8 +9,9 @@ each. When it is gone, its process is killed.
 
 import atexit
 import contextlib
+import functools
 import gc
-import importlib
+import importlib.metadata
 import json
 import os
 import random
@@ -27,12 +28,14 @@ LIBRARIES = (
     "matplotlib.figure",
     "optuna",
     "pandas",
+    "pydantic.fields",
     "pydantic.type_adapter",
     "sklearn.datasets",
     "sklearn.model_selection",
     "submitit.core._submit",
     "tensorboard.plugins.hparams.metadata",
     "torch._inductor.compile_fx",
+    "torch.utils.serialization.config",
     "torch.utils.tensorboard",
     "torchvision",
 )
@@ -60,6 +63,22 @@ OURS = (
     "project.train",
 )
 Request = dict[str, Any]
+
+
+def check_a_run() -> None:
+    """Checks a run: what a check has made once, of classes, limits and sources, all forks have."""
+    from hydra import compose, initialize_config_dir
+
+    from engine.checks.config import check
+    from engine.config.resolved import Config
+    from engine.run import code
+    from project.train import train
+
+    train.open()
+    with initialize_config_dir(str(train.conf), version_base="1.3"):
+        config = Config.resolve(compose("config", overrides=["experiment=linear"]))
+    check(config)
+    code.digests(config, train.module)
 
 
 def serve(listener: socket.socket, session: int) -> Request:
@@ -178,11 +197,16 @@ def main() -> None:
     os.fsync = lambda descriptor: None  # as in warm.py, which would import the engine
     os.sync = lambda: None
     del sys.path[0]  # this file's
+    importlib.metadata.entry_points = functools.cache(
+        importlib.metadata.entry_points
+    )  # conftest.py
     for name in LIBRARIES:
         importlib.import_module(name)
     ours = os.fork() == 0
     for name in OURS if ours else ():
         importlib.import_module(name)
+    if ours:
+        check_a_run()
     gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared
     path = f"{folder}/{'project' if ours else 'libraries'}"
     listener = socket.socket(socket.AF_UNIX)

@@ -65,20 +65,25 @@ def test_a_longer_run_ends_with_the_bits_of_one_of_that_length(tmp_path: Path) -
 
 
 def test_rows_of_a_longer_run_stay_as_long_as_they_were(tmp_path: Path) -> None:
-    """By itself, the longer run would have rows of 5 steps, and the shorter one has rows of 3."""
-    auto = [*RUN, "datamodule.steps_per_epoch=60", "trainer.log_every_n_steps=auto"]
+    """By itself, the longer run would have rows of 3 steps, and the shorter one has rows of 2."""
+    auto = [
+        *RUN,
+        "datamodule.steps_per_epoch=60",
+        "trainer.log_every_n_steps=auto",
+        "callbacks.checkpoints.every_n_steps=1000",
+    ]
     runs = {}
-    for epochs in (4, 8):
+    for epochs in (2, 4):
         log_dir = tmp_path / str(epochs)
         run_train(*auto, f"trainer.max_epochs={epochs}", f"paths.log_dir={log_dir}", draws=False)
         runs[epochs] = only_run(log_dir)
-    run_train(f"resume={runs[4]}", "trainer.max_epochs=8", draws=False)
-    longer = only_other(runs[4])
-    assert columns(longer, "train/loss", "step")[1] == list(range(2, 480, 3))
-    assert columns(runs[8], "train/loss", "step")[1] == list(range(4, 480, 5))
+    run_train(f"resume={runs[2]}", "trainer.max_epochs=4", draws=False)
+    longer = only_other(runs[2])
+    assert columns(longer, "train/loss", "step")[1] == list(range(1, 240, 2))
+    assert columns(runs[4], "train/loss", "step")[1] == list(range(2, 240, 3))
     weights = [
         torch.load(run_dir / folders.LAST, weights_only=True)["state_dict"]
-        for run_dir in (longer, runs[8])
+        for run_dir in (longer, runs[4])
     ]
     assert_equal(*weights)
 

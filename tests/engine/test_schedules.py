@@ -38,7 +38,7 @@ def numbers(optimizer: Optimizer, schedule: Any, steps: int, name: str = "lr") -
     return seen
 
 
-@pytest.mark.parametrize("steps", [1, 2, 100, 20_000])
+@pytest.mark.parametrize("steps", [1, 2, 100, 2_000])
 @pytest.mark.parametrize(("warmup", "floor"), [(0.05, 0.0), (0.0, 0.2), (0.999, 0.0)])
 def test_cosine_is_its_formula(warmup: float, floor: float, steps: int) -> None:
     found = numbers(sgd(), partial(schedules.cosine, warmup=warmup, floor=floor), steps)
@@ -49,7 +49,7 @@ def test_cosine_is_its_formula(warmup: float, floor: float, steps: int) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize(("steps", "length"), [(1, 1), (10, 3), (20_000, 6_000)])
+@pytest.mark.parametrize(("steps", "length"), [(1, 1), (10, 3), (2_000, 600)])
 def test_step_drops_after_each_share(steps: int, length: int) -> None:
     found = numbers(sgd(), partial(schedules.step, every=0.3, factor=0.5), steps)
     np.testing.assert_allclose(found, LR * 0.5 ** (np.arange(steps) // length), rtol=1e-12)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Foreign:
 
         Args:
             words: of the command line.
-            kill_at: the moment of a SIGKILL, as `killable` takes it; never for none.
+            kill_at: the moment of a SIGKILL, as `moments.at` takes it; never for none.
         """
         killed = kill_at != "never"
         command = ["-m", "killable", kill_at, str(int(signal.SIGKILL)), *words]
@@ -75,13 +76,18 @@ class Foreign:
     def _run(self, *words: str, code: int = 0) -> str:
         paths = [str(self.folder / "src"), str(self.folder / "tests")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(
-            [warm.python(), *words],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert ended.returncode == code, ended.stdout + ended.stderr
-        return ended.stdout
+        # No pipe: the workers of a killed process have its end for seconds, until they look.
+        with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as complained:
+            ended = subprocess.run(
+                [warm.python(), *words],
+                cwd=self.folder,
+                env=environment,
+                stdout=printed,
+                stderr=complained,
+                timeout=120,
+            )
+            for file in (printed, complained):
+                file.seek(0)
+            said = printed.read()
+            assert ended.returncode == code, said + complained.read()
+            return said

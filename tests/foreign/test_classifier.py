@@ -58,17 +58,9 @@ def test_its_checkpoints_have_the_plain_hyper_parameters(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bits(project: Foreign, trained: Path) -> None:
-    assert_bit_identical(project.killed_and_resumed(WORDS, MOMENTS), trained)
-
-
-@pytest.mark.slow
-def test_killed_and_resumed_with_persistent_workers(project: Foreign) -> None:
-    words = [*WORDS, "datamodule.num_workers=1", "trainer.max_epochs=2"]
-    whole, killed = project.folder / "workers", project.folder / "killed workers"
-    project.train(*words, f"paths.log_dir={whole}")
-    project.train(*words, f"paths.log_dir={killed}", kill_at="on_train_batch_end:18")
-    project.train(f"resume={only_run(killed)}")
-    assert_bit_identical(only_run(killed), only_run(whole))
+    """With persistent workers, and the bits of a run without: in its second epoch, they are old."""
+    words = [*WORDS, "datamodule.num_workers=1"]
+    assert_bit_identical(project.killed_and_resumed(words, MOMENTS), trained)
 
 
 def test_it_is_evaluated(project: Foreign, trained: Path) -> None:
@@ -86,11 +78,9 @@ def test_it_is_evaluated(project: Foreign, trained: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "vectorized"])
-def test_it_is_swept(launcher: str, project: Foreign, trained: Path) -> None:
-    said, (first, second) = project.swept(WORDS, launcher)
-    if launcher == "vectorized":
-        assert "2 of 2 jobs one by one: TinyImages is no TensorDataModule" in said
+def test_it_is_swept(project: Foreign, trained: Path) -> None:
+    said, (first, second) = project.swept(WORDS, "vectorized")
+    assert "2 of 2 jobs one by one: TinyImages is no TensorDataModule" in said
     alone = json.loads((trained / "summary.json").read_text())["metrics"]
     assert first == alone
     assert second["train/loss"] != alone["train/loss"]

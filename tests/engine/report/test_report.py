@@ -173,6 +173,7 @@ def test_a_real_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "accelerator=cpu",
         "logger=csv",
         f"paths.log_dir={tmp_path}",
+        draws=False,
     )
     capsys.readouterr()
     run_report(f"{tmp_path}/sweeps/linear")

@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import pickle
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import odd_modules
 from commands import (
     CONF,
+    begin,
     composed,
-    killed_and_resumed,
     only_run,
     run_evaluate,
     run_train,
-    undisturbed,
+    train_in_process,
 )
 from engine.checks.fit import fit_to
 from engine.evaluation import measure
 from engine.run import build, folders
 from identical import assert_bit_identical, scalars
+from moments import as_killed
 from ways import Ordinary, Points
 
 # What Lightning advises for other people's loaders.
@@ -395,9 +397,12 @@ BESIDE = [
 def test_loggers_of_lightnings_go_on_where_a_killed_run_stopped(data: str, tmp_path: Path) -> None:
     kind = of("Tested") if data == "Ordinary" else "module._target_=ways.Small"
     words = [kind, f"datamodule._target_=ways.{data}", *BESIDE, "trainer.max_epochs=3"]
-    whole = undisturbed([*RUN, *words], tmp_path / "whole")
-    moments = ["on_train_batch_end:18", "on_validation_batch_end:30"]
-    killed = killed_and_resumed(composed([*RUN, *words]), moments, tmp_path / "killed")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:18", whole, killed):
+        begin(composed([*RUN, *words]), whole)
+    command = [f"resume={killed}"]
+    assert train_in_process(command, kill_at="on_validation_batch_end:30") == -signal.SIGKILL
+    run_train(*command, draws=False)
     logs = "lightning_logs/version_0"
     assert [path.name for path in (killed / "lightning_logs").iterdir()] == ["version_0"]
     assert rows(killed / logs / "metrics.csv") == rows(whole / logs / "metrics.csv")

@@ -39,7 +39,7 @@ def standing_still(words: list[str], moment: str, lock: Callable[[], Path]) -> I
 
     Args:
         words: of the command line.
-        moment: as `killable.train` takes it.
+        moment: as `moments.at` takes it.
         lock: finds the lock; fails until it is there.
     """
     command = killable(words, moment, signal.SIGSTOP)

@@ -1,11 +1,7 @@
-"""Folders of images, against pictures decoded one by one with Pillow."""
+"""Images in folders: what is read of them, and what is refused."""
 
-import multiprocessing
 import os
-import re
-import signal
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,78 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
 
 from commands import only_run, run_train
 from engine.data import image_cache
 from engine.data.image_files import SUFFIXES
 from engine.errors import UserError
-from project.datamodules.image_folder import ImageFolderDataModule
-
-LAYOUT = "It must hold train/ and test/, and may hold val/, with one folder of images per class."
-# The children here only decode; no thread of the parent holds a lock that they need.
-forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-
-
-def save(path: Path, number: int, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    width, height = size
-    pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).convert(mode).save(path)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Four training and two test images of each of two classes, 8×8."""
-    for number in range(8):
-        save(tmp_path / "images" / "train" / ("cat", "ant")[number % 2] / f"{number}.png", number)
-    for number in range(4):
-        save(
-            tmp_path / "images" / "test" / ("cat", "ant")[number % 2] / f"{number}.JPG",
-            100 + number,
-        )
-    return tmp_path / "images"
-
-
-@pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that even these few images are written in several chunks, the last not full."""
-    monkeypatch.setattr(image_cache, "CHUNK", 3)
-
-
-def datamodule(folder: Path, **options: object) -> ImageFolderDataModule:
-    options = {
-        "seed": 0,
-        "batch_size": 2,
-        "image_size": 8,
-        "cache_dir": str(folder.parent / "cache"),
-        **options,
-    }
-    return ImageFolderDataModule(str(folder), **options)
-
-
-def prepared(folder: Path, **options: object) -> ImageFolderDataModule:
-    data = datamodule(folder, **options)
-    data.prepare_data()
-    return data
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-
-
-def caches(folder: Path) -> list[Path]:
-    return [path for path in (folder.parent / "cache").glob("*/*") if path.name != ".lock"]
-
-
-def decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are decoded from now on."""
-    names, decode = [], image_cache.decode
-    monkeypatch.setattr(
-        image_cache, "decode", lambda path, size: names.append(path.name) or decode(path, size)
-    )
-    return names
+from image_folders import LAYOUT, datamodule, decodes, pixels, prepared, save
 
 
 @pytest.mark.parametrize("in_memory", [True, False], ids=["in memory", "memory-mapped"])
@@ -259,74 +189,6 @@ def test_a_val_folder_is_the_validation_set(folder: Path, name: str) -> None:
     assert data.remarks() == []
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_memory_mapped_batches_are_those_from_memory(folder: Path, num_workers: int) -> None:
-    loaders = [
-        prepared(folder, in_memory=True).train_dataloader(),
-        prepared(folder, in_memory=False, num_workers=num_workers).train_dataloader(),
-    ]
-    batches = [
-        [(inputs.clone(), targets.clone()) for inputs, targets in loader] for loader in loaders
-    ]
-    torch.testing.assert_close(batches[1], batches[0], rtol=0, atol=0)
-    assert len(batches[0]) == 4
-
-
-def test_the_second_start_decodes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = prepared(folder).splits
-    names = decodes(monkeypatch)
-    second = prepared(folder).splits
-    assert names == []
-    assert torch.equal(first["train"].inputs, second["train"].inputs)
-
-
-@pytest.mark.parametrize("change", ["changed", "touched", "added", "removed"])
-def test_changed_contents_replace_the_cache(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    before = prepared(folder).splits["train"].inputs
-    file = folder / "train" / "ant" / "1.png"
-    if change == "changed":
-        save(file, 99)
-    elif change == "touched":
-        os.utime(file, ns=(0, 0))
-    elif change == "added":
-        save(folder / "train" / "ant" / "9.png", 9)
-    else:
-        file.unlink()
-    stale, names = caches(folder), decodes(monkeypatch)
-    after = prepared(folder).splits["train"].inputs
-    assert len(names) == len(after) + 4
-    assert len(after) == len(before) + {"added": 1, "removed": -1}.get(change, 0)
-    assert torch.equal(after[-1], before[-1])
-    assert (after[0] == before[0]).all() == (change in ("touched", "added"))
-    assert len(caches(folder)) == 1
-    assert caches(folder) != stale
-
-
-def test_other_settings_have_caches_of_their_own(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = [
-        {},
-        {"image_size": 4},
-        {"val_fraction": 0.25},
-        {"val_fraction": 0.25, "split_seed": 1},
-    ]
-    for options in settings:
-        prepared(folder, **options)
-    names = decodes(monkeypatch)
-    for options in settings:
-        prepared(folder, **options)
-    assert names == []
-
-
-def test_the_image_folder_is_only_read(folder: Path) -> None:
-    before = sorted(folder.rglob("*"))
-    prepared(folder)
-    assert sorted(folder.rglob("*")) == before
-
-
 def break_no_folder(folder: Path) -> str:
     folder.rename(folder.parent / "elsewhere")
     return f"datamodule.data_dir={folder}: no such folder. {LAYOUT}"
@@ -435,77 +297,3 @@ def test_a_fraction_too_small_for_the_classes_names_its_key(folder: Path) -> Non
     ):
         prepared(folder, val_fraction=0.01)
     assert not (folder.parent / "cache").exists()
-
-
-@pytest.mark.parametrize("kept", [0, 30, 150], ids=["empty", "header only", "truncated"])
-def test_a_damaged_image_is_named_and_leaves_no_cache(folder: Path, kept: int) -> None:
-    file = folder / "train" / "cat" / "2.png"
-    file.write_bytes(file.read_bytes()[:kept])
-    why = "is damaged: image file is truncated" if kept == 150 else "is not an image"
-    with pytest.raises(UserError, match=f"^{re.escape(str(file))}: {why}"):
-        prepared(folder)
-    assert caches(folder) == []
-    save(file, 2)
-    assert len(prepared(folder).splits["train"]) == 8
-
-
-def test_a_cache_that_cannot_be_written_names_its_key(folder: Path) -> None:
-    cache_dir = folder / "train" / "cat" / "2.png"  # a file
-    with pytest.raises(
-        UserError,
-        match=rf"^datamodule\.cache_dir={cache_dir}: cannot be written: .*Not a directory",
-    ):
-        prepared(folder, cache_dir=str(cache_dir))
-
-
-@forks
-def test_a_kill_while_decoding_leaves_no_cache(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decode = image_cache.decode
-
-    def decode_or_die(path: Path, size: int) -> np.ndarray:
-        if path.parts[-3] == "test":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return decode(path, size)
-
-    with monkeypatch.context() as child:
-        child.setattr(image_cache, "decode", decode_or_die)
-        process = in_another_process(folder)
-    process.join(20)
-    assert process.exitcode == -signal.SIGKILL
-    assert [path.name for path in caches(folder)] == [".partial"]
-    assert len(prepared(folder).splits["test"]) == 4
-    assert len(caches(folder)) == 1
-    assert caches(folder)[0].name != ".partial"
-
-
-@forks
-def test_processes_started_together_decode_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decode, log = image_cache.decode, folder.parent / "decoded"
-
-    def decode_and_tell(path: Path, size: int) -> np.ndarray:
-        with open(log, "a") as lines:
-            lines.write(f"{path}\n")
-        return decode(path, size)
-
-    monkeypatch.setattr(image_cache, "decode", decode_and_tell)
-    processes = [in_another_process(folder) for _ in range(3)]
-    for process in processes:
-        process.join(20)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert len(log.read_text().splitlines()) == 12
-
-
-def in_another_process(folder: Path) -> multiprocessing.context.ForkProcess:
-    def prepare() -> None:
-        # All processes forked from this one share tqdm's lock. A child that is killed while it has
-        # the lock would keep the lock for good.
-        tqdm.set_lock(threading.RLock())
-        datamodule(folder).prepare_data()
-
-    process = multiprocessing.get_context("fork").Process(target=prepare)
-    process.start()
-    return process

@@ -12,36 +12,40 @@ from typing import Any
 import pytest
 import torch
 
-from commands import only_run, run_evaluate, run_train, train_in_process
+from commands import begin, composed, only_run, run_evaluate, run_train, train_in_process
 from engine.errors import UserError
 from engine.run import folders
 from engine.run.checkpoint.choice import to_go_on_from
 from engine.run.checkpoint.file import WholeFileIO, read
 from engine.vectorized.disk import synced_together
 from identical import assert_bit_identical, assert_equal
+from moments import as_killed
 from resuming import RUN, contents, refused
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was left alone."""
-    log_dir = tmp_path_factory.mktemp("whole")
-    run_train(*RUN, f"paths.log_dir={log_dir}", draws=False)
-    return only_run(log_dir)
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one run in three states: whole, and as kills at two steps would leave it."""
+    runs = tmp_path_factory.mktemp("runs")
+    whole = runs / "whole"
+    with (
+        as_killed("on_train_batch_end:2", whole, runs / "2"),
+        as_killed("on_train_batch_end:17", whole, runs / "17"),
+    ):
+        begin(composed(RUN), whole)
+    return runs
 
 
 @pytest.fixture(scope="module")
-def killed_at_17(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with checkpoints of the steps 12 and 15, and a best.ckpt of step 10."""
-    log_dir = tmp_path_factory.mktemp("killed")
-    words = [*RUN, f"paths.log_dir={log_dir}"]
-    assert train_in_process(words, kill_at="on_train_batch_end:17") == -9
-    return only_run(log_dir)
+def whole(runs: Path) -> Path:
+    """A run that was left alone."""
+    return runs / "whole"
 
 
 @pytest.fixture
-def killed(killed_at_17: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(killed_at_17, tmp_path / "killed"))
+def killed(runs: Path, tmp_path: Path) -> Path:
+    """A run with checkpoints of the steps 12 and 15, and a best.ckpt of step 10."""
+    return Path(shutil.copytree(runs / "17", tmp_path / "killed"))
 
 
 def flip(path: Path, bit: int) -> None:
@@ -90,7 +94,7 @@ def test_whichever_bit_of_a_checkpoint_is_flipped_it_is_found_or_changes_nothing
     before = path.read_bytes()
     right = torch.load(path, weights_only=True)
     found = harmless = 0
-    bits = random.Random(0).sample(range(8 * len(before)), 600)
+    bits = random.Random(0).sample(range(8 * len(before)), 300)
     for bit in bits:
         flip(path, bit)
         try:
@@ -101,8 +105,8 @@ def test_whichever_bit_of_a_checkpoint_is_flipped_it_is_found_or_changes_nothing
             assert_equal(saved, right)
             harmless += 1
         path.write_bytes(before)
-    assert found + harmless == 600
-    assert min(found, harmless) > 30  # torch fills the file up with zeros that nobody reads
+    assert found + harmless == 300
+    assert min(found, harmless) > 15  # torch fills the file up with zeros that nobody reads
     damage(path)
     monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda archive: None)
     with pytest.raises(AssertionError):  # by itself, torch takes such a file
@@ -172,11 +176,9 @@ def test_without_the_folder_of_its_checkpoints_a_run_does_not_begin_anew(
 
 
 def test_killed_before_its_first_checkpoint_a_run_says_that_it_begins_anew(
-    tmp_path: Path, whole: Path
+    runs: Path, whole: Path, tmp_path: Path
 ) -> None:
-    words = [*RUN, f"paths.log_dir={tmp_path}"]
-    assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
-    run_dir = only_run(tmp_path)
+    run_dir = Path(shutil.copytree(runs / "2", tmp_path / "killed"))
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.INFO)

@@ -1,0 +1,34 @@
+"""YAML that anybody may have written: bombs and tags are refused before they are parsed."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.config import plain_yaml
+from engine.errors import UserError
+from engine.run import folders
+from payloads import BOMBS, OWN, received
+
+
+@pytest.mark.parametrize(("text", "says"), BOMBS.values(), ids=BOMBS)
+@pytest.mark.parametrize("file", [folders.CONFIG, folders.OVERRIDES], ids=str)
+def test_a_bomb_is_refused_before_it_is_parsed(
+    text: str, says: str, file: Path, marker: Path, tmp_path: Path
+) -> None:
+    run_dir = received(tmp_path / "run", "name: x\n")
+    whole = text.replace("MARKER", str(marker)).encode("utf-8", "surrogatepass")
+    (run_dir / file).write_bytes(whole)
+    with pytest.raises(UserError, match=says):
+        folders.load_config(run_dir, OWN)
+    assert not marker.exists()
+
+
+def test_a_file_without_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(ValueError, match="more than 1,000,000 bytes"):
+        plain_yaml.text_of(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("text", ["a: 1\n---\nb: 2\n", "? [a]\n: 1\n", "a: =\n", "<<: 3\n"])
+def test_what_yaml_cannot_make_values_of_is_no_yaml(text: str) -> None:
+    with pytest.raises(ValueError, match="is no YAML"):
+        plain_yaml.load(text)

@@ -1,0 +1,226 @@
+"""Other people's loaders: a batch depends on seed, epoch and number alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    Sampler,
+    WeightedRandomSampler,
+    get_worker_info,
+)
+
+from engine.data.exact_loader import same
+from engine.data.loader import exact as exact_and_say
+from engine.seeds import random_states
+from loaders import NUMBERS, At, Draws, Noisy, Own, Permuted, epochs_of, exact, shuffled
+
+
+def test_batches_depend_on_seed_epoch_and_number_only() -> None:
+    place = At()
+    whole = epochs_of(exact(shuffled(), 5, place), place, 3)
+    orders = [[index for batch in epoch for index in batch[0]] for epoch in whole]
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    for workers in (0, 2):
+        for epoch, batch in ((0, 2), (1, 0), (2, 3)):
+            resumed = exact(shuffled(workers), 5, At(epoch, batch))
+            assert same(list(resumed), whole[epoch][batch:])
+    other = exact(shuffled(), 6, At())
+    assert not same(list(other), whole[0])
+
+
+def test_the_same_workers_serve_all_epochs() -> None:
+    places = At(), At()
+    alone = epochs_of(exact(shuffled(), 5, places[0], 0), places[0], 3)
+    assert same(epochs_of(exact(shuffled(2), 5, places[1], 0), places[1], 3), alone)
+
+
+def test_processes_draw_the_same_order_and_other_noise() -> None:
+    first, second = (list(exact(shuffled(), 5, At(), rank)) for rank in (0, 1))
+    assert [batch[0] for batch in first] == [batch[0] for batch in second]
+    assert first[0][2] != second[0][2]
+
+
+class Opened(Noisy):
+    """Is opened in each worker, as files are."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        worker = get_worker_info()
+        assert worker is not None
+        assert worker.dataset is self
+        return {"index": index, "opened": self.opened}
+
+
+def opens(worker_id: int) -> None:
+    get_worker_info().dataset.opened = worker_id
+
+
+def test_a_worker_asks_for_the_users_data_set() -> None:
+    loader = DataLoader(Opened(), batch_size=5, num_workers=2, worker_init_fn=opens)
+    assert [batch["opened"].tolist() for batch in exact(loader, 5, At())] == [[0] * 5, [1] * 5]
+
+
+def test_what_is_skipped_is_not_read() -> None:
+    loader = shuffled()
+    taken = list(exact(loader, 5, At(0, 2)))
+    served = [index for batch in taken for index in batch[0]]
+    # The first one is drawn twice more, to see whether that gives the same sample.
+    assert loader.dataset.read == [served[0]] * 2 + served
+
+
+def test_the_callers_generators_are_left_alone() -> None:
+    before = random_states()
+    list(exact(shuffled(), 5, At()))
+    assert random_states() == before
+
+
+OF_THE_CLOCK = {
+    "the loader's": lambda generator: shuffled(generator=generator),
+    "a sampler's": lambda generator: DataLoader(
+        NUMBERS, batch_size=4, sampler=RandomSampler(NUMBERS, generator=generator)
+    ),
+    "a batch sampler's": lambda generator: DataLoader(
+        NUMBERS,
+        batch_sampler=BatchSampler(RandomSampler(NUMBERS, generator=generator), 4, False),
+    ),
+    "a sampler's that Lightning has wrapped for several processes": lambda generator: DataLoader(
+        NUMBERS,
+        batch_size=4,
+        sampler=DistributedSamplerWrapper(
+            WeightedRandomSampler([1.0, 2.0] * 5, 10, generator=generator), num_replicas=2, rank=1
+        ),
+    ),
+    "a loader without numbers": Permuted,
+    "workers of a stream": lambda generator: DataLoader(
+        Draws(), num_workers=1, generator=generator
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OF_THE_CLOCK)
+def test_a_generator_that_the_clock_has_seeded_is_seeded_by_the_run(kind: str) -> None:
+    taken = []
+    for _ in range(2):
+        generator = torch.Generator()
+        generator.seed()
+        said: list[str] = []
+        place = At()
+        loader = exact_and_say(OF_THE_CLOCK[kind](generator), 5, place, 0, said.append)
+        assert "its torch.Generator is seeded by the run's seed" in said[0]
+        taken.append(epochs_of(loader, place, 2))
+    assert same(taken[0], taken[1])
+    assert not same(taken[0][0], taken[0][1])
+
+
+class MadeByTheClock(Sampler[int]):
+    """An order that is drawn once, from a generator that nobody seeds."""
+
+    def __init__(self, order: list[int]) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def test_a_sampler_that_has_another_order_in_the_resumed_run_is_found() -> None:
+    def resumed(order: list[int], rank: int = 0) -> list[str]:
+        said: list[str] = []
+        data = DataLoader(NUMBERS, batch_size=4, sampler=MadeByTheClock(order))
+        exact_and_say(data, 5, At(), rank, said.append).load_state_dict(state)
+        return said
+
+    order = list(range(10))
+    loader = exact(DataLoader(NUMBERS, batch_size=4, sampler=MadeByTheClock(order)), 5, At())
+    list(loader)
+    state = loader.state_dict()
+    assert resumed(order) == []
+    (says,) = resumed(order[::-1])
+    assert says.startswith("DataLoader: not exact: its sampler has another order than before")
+    assert resumed(order[::-1], rank=1) == []  # the checkpoint is that of the first process
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_an_order_that_depends_on_the_epoch_is_known_again(epoch: int) -> None:
+    def made(place: At) -> Any:
+        sampler = DistributedSampler(NUMBERS, num_replicas=2, rank=0)
+        return exact(DataLoader(NUMBERS, batch_size=2, sampler=sampler), 5, place)
+
+    loader = made(At(epoch))
+    list(loader)
+    made(At(epoch + 1)).load_state_dict(loader.state_dict())  # says nothing
+
+
+def test_two_loaders_of_one_length_have_orders_of_their_own() -> None:
+    places = (At(), At())
+    places[1].number = 1
+    for make in (shuffled, lambda: DataLoader(Draws())):
+        taken = [list(exact_and_say(make(), 5, place, 0, print)) for place in places]
+        assert not same(taken[0], taken[1])
+
+
+def test_each_generator_of_a_loader_has_numbers_of_its_own() -> None:
+    inner, outer = torch.Generator(), torch.Generator()
+    batches = BatchSampler(RandomSampler(NUMBERS, generator=inner), 4, False)
+    batches.generator = outer  # type: ignore[attr-defined]
+    list(exact_and_say(DataLoader(NUMBERS, batch_sampler=batches), 5, At(), 0, print))
+    numbers = [torch.rand((), generator=one).item() for one in (inner, outer, torch.Generator())]
+    assert len(set(numbers)) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_generator_of_the_data_set_is_found_out(
+    workers: int,
+) -> None:
+    said: list[str] = []
+    for dataset in (Noisy(), Own()):
+        loader = DataLoader(dataset, batch_size=4, num_workers=workers)
+        list(exact_and_say(loader, 5, At(), 0, said.append))
+    (text,) = said
+    assert text.startswith("Own: not exact: it gave two different samples")
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_the_workers_of_a_stream_depend_on_seed_and_epoch(persistent: bool) -> None:
+    def make() -> DataLoader[Any]:
+        return DataLoader(Draws(), 2, num_workers=2, persistent_workers=persistent)
+
+    place = At()
+    whole = epochs_of(exact_and_say(make(), 5, place, 0, print), place, 3)
+    assert not same(whole[1], whole[2])
+    assert same(list(exact_and_say(make(), 5, At(2, 0), 0, print)), whole[2])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ({"a": [torch.tensor([1.0, float("nan")])]}, {"a": [torch.tensor([1.0, np.nan])]}, True),
+        ((np.ones(3), "cat"), (np.ones(3), "cat"), True),
+        ((np.ones(3), "cat"), (np.ones(3), "dog"), False),
+        ([1, 2], [1, 2, 3], False),
+        ({"a": 1}, {"b": 1}, False),
+        (torch.ones(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16), False),
+        (object(), object(), True),
+        (torch.eye(2).to_sparse(), torch.eye(2).to_sparse(), True),
+    ],
+)
+def test_same_compares_numbers(one: Any, other: Any, is_same: bool) -> None:
+    assert same(one, other) == is_same
+
+
+def test_same_compares_images() -> None:
+    from PIL import Image
+
+    black, white = (Image.new("RGB", (4, 4), colour) for colour in ("black", "white"))
+    assert same(black, black.copy())
+    assert not same(black, white)

@@ -1,0 +1,335 @@
+"""What is relied on of Lightning's loops and loaders: a new version breaks here, by name."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import CombinedLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
+
+from engine.fence import lightning as fence
+from fenced import Endless, Net, Recorder, fit, loader
+from fitting import plain_trainer
+
+
+@pytest.mark.parametrize("schedules", [False, True])
+def test_loop_counts_count_a_step_as_lightning_does(schedules: bool, tmp_path: Path) -> None:
+    """One epoch of four batches: step by step, and all within the first call."""
+
+    class Counted(Net):
+        def __init__(self, steps: int) -> None:
+            super().__init__(schedules)
+            self.steps = steps
+            self.seen: list[Any] = []
+            self.batches: list[int] = []
+
+        def look(self) -> None:
+            fetcher: Any = self.trainer.fit_loop._data_fetcher
+            lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+            counts = self.trainer.fit_loop.epoch_loop.state_dict()
+            self.seen.append((counts, fetcher.fetched, fetcher.done, lr))
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            self.look()
+            counts = fence.LoopCounts(self.trainer, schedules)
+            for _ in range(self.steps - 1):
+                self.trainer.optimizers[0].step()
+                self.batches.append(counts.count_step())
+                self.look()
+            return super().training_step(batch, batch_idx)
+
+    singly = Counted(steps=1)
+    at_once = Counted(steps=4)
+    ends = [fit(tmp_path, net, loader(4), max_epochs=1) for net in (singly, at_once)]
+    assert len(singly.seen) == 4
+    assert at_once.seen == singly.seen
+    assert at_once.batches == [1, 2, 3]
+    states = [trainer.fit_loop.state_dict() for trainer in ends]
+    assert states[0] == states[1]
+    assert [trainer.global_step for trainer in ends] == [4, 4]
+
+
+class Follows(Net):
+    """Its learning rate follows the validation's loss, which is never better."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, patience=0, factor=0.5, threshold=1e9
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "monitor": "val/loss"},
+        }
+
+
+def nothing() -> None:
+    """Does nothing."""
+
+
+def watch(trainer: Trainer, **do: Callable[[], None]) -> None:
+    moments = {"begun": nothing, "batch_done": nothing, "epoch_done": nothing}
+    fence.watch_loops(trainer, **moments | do)
+
+
+def test_watch_loops_calls_when_learning_rates_have_followed(tmp_path: Path) -> None:
+    seen: list[Any] = []
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2)
+    rates = Recorder(lambda t: t.optimizers[0].param_groups[0]["lr"], "on_train_epoch_end")
+    trainer.callbacks.append(rates)
+
+    def look() -> None:
+        loops: Any = trainer.fit_loop.state_dict()
+        counts = loops["epoch_loop.batch_progress"]["current"]
+        seen.append((trainer.optimizers[0].param_groups[0]["lr"], trainer.current_epoch, counts))
+
+    watch(trainer, epoch_done=look)
+    trainer.fit(Follows(), loader(), loader(1))
+    zero = {"ready": 0, "completed": 0, "started": 0, "processed": 0}
+    assert rates.said == [0.1, 0.05]
+    assert seen == [(0.05, 1, zero), (0.025, 2, zero)]
+
+
+def test_watch_loops_calls_after_the_modules_own_hooks_and_the_validation(tmp_path: Path) -> None:
+    class Notes(Net):
+        def on_train_start(self) -> None:
+            seen.append("start")
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            seen.append("batch")
+
+        def on_validation_end(self) -> None:
+            seen.append("validation")
+
+    seen: list[str] = []
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=1)
+    watch(trainer, begun=lambda: seen.append("begun"), batch_done=lambda: seen.append("done"))
+    trainer.fit(Notes(), loader(2), loader(1))
+    assert seen == ["start", "begun", "batch", "done", "batch", "validation", "done"]
+
+
+@pytest.mark.filterwarnings("ignore:.*dataloader is not resumable")
+@pytest.mark.parametrize("max_steps", [-1, 100])
+@pytest.mark.parametrize("moment", ["batch_done", "epoch_done"])
+@pytest.mark.parametrize("interval", [1, 3])
+def test_what_is_saved_goes_on_with_the_next_batch_or_epoch(
+    interval: int, moment: str, max_steps: int, tmp_path: Path
+) -> None:
+    """With a number of steps, too, where Lightning would look for the rest of an epoch."""
+    options: dict[str, Any] = {"steps_per_call": 1, "max_epochs": 3, "max_steps": max_steps}
+    options["val_check_interval"] = interval
+    trainer = plain_trainer(tmp_path, **options)
+
+    def save() -> None:
+        if trainer.global_step == (3 if moment == "epoch_done" else 4):
+            trainer.save_checkpoint(tmp_path / "saved.ckpt", weights_only=False)
+
+    watch(trainer, **{moment: save})
+    trainer.fit(Net(), loader(), loader(1))
+    resumed = plain_trainer(tmp_path, **options)
+    hooks = Recorder(lambda t: (t.current_epoch, t.global_step), "on_train_epoch_start")
+    steps = Recorder(fence.logged_step, "on_train_batch_start")
+    validations = Recorder(lambda t: t.global_step, "on_validation_start")
+    resumed.callbacks += [hooks, steps, validations]
+    saved = tmp_path / "saved.ckpt"
+    resumed.fit(Net(), loader(), loader(1), ckpt_path=saved, weights_only=True)
+    first = 3 if moment == "epoch_done" else 4
+    assert hooks.said == [(1, 3), (2, 6)][-1 if moment == "batch_done" else 0 :]
+    assert steps.said == [3, 4, 5, 6, 7, 8][first - 3 :]
+    assert validations.said == [step for step in range(first + 1, 10) if step % interval == 0]
+    assert resumed.fit_loop.state_dict() == trainer.fit_loop.state_dict()
+
+
+def test_batches_that_stepped_is_the_step_of_the_next_row(tmp_path: Path) -> None:
+    class Twice(Net):
+        """Takes two steps in each batch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            optimizer: Any = self.optimizers()
+            for _ in range(2):
+                optimizer.step()
+            return super().training_step(batch, batch_idx)
+
+    trainer = fit(tmp_path, Twice())
+    assert trainer.global_step == 12
+    assert fence.batches_that_stepped(fence.whole_checkpoint(trainer)) == 6
+
+
+def test_place_is_the_epoch_and_the_batches_done(tmp_path: Path) -> None:
+    hooks = ("on_train_start", "on_train_epoch_start", "on_train_batch_end")
+    places = Recorder(lambda trainer: (place.epoch(), place.batch()), *hooks)
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2, callbacks=[places])
+    place = fence.Place(trainer)
+    trainer.fit(Net(), loader(), loader(1))
+    first = [(0, 0), (0, 0), (0, 1), (0, 2), (0, 3)]
+    assert places.said == [*first, (1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+@pytest.mark.parametrize("mode", ["max_size_cycle", "max_size"])
+def test_place_knows_whether_a_shorter_loader_begins_anew(mode: Any, tmp_path: Path) -> None:
+    class Both(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch["long"], batch_idx)
+
+    both = CombinedLoader({"long": loader(4), "short": loader(2)}, mode)
+    cycled = Recorder(lambda trainer: fence.Place(trainer).is_cycled(), "on_train_start")
+    fit(tmp_path, Both(), both, callbacks=[cycled])
+    assert cycled.said == [mode == "max_size_cycle"]
+
+
+def test_process_loaders_is_given_those_of_training_only(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2)
+    given: list[object] = []
+
+    def process(data: object) -> object:
+        given.append(data)
+        return shorter
+
+    shorter, longer = loader(2), loader(3)
+    fence.process_loaders(trainer, process)
+    trainer.fit(Net(), longer, loader(1))
+    assert given == [longer]
+    assert trainer.train_dataloader is shorter
+    assert trainer.global_step == 4
+
+
+def test_place_numbers_the_loaders_of_training(tmp_path: Path) -> None:
+    loaders = [loader(4), loader(2)]
+
+    def numbers(trainer: Trainer) -> list[int]:
+        return [fence.Place(trainer).loader(one) for one in [*loaders, loader(4)]]
+
+    class Two(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch[0], batch_idx)
+
+    numbered = Recorder(numbers, "on_train_start")
+    fit(tmp_path, Two(), CombinedLoader(loaders, "min_size"), callbacks=[numbered])
+    assert numbered.said == [[0, 1, 0]]
+
+
+def test_wrapped_sampler_is_the_users_own() -> None:
+    own = SubsetRandomSampler(range(4))
+    assert fence.wrapped_sampler(DistributedSamplerWrapper(own, num_replicas=2, rank=0)) is own
+    assert fence.wrapped_sampler(own) is None
+
+
+def test_training_sizes_are_those_of_all_data_sets_with_a_length(tmp_path: Path) -> None:
+    class Three(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch[0], batch_idx)
+
+    sizes = Recorder(fence.training_sizes, "on_train_start")
+    loaders = [loader(4), DataLoader(Endless()), loader(2)]
+    fit(tmp_path, Three(), CombinedLoader(loaders, "min_size"), callbacks=[sizes])
+    assert sizes.said == [[4, 2]]
+
+
+class Processes(Dataset[int]):
+    """Says which process reads it."""
+
+    def __getitem__(self, index: int) -> int:
+        return os.getpid()
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_restart_workers_starts_new_ones_for_the_next_epoch() -> None:
+    data = DataLoader(Processes(), batch_size=2, num_workers=1, persistent_workers=True)
+    first, same = ({*next(iter(data)).tolist()} for _ in range(2))
+    fence.restart_workers(data)
+    other = {*next(iter(data)).tolist()}
+    assert first == same
+    assert first != other
+
+
+def test_batch_of_epoch_counts_from_0_in_each_epoch(tmp_path: Path) -> None:
+    recorder = Recorder(fence.batch_of_epoch, "on_train_batch_start", "on_train_batch_end")
+    fit(tmp_path, callbacks=[recorder])
+    assert recorder.said == [0, 0, 1, 1, 2, 2] * 2
+
+
+def test_batch_of_training_counts_from_0_over_all_epochs(tmp_path: Path) -> None:
+    hooks = ("on_train_start", "on_train_batch_start", "on_train_batch_end")
+    recorder = Recorder(fence.batch_of_training, *hooks)
+    fit(tmp_path, callbacks=[recorder])
+    assert recorder.said == [-1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_is_last_batch_is_true_of_the_last_batch_of_each_epoch(tmp_path: Path) -> None:
+    recorder = Recorder(fence.is_last_batch, "on_train_batch_start", "on_train_batch_end")
+    fit(tmp_path, callbacks=[recorder])
+    assert recorder.said == [False, False, False, False, True, True] * 2
+
+
+def test_logged_step_is_the_step_of_a_validations_row(tmp_path: Path) -> None:
+    rows: list[tuple[int | None, float]] = []
+
+    class Keeps(TensorBoardLogger):
+        def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+            rows.extend((step, metrics["val/loss"]) for _ in range("val/loss" in metrics))
+
+    recorder = Recorder(fence.logged_step, "on_validation_epoch_end")
+    fit(tmp_path, callbacks=[recorder], logger=Keeps(tmp_path))
+    assert recorder.said == [step for step, _ in rows] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("option", "data", "interval"),
+    [(2, None, 2), (1.0, None, 3), (0.5, loader(4), 2), ("00:01:00:00", None, None)],
+)
+def test_validation_interval_is_in_batches(
+    option: Any, data: Any, interval: int | None, tmp_path: Path
+) -> None:
+    trainer = fit(tmp_path, data=data, val_check_interval=option)
+    assert fence.validation_interval(trainer) == interval
+
+
+def test_validation_interval_is_none_where_an_epochs_length_is_unknown(tmp_path: Path) -> None:
+    trainer = fit(tmp_path, data=DataLoader(Endless(), batch_size=None))
+    assert trainer.val_check_batch == math.inf
+    assert fence.validation_interval(trainer) is None
+
+
+def test_batches_of_epoch_loads_the_data(tmp_path: Path) -> None:
+    """Before training, too, where Lightning has not counted the batches."""
+    seen: list[float] = []
+
+    class Asks(Net):
+        def configure_optimizers(self) -> Any:
+            seen.append(fence.batches_of_epoch(self.trainer))
+            return super().configure_optimizers()
+
+    trainer = fit(tmp_path, net=Asks(), max_epochs=-1, max_steps=1)
+    assert seen == [trainer.num_training_batches]
+
+
+def test_validates_after_epoch_loads_the_data(tmp_path: Path) -> None:
+    def say(trainer: Trainer) -> Any:
+        says = fence.validates_after_epoch(trainer)
+        return says, trainer.val_dataloaders is not None, trainer.training
+
+    recorder = Recorder(say, "on_train_batch_end")
+    fit(tmp_path, callbacks=[recorder], check_val_every_n_epoch=2, max_epochs=4)
+    no, yes = (False, False, True), (True, True, True)
+    assert recorder.said[:6] == [no, no, no, yes, yes, yes]
+    assert [says for says, _, _ in recorder.said[6:]] == [False] * 3 + [True] * 3
+
+
+def test_validates_after_epoch_says_no_without_batches(tmp_path: Path) -> None:
+    recorder = Recorder(fence.validates_after_epoch, "on_train_batch_end")
+    fit(tmp_path, callbacks=[recorder], limit_val_batches=0)
+    assert recorder.said == [False] * 6
