@@ -63,6 +63,7 @@ OURS = (
     "project.train",
 )
 Request = dict[str, Any]
+FOR_EVER = contextlib.ExitStack()
 
 
 def check_a_run() -> None:
@@ -74,6 +75,11 @@ def check_a_run() -> None:
     from engine.run import code
     from project.train import train
 
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import kept_configs
+
+    sys.path.pop()
+    FOR_EVER.enter_context(kept_configs.keeping())  # as in the tests' own process
     train.open()
     with initialize_config_dir(str(train.conf), version_base="1.3"):
         config = Config.resolve(compose("config", overrides=["experiment=linear"]))
@@ -197,9 +203,9 @@ def main() -> None:
     os.fsync = lambda descriptor: None  # as in warm.py, which would import the engine
     os.sync = lambda: None
     del sys.path[0]  # this file's
-    importlib.metadata.entry_points = functools.cache(
-        importlib.metadata.entry_points
-    )  # conftest.py
+    # As in conftest.py.
+    importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+    gc.disable()  # as at the imports of a command
     for name in LIBRARIES:
         importlib.import_module(name)
     ours = os.fork() == 0
@@ -208,6 +214,7 @@ def main() -> None:
     if ours:
         check_a_run()
     gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared
+    gc.enable()
     path = f"{folder}/{'project' if ours else 'libraries'}"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{path}.new")
