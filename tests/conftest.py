@@ -26,6 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
 def pytest_configure(config: pytest.Config) -> None:
     warm.forget_the_disk()
+    warm.look_at_packages_once()
     if not hasattr(config, "workerinput"):  # the workers are in their parent's session
         warm.begin()
 
@@ -37,7 +38,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 # Whichever process gets one of these last is alone in the end: they come first.
-LONG = ("test_fuzz.py", "test_kill_storm.py", "test_launchers.py")
+LONG = ("test_fuzz.py", "test_kill_storm.py", "test_ray_launcher.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

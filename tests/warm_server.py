@@ -2,39 +2,51 @@
 
 Two servers listen at sockets in the folder: `libraries` has imported other people's packages,
 `project` has imported ours, too. A process begins as `python -m MODULE …` would: with the
-arguments, environment, folder and standard streams of the program that asked for it
-(warm_client.py), and with random numbers of its own. That program sends on its signals, one byte
-each. When it is gone, its process is killed.
+arguments, environment, folder and open files of the program that asked for it (warm_client.py),
+and with random numbers of its own. That program sends on its signals, one byte each. When it is
+gone, its process is killed.
 """
 
 import atexit
 import contextlib
+import fcntl
+import functools
 import gc
 import importlib
+import importlib.metadata
 import json
 import os
 import random
+import re
 import runpy
 import selectors
 import signal
 import socket
 import sys
 import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+# No Hydra: pytest, which runs in a copy of the sources, wants to import its plugin itself.
 LIBRARIES = (
+    "joblib.externals.loky",
     "lightning",
     "matplotlib.figure",
     "optuna",
     "pandas",
+    "pydantic.fields",
     "pydantic.type_adapter",
     "sklearn.datasets",
     "sklearn.model_selection",
     "submitit.core._submit",
     "tensorboard.plugins.hparams.metadata",
     "torch._inductor.compile_fx",
+    "torch.utils.serialization.config",
     "torch.utils.tensorboard",
     "torchvision",
+    "unittest.mock",
 )
 OURS = (
     "engine.callbacks.checkpoints",
@@ -46,9 +58,13 @@ OURS = (
     "engine.door",
     "engine.evaluation",
     "engine.figures",
+    "engine.launch.joblib_launcher",
     "engine.run.build",
     "engine.run.tensorboard",
+    "engine.search.search",
     "engine.steps.trainer",
+    "engine.vectorized.together",
+    "hydra._internal.hydra",
     "hydra_plugins.engine_plugins",
     "project.callbacks.classification",
     "project.callbacks.curve",
@@ -60,6 +76,9 @@ OURS = (
     "project.train",
 )
 Request = dict[str, Any]
+CONF = Path(__file__).parents[1] / "conf"
+MOST_FILES = 64
+TARGETS = re.compile(r"^[^#\n]*_target_: ([\w.]+)", re.MULTILINE)  # of the config files
 
 
 def serve(listener: socket.socket, session: int) -> Request:
@@ -87,8 +106,8 @@ def serve(listener: socket.socket, session: int) -> Request:
                         for mine in (listener, woken, waker, connection, *running.values()):
                             mine.close()
                         return request
-                    for stream in request["streams"]:
-                        os.close(stream)
+                    for file in request["sent"]:
+                        os.close(file)
                     running[pid] = connection
                     selector.register(connection, selectors.EVENT_READ, pid)
                 elif end is woken:
@@ -104,11 +123,11 @@ def serve(listener: socket.socket, session: int) -> Request:
 
 
 def received(connection: socket.socket) -> Request | None:
-    """Reads a request: its size, which the standard streams come with, then JSON."""
-    size, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    """Reads a request: its size, which the open files come with, then JSON."""
+    size, sent, _, _ = socket.recv_fds(connection, 8, MOST_FILES)
     with connection.makefile("rb") as file:
         text = file.read(int.from_bytes(size))
-    return {**json.loads(text), "streams": streams} if text and len(streams) == 3 else None
+    return {**json.loads(text), "sent": sent} if text and len(sent) >= 3 else None
 
 
 def ended() -> list[tuple[int, int]]:
@@ -120,14 +139,31 @@ def ended() -> list[tuple[int, int]]:
     return found
 
 
+def parent(program: int, own: int, real: Callable[[], int]) -> int:
+    """Returns the number of the process that started a program whose process is `own`.
+
+    A child that `own` forks has its real parent.
+    """
+    if os.getpid() != own:
+        return real()
+    with open(f"/proc/{program}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
 def become(request: Request) -> None:
     """Makes this process what `python -m …` would have made it; then nothing is left but to run."""
+    if request["leads"]:  # a group, which somebody may end whole: not this server's
+        os.setpgid(0, 0)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a job in the background
-    for number, stream in enumerate(request["streams"]):
-        os.dup2(stream, number)
-        os.close(stream)
+    above = 1 + max(request["files"])  # the number of no file that was asked for
+    sent = [fcntl.fcntl(file, fcntl.F_DUPFD, above) for file in request["sent"]]
+    for file in request["sent"]:
+        os.close(file)
+    for number, file in zip(request["files"], sent, strict=True):
+        os.dup2(file, number)
+        os.close(file)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -135,6 +171,8 @@ def become(request: Request) -> None:
     sys.path[:0] = [request["folder"], *paths]
     sys.argv = ["-m", *request["words"][1:]]
     sys.executable = request["python"]
+    if os.path.exists("/proc"):  # on Linux
+        os.getppid = functools.partial(parent, request["program"], os.getpid(), os.getppid)
     import numpy as np
     import torch
 
@@ -144,13 +182,16 @@ def become(request: Request) -> None:
 
 
 def run(name: str) -> None:
-    """Runs a module as `python -m` does, and ends without taking down what was imported.
+    """Runs a module as `python -m` does, or a file, and ends without taking down what was imported.
 
     Python takes seconds for that, as the memory is shared with the server.
     """
     code: Any = 0
     try:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
+        if os.path.isabs(name):
+            runpy.run_path(name, run_name="__main__")
+        else:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
     except SystemExit as stop:
         code = stop.code or 0
         if not isinstance(code, int):
@@ -169,6 +210,21 @@ def run(name: str) -> None:
     os._exit(code)
 
 
+def remember() -> None:
+    """Fills the engine's caches of types, signatures and sources, which each process would fill."""
+    from engine.config import limits, objects, ranges
+    from engine.run import code
+
+    hints = [limit.hint for limit in limits.LIMITS.values()] + list(objects.FLAGS.values())
+    for path in sorted(CONF.glob("**/*.yaml")):
+        for target in re.findall(TARGETS, path.read_text(encoding="utf-8")):
+            arguments = objects.arguments_of(objects.located(target, path.stem)) or {}
+            hints += [argument.annotation for argument in arguments.values()]
+            code.source(target.rpartition(".")[0])
+    for hint in hints:
+        ranges.why_not(None, hint)
+
+
 def main() -> None:
     folder = sys.argv[1]
     os.setsid()
@@ -177,12 +233,17 @@ def main() -> None:
         os.dup2(os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.fsync = lambda descriptor: None  # as in warm.py, which would import the engine
     os.sync = lambda: None
+    importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     del sys.path[0]  # this file's
     for name in LIBRARIES:
         importlib.import_module(name)
     ours = os.fork() == 0
-    for name in OURS if ours else ():
-        importlib.import_module(name)
+    if ours:
+        for name in OURS:
+            importlib.import_module(name)
+        remember()
+    for known in list(weakref.finalize._registry):  # torch takes its libraries down one by one
+        known.atexit = False
     gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared
     path = f"{folder}/{'project' if ours else 'libraries'}"
     listener = socket.socket(socket.AF_UNIX)
