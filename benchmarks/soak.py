@@ -47,6 +47,7 @@ WAYS = {
     "run": ENDLESS,
     "vectorised sweep": ["-m", *ENDLESS, "seed=range(8)", "hydra/launcher=vectorized"],
 }
+LESS: list[str] = []  # further words of the command line, such as those of a short run
 WARM_UP = 0.2  # share of the time
 LOOKS = 100
 ASKED = 0.95  # least share of the time that was asked for
@@ -107,7 +108,7 @@ def watched(words: Sequence[str], minutes: float) -> list[Look]:
 
 def in_a_process(way: str, minutes: float) -> list[Look]:
     """Does the same in a process of its own."""
-    words = [sys.executable, "-m", "soak", "--way", way, "--minutes", str(minutes)]
+    words = [sys.executable, "-m", "soak", "--way", way, "--minutes", str(minutes), *LESS]
     folder = Path(__file__).parent
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, cwd=folder)
     return [Look(*values) for values in json.loads(done.stdout.splitlines()[-1])]
@@ -153,9 +154,11 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
-        print(json.dumps(watched(WAYS[arguments.way], arguments.minutes)))
+        words = [*WAYS[arguments.way], *arguments.words]
+        print(json.dumps(watched(words, arguments.minutes)))
         return
     results = {}
     for way in WAYS:

@@ -37,7 +37,7 @@ DIGITS = [
     *["callbacks.classification=null", "logger.tensorboard.log_graph=false"],
 ]
 LINEAR = ["experiment=linear", "logger.tensorboard.log_graph=false", *TINY]
-TO_ROUNDING = 1e-4  # of jobs that train together, as in tests/engine/vectorized/test_together.py
+TO_ROUNDING = 1e-4  # of jobs that train together, as in tests/together.py
 # What must be as if nothing had happened. What a checkpoint counts besides is Lightning's own.
 OF_A_CHECKPOINT = (
     "state_dict",

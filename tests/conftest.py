@@ -3,10 +3,8 @@
 What takes long to import is imported in fixtures: the process that hands out the tests needs none.
 """
 
-import functools
 import gc
 import hashlib
-import importlib.metadata
 import io
 import os
 import pickle
@@ -24,12 +22,11 @@ if TYPE_CHECKING:
     from browser import Browser
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
-# For each Trainer, Lightning asks every installed package for callbacks.
-importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     warm.forget_the_disk()
+    warm.look_at_packages_once()
     if not hasattr(config, "workerinput"):  # the workers are in their parent's session
         warm.begin()
 
@@ -41,7 +38,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 # Whichever process gets one of these last is alone in the end: they come first.
-LONG = ("test_fuzz.py", "test_kill_storm.py", "test_launchers.py")
+LONG = ("test_fuzz.py", "test_kill_storm.py", "test_ray_launcher.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

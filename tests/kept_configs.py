@@ -26,6 +26,7 @@ from hydra.core.object_type import ObjectType
 
 import warm
 
+ROOT = Path(__file__).parents[1]
 create_defaults_list = defaults_list.create_defaults_list
 compose_defaults = ConfigLoaderImpl._compose_config_from_defaults_list
 load_config = ConfigRepository.load_config
@@ -42,10 +43,20 @@ def files(sources: Sequence[Any]) -> Iterator[tuple[str, int, int]]:
     """Yields the config files of Hydra's sources, with times and sizes; packages do not change."""
     folders = [source.path for source in sources if source.scheme() == "file"]
     for folder in folders:
-        for top, _, names in os.walk(folder):
-            for name in names:
-                about = os.stat(os.path.join(top, name))
-                yield os.path.join(top, name), about.st_mtime_ns, about.st_size
+        yield from _own(folder) if Path(folder).is_relative_to(ROOT) else _below(folder)
+
+
+def _below(folder: str) -> Iterator[tuple[str, int, int]]:
+    for top, _, names in os.walk(folder):
+        for name in names:
+            about = os.stat(os.path.join(top, name))
+            yield os.path.join(top, name), about.st_mtime_ns, about.st_size
+
+
+@functools.cache
+def _own(folder: str) -> list[tuple[str, int, int]]:
+    """Looks once at the files of the repository, which nobody changes while its tests run."""
+    return list(_below(folder))
 
 
 @functools.cache

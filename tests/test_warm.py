@@ -20,6 +20,8 @@ if __name__ == "__main__":
     how, *words = sys.argv[1:]
     warm = [name in sys.modules for name in ("torch", "engine.door")]
     print(words, os.getcwd(), os.environ["WHO"], warm, sys.path[:2])
+    assert os.getppid() == int(os.environ["PARENT"])
+    os.write(int(os.environ.get("FILE", "2")), b"open")
     print(random.random(), file=sys.stderr)
     if how == "waits":
         print("ready", flush=True)
@@ -38,6 +40,7 @@ def program(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/says.py").write_text(SAYS)
     environment = {**os.environ, "WHO": "me", "PYTHONPATH": str(tmp_path)}
+    environment["PARENT"] = str(os.getpid())
     return {"cwd": tmp_path, "env": environment, "text": True}
 
 
@@ -93,6 +96,16 @@ def test_random_numbers_are_those_of_no_other_process(program: dict[str, Any]) -
         with start(program, "0") as process:
             drawn.add(process.communicate(timeout=60)[1])
     assert len(drawn) == 2
+
+
+def test_a_file_that_the_program_was_given_is_open(program: dict[str, Any]) -> None:
+    end, given = os.pipe()
+    program["env"]["FILE"] = str(given)
+    with start({**program, "pass_fds": [given]}, "0") as process:
+        os.close(given)
+        process.communicate(timeout=60)
+    with open(end, "rb") as file:
+        assert file.read() == b"open"
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ forked from a server (warm_server.py). Whatever else it is asked for, it hands t
 The server starts when a test first asks for it, and serves all the processes of a test session.
 """
 
+import functools
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -25,6 +27,11 @@ def forget_the_disk() -> None:
     """Lets this process not wait for the disk: a test ends processes, and never the power."""
     os.fsync = lambda descriptor: None
     os.sync = lambda: None
+
+
+def look_at_packages_once() -> None:
+    """Keeps what the installed packages register: each Trainer reads the files of all packages."""
+    importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 
 def begin() -> None:

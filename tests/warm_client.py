@@ -13,10 +13,11 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = sys.executable  # by the first line of the program
-# Modules that the server may run. Others may need what a forked process has not: further open
-# files, or a number that its parent knows.
+# Modules that the server may run. Others may need what a forked process has not: a number that its
+# parent knows, say.
 RUN = (
     "file_events",
+    "joblib.externals.loky.backend.popen_loky_posix",
     "killable",
     "limited",
     "memory",
@@ -28,25 +29,42 @@ RUN = (
     "submitit.core.",
 )
 SENT_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+WORKER = "ray/_private/workers/default_worker.py"  # a file that Ray runs
+
+
+def open_files() -> list[int]:
+    """Returns the numbers of the files that this process was given, its standard streams first."""
+    found = []
+    for number in sorted(map(int, os.listdir("/dev/fd"))):
+        with contextlib.suppress(OSError):  # the folder itself was among them
+            os.fstat(number)
+            found.append(number)
+    return found
 
 
 def main() -> None:
     words = sys.argv[2:] if sys.argv[1:2] == ["-u"] else sys.argv[1:]
-    if words[:1] != ["-m"] or not words[1].startswith(RUN):
+    if words[:1] == ["-m"] and words[1].startswith(RUN):
+        del words[0]
+    elif not words or not words[0].endswith(WORKER):
         os.execv(PYTHON, [PYTHON, *sys.argv[1:]])
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     # A copy of the sources; the tests have a folder of that name, too, which is no package.
     own = any(os.path.isfile(os.path.join(path, "engine/__init__.py")) for path in paths if path)
+    files = open_files()
     request = {
-        "words": words[1:],
+        "files": files,
+        "leads": os.getpgrp() == os.getpid(),
+        "words": words,
         "folder": os.getcwd(),
         "environment": dict(os.environ),
+        "program": os.getpid(),
         "python": os.path.abspath(__file__),
     }
     text = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(os.path.join(HERE, "libraries" if own else "project"))
-        socket.send_fds(server, [len(text).to_bytes(8, "big")], [0, 1, 2])
+        socket.send_fds(server, [len(text).to_bytes(8, "big")], files)
         server.sendall(text)
 
         def send_on(number, frame):

@@ -2,28 +2,36 @@
 
 Two servers listen at sockets in the folder: `libraries` has imported other people's packages,
 `project` has imported ours, too. A process begins as `python -m MODULE …` would: with the
-arguments, environment, folder and standard streams of the program that asked for it
-(warm_client.py), and with random numbers of its own. That program sends on its signals, one byte
-each. When it is gone, its process is killed.
+arguments, environment, folder and open files of the program that asked for it (warm_client.py),
+and with random numbers of its own. That program sends on its signals, one byte each. When it is
+gone, its process is killed.
 """
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import gc
+import importlib
 import importlib.metadata
 import json
 import os
 import random
+import re
 import runpy
 import selectors
 import signal
 import socket
 import sys
 import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+# No Hydra: pytest, which runs in a copy of the sources, wants to import its plugin itself.
 LIBRARIES = (
+    "joblib.externals.loky",
     "lightning",
     "matplotlib.figure",
     "optuna",
@@ -38,6 +46,7 @@ LIBRARIES = (
     "torch.utils.serialization.config",
     "torch.utils.tensorboard",
     "torchvision",
+    "unittest.mock",
 )
 OURS = (
     "engine.callbacks.checkpoints",
@@ -49,9 +58,13 @@ OURS = (
     "engine.door",
     "engine.evaluation",
     "engine.figures",
+    "engine.launch.joblib_launcher",
     "engine.run.build",
     "engine.run.tensorboard",
+    "engine.search.search",
     "engine.steps.trainer",
+    "engine.vectorized.together",
+    "hydra._internal.hydra",
     "hydra_plugins.engine_plugins",
     "project.callbacks.classification",
     "project.callbacks.curve",
@@ -64,27 +77,9 @@ OURS = (
 )
 Request = dict[str, Any]
 FOR_EVER = contextlib.ExitStack()
-
-
-def check_a_run() -> None:
-    """Checks a run: what a check has made once, of classes, limits and sources, all forks have."""
-    from hydra import compose, initialize_config_dir
-
-    from engine.checks.config import check
-    from engine.config.resolved import Config
-    from engine.run import code
-    from project.train import train
-
-    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    import kept_configs
-
-    sys.path.pop()
-    FOR_EVER.enter_context(kept_configs.keeping())  # as in the tests' own process
-    train.open()
-    with initialize_config_dir(str(train.conf), version_base="1.3"):
-        config = Config.resolve(compose("config", overrides=["experiment=linear"]))
-    check(config)
-    code.digests(config, train.module)
+CONF = Path(__file__).parents[1] / "conf"
+MOST_FILES = 64
+TARGETS = re.compile(r"^[^#\n]*_target_: ([\w.]+)", re.MULTILINE)  # of the config files
 
 
 def serve(listener: socket.socket, session: int) -> Request:
@@ -112,8 +107,8 @@ def serve(listener: socket.socket, session: int) -> Request:
                         for mine in (listener, woken, waker, connection, *running.values()):
                             mine.close()
                         return request
-                    for stream in request["streams"]:
-                        os.close(stream)
+                    for file in request["sent"]:
+                        os.close(file)
                     running[pid] = connection
                     selector.register(connection, selectors.EVENT_READ, pid)
                 elif end is woken:
@@ -129,11 +124,11 @@ def serve(listener: socket.socket, session: int) -> Request:
 
 
 def received(connection: socket.socket) -> Request | None:
-    """Reads a request: its size, which the standard streams come with, then JSON."""
-    size, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    """Reads a request: its size, which the open files come with, then JSON."""
+    size, sent, _, _ = socket.recv_fds(connection, 8, MOST_FILES)
     with connection.makefile("rb") as file:
         text = file.read(int.from_bytes(size))
-    return {**json.loads(text), "streams": streams} if text and len(streams) == 3 else None
+    return {**json.loads(text), "sent": sent} if text and len(sent) >= 3 else None
 
 
 def ended() -> list[tuple[int, int]]:
@@ -145,14 +140,31 @@ def ended() -> list[tuple[int, int]]:
     return found
 
 
+def parent(program: int, own: int, real: Callable[[], int]) -> int:
+    """Returns the number of the process that started a program whose process is `own`.
+
+    A child that `own` forks has its real parent.
+    """
+    if os.getpid() != own:
+        return real()
+    with open(f"/proc/{program}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
 def become(request: Request) -> None:
     """Makes this process what `python -m …` would have made it; then nothing is left but to run."""
+    if request["leads"]:  # a group, which somebody may end whole: not this server's
+        os.setpgid(0, 0)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a job in the background
-    for number, stream in enumerate(request["streams"]):
-        os.dup2(stream, number)
-        os.close(stream)
+    above = 1 + max(request["files"])  # the number of no file that was asked for
+    sent = [fcntl.fcntl(file, fcntl.F_DUPFD, above) for file in request["sent"]]
+    for file in request["sent"]:
+        os.close(file)
+    for number, file in zip(request["files"], sent, strict=True):
+        os.dup2(file, number)
+        os.close(file)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -160,6 +172,8 @@ def become(request: Request) -> None:
     sys.path[:0] = [request["folder"], *paths]
     sys.argv = ["-m", *request["words"][1:]]
     sys.executable = request["python"]
+    if os.path.exists("/proc"):  # on Linux
+        os.getppid = functools.partial(parent, request["program"], os.getpid(), os.getppid)
     import numpy as np
     import torch
 
@@ -169,13 +183,16 @@ def become(request: Request) -> None:
 
 
 def run(name: str) -> None:
-    """Runs a module as `python -m` does, and ends without taking down what was imported.
+    """Runs a module as `python -m` does, or a file, and ends without taking down what was imported.
 
     Python takes seconds for that, as the memory is shared with the server.
     """
     code: Any = 0
     try:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
+        if os.path.isabs(name):
+            runpy.run_path(name, run_name="__main__")
+        else:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
     except SystemExit as stop:
         code = stop.code or 0
         if not isinstance(code, int):
@@ -194,6 +211,30 @@ def run(name: str) -> None:
     os._exit(code)
 
 
+def keep_configs() -> None:
+    """Has all processes keep what Hydra composes, as the tests' own does."""
+    sys.path.append(str(Path(__file__).parent))
+    import kept_configs
+
+    sys.path.pop()
+    FOR_EVER.enter_context(kept_configs.keeping())
+
+
+def remember() -> None:
+    """Fills the engine's caches of types, signatures and sources, which each process would fill."""
+    from engine.config import limits, objects, ranges
+    from engine.run import code
+
+    hints = [limit.hint for limit in limits.LIMITS.values()] + list(objects.FLAGS.values())
+    for path in sorted(CONF.glob("**/*.yaml")):
+        for target in re.findall(TARGETS, path.read_text(encoding="utf-8")):
+            arguments = objects.arguments_of(objects.located(target, path.stem)) or {}
+            hints += [argument.annotation for argument in arguments.values()]
+            code.source(target.rpartition(".")[0])
+    for hint in hints:
+        ranges.why_not(None, hint)
+
+
 def main() -> None:
     folder = sys.argv[1]
     os.setsid()
@@ -202,17 +243,19 @@ def main() -> None:
         os.dup2(os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.fsync = lambda descriptor: None  # as in warm.py, which would import the engine
     os.sync = lambda: None
-    del sys.path[0]  # this file's
-    # As in conftest.py.
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+    del sys.path[0]  # this file's
     gc.disable()  # as at the imports of a command
     for name in LIBRARIES:
         importlib.import_module(name)
     ours = os.fork() == 0
-    for name in OURS if ours else ():
-        importlib.import_module(name)
     if ours:
-        check_a_run()
+        for name in OURS:
+            importlib.import_module(name)
+        keep_configs()
+        remember()
+    for known in list(weakref.finalize._registry):  # torch takes its libraries down one by one
+        known.atexit = False
     gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared
     gc.enable()
     path = f"{folder}/{'project' if ours else 'libraries'}"

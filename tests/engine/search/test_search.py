@@ -1,71 +1,30 @@
-"""Searches from the command line: no trial lost or run twice, and a failed one ends nothing."""
+"""Searches from the command line: what a trial leaves, and a failed one ends nothing."""
 
-import errno
-import gc
-import itertools
 import json
 import math
-import pickle
 import re
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import optuna
 import pytest
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from commands import ROOT, run_train, train_in_process
-from engine.callbacks.checkpoints import Checkpoints
-from engine.errors import Stopped, as_mistake
-from engine.files import CannotWrite
+from commands import ROOT, run_train
 from engine.run import folders
-from engine.search import study
-from engine.search.search import Search
-from engine.sweep.jobs import State
-
-LINEAR = ["-m", "hydra/sweeper=optuna", "experiment=linear", "accelerator=cpu", "logger=csv"]
-SPACE = ["optimizer.lr=tag(log,interval(0.001,0.05))", "trainer.max_steps=range(1,6)"]
-FAILING = ["datamodule=random_regression", "+callbacks.fails._target_=ways.FailsOnColumns"]
-COMPLETE, FAIL = TrialState.COMPLETE, TrialState.FAIL
-
-
-def command(log_dir: Path, *words: str) -> list[str]:
-    options = [
-        f"hydra.sweeper.{word}"
-        if re.match(r"(n_|seed|sampler|pruner|storage|study|dir)", word)
-        else word
-        for word in words
-    ]
-    return [*LINEAR, *options, f"paths.log_dir={log_dir}"]
-
-
-def folder(log_dir: Path) -> Path:
-    return log_dir / "sweeps" / "linear"
-
-
-def trials(log_dir: Path) -> list[FrozenTrial]:
-    """The trials of the only study in a sweep's folder."""
-    storage = study.opened(str(folder(log_dir) / "study.log"))
-    (name,) = optuna.get_all_study_names(storage)
-    return optuna.load_study(study_name=name, storage=storage).trials
-
-
-def told(log_dir: Path) -> list[tuple[dict[str, Any], TrialState, float | None]]:
-    return [(trial.params, trial.state, trial.value) for trial in trials(log_dir)]
-
-
-def summaries(log_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in folder(log_dir).glob("*/summary.json")]
-
-
-def logs(log_dir: Path) -> list[str]:
-    return [path.read_text() for path in folder(log_dir).glob("*/train.log")]
+from searching import (
+    COMPLETE,
+    FAIL,
+    FAILING,
+    SPACE,
+    command,
+    folder,
+    logs,
+    summaries,
+    told,
+    trials,
+)
 
 
 @pytest.mark.slow
@@ -106,120 +65,6 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
     before = told(tmp_path)
     run_train(*command(tmp_path, *SPACE, "n_trials=7"))  # goes on with the same study
     assert (told(tmp_path)[:5], len(told(tmp_path))) == (before, 7)
-
-
-def exit_code(*words: str) -> int:
-    try:
-        run_train(*words, draws=False)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    log_dir = tmp_path_factory.mktemp("undisturbed")
-    run_train(*command(log_dir, *SPACE, "n_trials=3"), draws=False)
-    return log_dir
-
-
-@pytest.mark.parametrize("write", [1, 9, 22, "a checkpoint"])
-def test_a_search_on_a_full_disk_goes_on_when_there_is_space(
-    write: int | str,
-    undisturbed: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The disk is full at one of the study's writes, of which it takes a part, or in a trial."""
-    append = JournalFileBackend.append_logs
-    count = itertools.count(1)
-
-    def write_a_part(journal: study._Journal, logs: Any) -> None:
-        if next(count) == write:
-            with open(journal.path, "ab") as file:
-                file.write(b'{"op_code"')
-            raise OSError(errno.ENOSPC, "No space left on device")
-        append(journal, logs)
-
-    def save(trainer: Any, name: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    words = command(tmp_path, *SPACE, "n_trials=3")
-    with monkeypatch.context() as patch:
-        patch.setattr(JournalFileBackend, "append_logs", write_a_part)
-        if write == "a checkpoint":
-            patch.setattr(Checkpoints, "_save", staticmethod(save))
-        assert exit_code(*words) == (1 if write == "a checkpoint" else 2)
-    said = capsys.readouterr().err + caplog.text
-    assert "cannot be written: No space left on device." in said
-    assert "Traceback" not in said
-    gc.collect()  # the locks of the process that has ended
-    assert exit_code(*words) == 0
-    assert told(tmp_path) == told(undisturbed)
-
-
-@pytest.mark.parametrize("error", [Stopped("full"), as_mistake(CannotWrite(28, "full", "/a"))])
-def test_a_study_is_not_told_of_a_full_disk_by_another_process_either(error: Exception) -> None:
-    unused: Any = None
-    job: Any = SimpleNamespace(error=pickle.loads(pickle.dumps(error)))
-    job.state = lambda: State("failed", None, {})
-    with pytest.raises(type(error), match=re.escape(str(error))):
-        Search._tell(unused, unused, 0, job)
-
-
-@pytest.mark.slow
-def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")  # of which train.log has no less
-    words = [
-        *SPACE,
-        "n_trials=6",
-        "callbacks.checkpoints.every_n_steps=1",
-        "hydra.sweeper.random_trials=3",
-    ]
-    a, b = tmp_path / "a", tmp_path / "b"
-    killed = 0
-    for kill_at in ("on_train_batch_end:3", "on_train_batch_end:5", "on_train_epoch_end:4"):
-        killed += train_in_process(command(a, *words), kill_at=kill_at) == -signal.SIGKILL
-    assert killed == 3
-    assert TrialState.RUNNING in [trial.state for trial in trials(a)]
-    run_train(*command(a, *words))
-    run_train(*command(b, *words))
-    assert told(a) == told(b)
-    assert [state for _, state, _ in told(a)] == [COMPLETE] * 6
-    assert [len(summaries(log_dir)) for log_dir in (a, b)] == [6, 6]
-    assert sum(log.count("finished after") for log in logs(a)) == 6
-    assert (
-        sum(log.count("run folder") for log in logs(a)) == 6 + killed
-    )  # each killed one once more
-
-
-@pytest.mark.slow
-def test_processes_share_a_study(tmp_path: Path) -> None:
-    words = [
-        *SPACE,
-        "n_trials=8",
-        "datamodule.steps_per_epoch=300",
-        "trainer.max_steps=range(150,300)",
-    ]
-    codes: list[int] = []
-    both = [
-        threading.Thread(target=lambda: codes.append(train_in_process(command(tmp_path, *words))))
-        for _ in range(2)
-    ]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
-    assert codes == [0, 0]
-    assert [state for _, state, _ in told(tmp_path)] == [COMPLETE] * 8
-    assert len(summaries(tmp_path)) == 8
-    assert [(log.count("run folder"), log.count("finished after")) for log in logs(tmp_path)] == [
-        (1, 1)
-    ] * 8
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-import kept_configs
 from engine.config.resolved import dotted
 from engine.run.folders import as_yaml
 from engine.sweep.compose import Composer
@@ -124,8 +123,8 @@ def composed(whole: DictConfig, words: list[str]) -> Composed:
 
 @pytest.fixture(scope="module")
 def by_hydra() -> list[Composed]:
-    """What Hydra composes for the jobs, in 0.1 s each."""
-    with kept_configs.by_hydra(), sweep_to("/x") as (loader, sweep):
+    """What Hydra composes for the jobs, of choices that it composes once (kept_configs.py)."""
+    with sweep_to("/x") as (loader, sweep):
         return [composed(loader.load_sweep_config(sweep, words), words) for words in JOBS]
 
 

@@ -1,55 +1,16 @@
 """Sweeps: a folder per job, one bad job does not stop the others, and nothing is run twice."""
 
-import errno
-import json
 import re
-import shutil
-import signal
-import threading
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from filelock import FileLock
-from hydra import compose, initialize_config_dir
-from hydra.core.utils import JobReturn, JobStatus
 
-from commands import run_train, train_in_process
+from commands import run_train
 from engine.config.resolved import Config
-from engine.errors import RunFailed, UserError
 from engine.run import folders, identity
 from engine.run.summaries import save
-from engine.sweep.jobs import Job, conclude, run_all, table
-from project.train import train
-
-LINEAR = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "trainer.max_steps=3"]
-FAILING = ["datamodule=random_regression", "+callbacks.fails._target_=ways.FailsOnColumns"]
-
-
-def sweep(log_dir: Path, *words: str) -> Path:
-    """Start a sweep; its folder."""
-    run_train(*LINEAR, *words, f"paths.log_dir={log_dir}")
-    return folder(log_dir)
-
-
-def folder(log_dir: Path) -> Path:
-    return log_dir / "sweeps" / "linear"
-
-
-def summaries(sweep_dir: Path) -> dict[str, dict[str, Any]]:
-    """What each job's summary.json says, by the readable part of its folder's name."""
-    return {
-        path.parent.name.rpartition("-")[0]: json.loads(path.read_text())
-        for path in sorted(sweep_dir.glob("*/summary.json"))
-    }
-
-
-def written(sweep_dir: Path) -> dict[str, int]:
-    """Every job's files, and when they were last written."""
-    jobs = sweep_dir.glob("*-????????/**/*")
-    return {str(path): path.stat().st_mtime_ns for path in jobs if path.is_file()}
+from engine.sweep.jobs import table
+from sweeping import FAILING, LINEAR, folder, made, summaries, sweep, written
 
 
 @pytest.mark.slow
@@ -146,29 +107,6 @@ def test_a_mistake_that_only_the_data_can_show(
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stopped_by", "code"),
-    [
-        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
-        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
-    ],
-)
-def test_a_stopped_sweep_goes_on_where_it_was(stopped_by: int, code: int, tmp_path: Path) -> None:
-    words = [*LINEAR, "seed=1,2", f"paths.log_dir={tmp_path}"]
-    assert train_in_process(words, kill_at="on_train_batch_end:2", kill_with=stopped_by) == code
-    jobs = summaries(folder(tmp_path))
-    assert {name: (job["status"], job["steps"]) for name, job in jobs.items()} == {
-        "seed=1": ("interrupted", 2)
-    }
-    run_train(*words)
-    jobs = summaries(folder(tmp_path))
-    assert {name: (job["status"], job["steps"]) for name, job in jobs.items()} == {
-        "seed=1": ("finished", 3),
-        "seed=2": ("finished", 3),
-    }
-
-
 def test_another_folder_for_a_sweep(tmp_path: Path) -> None:
     sweep(tmp_path / "logs", "seed=1", f"hydra.sweep.dir={tmp_path}/mine")
     assert (tmp_path / "mine" / "multirun.yaml").exists()
@@ -202,147 +140,6 @@ def test_dry_run_lists_the_jobs_and_touches_nothing(
         "  new          seed=4",
         "4 jobs: 1 finished, 1 interrupted, 1 failed, 1 new",
     ]
-
-
-def test_force_runs_again_and_keeps_what_was(tmp_path: Path) -> None:
-    for words in ([], ["sweep.force=true"], ["sweep.force=true"], []):
-        sweep(tmp_path, "seed=1,2", *words)
-    (one,) = folder(tmp_path).glob("seed=1-????????")
-    copies = [one, one.with_name(f"{one.name}.1"), one.with_name(f"{one.name}.2")]
-    assert sorted(folder(tmp_path).glob("seed=1-*")) == copies
-    assert len({(copy / "summary.json").stat().st_mtime_ns for copy in copies}) == 3
-    assert len({(copy / "metrics.csv").read_text() for copy in copies}) == 1
-
-
-@pytest.mark.slow
-def test_sweeps_at_the_same_time_share_the_jobs(tmp_path: Path) -> None:
-    words = [*LINEAR, "seed=1,2,3,4,5,6", "trainer.max_steps=200", "datamodule.steps_per_epoch=200"]
-    codes: list[int] = []
-    both = [
-        threading.Thread(
-            target=lambda: codes.append(train_in_process([*words, f"paths.log_dir={tmp_path}"]))
-        )
-        for _ in range(2)
-    ]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
-    assert codes == [0, 0]
-    logs = [path.read_text() for path in folder(tmp_path).glob("seed=*/train.log")]
-    assert len(logs) == 6
-    assert [(log.count("run folder"), log.count("finished after 200 steps")) for log in logs] == [
-        (1, 1)
-    ] * 6
-
-
-@pytest.mark.slow
-def test_what_another_process_runs_is_left_to_it_and_looked_after_at_the_end(
-    tmp_path: Path,
-) -> None:
-    words = [*LINEAR, "seed=1,2", f"paths.log_dir={tmp_path}"]
-    run_train(*words)
-    first, second = sorted(folder(tmp_path).glob("seed=*"))
-    for path in (first, second):
-        shutil.rmtree(path)
-    codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(train_in_process(words)))
-    with FileLock(
-        folder(tmp_path) / ".locks" / f"{first.name[-8:]}.lock"
-    ):  # as a process does that runs it
-        thread.start()
-        while not (second / "summary.json").exists():
-            assert thread.is_alive()
-            time.sleep(0.05)
-        time.sleep(0.5)
-        assert not first.exists()
-        assert thread.is_alive()  # it waits
-    thread.join()
-    assert codes == [0]
-    assert {job["status"] for job in summaries(folder(tmp_path)).values()} == {"finished"}
-    assert (first / "summary.json").stat().st_mtime > (second / "summary.json").stat().st_mtime
-
-
-class Workers:
-    """A launcher whose workers die of some jobs.
-
-    With them goes what they were given, from the first such job on.
-    """
-
-    def __init__(
-        self, sweep_dir: Path, deadly: Sequence[str] = (), wrong: Sequence[str] = ()
-    ) -> None:
-        self.sweep_dir, self.deadly, self.wrong = sweep_dir, deadly, wrong
-        self.launched: list[list[str]] = []
-
-    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        self.launched.append([words[0] for words in jobs])
-        returns = []
-        for words in jobs:
-            (own,) = made(self.sweep_dir, words[0])
-            if words[0] in self.wrong:
-                returns.append(
-                    JobReturn(
-                        status=JobStatus.FAILED, overrides=words, _return_value=UserError("no")
-                    )
-                )
-                continue
-            run_dir = folders.job_dir(own.config, self.sweep_dir, [words[0]])
-            folders.save_config(run_dir, own.config, "project.train")
-            if words[0] in self.deadly:
-                raise RuntimeError("a worker is gone")
-            save(run_dir, {"status": "finished", "objective": 0.5})
-            returns.append(
-                JobReturn(status=JobStatus.COMPLETED, overrides=words, _return_value=0.5)
-            )
-        return returns
-
-
-def made(sweep_dir: Path, *words: str) -> list[Job]:
-    train.open()
-    with initialize_config_dir(str(train.conf), version_base="1.3"):
-        configs = [Config.resolve(compose("config", overrides=[word]), [word]) for word in words]
-    return [Job(config, sweep_dir, config.overrides) for config in configs]
-
-
-def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:
-    jobs = made(tmp_path, "seed=1", "seed=2", "seed=3", "seed=4")
-    workers = Workers(tmp_path, deadly=["seed=2"])
-    run_all(jobs, workers)
-    assert workers.launched == [
-        ["seed=1", "seed=2", "seed=3", "seed=4"],
-        ["seed=3", "seed=4"],
-        ["seed=2"],
-    ]
-    assert [job.status for job in jobs] == ["finished", "failed", "finished", "finished"]
-    assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
-    with pytest.raises(RunFailed):
-        conclude(jobs, "mine.train")
-
-
-def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -> None:
-    jobs = made(tmp_path, "seed=1", "seed=2")
-    run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
-    assert [job.status for job in jobs] == ["failed", "finished"]
-    with pytest.raises(UserError, match=r"^no$"):
-        conclude(jobs, "mine.train")
-
-
-class FullLauncher(Workers):
-    """A launcher that finds no space for its own files."""
-
-    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        raise OSError(errno.ENOSPC, "No space left on device", "/dev/shm/x")
-
-
-def test_a_launcher_that_finds_no_space(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    jobs = made(tmp_path / "taken back", "seed=1", "seed=2")
-    run_all(jobs, FullLauncher(tmp_path))
-    with pytest.raises(UserError, match=r"^/dev/shm/x: cannot be written: No space left on"):
-        conclude(jobs, "mine.train")
-    assert "its process was killed" not in caplog.text
-    assert "tensorboard --logdir" not in caplog.text  # of a folder that is not there
 
 
 def test_a_broken_summary_is_no_end(
@@ -379,41 +176,6 @@ def test_a_job_whose_objects_cannot_be_made_says_why(
     says = "module.foo: LinearRegressor takes no such argument. It takes in_features, "
     assert capsys.readouterr().err.startswith(f"error: {says}")
     assert list(tmp_path.rglob("*")) == []
-
-
-@pytest.mark.slow
-def test_a_retry_that_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:
-    words = [
-        *LINEAR,
-        "seed=1",
-        "callbacks.checkpoints.every_n_steps=1",
-        f"paths.log_dir={tmp_path}",
-    ]
-    assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
-    (run_dir,) = folder(tmp_path).glob("default-????????")
-    save(run_dir, {"status": "failed", "error": "OSError: disk full"})
-    with pytest.raises(SystemExit):
-        run_train(*words)  # told of, not run
-    assert train_in_process([*words, "sweep.retry=failed"], kill_at="on_train_batch_end:3") == -9
-    assert not (run_dir / "summary.json").exists()
-    run_train(*words)
-    assert {job["status"] for job in summaries(folder(tmp_path)).values()} == {"finished"}
-
-
-@pytest.mark.slow
-def test_force_begins_an_interrupted_job_anew(tmp_path: Path) -> None:
-    words = [
-        *LINEAR,
-        "seed=1",
-        "callbacks.checkpoints.every_n_steps=1",
-        f"paths.log_dir={tmp_path}",
-    ]
-    assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
-    run_train(*words, "sweep.force=true")
-    assert sorted(path.name[-2:] == ".1" for path in folder(tmp_path).glob("default-*")) == [
-        False,
-        True,
-    ]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Checks which jobs of a sweep train together, and what the log says of the others."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import JobReturn
 
+from commands import run_train
+from engine.fence.hydra import BasicLauncher
 from together import CURVE, folder, jobs, statuses, summary, sweep
 
 FEW = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
@@ -24,6 +28,21 @@ def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptu
     assert "4 of 8 jobs one by one: callbacks.histograms" in caplog.text
 
 
+class OneByOne(BaseException):
+    """Says which jobs are to run one by one."""
+
+
+@pytest.fixture
+def until_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends a sweep where it comes to the jobs that it runs one by one."""
+
+    def launch(self: BasicLauncher, jobs: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+        raise OneByOne(jobs)
+
+    monkeypatch.setattr(BasicLauncher, "launch", launch)
+
+
+@pytest.mark.usefixtures("until_one_by_one")
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -65,18 +84,22 @@ def test_what_is_not_stacked(
 ) -> None:
     caplog.set_level("INFO")
     set_anew = {word.partition("=")[0] for word in words}
-    made = sweep(
-        tmp_path, *CURVE, *[word for word in FEW if word.partition("=")[0] not in set_anew], *words
-    )
+    few = [word for word in [*CURVE, *FEW] if word.partition("=")[0] not in set_anew]
+    with pytest.raises(OneByOne) as jobs:
+        run_train("-m", "hydra/launcher=vectorized", *few, *words, f"paths.log_dir={tmp_path}")
     assert f"2 of 2 jobs one by one: {reason}" in caplog.text
-    assert set(statuses(made).values()) == {"finished"}
+    assert len(jobs.value.args[0]) == 2
 
 
+@pytest.mark.usefixtures("until_one_by_one")
 def test_optimisers_differ_only_in_numbers_that_a_stack_has_a_column_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    sweep(tmp_path, *CURVE, *FEW, "optimizer=sgd", "+optimizer.dampening=0,0.5")
+    with pytest.raises(OneByOne) as alone:
+        sweep(tmp_path, *CURVE, *FEW, "optimizer=sgd", "+optimizer.dampening=0,0.5")
+    (both,) = alone.value.args
+    assert ["+optimizer.dampening=0.5" in words for words in both] == [True, True]
     assert caplog.text.count("2 jobs together") == 1
     assert "2 of 4 jobs one by one: optimizer.dampening=0.5" in caplog.text
 

@@ -1,0 +1,131 @@
+"""Sweeps again: one that was stopped goes on, several share the jobs, and jobs run anew."""
+
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from commands import run_train, train_in_process
+from engine.run.summaries import save
+from sweeping import LINEAR, folder, summaries, sweep
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stopped_by", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+    ],
+)
+def test_a_stopped_sweep_goes_on_where_it_was(stopped_by: int, code: int, tmp_path: Path) -> None:
+    words = [*LINEAR, "seed=1,2", f"paths.log_dir={tmp_path}"]
+    assert train_in_process(words, kill_at="on_train_batch_end:2", kill_with=stopped_by) == code
+    jobs = summaries(folder(tmp_path))
+    assert {name: (job["status"], job["steps"]) for name, job in jobs.items()} == {
+        "seed=1": ("interrupted", 2)
+    }
+    run_train(*words)
+    jobs = summaries(folder(tmp_path))
+    assert {name: (job["status"], job["steps"]) for name, job in jobs.items()} == {
+        "seed=1": ("finished", 3),
+        "seed=2": ("finished", 3),
+    }
+
+
+def test_force_runs_again_and_keeps_what_was(tmp_path: Path) -> None:
+    for words in ([], ["sweep.force=true"], ["sweep.force=true"], []):
+        sweep(tmp_path, "seed=1,2", *words)
+    (one,) = folder(tmp_path).glob("seed=1-????????")
+    copies = [one, one.with_name(f"{one.name}.1"), one.with_name(f"{one.name}.2")]
+    assert sorted(folder(tmp_path).glob("seed=1-*")) == copies
+    assert len({(copy / "summary.json").stat().st_mtime_ns for copy in copies}) == 3
+    assert len({(copy / "metrics.csv").read_text() for copy in copies}) == 1
+
+
+@pytest.mark.slow
+def test_sweeps_at_the_same_time_share_the_jobs(tmp_path: Path) -> None:
+    words = [*LINEAR, "seed=1,2,3,4", "trainer.max_steps=100", "datamodule.steps_per_epoch=100"]
+    codes: list[int] = []
+    both = [
+        threading.Thread(
+            target=lambda: codes.append(train_in_process([*words, f"paths.log_dir={tmp_path}"]))
+        )
+        for _ in range(2)
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert codes == [0, 0]
+    logs = [path.read_text() for path in folder(tmp_path).glob("seed=*/train.log")]
+    assert len(logs) == 4
+    assert [(log.count("run folder"), log.count("finished after 100 steps")) for log in logs] == [
+        (1, 1)
+    ] * 4
+
+
+@pytest.mark.slow
+def test_what_another_process_runs_is_left_to_it_and_looked_after_at_the_end(
+    tmp_path: Path,
+) -> None:
+    words = [*LINEAR, "seed=1,2", f"paths.log_dir={tmp_path}"]
+    run_train(*words)
+    first, second = sorted(folder(tmp_path).glob("seed=*"))
+    for path in (first, second):
+        shutil.rmtree(path)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(train_in_process(words)))
+    with FileLock(
+        folder(tmp_path) / ".locks" / f"{first.name[-8:]}.lock"
+    ):  # as a process does that runs it
+        thread.start()
+        while not (second / "summary.json").exists():
+            assert thread.is_alive()
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert not first.exists()
+        assert thread.is_alive()  # it waits
+    thread.join()
+    assert codes == [0]
+    assert {job["status"] for job in summaries(folder(tmp_path)).values()} == {"finished"}
+    assert (first / "summary.json").stat().st_mtime > (second / "summary.json").stat().st_mtime
+
+
+@pytest.mark.slow
+def test_a_retry_that_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    words = [
+        *LINEAR,
+        "seed=1",
+        "callbacks.checkpoints.every_n_steps=1",
+        f"paths.log_dir={tmp_path}",
+    ]
+    assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
+    (run_dir,) = folder(tmp_path).glob("default-????????")
+    save(run_dir, {"status": "failed", "error": "OSError: disk full"})
+    with pytest.raises(SystemExit):
+        run_train(*words)  # told of, not run
+    assert train_in_process([*words, "sweep.retry=failed"], kill_at="on_train_batch_end:3") == -9
+    assert not (run_dir / "summary.json").exists()
+    run_train(*words)
+    assert {job["status"] for job in summaries(folder(tmp_path)).values()} == {"finished"}
+
+
+@pytest.mark.slow
+def test_force_begins_an_interrupted_job_anew(tmp_path: Path) -> None:
+    words = [
+        *LINEAR,
+        "seed=1",
+        "callbacks.checkpoints.every_n_steps=1",
+        f"paths.log_dir={tmp_path}",
+    ]
+    assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
+    run_train(*words, "sweep.force=true")
+    assert sorted(path.name[-2:] == ".1" for path in folder(tmp_path).glob("default-*")) == [
+        False,
+        True,
+    ]

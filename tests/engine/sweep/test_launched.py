@@ -1,0 +1,89 @@
+"""Jobs that a launcher runs elsewhere: what it loses with a worker, or cannot write."""
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+
+from engine.errors import RunFailed, UserError
+from engine.run import folders
+from engine.run.summaries import save
+from engine.sweep.jobs import conclude, run_all
+from sweeping import made
+
+
+class Workers:
+    """A launcher whose workers die of some jobs.
+
+    With them goes what they were given, from the first such job on.
+    """
+
+    def __init__(
+        self, sweep_dir: Path, deadly: Sequence[str] = (), wrong: Sequence[str] = ()
+    ) -> None:
+        self.sweep_dir, self.deadly, self.wrong = sweep_dir, deadly, wrong
+        self.launched: list[list[str]] = []
+
+    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        self.launched.append([words[0] for words in jobs])
+        returns = []
+        for words in jobs:
+            (own,) = made(self.sweep_dir, words[0])
+            if words[0] in self.wrong:
+                returns.append(
+                    JobReturn(
+                        status=JobStatus.FAILED, overrides=words, _return_value=UserError("no")
+                    )
+                )
+                continue
+            run_dir = folders.job_dir(own.config, self.sweep_dir, [words[0]])
+            folders.save_config(run_dir, own.config, "project.train")
+            if words[0] in self.deadly:
+                raise RuntimeError("a worker is gone")
+            save(run_dir, {"status": "finished", "objective": 0.5})
+            returns.append(
+                JobReturn(status=JobStatus.COMPLETED, overrides=words, _return_value=0.5)
+            )
+        return returns
+
+
+def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "seed=1", "seed=2", "seed=3", "seed=4")
+    workers = Workers(tmp_path, deadly=["seed=2"])
+    run_all(jobs, workers)
+    assert workers.launched == [
+        ["seed=1", "seed=2", "seed=3", "seed=4"],
+        ["seed=3", "seed=4"],
+        ["seed=2"],
+    ]
+    assert [job.status for job in jobs] == ["finished", "failed", "finished", "finished"]
+    assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
+    with pytest.raises(RunFailed):
+        conclude(jobs, "mine.train")
+
+
+def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "seed=1", "seed=2")
+    run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
+    assert [job.status for job in jobs] == ["failed", "finished"]
+    with pytest.raises(UserError, match=r"^no$"):
+        conclude(jobs, "mine.train")
+
+
+class FullLauncher(Workers):
+    """A launcher that finds no space for its own files."""
+
+    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        raise OSError(errno.ENOSPC, "No space left on device", "/dev/shm/x")
+
+
+def test_a_launcher_that_finds_no_space(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    jobs = made(tmp_path / "taken back", "seed=1", "seed=2")
+    run_all(jobs, FullLauncher(tmp_path))
+    with pytest.raises(UserError, match=r"^/dev/shm/x: cannot be written: No space left on"):
+        conclude(jobs, "mine.train")
+    assert "its process was killed" not in caplog.text
+    assert "tensorboard --logdir" not in caplog.text  # of a folder that is not there
