@@ -170,7 +170,8 @@ def table(study: Study | None, n_trials: int) -> str:
         if error := trial.user_attrs.get("error"):
             folder = trial.user_attrs.get("folder")
             lines.append(messages.indented(error, 9))
-            lines += [f"         {folder}/train.log"] if folder else []
+            has_failed = folder and status(trial) == "failed"
+            lines += [f"         {folder}/train.log"] if has_failed else []
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
