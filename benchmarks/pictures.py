@@ -41,6 +41,7 @@ BOARD = {
     "tensorboard": (r"?runFilter=he-.*\w{8}$#timeseries", "scalar-card", 700),
     "hparams": ("#hparams", "vaadin-grid", 620),
 }
+LEGEND = 75  # pixels at the bottom of a figure of the depth study
 COLOURS = 256  # of a screenshot; what is left out, nobody sees
 
 
@@ -76,10 +77,16 @@ def curve_fit(logs: Path, folder: Path) -> None:
 
 
 def depth_study(logs: Path, folder: Path) -> None:
-    """Writes the depth study of tanh beside that of ReLU."""
+    """Writes the depth study of tanh beside that of ReLU, with the legend that both have once."""
     figures = run_of("init_depth", logs) / "figures"
-    panels = [Image.open(figures / f"depth_study_{name}.png") for name in ("tanh", "relu")]
-    beside(panels, columns=2).save(folder / "lessons" / "depth_study.png", optimize=True)
+    drawn = [Image.open(figures / f"depth_study_{name}.png") for name in ("tanh", "relu")]
+    width, height = drawn[0].size
+    legend, other = (one.crop((0, height - LEGEND, width, height)) for one in drawn)
+    assert legend.tobytes() == other.tobytes()
+    whole = beside(drawn, columns=2)
+    whole.paste("white", (0, height - LEGEND, 2 * width, height))
+    whole.paste(legend, (width // 2, height - LEGEND))
+    whole.save(folder / "lessons" / "depth_study.png", optimize=True)
 
 
 def speed(logs: Path, folder: Path) -> None:
