@@ -206,7 +206,7 @@ def _labels(bands: pd.DataFrame, groups: pd.DataFrame) -> dict[int, str]:
         if first != label:
             labels[number] = f"{label} (equal to {first})"
         elif groups.loc[number, "verdict"] == TIE:
-            labels[number] = f"{label} (same curve as {groups['label'].iloc[0]})"
+            labels[number] = f"{label} (same curve as the best)"
     return labels
 
 

@@ -19,7 +19,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.text import Text
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from engine.pictures import looks
 
@@ -36,7 +36,6 @@ INK, GRID, PAPER, FAINT = list(PAGE)[looks.MOST :]
 # What a paper shows in their place: the page's light colours.
 PAPERS = [*looks.LIGHT, looks.INK, "#e4e8ec", "#ffffff", looks.FAINT]
 PRINT = dict(zip(PAGE, PAPERS, strict=True))
-NUMBER = "{x:g}"  # at an axis that is, or may be, logarithmic
 STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its keys
     "font.size": 10,
     "axes.titlesize": 10,
@@ -75,7 +74,8 @@ def colours() -> str:
         " ".join(f"--series-{number}: {colour};" for number, colour in enumerate(of_a_page))
         for of_a_page in (looks.LIGHT, looks.DARK)
     )
-    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+    at_dark = "@media screen and (prefers-color-scheme: dark)"  # paper is white
+    return f":root {{ {light} }}\n{at_dark} {{ :root {{ {dark} }} }}\n"
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,13 @@ def make_logarithmic(axis: Axis) -> None:
     matplotlib would write powers of ten as formulas, and a formula takes long to lay out.
     """
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_formatter(NUMBER)
+    axis.set_major_formatter(FuncFormatter(at_axis))
     axis.set_minor_formatter(NullFormatter())
+
+
+def at_axis(value: float, place: int | None = None) -> str:
+    """Writes a number at an axis that may be logarithmic: 0.01, 1000, 1e7; of any place there."""
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}").replace("-", "−")
 
 
 def hide_frame(ax: Axes) -> None:

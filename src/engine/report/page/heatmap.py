@@ -50,7 +50,7 @@ def draw(content: Content) -> list[drawing.Panel]:
         ax.set_yticks(middles[1], [drawing.plain(numbers.setting(value)) for value in rows])
         ax.set(xlabel=content.names[across], ylabel=content.names[down], ylim=(len(rows), 0))
         drawing.hide_frame(ax)
-        bar = figure.colorbar(mesh, ax=ax, label=content.metric, pad=0.02, format=drawing.NUMBER)
+        bar = figure.colorbar(mesh, ax=ax, label=content.metric, pad=0.02, format=drawing.at_axis)
         bar.outline.set_visible(False)
         for (row, column), mean in np.ndenumerate(means):
             _write(ax, mesh, (row, column), mean, notes.iloc[row, column])

@@ -142,7 +142,7 @@ def test_a_tie_is_said_in_the_legend(tmp_path: Path) -> None:
     (legend,) = panel.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
         "way=by hand",
-        "way=autograd (same curve as way=by hand)",
+        "way=autograd (same curve as the best)",
     ]
 
 
