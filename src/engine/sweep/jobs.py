@@ -297,8 +297,8 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         if error := job.error or summary.get("error"):
             first = messages.redacted(str(error) or repr(error)).partition("\n")[0]
             lines.append(messages.indented(first, 4))
-            says_more = folder and summary.get("status") != "diverged"
-            lines += [f"    {messages.short(folder / 'train.log')}"] if says_more else []
+            if folder and summary.get("status") != "diverged":  # of which the log has no more
+                lines.append(f"    {messages.short(folder / 'train.log')}")
     return "\n".join([*lines, count(statuses)])
 
 

@@ -15,7 +15,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.text import Text
@@ -188,7 +188,7 @@ def hover(ax: Axes, x: Any, y: Any, texts: dict[str, list[str]], said: list[str]
     texts[gid] = said
 
 
-def make_logarithmic(axis: Axis) -> None:
+def make_logarithmic(axis: XAxis | YAxis) -> None:
     """Makes an axis logarithmic, with numbers such as 0.01.
 
     matplotlib would write powers of ten as formulas, and a formula takes long to lay out.
