@@ -36,11 +36,14 @@ SWEEP = [  # the sweep that the report and TensorBoard show
 WIDTHS = {"report": 1240, "tensorboard": 1300}  # pixels
 # Pictures of TensorBoard: the end of its address, what is there when it has been drawn, and pixels.
 # The filter leaves out the rows of HParams, which TensorBoard lists as runs, and half of
-# the jobs: TensorBoard has seven colours.
+# the jobs: TensorBoard has seven colours, and gives them in turn.
 BOARD = {
-    "tensorboard": (r"?runFilter=he-.*\w{8}$#timeseries", "scalar-card", 700),
+    "tensorboard": (r"?runFilter=adam.*\w{8}$#timeseries", "scalar-card", 980),
     "hparams": ("#hparams", "vaadin-grid", 620),
 }
+LEGEND = 75  # pixels at the bottom of a figure of the depth study
+# Switched off in the pictures: a table below each chart, so that less fits on a screen.
+TABLES = "step selection and data table"
 COLOURS = 256  # of a screenshot; what is left out, nobody sees
 
 
@@ -76,10 +79,16 @@ def curve_fit(logs: Path, folder: Path) -> None:
 
 
 def depth_study(logs: Path, folder: Path) -> None:
-    """Writes the depth study of tanh beside that of ReLU."""
+    """Writes the depth study of tanh beside that of ReLU, with the legend that both have once."""
     figures = run_of("init_depth", logs) / "figures"
-    panels = [Image.open(figures / f"depth_study_{name}.png") for name in ("tanh", "relu")]
-    beside(panels, columns=2).save(folder / "lessons" / "depth_study.png", optimize=True)
+    drawn = [Image.open(figures / f"depth_study_{name}.png") for name in ("tanh", "relu")]
+    width, height = drawn[0].size
+    legend, other = (one.crop((0, height - LEGEND, width, height)) for one in drawn)
+    assert legend.tobytes() == other.tobytes()
+    whole = beside(drawn, columns=2)
+    whole.paste("white", (0, height - LEGEND, 2 * width, height))
+    whole.paste(legend, (width // 2, height - LEGEND))
+    whole.save(folder / "lessons" / "depth_study.png", optimize=True)
 
 
 def speed(logs: Path, folder: Path) -> None:
@@ -117,6 +126,8 @@ def of_tensorboard(browser: Browser, address: str, folder: Path) -> None:
     for name, (end, shown, height) in BOARD.items():
         page = browser.open(f"{address}{end}", width=WIDTHS["tensorboard"])
         page.wait_for(f"{deep(shown)}.filter(one => one.clientHeight > 20).length")
+        boxes = f"{deep('mat-checkbox')}.find(one => one.innerText.includes('{TABLES}'))"
+        page.evaluate(f"{boxes}?.querySelector('input').click()")
         page.evaluate(f"{deep('button')}.find(one => one.innerText == 'Settings')?.click()")
         time.sleep(2)  # its lines are drawn by and by
         save(page, folder / f"{name}.png", height)

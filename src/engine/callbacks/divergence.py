@@ -28,6 +28,7 @@ class StopOnDivergence(StepCallback):
 
     in_a_stack = EACH_JOB
     diverged = False
+    cause = ""  # in words, once training has diverged
     _returned: Any = None  # by the last training_step
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -63,13 +64,15 @@ class StopOnDivergence(StepCallback):
             self.diverged = True
             trainer.should_stop = True
             name, value = wrong[0] if wrong else ("the loss of another process", math.nan)
-            log.warning("%s is %s at step %d: diverged", name, value, trainer.global_step - 1)
+            self.cause = f"{name} is {value} at step {trainer.global_step - 1}"
+            log.warning("%s: diverged", self.cause)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"diverged": self.diverged}
+        return {"diverged": self.diverged, "cause": self.cause}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.diverged = state["diverged"]
+        self.cause = state.get("cause", "")  # checkpoints of before have none
 
 
 def _not_finite(module: LightningModule) -> Tensor | float:

@@ -1,10 +1,12 @@
 """The command that compares runs: a ranking in the terminal, a page, a table."""
 
 import argparse
+import gc
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -53,7 +55,21 @@ def report(door: Door) -> None:
         if not words or {"-h", "--help"} & set(words):
             print_text(USAGE.format(command=command))
             return
-        write_report(parse(words), f"python -m {command} {shlex.join(words)}", door.module)
+        with keeping_all():
+            write_report(parse(words), f"python -m {command} {shlex.join(words)}", door.module)
+
+
+@contextmanager
+def keeping_all() -> Iterator[None]:
+    """Keeps Python from looking for garbage: a report keeps nearly all that it makes to its end.
+
+    Python would look through a million objects again and again, as their number grows.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

@@ -20,12 +20,20 @@ def slug(overrides: Sequence[str], longest: int = 80) -> str:
         overrides: words of a command line.
         longest: in bytes; file systems take 255 for a whole name.
     """
-    pairs = [word.lstrip("+~").partition("=") for word in overrides]
-    name = "-".join(
-        f"{re.split('[./]', key)[-1]}={NUMBER.sub(_short, value)}" for key, _, value in pairs
-    )
+    name = "-".join(f"{last_name(key)}={value}" for key, value in settings(overrides))
     plain = re.sub(r"[^\w.,=+-]+", "_", name)
     return plain.encode()[:longest].decode(errors="ignore") or "default"
+
+
+def settings(overrides: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns each override's key, and its value as people read it."""
+    pairs = [word.lstrip("+~").partition("=") for word in overrides]
+    return [(key, NUMBER.sub(_short, value)) for key, _, value in pairs]
+
+
+def last_name(key: str) -> str:
+    """Returns what a reader calls a key: `optimizer.lr` -> `lr`."""
+    return re.split("[./]", key)[-1]
 
 
 def _short(number: re.Match[str]) -> str:

@@ -25,6 +25,13 @@ def has_diverged(trainer: "Trainer") -> bool:
     return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
 
 
+def cause_of_divergence(trainer: "Trainer") -> str:
+    """Returns what the loss of a run that diverged was: `train/loss is nan at step 12`."""
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    causes = [getattr(one, "cause", "") for one in callbacks if getattr(one, "diverged", False)]
+    return next(filter(None, causes), "the training loss is no number")
+
+
 def objective(trainer: "Trainer", run_dir: Path) -> float:
     """Returns what a sweep compares of a run; NaN if it diverged, or has nothing to compare."""
     found = compared(trainer, summaries.final_metrics(run_dir))
@@ -79,8 +86,9 @@ def outcome(
         if of and value is not None and math.isfinite(value):
             shown = (summaries.objective_name({"objective_of": of}), value)
         tensorboard.log_end(trainer, config, run_dir, metrics, shown)
+    diverged = cause_of_divergence(trainer) if summary["status"] == "diverged" else None
     return {
-        "error": summary["error"] or broken,
+        "error": summary["error"] or broken or diverged,
         "objective": value,
         "objective_of": of,
         "metrics": metrics,

@@ -183,8 +183,8 @@ class Search:
             self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
-        if state == TrialState.COMPLETE:
-            trials.name(summaries.objective_name(summary) or "objective")
+        if name := summaries.objective_name(summary):  # a trial that diverged has none
+            trials.name(name)
         trials.tell(
             number, state, value, status=status, error=error, folder=folder.name if folder else None
         )

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from engine import messages
 from engine.fence.optuna import trial_of
 from engine.locks import acquire
+from engine.run import folder_names
 from engine.search.space import words
 from engine.search.study import Options, sampler
 from engine.seeds import derive
@@ -153,7 +154,10 @@ def ranked(study: Study) -> list[FrozenTrial]:
 
 
 def table(study: Study | None, n_trials: int) -> str:
-    """Returns lines for the best trials and the wrong ones, a count, and the best overrides."""
+    """Returns lines for the best trials and the wrong ones, a count, and the best overrides.
+
+    Numbers have 4 significant digits, but for the overrides, which are there to paste.
+    """
     trials = study.trials if study else []
     best = ranked(study) if study else []
     wrong = [trial for trial in trials if status(trial) in ("failed", "diverged")]
@@ -163,14 +167,17 @@ def table(study: Study | None, n_trials: int) -> str:
     lines = [messages.styled(f"{head}parameters", messages.BOLD)] if best or wrong else []
     for trial in best[:SHOWN] + wrong:
         value = f"{trial.value:.4g}" if trial in best else ""
-        parameters = messages.indented(shlex.join(words(trial.params)), len(head)).lstrip()
+        own = folder_names.settings(words(trial.params))
+        short = " ".join(f"{key}={value}" for key, value in own)
+        parameters = messages.indented(short, len(head)).lstrip()
         of = messages.OF_STATUSES.get(status(trial))
         shown = messages.styled(f"{status(trial):<11}", of)
         lines.append(f"  {trial.number:>5}  {shown}{value:>{wide}}  {parameters}".rstrip())
         if error := trial.user_attrs.get("error"):
             folder = trial.user_attrs.get("folder")
             lines.append(messages.indented(error, 9))
-            lines += [f"         {folder}/train.log"] if folder else []
+            has_failed = folder and status(trial) == "failed"
+            lines += [f"         {folder}/train.log"] if has_failed else []
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)

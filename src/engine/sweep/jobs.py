@@ -276,23 +276,18 @@ def conclude(jobs: Sequence[Job], door: str) -> None:
 def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     """Returns a header, a line for each job and a line that counts them, in the terminal's width.
 
-    A job's line has its status, folder, objective, seconds and the first line of its error. A job
-    without a folder is named by the words that not all jobs have.
+    A job's line has its status, name, objective, seconds and the first line of its error.
     """
     states = states or [job.state() for job in jobs]
-    words = own_words([job.overrides for job in jobs])
-    names = [
-        state.folder.name if state.folder else folder_names.slug(own)
-        for state, own in zip(states, words, strict=True)
-    ]
     found = {summaries.objective_name(state.summary) for state in states} - {""}
     objective = found.pop() if len(found) == 1 else "objective"
     statuses = list(map(shown_status, states))
     most = max([11, *map(len, statuses)])
     wide = max(12, len(objective) + 2)
     room = max(20, messages.width() - most - wide - 14)
-    width = max([3, *(len(_cut(name, room)) for name in names)])
-    header = f"  {'status':<{most}}  {'job':<{width}}{objective:>{wide}}{'time':>10}"
+    head, *names = _names(jobs, states, room)
+    width = max(map(len, [head, *names]))
+    header = f"  {'status':<{most}}  {head:<{width}}{objective:>{wide}}{'time':>10}"
     lines = [messages.styled(header, messages.BOLD)]
     for job, name, status, (_, folder, summary) in zip(jobs, names, statuses, states, strict=True):
         value = summaries.objective(summary)
@@ -300,11 +295,12 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         numbers = f"{'' if math.isnan(value) else f'{value:.4g}':>{wide}}"
         numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>10}"
         shown = messages.styled(f"{status:<{most}}", messages.OF_STATUSES.get(status))
-        lines.append(f"  {shown}  {_cut(name, room):<{width}}{numbers}".rstrip())
+        lines.append(f"  {shown}  {name:<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
             first = messages.redacted(str(error) or repr(error)).partition("\n")[0]
             lines.append(messages.indented(first, 4))
-            lines += [f"    {messages.short(folder / 'train.log')}"] if folder else []
+            if folder and summary.get("status") != "diverged":  # of which the log has no more
+                lines.append(f"    {messages.short(folder / 'train.log')}")
     return "\n".join([*lines, count(statuses)])
 
 
@@ -320,9 +316,30 @@ def shown_status(state: State) -> str:
     return f"{state.status} (mixed)" if identity.mixture(state.folder) else state.status
 
 
+def _names(jobs: Sequence[Job], states: Sequence[State], room: int) -> list[str]:
+    """Returns the head and the cells of a column of jobs, each in a number of characters.
+
+    That is the names of their folders; a job that has none is named by the words that not all jobs
+    have. Where a name is too long, the values of these words come first, under their keys.
+    """
+    words = own_words([job.overrides for job in jobs])
+    names = ["job"] + [
+        state.folder.name if state.folder else folder_names.slug(own)
+        for state, own in zip(states, words, strict=True)
+    ]
+    if max(map(len, names)) > room and any(words):
+        rows = [dict(folder_names.settings(own)) for own in words]
+        keys = list(dict.fromkeys(key for row in rows for key in row))
+        values = [", ".join(row.get(key, "–") for key in keys) for row in rows]
+        hashes = [job.hash for job in jobs]
+        head = ", ".join(map(folder_names.last_name, keys))
+        names = [head, *map("  ".join, zip(values, hashes, strict=True))]
+    return [_cut(name, room) for name in names]
+
+
 def _cut(name: str, room: int) -> str:
-    """Returns the name of a job's folder in a number of characters: its beginning and its hash."""
-    end = folder_names.DIGITS + 1
+    """Returns a name in a number of characters: its beginning and its end."""
+    end = room // 2
     return name if len(name) <= room else f"{name[: room - end - 1]}…{name[-end:]}"
 
 

@@ -49,9 +49,8 @@ def test_training_stops_at_the_first_row_with_an_infinite_loss(
     assert stop > row
     assert (callback.diverged, trainer.global_step) == (True, stop)
     assert columns(tmp_path, "step")[0][-1] == stop - 1
-    assert [r.getMessage() for r in caplog.records] == [
-        f"train/loss is inf at step {stop - 1}: diverged"
-    ]
+    assert callback.cause == f"train/loss is inf at step {stop - 1}"
+    assert [r.getMessage() for r in caplog.records] == [f"{callback.cause}: diverged"]
 
 
 def test_a_run_that_converges_is_left_alone(tmp_path: Path) -> None:
@@ -63,7 +62,7 @@ def test_a_run_that_converges_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_diverged_run_does_not_go_on_when_resumed(tmp_path: Path) -> None:
     data = LineDataModule(seed=0, batch_size=3, steps_per_epoch=30)
-    steps = []
+    ends = []
     for last in (None, tmp_path / "checkpoints" / "last.ckpt"):
         callbacks = [callback := StopOnDivergence(), Checkpoints(1000, "val/loss", "min")]
         trainer = plain_trainer(
@@ -71,5 +70,6 @@ def test_a_diverged_run_does_not_go_on_when_resumed(tmp_path: Path) -> None:
         )
         trainer.fit(regressor(lr=1.0), data, ckpt_path=last, weights_only=True)
         assert callback.diverged
-        steps.append(trainer.global_step)
-    assert steps == [first_infinite_loss(1.0) + 1] * 2
+        ends.append((trainer.global_step, callback.cause))
+    step = first_infinite_loss(1.0)
+    assert ends == [(step + 1, f"train/loss is inf at step {step}")] * 2

@@ -288,6 +288,7 @@ def test_divergence_is_found_whatever_a_module_logs(
     _, summary = run(tmp_path, of(module), "+module.lr=1e18")
     assert (summary["status"], summary["steps"]) == ("diverged", steps)
     assert says in caplog.text
+    assert says == f"{summary['error']}: diverged"
 
 
 # --- what a module does by itself ---

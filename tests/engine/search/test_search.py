@@ -89,6 +89,7 @@ def test_failing_and_diverging_trials_end_nothing(
         ("two_layer", 1e30): (FAIL, None),
     }
     table = caplog.records[-2].message
+    assert "train/loss, last value  parameters" in table  # whichever trial was told first
     assert "4 trials: " in table
     assert {"1 finished", "1 diverged", "2 failed"} == set(
         table.splitlines()[-3].partition(": ")[2].split(", ")

@@ -162,7 +162,7 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
     made = process(tmp_path)
     for params in (
         {"lr": 0.5, "hidden": 7, "init": "he"},
-        {"lr": 0.25, "hidden": 8, "init": "xavier"},
+        {"lr": 0.123456789, "hidden": 8, "init": "xavier"},
     ) * 2:
         made.study.enqueue_trial(params)
     endings: list[dict[str, Any]] = [
@@ -184,7 +184,7 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
             "state": COMPLETE,
             "value": math.inf,
             "status": "diverged",
-            "error": "",
+            "error": "train/loss is nan at step 3",
             "folder": "lr=0.5-4567abcd",
         },
         {
@@ -203,14 +203,15 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
     made.name("another")  # a name stays
     assert re.sub(r"\x1b\[\d*m", "", trials.table(made.study, 6)).splitlines() == [
         "  trial  status       val/loss, best epoch  parameters",
-        "      3  finished                    0.125  lr=0.25 hidden=8 init=xavier",
+        "      3  finished                    0.125  lr=0.1235 hidden=8 init=xavier",
         "      0  failed                             lr=0.5 hidden=7 init=he",
         "         OSError: disk full",
         "         lr=0.5-0123abcd/train.log",
-        "      1  failed                             lr=0.25 hidden=8 init=xavier",
+        "      1  failed                             lr=0.1235 hidden=8 init=xavier",
         "         lr=0.25: no",
         "      2  diverged                           lr=0.5 hidden=7 init=he",
+        "         train/loss is nan at step 3",
         "6 trials: 2 failed, 1 diverged, 1 finished, 2 to come",
         "best:",
-        "  lr=0.25 hidden=8 init=xavier",
+        "  lr=0.123456789 hidden=8 init=xavier",
     ]

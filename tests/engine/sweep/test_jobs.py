@@ -62,7 +62,7 @@ def test_a_failing_and_a_diverging_job_do_not_stop_the_others(tmp_path: Path) ->
     assert endings == {
         "module=two_layer-lr=1e+30": ("failed", False),
         "module=two_layer-lr=0.01": ("failed", False),
-        "module=linear-lr=1e+30": ("diverged", True),
+        "module=linear-lr=1e+30": ("diverged", False),
         "module=linear-lr=0.01": ("finished", True),
     }
 
@@ -158,6 +158,29 @@ def test_a_broken_summary_is_no_end(
         patch.delattr(identity, "changed")
         assert job.summary == {}  # without a comparison of code and data
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (80, ["job", "optimizer=adam-init=he-seed=1", "optimizer=sgd-init=xavier-gain=2-seed=12"]),
+        (70, ["optimizer, init, seed, gain", "adam, he, 1, –  {}", "sgd, xavier, 12, 2  {}"]),
+        (57, ["optimizer…seed, gain", "adam, he,…  {}", "sgd, xavi…  {}"]),
+    ],
+    ids=["whole", "values", "cut in the middle"],
+)
+def test_a_row_says_what_its_job_has_of_its_own(
+    columns: int, shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["optimizer=adam init=he seed=1", "optimizer=sgd init=xavier +init.gain=2 seed=12"]
+    words = [["experiment=lenet", *text.split()] for text in own]
+    jobs = [Job(Config({"n": i}, overrides=one), tmp_path, one) for i, one in enumerate(words)]
+    monkeypatch.setenv("COLUMNS", str(columns))
+    head, *rows, _ = re.sub(r"\x1b\[\d*m", "", table(jobs)).splitlines()
+    assert max(map(len, [head, *rows])) <= columns
+    assert head.removesuffix("objective      time").split(maxsplit=1)[1].rstrip() == shown[0]
+    for job, row, name in zip(jobs, rows, shown[1:], strict=True):
+        assert row.split(maxsplit=1)[1] == name.format(job.hash)
 
 
 def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:

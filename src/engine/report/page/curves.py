@@ -23,6 +23,7 @@ from engine.report.read.collect import (
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 from engine.report.statistics.groups import COUNTS, interval
+from engine.report.statistics.significance import TIE
 
 POINTS = 200  # of a curve
 MARKED = 40  # of them, about, have a text that a pointer brings up
@@ -174,7 +175,8 @@ def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) 
     styles = drawing.lines(content.groups, content.distinguishing)
     labels = _labels(bands, groups)
     texts: dict[str, list[str]] = {}
-    with drawing.figure(4.9, 3.2 + (0.15 + 0.21 * len(groups)) * has_legend) as (figure, ax):
+    legend = (0.15 + 0.21 * len(groups)) * has_legend  # inches
+    with drawing.figure(4.9, 3.2, below=legend) as (figure, ax):
         for number in reversed(groups.index):  # the best on top
             own = of_runs["group"] == number
             _runs(ax, of_runs[own & ~is_lost], name, styles[number], lost=False)
@@ -186,26 +188,34 @@ def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) 
         ax.set(title=name, xlabel="step")
         if has_legend:
             handles, words = ax.get_legend_handles_labels()
-            figure.legend(handles[::-1], words[::-1], loc="outside lower left", handlelength=2.6)
+            figure.legend(handles[::-1], words[::-1], loc="lower left", handlelength=2.6)
     return drawing.Panel(figure, _alt(bands, groups, name), texts)
 
 
 def _labels(bands: pd.DataFrame, groups: pd.DataFrame) -> dict[int, str]:
-    """Returns the labels of groups; one whose curve lies under a better group's says so."""
-    labels: dict[int, str] = {}
+    """Returns the labels of groups; one whose curve lies under a better group's says so.
+
+    A curve is equal to another if their means are the same numbers. It is the same as the best's if
+    the groups tie, see ties.py.
+    """
+    labels = dict(groups["label"])
     above: dict[bytes, str] = {}
-    for number, label in groups["label"].items():
+    for number, label in labels.items():
         curve = bands.loc[bands["group"] == number, ["step", "mean"]].to_numpy()
         first = above.setdefault(curve.tobytes(), label) if len(curve) else label
-        labels[number] = label if first == label else f"{label} (equal to {first})"
+        if first != label:
+            labels[number] = f"{label} (equal to {first})"
+        elif groups.loc[number, "verdict"] == TIE:
+            labels[number] = f"{label} (same curve as the best)"
     return labels
 
 
 def _runs(ax: Axes, of_runs: pd.DataFrame, name: str, line: drawing.Line, lost: bool) -> None:
     """Draws runs as thin lines; a cross ends a run that diverged."""
     several = of_runs["run"].nunique() > 1 or lost
-    shown = [run[["step", name]].to_numpy() for _, run in of_runs.groupby("run")]
-    shown = shown[: THIN if several else 0]
+    points = of_runs[["step", name]].to_numpy()
+    places = sorted(of_runs.groupby("run").indices.items())
+    shown = [points[own] for _, own in places[: THIN if several else 0]]
     # One artist for all of them: matplotlib takes longer for a hundred.
     ax.add_collection(LineCollection(shown, colors=line.colour, linewidths=0.7, alpha=0.45))
     if lost:
@@ -252,7 +262,7 @@ def _scale(ax: Axes, bands: pd.DataFrame) -> None:
     low = bands["mean"].min()
     high = bands["mean"].max()
     if drawing.is_wide(low, high):
-        ax.set_yscale("log")
+        drawing.make_logarithmic(ax.yaxis)
         ax.set_ylim(low / 1.5, high * 1.5)
     elif high > low:
         ax.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))

@@ -15,9 +15,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from engine.pictures import looks
 
@@ -72,7 +74,8 @@ def colours() -> str:
         " ".join(f"--series-{number}: {colour};" for number, colour in enumerate(of_a_page))
         for of_a_page in (looks.LIGHT, looks.DARK)
     )
-    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+    at_dark = "@media screen and (prefers-color-scheme: dark)"  # paper is white
+    return f":root {{ {light} }}\n{at_dark} {{ :root {{ {dark} }} }}\n"
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def is_wide(low: float, high: float) -> bool:
 
 
 @contextmanager
-def figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def figure(width: float, height: float, below: float = 0.0) -> Iterator[tuple[Figure, Axes]]:
     """Makes a figure with its axes, in the report's style; lays it out when it has been drawn.
 
     A figure that lays itself out does so whenever it is saved, and draws all of itself once more.
@@ -162,11 +165,12 @@ def figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     Args:
         width: in inches.
         height: in inches.
+        below: inches at the bottom that the axes leave to a legend.
     """
     with mpl.rc_context(STYLE):
-        made = Figure(figsize=(width, height))
+        made = Figure(figsize=(width, height + below))
         yield made, made.subplots()
-        ConstrainedLayoutEngine().execute(made)
+        TightLayoutEngine(pad=0.4, rect=(0, below / (height + below), 1, 1)).execute(made)
 
 
 def hover(ax: Axes, x: Any, y: Any, texts: dict[str, list[str]], said: list[str]) -> None:
@@ -182,6 +186,21 @@ def hover(ax: Axes, x: Any, y: Any, texts: dict[str, list[str]], said: list[str]
     gid = f"points{len(texts)}"
     ax.scatter(x, y, s=90, color=INK, alpha=0, linewidth=0, gid=gid)
     texts[gid] = said
+
+
+def make_logarithmic(axis: XAxis | YAxis) -> None:
+    """Makes an axis logarithmic, with numbers such as 0.01.
+
+    matplotlib would write powers of ten as formulas, and a formula takes long to lay out.
+    """
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_formatter(FuncFormatter(at_axis))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def at_axis(value: float, place: int | None = None) -> str:
+    """Writes a number at an axis that may be logarithmic: 0.01, 1000, 1e7; of any place there."""
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}").replace("-", "−")
 
 
 def hide_frame(ax: Axes) -> None:

@@ -50,8 +50,7 @@ def draw(content: Content) -> list[drawing.Panel]:
         ax.set_yticks(middles[1], [drawing.plain(numbers.setting(value)) for value in rows])
         ax.set(xlabel=content.names[across], ylabel=content.names[down], ylim=(len(rows), 0))
         drawing.hide_frame(ax)
-        place: dict[str, Any] = {"pad": 0.02, "use_gridspec": False}  # what the layout can place
-        bar = figure.colorbar(mesh, ax=ax, label=content.metric, **place)
+        bar = figure.colorbar(mesh, ax=ax, label=content.metric, pad=0.02, format=drawing.at_axis)
         bar.outline.set_visible(False)
         for (row, column), mean in np.ndenumerate(means):
             _write(ax, mesh, (row, column), mean, notes.iloc[row, column])
@@ -73,7 +72,8 @@ def _write(
     """Writes the mean into a cell, and under it which runs are not in the mean."""
     row, column = place
     reason = left_out if isinstance(left_out, str) else ""  # NaN where the grid has no group
-    style: dict[str, Any] = {"ha": "center", "color": _ink(mesh, mean)}
+    # The layout need not measure it: it lies within its cell.
+    style: dict[str, Any] = {"ha": "center", "color": _ink(mesh, mean), "in_layout": False}
     y = row + (0.42 if reason else 0.5)
     ax.text(column + 0.5, y, numbers.metric(mean), va="center", **style)
     if reason:

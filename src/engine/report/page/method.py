@@ -33,6 +33,11 @@ def sentences(content: Content) -> list[str]:
             "the level at which Holm's method tests it, so that it leaves out zero where the "
             "difference is shown, and nowhere else. The best is chosen from the same runs, which "
             "favours it.",
+            "In the legend of curves, “equal to” says that two means are the same numbers, and "
+            "“same curve as the best” that a group ties: at every common seed the two curves "
+            "agree to 0.5 % over the first half, and end closer than 0.5 % of their span. A group "
+            "that is shown to be worse ties only if its curves begin as the best's but for the "
+            "rounding of float32.",
         ]
     return [
         *sentences,

@@ -32,7 +32,7 @@ def draw(content: Content, groups: pd.DataFrame) -> list[drawing.Panel]:
         ax.set(xlabel=content.metric, ylim=(len(groups) - 0.4, -0.6))
         ax.grid(False, axis="y")
         if drawing.is_wide(counted["value"].min(), counted["value"].max()):
-            ax.set_xscale("log")
+            drawing.make_logarithmic(ax.xaxis)
     means = "; ".join(f"{row['label']} {findings.mean_of(row)}" for _, row in groups.iterrows())
     return [drawing.Panel(figure, f"{content.metric} of every run. Means: {means}.", texts)]
 

@@ -55,7 +55,7 @@ def _slice(content: Content, key: str) -> drawing.Panel:
             places = values.astype(float)
             name = content.names[key]
             if is_log(places):
-                ax.set_xscale("log")
+                drawing.make_logarithmic(ax.xaxis)
                 name += " (log)"
                 if values.nunique() <= FEW:
                     ax.set_xticks(places.unique(), map(numbers.setting, values.unique()))
@@ -82,7 +82,7 @@ def _values(ax: Axes, values: pd.Series) -> None:
         line.set_markersize(4.5)
         line.set_alpha(0.8)
     if drawing.is_wide(values.min(), values.max()):
-        ax.set_yscale("log")
+        drawing.make_logarithmic(ax.yaxis)
 
 
 def _lost(

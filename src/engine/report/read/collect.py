@@ -11,7 +11,6 @@ from typing import Any
 
 from engine import locks
 from engine.config.keys import FOLD
-from engine.config.resolved import dotted
 from engine.errors import UserError
 from engine.run import folder_names, identity
 from engine.run.folders import CONFIG, OVERRIDES
@@ -23,7 +22,7 @@ from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
 RECENT = 120  # seconds; a run that has written within them counts as running
 # Where one of them is, there is, or was, a run.
-SIGNS = (".hydra", SUMMARY, "metrics.csv", "checkpoints")
+SIGNS = {".hydra", SUMMARY, "metrics.csv", "checkpoints"}
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ def run_dirs(folder: Path) -> Iterator[Path]:
 
     The older copies of jobs that were run again are left out.
     """
-    for parent, children, _ in os.walk(folder):
-        if any((Path(parent) / sign).exists() for sign in SIGNS):
+    for parent, children, names in os.walk(folder):
+        if SIGNS & {*children, *names}:
             children.clear()
             yield Path(parent)
         else:
@@ -121,7 +120,7 @@ def collect(folder: Path) -> tuple[list[Run], list[Problem]]:
 def read(path: Path, folder: str) -> Run | Problem:
     """Reads the run in a folder; returns what is wrong if one of its files is broken."""
     try:
-        config = dotted(files.config(path / CONFIG))
+        config = files.config(path / CONFIG)
         words = files.overrides(path / OVERRIDES)
         if summary := files.summary(path / SUMMARY):
             outcome = of_summary(summary)

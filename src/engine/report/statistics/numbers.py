@@ -33,8 +33,8 @@ def mean(value: float, half_width: float) -> str:
 def difference(value: float, low: float, high: float) -> str:
     """Writes a difference with its interval: `−0.863 (CI −0.892 to −0.834)`."""
     digits = _format(value, (high - low) / 2)
-    if any(bound and float(f"{bound:{digits}}") == 0 for bound in (low, high)):
-        digits = ".2g"  # a bound beside zero keeps its sign
+    if any(number and float(f"{number:{digits}}") == 0 for number in (value, low, high)):
+        digits = ".2g"  # what is beside zero keeps its sign
     return signed(f"{value:+{digits}} (CI {low:+{digits}} to {high:+{digits}})")
 
 

@@ -11,6 +11,8 @@ from engine.report.statistics.significance import BEST, TIE, WORSE, compare
 
 FEWEST = 10  # rows that two curves must have in common
 CLOSE = 0.005  # relative difference of two values that are drawn on one line
+EARLY = 5  # rows at least, of the first tenth, in which rounding has not grown yet
+ROUNDING = 100 * np.finfo(np.float32).eps  # relative difference in these rows
 
 
 def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
@@ -18,8 +20,9 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
 
     Rounding grows as training goes on: two ways to compute one gradient part in the end, by little
     beside what training has done. Until the half of training they agree, and two settings that
-    differ do not. A group that a test shows to be worse is no tie. The tests of the other groups
-    are corrected over those only that are left.
+    differ do not. A group that a test shows to be worse is no tie, unless its curves begin as the
+    best's but for rounding: one way may round the other way each time, at every seed. The tests of
+    the other groups are corrected over those only that are left.
 
     Args:
         content: of the report.
@@ -29,8 +32,8 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
     groups = content.groups
     if content.is_search or name not in curves or not (groups["verdict"] == BEST).any():
         return content
-    drawn = groups.index.isin(curves["group"]) & (groups["verdict"] != WORSE)
-    others = groups.index[1:][drawn[1:]]
+    drawn = groups[groups.index.isin(curves["group"])].index
+    others = drawn[drawn != groups.index[0]]
     tied = [number for number in others if _is_tie(content, curves, name, number)]
     if not tied:
         return content
@@ -60,10 +63,19 @@ def _is_tie(content: Content, curves: pd.DataFrame, name: str, group: int) -> bo
         .merge(rows[rows["group"] == group].reset_index(), on=unit, suffixes=("", "_other"))
     )
     ends = zip(pairs["index"], pairs["index_other"], strict=True)
-    return len(pairs) > 0 and all(_agree(curves, name, pair) for pair in ends)
+    is_worse = content.groups.loc[group, "verdict"] == WORSE
+    return len(pairs) > 0 and all(_agree(curves, name, pair, is_worse) for pair in ends)
 
 
-def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int]) -> bool:
+def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int], is_worse: bool) -> bool:
+    """Tells whether two runs have one curve.
+
+    Args:
+        curves: of all runs.
+        name: the metric of the curves.
+        runs: the two.
+        is_worse: whether a test shows that their groups differ.
+    """
     one, other = (
         curves.loc[curves["run"] == run, ["step", name]].dropna().set_index("step")[name]
         for run in runs
@@ -72,8 +84,11 @@ def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int]) -> bool:
     if len(both) < FEWEST or one.index.max() != other.index.max():
         return False
     half = both[: (len(both) + 1) // 2]
-    close = np.ptp(both, axis=1) <= CLOSE * np.abs(both).max(axis=1)
-    if (np.ptp(half, axis=1) == 0).all():  # what differs came later, such as a drop of the rate
-        return bool(close.all())
+    apart = np.ptp(both, axis=1) / np.maximum(np.abs(both).max(axis=1), np.finfo(float).tiny)
+    if not apart[: len(half)].any():  # what differs came later, such as a drop of the rate
+        return bool((apart <= CLOSE).all()) and not is_worse
+    early = apart[: max(EARLY, len(both) // 10)]
+    if is_worse and (early > ROUNDING).any():
+        return False
     ends_close = np.ptp(both[-1]) <= CLOSE * np.ptp(both)
-    return bool(ends_close and close[: len(half)].all())
+    return bool(ends_close and (apart[: len(half)] <= CLOSE).all())

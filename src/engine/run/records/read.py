@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 from engine.config import plain_yaml, signature
 from engine.config.ranges import why_not
+from engine.config.resolved import dotted
 from engine.errors import UserError
 
-# Where a key of the first level begins, or the signature.
+# Where a key of the first level begins, or the signature; and where an item of a list does.
 PART = re.compile(r"^(?=[\w#])", re.MULTILINE)
+ITEM = re.compile(r"^(?=[-#])", re.MULTILINE)
 STEP = "step"
 ADVICE = {
     "summary.json": "Put it back, or remove it: resume=RUN_DIR writes it anew.",
@@ -84,29 +86,40 @@ def summary(path: Path) -> dict[str, Any] | None:
     Raises:
         BrokenFile: if it cannot be read, or says what no run writes.
     """
-    values = _json(path)
-    if values is not None:
-        _check(path, values, OF_SUMMARY, required=1)
-        if values.get("objective_of"):
-            _check(path, values["objective_of"], OF_OBJECTIVE, required=len(OF_OBJECTIVE))
+    text = _text(path)
+    with _understanding(path):
+        return None if text is None else _summary(text)
+
+
+def _summary(text: str) -> dict[str, Any]:
+    values = _mapping(json.loads(text))
+    _check(values, OF_SUMMARY, required=1)
+    if values.get("objective_of"):
+        _check(values["objective_of"], OF_OBJECTIVE, required=len(OF_OBJECTIVE))
     return values
 
 
 def made_of(path: Path) -> dict[str, Any] | None:
-    """Reads which data, code and versions a run was made of.
+    """Reads which data, code and versions a run was made of; nobody may change what it returns.
 
     Raises:
         BrokenFile: if it cannot be read, or says what no run writes.
     """
-    values = _json(path)
-    if values is not None:
-        _check(path, values, OF_MADE_OF, required=3)
-        _check(path, values["data"], OF_DATA, required=len(OF_DATA))
+    text = _text(path)
+    with _understanding(path):
+        return None if text is None else _made_of(text)
+
+
+@functools.cache  # most jobs of a sweep are made of the same
+def _made_of(text: str) -> dict[str, Any]:
+    values = _mapping(json.loads(text))
+    _check(values, OF_MADE_OF, required=3)
+    _check(values["data"], OF_DATA, required=len(OF_DATA))
     return values
 
 
 def config(path: Path) -> dict[str, Any]:
-    """Reads the config of a run, as its file has it; nobody may change what it returns.
+    """Reads the config of a run by dotted key, as its file has it.
 
     It is read by its first-level keys: most parts are in many runs of a sweep.
 
@@ -129,22 +142,24 @@ def _config(path: Path) -> tuple[dict[str, Any], str]:
     text = _text(path, plain_yaml.text_of)
     if text is None:
         raise BrokenFile(path, "missing")
-    values: dict[str, Any] = {}
+    nodes: dict[str, dict[str, Any]] = {}
     with _understanding(path):
         for part in PART.split(text):
-            values |= _mapping(path, _part_of_config(part) or {})
-    if not values:
-        raise BrokenFile(path, "not a mapping")
-    places = values.get("paths")  # the last node of conf/config.yaml, and of what a run writes
-    is_whole = "seed" in values and isinstance(places, dict) and "log_dir" in places
-    if not is_whole or not text.endswith("\n"):
-        raise BrokenFile(path, "its end is missing")
+            nodes |= _nodes(part)
+        if not nodes:
+            raise ValueError("not a mapping")
+        values = {key: value for node in nodes.values() for key, value in node.items()}
+        # The last node of conf/config.yaml, and of what a run writes, is paths.
+        if "seed" not in values or "paths.log_dir" not in values or not text.endswith("\n"):
+            raise ValueError("its end is missing")
     return values, text
 
 
 @functools.cache
-def _part_of_config(text: str) -> Any:
-    return plain_yaml.load(text)
+def _nodes(text: str) -> dict[str, dict[str, Any]]:
+    """Returns the values of each key of the first level, by dotted key."""
+    part = _mapping(plain_yaml.load(text) or {})
+    return {name: dotted({name: node}) for name, node in part.items()}
 
 
 def overrides(path: Path, own_only: bool = False) -> list[str] | None:
@@ -161,14 +176,22 @@ def overrides(path: Path, own_only: bool = False) -> list[str] | None:
     if text is None:
         return None
     with _understanding(path):
-        words = plain_yaml.load(text)
-    if not isinstance(words, list):
-        raise BrokenFile(path, "not a list")
-    if not text.endswith("\n"):
-        raise BrokenFile(path, "its end is missing")
+        found = [words for item in ITEM.split(text) if (words := _words(item)) is not None]
+        if not found:
+            raise ValueError("not a list")
+        if not text.endswith("\n"):
+            raise ValueError("its end is missing")
     if own_only and not signature.is_ours(text):
         return None
-    return [str(word) for word in words]
+    return [word for words in found for word in words]
+
+
+@functools.cache  # most jobs of a sweep share all words but a few
+def _words(text: str) -> list[str] | None:
+    words = plain_yaml.load(text)
+    if not isinstance(words, list | None):
+        raise ValueError("not a list")
+    return words and [str(word) for word in words]
 
 
 def sweep(path: Path) -> dict[str, list[str]]:
@@ -178,10 +201,10 @@ def sweep(path: Path) -> dict[str, list[str]]:
         BrokenFile: if it cannot be read, or says what no sweep writes.
     """
     with _understanding(path):
-        words: Any = _mapping(path, plain_yaml.load(_text(path, plain_yaml.text_of) or ""))
-    for key in ("hydra", "overrides"):
-        words = _mapping(path, words.get(key))
-    _check(path, words, OF_SWEEP, required=1)
+        words: Any = _mapping(plain_yaml.load(_text(path, plain_yaml.text_of) or ""))
+        for key in ("hydra", "overrides"):
+            words = _mapping(words.get(key))
+        _check(words, OF_SWEEP, required=1)
     return {key: words.get(key, []) for key in OF_SWEEP}
 
 
@@ -238,36 +261,28 @@ def _whole(path: Path) -> str:
 
 def _text(path: Path, read: Callable[[Path], str] = _whole) -> str | None:
     with _understanding(path):
-        if path.exists() and not path.is_file():  # a pipe or a device may have no end
-            raise BrokenFile(path, "not a file")
+        if not path.is_file() and path.exists():  # a pipe or a device may have no end
+            raise ValueError("not a file")
         try:
             return read(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    text = _text(path)
-    if text is None:
-        return None
-    with _understanding(path):
-        return _mapping(path, json.loads(text))
-
-
-def _mapping(path: Path, value: Any) -> dict[str, Any]:
+def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BrokenFile(path, "not a mapping")
+        raise ValueError("not a mapping")
     return value
 
 
-def _check(path: Path, values: Mapping[str, Any], shape: Shape, required: int) -> None:
+def _check(values: Mapping[str, Any], shape: Shape, required: int) -> None:
     """Refuses values that do not have the shape of what a run writes."""
     for key in list(shape)[:required]:
         if key not in values:
-            raise BrokenFile(path, f"has no {key}")
+            raise ValueError(f"has no {key}")
     for key, hint in shape.items():
         if key in values and (why := why_not(values[key], hint)):
-            raise BrokenFile(path, f"{key}: should be {why[0]}")
+            raise ValueError(f"{key}: should be {why[0]}")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from engine.report.page import curves
 from engine.report.page.curves import POINTS, band, binned, candidates, read
 from engine.report.page.drawing import svg
 from engine.report.read.collect import Problem
+from engine.report.statistics.ties import with_ties
 from synthetic_runs import content_of, write_curve, write_run
 
 
@@ -128,6 +129,21 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     lines = curves.collect(content, 7)
     assert (curves.draw(content, lines), curves.drawn(content, lines)) == ([], 0)
     assert candidates("test/acc") == ["test/acc", "val/acc", "train/acc", "train/loss"]
+
+
+def test_a_tie_is_said_in_the_legend(tmp_path: Path) -> None:
+    for way, rounding in {"by hand": 0.0, "autograd": 1e-6}.items():
+        loss = {step: {"train/loss": 0.5**step * (1 + rounding * step)} for step in range(20)}
+        changes = {"module.way": way}
+        write_run(tmp_path / way, metrics=loss[19], curve=loss, changes=changes)
+    content = content_of(tmp_path)
+    lines = curves.collect(content, 7)
+    (panel,) = curves.draw(with_ties(content, lines.frames, "train/loss"), lines)
+    (legend,) = panel.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "way=by hand",
+        "way=autograd (same curve as the best)",
+    ]
 
 
 def test_runs_are_thin_lines_and_one_that_diverged_ends_in_a_cross(tmp_path: Path) -> None:

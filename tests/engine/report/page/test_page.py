@@ -208,7 +208,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_words_stand_out_from_what_is_behind_them(scheme: int) -> None:
     style = (Path(page.__file__).parent / "page.css").read_text()
-    block = style.split("@media (prefers-color-scheme: dark)")[scheme]
+    block = style.split("@media screen and (prefers-color-scheme: dark)")[scheme]
     colour = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
     for behind in ("page", "raised", "good"):
         for word in ("ink", "faint", "link", "bad"):
@@ -223,7 +223,9 @@ def test_figures_take_the_page_s_colours(pictures: list[Picture]) -> None:
         assert not re.search("#[ab]0000", svg)
         assert "currentColor" in svg
     style = drawing.colours() + (Path(page.__file__).parent / "page.css").read_text()
-    at_dark = re.compile(r"@media \(prefers-color-scheme: dark\) \{.*?\}\s*\}", re.DOTALL)
+    at_dark = re.compile(
+        r"@media screen and \(prefers-color-scheme: dark\) \{.*?\}\s*\}", re.DOTALL
+    )
     light, dark = at_dark.sub("", style), "".join(at_dark.findall(style))
     for colour in filter(
         None, (re.fullmatch(r"var\((--.+)\)", shown) for shown in drawing.PAGE.values())
@@ -246,6 +248,16 @@ def test_figures_show_dollars(tmp_path: Path) -> None:
         "Every run": True,
         "Heat map": True,
     }
+
+
+def test_numbers_at_an_axis_are_no_formulas(tmp_path: Path) -> None:
+    numbers = [0.001, 0.5, 1000, 1e7, 1e34, 2.5e-9]
+    shown_as = ["0.001", "0.5", "1000", "1e7", "1e34", "2.5e−9"]
+    assert list(map(drawing.at_axis, numbers)) == shown_as
+    for number in range(9):
+        write_run(tmp_path / str(number), **of("val/loss", 10.0**number, optimizer__lr=1 + number))
+    svgs = [svg for own in shown(figures(content_of(tmp_path))).values() for svg in own]
+    assert any(">1e6<" in svg for svg in svgs)
 
 
 def of(metric: str, value: float, **changes: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def test_numbers_as_people_read_them() -> None:
     ]
     assert numbers.difference(-0.0316, -0.0584, -0.0048) == "−0.032 (CI −0.058 to −0.005)"
     assert numbers.difference(-0.05, -0.11, -0.0003) == "−0.05 (CI −0.11 to −0.0003)"
+    assert numbers.difference(-0.03, -1.1, 1.04) == "−0.03 (CI −1.1 to +1)"
     assert [numbers.p(p) for p in (0.5, 0.0312, 0.00099, 0.0)] == [
         "0.5",
         "0.031",

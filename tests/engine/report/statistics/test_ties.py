@@ -14,10 +14,10 @@ from synthetic_runs import content_of, write_run
 STEPS = np.arange(0, 500, 10)
 
 
-def of_curves(folder: Path, losses: dict[str, np.ndarray]) -> Content:
-    """Reports on runs with a curve for each of three seeds, and finds ties."""
+def of_curves(folder: Path, losses: dict[str, np.ndarray], seeds: int = 3) -> Content:
+    """Reports on runs with a curve for each seed, and finds ties."""
     for name, own in losses.items():
-        for seed in range(3):
+        for seed in range(seeds):
             values = own * (1 + seed)
             steps = STEPS[: len(values)]
             write_run(
@@ -46,6 +46,19 @@ def test_one_curve_with_another_rounding_is_a_tie(tmp_path: Path) -> None:
     assert set(found.loc[["a", "b"], "verdict"]) == {"best", "same curve"}
     tied = groups[groups["verdict"] == "same curve"].iloc[0]
     assert math.isnan(tied["p_holm"])
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(1e-6, "same curve"), (1e-4, "worse")])
+def test_a_rounding_that_is_always_the_worse_one_is_a_tie(
+    noise: float, verdict: str, tmp_path: Path
+) -> None:
+    """A test tells the ends apart at every seed; the beginnings tell whether anything differs."""
+    late = falling(0.03, noise) * np.where(STEPS < 300, 1, 1.02)
+    content = of_curves(tmp_path, {"a": falling(0.03), "b": late}, seeds=8)
+    assert list(content.groups["verdict"]) == ["best", verdict]
+    untied = content_of(tmp_path).groups
+    assert list(untied["verdict"]) == ["best", "worse"]
+    assert list(content.groups["rank"]) == [1, 1 if verdict == "same curve" else 2]
 
 
 @pytest.mark.parametrize(
