@@ -220,11 +220,11 @@ def _check_call(
     for argument in [argument for argument in node if argument not in FLAGS]:
         if argument in takes:
             _check_value(f"{key}.{argument}", node[argument], takes[argument], name)
-        elif not takes_more:
+        elif not takes_more or not isinstance(argument, str):
             names = (
                 f" It takes {', '.join(takes) or 'nothing'}." if len(takes) <= MOST_SHOWN else ""
             )
-            hint = nearest(argument, takes)
+            hint = nearest(str(argument), takes)
             raise UserError(f"{key}.{argument}: {name} takes no such argument.{hint}{names}")
     comes_later = node.get(PARTIAL) or node.get("_args_")
     for argument, parameter in takes.items():
@@ -234,6 +234,8 @@ def _check_call(
 
 def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
     hint = parameter.annotation
+    if typing.get_origin(hint) is Callable and not _may_be_called(value):
+        raise UserError(f"{key}={value[TARGET]}: must be callable, by the signature of {name}.")
     if hint is Any or parameter.default is value or any(True for _ in _nodes(value, "_")):
         return
     if reason := why_not(value, hint):
@@ -243,3 +245,12 @@ def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
         raise UserError(
             f"{key}={shown(value)}: must be {words}, by the signature of {name}.{meant}"
         )
+
+
+def _may_be_called(value: Any) -> bool:
+    """Tells whether what a value of the config becomes may be a function."""
+    if not isinstance(value, dict) or TARGET not in value or value.get(PARTIAL):
+        return True
+    target = located(value[TARGET], TARGET)
+    kinds = target.__mro__ if isinstance(target, type) else ()
+    return not kinds or any("__call__" in vars(kind) for kind in kinds)

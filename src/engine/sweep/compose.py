@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from engine import signals
 from engine.config.overrides import check_values
@@ -46,6 +46,7 @@ class Composer:
         """Composes and resolves the job that overrides make."""
         signals.heed()
         composed = self._composed(words)
+        OmegaConf.select(composed, "name")  # if it cannot be resolved, it is named, and no folder
         folder = Path(str(composed.hydra.sweep.dir))
         with open_dict(composed):
             del composed["hydra"]

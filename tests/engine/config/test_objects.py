@@ -169,6 +169,11 @@ def test_what_passes(arguments: dict[str, Any]) -> None:
         ({"rate": "fast"}, "module.rate=fast: must be a valid number, by the signature of Mine."),
         ({"optimizer": "sgd"}, "module.optimizer=sgd: must be callable, by the signature of Mine."),
         (
+            {"optimizer": {"_target_": f"{HERE}.Base", "size": 1}},
+            f"module.optimizer={HERE}.Base: must be callable, by the signature of Mine.",
+        ),
+        ({1: 2}, "module.1: Mine takes no such argument. It takes width, "),
+        (
             {"heads": 3},
             "module.heads: Mine takes no such argument. Did you mean betas? It takes "
             "width, hidden, depth, activation, "
@@ -202,6 +207,19 @@ def test_a_missing_argument_is_named_unless_the_call_comes_later_or_somebody_add
         check({"module": node})
     check({"module": {**node, "_partial_": True}})
     check({"logger": {"mine": node}}, given={"logger.*": ["size"]})
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": f"{HERE}.Base", "_partial_": True},
+        {"_target_": "torch.nn.ReLU"},
+        {"_target_": "operator.itemgetter", "_args_": [0]},
+    ],
+    ids=["a partial", "a module", "what a class in C makes"],
+)
+def test_what_may_be_called_is_callable(node: dict[str, Any]) -> None:
+    check({"module": {**MINE, "optimizer": node}})
 
 
 def test_what_a_base_class_needs_its_heir_may_give() -> None:
