@@ -42,7 +42,7 @@ DEEP = "a/b/c"  # below the sandbox, so that `..` stays within
 # A run that takes a moment, in place of what the line does not say.
 GRAPH = "logger.tensorboard.log_graph"  # is drawn where a line is about the module
 SMALL = {"trainer.max_steps": "2", "trainer.max_epochs": "1", "datamodule.steps_per_epoch": "2"}
-SMALL |= {GRAPH: "false"}
+SMALL |= {"trainer.limit_val_batches": "1", "trainer.limit_test_batches": "1", GRAPH: "false"}
 
 
 class TooLong(BaseException):

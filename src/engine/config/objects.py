@@ -6,10 +6,11 @@ strict mode.
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Parameter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
@@ -25,6 +26,7 @@ FLAGS: dict[str, Any] = {
     "_recursive_": bool,
     "_convert_": Literal["none", "partial", "object", "all"],
 }
+PLAIN = (bool, int, float, str, types.NoneType, list, tuple, dict)
 OPTIONAL = ...  # the default of an argument that the call may leave out; no value equals it
 
 
@@ -234,9 +236,8 @@ def _check_call(
 
 def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
     hint = parameter.annotation
-    if typing.get_origin(hint) is Callable and not _may_be_called(value):
-        raise UserError(f"{key}={value[TARGET]}: must be callable, by the signature of {name}.")
-    if hint is Any or parameter.default is value or any(True for _ in _nodes(value, "_")):
+    is_object = any(True for _ in _nodes(value, "_")) and _may_be(value, hint)
+    if hint is Any or parameter.default is value or is_object:
         return
     if reason := why_not(value, hint):
         words = " or ".join(dict.fromkeys(reason))
@@ -247,10 +248,18 @@ def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
         )
 
 
-def _may_be_called(value: Any) -> bool:
-    """Tells whether what a value of the config becomes may be a function."""
-    if not isinstance(value, dict) or TARGET not in value or value.get(PARTIAL):
+def _may_be(node: Any, hint: Any) -> bool:
+    """Tells whether an annotation may take what becomes of a value with objects in it."""
+    origin = typing.get_origin(hint)
+    if not isinstance(node, dict) or TARGET not in node:
         return True
-    target = located(value[TARGET], TARGET)
-    kinds = target.__mro__ if isinstance(target, type) else ()
-    return not kinds or any("__call__" in vars(kind) for kind in kinds)
+    if origin in (typing.Union, types.UnionType, Annotated):
+        inner = typing.get_args(hint)
+        return any(_may_be(node, one) for one in (inner[:1] if origin is Annotated else inner))
+    kind = functools.partial if node.get(PARTIAL) else located(node[TARGET], TARGET)
+    if not isinstance(kind, type):  # a function may return anything
+        return True
+    if origin is Callable:
+        return any("__call__" in vars(own) for own in kind.__mro__)
+    owner = origin or hint
+    return owner is not Literal and (owner not in PLAIN or issubclass(kind, owner))

@@ -170,7 +170,17 @@ def test_what_passes(arguments: dict[str, Any]) -> None:
         ({"optimizer": "sgd"}, "module.optimizer=sgd: must be callable, by the signature of Mine."),
         (
             {"optimizer": {"_target_": f"{HERE}.Base", "size": 1}},
-            f"module.optimizer={HERE}.Base: must be callable, by the signature of Mine.",
+            f"module.optimizer={{'_target_': '{HERE}.Base', 'size': 1}}: must be callable, "
+            "by the signature of Mine.",
+        ),
+        (
+            {"rate": {"_target_": "torch.nn.ReLU"}},
+            "module.rate={'_target_': 'torch.nn.ReLU'}: must be a valid number, "
+            "by the signature of Mine.",
+        ),
+        (
+            {"hidden": {"_target_": "builtins.len", "_partial_": True}},
+            "module.hidden={'_target_': 'builtins.len', '_partial_': True}: must be",
         ),
         ({1: 2}, "module.1: Mine takes no such argument. It takes width, "),
         (
@@ -210,16 +220,18 @@ def test_a_missing_argument_is_named_unless_the_call_comes_later_or_somebody_add
 
 
 @pytest.mark.parametrize(
-    "node",
+    ("argument", "node"),
     [
-        {"_target_": f"{HERE}.Base", "_partial_": True},
-        {"_target_": "torch.nn.ReLU"},
-        {"_target_": "operator.itemgetter", "_args_": [0]},
+        ("optimizer", {"_target_": f"{HERE}.Base", "_partial_": True}),
+        ("optimizer", {"_target_": "torch.nn.ReLU"}),
+        ("optimizer", {"_target_": "operator.itemgetter", "_args_": [0]}),
+        ("rate", {"_target_": "math.sqrt", "_args_": [0.5]}),
+        ("rate", {"_target_": "builtins.float", "_args_": ["0.5"]}),
+        ("folder", {"_target_": "pathlib.Path", "_args_": ["x"]}),
     ],
-    ids=["a partial", "a module", "what a class in C makes"],
 )
-def test_what_may_be_called_is_callable(node: dict[str, Any]) -> None:
-    check({"module": {**MINE, "optimizer": node}})
+def test_an_object_fits_where_its_class_does(argument: str, node: dict[str, Any]) -> None:
+    check({"module": {**MINE, argument: node}})
 
 
 def test_what_a_base_class_needs_its_heir_may_give() -> None:

@@ -214,12 +214,12 @@ REFUSED = {
     # Hydra's options and keys
     "hydra.run.dir=there": "hydra.run.dir=there: the engine makes the folder of a run; "
     "choose it by paths.log_dir=DIR and name=NAME.",
-    "hydra.run={dir: there}": "hydra.run={dir: there}: the engine makes the folder of a run; "
+    "hydra.run={dir:there}": "hydra.run={dir:there}: the engine makes the folder of a run; "
     "choose it by paths.log_dir=DIR and name=NAME.",
     "+hydra.callbacks.x.y=1": (
         "+hydra.callbacks.x.y=1: Hydra's callbacks are chosen in conf/config.yaml."
     ),
-    "hydra.job={x:1}": "hydra.job.x: ConfigKeyError: Key 'x' is not in struct",
+    "hydra.job={x:1}": "hydra.job.x: ConfigKeyError: Key 'x' not in 'JobConf'",
     "-m name=${oc.select:[]}": "AttributeError raised while resolving interpolation: "
     "'list' object has no attribute 'startswith'\nfull_key: name",
     "--config-name=experiment/lenet": (
