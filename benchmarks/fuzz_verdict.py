@@ -106,13 +106,17 @@ def is_about(message: str, line: Line) -> bool:
     first = [f"error: {key}:" for key in (SMALLEST, *keys)]
     if any(re.search(key, message) for key in whole) or message.startswith(tuple(first)):
         return True
-    if any(word.startswith(("experiment=", "debug=")) for word in own):
-        return bool(re.match(r"error: [\w.]+[:=]", message))  # any key: the choice sets many
+    sets_many = any(word.startswith(("experiment=", "debug=")) for word in own)
+    if sets_many and re.match(r"error: [\w.]+[:=]", message):
+        return True
+    if any(word.startswith("resume=") for word in own) and "not a run's folder" in message:
+        return True
     names = set(re.findall(r"\w\w+", " ".join(own).lower())) - {"true", "null"}
     short = [word for word in own if not re.search(r"\w\w", word)]
     said = set(re.findall(r"\w\w+", message.lower()))
-    said |= {name.lower() for name in re.findall(r"\b([A-Z][a-z0-9]+)[A-Z]", message)}  # LeNet5
-    begins = tuple(name.replace("_", "") for name in names if "_" in name)  # of TwoLayerRegressor
+    said |= {name.lower() for name in re.findall(r"\b([A-Z][a-z0-9]+)[A-Z]", message)}
+    values = {word.rpartition("=")[2].lower() for word in own}  # lenet, of LeNet5
+    begins = tuple(name.replace("_", "") for name in names if "_" in name or name in values)
     quoted = any(f"'{part}'" in message for word in own for part in re.split("[.=]", word))
     is_named = names & said or quoted or any(word.startswith(begins) for word in said)
-    return bool(is_named) or any((word or "''") in message for word in short)
+    return bool(is_named) or any((word.strip() or "''") in message for word in short)

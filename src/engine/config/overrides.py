@@ -174,6 +174,8 @@ def _is_choice(override: Override) -> bool:
     loader = GlobalHydra.instance().config_loader()
     # To ask for options takes Hydra 10 ms.
     options = loader.get_group_options(group) if is_group(loader, group) else []
+    if options and override.package == "":
+        raise UserError(f"{override.input_line}: write {group}=CHOICE, or a place behind the @.")
     if override.is_delete():
         if group in REQUIRED:
             raise UserError(f"~{group}: a run needs one of: {', '.join(options)}.")

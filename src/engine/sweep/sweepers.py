@@ -5,7 +5,7 @@ import logging
 import shlex
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -130,14 +130,13 @@ class GridSweeper(JobSweeper):
         """Returns the overrides of every job."""
         choices = {}
         for key, override in self.overrides(arguments).items():
-            values: Iterable[str]
             if not override.is_sweep_override():
-                values = [override.get_value_element_as_str()]
+                choices[key] = [str(override.input_line)]
             elif override.is_discrete_sweep():
                 values = override.sweep_string_iterator()
+                choices[key] = [f"{key}={value}" for value in values]
             else:
                 raise UserError(
                     f"{override.input_line}: a grid needs values, such as 1,2 or range(1,4)."
                 )
-            choices[key] = [f"{key}={value}" for value in values]
         return itertools.product(*choices.values())

@@ -236,6 +236,8 @@ REFUSED = {
     "HYDRA_FULL_ERROR=1 shows the traceback.",
     "-m hydra.sweeper._target_=builtins.dict": "Invalid plugin 'builtins.dict': "
     "not the hydra_plugins package",
+    "+init@=randn": "+init@=randn: write init=CHOICE, or a place behind the @.",
+    "optimizer.fused=[{1:2,a:3}]": ("optimizer.fused.0={1, a: …}: its keys must be of one kind."),
     "resume=": "resume=: write resume=RUN_DIR, with the folder of a run.",
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
 }
