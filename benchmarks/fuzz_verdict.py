@@ -118,5 +118,6 @@ def is_about(message: str, line: Line) -> bool:
     values = {word.rpartition("=")[2].lower() for word in own}  # lenet, of LeNet5
     begins = tuple(name.replace("_", "") for name in names if "_" in name or name in values)
     quoted = any(f"'{part}'" in message for word in own for part in re.split("[.=]", word))
+    quoted |= any(text in word for text in re.findall("'([^']{2,})'", message) for word in own)
     is_named = names & said or quoted or any(word.startswith(begins) for word in said)
     return bool(is_named) or any((word.strip() or "''") in message for word in short)

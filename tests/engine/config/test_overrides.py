@@ -237,7 +237,13 @@ REFUSED = {
     "-m hydra.sweeper._target_=builtins.dict": "Invalid plugin 'builtins.dict': "
     "not the hydra_plugins package",
     "+init@=randn": "+init@=randn: write init=CHOICE, or a place behind the @.",
-    "optimizer.fused=[{1:2,a:3}]": ("optimizer.fused.0={1, a: …}: its keys must be of one kind."),
+    "optimizer.fused=[{1:2,a:3}]": (
+        "module.optimizer.fused.0={1, a: …}: its keys must be of one kind."
+    ),
+    "-m hydra.sweeper.params=[1]": (
+        "hydra.sweeper.params=[1]: must be a mapping, such as {seed: '1,2'}."
+    ),
+    "-m hydra.sweeper.params={1:2}": ("hydra.sweeper.params: LexerNoViableAltException: 1=2\n^"),
     "resume=": "resume=: write resume=RUN_DIR, with the folder of a run.",
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
 }
