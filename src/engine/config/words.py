@@ -55,7 +55,7 @@ def overrides_of(words: Sequence[str], known: Callable[[], Iterable[str]] = list
     for word in sorted(unknown, key=lambda word: not word.startswith("-")):
         if word.startswith("-"):
             _refuse_option(word, words[words.index(word) + 1 :], list(known()))
-        raise UserError(f"{word}: write options, such as -m, before all overrides.")
+        raise UserError(f"{shlex.quote(word)}: write options, such as -m, before all overrides.")
     _check_options(options)
     overrides: list[str] = options.overrides
     for number, word in enumerate(overrides):

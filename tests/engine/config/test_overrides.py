@@ -171,6 +171,7 @@ REFUSED = {
     "--batch-size": (
         "--batch-size: write batch_size=VALUE, without dashes. Did you mean datamodule.batch_size?"
     ),
+    "seed=1 -m ' '": "' ': write options, such as -m, before all overrides.",
     "seed=1 -m name=x": "name=x: write options, such as -m, before all overrides.",
     "-m -c job": "--multirun and --cfg: give one of them.",
     "--resolve": "--resolve: needs --cfg job, whose output it resolves.",
