@@ -23,14 +23,17 @@ from hydra._internal import config_loader_impl, config_repository, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
+from omegaconf import base
 
 import warm
 
 ROOT = Path(__file__).parents[1]
 create_defaults_list = defaults_list.create_defaults_list
 compose_defaults = ConfigLoaderImpl._compose_config_from_defaults_list
+create_map = defaults_list._create_interpolation_map
 load_config = ConfigRepository.load_config
 get_group_options = ConfigRepository.get_group_options
+parse = functools.lru_cache(10_000)(base.parse)  # what ${…} says, as a tree that is only read
 
 
 class Kept(list[Any]):
@@ -123,6 +126,12 @@ def _create(repo: Any, config_name: str, overrides_list: list[Any], **options: A
     return made
 
 
+def _map(overrides: Any, defaults: list[Any], self_added: bool) -> Any:
+    """Makes what `${…}` in a defaults list may refer to, where there is any: it takes long."""
+    is_read = any(default.is_interpolation() for default in defaults)
+    return create_map(overrides, defaults, self_added) if is_read else None
+
+
 def _compose(self: Any, defaults: Kept, repo: Any) -> Any:
     return _copy(f"config of {defaults.key}", lambda: compose_defaults(self, defaults, repo))
 
@@ -132,6 +141,8 @@ def keeping() -> Iterator[None]:
     """Keeps what Hydra composes, within this context."""
     with (
         mock.patch.object(config_loader_impl, "create_defaults_list", _create),
+        mock.patch.object(defaults_list, "_create_interpolation_map", _map),
+        mock.patch.object(base, "parse", parse),
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", _compose),
         mock.patch.object(ConfigRepository, "load_config", _load),
         mock.patch.object(ConfigRepository, "get_group_options", _options),
@@ -146,6 +157,7 @@ def by_hydra() -> Iterator[None]:
     """Has Hydra compose everything, within this context."""
     with (
         mock.patch.object(config_loader_impl, "create_defaults_list", create_defaults_list),
+        mock.patch.object(defaults_list, "_create_interpolation_map", create_map),
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_defaults),
         mock.patch.object(ConfigRepository, "load_config", load_config),
         mock.patch.object(ConfigRepository, "get_group_options", get_group_options),

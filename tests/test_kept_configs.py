@@ -64,6 +64,17 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
         composed(["model=large"], RunMode.RUN, tmp_path)
 
 
+def test_a_choice_that_follows_another_one_is_as_hydra_composes_it(tmp_path: Path) -> None:
+    text = "defaults: [_self_, model: a, loss: '${model}']\n"
+    (tmp_path / "config.yaml").write_text(text)
+    for group in ("model", "loss"):
+        (tmp_path / group).mkdir()
+        for name in "ab":
+            (tmp_path / group / f"{name}.yaml").write_text(f"name: {group} {name}\n")
+    assert "{'name': 'loss a'}" in composed([], RunMode.RUN, tmp_path)
+    assert "{'name': 'loss b'}" in composed(["model=b"], RunMode.RUN, tmp_path)
+
+
 def test_choices_that_are_wrong_are_hydras_error_each_time() -> None:
     says = "Could not override 'optimizer@nowhere'"
     for _ in range(2):

@@ -22,8 +22,8 @@ from engine.config import secrets
 from engine.config.help import asks_for_help, help_text
 from engine.config.overrides import check_command_line, check_values
 from engine.config.resolved import Config
-from engine.errors import UserError, exit_codes
-from engine.fence.hydra import composing_once
+from engine.errors import FAILED, WRONG_USE, UserError, exit_codes
+from engine.fence.hydra import composing_once, options_of
 from engine.run import folders
 from engine.run.run import Run, train_one
 from engine.sweep.jobs import Job
@@ -111,6 +111,8 @@ class Door:
         secrets.check_words(words)
         resumed = [word.removeprefix(RESUME) for word in words if word.startswith(RESUME)]
         if resumed:
+            if not resumed[0]:
+                raise UserError("resume=: write resume=RUN_DIR, with the folder of a run.")
             run_dir = Path(resumed[0]).absolute()
             # Lightning adds hydra.* to the command of the processes that it starts.
             others = [word for word in words if not word.startswith((RESUME, "hydra."))]
@@ -128,7 +130,12 @@ class Door:
             print(messages.for_stream(text, sys.stdout))
             return
         task: Any = Task(self)
-        hydra.main(version_base="1.3", config_path=str(self.conf), config_name="config")(task)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(self.conf), config_name="config")(task)()
+        except SystemExit as stop:
+            if stop.code == FAILED and options_of(words)[0].cfg:  # --cfg job --package nosuch
+                sys.exit(WRONG_USE)
+            raise
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -16,9 +17,12 @@ from engine import files, messages, signals
 FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
 HINT = f"{FULL_ERROR}=1 shows the traceback."
+KEY = "full_key:"  # of what OmegaConf says: without a key, the next one has it
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 # Folders of Python's own modules and of installed packages.
-LIBRARIES = ("site-packages", "dist-packages", "<frozen ", str(Path(traceback.__file__).parent))
+HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
+PYTHONS = ("<frozen ", str(Path(traceback.__file__).parent))
+LIBRARIES = ("site-packages", "dist-packages", *PYTHONS)
 _wants_traceback: ContextVar[bool | None] = ContextVar("wants_traceback", default=None)
 
 
@@ -134,7 +138,7 @@ def blamed_on(key: str) -> Iterator[None]:
 def as_mistake(error: Exception) -> Exception:
     """Returns as a UserError what the user can mend; other errors as they are.
 
-    That is what Hydra says, which is about the config, and a file that cannot be written. Pickle
+    That is what Hydra raises, which is about the config, and a file that cannot be written. Pickle
     keeps the class, but not the cause.
     """
     from hydra.errors import HydraException
@@ -146,8 +150,21 @@ def as_mistake(error: Exception) -> Exception:
         mistake = NotWritten(str(found))
         mistake.__cause__ = found
         return mistake
-    is_hydras = isinstance(error, HydraException | OmegaConfBaseException)
-    return UserError(describe(error)) if is_hydras else error
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return UserError(describe(error))
+    if not _is_raised_by_hydra(error):
+        return error
+    hint = "" if isinstance(error, ABOUT_VALUES) else f"\n{HINT}"
+    return UserError(f"{_said(error)}{hint}")
+
+
+def _is_raised_by_hydra(error: Exception) -> bool:
+    """Tells whether Hydra or OmegaConf has raised an error of Python's."""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last = [file for file in files if "-packages" in file or not file.startswith(PYTHONS)][-1:]
+    modules = [sys.modules[name] for name in HYDRAS if name in sys.modules]
+    folders = tuple(f"{Path(str(module.__file__)).parent}{os.sep}" for module in modules)
+    return any(file.startswith(folders) for file in last)
 
 
 def describe(error: Exception) -> str:
@@ -157,7 +174,8 @@ def describe(error: Exception) -> str:
     """
     text = messages.redacted(str(error))
     if not isinstance(error, UserError) and error.__cause__ is not None:
-        key = text.partition("full_key: ")[2].strip()
+        texts = f"{text}\n{error.__cause__}"
+        key = next(iter(re.findall(r"full_key: (\S+)", texts)), "")
         text = messages.redacted(_said(error.__cause__))
         if key and not text.startswith(key):
             text = f"{key}: {text}"
@@ -165,7 +183,8 @@ def describe(error: Exception) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("object_type=") and line != KEY]
 
 
 def _said(error: BaseException) -> str:

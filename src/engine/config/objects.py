@@ -6,10 +6,11 @@ strict mode.
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Parameter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
@@ -25,6 +26,7 @@ FLAGS: dict[str, Any] = {
     "_recursive_": bool,
     "_convert_": Literal["none", "partial", "object", "all"],
 }
+PLAIN = (bool, int, float, str, types.NoneType, list, tuple, dict)
 OPTIONAL = ...  # the default of an argument that the call may leave out; no value equals it
 
 
@@ -220,11 +222,11 @@ def _check_call(
     for argument in [argument for argument in node if argument not in FLAGS]:
         if argument in takes:
             _check_value(f"{key}.{argument}", node[argument], takes[argument], name)
-        elif not takes_more:
+        elif not takes_more or not isinstance(argument, str):
             names = (
                 f" It takes {', '.join(takes) or 'nothing'}." if len(takes) <= MOST_SHOWN else ""
             )
-            hint = nearest(argument, takes)
+            hint = nearest(str(argument), takes)
             raise UserError(f"{key}.{argument}: {name} takes no such argument.{hint}{names}")
     comes_later = node.get(PARTIAL) or node.get("_args_")
     for argument, parameter in takes.items():
@@ -234,7 +236,8 @@ def _check_call(
 
 def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
     hint = parameter.annotation
-    if hint is Any or parameter.default is value or any(True for _ in _nodes(value, "_")):
+    is_object = any(True for _ in _nodes(value, "_")) and _may_be(value, hint)
+    if hint is Any or parameter.default is value or is_object:
         return
     if reason := why_not(value, hint):
         words = " or ".join(dict.fromkeys(reason))
@@ -243,3 +246,20 @@ def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
         raise UserError(
             f"{key}={shown(value)}: must be {words}, by the signature of {name}.{meant}"
         )
+
+
+def _may_be(node: Any, hint: Any) -> bool:
+    """Tells whether an annotation may take what becomes of a value with objects in it."""
+    origin = typing.get_origin(hint)
+    if not isinstance(node, dict) or TARGET not in node:
+        return True
+    if origin in (typing.Union, types.UnionType, Annotated):
+        inner = typing.get_args(hint)
+        return any(_may_be(node, one) for one in (inner[:1] if origin is Annotated else inner))
+    kind = functools.partial if node.get(PARTIAL) else located(node[TARGET], TARGET)
+    if not isinstance(kind, type):  # a function may return anything
+        return True
+    if origin is Callable:
+        return any("__call__" in vars(own) for own in kind.__mro__)
+    owner = origin or hint
+    return owner is not Literal and (owner not in PLAIN or issubclass(kind, owner))

@@ -20,21 +20,29 @@ from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGE
 from engine.config.limits import LIMITS, Limit, check, shown
 from engine.config.resolved import dotted
 from engine.config.words import is_multirun, parsed_words
-from engine.errors import UserError, nearest
+from engine.errors import UserError, blamed_on, nearest
 from engine.fence.hydra import is_group, own_config
 from engine.fence.omegaconf import node_of
 
 # The values that may replace a value of a type; null may replace any.
 KINDS = {
-    DictConfig: (list | dict | None, "a list or a mapping"),
-    ListConfig: (list | dict | None, "a list or a mapping"),
+    DictConfig: (dict | None, "a mapping"),
+    ListConfig: (list | None, "a list"),
     bool: (bool | None, "true or false"),
     int: (int | None, "a whole number"),
     float: (float | None, "a number"),
     str: (str | int | float | bool | None, "a word"),
     NoneType: (Any, "anything"),
 }
+WORD = str | int | float | bool | None
 MOST_JOBS = 100_000  # of a sweep: to make the list of them takes minutes
+FOLDER = "the engine makes the folder of a run; choose it by paths.log_dir=DIR and name=NAME."
+NOT_BY_WORDS = {
+    "hydra.run.dir": FOLDER,
+    "hydra.sweep.subdir": FOLDER,
+    "hydra.output_subdir": FOLDER,
+    "hydra.callbacks": "Hydra's callbacks are chosen in conf/config.yaml.",
+}
 SWEEPER = "hydra/sweeper"
 ENUMERATING = ("grid", "basic")  # the sweepers that run every combination of the values
 
@@ -51,6 +59,7 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
     """
     with initialize_config_dir(str(conf), version_base="1.3"):
         parsed = parsed_words(words, lambda: _known(compose("config", overrides=[])))
+        _check_hydras(parsed)
         _check_sweep(words, parsed)
         choosing = [override for override in parsed if _is_choice(override)]
         setting = [
@@ -106,13 +115,23 @@ def check_values(config: Mapping[str, Any]) -> None:
             check(key, config.get(key), limit)
 
 
+def _check_hydras(parsed: Sequence[Override]) -> None:
+    """Refuses keys of Hydra's by which it would act before anything else is checked."""
+    for override in parsed:
+        key = override.key_or_group
+        for own, advice in NOT_BY_WORDS.items():
+            if is_below(key, (own,)) or is_below(own, (key,)):
+                raise UserError(f"{override.input_line}: {advice}")
+
+
 def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
     """Refuses several values without -m, and no jobs or more than a sweep can have."""
     for override in () if is_multirun(words) else parsed:
         if override.is_sweep_override():
             text = override.input_line or ""
             key, _, values = text.partition("=")
-            listed = "" if "(" in values else f" A list is written {key}=[{values}]."
+            is_one = "(" in values or (key in REQUIRED and key not in OPEN)
+            listed = "" if is_one else f" A list is written {key}=[{values}]."
             raise UserError(f"{text}: has several values; add -m for a sweep.{listed}")
     jobs = math.prod(len(_values(override)) for override in parsed)
     if jobs < 1 or (jobs > MOST_JOBS and _sweeper(parsed) in ENUMERATING):
@@ -141,8 +160,9 @@ def _values(override: Override) -> list[Any]:
     if override.is_discrete_sweep():
         # Hydra makes a list of a range to shuffle it, however long it is.
         is_range = isinstance(value, RangeSweep)
-        values = value.range() if is_range else override.sweep_iterator()
-        return list(itertools.islice(values, MOST_JOBS + 1))
+        with blamed_on(str(override.input_line)):  # range(0,1,0)
+            values = value.range() if is_range else override.sweep_iterator()
+            return list(itertools.islice(values, MOST_JOBS + 1))
     if override.is_interval_sweep():  # Hydra makes floats of its bounds
         return [int(bound) if bound.is_integer() else bound for bound in (value.start, value.end)]
     return [value]
@@ -154,11 +174,17 @@ def _is_choice(override: Override) -> bool:
     loader = GlobalHydra.instance().config_loader()
     # To ask for options takes Hydra 10 ms.
     options = loader.get_group_options(group) if is_group(loader, group) else []
+    if options and override.package == "":
+        raise UserError(f"{override.input_line}: write {group}=CHOICE, or a place behind the @.")
     if override.is_delete():
         if group in REQUIRED:
             raise UserError(f"~{group}: a run needs one of: {', '.join(options)}.")
+        if options and not isinstance(override.value(), str | None):
+            raise UserError(f"{override.input_line}: write ~{group}.")
         return bool(options)
     for choice in _values(override) if options else []:
+        if isinstance(choice, list) and group in REQUIRED and group not in OPEN:
+            raise UserError(f"{override.input_line}: a run has one {group}; choose one.")
         for name in choice if isinstance(choice, list) else [choice]:
             if str(name) not in options:
                 hint = nearest(str(name), options)
@@ -220,7 +246,9 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
         return
     present = OmegaConf.select(config, key)
     hint, kind = KINDS[type(present)]
-    limit = LIMITS.get(key, Limit(Any if is_argument else hint, f"{kind}, like {shown(present)}"))
+    if is_argument:  # Hydra merges a list or a mapping into what is there
+        hint = hint | WORD if OmegaConf.is_config(present) else Any
+    limit = LIMITS.get(key, Limit(hint, f"{kind}, like {shown(present)}"))
     for value in _values(override):
         if not (isinstance(value, str) and value.startswith("${")):
             check(key, value, limit)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.config import secrets
 from engine.config.keys import BUILT, FOLDERS, OPEN, TARGET, relevant
+from engine.config.limits import shown
 from engine.errors import UserError
 
 REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
@@ -70,6 +71,7 @@ class Config(Mapping[str, Any]):
             if isinstance(folder, str):
                 OmegaConf.update(composed, key, os.path.abspath(os.path.expanduser(folder)))
         values = secrets.resolve(composed, raw)
+        _check_keys(values)
         for name in [] if mentioned is None else _unused(values, written, mentioned):
             _check_unused(name, overrides)
             del values[name]
@@ -103,6 +105,20 @@ class Config(Mapping[str, Any]):
     def hash(self) -> str:
         """Returns the SHA-256 of all values that can change the result of a run."""
         return hashlib.sha256(self.relevant.encode()).hexdigest()
+
+
+def _check_keys(node: Any, key: str = "") -> None:
+    """Refuses a mapping whose keys have no order, such as {1: 2, a: 3}: it would have no hash."""
+    if isinstance(node, dict):
+        try:
+            sorted(node)
+        except TypeError:
+            names = ", ".join(map(shown, node))
+            raise UserError(f"{key}={{{names}: …}}: its keys must be of one kind.") from None
+    elif not isinstance(node, list):
+        return
+    for name, inner in node.items() if isinstance(node, dict) else enumerate(node):
+        _check_keys(inner, f"{key}.{name}" if key else str(name))
 
 
 def _unused(

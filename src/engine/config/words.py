@@ -17,11 +17,19 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from engine.config.limits import MOST_SHOWN
 from engine.errors import UserError, nearest
 from engine.fence.hydra import options_of
 
 COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")  # of which Hydra does one
-OVERRIDE = re.compile(r"~[^=]|\+{0,2}[^=+~].*=", re.DOTALL)  # key=value, +key=value, ~key
+# Options that change which config is checked, or that mean nothing to `python -m`.
+REFUSED = {
+    "experimental_rerun": "write resume=RUN_DIR.",
+    "config_path": "the command has its own conf/; choose from it, such as experiment=lenet.",
+    "config_name": "must be config; choose from it, such as experiment=lenet.",
+    "shell_completion": "there is none for `python -m`.",
+}
+OVERRIDE = re.compile(r"~[^=@]|\+{0,2}[^=+~@].*=", re.DOTALL)  # key=value, +key=value, ~key
 
 
 def is_multirun(words: Sequence[str]) -> bool:
@@ -47,7 +55,7 @@ def overrides_of(words: Sequence[str], known: Callable[[], Iterable[str]] = list
     for word in sorted(unknown, key=lambda word: not word.startswith("-")):
         if word.startswith("-"):
             _refuse_option(word, words[words.index(word) + 1 :], list(known()))
-        raise UserError(f"{word}: write options, such as -m, before all overrides.")
+        raise UserError(f"{shlex.quote(word)}: write options, such as -m, before all overrides.")
     _check_options(options)
     overrides: list[str] = options.overrides
     for number, word in enumerate(overrides):
@@ -76,8 +84,11 @@ def _check_options(options: Namespace) -> None:
     asked = [f"--{name.replace('_', '-')}" for name in COMMANDS if getattr(options, name)]
     if asked[1:]:
         raise UserError(f"{' and '.join(asked)}: give one of them.")
-    if options.experimental_rerun:
-        raise UserError("--experimental-rerun: write resume=RUN_DIR.")
+    for name, advice in REFUSED.items():
+        if getattr(options, name) not in (None, False, "config"):
+            raise UserError(f"--{name.replace('_', '-')}: {advice}")
+    if options.hydra_help and options.overrides:
+        raise UserError("--hydra-help: write it alone; --help is about this command.")
     if options.resolve and not (options.cfg or options.help):
         raise UserError("--resolve: needs --cfg job, whose output it resolves.")
 
@@ -117,12 +128,15 @@ def parsed_words(words: Sequence[str], known: Callable[[], Iterable[str]] = list
     for word in overrides_of(words, known):
         try:
             parsed += parser.parse_overrides([word])
-            if not parsed[-1].is_sweep_override():
-                OmegaConf.create([parsed[-1].value()])  # reads ${…}
+            is_swept = parsed[-1].is_sweep_override()
+            # Reads ${…}, also of the word as it is, which Hydra notes.
+            OmegaConf.create([word] if is_swept else [word, parsed[-1].value()])
         except HydraException as error:
             _refuse_text(word, str(error), parser)
         except OmegaConfBaseException as error:
             raise UserError(f"{word}: {str(error).splitlines()[0]}.") from None
+        except RecursionError:
+            raise UserError(f"{word[:MOST_SHOWN]}…: is nested too deeply.") from None
     return parsed
 
 

@@ -409,14 +409,14 @@ def mistakes_as_lightning_says() -> Iterator[None]:
     """Shows what Lightning calls a misconfiguration as a mistake of the user's.
 
     Raises:
-        UserError: with the text of Lightning's error.
+        UserError: with the text of Lightning's error, which often names no key.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
         yield
     except MisconfigurationException as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"trainer: {error}") from error
 
 
 def train_one(

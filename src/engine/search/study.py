@@ -119,11 +119,13 @@ def absolute(storage: str) -> str:
     """Returns a storage's name that is good in every working directory, as jobs have their own.
 
     Raises:
-        UserError: if it is neither a database's URL nor a journal's path.
+        UserError: if it is neither a database's URL nor a journal's path; or if it is in memory,
+            where each process would find another one.
     """
     _, sqlite, path = storage.rpartition("sqlite:///")
     is_url = "://" in storage
-    if not sqlite and is_url == storage.endswith(".log"):
+    in_memory = storage.startswith("sqlite") and path in ("", ":memory:", storage)
+    if in_memory or (not sqlite and is_url == storage.endswith(".log")):
         raise UserError(
             f"hydra.sweeper.storage={storage}: must be a path that ends in .log, or sqlite:///PATH."
         )

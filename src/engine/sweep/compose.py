@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from engine import signals
 from engine.config.overrides import check_values
@@ -46,12 +47,19 @@ class Composer:
         """Composes and resolves the job that overrides make."""
         signals.heed()
         composed = self._composed(words)
-        folder = Path(str(composed.hydra.sweep.dir))
+        try:
+            folder = Path(str(composed.hydra.sweep.dir))
+        except OmegaConfBaseException:
+            self._config(composed, words)  # raises, if a key that the folder refers to is to blame
+            raise
+        return Job(self._config(composed, words), folder, words)
+
+    def _config(self, composed: DictConfig, words: Sequence[str]) -> Config:
         with open_dict(composed):
             del composed["hydra"]
         config = Config.resolve(composed, words, self.mentioned)
         check_values(config)
-        return Job(config, folder, words)
+        return config
 
     def _composed(self, words: Sequence[str]) -> DictConfig:
         parsed = [self._parse(word) for word in words]

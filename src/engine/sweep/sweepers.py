@@ -5,7 +5,7 @@ import logging
 import shlex
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine import files, locks, messages, signals
 from engine.config import secrets
-from engine.errors import UserError
+from engine.errors import UserError, blamed_on
 from engine.run import folders
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
 
 log = logging.getLogger(__name__)
+
+PARAMS = "hydra.sweeper.params"
 
 
 class JobSweeper(Sweeper):
@@ -75,9 +77,14 @@ class JobSweeper(Sweeper):
     def overrides(self, arguments: list[str]) -> dict[str, Override]:
         """Returns the overrides by key: a later word replaces an earlier one."""
         assert self.hydra_context is not None
-        words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        secrets.check_words(words)
-        parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
+        if not isinstance(self.params, Mapping):
+            raise UserError(f"{PARAMS}={self.params}: must be a mapping, such as {{seed: '1,2'}}.")
+        params = [f"{key}={value}" for key, value in self.params.items()]
+        secrets.check_words([*params, *arguments])
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        with blamed_on(PARAMS):
+            parsed = parser.parse_overrides(params)
+        parsed += parser.parse_overrides(arguments)
         return {override.get_key_element(): override for override in parsed}
 
     @contextmanager
@@ -130,14 +137,13 @@ class GridSweeper(JobSweeper):
         """Returns the overrides of every job."""
         choices = {}
         for key, override in self.overrides(arguments).items():
-            values: Iterable[str]
             if not override.is_sweep_override():
-                values = [override.get_value_element_as_str()]
+                choices[key] = [str(override.input_line)]
             elif override.is_discrete_sweep():
                 values = override.sweep_string_iterator()
+                choices[key] = [f"{key}={value}" for value in values]
             else:
                 raise UserError(
                     f"{override.input_line}: a grid needs values, such as 1,2 or range(1,4)."
                 )
-            choices[key] = [f"{key}={value}" for value in values]
         return itertools.product(*choices.values())

@@ -169,6 +169,21 @@ def test_what_passes(arguments: dict[str, Any]) -> None:
         ({"rate": "fast"}, "module.rate=fast: must be a valid number, by the signature of Mine."),
         ({"optimizer": "sgd"}, "module.optimizer=sgd: must be callable, by the signature of Mine."),
         (
+            {"optimizer": {"_target_": f"{HERE}.Base", "size": 1}},
+            f"module.optimizer={{'_target_': '{HERE}.Base', 'size': 1}}: must be callable, "
+            "by the signature of Mine.",
+        ),
+        (
+            {"rate": {"_target_": "torch.nn.ReLU"}},
+            "module.rate={'_target_': 'torch.nn.ReLU'}: must be a valid number, "
+            "by the signature of Mine.",
+        ),
+        (
+            {"hidden": {"_target_": "builtins.len", "_partial_": True}},
+            "module.hidden={'_target_': 'builtins.len', '_partial_': True}: must be",
+        ),
+        ({1: 2}, "module.1: Mine takes no such argument. It takes width, "),
+        (
             {"heads": 3},
             "module.heads: Mine takes no such argument. Did you mean betas? It takes "
             "width, hidden, depth, activation, "
@@ -202,6 +217,21 @@ def test_a_missing_argument_is_named_unless_the_call_comes_later_or_somebody_add
         check({"module": node})
     check({"module": {**node, "_partial_": True}})
     check({"logger": {"mine": node}}, given={"logger.*": ["size"]})
+
+
+@pytest.mark.parametrize(
+    ("argument", "node"),
+    [
+        ("optimizer", {"_target_": f"{HERE}.Base", "_partial_": True}),
+        ("optimizer", {"_target_": "torch.nn.ReLU"}),
+        ("optimizer", {"_target_": "operator.itemgetter", "_args_": [0]}),
+        ("rate", {"_target_": "math.sqrt", "_args_": [0.5]}),
+        ("rate", {"_target_": "builtins.float", "_args_": ["0.5"]}),
+        ("folder", {"_target_": "pathlib.Path", "_args_": ["x"]}),
+    ],
+)
+def test_an_object_fits_where_its_class_does(argument: str, node: dict[str, Any]) -> None:
+    check({"module": {**MINE, argument: node}})
 
 
 def test_what_a_base_class_needs_its_heir_may_give() -> None:

@@ -60,7 +60,7 @@ REFUSED = {
     "trainer.max_epochs=2.5": "trainer.max_epochs=2.5: must be a whole number from 1 or null.",
     "compile=3": "compile=3: must be true or false.",
     "sweep.wait=[1]": "sweep.wait=[1]: must be true or false.",
-    "paths=x": "paths=x: must be a list or a mapping, like {'root': '${root:}', 'data_dir': "
+    "paths=x": "paths=x: must be a mapping, like {'root': '${root:}', 'data_dir': "
     "'${paths.root}/data', "
     "'log_dir': '${paths.root}/logs'}.",
     "name=[a,b]": (
@@ -138,10 +138,12 @@ REFUSED = {
     "lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
     "seed=1 lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
     "seed=0,1": ("seed=0,1: has several values; add -m for a sweep. A list is written seed=[0,1]."),
-    "optimizer=adam,sgd": (
-        "optimizer=adam,sgd: has several values; add -m for a sweep. "
-        "A list is written optimizer=[adam,sgd]."
+    "optimizer=adam,sgd": "optimizer=adam,sgd: has several values; add -m for a sweep.",
+    "logger=csv,tensorboard": (
+        "logger=csv,tensorboard: has several values; add -m for a sweep. "
+        "A list is written logger=[csv,tensorboard]."
     ),
+    "optimizer=[adam,sgd]": "optimizer=[adam,sgd]: a run has one optimizer; choose one.",
     "seed=range(1,3)": "seed=range(1,3): has several values; add -m for a sweep.",
     "optimizer=adam optimizer.betas=[0.9, 0.99]": (
         "optimizer.betas=[0.9, 0.99]: has blanks, so it needs quotes: 'optimizer.betas=[0.9, 0.99]'"
@@ -169,6 +171,7 @@ REFUSED = {
     "--batch-size": (
         "--batch-size: write batch_size=VALUE, without dashes. Did you mean datamodule.batch_size?"
     ),
+    "seed=1 -m ' '": "' ': write options, such as -m, before all overrides.",
     "seed=1 -m name=x": "name=x: write options, such as -m, before all overrides.",
     "-m -c job": "--multirun and --cfg: give one of them.",
     "--resolve": "--resolve: needs --cfg job, whose output it resolves.",
@@ -197,6 +200,52 @@ REFUSED = {
         "+trainer.x=${.}: extraneous input '}' expecting {INTER_OPEN, BRACKET_OPEN, ID, '.', "
         "INTER_KEY}."
     ),
+    "-m 'seed=range(0,1,0)'": "seed=range(0,1,0): range() arg 3 must not be zero",
+    "~callbacks=[default]": "~callbacks=[default]: write ~callbacks.",
+    "@=1": "@=1: not an override; write key=value, such as experiment=lenet.",
+    "callbacks.checkpoints=[]": "callbacks.checkpoints=[]: must be a mapping, like "
+    "{'_target_': 'engine.Checkpoints', 'every_n_steps': 1000, "
+    "'monitor': 'val/acc', 'mode': 'max'}.",
+    "trainer.accumulate_grad_batches=0": (
+        "trainer.accumulate_grad_batches=0: must be a whole number from 1."
+    ),
+    "trainer.val_check_interval=0": "trainer.val_check_interval=0: must be a number above 0, "
+    "a time such as 00:30:00 or null.",
+    f"seed={'[' * 400}{']' * 400}": f"seed={'[' * 195}…: is nested too deeply.",
+    # Hydra's options and keys
+    "hydra.run.dir=there": "hydra.run.dir=there: the engine makes the folder of a run; "
+    "choose it by paths.log_dir=DIR and name=NAME.",
+    "hydra.run={dir:there}": "hydra.run={dir:there}: the engine makes the folder of a run; "
+    "choose it by paths.log_dir=DIR and name=NAME.",
+    "+hydra.callbacks.x.y=1": (
+        "+hydra.callbacks.x.y=1: Hydra's callbacks are chosen in conf/config.yaml."
+    ),
+    "hydra.job={x:1}": "hydra.job.x: ConfigKeyError: Key 'x' not in 'JobConf'",
+    "-m name=${oc.select:[]}": "AttributeError raised while resolving interpolation: "
+    "'list' object has no attribute 'startswith'\nfull_key: name",
+    "--config-name=experiment/lenet": (
+        "--config-name: must be config; choose from it, such as experiment=lenet."
+    ),
+    "--config-path=there": (
+        "--config-path: the command has its own conf/; choose from it, such as experiment=lenet."
+    ),
+    "--shell-completion install=bash": ("--shell-completion: there is none for `python -m`."),
+    "--hydra-help": "--hydra-help: write it alone; --help is about this command.",
+    "init_from=${hydra:[1]}": "AttributeError raised while resolving interpolation: "
+    "'list' object has no attribute 'startswith'\nfull_key: init_from",
+    "hydra.job.env_copy=[NO_SUCH_NAME]": "KeyError: 'NO_SUCH_NAME'\n"
+    "HYDRA_FULL_ERROR=1 shows the traceback.",
+    "-m hydra.sweeper._target_=builtins.dict": "Invalid plugin 'builtins.dict': "
+    "not the hydra_plugins package",
+    "+init@=randn": "+init@=randn: write init=CHOICE, or a place behind the @.",
+    "optimizer.fused=[{1:2,a:3}]": (
+        "module.optimizer.fused.0={1, a: …}: its keys must be of one kind."
+    ),
+    "-m hydra.sweeper.params=[1]": (
+        "hydra.sweeper.params=[1]: must be a mapping, such as {seed: '1,2'}."
+    ),
+    "-m hydra.sweeper.params={1:2}": ("hydra.sweeper.params: LexerNoViableAltException: 1=2\n^"),
+    "resume=": "resume=: write resume=RUN_DIR, with the folder of a run.",
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
 }
 
@@ -407,6 +456,15 @@ def test_shows(
     assert [line for line in shown if line not in printed] == []
     assert complaints == ""
     assert trained == []
+
+
+def test_a_part_of_the_config_that_is_not_there_is_wrong_use(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_train("--cfg", "job", "--package", "nosuch")
+    assert stop.value.code == errors.WRONG_USE
+    assert capsys.readouterr() == ("", "package 'nosuch' not found in config\n")
 
 
 @pytest.mark.parametrize(

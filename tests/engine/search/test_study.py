@@ -68,11 +68,15 @@ def test_a_storage_is_opened_and_read_by_optuna_itself(
     assert trial.system_attrs["fixed_params"] == {"lr": 0.5}
 
 
-def test_a_wrong_storage_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["study.db", "sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_storage_that_is_no_file_is_refused(name: str) -> None:
     with pytest.raises(UserError) as error:
-        study.absolute("study.db")
-    says = "hydra.sweeper.storage=study.db: must be a path that ends in .log, or sqlite:///PATH."
+        study.absolute(name)
+    says = f"hydra.sweeper.storage={name}: must be a path that ends in .log, or sqlite:///PATH."
     assert str(error.value) == says
+
+
+def test_a_wrong_storage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^hydra.sweeper.storage=nosuch://x: [^\n]+$"):
         study.opened("nosuch://x")
     with pytest.raises(UserError, match=r"unable to open database file"):
