@@ -21,6 +21,7 @@ violation with its event; writes benchmarks/results/kill_storm.json. Ends with 1
 """
 
 import argparse
+import os
 import re
 import signal
 import sys
@@ -108,12 +109,15 @@ def chosen(events: Sequence[str], most: int | None) -> list[str]:
 
 
 def storm(folder: Path, cases: Sequence[str], most: int | None = None) -> list[dict[str, Any]]:
-    """Kills at the events of some cases, but for those that were done before; returns all."""
+    """Kills at the events of some cases, but for those that were done before; returns all.
+
+    Where all events are meant, a larger command tells whether they are of all kinds.
+    """
     known = {(one.get("case"), one.get("event")) for one in outcomes(folder)}
     larger = {one.get("larger") for one in outcomes(folder)}
     for name in cases:
         one = Storm(name, CASES[name], folder)
-        if name not in larger:
+        if most is None and name not in larger:
             note(folder, compared_with_larger(one))
         for event in chosen(one.events, most):
             if (name, event) not in known:
@@ -129,16 +133,19 @@ def report(noted: Sequence[dict[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for case in dict.fromkeys(one["case"] for one in noted if "case" in one):
         own = [one for one in noted if one.get("case") == case]
-        (larger,) = (one for one in noted if one.get("larger") == case)
+        larger = [one for one in noted if one.get("larger") == case]
+        missing = [f"no event: {kind}" for one in larger for kind in one["missing"]]
         wrong = [f"{one['event']}: {one['violation']}" for one in own if one["violation"]]
         result[case] = {
             "file events": own[0]["events"],
             "kinds": len(kinds([one["event"] for one in own])),
             "kills": len(own),
             "as undisturbed": len(own) - len(wrong),
-            "of a larger command": {key: larger[key] for key in ("events", "kinds", "missing")},
+            "of a larger command": [
+                {key: one[key] for key in ("events", "kinds", "missing")} for one in larger
+            ],
             "commits": sorted({str(one.get("commit")) for one in own}),
-            "violations": [*wrong, *(f"no event: {kind}" for kind in larger["missing"])],
+            "violations": [*wrong, *missing],
         }
     columns = ("file events", "kinds", "kills", "as undisturbed")
     rows = [[case, *(str(found[key]) for key in columns)] for case, found in result.items()]
@@ -158,6 +165,9 @@ def main() -> None:
     folder = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     warm.begin()
+    os.environ["XDG_STATE_HOME"] = str(
+        folder
+    )  # has the key that signs configs, from start to start
     try:
         noted = storm(folder, arguments.cases, arguments.most)
     finally:

@@ -18,6 +18,7 @@ violation; writes benchmarks/results/signal_storm.json. Ends with 1 if there is 
 import argparse
 import itertools
 import json
+import os
 import random
 import signal
 import sys
@@ -210,6 +211,9 @@ def main() -> None:
     folder = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     warm.begin()
+    os.environ["XDG_STATE_HOME"] = str(
+        folder
+    )  # has the key that signs configs, from start to start
     try:
         sent = storm(folder, arguments.signals)
     finally:
