@@ -21,7 +21,6 @@ violation with its event; writes benchmarks/results/kill_storm.json. Ends with 1
 """
 
 import argparse
-import os
 import re
 import signal
 import sys
@@ -34,9 +33,9 @@ from typing import Any
 import numpy as np
 
 import warm
-from file_events import numbered
+from file_events import name_of, numbered
 from measuring import save, table
-from storm import CASES, Case, Disturbed, exit_code, note, outcomes
+from storm import CASES, Case, Disturbed, exit_code, note, outcomes, sign_as_before
 
 # What is in the names of a command's events, and stands for any job, run or study in their kinds.
 OF_ONE = (
@@ -46,6 +45,10 @@ OF_ONE = (
     (r"(?<=\.locks/)[^/]*[0-9a-f]{8}[^/]*", "JOB.lock"),
     (r"figures/.*", "figures/FIGURE"),
 )
+
+
+# Files that are written under another name in the same folder, beside .NAME, .NAME.PID, NAME.new.
+WRITTEN_AS = {"previous.ckpt": ".last.ckpt", "events.out.tfevents": ".row.PID"}
 
 
 class Storm(Disturbed):
@@ -59,7 +62,10 @@ class Storm(Disturbed):
     @cached_property
     def events(self) -> list[str]:
         """Returns the events of an undisturbed command, which is run if it has not been."""
-        return numbered(self.notes_of(self.run).splitlines())
+        lines = self.notes_of(self.run).splitlines()
+        missed = unseen(lines, self.folder / "whole")
+        assert not missed, f"{missed}: who has written this?"
+        return numbered(lines)
 
     def kill(self, event: str) -> dict[str, Any]:
         """Kills a command at an event, and goes on; says what is wrong."""
@@ -76,6 +82,19 @@ class Storm(Disturbed):
         if wrong:
             self.keep(f"wrong_{self.events.index(event) + 1}")
         return {"case": self.name, "event": event, "violation": ", ".join(wrong)}
+
+
+def unseen(lines: Sequence[str], folder: Path) -> list[str]:
+    """Returns the files below a folder that came to be without an event."""
+    opened = {path for call, _, path in (line.partition(" ") for line in lines) if call == "open"}
+    found = []
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        file = Path(name_of(str(path.relative_to(folder))))
+        own = (file.name, f".{file.name}", f".{file.name}.PID", f"{file.name}.new")
+        names = [*own, WRITTEN_AS.get(file.name, file.name)]
+        if opened.isdisjoint(str(file.with_name(name)) for name in names):
+            found.append(str(file))
+    return sorted(found)
 
 
 def kinds(events: Sequence[str]) -> set[str]:

@@ -18,7 +18,6 @@ violation; writes benchmarks/results/signal_storm.json. Ends with 1 if there is 
 import argparse
 import itertools
 import json
-import os
 import random
 import signal
 import sys
@@ -31,7 +30,7 @@ from typing import Any, NamedTuple
 import warm
 from measuring import save, table
 from stages import BEFORE, END, OVER, STAGES
-from storm import CASES, Disturbed, exit_code, note, outcomes
+from storm import CASES, Disturbed, exit_code, note, outcomes, sign_as_before
 
 CONFIG = ".hydra/config.yaml"  # of a run that has begun
 GO_ON = {False: "go on with:\n  python -m", True: "the same command goes on"}
@@ -211,9 +210,7 @@ def main() -> None:
     folder = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     warm.begin()
-    os.environ["XDG_STATE_HOME"] = str(
-        folder
-    )  # has the key that signs configs, from start to start
+    sign_as_before(folder)
     try:
         sent = storm(folder, arguments.signals)
     finally:

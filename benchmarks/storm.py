@@ -5,6 +5,7 @@ more epochs, jobs or a larger model; kill_storm.py compares the kinds of both.
 """
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -182,6 +183,11 @@ def words_to_go_on(case: Case, log_dir: Path) -> list[str]:
     if begun and not case.is_sweep:
         return [f"resume={begun[0]}"]
     return [*case.words, f"paths.log_dir={log_dir}"]
+
+
+def sign_as_before(folder: Path) -> None:
+    """Has commands sign configs by a key in the storm's folder, and so by one key at each start."""
+    os.environ["XDG_STATE_HOME"] = str(folder)
 
 
 def note(folder: Path, outcome: Mapping[str, Any]) -> None:

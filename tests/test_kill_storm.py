@@ -156,6 +156,13 @@ def test_kinds_of_events_are_those_of_any_job() -> None:
     }
 
 
+def test_a_file_that_came_without_an_event_is_found(tmp_path: Path) -> None:
+    for name in ("previous.ckpt", "config.yaml", "trained", "events.out.tfevents.1.host.2"):
+        (tmp_path / name).touch()
+    lines = ["open .last.ckpt", "open .config.yaml.PID", "open trained.new", "write config.yaml"]
+    assert kill_storm.unseen(lines, tmp_path) == ["events.out.tfevents"]
+
+
 def leave(folder: Path, changed: str) -> None:
     """Writes what a job of a sweep may leave, with another content of one of the parts."""
 
