@@ -184,9 +184,7 @@ def main() -> None:
     folder = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     warm.begin()
-    os.environ["XDG_STATE_HOME"] = str(
-        folder
-    )  # has the key that signs configs, from start to start
+    sign_as_before(folder)
     try:
         noted = storm(folder, arguments.cases, arguments.most)
     finally:
