@@ -19,7 +19,6 @@ import argparse
 import itertools
 import json
 import random
-import shutil
 import signal
 import sys
 import time
@@ -31,18 +30,7 @@ from typing import Any, NamedTuple
 import warm
 from measuring import save, table
 from stages import BEFORE, END, OVER, STAGES
-from storm import (
-    CASES,
-    Disturbed,
-    different,
-    exit_code,
-    made,
-    note,
-    outcomes,
-    output,
-    start,
-    words_to_go_on,
-)
+from storm import CASES, Disturbed, exit_code, note, outcomes, sign_as_before
 
 CONFIG = ".hydra/config.yaml"  # of a run that has begun
 GO_ON = {False: "go on with:\n  python -m", True: "the same command goes on"}
@@ -87,18 +75,16 @@ class End(NamedTuple):
 class Signals(Disturbed):
     """Sends the commands of a case signals."""
 
-    def begin(self, log_dir: Path, notes: Path) -> Any:
+    def begin(self, notes: Path) -> Any:
         """Starts the case's command, or what goes on with it."""
-        return start(
-            log_dir, "stages", str(log_dir), str(notes), *words_to_go_on(self.case, log_dir)
-        )
+        return self.start("stages", str(self.log_dir), str(notes))
 
     @cached_property
     def stages(self) -> list[Stage]:
         """Returns the stages of an undisturbed command, which is run if it has not been."""
 
-        def run(notes: Path) -> int:
-            with self.begin(self.whole, notes) as process:
+        def run() -> int:
+            with self.begin(self.notes) as process:
                 return exit_code(process)
 
         noted = moments_in(self.notes_of(run))
@@ -117,45 +103,37 @@ class Signals(Disturbed):
         aimed_at = names[turn % len(names)]
         own = [one for one in self.stages if one[0] == aimed_at]
         which = moments.randrange(len(own))
-        log_dir = self.folder / str(number)
-        notes = log_dir.with_suffix(".stages")
-        for path in (notes, output(log_dir)):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(log_dir, ignore_errors=True)
-        with self.begin(log_dir, notes) as process:
-            wait_for(aimed_at, which + 1, notes, process)
+        self.begin_anew()
+        with self.begin(self.notes) as process:
+            wait_for(aimed_at, which + 1, self.notes, process)
             time.sleep(moments.uniform(0, own[which][2]))
-            end = self.answered(process, sent, notes, log_dir)
+            end = self.answered(process, sent)
         outcome = {"case": self.name, "number": number, "signal": sent.name, "stage": end.stage}
         wrong = end.wrong(sent, self.case.is_sweep)
-        with self.begin(log_dir, Path("/dev/null")) as process:
+        with self.begin(Path("/dev/null")) as process:
             if again := exit_code(process):
                 wrong.append(f"goes on: exit code {again}")
-        if not wrong:
-            wrong = [
-                f"other {part}" for part in different(made(log_dir), self.right, self.case.rel)
-            ]
-        if not wrong:
-            shutil.rmtree(log_dir)
-            output(log_dir).unlink()
+        wrong = wrong or self.wrong()
+        if wrong:
+            self.keep(f"wrong_{number}")
         return {**outcome, "aimed at": aimed_at, "code": end.code, "violation": ", ".join(wrong)}
 
-    def answered(self, process: Any, sent: int, notes: Path, log_dir: Path) -> End:
+    def answered(self, process: Any, sent: int) -> End:
         """Sends a command a signal, and returns how it ended."""
-        stage = stage_of(notes)
+        stage = stage_of(self.notes)
         moment = time.monotonic()
         process.send_signal(sent)
         code = exit_code(process)
-        over = [then for then, name in read(notes) if name == OVER]
-        summaries = [json.loads(path.read_text()) for path in log_dir.rglob("summary.json")]
-        statuses = [summary["status"] for summary in summaries]
-        jobs = sum(name.endswith("summary.json") for name in self.right)
+        over = [then for then, name in read(self.notes) if name == OVER]
+        files = list(self.log_dir.rglob("summary.json"))
+        statuses = [json.loads(path.read_text())["status"] for path in files]
+        jobs = sum(name.endswith("summary.json: status") for name in self.right)
         return End(
             stage,
             code,
             is_over=bool(over) and over[0] < moment + DELIVERY,
-            printed=output(log_dir).read_text(),
-            has_begun=any(log_dir.rglob("multirun.yaml")) or any(log_dir.rglob(CONFIG)),
+            printed=self.output.read_text(),
+            has_begun=any(any(self.log_dir.rglob(name)) for name in ("multirun.yaml", CONFIG)),
             is_whole=statuses.count("finished") == jobs,
         )
 
@@ -232,6 +210,7 @@ def main() -> None:
     folder = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     warm.begin()
+    sign_as_before(folder)
     try:
         sent = storm(folder, arguments.signals)
     finally:

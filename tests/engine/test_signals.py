@@ -248,13 +248,14 @@ def test_signals_at_random_moments(kind: str, number: int, tmp_path: Path) -> No
     sweep = ["-m", "seed=1,2"] if kind == "sweep" else []
     for moment in range(MOMENTS):
         log_dir, notes = tmp_path / str(moment), tmp_path / f"{moment}.stages"
+        output = tmp_path / f"{moment}.out"
         words = [*sweep, *LINEAR, *length, f"paths.log_dir={log_dir}"]
-        with storm.start(log_dir, "stages", str(log_dir), str(notes), *words) as process:
+        with storm.start(output, "stages", str(log_dir), str(notes), *words) as process:
             time.sleep(moments.uniform(0.1, 3))
             stage = signal_storm.stage_of(notes)
             process.send_signal(number)
             code = storm.exit_code(process)
-        printed = storm.output(log_dir).read_text()
+        printed = output.read_text()
         has_begun = any(log_dir.rglob("config.yaml"))
         end = signal_storm.End(stage, code, False, printed, has_begun, is_whole=False)
         assert end.wrong(number, kind == "sweep") == [], printed

@@ -21,6 +21,9 @@ FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir", "init_from")
 # Values that the run's seed gives.
 SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
 FOLD = "datamodule.fold"
+# How a sweep treats its jobs, as the config of each job's run has it: however it is, a run is the
+# same.
+TREATMENT = {"retry": None, "force": False, "dry_run": False, "wait": False}
 # Values that cannot change a result: a name, a place, what is shown, which device computes.
 IRRELEVANT = (
     "name",

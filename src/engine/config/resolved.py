@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from engine.config import secrets
-from engine.config.keys import BUILT, FOLDERS, OPEN, TARGET, relevant
+from engine.config.keys import BUILT, FOLDERS, OPEN, TARGET, TREATMENT, relevant
 from engine.config.limits import shown
 from engine.errors import UserError
 
@@ -76,6 +76,11 @@ class Config(Mapping[str, Any]):
             _check_unused(name, overrides)
             del values[name]
         return cls(values, written, overrides)
+
+    def of_a_job(self) -> "Config":
+        """Returns the config for the run of a job, without how the sweep treats its jobs."""
+        sweep = {**self.values_by_node["sweep"], **TREATMENT}
+        return Config({**self.values_by_node, "sweep": sweep}, self.written, self.overrides)
 
     def __getitem__(self, key: str) -> Any:
         node: Any = self.values_by_node

@@ -113,7 +113,8 @@ class TensorBoard(TensorBoardLogger):
         """Ends the run's file, and the thread that writes it."""
         if writer := writer_of(self):
             writer.close()
-            for path in Path(self.log_dir).glob("events.out.tfevents.*"):
+            # Of this process: that of another one may have been cut by a kill.
+            for path in Path(self.log_dir).glob(f"events.out.tfevents.*.{_process()}.*"):
                 if not _begins_whole(path):  # TensorBoard makes a file anew that was removed
                     log.warning("%s: its beginning is lost: somebody else has changed it", path)
 
@@ -323,9 +324,13 @@ def wait_for_a_later_name(folder: Path) -> None:
     begun, and then the number of the process, which may be lower for the later one.
     """
     latest = max((path.name for path in folder.glob("events.out.tfevents.*")), default="")
-    own = f"{socket.gethostname()}.{os.getpid()}"
-    while f"events.out.tfevents.{int(time.time()):010d}.{own}" <= latest:
+    while f"events.out.tfevents.{int(time.time()):010d}.{_process()}" <= latest:
         time.sleep(0.05)
+
+
+def _process() -> str:
+    """Returns what TensorBoard calls this process in the names of its files."""
+    return f"{socket.gethostname()}.{os.getpid()}"
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

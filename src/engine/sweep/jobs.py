@@ -45,10 +45,11 @@ class Job:
     """
 
     def __init__(self, config: Config, sweep_dir: Path, overrides: Sequence[str]) -> None:
-        self.config = config
+        self.treated = config["sweep"]  # by the sweep
+        self.config = config.of_a_job()
         self.sweep_dir = sweep_dir.absolute()
         self.overrides = list(overrides)
-        self.hash = config.hash[: folder_names.DIGITS]
+        self.hash = self.config.hash[: folder_names.DIGITS]
         self.error: Exception | None = None  # why the job has left no summary
         self._folder: Path | None = None
         self._lock = locks.of_job(self.sweep_dir, self.hash)
@@ -118,11 +119,11 @@ class Job:
     def is_due(self) -> bool:
         """Tells whether the sweep is to run the job: it has not ended, or is to be run again."""
         summary, changed = self._read()
-        if not self._is_end(summary) or changed.data or self.config["sweep.force"]:
+        if not self._is_end(summary) or changed.data or self.treated["force"]:
             return True
-        if self.config["sweep.retry"] == "stale":
+        if self.treated["retry"] == "stale":
             return bool(changed.code)
-        retries = self.config["sweep.retry"] == "failed"
+        retries = self.treated["retry"] == "failed"
         return retries and summary.get("status") in ("failed", "diverged", BROKEN)
 
     def run(self, train: Callable[[Config, Path], float]) -> float:
@@ -150,12 +151,12 @@ class Job:
         Yields the folder to run the job in; None if the job is not due, or another process runs it.
         With a checkpoint in the folder, the run goes on from it.
         """
-        if self.config["sweep.dry_run"]:
+        if self.treated["dry_run"]:
             raise UserError(
                 "sweep.dry_run=true: works with hydra/sweeper=grid and hydra/sweeper=optuna only; "
                 "another sweeper would run the jobs."
             )
-        wait = self.config["sweep.wait"]
+        wait = self.treated["wait"]
         files.make_folder(self._lock.parent)
         if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
@@ -169,7 +170,7 @@ class Job:
     def _folder_to_run_in(self) -> Path:
         folder = self.folder
         summary, changed = self._read()
-        is_over = self.config["sweep.force"] or summary.get("status") in ("diverged", BROKEN)
+        is_over = self.treated["force"] or summary.get("status") in ("diverged", BROKEN)
         if folder and any(changed):
             log.info("%s: begins anew, as its %s", folder, changed)
         if folder and (is_over or any(changed)):  # what is there cannot be gone on with

@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from engine.errors import UserError
+from engine.fence.tensorboard import events_of
 from engine.run import loggers
 from engine.run.loggers import MetricsCSV, Row, TensorBoard
 
@@ -308,3 +309,18 @@ def test_events_of_a_resumed_run_come_later(tmp_path: Path) -> None:
     (tmp_path / f"events.out.tfevents.{then}.{socket.gethostname()}.0.0").touch()
     loggers.wait_for_a_later_name(tmp_path)
     assert then <= int(time.time()) <= then + 1
+
+
+def test_events_that_a_kill_has_cut_are_not_blamed_on_somebody_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = tmp_path / "events.out.tfevents.1700000000.host.1.0"
+    cut.write_bytes(b"part of the first record")
+    logger = TensorBoard(tmp_path, name="", version="")
+    logger.log_metrics({"train/loss": 1.0}, step=0)
+    own = Path(events_of(logger.experiment)._file_name)
+    logger.close()
+    assert caplog.messages == []
+    own.write_bytes(cut.read_bytes())
+    logger.close()
+    assert caplog.messages == [f"{own}: its beginning is lost: somebody else has changed it"]

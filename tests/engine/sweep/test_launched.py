@@ -64,6 +64,14 @@ def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> N
         conclude(jobs, "mine.train")
 
 
+def test_the_config_of_a_run_does_not_say_how_its_sweep_treats_it(tmp_path: Path) -> None:
+    """A job whose worker was killed is launched again, and waits: its run is the same."""
+    forced, waits = made(tmp_path, "sweep.force=true", "sweep.wait=true")
+    assert (forced.treated["force"], waits.treated["wait"]) == (True, True)
+    assert forced.config.values_by_node == waits.config.values_by_node
+    assert forced.hash == waits.hash
+
+
 def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -> None:
     jobs = made(tmp_path, "seed=1", "seed=2")
     run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
