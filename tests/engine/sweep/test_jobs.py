@@ -9,7 +9,7 @@ from commands import run_train
 from engine.config.resolved import Config
 from engine.run import folders, identity
 from engine.run.summaries import save
-from engine.sweep.jobs import table
+from engine.sweep.jobs import Job, table
 from sweeping import FAILING, LINEAR, folder, made, summaries, sweep, written
 
 
@@ -174,7 +174,10 @@ def test_a_row_says_what_its_job_has_of_its_own(
 ) -> None:
     own = ["optimizer=adam init=he seed=1", "optimizer=sgd init=xavier +init.gain=2 seed=12"]
     words = [["experiment=lenet", *text.split()] for text in own]
-    jobs = [Job(Config({"n": i}, overrides=one), tmp_path, one) for i, one in enumerate(words)]
+    jobs = [
+        Job(Config({"n": i, "sweep": {}}, overrides=one), tmp_path, one)
+        for i, one in enumerate(words)
+    ]
     monkeypatch.setenv("COLUMNS", str(columns))
     head, *rows, _ = re.sub(r"\x1b\[\d*m", "", table(jobs)).splitlines()
     assert max(map(len, [head, *rows])) <= columns
