@@ -73,6 +73,9 @@ class ExactLoader(Served):
         self._order.begin(f"{place.loader(self)}/{self._epoch}/{self._pass}", first)
         return self._served(iter(self._batches))
 
+    def _source(self) -> Any:
+        return self._batches
+
     def _set_epoch(self, epoch: int) -> None:
         samplers: list[Any] = [self._loader.sampler, getattr(self._order.sampler, "sampler", None)]
         for sampler in samplers:

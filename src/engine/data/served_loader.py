@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from engine.fence.lightning import Place, restart_workers, wrapped_sampler
+from engine.fence.lightning import Place, ServesLoader, restart_workers, wrapped_sampler
 from engine.seeds import derive, kept, seed_all
 
 END = object()
 SAMPLERS = ("sampler", "batch_sampler")  # attributes; a sampler need not be a Sampler
 
 
-class Served:
+class Served(ServesLoader):
     """Looks like the loader that it serves, but for what is defined here.
 
     Args:
@@ -37,6 +37,9 @@ class Served:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+    def _source(self) -> Any:
+        return self._loader
 
 
 class EpochLoader(Served):

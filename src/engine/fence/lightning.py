@@ -206,6 +206,25 @@ def restart_workers(loader: object) -> None:
     _shutdown_workers_and_reset_iterator(loader)
 
 
+class ServesLoader:
+    """Looks like a loader whose workers Lightning ends when training ends.
+
+    Lightning finds the workers by an attribute of the loader, and sets it to None.
+    """
+
+    def _source(self) -> Any:
+        """Returns the loader that has the workers."""
+        raise NotImplementedError
+
+    @property
+    def _iterator(self) -> Any:
+        return self._source()._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self._source()._iterator = iterator
+
+
 def kill_children(trainer: Trainer) -> None:
     """Kills the processes that were started for further devices, as Lightning does at Ctrl-C."""
     launcher: Any = trainer.strategy.launcher

@@ -1,6 +1,7 @@
 """Other people's loaders: a batch depends on seed, epoch and number alone."""
 
 from collections.abc import Iterator
+from multiprocessing import active_children
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.utils.data import (
 
 from engine.data.exact_loader import same
 from engine.data.loader import exact as exact_and_say
+from engine.fence.lightning import restart_workers
 from engine.seeds import random_states
 from loaders import NUMBERS, At, Draws, Noisy, Own, Permuted, epochs_of, exact, shuffled
 
@@ -199,6 +201,18 @@ def test_the_workers_of_a_stream_depend_on_seed_and_epoch(persistent: bool) -> N
     whole = epochs_of(exact_and_say(make(), 5, place, 0, print), place, 3)
     assert not same(whole[1], whole[2])
     assert same(list(exact_and_say(make(), 5, At(2, 0), 0, print)), whole[2])
+
+
+def test_workers_end_when_lightning_ends_those_of_the_loader() -> None:
+    served = exact_and_say(
+        DataLoader(Draws(), 2, num_workers=2, persistent_workers=True), 5, At(), 0, print
+    )
+    batches = list(served)
+    workers = active_children()
+    assert len(workers) == 2
+    restart_workers(served)
+    assert not any(worker.is_alive() for worker in workers)
+    assert same(list(served), batches)
 
 
 @pytest.mark.parametrize(

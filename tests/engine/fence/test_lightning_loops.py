@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,27 @@ def test_restart_workers_starts_new_ones_for_the_next_epoch() -> None:
     other = {*next(iter(data)).tolist()}
     assert first == same
     assert first != other
+
+
+def test_lightning_ends_the_workers_of_what_serves_a_loader(tmp_path: Path) -> None:
+    source = DataLoader(Processes(), num_workers=1, persistent_workers=True)
+
+    class Sums(Net):
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            return super().training_step(batch.float().unsqueeze(1), batch_idx)
+
+    class Serves(fence.ServesLoader):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(source)
+
+        def _source(self) -> DataLoader[Any]:
+            return source
+
+    workers: list[Any] = []
+    during = Recorder(lambda trainer: workers.extend(active_children()), "on_train_batch_end")
+    fit(tmp_path, Sums(), data=Serves(), callbacks=[during])
+    assert len({worker.pid for worker in workers}) == 1
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_batch_of_epoch_counts_from_0_in_each_epoch(tmp_path: Path) -> None:
