@@ -38,7 +38,7 @@ WIDTHS = {"report": 1240, "tensorboard": 1300}  # pixels
 # The filter leaves out the rows of HParams, which TensorBoard lists as runs, and half of
 # the jobs: TensorBoard has seven colours, and gives them in turn.
 BOARD = {
-    "tensorboard": (r"?runFilter=adam.*\w{8}$#timeseries", "scalar-card", 980),
+    "tensorboard": (r"?runFilter=adam.*\w{8}$#timeseries", "scalar-card", 900),
     "hparams": ("#hparams", "vaadin-grid", 620),
 }
 LEGEND = 75  # pixels at the bottom of a figure of the depth study
