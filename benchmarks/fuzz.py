@@ -143,7 +143,7 @@ def main() -> None:
     seconds = round(time.monotonic() - began)
     print(f"{report}\n{seconds} s")
     kept = RESULTS / "fuzz.json"
-    before = json.loads(kept.read_text()).get("pieces", {}) if options.add else {}
+    before = json.loads(kept.read_text())["pieces"] if options.add and kept.exists() else {}
     piece = {**report.kept(), "seconds": seconds, "commit": begun_at}
     save("fuzz", together({**before, str(options.seed): piece}))
     sys.exit(bool(report.violations))

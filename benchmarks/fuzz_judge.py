@@ -90,7 +90,7 @@ class Judge:
         found = {*self.sandbox.rglob("*")} - {self.home, *self.home.parents}
         left = {os.path.relpath(path, self.home): path.is_file() for path in sorted(found)}
         ends = [json.loads(path.read_text()) for path in self.home.rglob(summaries.SUMMARY)]
-        ended = Ended(line, code, trace, _text(stdout), _text(stderr), left, ends)
+        ended = Ended(line, code, trace, trains, _text(stdout), _text(stderr), left, ends)
         if left:
             shutil.rmtree(self.sandbox / DEEP.partition("/")[0])
         return ended.verdict
@@ -131,9 +131,9 @@ class Judge:
 
     @contextlib.contextmanager
     def _composing(self, words: Line, trains: bool) -> Iterator[None]:
-        """Composes as jobs of a sweep are composed, which is faster: only words that are no more.
+        """Composes quickly: the check of a command line composes the same choices once.
 
-        The check of a command line composes the same choices once, and a word is parsed once.
+        Words that only set values and choose are composed as the words of a job of a sweep are.
         """
 
         def main(**options: Any) -> Any:

@@ -39,6 +39,7 @@ class Ended:
         line: the command line.
         code: its exit code, or what else has ended it.
         trace: the traceback of an error of ours, if there is one.
+        trains: whether the line was trained on.
         said: all that went to stdout.
         message: all that went to stderr.
         left: the paths that it leaves in its folder, each with whether it is a file.
@@ -48,6 +49,7 @@ class Ended:
     line: Line
     code: object
     trace: str
+    trains: bool
     said: str
     message: str
     left: Mapping[str, bool]
@@ -61,8 +63,12 @@ class Ended:
         took_steps = any(summary.get("steps") for summary in self.summaries)
         lines = len(self.message.splitlines())
         shows_traceback = TRACEBACK in self.said + self.message
-        if self.code == 0 or (self.code == "too long" and took_steps):
-            return "a traceback, and exit code 0" if shows_traceback else "ran"
+        if self.code == 0 or (self.code == "too long" and took_steps and self.trains):
+            if shows_traceback:
+                return "a traceback, and exit code 0"
+            is_sweep = not {*MULTIRUN}.isdisjoint(self.line)
+            is_clean = self.trains or is_sweep or not self.left
+            return "ran" if is_clean else f"ran, and leaves {', '.join(self.left)[:60]}"
         if self.trace:
             places = re.findall(r'File ".*?((?:engine|project)/[\w/.]+)", line (\d+)', self.trace)
             place = ":".join([("", ""), *places][-1])
@@ -103,7 +109,7 @@ def is_about(message: str, line: Line) -> bool:
     own += [option for short, option in SHORT.items() for word in own if word.startswith(short)]
     keys = [word.lstrip("+~").partition("=")[0] for word in own]
     whole = [rf"(?<!\w){re.escape(key)}(?!\w)" for key in keys if len(key) > 2]
-    first = [f"error: {key}:" for key in (SMALLEST, *keys)]
+    first = [f"error: {word}" for word in keys]
     if any(re.search(key, message) for key in whole) or message.startswith(tuple(first)):
         return True
     sets_many = any(word.startswith(("experiment=", "debug=")) for word in own)
@@ -111,13 +117,18 @@ def is_about(message: str, line: Line) -> bool:
         return True
     if any(word.startswith("resume=") for word in own) and "not a run's folder" in message:
         return True
-    names = set(re.findall(r"\w\w+", " ".join(own).lower())) - {"true", "null"}
+    # Of trainer.max_epochs, a message about trainer.max_steps is not.
+    parts = " ".join(re.sub(r"^([+~]*)\w+\.", r"\1", word) for word in own)
+    names = set(re.findall(r"\w\w+", parts.lower())) - {"true", "null"}
+    names = {name for name in names if not name.isdigit()}
     short = [word for word in own if not re.search(r"\w\w", word)]
     said = set(re.findall(r"\w\w+", message.lower()))
     said |= {name.lower() for name in re.findall(r"\b([A-Z][a-z0-9]+)[A-Z]", message)}
     values = {word.rpartition("=")[2].lower() for word in own}  # lenet, of LeNet5
     begins = tuple(name.replace("_", "") for name in names if "_" in name or name in values)
-    quoted = any(f"'{part}'" in message for word in own for part in re.split("[.=]", word))
+    begins = tuple(name for name in begins if len(name) > 2)
+    quoted = any(f"'{part}'" in message for word in own for part in re.split("[.=]", word) if part)
     quoted |= any(text in word for text in re.findall("'([^']{2,})'", message) for word in own)
     is_named = names & said or quoted or any(word.startswith(begins) for word in said)
-    return bool(is_named) or any((word.strip() or "''") in message for word in short)
+    shown = [text for word in short for text in (f"'{word}'", f"error: {word.strip() or word}")]
+    return bool(is_named) or any(text in message for text in shown)

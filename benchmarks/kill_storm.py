@@ -35,7 +35,7 @@ import numpy as np
 import warm
 from file_events import name_of, numbered
 from measuring import save, table
-from storm import CASES, Case, Disturbed, exit_code, note, outcomes, sign_as_before
+from storm import CASES, JOBLIB, Case, Disturbed, exit_code, note, outcomes, sign_as_before
 
 # What is in the names of a command's events, and stands for any job, run or study in their kinds.
 OF_ONE = (
@@ -74,7 +74,8 @@ class Storm(Disturbed):
         came = event in numbered(self.notes.read_text().splitlines())
         wrong = [] if came else ["the event did not come"]
         # A killed worker is not the command.
-        if code not in (-signal.SIGKILL, 0):
+        ends = (-signal.SIGKILL, 0) if JOBLIB[0] in self.case.words else (-signal.SIGKILL,)
+        if code not in ends:
             wrong.append(f"exit code {code}")
         if again := self.run():
             wrong.append(f"goes on: exit code {again}")

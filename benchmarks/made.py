@@ -28,7 +28,7 @@ logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it says what it hide
 # Files that may be there or not, by the end of their names.
 LEFT = {
     r"(^|/)\.[^/]+\.PID": "a kill leaves the part of a file that it was writing; nobody reads it",
-    r"\.unusable": "what a resumed run puts aside",
+    r"metrics\.unusable": "rows that a resumed run puts aside",
 }
 # Files that have to be there, and whose content may differ.
 NAME_ONLY = {
@@ -62,7 +62,9 @@ def made(log_dir: Path) -> dict[str, Any]:
         elif is_listed(name, NAME_ONLY):
             found[name] = None
         else:
-            found |= {f"{name}: {key}": value for key, value in _content(path).items()}
+            again = " (once more)" if f"{name}: path" in found else ""  # of a second run
+            parts = {"path": None, **_content(path)}
+            found |= {f"{name}{again}: {key}": value for key, value in parts.items()}
     for folder in sorted(events):
         name = name_of(str(folder.relative_to(log_dir)))
         found |= {f"{name}: {key}": value for key, value in _events(folder).items()}
@@ -197,6 +199,8 @@ def same(ours: Any, theirs: Any, rel: float) -> bool:
     if isinstance(ours, torch.Tensor) and isinstance(theirs, torch.Tensor):
         if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
             return False
+        if not rel:
+            return torch.equal(_bits(ours), _bits(theirs))
         return torch.allclose(
             ours.double(), theirs.double(), rtol=rel, atol=rel * 1e-3, equal_nan=True
         )
@@ -210,3 +214,7 @@ def same(ours: Any, theirs: Any, rel: float) -> bool:
         both_nan = math.isnan(ours) and math.isnan(theirs)
         return both_nan or math.isclose(ours, theirs, rel_tol=rel, abs_tol=rel * 1e-3)
     return bool(ours == theirs)
+
+
+def _bits(values: torch.Tensor) -> torch.Tensor:
+    return values.reshape(-1).view(torch.uint8)

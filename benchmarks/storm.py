@@ -47,6 +47,7 @@ OPTUNA = ["hydra/sweeper=optuna", "optimizer.lr=tag(log,interval(0.001,0.01))"]
 TWO_TRIALS = ["hydra.sweeper.n_trials=2", "hydra.sweeper.random_trials=1"]
 THREE_TRIALS = ["hydra.sweeper.n_trials=3", "hydra.sweeper.random_trials=2"]
 TO_ROUNDING = 1e-4  # of jobs that train together, as in tests/together.py
+BLAMES = ("Traceback", "somebody else")  # no kill is a reason to print them
 SECONDS = 120  # that a command may take
 TOO_LONG = 124
 
@@ -142,10 +143,11 @@ class Disturbed:
         return start(self.output, module, *words, *words_to_go_on(self.case, self.log_dir))
 
     def wrong(self) -> list[str]:
-        """Returns the names of what the commands have made and should not have made."""
-        return [
-            f"other {name}" for name in different(made(self.log_dir), self.right, self.case.rel)
-        ]
+        """Returns the names of what the commands have made or printed and should not have."""
+        printed = self.output.read_text()
+        said = [f"says {text!r}" for text in BLAMES if text in printed]
+        other = different(made(self.log_dir), self.right, self.case.rel)
+        return [*said, *(f"other {name}" for name in other)]
 
     def keep(self, name: str) -> None:
         """Keeps what the commands have made and printed, to look at it."""

@@ -158,6 +158,7 @@ def by_hydra() -> Iterator[None]:
     with (
         mock.patch.object(config_loader_impl, "create_defaults_list", create_defaults_list),
         mock.patch.object(defaults_list, "_create_interpolation_map", create_map),
+        mock.patch.object(base, "parse", parse.__wrapped__),
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_defaults),
         mock.patch.object(ConfigRepository, "load_config", load_config),
         mock.patch.object(ConfigRepository, "get_group_options", get_group_options),

@@ -124,6 +124,10 @@ def test_the_judge_finds(
         ("seeds: no", ("seed=x",), False),
         ("no", ("-m", "seed=x"), False),
         ("'-x': not an override", ("-x", "seed=x"), True),
+        ("error: trainer.max_epochs: no", ("trainer.max_epochs=x",), True),
+        ("error: trainer.max_steps: no", ("trainer.max_epochs=x",), False),
+        ("error: threads: at most 10", ("seed=10",), False),
+        ("error: threads: a - b", ("-",), False),
     ],
 )
 def test_what_a_message_names(message: str, line: Line, is_named: bool) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import warm
-from commands import only_run
 
 SAYS = """
 import os, random, signal, sys, time
@@ -110,11 +109,32 @@ def test_a_file_that_the_program_was_given_is_open(program: dict[str, Any]) -> N
 
 @pytest.mark.slow
 def test_a_run_has_the_bits_of_the_real_python(tmp_path: Path) -> None:
-    tables = []
+    """Of a sweep, whose jobs Hydra composes by itself in the real Python."""
+    words = ["experiment=curve_fit", "callbacks=default", "logger=csv", "accelerator=cpu"]
+    sweeps = []
     for name in (sys.executable, warm.python()):
-        log_dir = tmp_path / str(len(tables))
-        words = ["experiment=curve_fit", "callbacks=default", "logger=csv", "accelerator=cpu"]
-        command = [name, "-m", "project.train", *words, f"paths.log_dir={log_dir}"]
+        log_dir = tmp_path / str(len(sweeps))
+        command = [
+            name,
+            "-m",
+            "project.train",
+            "-m",
+            *words,
+            "seed=1,2",
+            f"paths.log_dir={log_dir}",
+        ]
         subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
-        tables.append((only_run(log_dir) / "metrics.csv").read_bytes())
-    assert tables[0] == tables[1]
+        sweeps.append(
+            {
+                str(path.relative_to(log_dir)): unsigned(path).replace(str(log_dir), "LOG_DIR")
+                for path in log_dir.rglob("*")
+                if path.suffix in (".csv", ".yaml")
+            }
+        )
+    assert len(sweeps[0]) == 1 + 2 * 3
+    assert sweeps[0] == sweeps[1]
+
+
+def unsigned(path: Path) -> str:
+    """Returns the lines of a file but for its signature."""
+    return "".join(line for line in path.open() if not line.startswith("#"))

@@ -147,8 +147,11 @@ def parent(program: int, own: int, real: Callable[[], int]) -> int:
     """
     if os.getpid() != own:
         return real()
-    with open(f"/proc/{program}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
+    try:
+        with open(f"/proc/{program}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except FileNotFoundError:  # it has been killed, and so will this process be
+        return 1
 
 
 def become(request: Request) -> None:

@@ -19,8 +19,8 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 HINT = f"{FULL_ERROR}=1 shows the traceback."
 KEY = "full_key:"  # of what OmegaConf says: without a key, the next one has it
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
-# Folders of Python's own modules and of installed packages.
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
+# Folders of Python's own modules and of installed packages.
 PYTHONS = ("<frozen ", str(Path(traceback.__file__).parent))
 LIBRARIES = ("site-packages", "dist-packages", *PYTHONS)
 _wants_traceback: ContextVar[bool | None] = ContextVar("wants_traceback", default=None)
@@ -160,8 +160,8 @@ def as_mistake(error: Exception) -> Exception:
 
 def _is_raised_by_hydra(error: Exception) -> bool:
     """Tells whether Hydra or OmegaConf has raised an error of Python's."""
-    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    last = [file for file in files if "-packages" in file or not file.startswith(PYTHONS)][-1:]
+    called = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last = [file for file in called if "-packages" in file or not file.startswith(PYTHONS)][-1:]
     modules = [sys.modules[name] for name in HYDRAS if name in sys.modules]
     folders = tuple(f"{Path(str(module.__file__)).parent}{os.sep}" for module in modules)
     return any(file.startswith(folders) for file in last)

@@ -85,11 +85,11 @@ def measure(
         from engine.run import build
         from engine.run.checkpoint.choice import to_measure
 
+        messages.silence_harmless()
+        check(config)  # imports what the config names
     checkpoint = to_measure(run_dir, own)
     for change in identity.mixture(run_dir):
         log.warning("not exact: since %s began, %s", run_dir, change)
-    messages.silence_harmless()
-    check(config)
     data = _data_with(config, split)
     _check_classes(run_dir, data)
     model: Any = build.module(config, data)

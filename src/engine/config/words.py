@@ -85,7 +85,8 @@ def _check_options(options: Namespace) -> None:
     if asked[1:]:
         raise UserError(f"{' and '.join(asked)}: give one of them.")
     for name, advice in REFUSED.items():
-        if getattr(options, name) not in (None, False, "config"):
+        given = getattr(options, name)
+        if given and (name, given) != ("config_name", "config"):
             raise UserError(f"--{name.replace('_', '-')}: {advice}")
     if options.hydra_help and options.overrides:
         raise UserError("--hydra-help: write it alone; --help is about this command.")

@@ -65,11 +65,13 @@ def keeping_all() -> Iterator[None]:
 
     Python would look through a million objects again and again, as their number grows.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

@@ -416,7 +416,7 @@ def mistakes_as_lightning_says() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise UserError(f"trainer: {error}") from error
+        raise UserError(f"Lightning: {error}") from error
 
 
 def train_one(

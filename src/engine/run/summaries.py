@@ -91,6 +91,14 @@ def objective_name(summary: Mapping[str, Any]) -> str:
     return found.name if found else ""
 
 
+def tested(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the metric of the test that is the objective's: `test/acc`, if that is `val/acc`."""
+    found = objective_of(summary)
+    name = re.sub(r"^[a-z]+(?=[/_.])", "test", found.metric) if found else ""
+    value = (summary.get("metrics") or {}).get(name)
+    return {} if value is None else {name: value}
+
+
 def is_validation(metric: str) -> bool:
     """Tells whether a metric is one of validation, by its name: `val/acc`, `valid_loss`."""
     return re.match(r"val(id(ation)?)?[/_.]", metric) is not None

@@ -124,7 +124,7 @@ def absolute(storage: str) -> str:
     """
     _, sqlite, path = storage.rpartition("sqlite:///")
     is_url = "://" in storage
-    in_memory = storage.startswith("sqlite") and path in ("", ":memory:", storage)
+    in_memory = storage.startswith("sqlite:") and path in ("", ":memory:", storage)
     if in_memory or (not sqlite and is_url == storage.endswith(".log")):
         raise UserError(
             f"hydra.sweeper.storage={storage}: must be a path that ends in .log, or sqlite:///PATH."

@@ -197,10 +197,10 @@ def check_all(jobs: Sequence[Job]) -> None:
     with imports.large():
         from engine.checks.config import check
 
-    messages.silence_harmless()
-    checked: set[str] = set()
-    for job in due:
-        check(job.config, checked)
+        messages.silence_harmless()
+        checked: set[str] = set()
+        for job in due:
+            check(job.config, checked)  # imports what the config names
 
 
 def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
@@ -277,23 +277,29 @@ def conclude(jobs: Sequence[Job], door: str) -> None:
 def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     """Returns a header, a line for each job and a line that counts them, in the terminal's width.
 
-    A job's line has its status, name, objective, seconds and the first line of its error.
+    A job's line has its status, name, objective, the same metric of the test, seconds and the first
+    line of its error.
     """
     states = states or [job.state() for job in jobs]
     found = {summaries.objective_name(state.summary) for state in states} - {""}
     objective = found.pop() if len(found) == 1 else "objective"
+    tests = {name for state in states for name in summaries.tested(state.summary)}
+    test = tests.pop() if len(tests) == 1 else ""
     statuses = list(map(shown_status, states))
     most = max([11, *map(len, statuses)])
     wide = max(12, len(objective) + 2)
-    room = max(20, messages.width() - most - wide - 14)
+    beside = max(11, len(test) + 2) if test else 0
+    room = max(20, messages.width() - most - wide - beside - 14)
     head, *names = _names(jobs, states, room)
     width = max(map(len, [head, *names]))
-    header = f"  {'status':<{most}}  {head:<{width}}{objective:>{wide}}{'time':>10}"
+    header = f"  {'status':<{most}}  {head:<{width}}{objective:>{wide}}{test:>{beside}}{'time':>10}"
     lines = [messages.styled(header, messages.BOLD)]
     for job, name, status, (_, folder, summary) in zip(jobs, names, statuses, states, strict=True):
         value = summaries.objective(summary)
+        measured = summaries.tested(summary).get(test)
         seconds = summary.get("seconds")
         numbers = f"{'' if math.isnan(value) else f'{value:.4g}':>{wide}}"
+        numbers += f"{'' if measured is None else f'{measured:.4g}':>{beside}}"
         numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>10}"
         shown = messages.styled(f"{status:<{most}}", messages.OF_STATUSES.get(status))
         lines.append(f"  {shown}  {name:<{width}}{numbers}".rstrip())

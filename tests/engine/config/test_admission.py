@@ -194,4 +194,7 @@ def test_sources_load_no_pickles() -> None:
         ]
         if found:
             calls[file.name] = found
-    assert calls == {"compose.py": ["config: DictConfig = pickle.loads(self._bases[choices])"]}
+    assert calls == {
+        "compose.py": ["config: DictConfig = pickle.loads(self._bases[choices])"],
+        "hydra.py": ["return pickle.loads(kept[key])"],
+    }

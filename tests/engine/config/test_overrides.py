@@ -168,6 +168,10 @@ REFUSED = {
     "--lr=0.1": "--lr=0.1: write lr=0.1, without dashes. Did you mean optimizer.lr?",
     "--experiment=lenet": "--experiment=lenet: write experiment=lenet, without dashes.",
     "--experimental-rerun=x": "--experimental-rerun: write resume=RUN_DIR.",
+    "--experimental-rerun config": "--experimental-rerun: write resume=RUN_DIR.",
+    "--config-path config": (
+        "--config-path: the command has its own conf/; choose from it, such as experiment=lenet."
+    ),
     "--batch-size": (
         "--batch-size: write batch_size=VALUE, without dashes. Did you mean datamodule.batch_size?"
     ),

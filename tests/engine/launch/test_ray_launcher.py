@@ -19,7 +19,7 @@ from warm import python
 
 
 def ray_node(*words: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=2"]
     return subprocess.Popen(
         [*command, "--object-store-memory=80000000", *words], stdout=subprocess.DEVNULL
     )
@@ -41,7 +41,7 @@ def ray_cpus() -> float:
 
 @pytest.fixture
 def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A cluster of one node on this machine, with one CPU; RAY_ADDRESS tells of it."""
+    """A cluster of one node on this machine, with two CPUs; RAY_ADDRESS tells of it."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # its sockets allow no long path
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -62,7 +62,7 @@ def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ]
     node = ray_node(*head)
     try:
-        wait_for(lambda: ray_cpus() == 1)
+        wait_for(lambda: ray_cpus() == 2)
         yield
     finally:
         node.terminate()  # and its processes with it

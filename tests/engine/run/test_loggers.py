@@ -21,9 +21,10 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.tensorboard import events_of
-from engine.run import loggers
+from engine.run import build, loggers
 from engine.run.loggers import MetricsCSV, Row, TensorBoard
 
 
@@ -309,6 +310,15 @@ def test_events_of_a_resumed_run_come_later(tmp_path: Path) -> None:
     (tmp_path / f"events.out.tfevents.{then}.{socket.gethostname()}.0.0").touch()
     loggers.wait_for_a_later_name(tmp_path)
     assert then <= int(time.time()) <= then + 1
+
+
+def test_the_loggers_of_a_run_are_made_when_their_names_come_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Path] = []
+    monkeypatch.setattr(loggers, "wait_for_a_later_name", waited.append)
+    assert build._loggers(Config({}), tmp_path, None) == []
+    assert waited == [tmp_path]
 
 
 def test_events_that_a_kill_has_cut_are_not_blamed_on_somebody_else(

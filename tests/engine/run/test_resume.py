@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from commands import begin, composed, only_run, run_train, train_in_process
+from engine.run import folders
 from identical import assert_bit_identical
 from resuming import SMALL
 
@@ -56,7 +57,7 @@ def test_killed_and_resumed_is_bit_identical(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        [*RUN, "trainer.precision=64-true"],
+        [*SMALL, "trainer.precision=64-true", "trainer.log_every_n_steps=4"],
         # A small network, and batches of one size: each takes seconds to compile.
         [*SMALL, "compile=true", "trainer.log_every_n_steps=4"],
     ],
@@ -68,6 +69,7 @@ def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begin(composed(command), whole)
     assert train_in_process([f"in={killed}", *command], kill_at="on_train_batch_end:8") == -9
+    assert (killed / folders.LAST).exists()
     run_train(f"resume={killed}", draws=False)
     assert_bit_identical(killed, whole)
 

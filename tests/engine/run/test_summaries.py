@@ -65,6 +65,21 @@ def test_a_value_is_no_validation() -> None:
     assert not summaries.is_validation("value_loss")
 
 
+@pytest.mark.parametrize(
+    ("metric", "tested"),
+    [("val/acc", {"test/acc": 0.5}), ("train/loss", {"test/loss": 2.0}), ("val_f1", {})],
+)
+def test_the_metric_of_the_test_is_the_one_of_the_objective(
+    metric: str, tested: dict[str, float]
+) -> None:
+    of = {"metric": metric, "taken": "best epoch", "mode": "max"}
+    metrics = {"val/acc": 0.6, "test/acc": 0.5, "test/loss": 2.0, "test_f1": None}
+    summary = {"objective": 0.6, "objective_of": of, "metrics": metrics}
+    assert summaries.tested(summary) == tested
+    assert summaries.tested({**summary, "metrics": None}) == {}
+    assert summaries.tested({**summary, "objective_of": None}) == {}
+
+
 def test_final_metrics_are_the_last_value_of_each_column_in_whole_lines(tmp_path: Path) -> None:
     assert summaries.final_metrics(tmp_path) == {}
     (tmp_path / "metrics.csv").write_text(

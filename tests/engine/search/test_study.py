@@ -47,7 +47,7 @@ def test_pruners_get_their_numbers() -> None:
     assert options().pruner_word == "null"
 
 
-@pytest.mark.parametrize("name", ["x.log", "sqlite:///x.db"])
+@pytest.mark.parametrize("name", ["x.log", "sqlite.log", "sqlite:///x.db"])
 def test_a_storage_is_opened_and_read_by_optuna_itself(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_storage_is_opened_and_read_by_optuna_itself(
     assert study.exists(absolute)
     monkeypatch.chdir("/")
     if name.endswith(".log"):
-        assert absolute == str(tmp_path / "x.log")
+        assert absolute == str(tmp_path / name)
         backend = optuna.storages.journal.JournalFileBackend(absolute)
         storage: Any = optuna.storages.JournalStorage(backend)
     else:

@@ -9,7 +9,7 @@ from commands import run_train
 from engine.config.resolved import Config
 from engine.run import folders, identity
 from engine.run.summaries import save
-from engine.sweep.jobs import Job, table
+from engine.sweep.jobs import Job, State, table
 from sweeping import FAILING, LINEAR, folder, made, summaries, sweep, written
 
 
@@ -184,6 +184,18 @@ def test_a_row_says_what_its_job_has_of_its_own(
     assert head.removesuffix("objective      time").split(maxsplit=1)[1].rstrip() == shown[0]
     for job, row, name in zip(jobs, rows, shown[1:], strict=True):
         assert row.split(maxsplit=1)[1] == name.format(job.hash)
+
+
+def test_the_metric_of_the_test_stands_beside_the_objective(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "seed=1", "seed=2")
+    of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
+    summary = {"objective": 0.625, "objective_of": of, "metrics": {"test/acc": 0.5}, "seconds": 1.0}
+    states = [State("finished", None, summary), State("diverged", None, {})]
+    assert re.sub(r"\x1b\[\d*m", "", table(jobs, states)).splitlines()[:3] == [
+        "  status       job     val/acc, best epoch   test/acc      time",
+        "  finished     seed=1                0.625        0.5     1.0 s",
+        "  diverged     seed=2",
+    ]
 
 
 def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:

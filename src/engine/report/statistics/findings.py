@@ -66,7 +66,8 @@ def _openings(alpha: float) -> dict[str, str]:
     return {
         TIE: (
             "A tie with the best: at every common seed the learning curves agree to 0.5 % over the "
-            "first half of training, whatever their last digits are:"
+            "first half of training, whatever their last digits are (a p says that a paired test "
+            "tells these apart):"
         ),
         WORSE: f"Worse than the best by more than noise (paired t-test, Holm, α = {alpha:g}):",
         BETTER: (

@@ -42,8 +42,9 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
     tests = compare(rows, left, content.unit, content.mode, content.alpha)
     groups = groups.copy()
     groups.loc[left.index, tests.columns] = tests
+    as_close = [number for number in tied if groups.loc[number, "verdict"] != WORSE]
+    groups.loc[as_close, ["p", "p_holm", "diff_low", "diff_high"]] = np.nan
     groups.loc[tied, "verdict"] = TIE
-    groups.loc[tied, ["p", "p_holm", "diff_low", "diff_high"]] = np.nan
     behind = left.index[1:]
     groups.loc[behind, "rank"] += [
         (groups.loc[tied, "rank"] > rank).sum() for rank in groups.loc[behind, "rank"]
@@ -88,7 +89,7 @@ def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int], is_worse: bool)
     if not apart[: len(half)].any():  # what differs came later, such as a drop of the rate
         return bool((apart <= CLOSE).all()) and not is_worse
     early = apart[: max(EARLY, len(both) // 10)]
-    if is_worse and (early > ROUNDING).any():
+    if is_worse and (not early.any() or (early > ROUNDING).any()):
         return False
     ends_close = np.ptp(both[-1]) <= CLOSE * np.ptp(both)
     return bool(ends_close and (apart[: len(half)] <= CLOSE).all())

@@ -119,7 +119,7 @@ def _made_of(text: str) -> dict[str, Any]:
 
 
 def config(path: Path) -> dict[str, Any]:
-    """Reads the config of a run by dotted key, as its file has it.
+    """Reads the config of a run by dotted key, as its file has it; nobody may change its values.
 
     It is read by its first-level keys: most parts are in many runs of a sweep.
 

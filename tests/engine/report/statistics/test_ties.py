@@ -59,6 +59,13 @@ def test_a_rounding_that_is_always_the_worse_one_is_a_tie(
     untied = content_of(tmp_path).groups
     assert list(untied["verdict"]) == ["best", "worse"]
     assert list(content.groups["rank"]) == [1, 1 if verdict == "same curve" else 2]
+    assert content.groups["p"].iloc[1] == untied["p"].iloc[1] < 0.05  # which the report keeps
+
+
+def test_what_begins_later_is_no_rounding(tmp_path: Path) -> None:
+    late = falling(0.03) * np.where(STEPS < 100, 1, 1.002)
+    content = of_curves(tmp_path, {"a": falling(0.03), "b": late}, seeds=8)
+    assert list(content.groups["verdict"]) == ["best", "worse"]
 
 
 @pytest.mark.parametrize(
