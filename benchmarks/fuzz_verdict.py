@@ -112,13 +112,15 @@ def is_about(message: str, line: Line) -> bool:
     first = [f"error: {word}" for word in keys]
     if any(re.search(key, message) for key in whole) or message.startswith(tuple(first)):
         return True
+    if "options, such as -m, before all overrides" in message:  # names the first override
+        return any(message.startswith(f"error: {word}:") for word in line)
     sets_many = any(word.startswith(("experiment=", "debug=")) for word in own)
     if sets_many and re.match(r"error: [\w.]+[:=]", message):
         return True
     if any(word.startswith("resume=") for word in own) and "not a run's folder" in message:
         return True
-    # Of trainer.max_epochs, a message about trainer.max_steps is not.
-    parts = " ".join(re.sub(r"^([+~]*)\w+\.", r"\1", word) for word in own)
+    # Of trainer.max_epochs, a message about trainer.max_steps is not; _partial_ is of a whole node.
+    parts = " ".join(re.sub(r"^([+~]*)\w+\.(?!_)", r"\1", word) for word in own)
     names = set(re.findall(r"\w\w+", parts.lower())) - {"true", "null"}
     names = {name for name in names if not name.isdigit()}
     short = [word for word in own if not re.search(r"\w\w", word)]

@@ -27,7 +27,7 @@ def _seem_older(run_dir: Path) -> None:
     """Makes a run's events a minute older: a run that goes on would wait for the next second."""
     for path in run_dir.rglob("events.out.tfevents.*"):  # also of other loggers
         *begin, second, end = path.name.split(".", 4)
-        path.rename(run_dir / ".".join([*begin, f"{int(second) - 60:010d}", end]))
+        path.rename(path.with_name(".".join([*begin, f"{int(second) - 60:010d}", end])))
 
 
 @contextmanager
