@@ -66,8 +66,7 @@ class Ended:
         if self.code == 0 or (self.code == "too long" and took_steps and self.trains):
             if shows_traceback:
                 return "a traceback, and exit code 0"
-            is_sweep = not {*MULTIRUN}.isdisjoint(self.line)
-            is_clean = self.trains or is_sweep or not self.left
+            is_clean = self.trains or self.summaries or not self.left  # those of a sweep's jobs
             return "ran" if is_clean else f"ran, and leaves {', '.join(self.left)[:60]}"
         if self.trace:
             places = re.findall(r'File ".*?((?:engine|project)/[\w/.]+)", line (\d+)', self.trace)
@@ -113,7 +112,10 @@ def is_about(message: str, line: Line) -> bool:
     if any(re.search(key, message) for key in whole) or message.startswith(tuple(first)):
         return True
     if "options, such as -m, before all overrides" in message:  # names the first override
-        return any(message.startswith(f"error: {word}:") for word in line)
+        begins = [f"error: {shown}:" for word in line for shown in (word, f"'{word}'")]
+        return message.startswith(tuple(begins))
+    if message.startswith("error: Lightning:") and any("trainer." in word for word in own):
+        return True  # Lightning says by its own words which options exclude each other
     sets_many = any(word.startswith(("experiment=", "debug=")) for word in own)
     if sets_many and re.match(r"error: [\w.]+[:=]", message):
         return True
