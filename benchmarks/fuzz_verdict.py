@@ -121,8 +121,8 @@ def is_about(message: str, line: Line) -> bool:
         return True
     if any(word.startswith("resume=") for word in own) and "not a run's folder" in message:
         return True
-    # Of trainer.max_epochs, a message about trainer.max_steps is not; _partial_ is of a whole node.
-    parts = " ".join(re.sub(r"^([+~]*)\w+\.(?!_)", r"\1", word) for word in own)
+    # Of trainer.max_epochs, a message about trainer.max_steps is not.
+    parts = " ".join(re.sub(r"^([+~]*)\w+\.", r"\1", word) for word in own)
     names = set(re.findall(r"\w\w+", parts.lower())) - {"true", "null"}
     names = {name for name in names if not name.isdigit()}
     short = [word for word in own if not re.search(r"\w\w", word)]

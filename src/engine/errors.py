@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,6 +18,7 @@ FAILED, WRONG_USE, CTRL_C, SIGTERM = 1, 2, 130, 143
 FULL_ERROR = "HYDRA_FULL_ERROR"
 HINT = f"{FULL_ERROR}=1 shows the traceback."
 KEY = "full_key:"  # of what OmegaConf says: without a key, the next one has it
+MOST_SHOWN = 200  # characters of a word
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
 # Folders of Python's own modules and of installed packages.
@@ -92,6 +93,8 @@ def exit_codes() -> Iterator[None]:
         if asked or not isinstance(mistake, UserError):
             raise
         text = f"error: {describe(mistake)}"
+        if words := words_about(describe(mistake), sys.argv[1:]):
+            text = f"{text}\nThe command says: {messages.redacted(' '.join(words))}"
         print(messages.for_stream(text, sys.stderr, logging.ERROR), file=sys.stderr)
         sys.exit(WRONG_USE)
     finally:
@@ -100,6 +103,20 @@ def exit_codes() -> Iterator[None]:
         os.environ.pop(FULL_ERROR)
         if before is not None:
             os.environ[FULL_ERROR] = before
+
+
+def words_about(text: str, words: Sequence[str]) -> list[str]:
+    """Returns the words that set values of the node at the beginning of a message, in a line each.
+
+    They are none where the message has a key with its value, or the key of one of them: it tells
+    what to change.
+    """
+    node = re.match(r"(\w+)[\w.]*: ", text)
+    about = re.compile(rf"[+~]*{node[1] if node else ''}\.(?:[^=]*\.)?(\w+)(=|$)")
+    own = {word: found[1] for word in words if node and (found := about.match(word))}
+    if any(re.search(rf"\b{key}\b", text) for key in own.values()):
+        return []
+    return [" ".join(word.split())[:MOST_SHOWN] for word in own]
 
 
 def _check_current_folder() -> None:

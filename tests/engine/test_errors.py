@@ -20,6 +20,7 @@ from engine.errors import (
     exit_codes,
     nearest,
     wants_traceback,
+    words_about,
 )
 
 KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs", "seed"]
@@ -39,6 +40,33 @@ KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs",
 )
 def test_nearest(word: str, hint: str) -> None:
     assert nearest(word, iter(KEYS)) == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("optimizer: Invalid value: -1", ["optimizer.lr=-1", "+optimizer.a.b=x y"]),
+        ("optimizer.params: missing", ["optimizer.lr=-1", "+optimizer.a.b=x y"]),
+        ("optimizer: lr must be positive", []),
+        ("optimizer: takes no b", []),
+        ("trainer: no", []),
+        ("'x': no", []),
+        ("optimizer.c=2: no", []),
+    ],
+)
+def test_words_about_what_a_message_names(text: str, said: list[str]) -> None:
+    words = ["-m", "optimizer=sgd", "optimizer.lr=-1", "+optimizer.a.b=x\ny", "seed=1", ".x=1"]
+    assert words_about(text, words) == said
+
+
+def test_a_message_that_names_a_node_is_followed_by_the_words_about_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "module.a=1", "module.b=2", "seed=1"])
+    with pytest.raises(SystemExit), exit_codes():
+        raise UserError("module: wrong")
+    says = "error: module: wrong\nThe command says: module.a=1 module.b=2\n"
+    assert capsys.readouterr().err == says
 
 
 @pytest.mark.parametrize(

@@ -251,9 +251,10 @@ def test_what_does_not_fit_in_memory_is_refused_by_the_node_that_asks_for_it(
         with pytest.raises(SystemExit) as stop:
             run_train(*words, "experiment=curve_fit", log_dir)
         assert stop.value.code == 2
-        first, second = capsys.readouterr().err.splitlines()
+        first, second, third = capsys.readouterr().err.splitlines()
         assert re.match(r"error: module: .*(memory|alloc)", first)
         assert re.match(r"Raised in .*modules/curve_mlp\.py, line \d+; HYDRA_FULL_ERROR", second)
+        assert third == f"The command says: {width}"
         assert list(tmp_path.iterdir()) == []  # of the sweep, neither multirun.yaml nor locks
 
 

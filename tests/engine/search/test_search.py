@@ -199,7 +199,9 @@ REFUSED = {
     "sampler=tpr optimizer.lr=0.1,0.2": (
         "hydra.sweeper.sampler=tpr: must be one of: tpe, random, grid. Did you mean tpe?"
     ),
-    "optimizer.lr=interval(-1,1)": "optimizer: Invalid learning rate: -1.0",
+    "optimizer.lr=interval(-1,1)": (
+        "optimizer: Invalid learning rate: -1.0\nThe command says: optimizer.lr=interval(-1,1)"
+    ),
     "optimizer.lr=interval(0.5,0.1)": (
         "optimizer.lr=interval(0.5,0.1): the first bound must not be above the second."
     ),
