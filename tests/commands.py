@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,17 @@ def train_in_process(
     return subprocess.run(
         killable(words, kill_at, kill_with), env=environment(), timeout=120
     ).returncode
+
+
+def train_twice_at_once(words: list[str]) -> list[int]:
+    """Runs one command in two processes at the same time, and returns their exit codes."""
+    codes: list[int] = []
+    both = [threading.Thread(target=lambda: codes.append(train_in_process(words))) for _ in "ab"]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    return codes
 
 
 def killable(

@@ -6,7 +6,6 @@ import itertools
 import pickle
 import re
 import signal
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from commands import run_train, train_in_process
+from commands import run_train, train_in_process, train_twice_at_once
 from engine.callbacks.checkpoints import Checkpoints
 from engine.errors import Stopped, as_mistake
 from engine.files import CannotWrite
@@ -130,16 +129,7 @@ def test_processes_share_a_study(tmp_path: Path) -> None:
         "datamodule.steps_per_epoch=100",
         "trainer.max_steps=range(50,100)",
     ]
-    codes: list[int] = []
-    both = [
-        threading.Thread(target=lambda: codes.append(train_in_process(command(tmp_path, *words))))
-        for _ in range(2)
-    ]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
-    assert codes == [0, 0]
+    assert train_twice_at_once(command(tmp_path, *words)) == [0, 0]
     assert [state for _, state, _ in told(tmp_path)] == [COMPLETE] * 5
     assert len(summaries(tmp_path)) == 5
     assert [(log.count("run folder"), log.count("finished after")) for log in logs(tmp_path)] == [

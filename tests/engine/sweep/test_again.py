@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from commands import run_train, train_in_process
+from commands import run_train, train_in_process, train_twice_at_once
 from engine.run.summaries import save
 from sweeping import LINEAR, folder, summaries, sweep
+
+ONE_JOB = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1"]
 
 
 @pytest.mark.slow
@@ -50,18 +52,7 @@ def test_force_runs_again_and_keeps_what_was(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_sweeps_at_the_same_time_share_the_jobs(tmp_path: Path) -> None:
     words = [*LINEAR, "seed=1,2,3,4", "trainer.max_steps=100", "datamodule.steps_per_epoch=100"]
-    codes: list[int] = []
-    both = [
-        threading.Thread(
-            target=lambda: codes.append(train_in_process([*words, f"paths.log_dir={tmp_path}"]))
-        )
-        for _ in range(2)
-    ]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
-    assert codes == [0, 0]
+    assert train_twice_at_once([*words, f"paths.log_dir={tmp_path}"]) == [0, 0]
     logs = [path.read_text() for path in folder(tmp_path).glob("seed=*/train.log")]
     assert len(logs) == 4
     assert [(log.count("run folder"), log.count("finished after 100 steps")) for log in logs] == [
@@ -98,12 +89,7 @@ def test_what_another_process_runs_is_left_to_it_and_looked_after_at_the_end(
 
 @pytest.mark.slow
 def test_a_retry_that_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:
-    words = [
-        *LINEAR,
-        "seed=1",
-        "callbacks.checkpoints.every_n_steps=1",
-        f"paths.log_dir={tmp_path}",
-    ]
+    words = [*ONE_JOB, f"paths.log_dir={tmp_path}"]
     assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
     (run_dir,) = folder(tmp_path).glob("default-????????")
     save(run_dir, {"status": "failed", "error": "OSError: disk full"})
@@ -117,12 +103,7 @@ def test_a_retry_that_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_force_begins_an_interrupted_job_anew(tmp_path: Path) -> None:
-    words = [
-        *LINEAR,
-        "seed=1",
-        "callbacks.checkpoints.every_n_steps=1",
-        f"paths.log_dir={tmp_path}",
-    ]
+    words = [*ONE_JOB, f"paths.log_dir={tmp_path}"]
     assert train_in_process(words, kill_at="on_train_batch_end:2") == -9
     run_train(*words, "sweep.force=true")
     assert sorted(path.name[-2:] == ".1" for path in folder(tmp_path).glob("default-*")) == [
