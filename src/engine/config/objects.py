@@ -236,10 +236,11 @@ def _check_call(
 
 def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
     hint = parameter.annotation
-    is_object = any(True for _ in _nodes(value, "_")) and _may_be(value, hint)
-    if hint is Any or parameter.default is value or is_object:
+    has_objects = any(True for _ in _nodes(value, "_"))
+    if hint is Any or parameter.default is value or (has_objects and _may_be(value, hint)):
         return
-    if reason := why_not(value, hint):
+    # The words that describe an object say nothing of what it is.
+    if reason := (has_objects and why_not(object(), hint)) or why_not(value, hint):
         words = " or ".join(dict.fromkeys(reason))
         allowed = [word for text in reason for word in text.split("'")[1::2]]
         meant = nearest(str(value), allowed)
@@ -262,4 +263,7 @@ def _may_be(node: Any, hint: Any) -> bool:
     if origin is Callable:
         return any("__call__" in vars(own) for own in kind.__mro__)
     owner = origin or hint
-    return owner is not Literal and (owner not in PLAIN or issubclass(kind, owner))
+    if owner in (Any, Literal) or not isinstance(owner, type):
+        return owner is not Literal
+    is_told = owner in PLAIN or owner.__module__ == "collections.abc" or bool(node.get(PARTIAL))
+    return not is_told or getattr(owner, "_is_protocol", False) or issubclass(kind, owner)

@@ -78,6 +78,8 @@ def _checker(hint: Any) -> Any:
 
 def _words(error: Mapping[str, Any]) -> str:
     """Returns pydantic's words for what would be right."""
+    if error["type"] in ("dict_type", "mapping_type"):  # its own word is "object"
+        return "a mapping"
     text = "longer" if error["type"] == "missing" else str(error["msg"])
     for start in ("Input should be ", "Value error, ", "Assertion failed, "):
         text = text.removeprefix(start)

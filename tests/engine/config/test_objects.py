@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, Unpack
@@ -61,6 +61,19 @@ class Mine(Base):
         super().__init__(**options)
         self.inner = inner
         self.hidden = hidden
+
+
+class Composed:
+    """A class of objects."""
+
+    def __init__(
+        self,
+        parts: Mapping[str, nn.Module] | None = None,
+        network: nn.Module | None = None,
+        settings: dict[str, int] | None = None,
+        loss: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        self.parts = parts
 
 
 class Needing:
@@ -259,6 +272,30 @@ def test_flags_of_hydra_s_are_checked(flags: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError) as refused:
         check({"init": {"_target_": "builtins.dict", **flags}})
     assert str(refused.value).startswith(says)
+
+
+def test_objects_that_are_not_what_an_argument_takes_are_refused() -> None:
+    relu = {"_target_": "torch.nn.ReLU"}
+    partial_of = {**relu, "_partial_": True}
+    by = "by the signature of Composed."
+    for argument, node, says in [
+        ("parts", partial_of, f": must be a mapping, {by}"),
+        ("parts", relu, f": must be a mapping, {by}"),
+        ("parts", [1], f": must be a mapping, {by}"),
+        ("settings", partial_of, f": must be a mapping, {by}"),
+        ("network", partial_of, f": must be an instance of Module, {by}"),
+    ]:
+        with pytest.raises(UserError) as refused:
+            check({"x": {"_target_": f"{HERE}.Composed", argument: node}})
+        assert str(refused.value) == f"x.{argument}={node}{says}"
+    for argument, node in [
+        ("parts", {"_target_": "builtins.dict"}),
+        ("parts", {"own": relu}),
+        ("settings", {"_target_": "collections.OrderedDict"}),
+        ("network", relu),
+        ("loss", partial_of),
+    ]:
+        check({"x": {"_target_": f"{HERE}.Composed", argument: node}})
 
 
 def test_where_a_run_needs_an_object_a_partial_is_refused() -> None:
