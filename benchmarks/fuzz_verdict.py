@@ -108,7 +108,7 @@ def is_about(message: str, line: Line) -> bool:
     own += [option for short, option in SHORT.items() for word in own if word.startswith(short)]
     keys = [word.lstrip("+~").partition("=")[0] for word in own]
     whole = [rf"(?<!\w){re.escape(key)}(?!\w)" for key in keys if len(key) > 2]
-    first = [f"error: {word}" for word in keys]
+    first = [f"error: {quote}{word}" for word in (*keys, *own) for quote in ("", "'")]
     if any(re.search(key, message) for key in whole) or message.startswith(tuple(first)):
         return True
     if "options, such as -m, before all overrides" in message:  # names the first override

@@ -128,6 +128,8 @@ def test_the_judge_finds(
         ("error: trainer.max_steps: no", ("trainer.max_epochs=x",), False),
         ("error: threads: at most 10", ("seed=10",), False),
         ("error: threads: a - b", ("-",), False),
+        ("error: '~01': no", ("~01",), True),
+        ("error: 01: no", ("~02",), False),
     ],
 )
 def test_what_a_message_names(message: str, line: Line, is_named: bool) -> None:

@@ -200,8 +200,11 @@ def describe(error: Exception) -> str:
 
 
 def _lines(text: str) -> list[str]:
+    # The lexer of Hydra's grammar says its own class only, and points at the place.
+    text = text.replace("LexerNoViableAltException:", "Hydra cannot read")
     lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line and not line.startswith("object_type=") and line != KEY]
+    lines = [line for line in lines if line.strip("^") and line != KEY]
+    return [line for line in lines if not line.startswith("object_type=")]
 
 
 def _said(error: BaseException) -> str:

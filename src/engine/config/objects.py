@@ -114,6 +114,11 @@ def check(
         for flag, hint in FLAGS.items():
             if flag in node and (reason := why_not(node[flag], hint)):
                 raise UserError(f"{key}.{flag}={shown(node[flag])}: must be {reason[0]}.")
+        if TARGET not in node:
+            flag = next(flag for flag in FLAGS if flag in node)
+            raise UserError(
+                f"{key}.{TARGET}: missing; a node with {flag} names a class or a function."
+            )
         target = located(node[TARGET], f"{key}.{TARGET}")
         kind = (kinds or {}).get(key) or (kinds or {}).get(pattern)
         if kind and node.get(PARTIAL):
@@ -144,7 +149,10 @@ def located(path: str, key: str) -> Any:
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the nodes with a `_target_`, the inner ones first, `optimizer` before its copies."""
+    """Yields the nodes that have keys of Hydra's own, such as `_target_`, the inner ones first.
+
+    `optimizer` comes before its copies.
+    """
     if isinstance(node, list):
         for number, inner in enumerate(node):
             yield from _nodes(inner, f"{key}.{number}")
@@ -152,7 +160,7 @@ def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
         names = sorted(node, key=lambda name: name in ("module", "datamodule")) if not key else node
         for name in names if node.get("_recursive_", True) else ():
             yield from _nodes(node[name], f"{key}.{name}" if key else str(name))
-        if TARGET in node:
+        if any(flag in node for flag in FLAGS):
             yield key, node
 
 

@@ -149,7 +149,10 @@ def _refuse_text(word: str, reason: str, parser: OverridesParser) -> NoReturn:
     try:
         parser.parse_overrides([quoted])
     except HydraException:
-        raise UserError(f"{word}: {reason}") from None
+        raise UserError(
+            f"{shlex.quote(word)}: Hydra cannot read {key.lstrip('+~') or word!r} as a key.\n"
+            "Write key=value, +key=value or ~key, such as seed=1 or ~init."
+        ) from None
     lines = [line for line in reason.splitlines() if word not in line and "hydra.cc" not in line]
     said = lines[0].strip(" ^") if lines else ""
     raise UserError(

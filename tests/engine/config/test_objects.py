@@ -274,6 +274,16 @@ def test_flags_of_hydra_s_are_checked(flags: dict[str, Any], says: str) -> None:
     assert str(refused.value).startswith(says)
 
 
+@pytest.mark.parametrize("flag", [flag for flag in objects.FLAGS if flag != "_target_"])
+def test_a_node_with_a_flag_of_hydra_s_has_a_target(flag: str) -> None:
+    values = {"_partial_": True, "_args_": [1], "_recursive_": False, "_convert_": "all"}
+    with pytest.raises(UserError) as refused:
+        check({"x": {"_target_": f"{HERE}.Composed", "parts": {flag: values[flag]}}})
+    assert str(refused.value) == (
+        f"x.parts._target_: missing; a node with {flag} names a class or a function."
+    )
+
+
 def test_objects_that_are_not_what_an_argument_takes_are_refused() -> None:
     relu = {"_target_": "torch.nn.ReLU"}
     partial_of = {**relu, "_partial_": True}

@@ -248,7 +248,15 @@ REFUSED = {
     "-m hydra.sweeper.params=[1]": (
         "hydra.sweeper.params=[1]: must be a mapping, such as {seed: '1,2'}."
     ),
-    "-m hydra.sweeper.params={1:2}": ("hydra.sweeper.params: LexerNoViableAltException: 1=2\n^"),
+    "-m hydra.sweeper.params={1:2}": "hydra.sweeper.params: Hydra cannot read 1=2\n"
+    "See https://hydra.cc/docs/1.2/advanced/override_grammar/basic for details",
+    "'~a b'": "'~a b': Hydra cannot read 'a b' as a key.\n"
+    "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
+    "~01": "'~01': Hydra cannot read '01' as a key.\n"
+    "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
+    "~optimizer._target_": (
+        "optimizer._target_: missing; a node with _partial_ names a class or a function."
+    ),
     "resume=": "resume=: write resume=RUN_DIR, with the folder of a run.",
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
 }
