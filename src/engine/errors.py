@@ -106,15 +106,21 @@ def exit_codes() -> Iterator[None]:
 
 
 def words_about(text: str, words: Sequence[str]) -> list[str]:
-    """Returns the words that set values of the node at the beginning of a message, in a line each.
+    """Returns the words that a message is about and names none of, in a line each.
 
-    They are none where the message has a key with its value, or the key of one of them: it tells
-    what to change.
+    Of a message on a node, that are the words that set values of it; of one on an interpolation,
+    which names the key that reads the value, the words with one. They are none where the message
+    has a key with its value, or the key of one of them: it tells what to change.
     """
     node = re.match(r"(\w+)[\w.]*: ", text)
-    about = re.compile(rf"[+~]*{node[1] if node else ''}\.(?:[^=]*\.)?(\w+)(=|$)")
-    own = {word: found[1] for word in words if node and (found := about.match(word))}
-    if any(re.search(rf"\b{key}\b", text) for key in own.values()):
+    if "interpolation" in text.lower():
+        about = re.compile(r"[+~]*(?:[^=]*\.)?([^=.]+)=.*\$\{")
+    elif node:
+        about = re.compile(rf"[+~]*{node[1]}\.(?:[^=]*\.)?(\w+)(=|$)")
+    else:
+        return []
+    own = {word: found[1] for word in words if (found := about.match(word))}
+    if any(re.search(rf"\b{re.escape(key)}\b", text) for key in own.values()):
         return []
     return [" ".join(word.split())[:MOST_SHOWN] for word in own]
 

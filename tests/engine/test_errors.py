@@ -59,6 +59,19 @@ def test_words_about_what_a_message_names(text: str, said: list[str]) -> None:
     assert words_about(text, words) == said
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Interpolation key 'x' not found\nfull_key: trainer.compiled", ["compile=${x}"]),
+        ("TypeError raised while resolving interpolation: no\nfull_key: b", ["compile=${x}"]),
+        ("optimizer: Interpolation key 'x' not found", ["compile=${x}"]),
+        ("Interpolation key 'x' not found\nfull_key: compile", []),
+    ],
+)
+def test_words_about_an_interpolation(text: str, said: list[str]) -> None:
+    assert words_about(text, ["compile=${x}", "optimizer.lr=1", "+a=x$"]) == said
+
+
 def test_a_message_that_names_a_node_is_followed_by_the_words_about_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
