@@ -273,5 +273,7 @@ def _may_be(node: Any, hint: Any) -> bool:
     owner = origin or hint
     if owner in (Any, Literal) or not isinstance(owner, type):
         return owner is not Literal
-    is_told = owner in PLAIN or owner.__module__ == "collections.abc" or bool(node.get(PARTIAL))
+    # Of a class's objects only plain kinds are told: a ModuleDict serves as a Mapping and is none.
+    # A partial serves where a class is called.
+    is_told = owner in PLAIN or (bool(node.get(PARTIAL)) and owner is not type)
     return not is_told or getattr(owner, "_is_protocol", False) or issubclass(kind, owner)

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Protocol, TypedDict, Unpack
 
 import pytest
 import torch
@@ -63,6 +63,12 @@ class Mine(Base):
         self.hidden = hidden
 
 
+class Update(Protocol):
+    """What is called with a tensor."""
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor: ...
+
+
 class Composed:
     """A class of objects."""
 
@@ -72,6 +78,9 @@ class Composed:
         network: nn.Module | None = None,
         settings: dict[str, int] | None = None,
         loss: Callable[[], nn.Module] = nn.ReLU,
+        layers: Sequence[nn.Module] = (),
+        norm: type[nn.Module] = nn.ReLU,
+        update: Update | None = None,
     ) -> None:
         self.parts = parts
 
@@ -290,9 +299,9 @@ def test_objects_that_are_not_what_an_argument_takes_are_refused() -> None:
     by = "by the signature of Composed."
     for argument, node, says in [
         ("parts", partial_of, f": must be a mapping, {by}"),
-        ("parts", relu, f": must be a mapping, {by}"),
         ("parts", [1], f": must be a mapping, {by}"),
         ("settings", partial_of, f": must be a mapping, {by}"),
+        ("settings", relu, f": must be a mapping, {by}"),
         ("network", partial_of, f": must be an instance of Module, {by}"),
     ]:
         with pytest.raises(UserError) as refused:
@@ -300,10 +309,15 @@ def test_objects_that_are_not_what_an_argument_takes_are_refused() -> None:
         assert str(refused.value) == f"x.{argument}={node}{says}"
     for argument, node in [
         ("parts", {"_target_": "builtins.dict"}),
+        ("parts", {"_target_": "torch.nn.ModuleDict"}),
+        ("layers", {"_target_": "torch.nn.ModuleList"}),
         ("parts", {"own": relu}),
         ("settings", {"_target_": "collections.OrderedDict"}),
         ("network", relu),
         ("loss", partial_of),
+        ("norm", partial_of),
+        ("update", partial_of),
+        ("update", relu),
     ]:
         check({"x": {"_target_": f"{HERE}.Composed", argument: node}})
 
