@@ -276,4 +276,4 @@ def _may_be(node: Any, hint: Any) -> bool:
     # Of a class's objects only plain kinds are told: a ModuleDict serves as a Mapping and is none.
     # A partial serves where a class is called.
     is_told = owner in PLAIN or (bool(node.get(PARTIAL)) and owner is not type)
-    return not is_told or getattr(owner, "_is_protocol", False) or issubclass(kind, owner)
+    return not is_told or typing.Protocol in owner.__bases__ or issubclass(kind, owner)
