@@ -108,12 +108,14 @@ def is_about(message: str, line: Line) -> bool:
     own += [option for short, option in SHORT.items() for word in own if word.startswith(short)]
     keys = [word.lstrip("+~").partition("=")[0] for word in own]
     whole = [rf"(?<!\w){re.escape(key)}(?!\w)" for key in keys if len(key) > 2]
-    first = [f"error: {quote}{word}" for word in (*keys, *own) for quote in ("", "'")]
-    if any(re.search(key, message) for key in whole) or message.startswith(tuple(first)):
+    begins = [rf"error: ('?){re.escape(word)}\1(?!\w)" for word in (*keys, *own) if word]
+    if any(re.search(key, message) for key in whole):
+        return True
+    if any(re.match(word, message) for word in begins):
         return True
     if "options, such as -m, before all overrides" in message:  # names the first override
-        begins = [f"error: {shown}:" for word in line for shown in (word, f"'{word}'")]
-        return message.startswith(tuple(begins))
+        shown = [f"error: {one}:" for word in line for one in (word, f"'{word}'")]
+        return message.startswith(tuple(shown))
     if message.startswith("error: Lightning:") and any("trainer." in word for word in own):
         return True  # Lightning says by its own words which options exclude each other
     sets_many = any(word.startswith(("experiment=", "debug=")) for word in own)
@@ -129,10 +131,10 @@ def is_about(message: str, line: Line) -> bool:
     said = set(re.findall(r"\w\w+", message.lower()))
     said |= {name.lower() for name in re.findall(r"\b([A-Z][a-z0-9]+)[A-Z]", message)}
     values = {word.rpartition("=")[2].lower() for word in own}  # lenet, of LeNet5
-    begins = tuple(name.replace("_", "") for name in names if "_" in name or name in values)
-    begins = tuple(name for name in begins if len(name) > 2)
+    parts_of = [name.replace("_", "") for name in names if "_" in name or name in values]
+    starts = tuple(name for name in parts_of if len(name) > 2)
     quoted = any(f"'{part}'" in message for word in own for part in re.split("[.=]", word) if part)
     quoted |= any(text in word for text in re.findall("'([^']{2,})'", message) for word in own)
-    is_named = names & said or quoted or any(word.startswith(begins) for word in said)
-    shown = [text for word in short for text in (f"'{word}'", f"error: {word.strip() or word}")]
+    is_named = names & said or quoted or any(word.startswith(starts) for word in said)
+    shown = [f"'{word}'" for word in short if word]
     return bool(is_named) or any(text in message for text in shown)

@@ -130,6 +130,14 @@ def test_the_judge_finds(
         ("error: threads: a - b", ("-",), False),
         ("error: '~01': no", ("~01",), True),
         ("error: 01: no", ("~02",), False),
+        ("error: '~01': no", ("~0",), False),
+        ("error: 'ab' is bad", ("a=1",), False),
+        ("error: 'a' is bad", ("a=1",), True),
+        ("error: trainer: no", ("=5",), False),
+        ("error: threads: no", ("t=1",), False),
+        ("error: moduleX: no", ("module=1",), False),
+        ("error: module.x: no", ("module=1",), True),
+        ("error: seed=10: no", ("seed=1",), True),
     ],
 )
 def test_what_a_message_names(message: str, line: Line, is_named: bool) -> None:

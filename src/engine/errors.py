@@ -19,6 +19,12 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 HINT = f"{FULL_ERROR}=1 shows the traceback."
 KEY = "full_key:"  # of what OmegaConf says: without a key, the next one has it
 MOST_SHOWN = 200  # characters of a word
+LEXER = "LexerNoViableAltException"  # all that the lexer of Hydra's grammar says
+OF_LIGHTNING = "trainer|callbacks|logger"  # the nodes that its Trainer is made of
+INTERPOLATION = (  # OmegaConf's words on one
+    r"Interpolation key '|Interpolation to parent node|"
+    r"(?:resolving|dereferencing|Recursive|Unsupported) interpolation"
+)
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
 # Folders of Python's own modules and of installed packages.
@@ -108,21 +114,21 @@ def exit_codes() -> Iterator[None]:
 def words_about(text: str, words: Sequence[str]) -> list[str]:
     """Returns the words that a message is about and names none of, in a line each.
 
-    Of a message on a node, that are the words that set values of it; of one on an interpolation,
-    which names the key that reads the value, the words with one. They are none where the message
-    has a key with its value, or the key of one of them: it tells what to change.
+    Of a message on a node, that are the words that set values of it; of Lightning's on what
+    excludes each other, those of the Trainer and what it is given; of OmegaConf's on an
+    interpolation, which names the key that reads the value, the words with one. They are none where
+    the message has a key with its value, or the key of one of them: it tells what to change.
     """
-    node = re.match(r"(\w+)[\w.]*: ", text)
-    if "interpolation" in text.lower():
-        about = re.compile(r"[+~]*(?:[^=]*\.)?([^=.]+)=.*\$\{")
-    elif node:
-        about = re.compile(rf"[+~]*{node[1]}\.(?:[^=]*\.)?(\w+)(=|$)")
-    else:
-        return []
-    own = {word: found[1] for word in words if (found := about.match(word))}
-    if any(re.search(rf"\b{re.escape(key)}\b", text) for key in own.values()):
-        return []
-    return [" ".join(word.split())[:MOST_SHOWN] for word in own]
+    about = [r"(?:[^=]*\.)?([^=.]+)=.*\$\{"] if re.search(INTERPOLATION, text) else []
+    if node := re.match(r"(\w+)[\w.]*: ", text):
+        nodes = OF_LIGHTNING if re.match(r"Lightning: |trainer: Misconfig", text) else node[1]
+        about.append(rf"(?:{nodes})\.(?:[^=]*\.)?(\w+)(?:=|$)")
+    for pattern in about:
+        found = {word: re.match(rf"[+~]*{pattern}", word, re.DOTALL) for word in words}
+        if own := {word: match[1] for word, match in found.items() if match}:
+            is_named = any(re.search(rf"\b{re.escape(key)}\b", text) for key in own.values())
+            return [] if is_named else [" ".join(word.split())[:MOST_SHOWN] for word in own]
+    return []
 
 
 def _check_current_folder() -> None:
@@ -206,8 +212,7 @@ def describe(error: Exception) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    # The lexer of Hydra's grammar says its own class only, and points at the place.
-    text = text.replace("LexerNoViableAltException:", "Hydra cannot read")
+    text = text.replace(f"{LEXER}:", "Hydra cannot read")  # it points at the place in a line more
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line.strip("^") and line != KEY]
     return [line for line in lines if not line.startswith("object_type=")]

@@ -66,10 +66,24 @@ def test_words_about_what_a_message_names(text: str, said: list[str]) -> None:
         ("TypeError raised while resolving interpolation: no\nfull_key: b", ["compile=${x}"]),
         ("optimizer: Interpolation key 'x' not found", ["compile=${x}"]),
         ("Interpolation key 'x' not found\nfull_key: compile", []),
+        ("optimizer: interpolation must be 'bilinear'", ["optimizer.lr=1"]),
+        ("trainer: interpolation must be 'bilinear'", []),
     ],
 )
 def test_words_about_an_interpolation(text: str, said: list[str]) -> None:
     assert words_about(text, ["compile=${x}", "optimizer.lr=1", "+a=x$"]) == said
+
+
+@pytest.mark.parametrize("begins", ["Lightning: ", "trainer: MisconfigurationException: "])
+def test_of_lightning_s_messages_the_words_of_all_that_a_trainer_is_made_of(begins: str) -> None:
+    own = ["callbacks.divergence._target_=engine.StepProgressBar", "+trainer.barebones=true"]
+    words = ["seed=1", "module.width=2", *own]
+    assert words_about(f"{begins}You added multiple progress bars", words) == own
+
+
+def test_where_no_word_has_an_interpolation_the_words_about_its_node_follow() -> None:
+    text = "optimizer: Interpolation key 'x' not found"
+    assert words_about(text, ["optimizer.lr=1"]) == ["optimizer.lr=1"]
 
 
 def test_a_message_that_names_a_node_is_followed_by_the_words_about_it(

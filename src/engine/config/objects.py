@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
-from engine.config.ranges import why_not
+from engine.config.ranges import kinds_of_values, why_not
 from engine.errors import UserError, blamed_on, nearest
 
 MOST_SHOWN = 15  # names of arguments in a message
@@ -114,11 +114,6 @@ def check(
         for flag, hint in FLAGS.items():
             if flag in node and (reason := why_not(node[flag], hint)):
                 raise UserError(f"{key}.{flag}={shown(node[flag])}: must be {reason[0]}.")
-        if TARGET not in node:
-            flag = next(flag for flag in FLAGS if flag in node)
-            raise UserError(
-                f"{key}.{TARGET}: missing; a node with {flag} names a class or a function."
-            )
         target = located(node[TARGET], f"{key}.{TARGET}")
         kind = (kinds or {}).get(key) or (kinds or {}).get(pattern)
         if kind and node.get(PARTIAL):
@@ -149,10 +144,7 @@ def located(path: str, key: str) -> Any:
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the nodes that have keys of Hydra's own, such as `_target_`, the inner ones first.
-
-    `optimizer` comes before its copies.
-    """
+    """Yields the nodes with a `_target_`, the inner ones first, `optimizer` before its copies."""
     if isinstance(node, list):
         for number, inner in enumerate(node):
             yield from _nodes(inner, f"{key}.{number}")
@@ -160,7 +152,7 @@ def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
         names = sorted(node, key=lambda name: name in ("module", "datamodule")) if not key else node
         for name in names if node.get("_recursive_", True) else ():
             yield from _nodes(node[name], f"{key}.{name}" if key else str(name))
-        if any(flag in node for flag in FLAGS):
+        if TARGET in node:
             yield key, node
 
 
@@ -227,9 +219,11 @@ def _check_call(
         return
     name = getattr(target, "__name__", str(target))
     takes_more = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in takes.values())
+    builds_inner = bool(node.get("_recursive_", True))
     for argument in [argument for argument in node if argument not in FLAGS]:
         if argument in takes:
-            _check_value(f"{key}.{argument}", node[argument], takes[argument], name)
+            inner = f"{key}.{argument}"
+            _check_value(inner, node[argument], takes[argument], name, builds_inner)
         elif not takes_more or not isinstance(argument, str):
             names = (
                 f" It takes {', '.join(takes) or 'nothing'}." if len(takes) <= MOST_SHOWN else ""
@@ -242,30 +236,41 @@ def _check_call(
             raise UserError(f"{key}.{argument}: missing; {name} needs it.")
 
 
-def _check_value(key: str, value: Any, parameter: Parameter, name: str) -> None:
+def _check_value(key: str, value: Any, parameter: Parameter, name: str, builds_inner: bool) -> None:
     hint = parameter.annotation
-    has_objects = any(True for _ in _nodes(value, "_"))
-    if hint is Any or parameter.default is value or (has_objects and _may_be(value, hint)):
+    if hint is Any or parameter.default is value:
         return
-    # The words that describe an object say nothing of what it is.
-    if reason := (has_objects and why_not(object(), hint)) or why_not(value, hint):
+    if not any(True for _ in _nodes(value, "_")):
+        reason = why_not(value, hint)
+    elif _may_be(value, hint, builds_inner):
+        return
+    else:
+        reason = kinds_of_values(value, hint)
+    if reason:
         words = " or ".join(dict.fromkeys(reason))
         allowed = [word for text in reason for word in text.split("'")[1::2]]
         meant = nearest(str(value), allowed)
+        is_half = isinstance(value, dict) and PARTIAL in value and TARGET not in value
+        missing = f" It has {PARTIAL}, and no {TARGET}." if is_half else ""
         raise UserError(
-            f"{key}={shown(value)}: must be {words}, by the signature of {name}.{meant}"
+            f"{key}={shown(value)}: must be {words}, by the signature of {name}.{meant}{missing}"
         )
 
 
-def _may_be(node: Any, hint: Any) -> bool:
-    """Tells whether an annotation may take what becomes of a value with objects in it."""
+def _may_be(node: Any, hint: Any, is_built: bool) -> bool:
+    """Tells whether an annotation may take what becomes of a value with objects in it.
+
+    With `_recursive_: false` around it, a node is not built and stays a mapping.
+    """
     origin = typing.get_origin(hint)
     if not isinstance(node, dict) or TARGET not in node:
         return True
     if origin in (typing.Union, types.UnionType, Annotated):
-        inner = typing.get_args(hint)
-        return any(_may_be(node, one) for one in (inner[:1] if origin is Annotated else inner))
-    kind = functools.partial if node.get(PARTIAL) else located(node[TARGET], TARGET)
+        inner = typing.get_args(hint)[: 1 if origin is Annotated else None]
+        return any(_may_be(node, one, is_built) for one in inner)
+    is_partial = is_built and bool(node.get(PARTIAL))
+    made = located(node[TARGET], TARGET) if is_built else dict
+    kind = functools.partial if is_partial else made
     if not isinstance(kind, type):  # a function may return anything
         return True
     if origin is Callable:
@@ -273,7 +278,16 @@ def _may_be(node: Any, hint: Any) -> bool:
     owner = origin or hint
     if owner in (Any, Literal) or not isinstance(owner, type):
         return owner is not Literal
+    if typing.is_typeddict(owner):
+        return not is_partial
     # Of a class's objects only plain kinds are told: a ModuleDict serves as a Mapping and is none.
     # A partial serves where a class is called.
-    is_told = owner in PLAIN or (bool(node.get(PARTIAL)) and owner is not type)
-    return not is_told or typing.Protocol in owner.__bases__ or issubclass(kind, owner)
+    is_told = owner in PLAIN or (is_partial and owner is not type)
+    return not is_told or _is_subclass(kind, owner)
+
+
+def _is_subclass(kind: type, owner: type) -> bool:
+    try:
+        return issubclass(kind, owner)
+    except TypeError:  # a protocol, say, of which Python cannot tell
+        return True

@@ -58,6 +58,27 @@ def why_not(value: Any, hint: Any) -> list[str]:
     return []
 
 
+def kinds_of_values(value: Any, hint: Any) -> list[str]:
+    """Says which kinds of values an annotation takes, where it does not take an object.
+
+    Args:
+        value: the node that names the object, a mapping.
+        hint: the annotation.
+    """
+    from pydantic import ValidationError
+
+    checker = _checker(hint)
+    found: list[Any] = []
+    try:
+        if checker is not None:
+            checker.validate_python(value, strict=True)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    about = [one for one in found if one["input"] is value and one["type"] != "missing"]
+    # What is said of its items, or nothing, means that a mapping is right.
+    return [*map(_words, about), *(["a mapping"] if len(about) < len(found) or not found else [])]
+
+
 def _is_bounded(hint: Any) -> bool:
     """Tells whether an annotation, or one that it is made of, asks for more than a type."""
     return hasattr(hint, "__metadata__") or any(map(_is_bounded, typing.get_args(hint)))

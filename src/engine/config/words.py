@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from engine.config.limits import MOST_SHOWN
-from engine.errors import UserError, nearest
+from engine.errors import LEXER, UserError, nearest
 from engine.fence.hydra import options_of
 
 COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")  # of which Hydra does one
@@ -142,20 +142,30 @@ def parsed_words(words: Sequence[str], known: Callable[[], Iterable[str]] = list
 
 
 def _refuse_text(word: str, reason: str, parser: OverridesParser) -> NoReturn:
-    """Refuses a word that Hydra's grammar does not have, and says how to quote its value."""
-    key, _, value = word.partition("=")
-    escaped = value.replace('"', '\\"')
-    quoted = f'{key}="{escaped}"'
-    try:
-        parser.parse_overrides([quoted])
-    except HydraException:
+    """Refuses a word that Hydra's grammar does not have, and says how to write it."""
+    key, equals, value = word.partition("=")
+    if not _has(parser, f"{key}=1" if equals else word):
         raise UserError(
             f"{shlex.quote(word)}: Hydra cannot read {key.lstrip('+~') or word!r} as a key.\n"
             "Write key=value, +key=value or ~key, such as seed=1 or ~init."
         ) from None
     lines = [line for line in reason.splitlines() if word not in line and "hydra.cc" not in line]
-    said = lines[0].strip(" ^") if lines else ""
+    said = lines[0].strip(" ^") if lines and LEXER not in lines[0] else ""
+    # Before a quote and at the end, a backslash stands for the next letter.
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', re.sub(r"(\\+)$", r"\1\1", value))
+    quoted = f'{key}="{escaped}"'
+    can_be_quoted = word.isprintable() and _has(parser, quoted)
+    advice = f"\nIf it is a word, quote it: {shlex.quote(quoted)}" if can_be_quoted else ""
     raise UserError(
-        f"{word}: Hydra cannot read this value{said and f' ({said})'}.\n"
-        f"If it is a word, quote it: {shlex.quote(quoted)}"
-    )
+        f"{word if word.isprintable() else repr(word)}: Hydra cannot read this value"
+        f"{said and f' ({said})'}.{advice}"
+    ) from None
+
+
+def _has(parser: OverridesParser, word: str) -> bool:
+    """Tells whether Hydra's grammar has a word."""
+    try:
+        parser.parse_overrides([word])
+    except HydraException:
+        return False
+    return True

@@ -12,14 +12,16 @@ import time
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from engine.config.objects import arguments_of
+from engine.config.ranges import is_below_its_folder
 from engine.errors import UserError
 from engine.fence.lightning import prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import add_row
@@ -56,6 +58,15 @@ class Row(NamedTuple):
     time: float = 0.0
 
 
+def _is_within_the_run(name: str | int | None) -> str | int | None:
+    if name not in ("", None) and not is_below_its_folder(name):
+        raise ValueError("the name of a folder that lies in the run's own, or empty")
+    return name
+
+
+WithinTheRun = Annotated[str | int | None, AfterValidator(_is_within_the_run)]
+
+
 class TensorBoard(TensorBoardLogger):
     """Lightning's TensorBoard logger with one event for a whole row of metrics.
 
@@ -65,11 +76,22 @@ class TensorBoard(TensorBoardLogger):
 
     Args:
         save_dir: the run's folder.
-        options: of Lightning's logger.
+        name: of a folder in it.
+        version: of a folder in that one.
+        sub_dir: of a folder in that one.
+        options: further ones of Lightning's logger.
     """
 
-    def __init__(self, save_dir: str | Path, **options: Any) -> None:
-        super().__init__(save_dir, **options)
+    def __init__(
+        self,
+        save_dir: str | Path,
+        name: WithinTheRun = "",
+        version: WithinTheRun = "",
+        sub_dir: WithinTheRun = None,
+        **options: Any,
+    ) -> None:
+        folders: dict[str, Any] = {"name": name, "version": version, "sub_dir": sub_dir}
+        super().__init__(save_dir, **folders, **options)
         self._charts: dict[str, list[Any]] = {}
         # The Graphs tab takes one network a run; Lightning logs it again in the test. A run that
         # begins with its first step once more hides what it had logged there.

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal, Protocol, TypedDict, Unpack
 import pytest
 import torch
 from annotated_types import Ge, Interval
+from pydantic import BeforeValidator
 from torch import nn
 
 from engine import Count, CountOrZero, Fraction, NotNegative, Positive, Seed, UserError
 from engine.config import objects
+from engine.config.limits import shown
 from engine.config.objects import check
 from engine.config.ranges import why_not
 from engine.fence import hydra as fence
@@ -63,6 +65,17 @@ class Mine(Base):
         self.hidden = hidden
 
 
+class Sizes(TypedDict):
+    """A mapping with these keys."""
+
+    width: int
+
+
+def first_word(value: Any) -> Any:
+    """Takes what a config can hold only."""
+    return value.split()[0] if isinstance(value, str) else value.get("a", value)
+
+
 class Update(Protocol):
     """What is called with a tensor."""
 
@@ -81,6 +94,10 @@ class Composed:
         layers: Sequence[nn.Module] = (),
         norm: type[nn.Module] = nn.ReLU,
         update: Update | None = None,
+        sizes: Sizes | None = None,
+        named: str | Mapping[str, nn.Module] = "",
+        own: Annotated[str, BeforeValidator(first_word)] = "",
+        count: int = 1,
     ) -> None:
         self.parts = parts
 
@@ -283,43 +300,70 @@ def test_flags_of_hydra_s_are_checked(flags: dict[str, Any], says: str) -> None:
     assert str(refused.value).startswith(says)
 
 
-@pytest.mark.parametrize("flag", [flag for flag in objects.FLAGS if flag != "_target_"])
-def test_a_node_with_a_flag_of_hydra_s_has_a_target(flag: str) -> None:
-    values = {"_partial_": True, "_args_": [1], "_recursive_": False, "_convert_": "all"}
+RELU = {"_target_": "torch.nn.ReLU"}
+PARTIAL_RELU = {**RELU, "_partial_": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "must_be"),
+    [
+        ({"parts": PARTIAL_RELU}, "a mapping"),
+        ({"parts": [1]}, "a mapping"),
+        ({"settings": PARTIAL_RELU}, "a mapping"),
+        ({"settings": RELU}, "a mapping"),
+        ({"sizes": PARTIAL_RELU}, "a mapping"),
+        ({"named": PARTIAL_RELU}, "a valid string or a mapping"),
+        ({"network": PARTIAL_RELU}, "an instance of Module"),
+        ({"own": RELU}, "a valid string"),
+        ({"_recursive_": False, "count": {"_convert_": "all"}}, "a valid integer"),
+        ({"_recursive_": False, "count": RELU}, "a valid integer"),
+        ({"_recursive_": False, "loss": PARTIAL_RELU}, "callable"),
+    ],
+    ids=str,
+)
+def test_objects_that_an_argument_does_not_take(arguments: dict[str, Any], must_be: str) -> None:
+    argument = list(arguments)[-1]
     with pytest.raises(UserError) as refused:
-        check({"x": {"_target_": f"{HERE}.Composed", "parts": {flag: values[flag]}}})
+        check({"x": {"_target_": f"{HERE}.Composed", **arguments}})
     assert str(refused.value) == (
-        f"x.parts._target_: missing; a node with {flag} names a class or a function."
+        f"x.{argument}={shown(arguments[argument])}: must be {must_be}, "
+        "by the signature of Composed."
     )
 
 
-def test_objects_that_are_not_what_an_argument_takes_are_refused() -> None:
-    relu = {"_target_": "torch.nn.ReLU"}
-    partial_of = {**relu, "_partial_": True}
-    by = "by the signature of Composed."
-    for argument, node, says in [
-        ("parts", partial_of, f": must be a mapping, {by}"),
-        ("parts", [1], f": must be a mapping, {by}"),
-        ("settings", partial_of, f": must be a mapping, {by}"),
-        ("settings", relu, f": must be a mapping, {by}"),
-        ("network", partial_of, f": must be an instance of Module, {by}"),
-    ]:
-        with pytest.raises(UserError) as refused:
-            check({"x": {"_target_": f"{HERE}.Composed", argument: node}})
-        assert str(refused.value) == f"x.{argument}={node}{says}"
-    for argument, node in [
-        ("parts", {"_target_": "builtins.dict"}),
-        ("parts", {"_target_": "torch.nn.ModuleDict"}),
-        ("layers", {"_target_": "torch.nn.ModuleList"}),
-        ("parts", {"own": relu}),
-        ("settings", {"_target_": "collections.OrderedDict"}),
-        ("network", relu),
-        ("loss", partial_of),
-        ("norm", partial_of),
-        ("update", partial_of),
-        ("update", relu),
-    ]:
-        check({"x": {"_target_": f"{HERE}.Composed", argument: node}})
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"parts": {"_target_": "builtins.dict"}},
+        {"parts": {"_target_": "torch.nn.ModuleDict"}},
+        {"parts": {"relu": RELU}},
+        {"parts": {"_convert_": "all", "relu": RELU}},
+        {"layers": {"_target_": "torch.nn.ModuleList"}},
+        {"settings": {"_target_": "collections.OrderedDict"}},
+        {"network": RELU},
+        {"loss": PARTIAL_RELU},
+        {"norm": PARTIAL_RELU},
+        {"update": PARTIAL_RELU},
+        {"update": RELU},
+        {"_recursive_": False, "settings": PARTIAL_RELU},
+        {"_recursive_": False, "parts": PARTIAL_RELU},
+        {"_recursive_": False, "sizes": RELU},
+        {"_recursive_": False, "parts": {"_target_": "no.such.module"}},
+    ],
+    ids=str,
+)
+def test_objects_that_an_argument_takes(arguments: dict[str, Any]) -> None:
+    check({"x": {"_target_": f"{HERE}.Composed", **arguments}})
+
+
+def test_a_partial_without_its_target_is_said_to_have_none() -> None:
+    node = {"_target_": f"{HERE}.Composed", "loss": {"_partial_": True, "inplace": True}}
+    with pytest.raises(UserError) as refused:
+        check({"x": node})
+    assert str(refused.value) == (
+        f"x.loss={shown(node['loss'])}: must be callable, by the signature of Composed. "
+        "It has _partial_, and no _target_."
+    )
 
 
 def test_where_a_run_needs_an_object_a_partial_is_refused() -> None:

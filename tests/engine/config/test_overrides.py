@@ -250,12 +250,25 @@ REFUSED = {
     ),
     "-m hydra.sweeper.params={1:2}": "hydra.sweeper.params: Hydra cannot read 1=2\n"
     "See https://hydra.cc/docs/1.2/advanced/override_grammar/basic for details",
+    """'seed=a\\"'""": 'seed=a\\": Hydra cannot read this value.\n'
+    """If it is a word, quote it: 'seed="a\\\\\\""'""",
+    "'seed=a\nb'": "'seed=a\\nb': Hydra cannot read this value.",
+    "logger.tensorboard.version=../../x": (
+        "logger.tensorboard.version=../../x: must be the name of a folder that lies in the run's "
+        "own, or empty, by the signature of TensorBoard."
+    ),
+    f"logger.tensorboard.name={'x' * 256}": (
+        f"logger.tensorboard.name={'x' * 200}…: must be the name of a folder that lies in the "
+        "run's own, or empty, by the signature of TensorBoard."
+    ),
     "'~a b'": "'~a b': Hydra cannot read 'a b' as a key.\n"
     "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
     "~01": "'~01': Hydra cannot read '01' as a key.\n"
     "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
     "~optimizer._target_": (
-        "optimizer._target_: missing; a node with _partial_ names a class or a function."
+        "module.optimizer={'_partial_': True, 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 0.0, "
+        "'fused': True}: must be callable, by the signature of LeNet5. It has _partial_, and no "
+        "_target_."
     ),
     "resume=": "resume=: write resume=RUN_DIR, with the folder of a run.",
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
