@@ -109,6 +109,7 @@ def is_about(message: str, line: Line) -> bool:
     keys = [word.lstrip("+~").partition("=")[0] for word in own]
     whole = [rf"(?<!\w){re.escape(key)}(?!\w)" for key in keys if len(key) > 2]
     begins = [rf"error: ('?){re.escape(word)}\1(?!\w)" for word in (*keys, *own) if word]
+    begins += ["error: ''"] if "" in own else []
     if any(re.search(key, message) for key in whole):
         return True
     if any(re.match(word, message) for word in begins):

@@ -131,6 +131,8 @@ def test_the_judge_finds(
         ("error: '~01': no", ("~01",), True),
         ("error: 01: no", ("~02",), False),
         ("error: '~01': no", ("~0",), False),
+        ("error: '': no", ("", ""), True),
+        ("error: '': no", ("=5",), False),
         ("error: 'ab' is bad", ("a=1",), False),
         ("error: 'a' is bad", ("a=1",), True),
         ("error: trainer: no", ("=5",), False),
