@@ -119,6 +119,11 @@ def _check_hydras(parsed: Sequence[Override]) -> None:
     """Refuses keys of Hydra's by which it would act before anything else is checked."""
     for override in parsed:
         key = override.key_or_group
+        if (key, override.value()) == (SWEEPER, "basic"):
+            raise UserError(
+                f"{override.input_line}: it checks no job before it begins. "
+                "hydra/sweeper=grid, the default, does, and runs the same jobs."
+            )
         for own, advice in NOT_BY_WORDS.items():
             if is_below(key, (own,)) or is_below(own, (key,)):
                 raise UserError(f"{override.input_line}: {advice}")

@@ -7,11 +7,11 @@ import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, Sweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -130,6 +130,11 @@ def parsed_words(words: Sequence[str], known: Callable[[], Iterable[str]] = list
         try:
             parsed += parser.parse_overrides([word])
             is_swept = parsed[-1].is_sweep_override()
+            if _has_inner_sweep(parsed[-1].value()):
+                raise UserError(
+                    f"{word}: values to sweep over stand alone, as in seed=1,2; "
+                    "not in a list, a mapping, or among other values."
+                )
             # Reads ${…}, also of the word as it is, which Hydra notes.
             OmegaConf.create([word] if is_swept else [word, parsed[-1].value()])
         except HydraException as error:
@@ -139,6 +144,14 @@ def parsed_words(words: Sequence[str], known: Callable[[], Iterable[str]] = list
         except RecursionError:
             raise UserError(f"{word[:MOST_SHOWN]}…: is nested too deeply.") from None
     return parsed
+
+
+def _has_inner_sweep(value: Any) -> bool:
+    """Tells whether there are values to sweep over among the items of a value."""
+    items = value.list if isinstance(value, ChoiceSweep) else value
+    items = items.values() if isinstance(items, dict) else items
+    items = items if isinstance(items, Iterable) and not isinstance(items, str) else ()
+    return any(isinstance(item, Sweep) or _has_inner_sweep(item) for item in items)
 
 
 def _refuse_text(word: str, reason: str, parser: OverridesParser) -> NoReturn:

@@ -261,6 +261,22 @@ REFUSED = {
         f"logger.tensorboard.name={'x' * 200}…: must be the name of a folder that lies in the "
         "run's own, or empty, by the signature of TensorBoard."
     ),
+    "-m 'seed=1,choice(2,3)'": (
+        "seed=1,choice(2,3): values to sweep over stand alone, as in seed=1,2; "
+        "not in a list, a mapping, or among other values."
+    ),
+    "-m 'optimizer.betas=[[range(1,2)],2]'": (
+        "optimizer.betas=[[range(1,2)],2]: values to sweep over stand alone, as in seed=1,2; "
+        "not in a list, a mapping, or among other values."
+    ),
+    "-m 'module.x={a:interval(1,2)}'": (
+        "module.x={a:interval(1,2)}: values to sweep over stand alone, as in seed=1,2; "
+        "not in a list, a mapping, or among other values."
+    ),
+    "-m seed=1,2 hydra/sweeper=basic": (
+        "hydra/sweeper=basic: it checks no job before it begins. "
+        "hydra/sweeper=grid, the default, does, and runs the same jobs."
+    ),
     "'~a b'": "'~a b': Hydra cannot read 'a b' as a key.\n"
     "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
     "~01": "'~01': Hydra cannot read '01' as a key.\n"

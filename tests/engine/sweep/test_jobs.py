@@ -216,13 +216,16 @@ def test_a_job_whose_objects_cannot_be_made_says_why(
     assert list(tmp_path.rglob("*")) == []
 
 
+OF_HYDRA = "hydra.sweeper._target_=hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["sweep.dry_run=true"], "sweep.dry_run: is for sweeps; add -m."),
         (["sweep.retry=failed"], "sweep.retry: is for sweeps; add -m."),
         (
-            ["-m", "hydra/sweeper=basic", "seed=1,2", "sweep.dry_run=true"],
+            ["-m", OF_HYDRA, "+hydra.sweeper.max_batch_size=1", "seed=1,2", "sweep.dry_run=true"],
             "sweep.dry_run=true: works with hydra/sweeper=grid and hydra/sweeper=optuna only; "
             "another sweeper would run the jobs.",
         ),
