@@ -1,6 +1,7 @@
 """Says whether a command line that fuzz.py tries has ended as it should."""
 
 import re
+import shlex
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def is_about(message: str, line: Line) -> bool:
     keys = [word.lstrip("+~").partition("=")[0] for word in own]
     whole = [rf"(?<!\w){re.escape(key)}(?!\w)" for key in keys if len(key) > 2]
     begins = [rf"error: ('?){re.escape(word)}\1(?!\w)" for word in (*keys, *own) if word]
-    begins += ["error: ''"] if "" in own else []
+    begins += [f"error: {re.escape(form(word))}" for word in own for form in (repr, shlex.quote)]
     if any(re.search(key, message) for key in whole):
         return True
     if any(re.match(word, message) for word in begins):

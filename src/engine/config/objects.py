@@ -250,7 +250,7 @@ def _check_value(key: str, value: Any, parameter: Parameter, name: str, builds_i
         words = " or ".join(dict.fromkeys(reason))
         allowed = [word for text in reason for word in text.split("'")[1::2]]
         meant = nearest(str(value), allowed)
-        is_half = isinstance(value, dict) and PARTIAL in value and TARGET not in value
+        is_half = isinstance(value, dict) and bool(value.get(PARTIAL)) and TARGET not in value
         missing = f" It has {PARTIAL}, and no {TARGET}." if is_half else ""
         raise UserError(
             f"{key}={shown(value)}: must be {words}, by the signature of {name}.{meant}{missing}"

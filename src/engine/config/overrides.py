@@ -41,6 +41,8 @@ NOT_BY_WORDS = {
     "hydra.run.dir": FOLDER,
     "hydra.sweep.subdir": FOLDER,
     "hydra.output_subdir": FOLDER,
+    "hydra.overrides": "Hydra itself notes there what the command says.",
+    "hydra.runtime": "Hydra itself notes there what it has found.",
     "hydra.callbacks": "Hydra's callbacks are chosen in conf/config.yaml.",
 }
 SWEEPER = "hydra/sweeper"
@@ -119,11 +121,6 @@ def _check_hydras(parsed: Sequence[Override]) -> None:
     """Refuses keys of Hydra's by which it would act before anything else is checked."""
     for override in parsed:
         key = override.key_or_group
-        if (key, override.value()) == (SWEEPER, "basic"):
-            raise UserError(
-                f"{override.input_line}: it checks no job before it begins. "
-                "hydra/sweeper=grid, the default, does, and runs the same jobs."
-            )
         for own, advice in NOT_BY_WORDS.items():
             if is_below(key, (own,)) or is_below(own, (key,)):
                 raise UserError(f"{override.input_line}: {advice}")
@@ -179,6 +176,8 @@ def _is_choice(override: Override) -> bool:
     loader = GlobalHydra.instance().config_loader()
     # To ask for options takes Hydra 10 ms.
     options = loader.get_group_options(group) if is_group(loader, group) else []
+    if group == SWEEPER:  # Hydra's own checks no job before it begins; grid runs the same jobs
+        options = [option for option in options if option != "basic"]
     if options and override.package == "":
         raise UserError(f"{override.input_line}: write {group}=CHOICE, or a place behind the @.")
     if override.is_delete():

@@ -8,7 +8,7 @@ import functools
 import json
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Interval, Le, Lt, Predicate
@@ -38,24 +38,15 @@ def why_not(value: Any, hint: Any) -> list[str]:
     A check never converts a value, but the config has lists and words only: a list passes for a
     tuple, and a word for a path.
     """
-    from pydantic import ValidationError
-
     checker = _checker(hint)
     if checker is None:
         return []
-    try:
-        checker.validate_python(value, strict=True)
-        if isinstance(value, float) and math.isnan(value) and _is_bounded(hint):
-            return ["a number; nan is none"]  # it is within all bounds to pydantic
-    except ValidationError as error:
-        python = error.errors(include_url=False)
-        try:
-            checker.validate_json(json.dumps(value, default=str), strict=True)
-        except ValidationError as other:
-            found = other.errors(include_url=False)
-            in_python_only = any(one["type"] == "needs_python_object" for one in found)
-            return [_words(one) for one in (python if in_python_only else found)]
-    return []
+    python = _found(checker.validate_python, value)
+    if not python and isinstance(value, float) and math.isnan(value) and _is_bounded(hint):
+        return ["a number; nan is none"]  # it is within all bounds to pydantic
+    found = _found(checker.validate_json, json.dumps(value, default=str)) if python else []
+    in_python_only = any(one["type"] == "needs_python_object" for one in found)
+    return [_words(one) for one in (python if in_python_only else found)]
 
 
 def kinds_of_values(value: Any, hint: Any) -> list[str]:
@@ -65,18 +56,25 @@ def kinds_of_values(value: Any, hint: Any) -> list[str]:
         value: the node that names the object, a mapping.
         hint: the annotation.
     """
-    from pydantic import ValidationError
-
     checker = _checker(hint)
-    found: list[Any] = []
-    try:
-        if checker is not None:
-            checker.validate_python(value, strict=True)
-    except ValidationError as error:
-        found = error.errors(include_url=False)
+    found = _found(checker.validate_python, value) if checker is not None else []
     about = [one for one in found if one["input"] is value and one["type"] != "missing"]
     # What is said of its items, or nothing, means that a mapping is right.
     return [*map(_words, about), *(["a mapping"] if len(about) < len(found) or not found else [])]
+
+
+def _found(validate: Callable[..., object], value: Any) -> Sequence[Mapping[str, Any]]:
+    """Returns what a check of pydantic's finds wrong."""
+    from pydantic import ValidationError
+
+    try:
+        validate(value, strict=True)
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    except Exception as error:  # whatever a validator of the user's raises
+        text = f"what its validator takes ({type(error).__name__}: {error})"
+        return [{"type": "raised", "msg": text, "input": value}]
+    return []
 
 
 def _is_bounded(hint: Any) -> bool:

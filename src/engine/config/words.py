@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Sweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -151,15 +151,17 @@ def _has_inner_sweep(value: Any) -> bool:
     items = value.list if isinstance(value, ChoiceSweep) else value
     items = items.values() if isinstance(items, dict) else items
     items = items if isinstance(items, Iterable) and not isinstance(items, str) else ()
-    return any(isinstance(item, Sweep) or _has_inner_sweep(item) for item in items)
+    return any(isinstance(item, Sweep | Glob) or _has_inner_sweep(item) for item in items)
 
 
 def _refuse_text(word: str, reason: str, parser: OverridesParser) -> NoReturn:
     """Refuses a word that Hydra's grammar does not have, and says how to write it."""
     key, equals, value = word.partition("=")
-    if not _has(parser, f"{key}=1" if equals else word):
+    as_shown = word if word.isprintable() else repr(word)
+    if _value(parser, f"{key}=1" if equals else word) is None:
         raise UserError(
-            f"{shlex.quote(word)}: Hydra cannot read {key.lstrip('+~') or word!r} as a key.\n"
+            f"{shlex.quote(as_shown) if word.isprintable() else as_shown}: "
+            f"Hydra cannot read {key.lstrip('+~') or word!r} as a key.\n"
             "Write key=value, +key=value or ~key, such as seed=1 or ~init."
         ) from None
     lines = [line for line in reason.splitlines() if word not in line and "hydra.cc" not in line]
@@ -167,18 +169,18 @@ def _refuse_text(word: str, reason: str, parser: OverridesParser) -> NoReturn:
     # Before a quote and at the end, a backslash stands for the next letter.
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', re.sub(r"(\\+)$", r"\1\1", value))
     quoted = f'{key}="{escaped}"'
-    can_be_quoted = word.isprintable() and _has(parser, quoted)
+    can_be_quoted = word.isprintable() and _value(parser, quoted) == value
     advice = f"\nIf it is a word, quote it: {shlex.quote(quoted)}" if can_be_quoted else ""
     raise UserError(
-        f"{word if word.isprintable() else repr(word)}: Hydra cannot read this value"
-        f"{said and f' ({said})'}.{advice}"
+        f"{as_shown}: Hydra cannot read this value{said and f' ({said})'}.{advice}"
     ) from None
 
 
-def _has(parser: OverridesParser, word: str) -> bool:
-    """Tells whether Hydra's grammar has a word."""
+def _value(parser: OverridesParser, word: str) -> Any:
+    """Returns the value that a word says; None where Hydra or OmegaConf cannot read it."""
     try:
-        parser.parse_overrides([word])
-    except HydraException:
-        return False
-    return True
+        (override,) = parser.parse_overrides([word])
+        OmegaConf.create([override.value()])
+    except (HydraException, OmegaConfBaseException):
+        return None
+    return override.value()

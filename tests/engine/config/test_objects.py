@@ -98,6 +98,7 @@ class Composed:
         named: str | Mapping[str, nn.Module] = "",
         own: Annotated[str, BeforeValidator(first_word)] = "",
         count: int = 1,
+        strict: Annotated[str, BeforeValidator(lambda value: value.strip())] = "",
     ) -> None:
         self.parts = parts
 
@@ -315,6 +316,14 @@ PARTIAL_RELU = {**RELU, "_partial_": True}
         ({"named": PARTIAL_RELU}, "a valid string or a mapping"),
         ({"network": PARTIAL_RELU}, "an instance of Module"),
         ({"own": RELU}, "a valid string"),
+        (
+            {"strict": RELU},
+            "what its validator takes (AttributeError: 'dict' object has no attribute 'strip')",
+        ),
+        (
+            {"strict": 5},
+            "what its validator takes (AttributeError: 'int' object has no attribute 'strip')",
+        ),
         ({"_recursive_": False, "count": {"_convert_": "all"}}, "a valid integer"),
         ({"_recursive_": False, "count": RELU}, "a valid integer"),
         ({"_recursive_": False, "loss": PARTIAL_RELU}, "callable"),

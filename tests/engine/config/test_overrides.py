@@ -273,9 +273,21 @@ REFUSED = {
         "module.x={a:interval(1,2)}: values to sweep over stand alone, as in seed=1,2; "
         "not in a list, a mapping, or among other values."
     ),
-    "-m seed=1,2 hydra/sweeper=basic": (
-        "hydra/sweeper=basic: it checks no job before it begins. "
-        "hydra/sweeper=grid, the default, does, and runs the same jobs."
+    "-m seed=1,2 hydra/sweeper=grid,basic": (
+        "hydra/sweeper=basic: no such choice. hydra/sweeper is one of: grid, optuna."
+    ),
+    "-m seed=1,glob(*)": (
+        "seed=1,glob(*): values to sweep over stand alone, as in seed=1,2; "
+        "not in a list, a mapping, or among other values."
+    ),
+    "name=${=": ("name=${=: Hydra cannot read this value (mismatched input '{' expecting <EOF>)."),
+    "'~a\nb'": "'~a\\nb': Hydra cannot read 'a\\nb' as a key.\n"
+    "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
+    "-m hydra.overrides.task=[a]": (
+        "hydra.overrides.task=[a]: Hydra itself notes there what the command says."
+    ),
+    "hydra.runtime.output_dir=x": (
+        "hydra.runtime.output_dir=x: Hydra itself notes there what it has found."
     ),
     "'~a b'": "'~a b': Hydra cannot read 'a b' as a key.\n"
     "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
