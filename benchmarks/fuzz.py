@@ -12,7 +12,6 @@ is a violation.
 """
 
 import argparse
-import gc
 import itertools
 import json
 import math
@@ -29,6 +28,7 @@ from unittest import mock
 
 import kept_configs
 import warm
+from engine.checks import imports
 from fuzz_judge import Judge, can_train
 from fuzz_lines import Line, Lines
 from fuzz_verdict import RIGHT
@@ -133,7 +133,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     begun_at = commit()
-    gc.freeze()  # what is imported stays: no collection need look at it again
+    imports.freeze()
     warm.begin()  # what Hydra composes is kept there
     try:
         with tempfile.TemporaryDirectory() as sandbox:

@@ -34,6 +34,7 @@ from typing import Any
 from unittest import mock
 
 import measuring
+from engine.checks import imports
 from engine.sweep.compose import Composer
 from project.train import train
 
@@ -201,6 +202,7 @@ def main() -> None:
                     2,
                     f"hydra/launcher={launcher}",
                 )
+            imports.freeze()  # as a command does once it has imported PyTorch and Lightning
             results[name] = measured(sweep, measuring.in_turns(turns, arguments.rounds))
             shown += rows(name, results[name])
             print(

@@ -24,6 +24,7 @@ from engine.config.overrides import check_command_line, check_values
 from engine.config.resolved import Config
 from engine.errors import FAILED, WRONG_USE, UserError, exit_codes
 from engine.fence.hydra import composing_once, options_of
+from engine.fence.omegaconf import parsing_once
 from engine.run import folders
 from engine.run.run import Run, train_one
 from engine.sweep.jobs import Job
@@ -51,7 +52,7 @@ class Door:
     conf: Path
 
     def __call__(self) -> None:
-        with exit_codes(), composing_once():
+        with exit_codes(), composing_once(), parsing_once():
             if not asks_for_help(sys.argv[1:]):
                 messages.begin_wait("loading PyTorch …")
             self.open()

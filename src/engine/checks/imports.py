@@ -23,7 +23,12 @@ def large() -> Iterator[None]:
         yield
     finally:
         if is_first:
-            gc.freeze()
-            atexit.register(gc.unfreeze)  # libraries in C++ look whether all is freed in the end
+            freeze()
         if was_enabled:
             gc.enable()
+
+
+def freeze() -> None:
+    """Has Python look for no garbage among what this process has so far, until it ends."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # libraries in C++ look whether all is freed in the end

@@ -1,4 +1,4 @@
-"""Reads a YAML file that anybody may have written: no bombs, no tags, no endless file.
+"""Writes plain YAML, and reads what anybody may have written: no bombs, no tags, no endless file.
 
 What a run writes has neither anchors nor tags, and is small. Whatever has them is refused before a
 parser builds anything of it.
@@ -9,9 +9,27 @@ from typing import Any
 
 import yaml
 
+from engine.fence.omegaconf import represent_word
+
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 50  # of mappings and lists in each other
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+
+
+class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
+    """Writes YAML with libyaml: ten times as fast as OmegaConf, with the quotes of OmegaConf."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_representer(str, represent_word)
+
+
+def dump(plain: Any) -> str:
+    """Returns dicts, lists, numbers and words as `OmegaConf.to_yaml` writes them."""
+    options = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
+    return str(yaml.dump(plain, Dumper=_Dumper, **options))
 
 
 def text_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.config import secrets
+from engine.config import plain_yaml, secrets
 from engine.config.keys import BUILT, FOLDERS, OPEN, TARGET, TREATMENT, relevant
 from engine.config.limits import shown
 from engine.errors import UserError
@@ -100,6 +100,11 @@ class Config(Mapping[str, Any]):
     def flat(self) -> dict[str, Any]:
         """Returns the values by dotted key."""
         return dotted(self.values_by_node)
+
+    @cached_property
+    def yaml(self) -> str:
+        """Returns the values as YAML."""
+        return plain_yaml.dump(self.values_by_node)
 
     @cached_property
     def relevant(self) -> str:

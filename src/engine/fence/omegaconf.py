@@ -1,9 +1,31 @@
 """OmegaConf: what is used of it beyond its documentation."""
 
+import functools
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, base
 from omegaconf._utils import OmegaConfDumper
+
+_DUMPER = OmegaConfDumper(io.StringIO())  # writes nothing
+
+
+@contextmanager
+def parsing_once() -> Iterator[None]:
+    """Has OmegaConf parse each `${…}` once within this context: 0.4 ms a word.
+
+    The config of a run has fourteen, and all jobs of a sweep have the same. What is parsed is a
+    tree that OmegaConf only reads.
+    """
+    module: Any = base
+    parse = module.parse
+    try:
+        module.parse = functools.lru_cache(10_000)(parse)
+        yield
+    finally:
+        module.parse = parse
 
 
 def node_of(config: DictConfig, name: str) -> Any:
@@ -13,4 +35,11 @@ def node_of(config: DictConfig, name: str) -> Any:
 
 def represent_word(dumper: Any, word: str) -> Any:
     """Writes a word as OmegaConf does: quoted where YAML would read something else."""
-    return OmegaConfDumper.str_representer(dumper, word)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", word, _style(word))
+
+
+@functools.lru_cache(10_000)
+def _style(word: str) -> str | None:
+    """Returns the quotes that OmegaConf writes around a word, or None."""
+    style: str | None = OmegaConfDumper.str_representer(_DUMPER, word).style
+    return style

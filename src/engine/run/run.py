@@ -195,7 +195,7 @@ class Run:
         """Trains, from the run's checkpoint where it has one."""
         from engine.run import build, loggers, tensorboard
 
-        log.debug("%s", folders.as_yaml(self.config.values_by_node))
+        log.debug("%s", self.config.yaml)
         log.info("run folder: %s", messages.short(self.folder))
         log.info("%s", build.describe(trainer, module, data))
         log.debug("%s", getattr(module, "network", module))

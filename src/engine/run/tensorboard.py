@@ -28,7 +28,7 @@ def log_start(trainer: Trainer, config: Config, door: str) -> None:
     step = config.get("parent.step") or 0
     texts = {
         "command": f"`{shlex.join(['python', '-m', door, *config.overrides])}`",
-        "config": f"```yaml\n{folders.as_yaml(config.values_by_node)}```",
+        "config": f"```yaml\n{config.yaml}```",
     }
     for logger in tensorboards(trainer):
         for tag, text in texts.items():

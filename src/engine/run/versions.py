@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 from engine.messages import counted
 
+_ROOT = OmegaConf.create({"root": "${root:}"})  # resolved whenever it is read
+
 
 def device(made: Trainer) -> str:
     """Names what a Trainer computes on: `2 × cpu (x86_64, 2 threads)`, `1 × NVIDIA H200`."""
@@ -40,7 +42,7 @@ def root() -> Path:
     A received config may name another one as `paths.root`, and git runs commands that a repository
     names.
     """
-    return Path(OmegaConf.create({"root": "${root:}"})["root"])
+    return Path(_ROOT["root"])
 
 
 @functools.cache

@@ -1,10 +1,9 @@
 """The configs of a sweep's jobs: jobs that make the same choices share what Hydra composed."""
 
-import functools
 import pickle
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -17,6 +16,14 @@ from engine.config.resolved import Config
 from engine.fence.hydra import apply_overrides, composed_by_hydra, is_group
 from engine.fence.omegaconf import node_of
 from engine.sweep.jobs import Job
+
+
+class Word(NamedTuple):
+    """Holds a word of a command line, as Hydra parses it, and how a job is composed by it."""
+
+    override: Override
+    is_choice: bool
+    needs_hydra: bool
 
 
 class Composer:
@@ -39,8 +46,8 @@ class Composer:
         self.loader = loader
         self.sweep = sweep
         self.mentioned = mentioned
-        parser = OverridesParser.create(loader)
-        self._parse = functools.cache(lambda word: parser.parse_overrides([word])[0])
+        self._parser = OverridesParser.create(loader)
+        self._parsed: dict[str, Word] = {}
         self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: five times as fast as a copy
 
     def __call__(self, words: Sequence[str]) -> Job:
@@ -63,10 +70,10 @@ class Composer:
 
     def _composed(self, words: Sequence[str]) -> DictConfig:
         parsed = [self._parse(word) for word in words]
-        if any(self._needs_hydra(override) for override in parsed):
+        if any(word.needs_hydra for word in parsed):
             return composed_by_hydra(self.loader, self.sweep, words)
-        values = [override for override in parsed if not self._is_choice(override)]
-        choices = tuple(word for word, o in zip(words, parsed, strict=True) if o not in values)
+        values = [word.override for word in parsed if not word.is_choice]
+        choices = tuple(w for w, word in zip(words, parsed, strict=True) if word.is_choice)
         if choices not in self._bases:
             base = composed_by_hydra(self.loader, self.sweep, choices)
             with open_dict(base):  # all that is needed of Hydra's part
@@ -78,12 +85,17 @@ class Composer:
         apply_overrides(values, config)
         return config
 
-    def _is_choice(self, override: Override) -> bool:
-        return is_group(self.loader, override.key_or_group)
+    def _parse(self, text: str) -> Word:
+        if text not in self._parsed:
+            override = self._parser.parse_overrides([text])[0]
+            is_choice = is_group(self.loader, override.key_or_group)
+            self._parsed[text] = Word(override, is_choice, _needs_hydra(override, is_choice))
+        return self._parsed[text]
 
-    def _needs_hydra(self, override: Override) -> bool:
-        """Tells whether an override is Hydra's own, deletes, or both chooses and sets a value."""
-        is_mapping = not override.is_sweep_override() and isinstance(override.value(), dict)
-        is_hydras = override.key_or_group.partition(".")[0].partition("/")[0] == "hydra"
-        is_mixed = is_mapping if self._is_choice(override) else override.package is not None
-        return is_hydras or is_mixed or override.is_delete()
+
+def _needs_hydra(override: Override, is_choice: bool) -> bool:
+    """Tells whether an override is Hydra's own, deletes, or both chooses and sets a value."""
+    is_mapping = not override.is_sweep_override() and isinstance(override.value(), dict)
+    is_hydras = override.key_or_group.partition(".")[0].partition("/")[0] == "hydra"
+    is_mixed = is_mapping if is_choice else override.package is not None
+    return is_hydras or is_mixed or override.is_delete()

@@ -6,13 +6,14 @@
 import functools
 from typing import Any
 
-from lightning.pytorch import LightningModule, seed_everything
+from lightning.pytorch import LightningModule
 
 from engine.checks.fit import check_classes, fit_to
 from engine.config import objects
 from engine.config.keys import PARTIAL, SECRET, TARGET
 from engine.config.resolved import Config
 from engine.errors import blamed_on
+from engine.seeds import seed_all
 
 
 def make(node: Any, key: str) -> Any:
@@ -29,7 +30,8 @@ def make(node: Any, key: str) -> Any:
 def module(config: Config, data: Any) -> LightningModule:
     """Builds a job's module from its seed alone, as `build.module` does."""
     check_classes(config, data)
-    seed_everything(config["seed"], workers=True, verbose=False)
+    # The same numbers as from seed_everything, which takes half a millisecond for GPUs.
+    seed_all(config["seed"])
     model: LightningModule = make(config["module"], "module")
     fit_to(model, data)
     return model

@@ -374,11 +374,18 @@ class StackedModule(LightningModule):
 
         The files that they write are on disk afterwards.
         """
+        # All jobs have callbacks of the same classes.
+        own = [n for n, own in enumerate(self.members[0].callbacks) if _has(own, hook)]
         with synced_together():
-            for number in jobs:
+            for number in jobs if own else ():
                 member = self.members[number]
                 with job_log.collected(member.messages):
-                    for callback in member.callbacks:
-                        if call := getattr(callback, hook, None):
-                            call(member.trainer, member.module, *arguments(number))
+                    for call in (getattr(member.callbacks[n], hook) for n in own):
+                        call(member.trainer, member.module, *arguments(number))
         self._dumped = None
+
+
+def _has(callback: Callback, hook: str) -> bool:
+    """Tells whether a callback has a hook of its own, and not the empty one of its base class."""
+    found = getattr(callback, hook, None)
+    return getattr(found, "__func__", found) not in (None, getattr(StepCallback, hook))

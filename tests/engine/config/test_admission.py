@@ -14,7 +14,7 @@ import torch
 from omegaconf import OmegaConf
 
 from commands import CONF, ROOT, composed
-from engine.config import admission, objects
+from engine.config import admission, objects, plain_yaml
 from engine.errors import UserError
 from engine.run import folders
 from engine.run.checkpoint import file as checkpoint_file
@@ -24,7 +24,7 @@ from payloads import OWN, PAYLOADS, built, received
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
 def test_a_payload_is_refused(payload: Callable[[str], Any], marker: Path, tmp_path: Path) -> None:
     node = payload(str(marker))
-    run_dir = received(tmp_path / "run", folders.as_yaml({"callbacks": {"evil": node}}))
+    run_dir = received(tmp_path / "run", plain_yaml.dump({"callbacks": {"evil": node}}))
     with pytest.raises(UserError) as refused:
         objects.build(folders.load_config(run_dir, OWN)["callbacks.evil"], "evil")
     says, how = str(refused.value).splitlines()
@@ -57,7 +57,7 @@ def test_nothing_is_looked_up_for_a_received_config(
     words: str, key: str, marker: Path, tmp_path: Path
 ) -> None:
     OmegaConf.register_new_resolver("writes", os.mkdir, replace=True)  # a user may have any
-    text = folders.as_yaml({"module": {key: words.replace("MARKER", str(marker))}})
+    text = plain_yaml.dump({"module": {key: words.replace("MARKER", str(marker))}})
     run_dir = received(tmp_path / "run", text)
     with pytest.raises(UserError, match=f"module.{key}="):
         folders.load_config(run_dir, OWN)
@@ -69,7 +69,7 @@ def test_nothing_is_looked_up_for_a_received_config(
     "target", [None, 3, ["os.mkdir"], {"a": 1}, "", "os", "os..mkdir", "os.mkdir ", "???"]
 )
 def test_a_target_that_is_no_path_is_refused(target: Any, tmp_path: Path) -> None:
-    run_dir = received(tmp_path, folders.as_yaml({"module": {"_target_": target}}))
+    run_dir = received(tmp_path, plain_yaml.dump({"module": {"_target_": target}}))
     with pytest.raises(UserError, match=r"module\._target_=.* is not the path of a class"):
         folders.load_config(run_dir, OWN)
 
@@ -105,7 +105,7 @@ MORE = {
 )
 def test_a_received_run_of_this_template_needs_no_trust(words: list[str], tmp_path: Path) -> None:
     config = composed(words)
-    run_dir = received(tmp_path, folders.as_yaml(config.values_by_node))
+    run_dir = received(tmp_path, plain_yaml.dump(config.values_by_node))
     assert folders.load_config(run_dir, "project").hash == config.hash
 
 

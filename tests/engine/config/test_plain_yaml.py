@@ -1,8 +1,9 @@
-"""YAML that anybody may have written: bombs and tags are refused before they are parsed."""
+"""YAML as OmegaConf writes it, and what anybody may have written: bombs and tags are refused."""
 
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from engine.config import plain_yaml
 from engine.errors import UserError
@@ -32,3 +33,29 @@ def test_a_file_without_end_is_not_read_to_its_end() -> None:
 def test_what_yaml_cannot_make_values_of_is_no_yaml(text: str) -> None:
     with pytest.raises(ValueError, match="is no YAML"):
         plain_yaml.load(text)
+
+
+def test_what_is_written_is_omegaconfs() -> None:
+    """Words that YAML would read as numbers, truth values or null are quoted, too."""
+    values = [
+        "1e-5",
+        "1.5",
+        "yes",
+        "null",
+        "",
+        "0x1f",
+        "12:30",
+        "ü",
+        "a: b",
+        "two\nlines",
+        1e-5,
+        None,
+        True,
+        [1, {}],
+        "2026-01-01",
+    ]
+    config = OmegaConf.create(
+        {"a": {f"key{i}": value for i, value in enumerate(values)}, "b": "${a.key0}", 3: {}}
+    )
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert plain_yaml.dump(plain) == OmegaConf.to_yaml(config, resolve=True)

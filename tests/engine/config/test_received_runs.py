@@ -13,7 +13,7 @@ import pytest
 
 from commands import CONF, ROOT, environment, only_run, run_evaluate, run_train
 from engine import longer
-from engine.config import signature
+from engine.config import plain_yaml, signature
 from engine.errors import UserError
 from engine.report.read import collect, commands
 from engine.run import folders, versions
@@ -44,7 +44,7 @@ def changed(sound: Path, tmp_path: Path, marker: Path) -> Path:
     run_dir = Path(shutil.copytree(sound, tmp_path / "run", dirs_exist_ok=True))
     (run_dir / "summary.json").unlink()
     file = run_dir / folders.CONFIG
-    evil = folders.as_yaml({"evil": touch(str(marker))}).replace("\n", "\n  ").rstrip(" ")
+    evil = plain_yaml.dump({"evil": touch(str(marker))}).replace("\n", "\n  ").rstrip(" ")
     file.write_text(file.read_text().replace("callbacks:\n", f"callbacks:\n  {evil}"))
     config = folders.as_written(run_dir)
     assert config["callbacks.evil._target_"] == COMMAND
@@ -201,7 +201,7 @@ def test_a_sweep_runs_its_own_config_whatever_its_folders_have(
     run_dir = min(path.parent for path in (tmp_path / "logs").rglob("summary.json"))
     (run_dir / "summary.json").unlink()
     text = (run_dir / folders.CONFIG).read_text()
-    evil = folders.as_yaml({"evil": touch(str(marker))}).replace("\n", "\n  ").rstrip(" ")
+    evil = plain_yaml.dump({"evil": touch(str(marker))}).replace("\n", "\n  ").rstrip(" ")
     received(run_dir, text.replace("callbacks:\n", f"callbacks:\n  {evil}"))
     run_train(*words, draws=False)
     assert (run_dir / "summary.json").exists()

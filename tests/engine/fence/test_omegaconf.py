@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, base
 
 from engine.fence import omegaconf as fence
 
@@ -25,3 +25,27 @@ def test_represent_word_quotes_what_omegaconf_quotes(word: str) -> None:
     Dumper.add_representer(str, fence.represent_word)
     ours = yaml.dump({"a": word}, Dumper=Dumper, default_flow_style=False, allow_unicode=True)
     assert ours == OmegaConf.to_yaml({"a": word})
+
+
+def test_parsing_once_parses_equal_words_once_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parse = base.parse
+    parsed: list[str] = []
+
+    def resolved(a: int) -> object:
+        values = {"a": a, "b": "${a}", "c": "x${b}y", "d": {"e": "${a}", "f": "${.e}"}}
+        return OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+
+    def noted(word: str) -> object:
+        parsed.append(word)
+        return parse(word)
+
+    monkeypatch.setattr(base, "parse", noted)
+    expected = [resolved(1), resolved(2)]
+    assert len(parsed) > len(set(parsed))
+    parsed.clear()
+    with fence.parsing_once():
+        assert [resolved(1), resolved(2)] == expected
+    assert len(parsed) == len(set(parsed))
+    assert base.parse is noted

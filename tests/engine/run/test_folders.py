@@ -130,29 +130,3 @@ def test_remove_takes_back_a_run_and_the_folders_that_are_empty_then(tmp_path: P
         "runs/lenet",
         "runs/lenet/other",
     ]
-
-
-def test_as_yaml_is_omegaconfs() -> None:
-    """Words that YAML would read as numbers, truth values or null are quoted, too."""
-    values = [
-        "1e-5",
-        "1.5",
-        "yes",
-        "null",
-        "",
-        "0x1f",
-        "12:30",
-        "ü",
-        "a: b",
-        "two\nlines",
-        1e-5,
-        None,
-        True,
-        [1, {}],
-        "2026-01-01",
-    ]
-    config = OmegaConf.create(
-        {"a": {f"key{i}": value for i, value in enumerate(values)}, "b": "${a.key0}", 3: {}}
-    )
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert folders.as_yaml(plain) == OmegaConf.to_yaml(config, resolve=True)

@@ -14,7 +14,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from engine.config.resolved import dotted
-from engine.run.folders import as_yaml
 from engine.sweep.compose import Composer
 from project.train import train
 
@@ -87,13 +86,13 @@ class Composed:
         folders: of the sweep, by `hydra.sweep.dir`.
         written: the values as they are written, by dotted key.
         values: the same, resolved.
-        as_yaml: the resolved values.
+        yaml: the resolved values.
     """
 
     folders: dict[str, str]
     written: dict[str, Any]
     values: dict[str, Any]
-    as_yaml: str
+    yaml: str
 
 
 @contextmanager
@@ -147,7 +146,7 @@ def test_every_job_is_as_hydra_composes_it(sweep_dir: str, by_hydra: list[Compos
                 sorted(expected.written.items())
             )
             assert repr(made.config.values_by_node) == repr(expected.values)
-            assert as_yaml(made.config.values_by_node) == expected.as_yaml
+            assert made.config.yaml == expected.yaml
 
 
 def test_a_key_that_is_not_there_is_hydras_error() -> None:
