@@ -202,7 +202,8 @@ class SupervisedModule(LightningModule):
 
         A `training_step` of your own calls it once a step, before the network.
         """
-        self._has_augmented = True
+        if not self._has_augmented:  # to set an attribute of a module takes 4 µs
+            self._has_augmented = True
         if self.transforms and len(inputs):  # a process's share of a batch may be empty
             with torch.no_grad():
                 for transform in self.transforms.values():

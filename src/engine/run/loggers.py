@@ -242,17 +242,27 @@ class MetricsCSV(Logger):
             {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
             for step, metrics, _ in rows
         ]
-        keys = dict.fromkeys(itertools.chain(*texts))
         self.count += len(texts)
-        is_changed = bool(self._columns) and self._size != _size_of(self.path)
-        if is_changed or not keys.keys() <= set(self._columns):
-            known = self._left() if is_changed else self._rows()
-            self._columns = list(dict.fromkeys([*FIRST, *self._columns, *keys]))
-            self._write([*known, *texts])
-        elif texts:
-            with writing(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._columns, "", lineterminator="\n").writerows(texts)
-            self._size = _size_of(self.path)
+        if not set(itertools.chain(*texts)) <= set(self._columns):
+            is_changed = bool(self._columns) and self._size != _size_of(self.path)
+            self._add(texts, is_changed)
+        elif texts and not self._append(texts):
+            self._add(texts, is_changed=True)
+
+    def _append(self, texts: list[dict[str, str]]) -> bool:
+        """Appends rows; returns whether it did: not to a file that somebody else has changed."""
+        with writing(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
+            if file.tell() != self._size:  # a file that is gone is made anew, and is empty
+                return False
+            csv.DictWriter(file, self._columns, "", lineterminator="\n").writerows(texts)
+            self._size = file.tell()
+        return True
+
+    def _add(self, texts: list[dict[str, str]], is_changed: bool) -> None:
+        """Writes the file anew, with more rows, and with a column for each of their keys."""
+        known = self._left() if is_changed else self._rows()
+        self._columns = list(dict.fromkeys([*FIRST, *self._columns, *itertools.chain(*texts)]))
+        self._write([*known, *texts])
 
     def _rows(self) -> list[dict[str, str]]:
         """Reads the whole rows of the file; none if there is no file."""
