@@ -27,7 +27,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from board import Server
-from engine.config import objects
+from engine.config import objects, plain_yaml
 from engine.config.resolved import Config
 from engine.fence.tensorboard import hparams_records
 from engine.run import folders, identity, summaries, tensorboard
@@ -75,7 +75,7 @@ class Runs:
     def __init__(self, sweep: Path) -> None:
         self.sweep = sweep
         config = composed()
-        self.config = folders.as_yaml(config.values_by_node)
+        self.config = config.yaml
         data = objects.build(config["datamodule"], "datamodule")
         self.made_of = json.dumps(identity.record(config, data, train.module), indent=2)
         names = ["train/loss", "val/loss", "val/acc"]
@@ -102,7 +102,7 @@ class Runs:
         shown = {"test/acc": metrics["test/acc"], f"★ {OBJECTIVE.name}": metrics["val/acc"]}
         contents: dict[Path, str | bytes] = {
             folders.CONFIG: text,
-            folders.OVERRIDES: folders.as_yaml([*WORDS, *words]),
+            folders.OVERRIDES: plain_yaml.dump([*WORDS, *words]),
             identity.MADE_OF: self.made_of,
             Path("metrics.csv"): self.metrics,
             Path(summaries.SUMMARY): json.dumps(summary(metrics, seed), indent=2),
