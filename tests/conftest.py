@@ -37,8 +37,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         warm.end()
 
 
-# Whichever process gets one of these last is alone in the end: they come first.
-LONG = ("test_fuzz.py", "test_kill_storm.py", "test_ray_launcher.py")
+# Whichever process gets one of these last is alone in the end: they come first. The first compiled
+# step of a machine compiles PyTorch's headers, for which all others wait.
+LONG = ("test_compiled.py", "test_fuzz.py", "test_kill_storm.py", "test_ray_launcher.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
