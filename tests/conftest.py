@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import pickle
+import signal
 import tarfile
 import warnings
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell began this in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     warm.forget_the_disk()
     warm.look_at_packages_once()
     if not hasattr(config, "workerinput"):  # the workers are in their parent's session
