@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config.plain_yaml import dump
+from engine.config import plain_yaml
 from engine.report.read.collect import collect
 from engine.report.statistics.content import Content, compute
 from engine.run.summaries import BEST_EPOCH, Objective
@@ -86,8 +86,8 @@ def write_run(
             node = node.setdefault(name, {})
         node[last] = value
     (run_dir / ".hydra").mkdir(parents=True)
-    (run_dir / ".hydra" / "config.yaml").write_text(dump(config), encoding="utf-8")
-    (run_dir / ".hydra" / "overrides.yaml").write_text(dump(list(words)), encoding="utf-8")
+    (run_dir / ".hydra" / "config.yaml").write_text(plain_yaml.dump(config), encoding="utf-8")
+    (run_dir / ".hydra" / "overrides.yaml").write_text(plain_yaml.dump(list(words)), encoding="utf-8")
     write_curve(run_dir, curve or {})
     if status is not None:
         summary = {

@@ -30,7 +30,7 @@ def make(node: Any, key: str) -> Any:
 def module(config: Config, data: Any) -> LightningModule:
     """Builds a job's module from its seed alone, as `build.module` does."""
     check_classes(config, data)
-    # The same numbers as from seed_everything, which takes half a millisecond for GPUs.
+    # The same numbers as from seed_everything, by which `build.module` seeds GPUs, too.
     seed_all(config["seed"])
     model: LightningModule = make(config["module"], "module")
     fit_to(model, data)

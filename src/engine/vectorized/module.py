@@ -20,7 +20,7 @@ from engine.fence.lightning import (
 from engine.run.checkpoint import choice
 from engine.schedules import updates_of
 from engine.steps import rows
-from engine.steps.callback import StepCallback
+from engine.steps.callback import StepCallback, overrides
 from engine.vectorized import job_log
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
@@ -375,7 +375,8 @@ class StackedModule(LightningModule):
         The files that they write are on disk afterwards.
         """
         # All jobs have callbacks of the same classes.
-        own = [n for n, own in enumerate(self.members[0].callbacks) if _has(own, hook)]
+        first = self.members[0].callbacks
+        own = [n for n, one in enumerate(first) if overrides(one, StepCallback, [hook])]
         with synced_together():
             for number in jobs if own else ():
                 member = self.members[number]
@@ -383,9 +384,3 @@ class StackedModule(LightningModule):
                     for call in (getattr(member.callbacks[n], hook) for n in own):
                         call(member.trainer, member.module, *arguments(number))
         self._dumped = None
-
-
-def _has(callback: Callback, hook: str) -> bool:
-    """Tells whether a callback has a hook of its own, and not the empty one of its base class."""
-    found = getattr(callback, hook, None)
-    return getattr(found, "__func__", found) not in (None, getattr(StepCallback, hook))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.config.plain_yaml import dump
+from engine.config import plain_yaml
 from engine.config.resolved import dotted
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
@@ -64,12 +64,12 @@ def test_a_config_and_its_words_are_those_of_the_whole_file(tmp_path: Path) -> N
     words = ["-a", "- b", "#c", "x\n- y", "", "'", "a: b", "[1, 2]", "1", "word " * 40, "ä"]
     path = tmp_path / "overrides.yaml"
     for some in (words, words[::-1], words[:1]):
-        path.write_text(dump(some) + "# signed\n")
+        path.write_text(plain_yaml.dump(some) + "# signed\n")
         assert read.overrides(path) == yaml.safe_load(path.read_text()) == some
     path.write_text("[]\n")
     assert read.overrides(path) == []
     values = {"b": {"c": [1, {"d": 2}], "e": {}}, "names": words, "seed": 1}
-    path.write_text(dump({**values, "paths": {"log_dir": "/logs"}}))
+    path.write_text(plain_yaml.dump({**values, "paths": {"log_dir": "/logs"}}))
     assert read.config(path) == dotted(yaml.safe_load(path.read_text()))
     with path.open("a") as file:
         file.write("b: {c: 1}\n")  # of a key that stands twice, the last counts
