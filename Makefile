@@ -17,7 +17,7 @@ run: $(INSTALLED)
 	$(BIN)/python -m project.train experiment=lenet datamodule=digits
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

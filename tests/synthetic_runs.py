@@ -87,7 +87,9 @@ def write_run(
         node[last] = value
     (run_dir / ".hydra").mkdir(parents=True)
     (run_dir / ".hydra" / "config.yaml").write_text(plain_yaml.dump(config), encoding="utf-8")
-    (run_dir / ".hydra" / "overrides.yaml").write_text(plain_yaml.dump(list(words)), encoding="utf-8")
+    (run_dir / ".hydra" / "overrides.yaml").write_text(
+        plain_yaml.dump(list(words)), encoding="utf-8"
+    )
     write_curve(run_dir, curve or {})
     if status is not None:
         summary = {
