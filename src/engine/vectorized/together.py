@@ -33,7 +33,6 @@ from engine.run import build, folders, identity, summaries, tensorboard
 from engine.run.loggers import TensorBoard
 from engine.run.objective import has_diverged, objective, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
-from engine.supervised import SupervisedModule
 from engine.sweep import gpus
 from engine.sweep.jobs import Job
 from engine.vectorized import job_log, make
@@ -236,7 +235,7 @@ class _Chunk:
         with synced_together():
             self._begin(trainer)
         try:
-            with messages.silenced(SupervisedModule, data):
+            with messages.silenced(members[0].module, members[0].data):
                 trainer.fit(stack, datamodule=data)
                 trainers = [member.trainer for member in members]
                 stack.end([number for number in stack.running if has_diverged(trainers[number])])

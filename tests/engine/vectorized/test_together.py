@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import math
+import warnings
 import weakref
 from collections import Counter
 from pathlib import Path
@@ -178,3 +179,10 @@ def test_jobs_that_find_no_space_say_that_they_can_go_on(monkeypatch: pytest.Mon
     monkeypatch.setattr(chunk, "_run", full)
     (answer,) = chunk.run().values()
     assert isinstance(answer, Stopped)
+
+
+def test_jobs_without_validation_get_no_warning_that_there_is_no_loader(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")  # before the filters that each test has
+        sweep(tmp_path, *CURVE, WITHOUT_GRAPH, "seed=1,2")
+    assert not [one for one in seen if "Total length" in str(one.message)]
