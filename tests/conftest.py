@@ -18,6 +18,7 @@ import pytest
 
 import warm
 from engine import messages
+from engine.checks import imports
 
 if TYPE_CHECKING:
     from browser import Browser
@@ -35,18 +36,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    gc.unfreeze()
     if not hasattr(config, "workerinput"):
         warm.end()
 
 
-# Whichever process gets one of these last is alone in the end: they come first. The first compiled
-# step of a machine compiles PyTorch's headers, for which all others wait.
-LONG = ("test_compiled.py", "test_fuzz.py", "test_kill_storm.py", "test_ray_launcher.py")
+# Whichever process gets one of these last is alone in the end: they come first.
+LONG = ("test_fuzz.py", "test_kill_storm.py", "test_ray_launcher.py")
+
+
+def _turn(item: pytest.Item) -> int:
+    """Tells when a test comes: what compiles steps first, all of it in one process.
+
+    The first such process imports the compiler, and the first on a machine compiles PyTorch's
+    headers, for which another one would wait.
+    """
+    name = item.nodeid.rpartition("/")[2]
+    return 0 if "compile" in name else 1 if item.path.name in LONG else 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONG)
+    items.sort(key=_turn)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,7 +63,7 @@ def pytest_collection() -> Iterator[None]:
     gc.disable()  # what is imported stays: no collection need look at it, now or later
     yield
     gc.collect()
-    gc.freeze()
+    imports.freeze()
     gc.enable()
 
 

@@ -46,8 +46,7 @@ class CompiledStep:
         optimizer: SGD, Adam, AdamW or RMSprop, over parameters of the network.
 
     Raises:
-        CannotCompile: if there is no compiled update for the optimiser or its options, or no
-            working compiler.
+        CannotCompile: if there is no compiled update for the optimiser or its options.
     """
 
     def __init__(self, network: nn.Module, loss: nn.Module, optimizer: Optimizer) -> None:
@@ -73,7 +72,8 @@ class CompiledStep:
         A new compilation is tried on copies of the state.
 
         Raises:
-            CannotCompile: if the step has to be compiled anew and cannot be.
+            CannotCompile: if the step has to be compiled anew and cannot be, or the compiler does
+                not work.
         """
         current = [
             [_configuration(module) for module in self.network.modules()],
@@ -176,7 +176,7 @@ class CompiledStep:
 
         # Guards on the modules would cost more than a small step. `refresh` looks for the same
         # changes once a block: modes, plain attributes, hooks, and which parameters are trained.
-        options = {
+        options: dict[str, Any] = {
             "guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe,
             "fallback_random": True,
             # On the CPU, C++ calls the kernels, which makes small steps faster.
@@ -194,7 +194,8 @@ class CompiledStep:
                 if all_used:
                     self._step(values, states, fixed, self._numbers, inputs.clone(), targets)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
-            raise CannotCompile(first_line(error)) from error
+            fault = fault_of_compiler(inputs.device, options["cpp_wrapper"])
+            raise CannotCompile(fault or first_line(error)) from error
         if not all_used:
             raise CannotCompile(NO_GRADIENT)
 
@@ -224,10 +225,19 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
     for reason, holds in reasons.items():
         if holds:
             raise CannotCompile(reason)
+
+
+def fault_of_compiler(device: torch.device, cpp_wrapper: bool) -> str | None:
+    """Compiles next to nothing, as a step is compiled, and returns what keeps it from that, if so.
+
+    It is asked after a step could not be compiled. It takes seconds the first time.
+    """
+    options: dict[str, Any] = {"cpp_wrapper": cpp_wrapper}
     try:
-        torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.zeros(3))
+        torch.compile(lambda x: x.sin() + 1, options=options)(torch.zeros(3, device=device))
     except Exception as error:  # of many kinds: no compiler, a broken one, an unwritable folder
-        raise CannotCompile(f"the compiler does not work: {first_line(error)}") from error
+        return f"the compiler does not work: {first_line(error)}"
+    return None
 
 
 def first_line(error: Exception) -> str:

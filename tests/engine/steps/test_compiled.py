@@ -1,6 +1,7 @@
 """The compiled step, against torch.optim and against the same run step by step."""
 
 import copy
+import functools
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -82,6 +83,22 @@ def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_module, "BLOCK_SECONDS", 1e9)
 
 
+@pytest.fixture
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiles to PyTorch's own operations, in place of C++, which takes seconds for each step.
+
+    When a step is compiled anew, and for what, is the same.
+    """
+    compile_ = torch.compile
+
+    @functools.wraps(compile_)
+    def trace(step: Any, options: dict[str, Any], **given: Any) -> Any:
+        guards = {"guard_filter_fn": options["guard_filter_fn"]}
+        return compile_(step, backend="aot_eager", options=guards, **given)
+
+    monkeypatch.setattr(torch, "compile", trace)
+
+
 def tensors(checkpoint: Any) -> list[Tensor]:
     """All tensors of weights, buffers and the optimiser's state."""
     states = [
@@ -95,36 +112,29 @@ def tensors(checkpoint: Any) -> list[Tensor]:
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("without_hurry")
-@pytest.mark.parametrize(("name", "samples"), [("nesterov", 31), ("adamw", 28)])
-def test_a_compiled_run_is_the_eager_one(name: str, samples: int, tmp_path: Path) -> None:
-    """Compares to rounding, with batch statistics and dropout; and blocks of all sizes exactly."""
-    options: dict[str, Any] = {"optimizer": OPTIMIZERS[name], "samples": samples}
-    fit(tmp_path / "eager", False, **options)
-    for steps in (1, 100):
-        fit(tmp_path / str(steps), True, steps, **options)
-    eager, singly, together = (
-        torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("eager", "1", "100")
-    )
-    for found, expected in zip(tensors(singly), tensors(eager), strict=True):
+def assert_equal_to_rounding(ours: Path, eager: Path) -> None:
+    """Compares the last checkpoints and the rows of two runs."""
+    saved, right = (torch.load(run / LAST, weights_only=True) for run in (ours, eager))
+    for found, expected in zip(tensors(saved), tensors(right), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
-    assert all(torch.equal(a, b) for a, b in zip(tensors(together), tensors(singly), strict=True))
-    texts = [(tmp_path / folder / "metrics.csv").read_text() for folder in ("1", "100")]
-    assert texts[0] == texts[1]
-    for compiled_row, row in zip(
-        *(columns(tmp_path / f, "train/loss")[0] for f in ("1", "eager")), strict=True
+    assert saved["loops"]["fit_loop"] == right["loops"]["fit_loop"]
+    assert saved["lr_schedulers"] == right["lr_schedulers"]
+    for found_loss, loss in zip(
+        *(columns(run, "train/loss")[0] for run in (ours, eager)), strict=True
     ):
-        assert compiled_row == pytest.approx(row, rel=1e-11)
-    assert singly["loops"]["fit_loop"] == eager["loops"]["fit_loop"]
+        assert found_loss == pytest.approx(loss, rel=1e-11)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("without_hurry")
-def test_a_schedule_changes_the_numbers_of_one_compiled_function(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Learning rate and beta1 are others at each step; RMSprop has a schedule of rates only."""
+def assert_equal(ours: Path, theirs: Path) -> None:
+    """Compares the last checkpoints and the rows of two runs, bit by bit."""
+    saved, right = (torch.load(run / LAST, weights_only=True) for run in (ours, theirs))
+    assert all(torch.equal(a, b) for a, b in zip(tensors(saved), tensors(right), strict=True))
+    assert (ours / "metrics.csv").read_text() == (theirs / "metrics.csv").read_text()
+
+
+@pytest.fixture
+def compiled_steps(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
+    """Lists the steps that are compiled, once for each compilation."""
     compiled: list[CompiledStep] = []
     compile_once = CompiledStep._compile
 
@@ -133,25 +143,39 @@ def test_a_schedule_changes_the_numbers_of_one_compiled_function(
         compile_once(self, *batch)
 
     monkeypatch.setattr(CompiledStep, "_compile", noted)
-    schedules = {"adam": partial(one_cycle, start=3.0), "rmsprop, centred": cosine}
-    for name, schedule in schedules.items():
-        compiled.clear()
-        for is_compiled in (False, True):
-            module = SupervisedModule(
-                network(), nn.MSELoss(), optimizer=OPTIMIZERS[name], scheduler=schedule
-            )
-            fit(tmp_path / f"{name} {is_compiled}", is_compiled, module=module)
-        assert len(compiled) == 1
-        eager, ours = (tmp_path / f"{name} {is_compiled}" for is_compiled in (False, True))
-        loss, lr = columns(ours, "train/loss", "lr")
-        right_loss, right_lr = columns(eager, "train/loss", "lr")
-        assert lr == right_lr
-        assert len(set(lr)) == len(lr)
-        assert loss == pytest.approx(right_loss, rel=1e-11)
-        saved, right = (torch.load(run / LAST, weights_only=True) for run in (ours, eager))
-        for found, expected in zip(tensors(saved), tensors(right), strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
-        assert saved["lr_schedulers"] == right["lr_schedulers"]
+    return compiled
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_hurry")
+@pytest.mark.parametrize(
+    ("name", "samples", "schedule"),
+    [
+        ("nesterov", 31, None),
+        ("adamw", 28, partial(one_cycle, start=3.0)),
+        ("rmsprop, centred", 28, cosine),
+    ],
+)
+def test_a_compiled_run_is_the_eager_one(
+    name: str, samples: int, schedule: Any, tmp_path: Path, compiled_steps: list[CompiledStep]
+) -> None:
+    """Compares to rounding, with batch statistics and dropout; and blocks of all sizes exactly.
+
+    A schedule gives another learning rate, and another beta1, at each step: the numbers of one
+    compiled function change.
+    """
+    for folder, is_compiled, steps in (("eager", False, 100), ("1", True, 1), ("100", True, 100)):
+        module = SupervisedModule(
+            network(), nn.MSELoss(), optimizer=OPTIMIZERS[name], scheduler=schedule
+        )
+        fit(tmp_path / folder, is_compiled, steps, module=module, samples=samples)
+    assert len(compiled_steps) == 2
+    assert_equal_to_rounding(tmp_path / "1", tmp_path / "eager")
+    assert_equal(tmp_path / "100", tmp_path / "1")
+    if schedule:
+        rates, right = (columns(tmp_path / folder, "lr")[0] for folder in ("1", "eager"))
+        assert rates == right
+        assert len(set(rates)) == len(rates)
 
 
 @pytest.mark.slow
@@ -163,14 +187,8 @@ def test_an_augmented_compiled_run_is_the_eager_one(tmp_path: Path) -> None:
         augment = {"noisy": noisy, "masked": nn.Dropout(0.2)}
         module = SupervisedModule(network(), nn.MSELoss(), optimizer=sgd, augment=augment)
         fit(tmp_path / folder, is_compiled, steps, module=module)
-    eager, singly, together = (
-        torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("eager", "1", "100")
-    )
-    for found, expected in zip(tensors(singly), tensors(eager), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
-    assert all(torch.equal(a, b) for a, b in zip(tensors(together), tensors(singly), strict=True))
-    texts = [(tmp_path / folder / "metrics.csv").read_text() for folder in ("1", "100")]
-    assert texts[0] == texts[1]
+    assert_equal_to_rounding(tmp_path / "1", tmp_path / "eager")
+    assert_equal(tmp_path / "100", tmp_path / "1")
 
 
 @pytest.mark.slow
@@ -181,10 +199,10 @@ def test_a_compiled_run_resumes_exactly(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="crash"):
         fit(tmp_path / "parts", True, callbacks=[Crashes(18)])
     fit(tmp_path / "parts", True, 7, last=tmp_path / "parts" / LAST)
-    whole, parts = (
-        torch.load(tmp_path / folder / LAST, weights_only=True) for folder in ("whole", "parts")
+    saved, right = (
+        torch.load(tmp_path / run / LAST, weights_only=True) for run in ("parts", "whole")
     )
-    assert all(torch.equal(a, b) for a, b in zip(tensors(parts), tensors(whole), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(tensors(saved), tensors(right), strict=True))
 
 
 @pytest.mark.slow
@@ -213,6 +231,7 @@ def test_whoever_looks_into_a_step_sees_its_gradients(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced_only")
 def test_what_is_frozen_or_replaced_on_the_way_is_noticed(tmp_path: Path) -> None:
     class Freezes(StepCallback):
         """Freezes some layers after an epoch, and replaces the optimiser's state."""
@@ -260,6 +279,7 @@ class Changes(StepCallback):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced_only")
 def test_what_changes_on_the_way_is_noticed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
