@@ -75,14 +75,6 @@ OURS = (
     "project.modules.lenet",
     "project.train",
 )
-ONCE = (
-    "experiment=linear",
-    "accelerator=cpu",
-    "logger.tensorboard.log_graph=false",
-    "datamodule.samples=60",
-    "datamodule.steps_per_epoch=2",
-    "trainer.max_epochs=1",
-)
 Request = dict[str, Any]
 FOR_EVER = contextlib.ExitStack()
 CONF = Path(__file__).parents[1] / "conf"
@@ -246,20 +238,6 @@ def remember() -> None:
         ranges.why_not(None, hint)
 
 
-def run_once(folder: str) -> None:
-    """Does a run, as much of what a process does for the first time stays done."""
-    from tqdm import tqdm
-
-    from project.train import train
-
-    of_this_process, interval = sys.argv, tqdm.monitor_interval
-    sys.argv = ["project.train", *ONCE, f"paths.log_dir={folder}/once"]
-    tqdm.monitor_interval = 0  # no thread of the progress bar: a fork would not have it
-    train()
-    sys.argv, tqdm.monitor_interval = of_this_process, interval
-    assert threading.active_count() == 1, threading.enumerate()
-
-
 def main() -> None:
     folder = sys.argv[1]
     os.setsid()
@@ -279,7 +257,6 @@ def main() -> None:
             importlib.import_module(name)
         keep_configs()
         remember()
-        run_once(folder)
     for known in list(weakref.finalize._registry):  # torch takes its libraries down one by one
         known.atexit = False
     gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared
