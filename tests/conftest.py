@@ -3,6 +3,7 @@
 What takes long to import is imported in fixtures: the process that hands out the tests needs none.
 """
 
+import atexit
 import gc
 import hashlib
 import io
@@ -33,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     warm.look_at_packages_once()
     if not hasattr(config, "workerinput"):  # the workers are in their parent's session
         warm.begin()
+    else:  # Python takes seconds to take down what tests import; of these functions, it is the last
+        atexit.register(os._exit, 0)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
