@@ -20,6 +20,7 @@ writes ….part.json.
 
 import argparse
 import contextlib
+import gc
 import io
 import logging
 import statistics
@@ -202,7 +203,9 @@ def main() -> None:
                     2,
                     f"hydra/launcher={launcher}",
                 )
-            imports.freeze()  # as a command does once it has imported PyTorch and Lightning
+            if not results:
+                gc.collect()
+                imports.freeze()  # as a command does once it has imported PyTorch and Lightning
             results[name] = measured(sweep, measuring.in_turns(turns, arguments.rounds))
             shown += rows(name, results[name])
             print(

@@ -24,7 +24,10 @@ from engine.checks import imports
 if TYPE_CHECKING:
     from browser import Browser
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+# Both are read when torch is imported. Which vector instructions a CPU has, the system says; on a
+# machine where no step was ever compiled, PyTorch would take 6 s to ask the compiler, too.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,8 +37,17 @@ def pytest_configure(config: pytest.Config) -> None:
     warm.look_at_packages_once()
     if not hasattr(config, "workerinput"):  # the workers are in their parent's session
         warm.begin()
-    else:  # Python takes seconds to take down what tests import; of these functions, it is the last
-        atexit.register(os._exit, 0)
+    else:
+        atexit.register(_end, os.getpid())
+
+
+def _end(process: int) -> None:
+    """Ends a process that tests were handed to: Python takes seconds to take down what they import.
+
+    Functions for the end that were registered before are not called any more.
+    """
+    if os.getpid() == process:  # and no fork of it, which has an exit code of its own
+        os._exit(0)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

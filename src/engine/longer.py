@@ -47,19 +47,15 @@ def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> C
     if not own.is_ours:  # its maker may have named any folder
         longer.paths.log_dir = default_of("paths.log_dir", conf)
     config = Config.resolve(longer, [*own.overrides, *words])
-    config.is_ours = own.is_ours
-    config.is_trusted = own.is_trusted
     for key, done in zip(LENGTHS, so_far[:2], strict=True):
         length = config[key]
         if length not in (None, -1) and length <= done:
             name = key.rpartition("_")[2]
             raise UserError(f"{key}={length}: {run_dir} has {done} {name} behind it.")
-    config.values_by_node["parent"] = {
-        "run": str(run_dir),
-        "hash": own.hash,
-        "step": so_far.steps,
-    }
-    return config
+    parent = {"run": str(run_dir), "hash": own.hash, "step": so_far.steps}
+    made = Config({**config, "parent": parent}, config.written, config.overrides)
+    made.is_ours, made.is_trusted = own.is_ours, own.is_trusted
+    return made
 
 
 def check_words(run_dir: Path, words: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from engine.fence.omegaconf import represent_word
 
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 50  # of mappings and lists in each other
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+LOADER = yaml.CSafeLoader  # libyaml's is ten times as fast
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """Writes metrics to TensorBoard and to metrics.csv, a table of the same numbers."""
 
 import csv
+import errno
 import io
 import itertools
 import logging
@@ -25,7 +26,7 @@ from engine.config.ranges import is_below_its_folder
 from engine.errors import UserError
 from engine.fence.lightning import prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import add_row
-from engine.files import write_whole, writing
+from engine.files import CannotWrite, write_whole, writing
 from engine.run import plain
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
@@ -251,11 +252,17 @@ class MetricsCSV(Logger):
 
     def _append(self, texts: list[dict[str, str]]) -> bool:
         """Appends rows; returns whether it did: not to a file that somebody else has changed."""
-        with writing(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
-            if file.tell() != self._size:  # a file that is gone is made anew, and is empty
-                return False
-            csv.DictWriter(file, self._columns, "", lineterminator="\n").writerows(texts)
-            self._size = file.tell()
+        options: Any = {"newline": "", "encoding": "utf-8", "opener": _that_is_there}
+        try:
+            with writing(self.path), open(self.path, "a", **options) as file:
+                if file.tell() != self._size:
+                    return False
+                csv.DictWriter(file, self._columns, "", lineterminator="\n").writerows(texts)
+                self._size = file.tell()
+        except CannotWrite as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return False
         return True
 
     def _add(self, texts: list[dict[str, str]], is_changed: bool) -> None:
@@ -292,6 +299,11 @@ class MetricsCSV(Logger):
         writer.writerows(rows)
         write_whole(self.path, file.getvalue())
         self._size = _size_of(self.path)
+
+
+def _that_is_there(path: str, flags: int) -> int:
+    """Opens a file, and makes none: it would be an empty table for whoever reads it then."""
+    return os.open(path, flags & ~os.O_CREAT)
 
 
 def _size_of(path: Path) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
 PER_STEP = (
     "on_train_batch_start",
@@ -74,7 +73,12 @@ def reached(trainer: Trainer, every: int) -> bool:
 
 def overrides(made: object, base: type, hooks: Sequence[str]) -> list[str]:
     """Returns the hooks that an object has of its own, instead of those of `base`."""
-    return [hook for hook in hooks if is_overridden(hook, made, base)]
+    own = {hook: getattr(made, hook, None) for hook in hooks}
+    return [
+        hook
+        for hook, function in own.items()
+        if function and getattr(function, "__func__", function) is not getattr(base, hook, None)
+    ]
 
 
 def in_a_stack(kind: type) -> str | None:

@@ -184,17 +184,19 @@ class CompiledStep:
         }
         self._step: Callable[..., tuple[Tensor, Tensor]] = compile_step(step, MOST_SIZES, options)
         log.info("compiling the training step: up to a minute the first time, seconds from then on")
-        values, states, fixed = copy.deepcopy((self._values, self._state, self._fixed))
+        has_run = False  # without the compiler
         try:
+            values, states, fixed = copy.deepcopy((self._values, self._state, self._fixed))
             with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
                 leaves = [value.clone().requires_grad_() for value in values]
                 loss, _ = forward(leaves, copy.deepcopy(fixed), inputs.clone(), targets)
                 gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+                has_run = True
                 all_used = all(gradient is not None for gradient in gradients)
                 if all_used:
                     self._step(values, states, fixed, self._numbers, inputs.clone(), targets)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
-            fault = fault_of_compiler(inputs.device, options["cpp_wrapper"])
+            fault = fault_of_compiler(inputs.device, options["cpp_wrapper"]) if has_run else None
             raise CannotCompile(fault or first_line(error)) from error
         if not all_used:
             raise CannotCompile(NO_GRADIENT)
@@ -234,7 +236,11 @@ def fault_of_compiler(device: torch.device, cpp_wrapper: bool) -> str | None:
     """
     options: dict[str, Any] = {"cpp_wrapper": cpp_wrapper}
     try:
-        torch.compile(lambda x: x.sin() + 1, options=options)(torch.zeros(3, device=device))
+        numbers = torch.zeros(3, device=device)
+    except RuntimeError:  # the GPU's memory is full, or it takes no more orders
+        return None
+    try:
+        torch.compile(lambda x: x.sin() + 1, fullgraph=True, options=options)(numbers)
     except Exception as error:  # of many kinds: no compiler, a broken one, an unwritable folder
         return f"the compiler does not work: {first_line(error)}"
     return None

@@ -6,6 +6,7 @@
 import functools
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 
 from engine.checks.fit import check_classes, fit_to
@@ -30,8 +31,10 @@ def make(node: Any, key: str) -> Any:
 def module(config: Config, data: Any) -> LightningModule:
     """Builds a job's module from its seed alone, as `build.module` does."""
     check_classes(config, data)
-    # The same numbers as from seed_everything, by which `build.module` seeds GPUs, too.
+    # As seed_everything, by which `build.module` does it.
     seed_all(config["seed"])
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(config["seed"])
     model: LightningModule = make(config["module"], "module")
     fit_to(model, data)
     return model

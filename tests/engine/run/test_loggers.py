@@ -1,6 +1,7 @@
 """metrics.csv, as Python's own csv reader sees it; TensorBoard's events, as its own reader does."""
 
 import csv
+import errno
 import socket
 import time
 from pathlib import Path
@@ -334,3 +335,20 @@ def test_events_that_a_kill_has_cut_are_not_blamed_on_somebody_else(
     own.write_bytes(cut.read_bytes())
     logger.close()
     assert caplog.messages == [f"{own}: its beginning is lost: somebody else has changed it"]
+
+
+def test_a_table_that_was_removed_is_not_made_empty_by_whoever_finds_that_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is written whole then; if there is no space for that, there is no file."""
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"train/loss": 1.0}, step=1)
+    logger.path.unlink()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(loggers, "write_whole", full)
+    with pytest.raises(OSError, match="No space"):
+        logger.log_metrics({"train/loss": 0.5}, step=2)
+    assert not logger.path.exists()
