@@ -251,7 +251,7 @@ def test_signals_at_random_moments(kind: str, number: int, tmp_path: Path) -> No
         output = tmp_path / f"{moment}.out"
         words = [*sweep, *LINEAR, *length, f"paths.log_dir={log_dir}"]
         with storm.start(output, "stages", str(log_dir), str(notes), *words) as process:
-            time.sleep(moments.uniform(0.1, 3))
+            time.sleep(moments.uniform(0.1, 1.5))
             stage = signal_storm.stage_of(notes)
             process.send_signal(number)
             code = storm.exit_code(process)
