@@ -17,7 +17,8 @@ TensorBoard's events, last.ckpt, previous.ckpt, best.ckpt, figures, a job's row 
 summary.json, a sweep's multirun.yaml and a study's journal.
 
 What is done is noted in FOLDER: the same command goes on there. Prints a table, and a line for each
-violation with its event; writes benchmarks/results/kill_storm.json. Ends with 1 if there is one.
+violation with its event; writes benchmarks/results/kill_storm.json, or kill_storm.part.json of a
+part of a storm. Ends with 1 if there is a violation.
 """
 
 import argparse
@@ -191,7 +192,8 @@ def main() -> None:
     finally:
         warm.end()
     result = report(noted)
-    save("kill_storm", {"cases": result})
+    is_whole = arguments.most is None and len(result) == len(CASES)
+    save("kill_storm" if is_whole else "kill_storm.part", {"cases": result})
     sys.exit(1 if any(found["violations"] for found in result.values()) else 0)
 
 

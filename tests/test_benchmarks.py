@@ -123,7 +123,7 @@ def test_soak(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["soak.py", "--minutes", "0.01"])
     with contextlib.suppress(SystemExit):
         soak.main()
-    results = written(benchmarks, "soak")["results"]
+    results = written(benchmarks, "soak.part")["results"]
     assert list(results) == ["run", "vectorised sweep"]
     for found in results.values():
         assert 100 < found["megabytes"][0] < 5000
