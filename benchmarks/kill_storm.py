@@ -193,7 +193,7 @@ def main() -> None:
         warm.end()
     result = report(noted)
     is_whole = arguments.most is None and len(result) == len(CASES)
-    save("kill_storm" if is_whole else "kill_storm.part", {"cases": result})
+    save("kill_storm", {"cases": result}, is_whole)
     sys.exit(1 if any(found["violations"] for found in result.values()) else 0)
 
 

@@ -58,10 +58,13 @@ def commit() -> str | None:
     return versions.git_commit(Path(__file__).parent)
 
 
-def save(name: str, result: Mapping[str, Any]) -> None:
-    """Writes `benchmarks/results/<name>.json`, with the machine."""
+def save(name: str, result: Mapping[str, Any], is_whole: bool = True) -> None:
+    """Writes `benchmarks/results/<name>.json`, with the machine.
+
+    A part of a measurement does not replace the whole one: it goes to `<name>.part.json`.
+    """
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / f"{name}{'' if is_whole else '.part'}.json"
     path.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
     print(f"written: {path}")
 

@@ -219,7 +219,7 @@ def main() -> None:
         warm.end()
     result = report(sent)
     is_whole = sum(found["signals"] for found in result.values()) >= SIGNALS
-    save("signal_storm" if is_whole else "signal_storm.part", {"cases": result})
+    save("signal_storm", {"cases": result}, is_whole)
     sys.exit(1 if any(found["violations"] for found in result.values()) else 0)
 
 

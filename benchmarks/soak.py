@@ -179,7 +179,7 @@ def main() -> None:
         for way, found in results.items()
     ]
     print(table(["", "steps", "MB", "growth", "open files", "off the line", ""], rows))
-    save("soak" if arguments.minutes >= MINUTES else "soak.part", {"results": results})
+    save("soak", {"results": results}, is_whole=arguments.minutes >= MINUTES)
     sys.exit(0 if all(found["holds"] for found in results.values()) else 1)
 
 

@@ -417,13 +417,9 @@ def main() -> None:
             print("  ".join(rows[-1]), file=terminal, flush=True)
     sys.stdout = terminal
     print("\n" + table(["case", "loop", "ms/step", f"× {base}", "min–max"], rows))
-    whole = (len(results), len(set(arguments.loops))) == (len(CASES), len(every))
-    name = (
-        "step_time"
-        + ("_gpu" if arguments.accelerator == "gpu" else "")
-        + ("" if whole else ".part")
-    )
-    save(name, {"rounds": arguments.rounds, "cases": results})
+    is_whole = (len(results), len(set(arguments.loops))) == (len(CASES), len(every))
+    name = "step_time_gpu" if arguments.accelerator == "gpu" else "step_time"
+    save(name, {"rounds": arguments.rounds, "cases": results}, is_whole)
 
 
 if __name__ == "__main__":

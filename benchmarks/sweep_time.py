@@ -214,10 +214,11 @@ def main() -> None:
                 flush=True,
             )
     print(measuring.table(["jobs", "", "seconds", "× together", "min–max"], shown))
-    name = (
-        "sweep_time" + ("_gpu" if on_gpu else "") + ("" if len(results) == len(known) else ".part")
+    measuring.save(
+        "sweep_time_gpu" if on_gpu else "sweep_time",
+        {"rounds": arguments.rounds, "sweeps": results},
+        is_whole=len(results) == len(known),
     )
-    measuring.save(name, {"rounds": arguments.rounds, "sweeps": results})
 
 
 if __name__ == "__main__":

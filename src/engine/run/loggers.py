@@ -1,7 +1,7 @@
 """Writes metrics to TensorBoard and to metrics.csv, a table of the same numbers."""
 
+import contextlib
 import csv
-import errno
 import io
 import itertools
 import logging
@@ -26,7 +26,7 @@ from engine.config.ranges import is_below_its_folder
 from engine.errors import UserError
 from engine.fence.lightning import prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import add_row
-from engine.files import CannotWrite, write_whole, writing
+from engine.files import write_whole, writing
 from engine.run import plain
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
@@ -253,17 +253,13 @@ class MetricsCSV(Logger):
     def _append(self, texts: list[dict[str, str]]) -> bool:
         """Appends rows; returns whether it did: not to a file that somebody else has changed."""
         options: Any = {"newline": "", "encoding": "utf-8", "opener": _that_is_there}
-        try:
-            with writing(self.path), open(self.path, "a", **options) as file:
-                if file.tell() != self._size:
-                    return False
+        gone = contextlib.suppress(FileNotFoundError)
+        with writing(self.path), gone, open(self.path, "a", **options) as file:
+            if file.tell() == self._size:
                 csv.DictWriter(file, self._columns, "", lineterminator="\n").writerows(texts)
                 self._size = file.tell()
-        except CannotWrite as error:
-            if error.errno != errno.ENOENT:
-                raise
-            return False
-        return True
+                return True
+        return False
 
     def _add(self, texts: list[dict[str, str]], is_changed: bool) -> None:
         """Writes the file anew, with more rows, and with a column for each of their keys."""

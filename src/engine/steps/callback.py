@@ -73,12 +73,9 @@ def reached(trainer: Trainer, every: int) -> bool:
 
 def overrides(made: object, base: type, hooks: Sequence[str]) -> list[str]:
     """Returns the hooks that an object has of its own, instead of those of `base`."""
-    own = {hook: getattr(made, hook, None) for hook in hooks}
-    return [
-        hook
-        for hook, function in own.items()
-        if function and getattr(function, "__func__", function) is not getattr(base, hook, None)
-    ]
+    found = {hook: getattr(made, hook, None) for hook in hooks}
+    functions = {hook: getattr(one, "__func__", one) for hook, one in found.items()}
+    return [h for h, own in functions.items() if own not in (None, getattr(base, h, None))]
 
 
 def in_a_stack(kind: type) -> str | None:

@@ -31,7 +31,8 @@ def make(node: Any, key: str) -> Any:
 def module(config: Config, data: Any) -> LightningModule:
     """Builds a job's module from its seed alone, as `build.module` does."""
     check_classes(config, data)
-    # As seed_everything, by which `build.module` does it.
+    # The numbers of seed_everything, by which `build.module` seeds. Where the modules of the try
+    # have used no GPU, this one does not, either.
     seed_all(config["seed"])
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(config["seed"])

@@ -1,7 +1,6 @@
 """The compiled step, against torch.optim and against the same run step by step."""
 
 import copy
-import functools
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -16,11 +15,13 @@ from torch._inductor import config
 from torch._inductor.utils import fresh_cache
 from torch.optim import LBFGS, SGD, Adagrad, Adam
 
+import compiling
 from commands import run_train
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.step_seed import StepSeed
 from engine.run.folders import LAST
 from engine.schedules import cosine, one_cycle
+from engine.steps import compiled
 from engine.steps import trainer as trainer_module
 from engine.steps.callback import StepCallback
 from engine.steps.compiled import CannotCompile, CompiledStep
@@ -85,18 +86,8 @@ def without_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiles to PyTorch's own operations, in place of C++, which takes seconds for each step.
-
-    When a step is compiled anew, and for what, is the same.
-    """
-    compile_ = torch.compile
-
-    @functools.wraps(compile_)
-    def trace(step: Any, options: dict[str, Any], **given: Any) -> Any:
-        guards = {"guard_filter_fn": options["guard_filter_fn"]}
-        return compile_(step, backend="aot_eager", options=guards, **given)
-
-    monkeypatch.setattr(torch, "compile", trace)
+    """Compiles to PyTorch's own operations."""
+    monkeypatch.setattr(torch, "compile", compiling.by("aot_eager"))
 
 
 def tensors(checkpoint: Any) -> list[Tensor]:
@@ -135,15 +126,15 @@ def assert_equal(ours: Path, theirs: Path) -> None:
 @pytest.fixture
 def compiled_steps(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
     """Lists the steps that are compiled, once for each compilation that succeeds."""
-    compiled: list[CompiledStep] = []
+    steps: list[CompiledStep] = []
     compile_once = CompiledStep._compile
 
     def noted(self: CompiledStep, *batch: Tensor) -> None:
         compile_once(self, *batch)
-        compiled.append(self)
+        steps.append(self)
 
     monkeypatch.setattr(CompiledStep, "_compile", noted)
-    return compiled
+    return steps
 
 
 @pytest.mark.slow
@@ -429,6 +420,28 @@ def test_parameters_of_something_else_are_not_forgotten() -> None:
     layer, other = nn.Linear(2, 1), nn.Parameter(torch.zeros(1))
     with pytest.raises(CannotCompile, match="parameters outside the network are trained"):
         CompiledStep(layer, nn.MSELoss(), SGD([*layer.parameters(), other], lr=0.1))
+
+
+class Wrong(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        raise ValueError("wrong by itself")
+
+
+def test_the_compiler_is_blamed_for_its_own_faults_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    def asked(*_: Any) -> None:
+        raise AssertionError("nobody compiles anything")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "zeros", full)
+        assert compiled.fault_of_compiler(torch.device("cpu"), True) is None
+    monkeypatch.setattr(compiled, "fault_of_compiler", asked)
+    network = Wrong(2, 1)
+    step = CompiledStep(network, nn.MSELoss(), SGD(network.parameters(), lr=0.1))
+    with pytest.raises(CannotCompile, match=r"^ValueError: wrong by itself$"):
+        step.refresh(torch.ones(4, 2), torch.ones(4, 1))
 
 
 @pytest.mark.slow

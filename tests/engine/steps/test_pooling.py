@@ -1,7 +1,6 @@
 """Max-pooling for compiled steps, against torch's own."""
 
 import copy
-import functools
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.nn import functional as F
 
+import compiling
 from engine.steps.compiled import CompiledStep
 from engine.steps.pooling import MaxPool, PoolsByComparison
 from project.modules.lenet import LeNet5
@@ -144,18 +144,12 @@ def test_within_a_compiled_function_indices_are_left_to_torch() -> None:
 def test_a_compiled_step_has_it(has_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks at what is handed to the compiler."""
     targets: list[Any] = []
-    compile_ = torch.compile
 
     def backend(graph: GraphModule, inputs: list[Tensor]) -> Any:
         targets.extend(node.target for node in graph.graph.nodes)
         return graph.forward
 
-    @functools.wraps(compile_)
-    def trace(step: Any, options: dict[str, Any], **given: Any) -> Any:
-        guards = {"guard_filter_fn": options["guard_filter_fn"]}
-        return compile_(step, backend=backend, options=guards, **given)
-
-    monkeypatch.setattr(torch, "compile", trace)
+    monkeypatch.setattr(torch, "compile", compiling.by(backend))
     if not has_it:
         monkeypatch.setattr("engine.steps.compiled.PoolsByComparison", nullcontext)
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 1))
