@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     warm.forget_the_disk()
     warm.look_at_packages_once()
     if not hasattr(config, "workerinput"):  # the workers are in their parent's session
-        warm.begin()
+        warm.begin(at_once=bool(config.getoption("numprocesses", None)))
     else:
         atexit.register(_end, os.getpid())
 

@@ -2,8 +2,8 @@
 
 Hydra composes a command's choices, and then sets its values. The first takes a tenth of a second
 or two, three times a command, and most tests make the choices of another one. What Hydra has made
-of files and choices is kept here, and each command gets a copy of its own. `test_kept_configs.py`
-compares.
+of files and choices is kept here, and so are parsed words; each command gets a copy of its own.
+`test_kept_configs.py` compares.
 The processes of a test session share what they keep, by files in the session's folder.
 """
 
@@ -22,7 +22,9 @@ from unittest import mock
 from hydra._internal import config_loader_impl, config_repository, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import base
 
 import warm
@@ -33,6 +35,8 @@ compose_defaults = ConfigLoaderImpl._compose_config_from_defaults_list
 create_map = defaults_list._create_interpolation_map
 load_config = ConfigRepository.load_config
 get_group_options = ConfigRepository.get_group_options
+get_mode = Hydra.get_mode
+parse_rule = OverridesParser.parse_rule
 parse = functools.lru_cache(10_000)(base.parse)  # what ${…} says, as a tree that is only read
 
 
@@ -136,6 +140,26 @@ def _compose(self: Any, defaults: Kept, repo: Any) -> Any:
     return _copy(f"config of {defaults.key}", lambda: compose_defaults(self, defaults, repo))
 
 
+def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+    """Returns the mode that a command asks for by its choices, or by a value of Hydra's own.
+
+    Hydra composes the whole config for that.
+    """
+    deciding = [word for word in overrides if "hydra" in word or "." not in word.split("=")[0]]
+    key = _key("mode", self.config_loader.get_sources(), config_name, deciding)
+    return _copy(key, lambda: get_mode(self, config_name, overrides))
+
+
+@functools.cache
+def _parsed(word: str) -> bytes:
+    """Returns an override, pickled; an error of Hydra's is not kept."""
+    return pickle.dumps(parse_rule(OverridesParser.create(), word, "override"))
+
+
+def _parse_rule(self: OverridesParser, word: str, rule: str) -> Any:
+    return pickle.loads(_parsed(word)) if rule == "override" else parse_rule(self, word, rule)
+
+
 @contextmanager
 def keeping() -> Iterator[None]:
     """Keeps what Hydra composes, within this context."""
@@ -146,6 +170,8 @@ def keeping() -> Iterator[None]:
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", _compose),
         mock.patch.object(ConfigRepository, "load_config", _load),
         mock.patch.object(ConfigRepository, "get_group_options", _options),
+        mock.patch.object(Hydra, "get_mode", _mode),
+        mock.patch.object(OverridesParser, "parse_rule", _parse_rule),
         # Each of Hydra's questions copies the list of sources, which nobody changes in place.
         mock.patch.object(config_repository, "copy", SimpleNamespace(deepcopy=copy.copy)),
     ):
@@ -162,6 +188,8 @@ def by_hydra() -> Iterator[None]:
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_defaults),
         mock.patch.object(ConfigRepository, "load_config", load_config),
         mock.patch.object(ConfigRepository, "get_group_options", get_group_options),
+        mock.patch.object(Hydra, "get_mode", get_mode),
+        mock.patch.object(OverridesParser, "parse_rule", parse_rule),
         mock.patch.object(config_repository, "copy", copy),
     ):
         yield

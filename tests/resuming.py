@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
+
+from engine.run import folders
 
 # A run of a small model on few points: 10 steps an epoch, last.ckpt every 3 steps.
 SMALL = [
@@ -27,8 +30,12 @@ RUN = [
 
 
 def refused(command: Callable[..., None], capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Runs a command that is refused, and returns what it says, in two lines at most.
+
+    It does not wait for a lock that a process holds all the time.
+    """
     capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
+    with mock.patch.object(folders, "GRACE", 0.1), pytest.raises(SystemExit) as stop:
         command(*words, draws=False)
     assert stop.value.code == 2
     says = capsys.readouterr().err

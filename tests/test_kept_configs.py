@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import ConfigCompositionException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -48,6 +49,36 @@ def test_it_is_what_hydra_composes(words: list[str]) -> None:
         size = len(kept_configs.kept())
         assert composed(words, mode) == expected
         assert len(kept_configs.kept()) == size  # that was a copy
+
+
+def test_the_mode_is_what_the_config_or_the_command_says(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        for words, mode in (
+            ([], None),
+            (["hydra.mode=MULTIRUN"], RunMode.MULTIRUN),
+            (["seed=2"], None),
+            (["hydra.mode=RUN"], RunMode.RUN),
+            (["seeds=2"], None),  # no such key
+        ):
+            for _ in range(2):
+                assert hydra.get_mode("config", words) == mode
+        (tmp_path / "config.yaml").write_text("seed: 1\nhydra: {mode: MULTIRUN}\n")
+        assert hydra.get_mode("config", []) == RunMode.MULTIRUN
+
+
+def test_a_word_is_parsed_as_hydra_parses_it_each_time() -> None:
+    words = ["seed=1,2", "a@b=c", "+x={y:[1,2.5,null,true]}", "~z", "w=range(3)", "v='${u}'"]
+    with kept_configs.by_hydra():
+        expected = list(map(repr, OverridesParser.create().parse_overrides(words)))
+    for _ in range(2):
+        parsed = OverridesParser.create().parse_overrides(words)
+        assert list(map(repr, parsed)) == expected
+        parsed[0]._value = None  # of a copy
+        with pytest.raises(OverrideParseException, match="a b"):
+            OverridesParser.create().parse_overrides(["a b"])
 
 
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:

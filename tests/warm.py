@@ -2,7 +2,8 @@
 
 `python()` is the path of a program that does what `python -m MODULE …` does, by a process that is
 forked from a server (warm_server.py). Whatever else it is asked for, it hands to the real Python.
-The server starts when a test first asks for it, and serves all the processes of a test session.
+The server starts when a test first asks for it, or at once where tests are handed to processes,
+which would wait for it. It serves all the processes of a test session.
 """
 
 import functools
@@ -34,12 +35,18 @@ def look_at_packages_once() -> None:
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 
-def begin() -> None:
-    """Makes the session's folder; its processes find it by the environment."""
+def begin(at_once: bool = False) -> None:
+    """Makes the session's folder; its processes find it by the environment.
+
+    Args:
+        at_once: whether to start the server, too.
+    """
     folder = tempfile.mkdtemp(prefix="warm-")
     Path(folder, "session").write_text(str(os.getpid()))
     os.environ[FOLDER] = folder
     os.environ["XDG_STATE_HOME"] = folder  # runs of tests are not signed with the user's key
+    if at_once:
+        _start(Path(folder))
 
 
 def end() -> None:
@@ -51,12 +58,14 @@ def end() -> None:
 
 
 def python() -> str:
-    """Returns the path of the program; starts the server, if nobody has."""
+    """Returns the path of the program, when the server can answer it; starts it, if nobody has."""
     folder = Path(os.environ[FOLDER])
     program = folder / "python"
     with FileLock(folder / "lock"):
         if not program.exists():
-            _start(folder)
+            if not (folder / "pid").exists():
+                _start(folder)
+            _wait(folder)
             client = (HERE / "warm_client.py").read_text()
             program.write_text(f"#!{sys.executable} -SE\n{client}")
             program.chmod(0o755)
@@ -68,10 +77,15 @@ def _start(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])}
     words = [sys.executable, str(HERE / "warm_server.py"), str(folder)]
     # No Popen: the server outlives whoever starts it, who must not be warned of that.
-    pid = os.spawnve(os.P_NOWAIT, sys.executable, words, environment)
+    pid = os.posix_spawn(sys.executable, words, environment, setpgroup=0)
     (folder / "pid").write_text(str(pid))
+
+
+def _wait(folder: Path) -> None:
     until = time.monotonic() + 120
     while not (folder / "project").exists():  # the later of the two sockets
-        assert os.waitpid(pid, os.WNOHANG) == (0, 0), (folder / "log").read_text()
-        assert time.monotonic() < until
+        log = folder / "log"
+        said = log.read_text() if log.exists() else ""
+        assert "Error" not in said, said
+        assert time.monotonic() < until, said
         time.sleep(0.05)

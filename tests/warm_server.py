@@ -240,7 +240,6 @@ def remember() -> None:
 
 def main() -> None:
     folder = sys.argv[1]
-    os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number in (1, 2):
         os.dup2(os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)

@@ -52,24 +52,38 @@ def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
 
 
 def generator_states() -> list[Any]:
-    """Returns the states of Python's, NumPy's and torch's generators as lists and tensors."""
+    """Returns the states of Python's, NumPy's and torch's generators as plain values.
+
+    The numbers of each are one text: torch.load reads a list of 625 one by one.
+    """
     version, numbers, gauss = random.getstate()
     numpy_state: Any = np.random.get_state()
     kind, keys, *rest = numpy_state
     has_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     cuda = torch.cuda.get_rng_state_all() if has_gpu else []
-    states = [torch.get_rng_state(), *cuda]
-    return [[version, list(numbers), gauss], [kind, keys.tolist(), *rest], states]
+    states = [state.numpy().tobytes().hex() for state in (torch.get_rng_state(), *cuda)]
+    return [[version, _text(numbers), gauss], [kind, _text(keys), *rest], states]
 
 
 def restore_generators(states: Sequence[Any]) -> None:
     """Sets the generators that `generator_states` has read."""
-    (version, numbers, gauss), (kind, keys, *rest), (cpu, *cuda) = states
-    random.setstate((version, tuple(numbers), gauss))
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    (version, numbers, gauss), (kind, keys, *rest), of_torch = states
+    random.setstate((version, tuple(_numbers(numbers).tolist()), gauss))
+    np.random.set_state((kind, _numbers(keys), *rest))
+    cpu, *cuda = [torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8) for text in of_torch]
     torch.set_rng_state(cpu)
     if len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(cuda)
+
+
+def _text(numbers: Any) -> str:
+    """Writes integers of 32 bits as one text."""
+    return np.array(numbers, dtype="<u4").tobytes().hex()
+
+
+def _numbers(text: str) -> Any:
+    """Reads what `_text` has written: uint32 array (N,)."""
+    return np.frombuffer(bytes.fromhex(text), dtype="<u4")
 
 
 def seed_plain(seed: int) -> None:

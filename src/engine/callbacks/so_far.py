@@ -20,16 +20,15 @@ def so_far(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """
     parts = _metrics(module).items()
     own = {
+        "generators": seeds.generator_states(),
         "followed": dict(trainer.callback_metrics),
         "logged": results_of_training(trainer).state() if is_within_epoch(trainer) else {},
         "metrics": {name: metrics.state_of(part) for name, part in parts if part.update_count},
     }
-    # States of generators are on the CPU, and have a thousand numbers: not one by one.
-    on_cpu = {"generators": seeds.generator_states(), **move_data_to_device(own, "cpu")}
     return {
         "stopped": bool(trainer.should_stop),
         "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
-        "processes": processes.gathered(on_cpu),
+        "processes": processes.gathered(move_data_to_device(own, "cpu")),
     }
 
 
