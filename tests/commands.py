@@ -24,7 +24,7 @@ CONF = train.conf
 TESTS = Path(__file__).parent
 
 
-def _seem_older(run_dir: Path) -> None:
+def seem_older(run_dir: Path) -> None:
     """Makes a run's events a minute older: a run that goes on would wait for the next second."""
     for path in run_dir.rglob("events.out.tfevents.*"):  # also of other loggers
         if path.parent == (run_dir / tensorboard.FILE).parent:  # always has one name
@@ -40,7 +40,7 @@ def _command(name: str, words: Sequence[str], draws: bool) -> Iterator[None]:
     with (
         mock.patch.object(sys, "argv", [f"project.{name}", *words]),
         mock.patch.object(figures, "are_wanted", wanted),
-        mock.patch.object(loggers, "wait_for_a_later_name", _seem_older),
+        mock.patch.object(loggers, "wait_for_a_later_name", seem_older),
     ):
         yield
 

@@ -3,8 +3,8 @@
 import csv
 import errno
 import socket
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from commands import seem_older
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.tensorboard import events_of
@@ -242,7 +243,7 @@ class Net(LightningModule):
 def test_a_run_has_one_graph_though_it_is_tested_killed_and_resumed(tmp_path: Path) -> None:
     """The second process begins with the first step once more, and hides what the first logged."""
     for purge_step in (0, 0, 7):
-        loggers.wait_for_a_later_name(tmp_path)
+        seem_older(tmp_path)
         logger = TensorBoard(tmp_path, name="", version="", log_graph=True, purge_step=purge_step)
         for _ in range(2):
             logger.log_graph(Net())
@@ -301,16 +302,25 @@ def test_a_logger_is_given_what_it_takes(
     assert loggers.goes_on(kind) == (kind not in (WandbLogger, MLFlowLogger))
 
 
-def test_events_of_a_resumed_run_come_later(tmp_path: Path) -> None:
+def test_events_of_a_resumed_run_come_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of two files of one second, that of the lower process number would come first."""
-    now = int(time.time())
-    (tmp_path / f"events.out.tfevents.{now}.{socket.gethostname()}.99999999.0").touch()
+    now = 1_700_000_000.5
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(loggers, "time", SimpleNamespace(time=lambda: now, sleep=sleep))
     loggers.wait_for_a_later_name(tmp_path)
-    assert int(time.time()) > now
-    then = int(time.time()) + 1
-    (tmp_path / f"events.out.tfevents.{then}.{socket.gethostname()}.0.0").touch()
+    assert now == 1_700_000_000.5  # there are no events yet
+    (tmp_path / f"events.out.tfevents.1700000000.{socket.gethostname()}.99999999.0").touch()
     loggers.wait_for_a_later_name(tmp_path)
-    assert then <= int(time.time()) <= then + 1
+    assert 1_700_000_001 <= now < 1_700_000_001.1
+    (tmp_path / f"events.out.tfevents.1700000002.{socket.gethostname()}.0.0").touch()
+    loggers.wait_for_a_later_name(tmp_path)
+    assert 1_700_000_002 <= now < 1_700_000_002.1
 
 
 def test_the_loggers_of_a_run_are_made_when_their_names_come_later(
