@@ -22,7 +22,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from engine import figures, messages
@@ -73,7 +72,6 @@ class Judge:
         self._chosen = functools.cache(lambda name, words: compose(name, overrides=list(words)))
         self._compose = Composer(loader, sweep, Task(door).mentioned)
         self._arguments = functools.cache(get_args_parser)
-        self._parse = functools.lru_cache(10_000)(OverridesParser.create().parse_rule)
 
     def __call__(self, line: Line, trains: bool = False) -> Verdict:
         """Runs a line up to the checked config, or trains on it, once it has been checked."""
@@ -146,13 +144,9 @@ class Judge:
                 else self._chosen(name, tuple(overrides))
             )
 
-        def parsed(parser: OverridesParser, text: str, rule: str) -> Any:
-            return dataclasses.replace(self._parse(text, rule))
-
         is_plain = not trains and not re.search("(^|\n)-|hydra|sweep", "\n".join(words))
         with (
             mock.patch.object(overrides, "compose", chosen),
-            mock.patch.object(OverridesParser, "parse_rule", parsed),
             mock.patch("engine.fence.hydra.get_args_parser", self._arguments),
             mock.patch("engine.door.hydra.main", main if is_plain else hydra.main),
         ):
