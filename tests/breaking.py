@@ -35,7 +35,7 @@ def break_file(path: Path, way: str) -> None:
 
 def _broken(path: Path, content: bytes, way: str) -> bytes:
     if way == "truncated":
-        return content[: len(content) // 2].rstrip(b"\n")  # within a line, however long a path is
+        return content[: len(content) // 2].rstrip(b"\n")  # without the end of its last line
     if way == "binary":
         return BINARY
     if way == "wrong type":

@@ -2,9 +2,10 @@
 
 Hydra composes a command's choices, and then sets its values. The first takes a tenth of a second
 or two, three times a command, and most tests make the choices of another one. What Hydra has made
-of files and choices is kept here, and so are parsed words; each command gets a copy of its own.
-`test_kept_configs.py` compares.
-The processes of a test session share what they keep, by files in the session's folder.
+of files and choices is kept here, also the mode, one run or several; each command gets a copy of
+its own. `test_kept_configs.py` compares.
+The processes of a test session share what they keep, by files in the session's folder. Parsed words
+are kept, too, in each process.
 """
 
 import copy
@@ -12,6 +13,7 @@ import functools
 import hashlib
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +70,7 @@ def _own(folder: str) -> list[tuple[str, int, int]]:
 
 @functools.cache
 def kept() -> dict[Any, bytes]:
-    """Returns what this process keeps: files, defaults lists and configs, pickled."""
+    """Returns what this process keeps: files, defaults lists, configs and modes, pickled."""
     return {}
 
 
@@ -141,23 +143,30 @@ def _compose(self: Any, defaults: Kept, repo: Any) -> Any:
 
 
 def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-    """Returns the mode that a command asks for by its choices, or by a value of Hydra's own.
+    """Returns the mode of a command's choices and of its words for Hydra.
 
-    Hydra composes the whole config for that.
+    Hydra composes the whole config for that. No mode of a test follows another value.
     """
-    deciding = [word for word in overrides if "hydra" in word or "." not in word.split("=")[0]]
+    deciding = [word for word in overrides if re.search("hydra|@", word) or _is_first(word)]
     key = _key("mode", self.config_loader.get_sources(), config_name, deciding)
-    return _copy(key, lambda: get_mode(self, config_name, overrides))
+    return _copy(key, lambda: get_mode(self, config_name, deciding))
 
 
-@functools.cache
+def _is_first(word: str) -> bool:
+    """Tells whether a word is about a name of the first level, as choices are."""
+    return "." not in word.partition("=")[0]
+
+
+@functools.lru_cache(10_000)
 def _parsed(word: str) -> bytes:
     """Returns an override, pickled; an error of Hydra's is not kept."""
     return pickle.dumps(parse_rule(OverridesParser.create(), word, "override"))
 
 
 def _parse_rule(self: OverridesParser, word: str, rule: str) -> Any:
-    return pickle.loads(_parsed(word)) if rule == "override" else parse_rule(self, word, rule)
+    if rule != "override" or "shuffle(" in word:  # each time another order
+        return parse_rule(self, word, rule)
+    return pickle.loads(_parsed(word))
 
 
 @contextmanager

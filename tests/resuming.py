@@ -32,7 +32,7 @@ RUN = [
 def refused(command: Callable[..., None], capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Runs a command that is refused, and returns what it says, in two lines at most.
 
-    It does not wait for a lock that a process holds all the time.
+    It hardly waits for a lock: here, whoever holds one holds it all the time.
     """
     capsys.readouterr()
     with mock.patch.object(folders, "GRACE", 0.1), pytest.raises(SystemExit) as stop:

@@ -51,22 +51,41 @@ def test_it_is_what_hydra_composes(words: list[str]) -> None:
         assert len(kept_configs.kept()) == size  # that was a copy
 
 
-def test_the_mode_is_what_the_config_or_the_command_says(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("seed: 1\n")
-    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+def modes(folder: Path, commands: list[list[str]]) -> list[RunMode | None]:
+    with initialize_config_dir(str(folder), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        for words, mode in (
-            ([], None),
-            (["hydra.mode=MULTIRUN"], RunMode.MULTIRUN),
-            (["seed=2"], None),
-            (["hydra.mode=RUN"], RunMode.RUN),
-            (["seeds=2"], None),  # no such key
-        ):
-            for _ in range(2):
-                assert hydra.get_mode("config", words) == mode
-        (tmp_path / "config.yaml").write_text("seed: 1\nhydra: {mode: MULTIRUN}\n")
-        assert hydra.get_mode("config", []) == RunMode.MULTIRUN
+        return [hydra.get_mode("config", words) for words in commands]
+
+
+def test_the_mode_is_what_the_config_or_the_command_says(tmp_path: Path) -> None:
+    commands = [
+        [],
+        ["seed=2"],
+        ["hydra.mode=MULTIRUN"],
+        ["hydra.mode=MULTIRUN", "model.width=3"],
+        ["hydra.mode=RUN"],
+        ["model=large"],
+        ["hydra.mode=RUN", "model=large"],
+        ["no_such_key=2"],
+    ]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/small.yaml").write_text("width: 1\n")
+    (tmp_path / "model/large.yaml").write_text("# @package _global_\nhydra: {mode: MULTIRUN}\n")
+    for text in ("seed: 1\n", "seed: 1\nhydra: {mode: MULTIRUN}\n"):
+        (tmp_path / "config.yaml").write_text(f"defaults: [_self_, model: small]\n{text}")
+        with kept_configs.by_hydra():
+            expected = modes(tmp_path, commands)
+        assert expected[2:6] == [RunMode.MULTIRUN, RunMode.MULTIRUN, RunMode.RUN, RunMode.MULTIRUN]
+        for _ in range(2):
+            assert modes(tmp_path, commands) == expected
+
+
+def test_a_wrong_value_leaves_no_wrong_mode_behind(tmp_path: Path) -> None:
+    """Hydra has no mode for it, and what the run is composed of is the error."""
+    (tmp_path / "config.yaml").write_text("model: {width: 1}\n")
+    commands = [["hydra.mode=MULTIRUN", word] for word in ("model.no_such=1", "model.width=2")]
+    assert modes(tmp_path, commands)[1] == RunMode.MULTIRUN
 
 
 def test_a_word_is_parsed_as_hydra_parses_it_each_time() -> None:

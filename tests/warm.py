@@ -6,6 +6,7 @@ The server starts when a test first asks for it, or at once where tests are hand
 which would wait for it. It serves all the processes of a test session.
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -53,12 +54,14 @@ def end() -> None:
     """Ends the server, and whatever it has started, and removes the folder."""
     folder = Path(os.environ.pop(FOLDER))
     if (pid := folder / "pid").exists():
-        os.killpg(int(pid.read_text()), signal.SIGKILL)  # the server has a group of its own
+        os.killpg(server := int(pid.read_text()), signal.SIGKILL)  # the group is the server's own
+        with contextlib.suppress(ChildProcessError):  # another process has started it
+            os.waitpid(server, 0)
     shutil.rmtree(folder)
 
 
 def python() -> str:
-    """Returns the path of the program, when the server can answer it; starts it, if nobody has."""
+    """Returns the path of the program; starts the server, if nobody has, and waits for it."""
     folder = Path(os.environ[FOLDER])
     program = folder / "python"
     with FileLock(folder / "lock"):
@@ -77,15 +80,18 @@ def _start(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])}
     words = [sys.executable, str(HERE / "warm_server.py"), str(folder)]
     # No Popen: the server outlives whoever starts it, who must not be warned of that.
-    pid = os.posix_spawn(sys.executable, words, environment, setpgroup=0)
+    pid = os.posix_spawn(sys.executable, words, environment, setsid=True)
     (folder / "pid").write_text(str(pid))
 
 
 def _wait(folder: Path) -> None:
+    pid = int((folder / "pid").read_text())
     until = time.monotonic() + 120
     while not (folder / "project").exists():  # the later of the two sockets
         log = folder / "log"
         said = log.read_text() if log.exists() else ""
-        assert "Error" not in said, said
+        assert "Traceback" not in said, said
+        with contextlib.suppress(ChildProcessError):  # another process has started it
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), said
         assert time.monotonic() < until, said
         time.sleep(0.05)

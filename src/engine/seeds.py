@@ -54,7 +54,7 @@ def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
 def generator_states() -> list[Any]:
     """Returns the states of Python's, NumPy's and torch's generators as plain values.
 
-    The numbers of each are one text: torch.load reads a list of 625 one by one.
+    The numbers of each are one text, in hexadecimal: torch.load reads a list of 625 one by one.
     """
     version, numbers, gauss = random.getstate()
     numpy_state: Any = np.random.get_state()
@@ -77,7 +77,7 @@ def restore_generators(states: Sequence[Any]) -> None:
 
 
 def _text(numbers: Any) -> str:
-    """Writes integers of 32 bits as one text."""
+    """Writes integers of 32 bits as one text, in hexadecimal."""
     return np.array(numbers, dtype="<u4").tobytes().hex()
 
 

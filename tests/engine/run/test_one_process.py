@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from commands import (
     environment,
@@ -153,6 +154,20 @@ def test_a_job_that_a_sweep_runs_is_not_resumed(
         assert says.startswith(f"error: {job}: process {lock.read_text().split()[1]} on ")
         assert contents(job) == before
         assert not (job / ".hydra/lock").exists()
+
+
+def test_whoever_only_looks_at_a_lock_keeps_nobody_out(tmp_path: Path) -> None:
+    """To look is to hold it for a moment."""
+    lock = tmp_path / ".hydra/lock"
+    lock.parent.mkdir()
+    look = FileLock(lock, thread_local=False)
+    look.acquire()
+    moment = threading.Timer(0.2, look.release)
+    moment.start()
+    with folders.held(tmp_path):
+        assert not look.is_locked
+        assert locks.is_ours(lock)
+    moment.join()
 
 
 @pytest.mark.slow

@@ -131,6 +131,20 @@ def test_a_run_is_resumed_or_refused(
         assert "rows are lost" in lost
 
 
+def test_words_that_lack_whole_lines_are_not_this_users(
+    interrupted: Path, whole: Path, copy: Callable[[Path], Path], said: Callable[[], str]
+) -> None:
+    """They are lost with the signature at the end, and a run goes on without them."""
+    run_dir = copy(interrupted)
+    words = run_dir / ".hydra/overrides.yaml"
+    first, *others = words.read_bytes().splitlines(keepends=True)
+    assert others
+    words.write_bytes(first)
+    assert ended(run_train, f"resume={run_dir}") == 0
+    assert f"{words}: missing, or not written by you" in said()
+    assert_bit_identical(run_dir, whole)
+
+
 @pytest.mark.parametrize(
     ("file", "way"), [(file, way) for file, way in CASES if file not in NOT_MEASURED_BY]
 )
