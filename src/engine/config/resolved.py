@@ -142,9 +142,16 @@ def _unused(
         references = " ".join(REFERENCE.findall(" ".join(texts)))
         found = set(re.findall(r"\w+", references)) - used
         used |= found
-    nodes = {name: node for name, node in values.items() if isinstance(node, dict)}
-    objects = [name for name, node in nodes.items() if TARGET in node or name in OPEN]
+    nodes = {name: node for name, node in values.items() if isinstance(node, dict | list)}
+    objects = [name for name, node in nodes.items() if name in OPEN or _has_object(node)]
     return [name for name in objects if name not in used]
+
+
+def _has_object(node: Any) -> bool:
+    """Tells whether a node is an object, or has one at any depth."""
+    if isinstance(node, dict):
+        return TARGET in node or any(map(_has_object, node.values()))
+    return isinstance(node, list) and any(map(_has_object, node))
 
 
 def _check_unused(name: str, overrides: Sequence[str]) -> None:
@@ -159,8 +166,8 @@ def _check_unused(name: str, overrides: Sequence[str]) -> None:
 
 def word_about(name: str, overrides: Sequence[str]) -> str | None:
     """Returns the first word of a command line that chooses or changes a node, if one does."""
-    # optimizer@module.optimizer_d=sgd puts its choice elsewhere.
-    placed = re.compile(rf"[+~]*{re.escape(name)}([./=]|$)")
+    # optimizer@module.optimizer_d=sgd changes module, and optimizer@module:x=sgd changes x.
+    placed = re.compile(rf"[+~]*([^=@]*@([^=:]*:)?)?{re.escape(name)}([./=]|$)")
     return next((word for word in overrides if name and placed.match(word)), None)
 
 

@@ -168,12 +168,16 @@ class Job:
                 lock.release()
 
     def _folder_to_run_in(self) -> Path:
+        from engine.run.checkpoint.choice import is_of_another_engine
+
         folder = self.folder
         summary, changed = self._read()
         is_over = self.treated["force"] or summary.get("status") in ("diverged", BROKEN)
-        if folder and any(changed):
-            log.info("%s: begins anew, as its %s", folder, changed)
-        if folder and (is_over or any(changed)):  # what is there cannot be gone on with
+        is_other = bool(folder and is_of_another_engine(folder, self.config))
+        if any(changed) or is_other:
+            reason = changed if any(changed) else "checkpoint is of another version of the engine"
+            log.info("%s: begins anew, as its %s", folder, reason)
+        if folder and (is_over or is_other or any(changed)):  # there is nothing to go on with
             folders.set_aside(folder)
             folder = None
         elif folder and self.ended:  # a failed one goes on from its checkpoint

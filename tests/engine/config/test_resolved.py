@@ -187,6 +187,20 @@ def test_named_objects_that_no_part_refers_to_are_left_out_together() -> None:
     assert "augment" in Config.resolve(OmegaConf.create(written), ["augment=crop"], ())
 
 
+@pytest.mark.parametrize(
+    "node", [{"csv": object_of("CSV")}, {"a": {"b": [1, object_of("B")]}}, [object_of("Crop")]]
+)
+def test_objects_at_any_depth_that_no_part_refers_to_are_left_out(node: Any) -> None:
+    written = {"module": object_of("Net"), "x": node, "tags": {"a": [1, {"b": 2}]}}
+    left = {"module": object_of("Net"), "tags": {"a": [1, {"b": 2}]}}
+    assert dict(Config.resolve(OmegaConf.create(written), [], ())) == left
+    for word in ("+logger@x=csv", "+x.csv.name=a", "logger@module:x=csv"):
+        says = rf"^{re.escape(word)}: no part of this run refers to x,"
+        with pytest.raises(UserError, match=says):
+            Config.resolve(OmegaConf.create(written), [word], ())
+    assert "x" in Config.resolve(OmegaConf.create(written), ["+logger@x=csv"], {"x"})
+
+
 def test_an_object_that_the_users_function_mentions_stays() -> None:
     written = {"module": object_of("Net"), "ema": object_of("EMA")}
     assert "ema" in Config.resolve(OmegaConf.create(written), ["+ema=slow"], {"ema", "module"})
@@ -204,7 +218,10 @@ def test_a_word_about_an_object_that_is_left_out_is_refused(word: str) -> None:
     ]
 
 
-def test_a_word_that_puts_a_choice_elsewhere_is_not_about_the_object() -> None:
-    assert word_about("optimizer", ["optimizer@module.optimizer_d=sgd", "optimizers=1"]) is None
+def test_a_word_that_puts_a_choice_elsewhere_is_about_that_place() -> None:
+    words = ["optimizer@module.optimizer_d=sgd", "optimizers=1", "a=b@optimizer", "optimizer@y:z=a"]
+    assert word_about("optimizer", words) is None
+    assert word_about("module", words) == words[0]
+    assert [word_about(name, words) for name in "yz"] == [None, words[-1]]
     assert word_about("optimizer", ["seed=1", "~optimizer", "optimizer=sgd"]) == "~optimizer"
     assert word_about("", ["seed=1", "=1"]) is None

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import folders
-from engine.run.checkpoint.file import HASH, VALUES, Progress, WholeFileIO, progress_of, read
+from engine.run.checkpoint.file import (
+    FORMAT,
+    HASH,
+    NUMBER,
+    VALUES,
+    Progress,
+    WholeFileIO,
+    progress_of,
+    read,
+)
 from engine.run.folders import BEST, LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
@@ -22,9 +31,10 @@ class OtherConfig(UserError):
 
 
 class Found(NamedTuple):
-    """A checkpoint to go on from."""
+    """The newest sound checkpoint of a run."""
 
     path: Path
+    format: int
     progress: Progress
     passed_over: list[str]  # why no newer one was taken
 
@@ -35,6 +45,32 @@ class Found(NamedTuple):
 
 
 def to_go_on_from(run_dir: Path, config: Config) -> Found | None:
+    """Returns the checkpoint that a run goes on from; None if the run has had none yet.
+
+    Raises:
+        UserError: if there were checkpoints, and none is sound, or another engine has written the
+            newest one: what this engine does not find there would be missing in silence.
+    """
+    found = newest(run_dir, config)
+    if found and found.format != NUMBER:
+        raise UserError(
+            f"{found.path}: was written by another version of the engine (its format is "
+            f"{found.format}, not {NUMBER}), so the run cannot go on exactly.\n"
+            f"Go on with that version, or begin a new run with its weights: init_from={run_dir}"
+        )
+    return found
+
+
+def is_of_another_engine(run_dir: Path, config: Config) -> bool:
+    """Tells whether a run has a sound checkpoint, which another version of the engine wrote."""
+    try:
+        found = newest(run_dir, config)
+    except UserError:
+        return False
+    return bool(found and found.format != NUMBER)
+
+
+def newest(run_dir: Path, config: Config) -> Found | None:
     """Returns the newest sound checkpoint of a run; None if the run has had none yet.
 
     A checkpoint is sound if its file is whole, if it was trained with the run's config, and if
@@ -50,7 +86,8 @@ def to_go_on_from(run_dir: Path, config: Config) -> Found | None:
         try:
             saved = own(path, config)
             best(run_dir, config, saved.get(CHOSEN, False))
-            return Found(path, progress_of(saved), list(map(str, reasons)))
+            reached = progress_of(saved)
+            return Found(path, saved.get(FORMAT, 0), reached, list(map(str, reasons)))
         except UserError as reason:
             reasons.append(reason)
         except KeyError as missing:
@@ -113,7 +150,7 @@ def to_measure(run_dir: Path, config: Config) -> Path:
     """
     if best(run_dir, config, is_chosen=False):
         return run_dir / BEST
-    found = to_go_on_from(run_dir, config)
+    found = newest(run_dir, config)
     if not found:
         raise UserError(f"{run_dir}: has no checkpoint yet.")
     found.warn()

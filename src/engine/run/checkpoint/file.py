@@ -20,6 +20,9 @@ BEGIN = b"PK\3\4"  # of an archive
 MOST_NAMES = 5  # of tensors, in a message
 # Keys of a checkpoint: the hash of the run's config, and the values that it is the hash of.
 HASH, VALUES = "config_hash", "config"
+FORMAT = "format"  # the key of the number
+# Of what a run goes on from. Where other keys, or other kinds of values, are saved: one more.
+NUMBER = 1
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -30,7 +33,8 @@ class WholeFileIO(TorchCheckpointIO):
     kept as previous.ckpt.
 
     Args:
-        config: the run's, which each checkpoint names. None: nobody will ask.
+        config: the run's, which each checkpoint names, with the number of its format. None: nobody
+            will ask.
     """
 
     def __init__(self, config: Config | None = None) -> None:
@@ -43,7 +47,7 @@ class WholeFileIO(TorchCheckpointIO):
         if needed:
             raise refusal(needed[0])
         if self.config:
-            made |= {HASH: self.config.hash, VALUES: self.config.relevant}
+            made |= {HASH: self.config.hash, VALUES: self.config.relevant, FORMAT: NUMBER}
         path = Path(path)
         files.make_folder(path.parent)
         temporary = path.with_name(f".{path.name}")

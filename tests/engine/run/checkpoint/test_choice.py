@@ -74,6 +74,92 @@ def test_a_checkpoint_names_its_config_and_its_step(killed: Path) -> None:
     assert (found.path, found.progress.steps, found.passed_over) == (killed / folders.LAST, 15, [])
 
 
+def kinds(value: Any) -> Any:
+    """Says what a value is made of."""
+    if isinstance(value, dict):
+        return {key: kinds(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [kinds(inner) for inner in value]
+    return type(value).__name__
+
+
+def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Path) -> None:
+    """Whoever changes what is expected here makes it the next number."""
+    saved = torch.load(killed / folders.LAST, weights_only=True)
+    of_lightning = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
+    own = {key: value for key, value in saved.items() if key not in of_lightning}
+    assert own["format"] == 1
+    tensors = {"train/loss": "Tensor", "val/loss": "Tensor"}
+    python = ["int", "str", "NoneType"]
+    numpy = ["str", "str", "int", "int", "float"]
+    process = {
+        "generators": [python, numpy, ["str"]],
+        "followed": tensors,
+        "logged": {},
+        "metrics": {},
+    }
+    assert kinds(own) == {
+        "config": "str",
+        "config_hash": "str",
+        "format": "int",
+        "epoch": "int",
+        "global_step": "int",
+        "lr_schedulers": [],
+        "rows": ["int"],
+        "steps_since_row": [[["float"], ["int"]]],
+        "has_best": "bool",
+        "so_far": {"stopped": "bool", "log_every_n_steps": "int", "processes": [process]},
+        "callbacks": {
+            "Checkpoints": {"best_score": "float"},
+            "StopOnDivergence": {"diverged": "bool", "cause": "str"},
+        },
+    }
+
+
+def test_a_checkpoint_of_another_engine_is_not_gone_on_with(
+    killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights are as good as any."""
+    saved = torch.load(killed / folders.LAST, weights_only=True)
+    del saved["format"]
+    torch.save(saved, killed / folders.LAST)
+    before = contents(killed)
+    first, second = refused(run_train, capsys, f"resume={killed}").splitlines()
+    assert first == (
+        f"error: {killed / folders.LAST}: was written by another version of the engine (its format "
+        "is 0, not 1), so the run cannot go on exactly."
+    )
+    way_out = f"init_from={killed}"
+    assert second.endswith(f"begin a new run with its weights: {way_out}")
+    assert contents(killed) == before
+    run_evaluate(f"run={killed}", draws=False)
+    run_train(*RUN, way_out, f"paths.log_dir={tmp_path / 'new'}", draws=False)
+    assert "4 of 4 tensors" in (only_run(tmp_path / "new") / "train.log").read_text()
+
+
+@pytest.mark.parametrize("launcher", ["basic", "vectorized"])
+def test_a_job_with_a_checkpoint_of_another_engine_begins_anew(
+    launcher: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["-m", *RUN, "seed=1,2", f"hydra/launcher={launcher}", f"paths.log_dir={tmp_path}"]
+    assert train_in_process(words, kill_at="on_train_batch_end:15") == -9
+    jobs = sorted(tmp_path.glob("sweeps/linear/*seed=*"))
+    for job in jobs:
+        for name in (folders.LAST, folders.PREVIOUS):
+            saved = torch.load(job / name, weights_only=True)
+            torch.save({**saved, "format": 99}, job / name)
+    with caplog.at_level(logging.INFO):
+        run_train(*words, draws=False)
+    for job in jobs:
+        assert f"{job}: begins anew, as its checkpoint is of another version of the" in caplog.text
+        assert (job.with_name(f"{job.name}.1") / folders.LAST).exists()
+    seeds = list(tmp_path.glob("sweeps/linear/*seed=?-????????"))
+    assert len(seeds) == 2
+    for seed in seeds:
+        assert json.loads((seed / "summary.json").read_text())["status"] == "finished"
+        assert (seed / "train.log").read_text().count("run folder: ") == 1
+
+
 @pytest.mark.parametrize("key", ["epoch", "loops"])
 def test_a_checkpoint_that_lacks_what_ours_have_is_named(key: str, killed: Path) -> None:
     config = folders.load_config(killed)
