@@ -54,7 +54,9 @@ def end() -> None:
     """Ends the server, and whatever it has started, and removes the folder."""
     folder = Path(os.environ.pop(FOLDER))
     if (pid := folder / "pid").exists():
-        os.killpg(server := int(pid.read_text()), signal.SIGKILL)  # the group is the server's own
+        server = int(pid.read_text())
+        with contextlib.suppress(ProcessLookupError):  # it has failed
+            os.killpg(server, signal.SIGKILL)  # the group is the server's own
         with contextlib.suppress(ChildProcessError):  # another process has started it
             os.waitpid(server, 0)
     shutil.rmtree(folder)

@@ -13,6 +13,8 @@ PARTIALS = ("optimizer", "init", "scheduler")  # functions, which the module cal
 REQUIRED = (*CHOICES, "trainer", "accelerator")
 # Nodes that a run builds. Other objects are part of a run if one of these refers to them.
 BUILT = ("module", "datamodule", "trainer", "callbacks", "logger")
+# Nodes with objects that the engine reads by itself: a trial of a search has a callback there.
+OWN = ("sweep",)
 # Nodes to which users add entries of their own.
 OPEN = ("callbacks", "logger", "augment")
 # Folders and files. They are made absolute, because a resumed run may start in another working

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from engine.config import plain_yaml, secrets
-from engine.config.keys import BUILT, FOLDERS, OPEN, TARGET, TREATMENT, relevant
+from engine.config.keys import BUILT, FOLDERS, OPEN, OWN, TARGET, TREATMENT, relevant
 from engine.config.limits import shown
 from engine.errors import UserError
 
@@ -135,12 +135,12 @@ def _unused(
     values: Mapping[str, Any], written: Mapping[str, Any], mentioned: Collection[str]
 ) -> list[str]:
     """Returns the names of objects that neither a built node nor `train(run)` refers to."""
-    used = {*BUILT, *mentioned}
+    used = {*BUILT, *OWN, *mentioned}
     found = used
     while found:
         texts = [str(text) for key, text in written.items() if key.partition(".")[0] in found]
         references = " ".join(REFERENCE.findall(" ".join(texts)))
-        found = set(re.findall(r"\w+", references)) - used
+        found = set(re.findall(r"[\w-]+", references)) - used
         used |= found
     nodes = {name: node for name, node in values.items() if isinstance(node, dict | list)}
     objects = [name for name, node in nodes.items() if name in OPEN or _has_object(node)]

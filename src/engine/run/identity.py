@@ -65,7 +65,7 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
         },
         "code": code.digests(config, door),
         "begins_from": _weights_digest(config),
-        "versions": versions(),
+        "versions": {**versions(), "engine": code.of_the_engine()},
     }
 
 

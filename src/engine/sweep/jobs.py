@@ -168,16 +168,15 @@ class Job:
                 lock.release()
 
     def _folder_to_run_in(self) -> Path:
-        from engine.run.checkpoint.choice import is_of_another_engine
-
         folder = self.folder
         summary, changed = self._read()
         is_over = self.treated["force"] or summary.get("status") in ("diverged", BROKEN)
-        is_other = bool(folder and is_of_another_engine(folder, self.config))
-        if any(changed) or is_other:
-            reason = changed if any(changed) else "checkpoint is of another version of the engine"
+        reason = str(changed) if any(changed) else ""
+        if folder and not (is_over or reason) and _is_of_another_engine(folder, self.config):
+            reason = "checkpoint is of another version of the engine"
+        if folder and reason:
             log.info("%s: begins anew, as its %s", folder, reason)
-        if folder and (is_over or is_other or any(changed)):  # there is nothing to go on with
+        if folder and (is_over or reason):  # what is there cannot be gone on with
             folders.set_aside(folder)
             folder = None
         elif folder and self.ended:  # a failed one goes on from its checkpoint
@@ -188,6 +187,13 @@ class Job:
         study = self.config.get("sweep.trial.study")
         pruned = summary.get("status") == "pruned" and summary.get("study") == study
         return pruned or summary.get("status") in ENDS
+
+
+def _is_of_another_engine(folder: Path, config: Config) -> bool:
+    with imports.large():
+        from engine.run.checkpoint.choice import is_of_another_engine
+
+    return is_of_another_engine(folder, config)
 
 
 def check_all(jobs: Sequence[Job]) -> None:

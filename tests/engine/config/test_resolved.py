@@ -201,6 +201,18 @@ def test_objects_at_any_depth_that_no_part_refers_to_are_left_out(node: Any) -> 
     assert "x" in Config.resolve(OmegaConf.create(written), ["+logger@x=csv"], {"x"})
 
 
+def test_the_callback_of_a_trial_stays_with_the_engines_own_values() -> None:
+    trial = {"study": "s", "number": 3, "callback": object_of("engine.Pruning")}
+    written = {"module": object_of("Net"), "sweep": {"force": False, "trial": trial}}
+    words = ["sweep.trial={study:s,number:3,callback:{_target_:engine.Pruning}}"]
+    assert dict(Config.resolve(OmegaConf.create(written), words, ())) == written
+
+
+def test_a_name_with_a_hyphen_is_found_in_a_reference() -> None:
+    written = {"module": {**object_of("Net"), "net": "${my-net}"}, "my-net": object_of("Inner")}
+    assert "my-net" in Config.resolve(OmegaConf.create(written), ["+my-net.a=1"], ())
+
+
 def test_an_object_that_the_users_function_mentions_stays() -> None:
     written = {"module": object_of("Net"), "ema": object_of("EMA")}
     assert "ema" in Config.resolve(OmegaConf.create(written), ["+ema=slow"], {"ema", "module"})

@@ -1,5 +1,6 @@
 """What a run is made of: a change of data or code is found, and said."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,12 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
+import engine
 import ways
 from commands import only_run, run_evaluate, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.report.read.collect import collect
 from engine.run import code, identity
 
+ENGINE = Path(engine.__file__).parent
 MODULE = """
 from torch import nn
 from engine import SupervisedModule
@@ -91,6 +94,20 @@ def test_a_run_records_its_data_its_code_and_versions(own_package: Path, tmp_pat
     assert "project.modules.lenet" not in names  # another run of this process may import it
     assert not any(name.startswith(("engine", "torch")) for name in names)
     assert recorded["versions"]["torch"] == torch.__version__
+    sources = b"".join(path.read_bytes() for path in sorted(ENGINE.rglob("*.py")))
+    assert recorded["versions"]["engine"] == hashlib.sha256(sources).hexdigest()[:16]
+
+
+def test_another_engine_is_told_of(
+    own_package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = words(tmp_path / "logs", tmp_path)
+    assert train_in_process(command, kill_at="on_train_batch_end:15") == -9
+    resume = f"resume={only_run(tmp_path / 'logs')}"
+    before = code.of_the_engine()
+    with mock.patch.object(code, "of_the_engine", return_value="another"):
+        run_train(resume, draws=False)
+    assert f"not exact: engine was {before} and is another" in caplog.text
 
 
 def test_resume_refuses_other_code_and_says_how_to_insist(

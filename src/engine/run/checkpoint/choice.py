@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,8 @@ from engine.errors import UserError
 from engine.run import folders
 from engine.run.checkpoint.file import (
     FORMAT,
+    FORMAT_KEY,
     HASH,
-    NUMBER,
     VALUES,
     Progress,
     WholeFileIO,
@@ -30,11 +31,14 @@ class OtherConfig(UserError):
     """Says that a checkpoint was trained with another config."""
 
 
+class OtherFormat(UserError):
+    """Says that another version of the engine has written a checkpoint."""
+
+
 class Found(NamedTuple):
     """The newest sound checkpoint of a run."""
 
     path: Path
-    format: int
     progress: Progress
     passed_over: list[str]  # why no newer one was taken
 
@@ -45,74 +49,91 @@ class Found(NamedTuple):
 
 
 def to_go_on_from(run_dir: Path, config: Config) -> Found | None:
-    """Returns the checkpoint that a run goes on from; None if the run has had none yet.
-
-    Raises:
-        UserError: if there were checkpoints, and none is sound, or another engine has written the
-            newest one: what this engine does not find there would be missing in silence.
-    """
-    found = newest(run_dir, config)
-    if found and found.format != NUMBER:
-        raise UserError(
-            f"{found.path}: was written by another version of the engine (its format is "
-            f"{found.format}, not {NUMBER}), so the run cannot go on exactly.\n"
-            f"Go on with that version, or begin a new run with its weights: init_from={run_dir}"
-        )
-    return found
-
-
-def is_of_another_engine(run_dir: Path, config: Config) -> bool:
-    """Tells whether a run has a sound checkpoint, which another version of the engine wrote."""
-    try:
-        found = newest(run_dir, config)
-    except UserError:
-        return False
-    return bool(found and found.format != NUMBER)
-
-
-def newest(run_dir: Path, config: Config) -> Found | None:
     """Returns the newest sound checkpoint of a run; None if the run has had none yet.
 
-    A checkpoint is sound if its file is whole, if it was trained with the run's config, and if
-    there is the best.ckpt that it counts on.
+    A checkpoint is sound if its file is whole, if it was trained with the run's config, if it has
+    the format of this engine, and if there is the best.ckpt that it counts on.
 
     Raises:
         UserError: if there were checkpoints, and none is sound.
+    """
+
+    def look(path: Path) -> Progress:
+        saved = own(path, config, goes_on=True)
+        best(run_dir, config, saved.get(CHOSEN, False))
+        return progress_of(saved)
+
+    return _newest(run_dir, look)
+
+
+def is_of_another_engine(run_dir: Path, config: Config) -> bool:
+    """Tells whether a run cannot go on because its checkpoint has another format."""
+    try:
+        to_go_on_from(run_dir, config)
+    except OtherFormat:
+        return True
+    except UserError:
+        return False
+    return False
+
+
+def _newest(run_dir: Path, look: Callable[[Path], Progress]) -> Found | None:
+    """Returns the newest checkpoint that is sound; None if the run has had none yet.
+
+    Args:
+        run_dir: the run's folder.
+        look: reads a checkpoint; raises an error if it is not sound.
     """
     if not folders.has_trained(run_dir):
         return None
     reasons: list[UserError] = []
     for path in (run_dir / LAST, run_dir / PREVIOUS):
         try:
-            saved = own(path, config)
-            best(run_dir, config, saved.get(CHOSEN, False))
-            reached = progress_of(saved)
-            return Found(path, saved.get(FORMAT, 0), reached, list(map(str, reasons)))
+            return Found(path, look(path), list(map(str, reasons)))
         except UserError as reason:
             reasons.append(reason)
         except KeyError as missing:
             reasons.append(_no_checkpoint(path, missing.args[0]))
-    way_out = (
-        "Put the config back, or begin a new run with its weights: init_from="
-        if isinstance(reasons[0], OtherConfig)
-        else "Put the file back from a copy, or run it anew: remove the folder "
-    )
-    raise UserError(f"{reasons[0]}\n{way_out}{run_dir}") from None
+    anew = f"begin a new run with its weights: init_from={run_dir}"
+    ways_out = {
+        OtherConfig: f"Put the config back, or {anew}",
+        OtherFormat: f"Go on with that version, or {anew}",
+        UserError: f"Put the file back from a copy, or run it anew: remove the folder {run_dir}",
+    }
+    kind = type(reasons[0])
+    raise kind(f"{reasons[0]}\n{ways_out[kind]}") from None
 
 
-def own(path: Path, config: Config) -> dict[str, Any]:
+def own(path: Path, config: Config, goes_on: bool = False) -> dict[str, Any]:
     """Reads a checkpoint of the run with a config.
 
+    Args:
+        path: the checkpoint.
+        config: the run's.
+        goes_on: whether a run is to go on from it, and not only to be measured.
+
     Raises:
-        UserError: if it is not there, damaged, or of another run.
+        UserError: if it is not there, damaged, or of another run or engine.
     """
     saved = read(path)
+    if goes_on and isinstance(saved, dict) and HASH in saved:
+        _check_format(path, saved.get(FORMAT_KEY, 0))
     for key in (HASH, VALUES):
         if not isinstance(saved, dict) or key not in saved:
             raise _no_checkpoint(path, key)
     if saved[HASH] != config.hash:
         raise OtherConfig(f"{path}: is of another config: {_differences(saved[VALUES], config)}.")
     return saved
+
+
+def _check_format(path: Path, number: Any) -> None:
+    """Refuses another format: what this engine does not find there would be missing in silence."""
+    if type(number) is not int or number != FORMAT:
+        shown = number if type(number) is int else "unknown"
+        raise OtherFormat(
+            f"{path}: was written by another version of the engine (its format is {shown}, not "
+            f"{FORMAT}), so the run cannot go on exactly."
+        )
 
 
 def _no_checkpoint(path: Path, key: object) -> UserError:
@@ -150,7 +171,13 @@ def to_measure(run_dir: Path, config: Config) -> Path:
     """
     if best(run_dir, config, is_chosen=False):
         return run_dir / BEST
-    found = newest(run_dir, config)
+
+    def look(path: Path) -> Progress:  # whatever its format: the weights are as good as any
+        saved = own(path, config)
+        best(run_dir, config, saved.get(CHOSEN, False))
+        return Progress(saved["epoch"], saved["global_step"], row=0, stopped=False)
+
+    found = _newest(run_dir, look)
     if not found:
         raise UserError(f"{run_dir}: has no checkpoint yet.")
     found.warn()

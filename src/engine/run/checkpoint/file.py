@@ -20,9 +20,10 @@ BEGIN = b"PK\3\4"  # of an archive
 MOST_NAMES = 5  # of tensors, in a message
 # Keys of a checkpoint: the hash of the run's config, and the values that it is the hash of.
 HASH, VALUES = "config_hash", "config"
-FORMAT = "format"  # the key of the number
-# Of what a run goes on from. Where other keys, or other kinds of values, are saved: one more.
-NUMBER = 1
+FORMAT_KEY = "format"
+# Stands for what a run goes on from. Where other keys or other kinds of values are saved, or they
+# mean something else: one more.
+FORMAT = 1
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -47,7 +48,7 @@ class WholeFileIO(TorchCheckpointIO):
         if needed:
             raise refusal(needed[0])
         if self.config:
-            made |= {HASH: self.config.hash, VALUES: self.config.relevant, FORMAT: NUMBER}
+            made |= {HASH: self.config.hash, VALUES: self.config.relevant, FORMAT_KEY: FORMAT}
         path = Path(path)
         files.make_folder(path.parent)
         temporary = path.with_name(f".{path.name}")

@@ -15,7 +15,7 @@ import torch
 from commands import begin, composed, only_run, run_evaluate, run_train, train_in_process
 from engine.errors import UserError
 from engine.run import folders
-from engine.run.checkpoint.choice import to_go_on_from
+from engine.run.checkpoint.choice import is_of_another_engine, to_go_on_from, to_measure
 from engine.run.checkpoint.file import WholeFileIO, read
 from engine.vectorized.disk import synced_together
 from identical import assert_bit_identical, assert_equal
@@ -89,12 +89,9 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
     of_lightning = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
     own = {key: value for key, value in saved.items() if key not in of_lightning}
     assert own["format"] == 1
-    tensors = {"train/loss": "Tensor", "val/loss": "Tensor"}
-    python = ["int", "str", "NoneType"]
-    numpy = ["str", "str", "int", "int", "float"]
     process = {
-        "generators": [python, numpy, ["str"]],
-        "followed": tensors,
+        "generators": [["int", "str", "NoneType"], ["str", "str", "int", "int", "float"], ["str"]],
+        "followed": {"train/loss": "Tensor", "val/loss": "Tensor"},
         "logged": {},
         "metrics": {},
     }
@@ -116,40 +113,90 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
     }
 
 
+def test_it_stands_for_the_state_of_loaders_and_of_means_too(tmp_path: Path) -> None:
+    own = ["datamodule._target_=ways.Ordinary", "module._target_=ways.LogsMeans"]
+    with as_killed("on_train_batch_end:17", tmp_path / "whole", tmp_path / "killed"):
+        begin(composed([*RUN, *own]), tmp_path / "whole")
+    saved = torch.load(tmp_path / "killed" / folders.LAST, weights_only=True)
+    assert saved["format"] == 1
+    loader = {"stream": "str", "rank": "int", "epoch": "int", "digest": "str"}
+    assert kinds(saved["loops"]["fit_loop"]["state_dict"]) == {"combined_loader": [loader]}
+    (process,) = kinds(saved["so_far"])["processes"]
+    mean = {"value": "Tensor", "cumulated_batch_size": "Tensor"}
+    assert process["logged"] == {"training_step.mean/loss": mean}
+    state = {"_update_count": "int", "sum_abs_error": "Tensor", "total": "Tensor"}
+    assert process["metrics"]["error"] == state
+
+
+Change = Callable[[dict[str, Any]], object]
+CHANGES: dict[str, Change] = {
+    "nothing else": lambda saved: None,
+    "no number": lambda saved: saved.pop("format"),
+    "a word": lambda saved: saved.update(format="\x1b[31m\n1"),
+    "many numbers": lambda saved: saved.update(format=torch.ones(2)),
+    "true": lambda saved: saved.update(format=True),
+    "a list": lambda saved: saved.update(so_far=[]),
+    "no loops": lambda saved: saved.pop("loops"),
+    "another hash": lambda saved: saved.update(config_hash="x"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_checkpoint_of_another_engine_is_not_gone_on_with(
-    killed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: str, killed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its weights are as good as any."""
-    saved = torch.load(killed / folders.LAST, weights_only=True)
-    del saved["format"]
-    torch.save(saved, killed / folders.LAST)
+    for name in (folders.LAST, folders.PREVIOUS):
+        saved = torch.load(killed / name, weights_only=True)
+        saved["format"] = 99
+        CHANGES[change](saved)
+        torch.save(saved, killed / name)
+    shown = {"no number": "0", "a word": "unknown", "many numbers": "unknown", "true": "unknown"}
     before = contents(killed)
     first, second = refused(run_train, capsys, f"resume={killed}").splitlines()
     assert first == (
         f"error: {killed / folders.LAST}: was written by another version of the engine (its format "
-        "is 0, not 1), so the run cannot go on exactly."
+        f"is {shown.get(change, '99')}, not 1), so the run cannot go on exactly."
     )
-    way_out = f"init_from={killed}"
-    assert second.endswith(f"begin a new run with its weights: {way_out}")
+    assert second == (
+        f"Go on with that version, or begin a new run with its weights: init_from={killed}"
+    )
     assert contents(killed) == before
-    run_evaluate(f"run={killed}", draws=False)
-    run_train(*RUN, way_out, f"paths.log_dir={tmp_path / 'new'}", draws=False)
+    assert is_of_another_engine(killed, folders.load_config(killed))
+
+
+def test_the_weights_of_another_engine_s_checkpoint_are_as_good_as_any(
+    killed: Path, tmp_path: Path
+) -> None:
+    for name in (folders.LAST, folders.PREVIOUS, folders.BEST):
+        saved = torch.load(killed / name, weights_only=True)
+        torch.save({**saved, "format": 99, "so_far": [], "has_best": False}, killed / name)
+    log_dir = f"paths.log_dir={tmp_path / 'new'}"
+    run_train(*RUN, f"init_from={killed}", log_dir, draws=False)
     assert "4 of 4 tensors" in (only_run(tmp_path / "new") / "train.log").read_text()
+    config = folders.load_config(killed)
+    run_evaluate(f"run={killed}", draws=False)
+    assert to_measure(killed, config) == killed / folders.BEST
+    (killed / folders.BEST).unlink()
+    assert to_measure(killed, config) == killed / folders.LAST
 
 
 @pytest.mark.parametrize("launcher", ["basic", "vectorized"])
 def test_a_job_with_a_checkpoint_of_another_engine_begins_anew(
     launcher: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = ["-m", *RUN, "seed=1,2", f"hydra/launcher={launcher}", f"paths.log_dir={tmp_path}"]
+    options = ["logger=csv", "callbacks.checkpoints.every_n_steps=3"]
+    sweep = ["seed=1,2", f"hydra/launcher={launcher}", f"paths.log_dir={tmp_path}"]
+    words = ["-m", "experiment=linear", "accelerator=cpu", *options, *sweep]
     assert train_in_process(words, kill_at="on_train_batch_end:15") == -9
     jobs = sorted(tmp_path.glob("sweeps/linear/*seed=*"))
+    assert len(jobs) == {"basic": 1, "vectorized": 2}[launcher]
     for job in jobs:
         for name in (folders.LAST, folders.PREVIOUS):
             saved = torch.load(job / name, weights_only=True)
             torch.save({**saved, "format": 99}, job / name)
     with caplog.at_level(logging.INFO):
         run_train(*words, draws=False)
+    assert ("2 jobs together" in caplog.text) == (launcher == "vectorized")
     for job in jobs:
         assert f"{job}: begins anew, as its checkpoint is of another version of the" in caplog.text
         assert (job.with_name(f"{job.name}.1") / folders.LAST).exists()
