@@ -236,6 +236,7 @@ def remember() -> None:
             code.source(target.rpartition(".")[0])
     for hint in hints:
         ranges.why_not(None, hint)
+    code.of_the_engine()
 
 
 def main() -> None:

@@ -94,14 +94,16 @@ def _newest(run_dir: Path, look: Callable[[Path], Progress]) -> Found | None:
             reasons.append(reason)
         except KeyError as missing:
             reasons.append(_no_checkpoint(path, missing.args[0]))
+        except (AttributeError, TypeError, ValueError):
+            reasons.append(UserError(f"{path}: is no checkpoint of a run."))
     anew = f"begin a new run with its weights: init_from={run_dir}"
-    ways_out = {
+    ways_out: dict[type[UserError], str] = {
         OtherConfig: f"Put the config back, or {anew}",
         OtherFormat: f"Go on with that version, or {anew}",
-        UserError: f"Put the file back from a copy, or run it anew: remove the folder {run_dir}",
     }
-    kind = type(reasons[0])
-    raise kind(f"{reasons[0]}\n{ways_out[kind]}") from None
+    copied = f"Put the file back from a copy, or run it anew: remove the folder {run_dir}"
+    kind = type(reasons[0]) if type(reasons[0]) in ways_out else UserError
+    raise kind(f"{reasons[0]}\n{ways_out.get(kind, copied)}") from None
 
 
 def own(path: Path, config: Config, goes_on: bool = False) -> dict[str, Any]:

@@ -220,6 +220,18 @@ def test_a_checkpoint_that_lacks_what_ours_have_is_named(key: str, killed: Path)
     assert says == f"{killed / folders.LAST}: is no checkpoint of a run: it has no {key}."
 
 
+@pytest.mark.parametrize("so_far", [[], None, {"stopped": 3, "processes": 1}])
+def test_what_is_saved_of_a_run_has_to_be_what_ours_save(so_far: Any, killed: Path) -> None:
+    config = folders.load_config(killed)
+    for name in (folders.LAST, folders.PREVIOUS):
+        saved = torch.load(killed / name, weights_only=True)
+        torch.save({**saved, "so_far": so_far, "rows": 3}, killed / name)
+    with pytest.raises(UserError) as refused:
+        to_go_on_from(killed, config)
+    says, _ = str(refused.value).splitlines()
+    assert says == f"{killed / folders.LAST}: is no checkpoint of a run."
+
+
 def test_whichever_bit_of_a_checkpoint_is_flipped_it_is_found_or_changes_nothing(
     killed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
