@@ -99,6 +99,8 @@ def watched(words: Sequence[str], minutes: float) -> list[Look]:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         log_dir = Path(folder)
         sys.argv = ["train", *words, f"paths.log_dir={folder}"]
+        # A shell that begins this in the background has it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=watch, daemon=True).start()
         try:
             train()
