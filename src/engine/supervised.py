@@ -39,6 +39,10 @@ STEP_HOOKS = (
 )
 
 
+def _kind(made: object) -> str:
+    return "None" if made is None else type(made).__name__
+
+
 class StepOptions(TypedDict, total=False):
     """Holds the options that every model's constructor passes on to `SupervisedModule`."""
 
@@ -263,9 +267,14 @@ class SupervisedModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
+        if not hasattr(optimizer, "param_groups"):  # of None, Lightning makes no steps
+            raise UserError(f"module.optimizer: gives {_kind(optimizer)}, not an optimizer.")
         if self.scheduler is None:
             return optimizer
         schedule = self.scheduler(optimizer, partial(updates_of, self.trainer))
+        made = schedule.get("scheduler") if isinstance(schedule, Mapping) else schedule
+        if not hasattr(made, "step"):  # of None, Lightning makes a rate that stays
+            raise UserError(f"module.scheduler: gives {_kind(made)}, not a scheduler.")
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _evaluate(

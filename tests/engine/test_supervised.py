@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanAbsoluteError, Metric
 from torchmetrics.classification import MulticlassF1Score, MulticlassPrecision, MulticlassRecall
 
+from engine.errors import UserError
 from engine.seeds import generator
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
@@ -257,6 +259,26 @@ def test_adam_with_lr_1e_3_unless_told_otherwise() -> None:
     optimizer = SupervisedModule(nn.Linear(1, 1), nn.MSELoss()).configure_optimizers()
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.defaults["lr"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"optimizer": lambda weights: None}, "module.optimizer: gives None, not an optimizer."),
+        ({"optimizer": list}, "module.optimizer: gives list, not an optimizer."),
+        ({"scheduler": lambda *of: None}, "module.scheduler: gives None, not a scheduler."),
+        ({"scheduler": lambda *of: {}}, "module.scheduler: gives None, not a scheduler."),
+        ({"scheduler": lambda *of: {"scheduler": 3}}, "module.scheduler: gives int, not a scheduler."),
+    ],
+)
+def test_what_is_no_optimizer_and_no_scheduler_is_refused(
+    options: dict[str, Any], says: str
+) -> None:
+    with (
+        mock.patch.object(SupervisedModule, "trainer", None),
+        pytest.raises(UserError, match=f"^{says}$"),
+    ):
+        SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), **options).configure_optimizers()
 
 
 def test_init_fills_the_network() -> None:
