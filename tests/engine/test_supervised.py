@@ -268,7 +268,10 @@ def test_adam_with_lr_1e_3_unless_told_otherwise() -> None:
         ({"optimizer": list}, "module.optimizer: gives list, not an optimizer."),
         ({"scheduler": lambda *of: None}, "module.scheduler: gives None, not a scheduler."),
         ({"scheduler": lambda *of: {}}, "module.scheduler: gives None, not a scheduler."),
-        ({"scheduler": lambda *of: {"scheduler": 3}}, "module.scheduler: gives int, not a scheduler."),
+        (
+            {"scheduler": lambda *of: {"scheduler": 3}},
+            "module.scheduler: gives int, not a scheduler.",
+        ),
     ],
 )
 def test_what_is_no_optimizer_and_no_scheduler_is_refused(
