@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from commands import only_run, run_train, train_in_process
+from engine import seeds
 from engine.run import folders
 
 pytestmark = [
@@ -132,3 +133,19 @@ def test_a_vectorised_sweep_is_as_good_as_one_by_one(tmp_path: Path) -> None:
             for run in (run_dir, runs_alone[run_dir.name])
         )
         assert (ours["status"], ours["device"]) == ("finished", theirs["device"])
+
+
+def test_generators_of_gpus_go_on_where_their_states_were_read(tmp_path: Path) -> None:
+    devices = range(torch.cuda.device_count())
+
+    def draw() -> list[float]:
+        return [torch.rand((), device=f"cuda:{device}").item() for device in devices]
+
+    torch.cuda.manual_seed_all(5)
+    draw()
+    torch.save(seeds.generator_states(), tmp_path / "states")
+    drawn = draw()
+    torch.cuda.manual_seed_all(1)
+    assert draw() != drawn
+    seeds.restore_generators(torch.load(tmp_path / "states", weights_only=True))
+    assert draw() == drawn

@@ -267,13 +267,13 @@ class SupervisedModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
-        if not hasattr(optimizer, "param_groups"):  # of None, Lightning makes no steps
+        if not hasattr(optimizer, "param_groups"):  # Lightning would take no step
             raise UserError(f"module.optimizer: gives {_kind(optimizer)}, not an optimizer.")
         if self.scheduler is None:
             return optimizer
         schedule = self.scheduler(optimizer, partial(updates_of, self.trainer))
         made = schedule.get("scheduler") if isinstance(schedule, Mapping) else schedule
-        if not hasattr(made, "step"):  # of None, Lightning makes a rate that stays
+        if not hasattr(made, "step"):  # Lightning would keep the rate
             raise UserError(f"module.scheduler: gives {_kind(made)}, not a scheduler.")
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 

@@ -115,24 +115,6 @@ def test_generators_go_on_where_their_states_were_read(tmp_path: Path) -> None:
     assert draw() == drawn
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_generators_of_gpus_go_on_where_their_states_were_read(tmp_path: Path) -> None:
-    devices = range(torch.cuda.device_count())
-
-    def draw() -> list[float]:
-        return [torch.rand((), device=f"cuda:{device}").item() for device in devices]
-
-    torch.cuda.manual_seed_all(5)
-    draw()
-    torch.save(seeds.generator_states(), tmp_path / "states")
-    drawn = draw()
-    torch.cuda.manual_seed_all(1)
-    assert draw() != drawn
-    seeds.restore_generators(torch.load(tmp_path / "states", weights_only=True))
-    assert draw() == drawn
-
-
 def test_kept_puts_all_states_back_nested_or_not() -> None:
     before = random_states()
     drawn = []

@@ -1,4 +1,7 @@
-"""A checkpoint that is damaged, lost or another run's is found out: never trained on, or tested."""
+"""A checkpoint that is damaged, lost, another run's or another engine's is found out.
+
+No run trains on it, and none tests it, but for the weights of another engine's.
+"""
 
 import json
 import logging
