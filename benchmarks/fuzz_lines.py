@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import fuzz_values as odd
 import fuzz_words
-from engine.config.resolved import dotted
+from engine.config.nested import dotted
 from project.train import train
 
 Line = tuple[str, ...]

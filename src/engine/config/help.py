@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from engine import messages
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
-from engine.config.resolved import dotted
+from engine.config.nested import dotted
 from engine.config.secrets import check_written
 from engine.config.words import overrides_of
 

@@ -1,6 +1,7 @@
 """Says what each key of the config means, for every room that treats some keys differently."""
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 TARGET = "_target_"
@@ -47,9 +48,14 @@ IRRELEVANT = (
 EVALUATED_WITH = ("datamodule", "accelerator", "trainer")
 
 
-def is_below(key: str, nodes: Iterable[str]) -> bool:
+def is_below(key: str, nodes: tuple[str, ...]) -> bool:
     """Tells whether a dotted key is one of some nodes, or lies below one of them."""
-    return f"{key}.".startswith(tuple(f"{node}." for node in nodes))
+    return f"{key}.".startswith(_beginnings(nodes))
+
+
+@functools.cache
+def _beginnings(nodes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{node}." for node in nodes)
 
 
 def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:

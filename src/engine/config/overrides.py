@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET, is_below
 from engine.config.limits import LIMITS, Limit, check, shown
-from engine.config.resolved import dotted
+from engine.config.nested import dotted
 from engine.config.words import is_multirun, parsed_words
 from engine.errors import UserError, blamed_on, nearest
 from engine.fence.hydra import is_group, own_config

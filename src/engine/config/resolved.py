@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from engine.config import plain_yaml, secrets
 from engine.config.keys import BUILT, FOLDERS, OPEN, OWN, TARGET, TREATMENT, relevant
 from engine.config.limits import shown
+from engine.config.nested import dotted
 from engine.errors import UserError
 
 REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
@@ -66,11 +67,18 @@ class Config(Mapping[str, Any]):
         """
         raw: Any = OmegaConf.to_container(composed, resolve=False)
         written = dotted(raw)
-        for key in FOLDERS:
-            folder = OmegaConf.select(composed, key) if written.get(key) else None
-            if isinstance(folder, str):
-                OmegaConf.update(composed, key, os.path.abspath(os.path.expanduser(folder)))
-        values = secrets.resolve(composed, raw)
+        make_absolute(composed, written)
+        return cls.checked(secrets.resolve(composed, raw), written, overrides, mentioned)
+
+    @classmethod
+    def checked(
+        cls,
+        values: dict[str, Any],
+        written: Mapping[str, Any],
+        overrides: Sequence[str],
+        mentioned: Collection[str] | None,
+    ) -> "Config":
+        """Makes a config of resolved values; takes and raises what `resolve` does."""
         _check_keys(values)
         for name in [] if mentioned is None else _unused(values, written, mentioned):
             _check_unused(name, overrides)
@@ -115,6 +123,14 @@ class Config(Mapping[str, Any]):
     def hash(self) -> str:
         """Returns the SHA-256 of all values that can change the result of a run."""
         return hashlib.sha256(self.relevant.encode()).hexdigest()
+
+
+def make_absolute(composed: DictConfig, written: Mapping[str, Any]) -> None:
+    """Makes the folders in a composed config absolute; `written` has the values by dotted key."""
+    for key in FOLDERS:
+        folder = OmegaConf.select(composed, key) if written.get(key) else None
+        if isinstance(folder, str):
+            OmegaConf.update(composed, key, os.path.abspath(os.path.expanduser(folder)))
 
 
 def _check_keys(node: Any, key: str = "") -> None:
@@ -169,14 +185,3 @@ def word_about(name: str, overrides: Sequence[str]) -> str | None:
     # optimizer@module.optimizer_d=sgd changes module, and optimizer@module:x=sgd changes x.
     placed = re.compile(rf"[+~]*([^=@]*@([^=:]*:)?)?{re.escape(name)}([./=]|$)")
     return next((word for word in overrides if name and placed.match(word)), None)
-
-
-def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a nested mapping by dotted keys; lists and empty mappings count as values."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            flat |= dotted(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

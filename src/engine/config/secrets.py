@@ -7,12 +7,13 @@ key, token, secret or password as a whole word, or a URL with a password in it.
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from engine import messages
+from engine.config.nested import at, words_in
 from engine.errors import UserError
 from engine.messages import PASSWORD
 
@@ -67,25 +68,30 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
         UserError: if a secret does not come from the environment.
     """
     values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
-    if not SUSPECT.search(repr(values)):  # most have none, and to look at each word takes longer
+    if not may_hold(values):  # most have none, and to look at each word takes longer
         return dict(values)
-    words = list(_words(values))
-    urls = {path for path, word in _words(raw) if "://" in word and HOLE.search(word)}
+    words = list(words_in(values))
+    urls = {path for path, word in words_in(raw) if "://" in word and HOLE.search(word)}
     found = [(path, word) for path, word in words if path in urls or _holds_secret(path, word)]
     written = OmegaConf.create(_escaped(raw)) if found else None
     for path, _ in found:
-        reference = str(_at(written, path))
+        reference = str(at(written, path))
         without = ENVIRONMENT.sub("", reference)
         if without == reference or (without and _holds_secret(path, without)):
             raise _refusal(".".join(map(str, path)))
     known = [word for _, word in found]
     for path, word in words:
         if any(secret in word for secret in known):  # it may have got elsewhere by ${...}
-            reference = str(_at(written, path))
+            reference = str(at(written, path))
             if names := ENVIRONMENT.findall(reference):
-                _at(values, path[:-1])[path[-1]] = reference
+                at(values, path[:-1])[path[-1]] = reference
                 messages.hide(names)
     return dict(values)
+
+
+def may_hold(values: Any) -> bool:
+    """Tells whether values, however nested, have a word that a secret has beside it or in it."""
+    return SUSPECT.search(repr(values)) is not None
 
 
 def check_written(values: Any) -> None:
@@ -97,7 +103,7 @@ def check_written(values: Any) -> None:
     Raises:
         UserError: names the key; not the value.
     """
-    for path, word in _words(values):
+    for path, word in words_in(values):
         typed = REFERENCE.sub("", word)
         if typed and _holds_secret(path, typed):
             raise _refusal(".".join(map(str, path)))
@@ -143,16 +149,3 @@ def _escaped(node: Any) -> Any:
     if isinstance(node, list):
         return [_escaped(value) for value in node]
     return node.replace("${oc.env:", r"\${oc.env:") if isinstance(node, str) else node
-
-
-def _words(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Yields the words of a config that are not empty, each with the names that lead to it."""
-    if isinstance(node, dict | list):
-        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _words(value, (*path, name))
-    elif isinstance(node, str) and node:
-        yield path, node
-
-
-def _at(node: Any, path: Sequence[Any]) -> Any:
-    return functools.reduce(lambda inner, name: inner[name], path, node)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from omegaconf import DictConfig, base
+from omegaconf import AnyNode, DictConfig, base
 from omegaconf._utils import OmegaConfDumper
 
 _DUMPER = OmegaConfDumper(io.StringIO())  # writes nothing
@@ -31,6 +31,12 @@ def parsing_once() -> Iterator[None]:
 def node_of(config: DictConfig, name: str) -> Any:
     """Returns the child of a config as it is written: `config[name]` would resolve it."""
     return config._get_node(name)
+
+
+def resolved_in(config: DictConfig, text: str) -> Any:
+    """Returns the value that a text would have in a config: `${name}` there is the config's."""
+    node = AnyNode(text, parent=config)
+    return node._dereference_node()._value()
 
 
 def represent_word(dumper: Any, word: str) -> Any:

@@ -34,7 +34,11 @@ def cause_of_divergence(trainer: "Trainer") -> str:
 
 def objective(trainer: "Trainer", run_dir: Path) -> float:
     """Returns what a sweep compares of a run; NaN if it diverged, or has nothing to compare."""
-    found = compared(trainer, summaries.final_metrics(run_dir))
+    return _objective(trainer, summaries.final_metrics(run_dir))
+
+
+def _objective(trainer: "Trainer", metrics: Mapping[str, float]) -> float:
+    found = compared(trainer, metrics)
     return math.nan if has_diverged(trainer) or found is None else found.value
 
 
@@ -67,7 +71,14 @@ def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | No
 def outcome(
     config: Config, run_dir: Path, trainer: "Trainer", summary: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns summary.json without status and error; TensorBoard gets the final metrics, too."""
+    """Returns summary.json without status; TensorBoard gets the final metrics, too.
+
+    Args:
+        config: the run's.
+        run_dir: the run's folder.
+        trainer: that has trained the run.
+        summary: status and error, and the objective, if it is not what `objective` returns.
+    """
     from engine.run import tensorboard, versions
 
     broken = None
@@ -79,7 +90,10 @@ def outcome(
         broken = str(error)
         log.warning("%s", broken)
     metrics = summaries.last_values(columns, rows)
-    value = summary["objective"] if summary["status"] == "finished" else None
+    value = None
+    if summary["status"] == "finished":
+        is_given = "objective" in summary
+        value = summary["objective"] if is_given else _objective(trainer, metrics)
     of = _named(trainer, metrics, value) if summary["status"] == "finished" else None
     if summary["status"] in (*summaries.COMPLETE, "pruned"):
         shown = None

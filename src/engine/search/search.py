@@ -168,7 +168,7 @@ class Search:
         Raises:
             RunFailed, UserError: if the job's files could not be written.
         """
-        status, folder, summary = job.state()
+        status, folder, summary, _ = job.state()
         if isinstance(job.error, NotWritten | Stopped):
             raise job.error  # the trial stays begun, and the same command goes on with it
         state = STATES.get(status, TrialState.FAIL)

@@ -2,28 +2,38 @@
 
 import pickle
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, open_dict
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from engine import signals
+from engine.config.keys import FOLDERS
+from engine.config.nested import at, copied, dotted, words_in
 from engine.config.overrides import check_values
-from engine.config.resolved import Config
+from engine.config.resolved import Config, make_absolute
+from engine.config.secrets import may_hold
 from engine.fence.hydra import apply_overrides, composed_by_hydra, is_group
-from engine.fence.omegaconf import node_of
+from engine.fence.omegaconf import node_of, resolved_in
 from engine.sweep.jobs import Job
 
 
 class Word(NamedTuple):
-    """Holds a word of a command line, as Hydra parses it, and how a job is composed by it."""
+    """Holds a word of a command line, as Hydra parses it, and how a job is composed by it.
+
+    Words of the same kind make the same choice, or set the same key to a number or a word. The
+    kind is None where an override does something else.
+    """
 
     override: Override
     is_choice: bool
     needs_hydra: bool
+    kind: str | None
 
 
 class Composer:
@@ -32,7 +42,7 @@ class Composer:
     Hydra takes 70 ms to compose a job, nearly all of it for the config groups. Hydra sets the
     values of overrides after it has composed the choices; here the values are set on a copy of
     what the same choices gave before. Where an override is more than a choice or a value, Hydra
-    composes the job.
+    composes the job. Of jobs that set the same keys, what is alike is resolved once.
 
     Args:
         loader: Hydra's, of configs.
@@ -49,27 +59,49 @@ class Composer:
         self._parser = OverridesParser.create(loader)
         self._parsed: dict[str, Word] = {}
         self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: five times as fast as a copy
+        self._alike: dict[tuple[str | None, ...], _Alike] = {}
 
     def __call__(self, words: Sequence[str]) -> Job:
         """Composes and resolves the job that overrides make."""
         signals.heed()
-        composed = self._composed(words)
+        parsed = [self._parse(word) for word in words]
+        config, folder = self._resolved_as_others(words, parsed) or self._resolved(words, parsed)
+        check_values(config)
+        return Job(config, folder, words)
+
+    def _resolved(self, words: Sequence[str], parsed: Sequence[Word]) -> tuple[Config, Path]:
+        """Resolves a job's config and the sweep's folder."""
+        composed = self._composed(words, parsed)
         try:
             folder = Path(str(composed.hydra.sweep.dir))
         except OmegaConfBaseException:
             self._config(composed, words)  # raises, if a key that the folder refers to is to blame
             raise
-        return Job(self._config(composed, words), folder, words)
+        return self._config(composed, words), folder
 
     def _config(self, composed: DictConfig, words: Sequence[str]) -> Config:
         with open_dict(composed):
             del composed["hydra"]
-        config = Config.resolve(composed, words, self.mentioned)
-        check_values(config)
-        return config
+        return Config.resolve(composed, words, self.mentioned)
 
-    def _composed(self, words: Sequence[str]) -> DictConfig:
-        parsed = [self._parse(word) for word in words]
+    def _resolved_as_others(
+        self, words: Sequence[str], parsed: Sequence[Word]
+    ) -> tuple[Config, Path] | None:
+        """Does what `_resolved` does with less work; None where that cannot be done."""
+        kinds = tuple(word.kind for word in parsed)
+        if None in kinds:
+            return None
+        values = [word.override for word in parsed if not word.is_choice]
+        with suppress(OmegaConfBaseException):  # `_resolved` says what is wrong
+            if kinds not in self._alike:
+                keys = [override.key_or_group for override in values]
+                self._alike[kinds] = _Alike(self._composed(words, parsed), keys)
+            if (made := self._alike[kinds].resolved(values)) is not None:
+                resolved, written, folder = made
+                return Config.checked(resolved, written, words, self.mentioned), folder
+        return None
+
+    def _composed(self, words: Sequence[str], parsed: Sequence[Word]) -> DictConfig:
         if any(word.needs_hydra for word in parsed):
             return composed_by_hydra(self.loader, self.sweep, words)
         values = [word.override for word in parsed if not word.is_choice]
@@ -89,8 +121,74 @@ class Composer:
         if text not in self._parsed:
             override = self._parser.parse_overrides([text])[0]
             is_choice = is_group(self.loader, override.key_or_group)
-            self._parsed[text] = Word(override, is_choice, _needs_hydra(override, is_choice))
+            needs_hydra = _needs_hydra(override, is_choice)
+            kind = None if needs_hydra else _kind(override, is_choice)
+            self._parsed[text] = Word(override, is_choice, needs_hydra, kind)
         return self._parsed[text]
+
+
+class _Alike:
+    """Resolves the configs of jobs that make the same choices and set the same keys.
+
+    These keys, the folders and whatever refers to others is resolved for each job; the rest once.
+
+    Args:
+        composed: the config of the first job, with Hydra's part.
+        keys: the keys that each job sets, to a number or a word.
+    """
+
+    def __init__(self, composed: DictConfig, keys: Sequence[str]) -> None:
+        self._folder = str(node_of(composed.hydra.sweep, "dir"))
+        with open_dict(composed):
+            del composed["hydra"]
+        self._composed = composed  # of the job before
+        raw: Any = OmegaConf.to_container(composed)
+        self._values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+        self._written = dotted(raw)
+        self._folders = {key: self._written[key] for key in FOLDERS if key in self._written}
+        referring = [path for path, word in words_in(raw) if "${" in word]
+        self._paths = [*referring, *(key.split(".") for key in (*keys, *self._folders))]
+        # A key that is not written leads to another one by a reference.
+        self._can_resolve = set(keys) <= set(self._written) and "${." not in self._folder
+
+    def resolved(
+        self, overrides: Sequence[Override]
+    ) -> tuple[dict[str, Any], dict[str, Any], Path] | None:
+        """Resolves a job's config; None where more than some values is the job's own.
+
+        Returns:
+            the values; the values by dotted key before they were resolved; the sweep's folder.
+        """
+        if not self._can_resolve:
+            return None
+        for key, folder in self._folders.items():  # the job before has made it absolute
+            OmegaConf.update(self._composed, key, folder)
+        OmegaConf.clear_cache(self._composed)
+        apply_overrides(overrides, self._composed)
+        written = self._written | {own.key_or_group: own.value() for own in overrides}
+        sweep_dir = Path(str(resolved_in(self._composed, self._folder)))
+        make_absolute(self._composed, written)
+        values: dict[str, Any] = copied(self._values)
+        for path in self._paths:
+            at(values, path[:-1])[path[-1]] = _plain(at(self._composed, path))
+        return None if may_hold(values) else (values, written, sweep_dir)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value of a config as OmegaConf.to_container does."""
+    if OmegaConf.is_config(value):
+        return OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+    return value.name if isinstance(value, Enum) else value
+
+
+def _kind(override: Override, is_choice: bool) -> str | None:
+    """Returns the kind of a word; see `Word`."""
+    if is_choice:
+        return str(override.input_line)
+    value = override.value()
+    is_plain = isinstance(value, int | float | str | None) and "${" not in str(value)
+    sets = override.type is OverrideType.CHANGE and is_plain
+    return f"{override.key_or_group}=" if sets else None
 
 
 def _needs_hydra(override: Override, is_choice: bool) -> bool:

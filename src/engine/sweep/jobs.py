@@ -28,11 +28,12 @@ ENDS = (*summaries.COMPLETE, "failed", BROKEN)
 
 
 class State(NamedTuple):
-    """Says a job's status, folder and summary at one moment."""
+    """Says a job's status, folder and summary at one moment, and whether the sweep is to run it."""
 
     status: str
     folder: Path | None
     summary: dict[str, Any]
+    is_due: bool
 
 
 class Job:
@@ -113,12 +114,14 @@ class Job:
             status = "running"
         else:
             status = "interrupted" if folder else "new"
-        return State(status, folder, summary)
+        return State(status, folder, summary, self._is_due(summary, changed))
 
     @property
     def is_due(self) -> bool:
         """Tells whether the sweep is to run the job: it has not ended, or is to be run again."""
-        summary, changed = self._read()
+        return self._is_due(*self._read())
+
+    def _is_due(self, summary: dict[str, Any], changed: identity.Changed) -> bool:
         if not self._is_end(summary) or changed.data or self.treated["force"]:
             return True
         if self.treated["retry"] == "stale":
@@ -162,14 +165,14 @@ class Job:
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
-            yield self._folder_to_run_in() if lock and self.is_due else None
+            found = self._read()
+            yield self._folder_to_run_in(*found) if lock and self._is_due(*found) else None
         finally:
             if lock:
                 lock.release()
 
-    def _folder_to_run_in(self) -> Path:
+    def _folder_to_run_in(self, summary: dict[str, Any], changed: identity.Changed) -> Path:
         folder = self.folder
-        summary, changed = self._read()
         is_over = self.treated["force"] or summary.get("status") in ("diverged", BROKEN)
         reason = str(changed) if any(changed) else ""
         if folder and not (is_over or reason) and _is_of_another_engine(folder, self.config):
@@ -179,7 +182,7 @@ class Job:
         if folder and (is_over or reason):  # what is there cannot be gone on with
             folders.set_aside(folder)
             folder = None
-        elif folder and self.ended:  # a failed one goes on from its checkpoint
+        elif folder and self._is_end(summary):  # a failed one goes on from its checkpoint
             (folder / summaries.SUMMARY).unlink()
         return folder or folders.job_dir(self.config, self.sweep_dir, self.config.overrides)
 
@@ -218,9 +221,10 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
 
     The end of one job, even by a kill, does not end the others.
     """
+    states = [job.state() for job in jobs]
     if len(jobs) > 1:
-        log.info("%s", count([job.status for job in jobs]))
-    _launch([job for job in jobs if job.is_due], launcher)
+        log.info("%s", count([state.status for state in states]))
+    _launch([job for job, state in zip(jobs, states, strict=True) if state.is_due], launcher)
     left = [job for job in jobs if not job.ended]
     _launch([job for job in left if job.status == "new"], launcher)  # where a kill took all workers
     for job in left:  # alone, as it may take its worker with it once more
@@ -279,7 +283,7 @@ def conclude(jobs: Sequence[Job], door: str) -> None:
     for job in jobs:
         if isinstance(job.error, UserError):
             raise job.error
-    ends = {end for status, _, summary in states for end in (status, summary.get("status"))}
+    ends = {end for state in states for end in (state.status, state.summary.get("status"))}
     if ends & {"failed", BROKEN}:
         raise RunFailed("a job failed")
 
@@ -304,7 +308,8 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     width = max(map(len, [head, *names]))
     header = f"  {'status':<{most}}  {head:<{width}}{objective:>{wide}}{test:>{beside}}{'time':>10}"
     lines = [messages.styled(header, messages.BOLD)]
-    for job, name, status, (_, folder, summary) in zip(jobs, names, statuses, states, strict=True):
+    for job, name, status, state in zip(jobs, names, statuses, states, strict=True):
+        _, folder, summary, _ = state
         value = summaries.objective(summary)
         measured = summaries.tested(summary).get(test)
         seconds = summary.get("seconds")

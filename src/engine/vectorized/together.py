@@ -31,7 +31,7 @@ from engine.files import cannot_write
 from engine.messages import counted, short
 from engine.run import build, folders, identity, summaries, tensorboard
 from engine.run.loggers import TensorBoard
-from engine.run.objective import has_diverged, objective, outcome
+from engine.run.objective import has_diverged, outcome
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.sweep import gpus
 from engine.sweep.jobs import Job
@@ -300,9 +300,7 @@ class _Chunk:
     def _record(self, member: Member, status: str) -> dict[str, Any]:
         """Writes the files that a run writes at its end, and returns its summary."""
         member.flush()
-        summary: dict[str, Any] = {"status": status, "error": None, "objective": None}
-        if status == "finished":
-            summary["objective"] = objective(member.trainer, member.folder)
+        summary: dict[str, Any] = {"status": status, "error": None}
         summary |= outcome(member.job.config, member.folder, member.trainer, summary)
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
         for logger in member.loggers:

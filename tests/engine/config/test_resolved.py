@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from engine.config.resolved import Config, dotted, word_about
+from engine.config.resolved import Config, word_about
 from engine.errors import UserError
 
 CONFIG = {
@@ -108,11 +108,6 @@ def test_a_value_is_read_by_dotted_key() -> None:
         _ = made["trainer.max_epochs.x"]
     assert {**made} == made.values_by_node
     assert len(made) == len(CONFIG)
-
-
-def test_dotted_keys_have_lists_and_empty_mappings_as_values() -> None:
-    nested = {"a": {"b": [1, {"c": 2}], "d": {}}, "e": None}
-    assert dotted(nested) == {"a.b": [1, {"c": 2}], "a.d": {}, "e": None}
 
 
 def test_words_for_a_sweep_are_no_part_of_a_run() -> None:

@@ -4,16 +4,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
-from engine.config.resolved import dotted
+from engine.config.nested import dotted
+from engine.config.resolved import Config
 from engine.sweep.compose import Composer
 from project.train import train
 
@@ -69,6 +74,9 @@ JOBS = [
     ["++note='a ${seed}'", "seed=2"],
     ["seed=9", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
     ["seed=10", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
+    ["seed=1", "logger.tensorboard.name=a"],
+    ["seed=1", "logger.tensorboard.name=my_token"],  # a word that is looked at as a secret's may be
+    ["seed=2", "logger.tensorboard.name=null"],
 ]
 SWEEP_DIRS = [
     "${paths.log_dir}/${name}",
@@ -153,3 +161,74 @@ def test_a_key_that_is_not_there_is_hydras_error() -> None:
     error = pytest.raises(ConfigCompositionException, match=r"Could not override 'optimizer\.no'")
     with sweep_to("/x") as (loader, sweep), error:
         Composer(loader, sweep)(["seed=1", "optimizer.no=1"])
+
+
+REFERRING = """
+seed: 0
+name: a
+width: 8
+sizes: [1, "${width}", {deep: ["${sizes.1}", "x${name}"]}]
+module: {_target_: torch.nn.Linear, in_features: "${width}", out_features: "${.in_features}"}
+optimizer: {lr: 0.1, decay: "${oc.select:no,${.lr}}", words: {"a.b": "${name}"}}
+copy: {optimizer: "${optimizer}", of: {sizes: "${sizes}"}, empty: "", escaped: 'a \\${name}'}
+chosen: "${copy.${pick}}"
+pick: empty
+datamodule: {data_dir: "data/${name}", cache_dir: null, also: "${.data_dir}"}
+now: "${oc.env:NO_SUCH_VARIABLE,${seed}}"
+not_set: ???
+sweep: {retry: null, force: false, dry_run: false, wait: false}
+hydra: {sweep: {dir: "/s/${name}/${copy.optimizer.lr}"}}
+"""
+SETTINGS: list[dict[str, Any]] = [
+    {"seed": 1, "name": "b", "width": 3, "optimizer.lr": 0.5, "pick": "optimizer"},
+    {"seed": 2, "name": "", "width": None, "optimizer.lr": 1, "pick": "of"},
+    {"seed": 1, "name": "b", "width": 3.0, "optimizer.lr": True, "pick": "escaped"},
+    {"seed": 2, "name": "'0.5'", "width": "w", "optimizer.lr": 0.25, "pick": "empty"},
+]
+
+
+def test_jobs_that_set_the_same_keys_are_resolved_as_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parser = OverridesParser.create()
+    resolved_whole: list[Any] = []
+    resolve = Config.resolve
+
+    def counted(*arguments: Any) -> Config:
+        resolved_whole.append(arguments)
+        return resolve(*arguments)
+
+    compose = Composer(mock.Mock(), OmegaConf.create())
+    monkeypatch.setattr(compose, "_parser", parser)
+    monkeypatch.setattr("engine.sweep.compose.is_group", lambda loader, name: False)
+    monkeypatch.setattr(
+        "engine.sweep.compose.composed_by_hydra",
+        lambda loader, sweep, words: OmegaConf.create(REFERRING),
+    )
+    monkeypatch.setattr("engine.sweep.compose.check_values", lambda config: None)
+    for settings in [*SETTINGS, *reversed(SETTINGS)]:
+        words = [f"{key}={'null' if own is None else own}" for key, own in settings.items()]
+        expected: Any = OmegaConf.create(REFERRING)
+        for override in parser.parse_overrides(words):
+            OmegaConf.update(expected, override.key_or_group, override.value())
+        folder = Path(expected.hydra.sweep.dir)
+        del expected["hydra"]
+        whole = resolve(expected, words)
+        with monkeypatch.context() as patch:
+            patch.setattr(Config, "resolve", counted)
+            made = compose(words)
+        assert repr(made.config.values_by_node) == repr(whole.values_by_node)
+        assert repr(made.config.written) == repr(whole.written)
+        assert made.config.overrides == whole.overrides
+        assert made.sweep_dir == folder
+    assert not resolved_whole
+
+
+def test_a_reference_that_leads_nowhere_for_one_job_is_named() -> None:
+    with sweep_to("/x") as (loader, sweep):
+        whole = loader.load_sweep_config(sweep, ["++a={b: 1}", "++c='${a.${name}}'"])
+        loader.load_sweep_config = lambda sweep, words: whole
+        compose = Composer(loader, sweep)
+        assert compose(["name=b"]).config["c"] == 1
+        with pytest.raises(InterpolationKeyError, match=r"a\.d"):
+            compose(["name=d"])

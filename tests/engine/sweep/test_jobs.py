@@ -190,7 +190,7 @@ def test_the_metric_of_the_test_stands_beside_the_objective(tmp_path: Path) -> N
     jobs = made(tmp_path, "seed=1", "seed=2")
     of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
     summary = {"objective": 0.625, "objective_of": of, "metrics": {"test/acc": 0.5}, "seconds": 1.0}
-    states = [State("finished", None, summary), State("diverged", None, {})]
+    states = [State("finished", None, summary, False), State("diverged", None, {}, False)]
     assert re.sub(r"\x1b\[\d*m", "", table(jobs, states)).splitlines()[:3] == [
         "  status       job     val/acc, best epoch   test/acc      time",
         "  finished     seed=1                0.625        0.5     1.0 s",

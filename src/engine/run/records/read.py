@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.config import plain_yaml, signature
+from engine.config.nested import dotted
 from engine.config.ranges import why_not
-from engine.config.resolved import dotted
 from engine.errors import UserError
 
 # Where a key of the first level begins, or the signature; and where an item of a list does.

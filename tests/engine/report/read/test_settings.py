@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.resolved import dotted
+from engine.config.nested import dotted
 from engine.errors import UserError
 from engine.report.read.collect import Run
 from engine.report.read.settings import chosen, differing, distinguishing, short_names

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from engine.config import plain_yaml
-from engine.config.resolved import dotted
+from engine.config.nested import dotted
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
 

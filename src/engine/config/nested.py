@@ -1,0 +1,37 @@
+"""Nested mappings and lists, by the names that lead to their values."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+
+def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a nested mapping by dotted keys; lists and empty mappings count as values."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            flat |= dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def words_in(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yields the words of a config that are not empty, each with the names that lead to it."""
+    if isinstance(node, dict | list):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from words_in(value, (*path, name))
+    elif isinstance(node, str) and node:
+        yield path, node
+
+
+def at(node: Any, path: Sequence[Any]) -> Any:
+    """Returns what the names of a path lead to."""
+    return functools.reduce(lambda inner, name: inner[name], path, node)
+
+
+def copied(node: Any) -> Any:
+    """Returns a copy of nested mappings and lists, with the same values: copy.deepcopy is slow."""
+    if isinstance(node, dict):
+        return {name: copied(value) for name, value in node.items()}
+    return [copied(value) for value in node] if isinstance(node, list) else node
