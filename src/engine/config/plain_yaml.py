@@ -13,6 +13,7 @@ from engine.fence.omegaconf import represent_word
 
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 50  # of mappings and lists in each other
+MOST_KEPT = 1000  # parts of configs, as text
 LOADER = yaml.CSafeLoader  # libyaml's is ten times as fast
 
 
@@ -24,12 +25,25 @@ class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
 
 
 _Dumper.add_representer(str, represent_word)
+_texts: dict[str, str] = {}
 
 
 def dump(plain: Any) -> str:
     """Returns dicts, lists, numbers and words as `OmegaConf.to_yaml` writes them."""
-    options = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
-    return str(yaml.dump(plain, Dumper=_Dumper, **options))
+    if not plain or not isinstance(plain, dict):
+        return _dumped(plain)
+    return "".join(_dumped({name: node}) for name, node in plain.items())
+
+
+def _dumped(plain: Any) -> str:
+    """Returns YAML, which is kept: most parts of a config are in all jobs of a sweep."""
+    values = repr(plain)  # has the kinds of numbers, too
+    if values not in _texts:
+        if len(_texts) == MOST_KEPT:
+            _texts.clear()
+        options = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
+        _texts[values] = str(yaml.dump(plain, Dumper=_Dumper, **options))
+    return _texts[values]
 
 
 def text_of(path: Path) -> str:

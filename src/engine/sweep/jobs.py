@@ -52,6 +52,7 @@ class Job:
         self.overrides = list(overrides)
         self.hash = self.config.hash[: folder_names.DIGITS]
         self.error: Exception | None = None  # why the job has left no summary
+        self.is_checked = False  # its config is right
         self._folder: Path | None = None
         self._lock = locks.of_job(self.sweep_dir, self.hash)
 
@@ -214,6 +215,7 @@ def check_all(jobs: Sequence[Job]) -> None:
         checked: set[str] = set()
         for job in due:
             check(job.config, checked)  # imports what the config names
+            job.is_checked = True
 
 
 def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:

@@ -205,16 +205,19 @@ class _Chunk:
         checked: set[str] = set()  # nodes of the configs that are right
         for job in self.folders:
             try:
-                check(job.config, checked)
+                if not job.is_checked:
+                    check(job.config, checked)
                 data[job] = make.make(job.config["datamodule"], "datamodule")
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()))
+        first: Any = None  # fits the data, so the others do
         for job, own in data.items():
             try:
                 if not shared:
                     own.prepare_data()
-                module: Any = make.module(job.config, own)
+                module: Any = make.module(job.config, own, first)
+                first = module if shared else None
                 folder, draws = self.folders[job], self.options.figures
                 callbacks = [
                     make.make(node, key)

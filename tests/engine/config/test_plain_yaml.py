@@ -59,3 +59,17 @@ def test_what_is_written_is_omegaconfs() -> None:
     )
     plain = OmegaConf.to_container(config, resolve=True)
     assert plain_yaml.dump(plain) == OmegaConf.to_yaml(config, resolve=True)
+
+
+def test_numbers_that_are_equal_are_written_by_their_kinds() -> None:
+    for value, text in [(1, "1"), (1.0, "1.0"), (True, "true"), ("1", "'1'"), (0.0, "0.0")]:
+        assert (
+            plain_yaml.dump({"a": {"b": value}, "c": [value]}) == f"a:\n  b: {text}\nc:\n- {text}\n"
+        )
+    assert plain_yaml.dump({}) == "{}\n"
+    assert plain_yaml.dump([]) == "[]\n"
+
+
+def test_parts_are_written_alike_however_many_there_were() -> None:
+    for number in range(2 * plain_yaml.MOST_KEPT + 1):
+        assert plain_yaml.dump({"a": [number]}) == f"a:\n- {number}\n"
