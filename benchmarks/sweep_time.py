@@ -102,6 +102,7 @@ def command(words: Sequence[str], jobs: int, *more: str) -> tuple[float, list[fl
         make(self, *arguments)
 
     make = Composer.__init__
+    gc.collect()  # what other sweeps have left, which a command would not have
     sys.argv = ["train", "-m", *words, f"seed=range({jobs})", *more, f"paths.log_dir={folder}"]
     with (
         mock.patch.object(Composer, "__init__", made),

@@ -1,7 +1,8 @@
 """The configs of a sweep's jobs: jobs that make the same choices share what Hydra composed."""
 
 import pickle
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -21,6 +22,9 @@ from engine.config.secrets import may_hold
 from engine.fence.hydra import apply_overrides, composed_by_hydra, is_group
 from engine.fence.omegaconf import node_of, resolved_in
 from engine.sweep.jobs import Job
+
+REFERENCE = re.compile(r"\$\{(\w+(\.\w+)*)\}")  # to one key, from the top of a config
+Names = tuple[Any, ...]  # that lead to a value
 
 
 class Word(NamedTuple):
@@ -130,7 +134,7 @@ class Composer:
 class _Alike:
     """Resolves the configs of jobs that make the same choices and set the same keys.
 
-    These keys, the folders and whatever refers to others is resolved for each job; the rest once.
+    These keys, the folders and what refers to them is resolved for each job; the rest once.
 
     Args:
         composed: the config of the first job, with Hydra's part.
@@ -146,10 +150,11 @@ class _Alike:
         self._values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
         self._written = dotted(raw)
         self._folders = {key: self._written[key] for key in FOLDERS if key in self._written}
-        referring = [path for path, word in words_in(raw) if "${" in word]
-        self._paths = [*referring, *(key.split(".") for key in (*keys, *self._folders))]
+        own = [tuple(key.split(".")) for key in (*keys, *self._folders)]
+        self._paths = _depending(dict(words_in(raw)), own)
         # A key that is not written leads to another one by a reference.
-        self._can_resolve = set(keys) <= set(self._written) and "${." not in self._folder
+        is_known = set(keys) <= set(self._written) and "${." not in self._folder
+        self._can_resolve = is_known and not may_hold(self._values)
 
     def resolved(
         self, overrides: Sequence[Override]
@@ -169,9 +174,36 @@ class _Alike:
         sweep_dir = Path(str(resolved_in(self._composed, self._folder)))
         make_absolute(self._composed, written)
         values: dict[str, Any] = copied(self._values)
-        for path in self._paths:
-            at(values, path[:-1])[path[-1]] = _plain(at(self._composed, path))
-        return None if may_hold(values) else (values, written, sweep_dir)
+        own = [_plain(at(self._composed, path)) for path in self._paths]
+        for path, value in zip(self._paths, own, strict=True):
+            at(values, path[:-1])[path[-1]] = value
+        return None if may_hold(own) else (values, written, sweep_dir)
+
+
+def _depending(words: Mapping[Names, str], changing: Sequence[Names]) -> list[Names]:
+    """Returns where the values are that change with others, and these.
+
+    Args:
+        words: of a config that is not resolved, by the names that lead to them.
+        changing: the names that lead to the values that change.
+    """
+    references = {path: REFERENCE.fullmatch(word) for path, word in words.items() if "${" in word}
+    # What more than a reference gives, such as a resolver, nobody knows.
+    found = [*changing, *(path for path, match in references.items() if not match)]
+    targets = {path: tuple(match[1].split(".")) for path, match in references.items() if match}
+    new = found
+    while new:
+        reached = {tuple(map(str, path[:n])) for path in new for n in range(1, len(path) + 1)}
+        ends = {tuple(map(str, path)) for path in new}
+        new = [
+            path
+            for path, target in targets.items()
+            if target in reached or any(target[:n] in ends for n in range(1, len(target)))
+        ]
+        found += new
+        for path in new:
+            del targets[path]
+    return found
 
 
 def _plain(value: Any) -> Any:

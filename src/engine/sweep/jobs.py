@@ -5,7 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,8 +60,13 @@ class Job:
     def folder(self) -> Path | None:
         """Finds the job's folder; None if it has none yet."""
         if not (self._folder and self._folder.exists()):  # it may be renamed
-            with files.writing(self.sweep_dir, files.CannotRead):  # its name may be too long
-                self._folder = next(self.sweep_dir.glob(f"*-{self.hash}"), None)
+            self._folder = None
+            absent = suppress(FileNotFoundError, NotADirectoryError, PermissionError)
+            # Its name may be too long. To list it is three times as fast as pathlib's glob.
+            with files.writing(self.sweep_dir, files.CannotRead), absent:
+                names = os.listdir(self.sweep_dir)
+                found = next((name for name in names if name.endswith(f"-{self.hash}")), None)
+                self._folder = self.sweep_dir / found if found else None
         return self._folder
 
     @property
@@ -185,7 +190,9 @@ class Job:
             folder = None
         elif folder and self._is_end(summary):  # a failed one goes on from its checkpoint
             (folder / summaries.SUMMARY).unlink()
-        return folder or folders.job_dir(self.config, self.sweep_dir, self.config.overrides)
+        words = self.config.overrides
+        self._folder = folder or folders.job_dir(self.config, self.sweep_dir, words)
+        return self._folder
 
     def _is_end(self, summary: dict[str, Any]) -> bool:
         study = self.config.get("sweep.trial.study")

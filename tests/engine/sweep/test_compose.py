@@ -174,6 +174,9 @@ copy: {optimizer: "${optimizer}", of: {sizes: "${sizes}"}, empty: "", escaped: '
 chosen: "${copy.${pick}}"
 pick: empty
 datamodule: {data_dir: "data/${name}", cache_dir: null, also: "${.data_dir}"}
+through: ["${copy.optimizer.lr}", "${copy.of.sizes.2.deep.0}"]
+fixed: {z: 1}
+alike: {fixed: "${fixed}", z: "${alike.fixed.z}"}
 now: "${oc.env:NO_SUCH_VARIABLE,${seed}}"
 not_set: ???
 sweep: {retry: null, force: false, dry_run: false, wait: false}
