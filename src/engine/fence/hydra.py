@@ -132,6 +132,11 @@ def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:
     ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)
 
 
+def with_number(override: Override, number: int, text: str) -> Override:
+    """Returns what Hydra parses of a text that sets the key of an override to a number."""
+    return replace(override, _value=number, input_line=text)
+
+
 def is_group(loader: Any, name: str) -> bool:
     """Tells whether there is a config group of that name."""
     return bool(loader.repository.group_exists(name))

@@ -1,5 +1,6 @@
 """Keeps a run's events in memory until a flush: one process may write hundreds of runs at once."""
 
+import functools
 import io
 import itertools
 import os
@@ -19,7 +20,7 @@ from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
 from engine.files import make_folder, writing
 from engine.run.loggers import Row, TensorBoard, tag_of
 
-_numbers = itertools.count()  # one for each file of this process
+_numbers = itertools.count()  # one for each file of this process; read in the names' order
 
 
 class BufferedTensorBoard(TensorBoard):
@@ -57,15 +58,14 @@ class BufferedEvents:
 
     def __init__(self, folder: str) -> None:
         now = time.time()
-        source = f"{socket.gethostname()}.{os.getpid()}.b{next(_numbers)}"
+        source = f"{socket.gethostname()}.{os.getpid()}.b{next(_numbers):09d}"
         self.path = Path(folder) / f"events.out.tfevents.{int(now):010d}.{source}"
         self.buffer = io.BytesIO()  # the records that are not in the file yet
         self.add_event(Event(wall_time=now, file_version="brain.Event:2"))
 
     def add_event(self, event: Any) -> None:
         record = event.SerializeToString()
-        size = struct.pack("<Q", len(record))
-        self.buffer.write(b"".join((size, _checksum(size), record, _checksum(record))))
+        self.buffer.write(b"".join((_header(len(record)), record, _checksum(record))))
 
     def get_logdir(self) -> str:
         return str(self.path.parent)
@@ -78,6 +78,12 @@ class BufferedEvents:
             self.buffer = io.BytesIO()
 
     close = flush
+
+
+@functools.cache  # most records have one of a few lengths
+def _header(length: int) -> bytes:
+    size = struct.pack("<Q", length)
+    return size + _checksum(size)
 
 
 def _checksum(data: bytes) -> bytes:

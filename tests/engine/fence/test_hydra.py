@@ -171,6 +171,14 @@ def test_own_config_reads_one_file(loader: Any) -> None:
     assert fence.own_config(loader, "model/large") == ({"width": 64}, False)
 
 
+def test_with_number_is_what_hydra_parses() -> None:
+    parse = OverridesParser.create().parse_overrides
+    for key in ("seed", "a.b"):
+        one, other = parse([f"{key}=1", f"{key}=20"])
+        assert fence.with_number(one, 20, f"{key}=20") == other
+        assert one.value() == 1
+
+
 def test_is_group_knows_the_folders_of_configs(loader: Any) -> None:
     assert fence.is_group(loader, "model")
     assert not fence.is_group(loader, "seed")

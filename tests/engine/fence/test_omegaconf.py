@@ -3,8 +3,19 @@
 import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf, base
+from omegaconf.errors import InterpolationKeyError
 
 from engine.fence import omegaconf as fence
+
+
+def test_resolved_in_gives_what_a_key_of_the_config_would_have() -> None:
+    texts = ["/x/${a}/${b.c}", "${b.c}", "plain", "${oc.select:no,5}"]
+    config = OmegaConf.create({"a": 1, "b": {"c": "${a}"}})
+    for text in texts:
+        assert fence.resolved_in(config, text) == OmegaConf.merge(config, {"x": text}).x
+    with pytest.raises(InterpolationKeyError, match="nobody"):
+        fence.resolved_in(config, "${nobody}")
+    assert list(config) == ["a", "b"]
 
 
 def test_node_of_does_not_resolve() -> None:
