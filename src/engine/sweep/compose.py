@@ -167,8 +167,9 @@ class _Alike:
         own = [tuple(key.split(".")) for key in (*keys, *self._folders)]
         self._paths = _depending(dict(words_in(raw)), own)
         # A key that is not written leads to another one by a reference.
-        is_known = set(keys) <= set(self._written) and "${." not in self._folder
-        self._can_resolve = is_known and not may_hold(self._values)
+        is_known = set(keys) <= set(self._written)
+        is_simple = not any(text in self._folder for text in ("${.", "hydra"))
+        self._can_resolve = is_known and is_simple and not may_hold(self._values)
 
     def resolved(
         self, overrides: Sequence[Override]

@@ -81,6 +81,7 @@ JOBS = [
 SWEEP_DIRS = [
     "${paths.log_dir}/${name}",
     "/z/${hydra.job.override_dirname}",
+    "/z/${oc.select:hydra.job.override_dirname,no}",
     "/z/${seed}",
     "${name}",
 ]
