@@ -36,23 +36,13 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
         )
 
 
-def fit_to(
-    model: LightningModule, data: LightningDataModule, like: LightningModule | None = None
-) -> None:
-    """Tries a module's optimiser, and its network and loss on samples: they must fit the data.
-
-    Args:
-        model: gets an input for the graph of its network.
-        data: to train on.
-        like: a module that fits the same data, and differs in weights and optimiser only.
-    """
+def fit_to(model: LightningModule, data: LightningDataModule) -> None:
+    """Tries a module's optimiser, and its network and loss on samples: they must fit the data."""
     optimizer = getattr(model, "optimizer", None)
     if callable(optimizer) and not inspect.ismethod(optimizer):
         with blamed_on("optimizer"):
             getattr(optimizer, "tried", optimizer)(model.parameters())
-    if like is not None:
-        model.example_input_array = like.example_input_array
-    elif isinstance(data, TensorDataModule):
+    if isinstance(data, TensorDataModule):
         sample = data.example()
         # A module with an example of its own says itself what it takes.
         if model.example_input_array is None and is_overridden("forward", model):

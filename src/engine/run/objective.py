@@ -77,7 +77,8 @@ def outcome(
         config: the run's.
         run_dir: the run's folder.
         trainer: that has trained the run.
-        summary: status and error, and the objective, if it is not what `objective` returns.
+        summary: status and error, and the objective that `train(run)` has returned. Without it,
+            it is what `objective` returns.
     """
     from engine.run import tensorboard, versions
 

@@ -1,5 +1,6 @@
 """The configs of a sweep's jobs: jobs that make the same choices share what Hydra composed."""
 
+import copy
 import pickle
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -31,8 +32,8 @@ Names = tuple[Any, ...]  # that lead to a value
 class Word(NamedTuple):
     """Holds a word of a command line, as Hydra parses it, and how a job is composed by it.
 
-    Words of the same kind make the same choice, or set the same key to a number or a word. The
-    kind is None where an override does something else.
+    Words of the same kind make the same choice, or set the same key to a value that is neither a
+    mapping nor a list. The kind is None where an override does something else.
     """
 
     override: Override
@@ -81,7 +82,8 @@ class Composer:
         try:
             folder = Path(str(composed.hydra.sweep.dir))
         except OmegaConfBaseException:
-            self._config(composed, words)  # raises, if a key that the folder refers to is to blame
+            # Raises, if a key that the folder refers to is to blame.
+            check_values(self._config(composed, words))
             raise
         return self._config(composed, words), folder
 
@@ -148,11 +150,11 @@ class Composer:
 class _Alike:
     """Resolves the configs of jobs that make the same choices and set the same keys.
 
-    These keys, the folders and what refers to them is resolved for each job; the rest once.
+    These keys, the folders and what refers to them are resolved for each job; the rest once.
 
     Args:
         composed: the config of the first job, with Hydra's part.
-        keys: the keys that each job sets, to a number or a word.
+        keys: the keys that each job sets, to values that are neither mappings nor lists.
     """
 
     def __init__(self, composed: DictConfig, keys: Sequence[str]) -> None:
@@ -160,6 +162,7 @@ class _Alike:
         with open_dict(composed):
             del composed["hydra"]
         self._composed = composed  # of the job before
+        self._cache = copy.deepcopy(OmegaConf.get_cache(composed))  # such as the time of ${now:}
         raw: Any = OmegaConf.to_container(composed)
         self._values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
         self._written = dotted(raw)
@@ -168,13 +171,14 @@ class _Alike:
         self._paths = _depending(dict(words_in(raw)), own)
         # A key that is not written leads to another one by a reference.
         is_known = set(keys) <= set(self._written)
-        is_simple = not any(text in self._folder for text in ("${.", "hydra"))
+        rest = REFERENCE.sub("", self._folder)
+        is_simple = not any(text in rest for text in ("${", "???")) and "hydra" not in self._folder
         self._can_resolve = is_known and is_simple and not may_hold(self._values)
 
     def resolved(
         self, overrides: Sequence[Override]
     ) -> tuple[dict[str, Any], dict[str, Any], Path] | None:
-        """Resolves a job's config; None where more than some values is the job's own.
+        """Resolves a job's config; None where it has to be resolved as a whole.
 
         Returns:
             the values; the values by dotted key before they were resolved; the sweep's folder.
@@ -183,7 +187,7 @@ class _Alike:
             return None
         for key, folder in self._folders.items():  # the job before has made it absolute
             OmegaConf.update(self._composed, key, folder)
-        OmegaConf.clear_cache(self._composed)
+        OmegaConf.set_cache(self._composed, self._cache)
         apply_overrides(overrides, self._composed)
         written = self._written | {own.key_or_group: own.value() for own in overrides}
         sweep_dir = Path(str(resolved_in(self._composed, self._folder)))
@@ -196,7 +200,7 @@ class _Alike:
 
 
 def _depending(words: Mapping[Names, str], changing: Sequence[Names]) -> list[Names]:
-    """Returns where the values are that change with others, and these.
+    """Returns the places of the values that change, and of all that depend on them.
 
     Args:
         words: of a config that is not resolved, by the names that lead to them.

@@ -171,8 +171,9 @@ class Job:
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
-            found = self._read()
-            yield self._folder_to_run_in(*found) if lock and self._is_due(*found) else None
+            found = self._read() if lock else None
+            is_due = found is not None and self._is_due(*found)
+            yield self._folder_to_run_in(*found) if found and is_due else None
         finally:
             if lock:
                 lock.release()

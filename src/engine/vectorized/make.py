@@ -28,14 +28,8 @@ def make(node: Any, key: str) -> Any:
 
 
 @blamed_on("module")
-def module(config: Config, data: Any, like: LightningModule | None = None) -> LightningModule:
-    """Builds a job's module from its seed alone, as `build.module` does.
-
-    Args:
-        config: the job's.
-        data: the job's data module.
-        like: as `fit_to` takes it.
-    """
+def module(config: Config, data: Any) -> LightningModule:
+    """Builds a job's module from its seed alone, as `build.module` does."""
     check_classes(config, data)
     # The numbers of seed_everything, by which `build.module` seeds. Where the modules of the try
     # have used no GPU, this one does not, either.
@@ -43,7 +37,7 @@ def module(config: Config, data: Any, like: LightningModule | None = None) -> Li
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(config["seed"])
     model: LightningModule = make(config["module"], "module")
-    fit_to(model, data, like)
+    fit_to(model, data)
     return model
 
 

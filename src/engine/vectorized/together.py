@@ -211,13 +211,11 @@ class _Chunk:
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()))
-        first: Any = None  # fits the data, so the others do
         for job, own in data.items():
             try:
                 if not shared:
                     own.prepare_data()
-                module: Any = make.module(job.config, own, first)
-                first = module if shared else None
+                module: Any = make.module(job.config, own)
                 folder, draws = self.folders[job], self.options.figures
                 callbacks = [
                     make.make(node, key)

@@ -73,3 +73,4 @@ def test_numbers_that_are_equal_are_written_by_their_kinds() -> None:
 def test_parts_are_written_alike_however_many_there_were() -> None:
     for number in range(2 * plain_yaml.MOST_KEPT + 1):
         assert plain_yaml.dump({"a": [number]}) == f"a:\n- {number}\n"
+        assert len(plain_yaml._texts) <= plain_yaml.MOST_KEPT

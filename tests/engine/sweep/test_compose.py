@@ -236,3 +236,14 @@ def test_a_reference_that_leads_nowhere_for_one_job_is_named() -> None:
         assert compose(["name=b"]).config["c"] == 1
         with pytest.raises(InterpolationKeyError, match=r"a\.d"):
             compose(["name=d"])
+        assert compose(["name=b"]).config["c"] == 1
+
+
+def test_jobs_have_what_a_resolver_has_said_before() -> None:
+    """Such as the time of ${now:…}, which all jobs of a sweep share."""
+    with sweep_to("/x") as (loader, sweep):
+        whole = loader.load_sweep_config(sweep, ["++time='${now:%S-%f}'"])
+        said = whole.time
+        loader.load_sweep_config = lambda sweep, words: whole
+        compose = Composer(loader, sweep)
+        assert [compose([f"seed={seed}"]).config["time"] for seed in (1, 2)] == [said, said]
