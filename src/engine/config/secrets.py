@@ -90,7 +90,7 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
 
 
 def may_hold(values: Any) -> bool:
-    """Tells whether values, however nested, have a word that a secret has beside it or in it."""
+    """Tells whether a key or a value looks as if there may be a secret; values may be nested."""
     return SUSPECT.search(repr(values)) is not None
 
 

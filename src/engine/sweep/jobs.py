@@ -172,8 +172,7 @@ class Job:
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
             found = self._read() if lock else None
-            is_due = found is not None and self._is_due(*found)
-            yield self._folder_to_run_in(*found) if found and is_due else None
+            yield self._folder_to_run_in(*found) if found and self._is_due(*found) else None
         finally:
             if lock:
                 lock.release()

@@ -184,10 +184,38 @@ sweep: {retry: null, force: false, dry_run: false, wait: false}
 hydra: {sweep: {dir: "/s/${name}/${copy.optimizer.lr}"}}
 """
 SETTINGS: list[dict[str, Any]] = [
-    {"seed": 1, "name": "b", "width": 3, "optimizer.lr": 0.5, "pick": "optimizer"},
-    {"seed": 2, "name": "", "width": None, "optimizer.lr": 1, "pick": "of"},
-    {"seed": 1, "name": "b", "width": 3.0, "optimizer.lr": True, "pick": "escaped"},
-    {"seed": 2, "name": "'0.5'", "width": "w", "optimizer.lr": 0.25, "pick": "empty"},
+    {
+        "seed": 1,
+        "name": "b",
+        "width": 3,
+        "optimizer.lr": 0.5,
+        "pick": "optimizer",
+        "datamodule.cache_dir": "here",
+    },
+    {
+        "seed": 2,
+        "name": "",
+        "width": None,
+        "optimizer.lr": 1,
+        "pick": "of",
+        "datamodule.cache_dir": "'~/there'",
+    },
+    {
+        "seed": 1,
+        "name": "b",
+        "width": 3.0,
+        "optimizer.lr": True,
+        "pick": "escaped",
+        "datamodule.cache_dir": "",
+    },
+    {
+        "seed": 2,
+        "name": "'0.5'",
+        "width": "w",
+        "optimizer.lr": 0.25,
+        "pick": "empty",
+        "datamodule.cache_dir": None,
+    },
 ]
 
 
