@@ -152,6 +152,8 @@ class TensorDataModule(LightningDataModule):
                 its first step is seeded, so the numbers would depend on the block's length.
         """
         sample = self.splits["train"].inputs[:1]
+        if not overrides(self, TensorDataModule, ["prepare_inputs"]):
+            return sample
         before = random_states()
         prepared = [self.prepare_inputs(sample.clone()).nan_to_num() for _ in range(2)]
         if random_states() != before or not torch.equal(*prepared):

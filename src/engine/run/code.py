@@ -11,7 +11,6 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -32,7 +31,8 @@ def digests(config: Config, door: str) -> dict[str, str]:
         door: the import path of the command.
     """
     paths = re.findall(f'"{TARGET}": "([^"]+)"', json.dumps(config.values_by_node))
-    return dict(_followed([door, *(path.rpartition(".")[0] for path in paths)], door))
+    named = {path.rpartition(".")[0] for path in paths}
+    return dict(_followed(frozenset([door, *named]), door))
 
 
 @functools.cache
@@ -44,9 +44,11 @@ def of_the_engine() -> str:
     return whole.hexdigest()[:16]
 
 
-def _followed(names: Iterable[str], door: str) -> Iterator[tuple[str, str]]:
-    waiting = sorted(set(names))
+@functools.cache
+def _followed(names: frozenset[str], door: str) -> dict[str, str]:
+    waiting = sorted(names)
     seen: set[str] = set()
+    found: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
         is_the_doors = name.partition(".")[0] == door.partition(".")[0]
@@ -58,8 +60,9 @@ def _followed(names: Iterable[str], door: str) -> Iterator[tuple[str, str]]:
             continue
         digest, imported = source(name)
         if digest:
-            yield name, digest
+            found[name] = digest
         waiting += sorted({*imported, parent} - {""})
+    return found
 
 
 @functools.cache

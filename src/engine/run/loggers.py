@@ -11,9 +11,9 @@ import re
 import socket
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TextIO
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -244,7 +244,7 @@ class MetricsCSV(Logger):
             for step, metrics, _ in rows
         ]
         self.count += len(texts)
-        if not set(itertools.chain(*texts)) <= set(self._columns):
+        if not set().union(*texts) <= set(self._columns):
             is_changed = bool(self._columns) and self._size != _size_of(self.path)
             self._add(texts, is_changed)
         elif texts and not self._append(texts):
@@ -256,7 +256,7 @@ class MetricsCSV(Logger):
         gone = contextlib.suppress(FileNotFoundError)
         with writing(self.path), gone, open(self.path, "a", **options) as file:
             if file.tell() == self._size:
-                csv.DictWriter(file, self._columns, "", lineterminator="\n").writerows(texts)
+                _table(file, self._columns).writerows(texts)
                 self._size = file.tell()
                 return True
         return False
@@ -290,11 +290,16 @@ class MetricsCSV(Logger):
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         file = io.StringIO()
-        writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
+        writer = _table(file, self._columns)
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.path, file.getvalue())
         self._size = _size_of(self.path)
+
+
+def _table(file: TextIO, columns: Sequence[str]) -> "csv.DictWriter[str]":
+    # Of rows whose keys are columns: csv would compare them in each row.
+    return csv.DictWriter(file, columns, "", extrasaction="ignore", lineterminator="\n")
 
 
 def _that_is_there(path: str, flags: int) -> int:

@@ -42,13 +42,14 @@ class BufferedTensorBoard(TensorBoard):
         events = events_of(self.experiment)
         names: list[str] | None = None
         for row in rows:
-            if names != (names := [name for name in row.values if name != "epoch"]):
-                tags = [tag_of(name) for name in names]
-                values = [Summary.Value(tag=prefix + tag) for tag in tags]
+            if names != (names := list(row.values)):
+                tags = {name: tag_of(name) for name in names if name != "epoch"}
+                values = [Summary.Value(tag=prefix + tag) for tag in tags.values()]
                 event = Event(summary=Summary(value=values))
-                self.show_charts(tags)
+                places = list(zip(tags, event.summary.value, strict=True))
+                self.show_charts(tags.values())
             event.wall_time, event.step = row.time, row.step
-            for value, name in zip(event.summary.value, names, strict=True):
+            for name, value in places:
                 value.simple_value = float(row.values[name])
             events.add_event(event)
 

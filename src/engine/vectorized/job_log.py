@@ -11,15 +11,14 @@ from engine.messages import file_handler
 
 
 @contextmanager
-def collected(records: list[logging.LogRecord]) -> Iterator[None]:
-    """Sends all messages inside to a list, and nowhere else."""
+def collected() -> Iterator[BufferingHandler]:
+    """Sends all messages inside to the `buffer` of the handler, a list, and nowhere else."""
     root = logging.getLogger()
     handlers = root.handlers[:]
     collector = BufferingHandler(sys.maxsize)
-    collector.buffer = records
     root.handlers[:] = [collector]
     try:
-        yield
+        yield collector
     finally:
         root.handlers[:] = handlers
 

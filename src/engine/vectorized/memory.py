@@ -1,6 +1,9 @@
-"""Tells how many jobs of a sweep fit in memory when they train at once."""
+"""Tells how many jobs of a sweep fit in memory when they train at once, and when to clear it."""
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -45,6 +48,21 @@ def bytes_of_a_job(config: Config, data: TensorDataModule, module: SupervisedMod
     splits = sum(split.inputs.nbytes + split.targets.nbytes for split in data.splits.values())
     of_a_step = 3 * kept + 3 * inputs.nbytes
     return int(8 * weights + of_a_step + 2 * splits + 2 * bytes_of_a_sample * samples)
+
+
+@contextmanager
+def collected_as_alone(jobs: int) -> Iterator[None]:
+    """Has Python look for garbage when each job has made as many objects as alone.
+
+    Python looks when a process has made some hundred. Those of many jobs stay until their rows are
+    written, so that it would look in vain, which takes a thirtieth of a sweep's time.
+    """
+    number, *older = gc.get_threshold()
+    gc.set_threshold(number * jobs, *older)
+    try:
+        yield
+    finally:
+        gc.set_threshold(number, *older)
 
 
 def _free_bytes(config: Config) -> int:

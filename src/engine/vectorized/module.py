@@ -80,6 +80,7 @@ class StackedModule(LightningModule):
         # Of each step: losses (J,), size of a batch; predictions and targets, if there are metrics.
         self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
         self._not_finite: list[int] = []  # jobs whose last row has no finite loss
+        self._shown: float | None = None  # the jobs' mean loss, for the progress bar
         self._flushed = time.monotonic()
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
         self._dumped: dict[str, Any] | None = None
@@ -192,6 +193,9 @@ class StackedModule(LightningModule):
             torch.autograd.backward(losses.sum())
             optimizer.step()
             trainer.next_step()
+        if self._shown is not None:  # once a block: it takes longer than a small step
+            self.log("train/loss", self._shown, logger=False, prog_bar=True, batch_size=1)
+            self._shown = None
         return losses.sum()
 
     def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
@@ -265,6 +269,7 @@ class StackedModule(LightningModule):
         weighted = (rows.weighted_loss(own, sizes, self.averages_loss) for own in of_jobs)
         means = [total / weight for total, weight in weighted]
         parts = [torch.cat(steps, dim=1) for steps in zip(*seen, strict=True)]  # (J, N, …) each
+        epoch = self.current_epoch
         for number in self.running:
             member = self.members[number]
             row = {"train/loss": means[number]}
@@ -273,11 +278,10 @@ class StackedModule(LightningModule):
                 row |= rows.metrics(member.module.train_metrics, own_parts)
             member.trainer.metrics |= row
             lr = member.optimizer.param_groups[0]["lr"]
-            member.write({**row, "lr": lr, "epoch": self.current_epoch}, step)
+            member.write({**row, "lr": lr, "epoch": epoch}, step)
         self._not_finite = [job for job in self.running if not math.isfinite(means[job])]
-        if finite := [means[job] for job in self.running if math.isfinite(means[job])]:
-            mean = sum(finite) / len(finite)
-            self.log("train/loss", mean, logger=False, prog_bar=True, batch_size=1)
+        finite = [means[job] for job in self.running if math.isfinite(means[job])]
+        self._shown = sum(finite) / len(finite) if finite else None
 
     # ------------------------------------------------------------------ evaluation
 
@@ -377,10 +381,10 @@ class StackedModule(LightningModule):
         # All jobs have callbacks of the same classes.
         first = self.members[0].callbacks
         own = [n for n, one in enumerate(first) if overrides(one, StepCallback, [hook])]
-        with synced_together():
+        with synced_together(), job_log.collected() as collector:
             for number in jobs if own else ():
                 member = self.members[number]
-                with job_log.collected(member.messages):
-                    for call in (getattr(member.callbacks[n], hook) for n in own):
-                        call(member.trainer, member.module, *arguments(number))
+                collector.buffer = member.messages
+                for call in (getattr(member.callbacks[n], hook) for n in own):
+                    call(member.trainer, member.module, *arguments(number))
         self._dumped = None

@@ -22,7 +22,7 @@ def nothing_known() -> Iterator[None]:
 
 
 def forget() -> None:
-    for cached in (code.source, code._file_of, code._is_users):
+    for cached in (code.source, code._file_of, code._is_users, code._followed):
         cached.cache_clear()
 
 

@@ -61,7 +61,7 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 def forget() -> None:
     """Forgets what this process knows of files, as a new process has nothing."""
-    of_code = (code.source, code._file_of, code._is_users)
+    of_code = (code.source, code._file_of, code._is_users, code._followed)
     for cached in (*of_code, identity.state_of_files, identity._digest_now):
         cached.cache_clear()
 

@@ -13,12 +13,17 @@ def test_what_is_records_for_a_job_is_the_jobs_alone(
 ) -> None:
     """Whoever says it: a callback of the engine's, one of the user's, Lightning."""
     records: list[logging.LogRecord] = []
+    another: list[logging.LogRecord] = []
     logging.getLogger("engine.callbacks.divergence").warning("for %s", "all")
-    with job_log.collected(records):
+    with job_log.collected() as collector:
+        collector.buffer = records
         logging.getLogger("engine.callbacks.divergence").warning("for one, %d", 1)
         logging.getLogger("mine.callbacks").warning("mine")
+        collector.buffer = another
+        logging.getLogger("mine.callbacks").warning("for another")
     logging.getLogger("mine.callbacks").warning("afterwards")
     assert [record.getMessage() for record in records] == ["for one, 1", "mine"]
+    assert [record.getMessage() for record in another] == ["for another"]
     assert [record.getMessage() for record in caplog.records] == ["for all", "afterwards"]
     job_log.write(tmp_path / "train.log", [job_log.record("a text, 100 %"), *records])
     lines = (tmp_path / "train.log").read_text().splitlines()

@@ -1,5 +1,6 @@
-"""Checks how many jobs train at once."""
+"""Checks how many jobs train at once, and when their garbage is collected."""
 
+import gc
 import os
 
 import pytest
@@ -59,3 +60,21 @@ def test_free_memory_is_more_than_nobody_uses_and_less_than_there_is() -> None:
     page = os.sysconf("SC_PAGE_SIZE")
     least, most = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
     assert 0.5 * least < memory._free_bytes(CONFIG) < most
+
+
+@pytest.mark.parametrize("before", [(700, 10, 10), (0, 5, 5)])
+def test_garbage_is_collected_as_often_as_alone_by_the_objects_of_a_job(
+    before: tuple[int, int, int],
+) -> None:
+    """Counts collections while lists are made that stay; with 0, nothing is collected at all."""
+    began, old = gc.get_stats()[0]["collections"], gc.get_threshold()
+    try:
+        gc.set_threshold(*before)
+        with memory.collected_as_alone(100):
+            assert gc.get_threshold() == (100 * before[0], *before[1:])
+            kept = [[number] for number in range(3 * 100 * before[0] // 2)]
+        assert gc.get_threshold() == before
+    finally:
+        gc.set_threshold(*old)
+    assert gc.get_stats()[0]["collections"] - began <= 2
+    assert len(kept) == 150 * before[0]

@@ -249,8 +249,7 @@ def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 def _check_numbers(line: int, row: Mapping[str, str]) -> None:
     try:
         int(row.get(STEP, ""))
-        for cell in row.values():
-            float(cell)
+        list(map(float, row.values()))
     except ValueError as error:
         raise ValueError(f"line {line}: {error}") from None
 
