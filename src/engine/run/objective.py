@@ -79,21 +79,26 @@ def outcome(
         trainer: that has trained the run.
         summary: status and error, and the objective that `train(run)` has returned. Without it,
             it is what `objective` returns.
+
+    Raises:
+        BrokenFile: as `objective` does, where the summary has no objective.
     """
     from engine.run import tensorboard, versions
 
+    is_given = "objective" in summary
     broken = None
     columns: list[str] = []
     rows: list[dict[str, str]] = []
     try:
         columns, rows = read.rows(run_dir / summaries.METRICS)
     except BrokenFile as error:  # somebody has changed it since its last row
+        if not is_given:
+            raise
         broken = str(error)
         log.warning("%s", broken)
     metrics = summaries.last_values(columns, rows)
     value = None
     if summary["status"] == "finished":
-        is_given = "objective" in summary
         value = summary["objective"] if is_given else _objective(trainer, metrics)
     of = _named(trainer, metrics, value) if summary["status"] == "finished" else None
     if summary["status"] in (*summaries.COMPLETE, "pruned"):

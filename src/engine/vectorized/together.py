@@ -32,6 +32,7 @@ from engine.messages import counted, short
 from engine.run import build, folders, identity, summaries, tensorboard
 from engine.run.loggers import TensorBoard
 from engine.run.objective import has_diverged, outcome
+from engine.run.records.read import BrokenFile
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.sweep import gpus
 from engine.sweep.jobs import Job
@@ -184,8 +185,7 @@ class _Chunk:
             with synced_together():
                 for job, member in self.members.items():
                     if job in self.answers:
-                        status = "diverged" if has_diverged(member.trainer) else "finished"
-                        self.answers[job] = summaries.objective(self._record(member, status))
+                        self.answers[job] = self._end(member)
 
     def _claim(self, job: Job, claims: ExitStack) -> None:
         try:
@@ -248,7 +248,8 @@ class _Chunk:
                 for member in members:
                     if member.trainer:
                         diverged = member.ended and has_diverged(member.trainer)
-                        self._record(member, "diverged" if diverged else "interrupted")
+                        status = "diverged" if diverged else "interrupted"
+                        self._record(member, {"status": status, "error": None, "objective": None})
             raise
         except Exception as error:
             if cannot_write(error):
@@ -299,10 +300,27 @@ class _Chunk:
                 else:
                     buffer.write(self.graph)
 
-    def _record(self, member: Member, status: str) -> dict[str, Any]:
-        """Writes the files that a run writes at its end, and returns its summary."""
+    def _end(self, member: Member) -> float | BrokenFile:
+        """Records the end of a job that was trained to its end; returns its answer."""
+        status = "diverged" if has_diverged(member.trainer) else "finished"
+        try:
+            return summaries.objective(self._record(member, {"status": status, "error": None}))
+        except BrokenFile as broken:  # its table, which somebody has changed: there is no objective
+            ended = {"status": "failed", "error": str(broken), "objective": None}
+            self._record(member, ended)
+            return broken
+
+    def _record(self, member: Member, summary: dict[str, Any]) -> dict[str, Any]:
+        """Writes the files that a run writes at its end, and returns its summary.
+
+        Args:
+            member: the job.
+            summary: as `outcome` takes it.
+
+        Raises:
+            BrokenFile: as `outcome` does.
+        """
         member.flush()
-        summary: dict[str, Any] = {"status": status, "error": None}
         summary |= outcome(member.job.config, member.folder, member.trainer, summary)
         summary["seconds"] = round((member.ended or time.monotonic()) - member.began, 3)
         for logger in member.loggers:

@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from engine.callbacks.checkpoints import Checkpoints
 from engine.run import folders
 from together import (
     CURVE,
@@ -15,6 +17,7 @@ from together import (
     MINIBATCHES,
     SHORT_LENET,
     WITHOUT_GRAPH,
+    folder,
     jobs,
     numbers,
     rows,
@@ -264,3 +267,31 @@ def test_in_chunks_it_is_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     for name, run_dir in whole.items():
         ours, theirs = (numbers(rows(run)[-1]) for run in (run_dir, parts[name]))
         assert ours == pytest.approx(theirs, rel=LATER)
+
+
+@pytest.mark.slow
+def test_a_job_whose_table_somebody_has_broken_fails_as_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table has what a sweep compares. The other job of the stack is finished."""
+    on_fit_end = Checkpoints.on_fit_end
+
+    def broken(self: Checkpoints, trainer: Any, module: Any) -> None:
+        on_fit_end(self, trainer, module)
+        if trainer.datamodule.seed == 1:
+            Path(trainer.default_root_dir, "metrics.csv").write_text("no table\n")
+
+    monkeypatch.setattr(Checkpoints, "on_fit_end", broken)
+    ended, said = {}, {}
+    for way, together in (("alone", False), ("together", True)):
+        with pytest.raises(SystemExit) as stop:
+            sweep(tmp_path / way, *CURVE, CSV, "seed=0,1", together=together)
+        made = jobs(folder(tmp_path / way))
+        parts = [summary(run_dir) for run_dir in made.values()]
+        kept = [(one["status"], one["error"], one["objective"] is None) for one in parts]
+        ended[way] = stop.value.code, str(kept).replace(f"/{way}/", "/")
+        said[way] = capsys.readouterr().err.replace(f"/{way}/", "/")
+    assert "('failed', " in ended["alone"][1]
+    assert "('finished', None, False)" in ended["alone"][1]
+    assert ended["together"] == ended["alone"]
+    assert said["together"] == said["alone"]
