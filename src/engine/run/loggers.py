@@ -264,7 +264,9 @@ class MetricsCSV(Logger):
     def _add(self, texts: list[dict[str, str]], is_changed: bool) -> None:
         """Writes the file anew, with more rows, and with a column for each of their keys."""
         known = self._left() if is_changed else self._rows()
-        self._columns = list(dict.fromkeys([*FIRST, *self._columns, *itertools.chain(*texts)]))
+        # Somebody who changed the file may have added a column.
+        new = itertools.chain(*known, *texts)
+        self._columns = list(dict.fromkeys([*FIRST, *self._columns, *new]))
         self._write([*known, *texts])
 
     def _rows(self) -> list[dict[str, str]]:

@@ -174,6 +174,21 @@ def test_a_row_that_a_kill_cut_short_is_dropped(cut: int, tmp_path: Path) -> Non
     ]
 
 
+def test_a_column_that_somebody_has_added_meanwhile_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "metrics.csv"
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"a": 0.5}, 0)
+    path.write_text("step,a,remark\n0,0.5,7\n")
+    logger.log_metrics({"a": 0.25}, 1)
+    assert path.read_text() == "epoch,step,a,remark\n,0,0.5,7\n,1,0.25,\n"
+    logger.log_metrics({"a": 0.125, "b": 3}, 2)
+    assert path.read_text().splitlines()[1:] == [",0,0.5,7,", ",1,0.25,,", ",2,0.125,,3"]
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: somebody else has changed it; it goes on with the 1 rows")
+
+
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows of a folder: (step, value) by tag."""
     shown = EventAccumulator(str(folder))
