@@ -300,7 +300,7 @@ class MetricsCSV(Logger):
 
 
 def _table(file: TextIO, columns: Sequence[str]) -> "csv.DictWriter[str]":
-    # Of rows whose keys are columns: csv would compare them in each row.
+    # All keys of the rows are columns. csv would check that in each row.
     return csv.DictWriter(file, columns, "", extrasaction="ignore", lineterminator="\n")
 
 

@@ -81,7 +81,7 @@ def outcome(
             it is what `objective` returns.
 
     Raises:
-        BrokenFile: as `objective` does, where the summary has no objective.
+        BrokenFile: if a finished run has no objective, and its table cannot be read.
     """
     from engine.run import tensorboard, versions
 
@@ -92,7 +92,7 @@ def outcome(
     try:
         columns, rows = read.rows(run_dir / summaries.METRICS)
     except BrokenFile as error:  # somebody has changed it since its last row
-        if not is_given:
+        if not is_given and summary["status"] == "finished":
             raise
         broken = str(error)
         log.warning("%s", broken)

@@ -1,4 +1,4 @@
-"""Tells how many jobs of a sweep fit in memory when they train at once, and when to clear it."""
+"""Tells how many jobs fit in memory at once, and lets Python seek their garbage less often."""
 
 import gc
 import os
@@ -54,11 +54,11 @@ def bytes_of_a_job(config: Config, data: TensorDataModule, module: SupervisedMod
 def collected_as_alone(jobs: int) -> Iterator[None]:
     """Has Python look for garbage when each job has made as many objects as alone.
 
-    Python looks when a process has made some hundred. Those of many jobs stay until their rows are
-    written, so that it would look in vain, which takes a thirtieth of a sweep's time.
+    Python looks once it has made some hundreds more than it has freed. The objects of many jobs
+    stay until their rows are written, so that it would look in vain: a thirtieth of a sweep's time.
     """
     number, *older = gc.get_threshold()
-    gc.set_threshold(number * jobs, *older)
+    gc.set_threshold(min(number * jobs, 2**31 - 1), *older)  # an int of C
     try:
         yield
     finally:

@@ -306,7 +306,7 @@ class _Chunk:
         try:
             return summaries.objective(self._record(member, {"status": status, "error": None}))
         except BrokenFile as broken:  # its table, which somebody has changed: there is no objective
-            ended = {"status": "failed", "error": str(broken), "objective": None}
+            ended = {"status": "failed", "error": messages.redacted(str(broken)), "objective": None}
             self._record(member, ended)
             return broken
 
