@@ -80,7 +80,6 @@ class StackedModule(LightningModule):
         # Of each step: losses (J,), size of a batch; predictions and targets, if there are metrics.
         self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
         self._not_finite: list[int] = []  # jobs whose last row has no finite loss
-        self._shown: float | None = None  # the jobs' mean loss, for the progress bar
         self._flushed = time.monotonic()
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
         self._dumped: dict[str, Any] | None = None
@@ -178,6 +177,7 @@ class StackedModule(LightningModule):
         end = batch_idx + steps
         training_ends = first + steps == trainer.max_steps or end == trainer.num_training_batches
         batches = self.data.batches(batch_of_training(trainer), steps)
+        shown = None
         for step, (inputs, targets) in enumerate(batches):
             predictions = self(inputs)
             losses = self._losses(predictions, targets)
@@ -186,16 +186,15 @@ class StackedModule(LightningModule):
             self._since_row.append((self._last_losses, targets.shape[1], seen))
             ends = step + 1 == steps
             if (batch_idx + step + 1) % trainer.log_every_n_steps == 0 or (ends and training_ends):
-                self._write_rows(first + step)
+                shown = self._write_rows(first + step)
             if ends or self._not_finite:  # the jobs without a finite loss stop here
                 break
             optimizer.zero_grad()
             torch.autograd.backward(losses.sum())
             optimizer.step()
             trainer.next_step()
-        if self._shown is not None:  # once a block: it takes longer than a small step
-            self.log("train/loss", self._shown, logger=False, prog_bar=True, batch_size=1)
-            self._shown = None
+        if shown is not None:  # once a block: it takes longer than a small step
+            self.log("train/loss", shown, logger=False, prog_bar=True, batch_size=1)
         return losses.sum()
 
     def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
@@ -261,8 +260,12 @@ class StackedModule(LightningModule):
     def _members(self, jobs: Sequence[int]) -> list[Member]:
         return [self.members[number] for number in jobs]
 
-    def _write_rows(self, step: int) -> None:
-        """Writes a row for each job, as `SupervisedModule` writes it."""
+    def _write_rows(self, step: int) -> float | None:
+        """Writes a row for each job, as `SupervisedModule` writes it.
+
+        Returns:
+            The mean of the jobs' losses that are numbers; None if there are none.
+        """
         losses, sizes, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
         of_jobs = torch.stack(losses).T.tolist()  # (J, steps)
@@ -281,7 +284,7 @@ class StackedModule(LightningModule):
             member.write({**row, "lr": lr, "epoch": epoch}, step)
         self._not_finite = [job for job in self.running if not math.isfinite(means[job])]
         finite = [means[job] for job in self.running if math.isfinite(means[job])]
-        self._shown = sum(finite) / len(finite) if finite else None
+        return sum(finite) / len(finite) if finite else None
 
     # ------------------------------------------------------------------ evaluation
 

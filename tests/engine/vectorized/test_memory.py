@@ -62,16 +62,19 @@ def test_free_memory_is_more_than_nobody_uses_and_less_than_there_is() -> None:
     assert 0.5 * least < memory._free_bytes(CONFIG) < most
 
 
-@pytest.mark.parametrize("before", [(700, 10, 10), (0, 5, 5)])
+@pytest.mark.parametrize(
+    ("before", "inside"),
+    [((700, 10, 10), 70_000), ((0, 5, 5), 0), ((30_000_000, 10, 10), 2_147_483_647)],
+)
 def test_garbage_is_collected_as_often_as_alone_by_the_objects_of_a_job(
-    before: tuple[int, int, int],
+    before: tuple[int, int, int], inside: int
 ) -> None:
     """Counts collections while lists are made that stay: without the factor there are 150."""
     began, old = gc.get_stats()[0]["collections"], gc.get_threshold()
     try:
         gc.set_threshold(*before)
         with memory.collected_as_alone(100):
-            assert gc.get_threshold() == (100 * before[0], *before[1:])
+            assert gc.get_threshold() == (inside, *before[1:])
             kept = [[number] for number in range(105_000)]
         assert gc.get_threshold() == before
     finally:

@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.connectors.checkpoint_connector import _Checkpoin
 
 from engine.run.checkpoint.file import WholeFileIO
 from engine.vectorized.module import StackedModule
-from together import CURVE, MINIBATCHES, SHORT_LENET, jobs, sweep
+from together import CURVE, FIRST, MINIBATCHES, SHORT_LENET, jobs, rows, sweep
 
 
 @pytest.mark.slow
@@ -51,6 +51,29 @@ def test_blocks_of_steps_change_no_bit(
                     torch.testing.assert_close(
                         saved[key], right[key], rtol=0, atol=0, equal_nan=True
                     )
+
+
+def test_the_progress_bar_has_the_jobs_mean_loss_of_a_blocks_last_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, float] = {}
+    on_train_batch_end = StackedModule.on_train_batch_end
+
+    def noted(self: StackedModule, *arguments: Any) -> None:
+        if "train/loss" in self.trainer.progress_bar_metrics:
+            shown[str(self.global_step - 1)] = self.trainer.progress_bar_metrics["train/loss"]
+        on_train_batch_end(self, *arguments)
+
+    monkeypatch.setattr(StackedModule, "on_train_batch_end", noted)
+    words = [*CURVE, "logger=csv", "seed=0,1", "trainer.log_every_n_steps=1"]
+    tables = [rows(run_dir) for run_dir in jobs(sweep(tmp_path, *words)).values()]
+    right = {
+        both[0]["step"]: sum(float(row["train/loss"]) for row in both) / 2
+        for both in zip(*tables, strict=True)
+    }
+    assert len(right) == 30
+    assert 1 < len(shown) < 20  # blocks have several rows
+    assert shown == pytest.approx({step: right[step] for step in shown}, rel=FIRST)
 
 
 @pytest.mark.slow
