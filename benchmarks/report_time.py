@@ -31,7 +31,7 @@ from engine.config import objects, plain_yaml
 from engine.config.resolved import Config
 from engine.fence.tensorboard import hparams_records
 from engine.run import folders, identity, summaries, tensorboard
-from engine.run.loggers import TensorBoard
+from engine.run.loggers.tensorboard import TensorBoard
 from measuring import save, table
 from project.train import train
 

@@ -15,7 +15,8 @@ from hydra import compose, initialize_config_dir
 from engine import evaluate, figures, report
 from engine.config.resolved import Config
 from engine.door import Task
-from engine.run import folders, loggers, tensorboard
+from engine.run import folders, tensorboard
+from engine.run.loggers import events
 from project.train import train
 from warm import python
 
@@ -40,7 +41,7 @@ def _command(name: str, words: Sequence[str], draws: bool) -> Iterator[None]:
     with (
         mock.patch.object(sys, "argv", [f"project.{name}", *words]),
         mock.patch.object(figures, "are_wanted", wanted),
-        mock.patch.object(loggers, "wait_for_a_later_name", seem_older),
+        mock.patch.object(events, "wait_for_a_later_name", seem_older),
     ):
         yield
 

@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from engine.data.datamodule import TensorDataModule
 from engine.data.split import Split
-from engine.run.loggers import MetricsCSV
+from engine.run.loggers.table import MetricsCSV
 from engine.steps.callback import StepCallback
 from engine.steps.trainer import BlockTrainer
 

@@ -1,4 +1,4 @@
-"""Trains in a process that may write no file larger than some bytes, as on a disk that is full.
+"""A process that may write no file larger than some bytes, as on a disk that is full.
 
     python -m limited BYTES …    the words of project.train
 
@@ -7,13 +7,25 @@ There are no figures.
 
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import kept_configs
 from commands import run_train
 
+
+@contextmanager
+def limited_to(most: int) -> Iterator[None]:
+    """Lets this process write no file larger than some bytes; Python ignores the signal."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+
+
 if __name__ == "__main__":
     most, *words = sys.argv[1:]
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), hard))  # Python ignores the signal
-    with kept_configs.keeping():
+    with limited_to(int(most)), kept_configs.keeping():
         run_train(*words, draws=False)

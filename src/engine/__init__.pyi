@@ -38,8 +38,8 @@ from .steps.callback import StepCallback as StepCallback
 from .steps.callback import reached as reached
 
 # The Trainer and the loggers
-from .run.loggers import MetricsCSV as MetricsCSV
-from .run.loggers import TensorBoard as TensorBoard
+from .run.loggers.table import MetricsCSV as MetricsCSV
+from .run.loggers.tensorboard import TensorBoard as TensorBoard
 from .steps.trainer import BlockTrainer as BlockTrainer
 
 # Mistakes of the user's, what arguments may be, and files

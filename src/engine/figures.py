@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.files import make_folder, writing
 from engine.pictures.looks import cut
-from engine.run.loggers import tensorboards
+from engine.run.loggers.tensorboard import tensorboards
 
 LONGEST = 42  # letters of a run's name in a picture
 

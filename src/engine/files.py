@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -153,3 +154,97 @@ def write_whole(path: Path, text: str | bytes) -> None:
             file.write(text.encode("utf-8") if isinstance(text, str) else text)
             disk.get().sync(file)
         os.replace(temporary, path)
+
+
+class OwnFile:
+    """Writes a file of which this process is the only writer; notices whether it really is.
+
+    The file stays open from one `append` to the next, until `close`: to open it each time would
+    take longer than all the rest of a row of metrics.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size: int | None = None  # bytes, as this process has left them; None: no file yet
+        self._file: FileIO | None = None
+
+    def append(self, content: bytes) -> bool:
+        """Appends to the file at once; returns whether it did: not if somebody has changed it.
+
+        A file that this process has not written before is made.
+
+        Raises:
+            CannotWrite: if the system does not let it be written; a part may be in the file then.
+        """
+        with writing(self.path):
+            found = _found(self.path)
+            if (found and found.st_size) != self._size:
+                return False
+            file = self._opened(found)
+            size = self._size or 0
+            try:
+                while content:  # a disk that is nearly full takes a part
+                    written = file.write(content)
+                    content, size = content[written:], size + written
+            except OSError:
+                self.close()
+                if self._size is None:
+                    self.path.unlink(missing_ok=True)
+                raise
+            self._size = size
+        return True
+
+    def _opened(self, found: os.stat_result | None) -> FileIO:
+        """Returns the open file; another one if somebody has put another one in its place."""
+        if self._file and not (found and os.path.samestat(found, os.fstat(self._file.fileno()))):
+            self.close()
+        self._file = self._file or FileIO(self.path, "a", opener=self._open)
+        return self._file
+
+    def _open(self, path: str, flags: int) -> int:
+        """Makes no file anew that was removed: it would be empty for whoever reads it then."""
+        flags = flags | os.O_EXCL if self._size is None else flags & ~os.O_CREAT
+        return os.open(path, flags, 0o666)
+
+    def replace(self, text: str) -> None:
+        """Writes the file whole, as UTF-8, or leaves the one that is there.
+
+        Raises:
+            CannotWrite: if the system does not let it be written.
+        """
+        self.close()
+        write_whole(self.path, text)
+        self._size = os.stat(self.path).st_size
+
+    def is_changed(self) -> bool:
+        """Tells whether the file has another size than this process has left, or is gone."""
+        with writing(self.path):
+            found = _found(self.path)
+        return (found and found.st_size) != self._size
+
+    def close(self) -> None:
+        """Closes the file; `append` opens it again.
+
+        Raises:
+            CannotWrite: if only now the system says that it cannot be written.
+        """
+        file, self._file = self._file, None
+        if file:
+            with writing(self.path):
+                file.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_file": None}  # another process opens it for itself
+
+
+def _found(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None

@@ -17,7 +17,7 @@ from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.run import plain
 from engine.run.checkpoint.choice import CHOSEN
 from engine.run.folders import BEST, LAST, note_training
-from engine.run.loggers import MetricsCSV
+from engine.run.loggers.table import MetricsCSV
 from engine.steps.callback import EACH_JOB, StepCallback, reached
 
 log = logging.getLogger(__name__)

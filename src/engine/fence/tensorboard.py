@@ -13,12 +13,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignor
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 
 
-def add_row(writer: Any, row: Mapping[str, float], step: int | None) -> None:
-    """Write a row of metrics as one event: an event for each costs more than a small step."""
-    values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in row.items()]
-    writer._get_file_writer().add_summary(Summary(value=values), step)
-
-
 def hparams_records(
     name: str, values: Mapping[str, bool | float | str], metrics: Mapping[str, float], step: int
 ) -> bytes:
@@ -55,18 +49,19 @@ class WriterUpon(SummaryWriter):
     """A SummaryWriter whose events something else takes than TensorBoard's thread.
 
     Args:
-        make_events: makes it, for a folder; it has the methods of an EventFileWriter.
+        make_events: makes it, for a folder and the end of a file's name; it has the methods of an
+            EventFileWriter.
         options: of SummaryWriter.
     """
 
-    def __init__(self, make_events: Callable[[str], Any], **options: Any) -> None:
+    def __init__(self, make_events: Callable[[str, str], Any], **options: Any) -> None:
         self.make_events = make_events
         super().__init__(**options)
 
     def _get_file_writer(self) -> FileWriter:
         if self.file_writer is None:
             made: Any = FileWriter.__new__(FileWriter)
-            made.event_writer = self.make_events(self.log_dir)
+            made.event_writer = self.make_events(self.log_dir, self.filename_suffix)
             self.file_writer = made
             vars(self)["all_writers"] = {self.log_dir: made}
             if self.purge_step is not None:

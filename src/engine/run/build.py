@@ -20,8 +20,9 @@ from engine.data.datamodule import TensorDataModule
 from engine.errors import blamed_on
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.messages import counted
-from engine.run import loggers
 from engine.run.checkpoint.file import WholeFileIO
+from engine.run.loggers import events
+from engine.run.loggers.options import given, in_words
 from engine.run.versions import device
 
 
@@ -141,12 +142,12 @@ def trainer_with(
 def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logger]:
     """Builds the loggers, TensorBoard's first: a module finds the first one as `self.logger`."""
     made: list[Logger] = []
-    loggers.wait_for_a_later_name(folder)
+    events.wait_for_a_later_name(folder)
     for name, node in (config.get("logger") or {}).items():
         if node:
             kind = objects.located(node[TARGET], f"logger.{name}")
-            given = loggers.given(kind, node, folder, resumes_at)
-            made.append(loggers.in_words(objects.build(node, f"logger.{name}", **given)))
+            options = given(kind, node, folder, resumes_at)
+            made.append(in_words(objects.build(node, f"logger.{name}", **options)))
     for logger in made:
         if isinstance(logger, CSVLogger):
             keep_rows(logger, resumes_at or 0)

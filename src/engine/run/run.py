@@ -172,7 +172,7 @@ class Run:
         Raises:
             UserError: if some are lost, unless the user insists.
         """
-        from engine.run.loggers import MetricsCSV
+        from engine.run.loggers.table import MetricsCSV
 
         tables = [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
         for table, count in zip(tables, counts, strict=False):
@@ -193,7 +193,8 @@ class Run:
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
         """Trains, from the run's checkpoint where it has one."""
-        from engine.run import build, loggers, tensorboard
+        from engine.run import build, tensorboard
+        from engine.run.loggers.options import goes_on
 
         log.debug("%s", self.config.yaml)
         log.info("run folder: %s", messages.short(self.folder))
@@ -217,7 +218,7 @@ class Run:
         trainer.before_training = partial(self._check_at_start, trainer, data)  # type: ignore[attr-defined]
         if self.checkpoint:
             for logger in trainer.loggers:
-                if not loggers.goes_on(type(logger)):
+                if not goes_on(type(logger)):
                     log.warning(
                         "%s has no purge_step: it may show steps twice, or begin anew",
                         type(logger).__name__,
@@ -387,7 +388,7 @@ class Run:
                 raise stop from error
 
     def _write_end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
-        from engine.run.loggers import TensorBoard
+        from engine.run.loggers.tensorboard import TensorBoard
 
         summary |= outcome(self.config, self.folder, trainer, summary)
         summary["seconds"] = round(time.monotonic() - self._began, 3)

@@ -11,7 +11,7 @@ from engine.config.resolved import Config
 from engine.fence.tensorboard import hparams_records
 from engine.run import folders
 from engine.run.folder_names import digest_of
-from engine.run.loggers import tag_of, tensorboards
+from engine.run.loggers.tensorboard import tag_of, tensorboards
 
 FILE = Path("hparams/events.out.tfevents.0.hparams")  # of a job, below its folder
 MOST_TESTS = 4  # metrics of the test in HParams: it shows five columns, the last is the objective

@@ -20,7 +20,8 @@ from engine.config.objects import located
 from engine.config.resolved import Config
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule
 from engine.run import build
-from engine.run.loggers import MetricsCSV, TensorBoard
+from engine.run.loggers.table import MetricsCSV
+from engine.run.loggers.tensorboard import TensorBoard
 from engine.steps.callback import in_a_stack, overrides
 from engine.supervised import SupervisedModule, additions
 from engine.sweep.jobs import Job

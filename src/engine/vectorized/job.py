@@ -13,10 +13,10 @@ from torch import Tensor
 
 from engine.data.datamodule import TensorDataModule
 from engine.run.checkpoint.file import WholeFileIO
-from engine.run.loggers import MetricsCSV, Row
+from engine.run.loggers.table import MetricsCSV, Row
+from engine.run.loggers.tensorboard import TensorBoard
 from engine.supervised import SupervisedModule
 from engine.sweep.jobs import Job
-from engine.vectorized.events import BufferedTensorBoard
 
 
 class Member:
@@ -39,7 +39,7 @@ class Member:
         data: TensorDataModule,
         module: SupervisedModule,
         callbacks: Sequence[Callback],
-        loggers: Sequence[MetricsCSV | BufferedTensorBoard],
+        loggers: Sequence[MetricsCSV | TensorBoard],
         draws: bool,
     ) -> None:
         self.job, self.folder, self.data, self.module, self.draws = job, folder, data, module, draws

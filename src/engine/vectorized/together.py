@@ -30,7 +30,7 @@ from engine.fence.tensorboard import events_of
 from engine.files import cannot_write
 from engine.messages import counted, short
 from engine.run import build, folders, identity, summaries, tensorboard
-from engine.run.loggers import TensorBoard
+from engine.run.loggers.tensorboard import TensorBoard
 from engine.run.objective import has_diverged, outcome
 from engine.run.records.read import BrokenFile
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
@@ -40,7 +40,6 @@ from engine.vectorized import job_log, make
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
 from engine.vectorized.eligible import NotStacked, common, is_edited, obstacle, parts, try_out
-from engine.vectorized.events import BufferedTensorBoard
 from engine.vectorized.job import Member
 from engine.vectorized.memory import chunk_size, collected_as_alone
 from engine.vectorized.module import StackedModule
@@ -158,7 +157,7 @@ class _Chunk:
         self.members: dict[Job, Member] = {}
         self.alone: Counter[str] = Counter()  # jobs that have to run one by one, by reason
         self.folders: dict[Job, Path] = {}  # of the jobs that begin here
-        self.graph: bytes | None = None  # the network as TensorBoard's records: alike for all jobs
+        self.graph: list[bytes] | None = None  # the network in events: alike for all jobs
 
     def run(self) -> Answers:
         """Returns each job's objective or error; nothing for a job that has to run alone."""
@@ -291,14 +290,14 @@ class _Chunk:
     def _log_graph(self, member: Member) -> None:
         """Logs the network's graph, which is traced for the first job only."""
         for logger in member.loggers:
-            if isinstance(logger, BufferedTensorBoard):
-                buffer = events_of(logger.experiment).buffer
+            if isinstance(logger, TensorBoard):
+                held = events_of(logger.experiment).held
                 if self.graph is None:
-                    before = len(buffer.getvalue())
+                    before = len(held)
                     logger.log_graph(member.module)
-                    self.graph = buffer.getvalue()[before:]
+                    self.graph = held[before:]
                 else:
-                    buffer.write(self.graph)
+                    held += self.graph
 
     def _end(self, member: Member) -> float | BrokenFile:
         """Records the end of a job that was trained to its end; returns its answer."""
@@ -335,10 +334,11 @@ def _loggers(config: Config, folder: Path) -> list[Any]:
     """Builds a job's loggers; TensorBoard's events stay in memory until a flush."""
     made: list[Any] = []
     for _, node, kind in parts(config, "logger"):
-        buffered = BufferedTensorBoard if kind is TensorBoard else kind
         options = {**node, "save_dir": str(folder), "purge_step": 0}
         del options[TARGET]
-        made.append(buffered(**options))
+        made.append(kind(**options))
+        if isinstance(made[-1], TensorBoard):
+            made[-1].holds = True
     return made
 
 

@@ -14,8 +14,8 @@ from engine.fence import tensorboard as fence
 class Kept:
     """Takes events as TensorBoard's EventFileWriter does, and keeps them."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, suffix: str) -> None:
+        self.folder, self.suffix = folder, suffix
         self.events: list[Any] = []
         self.calls: list[str] = []
 
@@ -32,40 +32,6 @@ class Kept:
         self.calls.append("close")
 
 
-def test_add_row_writes_one_event(tmp_path: Path) -> None:
-    writer = SummaryWriter(str(tmp_path))
-    row: Any = {"train/loss": 0.5, "lr": torch.tensor(0.25)}
-    fence.add_row(writer, row, 7)
-    writer.close()
-    (file,) = tmp_path.iterdir()
-    _, event = EventFileLoader(str(file)).Load()
-    assert event.step == 7
-    assert [value.tag for value in event.summary.value] == ["train/loss", "lr"]
-
-
-def test_add_row_reads_as_scalars_do(tmp_path: Path) -> None:
-    rows = [SummaryWriter(str(tmp_path / name)) for name in ("row", "scalar")]
-    fence.add_row(rows[0], {"lr": 0.25}, None)
-    rows[1].add_scalar("lr", 0.25)
-    read = []
-    for writer in rows:
-        writer.close()
-        (file,) = Path(writer.log_dir).iterdir()
-        _, event = EventFileLoader(str(file)).Load()
-        read.append((event.step, event.summary.value[0].tag, event.summary.value[0].tensor))
-    assert read[0] == read[1]
-
-
-def test_add_row_opens_a_closed_file_again(tmp_path: Path) -> None:
-    writer = SummaryWriter(str(tmp_path))
-    writer.close()
-    fence.add_row(writer, {"lr": 0.25}, 0)
-    writer.close()
-    # Not by name: a process's tenth file comes before its ninth.
-    counts = [len(list(EventFileLoader(str(path)).Load())) for path in tmp_path.iterdir()]
-    assert sorted(counts) == [1, 2]
-
-
 def test_events_of_takes_a_writers_events(tmp_path: Path) -> None:
     writer = SummaryWriter(str(tmp_path))
     fence.events_of(writer).add_event(fence.Event(step=3, wall_time=1.0))
@@ -76,13 +42,13 @@ def test_events_of_takes_a_writers_events(tmp_path: Path) -> None:
 
 def test_writer_upon_gives_its_events_to_another(tmp_path: Path) -> None:
     folder = str(tmp_path / "new")
-    writer = fence.WriterUpon(Kept, log_dir=folder, purge_step=5)
+    writer = fence.WriterUpon(Kept, log_dir=folder, purge_step=5, filename_suffix=".mine")
     kept: Kept = fence.events_of(writer)
-    assert kept.folder == folder
+    assert (kept.folder, kept.suffix) == (folder, ".mine")
     writer.add_scalar("a", 0.5, 6)
     writer.add_histogram("b", torch.arange(4.0), 7)
     writer.add_graph(torch.nn.Linear(1, 1), torch.ones(1, 1))
-    fence.add_row(writer, {"c": 0.5}, 8)
+    writer.add_scalar("c", 0.5, 8)
     assert [event.step for event in kept.events][:3] == [5, 6, 7]  # the first one purges
     assert kept.events[0].session_log.status == kept.events[0].session_log.START
     assert kept.events[-1].step == 8

@@ -14,8 +14,9 @@ import pytest
 from commands import CONF, composed, only_run
 from engine import longer, messages, signals
 from engine.errors import RunFailed, Stopped, UserError
-from engine.run import folders, identity, loggers, summaries
-from engine.run.loggers import TensorBoard
+from engine.run import folders, identity, summaries
+from engine.run.loggers import events
+from engine.run.loggers.tensorboard import TensorBoard
 from engine.run.run import Run
 from project.train import train
 
@@ -34,7 +35,7 @@ WORDS = [
 @pytest.fixture(autouse=True)
 def _do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads the events of these runs, whose names may be of one second."""
-    monkeypatch.setattr(loggers, "wait_for_a_later_name", lambda folder: None)
+    monkeypatch.setattr(events, "wait_for_a_later_name", lambda folder: None)
 
 
 def begun(log_dir: Path) -> Run:

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from commands import run_train
 from engine.run import folders
-from engine.run.loggers import tag_of
+from engine.run.loggers.tensorboard import tag_of
 from whole_runs import column, files, run, summary_of
 
 

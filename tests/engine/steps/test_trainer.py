@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from engine.run.folders import LAST
-from engine.run.loggers import MetricsCSV
+from engine.run.loggers.table import MetricsCSV
 from engine.supervised import SupervisedModule
 from fitting import Arrays, Crashes, plain_trainer
 from stepping import SGD, Classifier, X, Y, assert_same, data, fit, left, without_hurry

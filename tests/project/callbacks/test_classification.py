@@ -16,7 +16,7 @@ from torch import nn
 
 from commands import only_run, run_train
 from engine import figures
-from engine.run.loggers import MetricsCSV
+from engine.run.loggers.table import MetricsCSV
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
 from project.callbacks.classification import ClassificationReport, Confusion

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from engine.run.loggers import MetricsCSV
+from engine.run.loggers.table import MetricsCSV
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
 from project.callbacks.layers import Layers

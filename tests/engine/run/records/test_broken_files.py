@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from breaking import FILES, WAYS, break_file
 from commands import only_run, run_evaluate, run_report, run_train
@@ -256,15 +257,21 @@ def test_files_that_break_during_the_run(
     assert ".hydra/config.yaml" in said()
 
 
-def test_the_events_of_tensorboard_are_removed_during_the_run(
-    tmp_path: Path, said: Callable[[], str]
+@pytest.mark.parametrize("way", ["truncated", "removed"])
+def test_the_events_of_tensorboard_are_changed_during_the_run(
+    way: str, tmp_path: Path, said: Callable[[], str]
 ) -> None:
+    """What comes later can be read."""
     words = [word for word in RUN if word != "logger=csv"]
-    breaks = ["_target_=breaking.Breaks", "file=events*", "way=removed", "step=12"]
+    breaks = ["_target_=breaking.Breaks", "file=events*", f"way={way}", "step=12"]
     words += [*(f"+callbacks.breaks.{word}" for word in breaks), f"paths.log_dir={tmp_path}"]
     assert ended(run_train, *words) == 0
-    (events,) = only_run(tmp_path).glob("events*")
-    assert f"{events}: its beginning is lost: somebody else has changed it" in said()
+    run_dir = only_run(tmp_path)
+    (changed,) = re.findall(r"(\S*/events\S+): somebody else has changed it", said())
+    assert (way == "truncated") == Path(changed).exists()
+    shown = EventAccumulator(str(run_dir)).Reload()
+    later = [event.step for event in shown.Scalars("loss/train") if event.step >= 12]
+    assert later == [13, 15, 17, 19]
 
 
 @pytest.mark.slow

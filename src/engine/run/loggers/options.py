@@ -1,0 +1,51 @@
+"""Says what the engine gives each logger of a config, beside the options of its node."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from engine.config.objects import arguments_of
+from engine.run import plain
+
+
+def given(
+    kind: type[Logger], node: Mapping[str, Any], folder: Path, resumes_at: int | None
+) -> dict[str, Any]:
+    """Returns the options that the engine gives a logger, beside those of its node.
+
+    Args:
+        kind: the logger's class.
+        node: of the config.
+        folder: the run's.
+        resumes_at: the step that a resumed run goes on with.
+    """
+    options: dict[str, Any] = {"save_dir": str(folder)} if _takes(kind, "save_dir") else {}
+    if _takes(kind, "purge_step") or issubclass(kind, TensorBoardLogger):
+        options["purge_step"] = resumes_at
+    if issubclass(kind, CSVLogger | TensorBoardLogger) and node.get("version") is None:
+        options["version"] = 0  # Lightning would begin another version at each resume
+    return options
+
+
+def in_words(logger: Logger) -> Logger:
+    """Makes a logger take hyper-parameters as `plain.in_words` returns them."""
+    log_hyperparams = logger.log_hyperparams
+
+    def log_words(params: Any, *args: Any, **options: Any) -> None:
+        named = vars(params) if isinstance(params, Namespace) else params
+        log_hyperparams(plain.in_words(named or {}), *args, **options)
+
+    vars(logger)["log_hyperparams"] = log_words
+    return logger
+
+
+def goes_on(kind: type[Logger]) -> bool:
+    """Tells whether the rows of a resumed run follow those before, each once."""
+    return _takes(kind, "purge_step") or issubclass(kind, CSVLogger | TensorBoardLogger)
+
+
+def _takes(kind: type, argument: str) -> bool:
+    return argument in (arguments_of(kind) or ())

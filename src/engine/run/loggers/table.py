@@ -1,0 +1,190 @@
+"""Writes metrics to metrics.csv, one row for some steps of training or for an evaluation."""
+
+import csv
+import io
+import itertools
+import logging
+import math
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from engine.errors import UserError
+from engine.fence.lightning import rank_zero_experiment
+from engine.files import OwnFile
+from engine.run.records import read
+from engine.run.records.read import BrokenFile
+
+log = logging.getLogger(__name__)
+
+FIRST = ["epoch", "step"]
+
+
+class Row(NamedTuple):
+    """The metrics of some steps, the last of which is `step`; `time` is in seconds since 1970."""
+
+    step: int
+    values: Mapping[str, float]
+    time: float = 0.0
+
+
+class NoWriter:
+    """Stands where TensorBoard's writer would be, in a run without TensorBoard."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NoTensorBoard(
+            f"self.logger.experiment.{name}: needs TensorBoard; choose logger=tensorboard."
+        )
+
+
+class NoTensorBoard(UserError, AttributeError):
+    """Says that a module wants TensorBoard; `hasattr` takes it for an attribute that is missing."""
+
+
+class MetricsCSV(Logger):
+    """Appends one row per call to `<save_dir>/metrics.csv`: epoch, step, and a column per metric.
+
+    Each row is on disk at once. Numbers are written so that they read back exactly. Unlike
+    Lightning's `CSVLogger`, this one keeps the rows of a resumed run. It drops the rows of steps
+    from `purge_step` on, which TensorBoard hides, too.
+
+    Args:
+        save_dir: the run's folder.
+        purge_step: the step that a resumed run goes on with; None keeps every row.
+    """
+
+    name = ""
+    version = ""
+
+    def __init__(self, save_dir: str | Path, purge_step: int | None = None) -> None:
+        super().__init__()
+        self.path = Path(save_dir) / "metrics.csv"
+        self.purge_step = purge_step
+        self.count = 0  # rows so far; a checkpoint has this number
+        self._columns: list[str] = []
+        self._file = OwnFile(self.path)
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> NoWriter:
+        """Keeps the rows of an interrupted run; Lightning asks for this once, before training."""
+        if not self._columns and self.path.exists():
+            kept = self.kept()
+            self.count = len(kept)
+            self._columns, _ = read.rows(self.path)
+            self._write(kept)
+        return NoWriter()
+
+    def kept(self) -> list[dict[str, str]]:
+        """Returns the rows that are there, but for those that a resumed run writes again.
+
+        Raises:
+            BrokenFile: if the file cannot be read.
+        """
+        end = math.inf if self.purge_step is None else self.purge_step
+        _, rows = read.rows(self.path)
+        return [row for row in rows if int(row["step"]) < end]
+
+    def lost(self, count: int) -> str:
+        """Says which rows of a resumed run are lost, of as many as there were; '' if none are."""
+        try:
+            rows = self.kept()
+        except BrokenFile as broken:
+            return f"its {count} rows are lost: {broken.reason}"
+        if len(rows) >= count:
+            return ""
+        until = f", the last of them of step {rows[-1]['step']}" if rows else ""
+        return f"{count - len(rows)} of {count} rows are lost: {len(rows)} are left{until}"
+
+    def put_aside(self) -> None:
+        """Renames the table, if it cannot be read."""
+        try:
+            self.kept()
+        except BrokenFile:
+            self.path.rename(self.path.with_suffix(".unusable"))
+
+    @rank_zero_only
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Writes nothing: the config lies beside the table, in `.hydra/config.yaml`."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.log_rows([Row(step or 0, metrics)])
+
+    def log_rows(self, rows: Iterable[Row]) -> None:
+        """Appends several rows, with one write."""
+        texts = [
+            {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
+            for step, metrics, _ in rows
+        ]
+        self.count += len(texts)
+        if not set().union(*texts) <= set(self._columns):
+            self._add(texts, is_changed=bool(self._columns) and self._file.is_changed())
+        elif texts and not self._file.append(self._lines(texts).encode("utf-8")):
+            self._add(texts, is_changed=True)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Closes the table, in which all rows are; the next row opens it again."""
+        self._file.close()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.save()
+
+    def _add(self, texts: list[dict[str, str]], is_changed: bool) -> None:
+        """Writes the file anew, with more rows, and with a column for each of their keys."""
+        known = self._left() if is_changed else self._rows()
+        # Somebody who changed the file may have added a column.
+        new = itertools.chain(*known, *texts)
+        self._columns = list(dict.fromkeys([*FIRST, *self._columns, *new]))
+        self._write([*known, *texts])
+
+    def _rows(self) -> list[dict[str, str]]:
+        """Reads the whole rows of the file; none if there is no file."""
+        columns, rows = read.rows(self.path)
+        self._columns = self._columns or columns
+        return rows
+
+    def _left(self) -> list[dict[str, str]]:
+        """Reads the rows that somebody who changed the file has left, and says so."""
+        try:
+            rows = self._rows()
+        except BrokenFile:
+            rows = []
+        until = f", up to step {rows[-1]['step']}" if rows else ""
+        log.warning(
+            "%s: somebody else has changed it; it goes on with the %d rows that are left%s",
+            self.path,
+            len(rows),
+            until,
+        )
+        return rows
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        header = dict(zip(self._columns, self._columns, strict=True))
+        self._file.replace(self._lines([header, *rows]))
+
+    def _lines(self, rows: Iterable[Mapping[str, str]]) -> str:
+        lines = io.StringIO()
+        # All keys of the rows are columns. csv would check that in each row.
+        table = csv.DictWriter(lines, self._columns, "", extrasaction="ignore", lineterminator="\n")
+        table.writerows(rows)
+        return lines.getvalue()
+
+
+def _text(value: Any) -> str:
+    """Returns the shortest text that reads back as the same number."""
+    number = float(value)
+    is_short = number.is_integer() and abs(number) < 1e15
+    return str(int(number)) if is_short else repr(number)

@@ -1,0 +1,163 @@
+"""Writes metrics to TensorBoard, one event for a row."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from pydantic import AfterValidator
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from engine.config.ranges import is_below_its_folder
+from engine.fence.lightning import open_writer, prefix_of, rank_zero_experiment, writer_of
+from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
+from engine.run.loggers.events import Events
+from engine.run.loggers.table import Row
+
+SPLITS = ("train", "val", "test")
+CHARTS = "train and val"  # the name of the charts that show both in TensorBoard
+
+
+def tag_of(metric: str) -> str:
+    """Returns the name of a metric in TensorBoard, which shows names by their first part, sorted.
+
+    `train/loss` and `val/loss` are `loss/train` and `loss/val`, so that they stand side by side.
+    `val/acc/cat` is `per class/val/acc/cat`, apart from the means over all classes. `test/loss`,
+    which has one point, stays as it is.
+    """
+    split, _, name = metric.partition("/")
+    if split in SPLITS and "/" in name:
+        return f"per class/{metric}"
+    return f"{name}/{split}" if split in SPLITS[:2] and name else metric
+
+
+def _is_within_the_run(name: str | int | None) -> str | int | None:
+    if name not in ("", None) and not is_below_its_folder(name):
+        raise ValueError("the name of a folder that lies in the run's own, or empty")
+    return name
+
+
+WithinTheRun = Annotated[str | int | None, AfterValidator(_is_within_the_run)]
+
+
+class _RowEvent:
+    """Holds an event with a row of metrics."""
+
+    def __init__(self, names: Iterable[str], prefix: str) -> None:
+        self.names = list(names)
+        shown = [name for name in self.names if name != "epoch"]
+        self.tags = [tag_of(name) for name in shown]
+        values = [Summary.Value(tag=f"{prefix}-{tag}" if prefix else tag) for tag in self.tags]
+        self._event = Event(summary=Summary(value=values))
+        self._places = list(zip(shown, self._event.summary.value, strict=True))
+
+    def filled(self, row: Row) -> Any:
+        """Returns the event with the numbers of a row, until the next call."""
+        self._event.wall_time, self._event.step = row.time, int(row.step)
+        for name, value in self._places:
+            value.simple_value = float(row.values[name])
+        return self._event
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's TensorBoard logger with one event for a whole row of metrics.
+
+    An event for each metric costs more than a small step. A run has one file from stage to stage,
+    until `close`. Each event is in the file at once, unless the logger `holds` them.
+
+    Args:
+        save_dir: the run's folder.
+        name: of a folder in it.
+        version: of a folder in that one.
+        sub_dir: of a folder in that one.
+        options: further ones of Lightning's logger.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | Path,
+        name: WithinTheRun = "",
+        version: WithinTheRun = "",
+        sub_dir: WithinTheRun = None,
+        **options: Any,
+    ) -> None:
+        folders: dict[str, Any] = {"name": name, "version": version, "sub_dir": sub_dir}
+        super().__init__(save_dir, **folders, **options)
+        # Whether events stay in memory until `save`: a process may write hundreds of runs at once.
+        self.holds = False
+        self._charts: dict[str, list[Any]] = {}
+        self._last: _RowEvent | None = None
+        # The Graphs tab takes one network a run; Lightning logs it again in the test. A run that
+        # begins with its first step once more hides what it had logged there.
+        self._wants_graph = not options.get("purge_step")
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        made = partial(WriterUpon, partial(Events, holds=self.holds))
+        writer: SummaryWriter = open_writer(self, made)
+        return writer
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if any(isinstance(value, Mapping) for value in metrics.values()):
+            row = {tag_of(name): value for name, value in metrics.items() if name != "epoch"}
+            super().log_metrics(row, step)
+            self.show_charts(row)
+        else:
+            self.log_rows([Row(step or 0, metrics, time.time())])
+
+    @rank_zero_only
+    def log_rows(self, rows: Iterable[Row]) -> None:
+        """Logs rows of metrics, one event a row."""
+        events = events_of(self.experiment)
+        for row in rows:
+            # To fill in the numbers takes less time than to make an event anew.
+            if self._last is None or self._last.names != list(row.values):
+                self._last = _RowEvent(row.values, prefix_of(self))
+                self.show_charts(self._last.tags)
+            events.add_event(self._last.filled(row))
+
+    def show_charts(self, tags: Iterable[str]) -> None:
+        """Adds a chart with training and validation for each metric of validation that is new."""
+        names = [name for name, _, split in (tag.rpartition("/") for tag in tags) if split == "val"]
+        if new := [name for name in names if name not in self._charts and "/" not in name]:
+            own = {name: rf"^{re.escape(name)}/(train|val)$" for name in new}
+            self._charts |= {name: ["Multiline", [pattern]] for name, pattern in own.items()}
+            self.experiment.add_custom_scalars({CHARTS: self._charts})
+
+    @rank_zero_only
+    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
+        if self._wants_graph:
+            self._wants_graph = False
+            super().log_graph(model, input_array)  # type: ignore[arg-type]
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Writes what is held; Lightning's would add hparams.yaml, a part of the config."""
+        self.experiment.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if writer_of(self) is not None:
+            self.save()
+
+    @rank_zero_only
+    def close(self) -> None:
+        """Ends the run's file."""
+        if writer := writer_of(self):
+            writer.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_last": None}
+
+
+def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
+    """Returns the TensorBoard loggers of a Trainer; there may be none."""
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

@@ -1,0 +1,147 @@
+"""Files of events, as TensorBoard's own reader sees them: it compares the records' checksums."""
+
+import shutil
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from engine.config.resolved import Config
+from engine.fence.tensorboard import Event
+from engine.files import CannotWrite
+from engine.run import build
+from engine.run.loggers import events
+from engine.run.loggers.events import Events
+from limited import limited_to
+
+
+def steps(path: Path) -> list[int]:
+    """The steps of a file's events, the first of which says the version."""
+    version, *others = EventFileLoader(str(path)).Load()
+    assert version.file_version == "brain.Event:2"
+    return [event.step for event in others]
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["at once", "held"])
+def test_events_are_in_the_file_when_they_should_be(holds: bool, tmp_path: Path) -> None:
+    writer = Events(str(tmp_path / "new"), ".mine", holds=holds)
+    assert not list(tmp_path.iterdir())
+    writer.add_event(Event(step=3))
+    writer.add_event(Event(step=4))
+    assert writer.path.exists() != holds
+    assert holds or steps(writer.path) == [3, 4]
+    for _ in range(2):
+        writer.flush()
+        assert steps(writer.path) == [3, 4]
+    writer.add_event(Event(step=5))
+    writer.close()
+    assert steps(writer.path) == [3, 4, 5]
+    assert list(Path(writer.get_logdir()).iterdir()) == [writer.path]
+    assert writer.path.name.endswith(".mine")
+
+
+def test_a_wrong_byte_is_noticed(tmp_path: Path) -> None:
+    writer = Events(str(tmp_path))
+    writer.add_event(Event(step=1))
+    whole = bytearray(writer.path.read_bytes())
+    assert steps(writer.path) == [1]
+    whole[-5] ^= 1  # the last before the checksum
+    writer.path.write_bytes(whole)
+    assert steps(writer.path) == []
+
+
+@pytest.mark.parametrize("way", ["removed", "emptied", "cut", "longer"])
+def test_a_file_that_somebody_changes_is_left_as_it_is_and_a_later_one_goes_on(
+    way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = Events(str(tmp_path))
+    writer.add_event(Event(step=1))
+    changed, content = writer.path, writer.path.read_bytes()
+    if way == "removed":
+        changed.unlink()
+    else:
+        changed.write_bytes({"emptied": b"", "cut": content[:-3], "longer": content + b"x"}[way])
+    for step in (2, 3):
+        writer.add_event(Event(step=step))
+    writer.close()
+    assert steps(writer.path) == [2, 3]
+    assert writer.path.name > changed.name  # TensorBoard reads files in the order of their names
+    (message,) = caplog.messages
+    assert message == f"{changed}: somebody else has changed it; its curves may have gaps"
+
+
+def test_a_file_that_is_changed_after_its_last_event_is_named_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = tmp_path / "events.out.tfevents.1700000000.host.1.0"
+    cut.write_bytes(b"part of the first record, which a kill has cut")
+    writer = Events(str(tmp_path))
+    writer.close()
+    writer.add_event(Event(step=1))
+    writer.close()
+    assert caplog.messages == []  # nobody else has
+    writer.path.write_bytes(b"")
+    writer.close()
+    assert caplog.messages == [
+        f"{writer.path}: somebody else has changed it; its curves may have gaps"
+    ]
+
+
+def test_after_a_full_disk_nothing_is_lost_and_nobody_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that takes a part of a record."""
+    writer = Events(str(tmp_path))
+    writer.add_event(Event(step=1))
+    with limited_to(writer.path.stat().st_size + 5), pytest.raises(CannotWrite, match=r"events\."):
+        writer.add_event(Event(step=2))
+    with limited_to(5), pytest.raises(CannotWrite, match=r"events\."):
+        writer.add_event(Event(step=3))
+    first = next(tmp_path.iterdir())
+    assert [steps(path) for path in tmp_path.iterdir()] == [[1]]  # no empty file is left
+    writer.add_event(Event(step=4))
+    writer.close()
+    assert steps(first) == [1]
+    assert steps(writer.path) == [2, 3, 4]
+    assert caplog.messages == []
+
+
+def test_a_folder_that_somebody_removes_is_not_made_anew(tmp_path: Path) -> None:
+    writer = Events(str(tmp_path / "run"))
+    writer.add_event(Event(step=1))
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(CannotWrite, match=r"events\..*: cannot be written: No such file"):
+        writer.add_event(Event(step=2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_events_of_a_resumed_run_come_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two files of one second, that of the lower process number would come first."""
+    now = 1_700_000_000.5
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(events, "time", SimpleNamespace(time=lambda: now, sleep=sleep))
+    events.wait_for_a_later_name(tmp_path)
+    assert now == 1_700_000_000.5  # there are no events yet
+    (tmp_path / f"events.out.tfevents.1700000000.{socket.gethostname()}.99999999.0").touch()
+    events.wait_for_a_later_name(tmp_path)
+    assert 1_700_000_001 <= now < 1_700_000_001.1
+    (tmp_path / f"events.out.tfevents.1700000002.{socket.gethostname()}.0.0").touch()
+    events.wait_for_a_later_name(tmp_path)
+    assert 1_700_000_002 <= now < 1_700_000_002.1
+
+
+def test_the_loggers_of_a_run_are_made_when_their_names_come_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Path] = []
+    monkeypatch.setattr(events, "wait_for_a_later_name", waited.append)
+    assert build._loggers(Config({}), tmp_path, None) == []
+    assert waited == [tmp_path]

@@ -1,0 +1,217 @@
+"""TensorBoard's events, as its own reader sees them, and as Lightning's logger writes them."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing import plugin_event_accumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from torch import nn
+
+from commands import seem_older
+from engine.run.loggers.table import Row
+from engine.run.loggers.tensorboard import TensorBoard, tag_of
+
+ROWS = [(step, {"train/loss": 1 / (step + 1), "lr": 0.1}) for step in range(20)]
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a folder: (step, value) by tag."""
+    shown = EventAccumulator(str(folder))
+    shown.Reload()
+    return {
+        tag: [(event.step, event.value) for event in shown.Scalars(tag)]
+        for tag in shown.Tags()["scalars"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "tag"),
+    [
+        ("train/loss", "loss/train"),
+        ("val/acc", "acc/val"),
+        ("test/acc", "test/acc"),
+        ("val/acc/cat", "per class/val/acc/cat"),
+        ("lr", "lr"),
+        ("train_loss", "train_loss"),
+        ("grad_norm/conv1", "grad_norm/conv1"),
+    ],
+)
+def test_names_in_tensorboard(metric: str, tag: str) -> None:
+    assert tag_of(metric) == tag
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"train/loss": 0.1, "lr": torch.tensor(1e-3), "epoch": 2},
+        {"loss": {"train": 0.5, "val": 0.7}, "lr": 1.0, "epoch": 2},
+    ],
+    ids=["numbers", "numbers in a mapping"],
+)
+def test_a_row_of_tensorboard_is_what_lightning_writes(row: dict[str, Any], tmp_path: Path) -> None:
+    """But for the names, and for the epoch, which has no curve."""
+    named = {tag_of(name): value for name, value in row.items() if name != "epoch"}
+    for kind in (TensorBoard, TensorBoardLogger):
+        logger = kind(tmp_path / kind.__name__, name="", version="")
+        for step in (0, 7):
+            logger.log_metrics(row if kind is TensorBoard else named, step)
+        logger.finalize("success")
+        logger.log_metrics({"accuracy": 0.75}, 9)  # after its file was closed
+        logger.finalize("success")
+    ours, theirs = (scalars(tmp_path / kind.__name__) for kind in (TensorBoard, TensorBoardLogger))
+    assert ours == theirs
+    assert ours["accuracy"] == [(9, 0.75)]
+    assert ours["lr"] == [
+        (0, pytest.approx(float(row["lr"]))),
+        (7, pytest.approx(float(row["lr"]))),
+    ]
+
+
+class Net(LightningModule):
+    """Has a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+        self.example_input_array = torch.ones(1, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.layer(x)
+        return out
+
+
+def test_a_run_has_one_graph_though_it_is_tested_killed_and_resumed(tmp_path: Path) -> None:
+    """The second process begins with the first step once more, and hides what the first logged."""
+    for purge_step in (0, 0, 7):
+        seem_older(tmp_path)
+        logger = TensorBoard(tmp_path, name="", version="", log_graph=True, purge_step=purge_step)
+        for _ in range(2):
+            logger.log_graph(Net())
+        logger.close()
+    shown = plugin_event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in shown.Tensors("__run_graph__")] == [0]
+
+
+def test_a_row_is_one_event(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path, name="", version="")
+    logger.log_metrics({"a": 1.0, "b": 2.0, "c": 3.0}, 5)
+    logger.finalize("success")
+    (path,) = tmp_path.glob("events*")
+    events = [event for event in EventFileLoader(str(path)).Load() if event.step == 5]
+    assert [[value.tag for value in event.summary.value] for event in events] == [["a", "b", "c"]]
+
+
+def written(kind: type[TensorBoardLogger], folder: Path, holds: bool = False) -> Path:
+    logger = kind(
+        str(folder), name="", version="", default_hp_metric=False, log_graph=True, purge_step=0
+    )
+    vars(logger)["holds"] = holds
+    logger.log_hyperparams({"seed": 1, "optimizer": "SGD"}, {"final/objective": float("nan")})
+    logger.log_graph(Net())
+    for step, row in ROWS:
+        logger.log_metrics(row, step)
+    logger.experiment.add_histogram("weights", torch.arange(10.0), 3)
+    logger.experiment.add_figure("figure", Figure(), 4)
+    logger.finalize("success")
+    return folder
+
+
+def read(folder: Path) -> dict[str, Any]:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {
+        "scalars": {
+            tag: [(e.step, repr(e.value)) for e in events.Scalars(tag)]
+            for tag in events.Tags()["scalars"]
+        },
+        "graph": events.Graph().SerializeToString(),
+        "hparams": {
+            name: data.plugin_data.content for name, data in events.summary_metadata.items()
+        },
+        "histogram": events.Histograms("weights")[0].histogram_value,
+        "image": events.Images("figure")[0].encoded_image_string,
+        "files": sorted(
+            path.name for path in folder.iterdir() if not path.name.startswith("events.")
+        ),
+    }
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["at once", "late"])
+def test_reads_like_lightnings(holds: bool, tmp_path: Path) -> None:
+    """But for the names of metrics."""
+    ours = read(written(TensorBoard, tmp_path / "ours", holds))
+    theirs = read(written(TensorBoardLogger, tmp_path / "theirs"))
+    theirs["scalars"] = {tag_of(name): points for name, points in theirs["scalars"].items()}
+    theirs["files"].remove("hparams.yaml")
+    assert ours["scalars"] == theirs["scalars"]
+    assert ours == theirs
+
+
+def test_an_event_is_in_the_file_at_once(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path, name="", version="")
+    for step, row in ROWS:
+        logger.log_metrics(row, step)
+        assert scalars(tmp_path)["lr"][-1][0] == step
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda own: pickle.loads(pickle.dumps(own))])
+def test_a_copy_writes_its_own_rows(copied: Any, tmp_path: Path) -> None:
+    """As the processes of a spawning strategy get one."""
+    logger = TensorBoard(tmp_path, name="", version="")
+    logger.log_metrics({"a": 1.0}, 0)
+    copied(logger).log_metrics({"a": 2.0}, 1)
+    logger.log_metrics({"a": 3.0}, 2)
+    logger.close()
+    assert sorted(scalars(tmp_path)["a"]) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_rows_that_a_run_holds_come_to_the_file_when_saved_and_those_of_a_killed_run_are_hidden(
+    tmp_path: Path,
+) -> None:
+    for purge in (0, 5):
+        logger = TensorBoard(tmp_path, default_hp_metric=False, purge_step=purge)
+        logger.holds = True
+        for step, row in ROWS[purge : purge + 10]:
+            logger.log_metrics(row, step)
+        assert len(list(tmp_path.glob("events.*"))) == purge // 5
+        logger.save()
+        logger.save()
+        assert len(list(tmp_path.glob("events.*"))) == purge // 5 + 1
+    events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+    assert [event.step for event in events.Scalars("lr")] == list(range(15))
+
+
+def test_rows_together_are_the_events_that_they_are_one_by_one(tmp_path: Path) -> None:
+    """By TensorBoard's own reader, which compares the records' checksums."""
+    written = []
+    for together in (False, True):
+        logger = TensorBoard(tmp_path / str(together), default_hp_metric=False)
+        if together:
+            logger.log_rows([Row(step, row, 1e9 + step) for step, row in ROWS])
+        else:
+            for step, row in ROWS:
+                logger.log_metrics(row, step)
+        logger.save()
+        (file,) = (tmp_path / str(together)).iterdir()
+        written.append(list(EventFileLoader(str(file)).Load()))
+    assert [event.wall_time for event in written[1][1:]] == [1e9 + step for step, _ in ROWS]
+    for event in (*written[0], *written[1]):
+        event.wall_time = 0
+    assert written[0] == written[1]
+    assert len(written[0]) == 1 + len(ROWS)
+
+
+def test_rows_have_the_prefix_that_is_asked_for(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path, default_hp_metric=False, prefix="p")
+    logger.log_rows([Row(step, row) for step, row in ROWS])
+    logger.finalize("success")
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(events.Tags()["scalars"]) == ["p-loss/train", "p-lr"]
+    assert [event.step for event in events.Scalars("p-lr")] == [step for step, _ in ROWS]
