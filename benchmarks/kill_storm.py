@@ -87,14 +87,16 @@ class Storm(Disturbed):
 
 
 def unseen(lines: Sequence[str], folder: Path) -> list[str]:
-    """Returns the files below a folder that came to be without an event."""
-    opened = {path for call, _, path in (line.partition(" ") for line in lines) if call == "open"}
+    """Returns the files below a folder that came to be, or got their content, without an event."""
+    calls = [line.partition(" ")[::2] for line in lines]
+    made, written = ({path for call, path in calls if call == own} for own in ("open", "write"))
     found = []
     for path in (path for path in folder.rglob("*") if path.is_file()):
         file = Path(name_of(str(path.relative_to(folder))))
         own = (file.name, f".{file.name}", f".{file.name}.PID", f"{file.name}.new")
         names = [*own, WRITTEN_AS.get(file.name, file.name)]
-        if opened.isdisjoint(str(file.with_name(name)) for name in names):
+        wanted = made & written if path.stat().st_size else made
+        if wanted.isdisjoint(str(file.with_name(name)) for name in names):
             found.append(str(file))
     return sorted(found)
 

@@ -8,7 +8,7 @@ count. Then
 
 - the process has trained for as long as it was asked to, and then Ctrl-C has ended it;
 - memory grows by at most 2 %: the median of the last quarter against that of the first;
-- there are as many open files at the end as at the beginning;
+- there are as many open files at the end as at the beginning, at the most of a quarter;
 - TensorBoard's files grow by as many bytes a step all the time: no look is farther from the
   straight line than 2 % of the whole growth.
 
@@ -127,10 +127,10 @@ def judged(looks: Sequence[Look], minutes: float) -> dict[str, Any]:
     """
     counted = looks[int(WARM_UP * len(looks)) :]
     quarter = max(1, len(counted) // 4)
-    ends = [
-        statistics.median(one.megabytes for one in part)
-        for part in (counted[:quarter], counted[-quarter:])
-    ]
+    parts = counted[:quarter], counted[-quarter:]
+    ends = [statistics.median(one.megabytes for one in part) for part in parts]
+    # Loggers close their files where they are saved, and open them for the next row.
+    files = [max(one.files for one in part) for part in parts]
     steps = np.array([one.steps for one in counted], float)
     written = np.array([one.event_bytes for one in counted], float)
     slope, off = 0.0, 1.0  # of a process that has taken no step meanwhile
@@ -138,7 +138,6 @@ def judged(looks: Sequence[Look], minutes: float) -> dict[str, Any]:
         slope, start = np.polyfit(steps, written, 1)
         off = np.abs(written - (slope * steps + start)).max() / (written[-1] - written[0])
     growth = ends[1] / ends[0] - 1
-    files = [one.files for one in counted]
     holds = growth <= MOST and files[0] == files[-1] and off <= MOST
     return {
         "minutes": round(looks[-1].seconds / 60, 2),

@@ -134,7 +134,7 @@ def test_soak(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_soak_calls_a_leak() -> None:
     import soak
 
-    sound = [soak.Look(s, 900 + s % 3, 8, 5000 + 70 * s, 50 * s) for s in range(100)]
+    sound = [soak.Look(s, 900 + s % 3, 8 - (s % 7 == 0), 5000 + 70 * s, 50 * s) for s in range(100)]
     assert soak.judged(sound, 99 / 60)["holds"]
     assert not soak.judged(sound, 2)["holds"]  # it has ended too early
     assert soak.judged(sound, 99 / 60)["event bytes a step"] == pytest.approx(1.4)

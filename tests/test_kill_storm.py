@@ -1,5 +1,6 @@
 """Commands that are killed at file events, or get a signal, end as if nothing had happened."""
 
+import builtins
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import made
 import signal_storm
 import storm
 from engine.fence.tensorboard import hparams_records
+from engine.files import OwnFile
 from file_events import FileEvents, numbered
 from stages import STAGES, VALIDATION
 
@@ -118,6 +120,12 @@ def test_every_change_of_a_file_is_an_event(
             file.flush()
     with events.opened(folder / "a"), events.opened(tmp_path / "elsewhere", "w") as other:
         other.write("no event")
+    with monkeypatch.context() as patched:
+        patched.setattr(builtins, "open", events.opened)
+        own = OwnFile(folder / "table")
+        own.append(b"words")
+        own.append(b"words")
+        own.close()
     events.audit("open", (str(folder / "b"), "w", os.O_WRONLY | os.O_CREAT))
     events.audit("open", (bytes(folder / "b"), "w", os.O_WRONLY | os.O_CREAT))
     events.audit("open", (str(folder / "a"), "w", os.O_WRONLY | os.O_TRUNC))
@@ -127,6 +135,7 @@ def test_every_change_of_a_file_is_an_event(
     seen = notes.read_text().splitlines()
     assert numbered(seen) == [
         *["write a 1", "half a 1", "write events.out.tfevents 1", "half events.out.tfevents 1"],
+        *["write table 1", "half table 1", "write table 2", "half table 2"],
         *["open b 1", "open b 2", "open a 1", "mkdir new 1", "rename a 1", "link .b.PID 1"],
     ]
     # Nothing changes: the file is there, it is read or written on; the folder is there.
@@ -161,6 +170,9 @@ def test_a_file_that_came_without_an_event_is_found(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     lines = ["open .last.ckpt", "open .config.yaml.PID", "open trained.new", "write config.yaml"]
     assert kill_storm.unseen(lines, tmp_path) == ["events.out.tfevents"]
+    (tmp_path / "trained").write_text("words")
+    assert kill_storm.unseen(lines, tmp_path) == ["events.out.tfevents", "trained"]
+    assert kill_storm.unseen([*lines, "write trained.new"], tmp_path) == ["events.out.tfevents"]
 
 
 def leave(folder: Path, changed: str) -> None:

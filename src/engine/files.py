@@ -6,7 +6,7 @@ Where the system does not let a file be written, the error says which file, why 
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from io import FileIO
 from pathlib import Path
@@ -157,7 +157,7 @@ def write_whole(path: Path, text: str | bytes) -> None:
 
 
 class OwnFile:
-    """Writes a file of which this process is the only writer; notices whether it really is.
+    """Writes a file of which this process is the only writer; notices a size that is not its own.
 
     The file stays open from one `append` to the next, until `close`: to open it each time would
     take longer than all the rest of a row of metrics.
@@ -177,37 +177,41 @@ class OwnFile:
         A file that this process has not written before is made.
 
         Raises:
-            CannotWrite: if the system does not let it be written; a part may be in the file then.
+            CannotWrite: if the system does not let it be written; the file is as it was before.
         """
         with writing(self.path):
             found = _found(self.path)
             if (found and found.st_size) != self._size:
                 return False
-            file = self._opened(found)
-            size = self._size or 0
-            try:
-                while content:  # a disk that is nearly full takes a part
-                    written = file.write(content)
-                    content, size = content[written:], size + written
-            except OSError:
-                self.close()
-                if self._size is None:
-                    self.path.unlink(missing_ok=True)
-                raise
-            self._size = size
+            self._append(self._opened(found), content)
         return True
 
     def _opened(self, found: os.stat_result | None) -> FileIO:
         """Returns the open file; another one if somebody has put another one in its place."""
         if self._file and not (found and os.path.samestat(found, os.fstat(self._file.fileno()))):
             self.close()
-        self._file = self._file or FileIO(self.path, "a", opener=self._open)
+        if not self._file and found:
+            self._file = open(self.path, "ab", buffering=0, opener=_that_is_there)  # noqa: SIM115
+        elif not self._file:
+            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115
         return self._file
 
-    def _open(self, path: str, flags: int) -> int:
-        """Makes no file anew that was removed: it would be empty for whoever reads it then."""
-        flags = flags | os.O_EXCL if self._size is None else flags & ~os.O_CREAT
-        return os.open(path, flags, 0o666)
+    def _append(self, file: FileIO, content: bytes) -> None:
+        before = self._size
+        size = before or 0
+        try:
+            while content:  # a disk that is nearly full takes a part
+                written = file.write(content)
+                content, size = content[written:], size + written
+            self._size = size
+        except BaseException:
+            with suppress(OSError):
+                file.truncate(before or 0)
+            self._size = before
+            self.close()
+            if before is None:
+                self.path.unlink(missing_ok=True)
+            raise
 
     def replace(self, text: str) -> None:
         """Writes the file whole, as UTF-8, or leaves the one that is there.
@@ -241,6 +245,11 @@ class OwnFile:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_file": None}  # another process opens it for itself
+
+
+def _that_is_there(path: str, flags: int) -> int:
+    """Opens a file, and makes none: it would be an empty one for whoever reads it then."""
+    return os.open(path, flags & ~os.O_CREAT)
 
 
 def _found(path: Path) -> os.stat_result | None:

@@ -309,9 +309,10 @@ class LogFile(logging.FileHandler):
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Keeps TensorBoard's thread from telling what the system refuses it: the run tells it.
+    """Keeps TensorBoard's threads from telling what the system refuses them: the run tells it.
 
-    The thread hands its error on to the code that logs.
+    Lightning's own TensorBoardLogger writes by a thread, which hands its error on to the code that
+    logs.
     """
     before = threading.excepthook
 

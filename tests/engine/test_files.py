@@ -1,7 +1,9 @@
 """Files that are whole, whenever a process ends."""
 
 import copy
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,18 +89,39 @@ def test_nobody_elses_file_is_taken(tmp_path: Path) -> None:
     assert (tmp_path / "file.txt").read_bytes() == b""
 
 
-def test_a_disk_that_takes_a_part_is_named_and_nothing_follows_the_part(own: OwnFile) -> None:
+def test_a_disk_that_takes_a_part_is_named_and_the_part_is_taken_back(own: OwnFile) -> None:
     with limited_to(6), pytest.raises(CannotWrite, match=r"file\.txt: cannot be written: File too"):
         own.append(b"two\n")
-    assert own.path.read_bytes() == b"one\ntw"
-    assert own.is_changed()
-    assert not own.append(b"three\n")
+    assert own.path.read_bytes() == b"one\n"
+    assert own.append(b"three\n")
+    assert own.path.read_bytes() == b"one\nthree\n"
 
 
 def test_a_file_that_cannot_be_begun_is_not_left_empty(tmp_path: Path) -> None:
-    with limited_to(0), pytest.raises(CannotWrite):
-        OwnFile(tmp_path / "file.txt").append(b"one\n")
-    assert not list(tmp_path.iterdir())
+    file = OwnFile(tmp_path / "file.txt")
+    for most in (0, 2):
+        with limited_to(most), pytest.raises(CannotWrite):
+            file.append(b"one\n")
+        assert not list(tmp_path.iterdir())
+    assert file.append(b"two\n")
+    assert file.path.read_bytes() == b"two\n"
+
+
+def test_whatever_ends_a_write_the_line_is_there_whole_or_not_at_all(
+    own: OwnFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.append(b"two\n")
+    file: Any = own._file
+
+    def write(content: bytes) -> int:
+        FileIO.write(file, content[:2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(file, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        own.append(b"three\n")
+    assert own.path.read_bytes() == b"one\ntwo\n"
+    assert own.append(b"four\n")
 
 
 def test_a_copy_goes_on_where_its_original_was(own: OwnFile) -> None:

@@ -58,10 +58,30 @@ class WriterUpon(SummaryWriter):
         self.make_events = make_events
         super().__init__(**options)
 
+    def add_scalars(
+        self,
+        main_tag: str,
+        tag_scalar_dict: Mapping[str, Any],
+        global_step: int | None = None,
+        walltime: float | None = None,
+    ) -> None:
+        """Gives each value to a file in a folder of its own, as SummaryWriter does."""
+        writers: Any = vars(self)
+        folder = self._get_file_writer().event_writer.get_logdir()
+        for name in tag_scalar_dict:
+            below = f"{folder}/{main_tag.replace('/', '_')}_{name}"
+            if below not in writers["all_writers"]:  # SummaryWriter would make one with a thread
+                writers["all_writers"][below] = self._upon(below)
+        super().add_scalars(main_tag, tag_scalar_dict, global_step, walltime)
+
+    def _upon(self, folder: str) -> FileWriter:
+        made: FileWriter = FileWriter.__new__(FileWriter)
+        vars(made)["event_writer"] = self.make_events(folder, self.filename_suffix)
+        return made
+
     def _get_file_writer(self) -> FileWriter:
         if self.file_writer is None:
-            made: Any = FileWriter.__new__(FileWriter)
-            made.event_writer = self.make_events(self.log_dir, self.filename_suffix)
+            made: Any = self._upon(self.log_dir)
             self.file_writer = made
             vars(self)["all_writers"] = {self.log_dir: made}
             if self.purge_step is not None:

@@ -59,6 +59,25 @@ def test_writer_upon_gives_its_events_to_another(tmp_path: Path) -> None:
     assert fence.events_of(writer) is not kept  # as SummaryWriter opens a file again
 
 
+def test_writer_upon_gives_each_of_several_scalars_to_a_folder_as_summary_writer_does(
+    tmp_path: Path,
+) -> None:
+    writer = fence.WriterUpon(Kept, log_dir=str(tmp_path / "ours"), filename_suffix="")
+    theirs = SummaryWriter(str(tmp_path / "theirs"))
+    for own in (writer, theirs):
+        own.add_scalars("train/loss", {"a": 0.5, "b/c": 0.25}, 3)
+        own.add_scalars("train/loss", {"a": 0.75}, 4)
+    theirs.close()
+    found = {}
+    for path in (tmp_path / "theirs").rglob("events*"):
+        events = [event for event in EventFileLoader(str(path)).Load() if event.step]
+        found[str(path.parent).replace("theirs", "ours")] = [event.step for event in events]
+    kept = {folder: own.event_writer for folder, own in vars(writer)["all_writers"].items()}
+    assert all(isinstance(own, Kept) for own in kept.values())
+    assert {folder: [event.step for event in own.events] for folder, own in kept.items()} == found
+    assert len(found) == 3
+
+
 def test_hparams_records_are_a_row_without_a_list_of_columns(tmp_path: Path) -> None:
     path = tmp_path / "events.out.tfevents.0"
     values = {"init": "he", "lr": 0.5, "bias": True}

@@ -49,8 +49,7 @@ def test_the_objective_is_returned(tmp_path: Path) -> None:
     assert done(chosen, tmp_path) == column(tmp_path, "train/loss")[-1]
 
 
-def test_a_run_has_one_file_of_events_and_ends_the_thread_that_writes_it(tmp_path: Path) -> None:
-    """TensorBoard would read the tenth file of a process before its ninth, and drop metrics."""
+def test_a_run_has_one_file_of_events_and_no_thread_that_writes_it(tmp_path: Path) -> None:
     before = threading.active_count()
     for number in range(3):
         run_dir = run(

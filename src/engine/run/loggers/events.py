@@ -1,7 +1,7 @@
 """Writes files of events that TensorBoard reads, as its own writer does, but without a thread.
 
 TensorBoard's writer hands each event to a thread, which keeps Python busy for ten times as long as
-it takes to write the event here. There is no moment at which one knows what is in the file.
+it takes to write the event here, and writes it some time later.
 """
 
 import functools
@@ -18,7 +18,7 @@ from typing import Any
 import google_crc32c
 
 from engine.fence.tensorboard import Event
-from engine.files import CannotWrite, OwnFile, make_folder
+from engine.files import OwnFile, make_folder
 
 log = logging.getLogger(__name__)
 
@@ -28,31 +28,27 @@ _numbers = itertools.count()  # one for each file of this process; read in the n
 class Events:
     """Writes events to a file; has the methods of TensorBoard's EventFileWriter.
 
-    Where somebody has changed or removed the file, a new one goes on, and the log says so.
+    Where somebody has changed or removed the file, a later one goes on, and the log says so.
 
     Args:
-        folder: of the file, which is made with the first event.
+        folder: of the file; both are made with the first event.
         suffix: of the file's name.
+        run_dir: the run's folder, which is not made anew if somebody removes it.
         holds: whether events stay in memory until `flush`.
     """
 
-    def __init__(self, folder: str, suffix: str = "", holds: bool = False) -> None:
-        self.suffix, self.holds = suffix, holds
+    def __init__(self, folder: str, suffix: str, run_dir: str, holds: bool = False) -> None:
+        self.suffix, self.run_dir, self.holds = suffix, Path(run_dir), holds
         self.held: list[bytes] = []  # records that are not in the file yet
-        self._lock = threading.RLock()
-        self._has_folder = False
+        self._lock = threading.Lock()
         self._begin(Path(folder))
 
     def _begin(self, folder: Path) -> None:
         now = time.time()
-        name = f"{_prefix(now)}.{next(_numbers):09d}{self.suffix}"
-        self._file = OwnFile(folder / name)
+        self.path = folder / f"{_prefix(now)}.{next(_numbers):09d}{self.suffix}"
+        self._file = OwnFile(self.path)
         # The record that a file begins with; empty once it is there.
         self._first = _record(Event(wall_time=now, file_version="brain.Event:2"))
-
-    @property
-    def path(self) -> Path:
-        return self._file.path
 
     def get_logdir(self) -> str:
         return str(self.path.parent)
@@ -73,31 +69,32 @@ class Events:
         """Ends the file."""
         self.flush()
         if not self._first and self._file.is_changed():
-            self._warn()
+            _blame(self.path)
 
     def _write(self) -> None:
         """Writes what is held.
 
         Raises:
-            CannotWrite: if the system does not let it be written; the next try is a new file.
+            CannotWrite: if the system does not let it be written; it stays here.
         """
         if not self.held:
             return
-        if not self._has_folder:
-            make_folder(self.path.parent)
-            self._has_folder = True
-        try:
-            if not self._file.append(self._first + b"".join(self.held)):
-                self._warn()
-                self._begin(self.path.parent)
-                self._file.append(self._first + b"".join(self.held))
-        except CannotWrite:
-            self._begin(self.path.parent)
-            raise
+        if not self._append():
+            changed = self.path
+            self._begin(changed.parent)
+            self._append()
+            _blame(changed)
         self.held, self._first = [], b""
 
-    def _warn(self) -> None:
-        log.warning("%s: somebody else has changed it; its curves may have gaps", self.path)
+    def _append(self) -> bool:
+        folder = self.path.parent
+        if self._first and not folder.is_dir() and self.run_dir.is_dir():
+            make_folder(folder)
+        return self._file.append(self._first + b"".join(self.held))
+
+
+def _blame(path: Path) -> None:
+    log.warning("%s: somebody else has changed it; its curves may have gaps", path)
 
 
 def wait_for_a_later_name(folder: Path) -> None:
@@ -121,7 +118,7 @@ def _record(event: Any) -> bytes:
     return b"".join((_header(len(content)), content, _checksum(content)))
 
 
-@functools.cache  # most records have one of a few lengths
+@functools.lru_cache  # most records have one of a few lengths
 def _header(length: int) -> bytes:
     size = struct.pack("<Q", length)
     return size + _checksum(size)

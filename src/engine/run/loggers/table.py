@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +25,14 @@ FIRST = ["epoch", "step"]
 
 
 class Row(NamedTuple):
-    """The metrics of some steps, the last of which is `step`; `time` is in seconds since 1970."""
+    """Has the metrics of some steps, the last of which is `step`.
+
+    `time` is in seconds since 1970; None: now.
+    """
 
     step: int
     values: Mapping[str, float]
-    time: float = 0.0
+    time: float | None = None
 
 
 class NoWriter:
@@ -79,8 +82,7 @@ class MetricsCSV(Logger):
         if not self._columns and self.path.exists():
             kept = self.kept()
             self.count = len(kept)
-            self._columns, _ = read.rows(self.path)
-            self._write(kept)
+            self._write(kept, read.rows(self.path)[0])
         return NoWriter()
 
     def kept(self) -> list[dict[str, str]]:
@@ -130,7 +132,7 @@ class MetricsCSV(Logger):
         self.count += len(texts)
         if not set().union(*texts) <= set(self._columns):
             self._add(texts, is_changed=bool(self._columns) and self._file.is_changed())
-        elif texts and not self._file.append(self._lines(texts).encode("utf-8")):
+        elif texts and not self._file.append(_lines(texts, self._columns).encode("utf-8")):
             self._add(texts, is_changed=True)
 
     @rank_zero_only
@@ -147,8 +149,7 @@ class MetricsCSV(Logger):
         known = self._left() if is_changed else self._rows()
         # Somebody who changed the file may have added a column.
         new = itertools.chain(*known, *texts)
-        self._columns = list(dict.fromkeys([*FIRST, *self._columns, *new]))
-        self._write([*known, *texts])
+        self._write([*known, *texts], list(dict.fromkeys([*FIRST, *self._columns, *new])))
 
     def _rows(self) -> list[dict[str, str]]:
         """Reads the whole rows of the file; none if there is no file."""
@@ -171,16 +172,18 @@ class MetricsCSV(Logger):
         )
         return rows
 
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        header = dict(zip(self._columns, self._columns, strict=True))
-        self._file.replace(self._lines([header, *rows]))
+    def _write(self, rows: list[dict[str, str]], columns: list[str]) -> None:
+        header = dict(zip(columns, columns, strict=True))
+        self._file.replace(_lines([header, *rows], columns))
+        self._columns = columns
 
-    def _lines(self, rows: Iterable[Mapping[str, str]]) -> str:
-        lines = io.StringIO()
-        # All keys of the rows are columns. csv would check that in each row.
-        table = csv.DictWriter(lines, self._columns, "", extrasaction="ignore", lineterminator="\n")
-        table.writerows(rows)
-        return lines.getvalue()
+
+def _lines(rows: Iterable[Mapping[str, str]], columns: Sequence[str]) -> str:
+    lines = io.StringIO()
+    # All keys of the rows are columns. csv would check that in each row.
+    table = csv.DictWriter(lines, columns, "", extrasaction="ignore", lineterminator="\n")
+    table.writerows(rows)
+    return lines.getvalue()
 
 
 def _text(value: Any) -> str:

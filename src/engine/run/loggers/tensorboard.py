@@ -1,6 +1,9 @@
 """Writes metrics to TensorBoard, one event for a row."""
 
+import itertools
+import os
 import re
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -15,8 +18,10 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from engine.config.ranges import is_below_its_folder
+from engine.errors import UserError
 from engine.fence.lightning import open_writer, prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
+from engine.files import make_folder
 from engine.run.loggers.events import Events
 from engine.run.loggers.table import Row
 
@@ -47,32 +52,38 @@ WithinTheRun = Annotated[str | int | None, AfterValidator(_is_within_the_run)]
 
 
 class _RowEvent:
-    """Holds an event with a row of metrics."""
+    """Holds an event with a row of metrics: to fill in numbers is faster than to make one anew."""
 
-    def __init__(self, names: Iterable[str], prefix: str) -> None:
-        self.names = list(names)
-        shown = [name for name in self.names if name != "epoch"]
+    def __init__(self, names: list[str], prefix: str) -> None:
+        self.names = names
+        shown = [name for name in names if name != "epoch"]
         self.tags = [tag_of(name) for name in shown]
         values = [Summary.Value(tag=f"{prefix}-{tag}" if prefix else tag) for tag in self.tags]
         self._event = Event(summary=Summary(value=values))
         self._places = list(zip(shown, self._event.summary.value, strict=True))
+        self._lock = threading.Lock()
 
-    def filled(self, row: Row) -> Any:
-        """Returns the event with the numbers of a row, until the next call."""
-        self._event.wall_time, self._event.step = row.time, int(row.step)
-        for name, value in self._places:
-            value.simple_value = float(row.values[name])
-        return self._event
+    def give(self, rows: Iterable[Row], events: Any) -> None:
+        """Gives rows with these metrics to a writer of events."""
+        event = self._event
+        with self._lock:
+            for row in rows:
+                event.wall_time = time.time() if row.time is None else row.time
+                event.step = int(row.step)
+                for name, value in self._places:
+                    value.simple_value = float(row.values[name])
+                events.add_event(event)
 
 
 class TensorBoard(TensorBoardLogger):
     """Lightning's TensorBoard logger with one event for a whole row of metrics.
 
-    An event for each metric costs more than a small step. A run has one file from stage to stage,
-    until `close`. Each event is in the file at once, unless the logger `holds` them.
+    An event for each metric costs more than a small step. Each event is in the file at once, unless
+    the logger `holds` them: `max_queue` and `flush_secs` change nothing. A run has one file from
+    stage to stage, until `close`, or until somebody else changes the file.
 
     Args:
-        save_dir: the run's folder.
+        save_dir: the run's folder, on this machine.
         name: of a folder in it.
         version: of a folder in that one.
         sub_dir: of a folder in that one.
@@ -87,6 +98,8 @@ class TensorBoard(TensorBoardLogger):
         sub_dir: WithinTheRun = None,
         **options: Any,
     ) -> None:
+        if "://" in str(save_dir):
+            raise UserError(f"save_dir={save_dir}: only Lightning's TensorBoardLogger takes a URL.")
         folders: dict[str, Any] = {"name": name, "version": version, "sub_dir": sub_dir}
         super().__init__(save_dir, **folders, **options)
         # Whether events stay in memory until `save`: a process may write hundreds of runs at once.
@@ -100,7 +113,10 @@ class TensorBoard(TensorBoardLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        made = partial(WriterUpon, partial(Events, holds=self.holds))
+        if writer_of(self) is None and not os.path.isdir(self.save_dir):
+            make_folder(Path(self.save_dir))
+        make_events = partial(Events, run_dir=self.save_dir, holds=self.holds)
+        made = partial(WriterUpon, make_events)
         writer: SummaryWriter = open_writer(self, made)
         return writer
 
@@ -111,18 +127,18 @@ class TensorBoard(TensorBoardLogger):
             super().log_metrics(row, step)
             self.show_charts(row)
         else:
-            self.log_rows([Row(step or 0, metrics, time.time())])
+            self.log_rows([Row(step or 0, metrics)])
 
     @rank_zero_only
     def log_rows(self, rows: Iterable[Row]) -> None:
         """Logs rows of metrics, one event a row."""
         events = events_of(self.experiment)
-        for row in rows:
-            # To fill in the numbers takes less time than to make an event anew.
-            if self._last is None or self._last.names != list(row.values):
-                self._last = _RowEvent(row.values, prefix_of(self))
-                self.show_charts(self._last.tags)
-            events.add_event(self._last.filled(row))
+        for names, alike in itertools.groupby(rows, lambda row: list(row.values)):
+            last = self._last
+            if last is None or last.names != names:
+                self._last = last = _RowEvent(names, prefix_of(self))
+                self.show_charts(last.tags)
+            last.give(alike, events)
 
     def show_charts(self, tags: Iterable[str]) -> None:
         """Adds a chart with training and validation for each metric of validation that is new."""

@@ -17,6 +17,13 @@ from engine.run.loggers.events import Events
 from limited import limited_to
 
 
+def begun(folder: Path) -> Events:
+    """A file that has an event of step 1."""
+    writer = Events(str(folder), "", str(folder))
+    writer.add_event(Event(step=1))
+    return writer
+
+
 def steps(path: Path) -> list[int]:
     """The steps of a file's events, the first of which says the version."""
     version, *others = EventFileLoader(str(path)).Load()
@@ -26,7 +33,7 @@ def steps(path: Path) -> list[int]:
 
 @pytest.mark.parametrize("holds", [False, True], ids=["at once", "held"])
 def test_events_are_in_the_file_when_they_should_be(holds: bool, tmp_path: Path) -> None:
-    writer = Events(str(tmp_path / "new"), ".mine", holds=holds)
+    writer = Events(str(tmp_path / "new"), ".mine", str(tmp_path), holds=holds)
     assert not list(tmp_path.iterdir())
     writer.add_event(Event(step=3))
     writer.add_event(Event(step=4))
@@ -43,23 +50,27 @@ def test_events_are_in_the_file_when_they_should_be(holds: bool, tmp_path: Path)
 
 
 def test_a_wrong_byte_is_noticed(tmp_path: Path) -> None:
-    writer = Events(str(tmp_path))
-    writer.add_event(Event(step=1))
-    whole = bytearray(writer.path.read_bytes())
-    assert steps(writer.path) == [1]
+    path = begun(tmp_path).path
+    whole = bytearray(path.read_bytes())
+    assert steps(path) == [1]
     whole[-5] ^= 1  # the last before the checksum
-    writer.path.write_bytes(whole)
-    assert steps(writer.path) == []
+    path.write_bytes(whole)
+    assert steps(path) == []
 
 
-@pytest.mark.parametrize("way", ["removed", "emptied", "cut", "longer"])
+BLAMED = "{}: somebody else has changed it; its curves may have gaps"
+
+
+@pytest.mark.parametrize("way", ["removed", "its folder is removed", "emptied", "cut", "longer"])
 def test_a_file_that_somebody_changes_is_left_as_it_is_and_a_later_one_goes_on(
     way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = Events(str(tmp_path))
+    writer = Events(str(tmp_path / "events"), "", str(tmp_path))
     writer.add_event(Event(step=1))
     changed, content = writer.path, writer.path.read_bytes()
-    if way == "removed":
+    if way == "its folder is removed":
+        shutil.rmtree(changed.parent)
+    elif way == "removed":
         changed.unlink()
     else:
         changed.write_bytes({"emptied": b"", "cut": content[:-3], "longer": content + b"x"}[way])
@@ -68,53 +79,49 @@ def test_a_file_that_somebody_changes_is_left_as_it_is_and_a_later_one_goes_on(
     writer.close()
     assert steps(writer.path) == [2, 3]
     assert writer.path.name > changed.name  # TensorBoard reads files in the order of their names
-    (message,) = caplog.messages
-    assert message == f"{changed}: somebody else has changed it; its curves may have gaps"
+    assert caplog.messages == [BLAMED.format(changed)]
 
 
 def test_a_file_that_is_changed_after_its_last_event_is_named_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cut = tmp_path / "events.out.tfevents.1700000000.host.1.0"
-    cut.write_bytes(b"part of the first record, which a kill has cut")
-    writer = Events(str(tmp_path))
+    writer = begun(tmp_path)
     writer.close()
-    writer.add_event(Event(step=1))
+    writer.add_event(Event(step=2))
     writer.close()
-    assert caplog.messages == []  # nobody else has
+    assert caplog.messages == []
     writer.path.write_bytes(b"")
     writer.close()
-    assert caplog.messages == [
-        f"{writer.path}: somebody else has changed it; its curves may have gaps"
-    ]
+    assert caplog.messages == [BLAMED.format(writer.path)]
 
 
 def test_after_a_full_disk_nothing_is_lost_and_nobody_is_blamed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A disk that takes a part of a record."""
-    writer = Events(str(tmp_path))
-    writer.add_event(Event(step=1))
-    with limited_to(writer.path.stat().st_size + 5), pytest.raises(CannotWrite, match=r"events\."):
-        writer.add_event(Event(step=2))
-    with limited_to(5), pytest.raises(CannotWrite, match=r"events\."):
-        writer.add_event(Event(step=3))
-    first = next(tmp_path.iterdir())
-    assert [steps(path) for path in tmp_path.iterdir()] == [[1]]  # no empty file is left
+    writer = begun(tmp_path)
+    for step, room in ((2, 5), (3, 0)):
+        size = writer.path.stat().st_size
+        with limited_to(size + room), pytest.raises(CannotWrite, match=r"events\."):
+            writer.add_event(Event(step=step))
+        assert writer.path.stat().st_size == size
     writer.add_event(Event(step=4))
     writer.close()
-    assert steps(first) == [1]
-    assert steps(writer.path) == [2, 3, 4]
+    assert steps(writer.path) == [1, 2, 3, 4]
+    assert list(tmp_path.iterdir()) == [writer.path]
     assert caplog.messages == []
 
 
-def test_a_folder_that_somebody_removes_is_not_made_anew(tmp_path: Path) -> None:
-    writer = Events(str(tmp_path / "run"))
-    writer.add_event(Event(step=1))
+def test_a_run_s_folder_that_somebody_removes_is_not_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run").mkdir()
+    writer = begun(tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(CannotWrite, match=r"events\..*: cannot be written: No such file"):
         writer.add_event(Event(step=2))
     assert not (tmp_path / "run").exists()
+    assert caplog.messages == []  # the error says it
 
 
 def test_events_of_a_resumed_run_come_later(

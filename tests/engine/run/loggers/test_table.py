@@ -10,7 +10,9 @@ import torch
 
 from engine import files
 from engine.errors import UserError
+from engine.files import CannotWrite
 from engine.run.loggers.table import MetricsCSV, Row
+from limited import limited_to
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -195,3 +197,31 @@ def test_a_table_that_was_removed_is_not_made_empty_by_whoever_finds_that_out(
     with pytest.raises(OSError, match="No space"):
         logger.log_metrics({"train/loss": 0.5}, step=2)
     assert not logger.path.exists()
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["first row", "new column"])
+def test_a_row_that_found_no_space_leaves_a_table_that_others_follow(
+    is_new: bool, tmp_path: Path
+) -> None:
+    logger = MetricsCSV(tmp_path)
+    if not is_new:
+        logger.log_metrics({"a": 1.0}, 0)
+    for step, room in ((1, 0), (2, 12)):
+        with limited_to(room), pytest.raises(CannotWrite):
+            logger.log_metrics({"a": 0.5, "b": 0.125}, step)
+    logger.log_metrics({"a": 0.25, "b": 0.5}, 3)
+    rows = read(tmp_path)
+    assert [(row["step"], row["a"], row["b"]) for row in rows][-1] == ("3", "0.25", "0.5")
+    assert len(rows) == 1 if is_new else 2
+
+
+def test_a_row_of_which_a_part_found_space_is_nobody_elses_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"a": 1.0}, 0)
+    with limited_to(logger.path.stat().st_size + 2), pytest.raises(CannotWrite):
+        logger.log_metrics({"a": 0.5}, 1)
+    logger.log_metrics({"a": 0.25}, 2)
+    assert [row["step"] for row in read(tmp_path)] == ["0", "2"]
+    assert caplog.messages == []

@@ -2,6 +2,9 @@
 
 import copy
 import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from torch import nn
 
 from commands import seem_older
+from engine.errors import UserError
 from engine.run.loggers.table import Row
 from engine.run.loggers.tensorboard import TensorBoard, tag_of
 
@@ -215,3 +219,43 @@ def test_rows_have_the_prefix_that_is_asked_for(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path)).Reload()
     assert sorted(events.Tags()["scalars"]) == ["p-loss/train", "p-lr"]
     assert [event.step for event in events.Scalars("p-lr")] == [step for step, _ in ROWS]
+
+
+def test_numbers_in_a_mapping_are_in_their_files_at_once(tmp_path: Path) -> None:
+    """Each in a folder of its own; SummaryWriter has a thread for each of them."""
+    threads = threading.active_count()
+    logger = TensorBoard(tmp_path, default_hp_metric=False)
+    for step in range(5):
+        logger.log_metrics({"loss": {"train": step / 2, "val": step}, "lr": 0.1}, step)
+        for name in ("train", "val"):
+            assert [point for point, _ in scalars(tmp_path / f"loss_{name}")["loss"]] == [
+                *range(step + 1)
+            ]
+    assert threading.active_count() == threads
+
+
+def test_rows_of_several_threads_are_whole(tmp_path: Path) -> None:
+    """Somebody's monitor logs beside the steps."""
+    logger = TensorBoard(tmp_path, default_hp_metric=False)
+    rows = 300
+
+    def log(own: int) -> None:
+        for step in range(rows):
+            logger.log_metrics({f"of {own % 2}": own * rows + step}, own * rows + step)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(log, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    logger.close()
+    shown = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+    points = [(e.step, e.value) for own in range(2) for e in shown.Scalars(f"of {own}")]
+    assert sorted(points) == [(number, number) for number in range(4 * rows)]
+
+
+def test_a_url_is_refused() -> None:
+    with pytest.raises(UserError, match="save_dir=s3://b: only Lightning's TensorBoardLogger"):
+        TensorBoard("s3://b")
