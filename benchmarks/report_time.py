@@ -31,7 +31,7 @@ from engine.config import objects, plain_yaml
 from engine.config.resolved import Config
 from engine.fence.tensorboard import hparams_records
 from engine.run import folders, identity, summaries, tensorboard
-from engine.run.loggers.tensorboard import TensorBoard
+from engine.run.loggers.tensorboard import TensorBoard, close
 from measuring import save, table
 from project.train import train
 
@@ -60,7 +60,7 @@ def events(folder: Path) -> bytes:
     logger = TensorBoard(folder, name="", version="")
     for step, row in curves().items():
         logger.log_metrics(row, step)
-    logger.close()
+    close(logger)
     (path,) = folder.glob("events.out.tfevents.*")
     return path.read_bytes()
 

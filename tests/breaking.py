@@ -69,5 +69,5 @@ class Breaks(Callback):
             (path,) = folder.glob(self.file)
             break_file(path, self.way)
         else:
-            while folder.exists():  # a thread of Lightning's logger may write meanwhile
+            while folder.exists():  # a thread may write meanwhile
                 shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,7 @@ import random
 import re
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -74,6 +75,32 @@ OURS = (
     "project.modules.curve_mlp",
     "project.modules.lenet",
     "project.train",
+)
+# Of a small run as most of the tests' processes do one.
+REHEARSED = (
+    "experiment=linear",
+    "accelerator=cpu",
+    "callbacks.progress_bar=null",  # which has a thread
+    "logger.tensorboard.log_graph=false",
+    "module._target_=ways.Small",
+    "datamodule._target_=ways.Points",
+    "datamodule.batch_size=5",
+    "datamodule.steps_per_epoch=4",
+    "optimizer=sgd",
+    "callbacks.checkpoints.every_n_steps=3",
+    "trainer.max_epochs=1",
+)
+# Words of other kinds, which the parser learns to read.
+READ = (
+    "+callbacks.breaks.file=events*",
+    "callbacks=[default,early_stopping]",
+    "module.augment={noise: {_target_: ways.Noise}}",
+    "optimizer.lr=tag(log,interval(0.001,1e-1))",
+    "paths.log_dir=/tmp/a-b_c.d/1",
+    "resume=/tmp/runs/linear/2026-01-02_03-04-05",
+    "seed=range(3)",
+    "seed=1,2",
+    "trainer.val_check_interval=0.5",
 )
 Request = dict[str, Any]
 FOR_EVER = contextlib.ExitStack()
@@ -239,6 +266,38 @@ def remember() -> None:
     code.of_the_engine()
 
 
+def rehearse(folder: str) -> None:
+    """Does a small run: the first one of a process takes half as long again as the second.
+
+    Not where there is a GPU: PyTorch has threads for it after the first step, and refuses a fork.
+    """
+    import logging
+    import warnings
+
+    import torch
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from engine.config.overrides import check_command_line
+
+    if torch.cuda.is_available():
+        return
+    tests = str(Path(__file__).parent)
+    sys.path.append(tests)
+    from commands import begin, composed
+
+    logger = logging.getLogger()
+    handlers, level, path = logger.handlers[:], logger.level, Path(folder, "rehearsed")
+    with warnings.catch_warnings():
+        OverridesParser.create().parse_overrides(list(READ))
+        check_command_line(list(REHEARSED), CONF)
+        begin(composed(list(REHEARSED)), path)
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    shutil.rmtree(path)
+    sys.path.remove(tests)
+    assert threading.active_count() == 1, threading.enumerate()
+
+
 def main() -> None:
     folder = sys.argv[1]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -257,6 +316,7 @@ def main() -> None:
             importlib.import_module(name)
         keep_configs()
         remember()
+        rehearse(folder)
     for known in list(weakref.finalize._registry):  # torch takes its libraries down one by one
         known.atexit = False
     gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared

@@ -279,12 +279,15 @@ def silenced(*parts: object) -> Iterator[None]:
 def to_file(path: Path) -> Iterator[None]:
     """Sends messages to a file, too; those of the engine that are for a file only, as well."""
     handler = file_handler(path)
+    ours = logging.getLogger("engine")
+    before = ours.level
     if _is_first_process():
-        logging.getLogger("engine").setLevel(logging.DEBUG)
+        ours.setLevel(logging.DEBUG)
     logging.getLogger().addHandler(handler)
     try:
         yield
     finally:
+        ours.setLevel(before)
         logging.getLogger().removeHandler(handler)
         handler.close()
 
@@ -311,8 +314,7 @@ class LogFile(logging.FileHandler):
 def told_once() -> Iterator[None]:
     """Keeps TensorBoard's threads from telling what the system refuses them: the run tells it.
 
-    Lightning's own TensorBoardLogger writes by a thread, which hands its error on to the code that
-    logs.
+    A SummaryWriter of the user's has a thread, which hands its error on to the code that logs.
     """
     before = threading.excepthook
 

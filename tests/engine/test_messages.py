@@ -138,6 +138,7 @@ def test_to_file_while_it_lasts(tmp_path: Path) -> None:
             raise ValueError("inside")
         logging.getLogger("engine").info("afterwards")
         assert root.handlers == []
+        assert not logging.getLogger("engine").isEnabledFor(logging.DEBUG)
 
     date, time, *words = path.read_text(encoding="utf-8").split()
     assert len(date) == len("2026-01-31")

@@ -21,7 +21,7 @@ from engine.errors import blamed_on
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.messages import counted
 from engine.run.checkpoint.file import WholeFileIO
-from engine.run.loggers import events
+from engine.run.loggers import events, tensorboard
 from engine.run.loggers.options import given, in_words
 from engine.run.versions import device
 
@@ -151,6 +151,8 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
     for logger in made:
         if isinstance(logger, CSVLogger):
             keep_rows(logger, resumes_at or 0)
+        if isinstance(logger, TensorBoardLogger):
+            tensorboard.writer_upon_events(logger)
     return sorted(made, key=lambda logger: not isinstance(logger, TensorBoardLogger))
 
 

@@ -388,13 +388,12 @@ class Run:
                 raise stop from error
 
     def _write_end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
-        from engine.run.loggers.tensorboard import TensorBoard
+        from engine.run.loggers.tensorboard import close, tensorboards
 
         summary |= outcome(self.config, self.folder, trainer, summary)
         summary["seconds"] = round(time.monotonic() - self._began, 3)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoard):
-                logger.close()
+        for logger in tensorboards(trainer):
+            close(logger)
         if trainer.is_global_zero:  # last: a run that says it is finished has all its files
             summaries.save(self.folder, summary)
         if summary["status"] in (*summaries.COMPLETE, "pruned"):

@@ -5,6 +5,7 @@ import csv
 import json
 import pickle
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,11 @@ def test_loggers_of_lightnings_write_no_weights(tmp_path: Path) -> None:
         f"+logger.{name}._target_=lightning.pytorch.loggers.{name}"
         for name in ("CSVLogger", "TensorBoardLogger")
     ]
+    threads = threading.active_count()
     run_dir, _ = run(tmp_path, of("SavesAll"), "+module.logger=true", *loggers)
+    assert threading.active_count() == threads  # the one that writes its events has ended
+    shown = EventAccumulator(str(run_dir / "lightning_logs/version_0")).Reload()
+    assert len(shown.Tensors("result/text_summary")) == 1
     written = (run_dir / "lightning_logs/version_0/hparams.yaml").read_text()
     assert "net: Linear(in_features=3, out_features=1, bias=True)\n" in written
     assert "rate: 0.5\n" in written

@@ -15,8 +15,7 @@ from commands import CONF, composed, only_run
 from engine import longer, messages, signals
 from engine.errors import RunFailed, Stopped, UserError
 from engine.run import folders, identity, summaries
-from engine.run.loggers import events
-from engine.run.loggers.tensorboard import TensorBoard
+from engine.run.loggers import events, tensorboard
 from engine.run.run import Run
 from project.train import train
 
@@ -137,7 +136,7 @@ def fails(run: Run) -> float:
 @pytest.mark.parametrize(
     ("of", "name", "way", "kind", "says"),
     [
-        (TensorBoard, "close", trained, Stopped, "go on with:\n  python -m project.train resume="),
+        (tensorboard, "close", trained, Stopped, "go on with:\n  python -m project.train resume="),
         (summaries, "save", spoils_its_rows, Stopped, "go on with:\n  python -m project.train"),
         (summaries, "save", fails, RunFailed, "left on device. So the run has no summary.json."),
     ],

@@ -53,6 +53,12 @@ class Events:
     def get_logdir(self) -> str:
         return str(self.path.parent)
 
+    def hold(self, event: Any) -> None:
+        """Takes an event that nobody needs without a later one: it does not make the file."""
+        event.wall_time = time.time()
+        with self._lock:
+            self.held.append(_record(event))
+
     def add_event(self, event: Any) -> None:
         with self._lock:
             self.held.append(_record(event))

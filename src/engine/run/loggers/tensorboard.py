@@ -115,10 +115,7 @@ class TensorBoard(TensorBoardLogger):
     def experiment(self) -> SummaryWriter:
         if writer_of(self) is None and not os.path.isdir(self.save_dir):
             make_folder(Path(self.save_dir))
-        make_events = partial(Events, run_dir=self.save_dir, holds=self.holds)
-        made = partial(WriterUpon, make_events)
-        writer: SummaryWriter = open_writer(self, made)
-        return writer
+        return writer_upon_events(self, self.holds)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -164,14 +161,25 @@ class TensorBoard(TensorBoardLogger):
         if writer_of(self) is not None:
             self.save()
 
-    @rank_zero_only
-    def close(self) -> None:
-        """Ends the run's file."""
-        if writer := writer_of(self):
-            writer.close()
-
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_last": None}
+
+
+def writer_upon_events(logger: TensorBoardLogger, holds: bool = False) -> SummaryWriter:
+    """Returns a logger's writer; one that writes `Events` if it has none yet.
+
+    A logger of Lightning's would have one with a thread. TensorBoard would read the tenth file of
+    a process before its ninth, and drop metrics: so it would be for the fourth job of a sweep.
+    """
+    make_events = partial(Events, run_dir=logger.save_dir, holds=holds)
+    writer: SummaryWriter = open_writer(logger, partial(WriterUpon, make_events))
+    return writer
+
+
+def close(logger: TensorBoardLogger) -> None:
+    """Ends a run's file."""
+    if writer := writer_of(logger):
+        writer.close()
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -61,6 +61,14 @@ def test_a_wrong_byte_is_noticed(tmp_path: Path) -> None:
 BLAMED = "{}: somebody else has changed it; its curves may have gaps"
 
 
+def test_an_event_that_is_held_comes_before_the_next_one(tmp_path: Path) -> None:
+    writer = Events(str(tmp_path), "", str(tmp_path))
+    writer.hold(Event(step=3))
+    assert not list(tmp_path.iterdir())
+    writer.add_event(Event(step=4))
+    assert steps(writer.path) == [3, 4]
+
+
 @pytest.mark.parametrize("way", ["removed", "its folder is removed", "emptied", "cut", "longer"])
 def test_a_file_that_somebody_changes_is_left_as_it_is_and_a_later_one_goes_on(
     way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

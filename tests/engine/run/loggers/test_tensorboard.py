@@ -21,7 +21,7 @@ from torch import nn
 from commands import seem_older
 from engine.errors import UserError
 from engine.run.loggers.table import Row
-from engine.run.loggers.tensorboard import TensorBoard, tag_of
+from engine.run.loggers.tensorboard import TensorBoard, close, tag_of, writer_upon_events
 
 ROWS = [(step, {"train/loss": 1 / (step + 1), "lr": 0.1}) for step in range(20)]
 
@@ -99,7 +99,7 @@ def test_a_run_has_one_graph_though_it_is_tested_killed_and_resumed(tmp_path: Pa
         logger = TensorBoard(tmp_path, name="", version="", log_graph=True, purge_step=purge_step)
         for _ in range(2):
             logger.log_graph(Net())
-        logger.close()
+        close(logger)
     shown = plugin_event_accumulator.EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in shown.Tensors("__run_graph__")] == [0]
 
@@ -172,7 +172,7 @@ def test_a_copy_writes_its_own_rows(copied: Any, tmp_path: Path) -> None:
     logger.log_metrics({"a": 1.0}, 0)
     copied(logger).log_metrics({"a": 2.0}, 1)
     logger.log_metrics({"a": 3.0}, 2)
-    logger.close()
+    close(logger)
     assert sorted(scalars(tmp_path)["a"]) == [(0, 1), (1, 2), (2, 3)]
 
 
@@ -234,6 +234,20 @@ def test_numbers_in_a_mapping_are_in_their_files_at_once(tmp_path: Path) -> None
     assert threading.active_count() == threads
 
 
+def test_of_a_logger_of_lightnings_no_file_is_read_too_early(tmp_path: Path) -> None:
+    """It begins a file at each stage; TensorBoard reads them in the order of their names."""
+    threads = threading.active_count()
+    logger = TensorBoardLogger(tmp_path, name="", version="", purge_step=0)
+    writer_upon_events(logger)
+    for step in range(12):
+        logger.log_metrics({"a": step / 2}, step)
+        logger.finalize("success")
+    shown = EventAccumulator(str(tmp_path), purge_orphaned_data=True).Reload()
+    assert [event.step for event in shown.Scalars("a")] == [*range(12)]
+    assert len(list(tmp_path.glob("events*"))) == 12
+    assert threading.active_count() == threads
+
+
 def test_rows_of_several_threads_are_whole(tmp_path: Path) -> None:
     """Somebody's monitor logs beside the steps."""
     logger = TensorBoard(tmp_path, default_hp_metric=False)
@@ -250,7 +264,7 @@ def test_rows_of_several_threads_are_whole(tmp_path: Path) -> None:
             list(pool.map(log, range(4)))
     finally:
         sys.setswitchinterval(before)
-    logger.close()
+    close(logger)
     shown = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
     points = [(e.step, e.value) for own in range(2) for e in shown.Scalars(f"of {own}")]
     assert sorted(points) == [(number, number) for number in range(4 * rows)]
