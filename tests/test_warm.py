@@ -139,3 +139,26 @@ def unsigned(path: Path) -> str:
     """Returns the lines of a file but for its signature."""
     lines = path.read_text().splitlines()
     return "\n".join(line for line in lines if not line.startswith("#"))
+
+
+STATE = """
+import logging, sys
+import torch
+from omegaconf import OmegaConf
+
+import lightning, engine.run.build
+
+names = ("", "engine", "hydra", "lightning.pytorch")
+print([logging.getLogger(name).level for name in names], logging.getLogger().handlers)
+print(torch.are_deterministic_algorithms_enabled(), OmegaConf.has_resolver("root"))
+print(torch.utils.deterministic.fill_uninitialized_memory, torch.get_num_threads())
+print([name for name in ("commands", "moments", "ways") if name in sys.modules])
+"""
+
+
+def test_a_process_begins_as_if_nothing_had_been_rehearsed(program: dict[str, Any]) -> None:
+    """The real Python prints the same, and takes six seconds."""
+    (program["cwd"] / "mine/state.py").write_text(STATE)
+    command = [warm.python(), "-m", "mine.state"]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, **program).stdout
+    assert said == "[30, 0, 0, 20] []\nFalse False\nTrue 1\n[]\n"

@@ -15,6 +15,7 @@ import gc
 import importlib
 import importlib.metadata
 import json
+import logging
 import os
 import random
 import re
@@ -25,8 +26,9 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -269,33 +271,59 @@ def remember() -> None:
 def rehearse(folder: str) -> None:
     """Does a small run: the first one of a process takes half as long again as the second.
 
-    Not where there is a GPU: PyTorch has threads for it after the first step, and refuses a fork.
+    What it leaves is the memory of Python and its libraries; the state that a command makes for
+    itself is put back. Not where there is a GPU: PyTorch has threads for it after the first step,
+    and refuses a fork.
     """
-    import logging
-    import warnings
-
     import torch
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from engine.config.overrides import check_command_line
 
     if torch.cuda.is_available():
         return
     tests = str(Path(__file__).parent)
     sys.path.append(tests)
-    from commands import begin, composed
+    modules = set(sys.modules)
+    with as_before(), warnings.catch_warnings():
+        from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    logger = logging.getLogger()
-    handlers, level, path = logger.handlers[:], logger.level, Path(folder, "rehearsed")
-    with warnings.catch_warnings():
+        from commands import begin, composed
+        from engine.config.overrides import check_command_line
+
+        path = Path(folder, "rehearsed")
         OverridesParser.create().parse_overrides(list(READ))
         check_command_line(list(REHEARSED), CONF)
         begin(composed(list(REHEARSED)), path)
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
-    shutil.rmtree(path)
+        shutil.rmtree(path)
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(tests):
+            del sys.modules[name]
     sys.path.remove(tests)
     assert threading.active_count() == 1, threading.enumerate()
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Puts back what a run sets for its process: messages, exactness, what OmegaConf knows."""
+    import torch
+    from omegaconf import OmegaConf
+
+    root, fills = logging.getLogger(), torch.utils.deterministic.fill_uninitialized_memory
+    handlers, levels = root.handlers[:], levels_of_logging()
+    is_exact = torch.are_deterministic_algorithms_enabled()
+    yield
+    OmegaConf.clear_resolver("root")
+    torch.use_deterministic_algorithms(is_exact)
+    torch.utils.deterministic.fill_uninitialized_memory = fills
+    root.handlers[:] = handlers
+    for name in levels_of_logging():
+        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
+
+
+def levels_of_logging() -> dict[str, int]:
+    """Returns the level of each logger that there is; "" is the root."""
+    root = logging.getLogger()
+    known = root.manager.loggerDict.items()
+    found = {name: made.level for name, made in known if isinstance(made, logging.Logger)}
+    return {"": root.level, **found}
 
 
 def main() -> None:

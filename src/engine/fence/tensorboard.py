@@ -50,7 +50,7 @@ class WriterUpon(SummaryWriter):
 
     Args:
         make_events: makes it, for a folder and the end of a file's name; it has the methods of an
-            EventFileWriter, and `hold` for an event that comes before the next one.
+            EventFileWriter, and `begin_with`, which takes an event before all others.
         options: of SummaryWriter.
     """
 
@@ -86,7 +86,7 @@ class WriterUpon(SummaryWriter):
             vars(self)["all_writers"] = {self.log_dir: made}
             if self.purge_step is not None:
                 start = SessionLog(status=SessionLog.START)
-                made.event_writer.hold(Event(step=self.purge_step, session_log=start))
+                made.event_writer.begin_with(Event(step=self.purge_step, session_log=start))
                 self.purge_step = None
         writer: FileWriter = self.file_writer  # type: ignore[assignment]
         return writer

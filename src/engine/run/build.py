@@ -148,11 +148,12 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
             kind = objects.located(node[TARGET], f"logger.{name}")
             options = given(kind, node, folder, resumes_at)
             made.append(in_words(objects.build(node, f"logger.{name}", **options)))
+            if isinstance(made[-1], TensorBoardLogger):
+                with blamed_on(f"logger.{name}"):
+                    tensorboard.write_events(made[-1], folder)
     for logger in made:
         if isinstance(logger, CSVLogger):
             keep_rows(logger, resumes_at or 0)
-        if isinstance(logger, TensorBoardLogger):
-            tensorboard.writer_upon_events(logger)
     return sorted(made, key=lambda logger: not isinstance(logger, TensorBoardLogger))
 
 

@@ -22,7 +22,7 @@ class Kept:
     def add_event(self, event: Any) -> None:
         self.events.append(event)
 
-    hold = add_event
+    begin_with = add_event
 
     def get_logdir(self) -> str:
         return self.folder

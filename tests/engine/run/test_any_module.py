@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import pickle
+import re
 import signal
 import threading
 from pathlib import Path
@@ -159,7 +160,9 @@ def test_loggers_of_lightnings_write_no_weights(tmp_path: Path) -> None:
     ]
     threads = threading.active_count()
     run_dir, _ = run(tmp_path, of("SavesAll"), "+module.logger=true", *loggers)
-    assert threading.active_count() == threads  # the one that writes its events has ended
+    assert threading.active_count() == threads
+    files = [path.name for path in (run_dir / "lightning_logs/version_0").glob("events*")]
+    assert all(re.search(r"\.\d{9}$", name) for name in files), "not ours"
     shown = EventAccumulator(str(run_dir / "lightning_logs/version_0")).Reload()
     assert len(shown.Tensors("result/text_summary")) == 1
     written = (run_dir / "lightning_logs/version_0/hparams.yaml").read_text()

@@ -37,27 +37,28 @@ class Events:
         holds: whether events stay in memory until `flush`.
     """
 
-    def __init__(self, folder: str, suffix: str, run_dir: str, holds: bool = False) -> None:
-        self.suffix, self.run_dir, self.holds = suffix, Path(run_dir), holds
+    def __init__(self, folder: str, suffix: str, run_dir: Path, holds: bool = False) -> None:
+        self.suffix, self.run_dir, self.holds = suffix, run_dir, holds
         self.held: list[bytes] = []  # records that are not in the file yet
-        self._lock = threading.Lock()
+        # A thread that writes may be asked for more: by a signal's handler, or by its own message.
+        self._lock = threading.RLock()
+        self._writes = False
         self._begin(Path(folder))
 
     def _begin(self, folder: Path) -> None:
         now = time.time()
         self.path = folder / f"{_prefix(now)}.{next(_numbers):09d}{self.suffix}"
         self._file = OwnFile(self.path)
-        # The record that a file begins with; empty once it is there.
+        # What the file begins with; empty once it is there.
         self._first = _record(Event(wall_time=now, file_version="brain.Event:2"))
 
     def get_logdir(self) -> str:
         return str(self.path.parent)
 
-    def hold(self, event: Any) -> None:
-        """Takes an event that nobody needs without a later one: it does not make the file."""
+    def begin_with(self, event: Any) -> None:
+        """Takes an event that the file, which has none yet, begins with: it comes with the next."""
         event.wall_time = time.time()
-        with self._lock:
-            self.held.append(_record(event))
+        self._first += _record(event)
 
     def add_event(self, event: Any) -> None:
         with self._lock:
@@ -83,20 +84,26 @@ class Events:
         Raises:
             CannotWrite: if the system does not let it be written; it stays here.
         """
-        if not self.held:
+        if self._writes or not self.held:
             return
-        if not self._append():
-            changed = self.path
-            self._begin(changed.parent)
-            self._append()
-            _blame(changed)
-        self.held, self._first = [], b""
+        self._writes = True
+        try:
+            changed, count = [], len(self.held)
+            while not self._append(b"".join(self.held[:count])):
+                changed.append(self.path)
+                self._begin(self.path.parent)
+            del self.held[:count]
+            self._first = b""
+            for path in changed:
+                _blame(path)
+        finally:
+            self._writes = False
 
-    def _append(self) -> bool:
+    def _append(self, content: bytes) -> bool:
         folder = self.path.parent
         if self._first and not folder.is_dir() and self.run_dir.is_dir():
             make_folder(folder)
-        return self._file.append(self._first + b"".join(self.held))
+        return self._file.append(self._first + content)
 
 
 def _blame(path: Path) -> None:
@@ -109,7 +116,7 @@ def wait_for_a_later_name(folder: Path) -> None:
     TensorBoard reads files in the order of their names. These have the second in which they were
     begun, and then the number of the process, which may be lower for the later one.
     """
-    latest = max((path.name for path in folder.glob("events.out.tfevents.*")), default="")
+    latest = max((path.name for path in folder.rglob("events.out.tfevents.*")), default="")
     while _prefix(time.time()) <= latest:
         time.sleep(0.05)
 

@@ -1,7 +1,6 @@
 """Writes metrics to TensorBoard, one event for a row."""
 
 import itertools
-import os
 import re
 import threading
 import time
@@ -113,9 +112,9 @@ class TensorBoard(TensorBoardLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        if writer_of(self) is None and not os.path.isdir(self.save_dir):
+        if writer_of(self) is None:
             make_folder(Path(self.save_dir))
-        return writer_upon_events(self, self.holds)
+        return _upon_events(self, Path(self.save_dir), self.holds)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -165,19 +164,33 @@ class TensorBoard(TensorBoardLogger):
         return {**super().__getstate__(), "_last": None}
 
 
-def writer_upon_events(logger: TensorBoardLogger, holds: bool = False) -> SummaryWriter:
-    """Returns a logger's writer; one that writes `Events` if it has none yet.
+def write_events(logger: TensorBoardLogger, run_dir: Path) -> None:
+    """Makes a logger of a run write by `Events`; not one that has a writer or a place of its own.
 
-    A logger of Lightning's would have one with a thread. TensorBoard would read the tenth file of
-    a process before its ninth, and drop metrics: so it would be for the fourth job of a sweep.
+    Lightning's would begin a thread and a file at each stage. Of a second's files TensorBoard reads
+    the tenth of a process before its ninth, and drops metrics: so it would be in a sweep.
+
+    Args:
+        logger: Lightning's, ours or of a class derived from them.
+        run_dir: the run's folder.
     """
-    make_events = partial(Events, run_dir=logger.save_dir, holds=holds)
+    if type(logger).experiment in OURS and "://" not in str(logger.save_dir):
+        _upon_events(logger, run_dir)
+
+
+def _upon_events(logger: TensorBoardLogger, run_dir: Path, holds: bool = False) -> SummaryWriter:
+    make_events = partial(Events, run_dir=run_dir, holds=holds)
     writer: SummaryWriter = open_writer(logger, partial(WriterUpon, make_events))
     return writer
 
 
+# Writers that `Events` may stand for.
+OURS = (TensorBoardLogger.experiment, TensorBoard.experiment)
+
+
+@rank_zero_only
 def close(logger: TensorBoardLogger) -> None:
-    """Ends a run's file."""
+    """Ends a run's file; of several processes, the first one has it."""
     if writer := writer_of(logger):
         writer.close()
 

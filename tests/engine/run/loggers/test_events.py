@@ -19,7 +19,7 @@ from limited import limited_to
 
 def begun(folder: Path) -> Events:
     """A file that has an event of step 1."""
-    writer = Events(str(folder), "", str(folder))
+    writer = Events(str(folder), "", folder)
     writer.add_event(Event(step=1))
     return writer
 
@@ -33,7 +33,7 @@ def steps(path: Path) -> list[int]:
 
 @pytest.mark.parametrize("holds", [False, True], ids=["at once", "held"])
 def test_events_are_in_the_file_when_they_should_be(holds: bool, tmp_path: Path) -> None:
-    writer = Events(str(tmp_path / "new"), ".mine", str(tmp_path), holds=holds)
+    writer = Events(str(tmp_path / "new"), ".mine", tmp_path, holds=holds)
     assert not list(tmp_path.iterdir())
     writer.add_event(Event(step=3))
     writer.add_event(Event(step=4))
@@ -61,19 +61,40 @@ def test_a_wrong_byte_is_noticed(tmp_path: Path) -> None:
 BLAMED = "{}: somebody else has changed it; its curves may have gaps"
 
 
-def test_an_event_that_is_held_comes_before_the_next_one(tmp_path: Path) -> None:
-    writer = Events(str(tmp_path), "", str(tmp_path))
-    writer.hold(Event(step=3))
+def test_what_a_file_begins_with_comes_with_the_next_event(tmp_path: Path) -> None:
+    writer = Events(str(tmp_path), "", tmp_path)
+    writer.begin_with(Event(step=3))
+    writer.flush()
+    writer.close()
     assert not list(tmp_path.iterdir())
     writer.add_event(Event(step=4))
     assert steps(writer.path) == [3, 4]
+
+
+def test_a_handler_that_logs_amid_a_write_neither_waits_nor_loses_its_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lightning's for Slurm's signal, which flushes all loggers."""
+    writer = begun(tmp_path)
+    append = writer._file.append
+
+    def interrupted(content: bytes) -> bool:
+        monkeypatch.setattr(writer._file, "append", append)
+        writer.add_event(Event(step=3))
+        writer.flush()
+        return append(content)
+
+    monkeypatch.setattr(writer._file, "append", interrupted)
+    writer.add_event(Event(step=2))
+    writer.close()
+    assert steps(writer.path) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("way", ["removed", "its folder is removed", "emptied", "cut", "longer"])
 def test_a_file_that_somebody_changes_is_left_as_it_is_and_a_later_one_goes_on(
     way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = Events(str(tmp_path / "events"), "", str(tmp_path))
+    writer = Events(str(tmp_path / "events"), "", tmp_path)
     writer.add_event(Event(step=1))
     changed, content = writer.path, writer.path.read_bytes()
     if way == "its folder is removed":
@@ -148,7 +169,8 @@ def test_events_of_a_resumed_run_come_later(
     (tmp_path / f"events.out.tfevents.1700000000.{socket.gethostname()}.99999999.0").touch()
     events.wait_for_a_later_name(tmp_path)
     assert 1_700_000_001 <= now < 1_700_000_001.1
-    (tmp_path / f"events.out.tfevents.1700000002.{socket.gethostname()}.0.0").touch()
+    (below := tmp_path / "lightning_logs").mkdir()
+    (below / f"events.out.tfevents.1700000002.{socket.gethostname()}.0.0").touch()
     events.wait_for_a_later_name(tmp_path)
     assert 1_700_000_002 <= now < 1_700_000_002.1
 

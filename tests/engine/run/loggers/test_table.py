@@ -212,7 +212,7 @@ def test_a_row_that_found_no_space_leaves_a_table_that_others_follow(
     logger.log_metrics({"a": 0.25, "b": 0.5}, 3)
     rows = read(tmp_path)
     assert [(row["step"], row["a"], row["b"]) for row in rows][-1] == ("3", "0.25", "0.5")
-    assert len(rows) == 1 if is_new else 2
+    assert len(rows) == (1 if is_new else 2)
 
 
 def test_a_row_of_which_a_part_found_space_is_nobody_elses_fault(

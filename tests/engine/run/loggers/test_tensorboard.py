@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -20,8 +21,9 @@ from torch import nn
 
 from commands import seem_older
 from engine.errors import UserError
+from engine.fence.lightning import writer_of
 from engine.run.loggers.table import Row
-from engine.run.loggers.tensorboard import TensorBoard, close, tag_of, writer_upon_events
+from engine.run.loggers.tensorboard import TensorBoard, close, tag_of, write_events
 
 ROWS = [(step, {"train/loss": 1 / (step + 1), "lr": 0.1}) for step in range(20)]
 
@@ -238,7 +240,7 @@ def test_of_a_logger_of_lightnings_no_file_is_read_too_early(tmp_path: Path) -> 
     """It begins a file at each stage; TensorBoard reads them in the order of their names."""
     threads = threading.active_count()
     logger = TensorBoardLogger(tmp_path, name="", version="", purge_step=0)
-    writer_upon_events(logger)
+    write_events(logger, tmp_path)
     for step in range(12):
         logger.log_metrics({"a": step / 2}, step)
         logger.finalize("success")
@@ -246,6 +248,45 @@ def test_of_a_logger_of_lightnings_no_file_is_read_too_early(tmp_path: Path) -> 
     assert [event.step for event in shown.Scalars("a")] == [*range(12)]
     assert len(list(tmp_path.glob("events*"))) == 12
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("kind", [TensorBoard, TensorBoardLogger])
+def test_the_second_process_of_a_resumed_run_writes_nothing(
+    kind: type[TensorBoardLogger], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hide what the first one has logged."""
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    logger = kind(tmp_path, name="", version="", purge_step=3)
+    write_events(logger, tmp_path)
+    logger.log_metrics({"a": 1.0}, 3)
+    logger.save()
+    logger.finalize("success")
+    close(logger)
+    assert not list(tmp_path.rglob("*"))
+
+
+class Elsewhere(TensorBoardLogger):
+    """Writes into a folder that nobody has made."""
+
+    def __init__(self, save_dir: Path) -> None:
+        super().__init__(save_dir / "new", name="", version="")
+
+
+class Own(TensorBoardLogger):
+    """Has a writer of its own."""
+
+    @property
+    def experiment(self) -> Any:
+        return "mine"
+
+
+def test_a_logger_of_a_class_of_your_own_writes_where_and_by_what_it_says(tmp_path: Path) -> None:
+    write_events(logger := Elsewhere(tmp_path), tmp_path)
+    logger.log_metrics({"a": 0.5}, 1)
+    assert scalars(tmp_path / "new")["a"] == [(1, 0.5)]
+    for other in (Own(tmp_path), TensorBoardLogger("memory://x", name="", version="")):
+        write_events(other, tmp_path)
+        assert writer_of(other) is None
 
 
 def test_rows_of_several_threads_are_whole(tmp_path: Path) -> None:
