@@ -30,7 +30,8 @@ from board import Server
 from engine.config import objects, plain_yaml
 from engine.config.resolved import Config
 from engine.fence.tensorboard import hparams_records
-from engine.run import folders, identity, summaries, tensorboard
+from engine.run import folders, identity, summaries
+from engine.run.loggers import tabs
 from engine.run.loggers.tensorboard import TensorBoard, close
 from measuring import save, table
 from project.train import train
@@ -107,7 +108,7 @@ class Runs:
             Path("metrics.csv"): self.metrics,
             Path(summaries.SUMMARY): json.dumps(summary(metrics, seed), indent=2),
             Path("events.out.tfevents.0.made.up"): self.events,
-            tensorboard.FILE: hparams_records(f"{self.sweep.name}/{name}", values, shown, STEPS),
+            tabs.FILE: hparams_records(f"{self.sweep.name}/{name}", values, shown, STEPS),
         }
         for path, content in contents.items():
             (run_dir / path).parent.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from engine import evaluate, figures, report
 from engine.config.resolved import Config
 from engine.door import Task
-from engine.run import folders, tensorboard
-from engine.run.loggers import events
+from engine.run import folders
+from engine.run.loggers import events, tabs
 from project.train import train
 from warm import python
 
@@ -28,7 +28,7 @@ TESTS = Path(__file__).parent
 def seem_older(run_dir: Path) -> None:
     """Makes a run's events a minute older: a run that goes on would wait for the next second."""
     for path in run_dir.rglob("events.out.tfevents.*"):  # also of other loggers
-        if path.parent == (run_dir / tensorboard.FILE).parent:  # always has one name
+        if path.parent == (run_dir / tabs.FILE).parent:  # always has one name
             continue
         *begin, second, end = path.name.split(".", 4)
         path.rename(path.with_name(".".join([*begin, f"{int(second) - 60:010d}", end])))

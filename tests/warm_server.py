@@ -63,7 +63,7 @@ OURS = (
     "engine.figures",
     "engine.launch.joblib_launcher",
     "engine.run.build",
-    "engine.run.tensorboard",
+    "engine.run.loggers.tabs",
     "engine.search.search",
     "engine.steps.trainer",
     "engine.vectorized.together",

@@ -181,7 +181,7 @@ class OwnFile:
         """
         with writing(self.path):
             found = _found(self.path)
-            if (found and found.st_size) != self._size:
+            if self._is_other(found):
                 return False
             self._append(self._opened(found), content)
         return True
@@ -226,7 +226,9 @@ class OwnFile:
     def is_changed(self) -> bool:
         """Tells whether the file has another size than this process has left, or is gone."""
         with writing(self.path):
-            found = _found(self.path)
+            return self._is_other(_found(self.path))
+
+    def _is_other(self, found: os.stat_result | None) -> bool:
         return (found and found.st_size) != self._size
 
     def close(self) -> None:

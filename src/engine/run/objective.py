@@ -83,7 +83,8 @@ def outcome(
     Raises:
         BrokenFile: if a finished run has no objective, and its table cannot be read.
     """
-    from engine.run import tensorboard, versions
+    from engine.run import versions
+    from engine.run.loggers import tabs
 
     is_given = "objective" in summary
     broken = None
@@ -105,7 +106,7 @@ def outcome(
         shown = None
         if of and value is not None and math.isfinite(value):
             shown = (summaries.objective_name({"objective_of": of}), value)
-        tensorboard.log_end(trainer, config, run_dir, metrics, shown)
+        tabs.log_end(trainer, config, run_dir, metrics, shown)
     diverged = cause_of_divergence(trainer) if summary["status"] == "diverged" else None
     return {
         "error": summary["error"] or broken or diverged,

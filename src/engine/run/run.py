@@ -193,7 +193,8 @@ class Run:
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
         """Trains, from the run's checkpoint where it has one."""
-        from engine.run import build, tensorboard
+        from engine.run import build
+        from engine.run.loggers import tabs
         from engine.run.loggers.options import goes_on
 
         log.debug("%s", self.config.yaml)
@@ -207,7 +208,7 @@ class Run:
         if self._parent:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
         if not self.checkpoint:  # a resumed run purges what a run without one has written
-            tensorboard.log_start(trainer, self.config, self.door)
+            tabs.log_start(trainer, self.config, self.door)
         if self._found:
             self._found.warn()
         elif not self._is_new:

@@ -29,7 +29,8 @@ from engine.errors import Stopped, UserError
 from engine.fence.tensorboard import events_of
 from engine.files import cannot_write
 from engine.messages import counted, short
-from engine.run import build, folders, identity, summaries, tensorboard
+from engine.run import build, folders, identity, summaries
+from engine.run.loggers import tabs
 from engine.run.loggers.tensorboard import TensorBoard
 from engine.run.objective import has_diverged, outcome
 from engine.run.records.read import BrokenFile
@@ -284,7 +285,7 @@ class _Chunk:
             owner: Any = member  # of loggers: `log_start` asks a Trainer for no more
             for logger in member.loggers:
                 _ = logger.experiment  # takes over the rows that an interrupted run left
-            tensorboard.log_start(owner, job.config, door)
+            tabs.log_start(owner, job.config, door)
             self._log_graph(member)
 
     def _log_graph(self, member: Member) -> None:

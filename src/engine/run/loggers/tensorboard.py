@@ -112,9 +112,11 @@ class TensorBoard(TensorBoardLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        if writer_of(self) is None:
+        writer: SummaryWriter | None = writer_of(self)
+        if writer is None:
             make_folder(Path(self.save_dir))
-        return _upon_events(self, Path(self.save_dir), self.holds)
+            writer = _upon_events(self, Path(self.save_dir), self.holds)
+        return writer
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

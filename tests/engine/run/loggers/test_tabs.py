@@ -10,7 +10,7 @@ import pytest
 from board import Server
 from commands import run_train
 from engine.config.resolved import Config
-from engine.run import tensorboard
+from engine.run.loggers import tabs
 
 # 10 steps of a small regressor, with validation and test
 RUN = [
@@ -157,7 +157,7 @@ def test_values_are_numbers_or_words() -> None:
         "seed=3",
         "~callbacks.curve",
     ]
-    assert tensorboard.values_of(Config(values), words) == {
+    assert tabs.values_of(Config(values), words) == {
         "optimizer": "sgd_plain",
         "optimizer.lr": 0.1,
         "scheduler": "none",
