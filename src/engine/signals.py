@@ -97,11 +97,6 @@ def _forget() -> None:
     _Heeded.came, _Heeded.steps_look = None, False
 
 
-def came() -> bool:
-    """Tells whether a signal has come."""
-    return _Heeded.came is not None
-
-
 def heed() -> None:
     """Raises `Interrupted` if a signal has come.
 
@@ -110,6 +105,23 @@ def heed() -> None:
     """
     if _Heeded.came is not None:
         raise Interrupted(128 + _Heeded.came)
+
+
+@contextmanager
+def undisguised() -> Iterator[None]:
+    """Raises `Interrupted` for an error that is raised inside after a signal has come.
+
+    A signal's exception may break what runs, which then raises another one, or swallows it and
+    raises one later. Whoever takes an error for the result of a run or of a job asks here first.
+
+    Raises:
+        Interrupted: then.
+    """
+    try:
+        yield
+    except Exception:
+        heed()
+        raise
 
 
 def let_steps_look(look: bool) -> None:

@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,8 @@ from commands import environment, only_run, run_train
 from engine import signals
 from engine.errors import exit_codes
 from engine.run import run
+from engine.vectorized import make
+from engine.vectorized.module import StackedModule
 from signalling import send
 
 LINEAR = ["experiment=linear", "accelerator=cpu", "logger=csv"]
@@ -120,18 +123,25 @@ def test_what_a_swallowed_signal_breaks_counts_as_the_signal() -> None:
     assert stop.value.code == 143
 
 
+def test_an_error_is_a_signal_only_where_one_has_come() -> None:
+    with pytest.raises(RuntimeError, match="its own"), signals.heeded(*BOTH), signals.undisguised():
+        raise RuntimeError("its own")
+
+
 def test_while_steps_look_the_handler_does_not_raise(capfd: pytest.CaptureFixture[str]) -> None:
     def run() -> None:
         signals.let_steps_look(True)
         os.kill(os.getpid(), signal.SIGINT)
-        assert signals.came()
+        reached.append("on")
         signals.heed()
+        reached.append("too far")
 
+    reached: list[str] = []
     with pytest.raises(signals.Interrupted), signals.heeded(*BOTH):
         run()
+    assert reached == ["on"]
     assert "stopping after this step" in capfd.readouterr().err
     with signals.heeded(*BOTH):  # what came before is over
-        assert not signals.came()
         signals.heed()
 
 
@@ -236,6 +246,30 @@ def test_a_sweep_shows_its_table_and_how_to_go_on(
         "interrupted; the same command goes on:",
         f"  python -m project.train {' '.join(words)}",
     ]
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+@pytest.mark.parametrize("owner", [make, StackedModule], ids=["are built", "train"])
+def test_what_a_signal_breaks_while_jobs_together(
+    owner: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        if not came:
+            came.append("it")
+            send()
+        raise AttributeError("broken by the signal")
+
+    came: list[str] = []
+    caplog.set_level("INFO")
+    monkeypatch.setattr(owner, "module" if owner is make else "on_train_start", breaks)
+    words = [*LINEAR, "logger.csv=null", "hydra/launcher=vectorized", "seed=1,2"]
+    with pytest.raises(SystemExit) as stop:
+        run_train("-m", *words, f"paths.log_dir={tmp_path}")
+    assert stop.value.code == 130
+    assert "broken by the signal" not in caplog.text
+    assert "failed" not in caplog.text
+    statuses = [json.loads(path.read_text())["status"] for path in tmp_path.rglob("summary.json")]
+    assert statuses == ([] if owner is make else ["interrupted"] * 2)
 
 
 @pytest.mark.slow

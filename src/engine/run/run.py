@@ -301,7 +301,8 @@ class Run:
             try:
                 if self._folder:
                     self._take(self._folder)
-                summary["objective"] = train(self)
+                with signals.undisguised():
+                    summary["objective"] = train(self)
                 diverged = self._trainer is not None and has_diverged(self._trainer)
                 summary["status"] = "diverged" if diverged else "finished"
             except Pruned:
@@ -310,9 +311,6 @@ class Run:
                 summary["status"] = "interrupted"
                 raise
             except Exception as exception:
-                if self._trainer and signals.came():  # what has become of the signal's exception
-                    summary["status"] = "interrupted"
-                    signals.heed()
                 if isinstance(exception, UserError):  # found no earlier; no traceback
                     summary["error"] = messages.redacted(str(exception))
                     self._leaves_nothing = not self._is_begun

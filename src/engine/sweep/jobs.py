@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hydra.plugins.launcher import Launcher
 
-from engine import files, locks, messages
+from engine import files, locks, messages, signals
 from engine.checks import imports
 from engine.config.resolved import Config
 from engine.errors import NotWritten, RunFailed, Stopped, UserError, WorkerLost, as_mistake
@@ -249,11 +249,12 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     # A launcher with `launch_jobs` need not compose the jobs' configs again.
     launch_jobs = None if more else getattr(launcher, "launch_jobs", None)
     try:
-        returns = (
-            launch_jobs(jobs)
-            if launch_jobs
-            else launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0)
-        )
+        with signals.undisguised():
+            returns = (
+                launch_jobs(jobs)
+                if launch_jobs
+                else launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0)
+            )
     except UserError:  # an option of the launcher's is wrong
         raise
     except Exception as error:  # the launcher's own: some worker is gone
@@ -263,6 +264,7 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         else:
             log.warning("%s: %s", type(error).__name__, error)
         return
+    signals.heed()  # it may have broken a job before the run began: no answer, and no failure
     for job, result in zip(jobs, returns, strict=True):
         cause = answer_of(result)
         if not isinstance(cause, Exception) or isinstance(cause, WorkerLost):

@@ -7,6 +7,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from engine import signals
 from engine.config.limits import COUNT_OR_NULL, check
 from engine.door import Task
 from engine.errors import UserError
@@ -56,6 +57,7 @@ class VectorizedLauncher(BasicLauncher):
         assert isinstance(self.task_function, Task)
         options = Options(self.task_function.door, self.chunk, self.figures)
         answers = run_together(jobs, options)
+        signals.heed()  # an answer may be what it has broken
         common = set.intersection(*(set(job.overrides) for job in jobs))
         for count, (job, answer) in enumerate(answers.items(), start=1):
             words = [word for word in job.overrides if word not in common] or ["the job"]

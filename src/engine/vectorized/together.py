@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from engine import messages
+from engine import messages, signals
 from engine.checks.config import check
 from engine.config import objects
 from engine.config.keys import TARGET
@@ -237,7 +237,7 @@ class _Chunk:
         with synced_together():
             self._begin(trainer)
         try:
-            with messages.silenced(members[0].module, members[0].data):
+            with signals.undisguised(), messages.silenced(members[0].module, members[0].data):
                 trainer.fit(stack, datamodule=data)
                 trainers = [member.trainer for member in members]
                 stack.end([number for number in stack.running if has_diverged(trainers[number])])

@@ -16,8 +16,11 @@ from optuna.trial import TrialState
 
 from commands import run_train, train_in_process, train_twice_at_once
 from engine.callbacks.checkpoints import Checkpoints
+from engine.config.resolved import Config
+from engine.door import Door
 from engine.errors import Stopped, as_mistake
 from engine.files import CannotWrite
+from engine.run import build
 from engine.search import study
 from engine.search.search import Search
 from engine.sweep.jobs import State
@@ -30,6 +33,7 @@ from searching import (
     told,
     trials,
 )
+from signalling import send
 
 
 def exit_code(*words: str) -> int:
@@ -91,6 +95,41 @@ def test_a_study_is_not_told_of_a_full_disk_by_another_process_either(error: Exc
     job.state = lambda: State("failed", None, {}, True)
     with pytest.raises(type(error), match=re.escape(str(error))):
         Search._tell(unused, unused, 0, job)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(Config, "resolve"), (Door, "do"), (build, "datamodule"), (build, "trainer")],
+    ids=["composes", "begins", "builds", "has a Trainer"],
+)
+def test_what_a_signal_breaks_while_a_job(
+    owner: Any,
+    name: str,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As it happened: OmegaConf raised an error of its own, and the trial counted as failed."""
+
+    def breaks(*_: Any, **__: Any) -> Any:
+        if any(tmp_path.rglob("study.log")) and not came:
+            came.append(name)
+            send()
+            raise AttributeError("'NoneType' object has no attribute '_invalidate_flags_cache'")
+        return call(*_, **__)
+
+    came: list[str] = []
+    call = getattr(owner, name)
+    words = command(tmp_path, *SPACE, "n_trials=3")
+    monkeypatch.setattr(owner, name, breaks)
+    assert exit_code(*words) == 130
+    assert "'NoneType'" not in caplog.text
+    assert [trial.state for trial in trials(tmp_path)] == [TrialState.RUNNING]
+    gc.collect()  # the locks of the process that has ended
+    assert exit_code(*words) == 0
+    assert told(tmp_path) == told(undisturbed)
 
 
 @pytest.mark.slow
