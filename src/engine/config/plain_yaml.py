@@ -9,12 +9,11 @@ from typing import Any
 
 import yaml
 
-from engine.fence.omegaconf import represent_word
+from engine.fence.omegaconf import Loader, represent_word
 
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 50  # of mappings and lists in each other
 MOST_KEPT = 1000  # parts of configs, as text
-LOADER = yaml.CSafeLoader  # libyaml's is ten times as fast
 
 
 class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
@@ -60,21 +59,23 @@ def text_of(path: Path) -> str:
 
 
 def load(text: str) -> Any:
-    """Returns the plain values of a text, as PyYAML's safe loader has them.
+    """Returns the plain values of a text, as OmegaConf reads them.
 
     Raises:
         ValueError: if it is no YAML, or not plain; says why.
     """
     try:
         _check(text)
-        return yaml.load(text, LOADER)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"is no YAML: {str(error).partition(chr(10))[0]}") from None
+        found = [getattr(error, name, None) for name in ("context", "problem")]
+        said = ", ".join(filter(None, found)) or str(error).partition("\n")[0]
+        raise ValueError(f"is no YAML: {said}") from None
 
 
 def _check(text: str) -> None:
     level = 0
-    for event in yaml.parse(text, Loader=LOADER):
+    for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("has an alias, which no run writes")
         if getattr(event, "tag", None):

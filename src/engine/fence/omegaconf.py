@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import yaml
 from omegaconf import AnyNode, DictConfig, base
-from omegaconf._utils import OmegaConfDumper
+from omegaconf._utils import OmegaConfDumper, get_yaml_loader
 
 _DUMPER = OmegaConfDumper(io.StringIO())  # writes nothing
+
+
+class Loader(yaml.CSafeLoader, get_yaml_loader()):  # type: ignore[misc]
+    """Reads YAML as OmegaConf does, by libyaml: 1e-3 is a number, and no key stands twice."""
 
 
 @contextmanager

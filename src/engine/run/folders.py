@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -180,7 +178,7 @@ def save_config(run_dir: Path, config: Config, door: str) -> str:
         files.write_whole(run_dir / OVERRIDES, signature.signed(plain_yaml.dump(config.overrides)))
         files.write_whole(run_dir / DOOR, f"{door}\n")
     else:
-        before, text = _written(run_dir)
+        before, text = read.written(run_dir / CONFIG)
         if plain_yaml.dump(before) == values:
             return signature.digest_of(text)
     text = signature.signed(values) if config.is_ours else values
@@ -206,7 +204,11 @@ def load_config(run_dir: Path, package: str = "", trust: str = "") -> Config:
     """
     if not os.path.lexists(run_dir / CONFIG):
         raise UserError(f"{run_dir}: not a run's folder (it has no {CONFIG}).")
-    written, text = _written(run_dir)
+    written, text = read.written(run_dir / CONFIG)
+    try:
+        composed = OmegaConf.create(written)
+    except OmegaConfBaseException as error:
+        raise read.BrokenFile(run_dir / CONFIG, " ".join(str(error).split())) from None
     is_ours = signature.is_ours(text)
     if not is_ours:
         admission.import_nothing_of(run_dir)
@@ -220,7 +222,7 @@ def load_config(run_dir: Path, package: str = "", trust: str = "") -> Config:
     if words is None:
         said = "%s: missing, or not written by you; the run goes on without it"
         log.warning(said, run_dir / OVERRIDES)
-    config = Config(secrets.resolve(OmegaConf.create(written), written), overrides=words or [])
+    config = Config(secrets.resolve(composed, written), overrides=words or [])
     config.is_ours = is_ours
     config.is_trusted = trust == "true"
     return config
@@ -232,20 +234,7 @@ def as_written(run_dir: Path) -> Config:
     Raises:
         UserError: if the file is broken.
     """
-    return Config(_written(run_dir)[0])
-
-
-def _written(run_dir: Path) -> tuple[Any, str]:
-    """Reads the config of a run, with `${…}` as it stands there; returns its values and its text.
-
-    Raises:
-        UserError: if the file is broken.
-    """
-    text = read.text_of_config(run_dir / CONFIG)
-    try:
-        return OmegaConf.to_container(OmegaConf.create(text), resolve=False), text
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise read.BrokenFile(run_dir / CONFIG, " ".join(str(error).split())) from None
+    return Config(read.written(run_dir / CONFIG)[0])
 
 
 def weights_file(source: Path) -> Path:

@@ -38,6 +38,23 @@ def test_represent_word_quotes_what_omegaconf_quotes(word: str) -> None:
     assert ours == OmegaConf.to_yaml({"a": word})
 
 
+TEXTS = ("1e-3", "1_000.5", "-.inf", "12:30", "2026-01-01", "0x1f", "yes", "~", "[1, {a: .5}]")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_loader_reads_what_omegaconf_reads_by_libyaml(text: str) -> None:
+    ours = yaml.load(f"a: {text}", fence.Loader)
+    theirs = OmegaConf.to_container(OmegaConf.create(f"a: {text}"))
+    assert repr(ours) == repr(theirs)
+    assert issubclass(fence.Loader, yaml.cyaml.CParser)
+
+
+def test_the_loader_refuses_a_key_that_stands_twice_as_omegaconf_does() -> None:
+    for read in (OmegaConf.create, lambda text: yaml.load(text, fence.Loader)):
+        with pytest.raises(yaml.constructor.ConstructorError, match="duplicate key a"):
+            read("a: 1\nb: 2\na: 3")
+
+
 def test_parsing_once_parses_equal_words_once_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -129,13 +129,15 @@ def config(path: Path) -> dict[str, Any]:
     return _config(path)[0]
 
 
-def text_of_config(path: Path) -> str:
-    """Reads the text of a config that `config` can read.
+def written(path: Path) -> tuple[dict[str, Any], str]:
+    """Reads the config of a run, nested, with `${…}` as it stands there; returns its text, too.
 
     Raises:
         BrokenFile: as `config` does.
     """
-    return _config(path)[1]
+    text = _config(path)[1]
+    with _understanding(path):
+        return plain_yaml.load(text), text
 
 
 def _config(path: Path) -> tuple[dict[str, Any], str]:
@@ -145,7 +147,10 @@ def _config(path: Path) -> tuple[dict[str, Any], str]:
     nodes: dict[str, dict[str, Any]] = {}
     with _understanding(path):
         for part in PART.split(text):
-            nodes |= _nodes(part)
+            own = _nodes(part)
+            if twice := sorted(nodes.keys() & own.keys()):
+                raise ValueError(f"is no YAML: found duplicate key {twice[0]}")
+            nodes |= own
         if not nodes:
             raise ValueError("not a mapping")
         values = {key: value for node in nodes.values() for key, value in node.items()}

@@ -72,8 +72,18 @@ def test_a_config_and_its_words_are_those_of_the_whole_file(tmp_path: Path) -> N
     path.write_text(plain_yaml.dump({**values, "paths": {"log_dir": "/logs"}}))
     assert read.config(path) == dotted(yaml.safe_load(path.read_text()))
     with path.open("a") as file:
-        file.write("b: {c: 1}\n")  # of a key that stands twice, the last counts
-    assert read.config(path) == dotted(yaml.safe_load(path.read_text()))
+        file.write("b: {c: 1}\n")
+    with pytest.raises(BrokenFile, match="duplicate key b"):
+        read.config(path)
+
+
+def test_a_config_has_the_same_values_for_a_run_and_for_a_report(tmp_path: Path) -> None:
+    """PyYAML by itself reads 1e-3 as a word, and 2026-01-01 as a date; OmegaConf does not."""
+    path = tmp_path / "config.yaml"
+    path.write_text("lr: 1e-3\nday: 2026-01-01\nseed: 0\npaths: {log_dir: /logs}\n")
+    values = {"lr": 0.001, "day": "2026-01-01", "seed": 0, "paths": {"log_dir": "/logs"}}
+    assert read.written(path) == (values, path.read_text())
+    assert read.config(path) == dotted(values)
 
 
 SWEEP = "hydra:\n  overrides:\n    hydra: []\n    task:\n    - seed=1,2\n"
