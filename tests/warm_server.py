@@ -256,6 +256,7 @@ def remember() -> None:
     """Fills the engine's caches of types, signatures and sources, which each process would fill."""
     from engine.config import limits, objects, ranges
     from engine.run import code
+    from project.datamodules import digits
 
     hints = [limit.hint for limit in limits.LIMITS.values()] + list(objects.FLAGS.values())
     for path in sorted(CONF.glob("**/*.yaml")):
@@ -263,6 +264,7 @@ def remember() -> None:
             arguments = objects.arguments_of(objects.located(target, path.stem)) or {}
             hints += [argument.annotation for argument in arguments.values()]
             code.source(target.rpartition(".")[0])
+    digits._digits()
     for hint in hints:
         ranges.why_not(None, hint)
     code.of_the_engine()

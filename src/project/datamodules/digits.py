@@ -1,5 +1,6 @@
 """Serves scikit-learn's 1,797 handwritten digits: real images that need no download."""
 
+import functools
 from typing import Annotated, Any
 
 import torch
@@ -37,9 +38,7 @@ class DigitsDataModule(ImageDataModule):
         self.split_seed = split_seed
 
     def load(self) -> dict[str, Split]:
-        from sklearn.datasets import load_digits
-
-        grey, digits = load_digits(return_X_y=True)  # (1797, 64) in 0 … 16, (1797,)
+        grey, digits = _digits()  # (1797, 64) in 0 … 16, (1797,)
         grey = torch.from_numpy(grey).mul(255 / 16).round().to(torch.uint8)
         grey = grey.view(-1, 1, 8, 8)  # (1797, 1, 8, 8)
         large = grey.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)  # (1797, 1, 32, 32)
@@ -50,3 +49,11 @@ class DigitsDataModule(ImageDataModule):
         )
         carved = carve_validation(rest["train"], self.val_fraction, self.split_seed)
         return {**carved, "test": rest["val"]}
+
+
+@functools.cache  # the jobs of a sweep need not parse the text file once each
+def _digits() -> tuple[Any, Any]:
+    from sklearn.datasets import load_digits
+
+    read: tuple[Any, Any] = load_digits(return_X_y=True)
+    return read
