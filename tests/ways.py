@@ -142,6 +142,14 @@ class FollowsEachStep(Small):
         return {"optimizer": optimizer, "lr_scheduler": followed}
 
 
+class AsksForSteps(Small):
+    """Asks how long training is, which loads the data before a checkpoint is read."""
+
+    def configure_optimizers(self) -> Any:
+        _ = self.trainer.estimated_stepping_batches
+        return super().configure_optimizers()
+
+
 class Averages(Small):
     """Keeps a mean of its weights, in a hook that comes after the callbacks'."""
 

@@ -86,12 +86,36 @@ def watch_loops(
             that follow a metric, rows, a validation. `on_train_batch_end` comes before.
         epoch_done: the same of an epoch. `on_train_epoch_end` comes before.
     """
+    _watch_data(trainer)
     _watch_start(trainer, begun)
     _watch_batches(trainer, batch_done)
     _watch_end(trainer, epoch_done)
     # A place for what modules log, which a checkpoint can have.
     epoch: Any = trainer.fit_loop.epoch_loop
     epoch._results = Results(training=True)
+
+
+def _watch_data(trainer: Trainer) -> None:
+    """Has the batches begin where training goes on, also where they were loaded before.
+
+    Whoever asks for `estimated_stepping_batches` loads them before the checkpoint is read.
+    Lightning begins them at once, at the first, and gives their loaders no state later.
+    """
+    loop: Any = trainer.fit_loop
+    load = loop.setup_data
+    are_in_place = False
+
+    def setup_data() -> None:
+        nonlocal are_in_place
+        before = loop._data_fetcher
+        load()
+        if loop.restarting and not are_in_place:
+            are_in_place = True
+            if loop._data_fetcher is before:
+                loop._load_combined_loader_states()
+                iter(loop._data_fetcher)
+
+    loop.setup_data = setup_data
 
 
 def _watch_start(trainer: Trainer, begun: Callable[[], None]) -> None:

@@ -117,6 +117,60 @@ def test_watch_loops_calls_after_the_modules_own_hooks_and_the_validation(tmp_pa
     assert seen == ["start", "begun", "batch", "done", "batch", "validation", "done"]
 
 
+class Asks(Net):
+    """Asks how long training is, which loads the data before a checkpoint is read."""
+
+    def configure_optimizers(self) -> Any:
+        _ = self.trainer.estimated_stepping_batches
+        return super().configure_optimizers()
+
+
+class Counting:
+    """Gives five batches in an epoch, the numbers of which are its state."""
+
+    def __init__(self) -> None:
+        self.next = 0.0
+        self.given: list[float] = []
+
+    def __iter__(self) -> Iterator[Tensor]:
+        while self.next < 5:
+            self.given.append(self.next)
+            self.next += 1
+            yield torch.tensor([[self.given[-1]]])
+        self.next = 0.0
+
+    def __len__(self) -> int:  # Lightning would draw a batch ahead, which the state has, too
+        return 5
+
+    def state_dict(self) -> dict[str, float]:
+        return {"next": self.next}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.next = state["next"]
+
+
+@pytest.mark.parametrize("kind", [Net, Asks])
+def test_a_loader_goes_on_from_its_state_also_where_it_was_loaded_before(
+    kind: type[Net], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"steps_per_call": 1, "max_epochs": 1}
+    saved = tmp_path / "saved.ckpt"
+    trainer = plain_trainer(tmp_path, **options)
+
+    def save() -> None:
+        if trainer.global_step == 3:
+            trainer.save_checkpoint(saved, weights_only=False)
+
+    watch(trainer, batch_done=save)
+    trainer.fit(kind(), whole := Counting(), loader(1))
+    resumed = plain_trainer(tmp_path, **options)
+    watch(resumed)
+    resumed.fit(kind(), rest := Counting(), loader(1), ckpt_path=saved, weights_only=True)
+    assert whole.given == [0, 1, 2, 3, 4]
+    assert rest.given == [3, 4]
+    assert resumed.global_step == trainer.global_step == 5
+
+
 @pytest.mark.filterwarnings("ignore:.*dataloader is not resumable")
 @pytest.mark.parametrize("max_steps", [-1, 100])
 @pytest.mark.parametrize("moment", ["batch_done", "epoch_done"])

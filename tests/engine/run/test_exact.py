@@ -55,12 +55,17 @@ WAYS = {
     ],
     "a rate that follows each step": ["module._target_=ways.FollowsEachStep"],
     "a mean of the weights": ["module._target_=ways.Averages"],
-    "a DataLoader with random transforms": ["datamodule._target_=ways.Ordinary"],
+    # A schedule over the whole length loads the data before the checkpoint says where to go on.
+    "a DataLoader with random transforms, one cycle": [
+        "datamodule._target_=ways.Ordinary",
+        "scheduler=one_cycle",
+    ],
     "a DataLoader with workers": [
         "datamodule._target_=ways.Ordinary",
         "datamodule.num_workers=2",
     ],
-    "two DataLoaders, a shorter one begins anew": [
+    "two DataLoaders, a shorter one begins anew, cosine": [
+        "scheduler=cosine",
         "datamodule._target_=ways.TwoLoaders",
         "module._target_=ways.TrainsOnTwo",
     ],
@@ -68,8 +73,15 @@ WAYS = {
         "datamodule._target_=ways.Ordinary",
         "+trainer.reload_dataloaders_every_n_epochs=1",
     ],
-    "a stream, from the ends of epochs": ["datamodule._target_=ways.Streams"],
+    "a stream, from the ends of epochs": [
+        "datamodule._target_=ways.Streams",
+        "module._target_=ways.AsksForSteps",
+    ],
     "a loader with a state": ["datamodule._target_=ways.HasState"],
+    "a loader with a state, asked for its length": [
+        "datamodule._target_=ways.HasState",
+        "module._target_=ways.AsksForSteps",
+    ],
     "two optimisers by hand": ["module._target_=ways.TwoOptimizers"],
     "RMSprop, warm-up and cosine, augmented, validation within epochs": [
         *AUGMENTED,
