@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, StepLR
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 from torchmetrics import MeanSquaredError
 from torchmetrics.classification import BinaryConfusionMatrix
 
@@ -72,6 +72,15 @@ class Tested(Plain):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log("test_loss", self._loss(batch))
+
+
+class Follows(Plain):
+    """Has a learning rate that follows a metric which it does not log."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        schedule = {"scheduler": ReduceLROnPlateau(optimizer), "monitor": "val/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 class LogsNothing(Plain):

@@ -1,9 +1,10 @@
 """Checks that metrics which somebody follows are logged by somebody."""
 
+import traceback
 from collections.abc import Collection
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from engine.config import objects
@@ -22,9 +23,7 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     Raises:
         UserError: names who follows which metric, and the metrics that there are.
     """
-    nodes = {
-        f"callbacks.{name}": node for name, node in (config.get("callbacks") or {}).items() if node
-    }
+    nodes = _callbacks(config)
     kinds = {key: objects.located(node[TARGET], key) for key, node in nodes.items()}
     own = [kind for kind in kinds.values() if not kind.__module__.startswith("lightning.")]
     names = getattr(model, "metric_names", lambda data: None)(data)
@@ -39,10 +38,50 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     known = tuple(f"{name}/" for name in names)
     for key, monitor in followed.items():
         if not f"{monitor}/".startswith(known):
-            raise UserError(
-                f"{key}.monitor={monitor}: {type(model).__name__} logs no such metric."
-                f"{nearest(monitor, names)} It logs: {', '.join(names)}."
-            )
+            raise _mistake(f"{key}.monitor", monitor, model, names)
+
+
+def follows_nothing(error: Exception, config: Config, trainer: Trainer) -> UserError | None:
+    """Returns what to say of an error of Lightning's, if it is about a metric that nobody logs.
+
+    A model of a user's may log anything, so that its first validation tells. Early stopping, a
+    checkpoint and a learning rate then raise errors of several kinds, which name no key.
+
+    Args:
+        error: that ended training.
+        config: the run's.
+        trainer: the run's.
+    """
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if not str(frame.f_globals.get("__name__")).startswith("lightning."):
+        return None
+    nodes = _callbacks(config).items()
+    # Ours raise no error of Lightning's.
+    others = [(key, node) for key, node in nodes if not node[TARGET].startswith("engine.")]
+    followed = {f"{key}.monitor": node.get("monitor") for key, node in others}
+    for schedule in trainer.lr_scheduler_configs:
+        own = (config.get("scheduler") or {}).get("monitor") == schedule.monitor
+        kind = type(schedule.scheduler).__name__
+        followed["scheduler.monitor" if own else f"{kind}: monitor"] = schedule.monitor
+    names = list(trainer.callback_metrics)
+    for key, monitor in followed.items():
+        if monitor and monitor not in names and monitor in str(error):
+            return _mistake(key, monitor, trainer.lightning_module, names)
+    return None
+
+
+def _callbacks(config: Config) -> dict[str, dict[str, Any]]:
+    """Returns the nodes of callbacks by their keys."""
+    nodes = (config.get("callbacks") or {}).items()
+    return {f"callbacks.{name}": node for name, node in nodes if node}
+
+
+def _mistake(key: str, monitor: str, model: LightningModule, names: Collection[str]) -> UserError:
+    logged = ", ".join(names) or "nothing"
+    return UserError(
+        f"{key}={monitor}: {type(model).__name__} logs no such metric."
+        f"{nearest(monitor, names)} It logs: {logged}."
+    )
 
 
 def _follows(kind: type, node: dict[str, Any], names: Collection[str]) -> bool:

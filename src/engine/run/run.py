@@ -224,7 +224,7 @@ class Run:
                         "%s has no purge_step: it may show steps twice, or begin anew",
                         type(logger).__name__,
                     )
-        with mistakes_as_lightning_says(), messages.silenced(module, data):
+        with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
 
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
@@ -269,7 +269,7 @@ class Run:
         is_chosen = getattr(trainer.checkpoint_callback, "best_score", None) is not None
         best = choice.best(self.folder, self.config, is_chosen)
         checkpoint = self.folder / folders.BEST if best else None
-        with mistakes_as_lightning_says(), messages.silenced(module, data):
+        with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
             trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
 
     def objective(self, trainer: "Trainer") -> float:
@@ -404,18 +404,25 @@ class Run:
 
 
 @contextmanager
-def mistakes_as_lightning_says() -> Iterator[None]:
+def mistakes_as_lightning_says(config: Config, trainer: "Trainer") -> Iterator[None]:
     """Shows what Lightning calls a misconfiguration as a mistake of the user's.
 
     Raises:
-        UserError: with the text of Lightning's error, which often names no key.
+        UserError: names the key of a metric that nobody logs; else it has the text of Lightning's
+            error, which often names no key.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from engine.checks.monitors import follows_nothing
+
     try:
         yield
-    except MisconfigurationException as error:
-        raise UserError(f"Lightning: {error}") from error
+    except (MisconfigurationException, RuntimeError) as error:
+        if mistake := follows_nothing(error, config, trainer):
+            raise mistake from error
+        if isinstance(error, MisconfigurationException):
+            raise UserError(f"Lightning: {error}") from error
+        raise
 
 
 def train_one(

@@ -359,6 +359,34 @@ def test_a_monitor_that_no_validation_of_ours_has_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["callbacks=[default,early_stopping]"], "callbacks.early_stopping.monitor=val/loss"),
+        (
+            ["+callbacks.mine={_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: v}"],
+            "callbacks.mine.monitor=v",
+        ),
+        ([of("Follows")], "ReduceLROnPlateau: monitor=val/loss"),
+    ],
+    ids=["early stopping", "a checkpoint", "a rate"],
+)
+def test_a_metric_that_a_users_module_does_not_log_is_named_when_it_is_followed(
+    words: list[str], key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Early stopping's own error is no misconfiguration for Lightning: a traceback, exit code 1."""
+    module = [] if words[0].startswith("module") else [of("Tested")]
+    says = refused(tmp_path, capsys, *module, *words)
+    name = "Tested" if module else "Follows"
+    near = "" if key.endswith("=v") else " Did you mean val_loss?"
+    assert says == (
+        f"error: {key}: {name} logs no such metric.{near} It logs: train_loss, val_loss.\n"
+    )
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["error"].startswith(key)
+
+
 def test_what_lightning_calls_a_misconfiguration_is_a_mistake_of_the_users(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
