@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -296,6 +296,12 @@ class StepsOddly(Tested):
 
     def configure_optimizers(self) -> Any:
         return KeepsObjects(self.parameters(), lr=0.05)
+
+
+class Untested(Ordinary):
+    """Has no test."""
+
+    test_dataloader = LightningDataModule.test_dataloader
 
 
 class OrdinaryWithState(Ordinary):

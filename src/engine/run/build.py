@@ -1,5 +1,6 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from engine.run.checkpoint.file import WholeFileIO
 from engine.run.loggers import events, tensorboard
 from engine.run.loggers.options import given, in_words
 from engine.run.versions import device
+from engine.supervised import SupervisedModule
+
+log = logging.getLogger(__name__)
 
 
 @blamed_on("datamodule")
@@ -38,6 +42,12 @@ def datamodule(config: Config) -> LightningDataModule:
 def has_test(data: LightningDataModule) -> bool:
     """Tells whether there is a test split."""
     return "test" in _splits(data, ["test"]) and is_overridden("test_dataloader", data)
+
+
+def has_own_test(model: LightningModule) -> bool:
+    """Tells whether a module's class, or one that it adds to, has a `test_step` of a user's."""
+    ours = (LightningModule.test_step, SupervisedModule.test_step)
+    return type(model).test_step not in ours
 
 
 def _splits(data: LightningDataModule, of_others: Iterable[str]) -> Iterable[str]:
@@ -147,6 +157,9 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
         if node:
             kind = objects.located(node[TARGET], f"logger.{name}")
             options = given(kind, node, folder, resumes_at)
+            if (own := node.get("save_dir")) and "save_dir" in options:
+                said = "logger.%s.save_dir=%s: not used, as a logger writes into the run's folder"
+                log.warning(said, name, own)
             made.append(in_words(objects.build(node, f"logger.{name}", **options)))
             if isinstance(made[-1], TensorBoardLogger):
                 with blamed_on(f"logger.{name}"):

@@ -261,7 +261,11 @@ class Run:
         from engine.run import build
         from engine.run.checkpoint import choice
 
-        if has_diverged(trainer) or not build.has_test(data):
+        if has_diverged(trainer):
+            return
+        if not build.has_test(data):
+            if build.has_own_test(module):
+                log.info("not tested: %s has no data for a test", type(data).__name__)
             return
         if "test" not in build.ways_to_measure(module, data):
             log.info("not tested: %s has no test_step", type(module).__name__)

@@ -251,6 +251,29 @@ def test_a_module_without_a_test_step(
     assert capsys.readouterr().err == says
 
 
+def test_a_module_with_a_test_step_whose_data_have_no_test(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    _, summary = run(tmp_path / "plain", of("Tested"), "datamodule._target_=odd_modules.Untested")
+    assert caplog.text.count("not tested: Untested has no data for a test") == 1
+    assert (summary["status"], "test_loss" in summary["metrics"]) == ("finished", False)
+    caplog.clear()  # every module of ours has a test_step, and not all data have a test
+    run_train("experiment=linear", "trainer.max_steps=1", f"paths.log_dir={tmp_path}", draws=False)
+    assert "not tested" not in caplog.text
+
+
+def test_a_folder_of_a_loggers_own_is_not_used_and_a_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = f"{{_target_: lightning.pytorch.loggers.CSVLogger, save_dir: {tmp_path / 'own'}}}"
+    run_dir, _ = run(tmp_path, of("Tested"), f"+logger.mine={own}")
+    assert not (tmp_path / "own").exists()
+    assert (run_dir / "lightning_logs/version_0/metrics.csv").exists()
+    says = "not used, as a logger writes into the run's folder"
+    assert caplog.text.count(f"logger.mine.save_dir={tmp_path / 'own'}: {says}") == 1
+
+
 def test_names_that_mean_something_in_our_classes_mean_nothing_in_others(tmp_path: Path) -> None:
     data = "datamodule._target_=odd_modules.OrdinaryWithNamesOfOurs"
     run_dir, summary = run(tmp_path, of("NamesOfOurs"), data)
