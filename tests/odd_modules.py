@@ -74,6 +74,14 @@ class Tested(Plain):
         self.log("test_loss", self._loss(batch))
 
 
+class Lazy(Tested):
+    """Has a layer whose inputs are counted at the first batch."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.net = nn.LazyLinear(1)
+
+
 class Follows(Plain):
     """Has a learning rate that follows a metric which it does not log."""
 

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.nn.parameter import is_lazy
 
 from engine.checks.device import check_options, check_statistics
 from engine.checks.fit import check_classes, fit_to
@@ -180,7 +181,11 @@ def cast(made: Trainer, model: LightningModule) -> None:
 
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
     """Describes the data, and the model with its device, in two lines and the data's remarks."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = list(model.parameters())
+    known = [parameter for parameter in parameters if not is_lazy(parameter)]
+    size = counted(sum(parameter.numel() for parameter in known), "parameter")
+    if lazy := len(parameters) - len(known):
+        size = f"{size} and {counted(lazy, 'tensor')} that the first batch makes"
     # A data module of others makes its splits in `setup`.
     splits = data.splits if isinstance(data, TensorDataModule) else {}
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
@@ -188,6 +193,6 @@ def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -
     lines = [
         f"data: {type(data).__name__}{f', {sizes} samples' if sizes else ''}",
         *said,
-        f"model: {type(model).__name__}, {counted(parameters, 'parameter')}, on {device(made)}",
+        f"model: {type(model).__name__}, {size}, on {device(made)}",
     ]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from engine.errors import UserError
 from engine.messages import redacted_values
@@ -20,6 +21,8 @@ from engine.messages import redacted_values
 LEAVES = {type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter}
 MAPPINGS = (dict, OrderedDict, Counter)
 SEQUENCES = (list, tuple, set)
+# Of layers that the first batch makes: whole before there is a checkpoint.
+LAZY = (UninitializedBuffer.__name__, UninitializedParameter.__name__)
 NOTHING = object()  # stands for a value that is not kept
 OWNERS = (LightningModule, LightningDataModule)
 # Hyper-parameters make an object anew by `load_from_checkpoint`. A run that is resumed makes its
@@ -88,8 +91,9 @@ def check(trainer: Trainer, checkpoint: Mapping[str, Any]) -> list[Lacking]:
         UserError: if checkpoints would lack what a resumed run needs.
     """
     _, dropped, needed = plain(checkpoint)
-    if needed:
-        raise refusal(needed[0], _owner(trainer, needed[0].path))
+    for lacking in needed:
+        if lacking.kind not in LAZY:
+            raise refusal(lacking, _owner(trainer, lacking.path))
     return dropped
 
 

@@ -263,6 +263,18 @@ def test_a_module_with_a_test_step_whose_data_have_no_test(
     assert "not tested" not in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:.*Lazy modules are a new feature")
+def test_layers_that_the_first_batch_makes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    words = [*RUN, of("Lazy"), "callbacks.checkpoints.every_n_steps=3"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:14", whole, killed):
+        begin(composed(words), whole)
+    assert "model: Lazy, 0 parameters and 2 tensors that the first batch makes, on" in caplog.text
+    run_train(f"resume={killed}", draws=False)
+    assert_bit_identical(killed, whole)
+
+
 def test_a_folder_of_a_loggers_own_is_not_used_and_a_line_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
