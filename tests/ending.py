@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class Ends(Callback):
-    """Ends a run after a step: by SIGKILL the first time only, otherwise by what Python knows.
+    """Ends a run after a step: by a signal the first time only, otherwise by what Python knows.
 
     Args:
-        how: kill, exit, mistake or bug, by the run's seed; a seed that is not there stays.
-        first: a file that says that the run has been killed.
+        how: kill, term, exit, mistake or bug, by the run's seed; a seed that is not there stays.
+        first: the beginning of a file that says that the run got its signal.
     """
 
     def __init__(self, how: dict[int, str], first: str, step: int) -> None:
@@ -36,9 +36,11 @@ class Ends(Callback):
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if trainer.global_step != self.step:
             return
-        if self.how == "kill" and not self.first.exists():
-            self.first.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        ends = {"kill": signal.SIGKILL, "term": signal.SIGTERM}
+        first = self.first.with_suffix(f".{self.how}")
+        if self.how in ends and not first.exists():
+            first.touch()
+            os.kill(os.getpid(), ends[self.how])
         if self.how == "exit":
             sys.exit(3)
         if self.how == "mistake":

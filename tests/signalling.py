@@ -1,5 +1,6 @@
 """Sends a run signals on its way, by a callback."""
 
+import errno
 import os
 import signal
 import weakref
@@ -25,6 +26,17 @@ class Signals(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step == self.step:
             send()
+
+
+class Fails(Callback):
+    """Fails at the end of training, by an error of its own or by a full disk."""
+
+    def __init__(self, full: bool = False) -> None:
+        self.full = full
+
+    def on_fit_end(self, trainer: Trainer, *_: Any) -> None:
+        folder = trainer.default_root_dir
+        raise OSError(errno.ENOSPC, "No space left", folder) if self.full else ValueError("bad")
 
 
 class _Thing:

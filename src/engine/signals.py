@@ -30,6 +30,7 @@ class _Heeded:
     process = 0  # the process that began to handle them
     came: int | None = None  # the first one that came
     steps_look = False  # whether each step looks at `came`, and the handler need not raise
+    is_answered = False  # whether somebody records or tells now that it came
 
 
 def _handle(number: int, frame: object) -> None:
@@ -120,8 +121,19 @@ def undisguised() -> Iterator[None]:
     try:
         yield
     except Exception:
-        heed()
+        if not _Heeded.is_answered:
+            heed()
         raise
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Lets errors that are raised inside be what they are: it is known that the signal came."""
+    before, _Heeded.is_answered = _Heeded.is_answered, True
+    try:
+        yield
+    finally:
+        _Heeded.is_answered = before
 
 
 def let_steps_look(look: bool) -> None:

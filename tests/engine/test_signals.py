@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 import signal_storm
 import storm
 from commands import environment, only_run, run_train
-from engine import signals
+from engine import messages, signals
 from engine.errors import exit_codes
+from engine.launch import worker
 from engine.run import run
+from engine.run.checkpoint import file
+from engine.run.records import read
 from engine.vectorized import make
 from engine.vectorized.module import StackedModule
 from signalling import send
@@ -246,6 +250,146 @@ def test_a_sweep_shows_its_table_and_how_to_go_on(
         "interrupted; the same command goes on:",
         f"  python -m project.train {' '.join(words)}",
     ]
+
+
+def interrupts(call: Any, swallowed: bool, came: list[str]) -> Any:
+    """Returns a function that gets Ctrl-C the first time, and then calls another one."""
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        if not came:
+            came.append("it")
+            if not swallowed:
+                os.kill(os.getpid(), signal.SIGINT)
+            send()
+            raise ValueError("broken by the signal")
+        return call(*arguments, **options)
+
+    return interrupted
+
+
+FAILS = ["+callbacks.fails._target_=signalling.Fails", "+callbacks.fails.full=true"]
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+@pytest.mark.parametrize(
+    ("owner", "name", "swallowed", "words"),
+    [
+        pytest.param(run, "has_diverged", True, [], id="the end is found out"),
+        pytest.param(read.csv, "reader", True, [], id="the table is read"),
+        pytest.param(messages, "redacted", False, FAILS[:1], id="an error is told"),
+        pytest.param(run.files, "cannot_write", False, FAILS, id="a full disk is told"),
+    ],
+)  # fmt: skip
+def test_a_run_that_gets_a_signal_when_it_is_over_has_not_failed(
+    owner: Any,
+    name: str,
+    swallowed: bool,
+    words: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its end is known only when all of it is: it goes on, and ends as it would have."""
+    came = ["not yet"]
+    monkeypatch.setattr(owner, name, interrupts(getattr(owner, name), swallowed, came))
+    last = "fit" if words else "objective"  # what `train` does last
+    does = getattr(run.Run, last)
+
+    def do_last(*arguments: Any) -> Any:
+        try:
+            return does(*arguments)
+        finally:
+            came.clear()
+
+    monkeypatch.setattr(run.Run, last, do_last)
+    with pytest.raises(SystemExit) as stop:
+        run_train(*LINEAR, *words, "trainer.max_steps=4", f"paths.log_dir={tmp_path}", draws=False)
+    monkeypatch.undo()
+    assert stop.value.code == 130
+    assert "broken by the signal" not in caplog.text
+    run_dir = only_run(tmp_path)
+    if (path := run_dir / "summary.json").exists():
+        assert json.loads(path.read_text())["status"] == "interrupted"
+    if words:  # the error comes again
+        with pytest.raises(SystemExit) as stop:
+            run_train(f"resume={run_dir}", draws=False)
+        assert stop.value.code == 1
+    else:
+        run_train(f"resume={run_dir}", draws=False)
+        assert json.loads(path.read_text())["status"] == "finished"
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+def test_a_checkpoint_that_a_signal_kept_from_being_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for a damaged one, put aside, and the run went on from the one before."""
+    callback = ["+callbacks.signals._target_=signalling.Signals", "+callbacks.signals.step=7"]
+    words = [*LINEAR, *callback, "callbacks.checkpoints.every_n_steps=3"]
+    with pytest.raises(SystemExit):
+        run_train(*words, f"paths.log_dir={tmp_path}", draws=False)
+    kept = only_run(tmp_path) / "checkpoints"
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    monkeypatch.setattr(file.torch, "load", interrupts(file.torch.load, True, []))
+    with pytest.raises(SystemExit) as stop:
+        run_train(f"resume={kept.parent}", draws=False)
+    assert stop.value.code == 130
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert {"last.ckpt", "previous.ckpt"} <= set(before)
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+def test_what_is_wrong_with_a_file_is_told_where_the_signal_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text("{")
+    reached = []
+
+    def run() -> None:
+        send()
+        with signals.answered(), pytest.raises(read.BrokenFile):
+            read.summary(path)
+        reached.append("on")
+        read.summary(path)
+        reached.append("too far")
+
+    with pytest.raises(signals.Interrupted), signals.heeded(*BOTH):
+        run()
+    assert reached == ["on"]
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+@pytest.mark.filterwarnings(SWALLOWED)
+def test_a_job_of_slurms_ends_at_a_step_and_then_submitit_has_its_signal(
+    swallowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its handler raised an error in the midst of a run, which then had failed."""
+    handled: list[int] = []
+
+    def submits_again(number: int, frame: object) -> None:
+        handled.append(number)
+        sys.exit(-1)
+
+    def job(work: worker.Work) -> float:
+        if swallowed:
+            send(signal.SIGUSR2)
+            raise AttributeError("broken by the signal")
+        signals.let_steps_look(True)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert not handled
+        signals.heed()
+        return 0.0
+
+    for name in ("take_over", "setup_globals"):
+        monkeypatch.setattr(worker, name, lambda *_: None)
+    monkeypatch.setattr(worker.Work, "_run", job)
+    work = worker.Work(Any, OmegaConf.create({"threads": 1}), "mine", [], 0, {}, False)
+    before = signal.signal(signal.SIGUSR2, submits_again)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            work()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert (stop.value.code, handled) == (-1, [signal.SIGUSR2])
 
 
 @pytest.mark.filterwarnings(SWALLOWED)

@@ -69,7 +69,8 @@ class JoblibLauncher(WorkerLauncher):
                     try:
                         answer = future.result()
                         self.idle.append(pool)
-                    except BrokenExecutor:
+                    except (BrokenExecutor, signals.Interrupted):  # by a signal to it alone
+                        pool.shutdown(kill_workers=True)
                         answer = WorkerLost()
                     yield number, answer
         finally:

@@ -26,6 +26,8 @@ from engine.fence.hydra import answer_of, composed_by_hydra, registries, take_ov
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
+OF_SUBMITIT = (signal.SIGUSR1, signal.SIGUSR2)  # by which Slurm says that a job's time is over
+
 
 @dataclass(frozen=True)
 class Work:
@@ -52,6 +54,15 @@ class Work:
 
     def __call__(self) -> float | Exception:
         """Runs the job; returns its objective or its error. Only a signal leaves no answer."""
+        try:
+            return self._answer()
+        except signals.Interrupted as stop:
+            for number in OF_SUBMITIT:
+                if stop.code == 128 + number:
+                    signal.raise_signal(number)  # submitit's handler submits the job again, or not
+            raise
+
+    def _answer(self) -> float | Exception:
         with prepared(self.config.threads, self.traceback):
             take_over(self.state)
             setup_globals()
@@ -108,7 +119,9 @@ def prepared(threads: int, traceback: bool) -> Iterator[None]:
     # These are read when torch and NumPy are imported.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     os.environ |= dict.fromkeys(names, str(threads))
-    with messages.of_a_worker(), signals.heeded(signal.SIGTERM):
+    # Its handler would raise its error in the midst of a step.
+    own = [number for number in OF_SUBMITIT if callable(signal.getsignal(number))]
+    with messages.of_a_worker(), signals.heeded(signal.SIGTERM, *own):
         yield
 
 

@@ -5,7 +5,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -300,23 +300,22 @@ class Run:
 
     def execute(self, train: Callable[["Run"], float]) -> float:
         """Runs a user's function and records its end, short of SIGKILL; returns the objective."""
-        summary: dict[str, Any] = {"status": "failed", "error": None, "objective": None}
+        # Until something else is known for sure: a signal may come in any of these lines, too.
+        summary: dict[str, Any] = {"status": "interrupted", "error": None, "objective": None}
         with self._until_the_end:
             try:
-                if self._folder:
-                    self._take(self._folder)
                 with signals.undisguised():
+                    if self._folder:
+                        self._take(self._folder)
                     summary["objective"] = train(self)
-                diverged = self._trainer is not None and has_diverged(self._trainer)
+                    diverged = self._trainer is not None and has_diverged(self._trainer)
                 summary["status"] = "diverged" if diverged else "finished"
             except Pruned:
                 summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
-            except (KeyboardInterrupt, SystemExit):
-                summary["status"] = "interrupted"
-                raise
             except Exception as exception:
                 if isinstance(exception, UserError):  # found no earlier; no traceback
-                    summary["error"] = messages.redacted(str(exception))
+                    said = messages.redacted(str(exception))
+                    summary |= {"status": "failed", "error": said}
                     self._leaves_nothing = not self._is_begun
                     raise
                 refused = files.cannot_write(exception, self._folder)
@@ -324,12 +323,14 @@ class Run:
                     self._leaves_nothing = True
                     if refused:
                         raise refused from exception
+                    summary["status"] = "failed"
                     with blamed_on("before the first step"):
                         raise
                 if refused:
-                    summary |= {"status": "interrupted", "error": str(refused)}
+                    summary["error"] = str(refused)
                     raise self._stopped_by(refused) from exception
-                summary["error"] = messages.redacted(f"{type(exception).__name__}: {exception}")
+                said = messages.redacted(f"{type(exception).__name__}: {exception}")
+                summary |= {"status": "failed", "error": said}
                 log.exception("run failed: %s", self.folder)
                 raise RunFailed(summary["error"]) from exception
             finally:
@@ -375,8 +376,10 @@ class Run:
     def _end(self, trainer: "Trainer", summary: dict[str, Any]) -> None:
         """Records how the run ended, as far as the system lets files be written."""
         was_told = bool(summary["error"])
+        is_known = summary["status"] == "interrupted"
         try:
-            self._write_end(trainer, summary)
+            with signals.answered() if is_known else nullcontext():
+                self._write_end(trainer, summary)
         except Exception as error:
             refused = files.cannot_write(error, self.folder)
             if refused is None:

@@ -17,7 +17,7 @@ from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from engine import files, locks, messages
+from engine import files, locks, messages, signals
 from engine.config import secrets
 from engine.errors import NotWritten, RunFailed, Stopped, UserError
 from engine.run import summaries
@@ -169,6 +169,7 @@ class Search:
             RunFailed, UserError: if the job's files could not be written.
         """
         status, folder, summary, _ = job.state()
+        signals.heed()
         if isinstance(job.error, NotWritten | Stopped):
             raise job.error  # the trial stays begun, and the same command goes on with it
         state = STATES.get(status, TrialState.FAIL)

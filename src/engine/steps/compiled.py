@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 
+from engine import signals
 from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
 from engine.steps.cuda_graph import Graph
 from engine.steps.pooling import PoolsByComparison
@@ -196,6 +197,7 @@ class CompiledStep:
                 if all_used:
                     self._step(values, states, fixed, self._numbers, inputs.clone(), targets)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
+            signals.heed()
             fault = fault_of_compiler(inputs.device, options["cpp_wrapper"]) if has_run else None
             raise CannotCompile(fault or first_line(error)) from error
         if not all_used:

@@ -67,7 +67,9 @@ class JobSweeper(Sweeper):
             yield
         except signals.Interrupted:
             command = f"python -m {self.door} {shlex.join(sys.argv[1:])}"
-            log.info("\n%s\ninterrupted; the same command goes on:\n  %s", table(), command)
+            with signals.answered():
+                shown = table()
+            log.info("\n%s\ninterrupted; the same command goes on:\n  %s", shown, command)
             raise
 
     @abstractmethod

@@ -130,7 +130,8 @@ def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
         raise NotStacked(SINGLE)
     gpus.claim(group[0].config)
     try:
-        data, modules = try_out(group)
+        with signals.undisguised():
+            data, modules = try_out(group)
     except NotStacked:
         raise
     except Exception as error:  # each job's own run says more about the error

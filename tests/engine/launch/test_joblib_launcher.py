@@ -34,8 +34,8 @@ from launching import (
 
 @pytest.mark.slow
 def test_joblib(tmp_path: Path) -> None:
-    """One process is killed, and three jobs end badly; the others do not suffer from it."""
-    how = {1: "kill", 3: "exit", 4: "mistake", 5: "bug"}
+    """Two processes get a signal, and three jobs end badly; the others do not suffer from it."""
+    how = {1: "kill", 2: "term", 3: "exit", 4: "mistake", 5: "bug"}
     words = [*in_readme("joblib"), *LONG, "hydra.launcher.n_jobs=2", "seed=range(6)", "threads=2"]
     words += ending.words(how, tmp_path / "first", KILLED_AT)
     passive = {"HYDRA_FULL_ERROR": "", "OMP_WAIT_POLICY": "passive"}
@@ -48,7 +48,7 @@ def test_joblib(tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 1, done.stdout
-    assert_each_ran_once(tmp_path, seeds=range(3), killed=1)
+    assert_each_ran_once(tmp_path, range(3), 1, 2)
     ended = {name: summary(folder) for name, folder in folders(tmp_path).items()}
     assert {
         name: (job["status"], job["error"])

@@ -76,6 +76,6 @@ def test_ray(tmp_path: Path, run: Run) -> None:
     words = [*in_readme("ray"), *LONG, "seed=range(2)"]
     handler = signal.getsignal(signal.SIGTERM)
     printed = run(tmp_path, *words, *ending.words({1: "kill"}, tmp_path / "first", KILLED_AT))
-    assert_each_ran_once(tmp_path, seeds=range(2), killed=1)
+    assert_each_ran_once(tmp_path, range(2), 1)
     assert "2 jobs: 2 finished" in printed
     assert signal.getsignal(signal.SIGTERM) == handler

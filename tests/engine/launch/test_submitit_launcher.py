@@ -15,7 +15,7 @@ from launching import CURVE, KILLED_AT, LONG, Run, assert_each_ran_once, folders
 def test_submitit_local(tmp_path: Path, run: Run) -> None:
     words = [*in_readme("submitit_local"), *LONG, "hydra.launcher.n_jobs=1", "seed=range(2)"]
     printed = run(tmp_path, *words, *ending.words({1: "kill"}, tmp_path / "first", KILLED_AT))
-    assert_each_ran_once(tmp_path, seeds=range(2), killed=1)
+    assert_each_ran_once(tmp_path, range(2), 1)
     assert "2 jobs: 2 finished" in printed
 
 

@@ -264,7 +264,9 @@ def test_a_module_with_a_test_step_whose_data_have_no_test(
 
 
 @pytest.mark.filterwarnings("ignore:.*Lazy modules are a new feature")
-def test_layers_that_the_first_batch_makes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_layers_that_the_first_batch_makes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     words = [*RUN, of("Lazy"), "callbacks.checkpoints.every_n_steps=3"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from engine import files
+from engine import files, signals
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.lightning import batches_that_stepped
@@ -80,7 +80,11 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: is not there.")
     try:
-        with open(path, "rb") as file:  # once: the path may have another file a moment later
+        # A signal may break the reading of a file that is whole, and that would be put aside.
+        with (
+            signals.undisguised(),
+            open(path, "rb") as file,
+        ):  # once: the path may have another file a moment later
             if zipfile.is_zipfile(file):
                 _check_archive(file)
             file.seek(0)

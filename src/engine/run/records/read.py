@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from engine import signals
 from engine.config import plain_yaml, signature
 from engine.config.nested import dotted
 from engine.config.ranges import why_not
@@ -293,7 +294,8 @@ def _check(values: Mapping[str, Any], shape: Shape, required: int) -> None:
 def _understanding(path: Path) -> Iterator[None]:
     """Turns whatever is found wrong with a file's content into a BrokenFile."""
     try:
-        yield
+        with signals.undisguised():  # which may break the reading of a file that is whole
+            yield
     except BrokenFile:
         raise
     except OSError as error:
