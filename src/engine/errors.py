@@ -106,9 +106,10 @@ def exit_codes() -> Iterator[None]:
     finally:
         messages.end_wait()
         _wants_traceback.reset(token)
-        os.environ.pop(FULL_ERROR)
         if before is not None:
             os.environ[FULL_ERROR] = before
+        else:
+            os.environ.pop(FULL_ERROR, None)
 
 
 def words_about(text: str, words: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ import signal_storm
 import storm
 from commands import environment, only_run, run_train
 from engine import messages, signals
-from engine.errors import exit_codes
+from engine.errors import FULL_ERROR, exit_codes
 from engine.launch import worker
 from engine.run import run
 from engine.run.checkpoint import file
@@ -50,6 +50,34 @@ def test_a_signal_ends_a_command_with_its_code(number: int, code: int) -> None:
         os.kill(os.getpid(), number)
     assert stop.value.code == code
     assert handlers() == before
+
+
+def test_a_signal_that_comes_as_a_command_puts_its_variable_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it happened: the outer command had a variable to take back that was gone."""
+    monkeypatch.delenv(FULL_ERROR, raising=False)
+
+    class Environment(type(os.environ)):  # type: ignore[misc]
+        def __setitem__(self, name: str, value: str) -> None:
+            super().__setitem__(name, value)
+            self.count("set")
+
+        def __delitem__(self, name: str) -> None:
+            super().__delitem__(name)
+            self.count("removed")
+
+        def count(self, change: str) -> None:
+            changes.append(change)
+            if len(changes) == 3:  # both commands have begun, and the inner one ends
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    changes: list[str] = []
+    monkeypatch.setattr(os.environ, "__class__", Environment)
+    with pytest.raises(SystemExit) as stop, exit_codes(), exit_codes():
+        pass
+    assert (stop.value.code, changes) == (143, ["set", "set", "set", "removed"])
+    assert FULL_ERROR not in os.environ
 
 
 @pytest.mark.filterwarnings(SWALLOWED)
