@@ -80,11 +80,9 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: is not there.")
     try:
-        # A signal may break the reading of a file that is whole, and that would be put aside.
-        with (
-            signals.undisguised(),
-            open(path, "rb") as file,
-        ):  # once: the path may have another file a moment later
+        # A signal may break the reading of a file that is whole, which would then be put aside.
+        # The file is opened once: the path may have another one a moment later.
+        with signals.undisguised(), open(path, "rb") as file:
             if zipfile.is_zipfile(file):
                 _check_archive(file)
             file.seek(0)
