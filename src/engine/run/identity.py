@@ -28,19 +28,23 @@ if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
 log = logging.getLogger(__name__)
 
 MADE_OF = Path(".hydra/made_of.json")
+# A TensorDataModule shares a batch among processes. With other loaders each has a whole batch, so
+# that their number makes the steps.
+SHARES = ("trainer.devices", "trainer.strategy")
 
 
 class Changed(NamedTuple):
     """Says what is not as it was when a run was made: the data, and which files of code.
 
-    The weights that a run begins from count as data.
+    The weights that a run begins from count as data. So do the processes that share the batches of
+    another data module than ours: `data` names them, or is "data", or "".
     """
 
-    data: bool = False
+    data: str = ""
     code: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        parts = ["data"] * self.data + [f"code ({', '.join(self.code)})"] * bool(self.code)
+        parts = [self.data] * bool(self.data) + [f"code ({', '.join(self.code)})"] * bool(self.code)
         return f"{' and '.join(parts)} changed"
 
 
@@ -62,6 +66,7 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
             "samples": {name: len(split) for name, split in splits.items()},
             "classes": classes_of(data),
             "files": _state_of_data(config),
+            "shares": None if isinstance(data, TensorDataModule) else _shares(config),
         },
         "code": code.digests(config, door),
         "begins_from": _weights_digest(config),
@@ -147,6 +152,10 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         said.append(f"the data changed from {_sizes(theirs)} to {_sizes(ours)} samples")
     elif ours["digest"] != theirs["digest"]:
         said.append("the content of the data changed")
+    then, shares = theirs.get("shares") or {}, ours.get("shares") or {}
+    for key in then.keys() & shares.keys():
+        if then[key] != shares[key]:
+            said.append(f"{key} changed from {then[key]} to {shares[key]}")
     changed = [name for name, digest in now["code"].items() if before["code"].get(name) != digest]
     if changed:
         said.append(f"code changed ({', '.join(map(code.file_name, changed))})")
@@ -166,8 +175,14 @@ def changed(run_dir: Path, config: Config) -> Changed:
     others = [name for name, digest in before["code"].items() if code.source(name)[0] != digest]
     weights = _weights_digest(config)
     begins_elsewhere = weights is not None and weights != before["begins_from"]
-    data = begins_elsewhere or _data_changed(run_dir, before, config)
+    data = "data" if begins_elsewhere or _data_changed(run_dir, before, config) else ""
+    if (before["data"].get("shares") or _shares(config)) != _shares(config):
+        data = "processes"
     return Changed(data, tuple(map(code.file_name, others)))
+
+
+def _shares(config: Config) -> dict[str, Any]:
+    return {key: config.get(key) for key in SHARES}
 
 
 def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool:

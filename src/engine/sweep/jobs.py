@@ -100,7 +100,8 @@ class Job:
     def status(self) -> str:
         """Returns new, running (in any process), interrupted, finished, diverged, failed or broken.
 
-        Or `stale (lenet.py)` for a job that has ended, and whose code has changed; or `other data`.
+        Or `stale (lenet.py)` for a job that has ended, and whose code has changed; or `other data`,
+        or `other processes`.
         """
         return self.state().status
 
@@ -109,7 +110,7 @@ class Job:
         summary, changed = self._read()
         folder = self.folder
         if self._is_end(summary) and changed.data:
-            status = "other data"
+            status = f"other {changed.data}"
         elif self._is_end(summary) and changed.code:
             status = f"stale ({', '.join(changed.code)})"
         elif self._is_end(summary):
@@ -128,7 +129,7 @@ class Job:
         return self._is_due(*self._read())
 
     def _is_due(self, summary: dict[str, Any], changed: identity.Changed) -> bool:
-        if not self._is_end(summary) or changed.data or self.treated["force"]:
+        if not self._is_end(summary) or bool(changed.data) or self.treated["force"]:
             return True
         if self.treated["retry"] == "stale":
             return bool(changed.code)

@@ -233,6 +233,28 @@ def test_a_sweep_runs_jobs_anew_whose_images_changed(
     assert made_of(again)["data"]["samples"] == {"train": 16, "test": 16}
 
 
+@pytest.mark.parametrize(("data", "is_ours"), [("Points", True), ("Ordinary", False)])
+def test_a_job_whose_loaders_are_shared_among_other_processes_runs_anew(
+    data: str, is_ours: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: with two devices, other people's loaders make half as many steps."""
+    caplog.set_level("INFO")
+    sweep = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "seed=1,2"]
+    sweep += ["module._target_=ways.Small", f"datamodule._target_=ways.{data}"]
+    sweep += ["trainer.max_steps=2", f"paths.log_dir={tmp_path}"]
+    run_train(*sweep, draws=False)
+    (one, _) = (path for path in (tmp_path / "sweeps/linear").glob("seed=*"))
+    made = made_of(one)
+    own = None if is_ours else {"trainer.devices": 1, "trainer.strategy": "auto"}
+    assert made["data"]["shares"] == own
+    caplog.clear()
+    run_train(*sweep, "trainer.devices=2", "trainer.strategy=ddp", "sweep.dry_run=true")
+    assert f"2 jobs: 2 {'finished' if is_ours else 'other processes'}" in caplog.text
+    other = {**made, "data": {**made["data"], "shares": {**(own or {}), "trainer.devices": 2}}}
+    said = [] if is_ours else ["trainer.devices changed from 1 to 2"]
+    assert identity.differences(made, other) == said
+
+
 class Owner:
     """A data module that says nothing of its data."""
 
@@ -262,9 +284,9 @@ def test_files_of_others_are_known_by_names_sizes_and_times(
     (tmp_path / "real/a.txt").write_text("another")
     forget()
     with mock.patch.object(identity, "_digest_now", return_value="4567"):
-        assert identity.changed(tmp_path, config).data
+        assert identity.changed(tmp_path, config).data == "data"
     with mock.patch.object(identity, "_digest_now", return_value="0123"):
-        assert identity.changed(tmp_path, config).data == (digest is None)
+        assert identity.changed(tmp_path, config).data == ("data" if digest is None else "")
     assert identity.load(tmp_path) == made
 
 
