@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import ways
 from commands import only_run, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.run import folders, identity
@@ -62,6 +63,30 @@ def test_a_longer_run_ends_with_the_bits_of_one_of_that_length(tmp_path: Path) -
     assert saved["config_hash"] == config.hash
     moved = {**config.values_by_node, "parent": {**config["parent"], "run": "/elsewhere"}}
     assert Config(moved).hash == config.hash
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_other_peoples_data_are_compared_with_those_of_the_shorter_run(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it happened: the new folder had no record, so that nothing was compared."""
+    words = ["datamodule._target_=ways.Ordinary", "datamodule.steps_per_epoch=null"]
+    run_train(*RUN, *words, f"paths.log_dir={tmp_path}", draws=False)
+    short = only_run(tmp_path)
+    caplog.clear()
+    with monkeypatch.context() as patch:
+        whole = ways.Noisy.__len__
+        patch.setattr(ways.Noisy, "__len__", lambda data: whole(data) - 1)
+        first, *_ = refused(capsys, f"resume={short}", "trainer.max_epochs=4")
+    said = "since this run began, the data changed from 50 loader 0 to 49 loader 0 samples."
+    assert first == f"error: {short}: {said}"
+    assert only_run(tmp_path) == short
+    run_train(f"resume={short}", "trainer.max_epochs=4", draws=False)
+    assert "are not compared" not in caplog.text
+    assert (only_other(short) / identity.MADE_OF).exists()
 
 
 def test_rows_of_a_longer_run_stay_as_long_as_they_were(tmp_path: Path) -> None:

@@ -248,7 +248,9 @@ class Run:
         sizes = {f"loader {n}": size for n, size in enumerate(training_sizes(trainer))}
         self._made_of["data"]["samples"] = sizes
         if trainer.is_global_zero:
-            identity.compare(self.folder, self._made_of, self.insists)
+            # A longer run's new folder has no record yet.
+            before = self._parent if self._is_new and self._parent else self.folder
+            identity.compare(before, self._made_of, self.insists)
             identity.save(self.folder, self._made_of)
 
     def test(
@@ -343,7 +345,8 @@ class Run:
         """Tells whether there is a run to lose, whichever process or Trainer took its steps."""
         if self._trainer is None:
             return False
-        has_stepped = bool(self._trainer.global_step) or not self._is_new
+        steps_before = self.config.get("parent.step") or 0
+        has_stepped = self._trainer.global_step > steps_before or not self._is_new
         return has_stepped or bool(folders.results(self.folder) - self._had)
 
     def _remove_unused(self) -> None:

@@ -60,6 +60,7 @@ OF_DATA: Shape = {
     "samples": dict[str, int | None],
     "digest": str | None,
     "files": str | None,
+    "shares": dict[str, Any] | None,
 }
 
 
@@ -115,7 +116,7 @@ def made_of(path: Path) -> dict[str, Any] | None:
 def _made_of(text: str) -> dict[str, Any]:
     values = _mapping(json.loads(text))
     _check(values, OF_MADE_OF, required=3)
-    _check(values["data"], OF_DATA, required=len(OF_DATA))
+    _check(values["data"], OF_DATA, required=4)
     return values
 
 
