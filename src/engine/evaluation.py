@@ -121,8 +121,9 @@ def _changed(own: Config, overrides: Sequence[str], conf: Path) -> Config:
         UserError: if an override is about anything else.
     """
     for key in (word.lstrip("+").partition("=")[0] for word in overrides):
-        if key.partition(".")[0] not in EVALUATED_WITH:
-            hint = nearest(key, [name for name in TAKEN if name != "trust"])  # never advised
+        node = key.partition(".")[0]
+        if node not in EVALUATED_WITH:
+            hint = nearest(node, [name for name in TAKEN if name != "trust"])  # never advised
             raise UserError(f"{key}: not for evaluation.{hint} It takes {', '.join(TAKEN)}.")
     return Config.resolve(changed(OmegaConf.create(own.values_by_node), overrides, conf))
 

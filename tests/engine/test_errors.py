@@ -35,7 +35,9 @@ KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs",
         pytest.param(
             "trainer.max_epoch", " Did you mean trainer.max_epochs?", id="one letter less"
         ),
+        pytest.param("optimizer.mom", " Did you mean optimizer.momentum?", id="shorter"),
         pytest.param("banana", "", id="nothing like it"),
+        pytest.param("trainer.enable_progress_bar", "", id="nothing but the beginning like it"),
     ],
 )
 def test_nearest(word: str, hint: str) -> None:

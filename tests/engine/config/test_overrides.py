@@ -44,15 +44,15 @@ REFUSED = {
     "optimiser=adam": "optimiser: no such key. Did you mean optimizer?",
     "+typo=1": "typo: no such key.",
     "++typo=1": "typo: no such key.",
-    "+paths.x=1": "paths.x: no such key. Did you mean paths? paths has: root, data_dir, log_dir.",
+    "+paths.x=1": "paths.x: no such key. paths has: root, data_dir, log_dir.",
     "~optimizer.lrr": f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}",
     "optimizer=adam optimizer.momentum=0.5": (
-        "optimizer.momentum: no such key. Did you mean optimizer.betas? "
+        "optimizer.momentum: no such key. "
         "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused.\n"
         "If the class takes it, add it: +optimizer.momentum=0.5"
     ),
     "init.scale=2": (
-        "init.scale: no such key. Did you mean init._target_? init has: _target_, _partial_.\n"
+        "init.scale: no such key. init has: _target_, _partial_.\n"
         "If the class takes it, add it: +init.scale=2"
     ),
     # wrong types
@@ -190,7 +190,7 @@ REFUSED = {
         "xavier, zero."
     ),
     "-m optimizer=sgd,adam optimizer.momentum=0.5": (
-        "optimizer.momentum: no such key. Did you mean optimizer.betas? "
+        "optimizer.momentum: no such key. "
         "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused.\n"
         "If the class takes it, add it: +optimizer.momentum=0.5"
     ),
