@@ -16,6 +16,7 @@ PYTHON = sys.executable  # by the first line of the program
 # Modules that the server may run. Others may need what a forked process has not: a number that its
 # parent knows, say.
 RUN = (
+    "alone",
     "file_events",
     "joblib.externals.loky.backend.popen_loky_posix",
     "killable",

@@ -1,6 +1,7 @@
 """The public interface: what `engine` exports, lazily, typed and documented."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 import engine
-from commands import CONF, ROOT
+from commands import CONF, ROOT, environment
+from warm import python
 
 STUB = ROOT / "src/engine/__init__.pyi"
 
@@ -76,6 +78,21 @@ def test_configs_name_the_engine_by_its_public_names_only() -> None:
     ours = [target for target in targets() if target.partition(".")[0] == "engine"]
     assert ours
     assert [target for target in ours if target.split(".")[1] not in exported()] == []
+
+
+def test_each_name_is_there_whatever_was_imported_before() -> None:
+    """As it happened: nobody had imported engine.data.augment, and augment=flip_crop failed.
+
+    In the process of a test, other tests have imported nearly all there is.
+    """
+    own = {path.rpartition(".")[0]: path for path in targets() if path.startswith("project.")}
+    paths = [*(f"engine.{name}" for name in exported()), *own.values()]
+    command = [python(), "-m", "alone", "engine.augment.FlipCrop", *paths]
+    # A process with sources of its own has imported nothing of ours.
+    paths_to_search = os.pathsep.join([str(ROOT / "src"), environment()["PYTHONPATH"]])
+    variables = {**environment(), "PYTHONPATH": paths_to_search}
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert (ended.stdout, ended.returncode) == ("", 0), ended.stderr
 
 
 def test_nothing_large_is_imported_for_a_name_that_is_small() -> None:
