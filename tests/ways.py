@@ -186,6 +186,32 @@ class CountsEpochs(StepCallback):
             group["lr"] *= 0.7
 
 
+class Thaws(Callback):
+    """Freezes a layer until the second epoch, and the batch statistics from then on.
+
+    It logs by hand, under the number of steps that are done, which is that of the next row.
+    """
+
+    def setup(self, trainer: Trainer, module: Any, stage: str) -> None:
+        module.network[0].requires_grad_(False)
+
+    def on_train_epoch_start(self, trainer: Trainer, module: Any) -> None:
+        if trainer.current_epoch == 1:
+            module.network[0].requires_grad_(True)
+            module.network[1].eval()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"by hand": trainer.global_step}, step=trainer.global_step)
+
+
+class NoiseAtAStart(Callback):
+    """Changes the weights whenever a training starts, also one that goes on."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        next(module.parameters()).data += 0.1
+
+
 class FailsAtOnce(Callback):
     """Fails before the first step, and looks like a callback of a user's."""
 

@@ -10,14 +10,16 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from engine import files
 from engine.callbacks import averaged
-from engine.callbacks.so_far import follow, resume, so_far
+from engine.callbacks.so_far import changed, follow, resume, so_far
 from engine.config.ranges import Count
 from engine.errors import nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.run import plain
 from engine.run.checkpoint.choice import CHOSEN
-from engine.run.folders import BEST, LAST, note_training
+from engine.run.checkpoint.file import some
+from engine.run.folders import BEST, LAST, PREVIOUS, note_training
 from engine.run.loggers.table import MetricsCSV
+from engine.run.loggers.tensorboard import place_of, tensorboards
 from engine.steps.callback import EACH_JOB, StepCallback, reached
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class Checkpoints(StepCallback, Checkpoint):
         self.mode = mode
         self.best_score: float | None = None
         self._resumed: dict[str, Any] = {}
-        self._states: dict[str, Any] = {}  # of the callbacks of the run that is resumed
+        self._loaded: dict[str, Any] = {}  # the checkpoint of the run that is resumed
         self._trains = self._has_stepped = self._has_said = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -57,7 +59,16 @@ class Checkpoints(StepCallback, Checkpoint):
         self._trains = True
         if self._resumed:
             resume(trainer, module, self._resumed)
-            averaged.resume(trainer, module, self._states)
+            averaged.resume(trainer, module, self._loaded["callbacks"])
+            # LearningRateFinder loads a checkpoint of its own.
+            is_runs = Path(str(trainer.ckpt_path)).name in (LAST.name, PREVIOUS.name)
+            if names := changed(trainer, module, self._loaded) if is_runs else []:
+                log.warning(
+                    "not exact: what runs at each start of a training ran once more, and changed "
+                    "what the checkpoint has: %s",
+                    some(names),
+                )
+            self._loaded = {}
         try:
             checkpoint = whole_checkpoint(trainer)
         except Exception:  # a hook of a user's may need what only a step makes
@@ -118,15 +129,19 @@ class Checkpoints(StepCallback, Checkpoint):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["so_far"] = so_far(trainer, module)
-        checkpoint["rows"] = [own.count for own in trainer.loggers if isinstance(own, MetricsCSV)]
+        checkpoint["rows"] = [
+            list(own.mark) for own in trainer.loggers if isinstance(own, MetricsCSV)
+        ]
+        checkpoint["events"] = [place_of(own) for own in tensorboards(trainer)]
         checkpoint[CHOSEN] = self.best_score is not None
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._resumed = checkpoint.get("so_far", {})
-        self._states = checkpoint.get("callbacks", {})
-        if trainer.state.fn != "fit" and averaged.has_running_mean(trainer):
+        if trainer.state.fn == "fit":
+            self._loaded = checkpoint
+        elif averaged.has_running_mean(trainer):
             # After a training with WeightAveraging, that callback has loaded the last weights.
             module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
 

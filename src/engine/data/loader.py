@@ -47,8 +47,9 @@ def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], 
         return StatefulLoader(loader, seed, place)
     say(
         f"{type(loader).__name__}: {reason}. A resumed run continues from the end of the last "
-        "whole epoch: last.ckpt is written there only.\nTo continue within an epoch, the loader "
-        "needs state_dict() and load_state_dict()."
+        "whole epoch: last.ckpt is written there only. That is exact if the loader keeps nothing "
+        "from one epoch to the next.\nTo continue within an epoch, the loader needs state_dict() "
+        "and load_state_dict()."
     )
     return EpochLoader(loader, seed, place)
 
@@ -64,7 +65,7 @@ def why_not(loader: Any, seed: int) -> str | None:
     if isinstance(loader.dataset, IterableDataset):
         return f"{type(loader.dataset).__name__} is iterable and has no numbers of samples"
     order = Order(loader, seed)
-    name = type(order.sampler).__name__
+    name = type(getattr(order.sampler, "sampler", order.sampler)).__name__
     try:
         len(order)
     except (TypeError, NotImplementedError):  # also of a sampler within a BatchSampler

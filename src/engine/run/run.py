@@ -148,12 +148,15 @@ class Run:
         """
         from engine import processes
         from engine.run import build
+        from engine.run.loggers.tensorboard import go_on_from, tensorboards
 
         folder = self.folder
         progress = self._found.progress if self._found else None
         made = build.trainer(self.config, folder, progress.row if progress else 0)
         if progress and processes.is_first():
             self._compare_rows(made, progress.rows)
+            for logger, place in zip(tensorboards(made), progress.events, strict=False):
+                go_on_from(logger, place, progress.row)
         if processes.is_first():  # of an interrupted run: it runs again
             (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
         digest = folders.save_config(self.folder, self.config, self.door)
@@ -166,17 +169,18 @@ class Run:
         self._trainer = made
         return made
 
-    def _compare_rows(self, trainer: "Trainer", counts: Sequence[int]) -> None:
+    def _compare_rows(self, trainer: "Trainer", marks: Sequence[Any]) -> None:
         """Compares the rows of metrics that there are with those of the checkpoint's moment.
 
         Raises:
             UserError: if some are lost, unless the user insists.
         """
-        from engine.run.loggers.table import MetricsCSV
+        from engine.run.loggers.table import Mark, MetricsCSV
 
         tables = [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
-        for table, count in zip(tables, counts, strict=False):
-            if not (lost := table.lost(count)):
+        for table, mark in zip(tables, marks, strict=False):
+            table.until = Mark(*mark)
+            if not (lost := table.lost()):
                 continue
             if not self.insists:
                 raise UserError(
@@ -230,8 +234,11 @@ class Run:
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
         """Checks what is known when optimisers and loaders are made."""
         from engine.checks.partials import check_partials
+        from engine.checks.unsaved import unsaved
 
         check_partials(self._partials, self.config, type(trainer.lightning_module).__name__)
+        for said in unsaved(trainer, trainer.lightning_module):
+            log.warning("%s", said)
         for schedule in trainer.lr_scheduler_configs if self._parent else ():
             if not schedule.reduce_on_plateau:
                 kind = type(schedule.scheduler).__name__

@@ -104,11 +104,11 @@ class Endless(Sampler[int]):
     ("loader", "reason"),
     [
         (DataLoader(Stream(), batch_size=2), "DataLoader: Stream is iterable and has no numbers"),
-        (DataLoader(NUMBERS, sampler=Moody()), "DataLoader: BatchSampler draws another order"),
+        (DataLoader(NUMBERS, sampler=Moody()), "DataLoader: Moody draws another order"),
         (DataLoader(NUMBERS, batch_sampler=Endless()), "DataLoader: Endless has no length"),
         (
             DataLoader(NUMBERS, batch_size=2, sampler=Endless()),
-            "DataLoader: BatchSampler has no length",
+            "DataLoader: Endless has no length",
         ),
         (Custom(NUMBERS), "Custom: it has an __iter__ of its own"),
         ([1, 2, 3], "list: it is no DataLoader of PyTorch's"),

@@ -23,7 +23,7 @@ HASH, VALUES = "config_hash", "config"
 FORMAT_KEY = "format"
 # Stands for what a run goes on from. Where other keys or other kinds of values are saved, or they
 # mean something else: one more.
-FORMAT = 1
+FORMAT = 2
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -119,7 +119,8 @@ class Progress(NamedTuple):
     steps: int
     row: int  # the step of the next row
     stopped: bool
-    rows: tuple[int, ...] = ()  # that each metrics.csv of ours had
+    rows: tuple[Any, ...] = ()  # the mark of each metrics.csv of ours
+    events: tuple[Any, ...] = ()  # the place in each file of TensorBoard's
 
 
 def progress_of(saved: Mapping[str, Any]) -> Progress:
@@ -130,8 +131,8 @@ def progress_of(saved: Mapping[str, Any]) -> Progress:
     """
     stopped = saved.get("so_far", {}).get("stopped", False)
     row = batches_that_stepped(saved)
-    rows = tuple(saved.get("rows", ()))
-    return Progress(saved["epoch"], saved["global_step"], row, stopped, rows)
+    rows, events = (tuple(saved.get(key, ())) for key in ("rows", "events"))
+    return Progress(saved["epoch"], saved["global_step"], row, stopped, rows, events)
 
 
 def load_weights(model: nn.Module, checkpoint: Path) -> str:
@@ -155,15 +156,15 @@ def load_weights(model: nn.Module, checkpoint: Path) -> str:
     if not matching:
         raise UserError(
             f"init_from={checkpoint}: has no weights for {type(model).__name__}. It has "
-            f"{_some(weights)}; the module has {_some(own)}."
+            f"{some(weights)}; the module has {some(own)}."
         )
     model.load_state_dict({**own, **{name: weights[name] for name in matching}})
     said = [f"init_from={checkpoint}: {len(matching)} of {len(own)} tensors"]
     said += [f"other shape: {n} is {_shape(own[n])}, there {shapes[n]}" for n in other]
     if missing := [name for name in own if name not in weights]:
-        said.append(f"not there: {_some(missing)}")
+        said.append(f"not there: {some(missing)}")
     if unused := [name for name in weights if name not in own]:
-        said.append(f"not in the module: {_some(unused)}")
+        said.append(f"not in the module: {some(unused)}")
     return "\n  ".join(said)
 
 
@@ -180,6 +181,7 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(getattr(value, "shape", ()))
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """Returns the first of some names for a message."""
     known = list(map(str, names))
     return f"{', '.join(known[:MOST_NAMES])}{', …' if len(known) > MOST_NAMES else ''}"

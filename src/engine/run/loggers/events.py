@@ -4,6 +4,7 @@ TensorBoard's writer hands each event to a thread, which keeps Python busy for t
 it takes to write the event here, and writes it some time later.
 """
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -12,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from engine.fence.tensorboard import Event
 from engine.files import OwnFile, make_folder
 
 log = logging.getLogger(__name__)
+
+Place = tuple[str, int]  # a file's path from the run's folder, and a size
 
 _numbers = itertools.count()  # one for each file of this process; read in the names' order
 
@@ -59,6 +63,27 @@ class Events:
         """Takes an event that the file, which has none yet, begins with: it comes with the next."""
         event.wall_time = time.time()
         self._first += _record(event)
+
+    def place(self) -> Place:
+        """Returns where the events that are written so far end."""
+        is_there = not self._first and self.path.exists()  # somebody may have removed it
+        name = os.path.relpath(self.path, self.run_dir)
+        return name, self.path.stat().st_size if is_there else 0
+
+    def begin_again(self, place: Place, step: int) -> None:
+        """Goes on from a place in a file of before, whose later events TensorBoard hides by a step.
+
+        What was logged by hand, such as a picture of a validation, may have that step already,
+        though it was there before: the file, which has no event yet, begins with it once more.
+
+        Args:
+            place: what `place` returned.
+            step: which TensorBoard is told that training goes on with.
+        """
+        name, end = place
+        with contextlib.suppress(FileNotFoundError):
+            content = (self.run_dir / name).read_bytes()[:end]
+            self._first += b"".join(_from_step(step, content))
 
     def add_event(self, event: Any) -> None:
         with self._lock:
@@ -124,6 +149,17 @@ def wait_for_a_later_name(folder: Path) -> None:
 def _prefix(now: float) -> str:
     """Returns how the names of files that this process begins now begin, as TensorBoard's do."""
     return f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}"
+
+
+def _from_step(step: int, content: bytes) -> Iterator[bytes]:
+    """Yields the records of a file whose events have a step, or a later one."""
+    begin = 0
+    while len(size := content[begin : begin + 8]) == 8:
+        end = begin + 12 + struct.unpack("<Q", size)[0]
+        event = Event.FromString(content[begin + 12 : end])
+        if event.step >= step and event.HasField("summary"):
+            yield content[begin : end + 4]
+        begin = end + 4
 
 
 def _record(event: Any) -> bytes:

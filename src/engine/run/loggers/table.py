@@ -5,6 +5,7 @@ import io
 import itertools
 import logging
 import math
+import zlib
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,19 @@ class Row(NamedTuple):
     time: float | None = None
 
 
+class Mark(NamedTuple):
+    """Says how many rows a table has, and has a sum of their steps, CRC-32."""
+
+    rows: int = 0
+    steps: int = 0
+
+    def after(self, steps: Iterable[str]) -> "Mark":
+        """Returns the mark behind further rows, of which these are the steps."""
+        more = list(steps)
+        text = "".join(f"{step}\n" for step in more)
+        return Mark(self.rows + len(more), zlib.crc32(text.encode(), self.steps))
+
+
 class NoWriter:
     """Stands where TensorBoard's writer would be, in a run without TensorBoard."""
 
@@ -52,8 +66,8 @@ class MetricsCSV(Logger):
     """Appends one row per call to `<save_dir>/metrics.csv`: epoch, step, and a column per metric.
 
     Each row is on disk at once. Numbers are written so that they read back exactly. Unlike
-    Lightning's `CSVLogger`, this one keeps the rows of a resumed run. It drops the rows of steps
-    from `purge_step` on, which TensorBoard hides, too.
+    Lightning's `CSVLogger`, this one keeps the rows of a resumed run. It drops the rows after
+    `until`, whatever their steps are: who logs by hand chooses any step.
 
     Args:
         save_dir: the run's folder.
@@ -67,7 +81,8 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
         self.purge_step = purge_step
-        self.count = 0  # rows so far; a checkpoint has this number
+        self.mark = Mark()  # behind the rows so far; a checkpoint has it
+        self.until: Mark | None = None  # the one of the checkpoint that a run goes on from
         self._columns: list[str] = []
         self._file = OwnFile(self.path)
 
@@ -81,29 +96,36 @@ class MetricsCSV(Logger):
         """Keeps the rows of an interrupted run; Lightning asks for this once, before training."""
         if not self._columns and self.path.exists():
             kept = self.kept()
-            self.count = len(kept)
+            self.mark = _behind(kept)
             self._write(kept, read.rows(self.path)[0])
         return NoWriter()
 
     def kept(self) -> list[dict[str, str]]:
         """Returns the rows that are there, but for those that a resumed run writes again.
 
+        Where some of the rows before `until` are gone, these are the rows of earlier steps.
+
         Raises:
             BrokenFile: if the file cannot be read.
         """
-        end = math.inf if self.purge_step is None else self.purge_step
         _, rows = read.rows(self.path)
+        if self.until and _behind(before := rows[: self.until.rows]) == self.until:
+            return before
+        end = math.inf if self.purge_step is None else self.purge_step
         return [row for row in rows if int(row["step"]) < end]
 
-    def lost(self, count: int) -> str:
-        """Says which rows of a resumed run are lost, of as many as there were; '' if none are."""
+    def lost(self) -> str:
+        """Says which rows before `until` are lost; '' if none are."""
+        count, _ = self.until or Mark()
         try:
             rows = self.kept()
         except BrokenFile as broken:
             return f"its {count} rows are lost: {broken.reason}"
-        if len(rows) >= count:
+        if not self.until or _behind(rows) == self.until:
             return ""
         until = f", the last of them of step {rows[-1]['step']}" if rows else ""
+        if len(rows) >= count:
+            return f"its first {count} rows have other steps: there are {len(rows)}{until}"
         return f"{count - len(rows)} of {count} rows are lost: {len(rows)} are left{until}"
 
     def put_aside(self) -> None:
@@ -129,7 +151,7 @@ class MetricsCSV(Logger):
             {"step": str(step), **{key: _text(value) for key, value in metrics.items()}}
             for step, metrics, _ in rows
         ]
-        self.count += len(texts)
+        self.mark = self.mark.after(text["step"] for text in texts)
         if not set().union(*texts) <= set(self._columns):
             self._add(texts, is_changed=bool(self._columns) and self._file.is_changed())
         elif texts and not self._file.append(_lines(texts, self._columns).encode("utf-8")):
@@ -176,6 +198,10 @@ class MetricsCSV(Logger):
         header = dict(zip(columns, columns, strict=True))
         self._file.replace(_lines([header, *rows], columns))
         self._columns = columns
+
+
+def _behind(rows: Iterable[Mapping[str, str]]) -> Mark:
+    return Mark().after(row["step"] for row in rows)
 
 
 def _lines(rows: Iterable[Mapping[str, str]], columns: Sequence[str]) -> str:

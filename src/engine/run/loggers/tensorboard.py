@@ -21,7 +21,7 @@ from engine.errors import UserError
 from engine.fence.lightning import open_writer, prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
 from engine.files import make_folder
-from engine.run.loggers.events import Events
+from engine.run.loggers.events import Events, Place
 from engine.run.loggers.table import Row
 
 SPLITS = ("train", "val", "test")
@@ -195,6 +195,19 @@ def close(logger: TensorBoardLogger) -> None:
     """Ends a run's file; of several processes, the first one has it."""
     if writer := writer_of(logger):
         writer.close()
+
+
+def place_of(logger: TensorBoardLogger) -> Place | None:
+    """Returns where a logger's events end; None if its writer is not ours, or not there yet."""
+    writer = writer_of(logger)
+    events = events_of(writer) if isinstance(writer, WriterUpon) else None
+    return events.place() if events else None
+
+
+def go_on_from(logger: TensorBoardLogger, place: Place | None, step: int) -> None:
+    """Has a logger go on from a place that `place_of` returned, and from a step."""
+    if place and place_of(logger):
+        events_of(writer_of(logger)).begin_again(place, step)
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

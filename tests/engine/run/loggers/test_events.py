@@ -6,10 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.compat.proto.event_pb2 import SessionLog
 
 from engine.config.resolved import Config
-from engine.fence.tensorboard import Event
+from engine.fence.tensorboard import Event, Summary
 from engine.files import CannotWrite
 from engine.run import build
 from engine.run.loggers import events
@@ -69,6 +71,33 @@ def test_what_a_file_begins_with_comes_with_the_next_event(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
     writer.add_event(Event(step=4))
     assert steps(writer.path) == [3, 4]
+
+
+def test_events_that_were_there_before_a_checkpoint_come_again_behind_its_step(
+    tmp_path: Path,
+) -> None:
+    """TensorBoard hides all of its step, and what was logged by hand has that already."""
+    before = Events(str(tmp_path / "a"), "", tmp_path)
+    assert before.place()[1] == 0
+    value = Summary(value=[Summary.Value(tag="by hand", simple_value=0.5)])
+    for step in (3, 4, 4, 5):
+        before.add_event(Event(step=step, summary=value))
+    place = before.place()
+    before.add_event(Event(step=4, summary=value))  # after the checkpoint
+    before.add_event(Event(step=6, summary=value))
+    before.close()
+    after = Events(str(tmp_path / "a"), "", tmp_path)
+    after.begin_with(Event(step=4, session_log=SessionLog(status=SessionLog.START)))
+    after.begin_again(place, 4)
+    after.add_event(Event(step=5, summary=value))
+    assert steps(after.path) == [4, 4, 4, 5, 5]
+    assert place == (f"a/{before.path.name}", place[1])
+    shown = EventAccumulator(str(tmp_path / "a")).Reload().Scalars("by hand")
+    assert [point.step for point in shown] == [3, 4, 4, 5, 5]
+    elsewhere = Events(str(tmp_path / "b"), "", tmp_path)
+    elsewhere.begin_again(("a/gone", 100), 4)
+    elsewhere.add_event(Event(step=5))
+    assert steps(elsewhere.path) == [5]
 
 
 def test_a_handler_that_logs_amid_a_write_neither_waits_nor_loses_its_event(

@@ -11,7 +11,7 @@ import torch
 from engine import files
 from engine.errors import UserError
 from engine.files import CannotWrite
-from engine.run.loggers.table import MetricsCSV, Row
+from engine.run.loggers.table import Mark, MetricsCSV, Row
 from limited import limited_to
 
 
@@ -119,6 +119,68 @@ def test_a_resumed_run_keeps_the_rows_before_its_step(
     rows = read(tmp_path)
     assert [int(row["step"]) for row in rows] == [*kept, 100]
     assert [float(row["a"]) for row in rows] == [*(step / 4 for step in kept), -1]
+
+
+def logged(folder: Path, *steps: int) -> MetricsCSV:
+    """The logger that has logged a row for each of some steps; each row has its own number."""
+    folder.mkdir(exist_ok=True)
+    logger = MetricsCSV(folder)
+    for number, step in enumerate(steps):
+        logger.log_metrics({"a": number}, step)
+    return logger
+
+
+@pytest.mark.parametrize(
+    ("steps", "after"),
+    [
+        pytest.param([0, 1, 2, 4, 4], [4, 5], id="a step that is the next one's"),
+        pytest.param([0, 1, 2, 3, 0], [1, 0, 4], id="the number of the epoch"),
+        pytest.param([0, 1, 2, 3], [], id="none after it"),
+        pytest.param([], [7], id="none before it"),
+    ],
+)
+def test_a_resumed_run_keeps_the_rows_before_its_checkpoint_whatever_their_steps(
+    steps: list[int], after: list[int], tmp_path: Path
+) -> None:
+    """Rows that somebody logs by hand have any step; the next one of training is 4."""
+    mark = logged(tmp_path, *steps).mark
+    assert mark.rows == len(steps)
+    logged(tmp_path / "more", *steps, *after)
+    logger = MetricsCSV(tmp_path / "more", purge_step=4)
+    logger.until = mark
+    assert logger.lost() == ""
+    assert logger.experiment is not None
+    assert logger.mark == mark
+    rows = read(tmp_path / "more") if steps or after else []
+    assert [int(row["step"]) for row in rows] == steps
+    assert [int(row["a"]) for row in rows] == list(range(len(steps)))
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ([0, 1, 3, 4, 5, 6], "1 of 4 rows are lost: 3 are left, the last of them of step 3"),
+        ([0, 1], "2 of 4 rows are lost: 2 are left, the last of them of step 1"),
+        ([0, 1, 2, 2, 3, 4], "its first 4 rows have other steps: there are 5, the last of them of"),
+    ],
+    ids=["one amid them", "those at the end", "one more"],
+)
+def test_rows_that_are_lost_before_a_checkpoint_are_noticed(
+    left: list[int], said: str, tmp_path: Path
+) -> None:
+    """Later ones, which a resumed run writes again, do not stand for them."""
+    mark = logged(tmp_path, 0, 1, 2, 3).mark
+    logged(tmp_path / "left", *left)
+    logger = MetricsCSV(tmp_path / "left", purge_step=4)
+    logger.until = mark
+    assert logger.lost().startswith(said)
+    assert [int(row["step"]) for row in logger.kept()] == [step for step in left if step < 4]
+
+
+def test_a_mark_is_the_same_however_its_rows_came() -> None:
+    steps = ["0", "10", "7"]
+    assert Mark().after(steps[:1]).after(steps[1:]) == Mark().after(steps)
+    assert Mark().after(["01", "0"]) != Mark().after(["0", "10"])
 
 
 def test_rows_together_make_the_table_that_they_make_one_by_one(tmp_path: Path) -> None:

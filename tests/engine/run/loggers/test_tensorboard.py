@@ -19,7 +19,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch import nn
 
-from commands import seem_older
 from engine.errors import UserError
 from engine.fence.lightning import writer_of
 from engine.run.loggers.table import Row
@@ -97,7 +96,6 @@ class Net(LightningModule):
 def test_a_run_has_one_graph_though_it_is_tested_killed_and_resumed(tmp_path: Path) -> None:
     """The second process begins with the first step once more, and hides what the first logged."""
     for purge_step in (0, 0, 7):
-        seem_older(tmp_path)
         logger = TensorBoard(tmp_path, name="", version="", log_graph=True, purge_step=purge_step)
         for _ in range(2):
             logger.log_graph(Net())

@@ -1,0 +1,46 @@
+"""Finds what a run draws or keeps that no checkpoint has, so that a resumed run would differ."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
+from torch import nn
+
+from engine.steps.callback import overrides
+
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+BASES = (LightningModule, nn.Module, Callback)
+# Methods by which an object saves what it likes.
+SAVING = ("state_dict", "on_save_checkpoint", "get_extra_state")
+# Callbacks of Lightning's, with what they do when a run goes on.
+UNSAVED = {
+    BatchSizeFinder: "it searches once more in a resumed run",
+    LearningRateFinder: "it searches once more in a resumed run",
+    ModelPruning: "no checkpoint has its masks",
+}
+
+
+def unsaved(trainer: Trainer, module: LightningModule) -> Iterator[str]:
+    """Yields what will not be as it was in a resumed run, one sentence each.
+
+    Args:
+        trainer: the run's.
+        module: the one that is trained.
+    """
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        for kind, reason in UNSAVED.items():
+            if isinstance(callback, kind):
+                yield f"{type(callback).__name__}: not exact: {reason}."
+    for owner in (*module.modules(), *callbacks):
+        base = next(kind for kind in BASES if isinstance(owner, kind))
+        drawn = [name for name, value in vars(owner).items() if isinstance(value, GENERATORS)]
+        for name in drawn if not overrides(owner, base, SAVING) else ():
+            yield (
+                f"{type(owner).__name__}.{name}: not exact: no checkpoint has the state of this "
+                "generator.\nSave it in on_save_checkpoint, or draw by the functions of the "
+                "modules random, numpy.random and torch: their states are saved."
+            )

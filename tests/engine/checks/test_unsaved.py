@@ -1,0 +1,77 @@
+"""What no checkpoint has of what a user brings."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
+from torch import nn
+
+from engine.checks.unsaved import unsaved
+from fitting import plain_trainer
+
+
+class Draws(LightningModule):
+    """Has a generator, and a layer that has another."""
+
+    def __init__(self, **generators: Any) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        vars(self).update(generators)
+
+
+class SavesIt(Draws):
+    """Saves the state of its generator."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rng"] = None
+
+
+class Shuffles(Callback):
+    """Has a generator of Python's."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random(1)
+
+
+class ShufflesAsBefore(Shuffles):
+    """Saves the state of its generator."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rng": self.rng.getstate()}
+
+
+def said(module: LightningModule, *callbacks: Callback) -> list[str]:
+    """What is said, up to the reason."""
+    trainer = plain_trainer(Path(), callbacks=list(callbacks))
+    return [text.partition(": not exact: ")[0] for text in unsaved(trainer, module)]
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [torch.Generator(), np.random.default_rng(1), np.random.RandomState(1), random.Random(1)],
+    ids=lambda made: f"{type(made).__module__}.{type(made).__name__}",
+)
+def test_a_generator_of_a_module_is_named(generator: Any) -> None:
+    assert said(Draws(rng=generator)) == ["Draws.rng"]
+    assert said(SavesIt(rng=generator)) == []
+
+
+def test_those_of_layers_and_callbacks_are_named_too() -> None:
+    module = Draws()
+    vars(module.layer)["noise"] = np.random.default_rng(1)
+    assert said(module, Shuffles(), ShufflesAsBefore()) == ["Linear.noise", "Shuffles.rng"]
+
+
+def test_callbacks_of_lightning_that_do_not_go_on_are_named() -> None:
+    callbacks = [LearningRateFinder(), BatchSizeFinder(), ModelPruning("l1_unstructured")]
+    names = ["LearningRateFinder", "BatchSizeFinder", "ModelPruning"]
+    assert said(Draws(), *callbacks) == names
+
+
+def test_others_are_not() -> None:
+    assert said(Draws(number=3, names=["a"])) == []
