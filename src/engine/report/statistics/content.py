@@ -34,6 +34,7 @@ class Content:
         tied: keys that define a group, but are not shown: they only change together with those.
         distinguishing: of the keys that are shown, those that suffice to tell the groups apart.
         others: keys that differ within groups.
+        unit: the columns that the runs of a pair agree in; runs of a group that do are repeats.
         runs: that could be read.
         problems: files that could not be read.
         rows: one per run, as `table_of_runs` returns them.
@@ -51,6 +52,7 @@ class Content:
     tied: list[str]
     distinguishing: list[str]
     others: list[str]
+    unit: list[str]
     runs: list[Run]
     problems: list[Problem]
     rows: pd.DataFrame
@@ -70,12 +72,6 @@ class Content:
     def is_search(self) -> bool:
         """Tells whether the runs are trials of a search."""
         return any(run.trial is not None for run in self.runs)
-
-    @property
-    def unit(self) -> list[str]:
-        """The columns that the runs of a pair agree in."""
-        columns = [*self.keys, *self.tied]
-        return [*(column for column, key in UNIT.items() if key not in columns), *self.others]
 
     @property
     def is_single(self) -> bool:
@@ -151,9 +147,9 @@ def compute(
     rows = groups.table_of_runs(runs, {**columns, **others}, list(columns), compared, beside)
     # The name of a class, such as Adam, says enough without its key.
     labels = {key: not any(key in run.config for run in runs) for key in distinguishing}
-    table = groups.summarise(rows, keys, labels, compared.mode, 1 - alpha, beside)
-    unit = [column for column, key in UNIT.items() if key not in columns]
-    tests = significance.compare(rows, table, [*unit, *others], compared.mode, alpha)
+    unit = [*(column for column, key in UNIT.items() if key not in columns), *others]
+    table = groups.summarise(rows, keys, labels, unit, compared.mode, 1 - alpha, beside)
+    tests = significance.compare(rows, table, unit, compared.mode, alpha)
     return Content(
         folder=folder,
         command=command,
@@ -166,6 +162,7 @@ def compute(
         tied=[key for key in columns if key not in keys],
         distinguishing=distinguishing,
         others=list(others),
+        unit=unit,
         runs=runs,
         problems=problems,
         rows=rows,

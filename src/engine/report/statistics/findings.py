@@ -150,7 +150,7 @@ def _seeds(content: Content) -> Iterator[str]:
     if repeated := int(counted.duplicated(["group", "seed", "fold", *content.others]).sum()):
         yield (
             f"{numbers.count(repeated, 'run')} repeat{'s' * (repeated == 1)} another's config and "
-            "seed; tests take the mean of such."
+            "seed; such runs count once, by their mean."
         )
 
 

@@ -69,6 +69,7 @@ def summarise(
     rows: pd.DataFrame,
     keys: Sequence[str],
     labels: Mapping[str, bool],
+    unit: Sequence[str],
     mode: str,
     level: float,
     tests: Sequence[str] = (),
@@ -78,17 +79,24 @@ def summarise(
     It has the keys, label, runs (how many), n (how many count), mean, median, sem, low and high
     (the interval), best, a mean and a half width for each metric of the test, seconds (the median
     of finished runs), left_out and rank. There is no interval without a second run that counts,
-    and no rank without a first.
+    and no rank without a first. Runs that repeat one another are one run with their mean: they say
+    nothing about other seeds.
 
     Args:
         rows: of the runs, as `table_of_runs` returns them.
         keys: the columns that are alike in a group.
         labels: the keys of a group's label; True for a key whose value says enough alone.
+        unit: the columns in which runs of a group differ, such as the seed: others are repeats.
         mode: `min` or `max`, whichever is better.
         level: of the intervals, such as 0.95.
         tests: metrics of the test.
     """
+    repeats = rows.groupby(["group", *unit], sort=False, dropna=False)
+    runs = repeats[["value", *tests]].mean()
+    lost = runs["value"].isna()
+    runs["left_out"] = repeats["left_out"].last().where(lost, "")
     groups = rows.groupby("group", sort=False)
+    means = runs.groupby("group", sort=False)
     table = groups[list(keys)].first() if keys else pd.DataFrame(index=groups.size().index)
     names = short_names(keys)
     prefixes = {key: "" if alone else f"{names[key]}=" for key, alone in labels.items()}
@@ -97,16 +105,16 @@ def summarise(
         or "all runs"
         for row in table.to_dict("records")
     ]
-    table["runs"] = groups.size()
+    table["runs"] = means.size()
     columns = ["n", "mean", "median", "sem", "best"]
-    table[columns] = groups["value"].agg(["count", "mean", "median", "sem", mode])
+    table[columns] = means["value"].agg(["count", "mean", "median", "sem", mode])
     table["low"], table["high"] = interval(table["mean"], table["sem"], table["n"], level)
     for name in tests:
-        own = groups[name].agg(["mean", "sem", "count"])
+        own = means[name].agg(["mean", "sem", "count"])
         _, high = interval(own["mean"], own["sem"], own["count"], level)
         table[name], table[f"{name} ±"] = own["mean"], high - own["mean"]
     table["seconds"] = rows[rows["status"] == COUNTS].groupby("group")["seconds"].median()
-    table["left_out"] = groups["left_out"].agg(count_reasons)
+    table["left_out"] = means["left_out"].agg(count_reasons)
     table["rank"] = table["mean"].rank(method="min", ascending=mode == "min")
     return table.sort_values(["rank", "label"], na_position="last", kind="stable")
 

@@ -123,7 +123,9 @@ def test_what_limits_the_numbers(tmp_path: Path) -> None:
         left_out.partition("left out: ")[2].rstrip(".").split(", ")
     )
     assert no_rank == "Without any such run, and so without a rank: Adam."
-    assert repeats == "1 run repeats another's config and seed; tests take the mean of such."
+    assert (
+        repeats == "1 run repeats another's config and seed; such runs count once, by their mean."
+    )
     assert folds.startswith("Folds share training data")
     assert versions == "The runs differ in torch; see how it was computed."
     assert unread == "Left out: broken/summary.json: not a mapping."

@@ -212,7 +212,7 @@ def test_folds_pair_too_and_repetitions_count_once(tmp_path: Path) -> None:
             for f in range(3)
         ]
     )
-    assert (sgd["n"], sgd["common"], sgd["verdict"]) == (12, 6, "worse")
+    assert (sgd["n"], sgd["common"], sgd["verdict"]) == (6, 6, "worse")
     assert sgd["p"] == pytest.approx(paired_p(d), rel=1e-9)
     by_fold = content_of(tmp_path, group_by=["datamodule.fold"]).groups
     assert list(by_fold["common"]) == [0, 4, 4]  # of two optimisers and two seeds
