@@ -20,6 +20,8 @@ from engine.report.statistics.significance import (
 )
 
 FEW = 5  # seeds; with fewer, a paired test finds large differences only
+# Keys of the data that change batches only, and the fold, of which there is another note.
+ORDER = ("batch_size", "eval_batch_size", "seed", "steps_per_epoch", "fold")
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,17 @@ def _mixtures(content: Content) -> Iterator[str]:
             "Folds share training data, so that intervals and p over them are too small "
             "(Bengio & Grandvalet 2004)."
         )
+    keys = [key for key in (*content.keys, *content.tied, *content.others) if _is_of_data(key)]
+    if keys:
+        yield f"Runs may be validated on other samples, as they differ in {', '.join(keys)}."
     made_with = content.made_with()
     if mixed := [kind for kind, values in made_with.items() if len(values) > 1]:
         yield f"The runs differ in {', '.join(mixed)}; see how it was computed."
+
+
+def _is_of_data(key: str) -> bool:
+    node, _, name = key.partition(".")
+    return node == "datamodule" and name not in ORDER
 
 
 def _unread(content: Content) -> Iterator[str]:

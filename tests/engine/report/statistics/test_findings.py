@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from engine.report.statistics import numbers
 from engine.report.statistics.findings import failures, notes, statements
 from synthetic_runs import content_of, write_run
@@ -98,6 +100,23 @@ def test_nothing_to_note_of_a_tidy_sweep(tmp_path: Path) -> None:
     content = content_of(tmp_path)
     assert notes(content) == []
     assert statements(content) == []  # one group
+
+
+@pytest.mark.parametrize(
+    ("key", "is_noted"),
+    [("val_fraction", True), ("split_seed", True), ("folds", True), ("batch_size", False)],
+)
+def test_other_samples_to_validate_on_are_noted(key: str, is_noted: bool, tmp_path: Path) -> None:
+    for seed in range(2):
+        for value in (2, 4):
+            write_run(
+                tmp_path / f"{value}{seed}",
+                seed=seed,
+                metrics={"val/acc": 0.5 + seed / value},
+                changes={f"datamodule.{key}": value},
+            )
+    said = f"Runs may be validated on other samples, as they differ in datamodule.{key}."
+    assert notes(content_of(tmp_path)) == [said] * is_noted
 
 
 def test_what_limits_the_numbers(tmp_path: Path) -> None:
