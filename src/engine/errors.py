@@ -63,16 +63,16 @@ class WorkerLost(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns ' Did you mean …?' with the known word most like `word`, or ''."""
     known = list(known)
-    last = word.rpartition(".")[2]
     ends = [k for k in known if k.rpartition(".")[2] == word]  # lr -> optimizer.lr
     alike = difflib.get_close_matches(word, known, n=10)
-    close = ends or [k for k in alike if _is_like(last, k.rpartition(".")[2])]
+    close = ends or [one for one in alike if _is_like(word, one)]
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def _is_like(name: str, known: str) -> bool:
-    """Tells whether names are alike; a common beginning, as of trainer.gpus, says nothing."""
-    return name in known or bool(difflib.get_close_matches(name, [known]))
+def _is_like(word: str, known: str) -> bool:
+    """Tells whether names are alike part by part: that both begin with trainer says nothing."""
+    parts = zip(reversed(word.split(".")), reversed(known.split(".")), strict=False)
+    return all(part in own or difflib.get_close_matches(part, [own]) for part, own in parts)
 
 
 def wants_traceback() -> bool:

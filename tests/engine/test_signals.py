@@ -240,6 +240,33 @@ def test_a_run_stops_after_the_step_and_says_how_to_go_on(
     )
 
 
+@pytest.mark.filterwarnings(SWALLOWED)
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [("callbacks=grad_norm", "grad_norm"), ("callbacks=[grad_norm,swa]", "grad_norm,swa")],
+)
+def test_a_run_without_checkpoints_says_so_before_it_is_lost(
+    word: str, names: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A choice of callbacks replaces the default ones."""
+    caplog.set_level("INFO")
+    callback = [word, "+callbacks.signals._target_=signalling.Signals", "+callbacks.signals.step=3"]
+    with pytest.raises(SystemExit):
+        run_train(*LINEAR, *callback, f"paths.log_dir={tmp_path}")
+    run_dir = only_run(tmp_path)
+    assert caplog.messages[-1] == (
+        "interrupted at step 3; begin anew, as it has no checkpoint, with:\n"
+        f"  python -m project.train resume={run_dir}"
+    )
+    said = "no callbacks.checkpoints: if it is interrupted, this run begins anew, and it has no "
+    advice = f'To keep the default callbacks, write "callbacks=[default,{names}]"'
+    assert f"{said}best.ckpt.\n{advice}" in caplog.messages
+    words = [*LINEAR, "callbacks=grad_norm", "+callbacks.checkpoints=null"]
+    caplog.clear()
+    run_train(*words, f"paths.log_dir={tmp_path}", draws=False)
+    assert said not in caplog.text
+
+
 @pytest.mark.parametrize("moment", ["joinable", "outcome"], ids=["begins", "records its end"])
 def test_a_run_that_is_stopped_while_it(
     moment: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -239,11 +239,14 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
         takes_more = key.partition(".")[0] in OPEN or (bool(nodes) and TARGET in nodes[-1])
         if (override.is_add() or override.is_force_add()) and takes_more:
             return
+        meant = nearest(key, known)
         names = ", ".join(map(str, nodes[-1])) if nodes[1:] else ""
         has = f" {key.rpartition('.')[0]} has: {names}." if names else ""
-        is_new = takes_more and not override.is_delete()
-        add = f"\nIf the class takes it, add it: +{override.input_line}" if is_new else ""
-        raise UserError(f"{key}: no such key.{nearest(key, known)}{has}{add}")
+        # What is not there has no arguments, but it may be named.
+        is_new = takes_more and (bool(nodes) or key.endswith(TARGET)) and not override.is_delete()
+        add = f"\nIf the class takes it, add it: +{override.input_line}"
+        add = add if is_new and not meant else ""
+        raise UserError(f"{key}: no such key.{meant}{has}{add}")
     if override.is_delete():
         if any(is_below(own, (key,)) for own in LIMITS):
             raise UserError(f"~{key}: every run needs it; give it another value.")

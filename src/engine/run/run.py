@@ -207,6 +207,9 @@ class Run:
         log.debug("%s", getattr(module, "network", module))
         if self.config.overrides:
             log.info("overrides: %s", shlex.join(self.config.overrides))
+        callbacks = self.config.get("callbacks") or {}
+        if not self._keeps_checkpoints and "checkpoints" not in callbacks:  # =null says so
+            log.warning("%s", self._without_checkpoints())
         if self._begins_from:
             log.info("%s", self._begins_from)
         if self._parent:
@@ -216,7 +219,7 @@ class Run:
         if self._found:
             self._found.warn()
         elif not self._is_new:
-            log.info("there is no checkpoint yet, so the run begins with its first step")
+            log.info("there is no checkpoint, so the run begins with its first step")
         if identity.is_whole(self._made_of):  # the Trainer may have been made before the module
             identity.save(self.folder, self._made_of)
         build.cast(trainer, module)
@@ -230,6 +233,21 @@ class Run:
                     )
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
+
+    @property
+    def _keeps_checkpoints(self) -> bool:
+        """Tells whether a callback writes what the run can go on from."""
+        made: Any = self._trainer
+        return any(hasattr(callback, "best_score") for callback in made.checkpoint_callbacks)
+
+    def _without_checkpoints(self) -> str:
+        """Says what a run lacks of which the callbacks are not the default ones."""
+        chosen = [word for word in self.config.overrides if word.startswith("callbacks=")]
+        names = chosen[-1].partition("=")[2].strip("[]") if chosen else "NAME"
+        return (
+            "no callbacks.checkpoints: if it is interrupted, this run begins anew, and it has no "
+            f'best.ckpt.\nTo keep the default callbacks, write "callbacks=[default,{names}]"'
+        )
 
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
         """Checks what is known when optimisers and loaders are made."""
@@ -295,6 +313,9 @@ class Run:
             return math.nan
         metrics = summaries.final_metrics(self.folder)
         found = compared(trainer, metrics)
+        if found is None and not self._keeps_checkpoints:
+            log.warning("objective: none; callbacks.checkpoints says which metric to compare")
+            return math.nan
         if found is None:
             log.warning(
                 "objective: none; set callbacks.checkpoints.monitor to one of what was logged: %s",
@@ -416,8 +437,9 @@ class Run:
             log.info("\n%s", summaries.closing_words(summary, self.folder))
             log.info("\n%s", summaries.next_commands(self.folder.parent, self.door))
         if summary["status"] == "interrupted" and not summary["error"]:
+            how = "go on" if self._keeps_checkpoints else "begin anew, as it has no checkpoint,"
             step = f"{trainer.global_step:,}"
-            log.info("interrupted at step %s; go on with:\n  %s", step, self._goes_on)
+            log.info("interrupted at step %s; %s with:\n  %s", step, how, self._goes_on)
 
 
 @contextmanager

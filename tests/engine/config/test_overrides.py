@@ -28,13 +28,13 @@ CALLBACKS = ", ".join(sorted(path.stem for path in CONF.glob("callbacks/*.yaml")
 OPTIMIZERS = "adam, adamw, lbfgs, rmsprop, sgd, sgd_plain"
 REFUSED = {
     # unknown keys
-    "optimizer.lrr=1": (
-        f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}\n"
-        "If the class takes it, add it: +optimizer.lrr=1"
-    ),
+    "optimizer.lrr=1": (f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}"),
     "callbacks.mine._target_=engine.GradNorm": (
-        "callbacks.mine._target_: no such key. Did you mean callbacks.divergence._target_?\n"
+        "callbacks.mine._target_: no such key.\n"
         "If the class takes it, add it: +callbacks.mine._target_=engine.GradNorm"
+    ),
+    "callbacks=histograms callbacks.checkpoints.monitor=val/acc": (
+        "callbacks.checkpoints.monitor: no such key."
     ),
     "~seed": "~seed: every run needs it; give it another value.",
     "~trainer.max_epochs": "~trainer.max_epochs: every run needs it; give it another value.",

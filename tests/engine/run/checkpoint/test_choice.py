@@ -339,7 +339,7 @@ def test_killed_before_its_first_checkpoint_a_run_says_that_it_begins_anew(
     root.setLevel(logging.INFO)
     run_train(f"resume={run_dir}", draws=False)
     root.setLevel(before)
-    says = "there is no checkpoint yet, so the run begins with its first step"
+    says = "there is no checkpoint, so the run begins with its first step"
     assert says in (run_dir / "train.log").read_text()
     assert_bit_identical(run_dir, whole)
 
