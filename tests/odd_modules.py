@@ -74,6 +74,14 @@ class Tested(Plain):
         self.log("test_loss", self._loss(batch))
 
 
+class ScoresNowAndThen(Tested):
+    """Logs a score in every second validation only."""
+
+    def on_validation_epoch_end(self) -> None:
+        if self.current_epoch % 2:
+            self.log("score", float(self.current_epoch))
+
+
 class Lazy(Tested):
     """Has a layer whose inputs are counted at the first batch."""
 

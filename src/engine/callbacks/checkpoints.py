@@ -99,7 +99,7 @@ class Checkpoints(StepCallback, Checkpoint):
             return
         score = trainer.callback_metrics.get(self.monitor)
         if score is None:
-            self._say_that_none_is_best(trainer)
+            self._say_what_is_not_logged(trainer)
             return
         # One process decides for all: each may have another value.
         value = float(trainer.strategy.broadcast(score.item()))
@@ -119,6 +119,8 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._trains:
             averaged.finish(trainer, module)
+        if self._has_said and self.best_score is None:
+            log.warning("no best.ckpt, so the last weights are tested")
         if averaged.ends_with_mean(trainer):
             trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
             self._save(trainer, BEST)
@@ -151,13 +153,13 @@ class Checkpoints(StepCallback, Checkpoint):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best_score = state["best_score"]
 
-    def _say_that_none_is_best(self, trainer: Trainer) -> None:
+    def _say_what_is_not_logged(self, trainer: Trainer) -> None:
         if not self._has_said:
             self._has_said = True
             names = list(trainer.callback_metrics)
             log.warning(
-                "no best.ckpt, so the last weights are tested: no validation logs "
-                "callbacks.checkpoints.monitor=%s.%s It logs: %s",
+                "callbacks.checkpoints.monitor=%s: this validation does not log it, so that it "
+                "chooses no best.ckpt.%s It logs: %s",
                 self.monitor,
                 nearest(self.monitor, names),
                 ", ".join(names) or "nothing",

@@ -184,12 +184,26 @@ def test_metrics_under_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixt
         in caplog.text
     )
     says = (
-        "no best.ckpt, so the last weights are tested: no validation logs callbacks.checkpoints."
-        "monitor=val/loss. Did you mean val_loss? It logs: train_loss, val_loss"
+        "callbacks.checkpoints.monitor=val/loss: this validation does not log it, so that it "
+        "chooses no best.ckpt. Did you mean val_loss? It logs: train_loss, val_loss"
     )
     assert caplog.text.count(says) == 1
+    assert caplog.text.count("no best.ckpt, so the last weights are tested") == 1
     assert not (run_dir / "checkpoints/best.ckpt").exists()
     assert "epoch 2/2: train_loss " in caplog.text
+
+
+def test_a_monitor_that_is_logged_now_and_then(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the first epoch said that the last weights would be tested."""
+    words = ["callbacks.checkpoints.monitor=score", "trainer.max_epochs=3"]
+    run_dir, summary = run(tmp_path, of("ScoresNowAndThen"), *words)
+    assert summary["objective"] == 1.0
+    best = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
+    assert best["global_step"] == 2 * 10
+    assert "monitor=score: this validation does not log it" in caplog.text
+    assert "so the last weights are tested" not in caplog.text
 
 
 def test_a_monitor_under_another_name(tmp_path: Path) -> None:
