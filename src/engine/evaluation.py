@@ -23,17 +23,18 @@ from engine.run import folders, identity, summaries
 log = logging.getLogger(__name__)
 
 USAGE = """\
-Evaluate a run: rebuild its model and data from its own config, load its best checkpoint (the last
-one where it had no validation), and measure.
+Evaluate a run: rebuild its model and data from its own config, load its best
+checkpoint (the last one where it had no validation), and measure.
 
-  python -m {command} run=RUN_DIR                    on its test split
-  python -m {command} run=RUN_DIR split=val          on another: test, val, train
-  python -m {command} run=RUN_DIR datamodule=digits  on other data; datamodule.KEY=VALUE, too
-  python -m {command} run=RUN_DIR accelerator=cpu    elsewhere; trainer.KEY=VALUE, too
-  python -m {command} run=RUN_DIR trust=true         a run of somebody else's, whatever it names
+  python -m {command} run=RUN_DIR
 
-Prints the metrics; writes them to RUN_DIR/evaluation/SPLIT.json, and the figures to
-RUN_DIR/evaluation/figures/."""
+  split=val          on another split than test: val or train
+  datamodule=digits  on other data; datamodule.KEY=VALUE, too
+  accelerator=cpu    on another device; trainer.KEY=VALUE, too
+  trust=true         a run of somebody else's, whatever its config names
+
+Prints the metrics; writes them to RUN_DIR/evaluation/SPLIT.json, and the
+figures to RUN_DIR/evaluation/figures/."""
 OWN = ("run", "split", "trust")
 TAKEN = (*OWN, *EVALUATED_WITH)
 COMPILED = "_orig_mod."  # torch.compile writes this into the names of weights

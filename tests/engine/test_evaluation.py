@@ -210,4 +210,6 @@ def test_what_is_no_run(tmp_path: Path, moved: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]], ids=["nothing", "--help", "-h"])
 def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run_evaluate(*words)
-    assert capsys.readouterr() == (USAGE.format(command="project.evaluate") + "\n", "")
+    text = USAGE.format(command="project.evaluate")
+    assert capsys.readouterr() == (f"{text}\n", "")
+    assert max(map(len, text.splitlines())) <= 80

@@ -18,21 +18,24 @@ if TYPE_CHECKING:
     from engine.report.statistics.parts import Part
 
 USAGE = """\
-Compare the runs below a folder, a sweep's or any other, finished or still going on.
+Compare the runs below a folder, a sweep's or any other, finished or going on.
 
-  python -m {command} DIR                          by the objective, as in the sweep's own table
-  python -m {command} DIR --metric test/acc        by the last value of another metric
-  python -m {command} DIR --group-by optimizer,lr  in groups that agree in these keys only
+  python -m {command} DIR
 
-  --metric NAME      what to compare: the last value of a metric of metrics.csv
-  --mode min|max     which way is better, for a metric whose name does not say it
-  --group-by KEY,…   the keys that define a group; by default all that differ, but for seed and fold
-  --alpha A          level of the tests, 0.05; intervals are of 1 - A
-  --latex            for papers, too: report.tex, and figures/ as PDF and SVG
+By default, runs are compared by their objective, as in the sweep's own table.
 
-Prints groups with mean, confidence interval and rank, and which differences are shown by the tests;
-writes report.html (the same with figures, in one file), report.md and runs.csv to DIR. Runs of
-other experiments, data or objectives are ranked apart."""
+  --metric NAME     compare by the last value of another metric of metrics.csv,
+                    such as test/acc
+  --mode min|max    which way is better, for a metric whose name does not say it
+  --group-by KEY,…  the keys that define a group, such as optimizer,lr; by
+                    default all that differ, but for seed and fold
+  --alpha A         level of the tests, 0.05; intervals are of 1 - A
+  --latex           for papers, too: report.tex, and figures/ as PDF and SVG
+
+Prints groups with mean, confidence interval and rank, and which differences
+are shown by the tests; writes report.html (the same with figures, in one file),
+report.md and runs.csv to DIR. Runs of other experiments, data or objectives are
+ranked apart."""
 OPTIONS = ("--metric", "--mode", "--group-by", "--alpha", "--latex")
 
 

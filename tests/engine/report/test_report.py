@@ -160,7 +160,9 @@ def test_runs_of_other_data_are_ranked_apart(
 @pytest.mark.parametrize("words", [[], ["--help"], ["DIR", "-h"]], ids=["nothing", "--help", "-h"])
 def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run_report(*words)
-    assert capsys.readouterr() == (USAGE.format(command="project.report") + "\n", "")
+    text = USAGE.format(command="project.report")
+    assert capsys.readouterr() == (f"{text}\n", "")
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.slow
