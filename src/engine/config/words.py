@@ -3,6 +3,7 @@
 What is written otherwise is refused, and the right way is shown.
 """
 
+import itertools
 import re
 import shlex
 from argparse import Namespace
@@ -30,6 +31,8 @@ REFUSED = {
     "shell_completion": "there is none for `python -m`.",
 }
 OVERRIDE = re.compile(r"~[^=@]|\+{0,2}[^=+~@].*=", re.DOTALL)  # key=value, +key=value, ~key
+
+ONE_VALUE = re.compile(r"[^=]+=[^=]+")
 
 
 def is_multirun(words: Sequence[str]) -> bool:
@@ -104,6 +107,11 @@ def _refuse_word(word: str, around: Sequence[str]) -> NoReturn:
     joined = [" ".join(around[:end]) for end in range(2, len(around) + 1)]
     if whole := [text for text in joined if not _is_open(text)] if _is_open(around[0]) else []:
         raise UserError(f"{whole[0]}: has blanks, so it needs quotes: {shlex.quote(whole[0])}")
+    for parts in (around[:2], around[:3], around[1:3], around[1:4]):
+        pairs = itertools.pairwise(parts)
+        is_split = all(own.endswith("=") or after.startswith("=") for own, after in pairs)
+        if word in parts and parts[1:] and is_split and ONE_VALUE.fullmatch("".join(parts)):
+            raise UserError(f"{' '.join(parts)}: write {''.join(parts)}, without blanks.")
     raise UserError(
         f"{shlex.quote(word)}: not an override; write key=value, such as experiment=lenet."
     )

@@ -136,6 +136,10 @@ REFUSED = {
     "~optimizer": f"~optimizer: a run needs one of: {OPTIMIZERS}.",
     # the form
     "lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
+    "experiment = lenet": "experiment = lenet: write experiment=lenet, without blanks.",
+    "seed=1 experiment = lenet": "experiment = lenet: write experiment=lenet, without blanks.",
+    "seed=1 experiment =lenet": "experiment =lenet: write experiment=lenet, without blanks.",
+    "experiment= lenet seed=1": "experiment= lenet: write experiment=lenet, without blanks.",
     "seed=1 lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
     "seed=0,1": ("seed=0,1: has several values; add -m for a sweep. A list is written seed=[0,1]."),
     "optimizer=adam,sgd": "optimizer=adam,sgd: has several values; add -m for a sweep.",
