@@ -39,7 +39,10 @@ OF_THE_MOMENT = {
     "seconds": "of summary.json: how long the run took",
     "git": "of summary.json: files may change in the working tree meanwhile",
 }
-LIGHTNINGS_OWN = {"loops": "of a checkpoint: has how often Lightning's loops were begun"}
+OF_A_PROCESS = {
+    "loops": "of a checkpoint: has how often Lightning's loops were begun",
+    "events": "of a checkpoint: has the name and the size of a process's file of events",
+}
 # Of jobs that train together, beside rounding.
 OF_TOGETHER = {"so_far": "generators of random numbers, which each step seeds, are elsewhere"}
 CHARTS = "custom_scalars__config__"  # a tag of which TensorBoard takes the last
@@ -103,7 +106,7 @@ def _rows(path: Path) -> dict[str, Any]:
 
 def _checkpoint(path: Path) -> dict[str, Any]:
     saved = torch.load(path, weights_only=True)
-    return {key: value for key, value in saved.items() if key not in LIGHTNINGS_OWN}
+    return {key: value for key, value in saved.items() if key not in OF_A_PROCESS}
 
 
 def _study(journal: Path) -> dict[str, Any]:
