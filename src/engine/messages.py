@@ -110,13 +110,6 @@ def _show_error(kind: Any, error: Any, trace: Any) -> None:
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
-class Formatter(logging.Formatter):
-    """Leaves secrets out of messages and tracebacks."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
-
-
 def styled(text: str, style: str | None) -> str:
     """Returns a text in a style, for a message; files and pipes get it without."""
     return f"{style}{text}{_RESET}" if style else text
@@ -204,7 +197,7 @@ class _Terminal(logging.StreamHandler[Any]):
             super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return for_stream(super().format(record), self.stream, record.levelno)
+        return for_stream(redacted(super().format(record)), self.stream, record.levelno)
 
 
 def to_terminal() -> None:
@@ -212,8 +205,7 @@ def to_terminal() -> None:
     level = logging.INFO if _is_first_process() else logging.ERROR
     handler = _Terminal(sys.stdout)
     handler.setLevel(level)
-    handler.setFormatter(Formatter("%(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
+    logging.basicConfig(level=level, handlers=[handler], format="%(message)s")
     logging.getLogger("hydra").setLevel(logging.WARNING)  # a sweep has a line of its own per job
 
 
@@ -244,8 +236,8 @@ def of_a_worker() -> Iterator[None]:
     """
     handler = _Terminal(sys.stderr)
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(Formatter("%(message)s"))
-    logging.basicConfig(handlers=[handler])  # without effect the second time
+    # Without effect the second time.
+    logging.basicConfig(handlers=[handler], format="%(message)s")
     logging.getLogger().setLevel(logging.INFO)
     is_a_tty = sys.stdout.isatty
     sys.stdout.isatty = lambda: False  # type: ignore[method-assign]
@@ -293,9 +285,15 @@ def to_file(path: Path) -> Iterator[None]:
 
 
 class LogFile(logging.FileHandler):
-    """Writes messages to a file; says once where the system refuses that, and the run goes on."""
+    """Writes messages to a file, without styles and without secrets.
+
+    Says once where the system refuses to write, and the run goes on.
+    """
 
     is_refused = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _STYLES.sub("", redacted(super().format(record)))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         error = sys.exception()
@@ -334,12 +332,5 @@ def file_handler(path: Path) -> logging.FileHandler:
     """Returns a handler that writes messages to a file, with time, level and source."""
     with files.writing(path):
         handler = LogFile(path, encoding="utf-8")
-    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
-
-
-class _Plain(Formatter):
-    """Writes messages without styles."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return _STYLES.sub("", super().format(record))

@@ -99,10 +99,11 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def kept(seed: int | None = None) -> Iterator[None]:
     """Puts the states of Python's, NumPy's and torch's generators back at the end.
 
-    Inside, NumPy's has to be seeded before it is used.
+    Args:
+        seed: of the three, inside; if None, NumPy's has to be seeded before it is used.
     """
     python = random.getstate()
     numpy_random: Any = np.random  # its types lack two functions
@@ -111,6 +112,8 @@ def kept() -> Iterator[None]:
     numpy_random.set_bit_generator(spare)
     torch_state = torch.get_rng_state()
     try:
+        if seed is not None:
+            seed_all(seed)
         yield
     finally:
         random.setstate(python)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
 from engine import processes
-from engine.data.augment import Transform, try_out
+from engine.data.augment import Transform
 from engine.errors import UserError
 from engine.fence.lightning import batch_of_training, trainer_of
 from engine.schedules import Schedule, updates_of
@@ -213,14 +213,6 @@ class SupervisedModule(LightningModule):
                 for transform in self.transforms.values():
                     inputs = transform(inputs)
         return inputs
-
-    def try_transforms(self, sample: Tensor) -> None:
-        """Tries the transforms of `augment` on inputs of one sample (1, …).
-
-        Raises:
-            UserError: if a transform does not take them.
-        """
-        try_out(self.transforms, sample)
 
     def on_before_backward(self, loss: Tensor) -> None:
         if not self._has_augmented:

@@ -170,8 +170,6 @@ class Checkpoints(StepCallback, Checkpoint):
         run_dir = Path(trainer.default_root_dir)
         with files.writing(run_dir):
             run_dir.stat()  # somebody may have removed it, and the checkpoint would make it anew
-        for logger in trainer.loggers:  # a run that goes on from here logs nothing before it
-            logger.save()
         trainer.save_checkpoint(run_dir / name, weights_only=False)
         if name == LAST and trainer.is_global_zero:
             note_training(run_dir)

@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 
 from engine.checks import bad_data
 from engine.config.resolved import Config
+from engine.data.augment import try_out
 from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError, blamed_on
 from engine.supervised import SupervisedModule
@@ -52,7 +53,7 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
             bad_data.check(model, data, sample)
             model.train()
         if isinstance(model, SupervisedModule):
-            model.try_transforms(sample)
+            try_out(model.transforms, sample)
 
 
 @torch.no_grad()

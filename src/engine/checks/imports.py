@@ -14,7 +14,8 @@ def large() -> Iterator[None]:
     They make half a million objects, which stay. Python would look at them for garbage several
     times meanwhile, which takes a seventh of the import, and again and again afterwards. What a
     process has before its first run is frozen: nobody looks at it any more. What its runs make is
-    collected as ever.
+    collected as ever. A report makes a million objects that stay, at which Python would look again
+    and again, too.
     """
     is_first = "torch" not in sys.modules
     was_enabled = gc.isenabled()

@@ -23,7 +23,7 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     Raises:
         UserError: names who follows which metric, and the metrics that there are.
     """
-    nodes = _callbacks(config)
+    nodes = config.nodes("callbacks")
     kinds = {key: objects.located(node[TARGET], key) for key, node in nodes.items()}
     own = [kind for kind in kinds.values() if not kind.__module__.startswith("lightning.")]
     names = getattr(model, "metric_names", lambda data: None)(data)
@@ -55,7 +55,7 @@ def follows_nothing(error: Exception, config: Config, trainer: Trainer) -> UserE
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     if not str(frame.f_globals.get("__name__")).startswith("lightning."):
         return None
-    nodes = _callbacks(config).items()
+    nodes = config.nodes("callbacks").items()
     # Ours raise no error of Lightning's.
     others = [(key, node) for key, node in nodes if not node[TARGET].startswith("engine.")]
     followed = {f"{key}.monitor": node.get("monitor") for key, node in others}
@@ -68,12 +68,6 @@ def follows_nothing(error: Exception, config: Config, trainer: Trainer) -> UserE
         if monitor and monitor not in names and monitor in str(error):
             return _mistake(key, monitor, trainer.lightning_module, names)
     return None
-
-
-def _callbacks(config: Config) -> dict[str, dict[str, Any]]:
-    """Returns the nodes of callbacks by their keys."""
-    nodes = (config.get("callbacks") or {}).items()
-    return {f"callbacks.{name}": node for name, node in nodes if node}
 
 
 def _mistake(key: str, monitor: str, model: LightningModule, names: Collection[str]) -> UserError:

@@ -107,7 +107,7 @@ def check(
         UserError: for the first node that is wrong; names the key, the value and what is allowed.
     """
     checked = set() if checked is None else checked
-    for key, node in _nodes(values):
+    for key, node in nodes(values):
         pattern = f"{key.rpartition('.')[0]}.*"
         if (text := f"{pattern} {node}") in checked:
             continue
@@ -143,15 +143,15 @@ def located(path: str, key: str) -> Any:
     return target
 
 
-def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the nodes with a `_target_`, the inner ones first, `optimizer` before its copies."""
     if isinstance(node, list):
         for number, inner in enumerate(node):
-            yield from _nodes(inner, f"{key}.{number}")
+            yield from nodes(inner, f"{key}.{number}")
     elif isinstance(node, dict):
         names = sorted(node, key=lambda name: name in ("module", "datamodule")) if not key else node
         for name in names if node.get("_recursive_", True) else ():
-            yield from _nodes(node[name], f"{key}.{name}" if key else str(name))
+            yield from nodes(node[name], f"{key}.{name}" if key else str(name))
         if TARGET in node:
             yield key, node
 
@@ -240,7 +240,7 @@ def _check_value(key: str, value: Any, parameter: Parameter, name: str, builds_i
     hint = parameter.annotation
     if hint is Any or parameter.default is value:
         return
-    if not any(True for _ in _nodes(value, "_")):
+    if not any(nodes(value, "_")):
         reason = why_not(value, hint)
     elif _may_be(value, hint, builds_inner):
         return

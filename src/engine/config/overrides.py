@@ -22,7 +22,6 @@ from engine.config.nested import dotted
 from engine.config.words import is_multirun, parsed_words
 from engine.errors import UserError, blamed_on, nearest
 from engine.fence.hydra import is_group, own_config
-from engine.fence.omegaconf import node_of
 
 # The values that may replace a value of a type; null may replace any.
 KINDS = {
@@ -268,11 +267,8 @@ def _nodes_above(config: DictConfig, key: str) -> list[DictConfig]:
     return [config, *inner] if all(isinstance(node, DictConfig) for node in inner) else []
 
 
-def _dotted_keys(config: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for name in map(str, config):
-        child = node_of(config, name)  # not config[name], which would resolve it
-        keys.append(f"{prefix}{name}")
-        if isinstance(child, DictConfig):
-            keys += _dotted_keys(child, f"{prefix}{name}.")
-    return keys
+def _dotted_keys(config: DictConfig) -> list[str]:
+    """Returns the keys of all values, and before them those of the mappings that they are in."""
+    values: Any = OmegaConf.to_container(config, resolve=False)
+    parts = (itertools.accumulate(key.split("."), "{}.{}".format) for key in dotted(values))
+    return list(dict.fromkeys(itertools.chain.from_iterable(parts)))

@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.config import plain_yaml, secrets
-from engine.config.keys import BUILT, FOLDERS, OPEN, OWN, TARGET, TREATMENT, relevant
+from engine.config import objects, plain_yaml, secrets
+from engine.config.keys import BUILT, FOLDERS, OPEN, OWN, TREATMENT, relevant
 from engine.config.limits import shown
 from engine.config.nested import dotted
 from engine.errors import UserError
@@ -42,6 +42,15 @@ class Config(Mapping[str, Any]):
         self.overrides = [word for word in overrides if not word.startswith("sweep.")]
         self.is_ours = True  # made by this user, now or in a run that has the signature
         self.is_trusted = False  # by trust=true
+
+    def nodes(self, group: str) -> dict[str, dict[str, Any]]:
+        """Returns the nodes of a group of named objects, by dotted key; a name may stand for none.
+
+        Args:
+            group: `callbacks` or `logger`.
+        """
+        nodes = (self.get(group) or {}).items()
+        return {f"{group}.{name}": node for name, node in nodes if node}
 
     @classmethod
     def resolve(
@@ -159,15 +168,8 @@ def _unused(
         found = set(re.findall(r"[\w-]+", references)) - used
         used |= found
     nodes = {name: node for name, node in values.items() if isinstance(node, dict | list)}
-    objects = [name for name, node in nodes.items() if name in OPEN or _has_object(node)]
-    return [name for name in objects if name not in used]
-
-
-def _has_object(node: Any) -> bool:
-    """Tells whether a node is an object, or has one at any depth."""
-    if isinstance(node, dict):
-        return TARGET in node or any(map(_has_object, node.values()))
-    return isinstance(node, list) and any(map(_has_object, node))
+    made = [name for name, node in nodes.items() if name in OPEN or any(objects.nodes(node, name))]
+    return [name for name in made if name not in used]
 
 
 def _check_unused(name: str, overrides: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from engine import messages
-from engine.config.nested import at, words_in
+from engine.config.nested import at, copied, words_in
 from engine.errors import UserError
 from engine.messages import PASSWORD
 
@@ -73,7 +73,7 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
     words = list(words_in(values))
     urls = {path for path, word in words_in(raw) if "://" in word and HOLE.search(word)}
     found = [(path, word) for path, word in words if path in urls or _holds_secret(path, word)]
-    written = OmegaConf.create(_escaped(raw)) if found else None
+    written = OmegaConf.create(copied(raw, _escaped)) if found else None
     for path, _ in found:
         reference = str(at(written, path))
         without = ENVIRONMENT.sub("", reference)
@@ -142,10 +142,6 @@ def _holds_secret(path: Sequence[Any], value: str) -> bool:
     return is_secret(name) or ("://" in value and PASSWORD.search(value) is not None)
 
 
-def _escaped(node: Any) -> Any:
-    """Returns a config in which `${oc.env:NAME}` is a word: references lead to it as it stands."""
-    if isinstance(node, dict):
-        return {name: _escaped(value) for name, value in node.items()}
-    if isinstance(node, list):
-        return [_escaped(value) for value in node]
-    return node.replace("${oc.env:", r"\${oc.env:") if isinstance(node, str) else node
+def _escaped(value: Any) -> Any:
+    """Makes `${oc.env:NAME}` of a config a word: references lead to it as it stands."""
+    return value.replace("${oc.env:", r"\${oc.env:") if isinstance(value, str) else value

@@ -56,6 +56,7 @@ class ExactLoader(Served):
             prefetch_factor=loader.prefetch_factor,
             persistent_workers=loader.persistent_workers,
         )
+        self._source = self._batches
 
     def __iter__(self) -> Iterator[Any]:
         place = self._place
@@ -70,11 +71,9 @@ class ExactLoader(Served):
         self._epoch = place.epoch()
         self._has_ended = False
         self._set_epoch(self._epoch)
-        self._order.begin(f"{place.loader(self)}/{self._epoch}/{self._pass}", first)
+        self._order.stream = f"{place.loader(self)}/{self._epoch}/{self._pass}"
+        self._order.first = first
         return self._served(iter(self._batches))
-
-    def _source(self) -> Any:
-        return self._batches
 
     def _set_epoch(self, epoch: int) -> None:
         samplers: list[Any] = [self._loader.sampler, getattr(self._order.sampler, "sampler", None)]
@@ -123,26 +122,21 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         self._seed = seed
         self._checks = True
         self.drawn: dict[str, str] = {}  # name and digest of the last order
-        self.begin("0/0/0", 0)
-
-    def begin(self, stream: str, first: int) -> None:
-        """Sets the order by its name, and the number of the first batch."""
-        self._stream = stream
-        self._first = first
+        self.stream = "0/0/0"  # name of the next order
+        self.first = 0  # number of the first batch of it
 
     def draw(self, stream: str) -> list[Any]:
         """Draws the indices of all batches of an epoch."""
         name = f"order/{stream}"
-        with kept():
-            seed_all(derive(self._seed, name))
+        with kept(derive(self._seed, name)):
             seed_each(self._generators, self._seed, name)
             return list(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:
-        drawn = self.draw(self._stream)
-        self.drawn = {"stream": self._stream, "digest": digest_of(drawn)}
-        for number in range(self._first, len(drawn)):
-            yield self._stream, number, drawn[number], self._checks
+        drawn = self.draw(self.stream)
+        self.drawn = {"stream": self.stream, "digest": digest_of(drawn)}
+        for number in range(self.first, len(drawn)):
+            yield self.stream, number, drawn[number], self._checks
             self._checks = False
 
     def __len__(self) -> int:

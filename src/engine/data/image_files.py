@@ -165,16 +165,12 @@ def files_below(data_dir: Path, folder: str) -> Iterator[str]:
     """
     seen = set()
     root = os.path.join(data_dir, "")
-    for here, folders, files in os.walk(root + folder, onerror=_raise, followlinks=True):
+    for here, folders, files in os.walk(root + folder, onerror=_cannot_read, followlinks=True):
         real = os.path.realpath(here)
         folders[:] = [] if real in seen else sorted(f for f in folders if not is_hidden(f))
         names = [] if real in seen else [f for f in files if not is_hidden(f)]
         seen.add(real)
         yield from (os.path.join(here, name).removeprefix(root) for name in names)
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error
 
 
 def _cannot_read(error: OSError) -> NoReturn:

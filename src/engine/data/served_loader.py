@@ -1,6 +1,5 @@
 """Serves other people's loaders as they are, with their random numbers seeded."""
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from engine.fence.lightning import Place, ServesLoader, restart_workers, wrapped_sampler
-from engine.seeds import derive, kept, seed_all
+from engine.seeds import derive, kept
 
 END = object()
 SAMPLERS = ("sampler", "batch_sampler")  # attributes; a sampler need not be a Sampler
@@ -24,7 +23,7 @@ class Served(ServesLoader):
     """
 
     def __init__(self, loader: Any, seed: int, place: Place) -> None:
-        self._loader = loader
+        self._loader = self._source = loader
         self._seed = seed
         self._place = place
 
@@ -37,9 +36,6 @@ class Served(ServesLoader):
 
     def __len__(self) -> int:
         return len(self._loader)
-
-    def _source(self) -> Any:
-        return self._loader
 
 
 class EpochLoader(Served):
@@ -55,25 +51,19 @@ class EpochLoader(Served):
         number = self._place.batch()
         if number == 0:  # within an epoch, the loader's own state may have set them
             seed_each(generators_of(self._loader), self._seed, stream)
-        with self._seeded(stream, 0):
+        with kept(derive(self._seed, stream, 0)):
             batches = iter(self._loader)
         return self._served(batches, stream, number)
 
     def _served(self, batches: Iterator[Any], stream: str, number: int) -> Iterator[Any]:
         while True:
-            with self._seeded(stream, number):
+            with kept(derive(self._seed, stream, number)):
                 batch = next(batches, END)
             if batch is END:
                 return
             number += 1
             self._note(number)
             yield batch
-
-    @contextlib.contextmanager
-    def _seeded(self, stream: str, number: int) -> Iterator[None]:
-        with kept():
-            seed_all(derive(self._seed, stream, number))
-            yield
 
     def _note(self, number: int) -> None:
         """Is called after so many batches of an epoch."""

@@ -86,13 +86,49 @@ def watch_loops(
             that follow a metric, rows, a validation. `on_train_batch_end` comes before.
         epoch_done: the same of an epoch. `on_train_epoch_end` comes before.
     """
+    loop: Any = trainer.fit_loop
+    batches = loop.epoch_loop
+    end = loop.on_advance_end
+
+    def start_run() -> None:
+        if batches.batch_progress.current.ready == 0:
+            # At an epoch's start nothing of it is left to do, and its batches are drawn now.
+            batches.restarting = False
+            loop._resuming_from_checkpoint = False
+        begun()
+
+    def begin_epoch() -> None:
+        batches.restarting = False  # what was saved had its validation already
+
+    def end_epoch() -> None:
+        # Lightning would not let learning rates follow a metric in an epoch that was resumed.
+        loop._restarting = False
+        end()
+        results_of_training(trainer).forget()
+        batches.batch_progress.reset_on_run()
+        batches.scheduler_progress.reset_on_run()
+        batches.automatic_optimization.optim_progress.reset_on_run()
+        batches.val_loop.batch_progress.total.reset()
+        epoch_done()
+
     _watch_data(trainer)
-    _watch_start(trainer, begun)
-    _watch_batches(trainer, batch_done)
-    _watch_end(trainer, epoch_done)
+    _after(loop, "on_run_start", start_run)
+    _after(batches, "on_run_start", begin_epoch)
+    _after(batches, "on_advance_end", batch_done)
+    loop.on_advance_end = end_epoch
     # A place for what modules log, which a checkpoint can have.
-    epoch: Any = trainer.fit_loop.epoch_loop
-    epoch._results = Results(training=True)
+    batches._results = Results(training=True)
+
+
+def _after(loop: Any, name: str, then: Callable[[], None]) -> None:
+    """Has a loop call a function at the end of one of its methods."""
+    method = getattr(loop, name)
+
+    def both(*args: Any) -> None:
+        method(*args)
+        then()
+
+    setattr(loop, name, both)
 
 
 def _watch_data(trainer: Trainer) -> None:
@@ -116,59 +152,6 @@ def _watch_data(trainer: Trainer) -> None:
                 iter(loop._data_fetcher)
 
     loop.setup_data = setup_data
-
-
-def _watch_start(trainer: Trainer, begun: Callable[[], None]) -> None:
-    loop: Any = trainer.fit_loop
-    batches = loop.epoch_loop
-    start = loop.on_run_start
-
-    def start_run() -> None:
-        start()
-        if batches.batch_progress.current.ready == 0:
-            # At an epoch's start nothing of it is left to do, and its batches are drawn now.
-            batches.restarting = False
-            loop._resuming_from_checkpoint = False
-        begun()
-
-    loop.on_run_start = start_run
-
-
-def _watch_batches(trainer: Trainer, batch_done: Callable[[], None]) -> None:
-    batches: Any = trainer.fit_loop.epoch_loop
-    begin = batches.on_run_start
-    end = batches.on_advance_end
-
-    def begin_epoch(fetcher: Any) -> None:
-        begin(fetcher)
-        # What was saved had its validation already.
-        batches.restarting = False
-
-    def end_batch(fetcher: Any) -> None:
-        end(fetcher)
-        batch_done()
-
-    batches.on_run_start = begin_epoch
-    batches.on_advance_end = end_batch
-
-
-def _watch_end(trainer: Trainer, epoch_done: Callable[[], None]) -> None:
-    loop: Any = trainer.fit_loop
-    batches = loop.epoch_loop
-    end = loop.on_advance_end
-
-    def end_epoch() -> None:
-        # Lightning would not let learning rates follow a metric in an epoch that was resumed.
-        loop._restarting = False
-        end()
-        results_of_training(trainer).forget()
-        batches.batch_progress.reset_on_run()
-        batches.scheduler_progress.reset_on_run()
-        batches.automatic_optimization.optim_progress.reset_on_run()
-        batches.val_loop.batch_progress.total.reset()
-        epoch_done()
-
-    loop.on_advance_end = end_epoch
 
 
 class Place:
@@ -236,17 +219,15 @@ class ServesLoader:
     Lightning finds the workers by an attribute of the loader, and sets it to None.
     """
 
-    def _source(self) -> Any:
-        """Returns the loader that has the workers."""
-        raise NotImplementedError
+    _source: Any  # the loader that has the workers
 
     @property
     def _iterator(self) -> Any:
-        return self._source()._iterator
+        return self._source._iterator
 
     @_iterator.setter
     def _iterator(self, iterator: Any) -> None:
-        self._source()._iterator = iterator
+        self._source._iterator = iterator
 
 
 def kill_children(trainer: Trainer) -> None:

@@ -90,9 +90,6 @@ class WorkerLauncher(Launcher):
         Closed early, this stops the other works at once.
         """
 
-    def close(self) -> None:
-        """Ends the processes that wait for further jobs."""
-
     def at_once(self) -> int:
         """Returns how many jobs this machine runs at once.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.errors import UserError, WorkerLost
 from engine.launch.launcher import Answers, WorkerLauncher
-from engine.launch.worker import Work, call, cores
+from engine.launch.worker import Work, cores
 from engine.signals import keeps_sigterm
 from engine.sweep import gpus
 
@@ -43,7 +43,7 @@ class RayLauncher(WorkerLauncher):
         self._connect()
         running: dict[Any, int] = {}
         try:
-            remote = ray.remote(**self._resources())(call)
+            remote = ray.remote(**self._resources())(Work.__call__)
             running = {remote.remote(work): number for number, work in enumerate(works)}
             while running:
                 (ended,), _ = ray.wait(list(running))

@@ -107,11 +107,6 @@ class Work:
         return DelayedSubmission(self)
 
 
-def call(work: Work) -> float | Exception:
-    """Calls a work, for launchers that want a function."""
-    return work()
-
-
 @contextmanager
 def prepared(threads: int, traceback: bool) -> Iterator[None]:
     """Makes this a process that runs jobs: quiet, with so many threads, and ended by SIGTERM."""

@@ -1,16 +1,15 @@
 """The command that compares runs: a ranking in the terminal, a page, a table."""
 
 import argparse
-import gc
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from engine import files
+from engine.checks import imports
 from engine.door import Door
 from engine.errors import UserError, exit_codes, nearest
 
@@ -58,23 +57,8 @@ def report(door: Door) -> None:
         if not words or {"-h", "--help"} & set(words):
             print_text(USAGE.format(command=command))
             return
-        with keeping_all():
+        with imports.large():  # a report keeps nearly all that it makes to its end
             write_report(parse(words), f"python -m {command} {shlex.join(words)}", door.module)
-
-
-@contextmanager
-def keeping_all() -> Iterator[None]:
-    """Keeps Python from looking for garbage: a report keeps nearly all that it makes to its end.
-
-    Python would look through a million objects again and again, as their number grows.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

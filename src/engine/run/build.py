@@ -108,11 +108,7 @@ def trainer(
     Raises:
         UserError: if the accelerator is not there, or options exclude each other.
     """
-    callbacks = [
-        objects.build(node, f"callbacks.{name}")
-        for name, node in (config.get("callbacks") or {}).items()
-        if node
-    ]
+    callbacks = [objects.build(node, key) for key, node in config.nodes("callbacks").items()]
     if trial := config.get("sweep.trial.callback"):
         callbacks.append(objects.build(trial, "sweep.trial.callback"))
     made = trainer_with(
@@ -154,29 +150,20 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
     """Builds the loggers, TensorBoard's first: a module finds the first one as `self.logger`."""
     made: list[Logger] = []
     events.wait_for_a_later_name(folder)
-    for name, node in (config.get("logger") or {}).items():
-        if node:
-            kind = objects.located(node[TARGET], f"logger.{name}")
-            options = given(kind, node, folder, resumes_at)
-            if (own := node.get("save_dir")) and "save_dir" in options:
-                said = "logger.%s.save_dir=%s: not used, as a logger writes into the run's folder"
-                log.warning(said, name, own)
-            made.append(in_words(objects.build(node, f"logger.{name}", **options)))
-            if isinstance(made[-1], TensorBoardLogger):
-                with blamed_on(f"logger.{name}"):
-                    tensorboard.write_events(made[-1], folder)
+    for key, node in config.nodes("logger").items():
+        kind = objects.located(node[TARGET], key)
+        options = given(kind, node, folder, resumes_at)
+        if (own := node.get("save_dir")) and "save_dir" in options:
+            said = "%s.save_dir=%s: not used, as a logger writes into the run's folder"
+            log.warning(said, key, own)
+        made.append(in_words(objects.build(node, key, **options)))
+        if isinstance(made[-1], TensorBoardLogger):
+            with blamed_on(key):
+                tensorboard.write_events(made[-1], folder)
     for logger in made:
         if isinstance(logger, CSVLogger):
             keep_rows(logger, resumes_at or 0)
     return sorted(made, key=lambda logger: not isinstance(logger, TensorBoardLogger))
-
-
-def cast(made: Trainer, model: LightningModule) -> None:
-    """Brings a model to the Trainer's precision before a checkpoint is loaded.
-
-    Lightning does so afterwards, and the digits of the checkpoint would be lost.
-    """
-    made.precision_plugin.convert_module(model)
 
 
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:

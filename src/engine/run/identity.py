@@ -136,11 +136,6 @@ def mixture(run_dir: Path) -> list[str]:
     return list((load(run_dir) or {}).get("mixed", []))
 
 
-def begins_from(run_dir: Path) -> str | None:
-    """Returns the digest of the weights that a run began from."""
-    return (load(run_dir) or {}).get("begins_from")
-
-
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Says what of the data and the code has changed."""
     said = []

@@ -32,16 +32,6 @@ def cause_of_divergence(trainer: "Trainer") -> str:
     return next(filter(None, causes), "the training loss is no number")
 
 
-def objective(trainer: "Trainer", run_dir: Path) -> float:
-    """Returns what a sweep compares of a run; NaN if it diverged, or has nothing to compare."""
-    return _objective(trainer, summaries.final_metrics(run_dir))
-
-
-def _objective(trainer: "Trainer", metrics: Mapping[str, float]) -> float:
-    found = compared(trainer, metrics)
-    return math.nan if has_diverged(trainer) or found is None else found.value
-
-
 def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | None:
     """Returns what a sweep compares of a run, under its name; None where there is nothing.
 
@@ -78,7 +68,7 @@ def outcome(
         run_dir: the run's folder.
         trainer: that has trained the run.
         summary: status and error, and the objective that `train(run)` has returned. Without it,
-            it is what `objective` returns.
+            it is the value of what `compared` returns; NaN for nothing.
 
     Raises:
         BrokenFile: if a finished run has no objective, and its table cannot be read.
@@ -98,10 +88,12 @@ def outcome(
         broken = str(error)
         log.warning("%s", broken)
     metrics = summaries.last_values(columns, rows)
-    value = None
+    value = of = None
     if summary["status"] == "finished":
-        value = summary["objective"] if is_given else _objective(trainer, metrics)
-    of = _named(trainer, metrics, value) if summary["status"] == "finished" else None
+        found = compared(trainer, metrics)
+        ours = found.value if found else math.nan
+        value = summary["objective"] if is_given else ours
+        of = _named(trainer, found, value)
     if summary["status"] in (*summaries.COMPLETE, "pruned"):
         shown = None
         if of and value is not None and math.isfinite(value):
@@ -124,10 +116,15 @@ def outcome(
 
 
 def _named(
-    trainer: "Trainer", metrics: Mapping[str, float], value: float | None
+    trainer: "Trainer", found: Objective | None, value: float | None
 ) -> dict[str, str] | None:
-    """Returns metric, taken and mode of a value that `train(run)` returned."""
-    found = compared(trainer, metrics)
+    """Returns metric, taken and mode of a value that `train(run)` returned.
+
+    Args:
+        trainer: that has trained the run.
+        found: what a sweep would compare.
+        value: what `train(run)` returned.
+    """
     is_own = value is not None and not math.isnan(value) and (not found or value != found.value)
     if is_own:
         mode = getattr(trainer.checkpoint_callback, "mode", "min")

@@ -137,7 +137,7 @@ class Run:
         if before := self._folder or self._parent:
             identity.compare(before, self._made_of, self.insists)
             if self.checkpoint:  # it has not begun anew from the weights that are there now
-                self._made_of["begins_from"] = identity.begins_from(before)
+                self._made_of["begins_from"] = (identity.load(before) or {}).get("begins_from")
         return model
 
     def trainer(self) -> "Trainer":
@@ -222,7 +222,8 @@ class Run:
             log.info("there is no checkpoint, so the run begins with its first step")
         if identity.is_whole(self._made_of):  # the Trainer may have been made before the module
             identity.save(self.folder, self._made_of)
-        build.cast(trainer, module)
+        # Lightning does so after it has loaded a checkpoint, whose digits would be lost.
+        trainer.precision_plugin.convert_module(module)
         trainer.before_training = partial(self._check_at_start, trainer, data)  # type: ignore[attr-defined]
         if self.checkpoint:
             for logger in trainer.loggers:

@@ -4,13 +4,13 @@ import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import optuna
 from annotated_types import Ge
 from filelock import FileLock
 from optuna import pruners, samplers, storages
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 
 from engine.config.limits import COUNT, COUNT_OR_ZERO, SEED, Limit, check, one_of
 from engine.errors import UserError
@@ -65,39 +65,25 @@ class Options:
         return "null" if self.pruner == "none" else f"{{kind:{self.pruner},{numbers}}}"
 
 
-class _Lock(JournalFileOpenLock):
-    """Locks a journal, for one writer at a time.
+class _Journal(JournalFileBackend):
+    """A journal that goes on after a cut line, and whose errors name its file.
 
-    The system releases this lock when its owner dies; Optuna's own would hold others for 30 s.
+    The system releases its lock when the owner dies; Optuna's own would hold others for 30 s.
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path)
-        # Other programs of Optuna's make and remove a file that ends in .lock.
-        self.file = FileLock(path + ".writer")
-
-    def acquire(self) -> bool:
-        self.file.acquire()
-        return True
-
-    def release(self) -> None:
-        self.file.release()
-
-
-class _Journal(JournalFileBackend):
-    """A journal that goes on after a cut line, and whose errors name its file."""
-
-    def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self.lock = _Lock(path)
-        super().__init__(path, self.lock)
+        # Other programs of Optuna's make and remove a file that ends in .lock. Of a lock, Optuna
+        # calls `acquire` and `release`.
+        self.lock = FileLock(f"{path}.writer")
+        super().__init__(path, cast(Any, self.lock))
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         with writing(self.path, CannotRead):
             yield from super().read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with writing(self.path), self.lock.file:
+        with writing(self.path), self.lock:
             remove_part_of_a_line(self.path)
             super().append_logs(logs)
 

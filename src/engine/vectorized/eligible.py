@@ -8,11 +8,12 @@ import copy
 import inspect
 import json
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from engine.checks.config import check
 from engine.config.keys import SEEDS, TARGET, is_below
@@ -96,22 +97,11 @@ def obstacle(config: Config) -> str | None:
     if config.get("init_from"):
         return "init_from: the weights of another run"
     for group in ("callbacks", "logger"):
-        for key, _, kind in parts(config, group):
+        for key, node in config.nodes(group).items():
+            kind = located(node[TARGET], key)
             if kind not in (MetricsCSV, TensorBoard) and in_a_stack(kind) is None:
                 return key
     return None
-
-
-def parts(config: Config, group: str) -> Iterator[tuple[str, dict[str, Any], type]]:
-    """Yields key, node and class of each callback or logger of a config.
-
-    Args:
-        config: the job's.
-        group: `callbacks` or `logger`.
-    """
-    for name, node in (config.get(group) or {}).items():
-        if node:
-            yield f"{group}.{name}", node, located(node[TARGET], f"{group}.{name}")
 
 
 def common(config: Config) -> str:
@@ -220,7 +210,9 @@ def _odd_module(module: Any) -> str | None:
     single = module.optimizer(module.parameters())
     reason = optimizer.why_not_stacked(single)
     if module.scheduler and not reason:
-        return optimizer.why_not_scheduled(module.scheduler(single, lambda *interval: 100))
+        schedule = module.scheduler(single, lambda *interval: 100)["scheduler"]
+        if isinstance(schedule, ReduceLROnPlateau):
+            return "scheduler: the learning rate of each job follows a metric of the job"
     return reason
 
 

@@ -73,7 +73,7 @@ class TrainerOfJob:
 
     def __init__(self, trainer: Trainer, stack: Any, number: int) -> None:
         member = stack.members[number]
-        self._trainer, self._stack, self._number = trainer, stack, number
+        self._trainer, self._stack, self._number, self._member = trainer, stack, number, member
         self.default_root_dir, self.draws = str(member.folder), member.draws
         self.lightning_module, self.datamodule = member.module, member.data
         self.optimizers = [member.optimizer]
@@ -99,7 +99,6 @@ class TrainerOfJob:
 
     def save_checkpoint(self, path: str | Path, weights_only: bool | None = None) -> None:
         """Writes the checkpoint that the job would write alone."""
-        member = self._stack.members[self._number]
-        member.flush()  # a kill must lose no row before a checkpoint
+        self._member.flush()  # a kill must lose no row before a checkpoint
         checkpoint = self._stack.checkpoint_of(self._number)
-        WholeFileIO(member.job.config).save_checkpoint(checkpoint, path)
+        WholeFileIO(self._member.job.config).save_checkpoint(checkpoint, path)

@@ -8,9 +8,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from engine import signals
-from engine.config.limits import COUNT_OR_NULL, check
+from engine.config.limits import BOOL, COUNT_OR_NULL, check
 from engine.door import Task
-from engine.errors import UserError
 from engine.fence.hydra import BasicLauncher
 from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, answer_text
@@ -35,8 +34,7 @@ class VectorizedLauncher(BasicLauncher):
     ) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         check("hydra.launcher.chunk", self.chunk, COUNT_OR_NULL)
-        if not isinstance(self.figures, bool):
-            raise UserError(f"hydra.launcher.figures={self.figures}: must be true or false.")
+        check("hydra.launcher.figures", self.figures, BOOL)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int

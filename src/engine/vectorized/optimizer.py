@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from engine.steps.updates import RULES, flags, numbers
 
@@ -119,13 +118,6 @@ class StackedSchedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Loads nothing: no stack resumes."""
-
-
-def why_not_scheduled(config: Mapping[str, Any]) -> str | None:
-    """Returns the reason why jobs with an `lr_scheduler` config are not stacked; None if none."""
-    if isinstance(config["scheduler"], ReduceLROnPlateau):
-        return "scheduler: the learning rate of each job follows a metric of the job"
-    return None
 
 
 def why_not_stacked(single: Optimizer) -> str | None:

@@ -40,7 +40,7 @@ from engine.sweep.jobs import Job
 from engine.vectorized import job_log, make
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
-from engine.vectorized.eligible import NotStacked, common, is_edited, obstacle, parts, try_out
+from engine.vectorized.eligible import NotStacked, common, is_edited, obstacle, try_out
 from engine.vectorized.job import Member
 from engine.vectorized.memory import chunk_size, collected_as_alone
 from engine.vectorized.module import StackedModule
@@ -221,8 +221,8 @@ class _Chunk:
                 folder, draws = self.folders[job], self.options.figures
                 callbacks = [
                     make.make(node, key)
-                    for key, node, kind in parts(job.config, "callbacks")
-                    if in_a_stack(kind) == EACH_JOB
+                    for key, node in job.config.nodes("callbacks").items()
+                    if in_a_stack(objects.located(node[TARGET], key)) == EACH_JOB
                 ]
                 loggers = _loggers(job.config, folder)
                 self.members[job] = Member(job, folder, own, module, callbacks, loggers, draws)
@@ -265,8 +265,8 @@ class _Chunk:
         """Builds the Trainer of all jobs, which has no loggers and writes no checkpoints."""
         callbacks = [
             objects.build(node, key)
-            for key, node, kind in parts(config, "callbacks")
-            if in_a_stack(kind) == ONCE
+            for key, node in config.nodes("callbacks").items()
+            if in_a_stack(objects.located(node[TARGET], key)) == ONCE
         ]
         return build.trainer_with(config, self.jobs[0].sweep_dir, callbacks, [])
 
@@ -335,9 +335,9 @@ class _Chunk:
 def _loggers(config: Config, folder: Path) -> list[Any]:
     """Builds a job's loggers; TensorBoard's events stay in memory until a flush."""
     made: list[Any] = []
-    for _, node, kind in parts(config, "logger"):
+    for key, node in config.nodes("logger").items():
         options = {**node, "save_dir": str(folder), "purge_step": 0}
-        del options[TARGET]
+        kind = objects.located(options.pop(TARGET), key)
         made.append(kind(**options))
         if isinstance(made[-1], TensorBoard):
             made[-1].holds = True

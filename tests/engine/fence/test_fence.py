@@ -53,7 +53,6 @@ ALLOWED = (
     "batch._replace",
     "found._replace",
     "run.objective._replace",
-    "_Row._make",
     "os._exit",  # as documented
     "member.module._since_row",  # a SupervisedModule's
 )

@@ -319,11 +319,10 @@ def test_lightning_ends_the_workers_of_what_serves_a_loader(tmp_path: Path) -> N
             return super().training_step(batch.float().unsqueeze(1), batch_idx)
 
     class Serves(fence.ServesLoader):
+        _source = source
+
         def __iter__(self) -> Iterator[Any]:
             return iter(source)
-
-        def _source(self) -> DataLoader[Any]:
-            return source
 
     workers: list[Any] = []
     during = Recorder(lambda trainer: workers.extend(active_children()), "on_train_batch_end")

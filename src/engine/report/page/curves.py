@@ -31,18 +31,6 @@ THIN = 30  # runs of a group that are drawn one by one
 AVERAGED = (INTERRUPTED, COUNTS, RUNNING, UNFINISHED)  # statuses; not failed, not diverged
 
 
-_COLUMNS = ["step", "mean", "median", "low", "high", "count"]
-
-
-class _Row(NamedTuple):
-    step: float
-    mean: float
-    median: float
-    low: float
-    high: float
-    runs: float
-
-
 class Curves(NamedTuple):
     """The learning curves of the best groups.
 
@@ -246,10 +234,11 @@ def _say(ax: Axes, own: pd.DataFrame, label: str, texts: dict[str, list[str]]) -
     """Gives points of a group's mean, where they are in view, a text each."""
     some = own.iloc[:: max(1, len(own) // MARKED)]
     some = some[some["mean"].between(*ax.get_ylim())]
+    columns = ["step", "mean", "median", "low", "high", "count"]
     said = [
-        f"{label}, step {row.step:,.0f}: mean {numbers.mean(row.mean, (row.high - row.low) / 2)}, "
-        f"median {numbers.metric(row.median)}, n = {row.runs:.0f}"
-        for row in map(_Row._make, some[_COLUMNS].to_numpy())
+        f"{label}, step {step:,.0f}: mean {numbers.mean(mean, (high - low) / 2)}, "
+        f"median {numbers.metric(median)}, n = {runs:.0f}"
+        for step, mean, median, low, high, runs in some[columns].to_numpy()
     ]
     if said:
         drawing.hover(ax, some["step"], some["mean"], texts, said)

@@ -156,6 +156,11 @@ def is_wide(low: float, high: float) -> bool:
     return low > 0 and high > 100 * low
 
 
+def norm(low: float, high: float) -> mpl.colors.Normalize:
+    """Returns what maps numbers to [0, 1], by their logarithm if they span widely."""
+    return (mpl.colors.LogNorm if is_wide(low, high) else mpl.colors.Normalize)(low, high)
+
+
 @contextmanager
 def figure(width: float, height: float, below: float = 0.0) -> Iterator[tuple[Figure, Axes]]:
     """Makes a figure with its axes, in the report's style; lays it out when it has been drawn.
@@ -243,12 +248,10 @@ def _titled(text: str, gid: str, texts: Sequence[str]) -> str:
     if len(titles) == 1 and "<use " not in after.partition("<g id=")[0]:
         return f"{before}{begin}{titles[0]}{after}"
     left = iter(titles)
-    marked = re.sub(r"<use [^>]*/>", lambda use: _use(use[0], left), after, count=len(titles))
+    marked = re.sub(
+        r"<use [^>]*/>", lambda use: f"<g>{next(left)}{use[0]}</g>", after, count=len(titles)
+    )
     return f"{before}{begin}{marked}"
-
-
-def _use(element: str, titles: Iterator[str]) -> str:
-    return f"<g>{next(titles)}{element}</g>"
 
 
 def pdf(panel: Panel) -> bytes:

@@ -43,7 +43,7 @@ def draw(content: Content) -> list[drawing.Panel]:
             cmap="viridis" if content.mode == "max" else "viridis_r",  # brighter is better
             edgecolors=drawing.PAPER,
             linewidth=2,
-            norm=_norm(means),
+            norm=drawing.norm(np.nanmin(means), np.nanmax(means)),
         )
         middles = [np.arange(len(values)) + 0.5 for values in (columns, rows)]
         ax.set_xticks(middles[0], [drawing.plain(numbers.setting(value)) for value in columns])
@@ -58,12 +58,6 @@ def draw(content: Content) -> list[drawing.Panel]:
         f"{row['label']} {numbers.metric(row['mean'])}" for _, row in groups.iterrows()
     )
     return [drawing.Panel(figure, f"{content.metric} by {down} and {across}: {said}.")]
-
-
-def _norm(means: np.ndarray) -> mpl.colors.Normalize:
-    low = np.nanmin(means)
-    high = np.nanmax(means)
-    return (mpl.colors.LogNorm if drawing.is_wide(low, high) else mpl.colors.Normalize)(low, high)
 
 
 def _write(

@@ -94,8 +94,7 @@ def _scaled(values: np.ndarray) -> Axis:
     high = values.max()
     if low == high:
         return np.full(len(values), 0.5), [(0.5, numbers.metric(values[0]))]
-    is_wide = drawing.is_wide(low, high)
-    norm = (mpl.colors.LogNorm if is_wide else mpl.colors.Normalize)(low, high)
+    norm = drawing.norm(low, high)
     ticks = [(place, f"{float(norm.inverse(place)):.3g}") for place in np.linspace(0, 1, 5)]
     return np.asarray(norm(values), float), ticks
 

@@ -69,7 +69,9 @@ def ranking(content: Content, names_metric: bool = True) -> list[Column]:
         _numbers("rank", groups["rank"], lambda rank: "–" if pd.isna(rank) else f"{rank:.0f}"),
         *(_settings(content.names[key], groups[key]) for key in content.keys),
         Column("n", [_n(group) for _, group in groups.iterrows()], list(groups["n"])),
-        Column(mean, [_mean(group) for _, group in groups.iterrows()], list(groups["mean"])),
+        Column(
+            mean, [findings.mean_of(group) for _, group in groups.iterrows()], list(groups["mean"])
+        ),
         _numbers("median", groups["median"], numbers.metric),
         *(
             Column(
@@ -103,10 +105,6 @@ def without(columns: Sequence[Column], *names: str) -> list[Column]:
 def _n(group: pd.Series) -> str:
     """Writes how many runs count, of how many if that is not all."""
     return f"{group['n']:.0f}" + (f" of {group['runs']}" if group["n"] < group["runs"] else "")
-
-
-def _mean(group: pd.Series) -> str:
-    return findings.mean_of(group) if group["n"] else "–"
 
 
 def _numbers(name: str, values: pd.Series, write: Any) -> Column:

@@ -117,7 +117,8 @@ def notes(content: Content) -> list[str]:
 
     That is runs that are left out, too few or unequal seeds, and files that could not be read.
     """
-    return [*_left_out(content), *_seeds(content), *_mixtures(content), *_unread(content)]
+    unread = (f"Left out: {one.file}: {one.reason.rstrip('.')}." for one in content.problems)
+    return [*_left_out(content), *_seeds(content), *_mixtures(content), *unread]
 
 
 def _left_out(content: Content) -> Iterator[str]:
@@ -180,11 +181,6 @@ def _mixtures(content: Content) -> Iterator[str]:
 def _is_of_data(key: str) -> bool:
     node, _, name = key.partition(".")
     return node == "datamodule" and name not in ORDER
-
-
-def _unread(content: Content) -> Iterator[str]:
-    for problem in content.problems:
-        yield f"Left out: {problem.file}: {problem.reason.rstrip('.')}."
 
 
 def _labels(groups: pd.DataFrame) -> str:

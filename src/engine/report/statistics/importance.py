@@ -41,9 +41,12 @@ def importances(content: Content) -> dict[str, float]:
     study = optuna.create_study()
     space = {key: _distribution(valued[key]) for key in keys}
     for row in valued[[*keys, "mean"]].to_dict("records"):
-        params = {key: _as_searched(row[key], space[key]) for key in keys}
+        params = {
+            key: str(row[key]) if hasattr(space[key], "choices") else float(row[key])
+            for key in keys
+        }
         trial = optuna.trial.create_trial(
-            params=params, distributions=space, value=_finite(row["mean"])
+            params=params, distributions=space, value=float(np.clip(row["mean"], -1e30, 1e30))
         )
         study.add_trial(trial)
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
@@ -56,11 +59,3 @@ def _distribution(values: pd.Series) -> Any:
     if not is_scale(values):
         return CategoricalDistribution(sorted({str(value) for value in values}))
     return FloatDistribution(float(values.min()), float(values.max()), log=is_log(values))
-
-
-def _as_searched(value: Any, distribution: Any) -> Any:
-    return str(value) if hasattr(distribution, "choices") else float(value)
-
-
-def _finite(value: float) -> float:
-    return float(np.clip(value, -1e30, 1e30))

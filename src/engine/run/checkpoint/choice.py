@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,24 +47,6 @@ class Found(NamedTuple):
             log.warning("%s\nso %s is used, of step %d", reason, self.path, self.progress.steps)
 
 
-def to_go_on_from(run_dir: Path, config: Config) -> Found | None:
-    """Returns the newest sound checkpoint of a run; None if the run has had none yet.
-
-    A checkpoint is sound if its file is whole, if it was trained with the run's config, if it has
-    the format of this engine, and if there is the best.ckpt that it counts on.
-
-    Raises:
-        UserError: if there were checkpoints, and none is sound.
-    """
-
-    def look(path: Path) -> Progress:
-        saved = own(path, config, goes_on=True)
-        best(run_dir, config, saved.get(CHOSEN, False))
-        return progress_of(saved)
-
-    return _newest(run_dir, look)
-
-
 def is_of_another_engine(run_dir: Path, config: Config) -> bool:
     """Tells whether a run cannot go on because its checkpoint has another format."""
     try:
@@ -77,19 +58,31 @@ def is_of_another_engine(run_dir: Path, config: Config) -> bool:
     return False
 
 
-def _newest(run_dir: Path, look: Callable[[Path], Progress]) -> Found | None:
-    """Returns the newest checkpoint that is sound; None if the run has had none yet.
+def to_go_on_from(run_dir: Path, config: Config, goes_on: bool = True) -> Found | None:
+    """Returns the newest sound checkpoint of a run; None if the run has had none yet.
+
+    A checkpoint is sound if its file is whole, if it was trained with the run's config, if it has
+    the format of this engine, and if there is the best.ckpt that it counts on.
 
     Args:
         run_dir: the run's folder.
-        look: reads a checkpoint; raises an error if it is not sound.
+        config: the run's.
+        goes_on: False for a checkpoint that is only measured, whatever its format: the weights are
+            as good as any. Then only the numbers of epochs and steps are known.
+
+    Raises:
+        UserError: if there were checkpoints, and none is sound.
     """
     if not folders.has_trained(run_dir):
         return None
     reasons: list[UserError] = []
     for path in (run_dir / LAST, run_dir / PREVIOUS):
         try:
-            return Found(path, look(path), list(map(str, reasons)))
+            saved = own(path, config, goes_on)
+            best(run_dir, config, saved.get(CHOSEN, False))
+            measured = Progress(saved["epoch"], saved["global_step"], row=0, stopped=False)
+            progress = progress_of(saved) if goes_on else measured
+            return Found(path, progress, list(map(str, reasons)))
         except UserError as reason:
             reasons.append(reason)
         except KeyError as missing:
@@ -173,13 +166,7 @@ def to_measure(run_dir: Path, config: Config) -> Path:
     """
     if best(run_dir, config, is_chosen=False):
         return run_dir / BEST
-
-    def look(path: Path) -> Progress:  # whatever its format: the weights are as good as any
-        saved = own(path, config)
-        best(run_dir, config, saved.get(CHOSEN, False))
-        return Progress(saved["epoch"], saved["global_step"], row=0, stopped=False)
-
-    found = _newest(run_dir, look)
+    found = to_go_on_from(run_dir, config, goes_on=False)
     if not found:
         raise UserError(f"{run_dir}: has no checkpoint yet.")
     found.warn()
