@@ -25,6 +25,8 @@ INTERPOLATION = (  # OmegaConf's words on one
     r"Interpolation key '|Interpolation to parent node|"
     r"(?:resolving|dereferencing|Recursive|Unsupported) interpolation"
 )
+LEADS_NOWHERE = re.compile(r"Interpolation key '(\S+)' not found\nfull_key: (\S+)")
+NOWHERE = r"\2: refers to \1, which these choices do not have."
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
 # Folders of Python's own modules and of installed packages.
@@ -105,7 +107,7 @@ def exit_codes() -> Iterator[None]:
         mistake = as_mistake(error)
         if asked or not isinstance(mistake, UserError):
             raise
-        text = f"error: {describe(mistake)}"
+        text = f"error: {LEADS_NOWHERE.sub(NOWHERE, describe(mistake))}"
         if words := words_about(describe(mistake), sys.argv[1:]):
             text = f"{text}\nThe command says: {messages.redacted(' '.join(words))}"
         print(messages.for_stream(text, sys.stderr, logging.ERROR), file=sys.stderr)

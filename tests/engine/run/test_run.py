@@ -218,7 +218,7 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
         ),
         pytest.param(
             ["optimizer.lr=${nosuch}"],
-            "Interpolation key 'nosuch' not found\nfull_key: optimizer.lr",
+            "optimizer.lr: refers to nosuch, which these choices do not have.",
             id="interpolation",
         ),
     ],
