@@ -313,12 +313,16 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     test = tests.pop() if len(tests) == 1 else ""
     statuses = list(map(shown_status, states))
     most = max([11, *map(len, statuses)])
-    wide = max(12, len(objective) + 2)
     beside = max(11, len(test) + 2) if test else 0
-    room = max(20, messages.width() - most - wide - beside - 14)
-    head, *names = _names(jobs, states, room)
+    # Where names would be cut, `val/acc` says enough for `val/acc, best epoch`.
+    for title in (objective, objective.partition(",")[0]):
+        wide = max(12, len(title) + 2)
+        room = max(20, messages.width() - most - wide - beside - 14)
+        head, *names = _names(jobs, states, room)
+        if not any("…" in name for name in names):
+            break
     width = max(map(len, [head, *names]))
-    header = f"  {'status':<{most}}  {head:<{width}}{objective:>{wide}}{test:>{beside}}{'time':>10}"
+    header = f"  {'status':<{most}}  {head:<{width}}{title:>{wide}}{test:>{beside}}{'time':>10}"
     lines = [messages.styled(header, messages.BOLD)]
     for job, name, status, state in zip(jobs, names, statuses, states, strict=True):
         _, folder, summary, _ = state

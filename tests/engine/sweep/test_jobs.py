@@ -198,6 +198,21 @@ def test_the_metric_of_the_test_stands_beside_the_objective(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(("columns", "title"), [(90, "val/acc, best epoch"), (80, "val/acc")])
+def test_where_names_would_be_cut_the_heading_is_shorter(
+    columns: int, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monitor = "callbacks.checkpoints.monitor=a_metric_with_a_long_name"
+    jobs = made(tmp_path, f"{monitor}/0", f"{monitor}/1")
+    of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
+    state = State("new", None, {"objective": 0.625, "objective_of": of}, False)
+    head, *rows, _ = re.sub(r"\x1b\[\d*m", "", table(jobs, [state, state])).splitlines()
+    assert re.split(r"\s{2,}", head.strip()) == ["status", "job", title, "time"]
+    said = [re.split(r"\s{2,}", row.strip()) for row in rows]
+    assert said == [["new", f"monitor=a_metric_with_a_long_name_{n}", "0.625"] for n in range(2)]
+
+
 def test_the_sweep_s_own_keys_make_no_other_job(tmp_path: Path) -> None:
     (job,) = made(tmp_path, "seed=1")
     other = {**job.config, "sweep": {"retry": "failed", "wait": True}, "name": "other"}
