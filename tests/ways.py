@@ -142,6 +142,14 @@ class FollowsEachStep(Small):
         return {"optimizer": optimizer, "lr_scheduler": followed}
 
 
+class HasARate(Small):
+    """Has the attribute that a search for a learning rate sets."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.lr = 0.01
+
+
 class AsksForSteps(Small):
     """Asks how long training is, which loads the data before a checkpoint is read."""
 

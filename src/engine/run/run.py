@@ -146,6 +146,8 @@ class Run:
         Raises:
             UserError: if the accelerator is not there, or options exclude each other.
         """
+        from lightning.pytorch.callbacks import LearningRateFinder
+
         from engine import processes
         from engine.run import build
         from engine.run.loggers.tensorboard import go_on_from, tensorboards
@@ -153,6 +155,9 @@ class Run:
         folder = self.folder
         progress = self._found.progress if self._found else None
         made = build.trainer(self.config, folder, progress.row if progress else 0)
+        if progress:  # its search is over, and the checkpoint has the rate that it found
+            callbacks: Any = made.callbacks  # type: ignore[attr-defined]
+            callbacks[:] = [own for own in callbacks if type(own) is not LearningRateFinder]
         if progress and processes.is_first():
             self._compare_rows(made, progress.rows)
             for logger, place in zip(tensorboards(made), progress.events, strict=False):

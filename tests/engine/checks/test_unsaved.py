@@ -45,6 +45,10 @@ class ShufflesAsBefore(Shuffles):
         return {"rng": self.rng.getstate()}
 
 
+class SearchesAgain(LearningRateFinder):
+    """Searches in the middle of training, as an example of Lightning's documents does."""
+
+
 def said(module: LightningModule, *callbacks: Callback) -> list[str]:
     """What is said, up to the reason."""
     trainer = plain_trainer(Path(), callbacks=list(callbacks))
@@ -68,9 +72,9 @@ def test_those_of_layers_and_callbacks_are_named_too() -> None:
 
 
 def test_callbacks_of_lightning_that_do_not_go_on_are_named() -> None:
-    callbacks = [LearningRateFinder(), BatchSizeFinder(), ModelPruning("l1_unstructured")]
-    names = ["LearningRateFinder", "BatchSizeFinder", "ModelPruning"]
-    assert said(Draws(), *callbacks) == names
+    own = [LearningRateFinder(), SearchesAgain(), BatchSizeFinder()]
+    names = ["SearchesAgain", "BatchSizeFinder", "ModelPruning"]
+    assert said(Draws(), *own, ModelPruning("l1_unstructured")) == names
 
 
 def test_others_are_not() -> None:

@@ -129,6 +129,11 @@ WAYS = {
         "callbacks.checkpoints.every_n_steps=25",
     ],
     "a callback at each epoch's start": ["+callbacks.counts._target_=ways.CountsEpochs"],
+    "a rate that is searched before the first step": [
+        "module._target_=ways.HasARate",
+        "+callbacks.rate._target_=lightning.pytorch.callbacks.LearningRateFinder",
+        "+callbacks.rate.num_training_steps=20",
+    ],
     "a layer that thaws, another that is frozen, rows by hand": [
         "module._target_=ways.Normalised",
         "+callbacks.thaws._target_=ways.Thaws",
