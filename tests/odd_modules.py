@@ -74,6 +74,20 @@ class Tested(Plain):
         self.log("test_loss", self._loss(batch))
 
 
+class TestedOnTwo(Plain):
+    """Has a test on two loaders."""
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        self.log("test_loss", self._loss(batch))
+
+
+class TwoTests(Ordinary):
+    """Has two loaders for the test: its samples, and those of validation."""
+
+    def test_dataloader(self) -> Any:
+        return [super().test_dataloader(), self.val_dataloader()]
+
+
 class ScoresNowAndThen(Tested):
     """Logs a score in every second validation only."""
 

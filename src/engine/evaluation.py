@@ -108,7 +108,8 @@ def measure(
             raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
         metrics = {
             f"{split}/{name.removeprefix('test/')}" if name.startswith("test/") else name: value
-            for name, value in measured[0].items()
+            for of_loader in measured
+            for name, value in of_loader.items()
         }
         if is_writer:
             _write(run_dir, split, checkpoint, overrides, metrics, trainer)

@@ -80,6 +80,7 @@ class Search:
         self.direction = StudyDirection.MAXIMIZE if to_max else StudyDirection.MINIMIZE
         self.storage = studies.absolute(options.storage or str(self.base.sweep_dir / "study.log"))
         self.named_storage = secrets.kept(storage, self.storage)  # in the configs of the jobs
+        self._has_warned = False
         self.mistake: UserError | None = None  # in the config, that only a job's data can show
         self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
 
@@ -199,6 +200,16 @@ class Search:
             raise UserError(
                 f"hydra.sweeper.direction=null: there is no {monitor} to maximise, "
                 f"and the objective is {found.metric}; choose hydra.sweeper.direction=minimize."
+            )
+        is_other = found and self.options.direction not in (None, f"{found.mode}imize")
+        is_monitor = found and found.metric == job.config.get("callbacks.checkpoints.monitor")
+        if found and is_other and is_monitor and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "hydra.sweeper.direction=%s: by callbacks.checkpoints.mode=%s, best.ckpt and a "
+                "report go the other way",
+                self.options.direction,
+                found.mode,
             )
 
     def table(self) -> str:

@@ -193,6 +193,16 @@ def test_metrics_under_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "epoch 2/2: train_loss " in caplog.text
 
 
+def test_a_run_with_several_loaders_is_measured_on_all_of_them_once_more(tmp_path: Path) -> None:
+    """As it happened: only the first one's metrics were told."""
+    data = "datamodule._target_=odd_modules.TwoTests"
+    run_dir, summary = run(tmp_path, of("TestedOnTwo"), data)
+    names = ["test_loss/dataloader_idx_0", "test_loss/dataloader_idx_1"]
+    run_evaluate(f"run={run_dir}", draws=False)
+    again = json.loads((run_dir / "evaluation/test.json").read_text())["metrics"]
+    assert again == {name: summary["metrics"][name] for name in names}
+
+
 def test_a_monitor_that_is_logged_now_and_then(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

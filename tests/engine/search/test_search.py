@@ -136,6 +136,17 @@ def test_a_training_loss_is_not_maximised_by_default(
 
 
 @pytest.mark.slow
+def test_a_search_that_goes_another_way_than_its_checkpoints_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    validated = ["module._target_=ways.Small", "datamodule._target_=ways.Points"]
+    words = [*validated, "datamodule.batch_size=5", "optimizer.lr=0.01,0.02", "n_trials=2"]
+    run_train(*command(tmp_path, *words, "hydra.sweeper.direction=maximize"))
+    said = "hydra.sweeper.direction=maximize: by callbacks.checkpoints.mode=min, best.ckpt and a "
+    assert caplog.text.count(said) == 1
+
+
+@pytest.mark.slow
 def test_equal_trials_are_one_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     run_train(*command(tmp_path, "trainer.max_steps=1,2", "n_trials=6", "sampler=random", "seed=2"))

@@ -39,6 +39,7 @@ class Run:
         rows: that its metrics.csv had when it ended; None if nobody has counted them.
         error: the first line of it.
         made_with: device, git commit and versions.
+        code: a digest of each of the user's modules, by name.
         objective: what the run is compared by; None for a run that has not finished.
         overrides: the words of the command line that made the run.
     """
@@ -52,6 +53,7 @@ class Run:
     rows: int | None = None
     error: str = ""
     made_with: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     objective: Objective | None = None
     overrides: tuple[str, ...] = ()
 
@@ -126,7 +128,9 @@ def read(path: Path, folder: str) -> Run | Problem:
             outcome = of_summary(summary)
         else:
             outcome = {"metrics": final_metrics(path), "status": unfinished(path)}
-        if changes := identity.mixture(path):
+        made_of = identity.load(path) or {}
+        outcome["code"] = made_of.get("code", {})
+        if changes := made_of.get("mixed"):
             said = f"not exact: since it began, {'; '.join(changes)}"
             outcome["error"] = "; ".join(filter(None, [outcome.get("error"), said]))
     except BrokenFile as broken:

@@ -1,5 +1,6 @@
 """Finds the keys by which the configs of runs differ, and gives them short names."""
 
+import functools
 import json
 import math
 from collections import Counter
@@ -168,9 +169,21 @@ def column(configs: Sequence[Config], key: str) -> list[Any]:
 
 
 def comparable(config: Config, key: str) -> Any:
-    """Returns a value that compares: a number or a word as it is, all else as JSON."""
+    """Returns a value that compares: a number or a word as it is, all else as JSON.
+
+    A word that reads like something else, such as "null", is in quotes.
+    """
     value = config.get(key, MISSING)
+    if isinstance(value, str):
+        return _word(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, str) or (is_number and not math.isnan(value)):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    return value if is_number and not math.isnan(value) else json.dumps(value, ensure_ascii=False)
+
+
+@functools.cache
+def _word(text: str) -> str:
+    try:
+        json.loads(text)
+    except ValueError:
+        return text
+    return json.dumps(text, ensure_ascii=False)

@@ -18,6 +18,7 @@ from engine.report.statistics.significance import (
     UNTESTED,
     WORSE,
 )
+from engine.run.code import file_name
 
 FEW = 5  # seeds; with fewer, a paired test finds large differences only
 # Keys of the data that change batches only, and the fold, of which there is another note.
@@ -173,9 +174,20 @@ def _mixtures(content: Content) -> Iterator[str]:
     keys = [key for key in (*content.keys, *content.tied, *content.others) if _is_of_data(key)]
     if keys:
         yield f"Runs may be validated on other samples, as they differ in {', '.join(keys)}."
+    if changed := _changed_code(content):
+        yield f"The code changed from run to run: {', '.join(changed)}."
     made_with = content.made_with()
     if mixed := [kind for kind, values in made_with.items() if len(values) > 1]:
         yield f"The runs differ in {', '.join(mixed)}; see how it was computed."
+
+
+def _changed_code(content: Content) -> list[str]:
+    """Returns the files of which the runs had several versions."""
+    digests: dict[str, set[str]] = {}
+    for run in content.runs:
+        for name, digest in run.code.items():
+            digests.setdefault(name, set()).add(digest)
+    return [file_name(name) for name, found in digests.items() if len(found) > 1]
 
 
 def _is_of_data(key: str) -> bool:

@@ -8,7 +8,14 @@ import pytest
 from engine.config.nested import dotted
 from engine.errors import UserError
 from engine.report.read.collect import Run
-from engine.report.read.settings import chosen, differing, distinguishing, short_names
+from engine.report.read.settings import (
+    chosen,
+    comparable,
+    differing,
+    distinguishing,
+    short_names,
+    varies,
+)
 
 OPTIMIZERS = {
     "SGD": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9},
@@ -74,7 +81,7 @@ def test_a_key_that_a_run_lacks() -> None:
 def test_values_that_python_takes_for_equal_and_that_it_cannot_compare() -> None:
     values: list[Any] = [True, 1, None, [1, 2], "1", float("nan"), float("nan")]
     assert differing([a_run(x__y=value) for value in values]) == {
-        "x.y": ["true", 1, "null", "[1, 2]", "1", "NaN", "NaN"]
+        "x.y": ["true", 1, "null", "[1, 2]", '"1"', "NaN", "NaN"]
     }
 
 
@@ -128,3 +135,15 @@ def test_keys_that_tell_groups_apart() -> None:
     }
     assert distinguishing(columns) == ["module", "lr"]
     assert distinguishing({}) == []
+
+
+def test_a_word_that_reads_like_a_value_is_in_quotes_and_no_other_is(tmp_path: Path) -> None:
+    """As it happened: runs with null and with the word "null" were one group."""
+    values = [None, "null", True, "true", "True", [1], "[1]", 1, "1", 1.5, "1.5", {}, "{}", "a b"]
+    configs = [{"module.note": value} for value in values]
+    shown = [comparable(config, "module.note") for config in configs]
+    assert shown == [
+        *("null", '"null"', "true", '"true"', "True", "[1]", '"[1]"', 1, '"1"', 1.5, '"1.5"'),
+        *("{}", '"{}"', "a b"),
+    ]
+    assert varies(configs[:2], "module.note")

@@ -1,5 +1,6 @@
 """What a report says in words."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,17 @@ def test_other_samples_to_validate_on_are_noted(key: str, is_noted: bool, tmp_pa
             )
     said = f"Runs may be validated on other samples, as they differ in datamodule.{key}."
     assert notes(content_of(tmp_path)) == [said] * is_noted
+
+
+def test_code_that_changed_between_runs_is_noted(tmp_path: Path) -> None:
+    """A sweep's table calls the older ones stale."""
+    data = {"digest": "a", "samples": {}, "classes": [], "files": None, "shares": None}
+    for seed, digest in enumerate(("one", "one", "other")):
+        run_dir = write_run(tmp_path / str(seed), seed=seed, metrics={"val/acc": 0.5 + seed / 10})
+        code = {"project.modules.lenet": digest, "project.init": "same"}
+        made_of = {"data": data, "code": code, "begins_from": None, "versions": {}}
+        (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
+    assert notes(content_of(tmp_path)) == ["The code changed from run to run: lenet.py."]
 
 
 def test_what_limits_the_numbers(tmp_path: Path) -> None:
