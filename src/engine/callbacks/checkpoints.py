@@ -59,7 +59,6 @@ class Checkpoints(StepCallback, Checkpoint):
         self._trains = True
         if self._resumed:
             resume(trainer, module, self._resumed)
-            averaged.resume(trainer, module, self._loaded["callbacks"])
             # LearningRateFinder loads a checkpoint of its own.
             is_runs = Path(str(trainer.ckpt_path)).name in (LAST.name, PREVIOUS.name)
             if names := changed(trainer, module, self._loaded) if is_runs else []:
@@ -68,6 +67,7 @@ class Checkpoints(StepCallback, Checkpoint):
                     "what the checkpoint has: %s",
                     some(names),
                 )
+            averaged.resume(trainer, module, self._loaded["callbacks"])
             self._loaded = {}
         try:
             checkpoint = whole_checkpoint(trainer)
@@ -135,6 +135,7 @@ class Checkpoints(StepCallback, Checkpoint):
             list(own.mark) for own in trainer.loggers if isinstance(own, MetricsCSV)
         ]
         checkpoint["events"] = [place_of(own) for own in tensorboards(trainer)]
+        checkpoint["fit"] = getattr(trainer, "fit_number", 1)
         checkpoint[CHOSEN] = self.best_score is not None
 
     def on_load_checkpoint(

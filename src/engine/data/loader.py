@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from engine.data.datamodule import StepLoader
 from engine.data.exact_loader import COMPARED, ExactLoader, Order, same
-from engine.data.served_loader import EpochLoader, StatefulLoader, generators_of
+from engine.data.served_loader import EpochLoader, Served, StatefulLoader, generators_of
 from engine.fence.lightning import Place
 
 
@@ -28,7 +28,8 @@ def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], 
         rank: number of this process.
         say: is told what the user has to know: what will not be exact, or is not as it was given.
     """
-    if isinstance(loader, StepLoader):
+    # In another training with the same Trainer, a loader is served already.
+    if isinstance(loader, StepLoader) or issubclass(type(loader), Served):
         return loader
     if generators_of(loader):
         say(

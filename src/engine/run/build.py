@@ -1,6 +1,7 @@
 """From a config to the objects of a run: data module, module, Trainer."""
 
 import logging
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def trainer(
         config: the run's.
         folder: the run's.
         resumes_at: the step that a resumed run goes on with; the loggers drop what they have from
-            there on.
+            there on. None: they keep all.
         logs: False for a Trainer that only evaluates; what a module logs by itself goes nowhere.
 
     Raises:
@@ -162,7 +163,7 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
                 tensorboard.write_events(made[-1], folder)
     for logger in made:
         if isinstance(logger, CSVLogger):
-            keep_rows(logger, resumes_at or 0)
+            keep_rows(logger, sys.maxsize if resumes_at is None else resumes_at)
     return sorted(made, key=lambda logger: not isinstance(logger, TensorBoardLogger))
 
 

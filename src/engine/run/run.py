@@ -60,6 +60,7 @@ class Run:
         self._until_the_end.callback(self._remove_unused)
         self._trainer: Trainer | None = None
         self._leaves_nothing = False
+        self._fits = 0  # trainings so far
 
     @property
     def folder(self) -> Path:
@@ -153,8 +154,10 @@ class Run:
         from engine.run.loggers.tensorboard import go_on_from, tensorboards
 
         folder = self.folder
-        progress = self._found.progress if self._found else None
-        made = build.trainer(self.config, folder, progress.row if progress else 0)
+        is_first = self._trainer is None  # a door of a user's may train several times
+        progress = self._found.progress if self._found and is_first else None
+        goes_on_at = progress.row if progress else 0 if is_first else None
+        made = build.trainer(self.config, folder, goes_on_at)
         if progress:  # its search is over, and the checkpoint has the rate that it found
             callbacks: Any = made.callbacks  # type: ignore[attr-defined]
             callbacks[:] = [own for own in callbacks if type(own) is not LearningRateFinder]
@@ -162,6 +165,9 @@ class Run:
             self._compare_rows(made, progress.rows)
             for logger, place in zip(tensorboards(made), progress.events, strict=False):
                 go_on_from(logger, place, progress.row)
+        if not is_first:  # all that follows is there
+            self._trainer = made
+            return made
         if processes.is_first():  # of an interrupted run: it runs again
             (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
         digest = folders.save_config(self.folder, self.config, self.door)
@@ -201,11 +207,31 @@ class Run:
     def fit(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
-        """Trains, from the run's checkpoint where it has one."""
+        """Trains, from the run's checkpoint where it has one.
+
+        Of several trainings, the one goes on that the checkpoint is of. A run that was stopped in a
+        later one than the first does not go on: what the earlier ones gave is gone.
+
+        Raises:
+            UserError: if the checkpoint is of a later training.
+        """
         from engine.run import build
         from engine.run.loggers import tabs
         from engine.run.loggers.options import goes_on
 
+        self._fits += 1
+        if self._fits > 1:
+            log.warning(
+                "training %d of this run: if it is stopped here, it cannot go on", self._fits
+            )
+        number = self._found.progress.fit if self._found else self._fits
+        if self._fits < number:
+            raise UserError(
+                f"{self.folder}: was stopped in its training {number}, and what the earlier ones "
+                "gave is gone.\nRemove the folder to run it anew. A run that trains once can go on."
+            )
+        checkpoint = self.checkpoint if self._fits == number else None
+        trainer.fit_number = self._fits  # type: ignore[attr-defined]
         log.debug("%s", self.config.yaml)
         log.info("run folder: %s", messages.short(self.folder))
         log.info("%s", build.describe(trainer, module, data))
@@ -219,7 +245,9 @@ class Run:
             log.info("%s", self._begins_from)
         if self._parent:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
-        if not self.checkpoint:  # a resumed run purges what a run without one has written
+        if (
+            not self.checkpoint and self._fits == 1
+        ):  # a resumed run purges what a run without one has written
             tabs.log_start(trainer, self.config, self.door)
         if self._found:
             self._found.warn()
@@ -238,7 +266,7 @@ class Run:
                         type(logger).__name__,
                     )
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
-            trainer.fit(module, data, ckpt_path=self.checkpoint, weights_only=True)
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
 
     @property
     def _keeps_checkpoints(self) -> bool:

@@ -69,6 +69,7 @@ class BlockTrainer(Trainer):
         super().__init__(callbacks=[*given, _Begins()], log_every_n_steps=every, **options)
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
+        self.fit_number = 1  # which training of a run this is
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
         self.log_every_n_steps: int = every
         self.before_training: Callable[[], None] = lambda: None  # called when all is set up

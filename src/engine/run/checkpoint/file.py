@@ -121,6 +121,7 @@ class Progress(NamedTuple):
     stopped: bool
     rows: tuple[Any, ...] = ()  # the mark of each metrics.csv of ours
     events: tuple[Any, ...] = ()  # the place in each file of TensorBoard's
+    fit: int = 1  # which of the run's trainings it is of
 
 
 def progress_of(saved: Mapping[str, Any]) -> Progress:
@@ -132,7 +133,8 @@ def progress_of(saved: Mapping[str, Any]) -> Progress:
     stopped = saved.get("so_far", {}).get("stopped", False)
     row = batches_that_stepped(saved)
     rows, events = (tuple(saved.get(key, ())) for key in ("rows", "events"))
-    return Progress(saved["epoch"], saved["global_step"], row, stopped, rows, events)
+    fit = saved.get("fit", 1)
+    return Progress(saved["epoch"], saved["global_step"], row, stopped, rows, events, fit)
 
 
 def load_weights(model: nn.Module, checkpoint: Path) -> str:

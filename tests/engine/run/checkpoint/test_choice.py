@@ -107,6 +107,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
         "lr_schedulers": [],
         "rows": [["int", "int"]],
         "events": [["str", "int"]],
+        "fit": "int",
         "steps_since_row": [[["float"], ["int"]]],
         "has_best": "bool",
         "so_far": {

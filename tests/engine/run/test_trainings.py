@@ -1,0 +1,76 @@
+"""A run whose door trains several times: what goes on after a kill, and what is refused."""
+
+import csv
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import Clock, composed
+from engine.config.resolved import Config
+from engine.errors import UserError
+from engine.run.loggers import events
+from engine.run.run import Run
+from identical import assert_bit_identical
+from moments import as_killed
+from resuming import RUN
+
+Context = AbstractContextManager[Any]
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setattr(events, "time", Clock())
+    return composed([*RUN, "trainer.max_epochs=2"])
+
+
+def train(config: Config, folder: Path, first: Context, second: Context) -> None:
+    """Trains twice, with a Trainer for each; the second training has one layer less to train."""
+
+    def twice(run: Run) -> float:
+        data = run.datamodule()
+        module: Any = run.module(data)
+        with first:
+            run.fit(run.trainer(), module, data)
+        module.network[0].requires_grad_(False)
+        with second:
+            trainer = run.trainer()
+            run.fit(trainer, module, data)
+        run.test(trainer, module, data)
+        return run.objective(trainer)
+
+    Run(config, folder, "project.train").execute(twice)
+
+
+def steps(run_dir: Path) -> list[int]:
+    with open(run_dir / "metrics.csv", newline="") as table:
+        return [int(row["step"]) for row in csv.DictReader(table) if row["train/loss"]]
+
+
+def test_the_rows_of_all_trainings_are_kept(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the second Trainer removed them, and missed the record of the data."""
+    train(config, tmp_path / "run", nullcontext(), nullcontext())
+    once = steps(tmp_path / "run")
+    assert once[: len(once) // 2] == once[len(once) // 2 :]
+    assert "are not compared" not in caplog.text
+    said = "training 2 of this run: if it is stopped here, it cannot go on"
+    assert caplog.messages.count(said) == 1
+
+
+def test_killed_in_the_first_it_goes_on_with_that_one(config: Config, tmp_path: Path) -> None:
+    """As it happened: the second training began with the state of the first one's middle."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(config, whole, as_killed("on_train_batch_end:15", whole, killed), nullcontext())
+    train(config, killed, nullcontext(), nullcontext())
+    assert_bit_identical(killed, whole)
+
+
+def test_killed_in_the_second_it_is_refused(config: Config, tmp_path: Path) -> None:
+    """As it happened: the first training had no step to take, and the second one's weights."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(config, whole, nullcontext(), as_killed("on_train_batch_end:15", whole, killed))
+    with pytest.raises(UserError, match=r"was stopped in its training 2, and what the earlier"):
+        train(config, killed, nullcontext(), nullcontext())
