@@ -238,6 +238,9 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
         takes_more = key.partition(".")[0] in OPEN or (bool(nodes) and TARGET in nodes[-1])
         if (override.is_add() or override.is_force_add()) and takes_more:
             return
+        above, _, name = key.rpartition(".")
+        if not nodes and above in known:
+            raise UserError(f"{key}: {above} has no keys; write {above}={{{name}: VALUE}}.")
         meant = nearest(key, known)
         names = ", ".join(map(str, nodes[-1])) if nodes[1:] else ""
         has = f" {key.rpartition('.')[0]} has: {names}." if names else ""

@@ -160,7 +160,8 @@ def table(study: Study | None, n_trials: int) -> str:
     """
     trials = study.trials if study else []
     best = ranked(study) if study else []
-    wrong = [trial for trial in trials if status(trial) in ("failed", "diverged")]
+    # Also of a job that finished without an objective.
+    wrong = [t for t in trials if t.state == TrialState.FAIL or status(t) == "diverged"]
     name = (study.metric_names if study else None) or ["objective"]
     wide = max(12, len(name[0]) + 2)
     head = f"  {'trial':>5}  {'status':<11}{name[0]:>{wide}}  "

@@ -33,6 +33,9 @@ REFUSED = {
         "callbacks.mine._target_: no such key.\n"
         "If the class takes it, add it: +callbacks.mine._target_=engine.GradNorm"
     ),
+    "+datamodule.folds.b=1": (
+        "datamodule.folds.b: datamodule.folds has no keys; write datamodule.folds={b: VALUE}."
+    ),
     "callbacks=histograms callbacks.checkpoints.monitor=val/acc": (
         "callbacks.checkpoints.monitor: no such key."
     ),

@@ -194,6 +194,13 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
             "error": "",
             "folder": "lr=0.25-89ababcd",
         },
+        {
+            "state": FAIL,
+            "value": math.nan,
+            "status": "finished",
+            "error": "summary.json has no objective",
+            "folder": "lr=0.5-cdef0123",
+        },
     ]
     for number, ending in enumerate(endings):
         claimed = made.claim()
@@ -211,7 +218,9 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
         "         lr=0.25: no",
         "      2  diverged                           lr=0.5 hidden=7 init=he",
         "         train/loss is nan at step 3",
-        "6 trials: 2 failed, 1 diverged, 1 finished, 2 to come",
+        "      4  finished                           lr=0.005975 hidden=36 init=he",
+        "         summary.json has no objective",
+        "6 trials: 2 failed, 1 diverged, 2 finished, 1 to come",
         "best:",
         "  lr=0.123456789 hidden=8 init=xavier",
     ]
