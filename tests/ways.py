@@ -213,6 +213,13 @@ class Thaws(Callback):
             logger.log_metrics({"by hand": trainer.global_step}, step=trainer.global_step)
 
 
+class FreezesAtAStart(Callback):
+    """Freezes a layer whenever a training starts."""
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        module.network[0].requires_grad_(False)
+
+
 class NoiseAtAStart(Callback):
     """Changes the weights whenever a training starts, also one that goes on."""
 

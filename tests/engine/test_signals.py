@@ -242,11 +242,15 @@ def test_a_run_stops_after_the_step_and_says_how_to_go_on(
 
 @pytest.mark.filterwarnings(SWALLOWED)
 @pytest.mark.parametrize(
-    ("word", "names"),
-    [("callbacks=grad_norm", "grad_norm"), ("callbacks=[grad_norm,swa]", "grad_norm,swa")],
+    ("word", "choice"),
+    [
+        ("callbacks=grad_norm", '"callbacks=[default,grad_norm]"'),
+        ("callbacks=[grad_norm,swa]", '"callbacks=[default,grad_norm,swa]"'),
+        ("callbacks=[]", "callbacks=default"),
+    ],
 )
 def test_a_run_without_checkpoints_says_so_before_it_is_lost(
-    word: str, names: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    word: str, choice: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A choice of callbacks replaces the default ones."""
     caplog.set_level("INFO")
@@ -259,7 +263,7 @@ def test_a_run_without_checkpoints_says_so_before_it_is_lost(
         f"  python -m project.train resume={run_dir}"
     )
     said = "no callbacks.checkpoints: if it is interrupted, this run begins anew, and it has no "
-    advice = f'To keep the default callbacks, write "callbacks=[default,{names}]"'
+    advice = f"To keep the default callbacks, write {choice}"
     assert f"{said}best.ckpt.\n{advice}" in caplog.messages
     words = [*LINEAR, "callbacks=grad_norm", "+callbacks.checkpoints=null"]
     caplog.clear()

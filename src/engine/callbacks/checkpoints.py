@@ -59,9 +59,7 @@ class Checkpoints(StepCallback, Checkpoint):
         self._trains = True
         if self._resumed:
             resume(trainer, module, self._resumed)
-            # LearningRateFinder loads a checkpoint of its own.
-            is_runs = Path(str(trainer.ckpt_path)).name in (LAST.name, PREVIOUS.name)
-            if names := changed(trainer, module, self._loaded) if is_runs else []:
+            if names := changed(trainer, module, self._loaded):
                 log.warning(
                     "not exact: what runs at each start of a training ran once more, and changed "
                     "what the checkpoint has: %s",
@@ -119,6 +117,7 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._trains:
             averaged.finish(trainer, module)
+        self._resumed = {}  # a door may train once more
         if self._has_said and self.best_score is None:
             log.warning("no best.ckpt, so the last weights are tested")
         if averaged.ends_with_mean(trainer):
@@ -141,9 +140,11 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._resumed = checkpoint.get("so_far", {})
         if trainer.state.fn == "fit":
-            self._loaded = checkpoint
+            # Lightning's finders load what they have saved before their search.
+            is_runs = Path(str(trainer.ckpt_path)).name in (LAST.name, PREVIOUS.name)
+            if is_runs and not self._resumed:
+                self._resumed, self._loaded = checkpoint.get("so_far", {}), checkpoint
         elif averaged.has_running_mean(trainer):
             # After a training with WeightAveraging, that callback has loaded the last weights.
             module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)

@@ -36,12 +36,15 @@ def unsaved(trainer: Trainer, module: LightningModule) -> Iterator[str]:
             # A run that goes on leaves out Lightning's own search for a rate.
             if isinstance(callback, kind) and type(callback) is not LearningRateFinder:
                 yield f"{type(callback).__name__}: not exact: {reason}."
+    saves_layers = overrides(module, LightningModule, SAVING)
     for owner in (*module.modules(), *callbacks):
         base = next(kind for kind in BASES if isinstance(owner, kind))
         drawn = [name for name, value in vars(owner).items() if isinstance(value, GENERATORS)]
-        for name in drawn if not overrides(owner, base, SAVING) else ():
+        is_saved = overrides(owner, base, SAVING) or (isinstance(owner, nn.Module) and saves_layers)
+        for name in drawn if not is_saved else ():
+            how = "get_extra_state" if base is nn.Module else "on_save_checkpoint"
             yield (
                 f"{type(owner).__name__}.{name}: not exact: no checkpoint has the state of this "
-                "generator.\nSave it in on_save_checkpoint, or draw by the functions of the "
-                "modules random, numpy.random and torch: their states are saved."
+                f"generator.\nSave it in {how}, or draw by the functions of the modules random, "
+                "numpy.random and torch: their states are saved."
             )

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -238,8 +239,10 @@ class Run:
         log.debug("%s", getattr(module, "network", module))
         if self.config.overrides:
             log.info("overrides: %s", shlex.join(self.config.overrides))
-        callbacks = self.config.get("callbacks") or {}
-        if not self._keeps_checkpoints and "checkpoints" not in callbacks:  # =null says so
+        # Words such as callbacks.checkpoints=null say that there are to be none.
+        words = [*(self.config.get("callbacks") or ()), *self.config.overrides]
+        says_so = any(re.search(r"(^|callbacks\.)checkpoints\b", word) for word in words)
+        if not self._keeps_checkpoints and not says_so:
             log.warning("%s", self._without_checkpoints())
         if self._begins_from:
             log.info("%s", self._begins_from)
@@ -277,10 +280,11 @@ class Run:
     def _without_checkpoints(self) -> str:
         """Says what a run lacks of which the callbacks are not the default ones."""
         chosen = [word for word in self.config.overrides if word.startswith("callbacks=")]
-        names = chosen[-1].partition("=")[2].strip("[]") if chosen else "NAME"
+        names = chosen[-1].partition("=")[2].strip("[]") if chosen else ""
+        choice = f'"callbacks=[default,{names}]"' if names else "callbacks=default"
         return (
             "no callbacks.checkpoints: if it is interrupted, this run begins anew, and it has no "
-            f'best.ckpt.\nTo keep the default callbacks, write "callbacks=[default,{names}]"'
+            f"best.ckpt.\nTo keep the default callbacks, write {choice}"
         )
 
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:

@@ -70,6 +70,7 @@ class BlockTrainer(Trainer):
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.fit_number = 1  # which training of a run this is
+        self._searches = False
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
         self.log_every_n_steps: int = every
         self.before_training: Callable[[], None] = lambda: None  # called when all is set up
@@ -92,7 +93,8 @@ class BlockTrainer(Trainer):
 
         Where there cannot, the log says why.
         """
-        if not self.log_every_n_steps:
+        if self._searches or not self.log_every_n_steps:
+            self._searches = False
             steps = self.num_training_batches / self.accumulate_grad_batches
             self.log_every_n_steps = steps_of_a_row(steps, self.max_epochs, self.max_steps)
         # When the last block began and the steps it was given; the steps within `BLOCK_SECONDS`.
@@ -122,6 +124,8 @@ class BlockTrainer(Trainer):
         self._counts = LoopCounts(self, schedules)
 
     def _begin_training(self) -> None:
+        if not self.log_every_n_steps:  # a search of Lightning's, without our callbacks
+            self.log_every_n_steps, self._searches = 1, True
         self.before_training()
         self._tell("on_training_begun")
 

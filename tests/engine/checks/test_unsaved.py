@@ -69,6 +69,9 @@ def test_those_of_layers_and_callbacks_are_named_too() -> None:
     module = Draws()
     vars(module.layer)["noise"] = np.random.default_rng(1)
     assert said(module, Shuffles(), ShufflesAsBefore()) == ["Linear.noise", "Shuffles.rng"]
+    saves = SavesIt()  # it may save those of its layers, too
+    vars(saves.layer)["noise"] = np.random.default_rng(1)
+    assert said(saves) == []
 
 
 def test_callbacks_of_lightning_that_do_not_go_on_are_named() -> None:

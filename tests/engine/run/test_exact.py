@@ -133,6 +133,7 @@ WAYS = {
         "module._target_=ways.HasARate",
         "+callbacks.rate._target_=lightning.pytorch.callbacks.LearningRateFinder",
         "+callbacks.rate.num_training_steps=20",
+        "trainer.log_every_n_steps=auto",
     ],
     "a layer that thaws, another that is frozen, rows by hand": [
         "module._target_=ways.Normalised",
@@ -223,6 +224,16 @@ def test_what_a_start_changes_once_more_is_named(tmp_path: Path) -> None:
     named = f"{said}checkpoint has: network.0.weight\n"
     assert named in (tmp_path / "killed/train.log").read_text()
     assert said not in (tmp_path / "whole/train.log").read_text()
+
+
+def test_a_search_for_a_rate_thaws_nothing(tmp_path: Path) -> None:
+    """Its search loads what it has saved before, which is no resume."""
+    own = ["+callbacks.freezes._target_=ways.FreezesAtAStart", "trainer.max_epochs=1"]
+    searched = [*RUN, *WAYS["a rate that is searched before the first step"], *own]
+    begin(composed(searched), tmp_path / "run")
+    saved = torch.load(tmp_path / "run" / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["so_far"]["frozen"] == ["network.0.weight", "network.0.bias"]
+    assert "what runs at each start" not in (tmp_path / "run/train.log").read_text()
 
 
 @pytest.mark.slow

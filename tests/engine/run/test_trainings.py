@@ -25,17 +25,29 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Config:
     return composed([*RUN, "trainer.max_epochs=2"])
 
 
-def train(config: Config, folder: Path, first: Context, second: Context) -> None:
-    """Trains twice, with a Trainer for each; the second training has one layer less to train."""
+def train(
+    config: Config, folder: Path, first: Context, second: Context, is_one: bool = False
+) -> None:
+    """Trains twice; the second training has one layer less to train.
+
+    Args:
+        config: the run's.
+        folder: the run's.
+        first: what holds in the first training.
+        second: what holds in the second one.
+        is_one: whether there is one Trainer for both.
+    """
 
     def twice(run: Run) -> float:
         data = run.datamodule()
         module: Any = run.module(data)
         with first:
-            run.fit(run.trainer(), module, data)
+            trainer: Any = run.trainer()
+            run.fit(trainer, module, data)
         module.network[0].requires_grad_(False)
         with second:
-            trainer = run.trainer()
+            trainer = trainer if is_one else run.trainer()
+            trainer.fit_loop.max_epochs = 4 if is_one else 2
             run.fit(trainer, module, data)
         run.test(trainer, module, data)
         return run.objective(trainer)
@@ -60,11 +72,14 @@ def test_the_rows_of_all_trainings_are_kept(
     assert caplog.messages.count(said) == 1
 
 
-def test_killed_in_the_first_it_goes_on_with_that_one(config: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_one", [True, False], ids=["one Trainer", "two"])
+def test_killed_in_the_first_it_goes_on_with_that_one(
+    is_one: bool, config: Config, tmp_path: Path
+) -> None:
     """As it happened: the second training began with the state of the first one's middle."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train(config, whole, as_killed("on_train_batch_end:15", whole, killed), nullcontext())
-    train(config, killed, nullcontext(), nullcontext())
+    train(config, whole, as_killed("on_train_batch_end:15", whole, killed), nullcontext(), is_one)
+    train(config, killed, nullcontext(), nullcontext(), is_one)
     assert_bit_identical(killed, whole)
 
 

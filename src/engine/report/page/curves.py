@@ -131,6 +131,14 @@ def band(of_runs: pd.DataFrame, name: str, level: float) -> pd.DataFrame:
     return bands
 
 
+def once(content: Content, of_runs: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Returns the curves with the mean of runs that repeat one another in the place of these."""
+    units = content.rows.groupby(["group", *content.unit], sort=False, dropna=False).ngroup()
+    unit = units.loc[of_runs["run"].astype(int)].to_numpy()
+    means = of_runs.assign(unit=unit).groupby(["group", "unit", "bin"])[["step", name]].mean()
+    return means.reset_index()
+
+
 def _is_curve(frames: pd.DataFrame, name: str) -> bool:
     """Tells whether any run has more than one value of a metric."""
     return name in frames and frames.dropna(subset=name).groupby("run").size().max() > 1
@@ -158,7 +166,7 @@ def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) 
     of_runs = binned(frames, name)
     status = content.rows.loc[of_runs["run"].astype(int), "status"].to_numpy()
     is_lost = status == "diverged"
-    bands = band(of_runs[~is_lost], name, 1 - content.alpha)
+    bands = band(once(content, of_runs[~is_lost], name), name, 1 - content.alpha)
     groups = _groups_of(content, frames, [name])
     styles = drawing.lines(content.groups, content.distinguishing)
     labels = _labels(bands, groups)

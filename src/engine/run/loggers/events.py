@@ -24,6 +24,7 @@ from engine.files import OwnFile, make_folder
 
 log = logging.getLogger(__name__)
 
+HEADER, CHECKSUM = 12, 4  # bytes of a record before and behind its content
 Place = tuple[str, int]  # a file's path from the run's folder, and a size
 
 _numbers = itertools.count()  # one for each file of this process; read in the names' order
@@ -74,16 +75,24 @@ class Events:
         """Goes on from a place in a file of before, whose later events TensorBoard hides by a step.
 
         What was logged by hand, such as a picture of a validation, may have that step already,
-        though it was there before: the file, which has no event yet, begins with it once more.
+        though it was there before: this file, which has no event yet, has it once more.
 
         Args:
             place: what `place` returned.
             step: which TensorBoard is told that training goes on with.
         """
         name, end = place
-        with contextlib.suppress(FileNotFoundError):
+        content = b""
+        with contextlib.suppress(OSError):
             content = (self.run_dir / name).read_bytes()[:end]
-            self._first += b"".join(_from_step(step, content))
+        whole = 0
+        for record in _records(content):
+            whole += len(record)
+            event = Event.FromString(record[HEADER:-CHECKSUM])
+            if event.step >= step and event.HasField("summary"):
+                self.held.append(record)  # in the file before the next checkpoint names it
+        if whole < end:
+            log.warning("%s: is damaged; what was logged by hand may be lacking", name)
 
     def add_event(self, event: Any) -> None:
         with self._lock:
@@ -151,15 +160,17 @@ def _prefix(now: float) -> str:
     return f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}"
 
 
-def _from_step(step: int, content: bytes) -> Iterator[bytes]:
-    """Yields the records of a file whose events have a step, or a later one."""
+def _records(content: bytes) -> Iterator[bytes]:
+    """Yields the records of a file, up to the first that is damaged."""
     begin = 0
     while len(size := content[begin : begin + 8]) == 8:
-        end = begin + 12 + struct.unpack("<Q", size)[0]
-        event = Event.FromString(content[begin + 12 : end])
-        if event.step >= step and event.HasField("summary"):
-            yield content[begin : end + 4]
-        begin = end + 4
+        (length,) = struct.unpack("<Q", size)
+        record = content[begin : begin + HEADER + length + CHECKSUM]
+        is_whole = len(record) == HEADER + length + CHECKSUM and record[:HEADER] == _header(length)
+        if not is_whole or record[-CHECKSUM:] != _checksum(record[HEADER:-CHECKSUM]):
+            return
+        yield record
+        begin += len(record)
 
 
 def _record(event: Any) -> bytes:

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from scipy import stats
 
 from engine.report.page import curves
-from engine.report.page.curves import POINTS, band, binned, candidates, read
+from engine.report.page.curves import POINTS, band, binned, candidates, once, read
 from engine.report.page.drawing import svg
 from engine.report.read.collect import Problem
 from engine.report.statistics.ties import with_ties
@@ -40,6 +40,25 @@ def test_mean_and_interval_by_step(tmp_path: Path) -> None:
             (there.mean(), there.mean() - half, there.mean() + half), rel=1e-9
         )
         assert row["median"] == pytest.approx(np.median(there), rel=1e-12)
+
+
+def test_runs_that_repeat_one_another_are_one_curve(tmp_path: Path) -> None:
+    """As in the table: of three seeds, each run twice, the interval was too narrow."""
+    values = np.random.default_rng(0).uniform(size=(3, 2, 5))  # seed, run, step
+    for seed, number in np.ndindex(3, 2):
+        own = values[seed, number]
+        curve = {10 * step: {"val/acc": value} for step, value in enumerate(own)}
+        path = tmp_path / f"{seed}{number}"
+        write_run(path, seed=seed, metrics={"val/acc": own[-1]}, curve=curve)
+    content = content_of(tmp_path, metric_name="val/acc")
+    frames, _ = frames_of(tmp_path, ["val/acc"])
+    bands = band(once(content, binned(frames, "val/acc"), "val/acc"), "val/acc", 0.95)
+    means = values.mean(axis=1)
+    half = stats.t.ppf(0.975, 2) * means.std(axis=0, ddof=1) / math.sqrt(3)
+    np.testing.assert_allclose(bands["mean"], means.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(bands["high"], means.mean(axis=0) + half, rtol=1e-12)
+    (group,) = (group for _, group in content.groups.iterrows())
+    assert bands["high"].iloc[-1] == pytest.approx(group["high"], rel=1e-12)
 
 
 def test_many_steps_are_binned_alike(tmp_path: Path) -> None:

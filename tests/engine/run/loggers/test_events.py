@@ -94,10 +94,49 @@ def test_events_that_were_there_before_a_checkpoint_come_again_behind_its_step(
     assert place == (f"a/{before.path.name}", place[1])
     shown = EventAccumulator(str(tmp_path / "a")).Reload().Scalars("by hand")
     assert [point.step for point in shown] == [3, 4, 4, 5, 5]
-    elsewhere = Events(str(tmp_path / "b"), "", tmp_path)
-    elsewhere.begin_again(("a/gone", 100), 4)
-    elsewhere.add_event(Event(step=5))
-    assert steps(elsewhere.path) == [5]
+
+
+def test_events_that_come_again_are_in_the_file_before_a_checkpoint_names_it(
+    tmp_path: Path,
+) -> None:
+    """As it happened: a second kill before the next event lost them."""
+    value = Summary(value=[Summary.Value(tag="by hand", simple_value=0.5)])
+    place = ("", 0)
+    for number in range(3):
+        writer = Events(str(tmp_path), "", tmp_path)
+        writer.begin_with(Event(step=4, session_log=SessionLog(status=SessionLog.START)))
+        writer.begin_again(place, 4)
+        if number == 0:
+            writer.add_event(Event(step=1000, summary=value))
+        writer.flush()  # as before each checkpoint
+        place = writer.place()
+    shown = EventAccumulator(str(tmp_path)).Reload().Scalars("by hand")
+    assert [point.step for point in shown] == [1000]
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "a bit", "gone"])
+def test_a_damaged_file_gives_what_it_has_and_is_named(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: no run could go on from it."""
+    value = Summary(value=[Summary.Value(tag="by hand", simple_value=0.5)])
+    before = Events(str(tmp_path), "", tmp_path)
+    for step in (5, 6):
+        before.add_event(Event(step=step, summary=value))
+    place = before.place()
+    before.close()
+    content = bytearray(before.path.read_bytes())
+    content[-6] ^= 1
+    damaged = {"cut": bytes(content[:-20]), "garbage": b"\xff" * 99, "a bit": bytes(content)}
+    if damage == "gone":
+        before.path.unlink()
+    else:
+        before.path.write_bytes(damaged[damage])
+    after = Events(str(tmp_path), "", tmp_path)
+    after.begin_again(place, 4)
+    after.add_event(Event(step=7, summary=value))
+    assert steps(after.path) == ([5, 7] if damage in ("cut", "a bit") else [7])
+    assert f"{place[0]}: is damaged; what was logged by hand may be lacking" in caplog.text
 
 
 def test_a_handler_that_logs_amid_a_write_neither_waits_nor_loses_its_event(
