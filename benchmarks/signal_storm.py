@@ -60,11 +60,15 @@ class End(NamedTuple):
     has_begun: bool
     is_whole: bool
 
+    def is_pythons(self, sent: int) -> bool:
+        """Tells whether Python itself ended, before the command began or when all was done."""
+        if self.stage == BEFORE:
+            return self.code == -sent
+        return self.stage in (END, OVER) and self.is_over and self.code in (0, -sent)
+
     def wrong(self, sent: int, is_sweep: bool) -> list[str]:
         """Returns what is wrong with the end."""
-        if self.stage == BEFORE and self.code == -sent:
-            return []
-        if self.stage in (END, OVER) and self.is_over and self.code in (0, -sent):
+        if self.is_pythons(sent):
             return []
         wrong = ["a traceback"] if "Traceback" in self.printed else []
         if self.code != 128 + sent:
@@ -112,6 +116,8 @@ class Signals(Disturbed):
             end = self.answered(process, sent)
         outcome = {"case": self.name, "number": number, "signal": sent.name, "stage": end.stage}
         wrong = end.wrong(sent, self.case.is_sweep)
+        if end.is_pythons(sent):  # what it says then is its own
+            self.output.write_text("")
         with self.begin(Path("/dev/null")) as process:
             if again := exit_code(process):
                 wrong.append(f"goes on: exit code {again}")
