@@ -77,17 +77,22 @@ def heeded(*numbers: signal.Signals) -> Iterator[None]:
     if is_outermost:
         _Heeded.handled, _Heeded.process = tuple(mine), os.getpid()
         _forget()
+    is_left = True
     try:
         for number in mine:
             signal.signal(number, _handle)
         sys.unraisablehook, threading.excepthook = show_others, show_unbroken
         yield
+    except GeneratorExit:  # a signal broke the end of `with`, and its exception is on its way
+        is_left = False
+        raise
     finally:
         sys.unraisablehook, threading.excepthook = show_swallowed, show_of_thread
         for number in mine:
             signal.signal(number, before[number])
         try:
-            heed()
+            if is_left:
+                heed()
         finally:
             if is_outermost:
                 _Heeded.handled = ()

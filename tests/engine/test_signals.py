@@ -1,6 +1,7 @@
 """A signal is never lost, whatever runs when it comes."""
 
 import csv
+import gc
 import io
 import json
 import os
@@ -219,6 +220,23 @@ def test_in_a_process_of_its_own(lines: str, code: int) -> None:
     words = [sys.executable, "-c", script + textwrap.indent(lines, "    ")]
     ended = subprocess.run(words, capture_output=True, env=environment(), timeout=50)
     assert (ended.returncode, ended.stderr.count(b"Traceback")) == (code, 0)
+
+
+def test_a_signal_that_breaks_the_end_of_its_context_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it happened: Python told it once more when it collected what was left of the context."""
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    before = signal.getsignal(signal.SIGTERM)
+    context: Any = signals.heeded(*BOTH)
+    context.__enter__()
+    with pytest.raises(signals.Interrupted):
+        signal.raise_signal(signal.SIGTERM)
+    del context
+    gc.collect()
+    assert told == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.filterwarnings(SWALLOWED)
