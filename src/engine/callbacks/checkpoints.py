@@ -130,9 +130,8 @@ class Checkpoints(StepCallback, Checkpoint):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["so_far"] = so_far(trainer, module)
-        checkpoint["rows"] = [
-            list(own.mark) for own in trainer.loggers if isinstance(own, MetricsCSV)
-        ]
+        tables = [own for own in trainer.loggers if isinstance(own, MetricsCSV)]
+        checkpoint["rows"] = [list(table.mark) for table in tables]
         checkpoint["events"] = [place_of(own) for own in tensorboards(trainer)]
         checkpoint["fit"] = getattr(trainer, "fit_number", 1)
         checkpoint[CHOSEN] = self.best_score is not None

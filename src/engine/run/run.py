@@ -248,9 +248,8 @@ class Run:
             log.info("%s", self._begins_from)
         if self._parent:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
-        if (
-            not self.checkpoint and self._fits == 1
-        ):  # a resumed run purges what a run without one has written
+        # A resumed run purges what a run without a checkpoint has written.
+        if self._fits == 1 and not self.checkpoint:
             tabs.log_start(trainer, self.config, self.door)
         if self._found:
             self._found.warn()
