@@ -39,6 +39,7 @@ class StepProgressBar(StepCallback, ProgressBar):
         super().__init__(refresh_rate=1)
         self.refresh_seconds, self.line_every_n_steps = refresh_seconds, line_every_n_steps
         self._drawn_at = 0.0
+        self._told: dict[str, Tensor] = {}
         if not sys.stdout.isatty():
             self.disable()
 
@@ -63,6 +64,7 @@ class StepProgressBar(StepCallback, ProgressBar):
 
     def on_train_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_start(trainer, *args)
+        self._told = dict(trainer.callback_metrics)
         # Lightning does not call this hook where a run resumes within an epoch.
         self.on_train_epoch_start(trainer, *args)
 
@@ -101,12 +103,16 @@ class StepProgressBar(StepCallback, ProgressBar):
     def _line(self, trainer: Trainer) -> None:
         """Logs `epoch 1/5: train loss 1.72 acc 0.37, val loss 1.8 acc 0.35 (830 steps/s)`.
 
+        It has what was logged since the line before: Lightning keeps the last value of each metric.
         A line after n steps says the step, too. The speed is left out where the line has no room.
         """
+        now, before = dict(trainer.callback_metrics), self._told
+        new = {name: value for name, value in now.items() if value is not before.get(name)}
+        self._told = now
         seconds, first = self._began
         speed = (trainer.global_step - first) / max(time.monotonic() - seconds, 1e-9)
         step = f", step {trainer.global_step:,}" if self.line_every_n_steps else ""
-        line = f"{self._epoch(trainer)}{step}: {_in_words(trainer.callback_metrics)}"
+        line = ": ".join(filter(None, (f"{self._epoch(trainer)}{step}", _in_words(new))))
         whole = f"{line} ({speed:.0f} steps/s)"
         log.info("%s", whole if len(whole) <= width() else line)
 

@@ -171,7 +171,7 @@ def closing_words(summary: Mapping[str, Any], run_dir: Path) -> str:
     """Returns the last lines of a run's log: its metrics, how and when it ended, its folder."""
     end = f"{ending(summary)}: {messages.short(run_dir)}"
     of_best = objective_name(summary).endswith(BEST_EPOCH) and any(tested(summary))
-    whose = "test: with best.ckpt; train, val: with the last weights" if of_best else ""
+    whose = "test: with best.ckpt; train, val: the last ones logged" if of_best else ""
     said = [table(summary["metrics"]), whose, compared(summary), end]
     return "\n".join(filter(None, said))
 

@@ -70,6 +70,27 @@ def test_a_line_an_epoch_tells_epoch_metrics_and_speed(
     assert all(int(line[3]) > 0 for line in found)
 
 
+def test_a_line_has_what_its_own_epoch_logged(
+    lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As it happened: epochs without a validation repeated the value of the last one."""
+    fit(tmp_path, StepProgressBar(), max_epochs=3, check_val_every_n_epoch=2)
+    said = [message.partition(" (")[0] for message in lines.messages]
+    assert said == [
+        "epoch 1/3: train loss 8",
+        "epoch 2/3: train loss 8, val loss 16",
+        "epoch 3/3: train loss 8",
+    ]
+
+
+def test_where_an_epoch_logged_nothing_the_line_says_nothing_of_it(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(LinearRegressor, "log_dict", lambda *args, **options: None)
+    fit(tmp_path, StepProgressBar(), max_epochs=1, limit_val_batches=0)
+    assert [message.partition(" (")[0] for message in lines.messages] == ["epoch 1/1"]
+
+
 def test_a_narrow_terminal_does_without_the_speed(
     lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

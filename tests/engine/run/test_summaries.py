@@ -128,7 +128,7 @@ def test_closing_words_read_well() -> None:
     ]
     summary["metrics"] = {"val/acc": 0.25, "test/acc": 0.5}
     whose, *_ = summaries.closing_words(summary, Path("/logs/x")).splitlines()[2:]
-    assert whose == "test: with best.ckpt; train, val: with the last weights"
+    assert whose == "test: with best.ckpt; train, val: the last ones logged"
     summary |= {"steps": 1, "objective": None, "metrics": {}}
     words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, Path.cwd() / "x y"))
     assert words == "finished after 1 step, 60.0 s: 'x y'"
