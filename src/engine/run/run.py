@@ -421,22 +421,27 @@ class Run:
 
     @property
     def _goes_on(self) -> str:
-        """Returns the command that goes on with the run."""
+        """Says how the run goes on, or begins anew, and gives the command."""
+        folder = messages.short(self.folder)
+        if self._fits > 1:
+            return f"run it anew, as it was in training {self._fits}: remove\n  {folder}"
         trust = " trust=true" if self.config.is_trusted else ""
-        return f"python -m {self.door} resume={messages.short(self.folder)}{trust}"
+        has_none = self._trainer is not None and not self._keeps_checkpoints
+        how = "begin anew, as it has no checkpoint," if has_none else "go on"
+        return f"{how} with:\n  python -m {self.door} resume={folder}{trust}"
 
     def say_how_to_go_on(self) -> None:
         """Says so of a run that was stopped while it began, or while it recorded its end."""
         if self._folder and (self._folder / folders.CONFIG).exists():
             done = summaries.load(self._folder) or {"status": "begun"}
             if done["status"] not in (*summaries.COMPLETE, "pruned", "interrupted"):
-                log.info("interrupted; go on with:\n  %s", self._goes_on)
+                log.info("interrupted; %s", self._goes_on)
 
     def _stopped_by(self, refused: files.CannotWrite) -> Stopped:
         """Says what stopped the run, and how to go on; returns what to raise."""
         what = str(refused).partition("\n")[0]
         if self.folder.exists():
-            log.error("%s When that is mended, go on with:\n  %s", what, self._goes_on)
+            log.error("%s When that is mended, %s", what, self._goes_on)
         else:
             log.error("%s\nSomebody has removed the run's folder: begin a new run.", what)
         return Stopped(what)
@@ -474,9 +479,7 @@ class Run:
             log.info("\n%s", summaries.closing_words(summary, self.folder))
             log.info("\n%s", summaries.next_commands(self.folder.parent, self.door))
         if summary["status"] == "interrupted" and not summary["error"]:
-            how = "go on" if self._keeps_checkpoints else "begin anew, as it has no checkpoint,"
-            step = f"{trainer.global_step:,}"
-            log.info("interrupted at step %s; %s with:\n  %s", step, how, self._goes_on)
+            log.info("interrupted at step %s; %s", f"{trainer.global_step:,}", self._goes_on)
 
 
 @contextmanager

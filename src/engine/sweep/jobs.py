@@ -182,8 +182,8 @@ class Job:
         folder = self.folder
         is_over = self.treated["force"] or summary.get("status") in ("diverged", BROKEN)
         reason = str(changed) if any(changed) else ""
-        if folder and not (is_over or reason) and _is_of_another_engine(folder, self.config):
-            reason = "checkpoint is of another version of the engine"
+        if folder and not (is_over or reason) and (why := _of_no_use(folder, self.config)):
+            reason = f"checkpoint {why}"
         if folder and reason:
             log.info("%s: begins anew, as its %s", folder, reason)
         if folder and (is_over or reason):  # what is there cannot be gone on with
@@ -201,11 +201,11 @@ class Job:
         return pruned or summary.get("status") in ENDS
 
 
-def _is_of_another_engine(folder: Path, config: Config) -> bool:
+def _of_no_use(folder: Path, config: Config) -> str:
     with imports.large():
-        from engine.run.checkpoint.choice import is_of_another_engine
+        from engine.run.checkpoint.choice import of_no_use
 
-    return is_of_another_engine(folder, config)
+    return of_no_use(folder, config)
 
 
 def check_all(jobs: Sequence[Job]) -> None:

@@ -1,7 +1,8 @@
 """A run whose door trains several times: what goes on after a kill, and what is refused."""
 
 import csv
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from commands import Clock, composed
 from engine.config.resolved import Config
 from engine.errors import UserError
+from engine.run.checkpoint.choice import of_no_use
 from engine.run.loggers import events
 from engine.run.run import Run
 from identical import assert_bit_identical
@@ -89,3 +91,20 @@ def test_killed_in_the_second_it_is_refused(config: Config, tmp_path: Path) -> N
     train(config, whole, nullcontext(), as_killed("on_train_batch_end:15", whole, killed))
     with pytest.raises(UserError, match=r"was stopped in its training 2, and what the earlier"):
         train(config, killed, nullcontext(), nullcontext())
+    assert of_no_use(killed, config) == "is of its second or a later training"
+
+
+@contextmanager
+def interrupted() -> Iterator[None]:
+    yield
+    raise KeyboardInterrupt
+
+
+def test_interrupted_in_the_second_it_says_how_to_run_it_anew(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: it named a command that refused to go on."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", nullcontext(), interrupted())
+    said = f"run it anew, as it was in training 2: remove\n  {tmp_path / 'run'}"
+    assert caplog.messages[-1].partition("; ")[2] == said

@@ -47,15 +47,18 @@ class Found(NamedTuple):
             log.warning("%s\nso %s is used, of step %d", reason, self.path, self.progress.steps)
 
 
-def is_of_another_engine(run_dir: Path, config: Config) -> bool:
-    """Tells whether a run cannot go on because its checkpoint has another format."""
+def of_no_use(run_dir: Path, config: Config) -> str:
+    """Says why a run cannot go on from its own sound checkpoint; "" where it can.
+
+    One that is lost or damaged is for the user to put back.
+    """
     try:
-        to_go_on_from(run_dir, config)
+        found = to_go_on_from(run_dir, config)
     except OtherFormat:
-        return True
+        return "is of another version of the engine"
     except UserError:
-        return False
-    return False
+        return ""
+    return "is of its second or a later training" if found and found.progress.fit > 1 else ""
 
 
 def to_go_on_from(run_dir: Path, config: Config, goes_on: bool = True) -> Found | None:

@@ -18,7 +18,7 @@ import torch
 from commands import begin, composed, only_run, run_evaluate, run_train, train_in_process
 from engine.errors import UserError
 from engine.run import folders
-from engine.run.checkpoint.choice import is_of_another_engine, to_go_on_from, to_measure
+from engine.run.checkpoint.choice import of_no_use, to_go_on_from, to_measure
 from engine.run.checkpoint.file import WholeFileIO, read
 from engine.vectorized.disk import synced_together
 from identical import assert_bit_identical, assert_equal
@@ -172,7 +172,7 @@ def test_a_checkpoint_of_another_engine_is_not_gone_on_with(
         f"Go on with that version, or begin a new run with its weights: init_from={killed}"
     )
     assert contents(killed) == before
-    assert is_of_another_engine(killed, folders.load_config(killed))
+    assert of_no_use(killed, folders.load_config(killed)) == "is of another version of the engine"
 
 
 def test_the_weights_of_another_engine_s_checkpoint_are_as_good_as_any(
