@@ -247,6 +247,8 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
         # What is not there has no arguments, but it may be named.
         is_new = takes_more and (bool(nodes) or key.endswith(TARGET)) and not override.is_delete()
         add = f"\nIf the class takes it, add it: +{override.input_line}"
+        if above == "" and (override.is_add() or override.is_force_add()):
+            is_new, add = True, "\nA key of your own has its place in a file of conf/experiment."
         add = add if is_new and not meant else ""
         raise UserError(f"{key}: no such key.{meant}{has}{add}")
     if override.is_delete():

@@ -45,8 +45,12 @@ REFUSED = {
     "lr=0.1": "lr: no such key. Did you mean optimizer.lr?",
     "deterministic=3": "deterministic: no such key. Did you mean trainer.deterministic?",
     "optimiser=adam": "optimiser: no such key. Did you mean optimizer?",
-    "+typo=1": "typo: no such key.",
-    "++typo=1": "typo: no such key.",
+    "+typo=1": (
+        "typo: no such key.\nA key of your own has its place in a file of conf/experiment."
+    ),
+    "++typo=1": (
+        "typo: no such key.\nA key of your own has its place in a file of conf/experiment."
+    ),
     "+paths.x=1": "paths.x: no such key. paths has: root, data_dir, log_dir.",
     "~optimizer.lrr": f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}",
     "optimizer=adam optimizer.momentum=0.5": (
