@@ -60,6 +60,24 @@ HARMLESS = (
     (r"GPU available but not used", "accelerator=cpu was chosen"),
 )
 
+# What Lightning tells of each run, and why a user need not read it. All else is shown.
+USUAL = (
+    (r"(GPU|TPU|HPU|IPU) available: ", "the run's second line has the device"),
+    (r"LOCAL_RANK: \d+ - CUDA_VISIBLE_DEVICES", "the run's second line has the device"),
+    (r"Using \S+ Automatic Mixed Precision", "trainer.precision was chosen"),
+    (r"`Trainer\(\w+=1(\.0)?\)` was configured so", "the value was chosen, or is Lightning's own"),
+    (r"💡 Tip", "an advertisement"),
+    (r"Initializing distributed: |-{20,}\n", "the run's second line has the number of processes"),
+    (r"`Trainer\.fit` stopped: ", "the run's end has a line of its own"),
+    (r"\nDetected KeyboardInterrupt", "an interrupted run has a line of its own"),
+    (
+        r"(Restoring|Restored|Loaded) .* from the checkpoint|Restoring states from",
+        "as resuming says",
+    ),
+    (r"Found current_model_state in the checkpoint", "as conf/callbacks/ema.yaml says"),
+    (r"`weights_only` was not set", "of what Lightning's own finders save and load"),
+)
+
 PASSWORD = re.compile(r"://[^/?#\s@:]*:[^/?#\s@]+@")  # of a URL, and the user's name
 SHORTEST = 4  # characters of a secret; shorter ones would be found in many words
 _hidden: set[str] = set()  # environment variables whose values are shown nowhere
@@ -190,6 +208,10 @@ class _Terminal(logging.StreamHandler[Any]):
 
     waits = False  # whether there is a line that the next message erases
 
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(stream)
+        self.addFilter(_is_unusual)
+
     def emit(self, record: logging.LogRecord) -> None:
         end_wait()
         bars = sys.modules.get("tqdm")  # there is none before somebody has imported it
@@ -198,6 +220,13 @@ class _Terminal(logging.StreamHandler[Any]):
 
     def format(self, record: logging.LogRecord) -> str:
         return for_stream(redacted(super().format(record)), self.stream, record.levelno)
+
+
+def _is_unusual(record: logging.LogRecord) -> bool:
+    """Tells whether a message is none of those that Lightning tells of each run."""
+    if record.levelno > logging.INFO or not record.name.startswith("lightning."):
+        return True
+    return not any(re.match(pattern, record.getMessage()) for pattern, _ in USUAL)
 
 
 def to_terminal() -> None:
@@ -248,11 +277,13 @@ def of_a_worker() -> Iterator[None]:
 
 
 def silence_harmless() -> None:
-    """Ignores the warnings in `HARMLESS`, and Lightning's messages below warnings."""
+    """Ignores the warnings in `HARMLESS`; Lightning's messages go where all others go."""
     for message, _ in HARMLESS:
         warnings.filterwarnings("ignore", message=message)
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets its own level
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        own = logging.getLogger(name)
+        own.handlers.clear()  # its import adds one
+        own.propagate = True
     # It warns that there is no CUDA, on machines without a GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
@@ -332,5 +363,6 @@ def file_handler(path: Path) -> logging.FileHandler:
     """Returns a handler that writes messages to a file, with time, level and source."""
     with files.writing(path):
         handler = LogFile(path, encoding="utf-8")
+    handler.addFilter(_is_unusual)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

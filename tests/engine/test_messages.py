@@ -38,6 +38,20 @@ OF_OUR_MODELS = [
     "The number of training batches (7) is smaller than the logging interval "
     "Trainer(log_every_n_steps=50).",
 ]
+# What Lightning tells of each run, as it words it, in the order of USUAL.
+OF_EACH_RUN = [
+    "GPU available: False, used: False",
+    "LOCAL_RANK: 0 - CUDA_VISIBLE_DEVICES: [0]",
+    "Using bfloat16 Automatic Mixed Precision (AMP)",
+    "`Trainer(limit_val_batches=1.0)` was configured so 100% of the batches will be used..",
+    "💡 Tip: For seamless cloud logging and experiment tracking, try installing [litlogger]",
+    "Initializing distributed: GLOBAL_RANK: 0, MEMBER: 1/2",
+    "`Trainer.fit` stopped: `max_epochs=1` reached.",
+    "\nDetected KeyboardInterrupt, attempting graceful shutdown ...",
+    "Loaded model weights from the checkpoint at best.ckpt",
+    "Found current_model_state in the checkpoint. This will be used to initialize the model.",
+    "`weights_only` was not set, defaulting to `False`.",
+]
 
 
 @contextmanager
@@ -97,11 +111,22 @@ def test_warnings_are_silent_for_our_own_data_and_models_only() -> None:
     assert shown_with(SupervisedModule) == [*WORDED, *OF_OUR_DATA]
 
 
-def test_lightning_says_warnings_only() -> None:
-    messages.silence_harmless()
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        assert not logging.getLogger(name).isEnabledFor(logging.INFO)
-        assert logging.getLogger(name).isEnabledFor(logging.WARNING)
+@pytest.mark.parametrize(("pattern", "worded"), [*zip(messages.USUAL, OF_EACH_RUN, strict=True)])
+def test_what_lightning_tells_of_each_run_goes_nowhere(
+    pattern: tuple[str, str], worded: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [bool(re.match(pattern[0], text)) for text in OF_EACH_RUN].count(True) == 1
+    with fresh_root_logger():
+        messages.to_terminal()
+        with messages.to_file(tmp_path / "train.log"):
+            messages.silence_harmless()
+            told = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+            told.info(worded)
+            told.info("Batch size 2 succeeded")
+            told.warning(worded)
+            logging.getLogger("mine").info(worded)
+    assert capsys.readouterr().out == f"Batch size 2 succeeded\n{worded}\n{worded}\n"
+    assert (tmp_path / "train.log").read_text().count(worded) == 2
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,14 @@ KINDS = {
     "logger.*": Logger,
 }
 GIVEN = {"logger.*": ("save_dir",)}  # arguments that the run adds
+# Arguments of the Trainer that the run gives, and how else to choose them.
+RUNS_OWN = {
+    "logger": "choose loggers with logger=",
+    "callbacks": "choose callbacks with callbacks=",
+    "enable_checkpointing": "for no checkpoints, write callbacks.checkpoints=null",
+    "enable_progress_bar": "for no bar, write callbacks.progress_bar=null",
+    "default_root_dir": "runs have their folders below paths.log_dir",
+}
 
 
 def check(config: Config, checked: set[str] | None = None) -> None:
@@ -47,6 +55,9 @@ def check(config: Config, checked: set[str] | None = None) -> None:
     for group in (*CHOICES[:2], "trainer"):
         if TARGET not in (config.get(group) or {}):
             raise UserError(f"{group}: a run needs one, with a {TARGET}.")
+    for argument, instead in RUNS_OWN.items():
+        if (value := config.get(f"trainer.{argument}")) is not None:
+            raise UserError(f"trainer.{argument}={shown(value)}: the run gives it; {instead}")
     for group in OPEN:
         _check_names(config, group)
     objects.check(config.values_by_node, KINDS, GIVEN, checked)

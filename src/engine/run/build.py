@@ -132,14 +132,19 @@ def trainer_with(
     torch.set_num_threads(config["threads"])
     # Nothing reads uninitialised memory, and to fill it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    node = {"enable_model_summary": False, **config["trainer"]}  # it lists every metric as a layer
+    plugins = node.pop("plugins", None) or []
+    own = [
+        objects.build(plugin, "trainer.plugins") if TARGET in plugin else plugin
+        for plugin in ([plugins] if TARGET in plugins else plugins)
+    ]
     made: Trainer = objects.build(
-        config["trainer"],
+        node,
         "trainer",
         default_root_dir=str(folder),
         logger=logger,
         callbacks=callbacks,
-        enable_model_summary=False,  # it lists every metric as a layer
-        plugins=[WholeFileIO(config)],
+        plugins=[*own, WholeFileIO(config)],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
@@ -154,9 +159,9 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
     for key, node in config.nodes("logger").items():
         kind = objects.located(node[TARGET], key)
         options = given(kind, node, folder, resumes_at)
-        if (own := node.get("save_dir")) and "save_dir" in options:
-            said = "%s.save_dir=%s: not used, as a logger writes into the run's folder"
-            log.warning(said, key, own)
+        for name in options:
+            if (own := node.get(name)) is not None:
+                log.warning("%s.%s=%s: not used, as the run gives it", key, name, own)
         made.append(in_words(objects.build(node, key, **options)))
         if isinstance(made[-1], TensorBoardLogger):
             with blamed_on(key):

@@ -62,6 +62,7 @@ class Run:
         self._trainer: Trainer | None = None
         self._leaves_nothing = False
         self._fits = 0  # trainings so far
+        self._steps: int | None = None  # of the training, once it is over
 
     @property
     def folder(self) -> Path:
@@ -327,6 +328,7 @@ class Run:
 
         if has_diverged(trainer):
             return
+        self._steps = trainer.global_step  # BatchSizeFinder counts anew in a test
         if not build.has_test(data):
             if build.has_own_test(module):
                 log.info("not tested: %s has no data for a test", type(data).__name__)
@@ -470,6 +472,8 @@ class Run:
         from engine.run.loggers.tensorboard import close, tensorboards
 
         summary |= outcome(self.config, self.folder, trainer, summary)
+        if self._steps is not None:
+            summary["steps"] = self._steps
         summary["seconds"] = round(time.monotonic() - self._began, 3)
         for logger in tensorboards(trainer):
             close(logger)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import math
 import re
 import signal
@@ -19,7 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from commands import only_run, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.messages import short
-from engine.run import folders
+from engine.run import build, folders
+from engine.run.checkpoint.file import WholeFileIO
 from project.train import train
 from ways import FailsAtOnce
 from whole_runs import LINEAR, SHORT, column, composed, done, files, run, summary_of
@@ -211,6 +213,34 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
             id="what Lightning refuses",
         ),
         pytest.param(
+            ["+trainer.logger=false"],
+            "trainer.logger=false: the run gives it; choose loggers with logger=",
+            id="loggers elsewhere",
+        ),
+        pytest.param(
+            ["+trainer.callbacks=[]"],
+            "trainer.callbacks=[]: the run gives it; choose callbacks with callbacks=",
+            id="callbacks elsewhere",
+        ),
+        pytest.param(
+            ["+trainer.enable_checkpointing=false"],
+            "trainer.enable_checkpointing=false: the run gives it; for no checkpoints, write "
+            "callbacks.checkpoints=null",
+            id="no checkpoints",
+        ),
+        pytest.param(
+            ["+trainer.enable_progress_bar=false"],
+            "trainer.enable_progress_bar=false: the run gives it; for no bar, write "
+            "callbacks.progress_bar=null",
+            id="no bar",
+        ),
+        pytest.param(
+            ["+trainer.default_root_dir=here"],
+            "trainer.default_root_dir=here: the run gives it; runs have their folders below "
+            "paths.log_dir",
+            id="a folder elsewhere",
+        ),
+        pytest.param(
             ["+callbacks.none._target_=ways.FailsAtOnce"],
             "before the first step: no such thing\nRaised in {ways}, line {line}; "
             "HYDRA_FULL_ERROR=1 shows the traceback.",
@@ -238,6 +268,35 @@ def test_refused(
     assert stop.value.code == 2
     assert capsys.readouterr().err == f"error: {says.format(**place)}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lightning_tells_on_request_is_shown_and_what_it_tells_always_is_not(
+    tmp_path: Path,
+) -> None:
+    """As it happened: a summary of the model that was asked for, and batch sizes, were lost."""
+    finder = "+callbacks.finder={_target_: lightning.pytorch.callbacks.BatchSizeFinder, "
+    run_train(
+        *["experiment=lenet", "datamodule=digits", "datamodule.steps_per_epoch=20", *SHORT],
+        "+trainer.enable_model_summary=true",
+        *[f"{finder} max_trials: 2}}", f"paths.log_dir={tmp_path}"],
+    )
+    log = (only_run(tmp_path) / "train.log").read_text()
+    assert "| Name          | Type             | Params | Mode" in log
+    assert "Finished batch size finder, will continue with full run using batch size 4\n" in log
+    assert not re.search("available|Tip|stopped|Restor|Loaded|configured|weights_only", log)
+    assert json.loads((only_run(tmp_path) / "summary.json").read_text())["steps"] == 3
+
+
+def test_plugins_of_a_users_go_with_the_runs_own(tmp_path: Path) -> None:
+    """As it happened: they were left out in silence."""
+    slurm = "lightning.pytorch.plugins.environments.SLURMEnvironment"
+    node = f"{{_target_: {slurm}, auto_requeue: false}}"
+    for given in (node, f"[{node}]"):
+        made = build.trainer(Config(composed(*LINEAR, f"+trainer.plugins={given}")), tmp_path)
+        own: Any = made._accelerator_connector.cluster_environment  # its only user is a test
+        assert type(own).__name__ == "SLURMEnvironment"
+        assert own.auto_requeue is False
+        assert isinstance(made.strategy.checkpoint_io, WholeFileIO)
 
 
 def test_what_does_not_fit_in_memory_is_refused_by_the_node_that_asks_for_it(
