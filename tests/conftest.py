@@ -7,6 +7,7 @@ import atexit
 import gc
 import hashlib
 import io
+import logging
 import os
 import pickle
 import signal
@@ -95,6 +96,9 @@ def _as_in_a_run() -> Iterator[None]:
     from engine import SupervisedModule, TensorDataModule
 
     messages.silence_harmless()
+    logging.getLogger("lightning").setLevel(logging.WARNING)  # a test that is no run has no filter
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
     for kind in (SupervisedModule, TensorDataModule):
         for message, _ in kind.HARMLESS:
             warnings.filterwarnings("ignore", message=message)

@@ -24,6 +24,15 @@ class WithDropout(CurveMLP):
         self.network = nn.Sequential(OrderedDict(layers))
 
 
+class HooksGradients(CurveMLP):
+    """Clips each gradient by a hook on its weight."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for parameter in self.parameters():
+            parameter.register_hook(lambda gradient: gradient.clamp(-0.05, 0.05))
+
+
 class Sharper(nn.Module):
     """Doubles its inputs while the module trains."""
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,14 @@ from torch.utils.data import (
     WeightedRandomSampler,
     get_worker_info,
 )
-from torchmetrics import MaxMetric, MeanAbsoluteError, MinMetric
+from torchmetrics import (
+    MaxMetric,
+    MeanAbsoluteError,
+    MetricTracker,
+    MinMaxMetric,
+    MinMetric,
+    RunningMean,
+)
 from torchmetrics.classification import MulticlassAccuracy
 
 from engine import Split, StepCallback, SupervisedModule, TensorDataModule
@@ -291,6 +299,107 @@ class TwoOptimizers(LightningModule):
         self.log("test/loss", F.mse_loss(self(batch[0]), batch[1]))
 
 
+class Gathers(TwoOptimizers):
+    """Takes a step of the first layer's optimiser for each four batches, by hand."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        first, second = self.optimizers()  # type: ignore[misc]
+        loss = self._loss(batch)
+        self.manual_backward(loss)
+        second.step()
+        second.zero_grad()
+        if (batch_idx + 1) % 4 == 0:
+            first.step()
+            first.zero_grad()
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=5)
+
+
+class Memory:
+    """Keeps the last batches."""
+
+    def __init__(self) -> None:
+        self.batches: deque[Any] = deque(maxlen=3)
+        self.seen = {"batches": 0}
+
+    def add(self, batch: Any) -> None:
+        self.batches.append(tuple(batch))
+        self.seen["batches"] += 1
+
+
+class Recalls(Small):
+    """Keeps in attributes what its loss depends on: samples, a state, rates, a passing buffer."""
+
+    mean: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.memory = Memory()
+        self._weight = 0.0
+        self.hidden: Tensor | None = None
+        self.register_buffer("mean", torch.zeros(3), persistent=False)
+
+    def on_train_epoch_start(self) -> None:
+        self._weight = 0.1 * self.current_epoch
+        self.network[2].p = 0.1 * (self.current_epoch + 1)  # type: ignore[index,union-attr]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        self.mean.lerp_(inputs.mean(0), 0.1)
+        hidden = torch.zeros(()) if self.hidden is None else self.hidden
+        loss = super().training_step((inputs - self.mean, targets), batch_idx)
+        for old, wanted in self.memory.batches:
+            loss = loss + self._weight * F.mse_loss(self(old), wanted + hidden)
+        self.hidden = 0.9 * hidden + 0.01 * loss.detach()
+        self.memory.add((inputs, targets))
+        return loss + self.memory.seen["batches"] * 1e-3 * self(inputs).mean()
+
+
+class Decays(Callback):
+    """Counts batches, and makes the weights smaller and the samples noisier now and then."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        data: Any = trainer.train_dataloader
+        data.dataset.level = 1 + trainer.current_epoch
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
+        self.count += 1
+        if self.count % 7 == 0:
+            module.network[0].weight.data *= 0.9
+
+
+class LogsRunning(Small):
+    """Logs metrics that keep more than their states, and one that makes metrics on the way."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.running = RunningMean(window=5)
+        self.between = MinMaxMetric(MeanAbsoluteError())
+        self.tracked = MetricTracker(MeanAbsoluteError(), maximize=False)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.running.update(loss.detach())
+        self.log("train/running", self.running.compute())
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.tracked.increment()
+        self.between.reset()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        self.tracked.update(self(batch[0]), batch[1])
+        self.between.update(self(batch[0]), batch[1])
+        return super().validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        best: Any = self.tracked.best_metric()
+        self.log("val/best", best)
+        self.log_dict({f"val/{name}": value for name, value in self.between.compute().items()})
+
+
 class LogsMeans(Small):
     """Logs means over the epoch, of a number and by torchmetrics, and the best of all epochs."""
 
@@ -349,10 +458,11 @@ class Noisy(Dataset[Any]):
 
     def __init__(self, points: Split) -> None:
         self.points = points
+        self.level = 1
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         noise = random.random() + np.random.rand() + torch.rand(3)
-        return self.points.inputs[index] + 0.1 * noise, self.points.targets[index]
+        return self.points.inputs[index] + 0.1 * self.level * noise, self.points.targets[index]
 
     def __len__(self) -> int:
         return len(self.points)

@@ -284,6 +284,7 @@ def silence_harmless() -> None:
         own = logging.getLogger(name)
         own.handlers.clear()  # its import adds one
         own.propagate = True
+        own.setLevel(logging.INFO)
     # It warns that there is no CUDA, on machines without a GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from engine import files
 from engine.callbacks import averaged
+from engine.callbacks.attributes import Attributes
 from engine.callbacks.so_far import changed, follow, resume, so_far
 from engine.config.ranges import Count
 from engine.errors import nearest
@@ -49,7 +50,8 @@ class Checkpoints(StepCallback, Checkpoint):
         self.best_score: float | None = None
         self._resumed: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}  # the checkpoint of the run that is resumed
-        self._trains = self._has_stepped = self._has_said = False
+        self._attributes: Attributes | None = None
+        self._trains = self._has_stepped = self._has_said = self._has_named = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         if self._resumed:
@@ -57,8 +59,9 @@ class Checkpoints(StepCallback, Checkpoint):
 
     def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
         self._trains = True
+        self._attributes = Attributes(trainer, module)
         if self._resumed:
-            resume(trainer, module, self._resumed)
+            resume(trainer, module, self._resumed, self._attributes)
             if names := changed(trainer, module, self._loaded):
                 log.warning(
                     "not exact: what runs at each start of a training ran once more, and changed "
@@ -129,7 +132,11 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["so_far"] = so_far(trainer, module)
+        attributes, lost = self._attributes.changed() if self._attributes else ({}, [])
+        if lost and not self._has_named:
+            self._has_named = True
+            log.warning("not exact: training changes what no checkpoint can have: %s", some(lost))
+        checkpoint["so_far"] = so_far(trainer, module, attributes)
         tables = [own for own in trainer.loggers if isinstance(own, MetricsCSV)]
         checkpoint["rows"] = [list(table.mark) for table in tables]
         checkpoint["events"] = [place_of(own) for own in tensorboards(trainer)]

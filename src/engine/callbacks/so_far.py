@@ -5,32 +5,47 @@ from typing import Any
 
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricTracker
+from torchmetrics.wrappers.abstract import WrapperMetric
 
 from engine import processes, seeds
+from engine.callbacks.attributes import Attributes
 from engine.data.exact_loader import same
 from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import is_within_epoch, restore_metrics, results_of_training
 
+# What a callback may change in a Trainer on the way.
+CHANGING = ("accumulate_grad_batches", "gradient_clip_val")
 
-def so_far(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+
+def so_far(
+    trainer: Trainer, module: LightningModule, attributes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns what a resumed run needs beside Lightning's own checkpoint.
 
-    That is whether training was stopped, how many steps a row covers, and which parameters and
-    layers a callback has frozen; and of each process the metrics that callbacks and learning rates
-    follow, the states of the generators of random numbers, what the module has logged of the
-    current epoch, and the module's torchmetrics.
+    That is whether training was stopped, options of the Trainer, and which parameters and layers a
+    callback has frozen; and of each process the metrics that callbacks and learning rates follow,
+    the states of the generators of random numbers, what the module has logged of the current epoch,
+    the module's torchmetrics, gradients that it gathers by itself, and attributes of a user's.
     """
     parts = _metrics(module).items()
+    gathered = () if module.automatic_optimization else module.named_parameters()
     own = {
+        "attributes": attributes,
+        "gradients": {name: own.grad for name, own in gathered if own.grad is not None},
         "generators": seeds.generator_states(),
         "followed": dict(trainer.callback_metrics),
         "logged": results_of_training(trainer).state() if is_within_epoch(trainer) else {},
-        "metrics": {name: metrics.state_of(part) for name, part in parts if part.update_count},
+        "metrics": {
+            name: metrics.state_of(part)
+            for name, part in parts
+            if part.update_count or isinstance(part, WrapperMetric)  # these count nothing
+        },
     }
     return {
         "stopped": bool(trainer.should_stop),
         "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
+        "trainer": {name: getattr(trainer, name) for name in CHANGING},
         "frozen": [name for name, own in module.named_parameters() if not own.requires_grad],
         "evaluating": [name for name, part in module.named_modules() if not part.training],
         "processes": processes.gathered(move_data_to_device(own, "cpu")),
@@ -43,14 +58,30 @@ def follow(trainer: Trainer, saved: dict[str, Any]) -> None:
     A run that has no step left needs them, too. Rows go on with the steps that they had: a run that
     is made longer would have longer rows.
     """
-    current: Any = trainer
-    current.log_every_n_steps = saved.get("log_every_n_steps", current.log_every_n_steps)
+    trainer.log_every_n_steps = saved["log_every_n_steps"]  # type: ignore[attr-defined]
     if own := processes.own(saved["processes"]):
         restore_metrics(trainer, move_data_to_device(own["followed"], trainer.strategy.root_device))
 
 
-def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:
-    """Goes on with what `so_far` returned, when training has begun."""
+def resume(
+    trainer: Trainer, module: LightningModule, saved: dict[str, Any], attributes: Attributes
+) -> None:
+    """Goes on with what `so_far` returned, when training has begun.
+
+    Lightning begins no epoch anew in its middle, so that what a hook does at an epoch's start is
+    part of it.
+    """
+    for name, value in saved["trainer"].items():
+        setattr(trainer, name, value)
+    if own := processes.own(saved["processes"]):
+        seeds.restore_generators(own["generators"])
+        device = trainer.strategy.root_device
+        results_of_training(trainer).resume(move_data_to_device(own["logged"], device))
+        for name, state in own["metrics"].items():
+            metrics.resume(_metric(module, name), move_data_to_device(state, device))
+        for name, gradient in own["gradients"].items():
+            module.get_parameter(name).grad = move_data_to_device(gradient, device)
+        attributes.restore(own["attributes"])
     trainer.should_stop = trainer.should_stop or saved["stopped"]
     for name, parameter in module.named_parameters():
         if parameter.requires_grad == (name in saved["frozen"]):
@@ -58,13 +89,6 @@ def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> 
     for name, part in module.named_modules():
         if part.training == (name in saved["evaluating"]):
             part.training = not part.training
-    if own := processes.own(saved["processes"]):
-        seeds.restore_generators(own["generators"])
-        device = trainer.strategy.root_device
-        results_of_training(trainer).resume(move_data_to_device(own["logged"], device))
-        parts = _metrics(module)
-        for name, state in own["metrics"].items():
-            metrics.resume(parts[name], move_data_to_device(state, device))
 
 
 def changed(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any]) -> list[str]:
@@ -85,6 +109,14 @@ def changed(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
     then |= saved.get("current_model_state", saved["state_dict"])  # that may be a running mean
     now = move_data_to_device({name: own[name] for name in own if name in then}, "cpu")
     return [name for name in now if not same(now[name], then[name])]
+
+
+def _metric(module: LightningModule, name: str) -> Metric:
+    """Returns a metric by its name; a MetricTracker makes one for each of its steps."""
+    above = module.get_submodule(name.rpartition(".")[0])
+    while isinstance(above, MetricTracker) and not hasattr(above, name.rpartition(".")[2]):
+        above.increment()
+    return _metrics(module)[name]
 
 
 def _metrics(module: LightningModule) -> dict[str, Metric]:

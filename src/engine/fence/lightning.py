@@ -182,10 +182,15 @@ class Place:
         return str(self._loop._combined_loader._mode) == "max_size_cycle"
 
 
+def training_loaders(trainer: Trainer) -> list[object]:
+    """Returns the loaders of training."""
+    combined: Any = trainer.fit_loop._combined_loader
+    return [] if combined is None else list(combined.flattened)  # it may have no length yet
+
+
 def training_sizes(trainer: Trainer) -> list[int]:
     """Returns the number of samples behind each loader of training; none where nobody knows it."""
-    combined: Any = trainer.fit_loop._combined_loader
-    datasets: list[Any] = [getattr(loader, "dataset", None) for loader in combined.flattened]
+    datasets: list[Any] = [getattr(loader, "dataset", None) for loader in training_loaders(trainer)]
     return [len(dataset) for dataset in datasets if hasattr(dataset, "__len__")]
 
 

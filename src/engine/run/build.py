@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
@@ -133,7 +134,7 @@ def trainer_with(
     # Nothing reads uninitialised memory, and to fill it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     node = {"enable_model_summary": False, **config["trainer"]}  # it lists every metric as a layer
-    plugins = node.pop("plugins", None) or []
+    plugins: Any = node.pop("plugins", None) or []
     own = [
         objects.build(plugin, "trainer.plugins") if TARGET in plugin else plugin
         for plugin in ([plugins] if TARGET in plugins else plugins)
@@ -159,9 +160,9 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
     for key, node in config.nodes("logger").items():
         kind = objects.located(node[TARGET], key)
         options = given(kind, node, folder, resumes_at)
-        for name in options:
-            if (own := node.get(name)) is not None:
-                log.warning("%s.%s=%s: not used, as the run gives it", key, name, own)
+        if (own := node.get("save_dir")) and "save_dir" in options:
+            said = "%s.save_dir=%s: not used, as a logger writes into the run's folder"
+            log.warning(said, key, own)
         made.append(in_words(objects.build(node, key, **options)))
         if isinstance(made[-1], TensorBoardLogger):
             with blamed_on(key):

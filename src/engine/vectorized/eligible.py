@@ -20,6 +20,7 @@ from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
 from engine.config.resolved import Config
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule
+from engine.fence.torch import has_gradient_hooks
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
@@ -208,6 +209,8 @@ def _odd_module(module: Any) -> str | None:
     if not trained or any(True for _ in module.network.buffers()):
         return f"{name} has buffers, or parameters that are not trained"
     single = module.optimizer(module.parameters())
+    if has_gradient_hooks(module.network, single):  # a copy of the network has none
+        return f"{name} has hooks on gradients"
     reason = optimizer.why_not_stacked(single)
     if module.scheduler and not reason:
         schedule = module.scheduler(single, lambda *interval: 100)["scheduler"]

@@ -77,9 +77,8 @@ def test_a_run_resumed_within_an_epoch_draws_what_it_would_have_drawn(tmp_path: 
     with pytest.raises(RuntimeError, match="crash"):
         masks(tmp_path, 0, Disturbs(0, crash_at=5))
     resumed = masks(tmp_path, 0, Disturbs(3), last=tmp_path / "checkpoints" / "last.ckpt")
-    assert torch.equal(
-        torch.stack(resumed), torch.stack([by_hand(0, step) for step in range(5, 9)])
-    )
+    # The checkpoint has those of the first steps: the user's own class keeps them in an attribute.
+    assert torch.equal(torch.stack(resumed), torch.stack([by_hand(0, step) for step in range(9)]))
 
 
 class Numbers(IterableDataset[Any]):

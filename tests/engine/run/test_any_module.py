@@ -308,7 +308,7 @@ def test_a_folder_of_a_loggers_own_is_not_used_and_a_line_says_so(
     run_dir, _ = run(tmp_path, of("Tested"), f"+logger.mine={own}")
     assert not (tmp_path / "own").exists()
     assert (run_dir / "lightning_logs/version_0/metrics.csv").exists()
-    says = "not used, as the run gives it"
+    says = "not used, as a logger writes into the run's folder"
     assert caplog.text.count(f"logger.mine.save_dir={tmp_path / 'own'}: {says}") == 1
 
 

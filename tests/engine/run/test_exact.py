@@ -83,6 +83,20 @@ WAYS = {
         "module._target_=ways.AsksForSteps",
     ],
     "two optimisers by hand": ["module._target_=ways.TwoOptimizers"],
+    "two optimisers by hand, of which one gathers gradients": [
+        "module._target_=ways.Gathers",
+        "callbacks.checkpoints.every_n_steps=7",
+    ],
+    "batches of a step that a callback sets for each epoch": [
+        "+callbacks.gathers._target_=lightning.pytorch.callbacks.GradientAccumulationScheduler",
+        "+callbacks.gathers.scheduling={0: 1, 1: 2}",
+    ],
+    "attributes of the user's that change": [
+        "module._target_=ways.Recalls",
+        "datamodule._target_=ways.Ordinary",
+        "+callbacks.decays._target_=ways.Decays",
+    ],
+    "metrics that keep attributes, or make metrics": ["module._target_=ways.LogsRunning"],
     "RMSprop, warm-up and cosine, augmented, validation within epochs": [
         *AUGMENTED,
         "optimizer=rmsprop",
@@ -167,7 +181,8 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     config = composed(words)
     # Steps of an epoch.
     accumulated = "AdamW, one cycle, accumulated gradients"
-    lengths = {accumulated: 4, "two optimisers by hand": 20, "some 100 rows": 60}
+    gathers = "two optimisers by hand, of which one gathers gradients"
+    lengths = {accumulated: 4, "two optimisers by hand": 20, gathers: 12, "some 100 rows": 60}
     epoch = lengths.get(way, 10)
     # One module stops at a step that has a checkpoint, and is validated then.
     validated = 24 if way == "the module stops within an epoch" else 2 * epoch

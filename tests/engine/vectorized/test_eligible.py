@@ -63,6 +63,7 @@ def until_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
             "scheduler: the learning rate of each job follows a metric of the job",
         ),
         (["scheduler=cosine,step", "seed=0"], "there is none to train it with"),
+        (["module._target_=modules_of_tests.HooksGradients"], "HooksGradients has hooks on gra"),
         (
             ["datamodule._target_=modules_of_tests.CentredParabola"],
             "CentredParabola prepares the same inputs",

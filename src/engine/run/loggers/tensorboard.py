@@ -1,6 +1,7 @@
 """Writes metrics to TensorBoard, one event for a row."""
 
 import itertools
+import logging
 import re
 import threading
 import time
@@ -23,6 +24,8 @@ from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
 from engine.files import make_folder
 from engine.run.loggers.events import Events, Place
 from engine.run.loggers.table import Row
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 CHARTS = "train and val"  # the name of the charts that show both in TensorBoard
@@ -150,7 +153,10 @@ class TensorBoard(TensorBoardLogger):
     def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
         if self._wants_graph:
             self._wants_graph = False
-            super().log_graph(model, input_array)  # type: ignore[arg-type]
+            try:
+                super().log_graph(model, input_array)  # type: ignore[arg-type]
+            except Exception as error:  # torch.jit.trace takes no layers with backward hooks, say
+                log.info("no graph in TensorBoard: %s", str(error).partition("\n")[0])
 
     @rank_zero_only
     def save(self) -> None:

@@ -104,6 +104,20 @@ def test_a_run_has_one_graph_though_it_is_tested_killed_and_resumed(tmp_path: Pa
     assert [event.step for event in shown.Tensors("__run_graph__")] == [0]
 
 
+def test_what_cannot_be_drawn_has_no_graph_and_a_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a layer with a backward hook ended a run that wanted no compiled step."""
+    caplog.set_level("INFO")
+    net = Net()
+    net.layer.register_full_backward_hook(lambda *_: None)
+    logger = TensorBoard(tmp_path, name="", version="", log_graph=True)
+    logger.log_graph(net)
+    close(logger)
+    says = "no graph in TensorBoard: Modules that have backward hooks assigned can't be compiled"
+    assert says in caplog.text
+
+
 def test_a_row_is_one_event(tmp_path: Path) -> None:
     logger = TensorBoard(tmp_path, name="", version="")
     logger.log_metrics({"a": 1.0, "b": 2.0, "c": 3.0}, 5)

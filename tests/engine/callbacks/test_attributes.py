@@ -1,0 +1,155 @@
+"""What a user's own objects keep in attributes: found where it changes, and set anew.
+
+That a killed run goes on with all of it exactly is shown in run/test_exact.py.
+"""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor, nn
+
+from engine import SupervisedModule
+from engine.callbacks import attributes
+from engine.callbacks.attributes import Attributes
+from fitting import plain_trainer
+
+
+class Inner:
+    """An object of a user's class."""
+
+    def __init__(self) -> None:
+        self.last = deque([1, 2], maxlen=2)
+        self.known = {1}
+        self.array = np.zeros(2)
+        self.path = Path("a")
+
+    def go_on(self) -> None:
+        self.last.append(3)
+        self.known.add(2)
+
+
+class Net(nn.Module):
+    """A layer with a buffer that no checkpoint has, and one that all have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+        self.register_buffer("passing", torch.zeros(2), persistent=False)
+        self.register_buffer("lasting", torch.zeros(2))
+
+
+class Module(SupervisedModule):
+    """Keeps numbers, tensors and an object."""
+
+    def __init__(self) -> None:
+        super().__init__(Net(), nn.MSELoss())
+        self._count = 0
+        self.same = [1.0, float("nan")]
+        self.state: dict[str, Any] = {"a": (1, "word"), "b": torch.zeros(1)}
+        self.inner = Inner()
+
+    def go_on(self) -> None:
+        self._count += 1
+        self.state["b"] += 1
+        self.network.dropout.p = 0.1  # of a class that is not the user's
+        self.network.passing += 1
+        self.network.lasting += 1
+        self.inner.go_on()
+
+
+class Counts(Callback):
+    """Counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @property
+    def setting(self) -> int:
+        return self.count
+
+    @setting.setter
+    def setting(self, value: int) -> None:
+        self.count = value
+
+
+def trainer_of(folder: Path, module: Module) -> Trainer:
+    trainer = plain_trainer(folder, callbacks=[Counts(), Counts()], logger=False)
+    trainer.strategy.connect(module)
+    return trainer
+
+
+def test_what_changes_is_found_and_set_anew(tmp_path: Path) -> None:
+    module, other = Module(), Module()
+    trainer, others = trainer_of(tmp_path, module), trainer_of(tmp_path, other)
+    found = Attributes(trainer, module)
+    assert found.changed() == ({}, [])
+    module.go_on()
+    trainer.callbacks[1].count = 7  # type: ignore[attr-defined]
+    saved, lost = found.changed()
+    torch.save(saved, tmp_path / "saved")
+    read = torch.load(tmp_path / "saved", weights_only=True)
+    assert lost == []
+    assert set(read) == {
+        "Counts (2).count",
+        "Module._count",
+        "Module.inner.known",
+        "Module.inner.last",
+        "Module.network.dropout.p",
+        "Module.network.passing",
+        "Module.state",
+    }
+    Attributes(others, other).restore({**read, "Gone.count": [1, False]})
+    assert (other._count, other.network.dropout.p) == (1, 0.1)
+    assert other.inner.last == deque([2, 3], maxlen=2)
+    assert other.inner.last.maxlen == 2
+    assert other.inner.known == {1, 2}
+    assert other.state == {"a": (1, "word"), "b": torch.ones(1)}
+    assert torch.equal(other.network.passing, torch.ones(2))
+    assert [own.count for own in others.callbacks[:2]] == [0, 7]  # type: ignore[attr-defined]
+
+
+def changed_to(value: Any, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    module = Module()
+    found = Attributes(trainer_of(folder, module), module)
+    module.inner.path = value
+    return found.changed()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Path("a"), np.zeros(1), object(), [object()], {Path("a"): 1}, lambda: None],
+    ids=["path", "array", "object", "in a list", "a key", "function"],
+)
+def test_what_no_checkpoint_can_have_is_named(value: Any, tmp_path: Path) -> None:
+    assert changed_to(value, tmp_path) == ({}, ["Module.inner.path"])
+
+
+def test_what_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes, "MOST", 100)
+    large: list[Any] = [torch.zeros(30), list(range(20)), [[1.0]] * 20]
+    for value in large:
+        assert changed_to(value, tmp_path) == ({}, ["Module.inner.path"])
+    assert changed_to(torch.zeros(20), tmp_path)[1] == []
+
+
+def test_an_array_that_is_written_into_is_named(tmp_path: Path) -> None:
+    module = Module()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.inner.array[0] = 1
+    assert found.changed() == ({}, ["Module.inner.array"])
+
+
+def test_a_tensor_that_another_one_replaces_has_changed(tmp_path: Path) -> None:
+    """The new one may have the same numbers, and the address of one before."""
+    module = Module()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    kept: Tensor = module.state["b"]
+    module.state["b"] = torch.zeros(1)
+    assert list(found.changed()[0]) == ["Module.state"]
+    module.state["b"] = kept
+    assert found.changed() == ({}, [])
