@@ -180,8 +180,9 @@ def as_mistake(error: Exception) -> Exception:
     That is what Hydra raises, which is about the config, and a file that cannot be written. Pickle
     keeps the class, but not the cause.
     """
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError
 
     if isinstance(error, UserError | RunFailed):
         return error
@@ -189,6 +190,14 @@ def as_mistake(error: Exception) -> Exception:
         mistake = NotWritten(str(found))
         mistake.__cause__ = found
         return mistake
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
+        place = f"{messages.short(Path(mark.name))}, line {mark.line + 1}, column {mark.column + 1}"
+        return UserError(f"{place}: {error.problem}.")
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        hint = nearest(choice, error.options)
+        known = f"{group} is one of: {', '.join(error.options)}."
+        return UserError(f"{group}={choice}: no such choice.{hint} {known}")
     if isinstance(error, HydraException | OmegaConfBaseException):
         return UserError(describe(error))
     if not _is_raised_by_hydra(error):

@@ -36,6 +36,7 @@ def unsaved(trainer: Trainer, module: LightningModule) -> Iterator[str]:
             # A run that goes on leaves out Lightning's own search for a rate.
             if isinstance(callback, kind) and type(callback) is not LearningRateFinder:
                 yield f"{type(callback).__name__}: not exact: {reason}."
+    yield from _hidden_layers(module)
     saves_layers = overrides(module, LightningModule, SAVING)
     for owner in (*module.modules(), *callbacks):
         base = next(kind for kind in BASES if isinstance(owner, kind))
@@ -48,3 +49,19 @@ def unsaved(trainer: Trainer, module: LightningModule) -> Iterator[str]:
                 f"generator.\nSave it in {how}, or draw by the functions of the modules random, "
                 "numpy.random and torch: their states are saved."
             )
+
+
+def _hidden_layers(module: LightningModule) -> Iterator[str]:
+    """Yields where layers are kept in a list or a dict of Python's, which PyTorch does not see."""
+    known = {id(part) for part in module.modules()}
+    for part in module.modules():
+        for name, value in vars(part).items():
+            is_plain = isinstance(value, list | tuple | dict) and not name.startswith("_")
+            inner = value.values() if isinstance(value, dict) else value
+            layers = [one for one in (inner if is_plain else ()) if isinstance(one, nn.Module)]
+            if any(id(layer) not in known and [*layer.parameters()] for layer in layers):
+                yield (
+                    f"{type(part).__name__}.{name}: not trained: its layers are in a "
+                    f"{type(value).__name__} of Python's.\nTo train them, write "
+                    f"nn.Module{'Dict' if isinstance(value, dict) else 'List'}(…)."
+                )

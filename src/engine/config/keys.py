@@ -16,6 +16,10 @@ REQUIRED = (*CHOICES, "trainer", "accelerator")
 BUILT = ("module", "datamodule", "trainer", "callbacks", "logger")
 # Nodes with objects that the engine reads by itself: a trial of a search has a callback there.
 OWN = ("sweep",)
+# Keys that the engine reads by itself, besides these.
+ENGINES = ("name", "threads", "seed", "init_from", "compile", "paths", "parent", *OWN)
+# Config groups whose files change other nodes, and are none.
+PRESETS = ("experiment", "debug")
 # Nodes to which users add entries of their own.
 OPEN = ("callbacks", "logger", "augment")
 # Folders and files. They are made absolute, because a resumed run may start in another working

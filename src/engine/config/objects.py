@@ -10,12 +10,14 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Parameter
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import shown
 from engine.config.ranges import kinds_of_values, why_not
 from engine.errors import UserError, blamed_on, nearest
+from engine.messages import short
 
 MOST_SHOWN = 15  # names of arguments in a message
 # Hydra's own keys of a node, and what they may be.
@@ -136,6 +138,9 @@ def located(path: str, key: str) -> Any:
     try:
         target = locate(path)
     except Exception as error:  # whatever the module that is imported raises
+        if isinstance(wrong := error.__cause__, SyntaxError):
+            place = f"{short(Path(str(wrong.filename)))}, line {wrong.lineno}"
+            raise UserError(f"{key}={path}: cannot be imported: {place}: {wrong.msg}.") from error
         *_, reason = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
         raise UserError(f"{key}={path}: cannot be imported: {reason.strip()}") from error
     if not callable(target):

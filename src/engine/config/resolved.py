@@ -8,13 +8,26 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from engine.config import objects, plain_yaml, secrets
-from engine.config.keys import BUILT, FOLDERS, OPEN, OWN, TREATMENT, relevant
+from engine.config.keys import (
+    BUILT,
+    CHOICES,
+    ENGINES,
+    FOLDERS,
+    OPEN,
+    OWN,
+    PRESETS,
+    TREATMENT,
+    is_below,
+    relevant,
+)
 from engine.config.limits import shown
 from engine.config.nested import dotted
-from engine.errors import UserError
+from engine.errors import UserError, nearest
 
 REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
 
@@ -89,9 +102,14 @@ class Config(Mapping[str, Any]):
     ) -> "Config":
         """Makes a config of resolved values; takes and raises what `resolve` does."""
         _check_keys(values)
-        for name in [] if mentioned is None else _unused(values, written, mentioned):
-            _check_unused(name, overrides)
-            del values[name]
+        if mentioned is not None:
+            used = _used(written, mentioned)
+            _check_names([name for name in values if name not in used], written, overrides)
+            nodes = [name for name in values if isinstance(values[name], dict | list)]
+            made = [own for own in nodes if own in OPEN or any(objects.nodes(values[own], own))]
+            for name in [own for own in made if own not in used]:
+                _check_unused(name, written, overrides)
+                del values[name]
         return cls(values, written, overrides)
 
     def of_a_job(self) -> "Config":
@@ -156,10 +174,8 @@ def _check_keys(node: Any, key: str = "") -> None:
         _check_keys(inner, f"{key}.{name}" if key else str(name))
 
 
-def _unused(
-    values: Mapping[str, Any], written: Mapping[str, Any], mentioned: Collection[str]
-) -> list[str]:
-    """Returns the names of objects that neither a built node nor `train(run)` refers to."""
+def _used(written: Mapping[str, Any], mentioned: Collection[str]) -> set[str]:
+    """Returns the names that a built node or `train(run)` refers to, and those of such nodes."""
     used = {*BUILT, *OWN, *mentioned}
     found = used
     while found:
@@ -167,19 +183,46 @@ def _unused(
         references = " ".join(REFERENCE.findall(" ".join(texts)))
         found = set(re.findall(r"[\w-]+", references)) - used
         used |= found
-    nodes = {name: node for name, node in values.items() if isinstance(node, dict | list)}
-    made = [name for name, node in nodes.items() if name in OPEN or any(objects.nodes(node, name))]
-    return [name for name in made if name not in used]
+    return used
 
 
-def _check_unused(name: str, overrides: Sequence[str]) -> None:
-    """Refuses an override about an object that is left out."""
-    if word := word_about(name, overrides):
+def _check_names(
+    unused: Sequence[str], written: Mapping[str, Any], overrides: Sequence[str]
+) -> None:
+    """Refuses what stands at the top of a config, as a file may say it, and does nothing there."""
+    for name in unused:
+        if name in PRESETS:
+            chosen = word_about(name, overrides) or f"{name}=NAME"
+            raise UserError(
+                f"{chosen}: the first line of conf/{name}/{chosen.partition('=')[2]}.yaml must be "
+                "`# @package _global_`.\nWithout it, the file would change nothing."
+            )
+        if name not in (*CHOICES, *ENGINES):
+            known = [own for own in (*CHOICES, *ENGINES, *written) if not is_below(own, (name,))]
+            meant = nearest(name, ["defaults", *known])
+            raise UserError(f"{name}: no part of this run refers to this key.{meant}")
+
+
+def _check_unused(name: str, written: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuses what the command line or an experiment says of an object that is left out."""
+    if said := word_about(name, overrides) or _preset_about(name, written, overrides):
         raise UserError(
-            f"{word}: no part of this run refers to {name}, so this would change "
+            f"{said}: no part of this run refers to {name}, so this would change "
             "nothing.\nA class that takes it gets it by its config, such as "
             f"conf/module/NAME.yaml: {name}: ${{{name}}}"
         )
+
+
+def _preset_about(name: str, written: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """Returns `experiment=mine sets optimizer`, where one makes a node another; else ""."""
+    for preset in PRESETS if GlobalHydra.instance().is_initialized() else ():
+        if word := word_about(preset, overrides):
+            default: Any = OmegaConf.to_container(compose("config"), resolve=False)
+            before, now = dotted(default), written
+            keys = [key for key in {*before, *now} if is_below(key, (name,))]
+            if any(before.get(key) != now.get(key) for key in keys):
+                return f"{word} sets {name}"
+    return ""
 
 
 def word_about(name: str, overrides: Sequence[str]) -> str | None:

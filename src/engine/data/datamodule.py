@@ -116,6 +116,9 @@ class TensorDataModule(LightningDataModule):
         if "train" not in splits:
             found = ", ".join(splits) or "none"
             raise UserError(f'{name} returns no split "train"; it returns: {found}.')
+        named = [split for split in splits if split.startswith("val")]
+        if named and "val" not in splits:
+            raise UserError(f'{name} returns a split "{named[0]}": a validation reads "val".')
         for split, (inputs, targets) in ((key, (s.inputs, s.targets)) for key, s in splits.items()):
             if len(inputs) != len(targets):
                 raise UserError(
@@ -137,12 +140,15 @@ class TensorDataModule(LightningDataModule):
 
     def remarks(self) -> list[str]:
         """Returns lines for the run's log: what somebody may not expect of the data."""
-        return [
+        size = len(self.splits["train"])
+        all_in_one = f"batch_size={self.batch_size}: a batch has all {size:,} training samples"
+        odd = [
             f'"{name}": {len(split.odd_rows):,} of {len(split):,} samples have NaN or infinite '
             f"numbers, such as {split.oddity(int(split.odd_rows[0]))} (from 0)"
             for name, split in self.splits.items()
             if len(split.odd_rows)
         ]
+        return [all_in_one, *odd] if self.batch_size > size else odd
 
     def example(self) -> Tensor:
         """Returns inputs of one training sample as the network takes them: (1, …).

@@ -82,3 +82,21 @@ def test_callbacks_of_lightning_that_do_not_go_on_are_named() -> None:
 
 def test_others_are_not() -> None:
     assert said(Draws(number=3, names=["a"])) == []
+
+
+def test_layers_that_pytorch_does_not_see_are_named() -> None:
+    module = Draws(
+        layers=[nn.Linear(1, 1)],
+        by_name={"a": nn.Linear(1, 1)},
+        kinds=[nn.ReLU()],
+        kept=[],
+        numbers=(1, 2),
+        _teacher=[nn.Linear(1, 1)],
+    )
+    module.kept.append(module.layer)  # type: ignore[union-attr,operator]
+    assert list(unsaved(plain_trainer(Path()), module)) == [
+        "Draws.layers: not trained: its layers are in a list of Python's.\n"
+        "To train them, write nn.ModuleList(…).",
+        "Draws.by_name: not trained: its layers are in a dict of Python's.\n"
+        "To train them, write nn.ModuleDict(…).",
+    ]

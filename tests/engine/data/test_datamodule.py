@@ -290,8 +290,12 @@ def test_only_a_loader_of_the_users_own_is_warned_of_when_a_run_is_resumed_withi
         ({"train": (X, Y[:-1])}, 'Arrays.load: "train" has 11 inputs and 10 targets.'),
         ({"train": (X, Y), "val": (X[:0], Y[:0])}, 'Arrays.load: the split "val" has no samples.'),
         ({"train": (X[:0], Y[:0])}, 'Arrays.load: the split "train" has no samples.'),
+        (
+            {"train": (X, Y), "valid": (X, Y)},
+            'Arrays.load returns a split "valid": a validation reads "val".',
+        ),
     ],
-    ids=["no train", "nothing", "lengths", "empty val", "empty train"],
+    ids=["no train", "nothing", "lengths", "empty val", "empty train", "valid"],
 )
 @pytest.mark.parametrize("folds", [None, 2])
 def test_splits_that_cannot_be_trained_on(
@@ -302,3 +306,11 @@ def test_splits_that_cannot_be_trained_on(
     with pytest.raises(UserError) as raised:
         _ = data.splits
     assert str(raised.value) == says
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(11, []), (12, ["batch_size=12: a batch has all 11 training samples"])],
+)
+def test_a_batch_that_is_larger_than_the_data_is_said(size: int, says: list[str]) -> None:
+    assert Arrays({"train": (X, Y)}, batch_size=size).remarks() == says

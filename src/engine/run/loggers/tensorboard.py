@@ -6,7 +6,9 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,7 +156,9 @@ class TensorBoard(TensorBoardLogger):
         if self._wants_graph:
             self._wants_graph = False
             try:
-                super().log_graph(model, input_array)  # type: ignore[arg-type]
+                # It prints the whole of an error, with all numbers of the weights that this names.
+                with redirect_stdout(StringIO()):
+                    super().log_graph(model, input_array)  # type: ignore[arg-type]
             except Exception as error:  # torch.jit.trace takes no layers with backward hooks, say
                 log.info("no graph in TensorBoard: %s", str(error).partition("\n")[0])
 

@@ -1,0 +1,121 @@
+"""Mistakes in the YAML files of conf/: named by file and place, and never without effect."""
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project.train import train
+
+GLOBAL = "# @package _global_\n"
+CURVE = "defaults:\n  - override /module: {}\n  - override /datamodule: parabola\n"
+ODD = "_target_: project.modules.curve_mlp.CurveMLP\nhidden: 10\n"  # refers to no optimiser
+NOTHING = (
+    "no part of this run refers to {0}, so this would change nothing.\nA class that takes it gets "
+    "it by its config, such as conf/module/NAME.yaml: {0}: ${{{0}}}"
+)
+MISTAKES = {
+    "no package": (
+        "name: mine\ntrainer: {max_epochs: 1}\n",
+        "experiment=mine: the first line of conf/experiment/mine.yaml must be `# @package "
+        "_global_`.\nWithout it, the file would change nothing.",
+    ),
+    "a mark before the package, as some editors write it": (
+        f"\ufeff{GLOBAL}name: mine\n",
+        "experiment=mine: the first line of conf/experiment/mine.yaml must be `# @package "
+        "_global_`.\nWithout it, the file would change nothing.",
+    ),
+    "a key of a node": (
+        f"{GLOBAL}lr: 0.5\n",
+        "lr: no part of this run refers to this key. Did you mean optimizer.lr?",
+    ),
+    "a key": (
+        f"{GLOBAL}sede: 5\n",
+        "sede: no part of this run refers to this key. Did you mean seed?",
+    ),
+    "no defaults": (
+        f"{GLOBAL}default:\n  - override /module: curve_mlp\n",
+        "default: no part of this run refers to this key. Did you mean defaults?",
+    ),
+    "a value that nobody reads": (
+        f"{GLOBAL}{CURVE.format('odd')}optimizer: {{lr: 0.5}}\n",
+        f"experiment=mine sets optimizer: {NOTHING.format('optimizer')}",
+    ),
+    "a choice that nobody reads": (
+        f"{GLOBAL}{CURVE.format('odd')}  - override /init: zero\n",
+        f"experiment=mine sets init: {NOTHING.format('init')}",
+    ),
+    "a choice": (
+        f"{GLOBAL}{CURVE.format('curvemlp')}",
+        "module=curvemlp: no such choice. Did you mean curve_mlp? module is one of: curve_mlp, ",
+    ),
+    "syntax": (
+        f"{GLOBAL}trainer: {{max_epochs: 5 max_steps: 1}}\n",
+        "{file}, line 2, column 34: expected ',' or '}}', but got ':'.",
+    ),
+    "a tab": (
+        f"{GLOBAL}trainer:\n\tmax_epochs: 5\n",
+        "{file}, line 3, column 1: found character '\\t' that cannot start any token.",
+    ),
+    "a key twice": (
+        f"{GLOBAL}optimizer: {{lr: 0.1, lr: 0.2}}\n",
+        "{file}, line 2, column 22: found duplicate key lr.",
+    ),
+}
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(train.conf, tmp_path / "conf"))
+    (folder / "module" / "odd.yaml").write_text(ODD)
+    return folder
+
+
+@pytest.fixture
+def command(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def run(*words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["train", *words])
+        dataclasses.replace(train, conf=conf)()
+
+    return run
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("sweeps", [[], ["-m", "seed=1,2"]], ids=["run", "sweep"])
+def test_refused(
+    sweeps: list[str],
+    mistake: str,
+    conf: Path,
+    command: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text, says = MISTAKES[mistake]
+    file = conf / "experiment" / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        command(*sweeps, "experiment=mine", f"paths.log_dir={tmp_path / 'logs'}")
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    wanted = says.format(file=file) if "{file}" in says else says
+    assert said.startswith(f"error: {wanted}")
+    assert said.count("\n") <= 2
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+def test_a_key_of_ones_own_that_is_referred_to_is_part_of_the_run(
+    conf: Path, command: Callable[..., None], tmp_path: Path
+) -> None:
+    text = f"{GLOBAL}{CURVE.format('curve_mlp')}width: 7\nmodule: {{hidden: '${{width}}'}}\n"
+    (conf / "experiment" / "mine.yaml").write_text(f"{text}trainer: {{max_steps: 2}}\n")
+    own: Any = ["experiment=mine", "callbacks=default", f"paths.log_dir={tmp_path / 'logs'}"]
+    command(*own)
+    command(*own, "width=8", "name=wider")
+    (first,) = (tmp_path / "logs" / "runs" / "lenet").iterdir()
+    (second,) = (tmp_path / "logs" / "runs" / "wider").iterdir()
+    assert "out_features=7" in (first / "train.log").read_text()
+    assert "out_features=8" in (second / "train.log").read_text()
