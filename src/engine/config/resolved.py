@@ -190,14 +190,14 @@ def _check_names(
     unused: Sequence[str], written: Mapping[str, Any], overrides: Sequence[str]
 ) -> None:
     """Refuses what stands at the top of a config, as a file may say it, and does nothing there."""
-    for name in unused:
+    for name in unused if GlobalHydra.instance().is_initialized() else ():
         if name in PRESETS:
             chosen = word_about(name, overrides) or f"{name}=NAME"
             raise UserError(
                 f"{chosen}: the first line of conf/{name}/{chosen.partition('=')[2]}.yaml must be "
                 "`# @package _global_`.\nWithout it, the file would change nothing."
             )
-        if name not in (*CHOICES, *ENGINES):
+        if name not in (*CHOICES, *ENGINES, *_by_default()):
             known = [own for own in (*CHOICES, *ENGINES, *written) if not is_below(own, (name,))]
             meant = nearest(name, ["defaults", *known])
             raise UserError(f"{name}: no part of this run refers to this key.{meant}")
@@ -214,15 +214,23 @@ def _check_unused(name: str, written: Mapping[str, Any], overrides: Sequence[str
 
 
 def _preset_about(name: str, written: Mapping[str, Any], overrides: Sequence[str]) -> str:
-    """Returns `experiment=mine sets optimizer`, where one makes a node another; else ""."""
-    for preset in PRESETS if GlobalHydra.instance().is_initialized() else ():
-        if word := word_about(preset, overrides):
-            default: Any = OmegaConf.to_container(compose("config"), resolve=False)
-            before, now = dotted(default), written
-            keys = [key for key in {*before, *now} if is_below(key, (name,))]
-            if any(before.get(key) != now.get(key) for key in keys):
-                return f"{word} sets {name}"
-    return ""
+    """Returns `experiment=mine sets optimizer`, where one makes a node another; else "".
+
+    A module that the command line puts in the place of the experiment's may take less.
+    """
+    chosen = [word for own in PRESETS if (word := word_about(own, overrides))]
+    if not chosen or word_about("module", overrides) or not GlobalHydra.instance().is_initialized():
+        return ""
+    before = dotted(_by_default())
+    keys = [key for key in {*before, *written} if is_below(key, (name,))]
+    is_changed = any(before.get(key) != written.get(key) for key in keys)
+    return f"{chosen[0]} sets {name}" if is_changed else ""
+
+
+def _by_default() -> dict[str, Any]:
+    """Returns what conf/config.yaml says without a command line, nested and as it is written."""
+    default: Any = OmegaConf.to_container(compose("config"), resolve=False)
+    return {str(name): value for name, value in default.items()}
 
 
 def word_about(name: str, overrides: Sequence[str]) -> str | None:

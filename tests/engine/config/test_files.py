@@ -107,6 +107,25 @@ def test_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 
+def test_a_key_of_ones_own_that_config_yaml_has_is_known(
+    conf: Path, command: Callable[..., None], tmp_path: Path
+) -> None:
+    file = conf / "config.yaml"
+    file.write_text(file.read_text().replace("threads: 1", "tags: [first]\nthreads: 1"))
+    (conf / "experiment" / "mine.yaml").write_text(f"{GLOBAL}tags: [second]\n")
+    command("experiment=mine", "trainer.max_steps=1", f"paths.log_dir={tmp_path / 'logs'}")
+    (run_dir,) = (tmp_path / "logs" / "runs" / "lenet").iterdir()
+    assert "tags:\n- second\n" in (run_dir / ".hydra" / "config.yaml").read_text()
+
+
+def test_an_experiment_may_say_more_than_another_module_takes(
+    conf: Path, command: Callable[..., None], tmp_path: Path
+) -> None:
+    own = ["module=odd", "callbacks=default", "trainer.max_steps=1"]
+    command("experiment=curve_fit", *own, f"paths.log_dir={tmp_path / 'logs'}")
+    assert list(tmp_path.glob("logs/runs/curve_fit/*/summary.json"))
+
+
 def test_a_key_of_ones_own_that_is_referred_to_is_part_of_the_run(
     conf: Path, command: Callable[..., None], tmp_path: Path
 ) -> None:

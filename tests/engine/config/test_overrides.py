@@ -305,7 +305,7 @@ REFUSED = {
     "~01": "'~01': Hydra cannot read '01' as a key.\n"
     "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
     "~optimizer._target_": (
-        "module.optimizer={'_partial_': True, 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 0.0, "
+        "module.optimizer={'_partial_': True, 'lr': 0.001, 'momentum': 0.9, 'weight_decay': 0.0, "
         "'fused': True}: must be callable, by the signature of LeNet5. It has _partial_, and no "
         "_target_."
     ),
@@ -500,11 +500,11 @@ def test_where_things_lie(
             ],
             id="--help",
         ),
-        pytest.param(["--cfg", "job"], ["  lr: 0.01", "  momentum: 0.9"], id="--cfg job"),
+        pytest.param(["--cfg", "job"], ["  lr: 0.001", "  momentum: 0.9"], id="--cfg job"),
         pytest.param(
             ["optimizer=adam", "-c", "job"], ["  lr: 0.001", "  betas:"], id="-c job, changed"
         ),
-        pytest.param(["--config-name=config", "-c", "job"], ["  lr: 0.01"], id="--config-name"),
+        pytest.param(["--config-name=config", "-c", "job"], ["  lr: 0.001"], id="--config-name"),
     ],
 )
 def test_shows(
