@@ -16,14 +16,9 @@ LOCKS = ".locks"  # the folder with the claims of a sweep's jobs
 _acquired: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()  # by this process
 
 
-def folder(sweep_dir: Path) -> Path:
-    """Returns the folder that has a sweep's locks."""
-    return sweep_dir / LOCKS
-
-
 def of_job(sweep_dir: Path, digest: str) -> Path:
     """Returns the lock that claims the job with these eight digits of its config's hash."""
-    return folder(sweep_dir) / f"{digest}.lock"
+    return sweep_dir / LOCKS / f"{digest}.lock"
 
 
 def acquire(path: Path, seconds: float = 0) -> FileLock | None:

@@ -156,14 +156,18 @@ def _broken(line: str) -> str:
     seen = _STYLES.sub("", line)
     if seen.startswith(" ") or len(seen) <= width():
         return line
-    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.fill(line, width(), subsequent_indent="  ", **options)
+    return filled(line, subsequent_indent="  ")
+
+
+def filled(text: str, **indents: str) -> str:
+    """Returns prose that is broken at blanks, in the terminal's width."""
+    options: Any = {"break_long_words": False, "break_on_hyphens": False, **indents}
+    return textwrap.fill(text, width(), **options)
 
 
 def indented(text: str, blanks: int) -> str:
     """Returns prose that is broken at the terminal's width, behind a number of blanks."""
-    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.indent(textwrap.fill(text, width() - blanks, **options), " " * blanks)
+    return filled(text, initial_indent=" " * blanks, subsequent_indent=" " * blanks)
 
 
 def _has_colours(stream: IO[str]) -> bool:

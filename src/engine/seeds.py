@@ -19,31 +19,20 @@ def derive(seed: int, stream: str, step: int = 0) -> int:
     SplitMix64 (Steele et al. 2014) mixes all 64 bits of the three, because PyTorch's CPU generator
     looks at the lowest 32 bits only: `seed * 2**32 + step` would give every seed the same numbers.
     """
-    return int(mix(of_stream(seed, stream), step))
+    return mix(of_stream(seed, stream), step)
 
 
 def of_stream(seed: int, stream: str) -> int:
     """Returns the state that `derive` mixes with a step."""
-    return int(mix(seed & _MASK, zlib.crc32(stream.encode())))
+    return mix(seed & _MASK, zlib.crc32(stream.encode()))
 
 
-def mix(state: int, word: Any) -> Any:
-    """Returns the state of SplitMix64 that follows a 64-bit state and a word, or an array of words.
-
-    Args:
-        state: int.
-        word: int, which gives an int; or uint64 array (N,), which gives a uint64 array (N,).
-    """
+def mix(state: int, word: int) -> int:
+    """Returns the state of SplitMix64 that follows a 64-bit state and a word."""
     state = (state + (word + 1) * 0x9E3779B97F4A7C15) & _MASK
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
     return state ^ (state >> 31)
-
-
-def mix_all(state: int, first: int, count: int) -> list[int]:
-    """Returns `mix` of a state with each word `first`, `first + 1`, …: `count` integers."""
-    seeds: list[int] = mix(state, np.arange(first, first + count, dtype=np.uint64)).tolist()
-    return seeds
 
 
 def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
@@ -52,9 +41,10 @@ def generator(seed: int, stream: str, step: int = 0) -> torch.Generator:
 
 
 def generator_states() -> list[Any]:
-    """Returns the states of Python's, NumPy's and torch's generators as plain values.
+    """Returns the states of Python's, NumPy's and torch's generators: equal if nobody drew.
 
-    The numbers of each are one text, in hexadecimal: torch.load reads a list of 625 one by one.
+    They are plain values. The numbers of each are one text, in hexadecimal: torch.load reads a list
+    of 625 one by one.
     """
     version, numbers, gauss = random.getstate()
     numpy_state: Any = np.random.get_state()
@@ -120,10 +110,3 @@ def kept(seed: int | None = None) -> Iterator[None]:
         numpy_random.set_bit_generator(numpy_generator)
         _spare.append(spare)
         torch.set_rng_state(torch_state)
-
-
-def random_states() -> tuple[object, ...]:
-    """Returns the states of Python's, NumPy's and torch's generators: equal if nobody drew."""
-    numpy_state: Any = np.random.get_state()
-    torch_state = torch.get_rng_state().numpy().tobytes()
-    return random.getstate(), numpy_state[1].tobytes(), numpy_state[2:], torch_state

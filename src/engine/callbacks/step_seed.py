@@ -10,8 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from engine.config.ranges import Seed
 from engine.data.loader import exact
 from engine.fence.lightning import Place, batch_of_training, process_loaders
-from engine.seeds import derive, mix, mix_all, of_stream, seed_plain
-from engine.steps.block import Block
+from engine.seeds import derive, mix, of_stream, seed_plain
 from engine.steps.callback import LEFT_OUT, StepCallback
 
 log = logging.getLogger(__name__)
@@ -66,15 +65,10 @@ class StepSeed(StepCallback):
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        first = batch_of_training(trainer)
-        # Each seed is derive(self.seed, "step/<rank>", number of the step).
-        is_block = isinstance(batch, Block)
-        seeds = mix_all(self._state, first, batch.steps) if is_block else [mix(self._state, first)]
-        self._seeds = iter(seeds)
-        self.on_step_start(trainer, module, first)
+        self.on_step_start(trainer, module, batch_of_training(trainer))
 
     def on_step_start(self, trainer: Trainer, module: LightningModule, batch: int) -> None:
-        seed = next(self._seeds)
+        seed = mix(self._state, batch)  # derive(self.seed, "step/<rank>", batch)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 300 µs
         if self._on_gpu:
             torch.cuda.manual_seed(seed)

@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader
 from engine.config.ranges import Count, CountOrZero, Seed
 from engine.data.sampler import BLOCK_BYTES, InOrder, StepSampler
 from engine.data.split import Split
+from engine.data.validation import fold_of
 from engine.errors import UserError, blamed_on
 from engine.fence.lightning import batch_of_epoch, batch_of_training
-from engine.seeds import random_states
+from engine.seeds import generator_states
 from engine.steps.block import Batch, Block
 from engine.steps.callback import overrides
 
@@ -106,8 +107,6 @@ class TensorDataModule(LightningDataModule):
             self._check(loaded)
             if not self.folds:
                 return loaded
-            from engine.data.folds import fold_of
-
             by_class = self.class_names is not None
             return fold_of(loaded, self.folds, self.fold, by_class)
 
@@ -160,9 +159,9 @@ class TensorDataModule(LightningDataModule):
         sample = self.splits["train"].inputs[:1]
         if not overrides(self, TensorDataModule, ["prepare_inputs"]):
             return sample
-        before = random_states()
+        before = generator_states()
         prepared = [self.prepare_inputs(sample.clone()).nan_to_num() for _ in range(2)]
-        if random_states() != before or not torch.equal(*prepared):
+        if generator_states() != before or not torch.equal(*prepared):
             raise UserError(
                 f"{type(self).__name__}.prepare_inputs draws random numbers, which would not be "
                 "the same when a run is resumed.\nDraw them in the network or in the loss: every "

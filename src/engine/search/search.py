@@ -128,7 +128,7 @@ class Search:
         Raises:
             UserError: if its storage cannot be opened, or another search has its name.
         """
-        folder = locks.folder(self.base.sweep_dir)
+        folder = self.base.sweep_dir / locks.LOCKS
         files.make_folder(folder)
         with files.writing(folder / "study.lock"):
             (lock := FileLock(folder / "study.lock")).acquire()

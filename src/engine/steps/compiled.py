@@ -7,7 +7,7 @@ resumed run goes on exactly.
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,6 @@ from torch.optim import Optimizer
 
 from engine import signals
 from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
-from engine.steps.cuda_graph import Graph
 from engine.steps.pooling import PoolsByComparison
 from engine.steps.updates import RULES, State, flags, numbers
 
@@ -202,6 +201,45 @@ class CompiledStep:
             raise CannotCompile(fault or first_line(error)) from error
         if not all_used:
             raise CannotCompile(NO_GRADIENT)
+
+
+class Graph:
+    """Takes a step for batches of one size by replaying a CUDA graph.
+
+    Args:
+        step: maps inputs and targets to loss and predictions.
+        inputs: (B, …), an example of the size.
+        targets: (B, …), an example of the size.
+        state: the tensors that the step updates. The step runs to warm up; then the tensors get
+            back their values.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        inputs: Tensor,
+        targets: Tensor,
+        state: Sequence[Tensor],
+    ) -> None:
+        self.inputs, self.targets = inputs.clone(), targets.clone()
+        before = [tensor.clone() for tensor in state]
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                step(self.inputs, self.targets)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.loss, self.predictions = step(self.inputs, self.targets)
+        for tensor, value in zip(state, before, strict=True):
+            tensor.copy_(value)
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        self.inputs.copy_(inputs)
+        self.targets.copy_(targets)
+        self.graph.replay()
+        return self.loss.clone(), self.predictions.clone()
 
 
 def check(network: nn.Module, optimizer: Optimizer) -> None:

@@ -111,8 +111,8 @@ class JobSweeper(Sweeper):
 def _take_back(sweep_dir: Path, above: Path) -> None:
     """Removes the folder of a sweep that has no jobs; whatever another process makes stays."""
     if {path.name for path in sweep_dir.glob("*")} <= {folders.SWEEP.name, locks.LOCKS}:
-        locks.remove(locks.folder(sweep_dir))
-        if not locks.folder(sweep_dir).exists():
+        locks.remove(sweep_dir / locks.LOCKS)
+        if not (sweep_dir / locks.LOCKS).exists():
             with suppress(OSError):  # the folder may not be there
                 (sweep_dir / folders.SWEEP).unlink()
             folders.remove_empty(sweep_dir, above)

@@ -1,9 +1,6 @@
-"""Tells how many jobs fit in memory at once, and lets Python seek their garbage less often."""
+"""Tells how many jobs fit in memory at once."""
 
-import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -48,21 +45,6 @@ def bytes_of_a_job(config: Config, data: TensorDataModule, module: SupervisedMod
     splits = sum(split.inputs.nbytes + split.targets.nbytes for split in data.splits.values())
     of_a_step = 3 * kept + 3 * inputs.nbytes
     return int(8 * weights + of_a_step + 2 * splits + 2 * bytes_of_a_sample * samples)
-
-
-@contextmanager
-def collected_as_alone(jobs: int) -> Iterator[None]:
-    """Has Python look for garbage when each job has made as many objects as alone.
-
-    Python looks once it has made some hundreds more than it has freed. The objects of many jobs
-    stay until their rows are written, so that it would look in vain: a thirtieth of a sweep's time.
-    """
-    number, *older = gc.get_threshold()
-    gc.set_threshold(min(number * jobs, 2**31 - 1), *older)  # an int of C
-    try:
-        yield
-    finally:
-        gc.set_threshold(number, *older)
 
 
 def _free_bytes(config: Config) -> int:

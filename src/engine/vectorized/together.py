@@ -42,7 +42,7 @@ from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
 from engine.vectorized.eligible import NotStacked, common, is_edited, obstacle, try_out
 from engine.vectorized.job import Member
-from engine.vectorized.memory import chunk_size, collected_as_alone
+from engine.vectorized.memory import chunk_size
 from engine.vectorized.module import StackedModule
 
 log = logging.getLogger(__name__)
@@ -164,8 +164,7 @@ class _Chunk:
     def run(self) -> Answers:
         """Returns each job's objective or error; nothing for a job that has to run alone."""
         try:
-            with collected_as_alone(len(self.jobs)):
-                self._run()
+            self._run()
         except Exception as error:
             refused = cannot_write(error)
             if refused is None:

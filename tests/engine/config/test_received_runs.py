@@ -15,7 +15,8 @@ from commands import CONF, ROOT, environment, only_run, run_evaluate, run_train
 from engine import longer
 from engine.config import plain_yaml, signature
 from engine.errors import UserError
-from engine.report.read import collect, commands
+from engine.report.page import trained
+from engine.report.read import collect
 from engine.run import folders, versions
 from engine.run.checkpoint import file as checkpoint_file
 from payloads import BOMBS, COMMAND, OWN, received, touch
@@ -185,7 +186,7 @@ def test_a_report_reads_only(changed: Path, marker: Path, tmp_path: Path) -> Non
     assert runs[1] == collect.Problem("bomb/.hydra/config.yaml", says)
     for door in (f"x; touch {marker}", f"$(touch {marker})", f"a.b\ntouch {marker}", ""):
         (changed / folders.DOOR).write_text(door)
-        assert commands.of_run(runs[0], "mine.train").startswith("python -m mine.train experiment=")
+        assert trained.of_run(runs[0], "mine.train").startswith("python -m mine.train experiment=")
     assert not marker.exists()
 
 

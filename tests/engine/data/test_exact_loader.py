@@ -21,7 +21,7 @@ from torch.utils.data import (
 from engine.data.exact_loader import same
 from engine.data.loader import exact as exact_and_say
 from engine.fence.lightning import restart_workers
-from engine.seeds import random_states
+from engine.seeds import generator_states
 from loaders import NUMBERS, At, Draws, Noisy, Own, Permuted, epochs_of, exact, shuffled
 
 
@@ -79,9 +79,9 @@ def test_what_is_skipped_is_not_read() -> None:
 
 
 def test_the_callers_generators_are_left_alone() -> None:
-    before = random_states()
+    before = generator_states()
     list(exact(shuffled(), 5, At()))
-    assert random_states() == before
+    assert generator_states() == before
 
 
 OF_THE_CLOCK = {

@@ -8,8 +8,8 @@ import torch
 
 from commands import run_train
 from engine.data.datamodule import TensorDataModule
-from engine.data.folds import fold_of
 from engine.data.split import Split
+from engine.data.validation import fold_of
 from engine.errors import UserError
 from fitting import Arrays
 from project.datamodules.digits import DigitsDataModule

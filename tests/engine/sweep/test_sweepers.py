@@ -40,7 +40,7 @@ def test_what_another_process_has_made_stays(
     sweeper.config = OmegaConf.create({})
     sweep_dir = tmp_path / "sweeps" / "x"
     with sweeper.begun([sweep_dir]):
-        locks.folder(sweep_dir).mkdir()
+        (sweep_dir / locks.LOCKS).mkdir()
         locks.of_job(sweep_dir, "01234567").touch()
         held = another(sweep_dir)
     for name in left:

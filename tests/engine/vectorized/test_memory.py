@@ -1,6 +1,5 @@
-"""Checks how many jobs train at once, and when their garbage is collected."""
+"""Checks how many jobs train at once."""
 
-import gc
 import os
 
 import pytest
@@ -60,24 +59,3 @@ def test_free_memory_is_more_than_nobody_uses_and_less_than_there_is() -> None:
     page = os.sysconf("SC_PAGE_SIZE")
     least, most = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
     assert 0.5 * least < memory._free_bytes(CONFIG) < most
-
-
-@pytest.mark.parametrize(
-    ("before", "inside"),
-    [((700, 10, 10), 70_000), ((0, 5, 5), 0), ((30_000_000, 10, 10), 2_147_483_647)],
-)
-def test_garbage_is_collected_as_often_as_alone_by_the_objects_of_a_job(
-    before: tuple[int, int, int], inside: int
-) -> None:
-    """Counts collections while lists are made that stay: without the factor there are 150."""
-    began, old = gc.get_stats()[0]["collections"], gc.get_threshold()
-    try:
-        gc.set_threshold(*before)
-        with memory.collected_as_alone(100):
-            assert gc.get_threshold() == (inside, *before[1:])
-            kept = [[number] for number in range(105_000)]
-        assert gc.get_threshold() == before
-    finally:
-        gc.set_threshold(*old)
-    assert gc.get_stats()[0]["collections"] - began <= 2
-    assert len(kept) == 105_000

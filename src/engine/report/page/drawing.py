@@ -1,7 +1,4 @@
-"""Makes figures as SVG that a page colours.
-
-What is drawn in a stand-in colour is shown in a colour of the page's style, light or dark.
-"""
+"""Makes figures for a paper, and as SVG that a page colours, light or dark."""
 
 import html
 import io
@@ -12,30 +9,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import TightLayoutEngine
-from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from engine.pictures import looks
 
-# Stand-in colours, and what the page shows in their place.
+COLOURS = looks.LIGHT
+INK, GRID, PAPER, FAINT = "#202021", "#e4e8ec", "#fefefe", looks.FAINT  # no colour of a line
+# What a page shows in their place, light or dark; a paper has them as they are.
 PAGE = {
-    **{f"#a0000{i:x}": f"var(--series-{i})" for i in range(looks.MOST)},
-    "#b00001": "currentColor",
-    "#b00002": "var(--grid)",
-    "#b00003": "var(--page)",
-    "#b00004": "var(--faint)",
+    **{colour: f"var(--series-{i})" for i, colour in enumerate(COLOURS)},
+    INK: "currentColor",
+    GRID: "var(--grid)",
+    PAPER: "var(--page)",
+    FAINT: "var(--faint)",
 }
-COLOURS = list(PAGE)[: looks.MOST]
-INK, GRID, PAPER, FAINT = list(PAGE)[looks.MOST :]
-# What a paper shows in their place: the page's light colours.
-PAPERS = [*looks.LIGHT, looks.INK, "#e4e8ec", "#ffffff", looks.FAINT]
-PRINT = dict(zip(PAGE, PAPERS, strict=True))
 STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its keys
     "font.size": 10,
     "axes.titlesize": 10,
@@ -83,7 +75,7 @@ class Panel:
     """A figure, what it shows in words, and the texts of its parts, which a pointer brings up.
 
     Args:
-        figure: with its colours stand-ins.
+        figure: in the colours of a paper.
         alt: says what the figure shows, to who cannot see it.
         texts: of the points or the lines of an artist, by its `gid`.
     """
@@ -221,7 +213,7 @@ def svg(panel: Panel, name: str, colours: Mapping[str, str] = PAGE) -> str:
     Args:
         panel: the panel.
         name: the ids in the element begin with it, as several figures stand in a page.
-        colours: what is shown in place of the stand-in colours.
+        colours: what is shown in place of those of a paper.
     """
     file = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
@@ -234,7 +226,8 @@ def svg(panel: Panel, name: str, colours: Mapping[str, str] = PAGE) -> str:
     for gid, texts in panel.texts.items():
         text = _titled(text, gid, texts)
     text = re.sub(r'( id="|"#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub("|".join(PAGE), lambda colour: colours[colour[0]], text)
+    for colour, shown in colours.items():
+        text = text.replace(colour, shown)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's font
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(panel.alt)}" ', 1)
 
@@ -255,26 +248,8 @@ def _titled(text: str, gid: str, texts: Sequence[str]) -> str:
 
 
 def pdf(panel: Panel) -> bytes:
-    """Writes a panel as a PDF, in the colours of `PRINT`, its text as text; changes its colours."""
-    artists = panel.figure.findobj()
-    boxes = [box for text in artists if isinstance(text, Text) and (box := text.get_bbox_patch())]
-    for artist in (*artists, *boxes):
-        for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
-            if hasattr(artist, f"get_{part}") and hasattr(artist, f"set_{part}"):
-                _recolour(artist, part)
+    """Writes a panel as a PDF, its text as text."""
     file = io.BytesIO()
     with mpl.rc_context({**STYLE, "pdf.fonttype": 42}):
         panel.figure.savefig(file, format="pdf", metadata={"CreationDate": None})
     return file.getvalue()
-
-
-def _recolour(artist: Any, part: str) -> None:
-    """Replaces the stand-ins in one of an artist's colours; opacity stays."""
-    value = getattr(artist, f"get_{part}")()
-    if value is None or (isinstance(value, str) and value in ("none", "auto")):
-        return
-    rows = mpl.colors.to_rgba_array(value)
-    real = {mpl.colors.to_rgb(mark): mpl.colors.to_rgb(shown) for mark, shown in PRINT.items()}
-    found = [(*real.get(tuple(row[:3]), tuple(row[:3])), row[3]) for row in rows.tolist()]
-    if found != [tuple(row) for row in rows.tolist()]:
-        getattr(artist, f"set_{part}")(found if np.ndim(value) == 2 else found[0])

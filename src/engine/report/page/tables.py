@@ -1,6 +1,5 @@
 """Writes the ranking and the runs as tables: for a page, for a terminal, as CSV."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -210,20 +209,17 @@ def terminal(content: Content) -> str:
     ]
     spare = [*SPARE, *content.tests[::-1], "vs best", LEFT_OUT]
     table = aligned(fitting(shown, spare, width), width)
-    lines = [*([content.title] if content.title else []), _filled(opening(content), width)]
+    lines = [
+        *([content.title] if content.title else []),
+        messages.filled(opening(content), subsequent_indent="  "),
+    ]
     lines += ["", table]
     if (more := len(content.groups) - MOST) > 0:
         lines.append(f"… and {numbers.count(more, 'more group')} in report.md")
     statements = [f"{one.text} {'; '.join(one.items)}" for one in findings.statements(content)]
     for sentence in [*statements, *(f"Note: {note}" for note in findings.notes(content))]:
-        lines += ["", _filled(sentence, width)]
+        lines += ["", messages.filled(sentence, subsequent_indent="  ")]
     return "\n".join(lines)
-
-
-def _filled(text: str, width: int) -> str:
-    """Breaks prose at blanks."""
-    options: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}
-    return textwrap.fill(text, width, subsequent_indent="  ", **options)
 
 
 def of_runs(content: Content) -> pd.DataFrame:

@@ -49,7 +49,7 @@ class Report:
                 for i, panel in enumerate(picture.panels, start=1):
                     several = f"-{i}" if len(picture.panels) > 1 else ""
                     name = f"figures/{part}{picture.name}{several}"
-                    files[f"{name}.svg"] = drawing.svg(panel, picture.name, drawing.PRINT)
+                    files[f"{name}.svg"] = drawing.svg(panel, picture.name, colours={})
                     files[f"{name}.pdf"] = drawing.pdf(panel)
         return files
 

@@ -22,7 +22,7 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     Where a node's `_target_` differs, the node stands for all its keys, as in `optimizer: Adam`. Of
     the node's other keys, only those follow that differ between runs of the same `_target_`.
     """
-    varied = [defining(config) for config in without_constants([run.config for run in runs])]
+    varied = [defining(run.config) for run in runs]
     configs = without_seeds(varied, [run.seed for run in runs])
     keys = [key for key in all_keys(configs) if varies(configs, key)]
     nodes = nodes_of(keys)
@@ -101,19 +101,6 @@ def varies(configs: Sequence[Config], key: str) -> bool:
     if all(config.get(key, MISSING) is first for config in configs):
         return False
     return len({comparable(config, key) for config in configs}) > 1
-
-
-def without_constants(configs: Sequence[Config]) -> list[dict[str, Any]]:
-    """Leaves out the keys that are the same in all configs, which are most, with no further look.
-
-    A key that another is a copy of, and the folders that others lie in, stay.
-    """
-    varied = [key for key in all_keys(configs) if varies(configs, key)]
-    kept = {*varied, *(key.partition(".")[2] for key in varied)}
-    return [
-        {key: value for key, value in config.items() if key in kept or key.startswith("paths.")}
-        for config in configs
-    ]
 
 
 def defining(config: Config) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.report.read import commands
+from engine.report.page import trained
 from engine.report.read.collect import collect
 from synthetic_runs import write_run
 
@@ -16,8 +16,8 @@ def test_a_broken_file_is_named_and_its_command_left_out(
     (tmp_path / "multirun.yaml").write_text("hydra: [")
     (door := tmp_path / "a/.hydra/door").write_bytes(b"\xff")
     runs, _ = collect(tmp_path)
-    assert commands.of_sweeps(runs, "mine.train") == []
-    assert commands.of_run(runs[0], "mine.train") == "python -m mine.train seed=1"
+    assert trained.of_sweeps(runs, "mine.train") == []
+    assert trained.of_run(runs[0], "mine.train") == "python -m mine.train seed=1"
     said = caplog.messages
     assert f"{door}: is no text" in said
     assert any(text.startswith(f"{tmp_path / 'multirun.yaml'}: is no YAML: ") for text in said)
