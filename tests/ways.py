@@ -18,6 +18,7 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    Subset,
     TensorDataset,
     WeightedRandomSampler,
     get_worker_info,
@@ -512,6 +513,15 @@ class Ordinary(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self._loader("test")
+
+
+class Grows(Ordinary):
+    """Has more samples in each epoch."""
+
+    def train_dataloader(self) -> Any:
+        trainer: Any = self.trainer
+        known = range(30 + 10 * min(2, trainer.current_epoch))
+        return DataLoader(Subset(Noisy(self.points["train"]), known), self.batch_size, shuffle=True)
 
 
 class TwoLoaders(Ordinary):

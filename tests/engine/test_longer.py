@@ -81,7 +81,7 @@ def test_other_peoples_data_are_compared_with_those_of_the_shorter_run(
         whole = ways.Noisy.__len__
         patch.setattr(ways.Noisy, "__len__", lambda data: whole(data) - 1)
         first, *_ = refused(capsys, f"resume={short}", "trainer.max_epochs=4")
-    said = "since this run began, the data changed from 50 loader 0 to 49 loader 0 samples."
+    said = "since this run began, the data changed from 50 training to 49 training samples."
     assert first == f"error: {short}: {said}"
     assert only_run(tmp_path) == short
     run_train(f"resume={short}", "trainer.max_epochs=4", draws=False)

@@ -303,12 +303,16 @@ class Run:
             return
         from engine.fence.lightning import training_sizes
 
+        found = training_sizes(trainer)
+        names = ["training"] if len(found) == 1 else [f"loader {n}" for n in range(len(found))]
+        # Those of an epoch say nothing of another one's.
+        is_one = not trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
+        sizes = dict(zip(names, found, strict=True)) if is_one else {}
         log.info(
-            "%s has no fingerprint(): a resumed run knows the data again by their classes and the "
-            "number of samples only",
+            "%s has no fingerprint(): a resumed run knows the data again by their classes%s only",
             type(data).__name__,
+            " and the number of samples" if sizes else "",
         )
-        sizes = {f"loader {n}": size for n, size in enumerate(training_sizes(trainer))}
         self._made_of["data"]["samples"] = sizes
         if trainer.is_global_zero:
             # A longer run's new folder has no record yet.

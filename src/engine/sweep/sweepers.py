@@ -5,7 +5,7 @@ import logging
 import shlex
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,29 @@ def _take_back(sweep_dir: Path, above: Path) -> None:
             folders.remove_empty(sweep_dir, above)
 
 
+def _each_once(jobs: Sequence[Job], swept: Sequence[str]) -> list[Job]:
+    """Leaves out the jobs that another one does, and says so.
+
+    Args:
+        jobs: of a sweep.
+        swept: how the words begin in which they differ.
+    """
+    kept: dict[tuple[Path, str], Job] = {}
+    for job in jobs:
+        if kept.setdefault((job.sweep_dir, job.config.hash), job) is not job:
+            words = [word for word in job.overrides if word.startswith(tuple(swept))]
+            log.info("left out: %s, which another job does already", " ".join(words))
+    return list(kept.values())
+
+
 class GridSweeper(JobSweeper):
     """Runs every combination of the values once, whichever process does; then shows a table."""
 
     def run(self, arguments: list[str]) -> list[Job]:
         assert self.config is not None
         messages.to_terminal()
-        jobs = [self.compose(words) for words in self._grid(arguments)]
+        swept = [f"{key}=" for key, o in self.overrides(arguments).items() if o.is_sweep_override()]
+        jobs = _each_once([self.compose(words) for words in self._grid(arguments)], swept)
         if self.config.sweep.dry_run:
             log.info("%s", table(jobs))
             return jobs

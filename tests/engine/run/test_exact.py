@@ -161,6 +161,20 @@ def summary(run_dir: Path) -> dict[str, Any]:
     return read
 
 
+def test_a_loader_that_grows_with_the_epochs_is_no_change_of_the_data(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the resumed run was refused, as its loader had more samples."""
+    caplog.set_level("INFO")
+    grows = ["datamodule._target_=ways.Grows", "+trainer.reload_dataloaders_every_n_epochs=1"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:10", whole, killed):
+        begin(composed([*RUN, *grows]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+    assert "knows the data again by their classes only" in caplog.text
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:ReduceLROnPlateau conditioned on metric val/loss")  # not yet
 @pytest.mark.parametrize("way", WAYS)

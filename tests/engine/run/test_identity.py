@@ -372,8 +372,8 @@ def test_other_peoples_data_are_known_by_their_sizes(
     assert train_in_process(command, kill_at="on_train_batch_end:8") == -9
     run_dir = only_run(tmp_path)
     assert "Ordinary has no fingerprint()" in (run_dir / "train.log").read_text()
-    assert made_of(run_dir)["data"]["samples"] == {"loader 0": 50}
+    assert made_of(run_dir)["data"]["samples"] == {"training": 50}
     whole = ways.Noisy.__len__
     monkeypatch.setattr(ways.Noisy, "__len__", lambda self: whole(self) - 1)
     says = refused(capsys, f"resume={run_dir}")[0]
-    assert says.endswith("the data changed from 50 loader 0 to 49 loader 0 samples.")
+    assert says.endswith("the data changed from 50 training to 49 training samples.")

@@ -270,3 +270,19 @@ def test_a_sweep_over_experiments_names_its_jobs_by_them(tmp_path: Path) -> None
     )
     names = {path.parent.name[:-9] for path in tmp_path.glob("sweeps/both/*/summary.json")}
     assert names == {"experiment=linear", "experiment=curve_fit"}
+
+
+def test_a_job_that_another_one_does_is_left_out_with_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: one folder was listed three times, as jobs of their own."""
+    caplog.set_level("INFO")
+    sweep_dir = sweep(tmp_path, "optimizer.lr=0.01,1e-2,0.02", "trainer.steps_per_call=1,2")
+    assert len(summaries(sweep_dir)) == 2
+    left_out = [text for text in caplog.messages if text.startswith("left out: ")]
+    assert left_out == [
+        f"left out: optimizer.lr={rate} trainer.steps_per_call={steps}, which another job does "
+        "already"
+        for rate, steps in ((0.01, 2), (0.01, 1), (0.01, 2), (0.02, 2))
+    ]
+    assert "2 jobs: 2 finished" in caplog.text
