@@ -70,8 +70,9 @@ class Door:
             return name
         spec = sys.modules["__main__"].__spec__
         if spec is None:
+            file = Path(sys.argv[0]).absolute()
             raise UserError(
-                f"{sys.argv[0]}: start it as a module, `python -m PACKAGE.NAME`: "
+                f"{sys.argv[0]}: start it as a module, `python -m {file.parent.name}.{file.stem}`: "
                 "other processes could not import it."
             )
         return spec.name

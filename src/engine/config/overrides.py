@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET, is_below
 from engine.config.limits import LIMITS, Limit, check, shown
 from engine.config.nested import dotted
+from engine.config.objects import MOST_SHOWN
 from engine.config.words import is_multirun, parsed_words
 from engine.errors import UserError, blamed_on, nearest
 from engine.fence.hydra import is_group, own_config
@@ -242,7 +243,8 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
         if not nodes and above in known:
             raise UserError(f"{key}: {above} has no keys; write {above}={{{name}: VALUE}}.")
         meant = nearest(key, known)
-        names = ", ".join(map(str, nodes[-1])) if nodes[1:] else ""
+        are_many = bool(nodes) and len(nodes[-1]) > MOST_SHOWN and meant
+        names = ", ".join(map(str, nodes[-1])) if nodes[1:] and not are_many else ""
         has = f" {key.rpartition('.')[0]} has: {names}." if names else ""
         # What is not there has no arguments, but it may be named.
         is_new = takes_more and (bool(nodes) or key.endswith(TARGET)) and not override.is_delete()

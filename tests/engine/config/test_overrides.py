@@ -42,6 +42,7 @@ REFUSED = {
     "~seed": "~seed: every run needs it; give it another value.",
     "~trainer.max_epochs": "~trainer.max_epochs: every run needs it; give it another value.",
     "~paths": "~paths: every run needs it; give it another value.",
+    "trainer.max_epoch=3": "trainer.max_epoch: no such key. Did you mean trainer.max_epochs?",
     "lr=0.1": "lr: no such key. Did you mean optimizer.lr?",
     "deterministic=3": "deterministic: no such key. Did you mean trainer.deterministic?",
     "optimiser=adam": "optimiser: no such key. Did you mean optimizer?",
