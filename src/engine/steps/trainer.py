@@ -100,6 +100,7 @@ class BlockTrainer(Trainer):
         # When the last block began and the steps it was given; the steps within `BLOCK_SECONDS`.
         self._last_block: tuple[float, int] | None = None
         self._steps_in_time = 1
+        self._has_said = False
         obstacle = self._obstacle()
         self._has_blocks = self.steps_per_call > 1 and obstacle is None
         if obstacle and self.steps_per_call > 1:
@@ -149,6 +150,11 @@ class BlockTrainer(Trainer):
         The first step of a run is not: it makes the optimiser's state.
         """
         step = self.global_step
+        if self._compiled and self.accumulate_grad_batches > 1:  # a callback may have changed it
+            if not self._has_said:
+                self._has_said = True
+                log.warning(NOT_COMPILED, f"accumulate_grad_batches={self.accumulate_grad_batches}")
+            return None
         if (
             self._compiled is None
             or (step == 0 and not self._compiled.is_ready)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor, nn
 from torch._inductor import config
 from torch._inductor.utils import fresh_cache
@@ -167,6 +168,20 @@ def test_a_compiled_run_is_the_eager_one(
         rates, right = (columns(tmp_path / folder, "lr")[0] for folder in ("1", "eager"))
         assert rates == right
         assert len(set(rates)) == len(rates)
+
+
+@pytest.mark.usefixtures("without_hurry", "traced_only")
+@pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
+def test_gradients_that_begin_to_accumulate_on_the_way_are_not_compiled(
+    tmp_path: Path, compiled_steps: list[CompiledStep], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a compiled step updated the weights for each batch."""
+    for folder, is_compiled in (("eager", False), ("compiled", True)):
+        gathers = GradientAccumulationScheduler({1: 3, 2: 1})
+        fit(tmp_path / folder, is_compiled, 100, max_epochs=3, callbacks=[gathers])
+    assert len(compiled_steps) == 1
+    assert_equal_to_rounding(tmp_path / "compiled", tmp_path / "eager")
+    assert caplog.text.count("the steps are not compiled: accumulate_grad_batches=3") == 1
 
 
 @pytest.mark.slow
