@@ -187,3 +187,19 @@ def test_bad_values_are_refused_before_there_is_a_folder(
     assert answer.startswith(f"error: {says}")
     assert len(answer.splitlines()) <= 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rate_that_follows_each_step_needs_a_row_at_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: it said that the model logs no such metric."""
+    follows = ["scheduler=plateau", "scheduler.interval=step", "scheduler.monitor=train/loss"]
+    words = ["experiment=linear", *follows, f"paths.log_dir={tmp_path}"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words, "trainer.log_every_n_steps=5")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: scheduler.monitor=train/loss: not logged by step 1: a row comes every 5 steps.\n"
+        "To have one at each step: trainer.log_every_n_steps=1\n"
+    )
+    run_train(*words, "trainer.log_every_n_steps=1")

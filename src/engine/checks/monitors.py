@@ -64,8 +64,14 @@ def follows_nothing(error: Exception, config: Config, trainer: Trainer) -> UserE
         kind = type(schedule.scheduler).__name__
         followed["scheduler.monitor" if own else f"{kind}: monitor"] = schedule.monitor
     names = list(trainer.callback_metrics)
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     for key, monitor in followed.items():
         if monitor and monitor not in names and monitor in str(error):
+            if trainer.global_step < every:
+                return UserError(
+                    f"{key}={monitor}: not logged by step {trainer.global_step}: a row comes every "
+                    f"{every} steps.\nTo have one at each step: trainer.log_every_n_steps=1"
+                )
             return _mistake(key, monitor, trainer.lightning_module, names)
     return None
 
