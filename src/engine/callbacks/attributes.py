@@ -11,7 +11,7 @@ import dis
 import functools
 import inspect
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType
 from typing import Any
 
@@ -58,11 +58,12 @@ class Attributes:
         return saved, lost
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Sets attributes to what `changed` returned; those of objects that are gone, not."""
+        """Sets attributes to what `changed` returned, as far as there are such attributes now."""
         owners = dict(self._owners())
+        names = _names(owners.values()).union(name.rpartition(".")[2] for name in self._passing)
         for path, (value, is_on_device) in saved.items():
             where, _, name = path.rpartition(".")
-            if owner := owners.get(where):
+            if (owner := owners.get(where)) and name in names:
                 if is_on_device:
                     value = move_data_to_device(value, self._trainer.strategy.root_device)
                 now = vars(owner).get(name)
@@ -74,8 +75,7 @@ class Attributes:
 
     def _values(self) -> Iterator[tuple[str, Any]]:
         owners = dict(self._owners())
-        kinds: set[Any] = {type(owner) for owner in owners.values()}
-        names = frozenset[str]().union(*map(_written, kinds))
+        names = _names(owners.values())
         for where, owner in owners.items():
             states = owner.metric_state if isinstance(owner, Metric) else ()
             for name, value in list(vars(owner).items()):
@@ -118,9 +118,15 @@ def _is_users(kind: type) -> bool:
     return module.partition(".")[0] not in LIBRARIES and module not in SAVED
 
 
+def _names(owners: Iterable[Any]) -> frozenset[str]:
+    """Returns the names of the attributes that code of a user's classes writes into objects."""
+    kinds: set[Any] = {type(owner) for owner in owners}
+    return frozenset[str]().union(*map(_written, kinds))
+
+
 @functools.cache
 def _written(kind: type) -> frozenset[str]:
-    """Returns the names of the attributes that code of a user's classes writes."""
+    """Returns the names of the attributes that code of a class and its bases writes."""
     functions = [
         inspect.unwrap(function)
         for own in kind.__mro__
