@@ -1,5 +1,6 @@
 """The config of one run: plain values, resolved once, and handed on from there."""
 
+import functools
 import hashlib
 import json
 import os
@@ -197,7 +198,7 @@ def _check_names(
                 f"{chosen}: the first line of conf/{name}/{chosen.partition('=')[2]}.yaml must be "
                 "`# @package _global_`.\nWithout it, the file would change nothing."
             )
-        if name not in (*CHOICES, *ENGINES, *_by_default()):
+        if name not in (*CHOICES, *ENGINES) and name not in _by_default():
             known = [own for own in (*CHOICES, *ENGINES, *written) if not is_below(own, (name,))]
             meant = nearest(name, ["defaults", *known])
             raise UserError(f"{name}: no part of this run refers to this key.{meant}")
@@ -229,6 +230,11 @@ def _preset_about(name: str, written: Mapping[str, Any], overrides: Sequence[str
 
 def _by_default() -> dict[str, Any]:
     """Returns what conf/config.yaml says without a command line, nested and as it is written."""
+    return _composed(GlobalHydra.instance().hydra)
+
+
+@functools.lru_cache(maxsize=1)  # the jobs of a sweep ask once
+def _composed(command: object) -> dict[str, Any]:
     default: Any = OmegaConf.to_container(compose("config"), resolve=False)
     return {str(name): value for name, value in default.items()}
 
