@@ -4,7 +4,8 @@ A rate that is set for an epoch, a counter, a list of samples, a hidden state or
 not persistent is in no `state_dict`. Whatever of these changes in training is saved and restored.
 The objects are the module with its parts, the callbacks, the data module, the data sets, the
 optimisers, and the objects of a user's classes among their attributes. The attributes are those
-that code of the user's classes writes.
+that code of the user's classes writes. A weight, a buffer or a state of an optimiser that an
+attribute refers to is saved elsewhere, and stays what it is.
 """
 
 import dis
@@ -16,17 +17,22 @@ from types import CodeType
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from engine.fence.lightning import training_loaders
 from engine.fence.torch import version_of
 
-LIBRARIES = {"builtins", "engine", "lightning", "torch", "torchvision"}
+LIBRARIES = {"builtins", "engine", "lightning", "torch", "torchvision", "typing"}
 SAVED = {"torchmetrics.collections", "torchmetrics.metric"}  # whose attributes are states
+OF_OPTIMIZERS = ("param_groups", "state", "defaults")  # in the checkpoint already
 MOST = 2**24  # bytes of tensors, and values besides, that a checkpoint has of one attribute
+MOST_OBJECTS = 1000  # that are looked for in a list or a dict
+GROUPS = (list, tuple, set, deque)
 
 
 class Attributes:
@@ -41,19 +47,19 @@ class Attributes:
         self._trainer, self._module = trainer, module
         persistent = module.state_dict().keys()
         self._passing = [name for name, _ in module.named_buffers() if name not in persistent]
-        self._first = {path: _mark(value) for path, value in self._values()}
+        self._first = self._marks()
 
     def changed(self) -> tuple[dict[str, Any], list[str]]:
         """Returns the attributes that have changed, and names those that no checkpoint can have."""
         saved: dict[str, Any] = {}
         lost: list[str] = []
+        now = self._marks()
         for path, value in self._values():
-            if path in self._first and _mark(value) == self._first[path]:
+            if path in self._first and now[path] == self._first[path]:
                 continue
             try:
-                left = [MOST]
-                saved[path] = [_plain(value, left), _is_on_device(value)]
-            except TypeError:
+                saved[path] = [_plain(value, [MOST]), _is_on_device(value)]
+            except (TypeError, RecursionError):
                 lost.append(path)
         return saved, lost
 
@@ -63,23 +69,36 @@ class Attributes:
         names = _names(owners.values()).union(name.rpartition(".")[2] for name in self._passing)
         for path, (value, is_on_device) in saved.items():
             where, _, name = path.rpartition(".")
-            if (owner := owners.get(where)) and name in names:
+            if where in owners and name in names:
+                owner = owners[where]
                 if is_on_device:
                     value = move_data_to_device(value, self._trainer.strategy.root_device)
-                now = vars(owner).get(name)
-                if isinstance(now, deque):
-                    value = deque(value, now.maxlen)
-                elif isinstance(now, set):
-                    value = set(value)
-                setattr(owner, name, value)
+                is_part = isinstance(owner, nn.Module)
+                buffers = dict(owner.named_buffers(recurse=False)) if is_part else {}
+                now = buffers.get(name, vars(owner).get(name))
+                if not _filled(now, value):
+                    setattr(owner, name, value)
+
+    def _marks(self) -> dict[str, Any]:
+        lasting = [own for name, own in self._module.named_buffers() if name not in self._passing]
+        known = {id(own) for own in (*self._module.parameters(), *lasting)}
+        marks: dict[str, Any] = {}
+        for path, value in self._values():
+            try:
+                marks[path] = _mark(value, known, [MOST])
+            except (TypeError, RecursionError):  # too large to look at, or a ring
+                marks[path] = [_Object(value), len(value) if hasattr(value, "__len__") else 0]
+        return marks
 
     def _values(self) -> Iterator[tuple[str, Any]]:
         owners = dict(self._owners())
         names = _names(owners.values())
+        parts = {id(part) for part in self._module.modules()}
         for where, owner in owners.items():
-            states = owner.metric_state if isinstance(owner, Metric) else ()
+            states = [*owner.metric_state] if isinstance(owner, Metric) else []
+            states += OF_OPTIMIZERS if isinstance(owner, Optimizer) else ()
             for name, value in list(vars(owner).items()):
-                if name in names and name not in states and not isinstance(value, nn.Module):
+                if name in names and name not in states and id(value) not in parts:
                     yield f"{where}.{name}", value
         root = type(self._module).__name__
         yield from ((f"{root}.{name}", self._module.get_buffer(name)) for name in self._passing)
@@ -106,11 +125,21 @@ class Attributes:
             if is_part or any(map(_is_users, type(owner).__mro__)):
                 seen.add(id(owner))
                 yield where, owner
-                found += [
-                    (f"{where}.{name}", value)
-                    for name, value in vars(owner).items()
-                    if _is_users(type(value)) and not isinstance(value, nn.Module | type)
-                ]
+                for name, value in vars(owner).items():
+                    for path, one in _objects(f"{where}.{name}", value):
+                        if _is_users(type(one)) and not isinstance(one, nn.Module | type):
+                            found.append((path, one))
+
+
+def _objects(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yields a value, or those of a list or a dict, with their names."""
+    yield path, value
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, list | tuple) and len(value) <= MOST_OBJECTS:
+        items = enumerate(value)
+    elif isinstance(value, dict) and len(value) <= MOST_OBJECTS:
+        items = value.items()
+    yield from ((f"{path}[{str(key).replace('.', '_')}]", one) for key, one in items)
 
 
 def _is_users(kind: type) -> bool:
@@ -170,25 +199,63 @@ class _Object:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _mark(value: Any) -> Any:
-    """Returns what is equal as long as a value does not change."""
+class _Numbers:
+    """Stands for the numbers of a tensor. Its version does not tell of fused steps and `.data`."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.numbers = value.detach().clone()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Numbers):
+            return False
+        mine, others = self.numbers, other.numbers
+        is_alike = (mine.dtype, mine.device) == (others.dtype, others.device)
+        return is_alike and torch.equal(mine, others)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _mark(value: Any, known: set[int], left: list[int]) -> Any:
+    """Returns what is equal as long as a value does not change.
+
+    Args:
+        value: the attribute's.
+        known: the ids of tensors that are in checkpoints anyway.
+        left: the bytes that may still be looked at.
+
+    Raises:
+        TypeError: if there are more.
+    """
+    left[0] -= 8
     if value is None or isinstance(value, bool | int | float | str):
         return "nan" if value != value else value
-    if isinstance(value, list | tuple | set | deque):
-        return [type(value), *map(_mark, value)]
+    if isinstance(value, Tensor):
+        if id(value) in known:
+            return None
+        left[0] -= value.nbytes
+        return _Numbers(value) if left[0] > 0 and value.layout is torch.strided else _Object(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        left[0] -= value.nbytes
+    if left[0] < 0 or (isinstance(value, GROUPS) and len(value) * 8 > left[0]):
+        raise TypeError("too large")
+    if isinstance(value, GROUPS):
+        return [type(value), *(_mark(one, known, left) for one in value)]
     if isinstance(value, dict):
-        return [dict, *((key, _mark(inner)) for key, inner in value.items())]
+        return [dict, *((key, _mark(one, known, left)) for key, one in value.items())]
+    if isinstance(value, nn.Module):
+        return [_mark(one, known, left) for one in value.state_dict().values()]
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.tobytes()
     return _Object(value)
 
 
-def _plain(value: Any, left: list[int]) -> Any:
+def _plain(value: Any, left: list[int], is_inner: bool = False) -> Any:
     """Returns a value as a checkpoint can have it.
 
     Args:
         value: the attribute's.
         left: the bytes that are left for it.
+        is_inner: whether it is part of another one. Then its class has to be a plain one.
 
     Raises:
         TypeError: if there is none, or if it is too large.
@@ -198,19 +265,39 @@ def _plain(value: Any, left: list[int]) -> Any:
         raise TypeError("too large")
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and not (value.requires_grad and value.is_leaf):
         return value.detach()
-    if isinstance(value, list | set | deque):
-        return [_plain(inner, left) for inner in value]
+    if isinstance(value, nn.Module) and not is_inner:
+        return _plain(dict(value.state_dict()), left)
+    if type(value) in (list, set, deque) or (isinstance(value, list | set) and not is_inner):
+        if is_inner and type(value) is not list:
+            raise TypeError(type(value).__name__)
+        return [_plain(one, left, True) for one in value]
     if type(value) is tuple:
-        return tuple(_plain(inner, left) for inner in value)
-    if type(value) is dict:
-        return {_plain(key, left): _plain(inner, left) for key, inner in value.items()}
+        return tuple(_plain(one, left, True) for one in value)
+    if type(value) is dict or (isinstance(value, dict) and not is_inner):
+        return {_plain(key, left, True): _plain(one, left, True) for key, one in value.items()}
     raise TypeError(type(value).__name__)
+
+
+def _filled(now: Any, value: Any) -> bool:
+    """Gives the present object a value, as others may refer to it; tells whether that worked."""
+    if isinstance(now, nn.Module):
+        now.load_state_dict(value)
+    elif isinstance(now, Tensor) and isinstance(value, Tensor):
+        if (now.shape, now.dtype) != (value.shape, value.dtype) or now.requires_grad:
+            return False
+        now.copy_(value)
+    elif isinstance(now, list | set | deque | dict) and isinstance(value, list | dict):
+        now.clear()
+        now.extend(value) if isinstance(now, list | deque) else now.update(value)
+    else:
+        return False
+    return True
 
 
 def _is_on_device(value: Any) -> bool:
     if isinstance(value, Tensor):
         return value.device.type != "cpu"
     inner = value.values() if isinstance(value, dict) else value
-    return isinstance(value, list | tuple | set | deque | dict) and any(map(_is_on_device, inner))
+    return isinstance(value, (*GROUPS, dict)) and any(map(_is_on_device, inner))

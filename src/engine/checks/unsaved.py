@@ -10,9 +10,10 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, Mod
 from torch import nn
 
 from engine.steps.callback import overrides
+from engine.supervised import SupervisedModule
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-BASES = (LightningModule, nn.Module, Callback)
+BASES = (SupervisedModule, LightningModule, nn.Module, Callback)
 # Methods by which an object saves what it likes.
 SAVING = ("state_dict", "on_save_checkpoint", "get_extra_state")
 # Callbacks of Lightning's, with what they do when a run goes on.
@@ -37,7 +38,8 @@ def unsaved(trainer: Trainer, module: LightningModule) -> Iterator[str]:
             if isinstance(callback, kind) and type(callback) is not LearningRateFinder:
                 yield f"{type(callback).__name__}: not exact: {reason}."
     yield from _hidden_layers(module)
-    saves_layers = overrides(module, LightningModule, SAVING)
+    above = SupervisedModule if isinstance(module, SupervisedModule) else LightningModule
+    saves_layers = overrides(module, above, SAVING)
     for owner in (*module.modules(), *callbacks):
         base = next(kind for kind in BASES if isinstance(owner, kind))
         drawn = [name for name, value in vars(owner).items() if isinstance(value, GENERATORS)]

@@ -105,7 +105,8 @@ class Config(Mapping[str, Any]):
         _check_keys(values)
         if mentioned is not None:
             used = _used(written, mentioned)
-            _check_names([name for name in values if name not in used], written, overrides)
+            said = _used(written, {*mentioned, *ENGINES})
+            _check_names([name for name in values if name not in said], written, overrides)
             nodes = [name for name in values if isinstance(values[name], dict | list)]
             made = [own for own in nodes if own in OPEN or any(objects.nodes(values[own], own))]
             for name in [own for own in made if own not in used]:
@@ -191,7 +192,9 @@ def _check_names(
     unused: Sequence[str], written: Mapping[str, Any], overrides: Sequence[str]
 ) -> None:
     """Refuses what stands at the top of a config, as a file may say it, and does nothing there."""
-    for name in unused if GlobalHydra.instance().is_initialized() else ():
+    # What ${${name}} refers to is known when it is resolved.
+    is_known = not any("${${" in str(text) for text in written.values())
+    for name in unused if is_known and GlobalHydra.instance().is_initialized() else ():
         if name in PRESETS:
             chosen = word_about(name, overrides) or f"{name}=NAME"
             raise UserError(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from torch import Tensor, nn
+from torch import nn
 
 from engine import SupervisedModule
 from engine.callbacks import attributes
@@ -148,12 +148,80 @@ def test_an_array_that_is_written_into_is_named(tmp_path: Path) -> None:
     assert found.changed() == ({}, ["Module.inner.array"])
 
 
-def test_a_tensor_that_another_one_replaces_has_changed(tmp_path: Path) -> None:
-    """The new one may have the same numbers, and the address of one before."""
+def test_a_tensor_is_known_by_its_numbers(tmp_path: Path) -> None:
+    """Neither fused steps nor `.data` raise its version."""
     module = Module()
     found = Attributes(trainer_of(tmp_path, module), module)
-    kept: Tensor = module.state["b"]
     module.state["b"] = torch.zeros(1)
-    assert list(found.changed()[0]) == ["Module.state"]
-    module.state["b"] = kept
     assert found.changed() == ({}, [])
+    module.state["b"].data += 1
+    assert list(found.changed()[0]) == ["Module.state"]
+
+
+class Empty(Inner):
+    """Has no length when it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class Refers(Module):
+    """Refers to weights, to an object twice, to objects in a list, and to itself in a ring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.weights = list(self.layer.parameters())
+        self.items: list[int] = []
+        self.alias = self.items
+        self.meters = {"a.b": Empty(), "c": Empty()}
+        self.copy = Copy()
+        self.leaf = torch.zeros(1, requires_grad=True)
+        self.ring: dict[str, Any] = {"kids": []}
+        self.ring["kids"].append({"parent": self.ring})
+        self.map = np.zeros(10)
+
+
+class Copy:
+    """Keeps a layer of its own, as a mean of the weights is kept."""
+
+    def __init__(self) -> None:
+        self.layer = nn.Linear(1, 1)
+
+
+def test_what_is_referred_to_stays_itself(tmp_path: Path) -> None:
+    """As it happened: lists of weights became lists of copies, which nobody trained."""
+    module, other = Refers(), Refers()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    for parameter in module.layer.parameters():
+        parameter.data += 1
+    module.items.append(3)
+    module.meters["a.b"].items.append(4)
+    module.copy.layer.weight.data.fill_(5)
+    module.leaf.data += 1
+    saved, lost = found.changed()
+    assert lost == ["Refers.leaf"]
+    assert "Refers.weights" not in saved
+    Attributes(trainer_of(tmp_path, other), other).restore(saved)
+    assert all(one is two for one, two in zip(other.weights, other.layer.parameters(), strict=True))
+    assert other.alias is other.items
+    assert other.items == [3]
+    assert other.meters["a.b"].items == [4]
+    assert other.meters["c"].items == []
+    assert other.copy.layer.weight.item() == 5
+
+
+def test_what_is_too_large_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attributes, "MOST", 50)
+    module = Refers()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.map[0] = 1  # of 80 bytes
+    assert found.changed() == ({}, [])
+    module.map = np.zeros(10)
+    assert found.changed() == ({}, ["Refers.map"])
