@@ -21,6 +21,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
@@ -59,7 +60,7 @@ class Attributes:
                 continue
             try:
                 saved[path] = [_plain(value, [MOST]), _is_on_device(value)]
-            except (TypeError, RecursionError):
+            except Exception:
                 lost.append(path)
         return saved, lost
 
@@ -86,7 +87,7 @@ class Attributes:
         for path, value in self._values():
             try:
                 marks[path] = _mark(value, known, [MOST])
-            except (TypeError, RecursionError):  # too large to look at, or a ring
+            except Exception:  # too large to look at, a ring, or an object that does what it likes
                 marks[path] = [_Object(value), len(value) if hasattr(value, "__len__") else 0]
         return marks
 
@@ -232,8 +233,9 @@ def _mark(value: Any, known: set[int], left: list[int]) -> Any:
     if isinstance(value, Tensor):
         if id(value) in known:
             return None
-        left[0] -= value.nbytes
-        return _Numbers(value) if left[0] > 0 and value.layout is torch.strided else _Object(value)
+        is_ordinary = _is_ordinary(value)
+        left[0] -= value.nbytes if is_ordinary else 0
+        return _Numbers(value) if is_ordinary and left[0] > 0 else _Object(value)
     if isinstance(value, np.ndarray) and value.dtype != object:
         left[0] -= value.nbytes
     if left[0] < 0 or (isinstance(value, GROUPS) and len(value) * 8 > left[0]):
@@ -260,6 +262,8 @@ def _plain(value: Any, left: list[int], is_inner: bool = False) -> Any:
     Raises:
         TypeError: if there is none, or if it is too large.
     """
+    if isinstance(value, Tensor) and not _is_ordinary(value):
+        raise TypeError("sparse, nested, without numbers")
     left[0] -= value.nbytes if isinstance(value, Tensor) else 8
     if left[0] < 0:
         raise TypeError("too large")
@@ -278,6 +282,12 @@ def _plain(value: Any, left: list[int], is_inner: bool = False) -> Any:
     if type(value) is dict or (isinstance(value, dict) and not is_inner):
         return {_plain(key, left, True): _plain(one, left, True) for key, one in value.items()}
     raise TypeError(type(value).__name__)
+
+
+def _is_ordinary(tensor: Tensor) -> bool:
+    """Tells whether a tensor has numbers in the usual layout."""
+    has_numbers = tensor.device.type != "meta" and not is_lazy(tensor)
+    return has_numbers and tensor.layout is torch.strided and not tensor.is_nested
 
 
 def _filled(now: Any, value: Any) -> bool:

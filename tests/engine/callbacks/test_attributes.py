@@ -3,6 +3,7 @@
 That a killed run goes on with all of it exactly is shown in run/test_exact.py.
 """
 
+import threading
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,35 @@ def test_what_is_referred_to_stays_itself(tmp_path: Path) -> None:
     assert other.meters["a.b"].items == [4]
     assert other.meters["c"].items == []
     assert other.copy.layer.weight.item() == 5
+
+
+class Asks:
+    """Answers a question for any attribute by an error."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+ODD = {
+    "sparse": lambda: torch.sparse_coo_tensor([[0]], [1.0], (3,), check_invariants=True),
+    "nested": lambda: torch.nested.nested_tensor([torch.zeros(1)], layout=torch.jagged),
+    "meta": lambda: torch.zeros(2, device="meta"),
+    "lazy": lambda: nn.LazyLinear(3),
+    "asks": Asks,
+    "a generator": lambda: iter([1]),
+    "a lock": threading.Lock,
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.filterwarnings("ignore:.*(Lazy modules|Sparse|prototype)")
+def test_an_odd_object_ends_no_run(odd: str, tmp_path: Path) -> None:
+    module = Module()
+    module.inner.path = ODD[odd]()  # type: ignore[assignment,operator]
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    module.inner.path = ODD[odd]()  # type: ignore[assignment,operator]
+    assert found.changed() == ({}, ["Module.inner.path"])
 
 
 def test_what_is_too_large_is_not_looked_at(
