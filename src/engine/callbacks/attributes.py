@@ -4,8 +4,8 @@ A rate that is set for an epoch, a counter, a list of samples, a hidden state or
 not persistent is in no `state_dict`. Whatever of these changes in training is saved and restored.
 The objects are the module with its parts, the callbacks, the data module, the data sets, the
 optimisers, and the objects of a user's classes among their attributes. The attributes are those
-that code of the user's classes writes. A weight, a buffer or a state of an optimiser that an
-attribute refers to is saved elsewhere, and stays what it is.
+that code of the user's classes writes. A weight or a buffer that an attribute refers to is saved
+elsewhere, and stays what it is.
 """
 
 import dis
@@ -14,7 +14,7 @@ import inspect
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,15 @@ OF_OPTIMIZERS = ("param_groups", "state", "defaults")  # in the checkpoint alrea
 MOST = 2**24  # bytes of tensors, and values besides, that a checkpoint has of one attribute
 MOST_OBJECTS = 1000  # that are looked for in a list or a dict
 GROUPS = (list, tuple, set, deque)
+# What a checkpoint has as it is. Other sets, deques, mappings and layers are filled.
+RESTORED = (type(None), bool, int, float, str, list, tuple, dict, Tensor)
+
+
+class _Mark(NamedTuple):
+    """What an attribute has at a moment, and what is equal as long as that does not change."""
+
+    value: Any
+    now: Any
 
 
 class Attributes:
@@ -54,11 +63,15 @@ class Attributes:
         """Returns the attributes that have changed, and names those that no checkpoint can have."""
         saved: dict[str, Any] = {}
         lost: list[str] = []
-        now = self._marks()
-        for path, value in self._values():
-            if path in self._first and now[path] == self._first[path]:
+        for path, mark in self._marks().items():
+            first = self._first.get(path)
+            if first and mark.now == first.now:
                 continue
+            value = mark.value
             try:
+                # Of these, a resumed run fills the one that there is.
+                if type(value) not in RESTORED and not (first and type(first.value) is type(value)):
+                    raise TypeError(type(value).__name__)
                 saved[path] = [_plain(value, [MOST]), _is_on_device(value)]
             except Exception:
                 lost.append(path)
@@ -80,15 +93,16 @@ class Attributes:
                 if not _filled(now, value):
                     setattr(owner, name, value)
 
-    def _marks(self) -> dict[str, Any]:
+    def _marks(self) -> dict[str, "_Mark"]:
         lasting = [own for name, own in self._module.named_buffers() if name not in self._passing]
         known = {id(own) for own in (*self._module.parameters(), *lasting)}
-        marks: dict[str, Any] = {}
+        marks = {}
         for path, value in self._values():
             try:
-                marks[path] = _mark(value, known, [MOST])
+                now = _mark(value, known, [MOST])
             except Exception:  # too large to look at, a ring, or an object that does what it likes
-                marks[path] = [_Object(value), len(value) if hasattr(value, "__len__") else 0]
+                now = [_Object(value), len(value) if hasattr(value, "__len__") else 0]
+            marks[path] = _Mark(value, now)
         return marks
 
     def _values(self) -> Iterator[tuple[str, Any]]:
@@ -299,6 +313,8 @@ def _filled(now: Any, value: Any) -> bool:
             return False
         now.copy_(value)
     elif isinstance(now, list | set | deque | dict) and isinstance(value, list | dict):
+        if isinstance(now, dict) is not isinstance(value, dict):
+            return False
         now.clear()
         now.extend(value) if isinstance(now, list | deque) else now.update(value)
     else:

@@ -4,7 +4,7 @@ That a killed run goes on with all of it exactly is shown in run/test_exact.py.
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +214,22 @@ def test_what_is_referred_to_stays_itself(tmp_path: Path) -> None:
     assert other.meters["a.b"].items == [4]
     assert other.meters["c"].items == []
     assert other.copy.layer.weight.item() == 5
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: deque([1], 2), lambda: {1}, lambda: Counter("a"), lambda: nn.Linear(1, 1)]
+)
+def test_what_is_made_on_the_way_and_has_to_be_filled_is_named(made: Any, tmp_path: Path) -> None:
+    """A resumed run has nothing to fill: a deque would be a list without its length."""
+    assert changed_to(made(), tmp_path) == ({}, ["Module.inner.path"])
+
+
+def test_a_list_that_became_a_dict_is_one(tmp_path: Path) -> None:
+    module, other = Module(), Module()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.same = {"a": 1}  # type: ignore[assignment]
+    Attributes(trainer_of(tmp_path, other), other).restore(found.changed()[0])
+    assert other.same == {"a": 1}
 
 
 class Asks:

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
 from torch import nn
 
+from engine import SupervisedModule
 from engine.checks.unsaved import unsaved
 from fitting import plain_trainer
 
@@ -100,3 +101,24 @@ def test_layers_that_pytorch_does_not_see_are_named() -> None:
         "Draws.by_name: not trained: its layers are in a dict of Python's.\n"
         "To train them, write nn.ModuleDict(…).",
     ]
+
+
+class Ours(SupervisedModule):
+    """Is of our base class, which saves the rows of metrics."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(1, 1), nn.MSELoss())
+        self.rng = np.random.default_rng(1)
+
+
+class OursSavesIt(Ours):
+    """Saves the state of its generator."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+
+
+def test_a_generator_of_one_of_our_modules_is_named_too() -> None:
+    """As it happened: what our base class saves counted as the user's."""
+    assert said(Ours()) == ["Ours.rng"]
+    assert said(OursSavesIt()) == []

@@ -118,6 +118,15 @@ def test_a_key_of_ones_own_that_config_yaml_has_is_known(
     assert "tags:\n- second\n" in (run_dir / ".hydra" / "config.yaml").read_text()
 
 
+def test_a_key_of_ones_own_that_a_key_of_the_engine_refers_to_is_known(
+    conf: Path, command: Callable[..., None], tmp_path: Path
+) -> None:
+    text = f"{GLOBAL}mine: {{word: first}}\nname: 'r_${{mine.word}}'\n"
+    (conf / "experiment" / "mine.yaml").write_text(text)
+    command("experiment=mine", "trainer.max_steps=1", f"paths.log_dir={tmp_path / 'logs'}")
+    assert list(tmp_path.glob("logs/runs/r_first/*/summary.json"))
+
+
 def test_an_experiment_may_say_more_than_another_module_takes(
     conf: Path, command: Callable[..., None], tmp_path: Path
 ) -> None:
