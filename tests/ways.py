@@ -426,6 +426,41 @@ class LogsMeans(Small):
         self.log("val/lowest", self.lowest.compute())
 
 
+class LogsNowAndThen(LogsMeans):
+    """Logs at an epoch's start, and in its fourth batch, by torchmetrics, too.
+
+    What the Trainer says was logged last is among it.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.fourth = MeanAbsoluteError()
+
+    def on_train_epoch_start(self) -> None:
+        self.log("begun", self.trainer.logged_metrics.get("fourth/now_step", torch.tensor(0.0)))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if batch_idx == 3:
+            inputs, targets = batch
+            self.fourth(self(inputs), targets)
+            both: Any = {"on_step": True, "on_epoch": True, "batch_size": 5}
+            self.log("fourth/error", self.fourth, **both)
+            self.log("fourth/now", loss.detach(), **both)
+            self.log("fourth/most", loss.detach(), **both, reduce_fx=max)
+            self.log("fourth/sum", loss.detach(), on_epoch=True, reduce_fx="sum")
+        self.log("step/sum", loss.detach(), on_step=False, on_epoch=True, reduce_fx=sum)
+        return loss
+
+
+class LogsInValidation(Small):
+    """Logs in each batch of a validation: Lightning counts these from the first validation on."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("val/seen", float(batch_idx + self.global_step), on_step=True, batch_size=5)
+        return super().validation_step(batch, batch_idx)
+
+
 class DrawsPlain(Small):
     """Adds numbers of Python's and NumPy's generators to the loss, and to a metric of the test."""
 

@@ -12,10 +12,17 @@ from engine import processes, seeds
 from engine.callbacks.attributes import Attributes
 from engine.data.exact_loader import same
 from engine.fence import torchmetrics as metrics
-from engine.fence.lightning import is_within_epoch, restore_metrics, results_of_training
+from engine.fence.lightning import (
+    go_on_in_validation,
+    is_within_epoch,
+    restore_metrics,
+    results_of_training,
+    seen_in_validation,
+)
 
 # What a callback may change in a Trainer on the way.
 CHANGING = ("accumulate_grad_batches", "gradient_clip_val")
+FOLLOWED = ("callback_metrics", "logged_metrics", "progress_bar_metrics")  # of a Trainer
 
 
 def so_far(
@@ -34,7 +41,7 @@ def so_far(
         "attributes": attributes,
         "gradients": {name: own.grad for name, own in gathered if own.grad is not None},
         "generators": seeds.generator_states(),
-        "followed": dict(trainer.callback_metrics),
+        "followed": {name: dict(getattr(trainer, name)) for name in FOLLOWED},
         "logged": results_of_training(trainer).state() if is_within_epoch(trainer) else {},
         "metrics": {
             name: metrics.state_of(part)
@@ -47,6 +54,7 @@ def so_far(
         "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
         "trainer": {name: getattr(trainer, name) for name in CHANGING},
         "frozen": [name for name, own in module.named_parameters() if not own.requires_grad],
+        "seen_in_validation": seen_in_validation(trainer),
         "evaluating": [name for name, part in module.named_modules() if not part.training],
         "processes": processes.gathered(move_data_to_device(own, "cpu")),
     }
@@ -73,12 +81,14 @@ def resume(
     """
     for name, value in saved["trainer"].items():
         setattr(trainer, name, value)
+    go_on_in_validation(trainer, saved["seen_in_validation"])
     if own := processes.own(saved["processes"]):
         seeds.restore_generators(own["generators"])
         device = trainer.strategy.root_device
-        results_of_training(trainer).resume(move_data_to_device(own["logged"], device))
         for name, state in own["metrics"].items():
             metrics.resume(_metric(module, name), move_data_to_device(state, device))
+        if is_within_epoch(trainer):
+            results_of_training(trainer).resume(move_data_to_device(own["logged"], device), module)
         for name, gradient in own["gradients"].items():
             module.get_parameter(name).grad = move_data_to_device(gradient, device)
         attributes.restore(own["attributes"])

@@ -15,11 +15,16 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
-from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.trainer.connectors.logger_connector.result import (
+    _Metadata,
+    _ResultCollection,
+    _ResultMetric,
+    _Sync,
+)
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.combined_loader import _shutdown_workers_and_reset_iterator
-from torch import Tensor
 
+from engine.fence import torchmetrics as metrics
 from engine.files import whole_lines, write_whole
 
 
@@ -248,32 +253,62 @@ def stops(trainer: Trainer) -> bool:
 
 
 class Results(_ResultCollection):
-    """Keeps what a module logs with `on_epoch=True` in an epoch; a checkpoint can have it."""
+    """Keeps what a module logs in an epoch of training, so that a checkpoint can have it."""
 
     def __init__(self, training: bool) -> None:
         super().__init__(training)
-        self._before: dict[str, dict[str, Tensor]] = {}  # by key; of the run that is resumed
+        self._before: dict[str, dict[str, Any]] = {}  # by key; not logged since the run was resumed
+
+    def __contains__(self, key: object) -> bool:
+        return key not in self._before and super().__contains__(key)  # made anew, as logged now
 
     def __setitem__(self, key: str, result: Any) -> None:
         super().__setitem__(key, result)
-        for name, value in self._before.pop(key, {}).items():
-            setattr(result, name, value)
+        metrics.resume(result, self._before.pop(key, {}).get("state", {}))
 
-    def state(self) -> dict[str, dict[str, Tensor]]:
-        """Returns the sums and counts of the current epoch, by key."""
-        return {
-            key: result.metric_state
-            for key, result in self.valid_items()
-            if result.is_tensor and result.meta.on_epoch
-        }
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Returns what is logged of the current epoch so far, and how, by key."""
+        return {key: _as_logged(result) for key, result in self.valid_items()}
 
-    def resume(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Goes on with sums and counts that `state` returned, each when its key is logged."""
-        self._before = state
+    def resume(self, state: dict[str, dict[str, Any]], module: LightningModule) -> None:
+        """Goes on with what `state` returned; what is not logged again in the epoch is in it, too.
+
+        Args:
+            state: of a run that was killed.
+            module: the one that logs; it has the metrics of torchmetrics that were logged.
+        """
+        connector: Any = module.trainer._logger_connector
+        connector._first_loop_iter = False  # in an epoch's first batch, Lightning drops the sums
+        parts = dict(module.named_modules())
+        for key, saved in state.items():
+            meta = _Metadata(**saved["how"])
+            meta.sync = _Sync(fn=module.trainer.strategy.reduce, **saved["sync"])
+            result: Any = _ResultMetric(meta, is_tensor="value" in saved["state"])
+            if not result.is_tensor:
+                if meta.metric_attribute not in parts:  # it is in a list, and in no checkpoint
+                    continue
+                result.value = parts[meta.metric_attribute]
+            metrics.resume(result, saved["state"])
+            result._forward_cache = saved["last"]
+            self[key] = result
+        self._before = dict(state)
 
     def forget(self) -> None:
-        """Drops what was not logged again in the epoch that was resumed."""
+        """Drops what was not logged again in the epoch that was resumed, when that has ended."""
+        for key in self._before:
+            del self[key]
         self._before = {}
+
+
+def _as_logged(result: Any) -> dict[str, Any]:
+    how = {**vars(result.meta), "reduce_fx": result.meta.reduce_fx.__name__}
+    sync = how.pop("_sync")
+    return {
+        "how": how,
+        "sync": {"_should": sync.should, "rank_zero_only": sync.rank_zero_only},
+        "state": metrics.state_of(result),
+        "last": result._forward_cache,
+    }
 
 
 def results_of_training(trainer: Trainer) -> Results:
@@ -288,9 +323,28 @@ def is_within_epoch(trainer: Trainer) -> bool:
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0
 
 
-def restore_metrics(trainer: Trainer, metrics: Mapping[str, Tensor]) -> None:
-    """Gives a Trainer the metrics that callbacks and learning rates follow."""
-    trainer._logger_connector._callback_metrics.update(metrics)
+def restore_metrics(trainer: Trainer, logged: Mapping[str, Mapping[str, Any]]) -> None:
+    """Gives a Trainer the metrics that its properties had, by the name of the property."""
+    for name, values in logged.items():
+        getattr(trainer._logger_connector, f"_{name}").update(values)
+
+
+def seen_in_validation(trainer: Trainer) -> dict[int, int]:
+    """Returns the batches of all validations so far, which are the steps of their rows, by loader.
+
+    These are rows of `on_step=True`.
+    """
+    return dict(trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader)
+
+
+def go_on_in_validation(trainer: Trainer, seen: Mapping[int, int]) -> None:
+    """Counts on from what `seen_in_validation` returned; loads the data, which count from 0."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    if seen and trainer.val_dataloaders is None:
+        trainer.validating = True
+        loop.setup_data()
+        trainer.training = True
+    loop._seen_batches_per_dataloader.update(seen)
 
 
 def batch_of_epoch(trainer: Trainer) -> int:

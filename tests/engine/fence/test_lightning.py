@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
@@ -47,26 +47,65 @@ def test_results_of_training_go_on_where_another_run_stopped(tmp_path: Path) -> 
     trainer.fit(Logs(), loader(), loader(1))
     assert trainer.callback_metrics["mean"] == 1  # of 0, 1, 2
     assert within.said == [False, True, True, True, False]
-    (key, state), *others = states.said[1].items()
-    assert (key, others) == ("training_step.mean", [])
-    assert {name: value.item() for name, value in state.items()} == {
-        "value": 1.0,
-        "cumulated_batch_size": 2,
+    state = states.said[1]
+    assert [*state] == ["training_step.mean", "training_step.now"]
+    mean, now = state.values()
+    assert mean["state"] == {"value": 1.0, "cumulated_batch_size": 2, "_update_count": 2}
+    assert mean["how"] | {"name": "mean", "on_epoch": True, "reduce_fx": "mean"} == mean["how"]
+    assert mean["last"] is None
+    assert now["last"] == 1
+
+
+class Resumes(Callback):
+    """Goes on with what another run has logged of its epoch."""
+
+    def __init__(self, before: dict[str, Any]) -> None:
+        self.before = before
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        fence.results_of_training(trainer).resume(self.before, pl_module)
+
+
+def test_what_is_logged_again_goes_on_and_all_else_stays_for_the_epoch(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2)
+    state = {"value": torch.tensor(7.0), "_update_count": 1}
+    meant = state | {"cumulated_batch_size": torch.tensor(1)}
+    sync = {"_should": False, "rank_zero_only": False}
+    how = {"fx": "training_step", "name": "mean", "on_epoch": True, "reduce_fx": "mean"}
+    at_start = {"fx": "on_train_epoch_start", "name": "begun", "reduce_fx": "max", "on_step": True}
+    before = {
+        "training_step.mean": {"how": how, "sync": sync, "state": meant, "last": None},
+        "on_train_epoch_start.begun": {
+            "how": at_start,
+            "sync": sync,
+            "state": state,
+            "last": torch.tensor(3.0),
+        },
     }
-    other = plain_trainer(tmp_path, steps_per_call=1, max_epochs=1)
-    before = {key: {"value": torch.tensor(7.0), "cumulated_batch_size": torch.tensor(1)}}
-    fence.results_of_training(other).resume(before)
-    other.fit(Logs(), loader(), loader(1))
-    assert other.callback_metrics["mean"] == (7 + 0 + 1 + 2) / 4
-    fence.results_of_training(other).resume({"another": {"value": torch.tensor(7.0)}})
-    fence.results_of_training(other).forget()
-    assert fence.results_of_training(other)._before == {}
+    means = Recorder(lambda t: dict(t.callback_metrics), "on_train_batch_end", "on_train_epoch_end")
+    trainer.callbacks += [means, Resumes(before)]
+    trainer.fit(Logs(), loader(), loader(1))
+    assert means.said[0]["begun_step"] == 3
+    assert means.said[3]["begun_epoch"] == 7
+    assert means.said[3]["mean"] == (7 + 0 + 1 + 2) / 4
+    assert trainer.callback_metrics["mean"] == 1
+    assert [*fence.results_of_training(trainer)] == ["training_step.mean", "training_step.now"]
 
 
 def test_restore_metrics_gives_what_callbacks_follow(tmp_path: Path) -> None:
     trainer = plain_trainer(tmp_path)
-    fence.restore_metrics(trainer, {"val/loss": torch.tensor(0.5)})
-    assert trainer.callback_metrics["val/loss"] == 0.5
+    metrics = {"val/loss": torch.tensor(0.5)}
+    names = ("callback_metrics", "logged_metrics", "progress_bar_metrics")
+    fence.restore_metrics(trainer, dict.fromkeys(names, metrics))
+    assert [getattr(trainer, name) for name in names] == 3 * [metrics]
+
+
+def test_the_batches_of_validations_are_counted_on(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=1)
+    trainer.fit(Logs(), loader(), loader(1))
+    assert fence.seen_in_validation(trainer) == {0: 1}
+    fence.go_on_in_validation(trainer, {0: 5})
+    assert fence.seen_in_validation(trainer) == {0: 5}
 
 
 def test_whole_checkpoint_is_what_save_checkpoint_writes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from commands import (
     train_in_process,
 )
 from engine.run.checkpoint.file import WholeFileIO
-from identical import assert_bit_identical
+from identical import assert_bit_identical, scalars
 from moments import as_killed
 from resuming import SMALL
 
@@ -136,6 +136,10 @@ WAYS = {
     ],
     "five batches again and again": ["trainer.overfit_batches=5", "trainer.max_epochs=8"],
     "means over an epoch": ["module._target_=ways.LogsMeans"],
+    "means of a few batches": [
+        "module._target_=ways.LogsNowAndThen",
+        "callbacks.checkpoints.every_n_steps=7",
+    ],
     "numbers of Python and NumPy": ["module._target_=ways.DrawsPlain"],
     "some 100 rows": [  # 3 steps each
         "trainer.log_every_n_steps=auto",
@@ -241,6 +245,19 @@ def differs(run: Path, whole: Path) -> bool:
     except AssertionError:
         return True
     return False
+
+
+def test_the_batches_of_validations_are_counted_on(tmp_path: Path) -> None:
+    """As it happened: the rows of a resumed run's validations had steps from 0 on once more."""
+    own = ["module._target_=ways.LogsInValidation", "trainer.check_val_every_n_epoch=2"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:27", whole, killed):
+        begin(composed([*RUN, *own]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert (killed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    points = scalars(whole)
+    assert points["seen_step/val"] == [(0, 20.0), (1, 40.0)]  # one batch each
+    assert scalars(killed) == points
 
 
 def test_what_a_start_changes_once_more_is_named(tmp_path: Path) -> None:

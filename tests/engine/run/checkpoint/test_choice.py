@@ -86,18 +86,35 @@ def kinds(value: Any) -> Any:
     return type(value).__name__
 
 
+LOGGED = {
+    "how": {
+        **dict.fromkeys(("fx", "name", "reduce_fx"), "str"),
+        **dict.fromkeys(("prog_bar", "logger", "on_step", "on_epoch"), "bool"),
+        **dict.fromkeys(("enable_graph", "add_dataloader_idx"), "bool"),
+        **dict.fromkeys(("dataloader_idx", "metric_attribute"), "NoneType"),
+    },
+    "sync": {"_should": "bool", "rank_zero_only": "bool"},
+    "state": {"value": "Tensor", "cumulated_batch_size": "Tensor", "_update_count": "int"},
+    "last": "Tensor",
+}
+
+
 def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Path) -> None:
     """Whoever changes what is expected here makes it the next number."""
     saved = torch.load(killed / folders.LAST, weights_only=True)
     of_lightning = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
     own = {key: value for key, value in saved.items() if key not in of_lightning}
-    assert own["format"] == 3
+    assert own["format"] == 4
     process = {
         "attributes": {},
         "gradients": {},
         "generators": [["int", "str", "NoneType"], ["str", "str", "int", "int", "float"], ["str"]],
-        "followed": {"train/loss": "Tensor", "val/loss": "Tensor"},
-        "logged": {},
+        "followed": {
+            "callback_metrics": {"train/loss": "Tensor", "val/loss": "Tensor"},
+            "logged_metrics": {"val/loss": "Tensor"},
+            "progress_bar_metrics": {"train/loss": "float", "val/loss": "float"},
+        },
+        "logged": {"training_step.train/loss": LOGGED},
         "metrics": {},
     }
     assert kinds(own) == {
@@ -117,6 +134,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
             "log_every_n_steps": "int",
             "trainer": {"accumulate_grad_batches": "int", "gradient_clip_val": "NoneType"},
             "frozen": [],
+            "seen_in_validation": {0: "int"},
             "evaluating": [],
             "processes": [process],
         },
@@ -132,12 +150,11 @@ def test_it_stands_for_the_state_of_loaders_and_of_means_too(tmp_path: Path) -> 
     with as_killed("on_train_batch_end:17", tmp_path / "whole", tmp_path / "killed"):
         begin(composed([*RUN, *own]), tmp_path / "whole")
     saved = torch.load(tmp_path / "killed" / folders.LAST, weights_only=True)
-    assert saved["format"] == 3
+    assert saved["format"] == 4
     loader = {"stream": "str", "rank": "int", "epoch": "int", "digest": "str"}
     assert kinds(saved["loops"]["fit_loop"]["state_dict"]) == {"combined_loader": [loader]}
     (process,) = kinds(saved["so_far"])["processes"]
-    mean = {"value": "Tensor", "cumulated_batch_size": "Tensor"}
-    assert process["logged"] == {"training_step.mean/loss": mean}
+    assert process["logged"]["training_step.mean/loss"] == {**LOGGED, "last": "NoneType"}
     state = {"_update_count": "int", "sum_abs_error": "Tensor", "total": "Tensor"}
     assert process["metrics"]["error"] == state
 
@@ -169,7 +186,7 @@ def test_a_checkpoint_of_another_engine_is_not_gone_on_with(
     first, second = refused(run_train, capsys, f"resume={killed}").splitlines()
     assert first == (
         f"error: {killed / folders.LAST}: was written by another version of the engine (its format "
-        f"is {shown.get(change, '99')}, not 3), so the run cannot go on exactly."
+        f"is {shown.get(change, '99')}, not 4), so the run cannot go on exactly."
     )
     assert second == (
         f"Go on with that version, or begin a new run with its weights: init_from={killed}"
