@@ -1,4 +1,4 @@
-"""Stops training when the loss is no longer a number."""
+"""Stops training when the loss is no longer a number, and names weights that are not trained."""
 
 import logging
 import math
@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from engine.fence.lightning import batch_of_epoch
+from engine.run.checkpoint.file import some
 from engine.run.summaries import training_loss
 from engine.steps.callback import EACH_JOB, StepCallback
 
@@ -24,15 +27,23 @@ class StopOnDivergence(StepCallback):
     step would make the CPU wait for a GPU. Of a module that neither logs nor returns a loss, the
     weights are looked at, at the end of an epoch. A run that diverged stays stopped when it is
     resumed.
+
+    Weights that no step of the first epoch has changed are named: a layer may be left out of
+    `forward` or of the optimiser, or get gradients of zero from the layers behind it.
     """
 
     in_a_stack = EACH_JOB
     diverged = False
     cause = ""  # in words, once training has diverged
     _returned: Any = None  # by the last training_step
+    _first: Mapping[str, int] = {}  # sums of the weights, in the first epoch
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.diverged
+        # Jobs that train together, and strategies that share a weight out, have them elsewhere.
+        is_whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+        if is_whole and isinstance(trainer, Trainer) and trainer.global_step == 0:
+            self._first = _sums(module)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -45,6 +56,17 @@ class StopOnDivergence(StepCallback):
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         losses = self._losses(trainer)
         self._check(trainer, losses or {"a weight": _not_finite(module)})
+        now = _sums(module) if self._first else {}
+        if same := [name for name, total in self._first.items() if now.get(name) == total]:
+            has_loss = self._returned is not None or not module.automatic_optimization
+            log.warning(
+                "not trained: no step of the first epoch has changed %d of %d weights: %s%s",
+                len(same),
+                len(self._first),
+                some(same),
+                "" if has_loss else "\nIts training_step returns no loss.",
+            )
+        self._first = {}
 
     def _losses(self, trainer: Trainer) -> dict[str, Any]:
         """Returns the losses that there are, by what the log calls them."""
@@ -73,6 +95,16 @@ class StopOnDivergence(StepCallback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.diverged = state["diverged"]
         self.cause = state.get("cause", "")  # checkpoints of before have none
+
+
+def _sums(module: LightningModule) -> dict[str, int]:
+    """Returns the sum of the bits of each weight that is to be trained."""
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return {
+        name: int(own.detach().view(bits[own.element_size()]).sum())
+        for name, own in module.named_parameters()
+        if own.requires_grad and not is_lazy(own) and own.element_size() in bits
+    }
 
 
 def _not_finite(module: LightningModule) -> Tensor | float:

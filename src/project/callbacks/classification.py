@@ -115,9 +115,10 @@ class ClassificationReport(Callback):
 
     def _log_accuracies(self, module: LightningModule, split: str) -> Tensor | None:
         """Logs each class's accuracy, and returns the counts (truth, prediction), if any."""
-        if self._confusion is None or self.class_names is None:
+        counts, self._confusion = self._confusion, None  # nothing for a checkpoint to have
+        if counts is None or self.class_names is None:
             return None
-        confusion: Tensor = self._confusion.compute().cpu()  # (classes, classes)
+        confusion: Tensor = counts.compute().cpu()  # (classes, classes)
         for name, row, right in zip(self.class_names, confusion, confusion.diagonal(), strict=True):
             if row.sum() > 0:  # a class without samples has no accuracy
                 module.log(f"{split}/acc/{name}", right / row.sum(), sync_dist=True)

@@ -28,7 +28,6 @@ class CurveFigure(StepCallback):
     def __init__(self, every_n_steps: Count = 10) -> None:
         self.every_n_steps = every_n_steps
         self._draws = False
-        self._last: tuple[int, Figure] | None = None  # the newest drawing, and its steps
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -46,18 +45,12 @@ class CurveFigure(StepCallback):
         if self._draws and reached(trainer, self.every_n_steps) and figures.are_wanted(trainer):
             # TensorBoard counts from 0. A resumed run hides what has the step it begins with.
             step = trainer.global_step - 1
-            figures.show(trainer, "train/curve", self._drawn(trainer, module), step)
+            figures.show(trainer, "train/curve", _draw(trainer, module), step)
 
     # Not on_train_end, which Lightning skips in a resumed run without a step left.
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         if self._draws and figures.are_wanted(trainer):
-            figures.save(trainer, "curve", self._drawn(trainer, module))
-
-    def _drawn(self, trainer: Trainer, module: LightningModule) -> Figure:
-        """Draws the weights as they are now, once for each number of steps."""
-        if self._last is None or self._last[0] != trainer.global_step:
-            self._last = trainer.global_step, _draw(trainer, module)
-        return self._last[1]
+            figures.save(trainer, "curve", _draw(trainer, module))
 
 
 @torch.no_grad()

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.divergence import StopOnDivergence
@@ -73,3 +76,81 @@ def test_a_diverged_run_does_not_go_on_when_resumed(tmp_path: Path) -> None:
         ends.append((trainer.global_step, callback.cause))
     step = first_infinite_loss(1.0)
     assert ends == [(step + 1, f"train/loss is inf at step {step}")] * 2
+
+
+def points() -> DataLoader[tuple[Tensor, ...]]:
+    x = torch.tensor([[0.5], [1.0], [2.0], [3.0]])
+    return DataLoader(TensorDataset(x, 2 * x), batch_size=2)
+
+
+class Two(LightningModule):
+    """Two layers, of which the loss depends as a test says."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.first, self.last = nn.Linear(1, 3), nn.Linear(3, 1)
+        if way == "zero":
+            for own in self.parameters():
+                nn.init.zeros_(own)
+        self.first.bias.requires_grad_(way != "frozen")
+        if way == "half":
+            self.last.bfloat16()
+        if way == "complex":
+            self.last.to(torch.complex64)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor | None:
+        x, y = batch
+        hidden = self.first(x)
+        if self.way == "detached":
+            hidden = hidden.detach()
+        hidden = hidden.to(self.last.weight.dtype)
+        now = hidden @ self.last.weight.T if self.way == "left out" else self.last(hidden)
+        loss: Tensor = (now.real - y).square().mean()
+        return None if self.way == "no loss" else loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        own = self.first.parameters() if self.way == "half given" else self.parameters()
+        return torch.optim.SGD(own, lr=0 if self.way == "no rate" else 0.01)
+
+
+NAMES = ["first.weight", "first.bias", "last.weight", "last.bias"]
+UNTRAINED = {
+    "all": [],
+    "half": [],
+    "complex": [],
+    "frozen": [],
+    "detached": NAMES[:2],
+    "left out": NAMES[3:],
+    "half given": NAMES[2:],
+    "zero": NAMES[:3],
+    "no rate": NAMES,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
+@pytest.mark.parametrize("way", UNTRAINED)
+def test_weights_that_no_step_of_the_first_epoch_changes_are_named(
+    way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of zeros have no gradient, but for the last bias: each is multiplied by the others."""
+    trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=[StopOnDivergence()])
+    with caplog.at_level(logging.WARNING, logger="engine"):
+        trainer.fit(Two(way), points())
+    names = UNTRAINED[way]
+    said = f"not trained: no step of the first epoch has changed {len(names)} of 4 weights: "
+    assert [r.getMessage() for r in caplog.records] == ([said + ", ".join(names)] if names else [])
+
+
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+def test_a_training_step_that_returns_no_loss_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a training_step that forgets its return trained nothing, and "finished"."""
+    trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=[StopOnDivergence()])
+    with caplog.at_level(logging.WARNING, logger="engine"):
+        trainer.fit(Two("no loss"), points())
+    (record,) = caplog.records
+    said = "not trained: no step of the first epoch has changed 4 of 4 weights: first.weight, "
+    assert record.getMessage().startswith(said)
+    assert record.getMessage().endswith("last.bias\nIts training_step returns no loss.")

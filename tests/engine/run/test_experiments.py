@@ -82,10 +82,15 @@ def test_every_experiment_trains(experiment: str, tmp_path: Path) -> None:
     if experiment == "init_depth":
         chosen.callbacks.depth_study.seeds = 1  # of five
         chosen.datamodule.samples = 100  # of 1,000: they would take three seconds
+    if experiment == "curve_fit":
+        chosen.callbacks.curve.every_n_steps = 1
+    chosen.datamodule.steps_per_epoch, chosen.trainer.max_epochs = 2, 2
     done(chosen, tmp_path)
     summary = summary_of(tmp_path)
     assert (summary["status"], summary["steps"]) == ("finished", 3)
     assert math.isfinite(summary["metrics"]["train/loss"])
+    # As it happened: a figure and a confusion matrix in attributes of our own callbacks.
+    assert not re.search("not exact|not trained", (tmp_path / "train.log").read_text())
 
 
 @pytest.mark.slow

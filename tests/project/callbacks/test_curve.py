@@ -9,7 +9,6 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fitting import Arrays, plain_trainer
@@ -76,16 +75,6 @@ def test_a_drawing_does_not_change_what_is_trained(tmp_path: Path) -> None:
     assert plain["network.0.num_batches_tracked"] == 5
     for name, values in plain.items():
         assert torch.equal(values, drawn[name]), name
-
-
-def test_the_last_drawing_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = []
-    count = lambda trainer, module: (steps.append(trainer.global_step), Figure())[1]  # noqa: E731
-    monkeypatch.setattr("project.callbacks.curve._draw", count)
-    data = ParabolaDataModule(samples=20, seed=0, batch_size=20, steps_per_epoch=6)
-    trainer = plain_trainer(tmp_path, max_epochs=1, logger=False, callbacks=[CurveFigure(3)])
-    trainer.fit(CurveMLP(), data)
-    assert steps == [3, 6]
 
 
 ROWS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
