@@ -453,6 +453,24 @@ class LogsNowAndThen(LogsMeans):
         return loss
 
 
+class TrainsItsHead(Small):
+    """Gives its optimiser the last layer."""
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.network[3].parameters())  # type: ignore[index,operator]
+
+
+class AddsLayers(Callback):
+    """Gives the optimiser the first layer's weight in the second epoch, and its bias soon after."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        (optimizer,), first = trainer.optimizers, pl_module.network[0]  # type: ignore[index]
+        if trainer.current_epoch == 1:
+            optimizer.add_param_group({"params": [first.weight], "lr": 0.01})
+        elif trainer.current_epoch == 2:
+            optimizer.param_groups[0]["params"].append(first.bias)
+
+
 class LogsInValidation(Small):
     """Logs in each batch of a validation: Lightning counts these from the first validation on."""
 

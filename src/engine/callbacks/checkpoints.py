@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from engine import files
 from engine.callbacks import averaged
 from engine.callbacks.attributes import Attributes
-from engine.callbacks.so_far import changed, follow, resume, so_far
+from engine.callbacks.so_far import changed, follow, regroup, resume, so_far
 from engine.config.ranges import Count
 from engine.errors import nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
@@ -56,6 +56,7 @@ class Checkpoints(StepCallback, Checkpoint):
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         if self._resumed:
             follow(trainer, self._resumed)
+            regroup(trainer, module, self._resumed)
 
     def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
         self._trains = True

@@ -30,10 +30,11 @@ def so_far(
 ) -> dict[str, Any]:
     """Returns what a resumed run needs beside Lightning's own checkpoint.
 
-    That is whether training was stopped, options of the Trainer, and which parameters and layers a
-    callback has frozen; and of each process the metrics that callbacks and learning rates follow,
-    the states of the generators of random numbers, what the module has logged of the current epoch,
-    the module's torchmetrics, gradients that it gathers by itself, and attributes of a user's.
+    That is whether training was stopped, options of the Trainer, which parameters the groups of
+    each optimiser have, and which parameters and layers a callback has frozen; and of each process
+    the metrics that callbacks and learning rates follow, the states of the generators of random
+    numbers, what the module has logged of the current epoch, the module's torchmetrics, gradients
+    that it gathers by itself, and attributes of a user's.
     """
     parts = _metrics(module).items()
     gathered = () if module.automatic_optimization else module.named_parameters()
@@ -53,6 +54,7 @@ def so_far(
         "stopped": bool(trainer.should_stop),
         "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
         "trainer": {name: getattr(trainer, name) for name in CHANGING},
+        "groups": _groups(trainer, module),
         "frozen": [name for name, own in module.named_parameters() if not own.requires_grad],
         "seen_in_validation": seen_in_validation(trainer),
         "evaluating": [name for name, part in module.named_modules() if not part.training],
@@ -69,6 +71,34 @@ def follow(trainer: Trainer, saved: dict[str, Any]) -> None:
     trainer.log_every_n_steps = saved["log_every_n_steps"]  # type: ignore[attr-defined]
     if own := processes.own(saved["processes"]):
         restore_metrics(trainer, move_data_to_device(own["followed"], trainer.strategy.root_device))
+
+
+def regroup(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:
+    """Gives optimisers the parameters that they have in a checkpoint, before it gives their states.
+
+    A callback that thaws layers may have added them on the way.
+    """
+    parameters = dict(module.named_parameters())
+    for optimizer, now, then in zip(
+        trainer.optimizers, _groups(trainer, module), saved["groups"], strict=False
+    ):
+        known = all(name in parameters for names in (*now, *then) for name in names)
+        if known and now != then:
+            options = [{**group, "params": []} for group in optimizer.param_groups]
+            optimizer.param_groups.clear()
+            for number, names in enumerate(then):
+                group = options[number] if number < len(options) else {}
+                own = [parameters[name] for name in names]
+                optimizer.add_param_group({**group, "params": own})
+
+
+def _groups(trainer: Trainer, module: LightningModule) -> list[list[list[str]]]:
+    """Returns the names of the parameters by optimiser and group; "" for one of another module."""
+    names = {id(own): name for name, own in module.named_parameters()}
+    return [
+        [[names.get(id(own), "") for own in group["params"]] for group in optimizer.param_groups]
+        for optimizer in trainer.optimizers
+    ]
 
 
 def resume(

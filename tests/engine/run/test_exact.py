@@ -140,6 +140,10 @@ WAYS = {
         "module._target_=ways.LogsNowAndThen",
         "callbacks.checkpoints.every_n_steps=7",
     ],
+    "layers that a callback gives the optimiser": [
+        "module._target_=ways.TrainsItsHead",
+        "+callbacks.adds._target_=ways.AddsLayers",
+    ],
     "numbers of Python and NumPy": ["module._target_=ways.DrawsPlain"],
     "some 100 rows": [  # 3 steps each
         "trainer.log_every_n_steps=auto",

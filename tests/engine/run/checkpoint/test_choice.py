@@ -133,6 +133,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
             "stopped": "bool",
             "log_every_n_steps": "int",
             "trainer": {"accumulate_grad_batches": "int", "gradient_clip_val": "NoneType"},
+            "groups": [[4 * ["str"]]],
             "frozen": [],
             "seen_in_validation": {0: "int"},
             "evaluating": [],
