@@ -26,12 +26,17 @@ from torch.utils.data import (
 from torchmetrics import (
     MaxMetric,
     MeanAbsoluteError,
+    MetricCollection,
     MetricTracker,
     MinMaxMetric,
     MinMetric,
     RunningMean,
 )
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import (
+    BinaryCohenKappa,
+    BinaryJaccardIndex,
+    MulticlassAccuracy,
+)
 
 from engine import Split, StepCallback, SupervisedModule, TensorDataModule
 
@@ -372,19 +377,26 @@ class Decays(Callback):
 
 
 class LogsRunning(Small):
-    """Logs metrics that keep more than their states, and one that makes metrics on the way."""
+    """Logs metrics that keep more than their states, that make metrics, and that share states."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.running = RunningMean(window=5)
         self.between = MinMaxMetric(MeanAbsoluteError())
         self.tracked = MetricTracker(MeanAbsoluteError(), maximize=False)
+        self.shared = MetricCollection([BinaryJaccardIndex(), BinaryCohenKappa()])
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
         self.running.update(loss.detach())
         self.log("train/running", self.running.compute())
+        self.shared.update((self(batch[0]) > 1).flatten(), (batch[1] > 1).flatten().long())
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        self.log_dict(self.shared.compute())
+        self.shared.reset()
 
     def on_validation_epoch_start(self) -> None:
         self.tracked.increment()

@@ -72,7 +72,7 @@ class StepProgressBar(StepCallback, ProgressBar):
         # Lightning's own method draws the number of the epoch as it is, from 0.
         bar = self.train_progress_bar
         batches = self.total_train_batches
-        bar.set_description(self._epoch(trainer), refresh=False)
+        bar.set_description(self._epoch(trainer, trainer.current_epoch + 1), refresh=False)
         bar.total = None if math.isinf(batches) else batches
         bar.initial = 0
         bar.reset()
@@ -87,12 +87,13 @@ class StepProgressBar(StepCallback, ProgressBar):
         # `batch_idx` is the number of a block's first batch; the bar shows the last one.
         super().on_train_batch_end(trainer, module, outputs, batch, batch_of_epoch(trainer))
         if self.line_every_n_steps and reached(trainer, self.line_every_n_steps):
-            self._line(trainer)
+            epoch = self._epoch(trainer, trainer.current_epoch + 1)
+            self._line(trainer, f"{epoch}, step {trainer.global_step:,}")
 
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        super().on_train_epoch_end(trainer, module)
+    # The module's own on_train_epoch_end, which may log something, comes after the callbacks'.
+    def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
         if not self.line_every_n_steps:
-            self._line(trainer)
+            self._line(trainer, self._epoch(trainer, trainer.current_epoch))
 
     def on_exception(self, *_: Any) -> None:
         """Ends the bars, so that the last messages come below them."""
@@ -100,26 +101,25 @@ class StepProgressBar(StepCallback, ProgressBar):
             with suppress(TypeError):  # there is none yet
                 getattr(self, name).close()
 
-    def _line(self, trainer: Trainer) -> None:
+    def _line(self, trainer: Trainer, place: str) -> None:
         """Logs `epoch 1/5: train loss 1.72 acc 0.37, val loss 1.8 acc 0.35 (830 steps/s)`.
 
         It has what was logged since the line before: Lightning keeps the last value of each metric.
-        A line after n steps says the step, too. The speed is left out where the line has no room.
+        The place is what it begins with. The speed is left out where the line has no room.
         """
         now, before = dict(trainer.callback_metrics), self._told
         new = {name: value for name, value in now.items() if value is not before.get(name)}
         self._told = now
         seconds, first = self._began
         speed = (trainer.global_step - first) / max(time.monotonic() - seconds, 1e-9)
-        step = f", step {trainer.global_step:,}" if self.line_every_n_steps else ""
-        line = ": ".join(filter(None, (f"{self._epoch(trainer)}{step}", _in_words(new))))
+        line = ": ".join(filter(None, (place, _in_words(new))))
         whole = f"{line} ({speed:.0f} steps/s)"
         log.info("%s", whole if len(whole) <= width() else line)
 
     @staticmethod
-    def _epoch(trainer: Trainer) -> str:
+    def _epoch(trainer: Trainer, number: int) -> str:
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-        return f"epoch {trainer.current_epoch + 1}{last}"
+        return f"epoch {number}{last}"
 
     def is_due(self, current: int, total: int) -> bool:
         now = time.monotonic()

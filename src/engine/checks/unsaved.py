@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
 from torch import nn
 
+from engine.callbacks.step_seed import StepSeed
 from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
 
@@ -37,6 +38,8 @@ def unsaved(trainer: Trainer, module: LightningModule) -> Iterator[str]:
             # A run that goes on leaves out Lightning's own search for a rate.
             if isinstance(callback, kind) and type(callback) is not LearningRateFinder:
                 yield f"{type(callback).__name__}: not exact: {reason}."
+    if not any(isinstance(callback, StepSeed) for callback in callbacks):
+        yield "callbacks.step_seed is left out: not exact: a resumed run draws other numbers."
     yield from _hidden_layers(module)
     above = SupervisedModule if isinstance(module, SupervisedModule) else LightningModule
     saves_layers = overrides(module, above, SAVING)

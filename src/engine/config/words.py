@@ -33,6 +33,7 @@ REFUSED = {
 OVERRIDE = re.compile(r"~[^=@]|\+{0,2}[^=+~@].*=", re.DOTALL)  # key=value, +key=value, ~key
 
 ONE_VALUE = re.compile(r"[^=]+=[^=]+")
+JOINS = ("=", ",")  # what has no blank beside it
 
 
 def is_multirun(words: Sequence[str]) -> bool:
@@ -109,7 +110,7 @@ def _refuse_word(word: str, around: Sequence[str]) -> NoReturn:
         raise UserError(f"{whole[0]}: has blanks, so it needs quotes: {shlex.quote(whole[0])}")
     for parts in (around[:2], around[:3], around[1:3], around[1:4]):
         pairs = itertools.pairwise(parts)
-        is_split = all(own.endswith("=") or after.startswith("=") for own, after in pairs)
+        is_split = all(own[-1:] in JOINS or after[:1] in JOINS for own, after in pairs)
         if word in parts and parts[1:] and is_split and ONE_VALUE.fullmatch("".join(parts)):
             raise UserError(f"{' '.join(parts)}: write {''.join(parts)}, without blanks.")
     raise UserError(

@@ -1,5 +1,6 @@
 """torchmetrics: what is used of it beyond its documentation."""
 
+import copy
 from typing import Any
 
 from torchmetrics import Metric
@@ -11,6 +12,10 @@ def state_of(metric: Metric) -> dict[str, Any]:
 
 
 def resume(metric: Metric, state: dict[str, Any]) -> None:
-    """Gives a metric the state that `state_of` returned."""
-    for name, value in state.items():
+    """Gives a metric a copy of the state that `state_of` returned.
+
+    A checkpoint has one tensor for several metrics of a collection that share their states. Each of
+    them counts the next batch for itself, before the collection finds out once more that they do.
+    """
+    for name, value in copy.deepcopy(dict(state)).items():
         setattr(metric, name, value)

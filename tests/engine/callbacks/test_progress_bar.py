@@ -40,8 +40,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def fit(folder: Path, bar: StepProgressBar, last: Path | None = None, **options: object) -> None:
-    module = LinearRegressor(optimizer=partial(torch.optim.SGD, lr=0.0))
+def fit(
+    folder: Path,
+    bar: StepProgressBar,
+    last: Path | None = None,
+    kind: type[LinearRegressor] = LinearRegressor,
+    **options: object,
+) -> None:
+    module = kind(optimizer=partial(torch.optim.SGD, lr=0.0))
     torch.nn.init.zeros_(module.network.weight)
     data = Arrays({"train": (X, 2 * X), "val": (X, 2 * X)}, batch_size=2, steps_per_epoch=4)
     callbacks = [bar, Checkpoints(1, "val/loss", "min")]
@@ -80,6 +86,25 @@ def test_a_line_has_what_its_own_epoch_logged(
         "epoch 1/3: train loss 8",
         "epoch 2/3: train loss 8, val loss 16",
         "epoch 3/3: train loss 8",
+    ]
+
+
+class LogsAtTheEnd(LinearRegressor):
+    """Logs the number of the epoch when the epoch ends."""
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        self.log("train/number", float(self.current_epoch))
+
+
+def test_a_line_has_what_the_module_logs_at_its_epochs_end(
+    lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As it happened: the line of an epoch had the value of the epoch before."""
+    fit(tmp_path, StepProgressBar(), limit_val_batches=0, kind=LogsAtTheEnd)
+    assert [message.partition(" (")[0] for message in lines.messages] == [
+        "epoch 1/2: train loss 8 number 0",
+        "epoch 2/2: train loss 8 number 1",
     ]
 
 
