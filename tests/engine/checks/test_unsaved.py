@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, Mod
 from torch import nn
 
 from engine import SupervisedModule
+from engine.callbacks.step_seed import StepSeed
 from engine.checks.unsaved import unsaved
 from fitting import plain_trainer
 
@@ -52,7 +53,7 @@ class SearchesAgain(LearningRateFinder):
 
 def said(module: LightningModule, *callbacks: Callback) -> list[str]:
     """What is said, up to the reason."""
-    trainer = plain_trainer(Path(), callbacks=list(callbacks))
+    trainer = plain_trainer(Path(), callbacks=[StepSeed(0), *callbacks])
     return [text.partition(": not exact: ")[0] for text in unsaved(trainer, module)]
 
 
@@ -85,6 +86,12 @@ def test_others_are_not() -> None:
     assert said(Draws(number=3, names=["a"])) == []
 
 
+def test_a_run_that_leaves_the_steps_seed_out_says_so() -> None:
+    assert list(unsaved(plain_trainer(Path()), Draws())) == [
+        "callbacks.step_seed is left out: not exact: a resumed run draws other numbers."
+    ]
+
+
 def test_layers_that_pytorch_does_not_see_are_named() -> None:
     module = Draws(
         layers=[nn.Linear(1, 1)],
@@ -95,7 +102,8 @@ def test_layers_that_pytorch_does_not_see_are_named() -> None:
         _teacher=[nn.Linear(1, 1)],
     )
     module.kept.append(module.layer)  # type: ignore[union-attr,operator]
-    assert list(unsaved(plain_trainer(Path()), module)) == [
+    trainer = plain_trainer(Path(), callbacks=[StepSeed(0)])
+    assert list(unsaved(trainer, module)) == [
         "Draws.layers: not trained: its layers are in a list of Python's.\n"
         "To train them, write nn.ModuleList(…).",
         "Draws.by_name: not trained: its layers are in a dict of Python's.\n"

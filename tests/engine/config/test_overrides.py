@@ -147,6 +147,8 @@ REFUSED = {
     "experiment = lenet": "experiment = lenet: write experiment=lenet, without blanks.",
     "seed=1 experiment = lenet": "experiment = lenet: write experiment=lenet, without blanks.",
     "seed=1 experiment =lenet": "experiment =lenet: write experiment=lenet, without blanks.",
+    "-m init=zero, he": "init=zero, he: write init=zero,he, without blanks.",
+    "-m init=zero ,he, randn": "init=zero ,he, randn: write init=zero,he,randn, without blanks.",
     "experiment= lenet seed=1": "experiment= lenet: write experiment=lenet, without blanks.",
     "seed=1 lenet": "lenet: not an override; write key=value, such as experiment=lenet.",
     "seed=0,1": ("seed=0,1: has several values; add -m for a sweep. A list is written seed=[0,1]."),
