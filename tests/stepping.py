@@ -116,5 +116,7 @@ def assert_same(found: Any, expected: Any, where: str = "") -> None:
         assert len(found) == len(expected), where
         for number, (a, b) in enumerate(zip(found, expected, strict=True)):
             assert_same(a, b, f"{where}/{number}")
+    elif expected != expected:  # NaN
+        assert found != found, where
     else:
         assert found == expected, where

@@ -26,6 +26,7 @@ from torch.utils.data import (
 from torchmetrics import (
     MaxMetric,
     MeanAbsoluteError,
+    MeanMetric,
     MetricCollection,
     MetricTracker,
     MinMaxMetric,
@@ -376,6 +377,62 @@ class Decays(Callback):
             module.network[0].weight.data *= 0.9
 
 
+class Keeps(Callback):
+    """Keeps a generator, a metric, and a layer with an optimiser, which all change the weights."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(1)
+        self.mean = MeanMetric()
+        self.layer = nn.Linear(3, 1)
+        self.optimizer = torch.optim.SGD(self.layer.parameters(), lr=0.01, momentum=0.9)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self.mean.update(outputs["loss"])
+        with torch.enable_grad():
+            F.mse_loss(self.layer(batch[0]), batch[1]).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        noise = self.mean.compute().item() * self.rng.normal()
+        module.network[0].weight.data.add_(self.layer.weight.data, alpha=0.01 * noise)
+
+
+class Mines(Callback):
+    """Draws samples with a large number more often, and adds samples after each epoch."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        loader: Any = trainer.train_dataloader
+        loader.sampler.weights = loader.sampler.weights * torch.linspace(
+            0.9, 1.1, len(loader.dataset)
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.samples.rows += data.samples.rows[:5]
+
+
+class LikesItsStart(Small):
+    """Stays near its first weights, with a weight of its own in `hparams` that grows."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.hparams["near"] = 0.1
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.start = [weight.detach().clone() for weight in self.parameters()]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.hparams["near"] *= 1.1
+        for weight, first in zip(self.parameters(), self.start, strict=True):
+            loss = loss + self.hparams["near"] * (weight - first).square().sum()
+        return loss
+
+
 class LogsRunning(Small):
     """Logs metrics that keep more than their states, that make metrics, and that share states."""
 
@@ -587,6 +644,30 @@ class Grows(Ordinary):
         trainer: Any = self.trainer
         known = range(30 + 10 * min(2, trainer.current_epoch))
         return DataLoader(Subset(Noisy(self.points["train"]), known), self.batch_size, shuffle=True)
+
+
+class Listed(Dataset[Any]):
+    """Has a list of samples, to which a callback may add."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        self.rows = list(zip(inputs, targets, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index]
+
+
+class Grown(Ordinary):
+    """Draws from a list of samples by their weights."""
+
+    def setup(self, stage: str) -> None:
+        self.samples = Listed(self.points["train"].inputs, self.points["train"].targets)
+
+    def train_dataloader(self) -> Any:
+        weights = WeightedRandomSampler(torch.ones(len(self.samples)), len(self.samples))
+        return DataLoader(self.samples, self.batch_size, sampler=weights)
 
 
 class TwoLoaders(Ordinary):

@@ -8,13 +8,13 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
-from engine import files
+from engine import files, processes
 from engine.callbacks import averaged
-from engine.callbacks.attributes import Attributes
-from engine.callbacks.so_far import changed, follow, regroup, resume, so_far
+from engine.callbacks.so_far import differing, prepare, restored, resume, so_far
 from engine.config.ranges import Count
 from engine.errors import nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
+from engine.kept.attributes import Attributes
 from engine.run import plain
 from engine.run.checkpoint.choice import CHOSEN
 from engine.run.checkpoint.file import some
@@ -51,19 +51,22 @@ class Checkpoints(StepCallback, Checkpoint):
         self._resumed: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}  # the checkpoint of the run that is resumed
         self._attributes: Attributes | None = None
-        self._trains = self._has_stepped = self._has_said = self._has_named = False
+        self._named: set[str] = set()  # attributes that no checkpoint can have
+        self._trains = self._has_stepped = self._has_said = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._attributes = Attributes(trainer, module, restored(self._resumed))
         if self._resumed:
-            follow(trainer, self._resumed)
-            regroup(trainer, module, self._resumed)
+            prepare(trainer, module, self._resumed)
 
     def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
         self._trains = True
-        self._attributes = Attributes(trainer, module)
+        if self._attributes:
+            self._attributes.begin()
         if self._resumed:
-            resume(trainer, module, self._resumed, self._attributes)
-            if names := changed(trainer, module, self._loaded):
+            if refused := resume(trainer, module, self._resumed):
+                log.warning("not exact: these take no value of a checkpoint: %s", some(refused))
+            if names := differing(trainer, module, self._loaded):
                 log.warning(
                     "not exact: what runs at each start of a training ran once more, and changed "
                     "what the checkpoint has: %s",
@@ -134,9 +137,10 @@ class Checkpoints(StepCallback, Checkpoint):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         attributes, lost = self._attributes.changed() if self._attributes else ({}, [])
-        if lost and not self._has_named:
-            self._has_named = True
-            log.warning("not exact: training changes what no checkpoint can have: %s", some(lost))
+        names = {name for process in processes.gathered(lost) for name in process}
+        if new := sorted(names - self._named):
+            self._named |= names
+            log.warning("not exact: training changes what no checkpoint can have: %s", some(new))
         checkpoint["so_far"] = so_far(trainer, module, attributes)
         tables = [own for own in trainer.loggers if isinstance(own, MetricsCSV)]
         checkpoint["rows"] = [list(table.mark) for table in tables]

@@ -9,7 +9,6 @@ from torchmetrics import Metric, MetricTracker
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from engine import processes, seeds
-from engine.callbacks.attributes import Attributes
 from engine.data.exact_loader import same
 from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import (
@@ -19,15 +18,14 @@ from engine.fence.lightning import (
     results_of_training,
     seen_in_validation,
 )
+from engine.kept import attributes
 
 # What a callback may change in a Trainer on the way.
-CHANGING = ("accumulate_grad_batches", "gradient_clip_val")
+CHANGING = ("accumulate_grad_batches", "gradient_clip_val", "check_val_every_n_epoch")
 FOLLOWED = ("callback_metrics", "logged_metrics", "progress_bar_metrics")  # of a Trainer
 
 
-def so_far(
-    trainer: Trainer, module: LightningModule, attributes: Mapping[str, Any]
-) -> dict[str, Any]:
+def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a resumed run needs beside Lightning's own checkpoint.
 
     That is whether training was stopped, options of the Trainer, which parameters the groups of
@@ -35,11 +33,16 @@ def so_far(
     the metrics that callbacks and learning rates follow, the states of the generators of random
     numbers, what the module has logged of the current epoch, the module's torchmetrics, gradients
     that it gathers by itself, and attributes of a user's.
+
+    Args:
+        trainer: the run's.
+        module: the one that is trained.
+        changed: the attributes that have changed since training began.
     """
     parts = _metrics(module).items()
     gathered = () if module.automatic_optimization else module.named_parameters()
     own = {
-        "attributes": attributes,
+        "attributes": changed,
         "gradients": {name: own.grad for name, own in gathered if own.grad is not None},
         "generators": seeds.generator_states(),
         "followed": {name: dict(getattr(trainer, name)) for name in FOLLOWED},
@@ -62,26 +65,39 @@ def so_far(
     }
 
 
-def follow(trainer: Trainer, saved: dict[str, Any]) -> None:
-    """Gives a Trainer the metrics that callbacks and learning rates follow, as `so_far` has them.
+def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:
+    """Begins to go on with what `so_far` returned, before loaders and states of optimisers.
 
-    A run that has no step left needs them, too. Rows go on with the steps that they had: a run that
-    is made longer would have longer rows.
+    A run that has no step left needs metrics and attributes for its test. Loaders are made from
+    what the attributes of a data set say, such as its samples. Rows go on with the steps that they
+    had: a run that is made longer would have longer rows.
     """
     trainer.log_every_n_steps = saved["log_every_n_steps"]  # type: ignore[attr-defined]
+    _regroup(trainer, module, saved["groups"])
     if own := processes.own(saved["processes"]):
         restore_metrics(trainer, move_data_to_device(own["followed"], trainer.strategy.root_device))
+        _put_back(trainer, module, own)
 
 
-def regroup(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:
-    """Gives optimisers the parameters that they have in a checkpoint, before it gives their states.
+def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) -> list[str]:
+    """Gives metrics and attributes what they had; names the attributes that do not take it."""
+    for name, state in own["metrics"].items():
+        moved = move_data_to_device(state, trainer.strategy.root_device)
+        metrics.resume(_metric(module, name), moved)
+    return attributes.restore(trainer, module, own["attributes"])
 
-    A callback that thaws layers may have added them on the way.
-    """
+
+def restored(saved: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the attributes that a resumed run has from a checkpoint."""
+    own = processes.own(saved["processes"]) if saved else None
+    return [*own["attributes"]] if own else []
+
+
+def _regroup(trainer: Trainer, module: LightningModule, groups: list[list[list[str]]]) -> None:
+    """Gives optimisers the parameters that a callback has added to their groups on the way."""
     parameters = dict(module.named_parameters())
-    for optimizer, now, then in zip(
-        trainer.optimizers, _groups(trainer, module), saved["groups"], strict=False
-    ):
+    present = _groups(trainer, module)
+    for optimizer, now, then in zip(trainer.optimizers, present, groups, strict=False):
         known = all(name in parameters for names in (*now, *then) for name in names)
         if known and now != then:
             options = [{**group, "params": []} for group in optimizer.param_groups]
@@ -101,27 +117,27 @@ def _groups(trainer: Trainer, module: LightningModule) -> list[list[list[str]]]:
     ]
 
 
-def resume(
-    trainer: Trainer, module: LightningModule, saved: dict[str, Any], attributes: Attributes
-) -> None:
+def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> list[str]:
     """Goes on with what `so_far` returned, when training has begun.
 
     Lightning begins no epoch anew in its middle, so that what a hook does at an epoch's start is
     part of it.
+
+    Returns:
+        the names of attributes that do not take their value.
     """
+    refused = []
     for name, value in saved["trainer"].items():
         setattr(trainer, name, value)
     go_on_in_validation(trainer, saved["seen_in_validation"])
     if own := processes.own(saved["processes"]):
         seeds.restore_generators(own["generators"])
         device = trainer.strategy.root_device
-        for name, state in own["metrics"].items():
-            metrics.resume(_metric(module, name), move_data_to_device(state, device))
+        refused = _put_back(trainer, module, own)
         if is_within_epoch(trainer):
             results_of_training(trainer).resume(move_data_to_device(own["logged"], device), module)
         for name, gradient in own["gradients"].items():
             module.get_parameter(name).grad = move_data_to_device(gradient, device)
-        attributes.restore(own["attributes"])
     trainer.should_stop = trainer.should_stop or saved["stopped"]
     for name, parameter in module.named_parameters():
         if parameter.requires_grad == (name in saved["frozen"]):
@@ -129,9 +145,10 @@ def resume(
     for name, part in module.named_modules():
         if part.training == (name in saved["evaluating"]):
             part.training = not part.training
+    return refused
 
 
-def changed(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any]) -> list[str]:
+def differing(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any]) -> list[str]:
     """Names the weights and optimisers that are not as a checkpoint has them.
 
     Training has begun, and takes its first step next. So a hook that runs at each start has changed

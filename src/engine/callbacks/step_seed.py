@@ -36,6 +36,7 @@ class StepSeed(StepCallback):
         self._said: set[str] = set()
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        trainer.has_step_seed = True  # type: ignore[attr-defined]
         if stage == "fit":
             process_loaders(trainer, partial(self._exact, trainer))
 

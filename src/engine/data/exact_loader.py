@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from engine.data.served_loader import Served, generators_of, seed_each
 from engine.fence.lightning import Place
 from engine.fence.torch import show_in_worker
+from engine.kept import values
 from engine.seeds import derive, kept, seed_all
 
 COMPARED = 100  # batches of an epoch, to tell two orders apart
@@ -70,6 +71,7 @@ class ExactLoader(Served):
                 first = len(self)
         self._epoch = place.epoch()
         self._has_ended = False
+        self._order.checks &= not (place.epoch() or place.batch())  # a draw may be counted
         self._set_epoch(self._epoch)
         self._order.stream = f"{place.loader(self)}/{self._epoch}/{self._pass}"
         self._order.first = first
@@ -94,15 +96,20 @@ class ExactLoader(Served):
         self._has_ended = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns a digest of the epoch's order; the place in the epoch says the rest."""
-        return {"rank": self._rank, "epoch": self._epoch, **self._order.drawn}
+        """Returns a digest of the epoch's order; the place in the epoch says the rest.
+
+        Where something has changed the sampler, it would draw another order: this one is in it.
+        """
+        return {"rank": self._rank, "epoch": self._epoch, **self._order.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Says so if the sampler has another order now, as one that the clock has decided."""
         if "stream" not in state or state["rank"] != self._rank:
             return
         self._set_epoch(state["epoch"])
-        if digest_of(self._order.draw(state["stream"])) != state["digest"]:
+        if "order" in state:
+            self._order.kept = {state["stream"]: state["order"]}
+        elif digest_of(self._order.draw(state["stream"])) != state["digest"]:
             self._say(
                 f"{type(self._loader).__name__}: not exact: its sampler has another order than "
                 "before this run was stopped.\nSeed what the sampler draws when it is made."
@@ -120,24 +127,41 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         self.sampler: Any = loader.sampler if batches is None else batches
         self._generators = generators_of(loader)
         self._seed = seed
-        self._checks = True
-        self.drawn: dict[str, str] = {}  # name and digest of the last order
+        self.checks = True
+        self.drawn: dict[str, Any] = {}  # name and digest of the last order
+        self.kept: dict[str, list[Any]] = {}  # an order of before this run was stopped, by name
+        self._last: list[Any] = []
+        self._first = self._marks()
         self.stream = "0/0/0"  # name of the next order
         self.first = 0  # number of the first batch of it
 
     def draw(self, stream: str) -> list[Any]:
         """Draws the indices of all batches of an epoch."""
+        if stream in self.kept:
+            return self.kept[stream]
         name = f"order/{stream}"
         with kept(derive(self._seed, name)):
             seed_each(self._generators, self._seed, name)
             return list(self.sampler)
 
+    def state(self) -> dict[str, Any]:
+        """Returns name and digest of the last order, and itself where the sampler has changed."""
+        state = dict(self.drawn)
+        if self._last and self._marks() != self._first:
+            with contextlib.suppress(TypeError):  # of indices that no checkpoint has
+                state["order"], _ = values.plain(self._last)
+        return state
+
+    def _marks(self) -> list[Any]:
+        samplers = (self.sampler, getattr(self.sampler, "sampler", None))
+        return [values.mark(vars(own)) for own in samplers if hasattr(own, "__dict__")]
+
     def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:
-        drawn = self.draw(self.stream)
+        drawn = self._last = self.draw(self.stream)
         self.drawn = {"stream": self.stream, "digest": digest_of(drawn)}
         for number in range(self.first, len(drawn)):
-            yield self.stream, number, drawn[number], self._checks
-            self._checks = False
+            yield self.stream, number, drawn[number], self.checks
+            self.checks = False
 
     def __len__(self) -> int:
         return len(self.sampler)

@@ -193,6 +193,12 @@ def training_loaders(trainer: Trainer) -> list[object]:
     return [] if combined is None else list(combined.flattened)  # it may have no length yet
 
 
+def validation_loaders(trainer: Trainer) -> list[object]:
+    """Returns the loaders of validation, as far as they are made."""
+    combined: Any = trainer.fit_loop.epoch_loop.val_loop._combined_loader
+    return [] if combined is None else list(combined.flattened)
+
+
 def training_sizes(trainer: Trainer) -> list[int]:
     """Returns the number of samples behind each loader of training; none where nobody knows it."""
     datasets: list[Any] = [getattr(loader, "dataset", None) for loader in training_loaders(trainer)]
@@ -332,9 +338,10 @@ def restore_metrics(trainer: Trainer, logged: Mapping[str, Mapping[str, Any]]) -
 def seen_in_validation(trainer: Trainer) -> dict[int, int]:
     """Returns the batches of all validations so far, which are the steps of their rows, by loader.
 
-    These are rows of `on_step=True`.
+    These are rows of `on_step=True`. Loaders that are made anew count from 0.
     """
-    return dict(trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader)
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    return {} if loop._should_reload_val_dl else dict(loop._seen_batches_per_dataloader)
 
 
 def go_on_in_validation(trainer: Trainer, seen: Mapping[int, int]) -> None:

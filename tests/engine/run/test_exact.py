@@ -96,6 +96,15 @@ WAYS = {
         "datamodule._target_=ways.Ordinary",
         "+callbacks.decays._target_=ways.Decays",
     ],
+    "what a callback keeps, and a reference to the first weights": [
+        "module._target_=ways.LikesItsStart",
+        "+callbacks.keeps._target_=ways.Keeps",
+    ],
+    "samples and their weights, which a callback changes": [
+        "datamodule._target_=ways.Grown",
+        "+callbacks.mines._target_=ways.Mines",
+        "+trainer.reload_dataloaders_every_n_epochs=1",
+    ],
     "metrics that keep attributes, or make metrics": ["module._target_=ways.LogsRunning"],
     "RMSprop, warm-up and cosine, augmented, validation within epochs": [
         *AUGMENTED,
@@ -206,8 +215,10 @@ def test_killed_four_times_and_resumed(way: str, tmp_path: Path) -> None:
     gathers = "two optimisers by hand, of which one gathers gradients"
     lengths = {accumulated: 4, "two optimisers by hand": 20, gathers: 12, "some 100 rows": 60}
     epoch = lengths.get(way, 10)
-    # One module stops at a step that has a checkpoint, and is validated then.
-    validated = 24 if way == "the module stops within an epoch" else 2 * epoch
+    # One module stops at a step that has a checkpoint, and is validated then. One set of samples
+    # grows by a batch.
+    grown = "samples and their weights, which a callback changes"
+    validated = {"the module stops within an epoch": 24, grown: 21}.get(way, 2 * epoch)
     moments = [
         f"on_train_batch_end:{epoch - 2}",
         f"on_train_epoch_end:{epoch}",

@@ -132,7 +132,11 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
         "so_far": {
             "stopped": "bool",
             "log_every_n_steps": "int",
-            "trainer": {"accumulate_grad_batches": "int", "gradient_clip_val": "NoneType"},
+            "trainer": {
+                "accumulate_grad_batches": "int",
+                "gradient_clip_val": "NoneType",
+                "check_val_every_n_epoch": "int",
+            },
             "groups": [[4 * ["str"]]],
             "frozen": [],
             "seen_in_validation": {0: "int"},

@@ -3,10 +3,14 @@
 That a killed run goes on with all of it exactly is shown in run/test_exact.py.
 """
 
+import functools
+import random
 import threading
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
+from datetime import datetime
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,8 +19,8 @@ from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from engine import SupervisedModule
-from engine.callbacks import attributes
-from engine.callbacks.attributes import Attributes
+from engine.kept import attributes, values
+from engine.kept.attributes import Attributes
 from fitting import plain_trainer
 
 
@@ -105,8 +109,10 @@ def test_what_changes_is_found_and_set_anew(tmp_path: Path) -> None:
         "Module.state",
     }
     # Somebody else may have made the checkpoint.
-    strange = {key: [1, False] for key in ("Gone.count", "Module.forward", "Module.training")}
-    Attributes(others, other).restore({**read, **strange})
+    strange = {
+        key: [1, False, False, False] for key in ("Gone.count", "Module.forward", "Module.training")
+    }
+    attributes.restore(others, other, {**read, **strange})
     assert callable(other.forward)
     assert other.training is True
     assert (other._count, other.network.dropout.p) == (1, 0.1)
@@ -127,26 +133,71 @@ def changed_to(value: Any, folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 @pytest.mark.parametrize(
     "value",
-    [Path("a"), np.zeros(1), object(), [object()], {Path("a"): 1}, lambda: None],
-    ids=["path", "array", "object", "in a list", "a key", "function"],
+    [object(), [object()], {(): nn.Linear(1, 1)}, lambda: None, iter([1])],
+    ids=["object", "in a list", "layer", "function", "iterator"],
 )
 def test_what_no_checkpoint_can_have_is_named(value: Any, tmp_path: Path) -> None:
     assert changed_to(value, tmp_path) == ({}, ["Module.inner.path"])
 
 
 def test_what_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attributes, "MOST", 100)
+    monkeypatch.setattr(values, "MOST", 100)
     large: list[Any] = [torch.zeros(30), list(range(20)), [[1.0]] * 20]
     for value in large:
         assert changed_to(value, tmp_path) == ({}, ["Module.inner.path"])
     assert changed_to(torch.zeros(20), tmp_path)[1] == []
 
 
-def test_an_array_that_is_written_into_is_named(tmp_path: Path) -> None:
-    module = Module()
+class Phase(Enum):
+    WARM = 1
+
+
+class Step(NamedTuple):
+    state: Any
+    reward: float
+
+
+MADE = [
+    np.arange(3.0),
+    np.float32(0.1),
+    deque([1, (2.0, "a")], maxlen=4),
+    {1, 2},
+    Counter("aab"),
+    OrderedDict(b=1, a=2),
+    [{"steps": deque([Step(np.zeros(2), 1.0)])}],
+    Phase.WARM,
+    torch.Size([1, 2]),
+    torch.device("cpu"),
+    torch.bfloat16,
+    datetime(2026, 1, 2, 3, 4),
+    Path("b"),
+]
+
+
+@pytest.mark.parametrize("value", MADE, ids=lambda value: type(value).__name__)
+def test_what_is_made_on_the_way_is_made_anew(value: Any, tmp_path: Path) -> None:
+    saved, lost = changed_to(value, tmp_path)
+    assert lost == []
+    torch.save(saved, tmp_path / "saved")
+    other = Module()
+    before = other.inner.path
+    read = torch.load(tmp_path / "saved", weights_only=True)
+    assert attributes.restore(trainer_of(tmp_path, other), other, read) == []
+    found: Any = other.inner.path
+    assert type(found) is type(value)
+    assert repr(found) == repr(value)
+    assert found is not before
+    assert getattr(found, "maxlen", None) == getattr(value, "maxlen", None)
+
+
+def test_an_array_that_is_written_into_is_filled(tmp_path: Path) -> None:
+    module, other = Module(), Module()
     found = Attributes(trainer_of(tmp_path, module), module)
     module.inner.array[0] = 1
-    assert found.changed() == ({}, ["Module.inner.array"])
+    array = other.inner.array
+    attributes.restore(trainer_of(tmp_path, other), other, found.changed()[0])
+    assert other.inner.array is array
+    assert array.tolist() == [1, 0]
 
 
 def test_a_tensor_is_known_by_its_numbers(tmp_path: Path) -> None:
@@ -207,7 +258,7 @@ def test_what_is_referred_to_stays_itself(tmp_path: Path) -> None:
     saved, lost = found.changed()
     assert lost == ["Refers.leaf"]
     assert "Refers.weights" not in saved
-    Attributes(trainer_of(tmp_path, other), other).restore(saved)
+    attributes.restore(trainer_of(tmp_path, other), other, saved)
     assert all(one is two for one, two in zip(other.weights, other.layer.parameters(), strict=True))
     assert other.alias is other.items
     assert other.items == [3]
@@ -216,19 +267,11 @@ def test_what_is_referred_to_stays_itself(tmp_path: Path) -> None:
     assert other.copy.layer.weight.item() == 5
 
 
-@pytest.mark.parametrize(
-    "made", [lambda: deque([1], 2), lambda: {1}, lambda: Counter("a"), lambda: nn.Linear(1, 1)]
-)
-def test_what_is_made_on_the_way_and_has_to_be_filled_is_named(made: Any, tmp_path: Path) -> None:
-    """A resumed run has nothing to fill: a deque would be a list without its length."""
-    assert changed_to(made(), tmp_path) == ({}, ["Module.inner.path"])
-
-
 def test_a_list_that_became_a_dict_is_one(tmp_path: Path) -> None:
     module, other = Module(), Module()
     found = Attributes(trainer_of(tmp_path, module), module)
     module.same = {"a": 1}  # type: ignore[assignment]
-    Attributes(trainer_of(tmp_path, other), other).restore(found.changed()[0])
+    attributes.restore(trainer_of(tmp_path, other), other, found.changed()[0])
     assert other.same == {"a": 1}
 
 
@@ -264,10 +307,158 @@ def test_an_odd_object_ends_no_run(odd: str, tmp_path: Path) -> None:
 def test_what_is_too_large_is_not_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attributes, "MOST", 50)
+    monkeypatch.setattr(values, "MOST", 50)
     module = Refers()
     found = Attributes(trainer_of(tmp_path, module), module)
     module.map[0] = 1  # of 80 bytes
     assert found.changed() == ({}, [])
     module.map = np.zeros(10)
     assert found.changed() == ({}, ["Refers.map"])
+
+
+def numbers(generator: Any) -> list[float]:
+    if isinstance(generator, torch.Generator):
+        return torch.rand(3, generator=generator).tolist()
+    return [float(generator.random()) for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.Generator().manual_seed(1),
+        lambda: np.random.default_rng(1),
+        lambda: np.random.Generator(np.random.MT19937(1)),
+        lambda: np.random.RandomState(1),
+        lambda: random.Random(1),
+    ],
+)
+def test_generators_go_on_wherever_they_are(make: Any, tmp_path: Path) -> None:
+    """In a layer of PyTorch's and in a list, too."""
+    module, other = Module(), Module()
+    for own in (module, other):
+        own.inner.path = make()
+        vars(own.network.dropout)["noise"] = make()
+        own.same = [make()]
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    for generator in (module.inner.path, vars(module.network.dropout)["noise"], *module.same):
+        numbers(generator)
+    torch.save(found.changed()[0], tmp_path / "saved")
+    read = torch.load(tmp_path / "saved", weights_only=True)
+    assert len(read) == 3
+    attributes.restore(trainer_of(tmp_path, other), other, read)
+    assert numbers(other.inner.path) == numbers(module.inner.path)
+    assert numbers(other.same[0]) == numbers(module.same[0])
+    noises = [numbers(vars(own.network.dropout)["noise"]) for own in (module, other)]
+    assert noises[0] == noises[1]
+
+
+class Begins(Module):
+    """Sets something when training starts, and makes data."""
+
+    def on_train_start(self) -> None:
+        self.reference = torch.ones(1)
+        self.opened = object()
+
+
+def test_what_the_start_sets_is_kept_but_not_named(tmp_path: Path) -> None:
+    """As it happened: a copy of the first weights was one of those that training went on from."""
+    module = Begins()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.on_train_start()
+    found.begin()
+    saved, lost = found.changed()
+    assert (list(saved), lost) == (["Begins.reference"], [])
+    module.opened = object()
+    assert found.changed()[1] == ["Begins.opened"]
+
+
+def test_what_was_restored_stays_in_later_checkpoints(tmp_path: Path) -> None:
+    module = Module()
+    found = Attributes(trainer_of(tmp_path, module), module, ["Module._count"])
+    assert list(found.changed()[0]) == ["Module._count"]
+
+
+class Shares(Module):
+    """Has one list and one tensor under two names, of which one is given another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items = self.first_items = [1]
+        self.hidden = self.first_hidden = torch.zeros(1)
+
+    def go_on(self) -> None:
+        self.items = [*self.items, 2]
+        self.hidden = self.hidden + 1
+
+
+def test_what_another_one_took_the_place_of_is_left_alone(tmp_path: Path) -> None:
+    """As it happened: the first hidden state was overwritten by the last one."""
+    module, other = Shares(), Shares()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.go_on()
+    attributes.restore(trainer_of(tmp_path, other), other, found.changed()[0])
+    assert (other.items, other.first_items) == ([1, 2], [1])
+    assert (other.hidden.item(), other.first_hidden.item()) == (1, 0)
+
+
+def decorated(function: Any) -> Any:
+    @functools.wraps(function)
+    def counting(self: Any) -> Any:
+        self.calls = getattr(self, "calls", 0) + 1
+        return function(self)
+
+    return counting
+
+
+def count_beside(module: Any) -> None:
+    module.beside = 1
+
+
+class Indirect(Module):
+    """Has attributes that a decorator and a function of this file write."""
+
+    @decorated
+    def go_on(self) -> None:
+        count_beside(self)
+
+
+def test_decorators_and_functions_of_the_file_write_too(tmp_path: Path) -> None:
+    module = Indirect()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.go_on()
+    assert set(found.changed()[0]) == {"Indirect.calls", "Indirect.beside"}
+
+
+class Refuses:
+    """Takes a value once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+def test_an_object_that_takes_no_value_is_named(tmp_path: Path) -> None:
+    module, other = Module(), Module()
+    for own in (module, other):
+        own.inner.path = Refuses()  # type: ignore[assignment]
+    found = Attributes(trainer_of(tmp_path, module), module)
+    vars(module.inner.path)["count"] = 1
+    refused = attributes.restore(trainer_of(tmp_path, other), other, found.changed()[0])
+    assert refused == ["Module.inner.path.count"]
+
+
+@pytest.mark.parametrize("number", [20, 200_000])
+def test_a_long_list_costs_no_time(number: int, tmp_path: Path) -> None:
+    """Only its length is looked at. As it happened: a list of samples doubled a run's time."""
+    module = Module()
+    module.same = [(index, "path") for index in range(number)]  # type: ignore[misc]
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.same[3] = (0, "other")  # type: ignore[call-overload]
+    assert bool(found.changed()[0]) == (number == 20)
+    module.same.append((1, "path"))  # type: ignore[arg-type]
+    assert list(found.changed()[0]) == ["Module.same"]

@@ -1,0 +1,296 @@
+"""Finds what a user's own objects keep in attributes, for checkpoints to have.
+
+A rate that is set for an epoch, a counter, a list of samples, a hidden state or a buffer that is
+not persistent is in no `state_dict`. Whatever of these changes in training is saved and restored.
+The objects are the module with its parts, the callbacks, the data module, the optimisers, what the
+loaders are made of, and the objects among the attributes of these. The attributes are those that
+code of the user's classes writes. A weight or a buffer that an attribute refers to is saved
+elsewhere, and stays what it is.
+"""
+
+import dis
+import functools
+import inspect
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import Metric
+
+from engine.fence.lightning import training_loaders, validation_loaders
+from engine.kept import values
+
+LIBRARIES = {*values.MACHINES, *sys.stdlib_module_names, "numpy", "torch", "torchvision"}
+SAVED = {"torchmetrics.collections", "torchmetrics.metric"}  # whose attributes are states
+OF_OPTIMIZERS = ("param_groups", "state", "defaults")  # in the checkpoint already
+OF_LIGHTNING = ("_hparams",)  # what a module may change as self.hparams
+OF_LOADERS = ("dataset", "sampler", "batch_sampler", "collate_fn")
+MOST_OBJECTS = 1000  # that are looked for in a list or a dict
+MOST_OWNERS = 10_000  # objects that are looked into
+CLOSED = (Tensor, type, FunctionType, ModuleType)  # objects that are not
+PLAIN = (type(None), bool, int, float, str, Tensor)
+
+
+class _Marked(NamedTuple):
+    """What an attribute has at a moment, and what is equal as long as that does not change."""
+
+    value: Any
+    mark: Any
+
+
+class Attributes:
+    """Knows what attributes had before training began, and finds those that have changed since.
+
+    Args:
+        trainer: of the training that begins.
+        module: the one that is trained.
+        restored: names of those that are restored: they have changed already.
+    """
+
+    def __init__(
+        self, trainer: Trainer, module: LightningModule, restored: Iterable[str] = ()
+    ) -> None:
+        self._trainer, self._module, self._restored = trainer, module, set(restored)
+        for own in (module, trainer.datamodule):  # type: ignore[attr-defined]
+            getattr(own, "hparams", None)  # made where somebody asks for it
+        self._first = self._begun = self._marked()
+
+    def begin(self) -> None:
+        """Looks at what hooks of the start have changed, and at what loaders are made of.
+
+        The start makes data anew in each run. What else it sets may not be the same once more, such
+        as a copy of the first weights.
+        """
+        self._begun = self._marked()
+        parts = {type(own).__name__ for own in (self._module, *self._trainer.optimizers)}
+        callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
+        parts |= {name for name, _ in _named(callbacks, Counter())}
+        for path, marked in self._begun.items():
+            if path.partition(".")[0] not in parts:
+                self._first[path] = marked
+
+    def changed(self) -> tuple[dict[str, Any], list[str]]:
+        """Returns the attributes that have changed, and names those that no checkpoint can have.
+
+        What the start has changed is not named: it makes data sets and opens files, each time.
+        """
+        saved: dict[str, Any] = {}
+        lost: list[str] = []
+        passing = {f"{type(self._module).__name__}.{name}" for name in _passing(self._module)}
+        for path, (value, mark) in self._marked().items():
+            first, begun = self._first.get(path), self._begun.get(path)
+            if first and mark == first.mark and path not in self._restored:
+                continue
+            try:
+                plain, fills = values.plain(value, begun and begun.value)
+                saved[path] = [plain, fills, values.is_on_device(value), path in passing]
+            except Exception:
+                is_as_begun = begun and mark == begun.mark
+                if not is_as_begun and not values.is_machine(type(value)):
+                    lost.append(path)
+        return saved, lost
+
+    def _marked(self) -> dict[str, _Marked]:
+        passing = _passing(self._module)
+        lasting = (own for name, own in self._module.named_buffers() if name not in passing)
+        saved = (*self._module.parameters(), *lasting, *self._trainer.optimizers)
+        known = frozenset(map(id, saved))
+        found = _values(self._trainer, self._module, passing)
+        return {path: _Marked(value, values.mark(value, known)) for path, value in found}
+
+
+def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any]) -> list[str]:
+    """Sets attributes to what `changed` returned, as far as there are such attributes now.
+
+    Before there are loaders, what only these have is left out.
+
+    Args:
+        trainer: of the training that goes on.
+        module: the one that is trained.
+        saved: what `changed` returned.
+
+    Returns:
+        the names of those that do not take their value.
+    """
+    owners = dict(owners_of(trainer, module))
+    names = _names(owners.values())
+    refused = []
+    for path, (plain, fills, is_on_device, is_buffer) in saved.items():
+        where, _, name = path.rpartition(".")
+        owner = owners.get(where)
+        inner = {} if owner is None else _inner(owner)
+        if owner is None or not (is_buffer or _is_kept(name, inner.get(name), names)):
+            continue
+        if is_on_device:
+            plain = move_data_to_device(plain, trainer.strategy.root_device)
+        try:
+            value = values.made(plain)
+            buffers = dict(owner.named_buffers(recurse=False)) if _is_part(owner) else {}
+            now = buffers.get(name, inner.get(name))
+            is_array = isinstance(value, values.ARRAYS)
+            if fills and values.filled(now, value):
+                continue
+            if is_buffer and name not in buffers:
+                owner.register_buffer(name, value, persistent=False)
+            elif is_array or not fills:
+                setattr(owner, name, value)
+        except Exception:  # a class that takes no value
+            refused.append(path)
+    return refused
+
+
+def _passing(module: nn.Module) -> dict[str, Tensor]:
+    """Returns the buffers that no checkpoint has."""
+    persistent = module.state_dict().keys()
+    return {name: own for name, own in module.named_buffers() if name not in persistent}
+
+
+def _values(
+    trainer: Trainer, module: LightningModule, passing: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Any]]:
+    """Yields the attributes, and the buffers that are not persistent, each with its name."""
+    owners = dict(owners_of(trainer, module))
+    names = _names(owners.values())
+    parts = {id(part) for part in module.modules()}
+    for where, owner in owners.items():
+        states = [*owner.metric_state] if isinstance(owner, Metric) else []
+        states += OF_OPTIMIZERS if isinstance(owner, Optimizer) else ()
+        for name, value in _inner(owner).items():
+            is_state = name in states or id(value) in parts
+            if _is_kept(name, value, names) and not is_state:
+                yield f"{where}.{name}", value
+    root = type(module).__name__
+    yield from ((f"{root}.{name}", buffer) for name, buffer in passing.items())
+
+
+def _is_kept(name: str, value: Any, names: frozenset[str]) -> bool:
+    """Tells whether an attribute is one that a user's code writes, or a generator."""
+    return name.partition("[")[0] in names or issubclass(type(value), values.GENERATORS)
+
+
+def _inner(owner: Any) -> dict[str, Any]:
+    """Returns the attributes of an object, and layers and such in a list or a dict among them."""
+    found = dict(vars(owner))
+    for name, value in vars(owner).items():
+        for path, one in _items(name, value):
+            if issubclass(type(one), values.STATEFUL):
+                found[path] = one
+    return found
+
+
+def owners_of(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, Any]]:
+    """Yields the objects that may have such attributes, each with its name."""
+    a_trainer: Any = trainer
+    root = type(module).__name__
+    parts = [(f"{root}.{name}".rstrip("."), part) for name, part in module.named_modules()]
+    loaders = (*training_loaders(trainer), *validation_loaders(trainer))
+    served = [getattr(one, name, None) for one in loaders for name in OF_LOADERS]
+    numbered: Counter[str] = Counter()
+    seen: set[int] = set()
+    # What only the loaders have comes last: it is not there yet where a run is resumed.
+    own = (*a_trainer.callbacks, a_trainer.datamodule, *trainer.optimizers)
+    for roots in ((*parts, *_named(own, numbered)), _named(served, numbered)):
+        found = deque(roots)
+        while found and len(seen) < MOST_OWNERS:
+            where, owner = found.popleft()
+            if id(owner) not in seen and _is_open(owner):
+                seen.add(id(owner))
+                yield where, owner
+                for name, value in vars(owner).items():
+                    found.append((f"{where}.{name}", value))
+                    found += _items(f"{where}.{name}", value)
+
+
+def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str, Any]]:
+    """Yields objects with the names of their classes, numbered from the second one on."""
+    for own in objects:
+        kind = type(own).__name__
+        numbered[kind] += 1
+        yield kind if numbered[kind] == 1 else f"{kind} ({numbered[kind]})", own
+
+
+def _items(path: str, value: Any, depth: int = 2) -> Iterator[tuple[str, Any]]:
+    """Yields the objects in a list or a dict, and in lists and dicts in it, with their names."""
+    kind = type(value)  # a dead weakref.proxy answers for its object, with an error
+    items: Iterable[tuple[Any, Any]] = ()
+    if issubclass(kind, list | tuple | deque) and len(value) <= MOST_OBJECTS:
+        items = enumerate(value)
+    elif issubclass(kind, dict) and len(value) <= MOST_OBJECTS:
+        items = ((key, one) for key, one in value.items() if isinstance(key, str | int))
+    for key, one in items:
+        place = f"{path}[{str(key).replace('.', '_')}]"
+        if issubclass(type(one), list | tuple | dict | deque) and depth > 1:
+            yield from _items(place, one, depth - 1)
+        elif not issubclass(type(one), PLAIN):
+            yield place, one
+
+
+def _is_part(owner: Any) -> bool:
+    return issubclass(type(owner), nn.Module)
+
+
+def _is_open(owner: Any) -> bool:
+    """Tells whether an object is looked into for attributes that a user's code writes."""
+    kinds = type(owner).__mro__
+    if issubclass(kinds[0], CLOSED):
+        return False
+    try:
+        vars(owner)
+    except Exception:  # it has none, or does what it likes
+        return False
+    is_closed = values.is_machine(kinds[0]) and not _is_part(owner)
+    return not is_closed or any(map(_is_users, kinds))
+
+
+def _is_users(kind: type) -> bool:
+    return values.package_of(kind) not in LIBRARIES and kind.__module__ not in SAVED
+
+
+def _names(owners: Iterable[Any]) -> frozenset[str]:
+    """Returns the names of the attributes that code of a user's writes into objects."""
+    kinds: set[Any] = {type(owner) for owner in owners}
+    return frozenset(OF_LIGHTNING).union(*map(_written, kinds))
+
+
+@functools.cache
+def _written(kind: type) -> frozenset[str]:
+    """Returns the names of the attributes that code of a class and its bases writes."""
+    functions = [
+        function
+        for own in kind.__mro__
+        if _is_users(own)
+        for value in (*vars(own).values(), *_beside(own))
+        for function in _functions(value)
+    ]
+    codes = [function.__code__ for function in functions if hasattr(function, "__code__")]
+    return frozenset(name for code in codes for name in _stored(code))
+
+
+def _beside(kind: type) -> list[Any]:
+    """Returns the functions of the file that has a class: they may write into its objects."""
+    file = sys.modules.get(str(kind.__module__))
+    return [value for value in vars(file).values() if inspect.isfunction(value)] if file else []
+
+
+def _functions(value: Any) -> Iterator[Callable[..., Any]]:
+    parts = (value.fget, value.fset) if isinstance(value, property) else (value,)
+    for part in parts:
+        function = getattr(part, "__func__", part)
+        while inspect.isfunction(function):
+            yield function
+            function = getattr(function, "__wrapped__", None)  # within a decorator's
+
+
+def _stored(code: CodeType) -> Iterator[str]:
+    for line in dis.get_instructions(code):
+        if line.opname == "STORE_ATTR":
+            yield line.argval
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _stored(inner)

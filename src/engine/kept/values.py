@@ -1,0 +1,346 @@
+"""Turns values of attributes into what a checkpoint can have and back, and tells when they change.
+
+A checkpoint is read with `weights_only=True`: it has numbers, words, tensors, and lists, tuples and
+dicts of them. Of layers, metrics, optimisers, schedules and generators of random numbers it has
+what they save themselves.
+"""
+
+import datetime
+import random
+import sys
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from enum import Enum
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
+
+from engine.fence import torchmetrics as metrics
+from engine.fence.torch import version_of
+
+# Packages whose objects have no state of training: they log, draw, read configs and run threads.
+MACHINES = {
+    *("engine", "lightning", "hydra", "omegaconf", "tensorboard", "matplotlib", "PIL", "tqdm"),
+    *("logging", "threading", "multiprocessing", "concurrent", "asyncio", "queue", "weakref"),
+}
+GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+STATEFUL = (nn.Module, Optimizer, LRScheduler, GradScaler, DictConfig, *GENERATORS)
+ARRAYS = (Tensor, np.ndarray)
+MOST = 2**24  # bytes that a checkpoint has of one attribute; 8 for what is no tensor
+MOST_VALUES = 20_000  # of one attribute that are looked at
+GROUPS = (list, tuple, set, deque)
+# Stands for a class before its values, which a list of a user's does not begin with.
+MARK = "\0"
+SIMPLE: dict[str, Callable[[Any], Any]] = {
+    kind.__name__: kind for kind in (set, frozenset, OrderedDict, Counter, torch.Size)
+}
+WORDS: dict[str, Callable[[str], Any]] = {  # classes that a word says all of
+    "device": torch.device,
+    "dtype": lambda text: getattr(torch, text.removeprefix("torch.")),
+    "datetime": datetime.datetime.fromisoformat,
+    "PosixPath": Path,
+    "WindowsPath": Path,
+}
+
+
+class Same:
+    """Stands for an object as it is now; it is kept, so that no other one takes its address."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.version = version_of(value) if issubclass(type(value), Tensor) else 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Same):
+            return False
+        return self.value is other.value and self.version == other.version
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Numbers:
+    """Stands for the numbers of a tensor. Its version does not tell of fused steps and `.data`."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.numbers = value.detach().clone()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Numbers):
+            return False
+        mine, others = self.numbers, other.numbers
+        is_alike = (mine.dtype, mine.device) == (others.dtype, others.device)
+        return is_alike and torch.equal(mine, others)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Left:
+    """Counts down what may still be looked at of an attribute."""
+
+    def __init__(self, size: float, count: float = inf) -> None:
+        self.size, self.count = size, count
+
+    def take(self, size: int, count: int = 1) -> bool:
+        """Tells whether so many bytes and values are left, and takes them.
+
+        Raises:
+            TypeError: if so many values are not left.
+        """
+        self.count -= count
+        if self.count < 0:
+            raise TypeError("too many values")
+        self.size -= size
+        return self.size >= 0
+
+
+def package_of(kind: type) -> str:
+    """Returns the name of the package that a class is of."""
+    return str(kind.__module__).partition(".")[0]
+
+
+def is_machine(kind: type) -> bool:
+    """Tells whether objects of a class have no state of training."""
+    return package_of(kind) in MACHINES and not issubclass(kind, STATEFUL)
+
+
+def mark(value: Any, known: frozenset[int] = frozenset()) -> Any:
+    """Returns what is equal as long as a value does not change.
+
+    Of what is too large, or cannot be looked at, that is the object and its length.
+
+    Args:
+        value: of an attribute.
+        known: the ids of tensors and objects that are in checkpoints anyway.
+    """
+    try:
+        own = None if id(value) in known else _state_of(value, keep_vars=True)
+        if own is not None:
+            return [Same(value), _mark(own, known, _Left(MOST))]
+        return _mark(value, known, _Left(MOST, MOST_VALUES))
+    except Exception:  # too large, a ring, or an object that does what it likes
+        return [Same(value), _length(value)]
+
+
+def _length(value: Any) -> int:
+    try:
+        return len(value)
+    except Exception:  # it has none, or it answers for an object that is gone
+        return 0
+
+
+def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
+    has_room = left.take(8)
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return "nan" if value != value else value
+    if id(value) in known:
+        return id(value)
+    if isinstance(value, Tensor):
+        is_small = _is_ordinary(value) and left.take(value.nbytes, 0)
+        return _Numbers(value) if is_small else Same(value)
+    if isinstance(value, GROUPS) and not isinstance(value, torch.Size):
+        left.take(0, len(value))
+        return [type(value), *(_mark(one, known, left) for one in value)]
+    if isinstance(value, dict):
+        left.take(0, len(value))
+        return [dict, *((key, _mark(one, known, left)) for key, one in value.items())]
+    if isinstance(value, np.ndarray) and value.dtype != object and left.take(value.nbytes, 0):
+        return value.tobytes()
+    if isinstance(value, bytearray) and has_room and left.take(len(value), 0):
+        return bytes(value)
+    if isinstance(value, np.generic | torch.Size | torch.dtype | torch.device | Path | Enum):
+        return value
+    # Loggers, bars and figures are made anew; nothing follows from the one that there is.
+    return None if is_machine(type(value)) else Same(value)
+
+
+def _state_of(value: Any, keep_vars: bool = False) -> dict[str, Any] | None:
+    """Returns what an object of `STATEFUL` saves; None for another object."""
+    if isinstance(value, nn.Module):
+        parts = value.named_modules()
+        inner = {name: metrics.state_of(one) for name, one in parts if isinstance(one, Metric)}
+        return {"layers": dict(value.state_dict(keep_vars=keep_vars)), "metrics": inner}
+    if isinstance(value, Optimizer | LRScheduler | GradScaler):
+        return value.state_dict()
+    if isinstance(value, DictConfig):
+        return {"values": OmegaConf.to_container(value)}
+    if isinstance(value, torch.Generator):
+        return {"state": value.get_state()}
+    if isinstance(value, random.Random):
+        return {"state": value.getstate()}
+    if isinstance(value, np.random.Generator):
+        return {"state": value.bit_generator.state}
+    if isinstance(value, np.random.RandomState):
+        return {"state": value.get_state(legacy=False)}
+    return None
+
+
+def plain(value: Any, first: Any = None) -> tuple[Any, bool]:
+    """Returns a value as a checkpoint can have it, and whether it fills the object that is there.
+
+    It fills the object that training began with, if that is still in its place: others may refer to
+    it. What only such an object can have, as a layer, fills another one of its class, too.
+
+    Args:
+        value: of an attribute.
+        first: what it was when training began.
+
+    Raises:
+        TypeError: if there is none, or if it is too large.
+    """
+    is_alike, left = type(first) is type(value), _Left(MOST)
+    if isinstance(value, STATEFUL):
+        if not is_alike:
+            raise TypeError(type(value).__name__)
+        return _plain(_state_of(value), _Left(inf)), True
+    if isinstance(value, list | set | deque) and value is first:
+        return _plain(list(value), left), True
+    if isinstance(value, dict) and value is first:
+        return _plain(dict(value), left), True
+    try:
+        return _plain(value, left), value is first and isinstance(value, ARRAYS)
+    except TypeError:
+        if not is_alike or not isinstance(value, list | dict):
+            raise
+        made = dict(value) if isinstance(value, dict) else list(value)  # of a class of a user's
+        return _plain(made, _Left(MOST)), True
+
+
+def _plain(value: Any, left: _Left) -> Any:
+    kind = type(value)
+    if isinstance(value, Tensor) and not _is_ordinary(value):
+        raise TypeError("sparse, nested, without numbers")
+    if not left.take(value.nbytes if isinstance(value, ARRAYS) else 8):
+        raise TypeError("too large")
+    if value is None or kind in (bool, int, float, complex, str, bytes):
+        return value
+    if isinstance(value, Tensor) and not (value.requires_grad and value.is_leaf):
+        return value.detach()
+    if kind in (list, tuple):
+        return kind([_plain(one, left) for one in value])
+    if kind is dict:
+        return {_plain(key, left): _plain(one, left) for key, one in value.items()}
+    return [MARK, *_in_parts(value, left)]
+
+
+def _in_parts(value: Any, left: _Left) -> tuple[Any, ...]:
+    """Returns the name of what makes an object anew, and what it is made of."""
+    kind = type(value)
+    if kind is np.ndarray or isinstance(value, np.generic):
+        return "array", torch.from_numpy(np.array(value)), kind is not np.ndarray
+    if kind.__name__ in SIMPLE and SIMPLE[kind.__name__] is kind:
+        items = list(value.items() if isinstance(value, dict) else value)
+        return kind.__name__, _plain(items, left)
+    if kind is deque:
+        return "deque", _plain(list(value), left), value.maxlen
+    if isinstance(value, torch.device | torch.dtype | Path):
+        return kind.__name__, str(value)
+    if kind is datetime.datetime:
+        return "datetime", value.isoformat()
+    if isinstance(value, Enum):
+        return "enum", kind.__module__, kind.__qualname__, value.name
+    if kind.__bases__ == (tuple,):  # a NamedTuple's
+        return "tuple", kind.__module__, kind.__qualname__, _plain(list(value), left)
+    raise TypeError(kind.__name__)
+
+
+def _is_ordinary(tensor: Tensor) -> bool:
+    """Tells whether a tensor has numbers in the usual layout."""
+    has_numbers = tensor.device.type != "meta" and not is_lazy(tensor)
+    return has_numbers and tensor.layout is torch.strided and not tensor.is_nested
+
+
+def made(value: Any) -> Any:
+    """Returns the value that `plain` was given, or what `filled` takes.
+
+    A class that a checkpoint names is looked up among those of the modules that are imported.
+
+    Raises:
+        LookupError, AttributeError: if it is not there.
+    """
+    if isinstance(value, list) and value[:1] == [MARK]:
+        name, *rest = value[1:]
+        if name == "array":
+            array = rest[0].cpu().numpy()
+            return array[()] if rest[1] else array
+        if name == "deque":
+            return deque(made(rest[0]), rest[1])
+        if name in WORDS:
+            return WORDS[name](rest[0])
+        if name in ("enum", "tuple"):
+            return _of_class(Enum if name == "enum" else tuple, *rest)
+        items = made(rest[0])
+        return SIMPLE[name](dict(items) if name in ("OrderedDict", "Counter") else items)
+    if isinstance(value, list | tuple):
+        return type(value)([made(one) for one in value])
+    if isinstance(value, dict):
+        return {made(key): made(one) for key, one in value.items()}
+    return value
+
+
+def _of_class(base: type, module: str, name: str, value: Any) -> Any:
+    kind: Any = sys.modules[module]
+    for part in name.split("."):
+        kind = getattr(kind, part)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise LookupError(name)
+    return kind[value] if base is Enum else kind(*made(value))  # type: ignore[index]
+
+
+def filled(now: Any, value: Any) -> bool:
+    """Gives an object, to which others may refer, a value of its kind; tells whether it takes it.
+
+    Args:
+        now: the object.
+        value: what `made` returned.
+    """
+    if isinstance(now, nn.Module):
+        now.load_state_dict(value["layers"])
+        for name, state in value["metrics"].items():
+            part: Any = now.get_submodule(name)
+            metrics.resume(part, state)
+    elif isinstance(now, Optimizer):
+        groups = now.param_groups  # another optimiser may have the same
+        now.load_state_dict(value)
+        for group, own in zip(groups, now.param_groups, strict=True):
+            group.update(own)
+        now.param_groups = groups
+    elif isinstance(now, LRScheduler | GradScaler):
+        now.load_state_dict(value)
+    elif isinstance(now, DictConfig):
+        for key, one in value["values"].items():
+            now[key] = one
+    elif isinstance(now, random.Random):
+        now.setstate(value["state"])
+    elif isinstance(now, np.random.Generator):
+        now.bit_generator.state = value["state"]
+    elif isinstance(now, torch.Generator | np.random.RandomState):
+        now.set_state(value["state"])
+    elif isinstance(now, ARRAYS):
+        has_grad = isinstance(now, Tensor) and now.requires_grad
+        if (now.shape, now.dtype) != (value.shape, value.dtype) or has_grad:
+            return False
+        now[...] = value
+    elif isinstance(now, list | set | deque | dict):
+        now.clear()
+        now.extend(value) if isinstance(now, list | deque) else now.update(value)
+    else:
+        return False
+    return True
+
+
+def is_on_device(value: Any) -> bool:
+    """Tells whether a value has tensors that are not on the CPU."""
+    if isinstance(value, Tensor):
+        return value.device.type != "cpu"
+    inner = value.values() if isinstance(value, dict) else value
+    return isinstance(value, (*GROUPS, dict)) and any(map(is_on_device, inner))
