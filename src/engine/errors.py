@@ -27,6 +27,7 @@ INTERPOLATION = (  # OmegaConf's words on one
 )
 LEADS_NOWHERE = re.compile(r"Interpolation key '(\S+)' not found\nfull_key: (\S+)")
 NOWHERE = r"\2: refers to \1, which these choices do not have."
+LOST_OVERRIDE = re.compile(r"In '([^']+)': Could not override '([^'@]+)(@[^']+)?'\.")
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
 # Folders of Python's own modules and of installed packages.
@@ -198,12 +199,26 @@ def as_mistake(error: Exception) -> Exception:
         hint = nearest(choice, error.options)
         known = f"{group} is one of: {', '.join(error.options)}."
         return UserError(f"{group}={choice}: no such choice.{hint} {known}")
+    if isinstance(error, HydraException) and (match := LOST_OVERRIDE.match(str(error))):
+        return UserError(_about_override(*match.groups()))
     if isinstance(error, HydraException | OmegaConfBaseException):
         return UserError(describe(error))
     if not _is_raised_by_hydra(error):
         return error
     hint = "" if isinstance(error, ABOUT_VALUES) else f"\n{HINT}"
     return UserError(f"{_said(error)}{hint}")
+
+
+def _about_override(file: str, group: str, package: str | None) -> str:
+    """Says why an `override` of a config file finds nothing: no slash, no package, or no group."""
+    folder = file.rpartition("/")[0]
+    if package and package.startswith(f"@{folder}."):
+        how = "begin the file with the line `# @package _global_`"
+        return f"conf/{file}.yaml: override {group} finds nothing: {how}, and write /{group}."
+    if group.startswith(f"{folder}/"):
+        name = group.removeprefix(f"{folder}/")
+        return f"conf/{file}.yaml: override {name} finds nothing: write override /{name}."
+    return f"conf/{file}.yaml: override /{group} finds nothing: config.yaml chooses no {group}."
 
 
 def _is_raised_by_hydra(error: Exception) -> bool:

@@ -190,7 +190,8 @@ def _is_choice(override: Override) -> bool:
         if isinstance(choice, list) and group in REQUIRED and group not in OPEN:
             raise UserError(f"{override.input_line}: a run has one {group}; choose one.")
         for name in choice if isinstance(choice, list) else [choice]:
-            if str(name) not in options:
+            folder, _, last = str(name).rpartition("/")
+            if last not in (loader.get_group_options(f"{group}/{folder}") if folder else options):
                 hint = nearest(str(name), options)
                 known = f"{group} is one of: {', '.join(options)}."
                 how = _how_to_add(group, str(name))

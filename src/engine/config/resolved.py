@@ -26,10 +26,12 @@ from engine.config.keys import (
     is_below,
     relevant,
 )
-from engine.config.limits import shown
+from engine.config.limits import LIMITS, shown
 from engine.config.nested import dotted
 from engine.errors import UserError, nearest
 
+HAVE_KEYS = ("sweep", "paths")  # nodes of the engine's
+KNOWN = (*LIMITS, "sweep.trial")
 REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
 
 
@@ -107,6 +109,7 @@ class Config(Mapping[str, Any]):
             used = _used(written, mentioned)
             said = _used(written, {*mentioned, *ENGINES})
             _check_names([name for name in values if name not in said], written, overrides)
+            _check_inner(written)
             nodes = [name for name in values if isinstance(values[name], dict | list)]
             made = [own for own in nodes if own in OPEN or any(objects.nodes(values[own], own))]
             for name in [own for own in made if own not in used]:
@@ -183,7 +186,8 @@ def _used(written: Mapping[str, Any], mentioned: Collection[str]) -> set[str]:
     while found:
         texts = [str(text) for key, text in written.items() if key.partition(".")[0] in found]
         references = " ".join(REFERENCE.findall(" ".join(texts)))
-        found = set(re.findall(r"[\w-]+", references)) - used
+        paths = re.findall(r"[\w.-]+", references)
+        found = {path.lstrip(".").partition(".")[0] for path in paths} - used
         used |= found
     return used
 
@@ -192,19 +196,39 @@ def _check_names(
     unused: Sequence[str], written: Mapping[str, Any], overrides: Sequence[str]
 ) -> None:
     """Refuses what stands at the top of a config, as a file may say it, and does nothing there."""
-    # What ${${name}} refers to is known when it is resolved.
+    # What ${${name}} refers to is known when it is resolved. A key like x-rates has an anchor for
+    # other parts of its file.
     is_known = not any("${${" in str(text) for text in written.values())
-    for name in unused if is_known and GlobalHydra.instance().is_initialized() else ():
+    names = [name for name in unused if not name.startswith("x-")]
+    for name in names if is_known and GlobalHydra.instance().is_initialized() else ():
         if name in PRESETS:
             chosen = word_about(name, overrides) or f"{name}=NAME"
             raise UserError(
                 f"{chosen}: the first line of conf/{name}/{chosen.partition('=')[2]}.yaml must be "
                 "`# @package _global_`.\nWithout it, the file would change nothing."
             )
-        if name not in (*CHOICES, *ENGINES) and name not in _by_default():
+        is_known = name in (*CHOICES, *ENGINES) or name in _by_default()
+        if not is_known and not _is_hydras(name, tuple(overrides)):
             known = [own for own in (*CHOICES, *ENGINES, *written) if not is_below(own, (name,))]
             meant = nearest(name, ["defaults", *known])
-            raise UserError(f"{name}: no part of this run refers to this key.{meant}")
+            raise UserError(
+                f"{name}: no part of this run refers to this key.{meant}\n"
+                "One that is a note for the reader has its place in conf/config.yaml, too."
+            )
+
+
+def _check_inner(written: Mapping[str, Any]) -> None:
+    """Refuses keys in nodes of the engine's that it does not know, and that nothing refers to."""
+    unknown = [key for key in written if is_below(key, HAVE_KEYS) and not is_below(key, KNOWN)]
+    for key in unknown:
+        if not any(f"{{{key}" in str(text) for text in written.values()):
+            raise UserError(f"{key}: no such key.{nearest(key, KNOWN)}")
+
+
+def _is_hydras(name: str, overrides: tuple[str, ...]) -> bool:
+    """Tells whether a key is one that Hydra's own part of the config refers to."""
+    whole = compose("config", overrides=[*overrides], return_hydra_config=True)
+    return f"{{{name}" in json.dumps(OmegaConf.to_container(whole.hydra, enum_to_str=True))
 
 
 def _check_unused(name: str, written: Mapping[str, Any], overrides: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from project.train import train
 GLOBAL = "# @package _global_\n"
 CURVE = "defaults:\n  - override /module: {}\n  - override /datamodule: parabola\n"
 ODD = "_target_: project.modules.curve_mlp.CurveMLP\nhidden: 10\n"  # refers to no optimiser
+NOTE = "\nOne that is a note for the reader has its place in conf/config.yaml, too."
 NOTHING = (
     "no part of this run refers to {0}, so this would change nothing.\nA class that takes it gets "
     "it by its config, such as conf/module/NAME.yaml: {0}: ${{{0}}}"
@@ -31,15 +32,40 @@ MISTAKES = {
     ),
     "a key of a node": (
         f"{GLOBAL}lr: 0.5\n",
-        "lr: no part of this run refers to this key. Did you mean optimizer.lr?",
+        "lr: no part of this run refers to this key. Did you mean optimizer.lr?" + NOTE,
     ),
     "a key": (
         f"{GLOBAL}sede: 5\n",
-        "sede: no part of this run refers to this key. Did you mean seed?",
+        "sede: no part of this run refers to this key. Did you mean seed?" + NOTE,
     ),
     "no defaults": (
         f"{GLOBAL}default:\n  - override /module: curve_mlp\n",
-        "default: no part of this run refers to this key. Did you mean defaults?",
+        "default: no part of this run refers to this key. Did you mean defaults?" + NOTE,
+    ),
+    "a key that has the name of a folder in paths": (
+        f"{GLOBAL}data_dir: here\n",
+        "data_dir: no part of this run refers to this key. Did you mean paths.data_dir?" + NOTE,
+    ),
+    "a key of paths": (
+        f"{GLOBAL}paths: {{data_dri: here}}\n",
+        "paths.data_dri: no such key. Did you mean paths.data_dir?",
+    ),
+    "a key of sweep": (
+        f"{GLOBAL}sweep: {{retrry: failed}}\n",
+        "sweep.retrry: no such key. Did you mean sweep.retry?",
+    ),
+    "an override of no group": (
+        f"{GLOBAL}defaults:\n  - override /model: linear\n",
+        "conf/experiment/mine.yaml: override /model finds nothing: config.yaml chooses no model.",
+    ),
+    "an override without a slash": (
+        f"{GLOBAL}defaults:\n  - override datamodule: line\n",
+        "conf/experiment/mine.yaml: override datamodule finds nothing: write override /datamodule.",
+    ),
+    "an override in a file without a package": (
+        "defaults:\n  - override /datamodule: line\n",
+        "conf/experiment/mine.yaml: override datamodule finds nothing: begin the file with the "
+        "line `# @package _global_`, and write /datamodule.",
     ),
     "a value that nobody reads": (
         f"{GLOBAL}{CURVE.format('odd')}optimizer: {{lr: 0.5}}\n",
@@ -147,3 +173,29 @@ def test_a_key_of_ones_own_that_is_referred_to_is_part_of_the_run(
     (second,) = (tmp_path / "logs" / "runs" / "wider").iterdir()
     assert "out_features=7" in (first / "train.log").read_text()
     assert "out_features=8" in (second / "train.log").read_text()
+
+
+def test_a_choice_may_lie_in_a_folder(
+    conf: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: Hydra composes it, and it was refused as no such choice."""
+    folder = conf / "experiment" / "deep"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(f"{GLOBAL}name: within\ntrainer: {{max_steps: 1}}\n")
+    log_dir = f"paths.log_dir={tmp_path / 'logs'}"
+    command("experiment=deep/mine", log_dir)
+    assert list(tmp_path.glob("logs/runs/within/*/summary.json"))
+    with pytest.raises(SystemExit):
+        command("experiment=deep/mime", log_dir)
+    assert "experiment=deep/mime: no such choice." in capsys.readouterr().err
+
+
+def test_keys_for_anchors_and_for_hydra_itself_are_known(
+    conf: Path, command: Callable[..., None], tmp_path: Path
+) -> None:
+    text = "x-rates: &rate 0.125\ntag: first\nhydra: {sweep: {dir: 'logs/${tag}'}}\n"
+    text += "trainer: {max_steps: 1}\noptimizer: {lr: *rate}\n"
+    (conf / "experiment" / "mine.yaml").write_text(f"{GLOBAL}{text}")
+    command("experiment=mine", f"paths.log_dir={tmp_path / 'logs'}")
+    (config,) = tmp_path.glob("logs/runs/lenet/*/.hydra/config.yaml")
+    assert "lr: 0.125" in config.read_text()
