@@ -414,7 +414,7 @@ class Mines(Callback):
         data.samples.rows += data.samples.rows[:5]
 
 
-class LikesItsStart(Small):
+class LikesItsStart(Recalls):
     """Stays near its first weights, with a weight of its own in `hparams` that grows."""
 
     def __init__(self, **options: Any) -> None:

@@ -92,12 +92,9 @@ WAYS = {
         "+callbacks.gathers.scheduling={0: 1, 1: 2}",
     ],
     "attributes of the user's that change": [
-        "module._target_=ways.Recalls",
+        "module._target_=ways.LikesItsStart",
         "datamodule._target_=ways.Ordinary",
         "+callbacks.decays._target_=ways.Decays",
-    ],
-    "what a callback keeps, and a reference to the first weights": [
-        "module._target_=ways.LikesItsStart",
         "+callbacks.keeps._target_=ways.Keeps",
     ],
     "samples and their weights, which a callback changes": [
@@ -144,14 +141,9 @@ WAYS = {
         "scheduler.interval=epoch",
     ],
     "five batches again and again": ["trainer.overfit_batches=5", "trainer.max_epochs=8"],
-    "means over an epoch": ["module._target_=ways.LogsMeans"],
-    "means of a few batches": [
+    "means over an epoch, of all batches and of a few": [
         "module._target_=ways.LogsNowAndThen",
         "callbacks.checkpoints.every_n_steps=7",
-    ],
-    "layers that a callback gives the optimiser": [
-        "module._target_=ways.TrainsItsHead",
-        "+callbacks.adds._target_=ways.AddsLayers",
     ],
     "numbers of Python and NumPy": ["module._target_=ways.DrawsPlain"],
     "some 100 rows": [  # 3 steps each
@@ -159,7 +151,11 @@ WAYS = {
         "datamodule.steps_per_epoch=60",
         "callbacks.checkpoints.every_n_steps=25",
     ],
-    "a callback at each epoch's start": ["+callbacks.counts._target_=ways.CountsEpochs"],
+    "callbacks at each epoch's start, of which one gives the optimiser layers": [
+        "module._target_=ways.TrainsItsHead",
+        "+callbacks.counts._target_=ways.CountsEpochs",
+        "+callbacks.adds._target_=ways.AddsLayers",
+    ],
     "a rate that is searched before the first step": [
         "module._target_=ways.HasARate",
         "+callbacks.rate._target_=lightning.pytorch.callbacks.LearningRateFinder",
