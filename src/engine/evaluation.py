@@ -159,7 +159,12 @@ def _way_to_measure(model: Any, data: Any, split: str) -> str:
     ways = build.ways_to_measure(model, data)
     if split not in ways:
         pair = f"{type(model).__name__} on the data of {type(data).__name__}"
-        raise UserError(f"split={split}: {pair} measures only: {', '.join(ways) or 'nothing'}.")
+        if not ways:
+            raise UserError(
+                f"split={split}: {pair} measures nothing: it has no test_step with a "
+                "test_dataloader, and no validation_step with a val_dataloader."
+            )
+        raise UserError(f"split={split}: {pair} measures only: {', '.join(ways)}.")
     return ways[split]
 
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from engine.config import objects
 from engine.config.keys import CHOICES, OPEN, PARTIAL, TARGET
 from engine.config.limits import shown
-from engine.config.overrides import check_values
+from engine.config.overrides import check_values, choices_of
 from engine.config.resolved import Config
 from engine.errors import UserError, blamed_on
 from engine.steps.trainer import BlockTrainer
@@ -65,9 +65,15 @@ def check(config: Config, checked: set[str] | None = None) -> None:
 
 
 def _check_names(config: Config, group: str) -> None:
-    """Refuses what stands in a group of named objects without a name."""
+    """Refuses what stands in a group of named objects without a name, or without an object."""
     for name, node in (config.get(group) or {}).items():
         if node is not None and not (isinstance(node, Mapping) and TARGET in node):
+            if isinstance(node, Mapping) and name in choices_of(group):
+                raise UserError(
+                    f"{group}.{name}={shown(node)}: sets an object that the choice of {group} "
+                    f'leaves out.\nChoose it, too: "{group}=[{name},…]", or leave it out: '
+                    f"{group}.{name}=null"
+                )
             raise UserError(
                 f"{group}.{name}={shown(node)}: each object of {group} has a name; "
                 f"in conf/{group}/NAME.yaml, write `NAME:` and, below it, `{TARGET}:` and its "

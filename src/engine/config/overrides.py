@@ -4,6 +4,7 @@ Everything here answers before torch is imported. The YAML files are the schema 
 choices. What a class's arguments may be, the class says: see objects.py.
 """
 
+import difflib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ KINDS = {
     NoneType: (Any, "anything"),
 }
 WORD = str | int | float | bool | None
+SURELY = 0.75  # a word so alike is what was meant
 MOST_JOBS = 100_000  # of a sweep: to make the list of them takes minutes
 FOLDER = "the engine makes the folder of a run; choose it by paths.log_dir=DIR and name=NAME."
 NOT_BY_WORDS = {
@@ -199,6 +201,12 @@ def _is_choice(override: Override) -> bool:
     return bool(options)
 
 
+def choices_of(group: str) -> list[str]:
+    """Returns the choices of a group, as far as a command has a config folder."""
+    is_there = GlobalHydra.instance().is_initialized()
+    return GlobalHydra.instance().config_loader().get_group_options(group) if is_there else []
+
+
 def _how_to_add(group: str, path: str) -> str:
     """Returns a line that says how to choose a class; nothing for groups without classes."""
     is_path = "." in path and all(map(str.isidentifier, path.split(".")))
@@ -252,7 +260,10 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
         add = f"\nIf the class takes it, add it: +{override.input_line}"
         if above == "" and (override.is_add() or override.is_force_add()):
             is_new, add = True, "\nA key of your own has its place in a file of conf/experiment."
-        add = add if is_new and not meant else ""
+        # Names of Lightning's are long, and alike in their ends.
+        close = meant.rstrip("?").rpartition(".")[2].rpartition(" ")[2]
+        alike = difflib.SequenceMatcher(None, name, close).ratio()
+        add = add if is_new and alike < SURELY else ""
         raise UserError(f"{key}: no such key.{meant}{has}{add}")
     if override.is_delete():
         if any(is_below(own, (key,)) for own in LIMITS):

@@ -184,6 +184,8 @@ def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -
     splits = data.splits if isinstance(data, TensorDataModule) else {}
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     said = data.remarks() if isinstance(data, TensorDataModule) else []
+    if made.world_size > 1 and not isinstance(data, TensorDataModule):
+        said.append(f"each of {made.world_size} processes takes whole batches of its loaders")
     lines = [
         f"data: {type(data).__name__}{f', {sizes} samples' if sizes else ''}",
         *said,

@@ -43,6 +43,11 @@ REFUSED = {
     "~trainer.max_epochs": "~trainer.max_epochs: every run needs it; give it another value.",
     "~paths": "~paths: every run needs it; give it another value.",
     "trainer.max_epoch=3": "trainer.max_epoch: no such key. Did you mean trainer.max_epochs?",
+    "trainer.reload_dataloaders_every_n_epochs=1": (
+        "trainer.reload_dataloaders_every_n_epochs: no such key. "
+        "Did you mean trainer.check_val_every_n_epoch?\n"
+        "If the class takes it, add it: +trainer.reload_dataloaders_every_n_epochs=1"
+    ),
     "lr=0.1": "lr: no such key. Did you mean optimizer.lr?",
     "deterministic=3": "deterministic: no such key. Did you mean trainer.deterministic?",
     "optimiser=adam": "optimiser: no such key. Did you mean optimizer?",

@@ -306,6 +306,8 @@ def test_two_processes_share_an_ordinary_data_module(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     assert train_in_process([f"in={whole}", *RUN, *words]) == 0
     assert summary(whole)["steps"] == 2 * 10
+    said = "each of 2 processes takes whole batches of its loaders"
+    assert said in (whole / "train.log").read_text()
     seen = [json.loads((whole / f"seen_{rank}.json").read_text()) for rank in (0, 1)]
     for epoch in (0, 1):
         shares = [numbers[epoch * 150 : (epoch + 1) * 150] for numbers in seen]

@@ -190,6 +190,13 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
             id="a number in place of a logger",
         ),
         pytest.param(
+            ["experiment=tabular", "callbacks=default"],
+            "callbacks.classification={{'grid_images': 0}}: sets an object that the choice of "
+            'callbacks leaves out.\nChoose it, too: "callbacks=[classification,…]", or leave it '
+            "out: callbacks.classification=null",
+            id="an experiment's options of a callback that is not chosen",
+        ),
+        pytest.param(
             ["experiment=curve_fit", "datamodule.samples=1000000000000"],
             "datamodule.samples=1000000000000: must be less than or equal to 10000000, by the "
             "signature of ParabolaDataModule.",

@@ -5,6 +5,7 @@ import logging
 import re
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from functools import partial
@@ -156,8 +157,9 @@ class TensorBoard(TensorBoardLogger):
         if self._wants_graph:
             self._wants_graph = False
             try:
-                # It prints the whole of an error, with all numbers of the weights that this names.
-                with redirect_stdout(StringIO()):
+                # It prints the whole of an error, with all numbers of the weights that this names,
+                # and warns of what a picture need not have, such as random numbers.
+                with redirect_stdout(StringIO()), warnings.catch_warnings(action="ignore"):
                     super().log_graph(model, input_array)  # type: ignore[arg-type]
             except Exception as error:  # torch.jit.trace takes no layers with backward hooks, say
                 log.info("no graph in TensorBoard: %s", str(error).partition("\n")[0])

@@ -118,6 +118,21 @@ def test_what_cannot_be_drawn_has_no_graph_and_a_line_says_so(
     assert says in caplog.text
 
 
+class Random(Net):
+    """Draws, as a variational autoencoder does: two traces of it differ."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + torch.randn_like(x))
+
+
+def test_a_graph_of_what_draws_is_drawn_without_a_warning(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path, name="", version="", log_graph=True)
+    logger.log_graph(Random())
+    close(logger)
+    shown = plugin_event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in shown.Tensors("__run_graph__")] == [0]
+
+
 def test_a_row_is_one_event(tmp_path: Path) -> None:
     logger = TensorBoard(tmp_path, name="", version="")
     logger.log_metrics({"a": 1.0, "b": 2.0, "c": 3.0}, 5)
