@@ -74,6 +74,26 @@ class Tested(Plain):
         self.log("test_loss", self._loss(batch))
 
 
+class MakesItsLoaders(Tested):
+    """Makes its loaders itself, as an agent does that plays for its data; none for a test."""
+
+    def setup(self, stage: str) -> None:
+        self.data = Ordinary(batch_size=5)
+
+    def train_dataloader(self) -> Any:
+        return self.data.train_dataloader()
+
+    def val_dataloader(self) -> Any:
+        return self.data.val_dataloader()
+
+
+class MakesItsTest(MakesItsLoaders):
+    """Makes a loader for the test, too."""
+
+    def test_dataloader(self) -> Any:
+        return self.data.test_dataloader()
+
+
 class TestedOnTwo(Plain):
     """Has a test on two loaders."""
 

@@ -10,6 +10,7 @@ from .run.run import Run as Run
 
 # Models and data
 from .data.datamodule import TensorDataModule as TensorDataModule
+from .data.of_module import LoadersOfModule as LoadersOfModule
 from .data.download import download as download
 from .data.image_cache import ImageCache as ImageCache
 from .data.image_cache import ImageFile as ImageFile

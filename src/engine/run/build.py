@@ -21,6 +21,7 @@ from engine.config import objects
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
+from engine.data.of_module import LoadersOfModule
 from engine.errors import blamed_on
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.messages import counted
@@ -42,8 +43,13 @@ def datamodule(config: Config) -> LightningDataModule:
     return data
 
 
-def has_test(data: LightningDataModule) -> bool:
-    """Tells whether there is a test split."""
+def serving(model: LightningModule, data: LightningDataModule) -> Any:
+    """Returns the object that makes the loaders: the data module, or the module itself."""
+    return model if isinstance(data, LoadersOfModule) else data
+
+
+def has_test(data: Any) -> bool:
+    """Tells whether what makes the loaders has a test split."""
     return "test" in _splits(data, ["test"]) and is_overridden("test_dataloader", data)
 
 
@@ -53,7 +59,7 @@ def has_own_test(model: LightningModule) -> bool:
     return type(model).test_step not in ours
 
 
-def _splits(data: LightningDataModule, of_others: Iterable[str]) -> Iterable[str]:
+def _splits(data: Any, of_others: Iterable[str]) -> Iterable[str]:
     """Returns the splits of a data module of ours; `of_others` for another one."""
     return data.splits if isinstance(data, TensorDataModule) else of_others
 
@@ -65,9 +71,10 @@ def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[s
     serves any split for "test".
     """
     ways = {}
-    if is_overridden("validation_step", model) and is_overridden("val_dataloader", data):
+    loaders = serving(model, data)
+    if is_overridden("validation_step", model) and is_overridden("val_dataloader", loaders):
         ways["val"] = "validate"
-    if is_overridden("test_step", model) and is_overridden("test_dataloader", data):
+    if is_overridden("test_step", model) and is_overridden("test_dataloader", loaders):
         ways |= dict.fromkeys(_splits(data, ["test"]), "test")
     return ways
 

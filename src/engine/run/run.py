@@ -333,9 +333,10 @@ class Run:
         if has_diverged(trainer):
             return
         self._steps = trainer.global_step  # BatchSizeFinder counts anew in a test
-        if not build.has_test(data):
+        loaders = build.serving(module, data)
+        if not build.has_test(loaders):
             if build.has_own_test(module):
-                log.info("not tested: %s has no data for a test", type(data).__name__)
+                log.info("not tested: %s has no data for a test", type(loaders).__name__)
             return
         if "test" not in build.ways_to_measure(module, data):
             log.info("not tested: %s has no test_step", type(module).__name__)

@@ -203,6 +203,31 @@ def test_a_run_with_several_loaders_is_measured_on_all_of_them_once_more(tmp_pat
     assert again == {name: summary["metrics"][name] for name in names}
 
 
+def test_a_module_may_make_its_loaders_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: there was no way to say so, and an empty data module was refused."""
+    caplog.set_level("INFO")
+    data = [word for word in RUN if word.startswith("datamodule.")]
+    rest = [word for word in RUN[1:] if word not in data]
+    words = ["module=linear", "callbacks=default", *rest]
+    found = []
+    for module, own in (
+        ("MakesItsTest", ["datamodule=of_module"]),
+        ("MakesItsLoaders", ["datamodule=of_module"]),
+        ("Tested", ["datamodule=line", *data]),
+    ):
+        run_train(*words, *own, of(module), f"paths.log_dir={tmp_path / module}", draws=False)
+        run_dir = only_run(tmp_path / module)
+        found.append(json.loads((run_dir / "summary.json").read_text())["metrics"])
+    assert found[0] == found[2]
+    assert found[1] == {name: own for name, own in found[0].items() if name != "test_loss"}
+    assert "not tested: MakesItsLoaders has no data for a test" in caplog.text
+    run_evaluate(f"run={only_run(tmp_path / 'MakesItsTest')}", draws=False)
+    again = only_run(tmp_path / "MakesItsTest") / "evaluation/test.json"
+    assert json.loads(again.read_text())["metrics"] == {"test_loss": found[0]["test_loss"]}
+
+
 def test_a_monitor_that_is_logged_now_and_then(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

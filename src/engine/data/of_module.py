@@ -1,0 +1,31 @@
+"""The data of a module that makes its loaders itself."""
+
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+
+class LoadersOfModule(LightningDataModule):
+    """Serves the loaders that a module makes itself, by `train_dataloader` and the like.
+
+    Lightning calls `prepare_data` and `setup` of the module, as always.
+    """
+
+    def train_dataloader(self) -> Any:
+        return self._made("train_dataloader")
+
+    def val_dataloader(self) -> Any:
+        return self._made("val_dataloader")
+
+    def test_dataloader(self) -> Any:
+        return self._made("test_dataloader")
+
+    def predict_dataloader(self) -> Any:
+        return self._made("predict_dataloader")
+
+    def _made(self, hook: str) -> Any:
+        """Returns what the module's hook makes; no loader if it has none of its own."""
+        trainer: Any = self.trainer
+        module = trainer.lightning_module
+        return getattr(module, hook)() if is_overridden(hook, module) else []
