@@ -163,7 +163,8 @@ def test_without_validation_the_last_checkpoint_is_taken(tmp_path: Path) -> None
         pytest.param(
             ["datamodule=digitz"],
             "datamodule=digitz: no such choice. Did you mean digits? datamodule is one of: "
-            "breast_cancer, cifar10, digits, image_folder, line, parabola, random_regression.",
+            "breast_cancer, cifar10, digits, image_folder, line, of_module, parabola, "
+            "random_regression.",
             id="choice",
         ),
         pytest.param(
