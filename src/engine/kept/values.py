@@ -44,9 +44,9 @@ MARK = "\0"
 SIMPLE: dict[str, Callable[[Any], Any]] = {
     kind.__name__: kind for kind in (set, frozenset, OrderedDict, Counter, torch.Size)
 }
+DTYPES = {str(one): one for one in vars(torch).values() if isinstance(one, torch.dtype)}
 WORDS: dict[str, Callable[[str], Any]] = {  # classes that a word says all of
-    "device": torch.device,
-    "dtype": lambda text: getattr(torch, text.removeprefix("torch.")),
+    "dtype": lambda text: DTYPES[text],
     "datetime": datetime.datetime.fromisoformat,
     "PosixPath": Path,
     "WindowsPath": Path,
@@ -109,8 +109,8 @@ def package_of(kind: type) -> str:
 
 
 def is_machine(kind: type) -> bool:
-    """Tells whether objects of a class have no state of training."""
-    return package_of(kind) in MACHINES and not issubclass(kind, STATEFUL)
+    """Tells whether objects of a class have no state of training, or one of this machine only."""
+    return kind is torch.device or (package_of(kind) in MACHINES and not issubclass(kind, STATEFUL))
 
 
 def mark(value: Any, known: frozenset[int] = frozenset()) -> Any:
@@ -157,7 +157,7 @@ def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
         return value.tobytes()
     if isinstance(value, bytearray) and has_room and left.take(len(value), 0):
         return bytes(value)
-    if isinstance(value, np.generic | torch.Size | torch.dtype | torch.device | Path | Enum):
+    if isinstance(value, np.generic | torch.Size | torch.dtype | Path | Enum):
         return value
     # Loggers, bars and figures are made anew; nothing follows from the one that there is.
     return None if is_machine(type(value)) else Same(value)
@@ -242,7 +242,7 @@ def _in_parts(value: Any, left: _Left) -> tuple[Any, ...]:
         return kind.__name__, _plain(items, left)
     if kind is deque:
         return "deque", _plain(list(value), left), value.maxlen
-    if isinstance(value, torch.device | torch.dtype | Path):
+    if isinstance(value, torch.dtype | Path):
         return kind.__name__, str(value)
     if kind is datetime.datetime:
         return "datetime", value.isoformat()
@@ -291,9 +291,10 @@ def _of_class(base: type, module: str, name: str, value: Any) -> Any:
     kind: Any = sys.modules[module]
     for part in name.split("."):
         kind = getattr(kind, part)
-    if not (isinstance(kind, type) and issubclass(kind, base)):
+    is_a_class = isinstance(kind, type) and issubclass(kind, base)
+    if not is_a_class or (base is tuple and kind.__bases__ != (tuple,)):
         raise LookupError(name)
-    return kind[value] if base is Enum else kind(*made(value))  # type: ignore[index]
+    return kind[value] if base is Enum else kind(*made(value))
 
 
 def filled(now: Any, value: Any) -> bool:

@@ -4,6 +4,7 @@ That a killed run goes on with all of it exactly is shown in run/test_exact.py.
 """
 
 import functools
+import logging
 import random
 import threading
 from collections import Counter, OrderedDict, deque
@@ -167,7 +168,6 @@ MADE = [
     [{"steps": deque([Step(np.zeros(2), 1.0)])}],
     Phase.WARM,
     torch.Size([1, 2]),
-    torch.device("cpu"),
     torch.bfloat16,
     datetime(2026, 1, 2, 3, 4),
     Path("b"),
@@ -377,6 +377,30 @@ def test_what_was_restored_stays_in_later_checkpoints(tmp_path: Path) -> None:
     module = Module()
     found = Attributes(trainer_of(tmp_path, module), module, ["Module._count"])
     assert list(found.changed()[0]) == ["Module._count"]
+
+
+def test_a_device_is_this_machines(tmp_path: Path) -> None:
+    """A run may go on where there is no GPU."""
+    assert changed_to(torch.device("cuda:0"), tmp_path) == ({}, [])
+    assert changed_to(logging.getLogger("another"), tmp_path) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        [values.MARK, "dtype", "torch.load"],
+        [values.MARK, "enum", "os", "system", "true"],
+        [values.MARK, "tuple", "engine.kept.values", "Same", [1]],
+        [values.MARK, "tuple", "no.such.module", "Step", [1, 2]],
+    ],
+)
+def test_a_checkpoint_names_no_other_classes(plain: Any, tmp_path: Path) -> None:
+    """Somebody else may have made it."""
+    other = Module()
+    saved = {"Module.inner.path": [plain, False, False, False]}
+    refused = attributes.restore(trainer_of(tmp_path, other), other, saved)
+    assert refused == ["Module.inner.path"]
+    assert other.inner.path == Path("a")
 
 
 class Shares(Module):
