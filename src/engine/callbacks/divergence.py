@@ -18,6 +18,9 @@ from engine.steps.callback import EACH_JOB, StepCallback
 
 log = logging.getLogger(__name__)
 
+MOST = 2**20  # numbers of a weight that is copied
+BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 class StopOnDivergence(StepCallback):
     """Stops training at the first row of metrics whose loss is NaN or infinite.
@@ -36,14 +39,19 @@ class StopOnDivergence(StepCallback):
     diverged = False
     cause = ""  # in words, once training has diverged
     _returned: Any = None  # by the last training_step
-    _first: Mapping[str, int] = {}  # sums of the weights, in the first epoch
+    _first: Mapping[str, Tensor] = {}  # the weights before the first epoch
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.diverged
         # Jobs that train together, and strategies that share a weight out, have them elsewhere.
         is_whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
         if is_whole and isinstance(trainer, Trainer) and trainer.global_step == 0:
-            self._first = _sums(module)
+            self._first = {
+                name: _noted(own)
+                for name, own in module.named_parameters()
+                if own.requires_grad and not is_lazy(own)
+                if own.layout is torch.strided and own.numel()
+            }
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -56,8 +64,11 @@ class StopOnDivergence(StepCallback):
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         losses = self._losses(trainer)
         self._check(trainer, losses or {"a weight": _not_finite(module)})
-        now = _sums(module) if self._first else {}
-        if same := [name for name, total in self._first.items() if now.get(name) == total]:
+
+    # What the module's own on_train_epoch_end changes is changed by then.
+    def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
+        same = [n for n, own in module.named_parameters() if _is_same(self._first.get(n), own)]
+        if same:
             has_loss = self._returned is not None or not module.automatic_optimization
             log.warning(
                 "not trained: no step of the first epoch has changed %d of %d weights: %s%s",
@@ -97,14 +108,16 @@ class StopOnDivergence(StepCallback):
         self.cause = state.get("cause", "")  # checkpoints of before have none
 
 
-def _sums(module: LightningModule) -> dict[str, int]:
-    """Returns the sum of the bits of each weight that is to be trained."""
-    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return {
-        name: int(own.detach().view(bits[own.element_size()]).sum())
-        for name, own in module.named_parameters()
-        if own.requires_grad and not is_lazy(own) and own.element_size() in bits
-    }
+def _noted(own: Tensor) -> Tensor:
+    """Returns a copy of a weight; of a large one, the sum of its bits."""
+    values = own.detach()
+    if values.numel() <= MOST or values.element_size() not in BITS:
+        return values.clone()
+    return values.view(BITS[values.element_size()]).sum()
+
+
+def _is_same(first: Tensor | None, own: Tensor) -> bool:
+    return first is not None and torch.equal(first, _noted(own))
 
 
 def _not_finite(module: LightningModule) -> Tensor | float:

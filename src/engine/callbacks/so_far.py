@@ -1,5 +1,6 @@
 """Saves and restores what a run has in memory and Lightning leaves out of a checkpoint."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,7 +85,8 @@ def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) ->
     for name, state in own["metrics"].items():
         moved = move_data_to_device(state, trainer.strategy.root_device)
         metrics.resume(_metric(module, name), moved)
-    return attributes.restore(trainer, module, own["attributes"])
+    # A copy, as hooks of the start may write into what they are given, before it is put back again.
+    return attributes.restore(trainer, module, copy.deepcopy(own["attributes"]))
 
 
 def restored(saved: Mapping[str, Any]) -> list[str]:

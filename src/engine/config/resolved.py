@@ -221,14 +221,15 @@ def _check_inner(written: Mapping[str, Any]) -> None:
     """Refuses keys in nodes of the engine's that it does not know, and that nothing refers to."""
     unknown = [key for key in written if is_below(key, HAVE_KEYS) and not is_below(key, KNOWN)]
     for key in unknown:
-        if not any(f"{{{key}" in str(text) for text in written.values()):
+        if not any(f"{{{key}}}" in str(text) for text in written.values()):
             raise UserError(f"{key}: no such key.{nearest(key, KNOWN)}")
 
 
 def _is_hydras(name: str, overrides: tuple[str, ...]) -> bool:
     """Tells whether a key is one that Hydra's own part of the config refers to."""
     whole = compose("config", overrides=[*overrides], return_hydra_config=True)
-    return f"{{{name}" in json.dumps(OmegaConf.to_container(whole.hydra, enum_to_str=True))
+    text = json.dumps(OmegaConf.to_container(whole.hydra, enum_to_str=True))
+    return bool(re.search(rf"\{{{re.escape(name)}[}}.]", text))
 
 
 def _check_unused(name: str, written: Mapping[str, Any], overrides: Sequence[str]) -> None:

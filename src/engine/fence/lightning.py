@@ -291,13 +291,13 @@ class Results(_ResultCollection):
             meta.sync = _Sync(fn=module.trainer.strategy.reduce, **saved["sync"])
             result: Any = _ResultMetric(meta, is_tensor="value" in saved["state"])
             if not result.is_tensor:
-                if meta.metric_attribute not in parts:  # it is in a list, and in no checkpoint
+                if meta.metric_attribute not in parts:  # it is in a list; unsaved.py says so
                     continue
                 result.value = parts[meta.metric_attribute]
             metrics.resume(result, saved["state"])
             result._forward_cache = saved["last"]
             self[key] = result
-        self._before = dict(state)
+        self._before = {key: saved for key, saved in state.items() if dict.__contains__(self, key)}
 
     def forget(self) -> None:
         """Drops what was not logged again in the epoch that was resumed, when that has ended."""

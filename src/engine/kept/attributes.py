@@ -14,6 +14,7 @@ import inspect
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ OF_LIGHTNING = ("_hparams",)  # what a module may change as self.hparams
 OF_LOADERS = ("dataset", "sampler", "batch_sampler", "collate_fn")
 MOST_OBJECTS = 1000  # that are looked for in a list or a dict
 MOST_OWNERS = 10_000  # objects that are looked into
+FILLED = (*values.GROUPS, dict, *values.ARRAYS)  # what may be written into
+READ = "…"  # behind the name of an attribute that a user's code reads, to write into its value
 CLOSED = (Tensor, type, FunctionType, ModuleType)  # objects that are not
 PLAIN = (type(None), bool, int, float, str, Tensor)
 
@@ -68,9 +71,10 @@ class Attributes:
         as a copy of the first weights.
         """
         self._begun = self._marked()
-        parts = {type(own).__name__ for own in (self._module, *self._trainer.optimizers)}
+        root = type(self._module).__name__
+        parts = {root, *(type(own).__name__ for own in self._trainer.optimizers)}
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
-        parts |= {name for name, _ in _named(callbacks, Counter())}
+        parts |= {name for name, _ in _named(callbacks, Counter([root]))}
         for path, marked in self._begun.items():
             if path.partition(".")[0] not in parts:
                 self._first[path] = marked
@@ -87,6 +91,8 @@ class Attributes:
             first, begun = self._first.get(path), self._begun.get(path)
             if first and mark == first.mark and path not in self._restored:
                 continue
+            if isinstance(value, str | Path) and begun and mark == begun.mark:
+                continue  # the start has set it: the folder of a run may be another one then
             try:
                 plain, fills = values.plain(value, begun and begun.value)
                 saved[path] = [plain, fills, values.is_on_device(value), path in passing]
@@ -134,12 +140,14 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
             buffers = dict(owner.named_buffers(recurse=False)) if _is_part(owner) else {}
             now = buffers.get(name, inner.get(name))
             is_array = isinstance(value, values.ARRAYS)
-            if fills and values.filled(now, value):
+            if fills and now is not None and values.filled(now, value):
                 continue
             if is_buffer and name not in buffers:
                 owner.register_buffer(name, value, persistent=False)
-            elif is_array or not fills:
+            elif is_array or not fills or (now is None and fills != values.STATE):
                 setattr(owner, name, value)
+            elif now is None:
+                refused.append(path)
         except Exception:  # a class that takes no value
             refused.append(path)
     return refused
@@ -170,8 +178,10 @@ def _values(
 
 
 def _is_kept(name: str, value: Any, names: frozenset[str]) -> bool:
-    """Tells whether an attribute is one that a user's code writes, or a generator."""
-    return name.partition("[")[0] in names or issubclass(type(value), values.GENERATORS)
+    """Tells whether an attribute is one that a user's code writes, or writes into."""
+    first, kind = name.partition("[")[0], type(value)
+    is_filled = f"{first}{READ}" in names and issubclass(kind, FILLED)
+    return first in names or is_filled or issubclass(kind, values.GENERATORS)
 
 
 def _inner(owner: Any) -> dict[str, Any]:
@@ -191,7 +201,7 @@ def owners_of(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, 
     parts = [(f"{root}.{name}".rstrip("."), part) for name, part in module.named_modules()]
     loaders = (*training_loaders(trainer), *validation_loaders(trainer))
     served = [getattr(one, name, None) for one in loaders for name in OF_LOADERS]
-    numbered: Counter[str] = Counter()
+    numbered: Counter[str] = Counter([root])
     seen: set[int] = set()
     # What only the loaders have comes last: it is not there yet where a run is resumed.
     own = (*a_trainer.callbacks, a_trainer.datamodule, *trainer.optimizers)
@@ -253,7 +263,7 @@ def _is_users(kind: type) -> bool:
 
 
 def _names(owners: Iterable[Any]) -> frozenset[str]:
-    """Returns the names of the attributes that code of a user's writes into objects."""
+    """Returns the names of attributes that a user's code writes, and, marked, of those it reads."""
     kinds: set[Any] = {type(owner) for owner in owners}
     return frozenset(OF_LIGHTNING).union(*map(_written, kinds))
 
@@ -291,6 +301,8 @@ def _stored(code: CodeType) -> Iterator[str]:
     for line in dis.get_instructions(code):
         if line.opname == "STORE_ATTR":
             yield line.argval
+        elif line.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            yield f"{line.argval}{READ}"
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _stored(inner)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.amp import GradScaler
@@ -36,11 +37,13 @@ MACHINES = {
 GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
 STATEFUL = (nn.Module, Optimizer, LRScheduler, GradScaler, DictConfig, *GENERATORS)
 ARRAYS = (Tensor, np.ndarray)
-MOST = 2**24  # bytes that a checkpoint has of one attribute; 8 for what is no tensor
+MOST = 2**24  # bytes that a checkpoint has of one attribute
+PER_VALUE, PER_ARRAY = 64, 512  # bytes of a value, and those more of a tensor or an array
 MOST_VALUES = 20_000  # of one attribute that are looked at
 GROUPS = (list, tuple, set, deque)
 # Stands for a class before its values, which a list of a user's does not begin with.
 MARK = "\0"
+STATE = "state"  # of an object that nobody makes anew
 SIMPLE: dict[str, Callable[[Any], Any]] = {
     kind.__name__: kind for kind in (set, frozenset, OrderedDict, Counter, torch.Size)
 }
@@ -110,7 +113,9 @@ def package_of(kind: type) -> str:
 
 def is_machine(kind: type) -> bool:
     """Tells whether objects of a class have no state of training, or one of this machine only."""
-    return kind is torch.device or (package_of(kind) in MACHINES and not issubclass(kind, STATEFUL))
+    if issubclass(kind, torch.device | LightningOptimizer):
+        return True
+    return package_of(kind) in MACHINES and not issubclass(kind, STATEFUL)
 
 
 def mark(value: Any, known: frozenset[int] = frozenset()) -> Any:
@@ -154,7 +159,7 @@ def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
         left.take(0, len(value))
         return [dict, *((key, _mark(one, known, left)) for key, one in value.items())]
     if isinstance(value, np.ndarray) and value.dtype != object and left.take(value.nbytes, 0):
-        return value.tobytes()
+        return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, bytearray) and has_room and left.take(len(value), 0):
         return bytes(value)
     if isinstance(value, np.generic | torch.Size | torch.dtype | Path | Enum):
@@ -165,6 +170,8 @@ def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
 
 def _state_of(value: Any, keep_vars: bool = False) -> dict[str, Any] | None:
     """Returns what an object of `STATEFUL` saves; None for another object."""
+    if issubclass(type(value), LightningOptimizer):  # of the Trainer's, which is saved
+        return None
     if isinstance(value, nn.Module):
         parts = value.named_modules()
         inner = {name: metrics.state_of(one) for name, one in parts if isinstance(one, Metric)}
@@ -184,8 +191,10 @@ def _state_of(value: Any, keep_vars: bool = False) -> dict[str, Any] | None:
     return None
 
 
-def plain(value: Any, first: Any = None) -> tuple[Any, bool]:
+def plain(value: Any, first: Any = None) -> tuple[Any, bool | str]:
     """Returns a value as a checkpoint can have it, and whether it fills the object that is there.
+
+    `STATE` says that it can only fill one.
 
     It fills the object that training began with, if that is still in its place: others may refer to
     it. What only such an object can have, as a layer, fills another one of its class, too.
@@ -197,17 +206,17 @@ def plain(value: Any, first: Any = None) -> tuple[Any, bool]:
     Raises:
         TypeError: if there is none, or if it is too large.
     """
-    is_alike, left = type(first) is type(value), _Left(MOST)
-    if isinstance(value, STATEFUL):
+    is_alike, kind = type(first) is type(value), type(value)
+    if isinstance(value, STATEFUL) and not is_machine(kind):
         if not is_alike:
-            raise TypeError(type(value).__name__)
-        return _plain(_state_of(value), _Left(inf)), True
-    if isinstance(value, list | set | deque) and value is first:
-        return _plain(list(value), left), True
-    if isinstance(value, dict) and value is first:
-        return _plain(dict(value), left), True
+            raise TypeError(kind.__name__)
+        return _plain(_state_of(value), _Left(inf)), STATE
+    if isinstance(value, (*GROUPS, dict)) and len(value) * PER_VALUE > MOST:
+        raise TypeError("too large")
+    if kind in (list, set, dict, deque) or isinstance(value, ARRAYS):
+        return _plain(value, _Left(MOST)), value is first
     try:
-        return _plain(value, left), value is first and isinstance(value, ARRAYS)
+        return _plain(value, _Left(MOST)), False
     except TypeError:
         if not is_alike or not isinstance(value, list | dict):
             raise
@@ -219,12 +228,13 @@ def _plain(value: Any, left: _Left) -> Any:
     kind = type(value)
     if isinstance(value, Tensor) and not _is_ordinary(value):
         raise TypeError("sparse, nested, without numbers")
-    if not left.take(value.nbytes if isinstance(value, ARRAYS) else 8):
+    if not left.take(PER_VALUE + (PER_ARRAY + value.nbytes if isinstance(value, ARRAYS) else 0)):
         raise TypeError("too large")
     if value is None or kind in (bool, int, float, complex, str, bytes):
         return value
     if isinstance(value, Tensor) and not (value.requires_grad and value.is_leaf):
-        return value.detach()
+        is_view = value.untyped_storage().nbytes() > value.nbytes  # torch.save writes all of it
+        return value.detach().clone() if is_view else value.detach()
     if kind in (list, tuple):
         return kind([_plain(one, left) for one in value])
     if kind is dict:
@@ -246,10 +256,11 @@ def _in_parts(value: Any, left: _Left) -> tuple[Any, ...]:
         return kind.__name__, str(value)
     if kind is datetime.datetime:
         return "datetime", value.isoformat()
-    if isinstance(value, Enum):
-        return "enum", kind.__module__, kind.__qualname__, value.name
-    if kind.__bases__ == (tuple,):  # a NamedTuple's
-        return "tuple", kind.__module__, kind.__qualname__, _plain(list(value), left)
+    name = kind.__module__, kind.__qualname__
+    if isinstance(value, Enum) and _class(Enum, *name) is kind:
+        return "enum", *name, value.name
+    if issubclass(kind, tuple) and _class(tuple, *name) is kind:
+        return "tuple", *name, _plain(list(value), left)
     raise TypeError(kind.__name__)
 
 
@@ -287,14 +298,20 @@ def made(value: Any) -> Any:
     return value
 
 
-def _of_class(base: type, module: str, name: str, value: Any) -> Any:
-    kind: Any = sys.modules[module]
+def _class(base: type, module: str, name: str) -> Any:
+    """Returns an enum, or a named tuple, of a module that is imported; None if it is none."""
+    kind: Any = sys.modules.get(module)
     for part in name.split("."):
-        kind = getattr(kind, part)
-    is_a_class = isinstance(kind, type) and issubclass(kind, base)
-    if not is_a_class or (base is tuple and kind.__bases__ != (tuple,)):
+        kind = getattr(kind, part, None)
+    is_one = isinstance(kind, type) and issubclass(kind, base)
+    return kind if is_one and (base is Enum or kind.__bases__ == (tuple,)) else None
+
+
+def _of_class(base: type, module: str, name: str, value: Any) -> Any:
+    kind = _class(base, module, name)
+    if kind is None:
         raise LookupError(name)
-    return kind[value] if base is Enum else kind(*made(value))
+    return kind[value] if base is Enum else tuple.__new__(kind, made(value))
 
 
 def filled(now: Any, value: Any) -> bool:

@@ -142,6 +142,34 @@ def test_weights_that_no_step_of_the_first_epoch_changes_are_named(
     assert [r.getMessage() for r in caplog.records] == ([said + ", ".join(names)] if names else [])
 
 
+def test_a_weight_whose_numbers_change_places_is_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the sum of its bits was the same."""
+
+    class Turns(Two):
+        def on_train_batch_end(self, *_: object) -> None:
+            for weight in self.parameters():
+                weight.data = weight.data.flip(0) + torch.tensor(1e-3) * (len(weight) == 1)
+
+    trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[StopOnDivergence()])
+    with caplog.at_level(logging.WARNING, logger="engine"):
+        trainer.fit(Turns("no rate"), DataLoader(TensorDataset(*2 * [torch.ones(1, 1)])))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("most", [0, 2**20])
+def test_large_weights_are_known_by_a_sum(
+    most: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.callbacks.divergence.MOST", most)
+    trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[StopOnDivergence()])
+    with caplog.at_level(logging.WARNING, logger="engine"):
+        trainer.fit(Two("detached"), points())
+    (record,) = caplog.records
+    assert record.getMessage().endswith("2 of 4 weights: first.weight, first.bias")
+
+
 @pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
 def test_a_training_step_that_returns_no_loss_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
