@@ -440,7 +440,7 @@ class LogsRunning(Small):
         super().__init__(**options)
         self.running = RunningMean(window=5)
         self.between = MinMaxMetric(MeanAbsoluteError())
-        self.tracked = MetricTracker(MeanAbsoluteError(), maximize=False)
+        self.tracked = MetricTracker(MetricCollection([MeanAbsoluteError()]), maximize=False)
         self.shared = MetricCollection([BinaryJaccardIndex(), BinaryCohenKappa()])
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -466,7 +466,7 @@ class LogsRunning(Small):
 
     def on_validation_epoch_end(self) -> None:
         best: Any = self.tracked.best_metric()
-        self.log("val/best", best)
+        self.log("val/best", best["MeanAbsoluteError"])
         self.log_dict({f"val/{name}": value for name, value in self.between.compute().items()})
 
 

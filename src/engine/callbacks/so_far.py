@@ -172,10 +172,13 @@ def differing(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any
 
 def _metric(module: LightningModule, name: str) -> Metric:
     """Returns a metric by its name; a MetricTracker makes one for each of its steps."""
-    above = module.get_submodule(name.rpartition(".")[0])
-    while isinstance(above, MetricTracker) and not hasattr(above, name.rpartition(".")[2]):
-        above.increment()
-    return _metrics(module)[name]
+    part: Any = module
+    for child in name.split("."):
+        while isinstance(part, MetricTracker) and not hasattr(part, child):
+            part.increment()
+        part = getattr(part, child)
+    found: Metric = part
+    return found
 
 
 def _metrics(module: LightningModule) -> dict[str, Metric]:

@@ -91,6 +91,8 @@ class Attributes:
             first, begun = self._first.get(path), self._begun.get(path)
             if first and mark == first.mark and path not in self._restored:
                 continue
+            if any(value is own for own in self._trainer.optimizers):
+                continue
             if isinstance(value, str | Path) and begun and mark == begun.mark:
                 continue  # the start has set it: the folder of a run may be another one then
             try:
@@ -144,9 +146,9 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
                 continue
             if is_buffer and name not in buffers:
                 owner.register_buffer(name, value, persistent=False)
-            elif is_array or not fills or (now is None and fills != values.STATE):
+            elif fills != values.STATE and (is_array or not fills or now is None):
                 setattr(owner, name, value)
-            elif now is None:
+            elif fills == values.STATE:
                 refused.append(path)
         except Exception:  # a class that takes no value
             refused.append(path)
@@ -178,10 +180,13 @@ def _values(
 
 
 def _is_kept(name: str, value: Any, names: frozenset[str]) -> bool:
-    """Tells whether an attribute is one that a user's code writes, or writes into."""
+    """Tells whether an attribute is one that a user's code writes, or writes into.
+
+    Layers that are hidden from PyTorch, and generators, are among these by any name.
+    """
     first, kind = name.partition("[")[0], type(value)
     is_filled = f"{first}{READ}" in names and issubclass(kind, FILLED)
-    return first in names or is_filled or issubclass(kind, values.GENERATORS)
+    return first in names or is_filled or (first == name and issubclass(kind, values.STATEFUL))
 
 
 def _inner(owner: Any) -> dict[str, Any]:

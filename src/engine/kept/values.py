@@ -121,7 +121,7 @@ def is_machine(kind: type) -> bool:
 def mark(value: Any, known: frozenset[int] = frozenset()) -> Any:
     """Returns what is equal as long as a value does not change.
 
-    Of what is too large, or cannot be looked at, that is the object and its length.
+    Of what is too large, or cannot be looked at, that is which objects it has.
 
     Args:
         value: of an attribute.
@@ -133,14 +133,17 @@ def mark(value: Any, known: frozenset[int] = frozenset()) -> Any:
             return [Same(value), _mark(own, known, _Left(MOST))]
         return _mark(value, known, _Left(MOST, MOST_VALUES))
     except Exception:  # too large, a ring, or an object that does what it likes
-        return [Same(value), _length(value)]
+        return [Same(value), *_items_of(value)]
 
 
-def _length(value: Any) -> int:
+def _items_of(value: Any) -> tuple[int, int]:
+    """Returns how many objects a list or a dict has, and what depends on which ones they are."""
     try:
-        return len(value)
+        items = value.values() if isinstance(value, dict) else value
+        is_group = isinstance(value, (*GROUPS, dict))
+        return len(value), hash(tuple(map(id, items))) if is_group else 0
     except Exception:  # it has none, or it answers for an object that is gone
-        return 0
+        return 0, 0
 
 
 def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
@@ -213,6 +216,8 @@ def plain(value: Any, first: Any = None) -> tuple[Any, bool | str]:
         return _plain(_state_of(value), _Left(inf)), STATE
     if isinstance(value, (*GROUPS, dict)) and len(value) * PER_VALUE > MOST:
         raise TypeError("too large")
+    if value is first and isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
+        return _plain(value.detach(), _Left(MOST)), STATE  # an optimiser may have it
     if kind in (list, set, dict, deque) or isinstance(value, ARRAYS):
         return _plain(value, _Left(MOST)), value is first
     try:
@@ -344,10 +349,10 @@ def filled(now: Any, value: Any) -> bool:
     elif isinstance(now, torch.Generator | np.random.RandomState):
         now.set_state(value["state"])
     elif isinstance(now, ARRAYS):
-        has_grad = isinstance(now, Tensor) and now.requires_grad
-        if (now.shape, now.dtype) != (value.shape, value.dtype) or has_grad:
+        if (now.shape, now.dtype) != (value.shape, value.dtype):
             return False
-        now[...] = value
+        with torch.no_grad():
+            now[...] = value
     elif isinstance(now, list | set | deque | dict):
         now.clear()
         now.extend(value) if isinstance(now, list | deque) else now.update(value)
