@@ -67,17 +67,19 @@ class StopOnDivergence(StepCallback):
 
     # What the module's own on_train_epoch_end changes is changed by then.
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
-        same = [n for n, own in module.named_parameters() if _is_same(self._first.get(n), own)]
+        first, self._first = self._first, {}
+        if not first:  # after the first epoch; the names of weights alone would cost a sweep time
+            return
+        same = [name for name, own in module.named_parameters() if _is_same(first.get(name), own)]
         if same:
             has_loss = self._returned is not None or not module.automatic_optimization
             log.warning(
                 "not trained: no step of the first epoch has changed %d of %d weights: %s%s",
                 len(same),
-                len(self._first),
+                len(first),
                 some(same),
                 "" if has_loss else "\nIts training_step returns no loss.",
             )
-        self._first = {}
 
     def _losses(self, trainer: Trainer) -> dict[str, Any]:
         """Returns the losses that there are, by what the log calls them."""
