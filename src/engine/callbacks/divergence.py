@@ -67,7 +67,8 @@ class StopOnDivergence(StepCallback):
 
     # What the module's own on_train_epoch_end changes is changed by then.
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
-        first, self._first = self._first, {}
+        first = self._first
+        self._first = {}
         if not first:  # after the first epoch; the names of weights alone would cost a sweep time
             return
         same = [name for name, own in module.named_parameters() if _is_same(first.get(name), own)]

@@ -207,8 +207,8 @@ def _check_names(
                 f"{chosen}: the first line of conf/{name}/{chosen.partition('=')[2]}.yaml must be "
                 "`# @package _global_`.\nWithout it, the file would change nothing."
             )
-        is_known = name in (*CHOICES, *ENGINES) or name in _by_default()
-        if not is_known and not _is_hydras(name, tuple(overrides)):
+        has_place = name in (*CHOICES, *ENGINES) or name in _by_default()
+        if not has_place and not _is_hydras(name, overrides):
             known = [own for own in (*CHOICES, *ENGINES, *written) if not is_below(own, (name,))]
             meant = nearest(name, ["defaults", *known])
             raise UserError(
@@ -225,7 +225,7 @@ def _check_inner(written: Mapping[str, Any]) -> None:
             raise UserError(f"{key}: no such key.{nearest(key, KNOWN)}")
 
 
-def _is_hydras(name: str, overrides: tuple[str, ...]) -> bool:
+def _is_hydras(name: str, overrides: Sequence[str]) -> bool:
     """Tells whether a key is one that Hydra's own part of the config refers to."""
     whole = compose("config", overrides=[*overrides], return_hydra_config=True)
     text = json.dumps(OmegaConf.to_container(whole.hydra, enum_to_str=True))

@@ -109,7 +109,8 @@ def _refuse_word(word: str, around: Sequence[str]) -> NoReturn:
     if whole := [text for text in joined if not _is_open(text)] if _is_open(around[0]) else []:
         raise UserError(f"{whole[0]}: has blanks, so it needs quotes: {shlex.quote(whole[0])}")
     for parts in (around[:2], around[:3], around[1:3], around[1:4]):
-        pairs, one = itertools.pairwise(parts), "".join(parts)
+        pairs = itertools.pairwise(parts)
+        one = "".join(parts)
         is_split = all(own[-1:] in JOINS or after[:1] in JOINS for own, after in pairs)
         is_value = ONE_VALUE.fullmatch(one) and not (_is_open(one) or one.endswith(JOINS))
         if word in parts and parts[1:] and is_split and is_value:

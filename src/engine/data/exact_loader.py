@@ -108,7 +108,7 @@ class ExactLoader(Served):
             return
         self._set_epoch(state["epoch"])
         if "order" in state:
-            self._order.kept = {state["stream"]: state["order"]}
+            self._order.kept = {state["stream"]: values.made(state["order"])}
         elif digest_of(self._order.draw(state["stream"])) != state["digest"]:
             self._say(
                 f"{type(self._loader).__name__}: not exact: its sampler has another order than "
@@ -128,7 +128,7 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         self._generators = generators_of(loader)
         self._seed = seed
         self.checks = True
-        self.drawn: dict[str, Any] = {}  # name and digest of the last order
+        self.drawn: dict[str, str] = {}  # name and digest of the last order
         self.kept: dict[str, list[Any]] = {}  # an order of before this run was stopped, by name
         self._last: list[Any] = []
         self._first = self._marks()
@@ -146,7 +146,7 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
 
     def state(self) -> dict[str, Any]:
         """Returns name and digest of the last order, and itself where the sampler has changed."""
-        state = dict(self.drawn)
+        state: dict[str, Any] = dict(self.drawn)
         if self._last and self._marks() != self._first:
             with contextlib.suppress(TypeError):  # of indices that no checkpoint has
                 state["order"], _ = values.plain(self._last)

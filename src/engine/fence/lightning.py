@@ -291,13 +291,13 @@ class Results(_ResultCollection):
             meta.sync = _Sync(fn=module.trainer.strategy.reduce, **saved["sync"])
             result: Any = _ResultMetric(meta, is_tensor="value" in saved["state"])
             if not result.is_tensor:
-                if meta.metric_attribute not in parts:  # it is in a list; unsaved.py says so
+                if meta.metric_attribute not in parts:  # it is in a list: found when it is logged
                     continue
                 result.value = parts[meta.metric_attribute]
             metrics.resume(result, saved["state"])
             result._forward_cache = saved["last"]
             self[key] = result
-        self._before = {key: saved for key, saved in state.items() if dict.__contains__(self, key)}
+        self._before = {key: saved for key, saved in state.items() if key in self}
 
     def forget(self) -> None:
         """Drops what was not logged again in the epoch that was resumed, when that has ended."""
@@ -344,13 +344,18 @@ def seen_in_validation(trainer: Trainer) -> dict[int, int]:
     return {} if loop._should_reload_val_dl else dict(loop._seen_batches_per_dataloader)
 
 
+def _load_validation(trainer: Trainer) -> None:
+    """Loads the data of validation within a training, as Lightning does."""
+    trainer.validating = True
+    trainer.fit_loop.epoch_loop.val_loop.setup_data()
+    trainer.training = True
+
+
 def go_on_in_validation(trainer: Trainer, seen: Mapping[int, int]) -> None:
     """Counts on from what `seen_in_validation` returned; loads the data, which count from 0."""
     loop = trainer.fit_loop.epoch_loop.val_loop
     if seen and trainer.val_dataloaders is None:
-        trainer.validating = True
-        loop.setup_data()
-        trainer.training = True
+        _load_validation(trainer)
     loop._seen_batches_per_dataloader.update(seen)
 
 
@@ -402,9 +407,7 @@ def validates_after_epoch(trainer: Trainer) -> bool:
     loop = trainer.fit_loop.epoch_loop
     if not loop._should_check_val_epoch():
         return False
-    trainer.validating = True
-    loop.val_loop.setup_data()
-    trainer.training = True
+    _load_validation(trainer)
     return bool(sum(trainer.num_val_batches))
 
 

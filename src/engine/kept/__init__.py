@@ -1,4 +1,4 @@
-"""What objects of a user's keep: found where it changes, in plain values, and put back.
+"""Keeps for checkpoints what objects of a user's have in attributes, and puts it back.
 
 It knows nothing of runs: a checkpoint asks it, and so does a loader about its sampler.
 """

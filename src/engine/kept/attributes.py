@@ -34,17 +34,18 @@ OF_LIGHTNING = ("_hparams",)  # what a module may change as self.hparams
 OF_LOADERS = ("dataset", "sampler", "batch_sampler", "collate_fn")
 MOST_OBJECTS = 1000  # that are looked for in a list or a dict
 MOST_OWNERS = 10_000  # objects that are looked into
+CLOSED = (Tensor, type, FunctionType, ModuleType)  # objects that are not
 FILLED = (*values.GROUPS, dict, *values.ARRAYS)  # what may be written into
 READ = "…"  # behind the name of an attribute that a user's code reads, to write into its value
-CLOSED = (Tensor, type, FunctionType, ModuleType)  # objects that are not
 PLAIN = (type(None), bool, int, float, str, Tensor)
 
 
 class _Marked(NamedTuple):
-    """What an attribute has at a moment, and what is equal as long as that does not change."""
+    """Holds what an attribute has at a moment, and what is equal until that changes."""
 
     value: Any
     mark: Any
+    is_buffer: bool  # that no checkpoint has
 
 
 class Attributes:
@@ -59,7 +60,9 @@ class Attributes:
     def __init__(
         self, trainer: Trainer, module: LightningModule, restored: Iterable[str] = ()
     ) -> None:
-        self._trainer, self._module, self._restored = trainer, module, set(restored)
+        self._trainer = trainer
+        self._module = module
+        self._restored = set(restored)
         for own in (module, trainer.datamodule):  # type: ignore[attr-defined]
             getattr(own, "hparams", None)  # made where somebody asks for it
         self._first = self._begun = self._marked()
@@ -86,9 +89,9 @@ class Attributes:
         """
         saved: dict[str, Any] = {}
         lost: list[str] = []
-        passing = {f"{type(self._module).__name__}.{name}" for name in _passing(self._module)}
-        for path, (value, mark) in self._marked().items():
-            first, begun = self._first.get(path), self._begun.get(path)
+        for path, (value, mark, is_buffer) in self._marked().items():
+            first = self._first.get(path)
+            begun = self._begun.get(path)
             if first and mark == first.mark and path not in self._restored:
                 continue
             if any(value is own for own in self._trainer.optimizers):
@@ -97,7 +100,7 @@ class Attributes:
                 continue  # the start has set it: the folder of a run may be another one then
             try:
                 plain, fills = values.plain(value, begun and begun.value)
-                saved[path] = [plain, fills, values.is_on_device(value), path in passing]
+                saved[path] = [plain, fills, values.is_on_device(value), is_buffer]
             except Exception:
                 is_as_begun = begun and mark == begun.mark
                 if not is_as_begun and not values.is_machine(type(value)):
@@ -105,12 +108,17 @@ class Attributes:
         return saved, lost
 
     def _marked(self) -> dict[str, _Marked]:
-        passing = _passing(self._module)
-        lasting = (own for name, own in self._module.named_buffers() if name not in passing)
-        saved = (*self._module.parameters(), *lasting, *self._trainer.optimizers)
-        known = frozenset(map(id, saved))
-        found = _values(self._trainer, self._module, passing)
-        return {path: _Marked(value, values.mark(value, known)) for path, value in found}
+        persistent = self._module.state_dict().keys()
+        passing = {}
+        known = {*map(id, self._module.parameters()), *map(id, self._trainer.optimizers)}
+        for name, buffer in self._module.named_buffers():
+            if name in persistent:
+                known.add(id(buffer))
+            else:
+                passing[f"{type(self._module).__name__}.{name}"] = buffer
+        found = {**dict(_values(self._trainer, self._module)), **passing}
+        marks = {path: values.mark(value, frozenset(known)) for path, value in found.items()}
+        return {path: _Marked(found[path], marks[path], path in passing) for path in found}
 
 
 def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any]) -> list[str]:
@@ -141,30 +149,21 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
             value = values.made(plain)
             buffers = dict(owner.named_buffers(recurse=False)) if _is_part(owner) else {}
             now = buffers.get(name, inner.get(name))
-            is_array = isinstance(value, values.ARRAYS)
             if fills and now is not None and values.filled(now, value):
                 continue
             if is_buffer and name not in buffers:
                 owner.register_buffer(name, value, persistent=False)
-            elif fills != values.STATE and (is_array or not fills or now is None):
-                setattr(owner, name, value)
             elif fills == values.STATE:
                 refused.append(path)
+            else:
+                setattr(owner, name, value)
         except Exception:  # a class that takes no value
             refused.append(path)
     return refused
 
 
-def _passing(module: nn.Module) -> dict[str, Tensor]:
-    """Returns the buffers that no checkpoint has."""
-    persistent = module.state_dict().keys()
-    return {name: own for name, own in module.named_buffers() if name not in persistent}
-
-
-def _values(
-    trainer: Trainer, module: LightningModule, passing: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Any]]:
-    """Yields the attributes, and the buffers that are not persistent, each with its name."""
+def _values(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, Any]]:
+    """Yields the attributes, each with its name."""
     owners = dict(owners_of(trainer, module))
     names = _names(owners.values())
     parts = {id(part) for part in module.modules()}
@@ -175,8 +174,6 @@ def _values(
             is_state = name in states or id(value) in parts
             if _is_kept(name, value, names) and not is_state:
                 yield f"{where}.{name}", value
-    root = type(module).__name__
-    yield from ((f"{root}.{name}", buffer) for name, buffer in passing.items())
 
 
 def _is_kept(name: str, value: Any, names: frozenset[str]) -> bool:

@@ -39,7 +39,7 @@ STATEFUL = (nn.Module, Optimizer, LRScheduler, GradScaler, DictConfig, *GENERATO
 ARRAYS = (Tensor, np.ndarray)
 MOST = 2**24  # bytes that a checkpoint has of one attribute
 PER_VALUE, PER_ARRAY = 64, 512  # bytes of a value, and those more of a tensor or an array
-MOST_VALUES = 20_000  # of one attribute that are looked at
+MOST_VALUES = 10_000  # of one attribute that are looked at
 GROUPS = (list, tuple, set, deque)
 # Stands for a class before its values, which a list of a user's does not begin with.
 MARK = "\0"
@@ -56,7 +56,7 @@ WORDS: dict[str, Callable[[str], Any]] = {  # classes that a word says all of
 }
 
 
-class Same:
+class _Same:
     """Stands for an object as it is now; it is kept, so that no other one takes its address."""
 
     def __init__(self, value: Any) -> None:
@@ -64,7 +64,7 @@ class Same:
         self.version = version_of(value) if issubclass(type(value), Tensor) else 0
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Same):
+        if not isinstance(other, _Same):
             return False
         return self.value is other.value and self.version == other.version
 
@@ -93,17 +93,20 @@ class _Left:
     def __init__(self, size: float, count: float = inf) -> None:
         self.size, self.count = size, count
 
-    def take(self, size: int, count: int = 1) -> bool:
-        """Tells whether so many bytes and values are left, and takes them.
-
-        Raises:
-            TypeError: if so many values are not left.
-        """
-        self.count -= count
-        if self.count < 0:
-            raise TypeError("too many values")
+    def take(self, size: int) -> bool:
+        """Tells whether so many bytes are left, and takes them."""
         self.size -= size
         return self.size >= 0
+
+    def count_down(self, inner: int = 0) -> None:
+        """Counts a value, which has so many others in it.
+
+        Raises:
+            TypeError: if so many are not left.
+        """
+        self.count -= 1
+        if self.count < inner:
+            raise TypeError("too many values")
 
 
 def package_of(kind: type) -> str:
@@ -130,10 +133,10 @@ def mark(value: Any, known: frozenset[int] = frozenset()) -> Any:
     try:
         own = None if id(value) in known else _state_of(value, keep_vars=True)
         if own is not None:
-            return [Same(value), _mark(own, known, _Left(MOST))]
+            return [_Same(value), _mark(own, known, _Left(MOST))]
         return _mark(value, known, _Left(MOST, MOST_VALUES))
     except Exception:  # too large, a ring, or an object that does what it likes
-        return [Same(value), *_items_of(value)]
+        return [_Same(value), *_items_of(value)]
 
 
 def _items_of(value: Any) -> tuple[int, int]:
@@ -147,28 +150,27 @@ def _items_of(value: Any) -> tuple[int, int]:
 
 
 def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
-    has_room = left.take(8)
+    has_inner = isinstance(value, (*GROUPS, dict)) and not isinstance(value, torch.Size)
+    left.count_down(len(value) if has_inner else 0)
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return "nan" if value != value else value
     if id(value) in known:
         return id(value)
     if isinstance(value, Tensor):
-        is_small = _is_ordinary(value) and left.take(value.nbytes, 0)
-        return _Numbers(value) if is_small else Same(value)
-    if isinstance(value, GROUPS) and not isinstance(value, torch.Size):
-        left.take(0, len(value))
+        is_small = _is_ordinary(value) and left.take(value.nbytes)
+        return _Numbers(value) if is_small else _Same(value)
+    if isinstance(value, GROUPS) and has_inner:
         return [type(value), *(_mark(one, known, left) for one in value)]
     if isinstance(value, dict):
-        left.take(0, len(value))
         return [dict, *((key, _mark(one, known, left)) for key, one in value.items())]
-    if isinstance(value, np.ndarray) and value.dtype != object and left.take(value.nbytes, 0):
+    if isinstance(value, np.ndarray) and value.dtype != object and left.take(value.nbytes):
         return value.dtype.str, value.shape, value.tobytes()
-    if isinstance(value, bytearray) and has_room and left.take(len(value), 0):
+    if isinstance(value, bytearray) and left.take(len(value)):
         return bytes(value)
     if isinstance(value, np.generic | torch.Size | torch.dtype | Path | Enum):
         return value
     # Loggers, bars and figures are made anew; nothing follows from the one that there is.
-    return None if is_machine(type(value)) else Same(value)
+    return None if is_machine(type(value)) else _Same(value)
 
 
 def _state_of(value: Any, keep_vars: bool = False) -> dict[str, Any] | None:
@@ -209,7 +211,8 @@ def plain(value: Any, first: Any = None) -> tuple[Any, bool | str]:
     Raises:
         TypeError: if there is none, or if it is too large.
     """
-    is_alike, kind = type(first) is type(value), type(value)
+    kind = type(value)
+    is_alike = type(first) is kind
     if isinstance(value, STATEFUL) and not is_machine(kind):
         if not is_alike:
             raise TypeError(kind.__name__)
@@ -218,10 +221,9 @@ def plain(value: Any, first: Any = None) -> tuple[Any, bool | str]:
         raise TypeError("too large")
     if value is first and isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
         return _plain(value.detach(), _Left(MOST)), STATE  # an optimiser may have it
-    if kind in (list, set, dict, deque) or isinstance(value, ARRAYS):
-        return _plain(value, _Left(MOST)), value is first
     try:
-        return _plain(value, _Left(MOST)), False
+        fills = value is first and isinstance(value, (list, set, deque, dict, *ARRAYS))
+        return _plain(value, _Left(MOST)), fills
     except TypeError:
         if not is_alike or not isinstance(value, list | dict):
             raise

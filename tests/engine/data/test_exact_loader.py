@@ -51,6 +51,36 @@ def test_processes_draw_the_same_order_and_other_noise() -> None:
     assert first[0][2] != second[0][2]
 
 
+class Turns(Sampler[Any]):
+    """Yields numbers of NumPy's in an order that somebody may change."""
+
+    def __init__(self) -> None:
+        self.order = np.arange(10)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.order)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def test_where_a_sampler_has_changed_the_epoch_goes_on_in_its_order() -> None:
+    """The state has the order, as the sampler would draw another one; the next epoch has that."""
+    place = At()
+    whole = DataLoader(Noisy(), batch_size=4, sampler=Turns())
+    served = exact(whole, 5, place)
+    batches = iter(served)
+    first = next(batches)
+    assert "order" not in served.state_dict()
+    whole.sampler.order[:] = whole.sampler.order[::-1].copy()  # type: ignore[attr-defined]
+    state = served.state_dict()
+    assert len(state["order"]) == 3
+    rest = list(batches)
+    resumed = exact(DataLoader(Noisy(), batch_size=4, sampler=Turns()), 5, At(0, 1))
+    resumed.load_state_dict(state)
+    assert same([first, *list(resumed)], [first, *rest])
+
+
 class Opened(Noisy):
     """Is opened in each worker, as files are."""
 

@@ -7,12 +7,10 @@ import functools
 import logging
 import random
 import threading
-from collections import Counter, OrderedDict, deque
-from datetime import datetime
-from enum import Enum
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,47 +148,6 @@ def test_what_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for value in large:
         assert changed_to(value, tmp_path) == ({}, ["Module.inner.path"])
     assert changed_to(torch.zeros(20), tmp_path)[1] == []
-
-
-class Phase(Enum):
-    WARM = 1
-
-
-class Step(NamedTuple):
-    state: Any
-    reward: float
-
-
-MADE = [
-    np.arange(3.0),
-    np.float32(0.1),
-    deque([1, (2.0, "a")], maxlen=4),
-    {1, 2},
-    Counter("aab"),
-    OrderedDict(b=1, a=2),
-    [{"steps": deque([Step(np.zeros(2), 1.0)])}],
-    Phase.WARM,
-    torch.Size([1, 2]),
-    torch.bfloat16,
-    datetime(2026, 1, 2, 3, 4),
-    Path("b"),
-]
-
-
-@pytest.mark.parametrize("value", MADE, ids=lambda value: type(value).__name__)
-def test_what_is_made_on_the_way_is_made_anew(value: Any, tmp_path: Path) -> None:
-    saved, lost = changed_to(value, tmp_path)
-    assert lost == []
-    torch.save(saved, tmp_path / "saved")
-    other = Module()
-    before = other.inner.path
-    read = torch.load(tmp_path / "saved", weights_only=True)
-    assert attributes.restore(trainer_of(tmp_path, other), other, read) == []
-    found: Any = other.inner.path
-    assert type(found) is type(value)
-    assert repr(found) == repr(value)
-    assert found is not before
-    assert getattr(found, "maxlen", None) == getattr(value, "maxlen", None)
 
 
 def test_an_array_that_is_written_into_is_filled(tmp_path: Path) -> None:
@@ -387,24 +344,6 @@ def test_a_device_is_this_machines(tmp_path: Path) -> None:
     """A run may go on where there is no GPU."""
     assert changed_to(torch.device("cuda:0"), tmp_path) == ({}, [])
     assert changed_to(logging.getLogger("another"), tmp_path) == ({}, [])
-
-
-@pytest.mark.parametrize(
-    "plain",
-    [
-        [values.MARK, "dtype", "torch.load"],
-        [values.MARK, "enum", "os", "system", "true"],
-        [values.MARK, "tuple", "engine.kept.values", "Same", [1]],
-        [values.MARK, "tuple", "no.such.module", "Step", [1, 2]],
-    ],
-)
-def test_a_checkpoint_names_no_other_classes(plain: Any, tmp_path: Path) -> None:
-    """Somebody else may have made it."""
-    other = Module()
-    saved = {"Module.inner.path": [plain, False, False, False]}
-    refused = attributes.restore(trainer_of(tmp_path, other), other, saved)
-    assert refused == ["Module.inner.path"]
-    assert other.inner.path == Path("a")
 
 
 class Shares(Module):

@@ -92,17 +92,17 @@ WAYS = {
         "+callbacks.gathers.scheduling={0: 1, 1: 2}",
     ],
     "attributes of the user's that change": [
-        "module._target_=ways.LikesItsStart",
+        "module._target_=keeping.LikesItsStart",
         "datamodule._target_=ways.Ordinary",
-        "+callbacks.decays._target_=ways.Decays",
-        "+callbacks.keeps._target_=ways.Keeps",
+        "+callbacks.decays._target_=keeping.Decays",
+        "+callbacks.keeps._target_=keeping.Keeps",
     ],
     "samples and their weights, which a callback changes": [
-        "datamodule._target_=ways.Grown",
-        "+callbacks.mines._target_=ways.Mines",
+        "datamodule._target_=keeping.Grown",
+        "+callbacks.mines._target_=keeping.Mines",
         "+trainer.reload_dataloaders_every_n_epochs=1",
     ],
-    "metrics that keep attributes, or make metrics": ["module._target_=ways.LogsRunning"],
+    "metrics that keep attributes, or make metrics": ["module._target_=logged.LogsRunning"],
     "RMSprop, warm-up and cosine, augmented, validation within epochs": [
         *AUGMENTED,
         "optimizer=rmsprop",
@@ -142,7 +142,7 @@ WAYS = {
     ],
     "five batches again and again": ["trainer.overfit_batches=5", "trainer.max_epochs=8"],
     "means over an epoch, of all batches and of a few": [
-        "module._target_=ways.LogsNowAndThen",
+        "module._target_=logged.LogsNowAndThen",
         "callbacks.checkpoints.every_n_steps=7",
     ],
     "numbers of Python and NumPy": ["module._target_=ways.DrawsPlain"],
@@ -152,9 +152,9 @@ WAYS = {
         "callbacks.checkpoints.every_n_steps=25",
     ],
     "callbacks at each epoch's start, of which one gives the optimiser layers": [
-        "module._target_=ways.TrainsItsHead",
+        "module._target_=keeping.TrainsItsHead",
         "+callbacks.counts._target_=ways.CountsEpochs",
-        "+callbacks.adds._target_=ways.AddsLayers",
+        "+callbacks.adds._target_=keeping.AddsLayers",
     ],
     "a rate that is searched before the first step": [
         "module._target_=ways.HasARate",
@@ -260,7 +260,7 @@ def differs(run: Path, whole: Path) -> bool:
 
 def test_the_batches_of_validations_are_counted_on(tmp_path: Path) -> None:
     """As it happened: the rows of a resumed run's validations had steps from 0 on once more."""
-    own = ["module._target_=ways.LogsInValidation", "trainer.check_val_every_n_epoch=2"]
+    own = ["module._target_=logged.LogsInValidation", "trainer.check_val_every_n_epoch=2"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     with as_killed("on_train_batch_end:27", whole, killed):
         begin(composed([*RUN, *own]), whole)
@@ -412,7 +412,7 @@ def test_a_monitor_that_need_not_be_there_is_not_refused(tmp_path: Path) -> None
 def test_whatever_a_users_module_or_callback_logs_may_be_followed(tmp_path: Path) -> None:
     words = [*RUN, "trainer.max_epochs=2", "+callbacks.early.monitor=mean/loss"]
     early = f"+callbacks.early._target_={EARLY}"
-    run_train(*words, early, "module._target_=ways.LogsMeans", f"paths.log_dir={tmp_path}")
+    run_train(*words, early, "module._target_=logged.LogsMeans", f"paths.log_dir={tmp_path}")
     assert summary(only_run(tmp_path))["status"] == "finished"
 
 

@@ -151,7 +151,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
 
 
 def test_it_stands_for_the_state_of_loaders_and_of_means_too(tmp_path: Path) -> None:
-    own = ["datamodule._target_=ways.Ordinary", "module._target_=ways.LogsMeans"]
+    own = ["datamodule._target_=ways.Ordinary", "module._target_=logged.LogsMeans"]
     with as_killed("on_train_batch_end:17", tmp_path / "whole", tmp_path / "killed"):
         begin(composed([*RUN, *own]), tmp_path / "whole")
     saved = torch.load(tmp_path / "killed" / folders.LAST, weights_only=True)

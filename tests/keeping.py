@@ -1,0 +1,168 @@
+"""Modules, callbacks and data that keep in attributes what training depends on: see ways.py."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torchmetrics import MeanMetric
+
+from ways import Ordinary, Small
+
+
+class Memory:
+    """Keeps the last batches."""
+
+    def __init__(self) -> None:
+        self.batches: deque[Any] = deque(maxlen=3)
+        self.seen = {"batches": 0}
+
+    def add(self, batch: Any) -> None:
+        self.batches.append(tuple(batch))
+        self.seen["batches"] += 1
+
+
+class Recalls(Small):
+    """Keeps in attributes what its loss depends on: samples, a state, rates, a passing buffer."""
+
+    mean: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.memory = Memory()
+        self._weight = 0.0
+        self.hidden: Tensor | None = None
+        self.register_buffer("mean", torch.zeros(3), persistent=False)
+
+    def on_train_epoch_start(self) -> None:
+        self._weight = 0.1 * self.current_epoch
+        self.network[2].p = 0.1 * (self.current_epoch + 1)  # type: ignore[index,union-attr]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        self.mean.lerp_(inputs.mean(0), 0.1)
+        hidden = torch.zeros(()) if self.hidden is None else self.hidden
+        loss = super().training_step((inputs - self.mean, targets), batch_idx)
+        for old, wanted in self.memory.batches:
+            loss = loss + self._weight * F.mse_loss(self(old), wanted + hidden)
+        self.hidden = 0.9 * hidden + 0.01 * loss.detach()
+        self.memory.add((inputs, targets))
+        return loss + self.memory.seen["batches"] * 1e-3 * self(inputs).mean()
+
+
+class Decays(Callback):
+    """Counts batches, and makes the weights smaller and the samples noisier now and then."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        data: Any = trainer.train_dataloader
+        data.dataset.level = 1 + trainer.current_epoch
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
+        self.count += 1
+        if self.count % 7 == 0:
+            module.network[0].weight.data *= 0.9
+
+
+class Keeps(Callback):
+    """Keeps a generator, a metric, and a layer with an optimiser, which all change the weights."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(1)
+        self.mean = MeanMetric()
+        self.layer = nn.Linear(3, 1)
+        self.optimizer = torch.optim.SGD(self.layer.parameters(), lr=0.01, momentum=0.9)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self.mean.update(outputs["loss"])
+        with torch.enable_grad():
+            F.mse_loss(self.layer(batch[0]), batch[1]).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        noise = self.mean.compute().item() * self.rng.normal()
+        module.network[0].weight.data.add_(self.layer.weight.data, alpha=0.01 * noise)
+
+
+class Mines(Callback):
+    """Draws samples with a large number more often, and adds samples after each epoch."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        loader: Any = trainer.train_dataloader
+        loader.sampler.weights = loader.sampler.weights * torch.linspace(
+            0.9, 1.1, len(loader.dataset)
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.samples.rows += data.samples.rows[:5]
+
+
+class LikesItsStart(Recalls):
+    """Stays near its first weights, with a weight of its own in `hparams` that grows."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.hparams["near"] = 0.1
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.start = [weight.detach().clone() for weight in self.parameters()]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.hparams["near"] *= 1.1
+        for weight, first in zip(self.parameters(), self.start, strict=True):
+            loss = loss + self.hparams["near"] * (weight - first).square().sum()
+        return loss
+
+
+class TrainsItsHead(Small):
+    """Gives its optimiser the last layer."""
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.network[3].parameters())  # type: ignore[index,operator]
+
+
+class AddsLayers(Callback):
+    """Gives the optimiser the first layer's weight in the second epoch, and its bias soon after."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        (optimizer,), first = trainer.optimizers, pl_module.network[0]  # type: ignore[index]
+        if trainer.current_epoch == 1:
+            optimizer.add_param_group({"params": [first.weight], "lr": 0.01})
+        elif trainer.current_epoch == 2:
+            optimizer.param_groups[0]["params"].append(first.bias)
+
+
+class Listed(Dataset[Any]):
+    """Has a list of samples, to which a callback may add."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        self.rows = list(zip(inputs, targets, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index]
+
+
+class Grown(Ordinary):
+    """Draws from a list of samples by their weights."""
+
+    def setup(self, stage: str) -> None:
+        self.samples = Listed(self.points["train"].inputs, self.points["train"].targets)
+
+    def train_dataloader(self) -> Any:
+        weights = WeightedRandomSampler(torch.ones(len(self.samples)), len(self.samples))
+        return DataLoader(self.samples, self.batch_size, sampler=weights)
