@@ -56,8 +56,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         warm.end()
 
 
-# Whichever process gets one of these last is alone in the end: they come first.
-LONG = ("test_fuzz.py", "test_kill_storm.py", "test_ray_launcher.py")
+# Whichever process gets one of these last is alone in the end, or both make its runs: they come
+# first.
+LONG = ("test_fuzz.py", "test_in_a_browser.py", "test_kill_storm.py", "test_ray_launcher.py")
 
 
 def _turn(item: pytest.Item) -> int:

@@ -9,6 +9,7 @@ gone, its process is killed.
 
 import atexit
 import contextlib
+import ctypes
 import fcntl
 import functools
 import gc
@@ -108,6 +109,9 @@ Request = dict[str, Any]
 FOR_EVER = contextlib.ExitStack()
 CONF = Path(__file__).parents[1] / "conf"
 MOST_FILES = 64
+LARGE = 2**21  # bytes of a large page
+MADV_COLLAPSE = 25  # since Linux 6.1
+OWN_MEMORY = re.compile(r"(\w+)-(\w+) rw-p \w+ 00:00 0\s*(?:\[heap\])?$")  # of no file
 TARGETS = re.compile(r"^[^#\n]*_target_: ([\w.]+)", re.MULTILINE)  # of the config files
 
 
@@ -328,6 +332,21 @@ def levels_of_logging() -> dict[str, int]:
     return {"": root.level, **found}
 
 
+def use_large_pages() -> None:
+    """Has Linux gather this process's memory in pages of 2 MB, of which a fork copies fewer.
+
+    A process then takes two thirds of the time to begin and to end. What cannot be gathered stays.
+    """
+    libc = ctypes.CDLL(None)
+    if sys.platform != "linux" or not hasattr(libc, "madvise"):
+        return
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if own := OWN_MEMORY.match(line):
+            first, last = (int(end, 16) for end in own.groups())
+            for place in range(-(-first // LARGE) * LARGE, last - LARGE + 1, LARGE):
+                libc.madvise(ctypes.c_void_p(place), ctypes.c_size_t(LARGE), MADV_COLLAPSE)
+
+
 def main() -> None:
     folder = sys.argv[1]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -351,6 +370,7 @@ def main() -> None:
         known.atexit = False
     gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared
     gc.enable()
+    use_large_pages()
     path = f"{folder}/{'project' if ours else 'libraries'}"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{path}.new")

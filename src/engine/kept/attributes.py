@@ -37,6 +37,8 @@ MOST_OWNERS = 10_000  # objects that are looked into
 CLOSED = (Tensor, type, FunctionType, ModuleType)  # objects that are not
 FILLED = (*values.GROUPS, dict, *values.ARRAYS)  # what may be written into
 READ = "…"  # behind the name of an attribute that a user's code reads, to write into its value
+HOLDERS = (list, tuple, dict, deque)  # that are looked into for objects
+STORES = dis.opmap["STORE_ATTR"]
 PLAIN = (type(None), bool, int, float, str, Tensor)
 
 
@@ -182,17 +184,18 @@ def _is_kept(name: str, value: Any, names: frozenset[str]) -> bool:
     Layers that are hidden from PyTorch, and generators, are among these by any name.
     """
     first, kind = name.partition("[")[0], type(value)
-    is_filled = f"{first}{READ}" in names and issubclass(kind, FILLED)
-    return first in names or is_filled or (first == name and issubclass(kind, values.STATEFUL))
+    if first in names or (first == name and issubclass(kind, values.STATEFUL)):
+        return True
+    return issubclass(kind, FILLED) and f"{first}{READ}" in names
 
 
 def _inner(owner: Any) -> dict[str, Any]:
     """Returns the attributes of an object, and layers and such in a list or a dict among them."""
     found = dict(vars(owner))
     for name, value in vars(owner).items():
-        for path, one in _items(name, value):
-            if issubclass(type(one), values.STATEFUL):
-                found[path] = one
+        if issubclass(type(value), HOLDERS):
+            inner = _items(name, value)
+            found |= {path: one for path, one in inner if issubclass(type(one), values.STATEFUL)}
     return found
 
 
@@ -211,11 +214,14 @@ def owners_of(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, 
         found = deque(roots)
         while found and len(seen) < MOST_OWNERS:
             where, owner = found.popleft()
-            if id(owner) not in seen and _is_open(owner):
-                seen.add(id(owner))
-                yield where, owner
-                for name, value in vars(owner).items():
+            if id(owner) in seen or (inner := _looked_into(owner)) is None:
+                continue
+            seen.add(id(owner))
+            yield where, owner
+            for name, value in inner.items():
+                if type(value).__dictoffset__:
                     found.append((f"{where}.{name}", value))
+                if issubclass(type(value), HOLDERS):
                     found += _items(f"{where}.{name}", value)
 
 
@@ -237,7 +243,7 @@ def _items(path: str, value: Any, depth: int = 2) -> Iterator[tuple[str, Any]]:
         items = ((key, one) for key, one in value.items() if isinstance(key, str | int))
     for key, one in items:
         place = f"{path}[{str(key).replace('.', '_')}]"
-        if issubclass(type(one), list | tuple | dict | deque) and depth > 1:
+        if issubclass(type(one), HOLDERS) and depth > 1:
             yield from _items(place, one, depth - 1)
         elif not issubclass(type(one), PLAIN):
             yield place, one
@@ -247,17 +253,22 @@ def _is_part(owner: Any) -> bool:
     return issubclass(type(owner), nn.Module)
 
 
-def _is_open(owner: Any) -> bool:
-    """Tells whether an object is looked into for attributes that a user's code writes."""
-    kinds = type(owner).__mro__
-    if issubclass(kinds[0], CLOSED):
-        return False
+def _looked_into(owner: Any) -> dict[str, Any] | None:
+    """Returns the attributes of an object that a user's code may write into; None: it does not."""
+    kind: Any = type(owner)
     try:
-        vars(owner)
-    except Exception:  # it has none, or does what it likes
+        return vars(owner) if _is_open(kind) else None
+    except Exception:  # it does what it likes
+        return None
+
+
+@functools.cache
+def _is_open(kind: type) -> bool:
+    """Tells whether objects of a class are looked into for attributes that a user's code writes."""
+    if issubclass(kind, CLOSED) or not kind.__dictoffset__:  # it has none
         return False
-    is_closed = values.is_machine(kinds[0]) and not _is_part(owner)
-    return not is_closed or any(map(_is_users, kinds))
+    is_closed = values.is_machine(kind) and not issubclass(kind, nn.Module)
+    return not is_closed or any(map(_is_users, kind.__mro__))
 
 
 def _is_users(kind: type) -> bool:
@@ -281,7 +292,7 @@ def _written(kind: type) -> frozenset[str]:
         for function in _functions(value)
     ]
     codes = [function.__code__ for function in functions if hasattr(function, "__code__")]
-    return frozenset(name for code in codes for name in _stored(code))
+    return frozenset().union(*map(_stored, codes))
 
 
 def _beside(kind: type) -> list[Any]:
@@ -299,12 +310,12 @@ def _functions(value: Any) -> Iterator[Callable[..., Any]]:
             function = getattr(function, "__wrapped__", None)  # within a decorator's
 
 
-def _stored(code: CodeType) -> Iterator[str]:
-    for line in dis.get_instructions(code):
-        if line.opname == "STORE_ATTR":
-            yield line.argval
-        elif line.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            yield f"{line.argval}{READ}"
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _stored(inner)
+@functools.cache
+def _stored(code: CodeType) -> frozenset[str]:
+    """Returns the names that code writes as attributes, and, marked, all that it may read so."""
+    found = {f"{name}{READ}" for name in code.co_names}
+    if STORES in code.co_code[::2]:  # a look at each line takes long
+        lines = dis.get_instructions(code)
+        found |= {line.argval for line in lines if line.opname == "STORE_ATTR"}
+    inner = (one for one in code.co_consts if isinstance(one, CodeType))
+    return frozenset(found).union(*map(_stored, inner))
