@@ -87,6 +87,14 @@ def test_every_guarantee_names_tests_that_there_are() -> None:
             assert f"def {name}(" in (path.parent / file).read_text(), f"{file}: no {name}"
 
 
+def test_every_decision_is_listed_by_its_title() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = (folder / "README.md").read_text()
+    for path in folder.glob("0*.md"):
+        number, title = path.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
+        assert f"- {number} [{title}]({path.name})" in listed, path
+
+
 def test_the_diagram_of_the_rooms_shows_all_imports_and_no_other() -> None:
     """Checks that arrows are imports, and that imports follow from one or several arrows."""
     from house.test_arrows import ENGINE, imported, module_of, room_of, rooms_in_order

@@ -82,9 +82,10 @@ def measure(
     if split not in ("train", "val", "test"):
         raise UserError(f"split={split}: must be test, val or train.")
     with imports.large():
+        from engine.callbacks.as_in_training import AsInTraining
         from engine.checks.config import check
         from engine.run import build
-        from engine.run.checkpoint.choice import to_measure
+        from engine.run.checkpoint.choice import in_memory, to_measure
 
         messages.silence_harmless()
         check(config)  # imports what the config names
@@ -98,6 +99,10 @@ def measure(
     trainer = build.trainer(config, run_dir / "evaluation", logs=False)
     trainer.precision_plugin.convert_module(model)  # before a checkpoint is loaded, see Run.fit
     model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
+    saved = in_memory(run_dir, own, checkpoint, split)
+    has_other_data = any(word.lstrip("+").startswith("datamodule") for word in overrides)
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks.append(AsInTraining(saved, has_other_data))
     method = getattr(trainer, way)
     # Of several processes that measure, the first one writes.
     is_writer = trainer.is_global_zero

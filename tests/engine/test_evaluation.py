@@ -12,7 +12,9 @@ import torch
 from commands import only_run, run_evaluate, run_train
 from engine.evaluation import USAGE
 from engine.run import folders
+from engine.run.checkpoint.file import FORMAT, FORMAT_KEY
 from project.datamodules.digits import DigitsDataModule
+from resuming import SMALL
 
 RUN = [
     "datamodule.batch_size=64",
@@ -49,6 +51,12 @@ def report(run_dir: Path, split: str) -> dict[str, Any]:
     return json.loads((run_dir / "evaluation" / f"{split}.json").read_text())
 
 
+def validations(run_dir: Path) -> list[float]:
+    """The losses of a run's validations."""
+    with (run_dir / "metrics.csv").open() as file:
+        return [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
+
+
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """What a refused command says."""
     with pytest.raises(SystemExit) as stop:
@@ -57,6 +65,43 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     out, complaint = capsys.readouterr()
     assert out == ""
     return complaint
+
+
+@pytest.mark.parametrize("best", ["chosen", "none"])
+def test_a_module_that_keeps_what_it_has_seen_is_measured_with_it(
+    best: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [*SMALL, "module._target_=keeping.IsMeasuredSo", f"paths.log_dir={tmp_path}"]
+    if best == "none":
+        words.append("trainer.limit_val_batches=0")
+    run_train(*words, "trainer.max_epochs=4", "optimizer.lr=0.3", draws=False)
+    run_dir = only_run(tmp_path)
+    own = metrics_of(run_dir, "test")
+    assert own["test/loss"] > 40  # the number of its batches
+    run_evaluate(f"run={run_dir}", draws=False)
+    assert report(run_dir, "test")["metrics"] == own
+    # Data that are named anew keep what they have; the module's is its own.
+    run_evaluate(f"run={run_dir}", "datamodule.batch_size=5", draws=False)
+    assert report(run_dir, "test")["metrics"] == own
+    if best == "chosen":
+        run_evaluate(f"run={run_dir}", "split=val", draws=False)
+        logged = validations(run_dir)
+        assert report(run_dir, "val")["metrics"]["val/loss"] == min(logged)
+        assert len(logged) == 4
+    assert "not exact" not in caplog.text
+
+
+def test_attributes_of_another_engine_are_not_restored_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_train(*SMALL, "trainer.max_epochs=1", f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    path = run_dir / folders.LAST
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, FORMAT_KEY: FORMAT - 1}, path)
+    run_evaluate(f"run={run_dir}", draws=False)
+    assert report(run_dir, "test")["metrics"] == metrics_of(run_dir, "test")
+    assert "not exact: only weights are measured, not what attributes had: " in caplog.text
 
 
 def test_the_test_split_gives_the_run_s_own_metrics_to_the_last_bit(moved: Path) -> None:

@@ -89,6 +89,29 @@ def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) ->
     return attributes.restore(trainer, module, copy.deepcopy(own["attributes"]))
 
 
+def to_measure(
+    trainer: Trainer, module: LightningModule, saved: dict[str, Any], without: str = ""
+) -> list[str]:
+    """Gives what is only measured what it had in memory when `so_far` was called.
+
+    Args:
+        trainer: the one that measures.
+        module: the one that is measured.
+        saved: what `so_far` returned.
+        without: the name of a class whose objects keep what they have.
+
+    Returns:
+        the names of attributes that do not take their value.
+    """
+    own = processes.own(saved["processes"]) or {"metrics": {}, "attributes": {}}
+    kept = {
+        path: value
+        for path, value in own["attributes"].items()
+        if path.partition(".")[0].partition(" ")[0] != without
+    }
+    return _put_back(trainer, module, {**own, "attributes": kept})
+
+
 def restored(saved: Mapping[str, Any]) -> list[str]:
     """Returns the names of the attributes that a resumed run has from a checkpoint."""
     own = processes.own(saved["processes"]) if saved else None

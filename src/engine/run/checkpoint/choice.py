@@ -176,6 +176,32 @@ def to_measure(run_dir: Path, config: Config) -> Path:
     return found.path
 
 
+def in_memory(run_dir: Path, config: Config, measured: Path, split: str) -> dict[str, Any]:
+    """Returns what a run had beside its weights when it measured a split by itself.
+
+    It was tested after training, and validated as its best weights were found. There is none where
+    another engine has written the checkpoint, which a warning says.
+
+    Args:
+        run_dir: the run's folder.
+        config: the run's.
+        measured: the checkpoint with the weights.
+        split: test, val or train.
+    """
+    newest = (run_dir / LAST, run_dir / PREVIOUS) if split == "test" else ()
+    for path in (*newest, measured):
+        try:
+            saved = own(path, config, goes_on=True)
+        except OtherFormat as reason:
+            log.warning("not exact: only weights are measured, not what attributes had: %s", reason)
+            return {}
+        except UserError:  # it is damaged, or not there
+            continue
+        found: dict[str, Any] = saved.get("so_far", {})
+        return found
+    return {}
+
+
 def to_begin_with(source: Path) -> Path:
     """Returns the checkpoint that `init_from` names: a file, or the best or last of a run.
 
