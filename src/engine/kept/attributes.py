@@ -295,6 +295,21 @@ def _written(kind: type) -> frozenset[str]:
     return frozenset().union(*map(_stored, codes))
 
 
+@functools.cache
+def kept_by(kind: type) -> list[str]:
+    """Names the attributes that methods of a user's class write, but for its constructor."""
+    codes = [
+        function.__code__
+        for own in kind.__mro__
+        if _is_users(own)
+        for name, value in vars(own).items()
+        if name != "__init__"
+        for function in _functions(value)
+    ]
+    found = {name for code in codes for name in _stored(code)}
+    return sorted(name for name in found if not name.endswith(READ))
+
+
 def _beside(kind: type) -> list[Any]:
     """Returns the functions of the file that has a class: they may write into its objects."""
     file = sys.modules.get(str(kind.__module__))

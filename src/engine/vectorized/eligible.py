@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from engine.checks.config import check
@@ -24,11 +24,13 @@ from engine.fence.torch import has_gradient_hooks
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
-from engine.steps.callback import in_a_stack, overrides
+from engine.seeds import generator_states
+from engine.steps.callback import EACH_JOB, StepCallback, in_a_stack, overrides
 from engine.supervised import SupervisedModule, additions
 from engine.sweep.jobs import Job
 from engine.vectorized import optimizer
-from engine.vectorized.network import stacked, stacked_loss
+from engine.vectorized.network import Params, stacked, stacked_loss
+from engine.vectorized.optimizer import NotStacked
 
 # The Trainer's options that a stack knows: with the values that it can have, or with any value.
 TRAINER = {
@@ -73,6 +75,27 @@ NOT_CALLED = (
     *BATCH_HOOKS,
 )
 
+# A stack calls these hooks of the callbacks that each job has.
+CALLED = (
+    "on_train_start",
+    "on_train_batch_end",
+    "on_batch_done",
+    "on_train_epoch_end",
+    "on_epoch_done",
+    "on_train_end",
+    "on_fit_end",
+    "on_validation_epoch_start",
+    "on_validation_batch_end",
+    "on_validation_epoch_end",
+    "on_validation_end",
+    "on_test_epoch_start",
+    "on_test_batch_end",
+    "on_test_epoch_end",
+    "on_test_end",
+    "on_save_checkpoint",
+    "on_load_checkpoint",
+)
+
 # The `train(run)` that the template ships: jobs that train together go its way, step for step.
 SHIPPED = """
 data = run.datamodule()
@@ -82,10 +105,6 @@ run.fit(trainer, module, data)
 run.test(trainer, module, data)
 return run.objective(trainer)
 """
-
-
-class NotStacked(Exception):
-    """Says why some jobs have to run one by one."""
 
 
 def obstacle(config: Config) -> str | None:
@@ -102,7 +121,18 @@ def obstacle(config: Config) -> str | None:
             kind = located(node[TARGET], key)
             if kind not in (MetricsCSV, TensorBoard) and in_a_stack(kind) is None:
                 return key
+            if in_a_stack(kind) == EACH_JOB and (hook := _not_called(kind)):
+                return f"{key}: a stack does not call {hook}"
     return None
+
+
+def _not_called(kind: type) -> str | None:
+    """Names a hook of a user's callback that a stack does not call."""
+    if kind.__module__.startswith(f"{__name__.partition('.')[0]}."):
+        return None  # the engine's own know what they are not called for
+    named = [name for name in dir(StepCallback) if name.startswith("on_") or name == "teardown"]
+    left = [name for name in named if name not in CALLED]
+    return next(iter(overrides(kind, StepCallback, left)), None)
 
 
 def common(config: Config) -> str:
@@ -155,6 +185,7 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
     networks = [copy.deepcopy(module.network).double() for module in modules]
     loss = copy.deepcopy(modules[0].loss).double()
     wide = [[p.double() if p.is_floating_point() else p for p in batch] for batch in batches]
+    drawn = generator_states()
     try:
         params = {
             key: torch.stack([n.get_parameter(key).detach() for n in networks]).requires_grad_()
@@ -172,6 +203,30 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
         stack = losses[number].detach(), *(gradient[number] for gradient in gradients)
         if not all(_is_close(*pair) for pair in zip(stack, alone, strict=True)):
             raise NotStacked(f"{name} gives other numbers in a stack")
+    _compare_evaluated(name, networks, params, inputs)
+    if generator_states() != drawn:
+        raise NotStacked(f"{name}: each step draws random numbers")
+
+
+@torch.no_grad()
+def _compare_evaluated(
+    name: str, networks: Sequence[nn.Module], params: Params, inputs: Tensor
+) -> None:
+    """Compares the predictions of two networks together with those of each alone.
+
+    Raises:
+        NotStacked: if they differ, or depend on the batch, which a stack divides.
+    """
+    for network in networks:
+        network.eval()
+    together = stacked(networks[0])(params, inputs)
+    for network, own, stack in zip(networks, inputs, together, strict=True):
+        alone = network(own)
+        parts = [network(part) for part in torch.split(own, -(-len(own) // 2))]
+        if not _is_close(torch.cat(parts), alone):
+            raise NotStacked(f"{name}: its predictions depend on the other samples of a batch")
+        if not _is_close(stack, alone):
+            raise NotStacked(f"{name} gives other numbers in a stack that is evaluated")
 
 
 def _is_close(one: Tensor, other: Tensor) -> bool:

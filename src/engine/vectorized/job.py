@@ -17,6 +17,7 @@ from engine.run.loggers.table import MetricsCSV, Row
 from engine.run.loggers.tensorboard import TensorBoard
 from engine.supervised import SupervisedModule
 from engine.sweep.jobs import Job
+from engine.vectorized.optimizer import NotStacked
 
 
 class Member:
@@ -49,11 +50,19 @@ class Member:
         self.messages: list[logging.LogRecord] = []
         self._rows: list[Row] = []
         self.logged: dict[str, Tensor] = {}  # by the current evaluation
+        self.takes_values = False  # that callbacks log
         self.trainer: Any = None
         vars(module)["log"] = self.log
 
     def log(self, name: str, value: Tensor, **options: Any) -> None:
-        """Takes a value that a callback logs through the module."""
+        """Takes a value that a callback logs through the module, at the end of an evaluation.
+
+        Raises:
+            NotStacked: for a value of another moment, which has a row of its own where a job is
+                alone.
+        """
+        if not self.takes_values:
+            raise NotStacked(f"a callback logs {name} at another moment than an evaluation's end")
         self.logged[name] = value
 
     def write(self, values: dict[str, Any], step: int) -> None:

@@ -18,6 +18,7 @@ from engine.fence.lightning import (
     whole_checkpoint,
 )
 from engine.run.checkpoint import choice
+from engine.run.objective import has_diverged
 from engine.schedules import updates_of
 from engine.steps import rows
 from engine.steps.callback import StepCallback, overrides
@@ -26,7 +27,7 @@ from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
 from engine.vectorized.job import Member, TrainerOfJob
 from engine.vectorized.network import stacked, stacked_loss
-from engine.vectorized.optimizer import StackedOptimizer, StackedSchedule
+from engine.vectorized.optimizer import NotStacked, StackedOptimizer, StackedSchedule
 
 FLUSH_SECONDS = 10.0  # from one writing of the rows to the next
 SPLITS = {"validation": "val", "test": "test"}  # the names of metrics begin so
@@ -132,8 +133,10 @@ class StackedModule(LightningModule):
         if not configs:
             return optimizer
         self.schedules = [config["scheduler"] for config in configs]
-        common = {key: value for key, value in configs[0].items() if key != "scheduler"}
-        schedule = {"scheduler": StackedSchedule(optimizer, configs), **common}
+        common, *others = [{**config, "scheduler": None} for config in configs]
+        if any(other != common for other in others):
+            raise NotStacked("the jobs' schedules have other intervals")
+        schedule = {**common, "scheduler": StackedSchedule(optimizer, configs)}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
@@ -232,6 +235,8 @@ class StackedModule(LightningModule):
         jobs = [number for number in self.running if self.members[number].trainer.should_stop]
         if not jobs:
             return
+        if not all(has_diverged(member.trainer) for member in self._members(jobs)):
+            raise NotStacked("a callback stops a job")
         trainer: Any = self.trainer
         if within_epoch:
             if validates_after_epoch(trainer):
@@ -289,10 +294,10 @@ class StackedModule(LightningModule):
     # ------------------------------------------------------------------ evaluation
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self._count("validation", self.running, batch)
+        self._count("validation", self.running, batch, batch_idx)
 
     def test_step(self, batch: Tensor, batch_idx: int) -> None:
-        self._count("test", self.running, batch)
+        self._count("test", self.running, batch, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
         self._call("on_validation_epoch_start", self.running)
@@ -313,14 +318,14 @@ class StackedModule(LightningModule):
     def _validate(self, jobs: Sequence[int], batches: Sequence[Tensor]) -> None:
         self.eval()
         self._call("on_validation_epoch_start", jobs)
-        for batch in batches:
-            self._count("validation", jobs, batch)
+        for batch_idx, batch in enumerate(batches):
+            self._count("validation", jobs, batch, batch_idx)
         self._conclude("validation", jobs)
         self._call("on_validation_end", jobs)
         self.train()
 
     @torch.no_grad()
-    def _count(self, stage: str, jobs: Sequence[int], batch: Tensor) -> None:
+    def _count(self, stage: str, jobs: Sequence[int], batch: Tensor, batch_idx: int) -> None:
         """Adds the samples of a batch to the jobs' losses and metrics.
 
         All networks see the samples, since a job's numbers must not depend on how many other jobs
@@ -330,6 +335,7 @@ class StackedModule(LightningModule):
             stage: `validation` or `test`.
             jobs: the numbers of the jobs.
             batch: sample numbers, (N,).
+            batch_idx: number of the batch.
         """
         if not jobs:
             return
@@ -348,7 +354,7 @@ class StackedModule(LightningModule):
         outputs = [
             {"predictions": p, "targets": t} for p, t in zip(predictions, targets, strict=True)
         ]
-        self._call(f"on_{stage}_batch_end", jobs, lambda job: (outputs[job], None, 0))
+        self._call(f"on_{stage}_batch_end", jobs, lambda job: (outputs[job], None, batch_idx))
 
     def _conclude(self, stage: str, jobs: Sequence[int]) -> None:
         step = logged_step(self.trainer)
@@ -356,6 +362,7 @@ class StackedModule(LightningModule):
             loss, metrics = self._loss_and_metrics(stage, number)
             logged = {f"{SPLITS[stage]}/loss": loss.compute(), **metrics.compute()}
             self.members[number].logged = logged
+            self.members[number].takes_values = True
             loss.reset()
             metrics.reset()
         self._call(f"on_{stage}_epoch_end", jobs)
@@ -363,6 +370,7 @@ class StackedModule(LightningModule):
             values = {key: value.item() for key, value in member.logged.items()}
             member.trainer.metrics |= member.logged
             member.write({**values, "epoch": self.current_epoch}, step)
+            member.takes_values = False
 
     def on_test_end(self) -> None:
         self._call("on_test_end", self.running)

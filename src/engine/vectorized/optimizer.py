@@ -24,6 +24,10 @@ NEEDED = {
 }
 
 
+class NotStacked(Exception):
+    """Says why some jobs have to run one by one."""
+
+
 class StackedOptimizer(Optimizer):
     """Takes the steps of J optimisers of one class, over the parameters of all jobs.
 
@@ -111,6 +115,9 @@ class StackedSchedule:
         for single in self.singles:
             single.step()
         self.optimizer.read_numbers()
+        for name in self.optimizer.unused:
+            if self.optimizer.columns[name].any():
+                raise NotStacked(f"a schedule changes {name}, which was 0")
 
     def state_dict(self) -> dict[str, Any]:
         """Returns nothing: each job's checkpoint has the state of the job's own scheduler."""

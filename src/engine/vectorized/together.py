@@ -38,12 +38,14 @@ from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.sweep import gpus
 from engine.sweep.jobs import Job
 from engine.vectorized import job_log, make
+from engine.vectorized.alike import why_unlike
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
-from engine.vectorized.eligible import NotStacked, common, is_edited, obstacle, try_out
+from engine.vectorized.eligible import common, is_edited, obstacle, try_out
 from engine.vectorized.job import Member
 from engine.vectorized.memory import chunk_size
 from engine.vectorized.module import StackedModule
+from engine.vectorized.optimizer import NotStacked
 
 log = logging.getLogger(__name__)
 
@@ -227,6 +229,13 @@ class _Chunk:
                 self.members[job] = Member(job, folder, own, module, callbacks, loggers, draws)
             except Exception as error:
                 self.answers[job] = error
+        if len(self.members) > 1 and (reason := why_unlike([*self.members.values()])):
+            self._leave(reason)
+
+    def _leave(self, reason: str) -> None:
+        """Leaves all jobs to run one by one."""
+        self.alone[reason] += len(self.members)
+        self.members.clear()
 
     def _train(self) -> None:
         members = list(self.members.values())
@@ -251,6 +260,8 @@ class _Chunk:
                         status = "diverged" if diverged else "interrupted"
                         self._record(member, {"status": status, "error": None, "objective": None})
             raise
+        except NotStacked as reason:
+            self._leave(str(reason))
         except Exception as error:
             if cannot_write(error):
                 raise
@@ -346,21 +357,23 @@ def _loggers(config: Config, folder: Path) -> list[Any]:
 def _share(data: Sequence[TensorDataModule]) -> bool:
     """Lets all jobs share the first job's splits, if the splits do not depend on the seed.
 
-    Two jobs of different seeds are compared.
+    The splits of each seed are compared.
 
     Returns:
         Whether the jobs share their splits; if so, their data are prepared.
     """
-    others = [own for own in data if own.seed != data[0].seed][:1]
+    compared: set[int] = set()
     try:
-        for own in (*data[:1], *others):
-            own.prepare_data()
-        same = all(_same(data[0].splits, other.splits) for other in others)
-        for own in data if same else ():
-            own.splits = data[0].splits
+        for own in data:
+            if own.seed not in compared:
+                compared.add(own.seed)
+                own.prepare_data()
+                if own is not data[0] and not _same(data[0].splits, own.splits):
+                    return False
+            own.splits = data[0].splits  # at once: there is no room for those of all seeds
     except Exception:  # each job meets its error again, and answers with it
         return False
-    return same
+    return True
 
 
 def _same(one: dict[str, Split], other: dict[str, Split]) -> bool:

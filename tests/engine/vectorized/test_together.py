@@ -22,7 +22,7 @@ from project.train import train
 from together import CURVE, LATER, SHORT_LENET, WITHOUT_GRAPH, jobs, summary, sweep
 
 
-def test_data_are_prepared_and_loaded_once_if_they_do_not_depend_on_the_seed() -> None:
+def test_data_are_loaded_once_for_each_seed_and_shared_if_they_do_not_depend_on_it() -> None:
     class Counted(Arrays):
         prepared: ClassVar[list[int]] = []
         loaded: ClassVar[list[int]] = []
@@ -40,11 +40,11 @@ def test_data_are_prepared_and_loaded_once_if_they_do_not_depend_on_the_seed() -
 
     same = [Counted({"train": ([[1.0]], [2.0])}, seed=seed) for seed in (3, 3, 4, 5)]
     assert together._share(same)
-    assert Counted.prepared == Counted.loaded == [3, 4]
+    assert Counted.prepared == Counted.loaded == [3, 4, 5]
     assert all(data.splits is same[0].splits for data in same)
     one_seed = [Counted({"train": ([[math.nan]], [2.0])}, seed=6) for _ in range(2)]
     assert together._share(one_seed)
-    assert Counted.prepared == Counted.loaded == [3, 4, 6]
+    assert Counted.prepared == Counted.loaded == [3, 4, 5, 6]
     differ = [Arrays({"train": ([[float(seed)]], [2.0])}, seed=seed) for seed in (3, 4, 4)]
     assert not together._share(differ)
     assert [data.splits["train"].inputs.item() for data in differ] == [3, 4, 4]

@@ -1,0 +1,77 @@
+"""Tells whether jobs are what a stack takes them for: alike, but for weights and numbers.
+
+A stack has one forward pass, one loss and one rule of updates, those of the first job. What a
+constructor or an init makes otherwise in another job, and what is set on an object instead of being
+in its class, would be left out without a word. So all the jobs are looked at.
+"""
+
+from collections.abc import Sequence
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.fence.torch import has_gradient_hooks, hooks_of
+from engine.kept import values
+from engine.kept.attributes import kept_by
+from engine.vectorized.job import Member
+
+PLAIN = frozenset(vars(nn.Module()))  # what each layer has, and no rule of a stack reads
+OWN = {"log"}  # that a stack sets on modules
+
+
+def why_unlike(members: Sequence[Member]) -> str | None:
+    """Says in what a job is not as the stack takes it; None if all are."""
+    first = members[0]
+    for layer in (*first.module.network.modules(), *first.module.loss.modules()):
+        kind: Any = type(layer)
+        if names := kept_by(kind):  # a stack calls one of them for all jobs, and saves none
+            return f"{kind.__name__} keeps {names[0]} in an attribute"
+    known = _described(first)
+    inputs = first.data.splits["train"].inputs[: first.data.batch_size]
+    prepared = first.data.prepare_inputs(inputs).nan_to_num()
+    for member in members:
+        module, name = member.module, type(member.module).__name__
+        parts = [module, *module.network.modules(), *module.loss.modules(), member.optimizer]
+        for part in parts:
+            if replaced := _replaced(part):
+                return f"{type(part).__name__} has a {replaced} of its own, set on the object"
+        (group,) = member.optimizer.param_groups
+        if list(map(id, group["params"])) != list(map(id, module.network.parameters())):
+            return "an optimiser with some of the parameters, or in another order"
+        if hooks_of(module) or has_gradient_hooks(module.network, member.optimizer):
+            return f"{name} has hooks"
+        if _described(member) != known:
+            return f"{name} is not the same network and loss in each job"
+        if not torch.equal(member.data.prepare_inputs(inputs).nan_to_num(), prepared):
+            return f"{type(member.data).__name__} prepares the same inputs otherwise for each job"
+    return None
+
+
+def _replaced(part: Any) -> str | None:
+    """Names a method that is set on an object, in place of that of its class."""
+    kind = type(part)
+    names = (name for name in vars(part) if name not in OWN)
+    return next((name for name in names if callable(getattr(kind, name, None))), None)
+
+
+def _described(member: Member) -> list[Any]:
+    """Returns what is equal for jobs with the same layers and loss, but for the weights."""
+    parts = [*member.module.network.named_modules(), *member.module.loss.named_modules()]
+    return [
+        (
+            name,
+            type(part),
+            [parameter.requires_grad for parameter in part.parameters(recurse=False)],
+            len(hooks_of(part)),
+            [values.mark(buffer) for buffer in part.buffers(recurse=False)],
+            {key: _mark(value) for key, value in vars(part).items() if key not in PLAIN},
+        )
+        for name, part in parts
+    ]
+
+
+def _mark(value: Any) -> Any:
+    # A function that a constructor makes is another object in each job.
+    return value.__code__ if isinstance(value, FunctionType) else values.mark(value)

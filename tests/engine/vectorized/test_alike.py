@@ -1,0 +1,90 @@
+"""Jobs that differ in more than weights and numbers run one by one, and the log says in what."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.steps.callback import StepCallback
+from engine.vectorized import together
+from engine.vectorized.eligible import CALLED
+from together import CURVE, jobs, numbers, rows, statuses, sweep
+from unlike import HalfAsManySeeds
+
+FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"]
+SCHEDULE = ["scheduler=step", *(f"~scheduler.{key}" for key in ("every", "factor", "interval"))]
+SCHEDULE += ["~scheduler.frequency"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["optimizer._target_=unlike.matrices"], "an optimiser with some of the parameters, or"),
+        (["optimizer._target_=unlike.reverse"], "an optimiser with some of the parameters, or"),
+        (["optimizer._target_=unlike.clipped"], "SGD has a step of its own, set on the object"),
+        (["module._target_=unlike.SetsLoss"], "SetsLoss has a compute_loss of its own, set on"),
+        (["module._target_=unlike.HasHook"], "HasHook has hooks"),
+        (["module._target_=unlike.DrawsLoss"], "DrawsLoss is not the same network and loss in"),
+        (
+            ["init._target_=unlike.halved", "+init.freezes=false,true"],
+            "CurveMLP is not the same network and loss in each job",
+        ),
+        (
+            ["module._target_=unlike.Has", "+module.kind=OfTheBatch"],
+            "Has: its predictions depend on the other samples of a batch",
+        ),
+        (
+            ["module._target_=unlike.Has", "+module.kind=Skips"],
+            "Has: each step draws random numbers",
+        ),
+        (
+            ["module._target_=unlike.Has", "+module.kind=Counts"],
+            "Counts keeps calls in an attribute",
+        ),
+        (
+            [*SCHEDULE, "scheduler._target_=unlike.raises"],
+            "a schedule changes weight_decay, which was 0",
+        ),
+        (
+            [*SCHEDULE, "scheduler._target_=unlike.halves", "+scheduler.each=step,epoch"],
+            "the jobs' schedules have other intervals",
+        ),
+        (
+            ["+callbacks.halves._target_=unlike.HalvesGradients"],
+            "callbacks.halves: a stack does not call on_after_backward",
+        ),
+        (
+            ["+callbacks.logs._target_=unlike.LogsAtTheEnd"],
+            "a callback logs train/one at another moment than an evaluation's end",
+        ),
+        (["+callbacks.stops._target_=unlike.StopsOne"], "a callback stops a job"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
+    words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    own = [*FEW, *words, "seed=0,1"]
+    if words[0].startswith("optimizer._target_"):
+        own += ["optimizer=sgd_plain", "~optimizer.fused"]
+    made = sweep(tmp_path / "together", *own)
+    assert f"one by one: {reason}" in caplog.text
+    assert set(statuses(made).values()) == {"finished"}
+    alone = sweep(tmp_path / "alone", *own, together=False)
+    assert len(jobs(made)) == len(jobs(alone)) >= 2
+    for one, other in zip(jobs(made).values(), jobs(alone).values(), strict=True):
+        # To rounding, as a job that has a checkpoint by then goes on from it.
+        pairs = zip(rows(one), rows(other), strict=True)
+        assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
+
+
+def test_the_data_of_each_seed_are_compared() -> None:
+    data = [HalfAsManySeeds(seed=seed, samples=5, batch_size=5, noise=0.0) for seed in range(4)]
+    assert not together._share(data)
+    first, same, *others = [own.splits["train"].targets for own in data]
+    assert first.equal(same)
+    assert not any(first.equal(other) for other in others)
+
+
+def test_what_a_stack_calls_are_hooks_that_there_are() -> None:
+    assert [name for name in CALLED if not hasattr(StepCallback, name)] == []

@@ -1,0 +1,189 @@
+"""Modules, optimisers, schedules and callbacks of which a stack would know too little."""
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from engine import Split, StepCallback
+from engine.steps.callback import EACH_JOB
+from project.datamodules.parabola import ParabolaDataModule
+from project.modules.curve_mlp import CurveMLP
+
+
+def matrices(params: Iterable[nn.Parameter], lr: float) -> Optimizer:
+    """Trains no biases."""
+    return SGD([p for p in params if p.ndim > 1], lr=lr)
+
+
+def reverse(params: Iterable[nn.Parameter], lr: float) -> Optimizer:
+    """Has the parameters in another order."""
+    return SGD([*params][::-1], lr=lr)
+
+
+def clipped(params: Iterable[nn.Parameter], lr: float) -> Optimizer:
+    """Clips gradients within its step, which is set on the object."""
+    made = SGD(list(params), lr=lr)
+    step = made.step
+
+    def clip_and_step(closure: Any = None) -> Any:
+        nn.utils.clip_grad_norm_(made.param_groups[0]["params"], 0.01)
+        return step(closure)
+
+    made.step = clip_and_step  # type: ignore[method-assign]
+    return made
+
+
+class Raises(LRScheduler):
+    """Raises the weight decay from 0."""
+
+    def get_lr(self) -> list[float]:
+        self.optimizer.param_groups[0]["weight_decay"] = 0.1 * self.last_epoch
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+
+def raises(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
+    return {"scheduler": Raises(optimizer), "interval": "step"}
+
+
+def halves(optimizer: Optimizer, updates: Callable[..., int], each: str = "step") -> dict[str, Any]:
+    """Halves the rate at each step, or each epoch, by a key that is no `interval`."""
+    return {"scheduler": LambdaLR(optimizer, lambda n: 0.5**n), "interval": each}
+
+
+class SetsLoss(CurveMLP):
+    """Sets a loss of its own on the object."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        usual = self.compute_loss
+
+        def doubled(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            loss, predictions = usual(inputs, targets)
+            return 2 * loss, predictions
+
+        self.compute_loss = doubled  # type: ignore[method-assign]
+
+
+class HasHook(CurveMLP):
+    """Doubles what it predicts, by a hook on the module itself."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+class Weighted(nn.MSELoss):
+    """Weights the loss by a number that each job draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = float(torch.rand(()))
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        loss: Tensor = self.weight * super().forward(predictions, targets)
+        return loss
+
+
+class DrawsLoss(CurveMLP):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.loss = Weighted()
+
+
+def halved(network: nn.Module, freezes: bool = False) -> None:
+    """Freezes the first layer of some of the jobs."""
+    first = next(network.parameters())
+    first.requires_grad_(not freezes)
+
+
+class Wrapped(nn.Module):
+    """Does something to predictions or inputs of a network.
+
+    Args:
+        network: any.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+class OfTheBatch(Wrapped):
+    """Subtracts half of the batch's mean where it is evaluated."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        predictions: Tensor = self.network(x)
+        return predictions if self.training else predictions - 0.5 * predictions.mean(0)
+
+
+class Skips(Wrapped):
+    """Skips its layers now and then, by Python's random numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        predictions: Tensor = self.network(x)
+        return predictions if random.random() > 1e-3 else 0 * predictions
+
+
+class Counts(Wrapped):
+    """Counts its calls in training, and predicts less after a hundred."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.calls += 1
+        predictions: Tensor = self.network(x) / max(1, self.calls / 100)
+        return predictions
+
+
+class Has(CurveMLP):
+    """Has a network around the usual one; a class of this name with it.
+
+    Args:
+        kind: the class of that network.
+        options: of the usual module.
+    """
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.network = globals()[kind](self.network)
+
+
+class HalfAsManySeeds(ParabolaDataModule):
+    """Draws noise that is the same for each two seeds."""
+
+    def load(self) -> dict[str, Split]:
+        noise = torch.Generator().manual_seed(self.seed // 2)
+        return {
+            name: Split(own.inputs, own.targets + torch.rand(own.targets.shape, generator=noise))
+            for name, own in super().load().items()
+        }
+
+
+class HalvesGradients(StepCallback):
+    in_a_stack = EACH_JOB
+
+    def on_after_backward(self, trainer: Trainer, module: LightningModule) -> None:
+        for parameter in module.parameters():
+            assert parameter.grad is not None
+            parameter.grad *= 0.5
+
+
+class LogsAtTheEnd(StepCallback):
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        module.log("train/one", torch.ones(()))
+
+
+class StopsOne(StepCallback):
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Any, module: LightningModule) -> None:
+        trainer.should_stop = str(trainer.default_root_dir).count("seed=1") > 0
