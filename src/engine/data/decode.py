@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from engine.errors import UserError
 
@@ -17,7 +17,7 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """Returns an image file in RGB, resized to `size` if necessary: uint8 (3, size, size).
 
     The image is turned as its EXIF data say, of an animation the first picture is taken, and what
-    is transparent is put on white. Of 16 bits the upper 8 are kept.
+    is transparent is put on white. Of 12 or 16 bits the upper 8 are kept.
 
     Raises:
         UserError: if the file cannot be read; it says why.
@@ -36,7 +36,7 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Returns a grey image of 16 bits with the upper 8; Pillow would clip it. Others stay."""
+    """Returns a grey image of 12 or 16 bits with the upper 8; Pillow would clip it. Others stay."""
     # Of Pillow's modes of 32 bits, only that of the format PPM has numbers of 16 bits.
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
         raise UserError("has pixels of 32 bits, whose range is unknown. Save it with 8 or 16 bits.")
@@ -45,7 +45,11 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
     grey = np.array(image)  # (H, W)
     if (transparent := image.info.get("transparency")) is not None:
         grey[grey == transparent] = 65535
-    return Image.fromarray((grey >> 8).astype(np.uint8))
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    (bits,) = tags.get(ExifTags.Base.BitsPerSample, (16,))
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # Pillow heeds it with 8 bits only
+        grey = 2**bits - 1 - grey  # 0 is white
+    return Image.fromarray((grey >> (bits - 8)).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -70,6 +70,31 @@ def test_sixteen_bits_are_those_of_the_same_picture_in_eight(kind: str, tmp_path
     assert channels(GREY // 256)[0, 0].tolist() == [0, 17, 34, 51]
 
 
+def grey_tiff(pixels: np.ndarray, bits: int, is_white_zero: bool) -> bytes:
+    """Returns a TIFF of one strip, whose numbers (H, W) have so many bits, the first one first."""
+    height, width = pixels.shape
+    if bits == 12:
+        digits = "".join(f"{number:012b}" for number in pixels.ravel().tolist())
+        data = int(digits, 2).to_bytes(len(digits) // 8, "big")
+    else:
+        data = pixels.astype("<u2").tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 0 if is_white_zero else 1}
+    tags |= {273: 8, 277: 1, 278: height, 279: len(data)}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(data))
+    return b"".join([start, data, struct.pack("<H", len(tags)), *entries, bytes(4)])
+
+
+@pytest.mark.parametrize(("bits", "is_white_zero"), [(12, False), (16, False), (16, True)])
+def test_a_grey_tiff_has_its_own_bits_and_its_own_white(
+    bits: int, is_white_zero: bool, tmp_path: Path
+) -> None:
+    numbers = GREY >> (16 - bits)
+    (tmp_path / "x").write_bytes(grey_tiff(numbers, bits, is_white_zero))
+    shown = 255 - GREY // 256 if is_white_zero else GREY // 256
+    np.testing.assert_array_equal(decode(tmp_path / "x", 4), channels(shown))
+
+
 def test_sixteen_bits_are_turned_and_have_a_transparent_grey(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 3
