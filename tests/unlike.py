@@ -166,6 +166,24 @@ class HalfAsManySeeds(ParabolaDataModule):
         }
 
 
+class DrawsAsItLoads(ParabolaDataModule):
+    """Draws noise from the generator of all."""
+
+    def load(self) -> dict[str, Split]:
+        return {
+            name: Split(own.inputs, own.targets + 0.01 * torch.rand(own.targets.shape))
+            for name, own in super().load().items()
+        }
+
+
+class GrowsByEpoch(ParabolaDataModule):
+    """Makes inputs larger from epoch to epoch."""
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        trainer = self.trainer
+        return inputs * (1 + 0.1 * (trainer.current_epoch if trainer else 0))
+
+
 class HalvesGradients(StepCallback):
     in_a_stack = EACH_JOB
 

@@ -160,12 +160,16 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     for config in configs:
         check(config)
     data: list[Any] = [build.datamodule(config) for config in configs]
-    modules: list[Any] = [build.module(*pair) for pair in zip(configs, data, strict=True)]
-    if reason := _odd_data(data[0]) or _odd_module(modules[0]):
+    if reason := _odd_data(data[0]):
         raise NotStacked(reason)
+    name, drawn = type(data[0]).__name__, generator_states()
     samples = data[0].splits["train"].inputs[: data[0].batch_size]
+    if generator_states() != drawn:
+        raise NotStacked(f"{name} draws random numbers as it loads, and not from its seed")
+    modules: list[Any] = [build.module(*pair) for pair in zip(configs, data, strict=True)]
+    if reason := _odd_module(modules[0]):
+        raise NotStacked(reason)
     if not torch.equal(*(own.prepare_inputs(samples).nan_to_num() for own in data)):
-        name = type(data[0]).__name__
         raise NotStacked(f"{name} prepares the same inputs otherwise for each job")
     # Jobs with the same samples would hide that a stack mixes them up.
     _compare(modules, [training_batch(data[0]), training_batch(data[1], last=True)])
@@ -245,6 +249,8 @@ def training_batch(data: TensorDataModule, last: bool = False) -> tuple[Tensor, 
 def _odd_data(data: Any) -> str | None:
     if not isinstance(data, TensorDataModule):
         return f"{type(data).__name__} is no TensorDataModule"
+    if "trainer" in type(data).prepare_inputs.__code__.co_names:
+        return f"{type(data).__name__} prepares inputs by what its trainer says"
     hooks = overrides(data, TensorDataModule, NOT_CALLED)
     return f"{type(data).__name__} has a {hooks[0]} of its own" if hooks else data.why_no_blocks()
 

@@ -49,6 +49,10 @@ SCHEDULE += ["~scheduler.frequency"]
             "the jobs' schedules have other intervals",
         ),
         (
+            ["datamodule._target_=unlike.GrowsByEpoch"],
+            "GrowsByEpoch prepares inputs by what its trainer says",
+        ),
+        (
             ["+callbacks.halves._target_=unlike.HalvesGradients"],
             "callbacks.halves: a stack does not call on_after_backward",
         ),
@@ -76,6 +80,14 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
         # To rounding, as a job that has a checkpoint by then goes on from it.
         pairs = zip(rows(one), rows(other), strict=True)
         assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
+
+
+def test_data_that_draw_from_the_generator_of_all_run_one_by_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    sweep(tmp_path, *FEW, "datamodule._target_=unlike.DrawsAsItLoads", "seed=0,1")
+    assert "DrawsAsItLoads draws random numbers as it loads, and not from its seed" in caplog.text
 
 
 def test_the_data_of_each_seed_are_compared() -> None:
