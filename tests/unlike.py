@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from engine import Split, StepCallback
 from engine.steps.callback import EACH_JOB
+from engine.vectorized.eligible import CALLED
 from project.datamodules.parabola import ParabolaDataModule
 from project.modules.curve_mlp import CurveMLP
 
@@ -182,6 +183,31 @@ class GrowsByEpoch(ParabolaDataModule):
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
         trainer = self.trainer
         return inputs * (1 + 0.1 * (trainer.current_epoch if trainer else 0))
+
+
+class ThreeSplits(ParabolaDataModule):
+    """Has the training samples for validation and test, too."""
+
+    def load(self) -> dict[str, Split]:
+        return dict.fromkeys(("train", "val", "test"), super().load()["train"])
+
+
+class Notes(StepCallback):
+    """Notes which of its hooks are called, of those that a stack calls."""
+
+    in_a_stack = EACH_JOB
+    called: ClassVar[set[str]] = set()
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return True
+
+
+def _notes(hook: str) -> Callable[..., None]:
+    return lambda self, *_: self.called.add(hook)
+
+
+for _hook in CALLED:
+    setattr(Notes, _hook, _notes(_hook))
 
 
 class HalvesGradients(StepCallback):

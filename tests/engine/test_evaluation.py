@@ -71,18 +71,20 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_a_module_that_keeps_what_it_has_seen_is_measured_with_it(
     best: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = [*SMALL, "module._target_=keeping.IsMeasuredSo", f"paths.log_dir={tmp_path}"]
+    words = [*SMALL, "module._target_=keeping.IsMeasuredSo"]
+    words += ["datamodule._target_=keeping.CountsEpochs", f"paths.log_dir={tmp_path}"]
     if best == "none":
         words.append("trainer.limit_val_batches=0")
     run_train(*words, "trainer.max_epochs=4", "optimizer.lr=0.3", draws=False)
     run_dir = only_run(tmp_path)
     own = metrics_of(run_dir, "test")
-    assert own["test/loss"] > 40  # the number of its batches
+    assert own["test/loss"] > 440  # 40 batches, and 100 for each epoch
     run_evaluate(f"run={run_dir}", draws=False)
     assert report(run_dir, "test")["metrics"] == own
-    # Data that are named anew keep what they have; the module's is its own.
+    # Data that are named anew keep what they have, which is 0 epochs of 4; the module does not.
     run_evaluate(f"run={run_dir}", "datamodule.batch_size=5", draws=False)
-    assert report(run_dir, "test")["metrics"] == own
+    new = report(run_dir, "test")["metrics"]["test/loss"]
+    assert new == pytest.approx(own["test/loss"] - 400, abs=1e-3)
     if best == "chosen":
         run_evaluate(f"run={run_dir}", "split=val", draws=False)
         logged = validations(run_dir)

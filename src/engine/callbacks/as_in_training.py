@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from engine.callbacks.so_far import to_measure
+from engine.callbacks.so_far import restore_to_measure
 from engine.run.checkpoint.file import some
 
 log = logging.getLogger(__name__)
@@ -29,5 +29,5 @@ class AsInTraining(Callback):
             return
         data: object = trainer.datamodule  # type: ignore[attr-defined]
         without = type(data).__name__ if self._has_other_data else ""
-        if refused := to_measure(trainer, module, self._saved, without):
+        if refused := restore_to_measure(trainer, module, self._saved, without):
             log.warning("not exact: these take no value of a checkpoint: %s", some(refused))

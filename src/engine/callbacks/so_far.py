@@ -89,7 +89,7 @@ def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) ->
     return attributes.restore(trainer, module, copy.deepcopy(own["attributes"]))
 
 
-def to_measure(
+def restore_to_measure(
     trainer: Trainer, module: LightningModule, saved: dict[str, Any], without: str = ""
 ) -> list[str]:
     """Gives what is only measured what it had in memory when `so_far` was called.

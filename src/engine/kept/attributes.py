@@ -13,7 +13,7 @@ import functools
 import inspect
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -284,29 +284,15 @@ def _names(owners: Iterable[Any]) -> frozenset[str]:
 @functools.cache
 def _written(kind: type) -> frozenset[str]:
     """Returns the names of the attributes that code of a class and its bases writes."""
-    functions = [
-        function
-        for own in kind.__mro__
-        if _is_users(own)
-        for value in (*vars(own).values(), *_beside(own))
-        for function in _functions(value)
-    ]
-    codes = [function.__code__ for function in functions if hasattr(function, "__code__")]
-    return frozenset().union(*map(_stored, codes))
+    own = [one for one in kind.__mro__ if _is_users(one)]
+    return _stored_by(value for one in own for value in (*vars(one).values(), *_beside(one)))
 
 
 @functools.cache
 def kept_by(kind: type) -> list[str]:
     """Names the attributes that methods of a user's class write, but for its constructor."""
-    codes = [
-        function.__code__
-        for own in kind.__mro__
-        if _is_users(own)
-        for name, value in vars(own).items()
-        if name != "__init__"
-        for function in _functions(value)
-    ]
-    found = {name for code in codes for name in _stored(code)}
+    own = [vars(one).items() for one in kind.__mro__ if _is_users(one)]
+    found = _stored_by(value for items in own for name, value in items if name != "__init__")
     return sorted(name for name in found if not name.endswith(READ))
 
 
@@ -316,7 +302,13 @@ def _beside(kind: type) -> list[Any]:
     return [value for value in vars(file).values() if inspect.isfunction(value)] if file else []
 
 
-def _functions(value: Any) -> Iterator[Callable[..., Any]]:
+def _stored_by(found: Iterable[Any]) -> frozenset[str]:
+    """Returns what `_stored` does for the functions among some values."""
+    functions = (function for value in found for function in _functions(value))
+    return frozenset().union(*(_stored(function.__code__) for function in functions))
+
+
+def _functions(value: Any) -> Iterator[FunctionType]:
     parts = (value.fget, value.fset) if isinstance(value, property) else (value,)
     for part in parts:
         function = getattr(part, "__func__", part)

@@ -5,3 +5,7 @@ rounding of float32. A job that diverges changes no bit of another job. A job th
 others runs alone, and a line says why. No other room imports this room: only its launcher in
 `hydra_plugins.engine_plugins` does.
 """
+
+
+class NotStacked(Exception):
+    """Says why some jobs have to run one by one."""

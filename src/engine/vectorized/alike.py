@@ -40,8 +40,10 @@ def why_unlike(members: Sequence[Member]) -> str | None:
         (group,) = member.optimizer.param_groups
         if list(map(id, group["params"])) != list(map(id, module.network.parameters())):
             return "an optimiser with some of the parameters, or in another order"
-        if hooks_of(module) or has_gradient_hooks(module.network, member.optimizer):
-            return f"{name} has hooks"
+        if has_gradient_hooks(module.network, member.optimizer):
+            return f"{name} has hooks on gradients"
+        if hooks_of(module):
+            return f"{name} has hooks of its own"
         if _described(member) != known:
             return f"{name} is not the same network and loss in each job"
         if not torch.equal(member.data.prepare_inputs(inputs).nan_to_num(), prepared):

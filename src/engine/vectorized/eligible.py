@@ -20,7 +20,6 @@ from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
 from engine.config.resolved import Config
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule
-from engine.fence.torch import has_gradient_hooks
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
@@ -28,9 +27,8 @@ from engine.seeds import generator_states
 from engine.steps.callback import EACH_JOB, StepCallback, in_a_stack, overrides
 from engine.supervised import SupervisedModule, additions
 from engine.sweep.jobs import Job
-from engine.vectorized import optimizer
+from engine.vectorized import NotStacked, optimizer
 from engine.vectorized.network import Params, stacked, stacked_loss
-from engine.vectorized.optimizer import NotStacked
 
 # The Trainer's options that a stack knows: with the values that it can have, or with any value.
 TRAINER = {
@@ -93,7 +91,6 @@ CALLED = (
     "on_test_epoch_end",
     "on_test_end",
     "on_save_checkpoint",
-    "on_load_checkpoint",
 )
 
 # The `train(run)` that the template ships: jobs that train together go its way, step for step.
@@ -163,14 +160,12 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     if reason := _odd_data(data[0]):
         raise NotStacked(reason)
     name, drawn = type(data[0]).__name__, generator_states()
-    samples = data[0].splits["train"].inputs[: data[0].batch_size]
+    _ = data[0].splits  # which are loaded now
     if generator_states() != drawn:
         raise NotStacked(f"{name} draws random numbers as it loads, and not from its seed")
     modules: list[Any] = [build.module(*pair) for pair in zip(configs, data, strict=True)]
     if reason := _odd_module(modules[0]):
         raise NotStacked(reason)
-    if not torch.equal(*(own.prepare_inputs(samples).nan_to_num() for own in data)):
-        raise NotStacked(f"{name} prepares the same inputs otherwise for each job")
     # Jobs with the same samples would hide that a stack mixes them up.
     _compare(modules, [training_batch(data[0]), training_batch(data[1], last=True)])
     return data, modules
@@ -270,8 +265,6 @@ def _odd_module(module: Any) -> str | None:
     if not trained or any(True for _ in module.network.buffers()):
         return f"{name} has buffers, or parameters that are not trained"
     single = module.optimizer(module.parameters())
-    if has_gradient_hooks(module.network, single):  # a copy of the network has none
-        return f"{name} has hooks on gradients"
     reason = optimizer.why_not_stacked(single)
     if module.scheduler and not reason:
         schedule = module.scheduler(single, lambda *interval: 100)["scheduler"]

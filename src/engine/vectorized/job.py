@@ -17,7 +17,7 @@ from engine.run.loggers.table import MetricsCSV, Row
 from engine.run.loggers.tensorboard import TensorBoard
 from engine.supervised import SupervisedModule
 from engine.sweep.jobs import Job
-from engine.vectorized.optimizer import NotStacked
+from engine.vectorized import NotStacked
 
 
 class Member:
@@ -49,8 +49,7 @@ class Member:
         self.began, self.ended = time.monotonic(), 0.0
         self.messages: list[logging.LogRecord] = []
         self._rows: list[Row] = []
-        self.logged: dict[str, Tensor] = {}  # by the current evaluation
-        self.takes_values = False  # that callbacks log
+        self.logged: dict[str, Tensor] | None = None  # by the evaluation that ends, if one does
         self.trainer: Any = None
         vars(module)["log"] = self.log
 
@@ -61,7 +60,7 @@ class Member:
             NotStacked: for a value of another moment, which has a row of its own where a job is
                 alone.
         """
-        if not self.takes_values:
+        if self.logged is None:
             raise NotStacked(f"a callback logs {name} at another moment than an evaluation's end")
         self.logged[name] = value
 

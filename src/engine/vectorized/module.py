@@ -22,12 +22,12 @@ from engine.run.objective import has_diverged
 from engine.schedules import updates_of
 from engine.steps import rows
 from engine.steps.callback import StepCallback, overrides
-from engine.vectorized import job_log
+from engine.vectorized import NotStacked, job_log
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
 from engine.vectorized.job import Member, TrainerOfJob
 from engine.vectorized.network import stacked, stacked_loss
-from engine.vectorized.optimizer import NotStacked, StackedOptimizer, StackedSchedule
+from engine.vectorized.optimizer import StackedOptimizer, StackedSchedule
 
 FLUSH_SECONDS = 10.0  # from one writing of the rows to the next
 SPLITS = {"validation": "val", "test": "test"}  # the names of metrics begin so
@@ -362,15 +362,14 @@ class StackedModule(LightningModule):
             loss, metrics = self._loss_and_metrics(stage, number)
             logged = {f"{SPLITS[stage]}/loss": loss.compute(), **metrics.compute()}
             self.members[number].logged = logged
-            self.members[number].takes_values = True
             loss.reset()
             metrics.reset()
         self._call(f"on_{stage}_epoch_end", jobs)
         for member in self._members(jobs):
-            values = {key: value.item() for key, value in member.logged.items()}
-            member.trainer.metrics |= member.logged
+            logged, member.logged = member.logged or {}, None
+            values = {key: value.item() for key, value in logged.items()}
+            member.trainer.metrics |= logged
             member.write({**values, "epoch": self.current_epoch}, step)
-            member.takes_values = False
 
     def on_test_end(self) -> None:
         self._call("on_test_end", self.running)

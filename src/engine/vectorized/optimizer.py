@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from engine.steps.updates import RULES, flags, numbers
+from engine.vectorized import NotStacked
 
 # Numbers that the jobs may differ in, as the config names them.
 NUMBERS = ("lr", "momentum", "weight_decay", "betas", "eps", "alpha")
@@ -22,10 +23,6 @@ NEEDED = {
     "maximize": False,
     "differentiable": False,
 }
-
-
-class NotStacked(Exception):
-    """Says why some jobs have to run one by one."""
 
 
 class StackedOptimizer(Optimizer):

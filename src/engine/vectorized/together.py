@@ -37,7 +37,7 @@ from engine.run.records.read import BrokenFile
 from engine.steps.callback import EACH_JOB, ONCE, in_a_stack
 from engine.sweep import gpus
 from engine.sweep.jobs import Job
-from engine.vectorized import job_log, make
+from engine.vectorized import NotStacked, job_log, make
 from engine.vectorized.alike import why_unlike
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
@@ -45,7 +45,6 @@ from engine.vectorized.eligible import common, is_edited, obstacle, try_out
 from engine.vectorized.job import Member
 from engine.vectorized.memory import chunk_size
 from engine.vectorized.module import StackedModule
-from engine.vectorized.optimizer import NotStacked
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.steps.callback import StepCallback
 from engine.vectorized import together
 from engine.vectorized.eligible import CALLED
 from together import CURVE, jobs, numbers, rows, statuses, sweep
-from unlike import HalfAsManySeeds
+from unlike import HalfAsManySeeds, Notes
 
 FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"]
+PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
 SCHEDULE = ["scheduler=step", *(f"~scheduler.{key}" for key in ("every", "factor", "interval"))]
 SCHEDULE += ["~scheduler.frequency"]
 
@@ -18,11 +18,20 @@ SCHEDULE += ["~scheduler.frequency"]
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["optimizer._target_=unlike.matrices"], "an optimiser with some of the parameters, or"),
-        (["optimizer._target_=unlike.reverse"], "an optimiser with some of the parameters, or"),
-        (["optimizer._target_=unlike.clipped"], "SGD has a step of its own, set on the object"),
+        (
+            ["optimizer._target_=unlike.matrices", *PLAIN],
+            "an optimiser with some of the parameters, or",
+        ),
+        (
+            ["optimizer._target_=unlike.reverse", *PLAIN],
+            "an optimiser with some of the parameters, or",
+        ),
+        (
+            ["optimizer._target_=unlike.clipped", *PLAIN],
+            "SGD has a step of its own, set on the object",
+        ),
         (["module._target_=unlike.SetsLoss"], "SetsLoss has a compute_loss of its own, set on"),
-        (["module._target_=unlike.HasHook"], "HasHook has hooks"),
+        (["module._target_=unlike.HasHook"], "HasHook has hooks of its own"),
         (["module._target_=unlike.DrawsLoss"], "DrawsLoss is not the same network and loss in"),
         (
             ["init._target_=unlike.halved", "+init.freezes=false,true"],
@@ -69,8 +78,6 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
 ) -> None:
     caplog.set_level("INFO")
     own = [*FEW, *words, "seed=0,1"]
-    if words[0].startswith("optimizer._target_"):
-        own += ["optimizer=sgd_plain", "~optimizer.fused"]
     made = sweep(tmp_path / "together", *own)
     assert f"one by one: {reason}" in caplog.text
     assert set(statuses(made).values()) == {"finished"}
@@ -98,5 +105,10 @@ def test_the_data_of_each_seed_are_compared() -> None:
     assert not any(first.equal(other) for other in others)
 
 
-def test_what_a_stack_calls_are_hooks_that_there_are() -> None:
-    assert [name for name in CALLED if not hasattr(StepCallback, name)] == []
+def test_a_stack_calls_the_hooks_that_it_says_as_a_run_alone_does(tmp_path: Path) -> None:
+    words = [*FEW, "datamodule._target_=unlike.ThreeSplits", "seed=0,1"]
+    words.append("+callbacks.notes._target_=unlike.Notes")
+    for is_stacked in (True, False):
+        Notes.called.clear()
+        sweep(tmp_path / str(is_stacked), *words, together=is_stacked)
+        assert Notes.called == {*CALLED}
