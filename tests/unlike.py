@@ -231,3 +231,56 @@ class StopsOne(StepCallback):
 
     def on_train_epoch_end(self, trainer: Any, module: LightningModule) -> None:
         trainer.should_stop = str(trainer.default_root_dir).count("seed=1") > 0
+
+
+class SetsRate(StepCallback):
+    """Halves the learning rate at the end of an epoch."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Any, module: LightningModule) -> None:
+        trainer.optimizers[0].param_groups[0]["lr"] *= 0.5
+
+
+class SetsRateAtFirst(StepCallback):
+    """Halves the learning rate at the beginning."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_start(self, trainer: Any, module: LightningModule) -> None:
+        trainer.optimizers[0].param_groups[0]["lr"] *= 0.5
+
+
+class Freezes(StepCallback):
+    """Freezes the first layer after the first epoch."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        next(module.parameters()).requires_grad_(False)
+
+
+class Replaces(StepCallback):
+    """Replaces a tensor of weights by another."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        first = next(module.parameters())
+        first.data = 0.5 * first.data
+
+
+class Anneals(StepCallback):
+    """Lets a number of the loss grow from epoch to epoch."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        module.loss.weight *= 2
+
+
+class WeightedMLP(CurveMLP):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.loss = Weighted()
+        self.loss.weight = 1.0

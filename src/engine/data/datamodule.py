@@ -153,21 +153,29 @@ class TensorDataModule(LightningDataModule):
         """Returns inputs of one training sample as the network takes them: (1, …).
 
         Raises:
-            UserError: if `prepare_inputs` draws random numbers. A block of steps is prepared before
-                its first step is seeded, so the numbers would depend on the block's length.
+            UserError: if `prepare_inputs` draws random numbers, or gives a sample other numbers
+                beside other samples. A block of steps is prepared before its first step is seeded,
+                so the numbers would depend on the block's length.
         """
-        sample = self.splits["train"].inputs[:1]
+        inputs = self.splits["train"].inputs[:16]
         if not overrides(self, TensorDataModule, ["prepare_inputs"]):
-            return sample
+            return inputs[:1]
         before = generator_states()
-        prepared = [self.prepare_inputs(sample.clone()).nan_to_num() for _ in range(2)]
-        if generator_states() != before or not torch.equal(*prepared):
+        prepared, again = (self.prepare_inputs(inputs.clone()) for _ in range(2))
+        if generator_states() != before or not is_close(prepared, again, 0.0):
             raise UserError(
                 f"{type(self).__name__}.prepare_inputs draws random numbers, which would not be "
                 "the same when a run is resumed.\nDraw them in the network or in the loss: every "
                 "training step is seeded."
             )
-        return self.prepare_inputs(sample)
+        singles = [self.prepare_inputs(sample.clone()) for sample in torch.split(inputs, 1)]
+        if not is_close(prepared, torch.cat(singles), 1e-4):
+            raise UserError(
+                f"{type(self).__name__}.prepare_inputs gives a sample other numbers beside other "
+                "samples, and it gets those of several batches at once.\nTake a mean or a maximum "
+                "of all training samples, or of each sample; or normalise in the network."
+            )
+        return singles[0]
 
     def on_after_batch_transfer(
         self, batch: Batch | Block | Tensor, dataloader_idx: int
@@ -233,3 +241,13 @@ class TensorDataModule(LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+
+
+def is_close(one: Tensor, other: Tensor, rounding: float) -> bool:
+    """Tells whether tensors differ by no more than `rounding`, as a part of the largest number."""
+    if torch.equal(one, other):
+        return True
+    if one.shape != other.shape or not other.is_floating_point():
+        return False
+    atol = rounding * float(other.abs().nan_to_num().max())
+    return torch.allclose(one, other, rtol=rounding, atol=atol, equal_nan=True)

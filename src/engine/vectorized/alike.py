@@ -68,10 +68,15 @@ def _described(member: Member) -> list[Any]:
             [parameter.requires_grad for parameter in part.parameters(recurse=False)],
             len(hooks_of(part)),
             [values.mark(buffer) for buffer in part.buffers(recurse=False)],
-            {key: _mark(value) for key, value in vars(part).items() if key not in PLAIN},
+            attributes(part),
         )
         for name, part in parts
     ]
+
+
+def attributes(part: nn.Module) -> dict[str, Any]:
+    """Returns marks of a layer's own attributes, which are equal for equal values."""
+    return {key: _mark(value) for key, value in vars(part).items() if key not in PLAIN}
 
 
 def _mark(value: Any) -> Any:

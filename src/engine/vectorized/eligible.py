@@ -19,7 +19,7 @@ from engine.checks.config import check
 from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
 from engine.config.resolved import Config
-from engine.data.datamodule import BATCH_HOOKS, TensorDataModule
+from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, is_close
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
@@ -92,6 +92,8 @@ CALLED = (
     "on_test_end",
     "on_save_checkpoint",
 )
+
+ROUNDING = 1e-9  # of the largest number, in 64 bits: a sum may be taken in another order
 
 # The `train(run)` that the template ships: jobs that train together go its way, step for step.
 SHIPPED = """
@@ -200,7 +202,7 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
         own_loss = loss(network(own_inputs), own_targets)
         alone = own_loss.detach(), *torch.autograd.grad(own_loss, list(network.parameters()))
         stack = losses[number].detach(), *(gradient[number] for gradient in gradients)
-        if not all(_is_close(*pair) for pair in zip(stack, alone, strict=True)):
+        if not all(is_close(*pair, ROUNDING) for pair in zip(stack, alone, strict=True)):
             raise NotStacked(f"{name} gives other numbers in a stack")
     _compare_evaluated(name, networks, params, inputs)
     if generator_states() != drawn:
@@ -222,16 +224,10 @@ def _compare_evaluated(
     for network, own, stack in zip(networks, inputs, together, strict=True):
         alone = network(own)
         parts = [network(part) for part in torch.split(own, -(-len(own) // 2))]
-        if not _is_close(torch.cat(parts), alone):
+        if not is_close(torch.cat(parts), alone, ROUNDING):
             raise NotStacked(f"{name}: its predictions depend on the other samples of a batch")
-        if not _is_close(stack, alone):
+        if not is_close(stack, alone, ROUNDING):
             raise NotStacked(f"{name} gives other numbers in a stack that is evaluated")
-
-
-def _is_close(one: Tensor, other: Tensor) -> bool:
-    """Tells whether tensors differ by no more than 1e-9 of the largest number."""
-    largest = float(other.abs().nan_to_num().max())
-    return torch.allclose(one, other, rtol=1e-9, atol=1e-9 * largest, equal_nan=True)
 
 
 def training_batch(data: TensorDataModule, last: bool = False) -> tuple[Tensor, Tensor]:

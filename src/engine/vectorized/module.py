@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from engine.schedules import updates_of
 from engine.steps import rows
 from engine.steps.callback import StepCallback, overrides
 from engine.vectorized import NotStacked, job_log
+from engine.vectorized.alike import attributes
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
 from engine.vectorized.job import Member, TrainerOfJob
@@ -82,6 +83,7 @@ class StackedModule(LightningModule):
         self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
         self._not_finite: list[int] = []  # jobs whose last row has no finite loss
         self._flushed = time.monotonic()
+        self._tied: dict[int, list[tuple[int, bool]]] = {}  # of each job, as `_state_of` tells
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
         self._dumped: dict[str, Any] | None = None
         self.schedules: list[Any] = []  # each job's own, if there are schedulers
@@ -94,6 +96,7 @@ class StackedModule(LightningModule):
         for number, member in enumerate(self.members):
             trainer: Any = TrainerOfJob(self.trainer, self, number)
             member.trainer = member.module.trainer = member.data.trainer = trainer
+        self._built = self._attributes()
         self._call("setup", self.running, lambda job: ("fit",))
 
     def on_test_start(self) -> None:
@@ -107,9 +110,10 @@ class StackedModule(LightningModule):
     def tie(self) -> None:
         """Makes each job's weights views of the stack's, whose device and precision may be new."""
         for number, member in enumerate(self.members):
-            own = member.module.network.parameters()
+            own = list(member.module.network.parameters())
             for parameter, weights in zip(own, self.weights, strict=True):
                 parameter.data = weights.data[number]
+            self._tied[number] = self._state_of(own)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns predictions (J, B, …) for inputs (J, B, …)."""
@@ -168,6 +172,7 @@ class StackedModule(LightningModule):
 
     def on_train_start(self) -> None:
         self._call("on_train_start", self.running)
+        self._check_callbacks()
 
     def training_step(self, steps: int, batch_idx: int) -> Tensor:
         """Takes the steps of a block, all but the last one's update, which Lightning does.
@@ -221,11 +226,35 @@ class StackedModule(LightningModule):
 
     def on_epoch_done(self) -> None:
         self._call("on_epoch_done", self.running)
+        self._check_callbacks()
         self._stop(within_epoch=False)
 
     def on_fit_end(self) -> None:
         self._call("on_train_end", self.running)
         self._call("on_fit_end", self.running)
+
+    def _check_callbacks(self) -> None:
+        """Refuses what a callback has changed and a stack would not follow."""
+        optimizer: Any = self.trainer.optimizers[0]
+        optimizer.check_numbers()
+        if not self.running:
+            return
+        for number in self.running:
+            own = self.members[number].module.network.parameters()
+            if self._state_of(own) != self._tied[number]:
+                raise NotStacked("a callback freezes or replaces weights")
+        if self._attributes() != self._built:
+            raise NotStacked("a callback changes an attribute of a layer or a loss")
+
+    def _attributes(self) -> list[dict[str, Any]]:
+        """Returns those of the first job that runs; its callbacks are of all jobs' classes."""
+        module = self.members[self.running[0]].module
+        return [attributes(part) for part in (*module.network.modules(), *module.loss.modules())]
+
+    @staticmethod
+    def _state_of(parameters: Iterable[nn.Parameter]) -> list[tuple[int, bool]]:
+        """Returns where the weights are, and whether they are trained."""
+        return [(one.data_ptr(), one.requires_grad) for one in parameters]
 
     def _stop(self, within_epoch: bool) -> None:
         """Ends the jobs whose callbacks asked for it, as Lightning ends a run.

@@ -52,10 +52,15 @@ class StackedOptimizer(Optimizer):
 
     def read_numbers(self) -> None:
         """Reads the numbers of the jobs' optimisers, which a schedule may have changed."""
-        rows = [numbers(single.param_groups[0]) for single in self.singles]
+        self.rows = [numbers(single.param_groups[0]) for single in self.singles]
         device = self.parameters[0].device
-        columns = torch.tensor(rows, dtype=torch.float64, device=device).unbind(1)
+        columns = torch.tensor(self.rows, dtype=torch.float64, device=device).unbind(1)
         self.columns = dict(zip(self.rule.numbers, columns, strict=True))  # (J,) each
+
+    def check_numbers(self) -> None:
+        """Refuses numbers that somebody else than a schedule has changed."""
+        if self.rows != [numbers(single.param_groups[0]) for single in self.singles]:
+            raise NotStacked("a callback changes a number of the optimiser")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -109,6 +114,7 @@ class StackedSchedule:
         optimizer.read_numbers()
 
     def step(self) -> None:
+        self.optimizer.check_numbers()
         for single in self.singles:
             single.step()
         self.optimizer.read_numbers()

@@ -245,6 +245,54 @@ def test_preparing_inputs_with_random_numbers_is_refused(draw: Callable[[], floa
         Drawing(draw).example()
 
 
+class Scaling(Arrays):
+    """Scales inputs by something."""
+
+    def __init__(self, scale: Callable[[Tensor], Tensor]) -> None:
+        inputs = np.random.default_rng(0).random((40, 3), np.float32)
+        super().__init__({"train": (inputs, np.ones(40, np.float32))})
+        self.scale = scale
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return self.scale(inputs)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        lambda x: x - x.mean(),
+        lambda x: (x - x.mean(0)) / (x.std(0, correction=0) + 1e-6),
+        lambda x: x / x.amax(),
+        lambda x: x.argsort(0),
+        lambda x: x > x.mean(),
+        lambda x: x.flip(0),
+        lambda x: x.squeeze(),
+    ],
+    ids=["mean", "standardised", "maximum", "ranks", "mask", "another order", "squeezed"],
+)
+def test_preparing_a_sample_by_others_is_refused(scale: Callable[[Tensor], Tensor]) -> None:
+    """Covers what would depend on the block's length, and on the size of a batch in validation."""
+    with pytest.raises(UserError, match=r"^Scaling\.prepare_inputs gives a sample other numbers "):
+        Scaling(scale).example()
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        lambda x: x / x.amax(1, keepdim=True),
+        lambda x: x @ torch.linalg.qr(torch.arange(9.0).view(3, 3).cos())[0],
+        lambda x: (x > 0.5).long(),
+        lambda x: torch.where(x > 0.5, x, torch.nan),
+        lambda x: 1 / (x > 0.5),
+    ],
+    ids=["each sample's maximum", "rotated", "whole numbers", "NaN", "infinite"],
+)
+def test_preparing_each_sample_by_itself_is_not(scale: Callable[[Tensor], Tensor]) -> None:
+    data = Scaling(scale)
+    expected = scale(data.splits["train"].inputs[:1])
+    assert torch.allclose(data.example(), expected, equal_nan=True)
+
+
 def test_preparing_inputs_without_random_numbers_is_not() -> None:
     assert torch.equal(Drawing(lambda: 1.0).example(), torch.full((1, 3), 2.0))
 

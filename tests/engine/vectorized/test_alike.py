@@ -13,6 +13,7 @@ FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"
 PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
 SCHEDULE = ["scheduler=step", *(f"~scheduler.{key}" for key in ("every", "factor", "interval"))]
 SCHEDULE += ["~scheduler.frequency"]
+HALVES = ["scheduler._target_=unlike.halves", "+scheduler.each=epoch"]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,26 @@ SCHEDULE += ["~scheduler.frequency"]
             "a callback logs train/one at another moment than an evaluation's end",
         ),
         (["+callbacks.stops._target_=unlike.StopsOne"], "a callback stops a job"),
+        (
+            ["+callbacks.sets._target_=unlike.SetsRate"],
+            "a callback changes a number of the optimiser",
+        ),
+        (
+            ["+callbacks.sets._target_=unlike.SetsRateAtFirst", *SCHEDULE, *HALVES],
+            "a callback changes a number of the optimiser",
+        ),
+        (
+            ["+callbacks.freezes._target_=unlike.Freezes"],
+            "a callback freezes or replaces weights",
+        ),
+        (
+            ["module._target_=unlike.WeightedMLP", "+callbacks.anneals._target_=unlike.Anneals"],
+            "a callback changes an attribute of a layer or a loss",
+        ),
+        (
+            ["+callbacks.replaces._target_=unlike.Replaces"],
+            "a callback freezes or replaces weights",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
