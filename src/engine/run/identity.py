@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import files
-from engine.config.keys import is_below
+from engine.config.keys import IRRELEVANT, is_below
+from engine.config.nested import words_in
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.run import code, folders
@@ -31,13 +32,16 @@ MADE_OF = Path(".hydra/made_of.json")
 # A TensorDataModule shares a batch among processes. With other loaders each has a whole batch, so
 # that their number makes the steps.
 SHARES = ("trainer.devices", "trainer.strategy")
+# Their files are known in other ways, or change no number.
+NOT_NAMED = ("datamodule", "init_from", *IRRELEVANT)
 
 
 class Changed(NamedTuple):
     """Says what is not as it was when a run was made: the data, and which files of code.
 
-    The weights that a run begins from count as data. So do the processes that share the batches of
-    another data module than ours: `data` names them, or is "data", or "".
+    The weights that a run begins from count as data. So does a file that another key names, and so
+    do the processes that share the batches of another data module than ours: `data` names these, or
+    is "data", or "".
     """
 
     data: str = ""
@@ -70,6 +74,7 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
         },
         "code": code.digests(config, door),
         "begins_from": _weights_digest(config),
+        "files": _files_named(config),
         "versions": {**versions(), "engine": code.of_the_engine()},
     }
 
@@ -151,6 +156,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for key in then.keys() & shares.keys():
         if then[key] != shares[key]:
             said.append(f"{key} changed from {then[key]} to {shares[key]}")
+    said += [f"the file of {key} changed" for key in _other_files(before, now["files"])]
     changed = [name for name, digest in now["code"].items() if before["code"].get(name) != digest]
     if changed:
         said.append(f"code changed ({', '.join(map(code.file_name, changed))})")
@@ -171,6 +177,7 @@ def changed(run_dir: Path, config: Config) -> Changed:
     weights = _weights_digest(config)
     begins_elsewhere = weights is not None and weights != before["begins_from"]
     data = "data" if begins_elsewhere or _data_changed(run_dir, before, config) else ""
+    data = data or next(iter(_other_files(before, _files_named(config))), "")
     if (before["data"].get("shares") or _shares(config)) != _shares(config):
         data = "processes"
     return Changed(data, tuple(map(code.file_name, others)))
@@ -193,11 +200,30 @@ def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool
 
 def _state_of_data(config: Config) -> str | None:
     """Returns a digest of the files and folders that the data module's config names, if any."""
-    values = [value for key, value in config.flat.items() if is_below(key, ("datamodule",))]
-    kept = [value for value in values if value != config.get("datamodule.cache_dir")]
-    paths = [Path(value) for value in kept if isinstance(value, str) and os.sep in value]
-    found = sorted({path for path in paths if path.exists()})
-    return " ".join(map(state_of_files, found)) or None
+    words = {word for path, word in words_in(config.get("datamodule"))}
+    paths = map(Path, sorted(words - {config.get("datamodule.cache_dir")}))
+    return " ".join(state_of_files(path) for path in paths if _exists(path)) or None
+
+
+def _files_named(config: Config) -> dict[str, str]:
+    """Returns digests of the files that other nodes than the data module's name, by dotted key."""
+    words = ((".".join(map(str, path)), word) for path, word in words_in(config.values_by_node))
+    counted = ((key, Path(word)) for key, word in words if not is_below(key, NOT_NAMED))
+    return {key: _file_digest(path) for key, path in counted if _exists(path) and path.is_file()}
+
+
+def _other_files(before: dict[str, Any], now: dict[str, str]) -> list[str]:
+    """Returns the keys whose files are not those of before."""
+    then = before.get("files", {})
+    return [key for key, digest in now.items() if then.get(key, digest) != digest]
+
+
+@functools.cache
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a text that is too long for a name
+        return False
 
 
 def _weights_digest(config: Config) -> str | None:

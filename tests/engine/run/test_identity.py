@@ -62,7 +62,8 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 def forget() -> None:
     """Forgets what this process knows of files, as a new process has nothing."""
     of_code = (code.source, code._file_of, code._is_users, code._followed)
-    for cached in (*of_code, identity.state_of_files, identity._digest_now):
+    of_data = (identity.state_of_files, identity._digest_now)
+    for cached in (*of_code, *of_data, identity._exists, identity._file_digest):
         cached.cache_clear()
 
 
@@ -288,6 +289,55 @@ def test_files_of_others_are_known_by_names_sizes_and_times(
     with mock.patch.object(identity, "_digest_now", return_value="0123"):
         assert identity.changed(tmp_path, config).data == ("data" if digest is None else "")
     assert identity.load(tmp_path) == made
+
+
+def test_files_are_known_by_names_without_a_folder_and_within_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: only what had a "/" counted as a path."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).write_text(name)
+        config = Config({"datamodule": {"file": "a.pt", "others": [{"more": "b.pt"}]}})
+        before = identity._state_of_data(config)
+        forget()
+        (tmp_path / name).write_text("another one")
+        assert identity._state_of_data(config) != before
+
+
+def test_a_file_that_another_key_names_counts_as_data(
+    own_package: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As it happened: a sweep answered "finished" for weights that were others by then."""
+    caplog.set_level("INFO")
+    weights = tmp_path / "weights.pt"
+    weights.write_text("one")
+    text = MODULE.format(more="").replace("bias=False, **", "bias=False, weights=None, **")
+    (own_package / "begun.py").write_text(text)
+    sweep = ["-m", *words(tmp_path / "logs", tmp_path), "seed=0,1"]
+    sweep += ["module._target_=own_package.begun.Mine", f"+module.weights=[{weights}]"]
+    assert train_in_process(sweep, kill_at="on_train_batch_end:30") == -9
+    run_dir = only_run(tmp_path / "logs")
+    assert made_of(run_dir)["files"].keys() == {"module.weights.0"}
+    weights.write_text("other")
+    forget()
+    assert refused(capsys, f"resume={run_dir}")[0] == (
+        f"error: {run_dir}: since this run began, the file of module.weights.0 changed."
+    )
+    run_train(*sweep, draws=False)
+    assert "begins anew, as its module.weights.0 changed" in caplog.text
+    weights.write_text("third")
+    forget()
+    caplog.clear()
+    run_train(*sweep, draws=False)
+    assert "2 jobs: 2 other module.weights.0" in caplog.text
+    forget()
+    caplog.clear()
+    run_train(*sweep, draws=False)
+    assert "2 jobs: 2 finished" in caplog.text
 
 
 def test_resume_refuses_other_images_and_names_the_numbers(

@@ -52,6 +52,7 @@ OF_MADE_OF: Shape = {
     "code": dict[str, str | None],
     "versions": dict[str, str | None],
     "begins_from": str | None,
+    "files": dict[str, str],
     "mixed": list[str],
 }
 OF_SWEEP: Shape = {"task": list[str], "hydra": list[str]}
