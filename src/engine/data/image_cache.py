@@ -27,11 +27,16 @@ LARGE = 10_000
 
 
 class ImageFile(NamedTuple):
-    """Names an image and its class, with a size and a time that tell whether the file changed."""
+    """Names an image and its class, with a size and times that tell whether the file changed.
+
+    Copies and archives may keep the time of the content, and other images of one size are common.
+    So there is the time when the file itself was put there, too.
+    """
 
     path: str  # below the data folder
     size: int  # bytes
     mtime_ns: int
+    ctime_ns: int
     target: int
 
 

@@ -64,12 +64,13 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
     from engine.run.versions import versions
 
     splits = data.splits if isinstance(data, TensorDataModule) else {}
+    digest = digest_of(data)
     return {
         "data": {
-            "digest": digest_of(data),
+            "digest": digest,
             "samples": {name: len(split) for name, split in splits.items()},
             "classes": classes_of(data),
-            "files": _state_of_data(config),
+            "files": _state_of_data(config, digest is not None),
             "shares": None if isinstance(data, TensorDataModule) else _shares(config),
         },
         "code": code.digests(config, door),
@@ -189,20 +190,26 @@ def _shares(config: Config) -> dict[str, Any]:
 
 def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool:
     then = before["data"]
-    state = _state_of_data(config)
+    is_known = then["digest"] is not None
+    state = _state_of_data(config, is_known)
     if state in (None, then["files"]):
         return False
     # The same content may be in other files.
-    is_known = then["digest"] is not None
     node = json.dumps(config["datamodule"], sort_keys=True)
     return not is_known or _digest_now(node) != then["digest"]
 
 
-def _state_of_data(config: Config) -> str | None:
-    """Returns a digest of the files and folders that the data module's config names, if any."""
+def _state_of_data(config: Config, is_known: bool) -> str | None:
+    """Returns a digest of the files and folders that the data module's config names, if any.
+
+    Args:
+        config: the run's.
+        is_known: whether the content has a digest, by which files that were only moved count as
+            before. Then the time when a file was put there counts, too.
+    """
     words = {word for path, word in words_in(config.get("datamodule"))}
     paths = map(Path, sorted(words - {config.get("datamodule.cache_dir")}))
-    return " ".join(state_of_files(path) for path in paths if _exists(path)) or None
+    return " ".join(state_of_files(path, is_known) for path in paths if _exists(path)) or None
 
 
 def _files_named(config: Config) -> dict[str, str]:
@@ -263,7 +270,7 @@ def classes_of(data: Any) -> list[str]:
 
 
 @functools.cache
-def state_of_files(folder: Path) -> str:
+def state_of_files(folder: Path, is_known: bool) -> str:
     """Returns a digest of the names, sizes and times of all files below a folder, or of a file."""
     found = [] if folder.is_dir() else [folder]
     seen: set[str] = set()
@@ -278,7 +285,8 @@ def state_of_files(folder: Path) -> str:
     for file in sorted(found):
         if file.is_file():
             state = file.stat()
-            said = (str(file.relative_to(folder)), state.st_size, state.st_mtime_ns)
+            times = (state.st_mtime_ns, state.st_ctime_ns if is_known else 0)
+            said = (str(file.relative_to(folder)), state.st_size, *times)
             digest.update(repr(said).encode())
     return digest.hexdigest()[:16]
 

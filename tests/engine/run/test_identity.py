@@ -276,7 +276,7 @@ def test_files_of_others_are_known_by_names_sizes_and_times(
     (tmp_path / "data/circle").symlink_to(tmp_path / "data")
     named = tmp_path / ("data" if key == "data_dir" else "real/a.txt")
     config = Config({"datamodule": {"_target_": f"{__name__}.Owner", key: str(named)}})
-    state = identity._state_of_data(config)
+    state = identity._state_of_data(config, is_known=digest is not None)
     data = {"digest": digest, "samples": {}, "classes": [], "files": state}
     made = {"data": data, "code": {}, "begins_from": None, "versions": {}}
     (tmp_path / ".hydra").mkdir()
@@ -299,10 +299,10 @@ def test_files_are_known_by_names_without_a_folder_and_within_lists(
     for name in ("a.pt", "b.pt"):
         (tmp_path / name).write_text(name)
         config = Config({"datamodule": {"file": "a.pt", "others": [{"more": "b.pt"}]}})
-        before = identity._state_of_data(config)
+        before = identity._state_of_data(config, is_known=False)
         forget()
         (tmp_path / name).write_text("another one")
-        assert identity._state_of_data(config) != before
+        assert identity._state_of_data(config, is_known=False) != before
 
 
 def test_a_file_that_another_key_names_counts_as_data(

@@ -38,7 +38,7 @@ def test_the_second_start_decodes_nothing(folder: Path, monkeypatch: pytest.Monk
     assert torch.equal(first["train"].inputs, second["train"].inputs)
 
 
-@pytest.mark.parametrize("change", ["changed", "touched", "added", "removed"])
+@pytest.mark.parametrize("change", ["changed", "swapped", "touched", "added", "removed"])
 def test_changed_contents_replace_the_cache(
     folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -46,6 +46,16 @@ def test_changed_contents_replace_the_cache(
     file = folder / "train" / "ant" / "1.png"
     if change == "changed":
         save(file, 99)
+    elif change == "swapped":  # as it happened: by files of the same sizes and times
+        times = (0, 10**9)
+        other = folder / "train" / "cat" / "0.png"
+        for each in (file, other):
+            os.utime(each, ns=times)
+        prepared(folder)
+        assert file.stat().st_size == other.stat().st_size
+        file.rename(folder / "kept.png")
+        other.rename(file)
+        (folder / "kept.png").rename(other)
     elif change == "touched":
         os.utime(file, ns=(0, 0))
     elif change == "added":
