@@ -1,15 +1,23 @@
 """Modules, callbacks and data that keep in attributes what training depends on: see ways.py."""
 
+import random
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
-from torchmetrics import MeanMetric
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    TensorDataset,
+    WeightedRandomSampler,
+    random_split,
+)
+from torchmetrics import MeanMetric, SumMetric
+from torchmetrics.wrappers import Running
 
 from ways import Ordinary, Points, Small
 
@@ -82,6 +90,53 @@ class IsMeasuredSo(Recalls):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log("test/loss", self._measured(batch))
+
+
+class Sums(Small):
+    """Logs metrics that Lightning resets: a sum, and a sum within a wrapper."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.sum, self.running = SumMetric(), Running(SumMetric(), window=9)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._measure("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._measure("test", batch)
+
+    def _measure(self, split: str, batch: Any) -> None:
+        inputs, targets = batch
+        errors = (self(inputs) - targets).abs()
+        self.sum(errors)
+        self.running.update(errors)
+        self.log(f"{split}/loss", self.sum)
+        self.log(f"{split}/running", self.running)
+
+
+class Divides(Ordinary):
+    """Divides its points at random each time that it is set up, with noise that it draws first."""
+
+    tests: ClassVar[list[list[int]]] = []  # the test samples after each `setup`
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.noise = random.random() + float(np.random.rand())
+
+    def setup(self, stage: str) -> None:
+        inputs = torch.linspace(0, 1, 270).view(90, 3)
+        points = TensorDataset(inputs, inputs.sum(1, keepdim=True) + self.noise)
+        self.parts = random_split(points, [50, 20, 20])
+        self.tests.append(list(self.parts[2].indices))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.parts[0], self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.parts[1], self.batch_size)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.parts[2], self.batch_size)
 
 
 class Decays(Callback):

@@ -168,11 +168,15 @@ class HalfAsManySeeds(ParabolaDataModule):
 
 
 class DrawsAsItLoads(ParabolaDataModule):
-    """Draws noise from the generator of all."""
+    """Draws noise from the generators of all, as it is made and as it loads."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.more = random.random()
 
     def load(self) -> dict[str, Split]:
         return {
-            name: Split(own.inputs, own.targets + 0.01 * torch.rand(own.targets.shape))
+            name: Split(own.inputs, own.targets + self.more * torch.rand(own.targets.shape))
             for name, own in super().load().items()
         }
 

@@ -13,6 +13,8 @@ from commands import only_run, run_evaluate, run_train
 from engine.evaluation import USAGE
 from engine.run import folders
 from engine.run.checkpoint.file import FORMAT, FORMAT_KEY
+from engine.seeds import seed_all
+from keeping import Divides
 from project.datamodules.digits import DigitsDataModule
 from resuming import SMALL
 
@@ -91,6 +93,39 @@ def test_a_module_that_keeps_what_it_has_seen_is_measured_with_it(
         assert report(run_dir, "val")["metrics"]["val/loss"] == min(logged)
         assert len(logged) == 4
     assert "not exact" not in caplog.text
+
+
+def test_metrics_that_lightning_resets_begin_anew(tmp_path: Path) -> None:
+    """As it happened: best.ckpt is written before they are reset, and the split counted twice."""
+    words = [*SMALL, "module._target_=keeping.Sums", f"paths.log_dir={tmp_path}"]
+    run_train(*words, "trainer.max_epochs=3", draws=False)
+    run_dir = only_run(tmp_path)
+    for split in ("val", "test"):
+        run_evaluate(f"run={run_dir}", f"split={split}", draws=False)
+    validated = report(run_dir, "val")["metrics"]
+    assert validated["val/loss"] == validated["val/running"] == min(validations(run_dir))
+    assert report(run_dir, "test")["metrics"] == metrics_of(run_dir, "test")
+
+
+def test_data_that_are_divided_at_random_are_divided_by_the_seed_once(tmp_path: Path) -> None:
+    """As it happened: `setup` divided them anew before the test, which had seen training samples.
+
+    What is drawn before the module is made depended on what the process had drawn before.
+    """
+    words = [*SMALL, "datamodule._target_=keeping.Divides", "trainer.max_epochs=2"]
+    tables, losses = [], []
+    for number in range(2):
+        Divides.tests.clear()
+        seed_all(number)
+        run_train(*words, f"paths.log_dir={tmp_path / str(number)}", draws=False)
+        run_dir = only_run(tmp_path / str(number))
+        run_evaluate(f"run={run_dir}", draws=False)
+        first, *others = Divides.tests
+        assert others == 2 * [first]
+        tables.append((run_dir / "metrics.csv").read_text())
+        losses.append(metrics_of(run_dir, "test"))
+        assert report(run_dir, "test")["metrics"] == losses[-1]
+    assert tables[0] == tables[1]
 
 
 def test_attributes_of_another_engine_are_not_restored_and_that_is_said(

@@ -15,6 +15,7 @@ from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import (
     go_on_in_validation,
     is_within_epoch,
+    reset_after_validation,
     restore_metrics,
     results_of_training,
     seen_in_validation,
@@ -40,7 +41,9 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         module: the one that is trained.
         changed: the attributes that have changed since training began.
     """
-    parts = _metrics(module).items()
+    # A run that is measured with a part of a split in its metrics would count the part twice.
+    ended = {inner for metric in reset_after_validation(trainer) for inner in metric.modules()}
+    parts = [(name, part) for name, part in _metrics(module).items() if part not in ended]
     gathered = () if module.automatic_optimization else module.named_parameters()
     own = {
         "attributes": changed,

@@ -17,7 +17,7 @@ from engine.data.split import Split
 from engine.data.validation import fold_of
 from engine.errors import UserError, blamed_on
 from engine.fence.lightning import batch_of_epoch, batch_of_training
-from engine.seeds import generator_states
+from engine.seeds import derive, generator_states, kept
 from engine.steps.block import Batch, Block
 from engine.steps.callback import overrides
 
@@ -99,11 +99,14 @@ class TensorDataModule(LightningDataModule):
     def splits(self) -> dict[str, Split]:
         """Returns the splits that `load` returns, divided anew if there are `folds`.
 
+        Random numbers that `load` draws depend on `seed` only, whenever it is called.
+
         Raises:
             UserError: if there is nothing to train on, or a split has no samples.
         """
         with blamed_on("datamodule"):
-            loaded = self.load()
+            with kept(derive(self.seed, "load")):
+                loaded = self.load()
             self._check(loaded)
             if not self.folds:
                 return loaded

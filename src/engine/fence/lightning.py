@@ -23,6 +23,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import (
 )
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.combined_loader import _shutdown_workers_and_reset_iterator
+from torchmetrics import Metric
 
 from engine.fence import torchmetrics as metrics
 from engine.files import whole_lines, write_whole
@@ -322,6 +323,12 @@ def results_of_training(trainer: Trainer) -> Results:
     results: Any = trainer.fit_loop.epoch_loop._results
     assert isinstance(results, Results)
     return results
+
+
+def reset_after_validation(trainer: Trainer) -> list[Metric]:
+    """Returns the metrics that Lightning resets when the validation ends in which a hook runs."""
+    results: Any = trainer._results if trainer.validating else None
+    return [own.value for own in results.values() if not own.is_tensor] if results else []
 
 
 def is_within_epoch(trainer: Trainer) -> bool:

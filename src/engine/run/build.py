@@ -36,7 +36,11 @@ log = logging.getLogger(__name__)
 
 @blamed_on("datamodule")
 def datamodule(config: Config) -> LightningDataModule:
-    """Builds the data module; its data are on disk and checked."""
+    """Builds the data module; its data are on disk and checked.
+
+    What it draws by itself, it draws from the run's seed.
+    """
+    seed_everything(config["seed"], workers=True, verbose=False)
     data: LightningDataModule = objects.build(config["datamodule"], "datamodule")
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         data.prepare_data()

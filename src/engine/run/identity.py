@@ -196,7 +196,7 @@ def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool
         return False
     # The same content may be in other files.
     node = json.dumps(config["datamodule"], sort_keys=True)
-    return not is_known or _digest_now(node) != then["digest"]
+    return not is_known or _digest_now(node, config.get("seed")) != then["digest"]
 
 
 def _state_of_data(config: Config, is_known: bool) -> str | None:
@@ -249,13 +249,15 @@ def _file_digest(path: Path) -> str:
 
 
 @functools.cache
-def _digest_now(node: str) -> str | None:
+def _digest_now(node: str, seed: int | None) -> str | None:
     """Returns the digest of a data module's data, as they are now."""
+    from engine import seeds
     from engine.config import objects
 
-    data = objects.build(json.loads(node), "datamodule")
-    data.prepare_data()
-    return digest_of(data)
+    with seeds.kept(seed):
+        data = objects.build(json.loads(node), "datamodule")
+        data.prepare_data()
+        return digest_of(data)
 
 
 def digest_of(data: Any) -> str | None:

@@ -62,6 +62,7 @@ class Run:
         self._trainer: Trainer | None = None
         self._leaves_nothing = False
         self._fits = 0  # trainings so far
+        self._drawn: list[Any] = []  # states of the generators as a training began
         self._steps: int | None = None  # of the training, once it is over
 
     @property
@@ -220,6 +221,7 @@ class Run:
         from engine.run import build
         from engine.run.loggers import tabs
         from engine.run.loggers.options import goes_on
+        from engine.seeds import generator_states
 
         self._fits += 1
         if self._fits > 1:
@@ -268,6 +270,7 @@ class Run:
                         "%s has no purge_step: it may show steps twice, or begin anew",
                         type(logger).__name__,
                     )
+        self._drawn = generator_states()
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
 
@@ -329,6 +332,7 @@ class Run:
         """
         from engine.run import build
         from engine.run.checkpoint import choice
+        from engine.seeds import restore_generators
 
         if has_diverged(trainer):
             return
@@ -344,6 +348,8 @@ class Run:
         is_chosen = getattr(trainer.checkpoint_callback, "best_score", None) is not None
         best = choice.best(self.folder, self.config, is_chosen)
         checkpoint = self.folder / folders.BEST if best else None
+        if self._drawn:  # a `setup` that divides the data at random divides them as for training
+            restore_generators(self._drawn)
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
             trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
 

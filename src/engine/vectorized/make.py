@@ -13,6 +13,7 @@ from engine.checks.fit import check_classes, fit_to
 from engine.config import objects
 from engine.config.keys import PARTIAL, SECRET, TARGET
 from engine.config.resolved import Config
+from engine.data.datamodule import TensorDataModule
 from engine.errors import blamed_on
 from engine.seeds import seed_all
 
@@ -27,18 +28,32 @@ def make(node: Any, key: str) -> Any:
     return _call(node, key) if _is_simple(node) else objects.build(node, key)
 
 
+@blamed_on("datamodule")
+def datamodule(config: Config) -> TensorDataModule:
+    """Builds a job's data module, which may draw from its seed, as `build.datamodule` does."""
+    _seed(config)
+    data: TensorDataModule = make(config["datamodule"], "datamodule")
+    return data
+
+
 @blamed_on("module")
 def module(config: Config, data: Any) -> LightningModule:
     """Builds a job's module from its seed alone, as `build.module` does."""
     check_classes(config, data)
-    # The numbers of seed_everything, by which `build.module` seeds. Where the modules of the try
-    # have used no GPU, this one does not, either.
-    seed_all(config["seed"])
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(config["seed"])
+    _seed(config)
     model: LightningModule = make(config["module"], "module")
     fit_to(model, data)
     return model
+
+
+def _seed(config: Config) -> None:
+    """Seeds as seed_everything does, by which `engine.run.build` seeds.
+
+    Where the modules of the try have used no GPU, this one does not, either.
+    """
+    seed_all(config["seed"])
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(config["seed"])
 
 
 def _is_simple(node: Any) -> bool:

@@ -209,7 +209,7 @@ class _Chunk:
             try:
                 if not job.is_checked:
                     check(job.config, checked)
-                data[job] = make.make(job.config["datamodule"], "datamodule")
+                data[job] = make.datamodule(job.config)
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()))

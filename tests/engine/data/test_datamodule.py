@@ -20,7 +20,7 @@ from engine.data.datamodule import TensorDataModule
 from engine.data.sampler import StepSampler
 from engine.data.split import Split
 from engine.errors import UserError
-from engine.seeds import generator
+from engine.seeds import generator, generator_states, seed_all
 from engine.supervised import SupervisedModule
 from fitting import Arrays, Crashes, plain_trainer
 
@@ -243,6 +243,26 @@ def test_preparing_inputs_with_random_numbers_is_refused(draw: Callable[[], floa
     """Covers draws that would depend on the block's length: a block is prepared before seeding."""
     with pytest.raises(UserError, match=r"^Drawing\.prepare_inputs draws random numbers, "):
         Drawing(draw).example()
+
+
+class Noisy(TensorDataModule):
+    """Draws its samples from Python's, NumPy's and torch's generators."""
+
+    def load(self) -> dict[str, Split]:
+        inputs = torch.rand(9, 3) + random.random() + float(np.random.rand())
+        return {"train": Split(inputs, inputs)}
+
+
+def test_what_load_draws_is_a_function_of_the_seed() -> None:
+    """As it happened: each process had other samples."""
+    made = []
+    for number in range(3):
+        seed_all(number)
+        before = generator_states()
+        made.append(Noisy(seed=number // 2, batch_size=3).splits["train"].inputs)
+        assert generator_states() == before
+    assert torch.equal(made[0], made[1])
+    assert not torch.isclose(made[1], made[2]).any()
 
 
 class Scaling(Arrays):

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+from torchmetrics import SumMetric
 
 from engine.fence import lightning as fence
 from fenced import Net, Recorder, fit, loader
@@ -54,6 +55,36 @@ def test_results_of_training_go_on_where_another_run_stopped(tmp_path: Path) -> 
     assert mean["how"] | {"name": "mean", "on_epoch": True, "reduce_fx": "mean"} == mean["how"]
     assert mean["last"] is None
     assert now["last"] == 1
+
+
+class LogsMetric(Net):
+    """Logs a metric of its own in validation, and a mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sum = SumMetric()
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.sum(batch.sum())
+        self.log("sum", self.sum)
+        self.log("mean", batch.mean())
+
+
+def test_reset_after_validation_is_what_lightning_resets_then(tmp_path: Path) -> None:
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=1)
+    hooks = ("on_validation_end", "on_train_batch_end", "on_train_epoch_end")
+    metrics = Recorder(fence.reset_after_validation, *hooks)
+    counts = Recorder(lambda t: t.lightning_module.sum.update_count, *hooks)
+    trainer.callbacks += [metrics, counts]
+    module = LogsMetric()
+    trainer.fit(module, loader(), loader(2))
+    assert [*zip(metrics.said, counts.said, strict=True)] == [
+        ([], 0),
+        ([], 0),
+        ([], 0),
+        ([module.sum], 2),
+        ([], 0),
+    ]
 
 
 class Resumes(Callback):

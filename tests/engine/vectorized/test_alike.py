@@ -110,12 +110,17 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
         assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
 
 
-def test_data_that_draw_from_the_generator_of_all_run_one_by_one(
+def test_data_that_draw_as_they_load_draw_the_same_numbers_as_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    sweep(tmp_path, *FEW, "datamodule._target_=unlike.DrawsAsItLoads", "seed=0,1")
-    assert "DrawsAsItLoads draws random numbers as it loads, and not from its seed" in caplog.text
+    own = [*FEW, "datamodule._target_=unlike.DrawsAsItLoads", "seed=0,1"]
+    made = sweep(tmp_path / "together", *own)
+    assert "2 jobs together" in caplog.text
+    alone = sweep(tmp_path / "alone", *own, together=False)
+    for one, other in zip(jobs(made).values(), jobs(alone).values(), strict=True):
+        pairs = zip(rows(one), rows(other), strict=True)
+        assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
 
 
 def test_the_data_of_each_seed_are_compared() -> None:
