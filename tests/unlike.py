@@ -91,6 +91,77 @@ class Weighted(nn.MSELoss):
         return loss
 
 
+class Penalised(nn.MSELoss):
+    """Adds the weights' absolute values.
+
+    Args:
+        network: has the weights.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        penalty: Any = sum(own.abs().sum() for own in self.network.parameters())
+        return super().forward(predictions, targets) + 0.1 * penalty
+
+
+class CountsInBuffer(nn.MSELoss):
+    """Counts its calls in training; the third and later ones weigh more."""
+
+    steps: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        if self.training:
+            self.steps.add_(1)
+        return super().forward(predictions, targets) * (1 + (self.steps - 3).clamp(min=0))
+
+
+class Shrinks(nn.MSELoss):
+    """Works in place on the targets."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return super().forward(predictions, targets.mul_(0.9))
+
+
+class HasLoss(CurveMLP):
+    """Has another loss.
+
+    Args:
+        kind: of the loss.
+        options: of the usual module.
+    """
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.loss = globals()[kind](self.network)
+
+
+class Tied(CurveMLP):
+    """Has a layer twice."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        layer = nn.Linear(5, 5)
+        inputs, outputs = nn.Linear(1, 5), nn.Linear(5, 1)
+        self.network = nn.Sequential(inputs, layer, nn.Tanh(), layer, outputs)
+
+
+class LossOfAFunction(CurveMLP):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        del self.loss
+        vars(self)["loss"] = nn.functional.mse_loss
+
+
 class DrawsLoss(CurveMLP):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

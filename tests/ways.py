@@ -114,6 +114,16 @@ class Normalised(Small):
         self.network.insert(1, nn.BatchNorm1d(8))  # type: ignore[operator]
 
 
+class SavesItsOwn(Small):
+    """Adds to checkpoints, as Lightning's documents do it: without a word to its base class."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["of_its_own"] = 1
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        assert checkpoint["of_its_own"] == 1
+
+
 class FollowsValidation(Small):
     """Divides its learning rate by two where the validation's loss is no better."""
 

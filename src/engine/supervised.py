@@ -7,16 +7,15 @@ from functools import partial
 from typing import Any, TypedDict
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
-from engine import processes
 from engine.data.augment import Transform
 from engine.errors import UserError
-from engine.fence.lightning import batch_of_training, trainer_of
+from engine.fence.lightning import batch_of_training
+from engine.fence.torch import hooks_of
 from engine.schedules import Schedule, updates_of
 from engine.steps import rows
 from engine.steps.block import Batch, Block
@@ -223,7 +222,7 @@ class SupervisedModule(LightningModule):
 
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loss of a training batch, a scalar, and the predictions (B, …)."""
-        predictions = self.network(inputs)
+        predictions = self(inputs)
         return self._loss(predictions, targets), predictions
 
     def on_train_epoch_end(self) -> None:
@@ -237,8 +236,9 @@ class SupervisedModule(LightningModule):
 
     def why_not_compiled(self) -> str | None:
         """Returns why a step is more than network, loss and optimiser, if so."""
-        hooks = overrides(self, SupervisedModule, ["_loss"])
-        return f"{type(self).__name__} has a {hooks[0]} of its own" if hooks else None
+        own = overrides(self, SupervisedModule, ["_loss", "forward"])
+        own += ["forward hook"] * bool(hooks_of(self))
+        return f"{type(self).__name__} has a {own[0]} of its own" if own else None
 
     def metric_names(self, data: Any) -> list[str] | None:
         """Returns the metrics that training with these data logs; None for a class that adds to it.
@@ -326,13 +326,11 @@ class SupervisedModule(LightningModule):
         sizes = torch.tensor(float(size), device=self.device)
         return loss * (size * world_size / self.trainer.strategy.reduce(sizes, reduce_op="sum"))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the steps that are in no row yet, of every process, for the resumed run's row."""
-        checkpoint["steps_since_row"] = processes.gathered(rows.pack(self._since_row))
+    @property
+    def steps_since_row(self) -> list[Any]:
+        """Returns the steps that are in no row yet, packed for a checkpoint."""
+        return rows.pack(self._since_row)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if steps := processes.own(checkpoint.get("steps_since_row", [])):
-            # Lightning moves the module to its device only after this.
-            trainer = trainer_of(self)
-            device = trainer.strategy.root_device if trainer else self.device
-            self._since_row = rows.unpack(move_data_to_device(steps, device))
+    @steps_since_row.setter
+    def steps_since_row(self, packed: list[Any]) -> None:
+        self._since_row = rows.unpack(packed)

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -142,6 +141,39 @@ def test_evaluation_is_over_the_whole_split(
         expected = (error**2).mean() if reduction == "mean" else (error**2).sum()
         assert found[f"{split}/loss"] == pytest.approx(expected, rel=1e-5)
         assert found[f"{split}/mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+
+
+class Scaled(SupervisedModule):
+    """Does more in its forward pass than its network."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 5 * super().forward(inputs)
+
+
+def hooked(*args: Any, **options: Any) -> SupervisedModule:
+    made = SupervisedModule(*args, **options)
+    made.register_forward_hook(lambda module, inputs, output: 5 * output)
+    return made
+
+
+class Times5(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 5 * super().forward(inputs)
+
+
+@pytest.mark.parametrize("kind", [Scaled, hooked], ids=["forward", "hook"])
+def test_training_goes_the_way_of_forward_as_evaluation_does(kind: Any, tmp_path: Path) -> None:
+    """As it happened: training took the network alone, and validation the class's `forward`."""
+    tables = []
+    for make, layer in ((kind, nn.Linear), (SupervisedModule, Times5)):
+        torch.manual_seed(0)
+        module = make(layer(3, 2), nn.MSELoss(), optimizer=partial(torch.optim.SGD, lr=LR))
+        folder = tmp_path / layer.__name__
+        folder.mkdir()
+        data = Arrays({"train": (X, Y), "val": (X, Y)}, batch_size=4)
+        plain_trainer(folder, max_epochs=2).fit(module, data)
+        tables.append((folder / "metrics.csv").read_text())
+    assert tables[0] == tables[1]
 
 
 def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:
@@ -319,17 +351,9 @@ def test_a_checkpoint_has_the_steps_that_no_row_has_told_of(
         (loss, size, pair if metrics else ())
         for loss, size, pair in zip(losses, sizes, seen, strict=True)
     ]
-    checkpoint: dict[str, Any] = {}
-    module.on_save_checkpoint(checkpoint)
-    torch.save(checkpoint, tmp_path / "steps.ckpt")
-    saved = torch.load(tmp_path / "steps.ckpt", weights_only=True)
-    resumed.on_load_checkpoint(saved)
+    torch.save(module.steps_since_row, tmp_path / "steps.ckpt")
+    resumed.steps_since_row = torch.load(tmp_path / "steps.ckpt", weights_only=True)
     torch.testing.assert_close(resumed._since_row, module._since_row, rtol=0, atol=0)
-    # On another device they go where the module will be: Lightning moves it only after this.
-    elsewhere: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
-    resumed._trainer = elsewhere
-    resumed.on_load_checkpoint(saved)
-    assert all(tensor.device.type == "meta" for _, _, pair in resumed._since_row for tensor in pair)
 
 
 @pytest.mark.parametrize(

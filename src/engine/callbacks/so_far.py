@@ -21,6 +21,7 @@ from engine.fence.lightning import (
     seen_in_validation,
 )
 from engine.kept import attributes
+from engine.supervised import SupervisedModule
 
 # What a callback may change in a Trainer on the way.
 CHANGING = ("accumulate_grad_batches", "gradient_clip_val", "check_val_every_n_epoch")
@@ -33,8 +34,8 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     That is whether training was stopped, options of the Trainer, which parameters the groups of
     each optimiser have, and which parameters and layers a callback has frozen; and of each process
     the metrics that callbacks and learning rates follow, the states of the generators of random
-    numbers, what the module has logged of the current epoch, the module's torchmetrics, gradients
-    that it gathers by itself, and attributes of a user's.
+    numbers, the steps that are in no row yet, what the module has logged of the current epoch, its
+    torchmetrics, gradients that it gathers by itself, and attributes of a user's.
 
     Args:
         trainer: the run's.
@@ -50,6 +51,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         "gradients": {name: own.grad for name, own in gathered if own.grad is not None},
         "generators": seeds.generator_states(),
         "followed": {name: dict(getattr(trainer, name)) for name in FOLLOWED},
+        "steps": module.steps_since_row if isinstance(module, SupervisedModule) else [],
         "logged": results_of_training(trainer).state() if is_within_epoch(trainer) else {},
         "metrics": {
             name: metrics.state_of(part)
@@ -164,6 +166,8 @@ def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> 
         refused = _put_back(trainer, module, own)
         if is_within_epoch(trainer):
             results_of_training(trainer).resume(move_data_to_device(own["logged"], device), module)
+        if isinstance(module, SupervisedModule):
+            module.steps_since_row = move_data_to_device(own["steps"], device)
         for name, gradient in own["gradients"].items():
             module.get_parameter(name).grad = move_data_to_device(gradient, device)
     trainer.should_stop = trainer.should_stop or saved["stopped"]

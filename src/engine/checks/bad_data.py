@@ -44,7 +44,7 @@ def check(model: Any, data: TensorDataModule, sample: Tensor) -> None:
 
 def _try(model: SupervisedModule, data: TensorDataModule, sample: Tensor) -> None:
     with torch.no_grad():
-        predictions = model.network(torch.cat([sample, sample]))
+        predictions = model(torch.cat([sample, sample]))
     if isinstance(predictions, Tensor) and predictions.shape[:1] == (2,):
         _check_shapes(model, data, predictions)
         for name in data.splits:
@@ -198,7 +198,7 @@ def _gives_numbers(
     inputs, targets = split.select(rows)
     weights = [p for p in model.parameters() if p.requires_grad]
     try:
-        loss = model.loss(model.network(data.prepare_inputs(inputs)), targets)
+        loss = model.loss(model(data.prepare_inputs(inputs)), targets)
         gradients = torch.autograd.grad(loss, weights, allow_unused=True) if weights else ()
     except (RuntimeError, ValueError):  # some networks and losses look for such numbers themselves
         return False

@@ -162,7 +162,7 @@ class TensorDataModule(LightningDataModule):
         """
         inputs = self.splits["train"].inputs[:16]
         if not overrides(self, TensorDataModule, ["prepare_inputs"]):
-            return inputs[:1]
+            return inputs[:1].clone()  # a network may work in place
         before = generator_states()
         prepared, again = (self.prepare_inputs(inputs.clone()) for _ in range(2))
         if generator_states() != before or not is_close(prepared, again, 0.0):

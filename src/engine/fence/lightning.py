@@ -423,11 +423,6 @@ def whole_checkpoint(trainer: Trainer) -> dict[str, Any]:
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
-def trainer_of(module: LightningModule) -> Trainer | None:
-    """Returns a module's Trainer, if it has one: its public property would raise an error."""
-    return module._trainer
-
-
 class ProgressBar(TQDMProgressBar):
     """Lightning's bar, drawn whenever `is_due` says so: by itself, it is drawn every n batches."""
 

@@ -28,12 +28,12 @@ class Block(NamedTuple):
         if len(batches) == self.steps:
             yield from ((_aligned(inputs), _aligned(targets)) for inputs, targets in batches)
             return
-        inputs, original = self.inputs, self.inputs.clone()
+        batch, original = self[:2], tuple(tensor.clone() for tensor in self[:2])
         for _ in range(self.steps):
-            version = version_of(inputs)
-            yield inputs, self.targets
-            if version_of(inputs) != version:  # the network has written into its input
-                inputs = original.clone()
+            versions = [version_of(tensor) for tensor in batch]
+            yield batch
+            if [version_of(tensor) for tensor in batch] != versions:  # somebody has written into it
+                batch = original[0].clone(), original[1].clone()
 
 
 def _aligned(tensor: Tensor) -> Tensor:

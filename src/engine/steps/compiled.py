@@ -9,6 +9,7 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import NoneType
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from torch.optim import Optimizer
 
 from engine import signals
 from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
+from engine.kept.values import GROUPS, mark
+from engine.seeds import kept
 from engine.steps.pooling import PoolsByComparison
 from engine.steps.updates import RULES, State, flags, numbers
 
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 
 MOST_COMPILATIONS = 8  # of a run: beyond that, the network changes again and again
 MOST_SIZES = 64  # of batches
+OF_TORCH = {*vars(nn.Module())} - {"training"}  # attributes of each layer
 NO_GRADIENT = "some parameters that are to be trained have no gradient"
 
 
@@ -52,6 +56,8 @@ class CompiledStep:
     def __init__(self, network: nn.Module, loss: nn.Module, optimizer: Optimizer) -> None:
         check(network, optimizer)
         self.network, self.loss, self.optimizer = network, loss, optimizer
+        roots = [one for one in (network, loss) if isinstance(one, nn.Module)]
+        self._parts = [part for root in roots for part in root.modules()]
         self._compiled_for: list[Any] = []  # what the compiled function takes for granted
         self._addresses: list[int] = []  # of the tensors that the function is called with
         self._compilations = 0
@@ -76,7 +82,7 @@ class CompiledStep:
                 not work.
         """
         current = [
-            [_configuration(module) for module in self.network.modules()],
+            [_configuration(part) for part in self._parts],
             [len(_trained(group)) for group in self.optimizer.param_groups],
             [has_gradient_hooks(self.network, self.optimizer)],
         ]
@@ -92,7 +98,7 @@ class CompiledStep:
         if is_new:
             self._compilations += 1
             if self._compilations > MOST_COMPILATIONS:
-                raise CannotCompile("the network's own attributes change again and again")
+                raise CannotCompile("attributes of the network or the loss change again and again")
             check(self.network, self.optimizer)
             self._compile(inputs, targets)
         self._take = partial(self._step, self._values, self._state, self._fixed, self._numbers)
@@ -184,23 +190,40 @@ class CompiledStep:
         }
         self._step: Callable[..., tuple[Tensor, Tensor]] = compile_step(step, MOST_SIZES, options)
         log.info("compiling the training step: up to a minute the first time, seconds from then on")
-        has_run = False  # without the compiler
+        has_run = sees_weights = False  # without the compiler
+        before = [copy.deepcopy(_attributes(part)) for part in self._parts]
+        buffers = list(loss_of.buffers()) if isinstance(loss_of, nn.Module) else []
+        kept_buffers = copy.deepcopy(buffers)
         try:
             values, states, fixed = copy.deepcopy((self._values, self._state, self._fixed))
-            with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
+            on_gpu = [inputs.device] if inputs.device.type == "cuda" else []
+            with kept(), torch.random.fork_rng(on_gpu):
                 leaves = [value.clone().requires_grad_() for value in values]
-                loss, _ = forward(leaves, copy.deepcopy(fixed), inputs.clone(), targets)
+                batch = inputs.clone(), targets.clone()
+                loss, _ = forward(leaves, copy.deepcopy(fixed), *batch)
+                with torch.no_grad():
+                    _, predictions = forward(values, copy.deepcopy(fixed), *batch)
+                # Predictions have no graph here, but a penalty on the weights has.
+                sees_weights = loss_of(predictions, batch[1]).requires_grad
                 gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
                 has_run = True
                 all_used = all(gradient is not None for gradient in gradients)
-                if all_used:
-                    self._step(values, states, fixed, self._numbers, inputs.clone(), targets)
+                if all_used and not sees_weights:
+                    self._step(values, states, fixed, self._numbers, *batch)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
             signals.heed()
             fault = fault_of_compiler(inputs.device, options["cpp_wrapper"]) if has_run else None
             raise CannotCompile(fault or first_line(error)) from error
+        finally:
+            changed = _put_back(self._parts, before)
+            for buffer, value in zip(buffers, kept_buffers, strict=True):
+                buffer.copy_(value)
+        if sees_weights:
+            raise CannotCompile("the loss looks at the weights, and not at predictions only")
         if not all_used:
             raise CannotCompile(NO_GRADIENT)
+        if changed:
+            raise CannotCompile(f"a step changes {changed}")
 
 
 class Graph:
@@ -295,14 +318,42 @@ def _trained(group: dict[str, Any]) -> list[nn.Parameter]:
     return [parameter for parameter in group["params"] if parameter.requires_grad]
 
 
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Returns a module's attributes that are numbers, words, or lists and dicts of such."""
+    kinds = (bool, int, float, str, NoneType, dict, *GROUPS)
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name not in OF_TORCH and isinstance(value, kinds)
+    }
+
+
+def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, Any]]) -> str | None:
+    """Gives attributes what they had before a try; names the last one that had changed."""
+    changed = None
+    for part, then in zip(parts, before, strict=True):
+        now = _attributes(part)
+        for name in sorted(now.keys() | then.keys()):
+            if mark(now.get(name)) != mark(then.get(name)):
+                changed = f"{type(part).__name__}.{name}"
+                setattr(part, name, then.get(name))
+    return changed
+
+
 def _configuration(module: nn.Module) -> list[Any]:
     """Returns everything of a module, besides its tensors, that may change its computations."""
-    plain = (bool, int, float, str, tuple, type(None))
     return [
-        [(name, value) for name, value in vars(module).items() if isinstance(value, plain)],
+        mark(_attributes(module)),
+        [mark(vars(own)) for own in vars(module).values() if _is_record(own)],
         [parameter.requires_grad for parameter in module.parameters(recurse=False)],
         hooks_of(module),
     ]
+
+
+def _is_record(value: Any) -> bool:
+    """Tells whether a value is an object with numbers of its own, such as a dataclass."""
+    is_own = not isinstance(value, (nn.Module, Tensor, type)) and not callable(value)
+    return is_own and hasattr(value, "__dict__")
 
 
 def _for_convolutions(tensor: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class StackedData(LightningDataModule):
             for own in data
         ]
         self._whole_batch: Batch | None = None
-        self._whole_version = 0
+        self._whole_versions: list[int] = []
 
     def why_no_blocks(self) -> None:
         """Returns None: there are always blocks."""
@@ -94,10 +94,10 @@ class StackedData(LightningDataModule):
         if first.batches_per_pass == 1:  # every step takes all samples: one batch serves them all
             for _ in range(steps):
                 batch = self._whole_batch
-                # A network that works in place may have written into the batch.
-                if batch is None or version_of(batch[0]) != self._whole_version:
+                # A network or a loss that works in place may have written into the batch.
+                if batch is None or [*map(version_of, batch)] != self._whole_versions:
                     batch = self._whole_batch = self.gather("train", self._chosen(step, 1))
-                    self._whole_version = version_of(batch[0])
+                    self._whole_versions = [*map(version_of, batch)]
                 yield batch
             return
         for part in torch.split(self._chosen(step, steps), first.batch_size, dim=1):

@@ -180,10 +180,10 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
     """
     name = type(modules[0]).__name__
     networks = [copy.deepcopy(module.network).double() for module in modules]
-    loss = copy.deepcopy(modules[0].loss).double()
     wide = [[p.double() if p.is_floating_point() else p for p in batch] for batch in batches]
     drawn = generator_states()
     try:
+        loss = copy.deepcopy(modules[0].loss).double()
         params = {
             key: torch.stack([n.get_parameter(key).detach() for n in networks]).requires_grad_()
             for key, _ in networks[0].named_parameters()
@@ -191,15 +191,24 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
         inputs, targets = (torch.stack(both) for both in zip(*wide, strict=True))
         losses = stacked_loss(loss)(stacked(networks[0])(params, inputs), targets)
         gradients = torch.autograd.grad(losses.sum(), list(params.values()))
+        with torch.no_grad():
+            predictions = copy.deepcopy(modules[0].network)(batches[0][0])
+        # Predictions have no graph here, but a penalty on the weights has.
+        sees_weights = modules[0].loss(predictions, batches[0][1].clone()).requires_grad
     except Exception as error:
         said = (str(error) or repr(error)).partition(". ")[0].splitlines()[0]
         raise NotStacked(f"{name}: {said}") from None
+    if sees_weights:
+        raise NotStacked(f"{name}: its loss looks at the weights, and not at predictions only")
     for number, (network, (own_inputs, own_targets)) in enumerate(zip(networks, wide, strict=True)):
         own_loss = loss(network(own_inputs), own_targets)
         alone = own_loss.detach(), *torch.autograd.grad(own_loss, list(network.parameters()))
         stack = losses[number].detach(), *(gradient[number] for gradient in gradients)
         if not all(is_close(*pair, ROUNDING) for pair in zip(stack, alone, strict=True)):
             raise NotStacked(f"{name} gives other numbers in a stack")
+    pairs = zip(loss.buffers(), modules[0].loss.buffers(), strict=True)
+    if not all(torch.equal(own, before) for own, before in pairs):
+        raise NotStacked(f"{name}: its loss changes a buffer in each step")
     _compare_evaluated(name, networks, params, inputs)
     if generator_states() != drawn:
         raise NotStacked(f"{name}: each step draws random numbers")
@@ -249,10 +258,15 @@ def _odd_module(module: Any) -> str | None:
         return f"{name} is no SupervisedModule"
     if more := additions(module):
         return f"{name} has a {more[0]} of its own"
+    if not isinstance(module.loss, nn.Module):
+        return f"{name}: its loss is no nn.Module"
     if module.transforms:
         return "augment: each job's step draws random numbers"
     if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:
         return f"{name} has parameters outside its network"
+    ways = [list(module.network.named_parameters(remove_duplicate=own)) for own in (True, False)]
+    if len(ways[0]) < len(ways[1]):
+        return f"{name} has layers that share weights"
     trained = all(p.requires_grad for p in module.parameters())
     if not trained or any(True for _ in module.network.buffers()):
         return f"{name} has buffers, or parameters that are not trained"

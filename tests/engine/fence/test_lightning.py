@@ -150,15 +150,6 @@ def test_whole_checkpoint_is_what_save_checkpoint_writes(tmp_path: Path) -> None
     torch.testing.assert_close(weights, saved_weights, rtol=0, atol=0)
 
 
-def test_trainer_of_is_none_before_there_is_one(tmp_path: Path) -> None:
-    net = Net()
-    assert fence.trainer_of(net) is None
-    with pytest.raises(RuntimeError, match="not attached"):
-        _ = net.trainer
-    trainer = fit(tmp_path, net)
-    assert fence.trainer_of(net) is trainer
-
-
 def test_progress_bar_is_drawn_when_it_is_due(tmp_path: Path) -> None:
     asked: list[tuple[int, int]] = []
     drawn: list[int] = []

@@ -53,6 +53,7 @@ WAYS = {
         "module._target_=ways.FollowsValidation",
         "trainer.check_val_every_n_epoch=2",
     ],
+    "a module that adds to checkpoints": ["module._target_=ways.SavesItsOwn"],
     "a rate that follows each step": ["module._target_=ways.FollowsEachStep"],
     "a mean of the weights": ["module._target_=ways.Averages"],
     # A schedule over the whole length loads the data before the checkpoint says where to go on.

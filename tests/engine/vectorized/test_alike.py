@@ -32,6 +32,19 @@ HALVES = ["scheduler._target_=unlike.halves", "+scheduler.each=epoch"]
             "SGD has a step of its own, set on the object",
         ),
         (["module._target_=unlike.SetsLoss"], "SetsLoss has a compute_loss of its own, set on"),
+        (
+            ["module._target_=unlike.HasLoss", "+module.kind=Penalised"],
+            "HasLoss: its loss looks at the weights",
+        ),
+        (
+            ["module._target_=unlike.HasLoss", "+module.kind=CountsInBuffer"],
+            "HasLoss: its loss changes a buffer in each step",
+        ),
+        (["module._target_=unlike.Tied"], "Tied has layers that share weights"),
+        (
+            ["module._target_=unlike.LossOfAFunction"],
+            "LossOfAFunction: its loss is no nn.Module",
+        ),
         (["module._target_=unlike.HasHook"], "HasHook has hooks of its own"),
         (["module._target_=unlike.DrawsLoss"], "DrawsLoss is not the same network and loss in"),
         (
@@ -106,6 +119,25 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
     assert len(jobs(made)) == len(jobs(alone)) >= 2
     for one, other in zip(jobs(made).values(), jobs(alone).values(), strict=True):
         # To rounding, as a job that has a checkpoint by then goes on from it.
+        pairs = zip(rows(one), rows(other), strict=True)
+        assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
+
+
+def test_a_loss_that_works_in_place_changes_no_target_of_the_next_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened where one batch has all samples: the targets became smaller and smaller."""
+    caplog.set_level("INFO")
+    own = [*FEW, "module._target_=unlike.HasLoss", "+module.kind=Shrinks", "seed=0,1"]
+    own += ["datamodule.batch_size=1000"]
+    made = sweep(tmp_path / "together", *own)
+    assert "2 jobs together" in caplog.text
+    alone = sweep(tmp_path / "alone", *own, together=False)
+    single = sweep(tmp_path / "single", *own, "trainer.steps_per_call=1", together=False)
+    for one, other, step in zip(
+        *(jobs(each).values() for each in (made, alone, single)), strict=True
+    ):
+        assert (other / "metrics.csv").read_text() == (step / "metrics.csv").read_text()
         pairs = zip(rows(one), rows(other), strict=True)
         assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
 

@@ -114,6 +114,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
             "logged_metrics": {"val/loss": "Tensor"},
             "progress_bar_metrics": {"train/loss": "float", "val/loss": "float"},
         },
+        "steps": [["float"], ["int"]],
         "logged": {"training_step.train/loss": LOGGED},
         "metrics": {},
     }
@@ -127,7 +128,6 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
         "rows": [["int", "int"]],
         "events": [["str", "int"]],
         "fit": "int",
-        "steps_since_row": [[["float"], ["int"]]],
         "has_best": "bool",
         "so_far": {
             "stopped": "bool",

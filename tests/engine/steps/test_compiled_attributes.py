@@ -1,0 +1,257 @@
+"""What a compiled step has inside: numbers of layers and losses, which may change on the way."""
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import compiling
+from engine.callbacks.step_seed import StepSeed
+from engine.steps.callback import StepCallback
+from engine.supervised import SupervisedModule
+from fitting import Arrays, plain_trainer
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(32, 6)), RNG.normal(size=(32, 2))
+
+
+@pytest.fixture(autouse=True)
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiles to PyTorch's own operations."""
+    monkeypatch.setattr(torch, "compile", compiling.by("aot_eager"))
+
+
+def both(
+    folder: Path, make: Callable[[], SupervisedModule], *callbacks: type[StepCallback]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Trains for 4 × 4 steps in 64 bits, compiled and not; returns both states."""
+    states = []
+    for is_compiled in (True, False):
+        own = folder / str(is_compiled)
+        own.mkdir()
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        module = make()
+        trainer = plain_trainer(
+            own,
+            compiled=is_compiled,
+            steps_per_call=100,
+            callbacks=[StepSeed(3), *(kind() for kind in callbacks)],
+            precision="64-true",
+            max_epochs=4,
+        )
+        trainer.precision_plugin.convert_module(module)
+        data = Arrays({"train": (X, Y), "val": (X, Y)}, seed=4, batch_size=8)
+        trainer.fit(module, data)
+        states.append(dict(module.state_dict()))
+    return states[0], states[1]
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [text for text in caplog.messages if "compil" in text]
+
+
+@dataclass
+class Record:
+    """Holds a number."""
+
+    scale: float = 1.0
+
+
+class Net(nn.Module):
+    """Has numbers in a list, a dict and a record, which its predictions follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+        self.shifts, self.named, self.record = [0.0], {"factor": 1.0}, Record()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x) * self.named["factor"] + self.shifts[0]
+        return y * self.record.scale
+
+
+class Loss(nn.Module):
+    """Has a number that the loss follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha = 0.0
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(predictions, targets) + self.alpha * predictions.abs().mean()
+
+
+class Anneals(StepCallback):
+    """Changes one of the numbers at the start of each epoch."""
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        network = module.network
+        if trainer.current_epoch == 0:
+            network.shifts[0] = 0.5
+        elif trainer.current_epoch == 1:
+            network.named["factor"] = 2.0
+        elif trainer.current_epoch == 2:
+            network.record.scale = 0.3
+        else:
+            module.loss.alpha = 0.7
+
+
+def test_numbers_that_a_callback_changes_are_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: they stayed what they were in the first step."""
+    caplog.set_level(logging.INFO, logger="engine")
+    found, expected = both(tmp_path, lambda: SupervisedModule(Net(), Loss()), Anneals)
+    assert len([text for text in told(caplog) if text.startswith("compiling")]) == 4
+    for name, right in expected.items():
+        torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
+class Penalty(nn.Module):
+    """Adds the weights' absolute values.
+
+    Args:
+        network: has the weights.
+        is_hidden: whether this module does not say that it has the network.
+    """
+
+    def __init__(self, network: nn.Module, is_hidden: bool = False) -> None:
+        super().__init__()
+        vars(self)["weights"] = list(network.parameters())
+        if not is_hidden:
+            self.network = network
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        penalty: Any = sum(own.abs().sum() for own in vars(self)["weights"])
+        return F.mse_loss(predictions, targets) + 0.1 * penalty
+
+
+def penalised(is_hidden: bool) -> SupervisedModule:
+    network = nn.Linear(6, 2)
+    return SupervisedModule(network, Penalty(network, is_hidden))
+
+
+def by_a_function() -> SupervisedModule:
+    network = nn.Linear(6, 2)
+
+    def loss(predictions: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(predictions, targets) + 0.1 * network.weight.abs().sum()
+
+    return SupervisedModule(network, loss)  # type: ignore[arg-type]
+
+
+class Scaled(SupervisedModule):
+    """Does more in its forward pass than its network."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 5 * super().forward(inputs)
+
+
+def hooked() -> SupervisedModule:
+    made = SupervisedModule(nn.Linear(6, 2), nn.MSELoss())
+    made.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return made
+
+
+class Counts(nn.Linear):
+    """Counts its calls, and predicts by them."""
+
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) * min(1, self.calls / 20)
+
+
+class CountsLosses(nn.MSELoss):
+    """Counts in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = [0]
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        self.counts[0] += 1
+        return super().forward(predictions, targets) / self.counts[0]
+
+
+class Draws(nn.Linear):
+    """Draws random numbers of Python's and NumPy's."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (random.random() + float(np.random.rand()))
+
+
+class CountsInBuffer(nn.MSELoss):
+    """Counts its calls in a buffer; the third and later ones count more."""
+
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        self.steps.add_(1)
+        return super().forward(predictions, targets) * (1 + self.steps / 10)
+
+
+WEIGHTS = "the loss looks at the weights"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: penalised(False), WEIGHTS),
+        (lambda: penalised(True), WEIGHTS),
+        (by_a_function, WEIGHTS),
+        (lambda: Scaled(nn.Linear(6, 2), nn.MSELoss()), "Scaled has a forward of its own"),
+        (hooked, "SupervisedModule has a forward hook of its own"),
+        (lambda: SupervisedModule(Counts(), nn.MSELoss()), "a step changes Counts.calls"),
+        (
+            lambda: SupervisedModule(nn.Linear(6, 2), CountsLosses()),
+            "a step changes CountsLosses.counts",
+        ),
+        (lambda: SupervisedModule(Draws(), nn.MSELoss()), ""),
+    ],
+    ids=["penalty", "hidden", "function", "forward", "hook", "counts", "list", "draws"],
+)
+def test_what_a_compiled_step_would_not_follow_runs_eagerly(
+    make: Callable[[], SupervisedModule],
+    reason: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, logger="engine")
+    found, expected = both(tmp_path, make)
+    (text,) = told(caplog)
+    assert text.startswith(f"compile=true, but the steps are not compiled: {reason}")
+    assert all(torch.equal(found[name], right) for name, right in expected.items())
+
+
+def test_a_buffer_of_the_loss_counts_the_steps_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A try must not count."""
+    caplog.set_level(logging.WARNING, logger="engine")
+    make = lambda: SupervisedModule(nn.Linear(6, 2), CountsInBuffer())  # noqa: E731
+    found, expected = both(tmp_path, make)
+    for name, right in expected.items():
+        torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
