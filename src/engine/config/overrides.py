@@ -168,7 +168,8 @@ def _values(override: Override) -> list[Any]:
             values = value.range() if is_range else override.sweep_iterator()
             return list(itertools.islice(values, MOST_JOBS + 1))
     if override.is_interval_sweep():  # Hydra makes floats of its bounds
-        return [int(bound) if bound.is_integer() else bound for bound in (value.start, value.end)]
+        bounds = (value.start, value.end)
+        return [int(bound) if float(bound).is_integer() else bound for bound in bounds]
     return [value]
 
 

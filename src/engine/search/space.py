@@ -19,7 +19,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from engine.config.keys import TARGET
 from engine.config.limits import shown
+from engine.config.objects import arguments_of, located
+from engine.config.ranges import why_not
 from engine.config.resolved import Config
 from engine.errors import UserError, nearest
 
@@ -28,8 +31,9 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
     """Returns the distribution of a key that the command line sweeps.
 
     The word is `interval(a,b)`, `tag(log,interval(a,b))`, `range(a,b,step)`, `a,b` or a glob. An
-    interval holds whole numbers if the key's value in `config` is one, or if `int(interval(a,b))`
-    says so. As in Hydra, a range ends before its second number; an interval has both its bounds.
+    interval holds whole numbers if `int(interval(a,b))` says so, or if its bounds and the key's
+    value in `config` are such and the class takes no others. As in Hydra, a range ends before its
+    second number; an interval has both its bounds.
 
     Raises:
         UserError: if there is nothing in it, or a tag is unknown.
@@ -42,7 +46,7 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
             "The only one is log."
         )
     if isinstance(sweep, IntervalSweep):
-        return _interval(override, sweep, whole=type(config.get(override.key_or_group)) is int)
+        return _interval(override, sweep, config)
     if isinstance(sweep, RangeSweep):
         return _range(override, sweep)
     if tags:
@@ -55,17 +59,31 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
     return CategoricalDistribution(choices)
 
 
-def _interval(override: Override, sweep: IntervalSweep, whole: bool) -> BaseDistribution:
+def _interval(override: Override, sweep: IntervalSweep, config: Config) -> BaseDistribution:
     low: Any = sweep.start
     high: Any = sweep.end
     log = "log" in sweep.tags
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UserError(f"{override.input_line}: the bounds must be finite numbers.")
     if low > high:
         raise UserError(f"{override.input_line}: the first bound must not be above the second.")
     if log and low <= 0:
         raise UserError(f"{override.input_line}: a log scale must start above 0.")
-    if whole or isinstance(low, int):
+    if isinstance(low, int) or _is_whole(override.key_or_group, low, high, config):
         return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(low, high, log=log)
+
+
+def _is_whole(key: str, low: float, high: float, config: Config) -> bool:
+    """Tells whether an interval is of whole numbers: 0 in a config may stand for 0.0."""
+    if type(config.get(key)) is not int or not (low.is_integer() and high.is_integer()):
+        return False
+    parent, _, name = key.rpartition(".")
+    node = config.get(parent) if parent else None
+    target = node.get(TARGET) if isinstance(node, Mapping) else None
+    takes = arguments_of(located(target, f"{parent}.{TARGET}")) if target else None
+    hint = takes[name].annotation if takes and name in takes else Any
+    return hint is Any or bool(why_not(low + 0.5, hint))
 
 
 def _range(override: Override, sweep: RangeSweep) -> BaseDistribution:
@@ -80,7 +98,10 @@ def _range(override: Override, sweep: RangeSweep) -> BaseDistribution:
         )
     step: Any = abs(sweep.step)
     if isinstance(numbers[0], float):
-        return FloatDistribution(numbers[0], numbers[-1], step=step)
+        # Added up as they are written: 3 * 0.3 is less than 0.9, and Optuna would leave it out.
+        first, by = Decimal(str(sweep.start)), Decimal(str(sweep.step))
+        ends = sorted([first, first + (len(numbers) - 1) * by])
+        return FloatDistribution(*map(float, ends), step=step)
     return IntDistribution(numbers[0], numbers[-1], step=step, log=log)
 
 

@@ -13,7 +13,16 @@ from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.search import space
 
-CONFIG = Config({"lr": 0.1, "hidden": 10, "fused": True, "scheme": "he"})
+CONFIG = Config(
+    {
+        "lr": 0.1,
+        "hidden": 10,
+        "fused": True,
+        "scheme": "he",
+        "optimizer": {"_target_": "torch.optim.SGD", "weight_decay": 0},
+        "module": {"_target_": "torch.nn.Linear", "in_features": 3},
+    }
+)
 SPACES: dict[str, BaseDistribution] = {
     "lr=interval(0.1,0.5)": FloatDistribution(0.1, 0.5),
     "lr=interval(1,5)": FloatDistribution(1.0, 5.0),  # for the key's value is no whole number
@@ -23,6 +32,14 @@ SPACES: dict[str, BaseDistribution] = {
     "hidden=tag(log,interval(5,50))": IntDistribution(5, 50, log=True),
     "other=int(interval(5,50))": IntDistribution(5, 50),
     "other=interval(5,50)": FloatDistribution(5.0, 50.0),
+    "other=int(interval(0.5,3.7))": IntDistribution(0, 3),  # as Hydra makes whole numbers
+    # As it happened: 0 stood for 0.0, and was the only value that was tried.
+    "optimizer.weight_decay=interval(0,1)": FloatDistribution(0.0, 1.0),
+    "module.in_features=interval(2,8)": IntDistribution(2, 8),
+    "hidden=interval(0.2,0.8)": FloatDistribution(0.2, 0.8),
+    "hidden=tag(log,interval(0.5,8))": FloatDistribution(0.5, 8.0, log=True),
+    "lr=range(0,1,0.3)": FloatDistribution(0.0, 0.9, step=0.3),
+    "lr=range(0.5,0,-0.1)": FloatDistribution(0.1, 0.5, step=0.1),
     "hidden=range(5,50)": IntDistribution(5, 49),
     "hidden=range(5,50,10)": IntDistribution(5, 45, step=10),
     "hidden=range(9,0,-4)": IntDistribution(1, 9, step=4),
@@ -35,6 +52,8 @@ SPACES: dict[str, BaseDistribution] = {
 }
 REFUSED = {
     "lr=interval(1,0.1)": "the first bound must not be above the second.",
+    "lr=interval(0,inf)": "the bounds must be finite numbers.",
+    "lr=interval(nan,1)": "the bounds must be finite numbers.",
     "lr=tag(log,interval(0,1))": "a log scale must start above 0.",
     "lr=tag(lgo,interval(1,2))": "no such tag: lgo. Did you mean log? The only one is log.",
     "lr=tag(log,choice(1,2))": "log is for an interval or a range of numbers.",
