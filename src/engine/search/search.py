@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.plugins.launcher import Launcher
-from optuna import create_study
+from optuna import Study, create_study
 from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -25,7 +25,7 @@ from engine.search import space
 from engine.search import study as studies
 from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
-from engine.sweep.jobs import Job, check_all, run_all
+from engine.sweep.jobs import Job, State, check_all, run_all
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,8 @@ class Search:
         self.storage = studies.absolute(options.storage or str(self.base.sweep_dir / "study.log"))
         self.named_storage = secrets.kept(storage, self.storage)  # in the configs of the jobs
         self._has_warned = False
+        # Trials whose values are of other code, or whose folders are gone: what the table says.
+        self._marks: dict[int, str] | None = None
         self.mistake: UserError | None = None  # in the config, that only a job's data can show
         self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
 
@@ -110,13 +112,21 @@ class Search:
         check_all([self.make_job([*self.fixed, *words(values)]) for values in params])
 
     def run(self, launcher: Launcher) -> None:
-        """Runs trials until there are `n_trials` and all have ended, whoever runs them."""
+        """Runs trials until there are `n_trials` and all have ended, whoever runs them.
+
+        Raises:
+            UserError: as `_look_back` does.
+        """
         trials = self.open()
+        self._look_back(trials.study)
         while claimed := trials.claim():
             with contextlib.ExitStack() as claims:
                 for lock in claimed.values():
                     claims.callback(lock.release)
                 jobs = {number: self._job(trials.all()[number]) for number in claimed}
+                for number in jobs:
+                    params = shlex.join(self._params(trials.all()[number]))
+                    log.info("trial %d, of %d in all: %s", number, self.n_trials, params)
                 run_all(list(jobs.values()), launcher)
                 for number, job in jobs.items():
                     self._tell(trials, number, job)
@@ -147,10 +157,57 @@ class Search:
             lock.release()
         return Trials(study, self.options, self.space, self.n_trials, folder)
 
-    def _job(self, trial: FrozenTrial) -> Job:
+    def _look_back(self, study: Study) -> None:
+        """Compares what ended trials were made of with data and code as they are now.
+
+        A study is told once how a trial ends, and draws by what it was told.
+
+        Raises:
+            UserError: if trials have ended with other data, or are to be run again.
+        """
+        states = self._states(study)
+        ended = f"of the {messages.counted(len(states), 'trial')} that have ended"
+        anew = "To begin a new search: hydra.sweeper.study_name=NAME"
+        if others := [own for own in states.values() if own.status.startswith("other ")]:
+            raise UserError(
+                f"{len(others)} {ended} had {others[0].status}, and a search goes by the values of "
+                f"all.\n{anew}"
+            )
+        treated = self.base.treated
+        again = "sweep.force=true" if treated["force"] else f"sweep.retry={treated['retry']}"
+        due = [own for own in states.values() if own.is_due and own.folder]
+        if due and (treated["force"] or treated["retry"]):
+            raise UserError(
+                f"{again}: is for {len(due)} {ended}, and a study is told once how a trial "
+                f"ends.\n{anew}"
+            )
+        if self._marks:
+            log.warning(
+                "%d %s: %s. The search goes by their values.\n%s",
+                len(self._marks),
+                ended,
+                ", ".join(dict.fromkeys(self._marks.values())),
+                anew,
+            )
+
+    def _states(self, study: Study) -> dict[int, State]:
+        """Reads the states of the jobs of all trials that have ended; notes what a table says."""
+        ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        states = {trial.number: self._job(trial).state() for trial in ended}
+        self._marks = {
+            trial.number: "its folder is gone" if status == "new" else status
+            for trial, (status, *_) in zip(ended, states.values(), strict=True)
+            if status.startswith(("stale", "other"))
+            or (status == "new" and trial.value is not None)
+        }
+        return states
+
+    def _params(self, trial: FrozenTrial) -> list[str]:
         # Whoever has made the study may have given the trial further ones.
-        params = words({key: trial.params[key] for key in self.space})
-        log.info("trial %d, of %d in all: %s", trial.number, self.n_trials, shlex.join(params))
+        return words({key: trial.params[key] for key in self.space})
+
+    def _job(self, trial: FrozenTrial) -> Job:
+        """Composes the job of a trial, whose value has to be one of the code as it is."""
         study = _quoted(self.name)
         monitor = self.base.config.get("callbacks.checkpoints.monitor")
         callback = (
@@ -159,7 +216,8 @@ class Search:
             f"monitor:{_quoted(monitor) if monitor else 'null'}}}"
         )
         word = f"sweep.trial={{study:{study},number:{trial.number},callback:{callback}}}"
-        return self.make_job([*self.fixed, *params, word])
+        retry = [] if self.base.treated["retry"] else ["sweep.retry=stale"]
+        return self.make_job([*self.fixed, *retry, *self._params(trial), word])
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
         """Tells the study how a trial ended.
@@ -217,7 +275,9 @@ class Search:
         study = None
         with contextlib.suppress(KeyError):
             study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
-        return table(study, self.n_trials)
+        if study and self._marks is None:
+            self._states(study)
+        return table(study, self.n_trials, self._marks or {})
 
     def conclude(self, door: str) -> None:
         """Shows the table of the trials, and the commands that look at them.
@@ -230,7 +290,7 @@ class Search:
             RunFailed: if no trial finished.
         """
         study = studies.load(self.storage, self.name)
-        log.info("\n%s", table(study, self.n_trials))
+        log.info("\n%s", table(study, self.n_trials, self._marks or {}))
         storage = self.storage if "://" in self.storage else messages.short(Path(self.storage))
         if self.base.sweep_dir.exists():  # it is taken back where all trials were refused
             commands = summaries.next_commands(self.base.sweep_dir, door)

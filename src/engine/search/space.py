@@ -100,8 +100,8 @@ def _range(override: Override, sweep: RangeSweep) -> BaseDistribution:
     if isinstance(numbers[0], float):
         # Added up as they are written: 3 * 0.3 is less than 0.9, and Optuna would leave it out.
         first, by = Decimal(str(sweep.start)), Decimal(str(sweep.step))
-        ends = sorted([first, first + (len(numbers) - 1) * by])
-        return FloatDistribution(*map(float, ends), step=step)
+        low, high = sorted([first, first + (len(numbers) - 1) * by])
+        return FloatDistribution(float(low), float(high), step=step)
     return IntDistribution(numbers[0], numbers[-1], step=step, log=log)
 
 

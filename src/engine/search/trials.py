@@ -153,10 +153,15 @@ def ranked(study: Study) -> list[FrozenTrial]:
     )
 
 
-def table(study: Study | None, n_trials: int) -> str:
+def table(study: Study | None, n_trials: int, marks: Mapping[int, str]) -> str:
     """Returns lines for the best trials and the wrong ones, a count, and the best overrides.
 
     Numbers have 4 significant digits, but for the overrides, which are there to paste.
+
+    Args:
+        study: that was begun, if one was.
+        n_trials: of the search.
+        marks: what to say of a trial beside its status, by number.
     """
     trials = study.trials if study else []
     best = ranked(study) if study else []
@@ -174,6 +179,8 @@ def table(study: Study | None, n_trials: int) -> str:
         of = messages.OF_STATUSES.get(status(trial))
         shown = messages.styled(f"{status(trial):<11}", of)
         lines.append(f"  {trial.number:>5}  {shown}{value:>{wide}}  {parameters}".rstrip())
+        if trial.number in marks:
+            lines.append(f"         {marks[trial.number]}")
         if error := trial.user_attrs.get("error"):
             folder = trial.user_attrs.get("folder")
             lines.append(messages.indented(error, 9))
@@ -182,6 +189,7 @@ def table(study: Study | None, n_trials: int) -> str:
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    numbers += "".join(f", {number} {text}" for text, number in Counter(marks.values()).items())
     lines.append(f"{messages.counted(n_trials, 'trial')}: {numbers}")
     lines += [f"best:\n  {shlex.join(words(trial.params))}" for trial in best[:1]]
     return "\n".join(lines)

@@ -3,16 +3,19 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from commands import ROOT, run_train
-from engine.run import folders
+from engine.run import folders, identity
 from searching import (
     COMPLETE,
     FAIL,
@@ -197,6 +200,77 @@ def test_a_pruned_job_is_pruned_for_its_study_only(tmp_path: Path) -> None:
     run_train(*grid, f"paths.log_dir={tmp_path}/alone")
     (alone,) = folder(tmp_path / "alone").glob("*/metrics.csv")
     assert (run_dir / "metrics.csv").read_text() == alone.read_text()
+
+
+def changed_since(before: set[Path], change: identity.Changed) -> Any:
+    """Lets the folders of before be of other data or code, and no new ones of their names."""
+    found, inodes = identity.changed, {path.stat().st_ino for path in before}
+
+    def changed(run_dir: Path, config: Any) -> identity.Changed:
+        return change if run_dir.stat().st_ino in inodes else found(run_dir, config)
+
+    return mock.patch.object(identity, "changed", changed)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_values_of_other_code_and_of_other_data_are_not_mixed_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: a search went on with values of other data and of other code."""
+    caplog.set_level("INFO")
+    search = [*SPACE, "trainer.max_steps=2", "seed=3"]
+    run_train(*command(tmp_path, *search, "n_trials=2"))
+    before = {path.parent for path in folder(tmp_path).glob("*/summary.json")}
+    assert len(before) == 2
+    with changed_since(before, identity.Changed(data="data")):
+        said = refused(capsys, *command(tmp_path, *search, "n_trials=3"))
+    assert said == (
+        "error: 2 of the 2 trials that have ended had other data, and a search goes by the values "
+        "of all.\nTo begin a new search: hydra.sweeper.study_name=NAME\n"
+    )
+    assert len(trials(tmp_path)) == 2
+    with changed_since(before, identity.Changed(code=("mine.py",))):
+        caplog.clear()
+        run_train(*command(tmp_path, *search, "n_trials=3", "sweep.dry_run=true"))
+        assert "3 trials: 2 finished, 1 to come, 2 stale (mine.py)" in caplog.text
+        caplog.clear()
+        run_train(*command(tmp_path, *search, "n_trials=3"))
+        assert "2 of the 2 trials that have ended: stale (mine.py). The search goes" in caplog.text
+        assert "3 trials: 3 finished, 2 stale (mine.py)" in caplog.text
+        # A new search runs such a job again, as it needs a value of the code as it is.
+        name = "hydra.sweeper.study_name=anew"
+        run_train(*command(tmp_path, *search, name, "n_trials=2"))
+    assert {path.name for path in before} == {
+        path.name.removesuffix(".1") for path in folder(tmp_path).glob("*.1")
+    }
+
+
+def test_a_trial_that_has_ended_is_not_run_again_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: `sweep.retry` and `sweep.force` did nothing in a search."""
+    caplog.set_level("INFO")
+    words = ["module=two_layer,linear", "optimizer.lr=0.01", *FAILING, "trainer.max_steps=3"]
+    search = command(tmp_path, *words, "sampler=grid")
+    run_train(*search)
+    for again, number in (("sweep.retry=failed", 1), ("sweep.force=true", 2)):
+        assert refused(capsys, *search, again) == (
+            f"error: {again}: is for {number} of the 2 trials that have ended, and a study is told "
+            "once how a trial ends.\nTo begin a new search: hydra.sweeper.study_name=NAME\n"
+        )
+    (finished,) = [trial for trial in trials(tmp_path) if trial.state == COMPLETE]
+    shutil.rmtree(folder(tmp_path) / finished.user_attrs["folder"])
+    caplog.clear()
+    run_train(*search)
+    assert "2 trials: 1 failed, 1 finished, 1 its folder is gone" in caplog.text.replace(
+        "1 finished, 1 failed", "1 failed, 1 finished"
+    )
 
 
 def test_dry_run_writes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -208,7 +208,7 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
         claimed[number].release()
     made.name("val/loss, best epoch")
     made.name("another")  # a name stays
-    assert re.sub(r"\x1b\[\d*m", "", trials.table(made.study, 6)).splitlines() == [
+    assert re.sub(r"\x1b\[\d*m", "", trials.table(made.study, 6, {})).splitlines() == [
         "  trial  status       val/loss, best epoch  parameters",
         "      3  finished                    0.125  lr=0.1235 hidden=8 init=xavier",
         "      0  failed                             lr=0.5 hidden=7 init=he",

@@ -40,6 +40,7 @@ class Run:
         error: the first line of it.
         made_with: device, git commit and versions.
         code: a digest of each of the user's modules, by name.
+        data: a digest of the data, or of the names, sizes and times of their files; "" if unknown.
         objective: what the run is compared by; None for a run that has not finished.
         overrides: the words of the command line that made the run.
     """
@@ -54,6 +55,7 @@ class Run:
     error: str = ""
     made_with: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
+    data: str = ""
     objective: Objective | None = None
     overrides: tuple[str, ...] = ()
 
@@ -130,6 +132,8 @@ def read(path: Path, folder: str) -> Run | Problem:
             outcome = {"metrics": final_metrics(path), "status": unfinished(path)}
         made_of = identity.load(path) or {}
         outcome["code"] = made_of.get("code", {})
+        data = made_of.get("data", {})
+        outcome["data"] = data.get("digest") or data.get("files") or ""
         if changes := made_of.get("mixed"):
             said = f"not exact: since it began, {'; '.join(changes)}"
             outcome["error"] = "; ".join(filter(None, [outcome.get("error"), said]))

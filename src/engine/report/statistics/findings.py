@@ -1,5 +1,6 @@
 """Says in words what was found: which groups differ from the best, and what limits the numbers."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -174,11 +175,23 @@ def _mixtures(content: Content) -> Iterator[str]:
     keys = [key for key in (*content.keys, *content.tied, *content.others) if _is_of_data(key)]
     if keys:
         yield f"Runs may be validated on other samples, as they differ in {', '.join(keys)}."
+    if _has_changed_data(content):
+        yield "The data changed from run to run: of one config and seed, runs had other samples."
     if changed := _changed_code(content):
         yield f"The code changed from run to run: {', '.join(changed)}."
     made_with = content.made_with()
     if mixed := [kind for kind, values in made_with.items() if len(values) > 1]:
         yield f"The runs differ in {', '.join(mixed)}; see how it was computed."
+
+
+def _has_changed_data(content: Content) -> bool:
+    """Tells whether runs with the same data module and seed had other data."""
+    digests: dict[str, set[str]] = {}
+    for run in content.runs:
+        if run.data:
+            own = json.dumps([run.config.get("datamodule"), run.seed], sort_keys=True)
+            digests.setdefault(own, set()).add(run.data)
+    return any(len(found) > 1 for found in digests.values())
 
 
 def _changed_code(content: Content) -> list[str]:

@@ -131,6 +131,24 @@ def test_code_that_changed_between_runs_is_noted(tmp_path: Path) -> None:
     assert notes(content_of(tmp_path)) == ["The code changed from run to run: lenet.py."]
 
 
+@pytest.mark.parametrize("known_by", ["digest", "files"])
+@pytest.mark.parametrize(("seeds", "is_noted"), [((0, 0), True), ((0, 1), False)], ids=str)
+def test_data_that_changed_between_runs_are_noted(
+    seeds: tuple[int, int], is_noted: bool, known_by: str, tmp_path: Path
+) -> None:
+    """As it happened: a table had runs of two contents of one file. Other seeds may draw others."""
+    for number, seed in enumerate(seeds):
+        name = ("adam", "sgd")[number]
+        metrics = {"val/acc": 0.5 + number / 10}
+        run_dir = write_run(tmp_path / name, optimizer=name, seed=seed, metrics=metrics)
+        data = {"digest": None, "samples": {}, "classes": [], "files": None, "shares": None}
+        data[known_by] = f"digest {number}"
+        made_of = {"data": data, "code": {}, "begins_from": None, "versions": {}}
+        (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
+    said = "The data changed from run to run: of one config and seed, runs had other samples."
+    assert (said in notes(content_of(tmp_path))) == is_noted
+
+
 def test_what_limits_the_numbers(tmp_path: Path) -> None:
     for seed in range(2):
         for fold in range(2):
