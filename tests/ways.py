@@ -58,6 +58,55 @@ class Broken(Points):
         return splits
 
 
+class OddPoints(Points):
+    """Has an odd number of points for validation and test, and one in the last batch of 4."""
+
+    def load(self) -> dict[str, Split]:
+        splits = super().load()
+        odd = {name: splits[name] for name in ("val", "test")}
+        for name, split in odd.items():
+            splits[name] = Split(split.inputs[:17], split.targets[:17])
+        return splits
+
+
+class LogsItself(LightningModule):
+    """Logs means of its batches over all processes, as Lightning's documents do it.
+
+    Its arguments are those of `Small`.
+    """
+
+    def __init__(
+        self,
+        in_features: int = 0,
+        out_features: int = 0,
+        bias: bool = False,
+        optimizer: Any = None,
+        init: Any = None,
+        scheduler: Any = None,
+        augment: Any = None,
+    ) -> None:
+        super().__init__()
+        self.network = nn.Linear(3, 1)
+        self.optimizer = optimizer
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._loss("train", batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._loss("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._loss("test", batch)
+
+    def _loss(self, split: str, batch: Any) -> Tensor:
+        loss = F.mse_loss(self.network(batch[0]), batch[1])
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.parameters())
+
+
 class Iris(TensorDataModule):
     """Serves 150 flowers of three species, with four features (Anderson 1935, Fisher 1936).
 

@@ -4,11 +4,13 @@ import importlib.util
 from collections.abc import Iterable
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import DeviceStatsMonitor
 
 from engine.config.resolved import Config
+from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError
+from engine.supervised import SupervisedModule
 
 
 def check_options(config: Config) -> None:
@@ -28,6 +30,35 @@ def check_options(config: Config) -> None:
             f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; "
             "use accelerator=cpu or accelerator=auto."
         )
+
+
+def check_shares(trainer: Trainer, module: LightningModule, data: object) -> str | None:
+    """Returns what to say where processes have unequal shares of a batch of our data.
+
+    A `SupervisedModule` weighs the shares; the processes of another module average their gradients.
+
+    Raises:
+        UserError: if a process of another module has no sample of a batch.
+    """
+    processes = trainer.world_size
+    is_weighed = isinstance(module, SupervisedModule)
+    if processes == 1 or is_weighed or not isinstance(data, TensorDataModule):
+        return None
+    size, batch_size = len(data.splits["train"]), data.batch_size
+    sizes = {min(size, batch_size), size % min(size, batch_size)} - {0}
+    name = type(module).__name__
+    if min(sizes) < processes:
+        raise UserError(
+            f"datamodule.batch_size={batch_size}: of {size:,} training samples, the last batch has "
+            f"{min(sizes)}, and {name} needs one for each of {processes} processes."
+        )
+    uneven = [str(one) for one in sorted(sizes) if one % processes]
+    if not uneven:
+        return None
+    return (
+        f"{processes} processes have unequal shares of a batch of {' and of '.join(uneven)}, and "
+        f"average the gradients of {name}: these are not those of one process."
+    )
 
 
 def check_statistics(trainer: Trainer, callbacks: Iterable[Callback]) -> None:

@@ -227,7 +227,12 @@ class TensorDataModule(LightningDataModule):
         """Returns a loader of every sample of a split, once and in order; [] without the split."""
         if split not in self.splits:
             return []
-        return self._loader(split, self.eval_batch_size)
+        batch_size = self.eval_batch_size
+        # No process is left without a sample of the last batch: a mean over none is no number.
+        processes = self.trainer.world_size if self.trainer else 1
+        while 0 < len(self.splits[split]) % batch_size < processes:
+            batch_size += 1
+        return self._loader(split, batch_size)
 
     def _loader(
         self, split: str, batch_size: int, kind: type[StepSampler] = InOrder, **order: Any

@@ -23,6 +23,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import (
 )
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.combined_loader import _shutdown_workers_and_reset_iterator
+from torch import Tensor
 from torchmetrics import Metric
 
 from engine.fence import torchmetrics as metrics
@@ -252,6 +253,22 @@ def kill_children(trainer: Trainer) -> None:
     launcher: Any = trainer.strategy.launcher
     if launcher is not None:
         launcher.kill(signal.SIGKILL)
+
+
+def average_whole_numbers(trainer: Trainer) -> None:
+    """Lets several processes average whole numbers as numbers.
+
+    Lightning averages how many samples each process has logged a mean of, and rounds down.
+    """
+    strategy: Any = trainer.strategy
+    reduce = strategy.reduce
+
+    def average(tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        is_whole = isinstance(tensor, Tensor) and not tensor.is_floating_point()
+        averages = reduce_op in (None, "mean", "avg")
+        return reduce(tensor.float() if is_whole and averages else tensor, group, reduce_op)
+
+    strategy.reduce = average
 
 
 def stops(trainer: Trainer) -> bool:

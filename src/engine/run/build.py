@@ -196,7 +196,10 @@ def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     said = data.remarks() if isinstance(data, TensorDataModule) else []
     if made.world_size > 1 and not isinstance(data, TensorDataModule):
-        said.append(f"each of {made.world_size} processes takes whole batches of its loaders")
+        said += [
+            f"each of {made.world_size} processes takes whole batches of its loaders",
+            f"a validation counts up to {made.world_size - 1} samples twice, to share them evenly",
+        ]
     lines = [
         f"data: {type(data).__name__}{f', {sizes} samples' if sizes else ''}",
         *said,

@@ -292,12 +292,15 @@ class Run:
 
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
         """Checks what is known when optimisers and loaders are made."""
+        from engine.checks.device import check_shares
         from engine.checks.partials import check_partials
         from engine.checks.unsaved import unsaved
 
         check_partials(self._partials, self.config, type(trainer.lightning_module).__name__)
         for said in unsaved(trainer, trainer.lightning_module):
             log.warning("%s", said)
+        if unequal := check_shares(trainer, trainer.lightning_module, data):
+            log.warning("%s", unequal)
         for schedule in trainer.lr_scheduler_configs if self._parent else ():
             if not schedule.reduce_on_plateau:
                 kind = type(schedule.scheduler).__name__

@@ -20,6 +20,7 @@ from engine import signals
 from engine.config.ranges import Count
 from engine.fence.lightning import (
     LoopCounts,
+    average_whole_numbers,
     batch_of_epoch,
     batch_of_training,
     kill_children,
@@ -67,6 +68,8 @@ class BlockTrainer(Trainer):
         # Lightning takes 0 for "no rows"; here it means that the number is not known yet.
         every = 0 if log_every_n_steps == "auto" else log_every_n_steps
         super().__init__(callbacks=[*given, _Begins()], log_every_n_steps=every, **options)
+        if self.world_size > 1:
+            average_whole_numbers(self)
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.fit_number = 1  # which training of a run this is

@@ -4,6 +4,7 @@ import csv
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -55,6 +56,30 @@ def test_results_of_training_go_on_where_another_run_stopped(tmp_path: Path) -> 
     assert mean["how"] | {"name": "mean", "on_epoch": True, "reduce_fx": "mean"} == mean["how"]
     assert mean["last"] is None
     assert now["last"] == 1
+
+
+class Halves:
+    """Reduces as a strategy of two processes does whose other one has 0."""
+
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        whole = isinstance(tensor, Tensor) and not tensor.is_floating_point()
+        return tensor if reduce_op == "sum" else tensor // 2 if whole else tensor / 2
+
+
+def test_average_whole_numbers_rounds_none() -> None:
+    """Lightning divides one mean by another: of the values, and of the number of samples."""
+    trainer: Any = SimpleNamespace(strategy=Halves())
+    fence.average_whole_numbers(trainer)
+    reduce = trainer.strategy.reduce
+    assert reduce(torch.tensor(37)) == 18.5
+    assert reduce(torch.tensor(37), reduce_op=None) == 18.5
+    assert reduce(torch.tensor(37), None, "sum") == 37
+    assert reduce(torch.tensor(3.0, dtype=torch.float64)).dtype == torch.float64
+    meta = fence._Metadata(fx="training_step", name="mean", on_epoch=True)
+    meta.sync = fence._Sync(fn=reduce, _should=True)
+    result: Any = fence._ResultMetric(meta, is_tensor=True)
+    result.update(torch.tensor(2.0), 37)
+    assert result.compute() == 2.0
 
 
 class LogsMetric(Net):

@@ -320,6 +320,23 @@ def test_two_processes_share_an_ordinary_data_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_measure_the_means_of_one(tmp_path: Path) -> None:
+    """As it happened: of an odd number of samples, each counted half, rounded down.
+
+    A batch of one sample left a process without any, whose mean is no number.
+    """
+    words = ["module._target_=ways.LogsItself", "datamodule._target_=ways.OddPoints"]
+    words += ["datamodule.batch_size=10", "+datamodule.eval_batch_size=4", "trainer.max_epochs=2"]
+    two = ["trainer.devices=2", "trainer.strategy=ddp"]
+    metrics = []
+    for name, more in (("one", []), ("two", two)):
+        assert train_in_process([f"in={tmp_path / name}", *RUN, *words, *more]) == 0
+        metrics.append(summary(tmp_path / name)["metrics"])
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)
+    assert "val/loss" in metrics[0]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "word", "name"),
     [

@@ -1,0 +1,63 @@
+"""Several processes share the batches of our data."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from engine.checks.device import check_shares
+from engine.errors import UserError
+from engine.supervised import SupervisedModule
+from fitting import Arrays
+
+
+class Plain(LightningModule):
+    """A module of somebody else's."""
+
+
+def shares(batch_size: int, processes: int, module: LightningModule) -> str | None:
+    samples = np.zeros((10, 1), np.float32)
+    trainer: Any = SimpleNamespace(world_size=processes)
+    return check_shares(
+        trainer, module, Arrays({"train": (samples, samples)}, batch_size=batch_size)
+    )
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "sizes"),
+    [
+        (4, 1, None),
+        (4, 2, None),
+        (10, 2, None),
+        (100, 2, None),
+        (5, 2, "5"),
+        (7, 2, "3 and of 7"),
+        (100, 3, "10"),
+    ],
+)
+def test_unequal_shares_are_told_of(batch_size: int, processes: int, sizes: str | None) -> None:
+    said = shares(batch_size, processes, Plain())
+    assert said == (
+        sizes
+        and f"{processes} processes have unequal shares of a batch of {sizes}, and average the "
+        "gradients of Plain: these are not those of one process."
+    )
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(9, 2), (3, 2), (100, 11)])
+def test_an_empty_share_is_refused(batch_size: int, processes: int) -> None:
+    rest = {9: 1, 3: 1, 100: 10}[batch_size]
+    with pytest.raises(UserError) as raised:
+        shares(batch_size, processes, Plain())
+    assert str(raised.value) == (
+        f"datamodule.batch_size={batch_size}: of 10 training samples, the last batch has {rest}, "
+        f"and Plain needs one for each of {processes} processes."
+    )
+
+
+def test_a_supervised_module_weighs_its_shares() -> None:
+    module = SupervisedModule(nn.Linear(1, 1), nn.MSELoss())
+    assert shares(9, 2, module) is None
