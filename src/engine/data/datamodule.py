@@ -49,7 +49,9 @@ class TensorDataModule(LightningDataModule):
     Args:
         seed: gives the order of the training samples.
         batch_size: samples a training step sees, over all processes together.
-        eval_batch_size: the same for validation and test; it changes speed and memory, no metric.
+        eval_batch_size: the same for validation and test; it changes speed and memory, and no
+            metric but a loss that is no mean over samples, as one with class weights: of such a
+            loss, the mean over batches is logged, weighted by their samples.
         steps_per_epoch: training steps that count as one epoch; one pass over the data if None.
         num_workers: processes that gather batches ahead: only for data that does not fit in memory.
         folds: for cross-validation, the number of parts that all samples but the test's are divided
