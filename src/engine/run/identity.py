@@ -208,15 +208,19 @@ def _state_of_data(config: Config, is_known: bool) -> str | None:
             before. Then the time when a file was put there counts, too.
     """
     words = {word for path, word in words_in(config.get("datamodule"))}
-    paths = map(Path, sorted(words - {config.get("datamodule.cache_dir")}))
-    return " ".join(state_of_files(path, is_known) for path in paths if _exists(path)) or None
+    kept = sorted(words - {config.get("datamodule.cache_dir")})
+    return " ".join(state_of_files(Path(word), is_known) for word in kept if _is_path(word)) or None
 
 
 def _files_named(config: Config) -> dict[str, str]:
     """Returns digests of the files that other nodes than the data module's name, by dotted key."""
-    words = ((".".join(map(str, path)), word) for path, word in words_in(config.values_by_node))
-    counted = ((key, Path(word)) for key, word in words if not is_below(key, NOT_NAMED))
-    return {key: _file_digest(path) for key, path in counted if _exists(path) and path.is_file()}
+    words = words_in(config.values_by_node)
+    found = {".".join(map(str, path)): Path(word) for path, word in words if _is_path(word)}
+    return {
+        key: _file_digest(path)
+        for key, path in found.items()
+        if path.is_file() and not is_below(key, NOT_NAMED)
+    }
 
 
 def _other_files(before: dict[str, Any], now: dict[str, str]) -> list[str]:
@@ -226,10 +230,10 @@ def _other_files(before: dict[str, Any], now: dict[str, str]) -> list[str]:
 
 
 @functools.cache
-def _exists(path: Path) -> bool:
+def _is_path(word: str) -> bool:
     try:
-        return path.exists()
-    except OSError:  # a text that is too long for a name
+        return os.path.exists(word)
+    except (OSError, ValueError):  # a text that no name can have
         return False
 
 

@@ -63,7 +63,7 @@ def forget() -> None:
     """Forgets what this process knows of files, as a new process has nothing."""
     of_code = (code.source, code._file_of, code._is_users, code._followed)
     of_data = (identity.state_of_files, identity._digest_now)
-    for cached in (*of_code, *of_data, identity._exists, identity._file_digest):
+    for cached in (*of_code, *of_data, identity._is_path, identity._file_digest):
         cached.cache_clear()
 
 
