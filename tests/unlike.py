@@ -122,6 +122,16 @@ class CountsInBuffer(nn.MSELoss):
         return super().forward(predictions, targets) * (1 + (self.steps - 3).clamp(min=0))
 
 
+class Centred(nn.MSELoss):
+    """Looks at differences from the mean only, so that the last bias has no gradient."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return super().forward(predictions - predictions.mean(), targets - targets.mean())
+
+
 class Shrinks(nn.MSELoss):
     """Works in place on the targets."""
 

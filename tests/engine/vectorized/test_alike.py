@@ -123,6 +123,15 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
         assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
 
 
+def test_a_gradient_that_is_0_but_for_rounding_hinders_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    own = ["module._target_=unlike.HasLoss", "+module.kind=Centred", "seed=0,1"]
+    sweep(tmp_path, *FEW, *own)
+    assert "2 jobs together" in caplog.text
+
+
 def test_a_loss_that_works_in_place_changes_no_target_of_the_next_step(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
