@@ -218,6 +218,7 @@ class Run:
         Raises:
             UserError: if the checkpoint is of a later training.
         """
+        from engine.checks.device import check_shares
         from engine.run import build
         from engine.run.loggers import tabs
         from engine.run.loggers.options import goes_on
@@ -242,6 +243,8 @@ class Run:
         log.debug("%s", getattr(module, "network", module))
         if self.config.overrides:
             log.info("overrides: %s", shlex.join(self.config.overrides))
+        if said := check_shares(trainer, module, data):
+            log.warning("%s", said)
         # Words such as callbacks.checkpoints=null say that there are to be none.
         words = [*(self.config.get("callbacks") or ()), *self.config.overrides]
         says_so = any(re.search(r"(^|callbacks\.)checkpoints\b", word) for word in words)
@@ -292,15 +295,12 @@ class Run:
 
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
         """Checks what is known when optimisers and loaders are made."""
-        from engine.checks.device import check_shares
         from engine.checks.partials import check_partials
         from engine.checks.unsaved import unsaved
 
         check_partials(self._partials, self.config, type(trainer.lightning_module).__name__)
         for said in unsaved(trainer, trainer.lightning_module):
             log.warning("%s", said)
-        if unequal := check_shares(trainer, trainer.lightning_module, data):
-            log.warning("%s", unequal)
         for schedule in trainer.lr_scheduler_configs if self._parent else ():
             if not schedule.reduce_on_plateau:
                 kind = type(schedule.scheduler).__name__
