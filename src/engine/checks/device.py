@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import DeviceStatsMonitor
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError
+from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
 
 
@@ -35,13 +36,14 @@ def check_options(config: Config) -> None:
 def check_shares(trainer: Trainer, module: LightningModule, data: object) -> str | None:
     """Returns what to say where processes have unequal shares of a batch of our data.
 
-    A `SupervisedModule` weighs the shares; the processes of another module average their gradients.
+    The step of `SupervisedModule` weighs the shares; processes with another one average gradients.
 
     Raises:
         UserError: if a process of another module has no sample of a batch.
     """
     processes = trainer.world_size
-    is_weighed = isinstance(module, SupervisedModule)
+    of_ours = isinstance(module, SupervisedModule)
+    is_weighed = of_ours and not overrides(module, SupervisedModule, ["training_step"])
     if processes == 1 or is_weighed or not isinstance(data, TensorDataModule):
         return None
     size, batch_size = len(data.splits["train"]), data.batch_size

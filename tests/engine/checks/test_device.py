@@ -58,6 +58,13 @@ def test_an_empty_share_is_refused(batch_size: int, processes: int) -> None:
     )
 
 
-def test_a_supervised_module_weighs_its_shares() -> None:
-    module = SupervisedModule(nn.Linear(1, 1), nn.MSELoss())
-    assert shares(9, 2, module) is None
+class Own(SupervisedModule):
+    """Has a step of its own."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.loss(self(batch[0]), batch[1])
+
+
+def test_the_step_of_a_supervised_module_weighs_its_shares() -> None:
+    assert shares(9, 2, SupervisedModule(nn.Linear(1, 1), nn.MSELoss())) is None
+    assert "of Own: these are not" in str(shares(7, 2, Own(nn.Linear(1, 1), nn.MSELoss())))
