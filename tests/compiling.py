@@ -13,7 +13,7 @@ def by(backend: Any) -> Callable[..., Any]:
 
     @functools.wraps(compile_)
     def compile_step(step: Any, options: dict[str, Any], **given: Any) -> Any:
-        guards = {"guard_filter_fn": options["guard_filter_fn"]}
+        guards = {name: own for name, own in options.items() if name == "guard_filter_fn"}
         return compile_(step, backend=backend, options=guards, **given)
 
     return compile_step

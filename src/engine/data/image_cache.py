@@ -36,8 +36,8 @@ class ImageFile(NamedTuple):
     path: str  # below the data folder
     size: int  # bytes
     mtime_ns: int
-    ctime_ns: int
     target: int
+    ctime_ns: int = 0
 
 
 class ImageCache:

@@ -143,7 +143,7 @@ def list_images(data_dir: Path, folder: str, target: int) -> tuple[list[ImageFil
             found = os.stat(data_dir / path) if path.lower().endswith(SUFFIXES) else None
             if found and stat.S_ISREG(found.st_mode):
                 times = found.st_mtime_ns, found.st_ctime_ns
-                images.append(ImageFile(path, found.st_size, *times, target))
+                images.append(ImageFile(path, found.st_size, times[0], target, times[1]))
             else:
                 others.append(path)
     except OSError as error:

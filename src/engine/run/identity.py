@@ -231,8 +231,9 @@ def _other_files(before: dict[str, Any], now: dict[str, str]) -> list[str]:
 
 @functools.cache
 def _is_path(word: str) -> bool:
+    """Tells whether a word names a file, or a folder by more than its name, which may be a word."""
     try:
-        return os.path.exists(word)
+        return os.path.exists(word) if os.sep in word else os.path.isfile(word)
     except (OSError, ValueError):  # a text that no name can have
         return False
 
@@ -291,7 +292,7 @@ def state_of_files(folder: Path, is_known: bool) -> str:
     for file in sorted(found):
         if file.is_file():
             state = file.stat()
-            times = (state.st_mtime_ns, state.st_ctime_ns if is_known else 0)
+            times = (state.st_mtime_ns, state.st_ctime_ns)[: 2 if is_known else 1]
             said = (str(file.relative_to(folder)), state.st_size, *times)
             digest.update(repr(said).encode())
     return digest.hexdigest()[:16]

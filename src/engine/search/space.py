@@ -1,6 +1,7 @@
 """The space of a search: Hydra's words for values, as Optuna's distributions."""
 
 import math
+import typing
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -22,7 +23,6 @@ from optuna.distributions import (
 from engine.config.keys import TARGET
 from engine.config.limits import shown
 from engine.config.objects import arguments_of, located
-from engine.config.ranges import why_not
 from engine.config.resolved import Config
 from engine.errors import UserError, nearest
 
@@ -83,7 +83,12 @@ def _is_whole(key: str, low: float, high: float, config: Config) -> bool:
     target = node.get(TARGET) if isinstance(node, Mapping) else None
     takes = arguments_of(located(target, f"{parent}.{TARGET}")) if target else None
     hint = takes[name].annotation if takes and name in takes else Any
-    return hint is Any or bool(why_not(low + 0.5, hint))
+    # Where a class takes both, as for a number of batches or a share, a whole number means another.
+    return _names(hint, int) or not _names(hint, float)
+
+
+def _names(hint: Any, kind: type) -> bool:
+    return hint is kind or any(_names(inner, kind) for inner in typing.get_args(hint))
 
 
 def _range(override: Override, sweep: RangeSweep) -> BaseDistribution:

@@ -7,9 +7,9 @@ resumed run goes on exactly.
 
 import copy
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import NoneType
 from typing import Any
 
 import torch
@@ -18,8 +18,8 @@ from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 
 from engine import signals
+from engine.config.nested import copied
 from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
-from engine.kept.values import GROUPS, mark
 from engine.seeds import kept
 from engine.steps.pooling import PoolsByComparison
 from engine.steps.updates import RULES, State, flags, numbers
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 MOST_COMPILATIONS = 8  # of a run: beyond that, the network changes again and again
 MOST_SIZES = 64  # of batches
-OF_TORCH = {*vars(nn.Module())} - {"training"}  # attributes of each layer
+MOST_VALUES = 1000  # of a list or a dict that are looked at
+OF_TORCH = {*vars(nn.Module())}  # attributes of each layer
 NO_GRADIENT = "some parameters that are to be trained have no gradient"
 
 
@@ -191,7 +192,10 @@ class CompiledStep:
         self._step: Callable[..., tuple[Tensor, Tensor]] = compile_step(step, MOST_SIZES, options)
         log.info("compiling the training step: up to a minute the first time, seconds from then on")
         has_run = sees_weights = False  # without the compiler
-        before = [copy.deepcopy(_attributes(part)) for part in self._parts]
+        before = [
+            {name: (_constants(own), _copied(own)) for name, own in _attributes(part).items()}
+            for part in self._parts
+        ]
         buffers = list(loss_of.buffers()) if isinstance(loss_of, nn.Module) else []
         kept_buffers = copy.deepcopy(buffers)
         try:
@@ -319,41 +323,74 @@ def _trained(group: dict[str, Any]) -> list[nn.Parameter]:
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Returns a module's attributes that are numbers, words, or lists and dicts of such."""
-    kinds = (bool, int, float, str, NoneType, dict, *GROUPS)
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if name not in OF_TORCH and isinstance(value, kinds)
-    }
+    """Returns a module's own attributes, besides those of each layer."""
+    return {name: value for name, value in vars(module).items() if name not in OF_TORCH}
+
+
+def _constants(value: Any, within: bool = False) -> Any:
+    """Returns what a compiled function has inside of a value: numbers and words, not tensors.
+
+    Args:
+        value: an attribute, or an element of one.
+        within: whether it is an attribute of an object, of which the objects are not looked into.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return "nan" if value != value else value
+    if isinstance(value, Tensor):
+        return Tensor
+    if isinstance(value, dict | list | tuple | set | deque):
+        if len(value) > MOST_VALUES:
+            return id(value), len(value)
+        items = value.items() if isinstance(value, dict) else value
+        return [type(value), *(_constants(one, within) for one in items)]
+    if _is_record(value) and not within:
+        return [type(value), *(_constants(own, within=True) for own in vars(value).items())]
+    return id(value)
+
+
+def _is_record(value: Any) -> bool:
+    """Tells whether a value is an object with numbers of its own, such as a dataclass."""
+    is_own = not isinstance(value, (nn.Module, type)) and not callable(value)
+    return is_own and hasattr(value, "__dict__")
+
+
+def _copied(value: Any) -> Any:
+    """Returns a copy of nested lists and dicts, or of what a record has; any other value itself."""
+    if isinstance(value, dict | list | set | deque) and type(value) not in (dict, list):
+        return copy.copy(value)
+    return copied(dict(vars(value)) if _is_record(value) else value)
 
 
 def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, Any]]) -> str | None:
-    """Gives attributes what they had before a try; names the last one that had changed."""
+    """Gives attributes what they had before a try; names the last one that had changed.
+
+    Args:
+        parts: the layers.
+        before: of each, the constants and the copies of its attributes, by name.
+    """
     changed = None
     for part, then in zip(parts, before, strict=True):
         now = _attributes(part)
         for name in sorted(now.keys() | then.keys()):
-            if mark(now.get(name)) != mark(then.get(name)):
-                changed = f"{type(part).__name__}.{name}"
-                setattr(part, name, then.get(name))
+            constants, value = then.get(name, (None, None))
+            if _constants(now.get(name)) == constants:
+                continue
+            changed = f"{type(part).__name__}.{name}"
+            if _is_record(now.get(name)) and isinstance(value, dict):
+                vars(now[name]).update(value)
+            else:
+                setattr(part, name, value)
     return changed
 
 
 def _configuration(module: nn.Module) -> list[Any]:
     """Returns everything of a module, besides its tensors, that may change its computations."""
     return [
-        mark(_attributes(module)),
-        [mark(vars(own)) for own in vars(module).values() if _is_record(own)],
+        module.training,
+        [(name, _constants(value)) for name, value in _attributes(module).items()],
         [parameter.requires_grad for parameter in module.parameters(recurse=False)],
         hooks_of(module),
     ]
-
-
-def _is_record(value: Any) -> bool:
-    """Tells whether a value is an object with numbers of its own, such as a dataclass."""
-    is_own = not isinstance(value, (nn.Module, Tensor, type)) and not callable(value)
-    return is_own and hasattr(value, "__dict__")
 
 
 def _for_convolutions(tensor: Tensor) -> Tensor:

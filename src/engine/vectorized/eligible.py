@@ -204,7 +204,7 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
         own_loss = loss(network(own_inputs), own_targets)
         alone = torch.autograd.grad(own_loss, list(network.parameters()))
         # A gradient that is 0 but for rounding is compared with the others.
-        largest = max(float(own.abs().nan_to_num().max()) for own in alone)
+        largest = max(float(own.abs().nan_to_num(0, 0, 0).max()) for own in alone)
         pairs = zip((gradient[number] for gradient in gradients), alone, strict=True)
         same = all(is_close(*pair, ROUNDING, largest) for pair in pairs)
         if not (same and is_close(losses[number].detach(), own_loss.detach(), ROUNDING)):

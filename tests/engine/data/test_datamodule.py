@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import chain, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -245,6 +246,25 @@ def test_preparing_inputs_with_random_numbers_is_refused(draw: Callable[[], floa
         Drawing(draw).example()
 
 
+@pytest.mark.parametrize(
+    ("size", "processes", "batches"),
+    [(33, 2, [9, 9, 9, 6]), (1, 2, [1]), (2, 4, [2]), (32, 2, [8, 8, 8, 8]), (34, 3, [9, 9, 9, 7])],
+)
+def test_processes_that_measure_have_a_sample_of_each_batch_where_there_are_so_many(
+    size: int, processes: int, batches: list[int]
+) -> None:
+    samples = np.zeros((size, 1), np.float32)
+    data = Arrays({"train": (samples, samples), "val": (samples, samples)}, eval_batch_size=8)
+    device = SimpleNamespace(root_device=torch.device("cpu"))
+    found = []
+    for rank in range(processes):
+        options = {"world_size": processes, "global_rank": rank, "strategy": device}
+        data.trainer = SimpleNamespace(**options)  # type: ignore[assignment]
+        loader: Any = data.val_dataloader()
+        found.append([len(batch) for batch in loader.sampler])
+    assert [sum(shares) for shares in zip(*found, strict=True)] == batches
+
+
 class Noisy(TensorDataModule):
     """Draws its samples from Python's, NumPy's and torch's generators."""
 
@@ -287,8 +307,15 @@ class Scaling(Arrays):
         lambda x: x > x.mean(),
         lambda x: x.flip(0),
         lambda x: x.squeeze(),
+        lambda x: x[x.sum(1) > 1.5],
+        lambda x: x[:, : 1 + int((x > 0.9).sum(1).max())],
+        lambda x: torch.where(x > 0.5, torch.inf, x - x.mean()),
+        lambda x: torch.fft.rfft(x - x.mean()),
     ],
-    ids=["mean", "standardised", "maximum", "ranks", "mask", "another order", "squeezed"],
+    ids=[
+        *("mean", "standardised", "maximum", "ranks", "mask", "another order", "squeezed"),
+        *("fewer", "cut to the longest", "infinite", "complex"),
+    ],
 )
 def test_preparing_a_sample_by_others_is_refused(scale: Callable[[Tensor], Tensor]) -> None:
     """Covers what would depend on the block's length, and on the size of a batch in validation."""
@@ -304,8 +331,14 @@ def test_preparing_a_sample_by_others_is_refused(scale: Callable[[Tensor], Tenso
         lambda x: (x > 0.5).long(),
         lambda x: torch.where(x > 0.5, x, torch.nan),
         lambda x: 1 / (x > 0.5),
+        lambda x: torch.nn.functional.interpolate(x.unsqueeze(1), 7, mode="linear"),
+        lambda x: (x.half() @ torch.ones(3, 5).half()).float(),
+        lambda x: torch.fft.rfft(x),
     ],
-    ids=["each sample's maximum", "rotated", "whole numbers", "NaN", "infinite"],
+    ids=[
+        *("each sample's maximum", "rotated", "whole numbers", "NaN", "infinite"),
+        *("resized", "half precision", "complex"),
+    ],
 )
 def test_preparing_each_sample_by_itself_is_not(scale: Callable[[Tensor], Tensor]) -> None:
     data = Scaling(scale)

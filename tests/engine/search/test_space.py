@@ -20,6 +20,7 @@ CONFIG = Config(
         "fused": True,
         "scheme": "he",
         "optimizer": {"_target_": "torch.optim.SGD", "weight_decay": 0},
+        "trainer": {"_target_": "engine.BlockTrainer", "limit_train_batches": 5},
         "module": {"_target_": "torch.nn.Linear", "in_features": 3},
     }
 )
@@ -35,6 +36,7 @@ SPACES: dict[str, BaseDistribution] = {
     "other=int(interval(0.5,3.7))": IntDistribution(0, 3),  # as Hydra makes whole numbers
     # As it happened: 0 stood for 0.0, and was the only value that was tried.
     "optimizer.weight_decay=interval(0,1)": FloatDistribution(0.0, 1.0),
+    "trainer.limit_train_batches=interval(2,10)": IntDistribution(2, 10),  # 1.0 is all of them
     "module.in_features=interval(2,8)": IntDistribution(2, 8),
     "hidden=interval(0.2,0.8)": FloatDistribution(0.2, 0.8),
     "hidden=tag(log,interval(0.5,8))": FloatDistribution(0.5, 8.0, log=True),

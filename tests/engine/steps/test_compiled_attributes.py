@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +200,18 @@ class Draws(nn.Linear):
         return super().forward(x) * (random.random() + float(np.random.rand()))
 
 
+class Keeps(nn.Linear):
+    """Keeps its last predictions, with the graph that leads to them."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+        self.seen: dict[str, Any] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen["y"] = super().forward(x)
+        return self.seen["y"] * 1
+
+
 class CountsInBuffer(nn.MSELoss):
     """Counts its calls in a buffer; the third and later ones count more."""
 
@@ -213,7 +226,34 @@ class CountsInBuffer(nn.MSELoss):
         return super().forward(predictions, targets) * (1 + self.steps / 10)
 
 
+class Holds(nn.Linear):
+    """Has what a compiled function may have."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+        self.parts = (slice(0, 1), slice(1, 2))
+        self.records, self.layers = [Record()], [nn.ReLU()]
+        self.words = [str(number) for number in range(20_000)]
+        self.named, self.lock = {"mask": torch.ones(2), "layer": nn.Tanh()}, [threading.Lock()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return torch.cat([y[:, part] for part in self.parts], dim=1)
+
+
+def test_what_changes_no_number_is_compiled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="engine")
+    found, expected = both(tmp_path, lambda: SupervisedModule(Holds(), nn.MSELoss()))
+    (text,) = told(caplog)
+    assert text.startswith("compiling")
+    for name, right in expected.items():
+        torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
 WEIGHTS = "the loss looks at the weights"
+DRAWN = "InternalTorchDynamoError"
 
 
 @pytest.mark.parametrize(
@@ -229,9 +269,10 @@ WEIGHTS = "the loss looks at the weights"
             lambda: SupervisedModule(nn.Linear(6, 2), CountsLosses()),
             "a step changes CountsLosses.counts",
         ),
-        (lambda: SupervisedModule(Draws(), nn.MSELoss()), ""),
+        (lambda: SupervisedModule(Draws(), nn.MSELoss()), DRAWN),
+        (lambda: SupervisedModule(Keeps(), nn.MSELoss()), "BackendCompilerFailed"),
     ],
-    ids=["penalty", "hidden", "function", "forward", "hook", "counts", "list", "draws"],
+    ids=["penalty", "hidden", "function", "forward", "hook", "counts", "list", "draws", "keeps"],
 )
 def test_what_a_compiled_step_would_not_follow_runs_eagerly(
     make: Callable[[], SupervisedModule],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from engine.config.keys import IRRELEVANT, is_below
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 from engine.report.statistics.groups import count_reasons
@@ -189,9 +190,14 @@ def _has_changed_data(content: Content) -> bool:
     digests: dict[str, set[str]] = {}
     for run in content.runs:
         if run.data:
-            own = json.dumps([run.config.get("datamodule"), run.seed], sort_keys=True)
+            values = {key: value for key, value in run.config.items() if _counts_for_data(key)}
+            own = json.dumps([values, run.seed], sort_keys=True)
             digests.setdefault(own, set()).add(run.data)
     return any(len(found) > 1 for found in digests.values())
+
+
+def _counts_for_data(key: str) -> bool:
+    return is_below(key, ("datamodule",)) and not is_below(key, IRRELEVANT)
 
 
 def _changed_code(content: Content) -> list[str]:

@@ -132,15 +132,26 @@ def test_code_that_changed_between_runs_is_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("known_by", ["digest", "files"])
-@pytest.mark.parametrize(("seeds", "is_noted"), [((0, 0), True), ((0, 1), False)], ids=str)
+@pytest.mark.parametrize(
+    ("seeds", "key", "is_noted"),
+    [
+        ((0, 0), "optimizer.lr", True),
+        ((0, 0), "datamodule.num_workers", True),
+        ((0, 1), "optimizer.lr", False),
+        ((0, 0), "datamodule.fold", False),
+        ((0, 0), "datamodule.subset", False),
+    ],
+    ids=str,
+)
 def test_data_that_changed_between_runs_are_noted(
-    seeds: tuple[int, int], is_noted: bool, known_by: str, tmp_path: Path
+    seeds: tuple[int, int], key: str, is_noted: bool, known_by: str, tmp_path: Path
 ) -> None:
     """As it happened: a table had runs of two contents of one file. Other seeds may draw others."""
     for number, seed in enumerate(seeds):
         name = ("adam", "sgd")[number]
         metrics = {"val/acc": 0.5 + number / 10}
-        run_dir = write_run(tmp_path / name, optimizer=name, seed=seed, metrics=metrics)
+        changes = {key: number}
+        run_dir = write_run(tmp_path / name, seed=seed, metrics=metrics, changes=changes)
         data = {"digest": None, "samples": {}, "classes": [], "files": None, "shares": None}
         data[known_by] = f"digest {number}"
         made_of = {"data": data, "code": {}, "begins_from": None, "versions": {}}
