@@ -29,6 +29,7 @@ from engine.sweep.jobs import Job, State, check_all, run_all
 
 log = logging.getLogger(__name__)
 
+MANY = 100  # trials: to compare one takes 30 ms
 STATES = {
     "finished": TrialState.COMPLETE,
     "diverged": TrialState.COMPLETE,
@@ -163,8 +164,10 @@ class Search:
         A study is told once how a trial ends, and draws by what it was told.
 
         Raises:
-            UserError: if trials have ended with other data, or are to be run again.
+            UserError: if trials have ended with other data.
         """
+        if (number := len(study.get_trials(deepcopy=False))) > MANY:
+            log.info("comparing %d trials with data and code as they are", number)
         states = self._states(study)
         ended = f"of the {messages.counted(len(states), 'trial')} that have ended"
         anew = "To begin a new search: hydra.sweeper.study_name=NAME"
@@ -177,9 +180,9 @@ class Search:
         again = "sweep.force=true" if treated["force"] else f"sweep.retry={treated['retry']}"
         due = [own for own in states.values() if own.is_due and own.folder]
         if due and (treated["force"] or treated["retry"]):
-            raise UserError(
-                f"{again}: is for {len(due)} {ended}, and a study is told once how a trial "
-                f"ends.\n{anew}"
+            log.warning(
+                "%s: leaves %d %s as they are: a study is told once how a trial ends.\n%s",
+                *(again, len(due), ended, anew),
             )
         if self._marks:
             log.warning(
@@ -195,7 +198,7 @@ class Search:
         ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
         states = {trial.number: self._job(trial).state() for trial in ended}
         self._marks = {
-            trial.number: "its folder is gone" if status == "new" else status
+            trial.number: "its folder is not here" if status == "new" else status
             for trial, (status, *_) in zip(ended, states.values(), strict=True)
             if status.startswith(("stale", "other"))
             or (status == "new" and trial.value is not None)
