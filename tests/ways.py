@@ -186,6 +186,18 @@ class FollowsValidation(Small):
         }
 
 
+class FollowsClosely(Small):
+    """Has a rate that follows a validation after each epoch."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        scheduler = ReduceLROnPlateau(optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"},
+        }
+
+
 class FollowsEachStep(Small):
     """Multiplies its learning rate by 0.9 where a step's loss is no better than the best."""
 

@@ -274,12 +274,33 @@ class SupervisedModule(LightningModule):
     ) -> dict[str, Tensor]:
         inputs, targets = batch
         predictions = self(inputs)
-        weight = {"weight": len(targets)} if self.averages_loss else {}
-        loss.update(self._loss(predictions, targets), **weight)
+        self.add_loss(loss, self._loss(predictions, targets), targets)
         metrics.update(predictions, targets)
         self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, prog_bar=split == "val")
         self.log_dict(dict(metrics.items()), on_step=False, on_epoch=True, prog_bar=split == "val")
         return {"predictions": predictions, "targets": targets}
+
+    def add_loss(self, metric: Metric, value: Tensor, targets: Tensor) -> None:
+        """Adds the loss of a batch to that of the split, which is then that of all samples at once.
+
+        Args:
+            metric: of the split.
+            value: the loss of the batch, a scalar.
+            targets: of the batch, (B, …).
+        """
+        if not self.averages_loss:
+            metric.update(value)
+            return
+        weight: float | Tensor = len(targets)
+        loss: Any = self.loss
+        if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point():
+            # They divide by the weights of the classes, and by no target that is ignored.
+            counts = (targets != loss.ignore_index).to(value.dtype)
+            if loss.weight is not None:
+                counts = counts * loss.weight[torch.where(counts > 0, targets, 0)]
+            weight = weight * counts.mean()
+            value = torch.where(weight > 0, value, 0.0)
+        metric.update(value, weight=weight)
 
     def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Returns the loss of a batch, or of this process's share of the batch.

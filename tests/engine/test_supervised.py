@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import f1_score, precision_score, recall_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -174,6 +175,44 @@ def test_training_goes_the_way_of_forward_as_evaluation_does(kind: Any, tmp_path
         plain_trainer(folder, max_epochs=2).fit(module, data)
         tables.append((folder / "metrics.csv").read_text())
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 4, 1000])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight": torch.tensor([1.0, 5.0, 0.2])},
+        {"ignore_index": 1},
+        {"ignore_index": 0, "weight": torch.tensor([1.0, 5.0, 0.2])},
+        {"label_smoothing": 0.2, "weight": torch.tensor([1.0, 5.0, 0.2])},
+        {},
+    ],
+    ids=["weights", "ignored", "both", "smoothed", "plain"],
+)
+@pytest.mark.parametrize("shape", [(10,), (10, 2)], ids=["a label", "a label of each place"])
+def test_a_loss_of_a_split_is_that_of_all_its_samples(
+    shape: tuple[int, ...], options: dict[str, Any], eval_batch_size: int, tmp_path: Path
+) -> None:
+    """As it happened: with class weights, it depended on `eval_batch_size`."""
+    torch.manual_seed(0)
+    labels = RNG.integers(0, 3, shape)
+    labels[:4] = options.get("ignore_index", labels[:4])  # all of a batch
+    outputs = 3 * int(np.prod(shape[1:]))
+    network = nn.Sequential(nn.Linear(3, outputs), nn.Unflatten(1, (3, *shape[1:])))
+    if len(shape) == 1:
+        network = network[:1]
+    module = SupervisedModule(network, nn.CrossEntropyLoss(**options))
+    splits = dict.fromkeys(("train", "val", "test"), (X, labels))
+    data = Arrays(splits, eval_batch_size=eval_batch_size)
+    trainer = plain_trainer(tmp_path)
+    found = {
+        **trainer.validate(module, data, verbose=False)[0],
+        **trainer.test(module, data, verbose=False)[0],
+    }
+    with torch.no_grad():
+        predictions = network(torch.from_numpy(X))
+        expected = F.cross_entropy(predictions, torch.from_numpy(labels), **options).item()
+    assert found == pytest.approx({"val/loss": expected, "test/loss": expected}, rel=1e-5)
 
 
 def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:

@@ -34,8 +34,16 @@ def finish(trainer: Trainer, module: LightningModule) -> None:
             callback.on_train_end(trainer, module)
 
 
+def is_validated(trainer: Trainer) -> bool:
+    """Tells whether a mean had an epoch of its own, for batch statistics, with a validation."""
+    module = trainer.lightning_module
+    found = _of(trainer, StochasticWeightAveraging)
+    has_statistics = all(callback.pl_module_contains_batch_norm(module) for callback in found)
+    return has_statistics and bool(sum(trainer.num_val_batches))
+
+
 def ends_with_mean(trainer: Trainer) -> bool:
-    """Tells whether the weights at the end of training are a mean that no validation has seen."""
+    """Tells whether the weights at the end of training are a mean of the last epochs."""
     found = _of(trainer, StochasticWeightAveraging)
     return any(trainer.current_epoch > callback.swa_end for callback in found)
 

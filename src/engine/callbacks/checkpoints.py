@@ -125,13 +125,16 @@ class Checkpoints(StepCallback, Checkpoint):
         if not self._trains:
             averaged.finish(trainer, module)
         self._resumed = {}  # a door may train once more
-        if self._has_said and self.best_score is None:
+        score = trainer.callback_metrics.get(self.monitor)
+        is_nan = score is not None and math.isnan(score)
+        if (self._has_said or is_nan) and self.best_score is None:
             log.warning("no best.ckpt, so the last weights are tested")
         if averaged.ends_with_mean(trainer):
             trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
             self._save(trainer, BEST)
             self.best_score = None
-            log.info("best.ckpt has the mean of the last epochs, which no validation has seen")
+            unseen = "" if averaged.is_validated(trainer) else ", which no validation has seen"
+            log.info("best.ckpt has the mean of the last epochs%s", unseen)
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]

@@ -52,8 +52,6 @@ class TensorDataModule(LightningDataModule):
         seed: gives the order of the training samples.
         batch_size: samples a training step sees, over all processes together.
         eval_batch_size: the same for validation and test; it changes speed and memory, no metric.
-            A loss with class weights is an exception: its mean over batches is logged, each of
-            which weighs as much as it has samples.
         steps_per_epoch: training steps that count as one epoch; one pass over the data if None.
         num_workers: processes that gather batches ahead: only for data that does not fit in memory.
         folds: for cross-validation, the number of parts that all samples but the test's are divided

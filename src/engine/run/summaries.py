@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import files, messages
+from engine.run.folders import BEST
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
 
@@ -171,6 +172,7 @@ def closing_words(summary: Mapping[str, Any], run_dir: Path) -> str:
     """Returns the last lines of a run's log: its metrics, how and when it ended, its folder."""
     end = f"{ending(summary)}: {messages.short(run_dir)}"
     of_best = objective_name(summary).endswith(BEST_EPOCH) and any(tested(summary))
+    of_best = of_best and (run_dir / BEST).exists()
     whose = "test: with best.ckpt; train, val: the last ones logged" if of_best else ""
     said = [table(summary["metrics"]), whose, compared(summary), end]
     return "\n".join(filter(None, said))

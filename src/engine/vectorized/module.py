@@ -375,10 +375,9 @@ class StackedModule(LightningModule):
             seen.append((self(inputs), targets))
         predictions, targets = (torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))
         losses = self._losses(predictions, targets)
-        weight = {"weight": len(batch)} if self.averages_loss else {}
         for number in jobs:
             loss, metrics = self._loss_and_metrics(stage, number)
-            loss.update(losses[number], **weight)
+            self.members[number].module.add_loss(loss, losses[number], targets[number])
             metrics.update(predictions[number], targets[number])
         outputs = [
             {"predictions": p, "targets": t} for p, t in zip(predictions, targets, strict=True)

@@ -65,10 +65,11 @@ def test_killed_and_resumed_is_bit_identical(tmp_path: Path) -> None:
 )
 @pytest.mark.slow
 def test_in_other_ways_of_computing(words: list[str], tmp_path: Path) -> None:
-    command = [*words, "trainer.max_epochs=1"]
+    # The second validation is the first one of the process that goes on.
+    command = [*words, "trainer.max_epochs=2", "+datamodule.eval_batch_size=7"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begin(composed(command), whole)
-    assert train_in_process([f"in={killed}", *command], kill_at="on_train_batch_end:8") == -9
+    assert train_in_process([f"in={killed}", *command], kill_at="on_train_batch_end:18") == -9
     assert (killed / folders.LAST).exists()
     run_train(f"resume={killed}", draws=False)
     assert_bit_identical(killed, whole)

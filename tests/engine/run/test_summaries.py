@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.run import summaries
+from engine.run.folders import BEST
 
 
 def test_summary_is_strict_json_without_nan(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_the_training_loss_is_known_by_its_name(metrics: list[str], expected: st
     assert summaries.training_loss(dict.fromkeys(metrics, 0.5)) == expected
 
 
-def test_closing_words_read_well() -> None:
+def test_closing_words_read_well(tmp_path: Path) -> None:
     metrics = {"train/loss": 1.5, "val/acc": 0.123456789, "val/loss": 2.0, "my_loss": 12}
     summary = {
         "status": "finished",
@@ -127,8 +128,11 @@ def test_closing_words_read_well() -> None:
         "finished after 62,500 steps, 60.0 s: /logs/x",
     ]
     summary["metrics"] = {"val/acc": 0.25, "test/acc": 0.5}
-    whose, *_ = summaries.closing_words(summary, Path("/logs/x")).splitlines()[2:]
-    assert whose == "test: with best.ckpt; train, val: the last ones logged"
+    whose = "test: with best.ckpt; train, val: the last ones logged"
+    assert whose not in summaries.closing_words(summary, tmp_path)  # every validation was NaN, say
+    (tmp_path / BEST).parent.mkdir()
+    (tmp_path / BEST).touch()
+    assert summaries.closing_words(summary, tmp_path).splitlines()[2] == whose
     summary |= {"steps": 1, "objective": None, "metrics": {}}
     words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, Path.cwd() / "x y"))
     assert words == "finished after 1 step, 60.0 s: 'x y'"

@@ -1,0 +1,57 @@
+"""What a run says at its end, and where nothing is to be followed."""
+
+from pathlib import Path
+
+import pytest
+
+from commands import only_run, run_train
+from engine.run import folders
+from resuming import SMALL, refused
+
+WORDS = ("lrs=0.02", "epoch_start=0.25")
+SWA = ["callbacks=[default,swa]", *(f"callbacks.swa.swa_{word}" for word in WORDS)]
+    "callbacks=[default,swa]",
+    "callbacks.swa.swa_lrs=0.02",
+    "callbacks.swa.swa_epoch_start=0.25",
+]
+
+
+def told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *words: str, epochs: int = 4
+) -> tuple[Path, str]:
+    caplog.set_level("INFO")
+    own = [f"trainer.max_epochs={epochs}", f"paths.log_dir={tmp_path}"]
+    run_train(*SMALL, *words, *own, draws=False)
+    return only_run(tmp_path), caplog.text
+
+
+def test_where_all_validations_are_nan_the_last_weights_are_tested(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the end said "with best.ckpt", and there was none."""
+    run_dir, text = told(tmp_path, caplog, "module._target_=keeping.NaNInValidation", epochs=2)
+    assert not (run_dir / folders.BEST).exists()
+    assert "no best.ckpt, so the last weights are tested" in text
+    assert "objective: none; val/loss is no number (NaN)" in text
+    assert "test: with best.ckpt" not in text
+
+
+@pytest.mark.parametrize(("module", "is_validated"), [("Small", False), ("Normalised", True)])
+def test_a_mean_of_weights_with_batch_statistics_is_validated(
+    module: str, is_validated: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lightning has an epoch more for the statistics."""
+    _, text = told(tmp_path, caplog, f"module._target_=ways.{module}", *SWA)
+    said = "best.ckpt has the mean of the last epochs"
+    assert said in text
+    assert (f"{said}, which no validation has seen" in text) == (not is_validated)
+
+
+def test_a_rate_that_follows_a_validation_before_there_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: the module was said to log no such metric."""
+    words = [*SMALL, "module._target_=ways.FollowsClosely", "trainer.check_val_every_n_epoch=2"]
+    says = refused(run_train, capsys, *words, "trainer.max_epochs=4", f"paths.log_dir={tmp_path}")
+    assert "monitor=val/loss: not logged by the end of epoch 1: a validation comes every 2" in says
+    assert "Let what follows it have a frequency of 2 epochs, too." in says
