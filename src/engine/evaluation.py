@@ -97,7 +97,7 @@ def measure(
     model: Any = build.module(config, data)
     way = _way_to_measure(model, data, split)
     trainer = build.trainer(config, run_dir / "evaluation", logs=False)
-    build.convert(trainer, model)
+    trainer.precision_plugin.convert_module(model)  # before a checkpoint is loaded, see Run.fit
     model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
     saved = in_memory(run_dir, own, checkpoint, split)
     has_other_data = any(word.lstrip("+").startswith("datamodule") for word in overrides)

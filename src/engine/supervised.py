@@ -288,6 +288,8 @@ class SupervisedModule(LightningModule):
             value: the loss of the batch, a scalar.
             targets: of the batch, (B, …).
         """
+        if value.dtype == torch.float64 != metric.dtype:
+            metric.set_dtype(torch.float64)  # else from the second batch of a process on
         if not self.averages_loss:
             metric.update(value)
             return

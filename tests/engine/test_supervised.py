@@ -177,6 +177,23 @@ def test_training_goes_the_way_of_forward_as_evaluation_does(kind: Any, tmp_path
     assert tables[0] == tables[1]
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_in_64_bits_the_loss_of_a_split_is_counted_in_64_bits(
+    reduction: str, tmp_path: Path
+) -> None:
+    """As it happened: the first batch of each process counted in 32 bits, the others in 64."""
+    x, y = RNG.normal(size=(10, 3)), RNG.normal(size=(10, 2))
+    module = linear(reduction, metrics={}, optimizer=partial(torch.optim.SGD, lr=0.0))
+    data = Arrays({"train": (x, y), "val": (x, y)}, eval_batch_size=4)
+    trainer = plain_trainer(tmp_path, precision="64-true", max_epochs=2)
+    trainer.precision_plugin.convert_module(module)
+    trainer.fit(module, data)
+    w = module.network.weight.detach().numpy()
+    error = (x @ w.T - y) ** 2
+    expected = error.mean() if reduction == "mean" else error.sum()
+    np.testing.assert_allclose(columns(tmp_path, "val/loss")[0], expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("eval_batch_size", [1, 4, 1000])
 @pytest.mark.parametrize(
     "options",

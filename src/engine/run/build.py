@@ -13,7 +13,6 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
-from torchmetrics.aggregation import BaseAggregator
 
 from engine.checks.device import check_options, check_statistics
 from engine.checks.fit import check_classes, fit_to
@@ -104,19 +103,6 @@ def module(
     fit_to(model, data)
     check_monitors(config, model, data)
     return model
-
-
-def convert(made: Trainer, model: LightningModule) -> None:
-    """Gives a module the Trainer's precision, before a checkpoint is loaded.
-
-    Lightning does so after that, and the checkpoint's digits would be lost. In 64 bits, it leaves
-    means in 32 bits, and counts the first value of each process in these.
-    """
-    made.precision_plugin.convert_module(model)
-    if any(own.dtype == torch.float64 for own in model.parameters()):
-        for part in model.modules():
-            if isinstance(part, BaseAggregator):
-                part.set_dtype(torch.float64)
 
 
 @blamed_on("trainer")

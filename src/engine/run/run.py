@@ -263,7 +263,8 @@ class Run:
             log.info("there is no checkpoint, so the run begins with its first step")
         if identity.is_whole(self._made_of):  # the Trainer may have been made before the module
             identity.save(self.folder, self._made_of)
-        build.convert(trainer, module)
+        # Lightning does so after it has loaded a checkpoint, whose digits would be lost.
+        trainer.precision_plugin.convert_module(module)
         trainer.before_training = partial(self._check_at_start, trainer, data)  # type: ignore[attr-defined]
         if self.checkpoint:
             for logger in trainer.loggers:

@@ -10,10 +10,6 @@ from resuming import SMALL, refused
 
 WORDS = ("lrs=0.02", "epoch_start=0.25")
 SWA = ["callbacks=[default,swa]", *(f"callbacks.swa.swa_{word}" for word in WORDS)]
-    "callbacks=[default,swa]",
-    "callbacks.swa.swa_lrs=0.02",
-    "callbacks.swa.swa_epoch_start=0.25",
-]
 
 
 def told(
