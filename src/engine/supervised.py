@@ -295,11 +295,13 @@ class SupervisedModule(LightningModule):
             return
         weight: float | Tensor = len(targets)
         loss: Any = self.loss
-        if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point():
+        has_labels = targets.numel() > 0 and not targets.is_floating_point()
+        if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and has_labels:
             # They divide by the weights of the classes, and by no target that is ignored.
-            counts = (targets != loss.ignore_index).to(value.dtype)
+            is_counted = targets != loss.ignore_index
+            counts = is_counted.to(torch.promote_types(value.dtype, torch.float32))
             if loss.weight is not None:
-                counts = counts * loss.weight[torch.where(counts > 0, targets, 0)]
+                counts = counts * loss.weight[torch.where(is_counted, targets, 0).long()]
             weight = weight * counts.mean()
             value = torch.where(weight > 0, value, 0.0)
         metric.update(value, weight=weight)

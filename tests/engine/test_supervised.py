@@ -177,6 +177,15 @@ def test_training_goes_the_way_of_forward_as_evaluation_does(kind: Any, tmp_path
     assert tables[0] == tables[1]
 
 
+def test_an_empty_share_of_labels_weighs_nothing() -> None:
+    weights = torch.tensor([1.0, 5.0, 0.2])
+    module = SupervisedModule(nn.Linear(3, 3), nn.CrossEntropyLoss(weight=weights))
+    labels = torch.tensor([0, 1, 1], dtype=torch.uint8)
+    for value, size in ((2.0, 3), (0.0, 0), (4.0, 1)):
+        module.add_loss(module.val_loss, torch.tensor(value), labels[:size])
+    assert module.val_loss.compute() == pytest.approx((2 * 11 / 3 * 3 + 4 * 1) / (11 + 1))
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_in_64_bits_the_loss_of_a_split_is_counted_in_64_bits(
     reduction: str, tmp_path: Path
