@@ -38,6 +38,9 @@ STEP_HOOKS = (
 )
 
 
+OF_LABELS = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
+
+
 def _kind(made: object) -> str:
     return "None" if made is None else type(made).__name__
 
@@ -296,12 +299,13 @@ class SupervisedModule(LightningModule):
         weight: float | Tensor = len(targets)
         loss: Any = self.loss
         has_labels = targets.numel() > 0 and not targets.is_floating_point()
-        if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and has_labels:
+        if getattr(type(loss), "forward", None) in OF_LABELS and has_labels:
             # They divide by the weights of the classes, and by no target that is ignored.
-            is_counted = targets != loss.ignore_index
+            targets = targets.long()
+            is_counted = torch.ne(targets, loss.ignore_index)
             counts = is_counted.to(torch.promote_types(value.dtype, torch.float32))
             if loss.weight is not None:
-                counts = counts * loss.weight[torch.where(is_counted, targets, 0).long()]
+                counts = counts * loss.weight[torch.where(is_counted, targets, 0)]
             weight = weight * counts.mean()
             value = torch.where(weight > 0, value, 0.0)
         metric.update(value, weight=weight)

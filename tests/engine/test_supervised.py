@@ -177,6 +177,20 @@ def test_training_goes_the_way_of_forward_as_evaluation_does(kind: Any, tmp_path
     assert tables[0] == tables[1]
 
 
+class Focal(nn.CrossEntropyLoss):
+    """Averages over samples, whatever weights it has."""
+
+    def forward(self, *both: Tensor) -> Tensor:
+        return F.cross_entropy(*both, self.weight, reduction="none").mean()
+
+
+def test_a_loss_of_a_subclass_weighs_by_samples() -> None:
+    module = SupervisedModule(nn.Linear(3, 3), Focal(weight=torch.tensor([1.0, 5.0, 0.2])))
+    for value, labels in ((2.0, [0, 1, 1]), (4.0, [2])):
+        module.add_loss(module.val_loss, torch.tensor(value), torch.tensor(labels))
+    assert module.val_loss.compute() == (3 * 2 + 4) / 4
+
+
 def test_an_empty_share_of_labels_weighs_nothing() -> None:
     weights = torch.tensor([1.0, 5.0, 0.2])
     module = SupervisedModule(nn.Linear(3, 3), nn.CrossEntropyLoss(weight=weights))

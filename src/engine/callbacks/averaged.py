@@ -39,7 +39,9 @@ def is_validated(trainer: Trainer) -> bool:
     module = trainer.lightning_module
     found = _of(trainer, StochasticWeightAveraging)
     has_statistics = all(callback.pl_module_contains_batch_norm(module) for callback in found)
-    return has_statistics and bool(sum(trainer.num_val_batches))
+    every = trainer.check_val_every_n_epoch or 1
+    is_due = trainer.current_epoch % every == 0
+    return has_statistics and is_due and bool(sum(trainer.num_val_batches))
 
 
 def ends_with_mean(trainer: Trainer) -> bool:

@@ -73,7 +73,7 @@ def follows_nothing(error: Exception, config: Config, trainer: Trainer) -> UserE
                     f"{every} steps.\nTo have one at each step: trainer.log_every_n_steps=1"
                 )
             epochs = trainer.check_val_every_n_epoch or 1
-            if trainer.current_epoch + 1 < epochs:
+            if trainer.current_epoch + 1 < epochs and monitor.startswith("val"):
                 return UserError(
                     f"{key}={monitor}: not logged by the end of epoch {trainer.current_epoch + 1}: "
                     f"a validation comes every {epochs} epochs.\nLet what follows it have a "

@@ -51,7 +51,8 @@ class TensorDataModule(LightningDataModule):
     Args:
         seed: gives the order of the training samples.
         batch_size: samples a training step sees, over all processes together.
-        eval_batch_size: the same for validation and test; it changes speed and memory, no metric.
+        eval_batch_size: the same for validation and test; it changes speed and memory, and no
+            metric but a loss of your own that is no mean over samples.
         steps_per_epoch: training steps that count as one epoch; one pass over the data if None.
         num_workers: processes that gather batches ahead: only for data that does not fit in memory.
         folds: for cross-validation, the number of parts that all samples but the test's are divided
@@ -162,8 +163,9 @@ class TensorDataModule(LightningDataModule):
                 beside other samples. A block of steps is prepared before its first step is seeded,
                 so the numbers would depend on the block's length.
         """
-        first = self.splits["train"].inputs[0]
-        inputs = self.splits["train"].inputs[: max(2, min(16, TRIED_BYTES // (4 * first.numel())))]
+        inputs = self.splits["train"].inputs
+        most = TRIED_BYTES // (4 * max(1, inputs[0].numel()))
+        inputs = inputs[: max(2, min(16, most))]
         if not overrides(self, TensorDataModule, ["prepare_inputs"]):
             return inputs[:1].clone()  # a network may work in place
         before = generator_states()
@@ -177,7 +179,8 @@ class TensorDataModule(LightningDataModule):
         del again
         singles = [self.prepare_inputs(sample.clone()) for sample in torch.split(inputs, 1)]
         pairs = zip(torch.split(prepared, 1), singles, strict=False)
-        if len(prepared) != len(inputs) or not all(is_close(*pair, 1e-4) for pair in pairs):
+        same = all(is_close(*pair, 1e-4, largest_of(prepared)) for pair in pairs)
+        if len(prepared) != len(inputs) or not same:
             raise UserError(
                 f"{type(self).__name__}.prepare_inputs gives a sample other numbers beside other "
                 "samples, and it gets those of several batches at once.\nTake a mean or a maximum "
@@ -263,7 +266,11 @@ def is_close(one: Tensor, other: Tensor, rounding: float, largest: float | None 
         return True
     if one.shape != other.shape or not (other.is_floating_point() or other.is_complex()):
         return False
-    if largest is None:
-        largest = float(other.abs().nan_to_num(0, 0, 0).max())
-    atol = rounding * largest
+    atol = rounding * (largest_of(other) if largest is None else largest)
     return torch.allclose(one, other, rtol=rounding, atol=atol, equal_nan=True)
+
+
+def largest_of(tensor: Tensor) -> float:
+    """Returns the largest finite number of a tensor, without its sign; 0 for whole numbers."""
+    is_number = tensor.is_floating_point() or tensor.is_complex()
+    return float(tensor.abs().nan_to_num(0, 0, 0).max()) if is_number and tensor.numel() else 0.0

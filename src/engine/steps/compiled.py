@@ -9,7 +9,9 @@ import copy
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from enum import Enum
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,7 +20,6 @@ from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 
 from engine import signals
-from engine.config.nested import copied
 from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
 from engine.seeds import kept
 from engine.steps.pooling import PoolsByComparison
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 
 MOST_COMPILATIONS = 8  # of a run: beyond that, the network changes again and again
 MOST_SIZES = 64  # of batches
-MOST_VALUES = 1000  # of a list or a dict that are looked at
+MOST_VALUES = 1000  # of an attribute that are looked at
+DEPTH = 4  # levels of its lists and records
 OF_TORCH = {*vars(nn.Module())}  # attributes of each layer
 NO_GRADIENT = "some parameters that are to be trained have no gradient"
 
@@ -193,7 +195,7 @@ class CompiledStep:
         log.info("compiling the training step: up to a minute the first time, seconds from then on")
         has_run = sees_weights = False  # without the compiler
         before = [
-            {name: (_constants(own), _copied(own)) for name, own in _attributes(part).items()}
+            {name: _Kept(value) for name, value in _attributes(part).items()}
             for part in self._parts
         ]
         buffers = list(loss_of.buffers()) if isinstance(loss_of, nn.Module) else []
@@ -327,59 +329,84 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if name not in OF_TORCH}
 
 
-def _constants(value: Any, within: bool = False) -> Any:
+def _constants(value: Any, most: int = MOST_VALUES, depth: int = DEPTH) -> Any:
     """Returns what a compiled function has inside of a value: numbers and words, not tensors.
 
     Args:
         value: an attribute, or an element of one.
-        within: whether it is an attribute of an object, of which the objects are not looked into.
+        most: the values that are looked at; a larger list counts as the object that it is.
+        depth: the levels of lists and records that are looked into.
     """
     if value is None or isinstance(value, bool | int | float | str):
-        return "nan" if value != value else value
+        return type(value), "nan" if value != value else value
     if isinstance(value, Tensor):
         return Tensor
-    if isinstance(value, dict | list | tuple | set | deque):
-        if len(value) > MOST_VALUES:
-            return id(value), len(value)
-        items = value.items() if isinstance(value, dict) else value
-        return [type(value), *(_constants(one, within) for one in items)]
-    if _is_record(value) and not within:
-        return [type(value), *(_constants(own, within=True) for own in vars(value).items())]
+    is_record = _is_record(value)
+    if depth and (is_record or isinstance(value, dict | list | tuple | set | deque)):
+        inner = vars(value) if is_record else value
+        items = list(inner.items() if isinstance(inner, dict) else inner)
+        if len(items) <= most:
+            left = most // max(1, len(items))
+            return [type(value), *(_constants(one, left, depth - 1) for one in items)]
     return id(value)
 
 
 def _is_record(value: Any) -> bool:
     """Tells whether a value is an object with numbers of its own, such as a dataclass."""
-    is_own = not isinstance(value, (nn.Module, type)) and not callable(value)
-    return is_own and hasattr(value, "__dict__")
+    if isinstance(value, (nn.Module, type, Enum, ModuleType)) or callable(value):
+        return False
+    try:
+        return type(vars(value)) is dict
+    except Exception:  # it has none, or does what it likes
+        return False
 
 
-def _copied(value: Any) -> Any:
-    """Returns a copy of nested lists and dicts, or of what a record has; any other value itself."""
-    if isinstance(value, dict | list | set | deque) and type(value) not in (dict, list):
-        return copy.copy(value)
-    return copied(dict(vars(value)) if _is_record(value) else value)
+def _copied(value: Any, depth: int = DEPTH) -> Any:
+    """Returns a copy of nested lists and dicts, with the same objects in them."""
+    if depth and type(value) is dict:
+        return {key: _copied(one, depth - 1) for key, one in value.items()}
+    if depth and type(value) in (list, tuple):
+        return type(value)(_copied(one, depth - 1) for one in value)
+    return copy.copy(value) if isinstance(value, dict | list | set | deque) else value
 
 
-def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, Any]]) -> str | None:
-    """Gives attributes what they had before a try; names the last one that had changed.
+class _Kept:
+    """Holds an attribute as it was before a try.
 
     Args:
-        parts: the layers.
-        before: of each, the constants and the copies of its attributes, by name.
+        value: of the attribute.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.constants = _constants(value)
+        self.value = value if _is_record(value) else _copied(value)
+        self.inner = _copied(vars(value)) if _is_record(value) else None
+
+    def put_back(self, part: nn.Module, name: str) -> None:
+        if self.inner is not None:
+            vars(self.value).clear()
+            vars(self.value).update(self.inner)
+        setattr(part, name, self.value)
+
+
+def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, _Kept]]) -> str | None:
+    """Gives attributes what they had before a try; names the last one that had changed.
+
+    Tensors that a layer has made for itself, such as a table that it looks up, stay.
     """
     changed = None
     for part, then in zip(parts, before, strict=True):
         now = _attributes(part)
         for name in sorted(now.keys() | then.keys()):
-            constants, value = then.get(name, (None, None))
-            if _constants(now.get(name)) == constants:
+            if name not in then and isinstance(now[name], Tensor):
+                continue
+            if name in then and name in now and _constants(now[name]) == then[name].constants:
                 continue
             changed = f"{type(part).__name__}.{name}"
-            if _is_record(now.get(name)) and isinstance(value, dict):
-                vars(now[name]).update(value)
+            if name in then:
+                then[name].put_back(part, name)
             else:
-                setattr(part, name, value)
+                delattr(part, name)
     return changed
 
 

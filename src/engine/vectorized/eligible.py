@@ -19,7 +19,7 @@ from engine.checks.config import check
 from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
 from engine.config.resolved import Config
-from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, is_close
+from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, is_close, largest_of
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
@@ -204,7 +204,7 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
         own_loss = loss(network(own_inputs), own_targets)
         alone = torch.autograd.grad(own_loss, list(network.parameters()))
         # A gradient that is 0 but for rounding is compared with the others.
-        largest = max(float(own.abs().nan_to_num(0, 0, 0).max()) for own in alone)
+        largest = max(map(largest_of, alone))
         pairs = zip((gradient[number] for gradient in gradients), alone, strict=True)
         same = all(is_close(*pair, ROUNDING, largest) for pair in pairs)
         if not (same and is_close(losses[number].detach(), own_loss.detach(), ROUNDING)):

@@ -32,12 +32,16 @@ def test_where_all_validations_are_nan_the_last_weights_are_tested(
     assert "test: with best.ckpt" not in text
 
 
-@pytest.mark.parametrize(("module", "is_validated"), [("Small", False), ("Normalised", True)])
+@pytest.mark.parametrize(
+    ("module", "every", "is_validated"),
+    [("Small", 1, False), ("Normalised", 1, True), ("Normalised", 2, False)],
+)
 def test_a_mean_of_weights_with_batch_statistics_is_validated(
-    module: str, is_validated: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    module: str, every: int, is_validated: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Lightning has an epoch more for the statistics."""
-    _, text = told(tmp_path, caplog, f"module._target_=ways.{module}", *SWA)
+    words = [f"module._target_=ways.{module}", f"trainer.check_val_every_n_epoch={every}"]
+    _, text = told(tmp_path, caplog, *words, *SWA)
     said = "best.ckpt has the mean of the last epochs"
     assert said in text
     assert (f"{said}, which no validation has seen" in text) == (not is_validated)
