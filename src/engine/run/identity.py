@@ -214,8 +214,10 @@ def _state_of_data(config: Config, is_known: bool) -> str | None:
 
 def _files_named(config: Config) -> dict[str, str]:
     """Returns digests of the files that other nodes than the data module's name, by dotted key."""
-    words = words_in(config.values_by_node)
-    found = {".".join(map(str, path)): Path(word) for path, word in words if _is_path(word)}
+    found: dict[str, Path] = {}
+    for key, value in config.flat.items():
+        words = [((key,), value)] if isinstance(value, str) else words_in(value, (key,))
+        found |= {".".join(map(str, path)): Path(word) for path, word in words if _is_path(word)}
     return {
         key: _file_digest(path)
         for key, path in found.items()
