@@ -142,8 +142,8 @@ def list_images(data_dir: Path, folder: str, target: int) -> tuple[list[ImageFil
         for path in files_below(data_dir, folder):
             found = os.stat(data_dir / path) if path.lower().endswith(SUFFIXES) else None
             if found and stat.S_ISREG(found.st_mode):
-                times = found.st_mtime_ns, found.st_ctime_ns
-                images.append(ImageFile(path, found.st_size, times[0], target, times[1]))
+                size, mtime, ctime = found.st_size, found.st_mtime_ns, found.st_ctime_ns
+                images.append(ImageFile(path, size, mtime, target, ctime))
             else:
                 others.append(path)
     except OSError as error:

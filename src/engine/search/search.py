@@ -169,7 +169,7 @@ class Search:
         if (number := len(study.get_trials(deepcopy=False))) > MANY:
             log.info("comparing %d trials with data and code as they are", number)
         states = self._states(study)
-        ended = f"of the {messages.counted(len(states), 'trial')} that have ended"
+        ended = f"of {messages.counted(len(states), 'ended trial')}"
         anew = "To begin a new search: hydra.sweeper.study_name=NAME"
         if others := [own for own in states.values() if own.status.startswith("other ")]:
             raise UserError(

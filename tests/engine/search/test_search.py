@@ -231,8 +231,8 @@ def test_values_of_other_code_and_of_other_data_are_not_mixed_without_a_word(
     with changed_since(before, identity.Changed(data="data")):
         said = refused(capsys, *command(tmp_path, *search, "n_trials=3"))
     assert said == (
-        "error: 2 of the 2 trials that have ended had other data, and a search goes by the values "
-        "of all.\nTo begin a new search: hydra.sweeper.study_name=NAME\n"
+        "error: 2 of 2 ended trials had other data, and a search goes by the values of all.\n"
+        "To begin a new search: hydra.sweeper.study_name=NAME\n"
     )
     assert len(trials(tmp_path)) == 2
     with changed_since(before, identity.Changed(code=("mine.py",))):
@@ -241,7 +241,7 @@ def test_values_of_other_code_and_of_other_data_are_not_mixed_without_a_word(
         assert "3 trials: 2 finished, 1 to come, 2 stale (mine.py)" in caplog.text
         caplog.clear()
         run_train(*command(tmp_path, *search, "n_trials=3"))
-        assert "2 of the 2 trials that have ended: stale (mine.py). The search goes" in caplog.text
+        assert "2 of 2 ended trials: stale (mine.py). The search goes" in caplog.text
         assert "3 trials: 3 finished, 2 stale (mine.py)" in caplog.text
         # A new search runs such a job again, as it needs a value of the code as it is.
         name = "hydra.sweeper.study_name=anew"
@@ -263,8 +263,8 @@ def test_a_trial_that_has_ended_is_not_run_again_and_that_is_said(
         caplog.clear()
         run_train(*search, again)
         assert (
-            f"{again}: leaves {number} of the 2 trials that have ended as they are: a study is "
-            "told once how a trial ends.\nTo begin a new search: hydra.sweeper.study_name=NAME"
+            f"{again}: leaves {number} of 2 ended trials as they are: a study is told "
+            "once how a trial ends.\nTo begin a new search: hydra.sweeper.study_name=NAME"
         ) in caplog.text
     (finished,) = [trial for trial in trials(tmp_path) if trial.state == COMPLETE]
     shutil.rmtree(folder(tmp_path) / finished.user_attrs["folder"])

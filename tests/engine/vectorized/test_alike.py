@@ -16,6 +16,14 @@ SCHEDULE += ["~scheduler.frequency"]
 HALVES = ["scheduler._target_=unlike.halves", "+scheduler.each=epoch"]
 
 
+def assert_ends_as(made: Path, alone: Path) -> None:
+    """Compares all numbers of the jobs of two sweeps."""
+    assert len(jobs(made)) == len(jobs(alone)) >= 2
+    for one, other in zip(jobs(made).values(), jobs(alone).values(), strict=True):
+        pairs = zip(rows(one), rows(other), strict=True)
+        assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -115,12 +123,8 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
     made = sweep(tmp_path / "together", *own)
     assert f"one by one: {reason}" in caplog.text
     assert set(statuses(made).values()) == {"finished"}
-    alone = sweep(tmp_path / "alone", *own, together=False)
-    assert len(jobs(made)) == len(jobs(alone)) >= 2
-    for one, other in zip(jobs(made).values(), jobs(alone).values(), strict=True):
-        # To rounding, as a job that has a checkpoint by then goes on from it.
-        pairs = zip(rows(one), rows(other), strict=True)
-        assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
+    # To rounding, as a job that has a checkpoint by then goes on from it.
+    assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
 
 
 def test_a_gradient_that_is_0_but_for_rounding_hinders_nothing(
@@ -143,12 +147,9 @@ def test_a_loss_that_works_in_place_changes_no_target_of_the_next_step(
     assert "2 jobs together" in caplog.text
     alone = sweep(tmp_path / "alone", *own, together=False)
     single = sweep(tmp_path / "single", *own, "trainer.steps_per_call=1", together=False)
-    for one, other, step in zip(
-        *(jobs(each).values() for each in (made, alone, single)), strict=True
-    ):
-        assert (other / "metrics.csv").read_text() == (step / "metrics.csv").read_text()
-        pairs = zip(rows(one), rows(other), strict=True)
-        assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
+    assert_ends_as(made, alone)
+    for one, step in zip(jobs(alone).values(), jobs(single).values(), strict=True):
+        assert (one / "metrics.csv").read_text() == (step / "metrics.csv").read_text()
 
 
 def test_data_that_draw_as_they_load_draw_the_same_numbers_as_alone(
@@ -158,10 +159,7 @@ def test_data_that_draw_as_they_load_draw_the_same_numbers_as_alone(
     own = [*FEW, "datamodule._target_=unlike.DrawsAsItLoads", "seed=0,1"]
     made = sweep(tmp_path / "together", *own)
     assert "2 jobs together" in caplog.text
-    alone = sweep(tmp_path / "alone", *own, together=False)
-    for one, other in zip(jobs(made).values(), jobs(alone).values(), strict=True):
-        pairs = zip(rows(one), rows(other), strict=True)
-        assert all(numbers(a) == pytest.approx(numbers(b), rel=1e-5) for a, b in pairs)
+    assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
 
 
 def test_the_data_of_each_seed_are_compared() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from engine.config.keys import IRRELEVANT, is_below
+from engine.config.keys import FOLD, IRRELEVANT, is_below
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 from engine.report.statistics.groups import count_reasons
@@ -190,14 +190,14 @@ def _has_changed_data(content: Content) -> bool:
     digests: dict[str, set[str]] = {}
     for run in content.runs:
         if run.data:
-            values = {key: value for key, value in run.config.items() if _counts_for_data(key)}
+            values = {key: value for key, value in run.config.items() if _decides_data(key)}
             own = json.dumps([values, run.seed], sort_keys=True)
             digests.setdefault(own, set()).add(run.data)
     return any(len(found) > 1 for found in digests.values())
 
 
-def _counts_for_data(key: str) -> bool:
-    return is_below(key, ("datamodule",)) and not is_below(key, IRRELEVANT)
+def _decides_data(key: str) -> bool:
+    return key in (FOLD, "datamodule.seed") or (_is_of_data(key) and not is_below(key, IRRELEVANT))
 
 
 def _changed_code(content: Content) -> list[str]:

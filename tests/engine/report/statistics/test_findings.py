@@ -137,6 +137,7 @@ def test_code_that_changed_between_runs_is_noted(tmp_path: Path) -> None:
     [
         ((0, 0), "optimizer.lr", True),
         ((0, 0), "datamodule.num_workers", True),
+        ((0, 0), "datamodule.batch_size", True),
         ((0, 1), "optimizer.lr", False),
         ((0, 0), "datamodule.fold", False),
         ((0, 0), "datamodule.subset", False),
