@@ -19,12 +19,14 @@ Milliseconds per step, as the median over rounds in which the contestants take t
             with two workers
   template  an ordinary LightningModule as popular templates write it: the same data, DataLoader,
             torchmetrics, TensorBoard, progress bar and ModelCheckpoint
-The regressors log a row every 100 steps, and draw no pictures; `rows` logs a row at every step. All
-loops run in one process. Writes benchmarks/results/step_time.json, or step_time_gpu.json. A run of
-some of the cases or loops writes ….part.json.
+LeNet-5 logs rows as often as the experiment does on CIFAR-10. The regressors log a row every 100
+steps, and draw no pictures; `rows` logs a row at every step. All loops run in one process. Writes
+benchmarks/results/step_time.json, or step_time_gpu.json. A run of some of the cases or loops writes
+….part.json.
 """
 
 import argparse
+import math
 import statistics
 import sys
 import tempfile
@@ -53,10 +55,12 @@ from engine.config.resolved import Config
 from engine.data.split import Split
 from engine.run import build
 from engine.steps.callback import StepCallback
+from engine.steps.rows import steps_of_a_row
 from measuring import in_turns, ratio, save, table
 from project.datamodules.images import ImageDataModule
 from project.train import train
 
+CIFAR = 50_000  # images of training
 IMAGES = 10_240  # whole batches of every size, as a shorter batch would be compiled once more
 EACH = (
     "module.augment={each: {_target_: engine.augment.Each, "
@@ -146,17 +150,20 @@ def config_of(case: Case, *words: str) -> Config:
     """Returns the case's resolved config; a case with images gets the random ones."""
     data = ["datamodule=digits"] if case.batch_size else []
     steps = f"datamodule.steps_per_epoch={case.steps + WARM_UP}"
-    rows = [] if case.batch_size else ["trainer.log_every_n_steps=100"]
-    common = [f"experiment={case.experiment}", "trainer.max_epochs=1", steps]
+    common = [f"experiment={case.experiment}", "trainer.log_every_n_steps=100", steps]
     with initialize_config_dir(str(train.conf), version_base="1.3"):
-        config = compose("config", overrides=[*common, *data, *rows, *case.words, *words])
+        config = compose("config", overrides=[*common, *data, *case.words, *words])
     if case.batch_size:
+        of_an_epoch = math.ceil(CIFAR / case.batch_size)
+        every = steps_of_a_row(of_an_epoch, config.trainer.max_epochs, max_steps=-1)
+        config.trainer.log_every_n_steps = every
         config.datamodule = {
             "_target_": f"{__name__}.RandomImages",
             "seed": 0,
             "batch_size": case.batch_size,
             "steps_per_epoch": case.steps + WARM_UP,
         }
+    config.trainer.max_epochs = 1
     return Config.resolve(config)
 
 

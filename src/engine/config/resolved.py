@@ -106,13 +106,13 @@ class Config(Mapping[str, Any]):
         """Makes a config of resolved values; takes and raises what `resolve` does."""
         _check_keys(values)
         if mentioned is not None:
-            used = _used(written, mentioned)
-            said = _used(written, {*mentioned, *ENGINES})
+            references = _references(written)
+            used = _used(references, mentioned)
+            said = _used(references, {*mentioned, *ENGINES})
             _check_names([name for name in values if name not in said], written, overrides)
             _check_inner(written)
-            nodes = [name for name in values if isinstance(values[name], dict | list)]
-            made = [own for own in nodes if own in OPEN or any(objects.nodes(values[own], own))]
-            for name in [own for own in made if own not in used]:
+            unused = [name for name in values if name not in used]
+            for name in [own for own in unused if _makes_objects(own, values[own])]:
                 _check_unused(name, written, overrides)
                 del values[name]
         return cls(values, written, overrides)
@@ -179,16 +179,30 @@ def _check_keys(node: Any, key: str = "") -> None:
         _check_keys(inner, f"{key}.{name}" if key else str(name))
 
 
-def _used(written: Mapping[str, Any], mentioned: Collection[str]) -> set[str]:
+def _makes_objects(name: str, node: Any) -> bool:
+    """Tells whether objects are built of a node at the top of a config."""
+    is_group = isinstance(node, dict | list)
+    return is_group and (name in OPEN or any(objects.nodes(node, name)))
+
+
+def _references(written: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Returns the names that each of the first names in a config refers to."""
+    found: dict[str, set[str]] = {}
+    for key, text in written.items():
+        if "${" in (words := str(text)):
+            paths = re.findall(r"[\w.-]+", " ".join(REFERENCE.findall(words)))
+            names = {path.lstrip(".").partition(".")[0] for path in paths}
+            found.setdefault(key.partition(".")[0], set()).update(names)
+    return found
+
+
+def _used(references: Mapping[str, set[str]], mentioned: Collection[str]) -> set[str]:
     """Returns the names that a built node or `train(run)` refers to, and those of such nodes."""
     used = {*BUILT, *OWN, *mentioned}
     found = used
     while found:
-        texts = [str(text) for key, text in written.items() if key.partition(".")[0] in found]
-        references = " ".join(REFERENCE.findall(" ".join(texts)))
-        paths = re.findall(r"[\w.-]+", references)
-        found = {path.lstrip(".").partition(".")[0] for path in paths} - used
-        used |= found
+        found = set().union(*(references.get(name, set()) for name in found)) - used
+        used = used | found
     return used
 
 

@@ -214,15 +214,14 @@ def _state_of_data(config: Config, is_known: bool) -> str | None:
 
 def _files_named(config: Config) -> dict[str, str]:
     """Returns digests of the files that other nodes than the data module's name, by dotted key."""
-    found: dict[str, Path] = {}
-    for key, value in config.flat.items():
-        words = [((key,), value)] if isinstance(value, str) else words_in(value, (key,))
-        found |= {".".join(map(str, path)): Path(word) for path, word in words if _is_path(word)}
-    return {
-        key: _file_digest(path)
-        for key, path in found.items()
-        if path.is_file() and not is_below(key, NOT_NAMED)
-    }
+    words = (
+        (".".join(map(str, path)), word)
+        for key, value in config.flat.items()
+        if isinstance(value, str | list) and not is_below(key, NOT_NAMED)
+        for path, word in words_in(value, (key,))
+    )
+    found = {key: Path(word) for key, word in words if _is_path(word)}
+    return {key: _file_digest(path) for key, path in found.items() if path.is_file()}
 
 
 def _other_files(before: dict[str, Any], now: dict[str, str]) -> list[str]:
