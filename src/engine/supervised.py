@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 from engine.data.augment import Transform
 from engine.errors import UserError
 from engine.fence.lightning import batch_of_training
-from engine.fence.torch import hooks_of
+from engine.fence.torch import hooks_of, only_forwards
 from engine.schedules import Schedule, updates_of
 from engine.steps import rows
 from engine.steps.block import Batch, Block
@@ -225,7 +225,9 @@ class SupervisedModule(LightningModule):
 
     def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loss of a training batch, a scalar, and the predictions (B, …)."""
-        predictions = self(inputs)
+        # A call of the module, which does the same, takes small steps 2 % longer.
+        is_same = only_forwards(self, SupervisedModule.forward)
+        predictions = self.network(inputs) if is_same else self(inputs)
         return self._loss(predictions, targets), predictions
 
     def on_train_epoch_end(self) -> None:

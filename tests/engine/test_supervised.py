@@ -157,12 +157,18 @@ def hooked(*args: Any, **options: Any) -> SupervisedModule:
     return made
 
 
+def replaced(*args: Any, **options: Any) -> SupervisedModule:
+    made = SupervisedModule(*args, **options)
+    made.forward = lambda inputs: 5 * made.network(inputs)  # type: ignore[method-assign]
+    return made
+
+
 class Times5(nn.Linear):
     def forward(self, inputs: Tensor) -> Tensor:
         return 5 * super().forward(inputs)
 
 
-@pytest.mark.parametrize("kind", [Scaled, hooked], ids=["forward", "hook"])
+@pytest.mark.parametrize("kind", [Scaled, hooked, replaced], ids=["class", "hook", "object"])
 def test_training_goes_the_way_of_forward_as_evaluation_does(kind: Any, tmp_path: Path) -> None:
     """As it happened: training took the network alone, and validation the class's `forward`."""
     tables = []

@@ -25,6 +25,21 @@ def hooks_of(module: nn.Module) -> list[int]:
     return [*module._forward_hooks, *module._forward_pre_hooks, *backward]
 
 
+def only_forwards(module: nn.Module, forward: Callable[..., Any]) -> bool:
+    """Tells whether a call of a module does no more than a function, its class's `forward`.
+
+    It does more with a hook, a `forward` of a subclass or of the object, or `module.compile()`.
+    """
+    has_more = (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or module._compiled_call_impl
+    )
+    return not has_more and getattr(module.forward, "__func__", None) is forward
+
+
 def has_gradient_hooks(network: nn.Module, optimizer: Optimizer) -> bool:
     """Tells whether there are hooks on gradients or on the optimiser's step."""
     return bool(

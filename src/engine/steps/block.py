@@ -28,12 +28,13 @@ class Block(NamedTuple):
         if len(batches) == self.steps:
             yield from ((_aligned(inputs), _aligned(targets)) for inputs, targets in batches)
             return
-        batch, original = self[:2], tuple(tensor.clone() for tensor in self[:2])
+        inputs, targets = self[:2]
+        spare = inputs.clone(), targets.clone()
         for _ in range(self.steps):
-            versions = [version_of(tensor) for tensor in batch]
-            yield batch
-            if [version_of(tensor) for tensor in batch] != versions:  # somebody has written into it
-                batch = original[0].clone(), original[1].clone()
+            version = version_of(inputs) + version_of(targets)
+            yield inputs, targets
+            if version_of(inputs) + version_of(targets) != version:  # somebody has written into it
+                inputs, targets = spare[0].clone(), spare[1].clone()
 
 
 def _aligned(tensor: Tensor) -> Tensor:

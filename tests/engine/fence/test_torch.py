@@ -55,6 +55,27 @@ def test_hooks_of_has_a_number_for_each_hook() -> None:
     assert fence.hooks_of(module) != numbers  # another hook, not the first one again
 
 
+def test_only_forwards_finds_all_that_a_call_may_do_besides() -> None:
+    module, optimizer = linear()
+    forward = nn.Linear.forward
+    assert fence.only_forwards(module, forward)
+    for hook in ON_MODULES:
+        handle = hook(module, optimizer)
+        assert not fence.only_forwards(module, forward)
+        handle.remove()
+    module.compile()
+    assert not fence.only_forwards(module, forward)
+    module, _ = linear()
+    module.forward = lambda inputs: inputs  # type: ignore[method-assign]
+    assert not fence.only_forwards(module, forward)
+
+    class Other(nn.Linear):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return super().forward(inputs)
+
+    assert not fence.only_forwards(Other(1, 1), forward)
+
+
 @pytest.mark.parametrize("hook", ON_GRADIENTS)
 def test_has_gradient_hooks_finds_each_kind(hook: Callable[..., Any]) -> None:
     layer, optimizer = linear()
