@@ -131,8 +131,8 @@ class Checkpoints(StepCallback, Checkpoint):
             log.warning("no best.ckpt, so the last weights are tested")
         if averaged.ends_with_mean(trainer):
             trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
+            self.best_score = None  # the test loads it with the weights, which are no epoch's
             self._save(trainer, BEST)
-            self.best_score = None
             unseen = "" if averaged.is_validated(trainer) else ", which no validation has seen"
             log.info("best.ckpt has the mean of the last epochs%s", unseen)
 

@@ -106,11 +106,16 @@ def images(
         y = index // COLUMNS * down - 0.5
         caption = looks.cut(names[predictions[index]], 11)
         if wrong[index]:
-            caption += f"\nis {looks.cut(names[truths[index]], 9)}"
+            caption += f"\nis {looks.cut(_name(names, truths[index]), 9)}"
             axes.add_patch(Rectangle((x, y), width, height, fill=False, ec=looks.WRONG, lw=3))
         style: dict[str, Any] = {"ha": "center", "va": "top", "parse_math": False}
         axes.text(x + width / 2, y + height * 1.04, caption, fontsize=9, **style)
     return figure
+
+
+def _name(names: Sequence[str], label: int) -> str:
+    """Returns the name of a class; a label may stand for none, as -1 does."""
+    return names[label] if 0 <= label < len(names) else str(label)
 
 
 def _mosaic(pixels: Tensor) -> tuple[np.ndarray, int, int]:

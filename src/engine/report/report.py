@@ -103,11 +103,7 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
     runs, problems = collect.collect(folder)
     if options.metric:
         metric.known(runs, options.metric)
-    found = [
-        part
-        for part in parts.split(runs, options.metric)
-        if not options.metric or any(options.metric in run.metrics for run in part.runs)
-    ]
+    found = parts.split(runs, options.metric)
     # A user's mistake is answered here, before pandas is imported.
     settings.chosen(runs, options.group_by)
     reasons = [_why_not(part, options) for part in found]
@@ -148,6 +144,8 @@ def _why_not(part: "Part", options: argparse.Namespace) -> UserError | None:
     from engine.report.read import settings
     from engine.report.statistics import metric
 
+    if options.metric and not any(options.metric in run.metrics for run in part.runs):
+        return UserError(f"no run of it has {options.metric}.")
     try:
         metric.choose(part.runs, options.metric, options.mode)
         settings.chosen(part.runs, options.group_by)

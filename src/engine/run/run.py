@@ -61,6 +61,7 @@ class Run:
         self._until_the_end.callback(self._remove_unused)
         self._trainer: Trainer | None = None
         self._leaves_nothing = False
+        self._seconds = 0.0  # of the processes before, as far as they have recorded their end
         self._fits = 0  # trainings so far
         self._drawn: list[Any] = []  # states of the generators as a training began
         self._steps: int | None = None  # of the training, once it is over
@@ -172,6 +173,8 @@ class Run:
             self._trainer = made
             return made
         if processes.is_first():  # of an interrupted run: it runs again
+            before = summaries.load(self.folder) or {}
+            self._seconds = (before.get("seconds") or 0.0) if self._found else 0.0
             (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
         digest = folders.save_config(self.folder, self.config, self.door)
         if identity.is_whole(self._made_of):
@@ -488,7 +491,7 @@ class Run:
         summary |= outcome(self.config, self.folder, trainer, summary)
         if self._steps is not None:
             summary["steps"] = self._steps
-        summary["seconds"] = round(time.monotonic() - self._began, 3)
+        summary["seconds"] = round(self._seconds + time.monotonic() - self._began, 3)
         for logger in tensorboards(trainer):
             close(logger)
         if trainer.is_global_zero:  # last: a run that says it is finished has all its files

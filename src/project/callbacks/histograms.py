@@ -17,6 +17,7 @@ class Histograms(StepCallback):
 
     def __init__(self, every_n_steps: Count = 100) -> None:
         self.every_n_steps = every_n_steps
+        self._last: int | None = None  # LBFGS computes the gradients of a step several times
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return step % self.every_n_steps == 0
@@ -24,10 +25,12 @@ class Histograms(StepCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, module: LightningModule, optimizer: Optimizer
     ) -> None:
-        if trainer.global_step % self.every_n_steps:
+        step = trainer.global_step
+        if step % self.every_n_steps or step == self._last:
             return
+        self._last = step
         for name, parameter in module.named_parameters():
             name = name.removeprefix("network.")
             for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
                 if values is not None:
-                    figures.show_histogram(trainer, f"{kind}/{name}", values, trainer.global_step)
+                    figures.show_histogram(trainer, f"{kind}/{name}", values, step)

@@ -37,6 +37,7 @@ class Layers(StepCallback):
         self._watch = ExitStack()
         self._outputs: dict[str, Tensor] = {}
         self._has_layers = False
+        self._last: int | None = None  # LBFGS computes the gradients of a step several times
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         self._has_layers = bool(layers(module))
@@ -62,8 +63,10 @@ class Layers(StepCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, module: LightningModule, optimizer: Any
     ) -> None:
-        if trainer.global_step % self.every_n_steps or not self._outputs:
+        step = trainer.global_step
+        if step % self.every_n_steps or step == self._last or not self._outputs:
             return
+        self._last = step
         factor = self._factor(trainer)
         stds = {}
         for layer, output in self._outputs.items():
@@ -72,9 +75,9 @@ class Layers(StepCallback):
             for name, values in (("activations", output), ("activation_gradients", gradient)):
                 if values is not None:
                     stds[f"{name}_std/{layer}"] = values.detach().std().item()
-                    figures.show_histogram(trainer, f"{name}/{layer}", values, trainer.global_step)
+                    figures.show_histogram(trainer, f"{name}/{layer}", values, step)
         for logger in trainer.loggers:
-            logger.log_metrics({**stds, "epoch": trainer.current_epoch}, step=trainer.global_step)
+            logger.log_metrics({**stds, "epoch": trainer.current_epoch}, step=step)
 
     @staticmethod
     def _factor(trainer: Trainer) -> float:

@@ -82,3 +82,10 @@ def test_a_wrong_image_has_a_frame_and_its_truth() -> None:
     for frame, index in zip(axes.patches, (1, 3), strict=True):
         x, y = (round(corner + 0.5) for corner in frame.get_xy())
         np.testing.assert_array_equal(mosaic[y : y + 8, x : x + 8], shown[index])
+
+
+def test_a_truth_without_a_class_is_its_number() -> None:
+    truths, predictions = [-1, -100, 0], [0, 1, 0]
+    figure = classified.images(torch.rand(3, 8, 8, 3), truths, predictions, NAMES, "val", "a")
+    captions = [text.get_text() for text in figure.axes[0].texts]
+    assert captions == ["cat\nis -1", "dog\nis -100", "cat"]

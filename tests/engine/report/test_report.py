@@ -195,3 +195,21 @@ def test_a_real_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ("1", "SGD", "2"),
         ("2", "Adam", "2"),
     }
+
+
+def test_runs_without_the_metric_that_is_asked_for_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: the runs of another experiment were in no table and in no note."""
+    write_sweep(tmp_path / "sweep")
+    for seed in range(2):
+        write_run(
+            tmp_path / f"line{seed}",
+            seed=seed,
+            metrics={"train/loss": 0.5},
+            changes={"datamodule._target_": "project.datamodules.line.LineDataModule"},
+            objective=Objective("train/loss", "last value", "min", 0.5),
+        )
+    run_report(str(tmp_path), "--metric", "val/acc")
+    said = " ".join((tmp_path / "report.md").read_text().split())
+    assert "no run of it has val/acc" in said

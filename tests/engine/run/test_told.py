@@ -1,11 +1,13 @@
 """What a run says at its end, and where nothing is to be followed."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from commands import only_run, run_train
 from engine.run import folders
+from engine.run.summaries import LAST_VALUE
 from resuming import SMALL, refused
 
 WORDS = ("lrs=0.02", "epoch_start=0.25")
@@ -41,10 +43,13 @@ def test_a_mean_of_weights_with_batch_statistics_is_validated(
 ) -> None:
     """Lightning has an epoch more for the statistics."""
     words = [f"module._target_=ways.{module}", f"trainer.check_val_every_n_epoch={every}"]
-    _, text = told(tmp_path, caplog, *words, *SWA)
+    run_dir, text = told(tmp_path, caplog, *words, *SWA)
     said = "best.ckpt has the mean of the last epochs"
     assert said in text
     assert (f"{said}, which no validation has seen" in text) == (not is_validated)
+    # As it happened: the test loaded the score of an epoch, whose weights are gone.
+    objective = json.loads((run_dir / "summary.json").read_text())["objective_of"]
+    assert objective["taken"] == LAST_VALUE
 
 
 def test_a_rate_that_follows_a_validation_before_there_is_one(

@@ -81,3 +81,14 @@ def test_gradients_may_be_sparse_and_parameters_empty(tmp_path: Path) -> None:
     assert set(events.Tags()["histograms"]) == names
     (gradients,) = events.Histograms("gradients/embedding.weight")
     assert gradients.histogram_value.num == 10  # five words of two numbers, the unused ones 0
+
+
+def test_a_step_of_lbfgs_is_shown_once(tmp_path: Path) -> None:
+    module = SupervisedModule(nn.Linear(3, 2), nn.MSELoss(), optimizer=torch.optim.LBFGS)
+    numbers = torch.Generator().manual_seed(0)
+    data = {"train": (torch.rand(8, 3, generator=numbers), torch.rand(8, 2, generator=numbers))}
+    loggers = [TensorBoardLogger(tmp_path, name="", version="")]
+    trainer = plain_trainer(tmp_path, max_epochs=1, logger=loggers, callbacks=[Histograms(2)])
+    trainer.fit(module, Arrays(data, steps_per_epoch=3))
+    events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
+    assert [event.step for event in events.Histograms("gradients/weight")] == [0, 2]

@@ -139,3 +139,11 @@ def test_steps_that_begin_within_a_batch_are_not_watched(tmp_path: Path) -> None
     trainer.fit(ThreeByHand(), Arrays({"train": (X, Y)}, steps_per_epoch=3))
     assert trainer.global_step == 9
     assert columns(tmp_path, "activations_std/1", "step")[1] == [0, 2, 6, 8]
+
+
+def test_a_step_of_lbfgs_is_shown_once(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    module = SupervisedModule(network, nn.MSELoss(), optimizer=torch.optim.LBFGS)
+    trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[Layers(every_n_steps=2)])
+    trainer.fit(module, Arrays({"train": (X, Y)}, steps_per_epoch=3))
+    assert columns(tmp_path, "activations_std/1", "step")[1] == [0, 2]

@@ -18,15 +18,16 @@ def sentences(content: Content) -> list[str]:
     better = "higher" if content.mode == "max" else "lower"
     sentences = [
         f"Compared: {content.metric}; {better} is better. Metrics of the test, where there are "
-        "some, are of the same weights. Runs of other experiments, data or objectives are ranked "
-        "apart.",
+        "some, are of best.ckpt, or of the last weights where there is none. Runs of other "
+        "experiments, data or objectives are ranked apart.",
         f"A group is all runs that agree in {keys}, whatever their seed and fold; n counts those "
         "that finished with a number. Time is the median of finished runs.",
     ]
     if not content.is_single:
         sentences += [
             f"Mean ± half the width of its {content.level} confidence interval by Student's t "
-            "(scipy.special.stdtrit), over the n runs. Best is the best single run.",
+            "(scipy.special.stdtrit), over the n runs. Best is the best single run; runs "
+            "that repeat one another are one, with their mean.",
             "Tests: two-sided paired t-test (scipy.special.stdtr) of each group and the one "
             f"with the best mean, over common seeds and folds; {tests}, p corrected after Holm "
             f"(1979), α = {content.alpha:g}. The interval of a difference has "

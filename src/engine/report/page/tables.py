@@ -111,7 +111,7 @@ def _numbers(name: str, values: pd.Series, write: Any) -> Column:
 
 
 def _settings(name: str, values: pd.Series) -> Column:
-    return Column(name, [numbers.setting(value) for value in values], list(values), True)
+    return Column(name, numbers.settings(list(values)), list(values), True)
 
 
 def runs(content: Content) -> list[Column]:
@@ -240,6 +240,8 @@ def of_runs(content: Content) -> pd.DataFrame:
     )
     first = content.rows[["folder", "status", *content.keys, *content.others, "seed", "fold"]]
     last = content.rows[["seconds", "error"]]
+    others = [*first, *named, *last]
+    metrics = metrics.rename(columns={name: f"metrics.{name}" for name in names if name in others})
     table = pd.concat([first, named, metrics, last], axis="columns")
     return table.loc[:, ~table.columns.duplicated()].sort_values("folder", kind="stable")
 

@@ -88,16 +88,26 @@ class Problem:
 
 
 def run_dirs(folder: Path) -> Iterator[Path]:
-    """Yields the folders of runs at any depth, `folder` itself included.
+    """Yields the folders of runs at any depth, `folder` itself included, each once.
 
-    The older copies of jobs that were run again are left out.
+    The older copies of jobs that were run again are left out. Links are followed where they lead
+    out of the folder.
     """
-    for parent, children, names in os.walk(folder):
-        if SIGNS & {*children, *names}:
+    root = os.path.realpath(folder)
+    seen: set[str] = set()
+    for parent, children, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        is_within = f"{real}/".startswith(f"{root}/")
+        is_linked = is_within and os.path.relpath(real, root) != os.path.relpath(parent, folder)
+        if real in seen or is_linked:  # it is met by its own name; or links lead in a circle
             children.clear()
+            continue
+        seen.add(real)
+        if SIGNS & {*children, *names}:
             yield Path(parent)
-        else:
-            children[:] = sorted(name for name in children if not folder_names.is_set_aside(name))
+        if ".hydra" in children:  # else a file of a run's has strayed to a folder of runs
+            children.clear()
+        children[:] = sorted(name for name in children if not folder_names.is_set_aside(name))
 
 
 def collect(folder: Path) -> tuple[list[Run], list[Problem]]:

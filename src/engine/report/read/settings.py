@@ -4,13 +4,15 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.config.keys import CHOICES, FOLD, TARGET, relevant
 from engine.errors import UserError, nearest
 from engine.report.read.collect import Run
 
+# What differs between the runs of a group; the parent's hash has the parent's seed.
+OF_ONE_RUN = ("seed", FOLD, "parent.hash")
 MISSING = "–"  # the value of a key that a run does not have
 Config = Mapping[str, Any]  # by dotted key
 
@@ -22,8 +24,7 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     Where a node's `_target_` differs, the node stands for all its keys, as in `optimizer: Adam`. Of
     the node's other keys, only those follow that differ between runs of the same `_target_`.
     """
-    varied = [defining(run.config) for run in runs]
-    configs = without_seeds(varied, [run.seed for run in runs])
+    configs = without_seeds(runs)
     keys = [key for key in all_keys(configs) if varies(configs, key)]
     nodes = nodes_of(keys)
     columns: dict[str, list[Any]] = {}
@@ -106,7 +107,7 @@ def varies(configs: Sequence[Config], key: str) -> bool:
 def defining(config: Config) -> dict[str, Any]:
     """Returns the part of a config that defines the run's group."""
     kept = relevant(without_copies(config))
-    return {key: value for key, value in kept.items() if key not in ("seed", FOLD)}
+    return {key: value for key, value in kept.items() if key not in OF_ONE_RUN}
 
 
 def without_copies(config: Config) -> dict[str, Any]:
@@ -121,17 +122,29 @@ def without_copies(config: Config) -> dict[str, Any]:
     }
 
 
-def without_seeds(configs: Sequence[Config], seeds: Sequence[Any]) -> list[dict[str, Any]]:
-    """Leaves out the seeds of parts that are the run's own seed.
+def without_seeds(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Returns what defines the runs' groups, without the seeds of parts that follow the run's own.
 
-    A part's seed stays where it has another value, or the same value in all runs.
+    A part's seed stays where it has another value, or the same value in all runs, or where the
+    command line says it.
     """
+    configs = [defining(run.config) for run in runs]
     keys = [key for key in all_keys(configs) if key.endswith(".seed")]
     varied = {key for key in keys if varies(configs, key)}
+    said = [{word.lstrip("+").partition("=")[0] for word in _literal(run)} for run in runs]
     return [
-        {key: value for key, value in config.items() if key not in varied or value != seed}
-        for config, seed in zip(configs, seeds, strict=True)
+        {
+            key: value
+            for key, value in config.items()
+            if key not in varied or key in own or value != run.seed
+        }
+        for config, run, own in zip(configs, runs, said, strict=True)
     ]
+
+
+def _literal(run: Run) -> Iterator[str]:
+    """Yields the words of a run's command that have a value of their own, no reference."""
+    return (word for word in run.overrides if "${" not in word)
 
 
 def differs_within(configs: Sequence[Config], key: str, nodes: Sequence[str]) -> bool:
@@ -152,7 +165,9 @@ def column(configs: Sequence[Config], key: str) -> list[Any]:
     values = [comparable(config, key if key in config else f"{key}.{TARGET}") for config in configs]
     if any(key in config for config in configs):
         return values
-    return [value.rpartition(".")[2] if isinstance(value, str) else value for value in values]
+    # Two classes of one name are told apart by their modules.
+    names = short_names({value for value in values if isinstance(value, str)})
+    return [names.get(value, value) for value in values]
 
 
 def comparable(config: Config, key: str) -> Any:

@@ -1,6 +1,7 @@
 """Says in words what was found: which groups differ from the best, and what limits the numbers."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -131,13 +132,20 @@ def _left_out(content: Content) -> Iterator[str]:
             f"Means are over finished runs with a number for {content.metric}; "
             f"left out: {count_reasons(reasons)}."
         )
+    counted = content.rows[content.rows["value"].notna()]
+    for name in content.tests:
+        if without := int((~(counted[name].abs() < math.inf)).sum()):
+            yield f"{name}: {numbers.count(without, 'run')} without a number; means leave it out."
     if len(empty := content.groups[content.groups["n"] == 0]):
         yield f"Without any such run, and so without a rank: {_labels(empty)}."
 
 
 def _seeds(content: Content) -> Iterator[str]:
     counted = content.rows[content.rows["value"].notna()]
-    seeds = {tuple(sorted(set(map(str, own)))) for _, own in counted.groupby("group")["seed"]}
+    seeds, folds = (
+        {tuple(sorted(set(map(str, own)))) for _, own in counted.groupby("group")[name]}
+        for name in ("seed", "fold")
+    )
     single = content.valued[content.valued["n"] == 1]
     if content.is_search:
         return
@@ -148,9 +156,9 @@ def _seeds(content: Content) -> Iterator[str]:
         )
     elif len(single):
         yield f"One run only, so no interval: {_labels(single)}."
-    if len(seeds) > 1:
+    if differ := [name for name, sets in (("seeds", seeds), ("folds", folds)) if len(sets) > 1]:
         yield (
-            "Groups differ in their seeds; each mean is over its own, "
+            f"Groups differ in their {' and '.join(differ)}; each mean is over its own, "
             "each test over those in common."
         )
     if repeated := int(counted.duplicated(["group", "seed", "fold", *content.others]).sum()):

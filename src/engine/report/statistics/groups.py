@@ -100,10 +100,10 @@ def summarise(
     table = groups[list(keys)].first() if keys else pd.DataFrame(index=groups.size().index)
     names = short_names(keys)
     prefixes = {key: "" if alone else f"{names[key]}=" for key, alone in labels.items()}
+    texts = {key: numbers.settings(list(table[key])) for key in prefixes}
     table["label"] = [
-        ", ".join(f"{prefix}{numbers.setting(row[key])}" for key, prefix in prefixes.items())
-        or "all runs"
-        for row in table.to_dict("records")
+        ", ".join(f"{prefix}{texts[key][number]}" for key, prefix in prefixes.items()) or "all runs"
+        for number in range(len(table))
     ]
     table["runs"] = means.size()
     columns = ["n", "mean", "median", "sem", "best"]
@@ -115,8 +115,16 @@ def summarise(
         table[name], table[f"{name} ±"] = own["mean"], high - own["mean"]
     table["seconds"] = rows[rows["status"] == COUNTS].groupby("group")["seconds"].median()
     table["left_out"] = means["left_out"].agg(count_reasons)
-    table["rank"] = table["mean"].rank(method="min", ascending=mode == "min")
+    table["rank"] = ranks(table["mean"], mode)
     return table.sort_values(["rank", "label"], na_position="last", kind="stable")
+
+
+def ranks(means: pd.Series, mode: str) -> pd.Series:
+    """Returns the rank of each mean, from 1; means that are equal but for rounding share one."""
+    ordered = means.dropna().sort_values(ascending=mode == "min")
+    is_next = ordered.diff().abs() > numbers.ROUNDING * ordered.abs()
+    places = pd.Series(range(1, len(ordered) + 1), ordered.index, dtype=float)
+    return places.groupby(is_next.cumsum()).transform("min").reindex(means.index)
 
 
 def interval(

@@ -111,6 +111,8 @@ def direction_of(metric: str) -> str | None:
     """Returns `min` or `max`, as a metric's name tells, or None."""
     name = metric.lower()
     words = {*re.split(r"[/_\W\d]+", name), *re.split(r"[/_\W]+", name)}  # top1, and f1 or r2
+    if words & {"neg", "negative"}:  # of a negative likelihood less is better, of neg_mse more
+        return None
     return "min" if words & LOWER else "max" if words & HIGHER else None
 
 

@@ -1,7 +1,12 @@
 """Writes numbers as people read them: metrics and settings with four significant digits."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+
+ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: of metrics that are equal otherwise
 
 
 def metric(value: float) -> str:
@@ -12,6 +17,14 @@ def metric(value: float) -> str:
 def setting(value: Any) -> str:
     """Writes the value of a key: a fraction with four significant digits, all else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def settings(values: Sequence[Any]) -> list[str]:
+    """Writes the values of a key, with as many digits as tell them apart."""
+    texts = [setting(value) for value in values]
+    if len(set(texts)) < len(set(values)):
+        texts = [repr(value) if isinstance(value, float) else str(value) for value in values]
+    return texts
 
 
 def mean(value: float, half_width: float) -> str:
@@ -26,16 +39,16 @@ def mean(value: float, half_width: float) -> str:
         return f"{metric(value)} (all equal)"
     if half_width < 1e-4 * abs(value):
         return f"{metric(value)} ± {half_width:.2g}"
-    digits = _format(value, half_width)
-    return f"{value:{digits}} ± {half_width:{digits}}"
+    return " ± ".join(_rounded([value, half_width], half_width))
 
 
 def difference(value: float, low: float, high: float) -> str:
     """Writes a difference with its interval: `−0.863 (CI −0.892 to −0.834)`."""
-    digits = _format(value, (high - low) / 2)
-    if any(number and float(f"{number:{digits}}") == 0 for number in (value, low, high)):
-        digits = ".2g"  # what is beside zero keeps its sign
-    return signed(f"{value:+{digits}} (CI {low:+{digits}} to {high:+{digits}})")
+    values = [value, low, high]
+    texts = _rounded(values, (high - low) / 2, "+")
+    if any(number and float(text) == 0 for number, text in zip(values, texts, strict=True)):
+        texts = [f"{number:+.2g}" for number in values]  # what is beside zero keeps its sign
+    return signed(f"{texts[0]} (CI {texts[1]} to {texts[2]})")
 
 
 def signed(text: str) -> str:
@@ -43,10 +56,16 @@ def signed(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _format(value: float, half_width: float) -> str:
-    """Returns the format of a number that is known to within a half width."""
+def _rounded(values: Sequence[float], half_width: float, sign: str = "") -> list[str]:
+    """Writes numbers that are known to within a half width, to two digits of that.
+
+    They have exponents where they would have many digits.
+    """
     decimals = 1 - math.floor(math.log10(half_width))
-    return f".{decimals}f" if 0 <= decimals <= 6 and abs(value) < 1e6 else ".3g"
+    if decimals <= 6 and all(abs(value) < 1e6 for value in values):
+        return [f"{value:{sign}.{max(0, decimals)}f}" for value in values]
+    digits = [math.floor(math.log10(abs(value))) + decimals if value else 0 for value in values]
+    return [f"{v:{sign}.{max(0, own)}e}" for v, own in zip(values, digits, strict=True)]
 
 
 def p(value: float) -> str:

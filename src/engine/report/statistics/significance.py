@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit  # all that a report needs of scipy.stats
 
+from engine.report.statistics.numbers import ROUNDING
+
 # Verdicts on a group, beside the best one.
 BEST, WORSE, BETTER = "best", "worse", "better at common seeds"
 NOISE, TIE = "not shown to differ", "same curve"
@@ -93,11 +95,12 @@ def _untested(paired: pd.DataFrame, differences: pd.DataFrame) -> pd.Series:
     both = paired[differences.columns].where(differences.notna())
     largest = np.maximum(both.abs().max(), paired.iloc[:, 0].abs().max())
     spread = differences.max() - differences.min()
-    same = differences.abs().max() <= 1e-12 * largest
+    # Metrics are mostly numbers of float32, of which two differences of equal size differ in it.
+    same = differences.abs().max() <= ROUNDING * largest
     return pd.Series(
         np.select(
             # Without spread, t would be infinite or 0/0.
-            [differences.count() < 2, same, spread <= 1e-12 * largest],
+            [differences.count() < 2, same, spread <= ROUNDING * largest],
             [UNTESTED, SAME, CONSTANT],
             NOISE,
         ),

@@ -78,7 +78,7 @@ def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int], is_worse: bool)
         is_worse: whether a test shows that their groups differ.
     """
     one, other = (
-        curves.loc[curves["run"] == run, ["step", name]].dropna().set_index("step")[name]
+        curves.loc[curves["run"] == run, ["step", name]].dropna().groupby("step")[name].last()
         for run in runs
     )
     both = pd.concat([one, other], axis="columns", join="inner").to_numpy()

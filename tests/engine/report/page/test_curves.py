@@ -190,3 +190,15 @@ def test_runs_are_thin_lines_and_one_that_diverged_ends_in_a_cross(tmp_path: Pat
     (said,) = panel.texts.values()
     assert said[0].startswith("all runs, step 0: mean ")
     assert said[0].endswith(f", median {np.median(values[:2, 0]):.4g}, n = 2")
+
+
+def test_runs_with_rows_at_other_steps_have_common_bins(tmp_path: Path) -> None:
+    """As it happened: folds of 100 and 101 steps an epoch had means over half of them each."""
+    for seed, every in enumerate((100, 101, 100)):
+        curve = {every * (i + 1) - 1: {"val/acc": seed + i} for i in range(4)}
+        write_run(tmp_path / str(seed), seed=seed, metrics={"val/acc": 1}, curve=curve)
+    frames, _ = frames_of(tmp_path, ["val/acc"])
+    bands = band(binned(frames, "val/acc"), "val/acc", 0.9)
+    assert list(bands["count"]) == [3] * 4
+    assert list(bands["mean"]) == [1, 2, 3, 4]
+    assert list(bands["step"]) == pytest.approx([(299 + i * 301 + 1) / 3 for i in range(4)], abs=1)

@@ -215,3 +215,12 @@ def test_one_group_is_not_compared(tmp_path: Path) -> None:
         ["rank", "val/acc, last value", "time"],
         [["1", "0.5", "10 s"]],
     )
+
+
+def test_metrics_with_the_names_of_columns_replace_none(tmp_path: Path) -> None:
+    metrics = {"val/acc": 0.5, "error": 0.25, "seconds": 1.5}
+    write_run(tmp_path / "a", metrics=metrics, seconds=10.0)
+    write_run(tmp_path / "b", status="failed", error="KeyError: x")
+    a, b = csv.DictReader(io.StringIO(tables.csv([content_of(tmp_path)])))
+    assert (a["metrics.error"], a["metrics.seconds"], a["seconds"]) == ("0.25", "1.5", "10.0")
+    assert (a["error"], b["error"]) == ("", "KeyError: x")

@@ -172,3 +172,27 @@ def test_nothing_to_report_on(tmp_path: Path) -> None:
         UserError, match=r"The first that cannot be read: a/summary\.json: not a mapping$"
     ):
         collect(tmp_path)
+
+
+def test_links_that_lead_out_of_the_folder_are_followed_and_each_run_counts_once(
+    tmp_path: Path,
+) -> None:
+    for name in ("elsewhere/a", "elsewhere/b", "here/c"):
+        write_run(tmp_path / name, metrics={"val/acc": 0.5})
+    here = tmp_path / "here"
+    (here / "all").symlink_to(tmp_path / "elsewhere")
+    (here / "b").symlink_to(tmp_path / "elsewhere" / "b")
+    (here / "again").symlink_to(here / "c")
+    (here / "circle").symlink_to(here)
+    (tmp_path / "elsewhere" / "back").symlink_to(here)
+    runs, problems = collect(here)
+    assert problems == []
+    assert sorted(run.folder for run in runs) == ["all/a", "all/b", "c"]
+
+
+def test_a_file_that_has_strayed_among_runs_hides_none(tmp_path: Path) -> None:
+    write_run(tmp_path / "cv" / "a", metrics={"val/acc": 0.5})
+    (tmp_path / "cv" / "metrics.csv").write_text("step\n")
+    runs, problems = collect(tmp_path)
+    assert [run.folder for run in runs] == ["cv/a"]
+    assert [problem.file for problem in problems] == ["cv/.hydra/config.yaml"]

@@ -1,5 +1,6 @@
 """The keys that tell runs apart."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,28 @@ def test_a_seed_that_is_not_the_run_s_is_a_setting() -> None:
     assert differing(fixed) == {}  # the same in all, though once also the run's
     runs = [a_run(seed=0, init__seed=5), a_run(seed=0, init__seed=6), a_run(seed=1, init__seed=5)]
     assert differing(runs) == {"init.seed": [5, 6, 5]}
+
+
+def test_a_seed_that_the_command_line_varies_beside_the_run_s_is_a_setting() -> None:
+    """As it happened: runs where both are the same made a group of their own."""
+    runs = [a_run(seed=a, init__seed=b) for a in range(2) for b in range(2)]
+    said = [replace(run, overrides=(f"init.seed={run.config['init.seed']}",)) for run in runs]
+    assert differing(said) == {"init.seed": [0, 1, 0, 1]}
+    followed = [a_run(seed=0), a_run(seed=1)]
+    assert differing([replace(run, overrides=("init.seed=${seed}",)) for run in followed]) == {}
+
+
+def test_classes_of_one_name_in_other_modules_are_other_settings() -> None:
+    """As it happened: torch's SGD and one of a user's were one group."""
+    own = {"optimizer._target_": "project.optim.SGD"}
+    mine = a_run(**own, **{f"module.{key}": value for key, value in own.items()})
+    assert differing([a_run(), mine]) == {"optimizer": ["torch.optim.SGD", "project.optim.SGD"]}
+    assert differing([a_run("Adam"), mine]) == {"optimizer": ["Adam", "SGD"]}
+
+
+def test_runs_that_were_made_longer_are_grouped_over_their_seeds() -> None:
+    runs = [a_run(seed=seed, parent__hash=str(seed), parent__step=20) for seed in range(3)]
+    assert differing(runs) == {}
 
 
 def test_group_by_takes_short_and_dotted_names_and_choices() -> None:

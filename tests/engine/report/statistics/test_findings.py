@@ -1,6 +1,7 @@
 """What a report says in words."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ def test_numbers_as_people_read_them() -> None:
     assert numbers.mean(34.951, 28.29) == "35 ± 28"
     assert numbers.mean(2.3025531, 0.0000251) == "2.303 ± 2.5e-05"
     assert numbers.mean(2.3025531, 0.00251) == "2.3026 ± 0.0025"
-    assert numbers.mean(2.5e7, 1.3e5) == "2.5e+07 ± 1.3e+05"
+    assert numbers.mean(2.5e7, 1.3e5) == "2.500e+07 ± 1.3e+05"
+    assert numbers.mean(123456, 150) == "123456 ± 150"
+    assert numbers.mean(0.003412, 3.3e-6) == "3.4120e-03 ± 3.3e-06"
     assert numbers.mean(0.5, float("nan")) == "0.5"
     assert numbers.mean(0.5, 0.0) == "0.5 (all equal)"
     assert [numbers.setting(value) for value in (0.0012345678, 3, "he", 1e-5)] == [
@@ -194,3 +197,19 @@ def test_what_limits_the_numbers(tmp_path: Path) -> None:
         {"folder": "diverged", "status": "diverged", "error": ""},
         {"folder": "failed", "status": "failed", "error": "KeyError: 'lr'"},
     ]
+
+
+def test_what_limits_means_of_tests_and_of_folds_is_said(tmp_path: Path) -> None:
+    """As it happened: means left out NaN, and fewer folds in a group, without a word."""
+    for optimizer, folds in (("sgd", range(3)), ("adam", range(2))):
+        for fold in folds:
+            test = math.nan if fold == 0 else 1.0
+            write_run(
+                tmp_path / f"{optimizer}{fold}",
+                optimizer=optimizer,
+                metrics={"val/acc": 0.5 + fold / 10, "test/acc": test},
+                changes={"datamodule.fold": fold},
+            )
+    said = notes(content_of(tmp_path))
+    assert "test/acc: 2 runs without a number; means leave it out." in said
+    assert any(note.startswith("Groups differ in their folds; ") for note in said)

@@ -4,9 +4,11 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
+from engine.report.statistics.groups import ranks
 from synthetic_runs import content_of, write_run
 
 ACC = {"sgd": [0.81, 0.84, 0.79, 0.86], "adam": [0.91, 0.88]}
@@ -163,3 +165,18 @@ def test_keys_tied_to_others_are_shown_where_there_is_room(tmp_path: Path) -> No
         ["trainer.max_epochs"],
         [],
     )
+
+
+def test_ranks_against_scipy_but_for_rounding() -> None:
+    means = pd.Series([0.3, 0.5, np.nan, 0.5 + 2e-8, 0.1, 0.5 - 3e-8])
+    exact = means.round(6)
+    for mode, sign in (("min", 1), ("max", -1)):
+        expected = stats.rankdata(sign * exact, method="min", nan_policy="omit")
+        np.testing.assert_array_equal(ranks(means, mode), expected)
+
+
+def test_settings_are_written_with_as_many_digits_as_tell_them_apart(tmp_path: Path) -> None:
+    for rate in (0.12341, 0.12342):
+        write_run(tmp_path / f"{rate}", metrics={"val/acc": rate}, changes={"optimizer.lr": rate})
+    labels = list(content_of(tmp_path).groups["label"])
+    assert labels == ["lr=0.12342", "lr=0.12341"]

@@ -100,6 +100,9 @@ def test_direction(metric: str, mode: str) -> None:
 
 
 def test_direction_that_nobody_knows() -> None:
+    for name in ("val/neg_mse", "val/negative_log_loss"):
+        with pytest.raises(UserError):
+            direction(name)
     assert direction("val/width", "min") == "min"
     with pytest.raises(
         UserError, match=r"^--metric val/width: .*; add --mode min or --mode max\.$"

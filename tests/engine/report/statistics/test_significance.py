@@ -222,3 +222,21 @@ def test_one_seed_only(tmp_path: Path) -> None:
     content = report_on(tmp_path, {1: {0: 0.5}, 2: {0: 0.6}})
     assert list(content.groups["verdict"]) == ["best", "not tested"]
     assert content.groups[["p", "p_holm", "low", "high"]].isna().all(axis=None)
+
+
+def test_what_differs_in_the_rounding_of_float32_only_is_constant_or_the_same(
+    tmp_path: Path,
+) -> None:
+    """As it happened: two pairs that differ by 7 of 69 samples had p < 0.001."""
+    right = {1: [60, 62], 2: [53, 55], 3: [60, 62]}
+    values = {
+        group: {seed: float(np.float32(n / 69)) for seed, n in enumerate(own)}
+        for group, own in right.items()
+    }
+    values[3][0] += 6e-8
+    groups = by_group(report_on(tmp_path, values))
+    assert values[1][0] - values[2][0] != values[1][1] - values[2][1]
+    assert {groups[1]["verdict"], groups[3]["verdict"]} == {"best", "same values"}
+    assert groups[2]["verdict"] == "constant difference"
+    assert math.isnan(groups[2]["p_holm"])
+    assert [groups[n]["rank"] for n in (1, 2, 3)] == [1, 3, 1]

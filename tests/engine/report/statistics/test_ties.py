@@ -92,3 +92,14 @@ def test_the_other_tests_are_corrected_over_those_that_are_left(tmp_path: Path) 
     assert sorted(found["rank"]) == [1, 1, 3]
     assert found.loc["c", "rank"] == 3
     assert found.loc["c", "p_holm"] == found.loc["c", "p"]  # of one test
+
+
+def test_a_step_with_two_rows_counts_by_the_last(tmp_path: Path) -> None:
+    losses = {"a": falling(0.03), "b": falling(0.03)}
+    of_curves(tmp_path, losses)
+    for table in tmp_path.glob("*/metrics.csv"):
+        first, *lines = table.read_text().splitlines()
+        table.write_text("\n".join([first, lines[0].replace(",1", ",9"), *lines]) + "\n")
+    content = content_of(tmp_path)
+    groups = with_ties(content, curves.collect(content, 7).frames, "train/loss").groups
+    assert list(groups["rank"]) == [1, 1]
