@@ -106,9 +106,11 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
     run_dir = only_run(tmp_path)
     summary = summary_of(run_dir)
     assert (summary["status"], summary["steps"], summary["error"]) == ("interrupted", 7, None)
+    (run_dir / "summary.json").write_text(json.dumps({**summary, "seconds": 1000.0}))
     run_train(f"resume={run_dir}")
     summary = summary_of(run_dir)
     assert (summary["status"], summary["steps"]) == ("finished", 20)
+    assert 1000 < summary["seconds"] < 1100  # of both processes
     assert summary["metrics"]["train/loss"] == pytest.approx(1.6635e-4, abs=1e-8)
 
 
