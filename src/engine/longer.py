@@ -1,9 +1,11 @@
 """Trains a run for longer: a new run that goes on from the last checkpoint of another.
 
 The new run has its own folder, with the rows and checkpoints so far, and names the run that it goes
-on from. It ends with the bits of a run that had its length from the start.
+on from. It ends with the bits of a run that had its length from the start, where that ends with an
+epoch.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from omegaconf import OmegaConf
 from engine.config.overrides import changed, default_of
 from engine.config.resolved import Config
 from engine.errors import UserError
+
+log = logging.getLogger(__name__)
 
 AVERAGES = "StochasticWeightAveraging"
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
@@ -43,6 +47,12 @@ def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> C
             f"To begin from its weights with another config: init_from={run_dir}"
         )
     _check_shares(run_dir, own, words[0])
+    if own["trainer.max_steps"] == so_far.steps:
+        log.warning(
+            "not exact, unless step %d ends an epoch: trainer.max_steps has cut an epoch, and this "
+            "run goes on with the next one",
+            so_far.steps,
+        )
     longer = changed(OmegaConf.create(own.values_by_node), words, conf)
     if not own.is_ours:  # its maker may have named any folder
         longer.paths.log_dir = default_of("paths.log_dir", conf)

@@ -73,14 +73,14 @@ class SupervisedModule(LightningModule):
 
     Logs `train/loss`, `lr` and `train/<metric>` every `log_every_n_steps` steps and at the end of
     an epoch, over all the steps since the last such row, and `val/…` and `test/…` over the whole
-    split. The loss of a row is the mean over samples for a loss with `reduction="mean"`. For
+    split. The loss of a row is the mean over samples. For a loss with
     `reduction="sum"` it is the mean over steps of each step's sum (train), or the sum over the
     split (val, test). `lr` is the rate that the row's last step used. Under data parallelism, the
     gradients are those of the one, global batch.
 
     Args:
         network: maps inputs (N, …) to predictions (N, …).
-        loss: maps (predictions, targets) to a scalar; its `reduction` says "mean" or "sum".
+        loss: maps (predictions, targets) to a scalar, a mean unless its `reduction` is "sum".
         metrics: torchmetrics by name, updated with (predictions, targets).
         optimizer: makes the optimiser from the parameters; Adam with lr 1e-3 if not given.
         init: fills the network's weights; PyTorch's own values stay if not given.
@@ -116,9 +116,12 @@ class SupervisedModule(LightningModule):
         self.with_buffers = nn.ModuleList(
             own for own in self.transforms.values() if isinstance(own, nn.Module)
         )
-        self.averages_loss = getattr(loss, "reduction", "mean") == "mean"
+        self.averages_loss = getattr(loss, "reduction", "mean") != "sum"  # batchmean is a mean, too
+        # Groups would be metrics that agree on the first batch, such as two with other thresholds.
         self.train_metrics, self.val_metrics, self.test_metrics = (
-            MetricCollection({**copy.deepcopy(metrics or {})}, prefix=f"{split}/")
+            MetricCollection(
+                {**copy.deepcopy(metrics or {})}, prefix=f"{split}/", compute_groups=False
+            )
             for split in ("train", "val", "test")
         )
         epoch_loss = MeanMetric if self.averages_loss else SumMetric

@@ -15,7 +15,7 @@ from engine.run import folders, identity
 from engine.run.checkpoint.file import load_weights
 from fitting import columns
 from identical import assert_bit_identical, assert_equal
-from resuming import RUN
+from resuming import RUN, SMALL
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +249,17 @@ def test_a_job_from_other_weights_is_run_anew(parent: Path, tmp_path: Path) -> N
     assert len(list(jobs.glob("*.1"))) == 2
     for summary in jobs.glob("*/summary.json"):
         assert json.loads(summary.read_text())["status"] == "finished"
+
+
+def test_a_run_whose_steps_were_limited_may_not_go_on_as_one_of_that_length(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_train(
+        *SMALL,
+        "trainer.max_epochs=4",
+        "trainer.max_steps=5",
+        f"paths.log_dir={tmp_path}",
+        draws=False,
+    )
+    run_train(f"resume={only_run(tmp_path)}", "trainer.max_steps=8", draws=False)
+    assert "not exact, unless step 5 ends an epoch: trainer.max_steps has cut" in caplog.text

@@ -15,7 +15,12 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanAbsoluteError, Metric
-from torchmetrics.classification import MulticlassF1Score, MulticlassPrecision, MulticlassRecall
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
 
 from engine.errors import UserError
 from engine.seeds import generator
@@ -455,3 +460,29 @@ def test_a_row_is_of_losses_as_numbers_or_as_tensors(
     trainer.fit(module, Arrays({"train": (X, Y)}))
     module._since_row = [(kinds[0](0.5), 1, ()), (kinds[1](2.0), 3, ())]
     assert module._write_row(7) == {"train/loss": (0.5 + 3 * 2.0) / 4}
+
+
+def test_metrics_that_agree_on_the_first_batch_are_measured_each_by_itself() -> None:
+    """As it happened: a second threshold showed the numbers of the first one for a whole run."""
+    metrics = {"acc": BinaryAccuracy(), "acc80": BinaryAccuracy(threshold=0.8)}
+    module = SupervisedModule(nn.Linear(3, 1), nn.BCELoss(), metrics)
+    truths = torch.tensor([1, 0])
+    for guesses in ([0.9, 0.1], [0.7, 0.6]):
+        module.val_metrics.update(torch.tensor(guesses), truths)
+    found = {name: value.item() for name, value in module.val_metrics.compute().items()}
+    assert found == {"val/acc": 0.75, "val/acc80": 0.75}
+    module.val_metrics.update(torch.tensor([0.7, 0.7]), torch.tensor([1, 1]))
+    found = {name: value.item() for name, value in module.val_metrics.compute().items()}
+    assert found == {"val/acc": pytest.approx(5 / 6), "val/acc80": 0.5}
+
+
+def test_a_mean_by_another_name_is_a_mean() -> None:
+    """As it happened: batchmean was summed over batches."""
+    module = SupervisedModule(nn.Linear(3, 3), nn.KLDivLoss(reduction="batchmean"))
+    guesses = torch.rand(10, 3).log_softmax(1)
+    truths = torch.rand(10, 3).softmax(1)
+    for some in (slice(0, 4), slice(4, 8), slice(8, 10)):
+        value = module.loss(guesses[some], truths[some])
+        module.add_loss(module.val_loss, value, truths[some])
+    expected = (truths * (truths.log() - guesses)).sum() / 10
+    assert module.val_loss.compute().item() == pytest.approx(expected.item())

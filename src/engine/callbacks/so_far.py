@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import nn
 from torchmetrics import Metric, MetricTracker
 from torchmetrics.wrappers.abstract import WrapperMetric
 
@@ -25,6 +27,7 @@ from engine.supervised import SupervisedModule
 
 # What a callback may change in a Trainer on the way.
 CHANGING = ("accumulate_grad_batches", "gradient_clip_val", "check_val_every_n_epoch")
+STEPS = ("optimizer_step", "optimizer_zero_grad")  # hooks that may gather gradients
 FOLLOWED = ("callback_metrics", "logged_metrics", "progress_bar_metrics")  # of a Trainer
 
 
@@ -45,7 +48,8 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     # A run that is measured with a part of a split in its metrics would count the part twice.
     ended = {inner for metric in reset_after_validation(trainer) for inner in metric.modules()}
     parts = [(name, part) for name, part in _metrics(module).items() if part not in ended]
-    gathered = () if module.automatic_optimization else module.named_parameters()
+    gathers = not module.automatic_optimization or any(is_overridden(own, module) for own in STEPS)
+    gathered = module.named_parameters() if gathers else ()
     own = {
         "attributes": changed,
         "gradients": {name: own.grad for name, own in gathered if own.grad is not None},
@@ -66,6 +70,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         "groups": _groups(trainer, module),
         "frozen": [name for name, own in module.named_parameters() if not own.requires_grad],
         "seen_in_validation": seen_in_validation(trainer),
+        "untracked": [name for name, part in module.named_modules() if _is_untracked(part)],
         "evaluating": [name for name, part in module.named_modules() if not part.training],
         "processes": processes.gathered(move_data_to_device(own, "cpu")),
     }
@@ -177,7 +182,14 @@ def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> 
     for name, part in module.named_modules():
         if part.training == (name in saved["evaluating"]):
             part.training = not part.training
+        if _is_untracked(part) != (name in saved["untracked"]):
+            part.track_running_stats = name not in saved["untracked"]
     return refused
+
+
+def _is_untracked(part: nn.Module) -> bool:
+    """Tells whether a callback has taken running statistics from a layer: BaseFinetuning does."""
+    return getattr(part, "track_running_stats", None) is False
 
 
 def differing(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any]) -> list[str]:

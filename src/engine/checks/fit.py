@@ -3,12 +3,14 @@
 import contextlib
 import inspect
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torchmetrics import MetricCollection
 
 from engine.checks import bad_data
@@ -17,6 +19,8 @@ from engine.data.augment import try_out
 from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError, blamed_on
 from engine.supervised import SupervisedModule
+
+PLAIN = (bool, int, float, str, type(None))  # kinds of attributes that are put back after a try
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
@@ -48,12 +52,51 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
         # A module with an example of its own says itself what it takes.
         if model.example_input_array is None and is_overridden("forward", model):
             model.example_input_array = sample
-            model.eval()  # nothing random, nothing counted
-            _show(model, sample, data)
-            bad_data.check(model, data, sample)
-            model.train()
+            with _put_back(model):
+                model.eval()  # nothing random, nothing counted
+                _show(model, sample, data)
+                bad_data.check(model, data, sample)
         if isinstance(model, SupervisedModule):
             try_out(model.transforms, sample)
+
+
+@contextlib.contextmanager
+def _put_back(model: nn.Module) -> Iterator[None]:
+    """Puts back what a try changes: weights, buffers, modes and plain attributes.
+
+    A layer may take a mean from its first batch, and never again. What a lazy layer makes, stays.
+    """
+    parts = list(model.modules())
+    tensors = [
+        (part, name, tensor, tensor.data, tensor.detach().clone())
+        for part in parts
+        for name, tensor in (
+            *part.named_parameters(recurse=False),
+            *part.named_buffers(recurse=False),
+        )
+        if not is_lazy(tensor)
+    ]
+    plain = [
+        (part, {name: own for name, own in vars(part).items() if isinstance(own, PLAIN)})
+        for part in parts
+        if not any(map(is_lazy, part.parameters(recurse=False)))
+    ]
+    modes = [(part, part.training) for part in parts]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for part, name, tensor, memory, value in tensors:
+                if getattr(part, name, None) is not tensor:
+                    setattr(part, name, tensor)
+                if tensor.data_ptr() != memory.data_ptr():
+                    tensor.data = memory
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
+        for part, own in plain:
+            vars(part).update(own)
+        for part, mode in modes:
+            part.training = mode
 
 
 @torch.no_grad()

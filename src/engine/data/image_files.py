@@ -63,8 +63,9 @@ def find_images(data_dir: Path) -> FoundImages:
     for split, folder in splits.items():
         _, files = entries(data_dir / folder)
         left_out += [f"{folder}/{name}" for name in files]
+        read: dict[str, str] = {}
         for target, name in enumerate(classes):
-            own, others = list_images(data_dir, f"{folder}/{name}", target)
+            own, others = list_images(data_dir, f"{folder}/{name}", target, read)
             images[split] += own
             left_out += others
     return FoundImages(classes, images, left_out)
@@ -131,15 +132,24 @@ def _compare(folder: Path, found: list[str], classes: list[str]) -> None:
     raise UserError(f"{folder}: other classes than in train/: it {' and '.join(differences)}.")
 
 
-def list_images(data_dir: Path, folder: str, target: int) -> tuple[list[ImageFile], list[str]]:
+def list_images(
+    data_dir: Path, folder: str, target: int, classes: dict[str, str] | None = None
+) -> tuple[list[ImageFile], list[str]]:
     """Returns the images of one class, sorted by path, and the paths of the other files.
 
     Files in sub-folders count, too. What is no ordinary file, such as a pipe, is no image.
+
+    Args:
+        data_dir: the data folder.
+        folder: of the class, below it.
+        target: number of the class.
+        classes: the folders of classes by the real folders that they have read so far.
     """
+    classes = {} if classes is None else classes
     images: list[ImageFile] = []
     others: list[str] = []
     try:
-        for path in files_below(data_dir, folder):
+        for path in files_below(data_dir, folder, classes):
             found = os.stat(data_dir / path) if path.lower().endswith(SUFFIXES) else None
             if found and stat.S_ISREG(found.st_mode):
                 size, mtime, ctime = found.st_size, found.st_mtime_ns, found.st_ctime_ns
@@ -158,11 +168,14 @@ def list_images(data_dir: Path, folder: str, target: int) -> tuple[list[ImageFil
     return sorted(images), others
 
 
-def files_below(data_dir: Path, folder: str) -> Iterator[str]:
+def files_below(data_dir: Path, folder: str, classes: dict[str, str]) -> Iterator[str]:
     """Yields the files in a folder and its sub-folders, by their paths below the data folder.
 
     Hidden files and folders are left out. A folder that several links lead to is read once, so that
     a link to a folder above itself has an end.
+
+    Raises:
+        UserError: if a link leads to a folder of another class: its images would have two.
     """
     seen = set()
     root = os.path.join(data_dir, "")
@@ -171,6 +184,10 @@ def files_below(data_dir: Path, folder: str) -> Iterator[str]:
         folders[:] = [] if real in seen else sorted(f for f in folders if not is_hidden(f))
         names = [] if real in seen else [f for f in files if not is_hidden(f)]
         seen.add(real)
+        if (other := classes.setdefault(real, folder)) != folder:
+            raise UserError(
+                f"{real}: by a link, it belongs to {folder} and to {other}, which are two classes."
+            )
         yield from (os.path.join(here, name).removeprefix(root) for name in names)
 
 

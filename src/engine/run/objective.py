@@ -32,6 +32,13 @@ def cause_of_divergence(trainer: "Trainer") -> str:
     return next(filter(None, causes), "the training loss is no number")
 
 
+def chooser(trainer: "Trainer") -> Any:
+    """Returns the callback that chooses best.ckpt, whichever else writes checkpoints beside it."""
+    made: Any = trainer
+    ours = (own for own in made.checkpoint_callbacks if hasattr(own, "best_score"))
+    return next(ours, made.checkpoint_callback)
+
+
 def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | None:
     """Returns what a sweep compares of a run, under its name; None where there is nothing.
 
@@ -43,7 +50,7 @@ def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | No
         trainer: that has trained the run.
         metrics: the last value of each metric that the run has logged.
     """
-    callback = trainer.checkpoint_callback
+    callback = chooser(trainer)
     monitor = getattr(callback, "monitor", None) or ""
     best = getattr(callback, "best_score", None)
     mode = getattr(callback, "mode", "min")
@@ -127,6 +134,6 @@ def _named(
     """
     is_own = value is not None and not math.isnan(value) and (not found or value != found.value)
     if is_own:
-        mode = getattr(trainer.checkpoint_callback, "mode", "min")
+        mode = getattr(chooser(trainer), "mode", "min")
         found = Objective("returned by train(run)", "", mode)
     return found and {"metric": found.metric, "taken": found.taken, "mode": found.mode}

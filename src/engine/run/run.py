@@ -18,7 +18,7 @@ from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on
 from engine.run import folders, identity, summaries
 from engine.run.children import joinable
-from engine.run.objective import compared, has_diverged, outcome
+from engine.run.objective import chooser, compared, has_diverged, outcome
 
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -351,7 +351,7 @@ class Run:
         if "test" not in build.ways_to_measure(module, data):
             log.info("not tested: %s has no test_step", type(module).__name__)
             return
-        is_chosen = getattr(trainer.checkpoint_callback, "best_score", None) is not None
+        is_chosen = getattr(chooser(trainer), "best_score", None) is not None
         best = choice.best(self.folder, self.config, is_chosen)
         checkpoint = self.folder / folders.BEST if best else None
         if self._drawn:  # a `setup` that divides the data at random divides them as for training

@@ -96,7 +96,10 @@ class Search:
             key: distribution_to_json(distribution) for key, distribution in self.space.items()
         }
         place = str(self.base.sweep_dir) if self.options.storage else ""
-        text = json.dumps([self.base.hash, space, self.direction.name, place], sort_keys=True)
+        # A grid is made of the numbers of its own trials, in an order of the seed.
+        grid = [["grid", self.options.seed]] if self.options.sampler == "grid" else []
+        made_of = [self.base.hash, space, self.direction.name, place, *grid]
+        text = json.dumps(made_of, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def check(self) -> None:
@@ -246,8 +249,9 @@ class Search:
             self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
-        if name := summaries.objective_name(summary):  # a trial that diverged has none
-            trials.name(name)
+        name = summaries.objective_name(summary) if state == TrialState.COMPLETE else None
+        if name and (of := trials.name(name)) != name:
+            state, error = TrialState.FAIL, f"its value is {name}, and this search's are {of}"
         trials.tell(
             number, state, value, status=status, error=error, folder=folder.name if folder else None
         )

@@ -1,5 +1,6 @@
 """The space of a search: Hydra's words for values, as Optuna's distributions."""
 
+import itertools
 import math
 import typing
 from collections.abc import Mapping
@@ -56,6 +57,12 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
     choices = [x if isinstance(x, bool | int | float) else Transformer.str(x) for x in elements]
     if not choices:
         raise UserError(f"{override.input_line}: matches no choice.")
+    for one, other in itertools.combinations(choices, 2):
+        if one == other and type(one) is not type(other):
+            raise UserError(
+                f"{override.input_line}: {shown(one)} and {shown(other)} are equal numbers, which "
+                "Optuna takes for one choice; try them in a sweep."
+            )
     return CategoricalDistribution(choices)
 
 

@@ -83,11 +83,16 @@ class Trials:
         """Returns the trials in any of some states; without states, all trials."""
         return self.study.get_trials(deepcopy=False, states=states or None)
 
-    def name(self, objective: str) -> None:
-        """Names what the study's values are, if they have no name yet; dashboards show it."""
+    def name(self, objective: str) -> str:
+        """Names what the study's values are, if they have no name yet; dashboards show it.
+
+        Returns:
+            the name that they have.
+        """
         if self.study.metric_names is None:
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 self.study.set_metric_names([objective])
+        return (self.study.metric_names or [objective])[0]
 
     def tell(self, number: int, state: TrialState, value: float, **attributes: str | None) -> None:
         """Ends a trial; with a value, if it is complete."""

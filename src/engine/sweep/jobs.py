@@ -78,6 +78,14 @@ class Job:
             return {"status": BROKEN, "error": str(broken)}
 
     @property
+    def stamp(self) -> tuple[Path, int] | None:
+        """Returns what is another when the job has been run again; None if it has no summary."""
+        with suppress(OSError):
+            if self.folder:
+                return self.folder, os.stat(self.folder / summaries.SUMMARY).st_mtime_ns
+        return None
+
+    @property
     def ended(self) -> bool:
         """Tells whether the job ran to an end, with the data as they are now. A failure is an end.
 
@@ -234,13 +242,25 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
     states = [job.state() for job in jobs]
     if len(jobs) > 1:
         log.info("%s", count([state.status for state in states]))
-    _launch([job for job, state in zip(jobs, states, strict=True) if state.is_due], launcher)
-    left = [job for job in jobs if not job.ended]
-    _launch([job for job in left if job.status == "new"], launcher)  # where a kill took all workers
+    due = [job for job, state in zip(jobs, states, strict=True) if state.is_due]
+    before = {job: job.stamp for job, state in zip(jobs, states, strict=True) if state.folder}
+
+    def is_untouched(job: Job) -> bool:
+        """Tells whether a job that is to run again has not begun: its worker was killed before."""
+        return job in due and job in before and job.stamp == before[job] is not None
+
+    def is_left(job: Job) -> bool:
+        return not job.error and (not job.ended or is_untouched(job))
+
+    _launch(due, launcher)
+    left = [job for job in jobs if not job.ended or is_left(job)]
+    # Where a kill took all workers:
+    _launch([job for job in left if job.status == "new" or is_untouched(job)], launcher)
     for job in left:  # alone, as it may take its worker with it once more
-        if not job.ended and not job.error:
-            _launch([job], launcher, "sweep.retry=null", "sweep.force=false", "sweep.wait=true")
-            if not job.ended and not job.error:
+        if is_left(job):
+            anew = [] if is_untouched(job) else ["sweep.retry=null", "sweep.force=false"]
+            _launch([job], launcher, *anew, "sweep.wait=true")
+            if is_left(job):
                 job.error = RunFailed(str(WorkerLost()))
 
 

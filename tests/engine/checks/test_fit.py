@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from engine.checks.fit import check_classes, fit_to
@@ -60,3 +61,35 @@ def test_a_network_that_works_in_place_changes_no_sample() -> None:
     module = SupervisedModule(nn.Sequential(Shifts(), nn.Linear(3, 3)), nn.MSELoss())
     fit_to(module, data)
     assert data.splits["train"].inputs.eq(1).all()
+
+
+class TakesFirst(nn.Module):
+    """Takes the mean of its first batch, whatever the mode, as ActNorm does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(3))
+        self.register_buffer("is_initialised", torch.tensor(False))
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if not self.is_initialised:
+            self.mean.data = x.mean(0)
+            self.is_initialised = torch.tensor(True)
+        return x - self.mean
+
+
+def test_a_try_leaves_no_trace_in_the_network() -> None:
+    """As it happened: a layer had the mean of one sample, and never that of the first batch."""
+    samples = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    data = Arrays({"train": (samples, samples)})
+    frozen = nn.Dropout().eval()
+    layer = TakesFirst()
+    module = SupervisedModule(nn.Sequential(layer, frozen, nn.Linear(3, 3)), nn.MSELoss())
+    parameter = layer.mean
+    fit_to(module, data)
+    assert layer.mean is parameter
+    assert layer.mean.eq(0).all()
+    assert not layer.is_initialised
+    assert (layer.calls, layer.training, frozen.training) == (0, True, False)

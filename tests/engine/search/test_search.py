@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from commands import ROOT, run_train
 from engine.run import folders, identity
+from engine.search import study
 from searching import (
     COMPLETE,
     FAIL,
@@ -342,3 +343,29 @@ def test_without_optuna_it_says_how_to_install_it() -> None:
     says = 'error: hydra/sweeper=optuna: pip install -c constraints.txt -e ".[optuna]" first.\n'
     assert (done.returncode, done.stdout, done.stderr) == (2, "", says)
     assert says.partition("pip ")[2].startswith("install -c constraints.txt -e")
+
+
+def test_a_grid_after_other_trials_tries_every_combination(tmp_path: Path) -> None:
+    """As it happened: a grid left out two values and tried another one three times."""
+    words = ["optimizer.lr=0.01,0.02,0.03,0.04", "trainer.max_steps=1"]
+    run_train(*command(tmp_path, *words, "sampler=random", "n_trials=2"))
+    run_train(*command(tmp_path, *words, "sampler=grid"))
+    run_train(*command(tmp_path, *words, "sampler=grid", "seed=1"))
+    assert len(summaries(tmp_path)) == 4
+    rates = {path.name.partition("-")[0] for path in folder(tmp_path).glob("lr=*")}
+    assert rates == {"lr=0.01", "lr=0.02", "lr=0.03", "lr=0.04"}
+
+
+def test_a_trial_with_another_objective_is_not_compared(tmp_path: Path) -> None:
+    """As it happened: a training loss was the best of validation losses."""
+    words = ["datamodule=parabola", "experiment=curve_fit", "callbacks=default"]
+    own = ["trainer.max_epochs=1", "datamodule.steps_per_epoch=2", "datamodule.folds=5,null"]
+    run_train(*command(tmp_path, *words, *own, "sampler=grid"))
+    storage = study.opened(str(tmp_path / "sweeps" / "curve_fit" / "study.log"))
+    (name,) = optuna.get_all_study_names(storage)
+    done = optuna.load_study(study_name=name, storage=storage).trials
+    assert sorted(trial.state.name for trial in done) == ["COMPLETE", "FAIL"]
+    (failed,) = (trial for trial in done if trial.state == FAIL)
+    assert re.fullmatch(
+        r"its value is \S+, .*, and this search's are \S+, .*", failed.user_attrs["error"]
+    )

@@ -60,6 +60,9 @@ REFUSED = {
     "lr=tag(lgo,interval(1,2))": "no such tag: lgo. Did you mean log? The only one is log.",
     "lr=tag(log,choice(1,2))": "log is for an interval or a range of numbers.",
     "lr=range(5,5)": "a range without a number.",
+    "hidden=1,2,1.0": (
+        "1 and 1.0 are equal numbers, which Optuna takes for one choice; try them in a sweep."
+    ),
     "a=tag(log,range(0,5))": "a range on a log scale is of whole numbers from 1 in steps of 1.",
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from engine.errors import RunFailed, UserError
+from engine.errors import RunFailed, UserError, WorkerLost
 from engine.run import folders
 from engine.run.summaries import save
 from engine.sweep.jobs import conclude, run_all
@@ -62,6 +62,40 @@ def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> N
     assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
     with pytest.raises(RunFailed):
         conclude(jobs, "mine.train")
+
+
+class DeadAtOnce(Workers):
+    """A launcher whose workers die before they begin a job, the first times."""
+
+    def __init__(self, sweep_dir: Path, times: int) -> None:
+        super().__init__(sweep_dir)
+        self.times = times
+
+    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        if len(self.launched) >= self.times:
+            return super().launch(jobs, initial_job_idx)
+        self.launched.append([words[0] for words in jobs])
+        lost = WorkerLost()
+        return [
+            JobReturn(status=JobStatus.FAILED, overrides=words, _return_value=lost)
+            for words in jobs
+        ]
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, "finished"), (9, "failed")])
+def test_a_job_that_is_to_run_again_and_has_not_begun_is_not_finished(
+    times: int, status: str, tmp_path: Path
+) -> None:
+    """As it happened: where workers were killed at once, sweep.force did nothing, with code 0."""
+    (old,) = made(tmp_path, "seed=1")
+    run_all([old], Workers(tmp_path))
+    before = old.stamp
+    (job,) = made(tmp_path, "seed=1")
+    job.treated["force"] = True
+    run_all([job], workers := DeadAtOnce(tmp_path, times))
+    assert len(workers.launched) == min(times, 2) + 1
+    assert (job.error is None) == (status == "finished")
+    assert (job.stamp != before) == (status == "finished")
 
 
 def test_the_config_of_a_run_does_not_say_how_its_sweep_treats_it(tmp_path: Path) -> None:

@@ -268,6 +268,18 @@ BREAKS = [
 ]
 
 
+def break_link_to_another_class(folder: Path) -> str:
+    """As it happened: the images of other classes had this one's label, too."""
+    (folder / "train" / "ant" / "all").symlink_to(folder / "train")
+    return (
+        f"{os.path.realpath(folder)}/train/cat: by a link, it belongs to train/cat and to "
+        "train/ant, which are two classes."
+    )
+
+
+BREAKS.append(break_link_to_another_class)
+
+
 @pytest.mark.parametrize("damage", BREAKS, ids=lambda damage: damage.__name__[6:])
 def test_what_is_wrong_with_the_folder_is_said_before_anything_is_written(
     folder: Path, damage: Callable[[Path], str]

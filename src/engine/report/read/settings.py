@@ -101,7 +101,7 @@ def varies(configs: Sequence[Config], key: str) -> bool:
     # What configs share has been read once, and is one object.
     if all(config.get(key, MISSING) is first for config in configs):
         return False
-    return len({comparable(config, key) for config in configs}) > 1
+    return len({_typed(comparable(config, key)) for config in configs}) > 1
 
 
 def defining(config: Config) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def differs_within(configs: Sequence[Config], key: str, nodes: Sequence[str]) ->
     values: dict[tuple[Any, ...], set[Any]] = {}
     for config in configs:
         targets = tuple(comparable(config, f"{node}.{TARGET}") for node in nodes)
-        values.setdefault(targets, set()).add(comparable(config, key))
+        values.setdefault(targets, set()).add(_typed(comparable(config, key)))
     return any(len(own) > 1 for own in values.values())
 
 
@@ -163,6 +163,9 @@ def all_keys(configs: Iterable[Config]) -> list[str]:
 def column(configs: Sequence[Config], key: str) -> list[Any]:
     """Returns one value per run, for people: a number, a word, the name of a node's `_target_`."""
     values = [comparable(config, key if key in config else f"{key}.{TARGET}") for config in configs]
+    # Python takes 1 and 1.0 for equal: a number of batches, and all of them.
+    whole = {value for value in values if isinstance(value, int)}
+    values = [str(own) if isinstance(own, float) and own in whole else own for own in values]
     if any(key in config for config in configs):
         return values
     # Two classes of one name are told apart by their modules.
@@ -180,6 +183,11 @@ def comparable(config: Config, key: str) -> Any:
         return _word(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and not math.isnan(value) else json.dumps(value, ensure_ascii=False)
+
+
+def _typed(value: Any) -> Any:
+    """Returns what tells 1 from 1.0, too."""
+    return isinstance(value, float), value
 
 
 @functools.cache

@@ -86,6 +86,12 @@ def test_values_that_python_takes_for_equal_and_that_it_cannot_compare() -> None
     }
 
 
+def test_a_whole_number_and_its_float_are_other_settings() -> None:
+    """As it happened: one batch and all batches were one group, with their mean."""
+    runs = [a_run(trainer__limit_train_batches=value) for value in (1, 1.0, 0.5)]
+    assert differing(runs) == {"trainer.limit_train_batches": [1, "1.0", 0.5]}
+
+
 def test_a_seed_that_is_not_the_run_s_is_a_setting() -> None:
     fixed = [a_run(seed=0, init__seed=7), a_run(seed=7, init__seed=7), a_run(seed=1, init__seed=7)]
     assert differing(fixed) == {}  # the same in all, though once also the run's
