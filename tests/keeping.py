@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BaseFinetuning
 from torch import Tensor, nn
 from torch.utils.data import (
     DataLoader,
@@ -258,3 +259,29 @@ class NaNInValidation(Small):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val/loss", torch.tensor(float("nan")))
+
+
+class Gathers(Small):
+    """Gathers the gradients of two batches in Lightning's hooks, and not by its option."""
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        optimizer_closure()
+        if batch_idx % 2:
+            optimizer.step()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        if batch_idx % 2 == 0:
+            optimizer.zero_grad()
+
+
+class FreezesStatistics(BaseFinetuning):
+    """Freezes a layer with its running statistics, for the first epoch."""
+
+    def freeze_before_training(self, module: LightningModule) -> None:
+        self.freeze(module.get_submodule("network.1"), train_bn=False)
+
+    def finetune_function(self, module: LightningModule, epoch: int, optimizer: Any) -> None:
+        if epoch == 1:
+            self.make_trainable(module.get_submodule("network.1"))

@@ -53,6 +53,11 @@ WAYS = {
         "module._target_=ways.FollowsValidation",
         "trainer.check_val_every_n_epoch=2",
     ],
+    "gradients that hooks gather": ["module._target_=keeping.Gathers"],
+    "a layer whose statistics are frozen": [
+        "module._target_=ways.Normalised",
+        "+callbacks.frozen._target_=keeping.FreezesStatistics",
+    ],
     "a module that adds to checkpoints": ["module._target_=ways.SavesItsOwn"],
     "a rate that follows each step": ["module._target_=ways.FollowsEachStep"],
     "a mean of the weights": ["module._target_=ways.Averages"],
