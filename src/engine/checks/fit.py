@@ -64,39 +64,47 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
 def _put_back(model: nn.Module) -> Iterator[None]:
     """Puts back what a try changes: weights, buffers, modes and plain attributes.
 
-    A layer may take a mean from its first batch, and never again. What a lazy layer makes, stays.
+    A layer may take a mean from its first batch, and never again. A layer that makes weights or
+    layers in its first forward pass keeps these, and its attributes with them.
     """
-    parts = list(model.modules())
+    parts = [(part, _names(part), _plain(part)) for part in model.modules()]
     tensors = [
         (part, name, tensor, tensor.data, tensor.detach().clone())
-        for part in parts
-        for name, tensor in (
-            *part.named_parameters(recurse=False),
-            *part.named_buffers(recurse=False),
-        )
-        if not is_lazy(tensor)
+        for part, _, _ in parts
+        for name, tensor in _own(part)
+        if not is_lazy(tensor) and tensor.layout is torch.strided and not tensor.is_nested
     ]
-    plain = [
-        (part, {name: own for name, own in vars(part).items() if isinstance(own, PLAIN)})
-        for part in parts
-        if not any(map(is_lazy, part.parameters(recurse=False)))
-    ]
-    modes = [(part, part.training) for part in parts]
     try:
         yield
     finally:
+        for part, names, plain in parts:
+            mode = plain.get("training")
+            vars(part).update(plain if _names(part) == names else {})
+            if mode is not None:  # a frozen script has none
+                part.training = mode
         with torch.no_grad():
             for part, name, tensor, memory, value in tensors:
                 if getattr(part, name, None) is not tensor:
                     setattr(part, name, tensor)
-                if tensor.data_ptr() != memory.data_ptr():
-                    tensor.data = memory
+                if tensor.data_ptr() != memory.data_ptr() or tensor.shape != value.shape:
+                    tensor.data = memory if memory.shape == value.shape else value
                 if not torch.equal(tensor, value):
                     tensor.copy_(value)
-        for part, own in plain:
-            vars(part).update(own)
-        for part, mode in modes:
-            part.training = mode
+
+
+def _own(part: nn.Module) -> list[tuple[str, Tensor]]:
+    parameters = part.named_parameters(recurse=False)
+    return [*parameters, *part.named_buffers(recurse=False)]
+
+
+def _names(part: nn.Module) -> list[tuple[str, bool]]:
+    """Returns the names of a layer's own weights, buffers and layers, and which are lazy."""
+    own = [(name, is_lazy(tensor)) for name, tensor in _own(part)]
+    return [*own, *((name, False) for name, _ in part.named_children())]
+
+
+def _plain(part: nn.Module) -> dict[str, Any]:
+    return {name: own for name, own in vars(part).items() if isinstance(own, PLAIN)}
 
 
 @torch.no_grad()

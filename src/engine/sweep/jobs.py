@@ -255,7 +255,8 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
     _launch(due, launcher)
     left = [job for job in jobs if not job.ended or is_left(job)]
     # Where a kill took all workers:
-    _launch([job for job in left if job.status == "new" or is_untouched(job)], launcher)
+    lost = [job for job in left if not job.error and is_untouched(job)]
+    _launch([job for job in left if job.status == "new" or job in lost], launcher)
     for job in left:  # alone, as it may take its worker with it once more
         if is_left(job):
             anew = [] if is_untouched(job) else ["sweep.retry=null", "sweep.force=false"]
@@ -267,6 +268,11 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
 def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     if not jobs:
         return
+    before = {job: job.stamp for job in jobs if job._folder}
+
+    def is_as_before(job: Job) -> bool:
+        return not job.summary or (job in before and job.stamp == before[job])
+
     # A launcher with `launch_jobs` need not compose the jobs' configs again.
     launch_jobs = None if more else getattr(launcher, "launch_jobs", None)
     try:
@@ -281,7 +287,7 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     except Exception as error:  # the launcher's own: some worker is gone
         if isinstance(mistake := as_mistake(error), NotWritten):
             for job in jobs:
-                job.error = None if job.ended else mistake
+                job.error = None if job.ended and not is_as_before(job) else mistake
         else:
             log.warning("%s: %s", type(error).__name__, error)
         return
@@ -290,7 +296,7 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         cause = answer_of(result)
         if not isinstance(cause, Exception) or isinstance(cause, WorkerLost):
             continue
-        if isinstance(cause, Stopped) or not job.summary:
+        if isinstance(cause, Stopped) or is_as_before(job):
             job.error = as_mistake(cause)
             if not isinstance(job.error, UserError | RunFailed):
                 log.error("%s", " ".join(job.overrides), exc_info=cause)

@@ -93,3 +93,44 @@ def test_a_try_leaves_no_trace_in_the_network() -> None:
     assert layer.mean.eq(0).all()
     assert not layer.is_initialised
     assert (layer.calls, layer.training, frozen.training) == (0, True, False)
+
+
+class MakesLayer(nn.Module):
+    """Makes a layer in its first forward pass, as one that knows no shapes before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_made = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.is_made:
+            self.layer, self.is_made = nn.Linear(x.shape[1], 3), True
+        made: Tensor = self.layer(x)
+        return made
+
+
+class Odd(nn.Module):
+    """Has a sparse buffer, and one that grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("edges", torch.eye(3).to_sparse())
+        self.register_buffer("seen", torch.zeros(1))
+        self.norm = nn.LazyBatchNorm1d(affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.resize_(len(x) + 2)
+        made: Tensor = self.norm(x) @ self.edges.to_dense()
+        return made
+
+
+def test_what_a_first_pass_makes_stays() -> None:
+    samples = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    data = Arrays({"train": (samples, samples)})
+    layer, odd = MakesLayer(), Odd()
+    network = nn.Sequential(nn.Linear(3, 3), odd, layer)
+    fit_to(SupervisedModule(network, nn.MSELoss()), data)
+    assert layer.is_made
+    assert [name for name, _ in layer.named_parameters()] == ["layer.weight", "layer.bias"]
+    assert odd.seen.tolist() == [0]
+    assert odd.norm.num_features == 3

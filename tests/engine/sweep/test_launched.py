@@ -98,6 +98,15 @@ def test_a_job_that_is_to_run_again_and_has_not_begun_is_not_finished(
     assert (job.stamp != before) == (status == "finished")
 
 
+def test_a_job_that_is_to_run_again_and_is_refused_says_why(tmp_path: Path) -> None:
+    (old,) = made(tmp_path, "seed=1")
+    run_all([old], Workers(tmp_path))
+    (job,) = made(tmp_path, "seed=1")
+    job.treated["force"] = True
+    run_all([job], workers := Workers(tmp_path, wrong=["seed=1"]))
+    assert (len(workers.launched), str(job.error)) == (1, "no")
+
+
 def test_the_config_of_a_run_does_not_say_how_its_sweep_treats_it(tmp_path: Path) -> None:
     """A job whose worker was killed is launched again, and waits: its run is the same."""
     forced, waits = made(tmp_path, "sweep.force=true", "sweep.wait=true")

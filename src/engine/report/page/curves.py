@@ -105,16 +105,17 @@ def _table(text: str, names: Sequence[str]) -> pd.DataFrame:
 def binned(frames: pd.DataFrame, name: str) -> pd.DataFrame:
     """Computes group, bin, run, step and the metric; a run counts in a bin by its mean there.
 
-    Steps are binned alike for all runs, where there are many, or where runs of a group have rows at
-    other steps: a bin is as wide as the widest distance of a run's rows then.
+    Steps are binned alike for all runs where there are many. Where runs of a group have rows at
+    other steps, its bins are as wide as the widest distance of a run's rows.
     """
     rows = frames.loc[frames[name].abs() < math.inf, ["group", "run", "step", name]]
     is_long = rows.groupby("run").size().max() > POINTS
     width = max(1, math.ceil((rows["step"].max() + 1) / POINTS)) if is_long else 1
     longest = rows.groupby(["group", "run"])["step"].nunique().groupby("group").max()
-    if (rows.groupby("group")["step"].nunique() > longest).any():
-        distances = rows.sort_values("step").groupby("run")["step"].diff().groupby(rows["run"])
-        width = max(width, math.ceil(distances.median().max()))
+    steps = rows.groupby("group")["step"].nunique()
+    distances = rows.sort_values("step").groupby("run")["step"].diff().groupby(rows["run"]).median()
+    widest = distances.groupby(rows.groupby("run")["group"].first()).max().where(steps > longest)
+    width = rows["group"].map(np.ceil(widest).fillna(1).clip(lower=width))
     rows = rows.assign(bin=rows["step"] // width)
     return rows.groupby(["group", "bin", "run"], as_index=False)[["step", name]].mean()
 

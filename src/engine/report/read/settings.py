@@ -125,18 +125,24 @@ def without_copies(config: Config) -> dict[str, Any]:
 def without_seeds(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Returns what defines the runs' groups, without the seeds of parts that follow the run's own.
 
-    A part's seed stays where it has another value, or the same value in all runs, or where the
-    command line says it.
+    A part's seed stays where it has another value, or the same value in all runs, or where command
+    lines say it, and one says another than its run's.
     """
     configs = [defining(run.config) for run in runs]
     keys = [key for key in all_keys(configs) if key.endswith(".seed")]
     varied = {key for key in keys if varies(configs, key)}
     said = [{word.lstrip("+").partition("=")[0] for word in _literal(run)} for run in runs]
+    differ = {
+        key
+        for run, own in zip(runs, said, strict=True)
+        for key in own & varied
+        if run.config.get(key) != run.seed
+    }
     return [
         {
             key: value
             for key, value in config.items()
-            if key not in varied or key in own or value != run.seed
+            if key not in varied or key in own & differ or value != run.seed
         }
         for config, run, own in zip(configs, runs, said, strict=True)
     ]

@@ -23,7 +23,7 @@ def settings(values: Sequence[Any]) -> list[str]:
     """Writes the values of a key, with as many digits as tell them apart."""
     texts = [setting(value) for value in values]
     if len(set(texts)) < len(set(values)):
-        texts = [repr(value) if isinstance(value, float) else str(value) for value in values]
+        texts = [repr(float(value)) if isinstance(value, float) else str(value) for value in values]
     return texts
 
 

@@ -202,3 +202,19 @@ def test_runs_with_rows_at_other_steps_have_common_bins(tmp_path: Path) -> None:
     assert list(bands["count"]) == [3] * 4
     assert list(bands["mean"]) == [1, 2, 3, 4]
     assert list(bands["step"]) == pytest.approx([(299 + i * 301 + 1) / 3 for i in range(4)], abs=1)
+
+
+def test_one_group_with_rows_at_other_steps_leaves_the_others_their_points(tmp_path: Path) -> None:
+    rows = {"a": (range(9, 40, 10), (5, 25)), "b": (range(50), range(50)), "c": ((0, 1000),) * 2}
+    for group, (name, own) in enumerate(rows.items()):
+        for seed, steps in enumerate(own):
+            write_run(
+                tmp_path / f"{name}{seed}",
+                seed=seed,
+                metrics={"val/acc": 1},
+                curve={step: {"val/acc": 1.0} for step in steps},
+                changes={"datamodule.batch_size": group},
+            )
+    frames, _ = frames_of(tmp_path, ["val/acc"])
+    points = binned(frames, "val/acc").groupby("run").size()
+    assert sorted(points) == [2, 2, 2, 2, 50, 50]

@@ -104,6 +104,8 @@ def test_a_seed_that_the_command_line_varies_beside_the_run_s_is_a_setting() -> 
     runs = [a_run(seed=a, init__seed=b) for a in range(2) for b in range(2)]
     said = [replace(run, overrides=(f"init.seed={run.config['init.seed']}",)) for run in runs]
     assert differing(said) == {"init.seed": [0, 1, 0, 1]}
+    by_hand = [replace(a_run(seed=n), overrides=(f"init.seed={n}",)) for n in range(3)]
+    assert differing(by_hand) == {}  # both were said, and are one
     followed = [a_run(seed=0), a_run(seed=1)]
     assert differing([replace(run, overrides=("init.seed=${seed}",)) for run in followed]) == {}
 
