@@ -79,10 +79,10 @@ class Job:
 
     @property
     def stamp(self) -> tuple[Path, int] | None:
-        """Returns what is another when the job has been run again; None if it has no summary."""
+        """Returns what is another when the job has been run again; None if no summary is known."""
         with suppress(OSError):
-            if self.folder:
-                return self.folder, os.stat(self.folder / summaries.SUMMARY).st_mtime_ns
+            if self._folder:  # to look for it takes long
+                return self._folder, os.stat(self._folder / summaries.SUMMARY).st_mtime_ns
         return None
 
     @property
@@ -268,10 +268,10 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
 def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     if not jobs:
         return
-    before = {job: job.stamp for job in jobs if job._folder}
+    before = {job: job.stamp for job in jobs}
 
     def is_as_before(job: Job) -> bool:
-        return not job.summary or (job in before and job.stamp == before[job])
+        return not job.summary or (before[job] is not None and before[job] == job.stamp)
 
     # A launcher with `launch_jobs` need not compose the jobs' configs again.
     launch_jobs = None if more else getattr(launcher, "launch_jobs", None)
