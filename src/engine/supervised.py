@@ -73,10 +73,10 @@ class SupervisedModule(LightningModule):
 
     Logs `train/loss`, `lr` and `train/<metric>` every `log_every_n_steps` steps and at the end of
     an epoch, over all the steps since the last such row, and `val/…` and `test/…` over the whole
-    split. The loss of a row is the mean over samples. For a loss with
-    `reduction="sum"` it is the mean over steps of each step's sum (train), or the sum over the
-    split (val, test). `lr` is the rate that the row's last step used. Under data parallelism, the
-    gradients are those of the one, global batch.
+    split. The loss of a row is the mean over samples. For a loss with `reduction="sum"` it is the
+    mean over steps of each step's sum (train), or the sum over the split (val, test). `lr` is the
+    rate that the row's last step used. Under data parallelism, the gradients are those of the one,
+    global batch.
 
     Args:
         network: maps inputs (N, …) to predictions (N, …).

@@ -67,40 +67,40 @@ def _put_back(model: nn.Module) -> Iterator[None]:
     A layer may take a mean from its first batch, and never again. A layer that makes weights or
     layers in its first forward pass keeps these, and its attributes with them.
     """
-    parts = [(part, _names(part), _plain(part)) for part in model.modules()]
-    tensors = [
-        (part, name, tensor, tensor.data, tensor.detach().clone())
-        for part, _, _ in parts
-        for name, tensor in _own(part)
+    parts, before = dict(model.named_modules()), _tensors(model)
+    plain = {name: _plain(part) for name, part in parts.items()}
+    kept = {
+        name: (tensor.data, tensor.detach().clone())
+        for name, tensor in before.items()
         if not is_lazy(tensor) and tensor.layout is torch.strided and not tensor.is_nested
-    ]
+    }
+    lazy = [name for name, tensor in before.items() if is_lazy(tensor)]
     try:
         yield
     finally:
-        for part, names, plain in parts:
-            mode = plain.get("training")
-            vars(part).update(plain if _names(part) == names else {})
-            if mode is not None:  # a frozen script has none
-                part.training = mode
+        now = _tensors(model)
+        new = {*now, *dict(model.named_modules())} - {*before, *parts}
+        makers = {name.rpartition(".")[0] for name in (*new, *lazy)}
+        for name, part in parts.items():
+            own = plain[name]
+            if name not in makers:
+                part.__dict__.update(own)
+            if "training" in own:  # a frozen script has none
+                part.training = own["training"]
         with torch.no_grad():
-            for part, name, tensor, memory, value in tensors:
-                if getattr(part, name, None) is not tensor:
-                    setattr(part, name, tensor)
+            for name, (memory, value) in kept.items():
+                tensor = before[name]
+                if now.get(name) is not tensor:
+                    where, _, attribute = name.rpartition(".")
+                    setattr(parts[where], attribute, tensor)
                 if tensor.data_ptr() != memory.data_ptr() or tensor.shape != value.shape:
                     tensor.data = memory if memory.shape == value.shape else value
                 if not torch.equal(tensor, value):
                     tensor.copy_(value)
 
 
-def _own(part: nn.Module) -> list[tuple[str, Tensor]]:
-    parameters = part.named_parameters(recurse=False)
-    return [*parameters, *part.named_buffers(recurse=False)]
-
-
-def _names(part: nn.Module) -> list[tuple[str, bool]]:
-    """Returns the names of a layer's own weights, buffers and layers, and which are lazy."""
-    own = [(name, is_lazy(tensor)) for name, tensor in _own(part)]
-    return [*own, *((name, False) for name, _ in part.named_children())]
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _plain(part: nn.Module) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Job:
         self.hash = self.config.hash[: folder_names.DIGITS]
         self.error: Exception | None = None  # why the job has left no summary
         self.is_checked = False  # its config is right
+        self.launched_as: tuple[Path, int] | None = None  # its stamp as a launcher took it
         self._folder: Path | None = None
         self._lock = locks.of_job(self.sweep_dir, self.hash)
 
@@ -84,6 +85,16 @@ class Job:
             if self._folder:  # to look for it takes long
                 return self._folder, os.stat(self._folder / summaries.SUMMARY).st_mtime_ns
         return None
+
+    @property
+    def is_as_launched(self) -> bool:
+        """Tells whether a job with a summary, which is to run again, has not begun to."""
+        return self.launched_as is not None and self.launched_as == self.stamp
+
+    @property
+    def is_left(self) -> bool:
+        """Tells whether the job is still to run: its worker may have been killed."""
+        return not self.error and (not self.ended or self.is_as_launched)
 
     @property
     def ended(self) -> bool:
@@ -242,37 +253,23 @@ def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
     states = [job.state() for job in jobs]
     if len(jobs) > 1:
         log.info("%s", count([state.status for state in states]))
-    due = [job for job, state in zip(jobs, states, strict=True) if state.is_due]
-    before = {job: job.stamp for job, state in zip(jobs, states, strict=True) if state.folder}
-
-    def is_untouched(job: Job) -> bool:
-        """Tells whether a job that is to run again has not begun: its worker was killed before."""
-        return job in due and job in before and job.stamp == before[job] is not None
-
-    def is_left(job: Job) -> bool:
-        return not job.error and (not job.ended or is_untouched(job))
-
-    _launch(due, launcher)
-    left = [job for job in jobs if not job.ended or is_left(job)]
+    _launch([job for job, state in zip(jobs, states, strict=True) if state.is_due], launcher)
+    left = [job for job in jobs if job.is_left]
     # Where a kill took all workers:
-    lost = [job for job in left if not job.error and is_untouched(job)]
-    _launch([job for job in left if job.status == "new" or job in lost], launcher)
+    _launch([job for job in left if job.status == "new" or job.is_as_launched], launcher)
     for job in left:  # alone, as it may take its worker with it once more
-        if is_left(job):
-            anew = [] if is_untouched(job) else ["sweep.retry=null", "sweep.force=false"]
+        if job.is_left:
+            anew = [] if job.is_as_launched else ["sweep.retry=null", "sweep.force=false"]
             _launch([job], launcher, *anew, "sweep.wait=true")
-            if is_left(job):
+            if job.is_left:
                 job.error = RunFailed(str(WorkerLost()))
 
 
 def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     if not jobs:
         return
-    before = {job: job.stamp for job in jobs}
-
-    def is_as_before(job: Job) -> bool:
-        return not job.summary or (before[job] is not None and before[job] == job.stamp)
-
+    for job in jobs:
+        job.launched_as = job.stamp
     # A launcher with `launch_jobs` need not compose the jobs' configs again.
     launch_jobs = None if more else getattr(launcher, "launch_jobs", None)
     try:
@@ -287,7 +284,7 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
     except Exception as error:  # the launcher's own: some worker is gone
         if isinstance(mistake := as_mistake(error), NotWritten):
             for job in jobs:
-                job.error = None if job.ended and not is_as_before(job) else mistake
+                job.error = None if job.ended and not job.is_as_launched else mistake
         else:
             log.warning("%s: %s", type(error).__name__, error)
         return
@@ -296,7 +293,7 @@ def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
         cause = answer_of(result)
         if not isinstance(cause, Exception) or isinstance(cause, WorkerLost):
             continue
-        if isinstance(cause, Stopped) or is_as_before(job):
+        if isinstance(cause, Stopped) or not job.summary or job.is_as_launched:
             job.error = as_mistake(cause)
             if not isinstance(job.error, UserError | RunFailed):
                 log.error("%s", " ".join(job.overrides), exc_info=cause)
