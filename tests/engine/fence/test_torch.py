@@ -1,13 +1,15 @@
 """What is relied on of PyTorch beyond its documentation: a new version breaks here, by name."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import optimizer as of_all
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from engine.fence import torch as fence
@@ -86,6 +88,128 @@ def test_has_gradient_hooks_finds_each_kind(hook: Callable[..., Any]) -> None:
     assert fence.has_gradient_hooks(network, optimizer)
     handle.remove()
     assert not fence.has_gradient_hooks(network, optimizer)
+
+
+def gradients(backward: Callable[[Tensor], None]) -> list[Tensor | None]:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+    network[0].bias.requires_grad_(False)
+    for _ in range(2):  # they are summed
+        backward(network(torch.randn(4, 3)).square().mean())
+    return [parameter.grad for parameter in network.parameters()]
+
+
+def test_backward_gives_the_gradients_of_torch() -> None:
+    ours = gradients(lambda loss: fence.backward(loss, torch.ones_like(loss)))
+    torchs = gradients(lambda loss: loss.backward())
+    assert torchs[1] is ours[1] is None
+    for one, other in zip(ours, torchs, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)  # type: ignore[arg-type]
+
+
+def test_backward_refuses_what_torch_refuses() -> None:
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        fence.backward(torch.tensor(1.0), torch.tensor(1.0))
+    loss = torch.ones(1, requires_grad=True).square().sum()
+    fence.backward(loss, torch.ones_like(loss))
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        fence.backward(loss, torch.ones_like(loss))
+
+
+class Counted(Tensor):
+    """Counts the calls that concern it."""
+
+    calls: ClassVar[list[str]] = []
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.calls.append(func.__name__)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def test_backward_leaves_a_subclass_of_tensors_and_debug_messages_to_torch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    weight = torch.ones(1, requires_grad=True)
+    fence.backward((weight * 2).sum().as_subclass(Counted), torch.tensor(1.0))
+    assert "backward" in Counted.calls
+    assert weight.grad == 2
+    with caplog.at_level("DEBUG", torch.autograd.graph.log.name):
+        fence.backward((weight * 3).sum(), torch.tensor(1.0))
+    assert "MulBackward" in caplog.text
+    assert weight.grad == 5
+
+
+class Halves(torch.optim.SGD):
+    """Halves the gradients before each step."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad /= 2
+        return super().step(closure)
+
+
+class Quarters(Halves):
+    """Halves them once more, in a wrapper with the marks by which torch knows its own."""
+
+    @functools.wraps(torch.optim.SGD.step)
+    def step(self, closure: Any = None) -> Any:
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad /= 2
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, Halves, Quarters])
+def test_take_step_takes_the_optimisers_step(kind: Any) -> None:
+    weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    ours, torchs = (kind([weight], lr=0.1) for weight in weights)
+    for _ in range(3):
+        for weight in weights:
+            weight.grad = torch.tensor([1.0, -2.0])
+        fence.take_step(ours)
+        torchs.step()
+    assert torch.equal(*weights)
+
+
+def of_all_before(told: list[object], optimizer: Any) -> Any:
+    return of_all.register_optimizer_step_pre_hook(lambda *args: told.append(args))
+
+
+def of_all_after(told: list[object], optimizer: Any) -> Any:
+    return of_all.register_optimizer_step_post_hook(lambda *args: told.append(args))
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        lambda told, optimizer: optimizer.register_step_pre_hook(lambda *args: told.append(args)),
+        lambda told, optimizer: optimizer.register_step_post_hook(lambda *args: told.append(args)),
+        of_all_before,
+        of_all_after,
+    ],
+)
+def test_take_step_tells_who_listens(listen: Callable[..., Any]) -> None:
+    layer, optimizer = linear()
+    layer.weight.grad = torch.ones(2, 2)
+    told: list[object] = []
+    handle = listen(told, optimizer)
+    fence.take_step(optimizer)
+    assert len(told) == 1
+    handle.remove()
+    fence.take_step(optimizer)
+    assert len(told) == 1
+
+
+def test_take_step_tells_a_scheduler_and_a_profiler() -> None:
+    layer, optimizer = linear()
+    layer.weight.grad = torch.ones(2, 2)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        fence.take_step(optimizer)
+    assert "Optimizer.step#SGD.step" in {event.key for event in profiler.key_averages()}
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    fence.take_step(optimizer)
+    scheduler.step()  # it would warn of steps of its own before the optimiser's
 
 
 def test_compile_step_knows_the_arguments_of_this_torch() -> None:
