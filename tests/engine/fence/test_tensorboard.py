@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -59,6 +60,24 @@ def test_writer_upon_gives_its_events_to_another(tmp_path: Path) -> None:
     assert kept.calls == ["flush", "flush", "close"]
     assert not (tmp_path / "new").exists()  # nor is there a thread that would write
     assert fence.events_of(writer) is not kept  # as SummaryWriter opens a file again
+
+
+def test_writer_upon_has_all_that_summary_writer_sets(tmp_path: Path) -> None:
+    options = {"purge_step": 5, "max_queue": 3, "filename_suffix": ".mine"}
+    for name in ("first", "second"):  # the second one has what the first one's options gave
+        folder = str(tmp_path / name)
+        theirs = SummaryWriter(folder, **options)
+        ours = vars(fence.WriterUpon(Kept, log_dir=folder, **options))
+        made = vars(theirs).copy()
+        theirs.close()
+        assert made.keys() == ours.keys() - {"make_events"}
+        for values in (made, ours):
+            assert list(values.pop("all_writers")) == [folder]
+            assert values.pop("file_writer").event_writer.get_logdir() == folder
+        assert ours.pop("make_events") is Kept
+        assert made == ours
+    with pytest.raises(TypeError, match="flush_seconds"):
+        fence.WriterUpon(Kept, log_dir=folder, flush_seconds=3)
 
 
 def test_writer_upon_gives_each_of_several_scalars_to_a_folder_as_summary_writer_does(
