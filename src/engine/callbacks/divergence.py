@@ -92,7 +92,7 @@ class StopOnDivergence(StepCallback):
         return losses
 
     def _check(self, trainer: Trainer, values: Mapping[str, Any]) -> None:
-        means = [(name, float(torch.as_tensor(value).mean())) for name, value in values.items()]
+        means = [(name, _mean(torch.as_tensor(value))) for name, value in values.items()]
         wrong = [(name, mean) for name, mean in means if not math.isfinite(mean)]
         # One process decides for all, as they have losses of their own.
         found = trainer.strategy.reduce_boolean_decision(bool(wrong), all=False)
@@ -109,6 +109,10 @@ class StopOnDivergence(StepCallback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.diverged = state["diverged"]
         self.cause = state.get("cause", "")  # checkpoints of before have none
+
+
+def _mean(value: Tensor) -> float:
+    return value.item() if value.numel() == 1 else float(value.mean())
 
 
 def _noted(own: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     """
     # A run that is measured with a part of a split in its metrics would count the part twice.
     ended = {inner for metric in reset_after_validation(trainer) for inner in metric.modules()}
-    parts = [(name, part) for name, part in _metrics(module).items() if part not in ended]
+    parts = dict(module.named_modules())
+    found = {name: part for name, part in parts.items() if isinstance(part, Metric)}
     gathers = not module.automatic_optimization or any(is_overridden(own, module) for own in STEPS)
     gathered = module.named_parameters() if gathers else ()
     own = {
@@ -59,8 +60,9 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         "logged": results_of_training(trainer).state() if is_within_epoch(trainer) else {},
         "metrics": {
             name: metrics.state_of(part)
-            for name, part in parts
+            for name, part in found.items()
             if part.update_count or isinstance(part, WrapperMetric)  # these count nothing
+            if part not in ended
         },
     }
     return {
@@ -70,8 +72,8 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         "groups": _groups(trainer, module),
         "frozen": [name for name, own in module.named_parameters() if not own.requires_grad],
         "seen_in_validation": seen_in_validation(trainer),
-        "untracked": [name for name, part in module.named_modules() if _is_untracked(part)],
-        "evaluating": [name for name, part in module.named_modules() if not part.training],
+        "untracked": [name for name, part in parts.items() if _is_untracked(part)],
+        "evaluating": [name for name, part in parts.items() if not part.training],
         "processes": processes.gathered(move_data_to_device(own, "cpu")),
     }
 
@@ -221,7 +223,3 @@ def _metric(module: LightningModule, name: str) -> Metric:
         part = getattr(part, child)
     found: Metric = part
     return found
-
-
-def _metrics(module: LightningModule) -> dict[str, Metric]:
-    return {name: part for name, part in module.named_modules() if isinstance(part, Metric)}

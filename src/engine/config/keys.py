@@ -52,6 +52,7 @@ IRRELEVANT = (
 EVALUATED_WITH = ("datamodule", "accelerator", "trainer")
 
 
+@functools.cache  # jobs of a sweep have the same keys
 def is_below(key: str, nodes: tuple[str, ...]) -> bool:
     """Tells whether a dotted key is one of some nodes, or lies below one of them."""
     return f"{key}.".startswith(_beginnings(nodes))

@@ -114,9 +114,11 @@ def default_of(key: str, conf: Path) -> Any:
 
 def check_values(config: Mapping[str, Any]) -> None:
     """Checks the engine's own values, wherever they come from, against their limits."""
+    absent = object()
     for key, limit in LIMITS.items():
-        if key in config or is_below(key, ("paths", "sweep")):
-            check(key, config.get(key), limit)
+        value = config.get(key, absent)
+        if value is not absent or is_below(key, ("paths", "sweep")):
+            check(key, None if value is absent else value, limit)
 
 
 def _check_hydras(parsed: Sequence[Override]) -> None:

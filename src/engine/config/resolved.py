@@ -125,7 +125,7 @@ class Config(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         node: Any = self.values_by_node
         for name in key.split("."):
-            if not isinstance(node, Mapping):
+            if not isinstance(node, (dict, Mapping)):  # a dict is found sooner
                 raise KeyError(key)
             node = node[name]
         return node

@@ -67,8 +67,9 @@ def reached(trainer: Trainer, every: int) -> bool:
 
     A batch takes no step while gradients are accumulated, and several where a module says so.
     """
-    before: int = getattr(trainer, "steps_before_batch", trainer.global_step - 1)
-    return trainer.global_step // every > before // every
+    step = trainer.global_step
+    before: int = getattr(trainer, "steps_before_batch", step - 1)
+    return step // every > before // every
 
 
 def overrides(made: object, base: type, hooks: Sequence[str]) -> list[str]:

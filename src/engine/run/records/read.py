@@ -244,22 +244,19 @@ def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         columns = next(table, [])
         if STEP not in columns:
             raise ValueError(f"its first line has no column {STEP}")
-        made = []
-        for number, cells in enumerate(table, start=2):
-            if len(cells) != len(columns):
-                raise ValueError(f"line {number}: {len(cells)} cells, not {len(columns)}")
-            row = {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
-            _check_numbers(number, row)
-            made.append(row)
+        made: list[dict[str, str]] = []
+        try:
+            for cells in table:
+                if len(cells) != len(columns):
+                    raise ValueError(f"{len(cells)} cells, not {len(columns)}")
+                row = {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
+                int(row.get(STEP, ""))
+                for cell in row.values():
+                    float(cell)
+                made.append(row)
+        except ValueError as error:
+            raise ValueError(f"line {len(made) + 2}: {error}") from None
     return columns, made
-
-
-def _check_numbers(line: int, row: Mapping[str, str]) -> None:
-    try:
-        int(row.get(STEP, ""))
-        list(map(float, row.values()))
-    except ValueError as error:
-        raise ValueError(f"line {line}: {error}") from None
 
 
 def _whole(path: Path) -> str:
