@@ -1,7 +1,9 @@
 """Modules, callbacks and data that keep in attributes what training depends on: see ways.py."""
 
+import multiprocessing
 import random
-from collections import deque
+from array import array
+from collections import UserDict, deque
 from typing import Any, ClassVar
 
 import numpy as np
@@ -175,6 +177,51 @@ class Keeps(Callback):
         self.optimizer.zero_grad()
         noise = self.mean.compute().item() * self.rng.normal()
         module.network[0].weight.data.add_(self.layer.weight.data, alpha=0.01 * noise)
+
+
+class Tally:
+    """Counts in a slot."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+
+class Hoards(Callback):
+    """Keeps what changes the weights where it is hard to find.
+
+    It is in slots, in the class, in shared memory, in objects of Python's library and of NumPy, in
+    attributes of any name, and in one that is deleted.
+    """
+
+    batches: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.shared: Any = multiprocessing.Value("d", 0.0)
+        self.numbers = array("d", [0.0])
+        self.words: UserDict[str, float] = UserDict(rate=1.0)
+        self.seeds = np.random.SeedSequence(1)
+        self.early = True
+        for name in ("first", "last"):
+            setattr(self, f"rate_{name}", 0.0)
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
+        Hoards.batches += 1
+        self.tally.steps += 1
+        self.shared.value += 0.1
+        self.numbers[0] += 0.1
+        self.words["rate"] *= 0.99
+        for name in ("first", "last"):
+            setattr(self, f"rate_{name}", getattr(self, f"rate_{name}") + 0.1)
+        if self.tally.steps == 12:
+            del self.early
+        numbers = np.random.default_rng(*self.seeds.spawn(1))
+        kept = (Hoards.batches % 10, self.shared.value, self.numbers[0], self.words["rate"])
+        rates = (getattr(self, f"rate_{name}") for name in ("first", "last"))
+        scale = sum((*kept, *rates), self.tally.steps if hasattr(self, "early") else 0.0)
+        module.network[0].weight.data *= 1 - 1e-3 * scale * numbers.random()
 
 
 class Mines(Callback):

@@ -13,6 +13,7 @@ from torch.autograd.graph import log as graph_log
 from torch.optim import Optimizer
 from torch.optim import optimizer as of_all
 from torch.utils.data import get_worker_info
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 log = logging.getLogger(__name__)
 # The code of what torch puts around the `step` of each class of optimisers.
@@ -22,6 +23,11 @@ _AROUND_STEP = Optimizer.profile_hook_step(lambda: None).__code__
 def version_of(tensor: Tensor) -> int:
     """Returns a number that changes whenever a tensor is written into."""
     return tensor._version
+
+
+def batches_of(iterator: Any) -> int | None:
+    """Returns how many batches an iterator of a DataLoader has given; None for another object."""
+    return iterator._num_yielded if isinstance(iterator, _BaseDataLoaderIter) else None
 
 
 def hooks_of(module: nn.Module) -> list[int]:

@@ -11,11 +11,12 @@ elsewhere, and stays what it is.
 import dis
 import functools
 import inspect
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 
 from lightning.fabric.utilities import move_data_to_device
@@ -30,13 +31,17 @@ from engine.kept import values
 LIBRARIES = {*values.MACHINES, *sys.stdlib_module_names, "numpy", "torch", "torchvision"}
 SAVED = {"torchmetrics.collections", "torchmetrics.metric"}  # whose attributes are states
 OF_OPTIMIZERS = ("param_groups", "state", "defaults")  # in the checkpoint already
-OF_LIGHTNING = ("_hparams",)  # what a module may change as self.hparams
+# What changes as self.hparams, in a UserDict or UserList, and in a sparse matrix of SciPy's.
+OF_LIBRARIES = ("_hparams", "data", "indices", "indptr")
 OF_LOADERS = ("dataset", "sampler", "batch_sampler", "collate_fn")
 MOST_OBJECTS = 1000  # that are looked for in a list or a dict
 MOST_OWNERS = 10_000  # objects that are looked into
 CLOSED = (Tensor, type, FunctionType, ModuleType)  # objects that are not
 FILLED = (*values.GROUPS, dict, *values.ARRAYS)  # what may be written into
 READ = "…"  # behind the name of an attribute that a user's code reads, to write into its value
+# What code reads that writes attributes by any name.
+ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__dict__")}
+GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (list, tuple, dict, deque)  # that are looked into for objects
 STORES = dis.opmap["STORE_ATTR"]
 PLAIN = (type(None), bool, int, float, str, Tensor)
@@ -91,7 +96,8 @@ class Attributes:
         """
         saved: dict[str, Any] = {}
         lost: list[str] = []
-        for path, (value, mark, is_buffer) in self._marked().items():
+        now = self._marked()
+        for path, (value, mark, is_buffer) in now.items():
             first = self._first.get(path)
             begun = self._begun.get(path)
             if first and mark == first.mark and path not in self._restored:
@@ -107,7 +113,18 @@ class Attributes:
                 is_as_begun = begun and mark == begun.mark
                 if not is_as_begun and not values.is_machine(type(value)):
                     lost.append(path)
+        saved |= {path: [None, GONE, False, False] for path in self._gone(now)}
         return saved, lost
+
+    def _gone(self, now: Mapping[str, _Marked]) -> Iterator[str]:
+        """Yields the attributes that objects had when training began, and have no more."""
+        missing = [path for path, first in self._first.items() if not first.is_buffer]
+        missing = [path for path in missing if path not in now and path in self._begun]
+        owners = dict(owners_of(self._trainer, self._module)) if missing else {}
+        for path in missing:
+            where, _, name = path.rpartition(".")
+            if where in owners and "[" not in name and name not in _own(owners[where]):
+                yield path
 
     def _marked(self) -> dict[str, _Marked]:
         persistent = self._module.state_dict().keys()
@@ -143,11 +160,15 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
         where, _, name = path.rpartition(".")
         owner = owners.get(where)
         inner = {} if owner is None else _inner(owner)
-        if owner is None or not (is_buffer or _is_kept(name, inner.get(name), names)):
+        if owner is None or not (is_buffer or _is_kept(owner, name, inner.get(name), names)):
             continue
         if is_on_device:
             plain = move_data_to_device(plain, trainer.strategy.root_device)
         try:
+            if fills == GONE:
+                if name in inner:
+                    delattr(owner, name)
+                continue
             value = values.made(plain)
             buffers = dict(owner.named_buffers(recurse=False)) if _is_part(owner) else {}
             now = buffers.get(name, inner.get(name))
@@ -174,11 +195,11 @@ def _values(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, An
         states += OF_OPTIMIZERS if isinstance(owner, Optimizer) else ()
         for name, value in _inner(owner).items():
             is_state = name in states or id(value) in parts
-            if _is_kept(name, value, names) and not is_state:
+            if _is_kept(owner, name, value, names) and not is_state:
                 yield f"{where}.{name}", value
 
 
-def _is_kept(name: str, value: Any, names: frozenset[str]) -> bool:
+def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
     """Tells whether an attribute is one that a user's code writes, or writes into.
 
     Layers that are hidden from PyTorch, and generators, are among these by any name.
@@ -186,13 +207,25 @@ def _is_kept(name: str, value: Any, names: frozenset[str]) -> bool:
     first, kind = name.partition("[")[0], type(value)
     if first in names or (first == name and issubclass(kind, values.STATEFUL)):
         return True
-    return issubclass(kind, FILLED) and f"{first}{READ}" in names
+    return (issubclass(kind, FILLED) and f"{first}{READ}" in names) or _is_free(type(owner), first)
+
+
+def _is_free(kind: type, name: str) -> bool:
+    """Tells whether code of a class, which writes attributes by any name, may write this one."""
+    return not name.startswith("_") and _writes_any(kind) and name not in _of_libraries(kind)
+
+
+@functools.cache
+def _writes_any(kind: type) -> bool:
+    own = _stored_by(value for one in _users(kind) for value in vars(one).values())
+    return not ANY_NAME.isdisjoint(own)
 
 
 def _inner(owner: Any) -> dict[str, Any]:
     """Returns the attributes of an object, and layers and such in a list or a dict among them."""
-    found = dict(vars(owner))
-    for name, value in vars(owner).items():
+    own = _own(owner)
+    found = dict(own)
+    for name, value in own.items():
         if issubclass(type(value), HOLDERS):
             inner = _items(name, value)
             found |= {path: one for path, one in inner if issubclass(type(one), values.STATEFUL)}
@@ -218,8 +251,10 @@ def owners_of(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, 
                 continue
             seen.add(id(owner))
             yield where, owner
+            kind: Any = type(owner)
+            found += [(_name_of(one), one) for one in _users(kind)]
             for name, value in inner.items():
-                if type(value).__dictoffset__:
+                if _has_attributes(type(value)):
                     found.append((f"{where}.{name}", value))
                 if issubclass(type(value), HOLDERS):
                     found += _items(f"{where}.{name}", value)
@@ -257,18 +292,54 @@ def _looked_into(owner: Any) -> dict[str, Any] | None:
     """Returns the attributes of an object that a user's code may write into; None: it does not."""
     kind: Any = type(owner)
     try:
-        return vars(owner) if _is_open(kind) else None
+        is_open = _is_users(owner) if isinstance(owner, type) else _is_open(kind)
+        return _own(owner) if is_open else None
     except Exception:  # it does what it likes
         return None
 
 
+def _own(owner: Any) -> dict[str, Any]:
+    """Returns the attributes of an object, or those of a class that are no methods and such."""
+    kind: Any = type(owner)
+    if isinstance(owner, type):
+        return {
+            name: value
+            for name, value in vars(owner).items()
+            if not name.startswith("__") and not hasattr(type(value), "__get__")
+        }
+    found = dict(vars(owner)) if kind.__dictoffset__ else {}
+    return found | {name: getattr(owner, name) for name in _slots(kind) if hasattr(owner, name)}
+
+
 @functools.cache
-def _is_open(kind: type) -> bool:
+def _slots(kind: Any) -> list[str]:
+    """Names the attributes that a user's class and its bases keep in `__slots__`."""
+    items = [item for one in _users(kind) for item in vars(one).items()]
+    return [name for name, value in items if isinstance(value, MemberDescriptorType)]
+
+
+@functools.cache
+def _users(kind: Any) -> list[type]:
+    """Returns a class and its bases, as far as they are a user's."""
+    return [one for one in kind.__mro__ if _is_users(one)]
+
+
+def _name_of(kind: type) -> str:
+    """Returns the name of a class as the owner of its own attributes."""
+    return f"class {kind.__module__}.{kind.__qualname__}"
+
+
+def _has_attributes(kind: type) -> bool:
+    return bool(kind.__dictoffset__ or _slots(kind))
+
+
+@functools.cache
+def _is_open(kind: Any) -> bool:
     """Tells whether objects of a class are looked into for attributes that a user's code writes."""
-    if issubclass(kind, CLOSED) or not kind.__dictoffset__:  # it has none
+    if issubclass(kind, CLOSED) or not _has_attributes(kind):
         return False
     is_closed = values.is_machine(kind) and not issubclass(kind, nn.Module)
-    return not is_closed or any(map(_is_users, kind.__mro__))
+    return not is_closed or bool(_users(kind))
 
 
 def _is_users(kind: type) -> bool:
@@ -277,29 +348,57 @@ def _is_users(kind: type) -> bool:
 
 def _names(owners: Iterable[Any]) -> frozenset[str]:
     """Returns the names of attributes that a user's code writes, and, marked, of those it reads."""
-    kinds: set[Any] = {type(owner) for owner in owners}
-    return frozenset(OF_LIGHTNING).union(*map(_written, kinds))
+    kinds: set[Any] = {owner if isinstance(owner, type) else type(owner) for owner in owners}
+    return frozenset(OF_LIBRARIES).union(*map(_written, kinds))
 
 
 @functools.cache
 def _written(kind: type) -> frozenset[str]:
     """Returns the names of the attributes that code of a class and its bases writes."""
-    own = [one for one in kind.__mro__ if _is_users(one)]
-    return _stored_by(value for one in own for value in (*vars(one).values(), *_beside(one)))
+    own = _users(kind)
+    found = _stored_by(value for one in own for value in (*vars(one).values(), *_beside(one)))
+    return found.union(
+        name
+        for one in own
+        for name, value in vars(one).items()
+        if isinstance(value, functools.cached_property)
+    )
+
+
+@functools.cache
+def _of_libraries(kind: type) -> frozenset[str]:
+    """Returns the names of the attributes that code of a class's bases in libraries writes."""
+    own = _users(kind)
+    return _stored_by(v for one in kind.__mro__ if one not in own for v in vars(one).values())
 
 
 @functools.cache
 def kept_by(kind: type) -> list[str]:
     """Names the attributes that methods of a user's class write, but for its constructor."""
-    own = [vars(one).items() for one in kind.__mro__ if _is_users(one)]
+    own = [vars(one).items() for one in _users(kind)]
     found = _stored_by(value for items in own for name, value in items if name != "__init__")
     return sorted(name for name in found if not name.endswith(READ))
 
 
 def _beside(kind: type) -> list[Any]:
-    """Returns the functions of the file that has a class: they may write into its objects."""
+    """Returns functions that may write into objects of a class.
+
+    They are in the file that has the class, imported there, or in a user's files imported there.
+    """
     file = sys.modules.get(str(kind.__module__))
-    return [value for value in vars(file).values() if inspect.isfunction(value)] if file else []
+    if file is None:
+        return []
+    near = [one for one in vars(file).values() if inspect.ismodule(one) and _is_near(one, file)]
+    named = [value for module in (file, *near) for value in vars(module).values()]
+    return [value for value in named if inspect.isfunction(value)]
+
+
+def _is_near(module: ModuleType, file: ModuleType) -> bool:
+    """Tells whether a module is of the package, or of the folder, of a file."""
+    if module.__name__.partition(".")[0] == file.__name__.partition(".")[0]:
+        return True
+    folders = [os.path.dirname(getattr(one, "__file__", None) or "") for one in (module, file)]
+    return folders[0] == folders[1] != ""
 
 
 def _stored_by(found: Iterable[Any]) -> frozenset[str]:

@@ -5,14 +5,22 @@ dicts of them. Of layers, metrics, optimisers, schedules and generators of rando
 what they save themselves.
 """
 
+import ctypes
 import datetime
+import io
+import pickle
 import random
 import sys
+import warnings
+from array import array
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from enum import Enum
 from math import inf
+from multiprocessing.sharedctypes import SynchronizedBase
+from operator import length_hint
 from pathlib import Path
+from types import GeneratorType
 from typing import Any
 
 import numpy as np
@@ -27,7 +35,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
 from engine.fence import torchmetrics as metrics
-from engine.fence.torch import version_of
+from engine.fence.torch import batches_of, version_of
 
 # Packages whose objects have no state of training: they log, draw, read configs and run threads.
 MACHINES = {
@@ -35,17 +43,22 @@ MACHINES = {
     *("logging", "threading", "multiprocessing", "concurrent", "asyncio", "queue", "weakref"),
 }
 GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
-STATEFUL = (nn.Module, Optimizer, LRScheduler, GradScaler, DictConfig, *GENERATORS)
+OF_TORCH = (nn.Module, Optimizer, LRScheduler, GradScaler)
+STATEFUL = (*OF_TORCH, DictConfig, SynchronizedBase, *GENERATORS)  # such as multiprocessing.Value
 ARRAYS = (Tensor, np.ndarray)
 MOST = 2**24  # bytes that a checkpoint has of one attribute
 PER_VALUE, PER_ARRAY = 64, 512  # bytes of a value, and those more of a tensor or an array
 MOST_VALUES = 10_000  # of one attribute that are looked at
 GROUPS = (list, tuple, set, deque)
+# Packages of small objects in C, such as itertools.count, that show no attributes when they change.
+OF_PYTHON = {*sys.stdlib_module_names, "numpy"} - {"builtins"}
+MOST_PICKLED = 2**16  # bytes of such an object
+SAMPLED = 4096  # numbers that are looked at of an array that no checkpoint has
 # Stands for a class before its values, which a list of a user's does not begin with.
 MARK = "\0"
 STATE = "state"  # of an object that nobody makes anew
 SIMPLE: dict[str, Callable[[Any], Any]] = {
-    kind.__name__: kind for kind in (set, frozenset, OrderedDict, Counter, torch.Size)
+    kind.__name__: kind for kind in (set, frozenset, bytearray, OrderedDict, Counter, torch.Size)
 }
 DTYPES = {str(one): one for one in vars(torch).values() if isinstance(one, torch.dtype)}
 WORDS: dict[str, Callable[[str], Any]] = {  # classes that a word says all of
@@ -163,14 +176,72 @@ def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
         return [type(value), *(_mark(one, known, left) for one in value)]
     if isinstance(value, dict):
         return [dict, *((key, _mark(one, known, left)) for key, one in value.items())]
-    if isinstance(value, np.ndarray) and value.dtype != object and left.take(value.nbytes):
-        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return [_Same(value), _mark(value.tolist(), known, left)]
+    if isinstance(value, np.ndarray):
+        is_small = left.take(value.nbytes)
+        numbers = value if is_small else value.flat[:: max(1, value.size // SAMPLED)]
+        return value.dtype.str, value.shape, numbers.tobytes(), None if is_small else _Same(value)
     if isinstance(value, bytearray) and left.take(len(value)):
         return bytes(value)
     if isinstance(value, np.generic | torch.Size | torch.dtype | Path | Enum):
         return value
     # Loggers, bars and figures are made anew; nothing follows from the one that there is.
-    return None if is_machine(type(value)) else _Same(value)
+    return None if is_machine(type(value)) else [_Same(value), _pickled(value), _place(value)]
+
+
+class _File(io.BytesIO):
+    """Takes what pickle writes, as long as it is not much."""
+
+    def write(self, part: Any) -> int:
+        if self.tell() + len(part) > MOST_PICKLED:
+            raise TypeError("too large")
+        return super().write(part)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes an object in C and those in it; what has attributes is looked at elsewhere."""
+
+    def __init__(self, file: _File, root: Any) -> None:
+        super().__init__(file)
+        self._root = root
+
+    def persistent_id(self, value: Any) -> int | None:
+        return id(value) if type(value).__dictoffset__ and value is not self._root else None
+
+
+def _place(value: Any) -> Any:
+    """Returns what changes as an iterator goes on, as far as it shows; None for another object."""
+    if isinstance(value, GeneratorType):
+        frame = value.gi_frame  # None at its end
+        inner = {} if frame is None else frame.f_locals
+        shown = [
+            own if isinstance(own, bool | int | float | str) else None for own in inner.values()
+        ]
+        return frame and frame.f_lasti, shown, [_place(own) for own in inner.values()]
+    if not hasattr(type(value), "__next__"):
+        return None
+    return length_hint(value, -1), batches_of(value)
+
+
+def _pickled(value: Any) -> bytes | None:
+    """Returns an object of Python's library or NumPy as pickle writes it, if it has no attributes.
+
+    None stands for another object, and for one that is large or cannot be written.
+    """
+    kind = type(value)
+    is_iterator = package_of(kind) == "builtins" and hasattr(kind, "__next__")  # such as enumerate
+    file = _File()
+    try:
+        if not is_iterator and package_of(kind) not in OF_PYTHON:
+            return None
+        if kind.__dictoffset__ and vars(value):
+            return None
+        with warnings.catch_warnings(action="ignore"):  # Python 3.14 pickles no itertools
+            _Pickler(file, value).dump(value)
+    except Exception:
+        return None
+    return file.getvalue()
 
 
 def _state_of(value: Any, keep_vars: bool = False) -> dict[str, Any] | None:
@@ -185,15 +256,25 @@ def _state_of(value: Any, keep_vars: bool = False) -> dict[str, Any] | None:
         return value.state_dict()
     if isinstance(value, DictConfig):
         return {"values": OmegaConf.to_container(value)}
+    if isinstance(value, SynchronizedBase):
+        is_number = memoryview(value.get_obj()).format[-1] in "bBhHiIlLqQfd?"
+        return {"bytes": _memory(value).raw} if is_number else None
     if isinstance(value, torch.Generator):
         return {"state": value.get_state()}
     if isinstance(value, random.Random):
         return {"state": value.getstate()}
     if isinstance(value, np.random.Generator):
-        return {"state": value.bit_generator.state}
+        spawned = getattr(value.bit_generator.seed_seq, "n_children_spawned", 0)
+        return {"state": value.bit_generator.state, "spawned": spawned}
     if isinstance(value, np.random.RandomState):
         return {"state": value.get_state(legacy=False)}
     return None
+
+
+def _memory(value: Any) -> Any:
+    """Returns the bytes of numbers that processes share, to be read and written as `raw`."""
+    numbers = value.get_obj()
+    return (ctypes.c_char * ctypes.sizeof(numbers)).from_buffer(numbers)
 
 
 def plain(value: Any, first: Any = None) -> tuple[Any, bool | str]:
@@ -214,15 +295,16 @@ def plain(value: Any, first: Any = None) -> tuple[Any, bool | str]:
     kind = type(value)
     is_alike = type(first) is kind
     if isinstance(value, STATEFUL) and not is_machine(kind):
-        if not is_alike:
+        state = _state_of(value)
+        if not is_alike or state is None:
             raise TypeError(kind.__name__)
-        return _plain(_state_of(value), _Left(inf)), STATE
+        return _plain(state, _Left(inf)), STATE
     if isinstance(value, (*GROUPS, dict)) and len(value) * PER_VALUE > MOST:
         raise TypeError("too large")
     if value is first and isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
         return _plain(value.detach(), _Left(MOST)), STATE  # an optimiser may have it
     try:
-        fills = value is first and isinstance(value, (list, set, deque, dict, *ARRAYS))
+        fills = value is first and isinstance(value, (list, set, deque, dict, array, *ARRAYS))
         return _plain(value, _Left(MOST)), fills
     except TypeError:
         if not is_alike or not isinstance(value, list | dict):
@@ -259,6 +341,10 @@ def _in_parts(value: Any, left: _Left) -> tuple[Any, ...]:
         return kind.__name__, _plain(items, left)
     if kind is deque:
         return "deque", _plain(list(value), left), value.maxlen
+    if kind is array:
+        return "numbers", _plain(list(value), left), value.typecode
+    if kind is np.random.SeedSequence:
+        return "seeds", _plain(value.state, left)
     if isinstance(value, torch.dtype | Path):
         return kind.__name__, str(value)
     if kind is datetime.datetime:
@@ -288,10 +374,14 @@ def made(value: Any) -> Any:
     if isinstance(value, list) and value[:1] == [MARK]:
         name, *rest = value[1:]
         if name == "array":
-            array = rest[0].cpu().numpy()
-            return array[()] if rest[1] else array
+            numbers = rest[0].cpu().numpy()
+            return numbers[()] if rest[1] else numbers
         if name == "deque":
             return deque(made(rest[0]), rest[1])
+        if name == "numbers":
+            return array(rest[1], rest[0])
+        if name == "seeds":
+            return np.random.SeedSequence(**rest[0])
         if name in WORDS:
             return WORDS[name](rest[0])
         if name in ("enum", "tuple"):
@@ -344,10 +434,15 @@ def filled(now: Any, value: Any) -> bool:
     elif isinstance(now, DictConfig):
         for key, one in value["values"].items():
             now[key] = one
+    elif isinstance(now, SynchronizedBase):
+        _memory(now).raw = value["bytes"]
     elif isinstance(now, random.Random):
         now.setstate(value["state"])
     elif isinstance(now, np.random.Generator):
         now.bit_generator.state = value["state"]
+        seeds: Any = now.bit_generator.seed_seq
+        if value["spawned"]:
+            seeds.spawn(value["spawned"] - seeds.n_children_spawned)
     elif isinstance(now, torch.Generator | np.random.RandomState):
         now.set_state(value["state"])
     elif isinstance(now, ARRAYS):
@@ -355,6 +450,8 @@ def filled(now: Any, value: Any) -> bool:
             return False
         with torch.no_grad():
             now[...] = value
+    elif isinstance(now, array):
+        now[:] = value
     elif isinstance(now, list | set | deque | dict):
         now.clear()
         now.extend(value) if isinstance(now, list | deque) else now.update(value)

@@ -45,6 +45,14 @@ def test_version_of_changes_whenever_a_tensor_is_written_into() -> None:
     assert fence.version_of(tensor) != before
 
 
+def test_batches_of_an_iterator_are_those_that_it_has_given() -> None:
+    batches = iter(DataLoader([1, 2, 3]))  # type: ignore[arg-type]
+    assert fence.batches_of(batches) == 0
+    next(batches)
+    assert fence.batches_of(batches) == 1
+    assert fence.batches_of(iter([1])) is None
+
+
 def test_hooks_of_has_a_number_for_each_hook() -> None:
     module, optimizer = linear()
     assert fence.hooks_of(module) == []

@@ -8,9 +8,10 @@ import logging
 import random
 import threading
 from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
-from torch.utils.data import WeightedRandomSampler
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from engine import SupervisedModule
 from engine.kept import attributes, values
@@ -126,6 +127,109 @@ def test_what_changes_is_found_and_set_anew(tmp_path: Path) -> None:
     assert [own.count for own in others.callbacks[:2]] == [0, 7]  # type: ignore[attr-defined]
 
 
+@dataclass(slots=True)
+class Progress:
+    """Keeps its attributes in slots."""
+
+    steps: int = 0
+    seen: list[int] = field(default_factory=list)
+    last: Any = None
+
+
+class Slotted(Module):
+    """Counts in an object without a dictionary of attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.progress = [Progress(), Progress(last=Progress())]
+
+    def go_on(self) -> None:
+        self.progress[0].steps += 1
+        self.progress[1].last.seen.append(3)
+
+
+def test_what_changes_in_slots_is_found_and_set_anew(tmp_path: Path) -> None:
+    module, other = Slotted(), Slotted()
+    trainer, others = trainer_of(tmp_path, module), trainer_of(tmp_path, other)
+    found = Attributes(trainer, module)
+    assert found.changed() == ({}, [])
+    module.go_on()
+    saved, lost = found.changed()
+    assert (set(saved), lost) == (
+        {"Slotted.progress[0].steps", "Slotted.progress[1].last.seen"},
+        [],
+    )
+    seen = other.progress[1].last.seen
+    assert attributes.restore(others, other, saved) == []
+    assert other.progress == module.progress
+    assert other.progress[1].last.seen is seen
+
+
+class Everywhere(Module):
+    """Writes attributes of any name, of its class and of a frozen object; deletes one."""
+
+    total = 0
+    rows: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = 1
+        self.options = Options()
+        self.inner.cache = None
+        setattr(self, "rate_" + "a", 0.5)
+
+    @functools.cached_property
+    def scale(self) -> float:
+        return 2.0
+
+    def go_on(self) -> None:
+        Everywhere.total += 1
+        self.rows.append(1)
+        setattr(self, "rate_" + "a", 0.1)
+        setattr(self, "rate_" + "b", self.scale)
+        object.__setattr__(self.options, "width", 3)
+        del self.early, self.inner.cache
+
+
+@dataclass(frozen=True)
+class Options:
+    width: int = 2
+
+
+def test_what_is_written_by_any_name_in_a_class_or_deleted_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Everywhere, "total", 0)
+    monkeypatch.setattr(Everywhere, "rows", [])
+    module, other = Everywhere(), Everywhere()
+    trainer, others = trainer_of(tmp_path, module), trainer_of(tmp_path, other)
+    found = Attributes(trainer, module)
+    assert found.changed() == ({}, [])
+    module.go_on()
+    saved, lost = found.changed()
+    own = f"class {Everywhere.__module__}.Everywhere"
+    assert lost == []
+    assert set(saved) == {
+        f"{own}.total",
+        f"{own}.rows",
+        "Everywhere.rate_a",
+        "Everywhere.rate_b",
+        "Everywhere.scale",
+        "Everywhere.early",
+        "Everywhere.inner.cache",
+        "Everywhere.options.width",
+    }
+    Everywhere.total = 0
+    Everywhere.rows.clear()
+    assert attributes.restore(others, other, saved) == ["Everywhere.options.width"]  # it is frozen
+    assert (Everywhere.total, Everywhere.rows) == (1, [1])
+    mine: Any = other
+    assert (mine.rate_a, mine.rate_b, vars(mine)["scale"]) == (0.1, 2.0, 2.0)
+    assert not hasattr(other, "early")
+    assert not hasattr(other.inner, "cache")
+    assert attributes.restore(others, other, saved) == ["Everywhere.options.width"]
+
+
 def changed_to(value: Any, folder: Path) -> tuple[dict[str, Any], list[str]]:
     module = Module()
     found = Attributes(trainer_of(folder, module), module)
@@ -140,6 +244,15 @@ def changed_to(value: Any, folder: Path) -> tuple[dict[str, Any], list[str]]:
 )
 def test_what_no_checkpoint_can_have_is_named(value: Any, tmp_path: Path) -> None:
     assert changed_to(value, tmp_path) == ({}, ["Module.inner.path"])
+
+
+def test_an_iterator_that_goes_on_is_named(tmp_path: Path) -> None:
+    module = Module()
+    module.inner.path = iter(DataLoader([1, 2]))  # type: ignore[arg-type,assignment]
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    next(module.inner.path)  # type: ignore[call-overload]
+    assert found.changed() == ({}, ["Module.inner.path"])
 
 
 def test_what_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,14 +378,17 @@ def test_an_odd_object_ends_no_run(odd: str, tmp_path: Path) -> None:
     assert found.changed() == ({}, ["Module.inner.path"])
 
 
-def test_what_is_too_large_is_not_looked_at(
+def test_what_is_too_large_is_looked_at_here_and_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(values, "MOST", 50)
+    monkeypatch.setattr(values, "SAMPLED", 5)
     module = Refers()
     found = Attributes(trainer_of(tmp_path, module), module)
-    module.map[0] = 1  # of 80 bytes
+    module.map[1] = 1  # of 80 bytes
     assert found.changed() == ({}, [])
+    module.map[2] = 1
+    assert found.changed() == ({}, ["Refers.map"])
     module.map = np.zeros(10)
     assert found.changed() == ({}, ["Refers.map"])
 
@@ -395,6 +511,40 @@ def test_decorators_and_functions_of_the_file_write_too(tmp_path: Path) -> None:
     found = Attributes(trainer_of(tmp_path, module), module)
     module.go_on()
     assert set(found.changed()[0]) == {"Indirect.calls", "Indirect.beside"}
+
+
+helpers = SimpleNamespace()  # a module in the tests below
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "is_found"),
+    [
+        (f"{__name__.partition('.')[0]}.helpers", None, True),
+        ("helpers", str(Path(__file__).with_name("helpers.py")), True),
+        ("helpers", "/elsewhere/helpers.py", False),
+        ("helpers", None, False),
+    ],
+)
+def test_functions_of_a_users_files_that_are_imported_write_too(
+    name: str,
+    file: str | None,
+    is_found: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = ModuleType(name)
+    made.__file__ = file
+    exec("def count_elsewhere(module):\n    module.elsewhere = 1", vars(made))
+    monkeypatch.setitem(globals(), "helpers", made)
+
+    class Helped(Module):
+        def go_on(self) -> None:
+            helpers.count_elsewhere(self)
+
+    module = Helped()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.go_on()
+    assert set(found.changed()[0]) == ({"Helped.elsewhere"} if is_found else set())
 
 
 class WritesInto(Module):

@@ -1,5 +1,12 @@
 """Values of attributes as a checkpoint has them, and back; what is equal as long as they are."""
 
+import ctypes
+import io
+import itertools
+import multiprocessing
+import re
+import threading
+from array import array
 from collections import Counter, OrderedDict, deque
 from datetime import datetime
 from enum import Enum
@@ -10,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from engine.kept import values
 
@@ -36,6 +44,9 @@ MADE = [
     torch.bfloat16,
     datetime(2026, 1, 2, 3, 4),
     Path("b"),
+    array("d", [0.1, 2.0]),
+    bytearray(b"abc"),
+    np.random.SeedSequence(2**100, spawn_key=(1,), n_children_spawned=2),
 ]
 
 
@@ -66,12 +77,20 @@ def test_a_checkpoint_names_no_other_classes(plain: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: [1], lambda: {1}, lambda: deque([1], 3), lambda: {1: 2}, lambda: Counter("a")]
+    "make",
+    [
+        lambda: [1],
+        lambda: {1},
+        lambda: deque([1], 3),
+        lambda: {1: 2},
+        lambda: Counter("a"),
+        lambda: array("i", [1]),
+    ],
 )
 def test_what_is_still_in_its_place_is_filled(make: Any) -> None:
     """Others may refer to it. One that took its place is made anew."""
     first, now = make(), make()
-    first.clear()
+    first.pop() if isinstance(first, array) else first.clear()
     plain, fills = values.plain(first, first)
     assert fills is True
     assert values.filled(now, values.made(plain))
@@ -93,6 +112,74 @@ def test_what_is_still_in_its_place_is_filled(make: Any) -> None:
 def test_other_values_have_other_marks(one: Any, other: Any) -> None:
     assert values.mark(one) == values.mark(one)
     assert values.mark(one) != values.mark(other)
+
+
+@pytest.mark.parametrize(
+    ("value", "go_on"),
+    [
+        (array("i", [1]), lambda one: one.append(2)),
+        (itertools.count(), next),
+        (itertools.cycle([1, 2]), next),
+        (io.StringIO(), lambda one: one.write("a")),
+        (enumerate([1, 2]), next),
+        (iter([object(), object()]), next),
+        (iter(DataLoader([1, 2])), next),  # type: ignore[arg-type]
+        ((number for number in range(3)), next),
+        ((None for _ in [object(), object()]), next),
+        (np.array([[1], None], object), lambda one: one[0].append(2)),
+        (np.zeros(2**22), lambda one: one.fill(1)),
+        (np.random.SeedSequence(1), lambda one: one.spawn(1)),
+        (np.random.default_rng(1), lambda one: one.spawn(1)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_object_that_goes_on_has_another_mark(value: Any, go_on: Any) -> None:
+    before = values.mark([value])
+    assert values.mark([value]) == before
+    go_on(value)
+    assert values.mark([value]) != before
+
+
+@pytest.mark.parametrize(
+    "value", [itertools.cycle([b"a" * 2**17]), threading.Lock(), [].append, re.compile("a")]
+)
+def test_an_object_in_c_that_cannot_be_written_is_itself(value: Any) -> None:
+    assert values.mark(value) == values.mark(value)
+
+
+@pytest.mark.parametrize(
+    ("make", "go_on"),
+    [
+        (lambda: multiprocessing.Value("i", 1), lambda one: setattr(one, "value", 7)),
+        (lambda: multiprocessing.Array("d", [1.0, 2.0]), lambda one: one.__setitem__(1, 0.5)),
+    ],
+)
+def test_what_processes_share_is_filled(make: Any, go_on: Any) -> None:
+    first, now = make(), make()
+    before = values.mark(first)
+    go_on(first)
+    assert values.mark(first) != before
+    plain, fills = values.plain(first, first)
+    assert fills == values.STATE
+    assert values.filled(now, values.made(plain))
+    assert bytes(now.get_obj()) == bytes(first.get_obj())
+
+
+def test_an_address_that_processes_share_is_not_kept() -> None:
+    address = multiprocessing.Value(ctypes.c_void_p, 1)
+    with pytest.raises(TypeError):
+        values.plain(address, address)
+
+
+@pytest.mark.parametrize("spawned", [0, 2])
+def test_a_generator_goes_on_to_spawn_others(spawned: int) -> None:
+    first, now = (np.random.default_rng(1) for _ in range(2))
+    first.spawn(spawned)
+    first.random()
+    plain, _ = values.plain(first, first)
+    assert values.filled(now, values.made(plain))
+    assert now.random() == first.random()
+    assert now.spawn(1)[0].random() == first.spawn(1)[0].random()
 
 
 @pytest.mark.parametrize(("number", "sees"), [(9_999, True), (10_001, False)])
