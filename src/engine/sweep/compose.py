@@ -167,8 +167,19 @@ class _Alike:
         self._values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
         self._written = dotted(raw)
         self._folders = {key: self._written[key] for key in FOLDERS if key in self._written}
-        own = [tuple(key.split(".")) for key in (*keys, *self._folders)]
-        self._paths = _depending(dict(words_in(raw)), own)
+        by_words = [tuple(key.split(".")) for key in keys]
+        words = dict(words_in(raw))
+        changing = [*by_words, *(tuple(key.split(".")) for key in self._folders)]
+        found = _depending(words, changing)
+        # What only repeats a value that a word sets, such as ${seed}, by what it repeats.
+        matches = {path: REFERENCE.fullmatch(str(words.get(path))) for path in found}
+        targets = {path: tuple(match[1].split(".")) for path, match in matches.items() if match}
+        self._repeats = {
+            path: target
+            for path, target in targets.items()
+            if target in by_words and path not in changing
+        }
+        self._paths = [path for path in found if path not in self._repeats]
         # A key that is not written leads to another one by a reference.
         is_known = set(keys) <= set(self._written)
         rest = REFERENCE.sub("", self._folder)
@@ -193,10 +204,11 @@ class _Alike:
         sweep_dir = Path(str(resolved_in(self._composed, self._folder)))
         make_absolute(self._composed, written)
         values: dict[str, Any] = copied(self._values)
-        own = [_plain(at(self._composed, path)) for path in self._paths]
-        for path, value in zip(self._paths, own, strict=True):
+        own = {path: _plain(at(self._composed, path)) for path in self._paths}
+        own |= {path: own[target] for path, target in self._repeats.items()}
+        for path, value in own.items():
             at(values, path[:-1])[path[-1]] = value
-        return None if may_hold(own) else (values, written, sweep_dir)
+        return None if may_hold([*own.values()]) else (values, written, sweep_dir)
 
 
 def _depending(words: Mapping[Names, str], changing: Sequence[Names]) -> list[Names]:
