@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -262,6 +262,16 @@ class DrawsAsItLoads(ParabolaDataModule):
         }
 
 
+class DrawsAsItPrepares(ParabolaDataModule):
+    """Draws from the generators of all when its data are prepared."""
+
+    slope = 0.0
+
+    def prepare_data(self) -> None:
+        self.slope = random.random()
+        super().prepare_data()
+
+
 class GrowsByEpoch(ParabolaDataModule):
     """Makes inputs larger from epoch to epoch."""
 
@@ -334,6 +344,48 @@ class SetsRateAtFirst(StepCallback):
 
     def on_train_start(self, trainer: Any, module: LightningModule) -> None:
         trainer.optimizers[0].param_groups[0]["lr"] *= 0.5
+
+
+class DropsRate(StepCallback):
+    """Makes the learning rate much smaller within the first epoch."""
+
+    in_a_stack = EACH_JOB
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step == 1
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 2:
+            trainer.optimizers[0].param_groups[0]["lr"] *= 0.01
+
+
+class Clips(Callback):
+    """Clips the weights after each step, as an ordinary callback of Lightning's."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        for parameter in module.parameters():
+            parameter.data.clamp_(-0.5, 0.5)
+
+
+class AddsNoise(StepCallback):
+    """Changes the samples, which jobs with one seed for their data share."""
+
+    in_a_stack = EACH_JOB
+
+    def setup(self, trainer: Any, module: LightningModule, stage: str) -> None:
+        trainer.datamodule.splits["train"].targets.add_(0.5)
+
+
+class AnnealsSome(StepCallback):
+    """Lets a number of the loss grow in the second job."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        if "seed=1" in str(trainer.default_root_dir):
+            module.loss.weight *= 2
 
 
 class Freezes(StepCallback):

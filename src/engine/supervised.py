@@ -1,6 +1,7 @@
 """Has the supervised step, the metrics and the optimiser, once for every model."""
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -66,6 +67,12 @@ def additions(module: LightningModule) -> list[str]:
         for name, value in vars(kind).items()
         if callable(value) and name != "__init__"
     ]
+
+
+def _logs(method: Any) -> bool:
+    """Tells whether a method calls `self.log`."""
+    code = getattr(inspect.unwrap(method), "__code__", None)
+    return code is not None and not {"log", "log_dict"}.isdisjoint(code.co_names)
 
 
 class SupervisedModule(LightningModule):
@@ -239,6 +246,9 @@ class SupervisedModule(LightningModule):
     def why_no_blocks(self) -> str | None:
         """Returns why each step needs a call of its own, if so."""
         hooks = overrides(self, SupervisedModule, STEP_HOOKS)
+        # What is logged within a block would count as all of the block's samples.
+        own = overrides(self, SupervisedModule, ["forward", "_loss", "augmented"])
+        hooks += [name for name in own if _logs(getattr(self, name))]
         return f"{type(self).__name__}.{hooks[0]} wants every step" if hooks else None
 
     def why_not_compiled(self) -> str | None:

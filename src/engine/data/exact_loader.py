@@ -75,6 +75,8 @@ class ExactLoader(Served):
         self._set_epoch(self._epoch)
         self._order.stream = f"{place.loader(self)}/{self._epoch}/{self._pass}"
         self._order.first = first
+        workers: Any = self._batches.generator  # `get_worker_info().seed` follows from it
+        workers.manual_seed(derive(self._seed, f"workers/{self._order.stream}", first))
         return self._served(iter(self._batches))
 
     def _set_epoch(self, epoch: int) -> None:

@@ -79,6 +79,17 @@ def backward(loss: Tensor, ones: Tensor) -> None:
     )
 
 
+def changes_its_step(optimizer: Optimizer) -> bool:
+    """Tells whether an optimiser does more before its step, by a hook or a step of the object.
+
+    Lightning has the gradients computed within the step, so that this comes before them.
+    """
+    step = vars(optimizer).get("step")
+    is_schedulers = step is None or hasattr(step, "_wrapped_by_lr_sched")
+    hooks = optimizer._optimizer_step_pre_hooks or of_all._global_optimizer_pre_hooks
+    return bool(hooks) or not is_schedulers
+
+
 def take_step(optimizer: Optimizer) -> None:
     """Calls `optimizer.step()`; without what torch puts around it where that has nothing to do.
 

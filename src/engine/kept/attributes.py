@@ -212,7 +212,8 @@ def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
 
 def _is_free(kind: type, name: str) -> bool:
     """Tells whether code of a class, which writes attributes by any name, may write this one."""
-    return not name.startswith("_") and _writes_any(kind) and name not in _of_libraries(kind)
+    is_public = name.isidentifier() and not name.startswith("_")
+    return is_public and _writes_any(kind) and name not in _of_libraries(kind)
 
 
 @functools.cache
@@ -370,6 +371,11 @@ def _of_libraries(kind: type) -> frozenset[str]:
     """Returns the names of the attributes that code of a class's bases in libraries writes."""
     own = _users(kind)
     return _stored_by(v for one in kind.__mro__ if one not in own for v in vars(one).values())
+
+
+def written_by(kind: Any) -> frozenset[str]:
+    """Returns the names of the attributes that code of a user's class, or beside it, writes."""
+    return frozenset(name for name in _written(kind) if not name.endswith(READ))
 
 
 @functools.cache

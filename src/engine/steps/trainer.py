@@ -27,6 +27,7 @@ from engine.fence.lightning import (
     validation_interval,
     watch_loops,
 )
+from engine.fence.torch import changes_its_step
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, StepCallback, overrides
 from engine.steps.compiled import CannotCompile, CompiledStep
@@ -246,6 +247,13 @@ class BlockTrainer(Trainer):
             f"{type(optimizer).__name__} may evaluate a step several times": (
                 not evaluates_once(optimizer)
             ),
+            f"{type(optimizer).__name__} has a step, or hooks before it, of its own": (
+                changes_its_step(optimizer)
+            ),
+            f"{type(self.precision_plugin).__name__} may change a backward pass": not is_lightnings(
+                self.precision_plugin
+            ),
+            f"{type(self.strategy).__name__} may change a step": not is_lightnings(self.strategy),
             "a learning rate depends on a metric at every step": any(
                 config.reduce_on_plateau and config.interval == "step"
                 for config in self.lr_scheduler_configs
@@ -260,6 +268,11 @@ class BlockTrainer(Trainer):
                     name = f"{type(callback).__name__}.{hook}"
                     reasons[f"{name} wants every step (a StepCallback would say which)"] = True
         return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def is_lightnings(part: object) -> bool:
+    """Tells whether a strategy or a precision is of Lightning's own classes."""
+    return type(part).__module__.partition(".")[0] in ("lightning", "engine")
 
 
 class _Begins(StepCallback):

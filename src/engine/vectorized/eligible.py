@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback, seed_everything
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from engine.checks.config import check
+from engine.config import objects
 from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
 from engine.config.resolved import Config
@@ -24,7 +26,7 @@ from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
 from engine.seeds import generator_states
-from engine.steps.callback import EACH_JOB, StepCallback, in_a_stack, overrides
+from engine.steps.callback import EACH_JOB, PER_STEP, StepCallback, in_a_stack, overrides
 from engine.supervised import SupervisedModule, additions
 from engine.sweep.jobs import Job
 from engine.vectorized import NotStacked, optimizer
@@ -120,8 +122,13 @@ def obstacle(config: Config) -> str | None:
             kind = located(node[TARGET], key)
             if kind not in (MetricsCSV, TensorBoard) and in_a_stack(kind) is None:
                 return key
-            if in_a_stack(kind) == EACH_JOB and (hook := _not_called(kind)):
+            if in_a_stack(kind) != EACH_JOB:
+                continue
+            if hook := _not_called(kind):
                 return f"{key}: a stack does not call {hook}"
+            hooks = [] if issubclass(kind, StepCallback) else overrides(kind, Callback, PER_STEP)
+            if hooks:
+                return f"{key}.{hooks[0]} wants every step (a StepCallback would say which)"
     return None
 
 
@@ -158,7 +165,11 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     configs = [group[0].config, other.config]
     for config in configs:
         check(config)
-    data: list[Any] = [build.datamodule(config) for config in configs]
+    data: list[Any] = []
+    for config in configs:
+        data.append(build.datamodule(config))
+    if not _is_prepared_alike(config, generator_states()):
+        raise NotStacked(f"{type(data[0]).__name__} draws random numbers in prepare_data")
     if reason := _odd_data(data[0]):
         raise NotStacked(reason)
     modules: list[Any] = [build.module(*pair) for pair in zip(configs, data, strict=True)]
@@ -243,6 +254,18 @@ def training_batch(data: TensorDataModule, last: bool = False) -> tuple[Tensor, 
     train = data.splits["train"]
     chosen = slice(-data.batch_size, None) if last else slice(data.batch_size)
     return data.prepare_inputs(train.inputs[chosen]), train.targets[chosen]
+
+
+def _is_prepared_alike(config: Config, states: Any) -> bool:
+    """Tells whether `prepare_data` draws nothing: alone, it goes on where the constructor ends.
+
+    Args:
+        config: of a job whose data module was just built.
+        states: of the generators of random numbers since then.
+    """
+    seed_everything(config["seed"], workers=True, verbose=False)
+    objects.build(config["datamodule"], "datamodule")
+    return bool(generator_states() == states)
 
 
 def _odd_data(data: Any) -> str | None:

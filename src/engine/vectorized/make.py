@@ -15,7 +15,7 @@ from engine.config.keys import PARTIAL, SECRET, TARGET
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.errors import blamed_on
-from engine.seeds import seed_all
+from engine.seeds import generator_states, seed_all
 
 
 def make(node: Any, key: str) -> Any:
@@ -34,6 +34,13 @@ def datamodule(config: Config) -> TensorDataModule:
     _seed(config)
     data: TensorDataModule = make(config["datamodule"], "datamodule")
     return data
+
+
+def has_drawn(config: Config) -> bool:
+    """Tells whether the data module that was just built has drawn from the job's seed."""
+    states = generator_states()
+    _seed(config)
+    return generator_states() != states
 
 
 @blamed_on("module")

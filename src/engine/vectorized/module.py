@@ -17,6 +17,9 @@ from engine.fence.lightning import (
     validates_after_epoch,
     whole_checkpoint,
 )
+from engine.fence.torch import version_of
+from engine.kept import values
+from engine.kept.attributes import written_by
 from engine.run.checkpoint import choice
 from engine.run.objective import has_diverged
 from engine.schedules import updates_of
@@ -96,7 +99,8 @@ class StackedModule(LightningModule):
         for number, member in enumerate(self.members):
             trainer: Any = TrainerOfJob(self.trainer, self, number)
             member.trainer = member.module.trainer = member.data.trainer = trainer
-        self._built = self._attributes()
+        self._built = [self._attributes(number) for number in self.running]
+        self._prepared = [self._data_of(number) for number in self.running]
         self._call("setup", self.running, lambda job: ("fit",))
 
     def on_test_start(self) -> None:
@@ -152,7 +156,9 @@ class StackedModule(LightningModule):
         optimizer: Any = self.trainer.optimizers[0]
         states = {callback.state_key: callback.state_dict() for callback in member.callbacks}
         weights = {name: value.clone() for name, value in member.module.state_dict().items()}
-        self._dumped = self._dumped or whole_checkpoint(self.trainer)
+        if self._dumped is None:  # before anything is saved in this hook
+            self._check_callbacks()
+            self._dumped = whole_checkpoint(self.trainer)
         checkpoint = self._dumped | {
             "state_dict": weights,
             "optimizer_states": [optimizer.state_of(number)],
@@ -243,13 +249,25 @@ class StackedModule(LightningModule):
             own = self.members[number].module.network.parameters()
             if self._state_of(own) != self._tied[number]:
                 raise NotStacked("a callback freezes or replaces weights")
-        if self._attributes() != self._built:
-            raise NotStacked("a callback changes an attribute of a layer or a loss")
+        for number in self.running:
+            if self._attributes(number) != self._built[number]:
+                raise NotStacked("a callback changes an attribute of a layer or a loss")
+            if self._data_of(number) != self._prepared[number]:
+                raise NotStacked("a callback changes the data module or its samples")
 
-    def _attributes(self) -> list[dict[str, Any]]:
-        """Returns those of the first job that runs; its callbacks are of all jobs' classes."""
-        module = self.members[self.running[0]].module
+    def _attributes(self, number: int) -> list[dict[str, Any]]:
+        """Returns the attributes of a job's layers and loss."""
+        module = self.members[number].module
         return [attributes(part) for part in (*module.network.modules(), *module.loss.modules())]
+
+    def _data_of(self, number: int) -> list[Any]:
+        """Returns what changes with a job's samples, and with what its data module keeps."""
+        data = self.members[number].data
+        tensors = [own for split in data.splits.values() for own in (split.inputs, split.targets)]
+        own = {
+            name: values.mark(vars(data)[name]) for name in written_by(type(data)) & set(vars(data))
+        }
+        return [[(id(tensor), version_of(tensor)) for tensor in tensors], own]
 
     @staticmethod
     def _state_of(parameters: Iterable[nn.Parameter]) -> list[tuple[int, bool]]:

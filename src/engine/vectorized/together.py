@@ -204,15 +204,17 @@ class _Chunk:
     def _build(self) -> None:
         """Builds each job's parts as alone; an error is the answer of that job only."""
         data: dict[Job, Any] = {}
+        keys: list[Any] = []  # on which the samples of each job depend
         checked: set[str] = set()  # nodes of the configs that are right
         for job in self.folders:
             try:
                 if not job.is_checked:
                     check(job.config, checked)
-                data[job] = make.datamodule(job.config)
+                data[job] = own = make.datamodule(job.config)
+                keys.append((own.seed, make.has_drawn(job.config) and job.config["seed"]))
             except Exception as error:
                 self.answers[job] = error
-        shared = _share(list(data.values()))
+        shared = _share(list(data.values()), keys)
         for job, own in data.items():
             try:
                 if not shared:
@@ -353,20 +355,31 @@ def _loggers(config: Config, folder: Path) -> list[Any]:
     return made
 
 
-def _share(data: Sequence[TensorDataModule]) -> bool:
+def _share(data: Sequence[TensorDataModule], keys: Sequence[Any]) -> bool:
     """Lets all jobs share the first job's splits, if the splits do not depend on the seed.
 
     The splits of each seed are compared.
 
+    Args:
+        data: of the jobs.
+        keys: jobs with the same one have the same splits.
+
     Returns:
         Whether the jobs share their splits; if so, their data are prepared.
     """
-    compared: set[int] = set()
+    loaded: dict[Any, dict[str, Any]] = {}  # the attributes that loading sets, by key
     try:
-        for own in data:
-            if own.seed not in compared:
-                compared.add(own.seed)
+        for own, key in zip(data, keys, strict=True):
+            if key in loaded:
+                vars(own).update(loaded[key])
+            else:
+                before = dict(vars(own))
                 own.prepare_data()
+                _ = own.splits  # are loaded where somebody asks for them
+                after = vars(own).items()
+                loaded[key] = {
+                    name: value for name, value in after if before.get(name, own) is not value
+                }
                 if own is not data[0] and not _same(data[0].splits, own.splits):
                     return False
             own.splits = data[0].splits  # at once: there is no room for those of all seeds

@@ -80,6 +80,30 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             "the jobs' schedules have other intervals",
         ),
         (
+            ["datamodule._target_=unlike.DrawsAsItPrepares"],
+            "DrawsAsItPrepares draws random numbers in prepare_data",
+        ),
+        (
+            ["+callbacks.clips._target_=unlike.Clips"],
+            "callbacks.clips.on_train_batch_end wants every step",
+        ),
+        (
+            ["+callbacks.adds._target_=unlike.AddsNoise"],
+            "a callback changes the data module or its samples",
+        ),
+        (
+            [
+                "module._target_=unlike.WeightedMLP",
+                "+callbacks.anneals._target_=unlike.AnnealsSome",
+                "trainer.max_epochs=2",
+            ],
+            "a callback changes an attribute of a layer or a loss",
+        ),
+        (
+            ["+callbacks.drops._target_=unlike.DropsRate", "trainer.max_epochs=2"],
+            "a callback changes a number of the optimiser",
+        ),
+        (
             ["datamodule._target_=unlike.GrowsByEpoch"],
             "GrowsByEpoch prepares inputs by what its trainer says",
         ),
@@ -152,11 +176,12 @@ def test_a_loss_that_works_in_place_changes_no_target_of_the_next_step(
         assert (one / "metrics.csv").read_text() == (step / "metrics.csv").read_text()
 
 
+@pytest.mark.parametrize("words", [[], ["datamodule.seed=0"]], ids=["each seed", "one seed"])
 def test_data_that_draw_as_they_load_draw_the_same_numbers_as_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    words: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    own = [*FEW, "datamodule._target_=unlike.DrawsAsItLoads", "seed=0,1"]
+    own = [*FEW, "datamodule._target_=unlike.DrawsAsItLoads", "seed=0,1", *words]
     made = sweep(tmp_path / "together", *own)
     assert "2 jobs together" in caplog.text
     assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
@@ -164,7 +189,7 @@ def test_data_that_draw_as_they_load_draw_the_same_numbers_as_alone(
 
 def test_the_data_of_each_seed_are_compared() -> None:
     data = [HalfAsManySeeds(seed=seed, samples=5, batch_size=5, noise=0.0) for seed in range(4)]
-    assert not together._share(data)
+    assert not together._share(data, [0, 1, 2, 3])
     first, same, *others = [own.splits["train"].targets for own in data]
     assert first.equal(same)
     assert not any(first.equal(other) for other in others)

@@ -32,6 +32,7 @@ def test_data_are_loaded_once_for_each_seed_and_shared_if_they_do_not_depend_on_
 
         def load(self) -> dict[str, Split]:
             self.loaded.append(self.seed)
+            self.class_names = ["a", "b"]
             return super().load()
 
     class Broken(Arrays):
@@ -39,16 +40,17 @@ def test_data_are_loaded_once_for_each_seed_and_shared_if_they_do_not_depend_on_
             raise OSError("no such file")
 
     same = [Counted({"train": ([[1.0]], [2.0])}, seed=seed) for seed in (3, 3, 4, 5)]
-    assert together._share(same)
+    assert together._share(same, [3, 3, 4, 5])
     assert Counted.prepared == Counted.loaded == [3, 4, 5]
     assert all(data.splits is same[0].splits for data in same)
+    assert all(data.class_names == ["a", "b"] for data in same)
     one_seed = [Counted({"train": ([[math.nan]], [2.0])}, seed=6) for _ in range(2)]
-    assert together._share(one_seed)
+    assert together._share(one_seed, [6, 6])
     assert Counted.prepared == Counted.loaded == [3, 4, 5, 6]
     differ = [Arrays({"train": ([[float(seed)]], [2.0])}, seed=seed) for seed in (3, 4, 4)]
-    assert not together._share(differ)
+    assert not together._share(differ, [3, 4, 4])
     assert [data.splits["train"].inputs.item() for data in differ] == [3, 4, 4]
-    assert not together._share([Broken({"train": ([[1.0]], [2.0])})])
+    assert not together._share([Broken({"train": ([[1.0]], [2.0])})], [0])
 
 
 def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
