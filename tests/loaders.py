@@ -29,6 +29,7 @@ class At:
     """A place in training that a test sets."""
 
     def __init__(self, epoch: int = 0, batch: int = 0, cycles: bool = True) -> None:
+        self.trains = True
         self.at = (epoch, batch)
         self.cycles = cycles
         self.number = 0
@@ -44,6 +45,9 @@ class At:
 
     def loader(self, loader: object) -> int:
         return self.number
+
+    def is_asked_for_by(self, frame: object) -> bool:
+        return self.trains
 
 
 class Noisy(Dataset[dict[str, Any]]):

@@ -466,6 +466,14 @@ class Ordinary(LightningDataModule):
         return self._loader("test")
 
 
+class DropsAll(Ordinary):
+    """Has batches larger than the data, and drops the last one."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        samples: Any = super().train_dataloader()
+        return DataLoader(samples.dataset, 64, drop_last=True)
+
+
 class Grows(Ordinary):
     """Has more samples in each epoch."""
 

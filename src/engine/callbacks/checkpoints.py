@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, Timer
 
 from engine import files, processes
 from engine.callbacks import averaged
 from engine.callbacks.so_far import differing, prepare, restored, resume, so_far
 from engine.config.ranges import Count
-from engine.errors import nearest
+from engine.errors import UserError, nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.kept.attributes import Attributes
 from engine.run import plain
@@ -55,6 +55,17 @@ class Checkpoints(StepCallback, Checkpoint):
         self._trains = self._has_stepped = self._has_said = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        own = Path(trainer.default_root_dir, LAST)
+        for other in trainer.checkpoint_callbacks:
+            # It would write at moments from which no run can go on exactly.
+            if isinstance(other, ModelCheckpoint) and other.save_last and other.dirpath:
+                file = f"{other.CHECKPOINT_NAME_LAST}{other.FILE_EXTENSION}"
+                if Path(other.dirpath, file).resolve() == own.resolve():
+                    raise UserError(
+                        f"{type(other).__name__}: save_last={other.save_last}: the run goes on "
+                        f"from {LAST}, which is written anyway.\nLeave save_last out, or give the "
+                        "callback a dirpath."
+                    )
         self._attributes = Attributes(trainer, module, restored(self._resumed))
         if self._resumed:
             prepare(trainer, module, self._resumed)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -43,10 +44,15 @@ class ExactLoader(Served):
         self._epoch = -1
         self._pass = 0  # several in an epoch, where a longer loader is beside this one
         self._has_ended = False
-        self._batches: DataLoader[Any] = DataLoader(
-            _Batches(loader, seed, rank),
+        self._source = self._batches = self._in_order(self._order, loader.persistent_workers)
+
+    def _in_order(self, order: "Order", has_persistent_workers: bool) -> DataLoader[Any]:
+        """Returns a loader of the batches in an order."""
+        loader = self._loader
+        return DataLoader(
+            _Batches(loader, self._seed, self._rank),
             batch_size=None,
-            sampler=self._order,
+            sampler=order,
             collate_fn=_as_it_is,
             num_workers=loader.num_workers,
             pin_memory=loader.pin_memory,
@@ -55,11 +61,23 @@ class ExactLoader(Served):
             multiprocessing_context=loader.multiprocessing_context,
             generator=torch.Generator(),  # else each start of workers would draw a number
             prefetch_factor=loader.prefetch_factor,
-            persistent_workers=loader.persistent_workers,
+            persistent_workers=has_persistent_workers,
         )
-        self._source = self._batches
 
     def __iter__(self) -> Iterator[Any]:
+        asks: Any = inspect.currentframe()
+        trains = self._place.is_asked_for_by(asks.f_back)
+        return self._of_training() if trains else self._of_all()
+
+    def _of_all(self) -> Iterator[Any]:
+        """Serves a whole pass to code of a user's, which may be within an epoch of training."""
+        place, order = self._place, Order(self._loader, self._seed)
+        order.checks = False
+        order.stream = f"{place.loader(self)}/{place.epoch()}/{place.batch()}/again"
+        for batch, _ in self._in_order(order, has_persistent_workers=False):
+            yield batch
+
+    def _of_training(self) -> Iterator[Any]:
         place = self._place
         first = 0
         is_next_pass = self._has_ended and place.is_cycled() and place.batch() > 0
@@ -75,6 +93,8 @@ class ExactLoader(Served):
         self._set_epoch(self._epoch)
         self._order.stream = f"{place.loader(self)}/{self._epoch}/{self._pass}"
         self._order.first = first
+        own: Any = self._batches.dataset
+        own.collate = self._loader.collate_fn  # it may have been set since
         workers: Any = self._batches.generator  # `get_worker_info().seed` follows from it
         workers.manual_seed(derive(self._seed, f"workers/{self._order.stream}", first))
         return self._served(iter(self._batches))
@@ -179,7 +199,7 @@ class _Batches(Dataset[tuple[Any, bool]]):
 
     def __init__(self, loader: DataLoader[Any], seed: int, rank: int) -> None:
         self._dataset = loader.dataset
-        self._collate = loader.collate_fn
+        self.collate = loader.collate_fn
         self._is_batched = loader.batch_sampler is not None
         self._seed = seed
         self._rank = rank
@@ -191,7 +211,7 @@ class _Batches(Dataset[tuple[Any, bool]]):
         with kept() if get_worker_info() is None else contextlib.nullcontext():
             is_repeatable = not is_checked or self._is_repeatable(indices, seed)
             seed_all(seed)
-            return self._collate(self._samples(indices)), is_repeatable
+            return self.collate(self._samples(indices)), is_repeatable
 
     def _samples(self, indices: Any) -> Any:
         if not self._is_batched:

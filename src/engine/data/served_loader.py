@@ -34,6 +34,13 @@ class Served(ServesLoader):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_loader"], name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets what is not of this class on the user's loader, such as another `collate_fn`."""
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._loader, name, value)
+
     def __len__(self) -> int:
         return len(self._loader)
 

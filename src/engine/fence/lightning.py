@@ -7,6 +7,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
@@ -22,7 +23,10 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import (
     _Sync,
 )
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.combined_loader import _shutdown_workers_and_reset_iterator
+from lightning.pytorch.utilities.combined_loader import (
+    CombinedLoader,
+    _shutdown_workers_and_reset_iterator,
+)
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -187,6 +191,10 @@ class Place:
     def is_cycled(self) -> bool:
         """Tells whether a loader begins anew, where a longer one beside it goes on."""
         return str(self._loop._combined_loader._mode) == "max_size_cycle"
+
+    def is_asked_for_by(self, frame: FrameType) -> bool:
+        """Tells whether code that asks a loader for batches trains on them, as Lightning's does."""
+        return frame.f_globals.get("__name__") == CombinedLoader.__module__
 
 
 def training_loaders(trainer: Trainer) -> list[object]:

@@ -85,9 +85,10 @@ def changes_its_step(optimizer: Optimizer) -> bool:
     Lightning has the gradients computed within the step, so that this comes before them.
     """
     step = vars(optimizer).get("step")
-    is_schedulers = step is None or hasattr(step, "_wrapped_by_lr_sched")
+    inner = getattr(step, "__wrapped__", None)
+    is_schedulers = hasattr(step, "_wrapped_by_lr_sched") and inner is type(optimizer).step
     hooks = optimizer._optimizer_step_pre_hooks or of_all._global_optimizer_pre_hooks
-    return bool(hooks) or not is_schedulers
+    return bool(hooks) or not (step is None or is_schedulers)
 
 
 def take_step(optimizer: Optimizer) -> None:

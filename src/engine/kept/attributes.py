@@ -129,12 +129,13 @@ class Attributes:
     def _marked(self) -> dict[str, _Marked]:
         persistent = self._module.state_dict().keys()
         passing = {}
-        known = {*map(id, self._module.parameters()), *map(id, self._trainer.optimizers)}
-        for name, buffer in self._module.named_buffers():
-            if name in persistent:
-                known.add(id(buffer))
-            else:
-                passing[f"{type(self._module).__name__}.{name}"] = buffer
+        known = {id(own) for own in self._trainer.optimizers}
+        for own in (self._module.named_parameters(), self._module.named_buffers()):
+            for name, tensor in own:
+                if name in persistent:
+                    known.add(id(tensor))
+                else:  # or a module leaves it out of its state
+                    passing[f"{type(self._module).__name__}.{name}"] = tensor
         found = {**dict(_values(self._trainer, self._module)), **passing}
         marks = {path: values.mark(value, frozenset(known)) for path, value in found.items()}
         return {path: _Marked(found[path], marks[path], path in passing) for path in found}
@@ -170,7 +171,10 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
                     delattr(owner, name)
                 continue
             value = values.made(plain)
-            buffers = dict(owner.named_buffers(recurse=False)) if _is_part(owner) else {}
+            buffers = {}
+            if _is_part(owner):
+                buffers = dict(owner.named_buffers(recurse=False))
+                buffers |= dict(owner.named_parameters(recurse=False))
             now = buffers.get(name, inner.get(name))
             if fills and now is not None and values.filled(now, value):
                 continue

@@ -279,6 +279,11 @@ class Run:
         self._drawn = generator_states()
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        if trainer.num_training_batches == 0 and trainer.limit_train_batches:
+            raise UserError(
+                f"{type(data).__name__}: its loader of training gives no batch: is the batch size "
+                "above the number of samples, with drop_last=True?"
+            )
 
     @property
     def _keeps_checkpoints(self) -> bool:

@@ -153,6 +153,7 @@ class CompiledStep:
         group_of = [number for number, group in enumerate(groups) for _ in _trained(group)]
         switches = [flags(group) for group in groups]
         network, loss_of = self.network, self.loss
+        assigned: list[str] = []  # buffers that the network does not write into, but replaces
 
         def forward(
             values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor
@@ -161,6 +162,8 @@ class CompiledStep:
             state = dict(zip(names, values, strict=True)) | fixed
             with PoolsByComparison():
                 predictions = functional_call(network, state, (_for_convolutions(inputs),))
+            if not torch.compiler.is_compiling():
+                assigned.extend(name for name, value in fixed.items() if state[name] is not value)
             return loss_of(predictions, targets), predictions
 
         def step(
@@ -214,7 +217,7 @@ class CompiledStep:
                 gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
                 has_run = True
                 all_used = all(gradient is not None for gradient in gradients)
-                if all_used and not sees_weights:
+                if all_used and not sees_weights and not assigned:
                     self._step(values, states, fixed, self._numbers, *batch)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
             signals.heed()
@@ -228,8 +231,8 @@ class CompiledStep:
             raise CannotCompile("the loss looks at the weights, and not at predictions only")
         if not all_used:
             raise CannotCompile(NO_GRADIENT)
-        if changed:
-            raise CannotCompile(f"a step changes {changed}")
+        if changed or assigned:
+            raise CannotCompile(f"a step changes {changed or assigned[0]}")
 
 
 class Graph:

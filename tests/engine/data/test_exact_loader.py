@@ -11,6 +11,7 @@ from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     DistributedSampler,
     RandomSampler,
     Sampler,
@@ -274,3 +275,52 @@ def test_same_compares_images() -> None:
     black, white = (Image.new("RGB", (4, 4), colour) for colour in ("black", "white"))
     assert same(black, black.copy())
     assert not same(black, white)
+
+
+def test_a_users_own_pass_within_an_epoch_is_whole_and_disturbs_nothing() -> None:
+    """As it happened: a hook that looks at all samples got those that were left of the epoch."""
+    place = At()
+    whole = list(exact(shuffled(), 5, place))
+    for workers in (0, 1):
+        place = At()
+        loader = exact(shuffled(workers), 5, place)
+        batches = iter(loader)
+        served = [next(batches)]
+        place.at, place.trains = (0, 1), False
+        own = [list(loader) for _ in range(2)]
+        place.trains = True
+        assert same([*served, *batches], whole)
+        assert same(*own)  # a resumed run has the same pass
+        assert sorted(index for batch in own[0] for index in batch[0]) == list(range(10))
+
+
+def test_what_is_set_on_a_loader_is_the_users() -> None:
+    """As it happened: mixed batches were not turned off."""
+    theirs = DataLoader(list(range(4)), 2)  # type: ignore[arg-type]
+    place = At()
+    loader = exact(theirs, 5, place)
+    assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3]]
+    loader.collate_fn = sum
+    place.at = (1, 0)
+    assert theirs.collate_fn is sum
+    assert list(loader) == [1, 5]
+    with pytest.raises(ValueError, match="dataset attribute should not be set"):
+        loader.dataset = []
+
+
+class Seeds(Dataset[int]):
+    def __getitem__(self, index: int) -> int:
+        information: Any = get_worker_info()
+        return int(information.seed)
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_workers_have_seeds_of_the_run() -> None:
+    def seen(seed: int, *at: int) -> list[int]:
+        return [int(batch) for batch in exact(DataLoader(Seeds(), num_workers=1), seed, At(*at))]
+
+    assert seen(5) == seen(5)
+    assert seen(5) != seen(6)
+    assert seen(5, 0, 0) != seen(5, 1, 0)

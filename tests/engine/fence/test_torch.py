@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from functools import partial
+from types import MethodType
 from typing import Any, ClassVar
 
 import pytest
@@ -207,6 +208,28 @@ def test_take_step_tells_who_listens(listen: Callable[..., Any]) -> None:
     handle.remove()
     fence.take_step(optimizer)
     assert len(told) == 1
+
+
+def test_changes_its_step_finds_what_comes_before_a_step_of_the_optimiser() -> None:
+    _, optimizer = linear()
+    assert not fence.changes_its_step(optimizer)
+    handle = optimizer.register_step_pre_hook(lambda *args: None)
+    assert fence.changes_its_step(optimizer)
+    handle.remove()
+    optimizer.register_step_post_hook(lambda *args: None)
+    assert not fence.changes_its_step(optimizer)
+    handle = of_all.register_optimizer_step_pre_hook(lambda *args: None)
+    assert fence.changes_its_step(optimizer)
+    handle.remove()
+    torch.optim.lr_scheduler.ConstantLR(optimizer)
+    assert not fence.changes_its_step(optimizer)
+    for is_scheduled in (False, True):
+        _, optimizer = linear()
+        own = MethodType(lambda self, closure=None: None, optimizer)
+        optimizer.step = own  # type: ignore[method-assign]
+        if is_scheduled:
+            torch.optim.lr_scheduler.ConstantLR(optimizer)
+        assert fence.changes_its_step(optimizer)
 
 
 def test_take_step_tells_a_scheduler_and_a_profiler() -> None:

@@ -230,6 +230,33 @@ def test_what_is_written_by_any_name_in_a_class_or_deleted_is_found(
     assert attributes.restore(others, other, saved) == ["Everywhere.options.width"]
 
 
+class LeavesOut(Module):
+    """Leaves its backbone out of its state, as Lightning's documents show it, and trains it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(2, 2)
+
+    def state_dict(self, *args: Any, **options: Any) -> Any:
+        state = super().state_dict(*args, **options)
+        return {name: own for name, own in state.items() if not name.startswith("backbone")}
+
+
+def test_weights_that_a_module_leaves_out_of_its_state_are_kept(tmp_path: Path) -> None:
+    module, other = LeavesOut(), LeavesOut()
+    other.backbone.load_state_dict(module.backbone.state_dict())
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    module.backbone.weight.data += 1
+    saved, lost = found.changed()
+    assert (list(saved), lost) == (["LeavesOut.backbone.weight"], [])
+    weight = other.backbone.weight
+    assert attributes.restore(trainer_of(tmp_path, other), other, saved) == []
+    assert other.backbone.weight is weight
+    assert torch.equal(weight, module.backbone.weight)
+    assert weight.requires_grad
+
+
 def changed_to(value: Any, folder: Path) -> tuple[dict[str, Any], list[str]]:
     module = Module()
     found = Attributes(trainer_of(folder, module), module)

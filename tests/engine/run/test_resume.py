@@ -95,3 +95,27 @@ def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
     assert train_in_process([f"resume={killed}"]) == 0
     assert json.loads((killed / "summary.json").read_text())["device"].startswith("2 × cpu")
     assert_bit_identical(killed, only_run(tmp_path / "alone"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["datamodule._target_=ways.DropsAll"], "DropsAll: its loader of training gives no batch"),
+        (
+            [
+                "+callbacks.mine._target_=lightning.pytorch.callbacks.ModelCheckpoint",
+                "+callbacks.mine.save_last=true",
+            ],
+            "ModelCheckpoint: save_last=True: the run goes on from checkpoints/last.ckpt",
+        ),
+    ],
+)
+def test_what_would_train_nothing_or_overwrite_the_checkpoint_is_refused(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run_train(*SMALL, *words, f"paths.log_dir={tmp_path}", draws=False)
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.rglob("last.ckpt"))

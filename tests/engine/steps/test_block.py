@@ -4,12 +4,14 @@ import contextlib
 import logging
 from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.plugins import Precision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -230,6 +232,35 @@ class Lookahead(Classifier):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
+def hooked(parameters: Any) -> torch.optim.Optimizer:
+    """Looks at gradients before each step: Lightning computes them within it."""
+    optimizer = torch.optim.SGD(parameters, 0.1)
+    optimizer.register_step_pre_hook(lambda *args: None)
+    return optimizer
+
+
+def replaced(parameters: Any) -> torch.optim.Optimizer:
+    optimizer = torch.optim.SGD(parameters, 0.1)
+    step = optimizer.step
+    own = MethodType(lambda _, closure=None: step(closure), optimizer)
+    optimizer.step = own  # type: ignore[method-assign]
+    return optimizer
+
+
+class Scaled(Precision):
+    """Scales losses before the backward pass."""
+
+    def pre_backward(self, tensor: Tensor, module: Any) -> Tensor:
+        return 2 * super().pre_backward(tensor, module)
+
+
+class LogsItsOutputs(Classifier):
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = super().forward(inputs)
+        self.log("mean", outputs.mean(), on_epoch=True)
+        return outputs
+
+
 def plain_loader() -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), batch_size=4)
 
@@ -266,6 +297,16 @@ def plain_loader() -> DataLoader[Any]:
             "LBFGS may evaluate a step several times",
         ),
         ({"precision": "bf16-mixed"}, "trainer.precision=bf16-mixed"),
+        (
+            {"module": lambda: Classifier(optimizer=hooked)},
+            "SGD has a step, or hooks before it, of its own",
+        ),
+        (
+            {"module": lambda: Classifier(optimizer=replaced)},
+            "SGD has a step, or hooks before it, of its own",
+        ),
+        ({"plugins": [Scaled()]}, "Scaled may change a backward pass"),
+        ({"module": LogsItsOutputs}, "LogsItsOutputs.forward wants every step"),
         ({"accumulate_grad_batches": 2}, None),
     ],
     ids=[
@@ -280,6 +321,10 @@ def plain_loader() -> DataLoader[Any]:
         "callback",
         "LBFGS",
         "bf16",
+        "hooks before a step",
+        "step of the object",
+        "precision",
+        "logs",
         "accumulation",
     ],
 )

@@ -348,6 +348,22 @@ class Branches(nn.Module):
         return outputs if inputs.sum().item() > 0 else -outputs
 
 
+class Assigns(nn.Module):
+    """Has a mean of its inputs in a buffer that it replaces."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+        self.register_buffer("mean", torch.zeros(6))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * inputs.detach().mean(0)
+        outputs: Tensor = self.layer(inputs - self.mean)
+        return outputs
+
+
 def seeded(made: type[nn.Module]) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         torch.manual_seed(0)
@@ -394,6 +410,7 @@ def hooked_later() -> nn.Sequential:
             {"network": seeded(Unused), "optimizer": partial(SGD, lr=0.1, weight_decay=0.1)},
             "some parameters that are to be trained have no gradient",
         ),
+        ({"network": seeded(Assigns)}, "a step changes mean"),
         ({"network": Branches}, "UserError: Consider annotating your code using torch._check*()"),
     ],
     ids=[
@@ -409,6 +426,7 @@ def hooked_later() -> nn.Sequential:
         "hooks on what accumulates",
         "unused",
         "unused and plain",
+        "assigned buffer",
         "branches",
     ],
 )
