@@ -110,6 +110,7 @@ def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Total length of")
 def test_what_would_train_nothing_or_overwrite_the_checkpoint_is_refused(
     words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
