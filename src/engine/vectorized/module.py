@@ -18,7 +18,6 @@ from engine.fence.lightning import (
     whole_checkpoint,
 )
 from engine.fence.torch import version_of
-from engine.kept import values
 from engine.kept.attributes import written_by
 from engine.run.checkpoint import choice
 from engine.run.objective import has_diverged
@@ -55,6 +54,13 @@ class Watch(StepCallback):
 
     def on_epoch_done(self, trainer: Trainer, module: Any) -> None:
         module.on_epoch_done()
+
+
+def _shown(value: Any) -> Any:
+    """Returns a number or a word; of another object which one it is, and how often it changed."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return id(value), version_of(value) if isinstance(value, Tensor) else 0
 
 
 class StackedModule(LightningModule):
@@ -260,14 +266,14 @@ class StackedModule(LightningModule):
         module = self.members[number].module
         return [attributes(part) for part in (*module.network.modules(), *module.loss.modules())]
 
-    def _data_of(self, number: int) -> list[Any]:
+    def _data_of(self, number: int) -> dict[str, Any]:
         """Returns what changes with a job's samples, and with what its data module keeps."""
         data = self.members[number].data
-        tensors = [own for split in data.splits.values() for own in (split.inputs, split.targets)]
-        own = {
-            name: values.mark(vars(data)[name]) for name in written_by(type(data)) & set(vars(data))
-        }
-        return [[(id(tensor), version_of(tensor)) for tensor in tensors], own]
+        own = {name: vars(data)[name] for name in written_by(type(data)) & vars(data).keys()}
+        for name, split in data.splits.items():
+            own |= {f"{name}.inputs": split.inputs, f"{name}.targets": split.targets}
+        # A copy of large values for each of hundreds of jobs would not be small.
+        return {name: _shown(value) for name, value in own.items()}
 
     @staticmethod
     def _state_of(parameters: Iterable[nn.Parameter]) -> list[tuple[int, bool]]:
