@@ -47,7 +47,7 @@ def events_of(writer: Any) -> Any:
 
 
 class _Blank(SummaryWriter):
-    """What a SummaryWriter has before it opens a file."""
+    """Has what a SummaryWriter has before it opens a file."""
 
     def _get_file_writer(self) -> None:
         pass

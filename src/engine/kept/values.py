@@ -186,6 +186,8 @@ def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
         return bytes(value)
     if isinstance(value, np.generic | torch.Size | torch.dtype | Path | Enum):
         return value
+    if issubclass(type(value), STATEFUL):  # it is an attribute, or looked at beside the list
+        return _Same(value)
     # Loggers, bars and figures are made anew; nothing follows from the one that there is.
     return None if is_machine(type(value)) else [_Same(value), _pickled(value), _place(value)]
 

@@ -205,13 +205,16 @@ class _Chunk:
         """Builds each job's parts as alone; an error is the answer of that job only."""
         data: dict[Job, Any] = {}
         keys: list[Any] = []  # on which the samples of each job depend
+        draws: bool | None = None
         checked: set[str] = set()  # nodes of the configs that are right
         for job in self.folders:
             try:
                 if not job.is_checked:
                     check(job.config, checked)
                 data[job] = own = make.datamodule(job.config)
-                keys.append((own.seed, make.has_drawn(job.config) and job.config["seed"]))
+                if draws is None:  # as those of all jobs do
+                    draws = make.has_drawn(job.config)
+                keys.append((own.seed, job.config["seed"] if draws else None))
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()), keys)
