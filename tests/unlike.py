@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -105,6 +106,14 @@ class Penalised(nn.MSELoss):
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
         penalty: Any = sum(own.abs().sum() for own in self.network.parameters())
         return super().forward(predictions, targets) + 0.1 * penalty
+
+
+class SeesWeights(Penalised):
+    """Adds the weights' absolute values, with no gradient."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        usual: Tensor = nn.functional.mse_loss(predictions, targets)
+        return usual + (super().forward(predictions, targets) - usual).detach()
 
 
 class CountsInBuffer(nn.MSELoss):
@@ -212,6 +221,19 @@ class Skips(Wrapped):
         return predictions if random.random() > 1e-3 else 0 * predictions
 
 
+class Weighs(Wrapped):
+    """Weights predictions by a number that each job draws, in a function that it makes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        weight = float(torch.rand(()))
+        self.weigh = lambda predictions: weight * predictions
+
+    def forward(self, x: Tensor) -> Tensor:
+        predictions: Tensor = self.weigh(self.network(x))
+        return predictions
+
+
 class Counts(Wrapped):
     """Counts its calls in training, and predicts less after a hundred."""
 
@@ -280,6 +302,17 @@ class GrowsByEpoch(ParabolaDataModule):
         return inputs * (1 + 0.1 * (trainer.current_epoch if trainer else 0))
 
 
+class GrowsElsewhere(ParabolaDataModule):
+    """Makes inputs larger from epoch to epoch, by a factor that a method of another name asks."""
+
+    @property
+    def factor(self) -> float:
+        return 1 + 0.1 * (self.trainer.current_epoch if self.trainer else 0)
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return inputs * self.factor
+
+
 class ThreeSplits(ParabolaDataModule):
     """Has the training samples for validation and test, too."""
 
@@ -319,6 +352,57 @@ class LogsAtTheEnd(StepCallback):
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         module.log("train/one", torch.ones(()))
+
+
+class LogsByHand(StepCallback):
+    """Logs by the Trainer's logger at the end of an epoch, and notes in the run's folder."""
+
+    in_a_stack = EACH_JOB
+    said = ""
+
+    def setup(self, trainer: Any, module: LightningModule, stage: str) -> None:
+        self.said += stage
+        Path(trainer.log_dir, "said.txt").write_text(self.said)
+
+    def on_train_epoch_end(self, trainer: Any, module: LightningModule) -> None:
+        assert [trainer.logger, module.logger] == [trainer.loggers[0]] * 2
+        trainer.logger.log_metrics({"by_hand": trainer.current_epoch + 0.5}, trainer.global_step)
+
+
+class LogsOtherwise(StepCallback):
+    """Logs a value that no logger is to have."""
+
+    in_a_stack = EACH_JOB
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        module.log("val/one", torch.ones(()), logger=False)
+
+
+class Limits(StepCallback):
+    """Sets an option of the Trainer on the way."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        trainer.limit_val_batches = 1
+
+
+class AsksForLoader(StepCallback):
+    """Looks at the samples of the first batch."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Any, module: LightningModule) -> None:
+        next(iter(trainer.train_dataloader))
+
+
+class Draws(StepCallback):
+    """Draws a number at the end of an epoch."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        random.random()
 
 
 class StopsOne(StepCallback):

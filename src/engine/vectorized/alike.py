@@ -5,7 +5,7 @@ constructor or an init makes otherwise in another job, and what is set on an obj
 in its class, would be left out without a word. So all the jobs are looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -68,17 +68,29 @@ def _described(member: Member) -> list[Any]:
             [parameter.requires_grad for parameter in part.parameters(recurse=False)],
             len(hooks_of(part)),
             [values.mark(buffer) for buffer in part.buffers(recurse=False)],
-            attributes(part),
+            attributes(part, member.places),
         )
         for name, part in parts
     ]
 
 
-def attributes(part: nn.Module) -> dict[str, Any]:
-    """Returns marks of a layer's own attributes, which are equal for equal values."""
-    return {key: _mark(value) for key, value in vars(part).items() if key not in PLAIN}
+def attributes(part: nn.Module, places: Mapping[int, str]) -> dict[str, Any]:
+    """Returns marks of a layer's own attributes, which are equal for equal values.
+
+    Args:
+        part: the layer.
+        places: names of objects that are compared by themselves, by id.
+    """
+    return {key: _mark(value, places) for key, value in vars(part).items() if key not in PLAIN}
 
 
-def _mark(value: Any) -> Any:
-    # A function that a constructor makes is another object in each job.
-    return value.__code__ if isinstance(value, FunctionType) else values.mark(value)
+def _mark(value: Any, places: Mapping[int, str]) -> Any:
+    if id(value) in places:
+        return places[id(value)]
+    if not isinstance(value, FunctionType):
+        return values.mark(value)
+    # A function that a constructor makes is another object in each job, and may keep what it drew.
+    places = {**places, id(value): "itself"}
+    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    kept = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values(), *cells]
+    return value.__code__, [_mark(one, places) for one in kept]

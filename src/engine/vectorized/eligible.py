@@ -6,6 +6,7 @@ Such jobs differ only in the seed, the init and the numbers of optimiser and sch
 import ast
 import copy
 import inspect
+import itertools
 import json
 import textwrap
 from collections.abc import Callable, Sequence
@@ -190,42 +191,64 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
         NotStacked: if the step fails, or the numbers differ.
     """
     name = type(modules[0]).__name__
-    networks = [copy.deepcopy(module.network).double() for module in modules]
+    networks, losses = zip(*map(_disturbed, modules, itertools.count()), strict=True)
     wide = [[p.double() if p.is_floating_point() else p for p in batch] for batch in batches]
     drawn = generator_states()
+    loss = losses[0]
+    buffers = [own.clone() for own in loss.buffers()]
     try:
-        loss = copy.deepcopy(modules[0].loss).double()
+        if _sees_weights(modules[0], *wide[0]):
+            raise NotStacked(f"{name}: its loss looks at the weights, and not at predictions only")
         params = {
             key: torch.stack([n.get_parameter(key).detach() for n in networks]).requires_grad_()
             for key, _ in networks[0].named_parameters()
         }
         inputs, targets = (torch.stack(both) for both in zip(*wide, strict=True))
-        losses = stacked_loss(loss)(stacked(networks[0])(params, inputs), targets)
-        gradients = torch.autograd.grad(losses.sum(), list(params.values()))
-        with torch.no_grad():
-            predictions = copy.deepcopy(modules[0].network)(batches[0][0])
-        # Predictions have no graph here, but a penalty on the weights has.
-        sees_weights = modules[0].loss(predictions, batches[0][1].clone()).requires_grad
+        together = stacked_loss(loss)(stacked(networks[0])(params, inputs), targets)
+        gradients = torch.autograd.grad(together.sum(), list(params.values()))
+    except NotStacked:
+        raise
     except Exception as error:
         said = (str(error) or repr(error)).partition(". ")[0].splitlines()[0]
         raise NotStacked(f"{name}: {said}") from None
-    if sees_weights:
-        raise NotStacked(f"{name}: its loss looks at the weights, and not at predictions only")
-    for number, (network, (own_inputs, own_targets)) in enumerate(zip(networks, wide, strict=True)):
-        own_loss = loss(network(own_inputs), own_targets)
-        alone = torch.autograd.grad(own_loss, list(network.parameters()))
+    if not all(map(torch.equal, loss.buffers(), buffers)):
+        raise NotStacked(f"{name}: its loss changes a buffer in each step")
+    each = zip(networks, losses, wide, strict=True)
+    for number, (network, own_loss, (own_inputs, own_targets)) in enumerate(each):
+        own = own_loss(network(own_inputs), own_targets)
+        alone = torch.autograd.grad(own, list(network.parameters()))
         # A gradient that is 0 but for rounding is compared with the others.
         largest = max(map(largest_of, alone))
         pairs = zip((gradient[number] for gradient in gradients), alone, strict=True)
         same = all(is_close(*pair, ROUNDING, largest) for pair in pairs)
-        if not (same and is_close(losses[number].detach(), own_loss.detach(), ROUNDING)):
+        if not (same and is_close(together[number].detach(), own.detach(), ROUNDING)):
             raise NotStacked(f"{name} gives other numbers in a stack")
-    buffers = zip(loss.buffers(), modules[0].loss.buffers(), strict=True)
-    if not all(torch.equal(own, before) for own, before in buffers):
-        raise NotStacked(f"{name}: its loss changes a buffer in each step")
     _compare_evaluated(name, networks, params, inputs)
     if generator_states() != drawn:
         raise NotStacked(f"{name}: each step draws random numbers")
+
+
+@torch.no_grad()
+def _disturbed(module: Any, seed: int) -> tuple[nn.Module, nn.Module]:
+    """Returns copies of a module's network and loss in 64 bits, with somewhat other weights.
+
+    Weights of zero, or equal ones, would hide differences.
+    """
+    network, loss = copy.deepcopy((module.network, module.loss))  # a loss may know the network
+    noise = torch.Generator().manual_seed(seed)
+    for own in network.double().parameters():
+        drawn = torch.randn(own.shape, generator=noise, dtype=own.dtype)
+        own += 0.1 * drawn * torch.where(own == 0, 1.0, own.abs())
+    return network, loss.double()
+
+
+@torch.no_grad()
+def _sees_weights(module: Any, inputs: Tensor, targets: Tensor) -> bool:
+    """Tells whether a loss is another one for the same predictions with other weights."""
+    network, loss = copy.deepcopy((module.network, module.loss))
+    predictions = network.double()(inputs)
+    usual = loss.double()(predictions, targets.clone())
+    return not torch.equal(usual, _disturbed(module, 0)[1](predictions, targets.clone()))
 
 
 @torch.no_grad()
@@ -271,10 +294,25 @@ def _is_prepared_alike(config: Config, states: Any) -> bool:
 def _odd_data(data: Any) -> str | None:
     if not isinstance(data, TensorDataModule):
         return f"{type(data).__name__} is no TensorDataModule"
-    if "trainer" in type(data).prepare_inputs.__code__.co_names:
+    if _asks_its_trainer(data):
         return f"{type(data).__name__} prepares inputs by what its trainer says"
     hooks = overrides(data, TensorDataModule, NOT_CALLED)
     return f"{type(data).__name__} has a {hooks[0]} of its own" if hooks else data.why_no_blocks()
+
+
+def _asks_its_trainer(data: TensorDataModule) -> bool:
+    """Tells whether data are prepared by what the Trainer says, which a stack shares."""
+    asked = []
+
+    def ask(own: Any) -> None:
+        asked.append(own)
+
+    spied: Any = copy.copy(data)
+    vars(spied).pop("trainer", None)
+    kind: Any = type(data)
+    spied.__class__ = type(kind.__name__, (kind,), {"trainer": property(ask)})
+    spied.prepare_inputs(data.splits["train"].inputs[: data.batch_size])
+    return bool(asked)
 
 
 def _odd_module(module: Any) -> str | None:

@@ -1,5 +1,6 @@
 """Holds one job of a stack: its own parts, and its view of the stack's Trainer."""
 
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -8,7 +9,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from engine.data.datamodule import TensorDataModule
@@ -50,23 +50,40 @@ class Member:
         self.messages: list[logging.LogRecord] = []
         self._rows: list[Row] = []
         self.logged: dict[str, Tensor] | None = None  # by the evaluation that ends, if one does
+        self.hidden: set[str] = set()  # metrics that are not for the progress bar
         self.trainer: Any = None
         vars(module)["log"] = self.log
+
+    @functools.cached_property
+    def places(self) -> dict[int, str]:
+        """Returns the names of the module's parts and weights, by their ids."""
+        named = (*self.module.named_modules(), *self.module.named_parameters())
+        return {id(one): name for name, one in named}
 
     def log(self, name: str, value: Tensor, **options: Any) -> None:
         """Takes a value that a callback logs through the module, at the end of an evaluation.
 
         Raises:
             NotStacked: for a value of another moment, which has a row of its own where a job is
-                alone.
+                alone, and for one that is not logged in the usual way.
         """
         if self.logged is None:
             raise NotStacked(f"a callback logs {name} at another moment than an evaluation's end")
+        is_shown = options.pop("prog_bar", False)
+        if odd := sorted(options.keys() - WITHOUT_EFFECT):
+            raise NotStacked(f"a callback logs {name} with {odd[0]}={options[odd[0]]}")
         self.logged[name] = value
+        if not is_shown:
+            self.hidden.add(name)
 
     def write(self, values: dict[str, Any], step: int) -> None:
         """Adds a row for all loggers; the row is in no file before the next flush."""
         self._rows.append(Row(step, values, time.time()))
+
+    @property
+    def has_rows(self) -> bool:
+        """Tells whether there are rows that are in no file."""
+        return bool(self._rows)
 
     def flush(self) -> None:
         """Writes all rows to the files."""
@@ -76,34 +93,86 @@ class Member:
             logger.save()
 
 
+# Of the stack's Trainer, this is of all jobs, and another thing than a job's own would be.
+OF_ALL_JOBS = {
+    *(f"{name}_dataloader{'s' * (name != 'train')}" for name in ("train", "val", "test")),
+    *("model", "lr_scheduler_configs", "fit", "validate", "test", "predict"),
+}
+# Options of `log` that make no difference at the end of an evaluation.
+WITHOUT_EFFECT = {"on_epoch", "sync_dist", "batch_size", "add_dataloader_idx", "rank_zero_only"}
+
+
 class TrainerOfJob:
-    """Shows a job the stack's Trainer, but with the job's own folder, module, metrics and so on."""
+    """Shows a job the stack's Trainer, but with the job's own folder, module, metrics and so on.
+
+    What a Trainer derives from these, such as `log_dir`, is the job's own, too.
+
+    Raises:
+        NotStacked: where somebody asks for what is of all jobs, or sets an option of the Trainer.
+    """
 
     def __init__(self, trainer: Trainer, stack: Any, number: int) -> None:
         member = stack.members[number]
-        self._trainer, self._stack, self._number, self._member = trainer, stack, number, member
-        self.default_root_dir, self.draws = str(member.folder), member.draws
-        self.lightning_module, self.datamodule = member.module, member.data
-        self.optimizers = [member.optimizer]
-        self.callbacks, self.loggers = member.callbacks, member.loggers
-        self.metrics: dict[str, float | Tensor] = {}
-        self.should_stop = False
+        own: dict[str, Any] = {
+            "_trainer": trainer,
+            "_stack": stack,
+            "_number": number,
+            "_member": member,
+            "default_root_dir": str(member.folder),
+            "draws": member.draws,
+            "lightning_module": member.module,
+            "datamodule": member.data,
+            "optimizers": [member.optimizer],
+            "callbacks": member.callbacks,
+            "metrics": {},
+            "should_stop": False,
+        }
+        vars(self).update(own)
 
     def __getattr__(self, name: str) -> Any:
+        if name in OF_ALL_JOBS:
+            raise NotStacked(f"a callback asks for trainer.{name}")
+        derived = getattr(type(self._trainer), name, None)
+        if isinstance(derived, property) and derived.fget:
+            return derived.fget(self)
         return getattr(self._trainer, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in vars(self) and hasattr(self._trainer, name):
+            raise NotStacked(f"a callback sets trainer.{name}")
+        vars(self)[name] = value
+
+    @property
+    def loggers(self) -> list[MetricsCSV | TensorBoard]:
+        """Returns the job's loggers, which have all rows so far: who logs by hand adds to these."""
+        if self._member.has_rows:
+            self._member.flush()
+        found: list[MetricsCSV | TensorBoard] = self._member.loggers
+        return found
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
-        """Returns the last value of each metric, in the job's precision.
+        """Returns the last value of each metric, those of a row in the job's precision.
 
         In 64 bits a loss of 1e39 would be finite, and the job would not count as diverged.
         """
         dtype = self.lightning_module.dtype
-        return {key: torch.as_tensor(value, dtype=dtype) for key, value in self.metrics.items()}
+        return {
+            key: value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtype)
+            for key, value in self.metrics.items()
+        }
 
     @property
-    def checkpoint_callback(self) -> Checkpoint | None:
-        return next((found for found in self.callbacks if isinstance(found, Checkpoint)), None)
+    def logged_metrics(self) -> dict[str, Tensor]:
+        """Returns what was logged by `log`, as the rows of training are not."""
+        found = self.callback_metrics.items()
+        return {key: value for key, value in found if not key.startswith("train/")}
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, float]:
+        shown = self.callback_metrics.keys() - self._member.hidden
+        found = self.callback_metrics.items()
+        return {k: v.item() for k, v in found if k in shown and not k.startswith("test/")}
 
     def save_checkpoint(self, path: str | Path, weights_only: bool | None = None) -> None:
         """Writes the checkpoint that the job would write alone."""

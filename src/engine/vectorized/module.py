@@ -22,6 +22,7 @@ from engine.kept.attributes import written_by
 from engine.run.checkpoint import choice
 from engine.run.objective import has_diverged
 from engine.schedules import updates_of
+from engine.seeds import generator_states
 from engine.steps import rows
 from engine.steps.callback import StepCallback, overrides
 from engine.vectorized import NotStacked, job_log
@@ -112,6 +113,7 @@ class StackedModule(LightningModule):
     def on_test_start(self) -> None:
         """Loads each job's best weights by validation, if there are such, as a job alone does."""
         self.tie()
+        self._call("setup", self.running, lambda job: ("test",))
         for member in self._members(self.running):
             is_chosen = getattr(member.trainer.checkpoint_callback, "best_score", None) is not None
             if saved := choice.best(member.folder, member.job.config, is_chosen):
@@ -263,8 +265,9 @@ class StackedModule(LightningModule):
 
     def _attributes(self, number: int) -> list[dict[str, Any]]:
         """Returns the attributes of a job's layers and loss."""
-        module = self.members[number].module
-        return [attributes(part) for part in (*module.network.modules(), *module.loss.modules())]
+        member = self.members[number]
+        parts = (*member.module.network.modules(), *member.module.loss.modules())
+        return [attributes(part, member.places) for part in parts]
 
     def _data_of(self, number: int) -> dict[str, Any]:
         """Returns what changes with a job's samples, and with what its data module keeps."""
@@ -306,7 +309,7 @@ class StackedModule(LightningModule):
         """Ends these jobs: they take no further steps, and their Trainers stop to count."""
         for member in self._members(jobs):
             member.ended = time.monotonic()
-            member.trainer.global_step = self.global_step
+            vars(member.trainer)["global_step"] = self.global_step
         self.running = [number for number in self.running if number not in jobs]
 
     def _flush(self, jobs: Sequence[int]) -> None:
@@ -443,10 +446,13 @@ class StackedModule(LightningModule):
         # All jobs have callbacks of the same classes.
         first = self.members[0].callbacks
         own = [n for n, one in enumerate(first) if overrides(one, StepCallback, [hook])]
+        drawn = generator_states() if own else None
         with synced_together(), job_log.collected() as collector:
             for number in jobs if own else ():
                 member = self.members[number]
                 collector.buffer = member.messages
                 for call in (getattr(member.callbacks[n], hook) for n in own):
                     call(member.trainer, member.module, *arguments(number))
+        if own and generator_states() != drawn:  # alone, a job has generators of its own
+            raise NotStacked("a callback draws random numbers")
         self._dumped = None

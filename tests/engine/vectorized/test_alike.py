@@ -1,10 +1,13 @@
 """Jobs that differ in more than weights and numbers run one by one, and the log says in what."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
 from engine.vectorized import together
+from engine.vectorized.alike import attributes
 from engine.vectorized.eligible import CALLED
 from together import CURVE, jobs, numbers, rows, statuses, sweep
 from unlike import HalfAsManySeeds, Notes
@@ -54,7 +57,12 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             "LossOfAFunction: its loss is no nn.Module",
         ),
         (["module._target_=unlike.HasHook"], "HasHook has hooks of its own"),
-        (["module._target_=unlike.DrawsLoss"], "DrawsLoss is not the same network and loss in"),
+        (["module._target_=unlike.DrawsLoss"], "DrawsLoss gives other numbers in a stack"),
+        (
+            ["module._target_=unlike.HasLoss", "+module.kind=SeesWeights", "init=zero"],
+            "HasLoss: its loss looks at the weights",
+        ),
+        (["module._target_=unlike.Has", "+module.kind=Weighs"], "Has gives other numbers in a"),
         (
             ["init._target_=unlike.halved", "+init.freezes=false,true"],
             "CurveMLP is not the same network and loss in each job",
@@ -108,6 +116,10 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             "GrowsByEpoch prepares inputs by what its trainer says",
         ),
         (
+            ["datamodule._target_=unlike.GrowsElsewhere"],
+            "GrowsElsewhere prepares inputs by what its trainer says",
+        ),
+        (
             ["+callbacks.halves._target_=unlike.HalvesGradients"],
             "callbacks.halves: a stack does not call on_after_backward",
         ),
@@ -116,6 +128,19 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             "a callback logs train/one at another moment than an evaluation's end",
         ),
         (["+callbacks.stops._target_=unlike.StopsOne"], "a callback stops a job"),
+        (["+callbacks.limits._target_=unlike.Limits"], "a callback sets trainer.limit_val_batches"),
+        (
+            ["+callbacks.asks._target_=unlike.AsksForLoader"],
+            "a callback asks for trainer.train_dataloader",
+        ),
+        (["+callbacks.draws._target_=unlike.Draws"], "a callback draws random numbers"),
+        (
+            [
+                "+callbacks.logs._target_=unlike.LogsOtherwise",
+                "datamodule._target_=unlike.ThreeSplits",
+            ],
+            "a callback logs val/one with logger=False",
+        ),
         (
             ["+callbacks.sets._target_=unlike.SetsRate"],
             "a callback changes a number of the optimiser",
@@ -149,6 +174,41 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
     assert set(statuses(made).values()) == {"finished"}
     # To rounding, as a job that has a checkpoint by then goes on from it.
     assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
+
+
+def test_who_logs_by_hand_finds_the_loggers_and_the_folder_of_the_job(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    own = [*FEW, "+callbacks.logs._target_=unlike.LogsByHand", "seed=0,1", "trainer.max_epochs=2"]
+    own.append("datamodule._target_=unlike.ThreeSplits")
+    made = sweep(tmp_path / "together", *own)
+    assert "2 jobs together" in caplog.text
+    alone = sweep(tmp_path / "alone", *own, together=False)
+    assert_ends_as(made, alone)
+    for run in (*jobs(made).values(), *jobs(alone).values()):
+        assert [row["by_hand"] for row in rows(run) if row["by_hand"]] == ["0.5", "1.5"]
+        assert (run / "said.txt").read_text() == "fittest"
+
+
+def test_functions_are_alike_that_keep_the_same() -> None:
+    def adds(number: float, of: nn.Module | None = None) -> nn.Module:
+        layer: Any = nn.Identity()
+        layer.adds = lambda x, factor=2.0: factor * (x + number) + (0 if of is None else layer(x))
+        return layer
+
+    def seen(layer: nn.Module) -> Any:
+        return attributes(layer, {id(layer): "network"})
+
+    one, same, other = adds(1.0), adds(1.0), adds(2.0)
+    assert seen(one) == seen(same) != seen(other)
+    assert seen(adds(1.0, nn.Linear(1, 1))) != seen(adds(1.0, nn.Linear(1, 1)))
+
+    def again(depth: int) -> int:
+        return again(depth - 1) if depth else 0
+
+    vars(one)["adds"] = again
+    assert seen(one) == seen(one) != seen(same)
 
 
 def test_a_gradient_that_is_0_but_for_rounding_hinders_nothing(

@@ -203,6 +203,8 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
             saved["state_dict"], whole["state_dict"], rtol=1e-3, atol=1e-5, equal_nan=True
         )
         assert saved["lr_schedulers"] == whole["lr_schedulers"]
+        followed, right = (own["so_far"]["processes"][0]["followed"] for own in (saved, whole))
+        torch.testing.assert_close(followed, right, rtol=LATER, atol=1e-9, equal_nan=True)
         torch.testing.assert_close(
             saved["optimizer_states"],
             whole["optimizer_states"],
