@@ -43,9 +43,9 @@ class StopOnDivergence(StepCallback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.diverged
-        # Jobs that train together, and strategies that share a weight out, have them elsewhere.
+        # Strategies that share a weight out have it elsewhere.
         is_whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
-        if is_whole and isinstance(trainer, Trainer) and trainer.global_step == 0:
+        if is_whole and trainer.global_step == 0:
             self._first = {
                 name: _noted(own)
                 for name, own in module.named_parameters()

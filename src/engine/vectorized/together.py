@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 
 SINGLE = "there is none to train it with"
 EDITED = "train() was edited, and jobs that train together go the shipped way"
+MOST_TOLD = 5  # warnings of jobs
 Answers = dict[Job, float | Exception]
 
 
@@ -273,7 +274,17 @@ class _Chunk:
             log.warning(text, type(error).__name__, error, exc_info=True)
             self.members.clear()
         else:
+            self._tell()
             self.answers |= dict.fromkeys(self.members, math.nan)
+
+    def _tell(self) -> None:
+        """Logs what jobs were warned of, which is in their own logs: each thing once."""
+        records = (one for member in self.members.values() for one in member.messages)
+        said = Counter(one.getMessage() for one in records if one.levelno >= logging.WARNING)
+        for text, number in said.most_common(MOST_TOLD):
+            log.warning("%d of %s: %s", number, counted(len(self.members), "job"), text)
+        if len(said) > MOST_TOLD:
+            log.warning("more is in the jobs' train.log")
 
     def _trainer(self, config: Config) -> Trainer:
         """Builds the Trainer of all jobs, which has no loggers and writes no checkpoints."""

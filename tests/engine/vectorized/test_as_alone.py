@@ -258,6 +258,17 @@ def test_a_diverging_job_does_not_touch_the_others(tmp_path: Path) -> None:
             assert all(torch.equal(weights[key], right[key]) for key in right)
 
 
+def test_a_job_says_that_its_weights_are_not_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = sweep(tmp_path, *CURVE, CSV, "callbacks=default", "optimizer.lr=0.01,0")
+    said = {name[:-9]: (run / "train.log").read_text() for name, run in jobs(made).items()}
+    line = "not trained: no step of the first epoch has changed 4 of 4 weights: network.linear1"
+    assert line in said["lr=0"]
+    assert "not trained" not in said["lr=0.01"]
+    assert f"1 of 2 jobs: {line}" in caplog.text
+
+
 @pytest.mark.slow
 def test_in_chunks_it_is_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
