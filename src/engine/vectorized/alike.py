@@ -68,29 +68,47 @@ def _described(member: Member) -> list[Any]:
             [parameter.requires_grad for parameter in part.parameters(recurse=False)],
             len(hooks_of(part)),
             [values.mark(buffer) for buffer in part.buffers(recurse=False)],
-            attributes(part, member.places),
+            attributes(part, member.module),
         )
         for name, part in parts
     ]
 
 
-def attributes(part: nn.Module, places: Mapping[int, str]) -> dict[str, Any]:
+def attributes(part: nn.Module, module: nn.Module) -> dict[str, Any]:
     """Returns marks of a layer's own attributes, which are equal for equal values.
 
     Args:
         part: the layer.
-        places: names of objects that are compared by themselves, by id.
+        module: the one that has it.
     """
-    return {key: _mark(value, places) for key, value in vars(part).items() if key not in PLAIN}
+    own = {key: value for key, value in vars(part).items() if key not in PLAIN}
+    return {
+        key: _described_function(value, _places(module))
+        if isinstance(value, FunctionType)
+        else values.mark(value)
+        for key, value in own.items()
+    }
+
+
+def _places(module: nn.Module) -> dict[int, str]:
+    """Returns the names of a module's layers and weights, which are compared elsewhere, by id."""
+    named = (*module.named_modules(), *module.named_parameters())
+    return {id(one): name for name, one in named}
+
+
+def _described_function(function: FunctionType, places: Mapping[int, str]) -> tuple[Any, list[Any]]:
+    """Returns what is equal for functions of the same code that keep the same.
+
+    What a constructor makes is another object in each job, and may keep what it drew.
+    """
+    places = {**places, id(function): "itself"}
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    kept = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *cells]
+    return function.__code__, [_mark(one, places) for one in kept]
 
 
 def _mark(value: Any, places: Mapping[int, str]) -> Any:
     if id(value) in places:
         return places[id(value)]
-    if not isinstance(value, FunctionType):
-        return values.mark(value)
-    # A function that a constructor makes is another object in each job, and may keep what it drew.
-    places = {**places, id(value): "itself"}
-    cells = [cell.cell_contents for cell in value.__closure__ or ()]
-    kept = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values(), *cells]
-    return value.__code__, [_mark(one, places) for one in kept]
+    is_function = isinstance(value, FunctionType)
+    return _described_function(value, places) if is_function else values.mark(value)

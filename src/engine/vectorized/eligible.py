@@ -23,6 +23,7 @@ from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
 from engine.config.resolved import Config
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, is_close, largest_of
+from engine.kept.values import package_of
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
@@ -135,8 +136,8 @@ def obstacle(config: Config) -> str | None:
 
 def _not_called(kind: type) -> str | None:
     """Names a hook of a user's callback that a stack does not call."""
-    if kind.__module__.startswith(f"{__name__.partition('.')[0]}."):
-        return None  # the engine's own know what they are not called for
+    if package_of(kind) == "engine":
+        return None  # these know what they are not called for
     named = [name for name in dir(StepCallback) if name.startswith("on_") or name == "teardown"]
     left = [name for name in named if name not in CALLED]
     return next(iter(overrides(kind, StepCallback, left)), None)

@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,6 @@ class Member:
         self.trainer: Any = None
         vars(module)["log"] = self.log
 
-    @functools.cached_property
-    def places(self) -> dict[int, str]:
-        """Returns the names of the module's parts and weights, by their ids."""
-        named = (*self.module.named_modules(), *self.module.named_parameters())
-        return {id(one): name for name, one in named}
-
     def log(self, name: str, value: Tensor, **options: Any) -> None:
         """Takes a value that a callback logs through the module, at the end of an evaluation.
 
@@ -102,6 +96,13 @@ OF_ALL_JOBS = {
 WITHOUT_EFFECT = {"on_epoch", "sync_dist", "batch_size", "add_dataloader_idx", "rank_zero_only"}
 
 
+@functools.cache
+def _derived(kind: type, name: str) -> Callable[[Any], Any] | None:
+    """Returns what computes a property of a class; None for another attribute."""
+    found = getattr(kind, name, None)
+    return found.fget if isinstance(found, property) else None
+
+
 class TrainerOfJob:
     """Shows a job the stack's Trainer, but with the job's own folder, module, metrics and so on.
 
@@ -132,10 +133,10 @@ class TrainerOfJob:
     def __getattr__(self, name: str) -> Any:
         if name in OF_ALL_JOBS:
             raise NotStacked(f"a callback asks for trainer.{name}")
-        derived = getattr(type(self._trainer), name, None)
-        if isinstance(derived, property) and derived.fget:
-            return derived.fget(self)
-        return getattr(self._trainer, name)
+        trainer = vars(self)["_trainer"]
+        kind: Any = type(trainer)
+        derived = _derived(kind, name)
+        return derived(self) if derived else getattr(trainer, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in vars(self) and hasattr(self._trainer, name):
@@ -157,10 +158,16 @@ class TrainerOfJob:
         In 64 bits a loss of 1e39 would be finite, and the job would not count as diverged.
         """
         dtype = self.lightning_module.dtype
-        return {
-            key: value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtype)
-            for key, value in self.metrics.items()
-        }
+        for key, value in self.metrics.items():
+            if isinstance(value, float):
+                self.metrics[key] = torch.tensor(value, dtype=dtype)
+        return dict(self.metrics)
+
+    @property
+    def untrained(self) -> list[str]:
+        """Names the weights that the first epoch has not changed, at its end."""
+        found: list[str] = self._stack.untrained.get(self._number, [])
+        return found
 
     @property
     def logged_metrics(self) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from engine.fence.lightning import (
 )
 from engine.fence.torch import version_of
 from engine.kept.attributes import written_by
+from engine.kept.values import package_of
 from engine.run.checkpoint import choice
 from engine.run.objective import has_diverged
 from engine.schedules import updates_of
@@ -97,6 +98,8 @@ class StackedModule(LightningModule):
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
         self._dumped: dict[str, Any] | None = None
         self.schedules: list[Any] = []  # each job's own, if there are schedulers
+        self._first: list[Tensor] = []  # the weights before the first epoch, until its end
+        self.untrained: dict[int, list[str]] = {}  # weights that it has not changed, by job
         self.running = list(range(len(members)))  # the jobs that neither diverged nor ended
 
     # ------------------------------------------------------------------ weights
@@ -185,6 +188,7 @@ class StackedModule(LightningModule):
     # ------------------------------------------------------------------ training
 
     def on_train_start(self) -> None:
+        self._first = [weights.detach().clone() for weights in self.weights]
         self._call("on_train_start", self.running)
         self._check_callbacks()
 
@@ -239,9 +243,22 @@ class StackedModule(LightningModule):
         self._call("on_batch_done", self.running)
 
     def on_epoch_done(self) -> None:
+        self.untrained = self._find_untrained()
         self._call("on_epoch_done", self.running)
         self._check_callbacks()
         self._stop(within_epoch=False)
+
+    def _find_untrained(self) -> dict[int, list[str]]:
+        """Names the weights of each job that no step of the first epoch has changed."""
+        first, self._first = self._first, []
+        if not first:  # a later epoch
+            return {}
+        pairs = zip(first, self.weights, strict=True)
+        same = torch.stack([(own == weights).flatten(1).all(1) for own, weights in pairs]).cpu()
+        return {
+            job: [f"network.{self.names[weight]}" for weight in same[:, job].nonzero().flatten()]
+            for job in same.any(0).nonzero().flatten().tolist()
+        }
 
     def on_fit_end(self) -> None:
         self._call("on_train_end", self.running)
@@ -265,9 +282,9 @@ class StackedModule(LightningModule):
 
     def _attributes(self, number: int) -> list[dict[str, Any]]:
         """Returns the attributes of a job's layers and loss."""
-        member = self.members[number]
-        parts = (*member.module.network.modules(), *member.module.loss.modules())
-        return [attributes(part, member.places) for part in parts]
+        module = self.members[number].module
+        parts = (*module.network.modules(), *module.loss.modules())
+        return [attributes(part, module) for part in parts]
 
     def _data_of(self, number: int) -> dict[str, Any]:
         """Returns what changes with a job's samples, and with what its data module keeps."""
@@ -340,7 +357,7 @@ class StackedModule(LightningModule):
             if self.has_metrics:
                 own_parts = [part[number] for part in parts]
                 row |= rows.metrics(member.module.train_metrics, own_parts)
-            member.trainer.metrics |= row
+            member.trainer.metrics.update(row)
             lr = member.optimizer.param_groups[0]["lr"]
             member.write({**row, "lr": lr, "epoch": epoch}, step)
         self._not_finite = [job for job in self.running if not math.isfinite(means[job])]
@@ -423,7 +440,7 @@ class StackedModule(LightningModule):
         for member in self._members(jobs):
             logged, member.logged = member.logged or {}, None
             values = {key: value.item() for key, value in logged.items()}
-            member.trainer.metrics |= logged
+            member.trainer.metrics.update(logged)
             member.write({**values, "epoch": self.current_epoch}, step)
 
     def on_test_end(self) -> None:
@@ -446,13 +463,15 @@ class StackedModule(LightningModule):
         # All jobs have callbacks of the same classes.
         first = self.members[0].callbacks
         own = [n for n, one in enumerate(first) if overrides(one, StepCallback, [hook])]
-        drawn = generator_states() if own else None
+        # The engine's own draw nothing: to ask takes a small sweep's time.
+        may_draw = any(package_of(type(first[n])) != "engine" for n in own)
+        drawn = generator_states() if may_draw else None
         with synced_together(), job_log.collected() as collector:
             for number in jobs if own else ():
                 member = self.members[number]
                 collector.buffer = member.messages
                 for call in (getattr(member.callbacks[n], hook) for n in own):
                     call(member.trainer, member.module, *arguments(number))
-        if own and generator_states() != drawn:  # alone, a job has generators of its own
+        if may_draw and generator_states() != drawn:  # alone, a job has generators of its own
             raise NotStacked("a callback draws random numbers")
         self._dumped = None
