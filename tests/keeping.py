@@ -188,11 +188,15 @@ class Tally:
         self.steps = 0
 
 
+tallied = 0
+TALLY = {"batches": 0}
+
+
 class Hoards(Callback):
     """Keeps what changes the weights where it is hard to find.
 
-    It is in slots, in the class, in shared memory, in objects of Python's library and of NumPy, in
-    attributes of any name, and in one that is deleted.
+    It is in slots, in the class, in the file, in shared memory, in objects of Python's library and
+    of NumPy, in attributes of any name, and in one that is deleted.
     """
 
     batches: ClassVar[int] = 0
@@ -208,6 +212,9 @@ class Hoards(Callback):
             setattr(self, f"rate_{name}", 0.0)
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
+        global tallied
+        tallied += 1
+        TALLY["batches"] += 1
         Hoards.batches += 1
         self.tally.steps += 1
         self.shared.value += 0.1
@@ -218,7 +225,14 @@ class Hoards(Callback):
         if self.tally.steps == 12:
             del self.early
         numbers = np.random.default_rng(*self.seeds.spawn(1))
-        kept = (Hoards.batches % 10, self.shared.value, self.numbers[0], self.words["rate"])
+        of_the_file = (tallied % 7, TALLY["batches"] % 4)
+        kept = (
+            *of_the_file,
+            Hoards.batches % 10,
+            self.shared.value,
+            self.numbers[0],
+            self.words["rate"],
+        )
         rates = (getattr(self, f"rate_{name}") for name in ("first", "last"))
         scale = sum((*kept, *rates), self.tally.steps if hasattr(self, "early") else 0.0)
         module.network[0].weight.data *= 1 - 1e-3 * scale * numbers.random()
@@ -332,3 +346,17 @@ class FreezesStatistics(BaseFinetuning):
     def finetune_function(self, module: LightningModule, epoch: int, optimizer: Any) -> None:
         if epoch == 1:
             self.make_trainable(module.get_submodule("network.1"))
+
+
+class SetsPrecision(Callback):
+    """Sets the precision of all tensors that are made from then on.
+
+    Args:
+        bits: of a number.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+
+    def setup(self, trainer: Trainer, module: Any, stage: str) -> None:
+        torch.set_default_dtype(torch.float64 if self.bits == 64 else torch.get_default_dtype())

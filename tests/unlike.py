@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -321,21 +321,37 @@ class ThreeSplits(ParabolaDataModule):
 
 
 class Notes(StepCallback):
-    """Notes which of its hooks are called, of those that a stack calls."""
+    """Is told when the hooks that a stack calls are called: see `noting`."""
 
     in_a_stack = EACH_JOB
-    called: ClassVar[set[str]] = set()
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return True
 
 
-def _notes(hook: str) -> Callable[..., None]:
-    return lambda self, *_: self.called.add(hook)
+def noting() -> set[str]:
+    """Returns a set that gets the names of the hooks of `Notes` that are called from now on.
+
+    Nothing puts it back at the end of a run, as it is in no file and no class.
+    """
+    called: set[str] = set()
+
+    def note(hook: str) -> Callable[..., None]:
+        return lambda self, *_: called.add(hook)
+
+    for hook in CALLED:
+        setattr(Notes, hook, note(hook))
+    return called
 
 
-for _hook in CALLED:
-    setattr(Notes, _hook, _notes(_hook))
+class Tallies(StepCallback):
+    """Counts the epochs of all jobs in its class."""
+
+    in_a_stack = EACH_JOB
+    epochs = 0
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        Tallies.epochs += 1
 
 
 class HalvesGradients(StepCallback):

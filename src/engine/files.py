@@ -17,6 +17,7 @@ OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMET
 # What it says about a run's own folder when somebody else has changed that, or its rights.
 OF_THE_FOLDER = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ESTALE, errno.EIO)
 OF_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR")  # what SQLite makes of a full disk
+INSTALLED = {"site-packages", "dist-packages"}  # the folders of pip's and of Debian's packages
 FREE = "Free some space there, and give the same command again."
 ELSEWHERE = "Choose a folder that can be written to, such as paths.log_dir=DIR."
 ADVICE = {

@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from engine.fence.lightning import training_loaders, validation_loaders
+from engine.files import INSTALLED
 from engine.kept import values
 
 LIBRARIES = {*values.MACHINES, *sys.stdlib_module_names, "numpy", "torch", "torchvision"}
@@ -43,7 +44,8 @@ READ = "…"  # behind the name of an attribute that a user's code reads, to wri
 ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__dict__")}
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (list, tuple, dict, deque)  # that are looked into for objects
-STORES = dis.opmap["STORE_ATTR"]
+STORES = {"STORE_ATTR", "STORE_GLOBAL"}
+STORE_CODES = {dis.opmap[name] for name in STORES}
 PLAIN = (type(None), bool, int, float, str, Tensor)
 
 
@@ -155,7 +157,7 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
         the names of those that do not take their value.
     """
     owners = dict(owners_of(trainer, module))
-    names = _names(owners.values())
+    names = names_of(owners.values())
     refused = []
     for path, (plain, fills, is_on_device, is_buffer) in saved.items():
         where, _, name = path.rpartition(".")
@@ -192,7 +194,7 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
 def _values(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, Any]]:
     """Yields the attributes, each with its name."""
     owners = dict(owners_of(trainer, module))
-    names = _names(owners.values())
+    names = names_of(owners.values())
     parts = {id(part) for part in module.modules()}
     for where, owner in owners.items():
         states = [*owner.metric_state] if isinstance(owner, Metric) else []
@@ -252,14 +254,15 @@ def owners_of(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, 
         found = deque(roots)
         while found and len(seen) < MOST_OWNERS:
             where, owner = found.popleft()
-            if id(owner) in seen or (inner := _looked_into(owner)) is None:
+            if id(owner) in seen or (inner := looked_into(owner)) is None:
                 continue
             seen.add(id(owner))
             yield where, owner
             kind: Any = type(owner)
             found += [(_name_of(one), one) for one in _users(kind)]
+            found += [(f"file {file.__name__}", file) for file in _files(kind)]
             for name, value in inner.items():
-                if _has_attributes(type(value)):
+                if has_attributes(type(value)):
                     found.append((f"{where}.{name}", value))
                 if issubclass(type(value), HOLDERS):
                     found += _items(f"{where}.{name}", value)
@@ -293,10 +296,12 @@ def _is_part(owner: Any) -> bool:
     return issubclass(type(owner), nn.Module)
 
 
-def _looked_into(owner: Any) -> dict[str, Any] | None:
+def looked_into(owner: Any) -> dict[str, Any] | None:
     """Returns the attributes of an object that a user's code may write into; None: it does not."""
     kind: Any = type(owner)
     try:
+        if isinstance(owner, ModuleType):
+            return _own(owner)
         is_open = _is_users(owner) if isinstance(owner, type) else _is_open(kind)
         return _own(owner) if is_open else None
     except Exception:  # it does what it likes
@@ -304,13 +309,14 @@ def _looked_into(owner: Any) -> dict[str, Any] | None:
 
 
 def _own(owner: Any) -> dict[str, Any]:
-    """Returns the attributes of an object, or those of a class that are no methods and such."""
+    """Returns the attributes of an object, or those of a class or file that are no code."""
     kind: Any = type(owner)
-    if isinstance(owner, type):
+    if isinstance(owner, type | ModuleType):
         return {
             name: value
             for name, value in vars(owner).items()
             if not name.startswith("__") and not hasattr(type(value), "__get__")
+            if not (isinstance(owner, ModuleType) and isinstance(value, type | ModuleType))
         }
     found = dict(vars(owner)) if kind.__dictoffset__ else {}
     return found | {name: getattr(owner, name) for name in _slots(kind) if hasattr(owner, name)}
@@ -334,14 +340,14 @@ def _name_of(kind: type) -> str:
     return f"class {kind.__module__}.{kind.__qualname__}"
 
 
-def _has_attributes(kind: type) -> bool:
+def has_attributes(kind: type) -> bool:
     return bool(kind.__dictoffset__ or _slots(kind))
 
 
 @functools.cache
 def _is_open(kind: Any) -> bool:
     """Tells whether objects of a class are looked into for attributes that a user's code writes."""
-    if issubclass(kind, CLOSED) or not _has_attributes(kind):
+    if issubclass(kind, CLOSED) or not has_attributes(kind):
         return False
     is_closed = values.is_machine(kind) and not issubclass(kind, nn.Module)
     return not is_closed or bool(_users(kind))
@@ -351,7 +357,7 @@ def _is_users(kind: type) -> bool:
     return values.package_of(kind) not in LIBRARIES and kind.__module__ not in SAVED
 
 
-def _names(owners: Iterable[Any]) -> frozenset[str]:
+def names_of(owners: Iterable[Any]) -> frozenset[str]:
     """Returns the names of attributes that a user's code writes, and, marked, of those it reads."""
     kinds: set[Any] = {owner if isinstance(owner, type) else type(owner) for owner in owners}
     return frozenset(OF_LIBRARIES).union(*map(_written, kinds))
@@ -378,7 +384,7 @@ def _of_libraries(kind: type) -> frozenset[str]:
 
 
 def written_by(kind: Any) -> frozenset[str]:
-    """Returns the names of the attributes that code of a user's class, or beside it, writes."""
+    """Returns the names of what code of a user's class, or beside it, writes: see `_stored`."""
     return frozenset(name for name in _written(kind) if not name.endswith(READ))
 
 
@@ -395,12 +401,27 @@ def _beside(kind: type) -> list[Any]:
 
     They are in the file that has the class, imported there, or in a user's files imported there.
     """
+    named = [value for module in _files_of(kind) for value in vars(module).values()]
+    return [value for value in named if inspect.isfunction(value)]
+
+
+@functools.cache
+def _files(kind: type) -> list[ModuleType]:
+    """Returns the files with a user's class and its bases, and those near that they import.
+
+    A package that is installed may keep in its files what it likes.
+    """
+    found = dict.fromkeys(file for one in _users(kind) for file in _files_of(one))
+    parts = {file: Path(getattr(file, "__file__", None) or "").parts for file in found}
+    return [file for file in found if INSTALLED.isdisjoint(parts[file])]
+
+
+def _files_of(kind: type) -> list[ModuleType]:
     file = sys.modules.get(str(kind.__module__))
     if file is None:
         return []
     near = [one for one in vars(file).values() if inspect.ismodule(one) and _is_near(one, file)]
-    named = [value for module in (file, *near) for value in vars(module).values()]
-    return [value for value in named if inspect.isfunction(value)]
+    return [file, *near]
 
 
 def _is_near(module: ModuleType, file: ModuleType) -> bool:
@@ -428,10 +449,10 @@ def _functions(value: Any) -> Iterator[FunctionType]:
 
 @functools.cache
 def _stored(code: CodeType) -> frozenset[str]:
-    """Returns the names that code writes as attributes, and, marked, all that it may read so."""
+    """Returns the names that code writes as attributes or globals, and, marked, all it may read."""
     found = {f"{name}{READ}" for name in code.co_names}
-    if STORES in code.co_code[::2]:  # a look at each line takes long
+    if not STORE_CODES.isdisjoint(code.co_code[::2]):  # a look at each line takes long
         lines = dis.get_instructions(code)
-        found |= {line.argval for line in lines if line.opname == "STORE_ATTR"}
+        found |= {line.argval for line in lines if line.opname in STORES}
     inner = (one for one in code.co_consts if isinstance(one, CodeType))
     return frozenset(found).union(*map(_stored, inner))

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
+from engine.files import INSTALLED
 
 MACHINE = ("engine", "hydra_plugins")  # the packages that a user does not change
-INSTALLED = {"site-packages", "dist-packages"}  # the folders of pip's and of Debian's packages
 
 
 def digests(config: Config, door: str) -> dict[str, str]:

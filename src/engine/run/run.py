@@ -16,7 +16,7 @@ from engine.checks import imports
 from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on
-from engine.run import folders, identity, summaries
+from engine.run import code, folders, identity, summaries
 from engine.run.children import joinable
 from engine.run.objective import chooser, compared, has_diverged, outcome
 
@@ -554,9 +554,12 @@ def train_one(
 
         messages.silence_harmless()
         check(config)  # imports what the config names
+    from engine.kept.between import put_back
+
     run = Run(config, run_dir, door, insists)
     try:
-        return run.execute(train)
+        with put_back(code.digests(config, door)):
+            return run.execute(train)
     except SystemExit:
         run.say_how_to_go_on()
         raise

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from engine.fence.lightning import (
     whole_checkpoint,
 )
 from engine.fence.torch import version_of
+from engine.kept import between
 from engine.kept.attributes import written_by
 from engine.kept.values import package_of
 from engine.run.checkpoint import choice
@@ -73,11 +74,14 @@ class StackedModule(LightningModule):
     Args:
         members: the jobs.
         data: the data of these jobs.
+        files: the user's modules that they import, by import path.
     """
 
-    def __init__(self, members: Sequence[Member], data: StackedData) -> None:
+    def __init__(
+        self, members: Sequence[Member], data: StackedData, files: Collection[str]
+    ) -> None:
         super().__init__()
-        self.members, self.data = list(members), data
+        self.members, self.data, self.files = list(members), data, files
         # Lightning moves modules to the device that it finds here.
         self.modules_of_jobs = nn.ModuleList(member.module for member in members)
         first = members[0]
@@ -450,6 +454,12 @@ class StackedModule(LightningModule):
         module = self.members[number].module
         return getattr(module, f"{SPLITS[stage]}_loss"), getattr(module, f"{SPLITS[stage]}_metrics")
 
+    def _changing(self) -> dict[str, Any]:
+        """Returns what is each job's own where it is alone, by what a callback does to it."""
+        files = between.marks(self.files)
+        changes = {f"changes {name}": mark for name, mark in files.items()}
+        return {"draws random numbers": generator_states(), **changes}
+
     def _call(
         self,
         hook: str,
@@ -463,15 +473,16 @@ class StackedModule(LightningModule):
         # All jobs have callbacks of the same classes.
         first = self.members[0].callbacks
         own = [n for n, one in enumerate(first) if overrides(one, StepCallback, [hook])]
-        # The engine's own draw nothing: to ask takes a small sweep's time.
-        may_draw = any(package_of(type(first[n])) != "engine" for n in own)
-        drawn = generator_states() if may_draw else None
+        # The engine's own change nothing: to look takes a small sweep's time.
+        is_users = any(package_of(type(first[n])) != "engine" for n in own)
+        before = self._changing() if is_users else {}
         with synced_together(), job_log.collected() as collector:
             for number in jobs if own else ():
                 member = self.members[number]
                 collector.buffer = member.messages
                 for call in (getattr(member.callbacks[n], hook) for n in own):
                     call(member.trainer, member.module, *arguments(number))
-        if may_draw and generator_states() != drawn:  # alone, a job has generators of its own
-            raise NotStacked("a callback draws random numbers")
+        after = self._changing() if is_users else {}
+        if what := next((key for key in after if before.get(key) != after[key]), None):
+            raise NotStacked(f"a callback {what}")
         self._dumped = None

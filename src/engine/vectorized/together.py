@@ -7,7 +7,7 @@ import math
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,9 @@ from engine.door import Door
 from engine.errors import Stopped, UserError
 from engine.fence.tensorboard import events_of
 from engine.files import cannot_write
+from engine.kept.between import put_back
 from engine.messages import counted, short
-from engine.run import build, folders, identity, summaries
+from engine.run import build, code, folders, identity, summaries
 from engine.run.loggers import tabs
 from engine.run.loggers.tensorboard import TensorBoard
 from engine.run.objective import has_diverged, outcome
@@ -82,7 +83,8 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
     for group in groups.values():
         try:
             for jobs_at_once in _chunks(group, options):
-                done, left = _run_chunk(jobs_at_once, options)
+                with put_back(_files(group, options)):
+                    done, left = _run_chunk(jobs_at_once, options)
                 answers |= done
                 alone += left
                 if len(answers) < len(jobs):
@@ -94,6 +96,11 @@ def run_together(jobs: Sequence[Job], options: Options) -> Answers:
     for text, number in alone.items():
         log.info("%d of %s one by one: %s", number, counted(len(jobs), "job"), text)
     return answers
+
+
+def _files(jobs: Sequence[Job], options: Options) -> Collection[str]:
+    """Names the user's modules that the jobs of a group import."""
+    return code.digests(jobs[0].config, options.door.module)
 
 
 def _run_chunk(jobs: Sequence[Job], options: Options) -> tuple[Answers, Counter[str]]:
@@ -132,7 +139,7 @@ def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
         raise NotStacked(SINGLE)
     gpus.claim(group[0].config)
     try:
-        with signals.undisguised():
+        with signals.undisguised(), put_back(_files(group, options)):
             data, modules = try_out(group)
     except NotStacked:
         raise
@@ -247,7 +254,7 @@ class _Chunk:
         trainer = self._trainer(members[0].job.config)
         log.info("%d jobs together: %s", len(members), short(members[0].folder.parent))
         data = StackedData([member.data for member in members])
-        stack = StackedModule(members, data)
+        stack = StackedModule(members, data, _files(self.jobs, self.options))
         with synced_together():
             self._begin(trainer)
         try:

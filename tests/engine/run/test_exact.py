@@ -103,7 +103,7 @@ WAYS = {
         "+callbacks.decays._target_=keeping.Decays",
         "+callbacks.keeps._target_=keeping.Keeps",
     ],
-    "numbers in slots, in a class, in shared memory and by any name": [
+    "numbers in slots, in a class, in a file, in shared memory and by any name": [
         "+callbacks.hoards._target_=keeping.Hoards",
     ],
     "samples and their weights, which a callback changes": [

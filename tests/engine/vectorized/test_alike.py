@@ -10,7 +10,7 @@ from engine.vectorized import together
 from engine.vectorized.alike import attributes
 from engine.vectorized.eligible import CALLED
 from together import CURVE, jobs, numbers, rows, statuses, sweep
-from unlike import HalfAsManySeeds, Notes
+from unlike import HalfAsManySeeds, noting
 
 FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"]
 PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
@@ -134,6 +134,10 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             "a callback asks for trainer.train_dataloader",
         ),
         (["+callbacks.draws._target_=unlike.Draws"], "a callback draws random numbers"),
+        (
+            ["+callbacks.tallies._target_=unlike.Tallies"],
+            "a callback changes unlike.Tallies.epochs",
+        ),
         (
             [
                 "+callbacks.logs._target_=unlike.LogsOtherwise",
@@ -259,6 +263,6 @@ def test_a_stack_calls_the_hooks_that_it_says_as_a_run_alone_does(tmp_path: Path
     words = [*FEW, "datamodule._target_=unlike.ThreeSplits", "seed=0,1"]
     words.append("+callbacks.notes._target_=unlike.Notes")
     for is_stacked in (True, False):
-        Notes.called.clear()
+        called = noting()
         sweep(tmp_path / str(is_stacked), *words, together=is_stacked)
-        assert Notes.called == {*CALLED}
+        assert called == {*CALLED}

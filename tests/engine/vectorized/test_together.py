@@ -82,6 +82,7 @@ def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(together, "_chunks", lambda group, options: [[job] for job in group])
     monkeypatch.setattr(together, "obstacle", lambda config: None)
     monkeypatch.setattr(together, "common", lambda config: config)
+    monkeypatch.setattr(together, "_files", lambda jobs, options: ())
     monkeypatch.setattr(together.gpus, "claim", lambda config: None)
     every: list[Any] = [Job(group) for group in "aaabb"]
     gc.disable()

@@ -1,0 +1,175 @@
+"""Puts back what runs of one process would share: globals of a user's files, and settings.
+
+A run begins with what its files and their classes have when they are imported, and with PyTorch's
+settings, as in a process of its own. So the jobs of a sweep do not depend on their order.
+"""
+
+import copy
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.backends import cudnn
+
+from engine.kept import values
+from engine.kept.attributes import FILLED, has_attributes, looked_into, names_of
+
+log = logging.getLogger(__name__)
+
+CPU = torch.device("cpu")  # stands for no default device
+# What a run may set for its process: how to ask for it, and how to set it.
+SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, lambda was: torch.set_default_device(None if was == CPU else was)),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (lambda: cudnn.benchmark, lambda was: setattr(cudnn, "benchmark", was)),
+    (lambda: cudnn.deterministic, lambda was: setattr(cudnn, "deterministic", was)),
+    (np.geterr, lambda was: np.seterr(**was)),
+)
+CHANGING = (*FILLED, *values.STATEFUL)  # classes of values that change in their place
+NONE = object()  # stands where there is no attribute, or no copy of a value
+
+# What the runs so far have changed and nobody could put back: the next one says so.
+_left: set[str] = set()
+
+
+class _Noted(NamedTuple):
+    """Holds what an attribute is before a run."""
+
+    value: Any
+    mark: Any = None
+    copy: Any = NONE
+
+
+def marks(files: Collection[str]) -> dict[str, Any]:
+    """Returns what is equal as long as nothing changes in a user's files, by name.
+
+    Args:
+        files: the user's modules, by import path; what is not imported has nothing.
+    """
+    return {
+        f"{path}.{name}": (id(value), mark)
+        for path, owner in _owners(sys.modules.keys() & set(files))
+        for name, (value, mark, _) in _noted(owner).items()
+    }
+
+
+@contextmanager
+def put_back(files: Collection[str]) -> Iterator[None]:
+    """Lets a run within this context change what it likes, and puts it back at the end.
+
+    Args:
+        files: the user's modules that the run imports, by import path.
+    """
+    if _left:
+        names = ", ".join(sorted(_left))
+        log.warning("not as in a process of its own: runs before this one have changed %s", names)
+    settings = [ask() for ask, _ in SETTINGS]
+    known = sys.modules.keys() & set(files)
+    owners = dict(_owners(known))
+    noted = {path: _noted(owner) for path, owner in owners.items()}
+    try:
+        yield
+    finally:
+        for (ask, put), was in zip(SETTINGS, settings, strict=True):
+            if ask() != was:
+                put(was)
+        # A file that is imported on the way may have put itself into a list of another one.
+        is_whole = known == sys.modules.keys() & set(files)
+        written = names_of(owners.values())
+        for path, owner in owners.items():
+            left = _restore(owner, noted[path], written, is_whole)
+            _left.update(f"{path}.{name}" for name in left)
+
+
+def _owners(files: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Yields a user's files, their classes, and the objects that these have, with their names."""
+    for name in sorted(files):
+        file = sys.modules[name]
+        kinds = [one for one in vars(file).values() if isinstance(one, type)]
+        own = [kind for kind in kinds if kind.__module__ == name]
+        named = {name: file} | {f"{name}.{kind.__qualname__}": kind for kind in own}
+        yield from named.items()
+        for path, owner in named.items():
+            for inner, value in (looked_into(owner) or {}).items():
+                if has_attributes(type(value)) and looked_into(value):
+                    yield f"{path}.{inner}", value
+
+
+def _noted(owner: Any) -> dict[str, _Noted]:
+    found = {}
+    for name, value in (looked_into(owner) or {}).items():
+        changes = issubclass(type(value), CHANGING)
+        found[name] = (
+            _Noted(value, values.mark(value), _copy_of(value)) if changes else _Noted(value)
+        )
+    return found
+
+
+def _copy_of(value: Any) -> Any:
+    """Returns what `values.filled` can fill a value with; NONE if that would be too large."""
+    try:
+        if not isinstance(value, values.STATEFUL):
+            return _copied(value)
+        state, _ = values.plain(value, value)
+        return _copied(values.made(state))
+    except (TypeError, RecursionError):
+        return NONE
+
+
+def _copied(value: Any) -> Any:
+    """Returns a copy of lists, dicts and arrays within each other, and of no other object.
+
+    Raises:
+        TypeError: for a large one.
+    """
+    if isinstance(value, values.ARRAYS):
+        if value.nbytes > values.MOST:
+            raise TypeError("too large")
+        return value.detach().clone() if isinstance(value, torch.Tensor) else value.copy()
+    if not isinstance(value, (*values.GROUPS, dict)):
+        return value
+    if len(value) > values.MOST_VALUES:
+        raise TypeError("too large")
+    if type(value) is tuple:
+        return tuple(map(_copied, value))
+    made: Any = copy.copy(value)
+    if isinstance(value, list | deque | dict):
+        for place, one in value.items() if isinstance(value, dict) else enumerate(value):
+            made[place] = _copied(one)
+    return made
+
+
+def _restore(
+    owner: Any, noted: Mapping[str, _Noted], written: Collection[str], is_whole: bool
+) -> Iterator[str]:
+    """Gives an owner what it had; yields the names of what it does not take.
+
+    Args:
+        owner: a file, a class or an object.
+        noted: its attributes before the run.
+        written: names of what a user's code writes.
+        is_whole: whether lists and dicts have changed by what the run did, and not by an import.
+    """
+    now = looked_into(owner) or {}
+    for name, (value, mark, copied) in noted.items():
+        try:
+            if now.get(name, NONE) is not value:
+                setattr(owner, name, value)
+            is_group = isinstance(value, (*values.GROUPS, dict))
+            if mark is None or values.mark(value) == mark or (is_group and not is_whole):
+                continue
+            if copied is NONE or not values.filled(value, copied):
+                yield name
+        except Exception:  # it takes no value
+            yield name
+    for name in now.keys() - noted.keys() if is_whole else ():
+        if name in written:
+            delattr(owner, name)

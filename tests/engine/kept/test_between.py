@@ -1,0 +1,149 @@
+"""What a run changes for its whole process is put back at its end.
+
+That the jobs of a sweep in one process are as alone is shown in sweep/test_one_after_another.py.
+"""
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch.backends import cudnn
+
+from engine.kept import between
+from engine.kept.between import put_back
+
+SOURCE = """
+import torch
+
+steps = 0
+seen = []
+nested = {"rows": [1, 2], "words": {"a"}}
+kinds = {"relu": torch.nn.ReLU}
+rates = torch.ones(3)
+drawn = torch.Generator().manual_seed(1)
+many = list(range(20_000))
+
+
+class Counter:
+    total = 0
+    last = None
+    rows = [1]
+
+    def __init__(self):
+        self.count = 0
+
+    def go_on(self):
+        global steps, late
+        steps += 1
+        late = steps
+        Counter.total += 1
+        Counter.last = self
+        Counter.best = 1.0
+        Counter.rows.append(2)
+        self.count += 1
+        seen.append(steps)
+        nested["rows"].append(3)
+        nested["words"].clear()
+        kinds["tanh"] = torch.nn.Tanh
+        rates.mul_(2)
+        torch.rand(1, generator=drawn)
+
+
+counter = Counter()
+"""
+
+
+@pytest.fixture
+def file() -> Iterator[ModuleType]:
+    """A file of a user's with globals."""
+    made = ModuleType("file_of_a_user")
+    sys.modules[made.__name__] = made
+    exec(SOURCE, vars(made))
+    yield made
+    del sys.modules[made.__name__]
+    between._left.clear()
+
+
+def test_what_files_classes_and_their_objects_have_is_put_back(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = "steps", "seen", "nested", "kinds", "rates", "drawn", "counter"
+    objects = [vars(file)[name] for name in names[1:]]
+    begun = file.drawn.get_state()
+    for _ in range(2):
+        with put_back([file.__name__, "nosuch"]):
+            file.counter.go_on()
+            file.counter.go_on()
+            assert (file.steps, file.late, file.Counter.total, file.counter.count) == (2, 2, 2, 2)
+            assert (file.seen, file.Counter.rows) == ([1, 2], [1, 2, 2])
+        assert (file.steps, file.Counter.total, file.counter.count) == (0, 0, 0)
+        assert (file.seen, file.Counter.rows, file.Counter.last) == ([], [1], None)
+        assert file.nested == {"rows": [1, 2], "words": {"a"}}
+        assert file.kinds == {"relu": torch.nn.ReLU}
+        assert file.rates.tolist() == [1, 1, 1]
+        assert torch.equal(file.drawn.get_state(), begun)
+        assert not hasattr(file, "late")
+        assert not hasattr(file.Counter, "best")
+    # Others may refer to them.
+    assert all(vars(file)[n] is own for n, own in zip(names[1:], objects, strict=True))
+    assert not caplog.text
+
+
+def test_what_an_error_leaves_is_put_back(file: ModuleType) -> None:
+    def fail() -> None:
+        with put_back([file.__name__]):
+            file.counter.go_on()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (file.steps, file.seen) == (0, [])
+
+
+def test_what_nobody_can_put_back_is_said_at_the_next_run(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    with put_back([file.__name__]):
+        file.many.append(1)
+    assert not caplog.text
+    with put_back([file.__name__]):
+        pass
+    assert "runs before this one have changed file_of_a_user.many" in caplog.text
+
+
+def test_a_file_that_is_imported_on_the_way_stays_where_it_has_put_itself(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = ModuleType("late_file_of_a_user")
+    with put_back([file.__name__, late.__name__]):
+        sys.modules[late.__name__] = late
+        file.kinds["late"] = late
+        file.steps = 5
+    del sys.modules[late.__name__]
+    assert file.kinds == {"relu": torch.nn.ReLU, "late": late}
+    assert file.steps == 0
+    assert not caplog.text
+
+
+def test_settings_of_the_process_are_put_back() -> None:
+    before = [ask() for ask, _ in between.SETTINGS]
+    try:
+        with put_back([]):
+            torch.set_default_dtype(torch.float64)
+            torch.set_default_device("meta")
+            torch.set_float32_matmul_precision("high")
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.set_grad_enabled(False)
+            cudnn.benchmark = not cudnn.benchmark
+            cudnn.deterministic = not cudnn.deterministic
+            np.seterr(all="raise")
+            changed = [ask() for ask, _ in between.SETTINGS]
+            assert not any(a == b for a, b in zip(before, changed, strict=True))
+        assert [ask() for ask, _ in between.SETTINGS] == before
+        assert torch.ones(1).device.type == "cpu"
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
