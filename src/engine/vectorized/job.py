@@ -92,15 +92,21 @@ OF_ALL_JOBS = {
     *(f"{name}_dataloader{'s' * (name != 'train')}" for name in ("train", "val", "test")),
     *("model", "lr_scheduler_configs", "fit", "validate", "test", "predict"),
 }
+# What properties of a Trainer may follow from, and is a job's own.
+OWN = ("loggers", "callbacks", "default_root_dir", "lightning_module", "datamodule", "optimizers")
 # Options of `log` that make no difference at the end of an evaluation.
 WITHOUT_EFFECT = {"on_epoch", "sync_dist", "batch_size", "add_dataloader_idx", "rank_zero_only"}
 
 
 @functools.cache
-def _derived(kind: type, name: str) -> Callable[[Any], Any] | None:
-    """Returns what computes a property of a class; None for another attribute."""
-    found = getattr(kind, name, None)
-    return found.fget if isinstance(found, property) else None
+def _derived(kind: type) -> dict[str, Callable[[Any], Any]]:
+    """Returns what computes the properties of a Trainer that follow from what is a job's own."""
+    items = [(name, own) for one in kind.__mro__ for name, own in vars(one).items()]
+    gets = {name: own.fget for name, own in reversed(items) if isinstance(own, property)}
+    known = set(OWN)
+    for _ in gets:  # one may follow from another
+        known |= {name for name, get in gets.items() if get and known & {*get.__code__.co_names}}
+    return {name: get for name, get in gets.items() if get and name in known}
 
 
 class TrainerOfJob:
@@ -114,8 +120,10 @@ class TrainerOfJob:
 
     def __init__(self, trainer: Trainer, stack: Any, number: int) -> None:
         member = stack.members[number]
+        kind: Any = type(trainer)
         own: dict[str, Any] = {
             "_trainer": trainer,
+            "_derived": _derived(kind),
             "_stack": stack,
             "_number": number,
             "_member": member,
@@ -133,10 +141,8 @@ class TrainerOfJob:
     def __getattr__(self, name: str) -> Any:
         if name in OF_ALL_JOBS:
             raise NotStacked(f"a callback asks for trainer.{name}")
-        trainer = vars(self)["_trainer"]
-        kind: Any = type(trainer)
-        derived = _derived(kind, name)
-        return derived(self) if derived else getattr(trainer, name)
+        derived = self._derived.get(name)
+        return derived(self) if derived else getattr(self._trainer, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in vars(self) and hasattr(self._trainer, name):
