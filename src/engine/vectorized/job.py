@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from engine.data.datamodule import TensorDataModule
+from engine.errors import blamed_on
 from engine.run.checkpoint.file import WholeFileIO
 from engine.run.loggers.table import MetricsCSV, Row
 from engine.run.loggers.tensorboard import TensorBoard
@@ -45,7 +46,8 @@ class Member:
     ) -> None:
         self.job, self.folder, self.data, self.module, self.draws = job, folder, data, module, draws
         self.callbacks, self.loggers = list(callbacks), list(loggers)
-        self.optimizer = module.optimizer(module.parameters())
+        with blamed_on("optimizer"):
+            self.optimizer = module.optimizer(module.parameters())
         self.began, self.ended = time.monotonic(), 0.0
         self.messages: list[logging.LogRecord] = []
         self._rows: list[Row] = []

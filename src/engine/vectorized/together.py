@@ -226,11 +226,13 @@ class _Chunk:
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()), keys)
+        tried: Any = None  # the first module, if all jobs have its samples
         for job, own in data.items():
             try:
                 if not shared:
                     own.prepare_data()
-                module: Any = make.module(job.config, own)
+                module: Any = make.module(job.config, own, tried)
+                tried = tried or (module if shared else None)
                 folder, draws = self.folders[job], self.options.figures
                 callbacks = [
                     make.make(node, key)

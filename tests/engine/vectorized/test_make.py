@@ -6,9 +6,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from engine.checks.fit import fit_to
 from engine.config import objects
 from engine.errors import UserError
 from engine.vectorized import make
+from project.datamodules.parabola import ParabolaDataModule
 from project.modules.curve_mlp import CurveMLP
 
 
@@ -52,6 +54,24 @@ def test_hydra_makes_what_has_more_than_numbers_and_words(
     monkeypatch.setattr(objects, "build", lambda *_: "Hydra")
     monkeypatch.setattr(make, "_call", lambda *_: "a call")
     assert make.make(values, "module") == ("Hydra" if needs_hydra else "a call")
+
+
+def test_a_module_with_the_weights_of_one_that_was_tried_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = ParabolaDataModule(samples=5, batch_size=5, noise=0.0, seed=0)
+    data.prepare_data()
+    config: Any = {"module": node(), "seed": 0}
+    tried: list[Any] = []
+    monkeypatch.setattr(make, "check_classes", lambda config, data: None)
+    monkeypatch.setattr(
+        make, "fit_to", lambda model, data: (tried.append(model), fit_to(model, data))
+    )
+    first = make.module(config, data)
+    same = make.module({**config, "seed": 1}, data, first)
+    other = make.module({**config, "module": node(hidden=7)}, data, first)
+    assert tried == [first, other]
+    assert same.example_input_array is first.example_input_array is not None
 
 
 WRONG = [node(hidden=-1), {**node(), "optimizer": {"_target_": "torch.optim.SGD", "lr": -1}}]
