@@ -42,6 +42,27 @@ def check(model: Any, data: TensorDataModule, sample: Tensor) -> None:
             _try(model, data, sample)
 
 
+def are_as_right(loss: nn.Module, data: TensorDataModule, checked: TensorDataModule) -> bool:
+    """Tells whether data are right for a model because others of their shapes are.
+
+    Args:
+        loss: the model's.
+        data: those in question.
+        checked: data that `check` has let pass, for such a model and batches of the same size.
+    """
+    if data.splits is checked.splits:
+        return True
+    shapes, right = (
+        {
+            name: [(part.shape, part.dtype) for part in (own.inputs, own.targets)]
+            for name, own in both.splits.items()
+        }
+        for both in (data, checked)
+    )
+    has_odd = any(len(own.odd_rows) for own in data.splits.values())
+    return isinstance(loss, ELEMENTWISE) and shapes == right and not has_odd
+
+
 def _try(model: SupervisedModule, data: TensorDataModule, sample: Tensor) -> None:
     with torch.no_grad():
         predictions = model(torch.cat([sample, sample]))

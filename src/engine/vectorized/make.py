@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch.nn.parameter import is_lazy
 
+from engine.checks.bad_data import are_as_right
 from engine.checks.fit import check_classes, fit_to
 from engine.config import objects
 from engine.config.keys import PARTIAL, SECRET, TARGET
@@ -45,23 +46,25 @@ def has_drawn(config: Config) -> bool:
 
 
 @blamed_on("module")
-def module(config: Config, data: Any, tried: LightningModule | None = None) -> LightningModule:
+def module(config: Config, data: Any, tried: tuple[Any, Any] | None = None) -> LightningModule:
     """Builds a job's module from its seed alone, as `build.module` does.
 
     Args:
         config: the job's.
         data: the job's.
-        tried: a module of this config, but for numbers, that fits the same samples. What has the
-            same weights by name and shape fits them, too: a try takes longer than all the rest.
+        tried: a module of this config, but for numbers, and the data that it fits. What has the
+            same weights by name and shape fits such data, too: a try takes as long as all the rest.
     """
     check_classes(config, data)
     _seed(config)
-    model: LightningModule = make(config["module"], "module")
-    if tried is None or _shapes(model) != _shapes(tried):
+    model: Any = make(config["module"], "module")
+    if tried and _shapes(model) == _shapes(tried[0]) and are_as_right(model.loss, data, tried[1]):
+        if model.example_input_array is None:
+            model.example_input_array = data.example()
+    else:
         fit_to(model, data)
-    elif model.example_input_array is None:
-        model.example_input_array = tried.example_input_array
-    return model
+    made: LightningModule = model
+    return made
 
 
 def _shapes(model: LightningModule) -> dict[str, Any]:

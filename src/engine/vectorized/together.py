@@ -226,13 +226,13 @@ class _Chunk:
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()), keys)
-        tried: Any = None  # the first module, if all jobs have its samples
+        tried: Any = None  # the first module, and its data
         for job, own in data.items():
             try:
                 if not shared:
                     own.prepare_data()
                 module: Any = make.module(job.config, own, tried)
-                tried = tried or (module if shared else None)
+                tried = tried or (module, own)
                 folder, draws = self.folders[job], self.options.figures
                 callbacks = [
                     make.make(node, key)

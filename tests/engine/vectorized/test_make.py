@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from engine.checks.fit import fit_to
+from engine.checks.bad_data import are_as_right
 from engine.config import objects
 from engine.errors import UserError
 from engine.vectorized import make
@@ -56,22 +56,35 @@ def test_hydra_makes_what_has_more_than_numbers_and_words(
     assert make.make(values, "module") == ("Hydra" if needs_hydra else "a call")
 
 
-def test_a_module_with_the_weights_of_one_that_was_tried_is_not_tried_again(
+def test_what_fits_as_another_module_does_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = ParabolaDataModule(samples=5, batch_size=5, noise=0.0, seed=0)
-    data.prepare_data()
+    data, others = (ParabolaDataModule(samples=5, batch_size=5, seed=seed) for seed in (0, 1))
+    odd = ParabolaDataModule(samples=5, batch_size=5, seed=1)
+    odd.splits["train"].targets[2] = float("nan")
+    more = ParabolaDataModule(samples=6, batch_size=5, seed=1)
     config: Any = {"module": node(), "seed": 0}
     tried: list[Any] = []
     monkeypatch.setattr(make, "check_classes", lambda config, data: None)
-    monkeypatch.setattr(
-        make, "fit_to", lambda model, data: (tried.append(model), fit_to(model, data))
-    )
+
+    def fit(model: Any, data: Any) -> None:
+        tried.append((model, data))
+
+    monkeypatch.setattr(make, "fit_to", fit)
     first = make.module(config, data)
-    same = make.module({**config, "seed": 1}, data, first)
-    other = make.module({**config, "module": node(hidden=7)}, data, first)
-    assert tried == [first, other]
-    assert same.example_input_array is first.example_input_array is not None
+    assert tried.pop() == (first, data)
+    for right in (data, others):
+        own = make.module({**config, "seed": 1}, right, (first, data))
+        assert torch.equal(own.example_input_array, right.example())
+    assert tried == []
+    for wrong in (odd, more):
+        own = make.module(config, wrong, (first, data))
+        assert tried.pop() == (own, wrong)
+    own = make.module({**config, "module": node(hidden=7)}, data, (first, data))
+    assert tried.pop() == (own, data)
+    entropy = make.module(config, data)
+    entropy.loss = torch.nn.CrossEntropyLoss()
+    assert not are_as_right(entropy.loss, others, data)
 
 
 WRONG = [node(hidden=-1), {**node(), "optimizer": {"_target_": "torch.optim.SGD", "lr": -1}}]
