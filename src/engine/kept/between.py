@@ -34,6 +34,7 @@ SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (np.geterr, lambda was: np.seterr(**was)),
 )
 CHANGING = (*FILLED, *values.STATEFUL)  # classes of values that change in their place
+FIXED = (type(None), bool, int, float, complex, str, bytes, type)
 NONE = object()  # stands where there is no attribute, or no copy of a value
 
 # What the runs so far have changed and nobody could put back: the next one says so.
@@ -106,10 +107,11 @@ def _owners(files: Collection[str]) -> Iterator[tuple[str, Any]]:
 def _noted(owner: Any) -> dict[str, _Noted]:
     found = {}
     for name, value in (looked_into(owner) or {}).items():
-        changes = issubclass(type(value), CHANGING)
-        found[name] = (
-            _Noted(value, values.mark(value), _copy_of(value)) if changes else _Noted(value)
-        )
+        kind = type(value)
+        mark = None if kind in FIXED else values.mark(value)
+        # Of another kind, such as an iterator, there is no copy: a change is only named.
+        copied = _copy_of(value) if issubclass(kind, CHANGING) else NONE
+        found[name] = _Noted(value, mark, copied)
     return found
 
 

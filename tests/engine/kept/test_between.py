@@ -16,9 +16,12 @@ from engine.kept import between
 from engine.kept.between import put_back
 
 SOURCE = """
+import itertools
+
 import torch
 
 steps = 0
+numbers = itertools.count()
 seen = []
 nested = {"rows": [1, 2], "words": {"a"}}
 kinds = {"relu": torch.nn.ReLU}
@@ -108,10 +111,12 @@ def test_what_nobody_can_put_back_is_said_at_the_next_run(
 ) -> None:
     with put_back([file.__name__]):
         file.many.append(1)
+        next(file.numbers)
     assert not caplog.text
     with put_back([file.__name__]):
         pass
-    assert "runs before this one have changed file_of_a_user.many" in caplog.text
+    names = "file_of_a_user.many, file_of_a_user.numbers"
+    assert f"runs before this one have changed {names}" in caplog.text
 
 
 def test_a_file_that_is_imported_on_the_way_stays_where_it_has_put_itself(
