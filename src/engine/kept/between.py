@@ -56,9 +56,9 @@ def marks(files: Collection[str]) -> dict[str, Any]:
         files: the user's modules, by import path; what is not imported has nothing.
     """
     return {
-        f"{path}.{name}": (id(value), mark)
+        f"{path}.{name}": (id(value), _mark(value))
         for path, owner in _owners(sys.modules.keys() & set(files))
-        for name, (value, mark, _) in _noted(owner).items()
+        for name, value in (looked_into(owner) or {}).items()
     }
 
 
@@ -108,11 +108,14 @@ def _noted(owner: Any) -> dict[str, _Noted]:
     found = {}
     for name, value in (looked_into(owner) or {}).items():
         kind = type(value)
-        mark = None if kind in FIXED else values.mark(value)
         # Of another kind, such as an iterator, there is no copy: a change is only named.
         copied = _copy_of(value) if issubclass(kind, CHANGING) else NONE
-        found[name] = _Noted(value, mark, copied)
+        found[name] = _Noted(value, _mark(value), copied)
     return found
+
+
+def _mark(value: Any) -> Any:
+    return None if type(value) in FIXED else values.mark(value)
 
 
 def _copy_of(value: Any) -> Any:

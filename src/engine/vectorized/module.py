@@ -113,6 +113,7 @@ class StackedModule(LightningModule):
         for number, member in enumerate(self.members):
             trainer: Any = TrainerOfJob(self.trainer, self, number)
             member.trainer = member.module.trainer = member.data.trainer = trainer
+        self._shared = between.marks(self.files)
         self._built = [self._attributes(number) for number in self.running]
         self._prepared = [self._data_of(number) for number in self.running]
         self._call("setup", self.running, lambda job: ("fit",))
@@ -274,6 +275,9 @@ class StackedModule(LightningModule):
         optimizer.check_numbers()
         if not self.running:
             return
+        now = between.marks(self.files)
+        if name := next((name for name in now if self._shared.get(name) != now[name]), None):
+            raise NotStacked(f"training changes {name}, which is another one for each job alone")
         for number in self.running:
             own = self.members[number].module.network.parameters()
             if self._state_of(own) != self._tied[number]:
@@ -449,16 +453,11 @@ class StackedModule(LightningModule):
 
     def on_test_end(self) -> None:
         self._call("on_test_end", self.running)
+        self._check_callbacks()
 
     def _loss_and_metrics(self, stage: str, number: int) -> tuple[Any, Any]:
         module = self.members[number].module
         return getattr(module, f"{SPLITS[stage]}_loss"), getattr(module, f"{SPLITS[stage]}_metrics")
-
-    def _changing(self) -> dict[str, Any]:
-        """Returns what is each job's own where it is alone, by what a callback does to it."""
-        files = between.marks(self.files)
-        changes = {f"changes {name}": mark for name, mark in files.items()}
-        return {"draws random numbers": generator_states(), **changes}
 
     def _call(
         self,
@@ -473,16 +472,15 @@ class StackedModule(LightningModule):
         # All jobs have callbacks of the same classes.
         first = self.members[0].callbacks
         own = [n for n, one in enumerate(first) if overrides(one, StepCallback, [hook])]
-        # The engine's own change nothing: to look takes a small sweep's time.
-        is_users = any(package_of(type(first[n])) != "engine" for n in own)
-        before = self._changing() if is_users else {}
+        # The engine's own draw nothing: to ask takes a small sweep's time.
+        may_draw = any(package_of(type(first[n])) != "engine" for n in own)
+        drawn = generator_states() if may_draw else None
         with synced_together(), job_log.collected() as collector:
             for number in jobs if own else ():
                 member = self.members[number]
                 collector.buffer = member.messages
                 for call in (getattr(member.callbacks[n], hook) for n in own):
                     call(member.trainer, member.module, *arguments(number))
-        after = self._changing() if is_users else {}
-        if what := next((key for key in after if before.get(key) != after[key]), None):
-            raise NotStacked(f"a callback {what}")
+        if may_draw and generator_states() != drawn:  # alone, a job has generators of its own
+            raise NotStacked("a callback draws random numbers")
         self._dumped = None

@@ -136,7 +136,7 @@ def assert_ends_as(made: Path, alone: Path) -> None:
         (["+callbacks.draws._target_=unlike.Draws"], "a callback draws random numbers"),
         (
             ["+callbacks.tallies._target_=unlike.Tallies"],
-            "a callback changes unlike.Tallies.epochs",
+            "training changes unlike.Tallies.epochs, which",
         ),
         (
             [
