@@ -22,7 +22,7 @@ from torch.utils.data import (
 from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.wrappers import Running
 
-from ways import Ordinary, Points, Small
+from ways import Noisy, Ordinary, Points, Small
 
 
 class Memory:
@@ -299,6 +299,26 @@ class Grown(Ordinary):
     def train_dataloader(self) -> Any:
         weights = WeightedRandomSampler(torch.ones(len(self.samples)), len(self.samples))
         return DataLoader(self.samples, self.batch_size, sampler=weights)
+
+
+class InWorkers(Ordinary):
+    """Has workers, some of which go on from one pass to the next: all draw."""
+
+    def val_dataloader(self) -> Any:
+        noisy = Noisy(self.points["val"])
+        own = {"generator": torch.Generator().manual_seed(3), "shuffle": True}
+        persistent = DataLoader(noisy, self.batch_size, num_workers=1, persistent_workers=True)
+        return [persistent, DataLoader(noisy, self.batch_size, num_workers=1, **own)]
+
+
+class ValidatesOnTwo(Small):
+    """Validates on two loaders, and follows the first."""
+
+    def validation_step(  # type: ignore[override]
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        name = ("val/loss", "val/other")[dataloader_idx]
+        self.log(name, F.mse_loss(self(batch[0]), batch[1]), add_dataloader_idx=False)
 
 
 class NaNInValidation(Small):

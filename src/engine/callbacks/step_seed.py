@@ -8,8 +8,13 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from engine.config.ranges import Seed
-from engine.data.loader import exact
-from engine.fence.lightning import Place, batch_of_training, process_loaders
+from engine.data.loader import exact, exact_in_validation
+from engine.fence.lightning import (
+    Place,
+    PlaceOfValidation,
+    batch_of_training,
+    process_loaders,
+)
 from engine.seeds import derive, mix, of_stream, seed_plain
 from engine.steps.callback import LEFT_OUT, StepCallback
 
@@ -23,7 +28,7 @@ class StepSeed(StepCallback):
     generators are seeded when training starts; to seed them at every step would be noticeable
     beside a small step, so a checkpoint has their states.
 
-    The loaders of training get the seed, too: see engine/data/loader.py.
+    The loaders of training and validation get the seed, too: see engine/data/loader.py.
 
     Args:
         seed: the run's.
@@ -40,8 +45,12 @@ class StepSeed(StepCallback):
         if stage == "fit":
             process_loaders(trainer, partial(self._exact, trainer))
 
-    def _exact(self, trainer: Any, loader: object) -> object:
-        made = exact(loader, self.seed, Place(trainer), trainer.global_rank, self._say_once)
+    def _exact(self, trainer: Any, loader: object, is_of_training: bool) -> object:
+        rank = trainer.global_rank
+        if not is_of_training:
+            place = PlaceOfValidation(trainer)
+            return exact_in_validation(loader, self.seed, place, rank, self._say_once)
+        made = exact(loader, self.seed, Place(trainer), rank, self._say_once)
         if not hasattr(made, "state_dict"):
             trainer.saves_within_epochs = False
         return made

@@ -89,7 +89,8 @@ class ExactLoader(Served):
                 first = len(self)
         self._epoch = place.epoch()
         self._has_ended = False
-        self._order.checks &= not (place.epoch() or place.batch())  # a draw may be counted
+        # A draw may be counted, but for one of a copy in a worker.
+        self._order.checks &= place.is_start() or self._loader.num_workers > 0
         self._set_epoch(self._epoch)
         self._order.stream = f"{place.loader(self)}/{self._epoch}/{self._pass}"
         self._order.first = first

@@ -183,10 +183,13 @@ class Place:
         """Returns the number of batches of the current epoch that are done."""
         return int(self._loop.batch_idx + 1)
 
-    def loader(self, loader: object) -> int:
+    def is_start(self) -> bool:
+        """Tells whether no batch of training is done."""
+        return self.epoch() == self.batch() == 0
+
+    def loader(self, loader: object) -> str:
         """Returns the number of a loader among those of training."""
-        loaders = enumerate(self._loop._combined_loader.flattened)
-        return next((number for number, other in loaders if other is loader), 0)
+        return str(_number_of(loader, self._loop))
 
     def is_cycled(self) -> bool:
         """Tells whether a loader begins anew, where a longer one beside it goes on."""
@@ -195,6 +198,29 @@ class Place:
     def is_asked_for_by(self, frame: FrameType) -> bool:
         """Tells whether code that asks a loader for batches trains on them, as Lightning's does."""
         return frame.f_globals.get("__name__") == CombinedLoader.__module__
+
+
+class PlaceOfValidation(Place):
+    """Tells how far training is to a loader of validation, of which each pass is whole."""
+
+    def batch(self) -> int:
+        return 0
+
+    def is_start(self) -> bool:
+        return False
+
+    def loader(self, loader: object) -> str:
+        """Returns what a pass over a loader has of its own: a number, and how far training is."""
+        number = _number_of(loader, self._loop.epoch_loop.val_loop)
+        return f"val/{number}/{self._loop.total_batch_idx}"
+
+    def is_cycled(self) -> bool:
+        return False
+
+
+def _number_of(loader: object, loop: Any) -> int:
+    loaders = enumerate(loop._combined_loader.flattened)
+    return next((number for number, other in loaders if other is loader), 0)
 
 
 def training_loaders(trainer: Trainer) -> list[object]:
@@ -215,14 +241,19 @@ def training_sizes(trainer: Trainer) -> list[int]:
     return [len(dataset) for dataset in datasets if hasattr(dataset, "__len__")]
 
 
-def process_loaders(trainer: Trainer, process: Callable[[object], object]) -> None:
-    """Lets a function process the loaders of training, after Lightning and the strategy."""
+def process_loaders(trainer: Trainer, process: Callable[[object, bool], object]) -> None:
+    """Lets a function process the loaders of `fit`, after Lightning and the strategy.
+
+    Args:
+        trainer: whose loaders they are.
+        process: is given a loader, and whether it is of training; otherwise it is of validation.
+    """
     strategy: Any = trainer.strategy
     before = strategy.process_dataloader
 
     def processed(loader: object) -> object:
         made = before(loader)
-        return process(made) if trainer.training else made
+        return process(made, trainer.training) if trainer.state.fn == "fit" else made
 
     strategy.process_dataloader = processed
 

@@ -202,7 +202,7 @@ def test_an_order_that_depends_on_the_epoch_is_known_again(epoch: int) -> None:
 
 def test_two_loaders_of_one_length_have_orders_of_their_own() -> None:
     places = (At(), At())
-    places[1].number = 1
+    places[1].number = "1"
     for make in (shuffled, lambda: DataLoader(Draws())):
         taken = [list(exact_and_say(make(), 5, place, 0, print)) for place in places]
         assert not same(taken[0], taken[1])

@@ -66,8 +66,9 @@ WAYS = {
         "datamodule._target_=ways.Ordinary",
         "scheduler=one_cycle",
     ],
-    "a DataLoader with workers": [
-        "datamodule._target_=ways.Ordinary",
+    "DataLoaders with workers, in training and in validation": [
+        "datamodule._target_=keeping.InWorkers",
+        "module._target_=keeping.ValidatesOnTwo",
         "datamodule.num_workers=2",
     ],
     "two DataLoaders, a shorter one begins anew, cosine": [
