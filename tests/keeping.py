@@ -304,6 +304,13 @@ class Grown(Ordinary):
 class InWorkers(Ordinary):
     """Has workers, some of which go on from one pass to the next: all draw."""
 
+    def setup(self, stage: str) -> None:
+        self.noisy = Noisy(self.points["train"])
+
+    def train_dataloader(self) -> Any:
+        workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
+        return DataLoader(self.noisy, self.batch_size, shuffle=True, **workers)
+
     def val_dataloader(self) -> Any:
         noisy = Noisy(self.points["val"])
         own = {"generator": torch.Generator().manual_seed(3), "shuffle": True}

@@ -46,6 +46,9 @@ class At:
     def is_start(self) -> bool:
         return self.at == (0, 0)
 
+    def moment(self) -> str:
+        return str(self.at[0])
+
     def loader(self, loader: object) -> str:
         return self.number
 

@@ -187,6 +187,10 @@ class Place:
         """Tells whether no batch of training is done."""
         return self.epoch() == self.batch() == 0
 
+    def moment(self) -> str:
+        """Returns what tells the passes over a loader apart: the number of the epoch."""
+        return str(self.epoch())
+
     def loader(self, loader: object) -> str:
         """Returns the number of a loader among those of training."""
         return str(_number_of(loader, self._loop))
@@ -209,10 +213,11 @@ class PlaceOfValidation(Place):
     def is_start(self) -> bool:
         return False
 
+    def moment(self) -> str:
+        return f"{self.epoch()}/{self._loop.total_batch_idx}"
+
     def loader(self, loader: object) -> str:
-        """Returns what a pass over a loader has of its own: a number, and how far training is."""
-        number = _number_of(loader, self._loop.epoch_loop.val_loop)
-        return f"val/{number}/{self._loop.total_batch_idx}"
+        return f"val/{_number_of(loader, self._loop.epoch_loop.val_loop)}"
 
     def is_cycled(self) -> bool:
         return False

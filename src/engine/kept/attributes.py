@@ -136,7 +136,9 @@ class Attributes:
                     known.add(id(tensor))
                 else:  # or a module leaves it out of its state
                     passing[f"{type(self._module).__name__}.{name}"] = tensor
-        found = {**dict(_values(self._trainer, self._module)), **passing}
+        owners = dict(owners_of(self._trainer, self._module))
+        parts = frozenset(map(id, self._module.modules()))
+        found = {**dict(_values(owners, parts)), **passing}
         marks = {path: values.mark(value, frozenset(known)) for path, value in found.items()}
         return {path: _Marked(found[path], marks[path], path in passing) for path in found}
 
@@ -189,11 +191,17 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
     return refused
 
 
-def _values(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, Any]]:
-    """Yields the attributes, each with its name."""
-    owners = dict(owners_of(trainer, module))
+def marks_of(*objects: Any) -> dict[str, Any]:
+    """Returns what is equal as long as objects, and those that they have, do not change."""
+    owners = dict(_below(_named(objects, Counter()), set()))
+    return {path: values.mark(value) for path, value in _values(owners)}
+
+
+def _values(
+    owners: Mapping[str, Any], parts: frozenset[int] = frozenset()
+) -> Iterator[tuple[str, Any]]:
+    """Yields the attributes, each with its name, but for those that are parts of a module."""
     names = _names(owners.values())
-    parts = {id(part) for part in module.modules()}
     for where, owner in owners.items():
         states = [*owner.metric_state] if isinstance(owner, Metric) else []
         states += OF_OPTIMIZERS if isinstance(owner, Optimizer) else ()
@@ -249,20 +257,25 @@ def owners_of(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, 
     # What only the loaders have comes last: it is not there yet where a run is resumed.
     own = (*a_trainer.callbacks, a_trainer.datamodule, *trainer.optimizers)
     for roots in ((*parts, *_named(own, numbered)), _named(served, numbered)):
-        found = deque(roots)
-        while found and len(seen) < MOST_OWNERS:
-            where, owner = found.popleft()
-            if id(owner) in seen or (inner := _looked_into(owner)) is None:
-                continue
-            seen.add(id(owner))
-            yield where, owner
-            kind: Any = type(owner)
-            found += [(_name_of(one), one) for one in _users(kind)]
-            for name, value in inner.items():
-                if _has_attributes(type(value)):
-                    found.append((f"{where}.{name}", value))
-                if issubclass(type(value), HOLDERS):
-                    found += _items(f"{where}.{name}", value)
+        yield from _below(roots, seen)
+
+
+def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yields objects, and those that they have, but for those that were seen."""
+    found = deque(roots)
+    while found and len(seen) < MOST_OWNERS:
+        where, owner = found.popleft()
+        if id(owner) in seen or (inner := _looked_into(owner)) is None:
+            continue
+        seen.add(id(owner))
+        yield where, owner
+        kind: Any = type(owner)
+        found += [(_name_of(one), one) for one in _users(kind)]
+        for name, value in inner.items():
+            if _has_attributes(type(value)):
+                found.append((f"{where}.{name}", value))
+            if issubclass(type(value), HOLDERS):
+                found += _items(f"{where}.{name}", value)
 
 
 def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str, Any]]:

@@ -266,14 +266,13 @@ def test_place_of_validation_tells_passes_apart(tmp_path: Path) -> None:
     class Asks(Net):
         def on_validation_start(self) -> None:
             place = fence.PlaceOfValidation(self.trainer)
-            seen.append((place.loader(validation), place.epoch(), place.batch()))
+            seen.append((place.loader(validation), place.moment(), place.batch()))
 
     validation = loader(1)
     trainer = plain_trainer(tmp_path, max_epochs=2, val_check_interval=2, num_sanity_val_steps=1)
     trainer.fit(Asks(), loader(4), validation)
     # Before the first batch, and after the second and the fourth of each epoch.
-    assert [name for name, *_ in seen] == [f"val/0/{batch}" for batch in (-1, 1, 3, 5, 7)]
-    assert [batch for *_, batch in seen] == [0] * 5
+    assert seen == [("val/0", moment, 0) for moment in ("0/-1", "0/1", "0/3", "1/5", "1/7")]
 
 
 def test_place_numbers_the_loaders_of_training(tmp_path: Path) -> None:

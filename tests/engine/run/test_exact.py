@@ -69,6 +69,7 @@ WAYS = {
     "DataLoaders with workers, in training and in validation": [
         "datamodule._target_=keeping.InWorkers",
         "module._target_=keeping.ValidatesOnTwo",
+        "+callbacks.decays._target_=keeping.Decays",
         "datamodule.num_workers=2",
     ],
     "two DataLoaders, a shorter one begins anew, cosine": [
