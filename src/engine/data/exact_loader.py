@@ -124,7 +124,8 @@ class ExactLoader(Served):
             if not is_repeatable:
                 self._say(
                     f"{type(self._loader.dataset).__name__}: not exact: it gave two different "
-                    "samples for one index and one seed. A resumed run may get other samples.\n"
+                    "samples for one index and one seed, or its collate function two batches. A "
+                    "resumed run may get other samples.\n"
                     "Draw random numbers by the functions of the modules random, numpy.random and "
                     "torch: these are seeded."
                 )
@@ -247,13 +248,18 @@ class _Batches(Dataset[tuple[Any, bool]]):
         return [self._dataset[index] for index in indices]
 
     def _is_repeatable(self, indices: Any, seed: int) -> bool:
-        """Tells whether the first sample of a batch is the same when it is drawn again."""
-        first = [next(iter(indices))] if self._is_batched else indices
-        samples = []
+        """Tells whether a batch is the same when it is made again; here, its first sample.
+
+        More draws than one would count, but for those from a copy in a worker.
+        """
+        is_copy = get_worker_info() is not None
+        first = [next(iter(indices))] if self._is_batched and not is_copy else indices
+        made = []
         for _ in range(2):
             seed_all(seed)
-            samples.append(self._samples(first))
-        return same(*samples)
+            samples = self._samples(first)
+            made.append(self.collate(samples) if is_copy else samples)
+        return same(*made)
 
 
 def same(one: Any, other: Any) -> bool:

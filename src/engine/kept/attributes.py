@@ -16,7 +16,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from lightning.fabric.utilities import move_data_to_device
@@ -182,7 +182,7 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
                 continue
             if is_buffer and name not in buffers:
                 owner.register_buffer(name, value, persistent=False)
-            elif fills == values.STATE:
+            elif fills == values.STATE or isinstance(owner, functools.partial):
                 refused.append(path)
             else:
                 setattr(owner, name, value)
@@ -214,10 +214,12 @@ def _values(
 def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
     """Tells whether an attribute is one that a user's code writes, or writes into.
 
-    Layers that are hidden from PyTorch, and generators, are among these by any name.
+    Layers that are hidden from PyTorch, and generators, are among these by any name. So is what a
+    partial function is given, as the function has other names for it.
     """
     first, kind = name.partition("[")[0], type(value)
-    if first in names or (first == name and issubclass(kind, values.STATEFUL)):
+    is_given = isinstance(owner, functools.partial)
+    if is_given or first in names or (first == name and issubclass(kind, values.STATEFUL)):
         return True
     return (issubclass(kind, FILLED) and f"{first}{READ}" in names) or _is_free(type(owner), first)
 
@@ -265,6 +267,7 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
     found = deque(roots)
     while found and len(seen) < MOST_OWNERS:
         where, owner = found.popleft()
+        owner = _itself(owner)
         if id(owner) in seen or (inner := _looked_into(owner)) is None:
             continue
         seen.add(id(owner))
@@ -272,7 +275,7 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
         kind: Any = type(owner)
         found += [(_name_of(one), one) for one in _users(kind)]
         for name, value in inner.items():
-            if _has_attributes(type(value)):
+            if _has_attributes(type(_itself(value))):
                 found.append((f"{where}.{name}", value))
             if issubclass(type(value), HOLDERS):
                 found += _items(f"{where}.{name}", value)
@@ -280,7 +283,7 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
 
 def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str, Any]]:
     """Yields objects with the names of their classes, numbered from the second one on."""
-    for own in objects:
+    for own in map(_itself, objects):
         kind = type(own).__name__
         numbered[kind] += 1
         yield kind if numbered[kind] == 1 else f"{kind} ({numbered[kind]})", own
@@ -302,6 +305,11 @@ def _items(path: str, value: Any, depth: int = 2) -> Iterator[tuple[str, Any]]:
             yield place, one
 
 
+def _itself(value: Any) -> Any:
+    """Returns the object whose method a value is; or the value, if it is none."""
+    return value.__self__ if type(value) is MethodType else value
+
+
 def _is_part(owner: Any) -> bool:
     return issubclass(type(owner), nn.Module)
 
@@ -317,7 +325,10 @@ def _looked_into(owner: Any) -> dict[str, Any] | None:
 
 
 def _own(owner: Any) -> dict[str, Any]:
-    """Returns the attributes of an object, or those of a class that are no methods and such."""
+    """Returns the attributes of an object, or those of a class that are no methods and such.
+
+    The arguments of a partial function count as its attributes.
+    """
     kind: Any = type(owner)
     if isinstance(owner, type):
         return {
@@ -326,6 +337,9 @@ def _own(owner: Any) -> dict[str, Any]:
             if not name.startswith("__") and not hasattr(type(value), "__get__")
         }
     found = dict(vars(owner)) if kind.__dictoffset__ else {}
+    if isinstance(owner, functools.partial):
+        found |= {f"argument {key}": value for key, value in enumerate(owner.args)}
+        found |= {"func": owner.func, **owner.keywords}
     return found | {name: getattr(owner, name) for name in _slots(kind) if hasattr(owner, name)}
 
 

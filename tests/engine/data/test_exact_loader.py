@@ -38,6 +38,7 @@ def test_batches_depend_on_seed_epoch_and_number_only() -> None:
         for epoch, batch in ((0, 2), (1, 0), (2, 3)):
             resumed = exact(shuffled(workers), 5, At(epoch, batch))
             assert same(list(resumed), whole[epoch][batch:])
+            restart_workers(resumed)
     other = exact(shuffled(), 6, At())
     assert not same(list(other), whole[0])
 
@@ -45,7 +46,9 @@ def test_batches_depend_on_seed_epoch_and_number_only() -> None:
 def test_the_same_workers_serve_all_epochs() -> None:
     places = At(), At()
     alone = epochs_of(exact(shuffled(), 5, places[0], 0), places[0], 3)
-    assert same(epochs_of(exact(shuffled(2), 5, places[1], 0), places[1], 3), alone)
+    served = exact(shuffled(2), 5, places[1], 0)
+    assert same(epochs_of(served, places[1], 3), alone)
+    restart_workers(served)
 
 
 def test_processes_draw_the_same_order_and_other_noise() -> None:
@@ -231,6 +234,22 @@ def test_a_generator_of_the_data_set_is_found_out(
     assert text.startswith("Own: not exact: it gave two different samples")
 
 
+def test_a_generator_of_a_collate_function_is_found_out_where_workers_call_it() -> None:
+    """As it happened: each worker had one of its own, and no line said so."""
+
+    def said_of(collate: Any, workers: int) -> list[str]:
+        said: list[str] = []
+        loader = DataLoader(NUMBERS, 4, num_workers=workers, collate_fn=collate)
+        list(exact_and_say(loader, 5, At(), 0, said.append))
+        return said
+
+    rng = np.random.default_rng(1)
+    assert said_of(lambda _: torch.rand(2), workers=1) == []
+    assert said_of(lambda _: rng.random(), workers=0) == []  # a checkpoint may have its state
+    (text,) = said_of(lambda _: rng.random(), workers=1)
+    assert "or its collate function two batches" in text
+
+
 @pytest.mark.parametrize("persistent", [False, True])
 def test_the_workers_of_a_stream_depend_on_seed_and_epoch(persistent: bool) -> None:
     def make() -> DataLoader[Any]:
@@ -380,6 +399,7 @@ def test_a_data_set_that_changes_while_workers_have_it_is_named() -> None:
         place.at = (0, 1)
         data.level = level
         loader.state_dict()
+        list(batches)
         return said
 
     assert said_after(0, workers=1) == said_after(1, workers=0) == []
