@@ -116,6 +116,27 @@ class ScoresNowAndThen(Tested):
             self.log("score", float(self.current_epoch))
 
 
+class SavesItsThreshold(Tested):
+    """Has a threshold in the checkpoint of the best weights, and another one at the end."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.threshold = 0.0
+
+    def on_validation_epoch_end(self) -> None:
+        self.threshold = float(self.current_epoch + 1)
+        self.log("score", abs(self.current_epoch - 1.0))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["threshold"] = self.threshold
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.threshold = checkpoint["threshold"]
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test/threshold", self.threshold)
+
+
 class Lazy(Tested):
     """Has a layer whose inputs are counted at the first batch."""
 

@@ -95,6 +95,18 @@ def test_a_module_that_keeps_what_it_has_seen_is_measured_with_it(
     assert "not exact" not in caplog.text
 
 
+def test_what_a_module_takes_from_its_best_checkpoint_is_measured(tmp_path: Path) -> None:
+    """As it happened: what it had at the end of training took the place of that."""
+    words = [*SMALL, "module._target_=odd_modules.SavesItsThreshold"]
+    words += ["datamodule._target_=ways.Ordinary", f"paths.log_dir={tmp_path}"]
+    words += ["callbacks.checkpoints.monitor=score", "trainer.max_epochs=4"]
+    run_train(*words, draws=False)
+    run_dir = only_run(tmp_path)
+    assert metrics_of(run_dir, "test") == {"test/threshold": 2.0}
+    run_evaluate(f"run={run_dir}", draws=False)
+    assert report(run_dir, "test")["metrics"] == {"test/threshold": 2.0}
+
+
 def test_metrics_that_lightning_resets_begin_anew(tmp_path: Path) -> None:
     """As it happened: best.ckpt is written before they are reset, and the split counted twice."""
     words = [*SMALL, "module._target_=keeping.Sums", f"paths.log_dir={tmp_path}"]
