@@ -301,6 +301,22 @@ class Grown(Ordinary):
         return DataLoader(self.samples, self.batch_size, sampler=weights)
 
 
+class CentresByABuffer(Small):
+    """Subtracts a mean of its inputs that is in no checkpoint of Lightning's."""
+
+    mean: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register_buffer("mean", torch.zeros(3), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.mean.lerp_(inputs.detach().mean(0), 0.1)
+        outputs: Tensor = self.network(inputs - self.mean)
+        return outputs
+
+
 class InWorkers(Ordinary):
     """Has workers, some of which go on from one pass to the next: all draw."""
 

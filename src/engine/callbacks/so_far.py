@@ -12,6 +12,7 @@ from torchmetrics import Metric, MetricTracker
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from engine import processes, seeds
+from engine.callbacks import averaged
 from engine.data.exact_loader import same
 from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import (
@@ -38,7 +39,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     each optimiser have, and which parameters and layers a callback has frozen; and of each process
     the metrics that callbacks and learning rates follow, the states of the generators of random
     numbers, the steps that are in no row yet, what the module has logged of the current epoch, its
-    torchmetrics, gradients that it gathers by itself, and attributes of a user's.
+    torchmetrics, gradients that it gathers, buffers of a mean, and attributes of a user's.
 
     Args:
         trainer: the run's.
@@ -53,6 +54,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     gathered = module.named_parameters() if gathers else ()
     own = {
         "attributes": changed,
+        "averaged": averaged.passing_buffers(trainer),
         "gradients": {name: own.grad for name, own in gathered if own.grad is not None},
         "generators": seeds.generator_states(),
         "followed": {name: dict(getattr(trainer, name)) for name in FOLLOWED},
@@ -93,12 +95,14 @@ def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) ->
 
 
 def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) -> list[str]:
-    """Gives metrics and attributes what they had; names the attributes that do not take it."""
+    """Gives metrics, attributes and means what they had; names attributes that do not take it."""
     for name, state in own["metrics"].items():
         moved = move_data_to_device(state, trainer.strategy.root_device)
         metrics.resume(_metric(module, name), moved)
     # A copy, as hooks of the start may write into what they are given, before it is put back again.
-    return attributes.restore(trainer, module, copy.deepcopy(own["attributes"]))
+    refused = attributes.restore(trainer, module, copy.deepcopy(own["attributes"]))
+    averaged.restore_buffers(trainer, module, own["averaged"])
+    return refused
 
 
 def restore_to_measure(
@@ -115,7 +119,8 @@ def restore_to_measure(
     Returns:
         the names of attributes that do not take their value.
     """
-    own = processes.own(saved["processes"]) or {"metrics": {}, "attributes": {}}
+    nothing: dict[str, Any] = {"metrics": {}, "attributes": {}, "averaged": {}}
+    own = processes.own(saved["processes"]) or nothing
     kept = {
         path: value
         for path, value in own["attributes"].items()

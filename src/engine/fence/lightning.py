@@ -13,7 +13,7 @@ from typing import Any, cast
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
 from lightning.pytorch.trainer.connectors.logger_connector.result import (
@@ -27,7 +27,7 @@ from lightning.pytorch.utilities.combined_loader import (
     CombinedLoader,
     _shutdown_workers_and_reset_iterator,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from engine.fence import torchmetrics as metrics
@@ -477,6 +477,12 @@ def validates_after_epoch(trainer: Trainer) -> bool:
         return False
     _load_validation(trainer)
     return bool(sum(trainer.num_val_batches))
+
+
+def average_of(callback: WeightAveraging) -> nn.Module | None:
+    """Returns the module that has a callback's running mean; None where there is no training."""
+    averaged = callback._average_model
+    return None if averaged is None else averaged.module
 
 
 def whole_checkpoint(trainer: Trainer) -> dict[str, Any]:

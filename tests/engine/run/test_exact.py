@@ -134,6 +134,7 @@ WAYS = {
         "scheduler=step",
     ],
     "a running mean of the weights": [
+        "module._target_=keeping.CentresByABuffer",
         "callbacks=[default,ema,grad_norm]",
         "callbacks.ema.decay=0.8",
         "callbacks.grad_norm.every_n_steps=2",
