@@ -301,6 +301,23 @@ class Grown(Ordinary):
         return DataLoader(self.samples, self.batch_size, sampler=weights)
 
 
+class DrawsParts(Ordinary):
+    """Draws by a generator of its own which samples each of its loaders has."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.rng = np.random.default_rng(1)
+
+    def _loader(self, split: str) -> DataLoader[Any]:
+        points = self.points[split]
+        chosen = self.rng.choice(len(points), 10, replace=False)
+        own = points.select(torch.from_numpy(chosen))
+        return DataLoader(TensorDataset(*own), self.batch_size)
+
+    def train_dataloader(self) -> Any:
+        return self._loader("train")
+
+
 class CentresByABuffer(Small):
     """Subtracts a mean of its inputs that is in no checkpoint of Lightning's."""
 

@@ -32,9 +32,9 @@ class AsInTraining(WholeFileIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         trainer: Any = self._trainer
-        without = type(trainer.datamodule).__name__ if self._has_other_data else ""
         if self._saved:
             module = trainer.lightning_module
-            if refused := restore_to_measure(trainer, module, self._saved, without):
+            with_data = not self._has_other_data
+            if refused := restore_to_measure(trainer, module, self._saved, with_data):
                 log.warning("not exact: these take no value of a checkpoint: %s", some(refused))
         return super().load_checkpoint(path, map_location, weights_only)

@@ -23,7 +23,7 @@ from engine.fence.lightning import (
     results_of_training,
     seen_in_validation,
 )
-from engine.kept import attributes
+from engine.kept import attributes, values
 from engine.supervised import SupervisedModule
 
 # What a callback may change in a Trainer on the way.
@@ -91,7 +91,13 @@ def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) ->
     _regroup(trainer, module, saved["groups"])
     if own := processes.own(saved["processes"]):
         restore_metrics(trainer, move_data_to_device(own["followed"], trainer.strategy.root_device))
-        _put_back(trainer, module, own)
+        # Loaders are made with the numbers that generators of the data drew when training began.
+        kept = {
+            path: value
+            for path, value in own["attributes"].items()
+            if not (_is_of_data(trainer, path) and value[1] == values.STATE)
+        }
+        _put_back(trainer, module, {**own, "attributes": kept})
 
 
 def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) -> list[str]:
@@ -106,7 +112,7 @@ def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) ->
 
 
 def restore_to_measure(
-    trainer: Trainer, module: LightningModule, saved: dict[str, Any], without: str = ""
+    trainer: Trainer, module: LightningModule, saved: dict[str, Any], with_data: bool = True
 ) -> list[str]:
     """Gives what is only measured what it had in memory when `so_far` was called.
 
@@ -114,7 +120,7 @@ def restore_to_measure(
         trainer: the one that measures.
         module: the one that is measured.
         saved: what `so_far` returned.
-        without: the name of a class whose objects keep what they have.
+        with_data: whether the data module is given what it had, too.
 
     Returns:
         the names of attributes that do not take their value.
@@ -124,9 +130,15 @@ def restore_to_measure(
     kept = {
         path: value
         for path, value in own["attributes"].items()
-        if path.partition(".")[0].partition(" ")[0] != without
+        if with_data or not _is_of_data(trainer, path)
     }
     return _put_back(trainer, module, {**own, "attributes": kept})
+
+
+def _is_of_data(trainer: Trainer, path: str) -> bool:
+    """Tells whether an attribute is of the data module, or of what it has."""
+    name = type(trainer.datamodule).__name__  # type: ignore[attr-defined]
+    return path.partition(".")[0].partition(" ")[0] == name
 
 
 def restored(saved: Mapping[str, Any]) -> list[str]:

@@ -78,7 +78,8 @@ class Attributes:
         """Looks at what hooks of the start have changed, and at what loaders are made of.
 
         The start makes data anew in each run. What else it sets may not be the same once more, such
-        as a copy of the first weights.
+        as a copy of the first weights, nor what generators of the data draw: a run that has no step
+        left makes no loader for validation.
         """
         self._begun = self._marked()
         root = type(self._module).__name__
@@ -86,7 +87,8 @@ class Attributes:
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         parts |= {name for name, _ in _named(callbacks, Counter([root]))}
         for path, marked in self._begun.items():
-            if path.partition(".")[0] not in parts:
+            draws = issubclass(type(marked.value), values.GENERATORS)
+            if path.partition(".")[0] not in parts and not draws:
                 self._first[path] = marked
 
     def changed(self) -> tuple[dict[str, Any], list[str]]:

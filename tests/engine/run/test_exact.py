@@ -270,6 +270,19 @@ def differs(run: Path, whole: Path) -> bool:
     return False
 
 
+@pytest.mark.parametrize("moment", ["on_train_batch_end:5", "on_test_batch_end"])
+def test_a_data_module_draws_its_samples_once(moment: str, tmp_path: Path) -> None:
+    """As it happened: in the test, a resumed run drew those that validation had."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed(moment, whole, killed):
+        begin(composed([*RUN, "datamodule._target_=keeping.DrawsParts"]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+    run_evaluate(f"run={whole}", draws=False)
+    again = json.loads((whole / "evaluation/test.json").read_text())["metrics"]
+    assert again == {"test/loss": summary(whole)["metrics"]["test/loss"]}
+
+
 def test_the_batches_of_validations_are_counted_on(tmp_path: Path) -> None:
     """As it happened: the rows of a resumed run's validations had steps from 0 on once more."""
     own = ["module._target_=logged.LogsInValidation", "trainer.check_val_every_n_epoch=2"]
