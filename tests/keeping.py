@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import (
     DataLoader,
     Dataset,
+    Subset,
     TensorDataset,
     WeightedRandomSampler,
     random_split,
@@ -316,6 +317,20 @@ class DrawsParts(Ordinary):
 
     def train_dataloader(self) -> Any:
         return self._loader("train")
+
+
+class DrawsAnew(Ordinary):
+    """Draws by NumPy's and torch's generators which samples each of its loaders has."""
+
+    def train_dataloader(self) -> Any:
+        chosen = np.random.choice(50, 48, replace=False)
+        return DataLoader(
+            Subset(Noisy(self.points["train"]), chosen.tolist()), self.batch_size, shuffle=True
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        chosen = torch.randperm(20)[:10].tolist()
+        return DataLoader(Subset(Noisy(self.points["val"]), chosen), self.batch_size)
 
 
 class CentresByABuffer(Small):

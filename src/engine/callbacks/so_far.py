@@ -18,6 +18,7 @@ from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import (
     go_on_in_validation,
     is_within_epoch,
+    reloads_each_epoch,
     reset_after_validation,
     restore_metrics,
     results_of_training,
@@ -101,12 +102,17 @@ def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) ->
 
 
 def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) -> list[str]:
-    """Gives metrics, attributes and means what they had; names attributes that do not take it."""
+    """Gives metrics, attributes and means what they had; names attributes that do not take it.
+
+    Loaders that were made for the epoch that begins have nothing of those of the epoch before.
+    """
     for name, state in own["metrics"].items():
         moved = move_data_to_device(state, trainer.strategy.root_device)
         metrics.resume(_metric(module, name), moved)
     # A copy, as hooks of the start may write into what they are given, before it is put back again.
-    refused = attributes.restore(trainer, module, copy.deepcopy(own["attributes"]))
+    are_new = reloads_each_epoch(trainer) and not is_within_epoch(trainer)
+    kept = copy.deepcopy(own["attributes"])
+    refused = attributes.restore(trainer, module, kept, with_loaders=not are_new)
     averaged.restore_buffers(trainer, module, own["averaged"])
     return refused
 

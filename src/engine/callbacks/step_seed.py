@@ -1,6 +1,8 @@
 """Makes the random numbers of a training step, such as dropout's, a function of (seed, step)."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,10 +14,13 @@ from engine.data.loader import exact, exact_in_validation
 from engine.fence.lightning import (
     Place,
     PlaceOfValidation,
+    around_loading,
     batch_of_training,
     process_loaders,
 )
-from engine.seeds import derive, mix, of_stream, seed_plain
+from engine.kept.attributes import marks_of
+from engine.kept.values import GENERATORS
+from engine.seeds import derive, kept, mix, of_stream, seed_plain
 from engine.steps.callback import LEFT_OUT, StepCallback
 
 log = logging.getLogger(__name__)
@@ -44,6 +49,23 @@ class StepSeed(StepCallback):
         trainer.has_step_seed = True  # type: ignore[attr-defined]
         if stage == "fit":
             process_loaders(trainer, partial(self._exact, trainer))
+            around_loading(trainer, partial(self._making, trainer))
+
+    @contextmanager
+    def _making(self, trainer: Any, name: str) -> Iterator[None]:
+        """Seeds what draws while loaders are made: a resumed run makes them at another moment."""
+        is_repeated = trainer.reload_dataloaders_every_n_epochs > 0
+        owners = (trainer.datamodule, trainer.lightning_module) if is_repeated else ()
+        before = marks_of(*owners, kinds=GENERATORS)
+        with kept(derive(self.seed, f"loaders/{name}")):
+            yield
+        now = marks_of(*owners, kinds=GENERATORS)
+        if drawn := [path for path in before if now.get(path) != before[path]]:
+            self._say_once(
+                f"{', '.join(drawn)}: not exact: draws for the loaders of each epoch. "
+                "A resumed run draws other numbers.\nDraw by the functions of the modules random, "
+                "numpy.random and torch: these are seeded."
+            )
 
     def _exact(self, trainer: Any, loader: object, is_of_training: bool) -> object:
         rank = trainer.global_rank

@@ -6,6 +6,8 @@ import signal
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -261,6 +263,31 @@ def process_loaders(trainer: Trainer, process: Callable[[object, bool], object])
         return process(made, trainer.training) if trainer.state.fn == "fit" else made
 
     strategy.process_dataloader = processed
+
+
+def around_loading(trainer: Trainer, within: Callable[[str], AbstractContextManager[None]]) -> None:
+    """Has the loaders of `fit` made within a context.
+
+    Args:
+        trainer: whose loaders they are.
+        within: is given what tells the makings apart: of training or of validation, and the epoch
+            where loaders are made anew for each.
+    """
+    of_training: Any = trainer.fit_loop
+    for name, loop in (("train", of_training), ("val", of_training.epoch_loop.val_loop)):
+        loop.setup_data = partial(_load, trainer, loop.setup_data, name, within)
+
+
+def _load(trainer: Any, load: Callable[[], None], name: str, within: Callable[[str], Any]) -> None:
+    number = trainer.current_epoch if trainer.reload_dataloaders_every_n_epochs else 0
+    with within(f"{name}/{number}"):
+        load()
+
+
+def reloads_each_epoch(trainer: Trainer) -> bool:
+    """Tells whether loaders are made anew for each epoch."""
+    every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
+    return every == 1
 
 
 def wrapped_sampler(sampler: object) -> object:

@@ -145,7 +145,12 @@ class Attributes:
         return {path: _Marked(found[path], marks[path], path in passing) for path in found}
 
 
-def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any]) -> list[str]:
+def restore(
+    trainer: Trainer,
+    module: LightningModule,
+    saved: Mapping[str, Any],
+    with_loaders: bool = True,
+) -> list[str]:
     """Sets attributes to what `changed` returned, as far as there are such attributes now.
 
     Before there are loaders, what only these have is left out.
@@ -154,11 +159,12 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
         trainer: of the training that goes on.
         module: the one that is trained.
         saved: what `changed` returned.
+        with_loaders: whether what only loaders have is among these.
 
     Returns:
         the names of those that do not take their value.
     """
-    owners = dict(owners_of(trainer, module))
+    owners = dict(owners_of(trainer, module, with_loaders))
     names = _names(owners.values())
     refused = []
     for path, (plain, fills, is_on_device, is_buffer) in saved.items():
@@ -193,10 +199,16 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
     return refused
 
 
-def marks_of(*objects: Any) -> dict[str, Any]:
-    """Returns what is equal as long as objects, and those that they have, do not change."""
+def marks_of(*objects: Any, kinds: tuple[type, ...] = (object,)) -> dict[str, Any]:
+    """Returns what is equal as long as objects, and those that they have, do not change.
+
+    Args:
+        objects: such as a data set.
+        kinds: the classes of the attributes that are looked at.
+    """
     owners = dict(_below(_named(objects, Counter()), set()))
-    return {path: values.mark(value) for path, value in _values(owners)}
+    found = _values(owners)
+    return {path: values.mark(own) for path, own in found if issubclass(type(own), kinds)}
 
 
 def _values(
@@ -249,12 +261,15 @@ def _inner(owner: Any) -> dict[str, Any]:
     return found
 
 
-def owners_of(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, Any]]:
+def owners_of(
+    trainer: Trainer, module: LightningModule, with_loaders: bool = True
+) -> Iterator[tuple[str, Any]]:
     """Yields the objects that may have such attributes, each with its name."""
     a_trainer: Any = trainer
     root = type(module).__name__
     parts = [(f"{root}.{name}".rstrip("."), part) for name, part in module.named_modules()]
-    loaders = (*training_loaders(trainer), *validation_loaders(trainer))
+    found = (*training_loaders(trainer), *validation_loaders(trainer))
+    loaders = found if with_loaders else ()
     served = [getattr(one, name, None) for one in loaders for name in OF_LOADERS]
     numbered: Counter[str] = Counter([root])
     seen: set[int] = set()

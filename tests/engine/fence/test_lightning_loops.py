@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,38 @@ def test_process_loaders_is_given_those_of_fit_only(tmp_path: Path) -> None:
     trainer.validate(Net(), loader(1), verbose=False)
     assert given == [(longer, True), (validation, False)]
     assert trainer.fit_loop.epoch_loop.total_batch_idx == 3
+
+
+@pytest.mark.parametrize(
+    ("every", "names"),
+    [(0, ["train/0", "val/0"]), (1, ["train/0", "val/0", "train/1", "val/1"])],
+)
+def test_around_loading_is_around_each_making_of_loaders(
+    every: int, names: list[str], tmp_path: Path
+) -> None:
+    made: list[str] = []
+    open_now: list[str] = []
+
+    @contextmanager
+    def within(name: str) -> Iterator[None]:
+        open_now.append(name)
+        yield
+        open_now.pop()
+
+    class Makes(Net):
+        def train_dataloader(self) -> Any:
+            made.extend(open_now)
+            return loader(2)
+
+        def val_dataloader(self) -> Any:
+            made.extend(open_now)
+            return loader(1)
+
+    trainer = plain_trainer(tmp_path, max_epochs=2, reload_dataloaders_every_n_epochs=every)
+    assert fence.reloads_each_epoch(trainer) is bool(every)
+    fence.around_loading(trainer, within)
+    trainer.fit(Makes())
+    assert made == names
 
 
 def test_place_of_validation_tells_passes_apart(tmp_path: Path) -> None:

@@ -283,6 +283,35 @@ def test_a_data_module_draws_its_samples_once(moment: str, tmp_path: Path) -> No
     assert again == {"test/loss": summary(whole)["metrics"]["test/loss"]}
 
 
+@pytest.mark.parametrize(
+    "option", ["+trainer.reload_dataloaders_every_n_epochs=1", "trainer.check_val_every_n_epoch=2"]
+)
+def test_which_samples_loaders_draw_depends_on_the_epoch_only(option: str, tmp_path: Path) -> None:
+    """As it happened: a resumed run made its loaders with other numbers.
+
+    At an epoch's end, it gave new loaders the samples of the last ones, too.
+    """
+    whole, killed, later = (tmp_path / name for name in ("whole", "killed", "later"))
+    words = [*RUN, "datamodule._target_=keeping.DrawsAnew", option]
+    with (
+        as_killed("on_train_batch_end:18", whole, killed),
+        as_killed("on_train_batch_end:21", whole, later),
+    ):
+        begin(composed(words), whole)
+    for resumed in (killed, later):
+        run_train(f"resume={resumed}", draws=False)
+        assert_same(resumed, whole)
+
+
+def test_a_generator_that_draws_for_the_loaders_of_each_epoch_is_named(tmp_path: Path) -> None:
+    words = [*RUN, "datamodule._target_=keeping.DrawsParts", "trainer.max_epochs=1"]
+    says = "DrawsParts.rng: not exact: draws for the loaders of each epoch. A resumed run draws"
+    for every in (0, 1):
+        run = tmp_path / str(every)
+        begin(composed([*words, f"+trainer.reload_dataloaders_every_n_epochs={every}"]), run)
+        assert (run / "train.log").read_text().count(says) == every
+
+
 def test_the_batches_of_validations_are_counted_on(tmp_path: Path) -> None:
     """As it happened: the rows of a resumed run's validations had steps from 0 on once more."""
     own = ["module._target_=logged.LogsInValidation", "trainer.check_val_every_n_epoch=2"]
