@@ -189,6 +189,7 @@ def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> 
     refused = []
     for name, value in saved["trainer"].items():
         setattr(trainer, name, value)
+    results_of_training(trainer).clear()  # `on_train_start` has logged once more
     go_on_in_validation(trainer, saved["seen_in_validation"])
     if own := processes.own(saved["processes"]):
         seeds.restore_generators(own["generators"])
