@@ -118,6 +118,10 @@ def watch_loops(
         loop._restarting = False
         end()
         results_of_training(trainer).forget()
+        # A batch that `on_train_batch_start` has skipped counts in two of four. Lightning would
+        # take a checkpoint for one within a batch, and count a step more.
+        total = batches.batch_progress.total
+        total.started = total.processed = total.completed = total.ready
         batches.batch_progress.reset_on_run()
         batches.scheduler_progress.reset_on_run()
         batches.automatic_optimization.optim_progress.reset_on_run()

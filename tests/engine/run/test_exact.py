@@ -312,6 +312,16 @@ def test_a_generator_that_draws_for_the_loaders_of_each_epoch_is_named(tmp_path:
         assert (run / "train.log").read_text().count(says) == every
 
 
+def test_rows_after_an_epoch_whose_rest_was_skipped(tmp_path: Path) -> None:
+    """As it happened: those of a resumed run were under steps later by one."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:20", whole, killed):
+        begin(composed([*RUN, "module._target_=logged.SkipsTheRest"]), whole)
+    assert summary(whole)["steps"] == 36
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+
+
 def test_the_batches_of_validations_are_counted_on(tmp_path: Path) -> None:
     """As it happened: the rows of a resumed run's validations had steps from 0 on once more."""
     own = ["module._target_=logged.LogsInValidation", "trainer.check_val_every_n_epoch=2"]
