@@ -136,6 +136,14 @@ class ScoresNowAndThen(Tested):
             self.log("score", float(self.current_epoch))
 
 
+class TakesTwoBatches(Tested):
+    """Takes two batches for each step, from Lightning's iterator."""
+
+    def training_step(self, dataloader_iter: Any) -> Any:  # type: ignore[override]
+        (first, *_), (second, *_) = next(dataloader_iter), next(dataloader_iter)
+        return self._loss(first) + self._loss(second)
+
+
 class SavesItsThreshold(Tested):
     """Has a threshold in the checkpoint of the best weights, and another one at the end."""
 

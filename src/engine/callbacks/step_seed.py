@@ -1,5 +1,6 @@
 """Makes the random numbers of a training step, such as dropout's, a function of (seed, step)."""
 
+import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,13 @@ class StepSeed(StepCallback):
         if stage == "fit":
             process_loaders(trainer, partial(self._exact, trainer))
             around_loading(trainer, partial(self._making, trainer))
+            if "dataloader_iter" in inspect.signature(module.training_step).parameters:
+                trainer.saves_within_epochs = False  # type: ignore[attr-defined]
+                self._say_once(
+                    f"{type(module).__name__}.training_step takes batches by dataloader_iter, and "
+                    "nobody knows how many. A resumed run continues from the end of the last whole "
+                    "epoch: last.ckpt is written there only."
+                )
 
     @contextmanager
     def _making(self, trainer: Any, name: str) -> Iterator[None]:

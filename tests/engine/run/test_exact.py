@@ -312,6 +312,21 @@ def test_a_generator_that_draws_for_the_loaders_of_each_epoch_is_named(tmp_path:
         assert (run / "train.log").read_text().count(says) == every
 
 
+@pytest.mark.filterwarnings("ignore:.*`dataloader_iter`")
+def test_a_step_that_takes_batches_itself_goes_on_from_an_epochs_end(tmp_path: Path) -> None:
+    """As it happened: a resumed run began at a batch that its epoch had trained on."""
+    own = [*SMALL, "module._target_=odd_modules.TakesTwoBatches"]
+    own += ["datamodule._target_=ways.Ordinary", "trainer.max_epochs=3"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:9", whole, killed):
+        begin(composed(own), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert summary(whole)["steps"] == 3 * 5
+    assert_same(killed, whole)
+    said = "TakesTwoBatches.training_step takes batches by dataloader_iter, and nobody knows how"
+    assert (whole / "train.log").read_text().count(said) == 1
+
+
 def test_rows_after_an_epoch_whose_rest_was_skipped(tmp_path: Path) -> None:
     """As it happened: those of a resumed run were under steps later by one."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
