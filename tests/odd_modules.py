@@ -136,6 +136,23 @@ class ScoresNowAndThen(Tested):
             self.log("score", float(self.current_epoch))
 
 
+class DeletesItsBackbone(Tested):
+    """Deletes frozen layers from its checkpoints, whose running statistics change all the same."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.strict_loading = False
+        self.backbone = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.net(torch.tanh(self.backbone(inputs)))
+        return outputs
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name in [name for name in checkpoint["state_dict"] if name.startswith("backbone")]:
+            del checkpoint["state_dict"][name]
+
+
 class TakesTwoBatches(Tested):
     """Takes two batches for each step, from Lightning's iterator."""
 

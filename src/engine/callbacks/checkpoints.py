@@ -96,6 +96,8 @@ class Checkpoints(StepCallback, Checkpoint):
             checkpoint = whole_checkpoint(trainer)
         except Exception:  # a hook of a user's may need what only a step makes
             return
+        if self._attributes:
+            self._attributes.leave_out(module.state_dict().keys() - checkpoint["state_dict"].keys())
         if dropped := plain.check(trainer, checkpoint):
             log.info(
                 "checkpoints lack hyper-parameters that are no plain values: %s; "

@@ -70,6 +70,7 @@ class Attributes:
         self._trainer = trainer
         self._module = module
         self._restored = set(restored)
+        self._left_out: frozenset[str] = frozenset()  # of checkpoints, among weights and buffers
         for own in (module, trainer.datamodule):  # type: ignore[attr-defined]
             getattr(own, "hparams", None)  # made where somebody asks for it
         self._first = self._begun = self._marked()
@@ -90,6 +91,14 @@ class Attributes:
             draws = issubclass(type(marked.value), values.GENERATORS)
             if path.partition(".")[0] not in parts and not draws:
                 self._first[path] = marked
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Keeps weights and buffers, by name, that a hook deletes from checkpoints."""
+        self._left_out = frozenset(names)
+        for path, marked in self._marked().items():
+            if marked.is_buffer:
+                self._first.setdefault(path, marked)
+                self._begun.setdefault(path, marked)
 
     def changed(self) -> tuple[dict[str, Any], list[str]]:
         """Returns the attributes that have changed, and names those that no checkpoint can have.
@@ -129,7 +138,7 @@ class Attributes:
                 yield path
 
     def _marked(self) -> dict[str, _Marked]:
-        persistent = self._module.state_dict().keys()
+        persistent = self._module.state_dict().keys() - self._left_out
         passing = {}
         known = {id(own) for own in self._trainer.optimizers}
         for own in (self._module.named_parameters(), self._module.named_buffers()):

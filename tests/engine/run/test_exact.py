@@ -327,6 +327,24 @@ def test_a_step_that_takes_batches_itself_goes_on_from_an_epochs_end(tmp_path: P
     assert (whole / "train.log").read_text().count(said) == 1
 
 
+def test_statistics_that_a_module_deletes_from_its_checkpoints_go_on(tmp_path: Path) -> None:
+    """As it happened: those of a resumed run began anew, as its validation showed."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    own = ["module._target_=odd_modules.DeletesItsBackbone", "datamodule._target_=ways.Ordinary"]
+    with as_killed("on_train_batch_end:17", whole, killed):
+        begin(composed([*SMALL, *own, "trainer.max_epochs=3"]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+    run_evaluate(f"run={killed}", draws=False)
+    again = json.loads((killed / "evaluation/test.json").read_text())["metrics"]
+    assert again == {"test_loss": summary(whole)["metrics"]["test_loss"]}
+    saved = torch.load(killed / "checkpoints/last.ckpt", weights_only=True)
+    (process,) = saved["so_far"]["processes"]
+    # What does not change is in no checkpoint.
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert set(process["attributes"]) == {f"DeletesItsBackbone.backbone.1.{n}" for n in statistics}
+
+
 def test_rows_after_an_epoch_whose_rest_was_skipped(tmp_path: Path) -> None:
     """As it happened: those of a resumed run were under steps later by one."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
