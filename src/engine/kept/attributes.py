@@ -11,6 +11,7 @@ elsewhere, and stays what it is.
 import dis
 import functools
 import inspect
+import itertools
 import os
 import sys
 from collections import Counter, deque
@@ -44,7 +45,8 @@ ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__di
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (list, tuple, dict, deque)  # that are looked into for objects
 STORES = dis.opmap["STORE_ATTR"]
-PLAIN = (type(None), bool, int, float, str, Tensor)
+WORDS = (type(None), bool, int, float, str)
+PLAIN = (*WORDS, Tensor)
 
 
 class _Marked(NamedTuple):
@@ -150,7 +152,10 @@ class Attributes:
         owners = dict(owners_of(self._trainer, self._module))
         parts = frozenset(map(id, self._module.modules()))
         found = {**dict(_values(owners, parts)), **passing}
-        marks = {path: values.mark(value, frozenset(known)) for path, value in found.items()}
+        marks = {
+            path: [values.mark(value, frozenset(known)), _some(value)]
+            for path, value in found.items()
+        }
         return {path: _Marked(found[path], marks[path], path in passing) for path in found}
 
 
@@ -329,6 +334,17 @@ def _items(path: str, value: Any, depth: int = 2) -> Iterator[tuple[str, Any]]:
             yield from _items(place, one, depth - 1)
         elif not issubclass(type(one), PLAIN):
             yield place, one
+
+
+def _some(value: Any) -> list[list[Any]]:
+    """Returns what changes with some of the objects of a long list, which are not looked into."""
+    is_long = issubclass(type(value), HOLDERS) and len(value) > MOST_OBJECTS
+    if not is_long:
+        return []
+    items = value.values() if isinstance(value, dict) else value
+    some = itertools.islice(items, 0, None, -(-len(value) // MOST_OBJECTS))
+    inner = [list((_looked_into(one) or {}).values()) for one in some]
+    return [[own if type(own) in WORDS else id(own) for own in one] for one in inner if one]
 
 
 def _itself(value: Any) -> Any:

@@ -721,6 +721,22 @@ def test_of_a_long_list_it_is_known_which_objects_it_has(tmp_path: Path) -> None
     assert found.changed() == ({}, ["Module.same"])
 
 
+@pytest.mark.parametrize("slots", [False, True])
+@pytest.mark.parametrize("group", [list, lambda many: dict(enumerate(many))], ids=["list", "dict"])
+def test_objects_in_a_long_list_are_named_where_some_of_them_change(
+    group: Any, slots: bool, tmp_path: Path
+) -> None:
+    """As it happened: a weight of each of 2,000 samples was lost without a word."""
+    module = Module()
+    made = [Progress() if slots else Inner() for _ in range(2000)]
+    module.same = group(made)
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    for one in made:
+        one.steps = 7  # type: ignore[union-attr]
+    assert found.changed() == ({}, ["Module.same"])
+
+
 def test_a_layer_that_is_hidden_from_pytorch_is_kept(tmp_path: Path) -> None:
     module, other = Module(), Module()
     for own in (module, other):
