@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import (
     DataLoader,
     Dataset,
+    Subset,
     TensorDataset,
     WeightedRandomSampler,
     random_split,
@@ -22,7 +23,7 @@ from torch.utils.data import (
 from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.wrappers import Running
 
-from ways import Ordinary, Points, Small
+from ways import Noisy, Ordinary, Points, Small
 
 
 class Memory:
@@ -120,8 +121,6 @@ class Sums(Small):
 class Divides(Ordinary):
     """Divides its points at random each time that it is set up, with noise that it draws first."""
 
-    tests: ClassVar[list[list[int]]] = []  # the test samples after each `setup`
-
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.noise = random.random() + float(np.random.rand())
@@ -130,7 +129,6 @@ class Divides(Ordinary):
         inputs = torch.linspace(0, 1, 270).view(90, 3)
         points = TensorDataset(inputs, inputs.sum(1, keepdim=True) + self.noise)
         self.parts = random_split(points, [50, 20, 20])
-        self.tests.append(list(self.parts[2].indices))
 
     def train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.parts[0], self.batch_size, shuffle=True)
@@ -313,6 +311,80 @@ class Grown(Ordinary):
     def train_dataloader(self) -> Any:
         weights = WeightedRandomSampler(torch.ones(len(self.samples)), len(self.samples))
         return DataLoader(self.samples, self.batch_size, sampler=weights)
+
+
+class DrawsParts(Ordinary):
+    """Draws by a generator of its own which samples each of its loaders has."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.rng = np.random.default_rng(1)
+
+    def _loader(self, split: str) -> DataLoader[Any]:
+        points = self.points[split]
+        chosen = self.rng.choice(len(points), 10, replace=False)
+        own = points.select(torch.from_numpy(chosen))
+        return DataLoader(TensorDataset(*own), self.batch_size)
+
+    def train_dataloader(self) -> Any:
+        return self._loader("train")
+
+
+class DrawsAnew(Ordinary):
+    """Draws by NumPy's and torch's generators which samples each of its loaders has."""
+
+    def train_dataloader(self) -> Any:
+        chosen = np.random.choice(50, 48, replace=False)
+        return DataLoader(
+            Subset(Noisy(self.points["train"]), chosen.tolist()), self.batch_size, shuffle=True
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        chosen = torch.randperm(20)[:10].tolist()
+        return DataLoader(Subset(Noisy(self.points["val"]), chosen), self.batch_size)
+
+
+class CentresByABuffer(Small):
+    """Subtracts a mean of its inputs that is in no checkpoint of Lightning's."""
+
+    mean: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register_buffer("mean", torch.zeros(3), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.mean.lerp_(inputs.detach().mean(0), 0.1)
+        outputs: Tensor = self.network(inputs - self.mean)
+        return outputs
+
+
+class InWorkers(Ordinary):
+    """Has workers, some of which go on from one pass to the next: all draw."""
+
+    def setup(self, stage: str) -> None:
+        self.noisy = Noisy(self.points["train"])
+
+    def train_dataloader(self) -> Any:
+        workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
+        return DataLoader(self.noisy, self.batch_size, shuffle=True, **workers)
+
+    def val_dataloader(self) -> Any:
+        noisy = Noisy(self.points["val"])
+        own = {"generator": torch.Generator().manual_seed(3), "shuffle": True}
+        persistent = DataLoader(noisy, self.batch_size, num_workers=1, persistent_workers=True)
+        return [persistent, DataLoader(noisy, self.batch_size, num_workers=1, **own)]
+
+
+class ValidatesOnTwo(Small):
+    """Validates on two loaders, and follows the first."""
+
+    def validation_step(  # type: ignore[override]
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        name = ("val/loss", "val/other")[dataloader_idx]
+        self.log(name, F.mse_loss(self(batch[0]), batch[1]), add_dataloader_idx=False)
 
 
 class NaNInValidation(Small):

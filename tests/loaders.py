@@ -32,7 +32,7 @@ class At:
         self.trains = True
         self.at = (epoch, batch)
         self.cycles = cycles
-        self.number = 0
+        self.number = "0"
 
     def epoch(self) -> int:
         return self.at[0]
@@ -43,7 +43,13 @@ class At:
     def is_cycled(self) -> bool:
         return self.cycles
 
-    def loader(self, loader: object) -> int:
+    def is_start(self) -> bool:
+        return self.at == (0, 0)
+
+    def moment(self) -> str:
+        return str(self.at[0])
+
+    def loader(self, loader: object) -> str:
         return self.number
 
     def is_asked_for_by(self, frame: object) -> bool:

@@ -81,7 +81,7 @@ class LogsMeans(Small):
 
 
 class LogsNowAndThen(LogsMeans):
-    """Logs at an epoch's start, and in its fourth batch, by torchmetrics, too.
+    """Logs at the start, at an epoch's start, and in its fourth batch, by torchmetrics, too.
 
     What the Trainer says was logged last is among it.
     """
@@ -89,6 +89,10 @@ class LogsNowAndThen(LogsMeans):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.fourth = MeanAbsoluteError()
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.log("started", float(self.current_epoch))
 
     def on_train_epoch_start(self) -> None:
         self.log("begun", self.trainer.logged_metrics.get("fourth/now_step", torch.tensor(0.0)))
@@ -105,6 +109,13 @@ class LogsNowAndThen(LogsMeans):
             self.log("fourth/sum", loss.detach(), on_epoch=True, reduce_fx="sum")
         self.log("step/sum", loss.detach(), on_step=False, on_epoch=True, reduce_fx=sum)
         return loss
+
+
+class SkipsTheRest(LogsMeans):
+    """Ends its second epoch after six batches."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if (self.current_epoch, batch_idx) == (1, 6) else None
 
 
 class LogsInValidation(Small):

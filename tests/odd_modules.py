@@ -101,6 +101,26 @@ class TestedOnTwo(Plain):
         self.log("test_loss", self._loss(batch))
 
 
+class SupervisedOnTwo(Small):
+    """Is validated and tested on several loaders, by the steps that it has from us."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:  # type: ignore[override]
+        return super().validation_step(batch, batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:  # type: ignore[override]
+        return super().test_step(batch, batch_idx)
+
+
+class ThreeOfEach(Ordinary):
+    """Has the same three loaders for validation and for the test, in another order."""
+
+    def val_dataloader(self) -> Any:
+        return [self._loader("val"), self._loader("train"), self._loader("test")]
+
+    def test_dataloader(self) -> Any:
+        return self.val_dataloader()[::-1]
+
+
 class TwoTests(Ordinary):
     """Has two loaders for the test: its samples, and those of validation."""
 
@@ -114,6 +134,52 @@ class ScoresNowAndThen(Tested):
     def on_validation_epoch_end(self) -> None:
         if self.current_epoch % 2:
             self.log("score", float(self.current_epoch))
+
+
+class DeletesItsBackbone(Tested):
+    """Deletes frozen layers from its checkpoints, whose running statistics change all the same."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.strict_loading = False
+        self.backbone = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.net(torch.tanh(self.backbone(inputs)))
+        return outputs
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name in [name for name in checkpoint["state_dict"] if name.startswith("backbone")]:
+            del checkpoint["state_dict"][name]
+
+
+class TakesTwoBatches(Tested):
+    """Takes two batches for each step, from Lightning's iterator."""
+
+    def training_step(self, dataloader_iter: Any) -> Any:  # type: ignore[override]
+        (first, *_), (second, *_) = next(dataloader_iter), next(dataloader_iter)
+        return self._loss(first) + self._loss(second)
+
+
+class SavesItsThreshold(Tested):
+    """Has a threshold in the checkpoint of the best weights, and another one at the end."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.threshold = 0.0
+
+    def on_validation_epoch_end(self) -> None:
+        self.threshold = float(self.current_epoch + 1)
+        self.log("score", abs(self.current_epoch - 1.0))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["threshold"] = self.threshold
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.threshold = checkpoint["threshold"]
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test/threshold", self.threshold)
 
 
 class Lazy(Tested):

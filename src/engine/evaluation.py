@@ -101,8 +101,7 @@ def measure(
     model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
     saved = in_memory(run_dir, own, checkpoint, split)
     has_other_data = any(word.lstrip("+").startswith("datamodule") for word in overrides)
-    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    callbacks.append(AsInTraining(saved, has_other_data))
+    trainer.strategy.checkpoint_io = AsInTraining(trainer, saved, has_other_data)
     method = getattr(trainer, way)
     # Of several processes that measure, the first one writes.
     is_writer = trainer.is_global_zero

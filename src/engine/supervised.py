@@ -269,10 +269,10 @@ class SupervisedModule(LightningModule):
         return ["train/loss", *self.train_metrics, *validated]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate("val", batch, self.val_loss, self.val_metrics)
+        return self._evaluate("val", batch, batch_idx, self.val_loss, self.val_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate("test", batch, self.test_loss, self.test_metrics)
+        return self._evaluate("test", batch, batch_idx, self.test_loss, self.test_metrics)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
@@ -287,9 +287,12 @@ class SupervisedModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _evaluate(
-        self, split: str, batch: Batch, loss: Metric, metrics: MetricCollection
+        self, split: str, batch: Batch, batch_idx: int, loss: Metric, metrics: MetricCollection
     ) -> dict[str, Tensor]:
         inputs, targets = batch
+        if batch_idx == 0:  # of the second loader, say: Lightning has logged those of the first
+            loss.reset()
+            metrics.reset()
         predictions = self(inputs)
         self.add_loss(loss, self._loss(predictions, targets), targets)
         metrics.update(predictions, targets)

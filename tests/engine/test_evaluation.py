@@ -95,6 +95,18 @@ def test_a_module_that_keeps_what_it_has_seen_is_measured_with_it(
     assert "not exact" not in caplog.text
 
 
+def test_what_a_module_takes_from_its_best_checkpoint_is_measured(tmp_path: Path) -> None:
+    """As it happened: what it had at the end of training took the place of that."""
+    words = [*SMALL, "module._target_=odd_modules.SavesItsThreshold"]
+    words += ["datamodule._target_=ways.Ordinary", f"paths.log_dir={tmp_path}"]
+    words += ["callbacks.checkpoints.monitor=score", "trainer.max_epochs=4"]
+    run_train(*words, draws=False)
+    run_dir = only_run(tmp_path)
+    assert metrics_of(run_dir, "test") == {"test/threshold": 2.0}
+    run_evaluate(f"run={run_dir}", draws=False)
+    assert report(run_dir, "test")["metrics"] == {"test/threshold": 2.0}
+
+
 def test_metrics_that_lightning_resets_begin_anew(tmp_path: Path) -> None:
     """As it happened: best.ckpt is written before they are reset, and the split counted twice."""
     words = [*SMALL, "module._target_=keeping.Sums", f"paths.log_dir={tmp_path}"]
@@ -107,20 +119,30 @@ def test_metrics_that_lightning_resets_begin_anew(tmp_path: Path) -> None:
     assert report(run_dir, "test")["metrics"] == metrics_of(run_dir, "test")
 
 
-def test_data_that_are_divided_at_random_are_divided_by_the_seed_once(tmp_path: Path) -> None:
+def test_data_that_are_divided_at_random_are_divided_by_the_seed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As it happened: `setup` divided them anew before the test, which had seen training samples.
 
     What is drawn before the module is made depended on what the process had drawn before.
     """
     words = [*SMALL, "datamodule._target_=keeping.Divides", "trainer.max_epochs=2"]
     tables, losses = [], []
+    tests: list[list[int]] = []  # the test samples after each `setup`
+    setup = Divides.setup
+
+    def set_up(self: Divides, stage: str) -> None:
+        setup(self, stage)
+        tests.append(list(self.parts[2].indices))
+
+    monkeypatch.setattr(Divides, "setup", set_up)
     for number in range(2):
-        Divides.tests.clear()
+        tests.clear()
         seed_all(number)
         run_train(*words, f"paths.log_dir={tmp_path / str(number)}", draws=False)
         run_dir = only_run(tmp_path / str(number))
         run_evaluate(f"run={run_dir}", draws=False)
-        first, *others = Divides.tests
+        first, *others = tests
         assert others == 2 * [first]
         tables.append((run_dir / "metrics.csv").read_text())
         losses.append(metrics_of(run_dir, "test"))

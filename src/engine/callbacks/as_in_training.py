@@ -1,33 +1,40 @@
 """Measures a run with what it had in memory when it tested its weights itself."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 
 from engine.callbacks.so_far import restore_to_measure
-from engine.run.checkpoint.file import some
+from engine.run.checkpoint.file import WholeFileIO, some
 
 log = logging.getLogger(__name__)
 
 
-class AsInTraining(Callback):
-    """Restores attributes and metrics of a run that is measured: its checkpoint has weights, too.
+class AsInTraining(WholeFileIO):
+    """Restores attributes and metrics of a run that is measured, before its checkpoint is read.
+
+    The run itself has them in memory when it reads the weights that it tests. What hooks such as
+    `on_load_checkpoint` take from the checkpoint comes later, here as there.
 
     Args:
+        trainer: the one that measures.
         saved: what the newest checkpoint of the run has of `so_far`; {}: nothing is restored.
         has_other_data: whether the data are not those of the run. They keep what they have.
     """
 
-    def __init__(self, saved: dict[str, Any], has_other_data: bool) -> None:
-        self._saved, self._has_other_data = saved, has_other_data
+    def __init__(self, trainer: Trainer, saved: dict[str, Any], has_other_data: bool) -> None:
+        super().__init__()
+        self._trainer, self._saved, self._has_other_data = trainer, saved, has_other_data
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        if not self._saved:
-            return
-        data: object = trainer.datamodule  # type: ignore[attr-defined]
-        without = type(data).__name__ if self._has_other_data else ""
-        if refused := restore_to_measure(trainer, module, self._saved, without):
-            log.warning("not exact: these take no value of a checkpoint: %s", some(refused))
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        trainer: Any = self._trainer
+        if self._saved:
+            module = trainer.lightning_module
+            with_data = not self._has_other_data
+            if refused := restore_to_measure(trainer, module, self._saved, with_data):
+                log.warning("not exact: these take no value of a checkpoint: %s", some(refused))
+        return super().load_checkpoint(path, map_location, weights_only)

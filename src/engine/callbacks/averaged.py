@@ -5,6 +5,9 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from torch import Tensor, nn
+
+from engine.fence.lightning import average_of
 
 
 def resume(trainer: Trainer, module: LightningModule, states: Mapping[str, Any]) -> None:
@@ -32,6 +35,27 @@ def finish(trainer: Trainer, module: LightningModule) -> None:
         # For batch statistics, the module has had its mean in an epoch of its own already.
         if not callback.pl_module_contains_batch_norm(module):
             callback.on_train_end(trainer, module)
+
+
+def passing_buffers(trainer: Trainer) -> dict[str, Tensor]:
+    """Returns the buffers of a running mean that no state has, by name."""
+    average = _running_mean(trainer)
+    if average is None:
+        return {}
+    persistent = average.state_dict().keys()
+    return {name: own for name, own in average.named_buffers() if name not in persistent}
+
+
+def restore_buffers(trainer: Trainer, module: LightningModule, saved: Mapping[str, Tensor]) -> None:
+    """Sets what `passing_buffers` returned; a module that is only measured is the mean itself."""
+    average = _running_mean(trainer)
+    own = dict((module if average is None else average).named_buffers())
+    for name, value in saved.items():
+        own[name].copy_(value)
+
+
+def _running_mean(trainer: Trainer) -> nn.Module | None:
+    return next(map(average_of, _of(trainer, WeightAveraging)), None)
 
 
 def is_validated(trainer: Trainer) -> bool:

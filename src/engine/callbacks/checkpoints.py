@@ -10,7 +10,14 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 
 from engine import files, processes
 from engine.callbacks import averaged
-from engine.callbacks.so_far import differing, prepare, restored, resume, so_far
+from engine.callbacks.so_far import (
+    differing,
+    prepare,
+    restore_to_measure,
+    restored,
+    resume,
+    so_far,
+)
 from engine.config.ranges import Count
 from engine.errors import UserError, nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
@@ -89,6 +96,8 @@ class Checkpoints(StepCallback, Checkpoint):
             checkpoint = whole_checkpoint(trainer)
         except Exception:  # a hook of a user's may need what only a step makes
             return
+        if self._attributes:
+            self._attributes.leave_out(module.state_dict().keys() - checkpoint["state_dict"].keys())
         if dropped := plain.check(trainer, checkpoint):
             log.info(
                 "checkpoints lack hyper-parameters that are no plain values: %s; "
@@ -134,6 +143,8 @@ class Checkpoints(StepCallback, Checkpoint):
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._trains:
+            if self._resumed:  # Lightning has made the loaders of training since
+                restore_to_measure(trainer, module, self._resumed)
             averaged.finish(trainer, module)
         self._resumed = {}  # a door may train once more
         score = trainer.callback_metrics.get(self.monitor)

@@ -12,17 +12,19 @@ from torchmetrics import Metric, MetricTracker
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from engine import processes, seeds
+from engine.callbacks import averaged
 from engine.data.exact_loader import same
 from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import (
     go_on_in_validation,
     is_within_epoch,
+    reloads_each_epoch,
     reset_after_validation,
     restore_metrics,
     results_of_training,
     seen_in_validation,
 )
-from engine.kept import attributes
+from engine.kept import attributes, values
 from engine.supervised import SupervisedModule
 
 # What a callback may change in a Trainer on the way.
@@ -38,7 +40,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     each optimiser have, and which parameters and layers a callback has frozen; and of each process
     the metrics that callbacks and learning rates follow, the states of the generators of random
     numbers, the steps that are in no row yet, what the module has logged of the current epoch, its
-    torchmetrics, gradients that it gathers by itself, and attributes of a user's.
+    torchmetrics, gradients that it gathers, buffers of a mean, and attributes of a user's.
 
     Args:
         trainer: the run's.
@@ -53,6 +55,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     gathered = module.named_parameters() if gathers else ()
     own = {
         "attributes": changed,
+        "averaged": averaged.passing_buffers(trainer),
         "gradients": {name: own.grad for name, own in gathered if own.grad is not None},
         "generators": seeds.generator_states(),
         "followed": {name: dict(getattr(trainer, name)) for name in FOLLOWED},
@@ -89,20 +92,33 @@ def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) ->
     _regroup(trainer, module, saved["groups"])
     if own := processes.own(saved["processes"]):
         restore_metrics(trainer, move_data_to_device(own["followed"], trainer.strategy.root_device))
-        _put_back(trainer, module, own)
+        # Loaders are made with the numbers that generators of the data drew when training began.
+        kept = {
+            path: value
+            for path, value in own["attributes"].items()
+            if not (_is_of_data(trainer, path) and value[1] == values.STATE)
+        }
+        _put_back(trainer, module, {**own, "attributes": kept})
 
 
 def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) -> list[str]:
-    """Gives metrics and attributes what they had; names the attributes that do not take it."""
+    """Gives metrics, attributes and means what they had; names attributes that do not take it.
+
+    Loaders that were made for the epoch that begins have nothing of those of the epoch before.
+    """
     for name, state in own["metrics"].items():
         moved = move_data_to_device(state, trainer.strategy.root_device)
         metrics.resume(_metric(module, name), moved)
     # A copy, as hooks of the start may write into what they are given, before it is put back again.
-    return attributes.restore(trainer, module, copy.deepcopy(own["attributes"]))
+    are_new = reloads_each_epoch(trainer) and not is_within_epoch(trainer)
+    kept = copy.deepcopy(own["attributes"])
+    refused = attributes.restore(trainer, module, kept, with_loaders=not are_new)
+    averaged.restore_buffers(trainer, module, own["averaged"])
+    return refused
 
 
 def restore_to_measure(
-    trainer: Trainer, module: LightningModule, saved: dict[str, Any], without: str = ""
+    trainer: Trainer, module: LightningModule, saved: dict[str, Any], with_data: bool = True
 ) -> list[str]:
     """Gives what is only measured what it had in memory when `so_far` was called.
 
@@ -110,18 +126,25 @@ def restore_to_measure(
         trainer: the one that measures.
         module: the one that is measured.
         saved: what `so_far` returned.
-        without: the name of a class whose objects keep what they have.
+        with_data: whether the data module is given what it had, too.
 
     Returns:
         the names of attributes that do not take their value.
     """
-    own = processes.own(saved["processes"]) or {"metrics": {}, "attributes": {}}
+    nothing: dict[str, Any] = {"metrics": {}, "attributes": {}, "averaged": {}}
+    own = processes.own(saved["processes"]) or nothing
     kept = {
         path: value
         for path, value in own["attributes"].items()
-        if path.partition(".")[0].partition(" ")[0] != without
+        if with_data or not _is_of_data(trainer, path)
     }
     return _put_back(trainer, module, {**own, "attributes": kept})
+
+
+def _is_of_data(trainer: Trainer, path: str) -> bool:
+    """Tells whether an attribute is of the data module, or of what it has."""
+    name = type(trainer.datamodule).__name__  # type: ignore[attr-defined]
+    return path.partition(".")[0].partition(" ")[0] == name
 
 
 def restored(saved: Mapping[str, Any]) -> list[str]:
@@ -166,6 +189,7 @@ def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> 
     refused = []
     for name, value in saved["trainer"].items():
         setattr(trainer, name, value)
+    results_of_training(trainer).clear()  # `on_train_start` has logged once more
     go_on_in_validation(trainer, saved["seen_in_validation"])
     if own := processes.own(saved["processes"]):
         seeds.restore_generators(own["generators"])

@@ -1,6 +1,9 @@
 """Makes the random numbers of a training step, such as dropout's, a function of (seed, step)."""
 
+import inspect
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -8,9 +11,17 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from engine.config.ranges import Seed
-from engine.data.loader import exact
-from engine.fence.lightning import Place, batch_of_training, process_loaders
-from engine.seeds import derive, mix, of_stream, seed_plain
+from engine.data.loader import exact, exact_in_validation
+from engine.fence.lightning import (
+    Place,
+    PlaceOfValidation,
+    around_loading,
+    batch_of_training,
+    process_loaders,
+)
+from engine.kept.attributes import marks_of
+from engine.kept.values import GENERATORS
+from engine.seeds import derive, kept, mix, of_stream, seed_plain
 from engine.steps.callback import LEFT_OUT, StepCallback
 
 log = logging.getLogger(__name__)
@@ -23,7 +34,7 @@ class StepSeed(StepCallback):
     generators are seeded when training starts; to seed them at every step would be noticeable
     beside a small step, so a checkpoint has their states.
 
-    The loaders of training get the seed, too: see engine/data/loader.py.
+    The loaders of training and validation get the seed, too: see engine/data/loader.py.
 
     Args:
         seed: the run's.
@@ -39,9 +50,37 @@ class StepSeed(StepCallback):
         trainer.has_step_seed = True  # type: ignore[attr-defined]
         if stage == "fit":
             process_loaders(trainer, partial(self._exact, trainer))
+            around_loading(trainer, partial(self._making, trainer))
+            if "dataloader_iter" in inspect.signature(module.training_step).parameters:
+                trainer.saves_within_epochs = False  # type: ignore[attr-defined]
+                self._say_once(
+                    f"{type(module).__name__}.training_step takes batches by dataloader_iter, and "
+                    "nobody knows how many. A resumed run continues from the end of the last whole "
+                    "epoch: last.ckpt is written there only."
+                )
 
-    def _exact(self, trainer: Any, loader: object) -> object:
-        made = exact(loader, self.seed, Place(trainer), trainer.global_rank, self._say_once)
+    @contextmanager
+    def _making(self, trainer: Any, name: str) -> Iterator[None]:
+        """Seeds what draws while loaders are made: a resumed run makes them at another moment."""
+        is_repeated = trainer.reload_dataloaders_every_n_epochs > 0
+        owners = (trainer.datamodule, trainer.lightning_module) if is_repeated else ()
+        before = marks_of(*owners, kinds=GENERATORS)
+        with kept(derive(self.seed, f"loaders/{name}")):
+            yield
+        now = marks_of(*owners, kinds=GENERATORS)
+        if drawn := [path for path in before if now.get(path) != before[path]]:
+            self._say_once(
+                f"{', '.join(drawn)}: not exact: draws for the loaders of each epoch. "
+                "A resumed run draws other numbers.\nDraw by the functions of the modules random, "
+                "numpy.random and torch: these are seeded."
+            )
+
+    def _exact(self, trainer: Any, loader: object, is_of_training: bool) -> object:
+        rank = trainer.global_rank
+        if not is_of_training:
+            place = PlaceOfValidation(trainer)
+            return exact_in_validation(loader, self.seed, place, rank, self._say_once)
+        made = exact(loader, self.seed, Place(trainer), rank, self._say_once)
         if not hasattr(made, "state_dict"):
             trainer.saves_within_epochs = False
         return made

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from engine.data.served_loader import Served, generators_of, seed_each
-from engine.fence.lightning import Place
+from engine.fence.lightning import Place, restart_workers
 from engine.fence.torch import show_in_worker
 from engine.kept import values
+from engine.kept.attributes import marks_of
 from engine.seeds import derive, kept, seed_all
 
 COMPARED = 100  # batches of an epoch, to tell two orders apart
@@ -27,6 +28,10 @@ class ExactLoader(Served):
     The order of a whole epoch is drawn at once, seeded by (seed, loader, epoch). Each batch, its
     random transforms and its collate function included, is seeded by (seed, loader, epoch, number
     of the batch), whichever process makes it.
+
+    Workers begin with an epoch's first batch: hooks of the start, and what a resumed run restores,
+    come before. They have the data set as it is then: if it has changed since persistent workers
+    began, there are new ones.
     """
 
     def __init__(
@@ -42,8 +47,9 @@ class ExactLoader(Served):
         self._rank = rank
         self._order = Order(loader, seed)
         self._epoch = -1
-        self._pass = 0  # several in an epoch, where a longer loader is beside this one
+        self._round = 0  # several in an epoch, where a longer loader is beside this one
         self._has_ended = False
+        self._copied: dict[str, Any] | None = None  # what workers have a copy of, as it was
         self._source = self._batches = self._in_order(self._order, loader.persistent_workers)
 
     def _in_order(self, order: "Order", has_persistent_workers: bool) -> DataLoader[Any]:
@@ -73,7 +79,7 @@ class ExactLoader(Served):
         """Serves a whole pass to code of a user's, which may be within an epoch of training."""
         place, order = self._place, Order(self._loader, self._seed)
         order.checks = False
-        order.stream = f"{place.loader(self)}/{place.epoch()}/{place.batch()}/again"
+        order.stream = f"{place.loader(self)}/{place.moment()}/{place.batch()}/again"
         for batch, _ in self._in_order(order, has_persistent_workers=False):
             yield batch
 
@@ -82,22 +88,24 @@ class ExactLoader(Served):
         first = 0
         is_next_pass = self._has_ended and place.is_cycled() and place.batch() > 0
         if is_next_pass and self._epoch == place.epoch():
-            self._pass += 1
+            self._round += 1
         else:
-            self._pass, first = divmod(place.batch(), max(1, len(self)))
-            if self._pass and not place.is_cycled():
+            self._round, first = divmod(place.batch(), max(1, len(self)))
+            if self._round and not place.is_cycled():
                 first = len(self)
         self._epoch = place.epoch()
         self._has_ended = False
-        self._order.checks &= not (place.epoch() or place.batch())  # a draw may be counted
+        # A draw may be counted, but for one of a copy in a worker.
+        self._order.checks &= place.is_start() or self._loader.num_workers > 0
         self._set_epoch(self._epoch)
-        self._order.stream = f"{place.loader(self)}/{self._epoch}/{self._pass}"
+        number = place.loader(self)
+        self._order.stream = f"{number}/{place.moment()}/{self._round}"
         self._order.first = first
-        own: Any = self._batches.dataset
-        own.collate = self._loader.collate_fn  # it may have been set since
-        workers: Any = self._batches.generator  # `get_worker_info().seed` follows from it
-        workers.manual_seed(derive(self._seed, f"workers/{self._order.stream}", first))
-        return self._served(iter(self._batches))
+        # `get_worker_info().seed` follows from it. Persistent workers have one for all epochs.
+        stream = number if self._loader.persistent_workers else self._order.stream
+        workers: Any = self._batches.generator
+        workers.manual_seed(derive(self._seed, f"workers/{stream}"))
+        return self._instead(self._served())
 
     def _set_epoch(self, epoch: int) -> None:
         samplers: list[Any] = [self._loader.sampler, getattr(self._order.sampler, "sampler", None)]
@@ -105,23 +113,42 @@ class ExactLoader(Served):
             if hasattr(sampler, "set_epoch"):  # Lightning sets it too late for a resumed run
                 sampler.set_epoch(epoch)
 
-    def _served(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch, is_repeatable in batches:
+    def _served(self) -> Generator[Any, None, None]:
+        own: Any = self._batches.dataset
+        own.collate = self._loader.collate_fn  # it may have been set since
+        if self._loader.num_workers:
+            if self._copied != (now := self._marks()):
+                restart_workers(self._batches)
+            self._copied = now
+        for batch, is_repeatable in self._batches:
             if not is_repeatable:
                 self._say(
                     f"{type(self._loader.dataset).__name__}: not exact: it gave two different "
-                    "samples for one index and one seed. A resumed run may get other samples.\n"
+                    "samples for one index and one seed, or its collate function two batches. A "
+                    "resumed run may get other samples.\n"
                     "Draw random numbers by the functions of the modules random, numpy.random and "
                     "torch: these are seeded."
                 )
             yield batch
         self._has_ended = True
 
+    def _marks(self) -> dict[str, Any]:
+        """Returns what is equal as long as a copy in a worker is what is in this process."""
+        collate = self._loader.collate_fn
+        return {"": id(collate), **marks_of(self._loader.dataset, collate)}
+
     def state_dict(self) -> dict[str, Any]:
         """Returns a digest of the epoch's order; the place in the epoch says the rest.
 
         Where something has changed the sampler, it would draw another order: this one is in it.
         """
+        is_within = 0 < self._place.batch() < len(self)
+        if is_within and self._copied is not None and self._marks() != self._copied:
+            self._say(
+                f"{type(self._loader.dataset).__name__}: not exact: it changes within an epoch. "
+                "Workers have it as it was when the epoch began, and those of a resumed run as it "
+                "was at the checkpoint.\nChange it between epochs, or use num_workers=0."
+            )
         return {"rank": self._rank, "epoch": self._epoch, **self._order.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,13 +248,18 @@ class _Batches(Dataset[tuple[Any, bool]]):
         return [self._dataset[index] for index in indices]
 
     def _is_repeatable(self, indices: Any, seed: int) -> bool:
-        """Tells whether the first sample of a batch is the same when it is drawn again."""
-        first = [next(iter(indices))] if self._is_batched else indices
-        samples = []
+        """Tells whether a batch is the same when it is made again; here, its first sample.
+
+        More draws than one would count, but for those from a copy in a worker.
+        """
+        is_copy = get_worker_info() is not None
+        first = [next(iter(indices))] if self._is_batched and not is_copy else indices
+        made = []
         for _ in range(2):
             seed_all(seed)
-            samples.append(self._samples(first))
-        return same(*samples)
+            samples = self._samples(first)
+            made.append(self.collate(samples) if is_copy else samples)
+        return same(*made)
 
 
 def same(one: Any, other: Any) -> bool:

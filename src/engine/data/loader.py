@@ -2,7 +2,7 @@
 
 A DataLoader over a data set that has a length is served so that a run may go on within an epoch. Of
 another loader, its own state is kept, if it has one. Without a state, the run says at its start
-that it goes on from the end of an epoch only.
+that it goes on from the end of an epoch only. A validation is whole, and needs no state.
 """
 
 from collections.abc import Callable
@@ -28,14 +28,9 @@ def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], 
         rank: number of this process.
         say: is told what the user has to know: what will not be exact, or is not as it was given.
     """
-    # In another training with the same Trainer, a loader is served already.
-    if isinstance(loader, StepLoader) or issubclass(type(loader), Served):
+    if _is_exact(loader):
         return loader
-    if generators_of(loader):
-        say(
-            f"{type(loader).__name__}: its torch.Generator is seeded by the run's seed and the "
-            "number of the epoch. The seed that it was given changes nothing."
-        )
+    _say_who_seeds(loader, say)
     reason = why_not(loader, seed)
     if reason is None:
         return ExactLoader(loader, seed, place, rank, say)
@@ -53,6 +48,34 @@ def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], 
         "and load_state_dict()."
     )
     return EpochLoader(loader, seed, place)
+
+
+def exact_in_validation(
+    loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], None]
+) -> Any:
+    """Returns a loader of validation whose batches depend on seed, place and number of the batch.
+
+    Each of its passes is whole. The arguments are those of `exact`.
+    """
+    if _is_exact(loader) or isinstance(loader, list):  # which stands for no loader
+        return loader
+    _say_who_seeds(loader, say)
+    if why_not(loader, seed) is None:
+        return ExactLoader(loader, seed, place, rank, say)
+    return EpochLoader(loader, seed, place)
+
+
+def _is_exact(loader: Any) -> bool:
+    """Tells whether a loader is ours, or is served already by another training of the Trainer."""
+    return isinstance(loader, StepLoader) or issubclass(type(loader), Served)
+
+
+def _say_who_seeds(loader: Any, say: Callable[[str], None]) -> None:
+    if generators_of(loader):
+        say(
+            f"{type(loader).__name__}: its torch.Generator is seeded by the run's seed and the "
+            "number of the epoch. The seed that it was given changes nothing."
+        )
 
 
 def why_not(loader: Any, seed: int) -> str | None:

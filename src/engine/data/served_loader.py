@@ -1,6 +1,6 @@
 """Serves other people's loaders as they are, with their random numbers seeded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,14 @@ class Served(ServesLoader):
         self._loader = self._source = loader
         self._seed = seed
         self._place = place
+        self._pass: Generator[Any, None, None] | None = None
+
+    def _instead(self, batches: Generator[Any, None, None]) -> Iterator[Any]:
+        """Ends the pass before: workers of the next one would have a copy of its queues."""
+        if self._pass is not None:
+            self._pass.close()
+        self._pass = batches
+        return batches
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -52,17 +60,17 @@ class EpochLoader(Served):
     """
 
     def __iter__(self) -> Iterator[Any]:
+        stream = f"loader/{self._place.loader(self)}/{self._place.moment()}"
+        return self._instead(self._served(stream, self._place.batch()))
+
+    def _served(self, stream: str, number: int) -> Generator[Any, None, None]:
+        # All this is done for the first batch: see `ExactLoader`.
         if isinstance(self._loader, DataLoader):
             restart_workers(self._loader)  # workers of the epoch before have states of their own
-        stream = f"loader/{self._place.loader(self)}/{self._place.epoch()}"
-        number = self._place.batch()
         if number == 0:  # within an epoch, the loader's own state may have set them
             seed_each(generators_of(self._loader), self._seed, stream)
         with kept(derive(self._seed, stream, 0)):
             batches = iter(self._loader)
-        return self._served(batches, stream, number)
-
-    def _served(self, batches: Iterator[Any], stream: str, number: int) -> Iterator[Any]:
         while True:
             with kept(derive(self._seed, stream, number)):
                 batch = next(batches, END)

@@ -6,6 +6,8 @@ import signal
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -13,7 +15,7 @@ from typing import Any, cast
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
 from lightning.pytorch.trainer.connectors.logger_connector.result import (
@@ -27,7 +29,7 @@ from lightning.pytorch.utilities.combined_loader import (
     CombinedLoader,
     _shutdown_workers_and_reset_iterator,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from engine.fence import torchmetrics as metrics
@@ -116,6 +118,10 @@ def watch_loops(
         loop._restarting = False
         end()
         results_of_training(trainer).forget()
+        # A batch that `on_train_batch_start` has skipped counts in two of four. Lightning would
+        # take a checkpoint for one within a batch, and count a step more.
+        total = batches.batch_progress.total
+        total.started = total.processed = total.completed = total.ready
         batches.batch_progress.reset_on_run()
         batches.scheduler_progress.reset_on_run()
         batches.automatic_optimization.optim_progress.reset_on_run()
@@ -183,10 +189,17 @@ class Place:
         """Returns the number of batches of the current epoch that are done."""
         return int(self._loop.batch_idx + 1)
 
-    def loader(self, loader: object) -> int:
+    def is_start(self) -> bool:
+        """Tells whether no batch of training is done."""
+        return self.epoch() == self.batch() == 0
+
+    def moment(self) -> str:
+        """Returns what tells the passes over a loader apart: the number of the epoch."""
+        return str(self.epoch())
+
+    def loader(self, loader: object) -> str:
         """Returns the number of a loader among those of training."""
-        loaders = enumerate(self._loop._combined_loader.flattened)
-        return next((number for number, other in loaders if other is loader), 0)
+        return str(_number_of(loader, self._loop))
 
     def is_cycled(self) -> bool:
         """Tells whether a loader begins anew, where a longer one beside it goes on."""
@@ -195,6 +208,30 @@ class Place:
     def is_asked_for_by(self, frame: FrameType) -> bool:
         """Tells whether code that asks a loader for batches trains on them, as Lightning's does."""
         return frame.f_globals.get("__name__") == CombinedLoader.__module__
+
+
+class PlaceOfValidation(Place):
+    """Tells how far training is to a loader of validation, of which each pass is whole."""
+
+    def batch(self) -> int:
+        return 0
+
+    def is_start(self) -> bool:
+        return False
+
+    def moment(self) -> str:
+        return f"{self.epoch()}/{self._loop.total_batch_idx}"
+
+    def loader(self, loader: object) -> str:
+        return f"val/{_number_of(loader, self._loop.epoch_loop.val_loop)}"
+
+    def is_cycled(self) -> bool:
+        return False
+
+
+def _number_of(loader: object, loop: Any) -> int:
+    loaders = enumerate(loop._combined_loader.flattened)
+    return next((number for number, other in loaders if other is loader), 0)
 
 
 def training_loaders(trainer: Trainer) -> list[object]:
@@ -215,16 +252,46 @@ def training_sizes(trainer: Trainer) -> list[int]:
     return [len(dataset) for dataset in datasets if hasattr(dataset, "__len__")]
 
 
-def process_loaders(trainer: Trainer, process: Callable[[object], object]) -> None:
-    """Lets a function process the loaders of training, after Lightning and the strategy."""
+def process_loaders(trainer: Trainer, process: Callable[[object, bool], object]) -> None:
+    """Lets a function process the loaders of `fit`, after Lightning and the strategy.
+
+    Args:
+        trainer: whose loaders they are.
+        process: is given a loader, and whether it is of training; otherwise it is of validation.
+    """
     strategy: Any = trainer.strategy
     before = strategy.process_dataloader
 
     def processed(loader: object) -> object:
         made = before(loader)
-        return process(made) if trainer.training else made
+        return process(made, trainer.training) if trainer.state.fn == "fit" else made
 
     strategy.process_dataloader = processed
+
+
+def around_loading(trainer: Trainer, within: Callable[[str], AbstractContextManager[None]]) -> None:
+    """Has the loaders of `fit` made within a context.
+
+    Args:
+        trainer: whose loaders they are.
+        within: is given what tells the makings apart: of training or of validation, and the epoch
+            where loaders are made anew for each.
+    """
+    of_training: Any = trainer.fit_loop
+    for name, loop in (("train", of_training), ("val", of_training.epoch_loop.val_loop)):
+        loop.setup_data = partial(_load, trainer, loop.setup_data, name, within)
+
+
+def _load(trainer: Any, load: Callable[[], None], name: str, within: Callable[[str], Any]) -> None:
+    number = trainer.current_epoch if trainer.reload_dataloaders_every_n_epochs else 0
+    with within(f"{name}/{number}"):
+        load()
+
+
+def reloads_each_epoch(trainer: Trainer) -> bool:
+    """Tells whether loaders are made anew for each epoch."""
+    every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
+    return every == 1
 
 
 def wrapped_sampler(sampler: object) -> object:
@@ -441,6 +508,12 @@ def validates_after_epoch(trainer: Trainer) -> bool:
         return False
     _load_validation(trainer)
     return bool(sum(trainer.num_val_batches))
+
+
+def average_of(callback: WeightAveraging) -> nn.Module | None:
+    """Returns the module that has a callback's running mean; None where there is no training."""
+    averaged = callback._average_model
+    return None if averaged is None else averaged.module
 
 
 def whole_checkpoint(trainer: Trainer) -> dict[str, Any]:

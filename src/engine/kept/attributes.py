@@ -11,12 +11,13 @@ elsewhere, and stays what it is.
 import dis
 import functools
 import inspect
+import itertools
 import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from lightning.fabric.utilities import move_data_to_device
@@ -46,7 +47,8 @@ GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (list, tuple, dict, deque)  # that are looked into for objects
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
 STORE_CODES = {dis.opmap[name] for name in STORES}
-PLAIN = (type(None), bool, int, float, str, Tensor)
+WORDS = (type(None), bool, int, float, str)
+PLAIN = (*WORDS, Tensor)
 
 
 class _Marked(NamedTuple):
@@ -72,6 +74,7 @@ class Attributes:
         self._trainer = trainer
         self._module = module
         self._restored = set(restored)
+        self._left_out: frozenset[str] = frozenset()  # of checkpoints, among weights and buffers
         for own in (module, trainer.datamodule):  # type: ignore[attr-defined]
             getattr(own, "hparams", None)  # made where somebody asks for it
         self._first = self._begun = self._marked()
@@ -80,7 +83,8 @@ class Attributes:
         """Looks at what hooks of the start have changed, and at what loaders are made of.
 
         The start makes data anew in each run. What else it sets may not be the same once more, such
-        as a copy of the first weights.
+        as a copy of the first weights, nor what generators of the data draw: a run that has no step
+        left makes no loader for validation.
         """
         self._begun = self._marked()
         root = type(self._module).__name__
@@ -88,8 +92,17 @@ class Attributes:
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         parts |= {name for name, _ in _named(callbacks, Counter([root]))}
         for path, marked in self._begun.items():
-            if path.partition(".")[0] not in parts:
+            draws = issubclass(type(marked.value), values.GENERATORS)
+            if path.partition(".")[0] not in parts and not draws:
                 self._first[path] = marked
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Keeps weights and buffers, by name, that a hook deletes from checkpoints."""
+        self._left_out = frozenset(names)
+        for path, marked in self._marked().items():
+            if marked.is_buffer:
+                self._first.setdefault(path, marked)
+                self._begun.setdefault(path, marked)
 
     def changed(self) -> tuple[dict[str, Any], list[str]]:
         """Returns the attributes that have changed, and names those that no checkpoint can have.
@@ -129,7 +142,7 @@ class Attributes:
                 yield path
 
     def _marked(self) -> dict[str, _Marked]:
-        persistent = self._module.state_dict().keys()
+        persistent = self._module.state_dict().keys() - self._left_out
         passing = {}
         known = {id(own) for own in self._trainer.optimizers}
         for own in (self._module.named_parameters(), self._module.named_buffers()):
@@ -138,12 +151,22 @@ class Attributes:
                     known.add(id(tensor))
                 else:  # or a module leaves it out of its state
                     passing[f"{type(self._module).__name__}.{name}"] = tensor
-        found = {**dict(_values(self._trainer, self._module)), **passing}
-        marks = {path: values.mark(value, frozenset(known)) for path, value in found.items()}
+        owners = dict(owners_of(self._trainer, self._module))
+        parts = frozenset(map(id, self._module.modules()))
+        found = {**dict(_values(owners, parts)), **passing}
+        marks = {
+            path: [values.mark(value, frozenset(known)), _some(value)]
+            for path, value in found.items()
+        }
         return {path: _Marked(found[path], marks[path], path in passing) for path in found}
 
 
-def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any]) -> list[str]:
+def restore(
+    trainer: Trainer,
+    module: LightningModule,
+    saved: Mapping[str, Any],
+    with_loaders: bool = True,
+) -> list[str]:
     """Sets attributes to what `changed` returned, as far as there are such attributes now.
 
     Before there are loaders, what only these have is left out.
@@ -152,11 +175,12 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
         trainer: of the training that goes on.
         module: the one that is trained.
         saved: what `changed` returned.
+        with_loaders: whether what only loaders have is among these.
 
     Returns:
         the names of those that do not take their value.
     """
-    owners = dict(owners_of(trainer, module))
+    owners = dict(owners_of(trainer, module, with_loaders))
     names = names_of(owners.values())
     refused = []
     for path, (plain, fills, is_on_device, is_buffer) in saved.items():
@@ -182,7 +206,7 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
                 continue
             if is_buffer and name not in buffers:
                 owner.register_buffer(name, value, persistent=False)
-            elif fills == values.STATE:
+            elif fills == values.STATE or isinstance(owner, functools.partial):
                 refused.append(path)
             else:
                 setattr(owner, name, value)
@@ -191,11 +215,23 @@ def restore(trainer: Trainer, module: LightningModule, saved: Mapping[str, Any])
     return refused
 
 
-def _values(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, Any]]:
-    """Yields the attributes, each with its name."""
-    owners = dict(owners_of(trainer, module))
+def marks_of(*objects: Any, kinds: tuple[type, ...] = (object,)) -> dict[str, Any]:
+    """Returns what is equal as long as objects, and those that they have, do not change.
+
+    Args:
+        objects: such as a data set.
+        kinds: the classes of the attributes that are looked at.
+    """
+    owners = dict(_below(_named(objects, Counter()), set()))
+    found = _values(owners)
+    return {path: values.mark(own) for path, own in found if issubclass(type(own), kinds)}
+
+
+def _values(
+    owners: Mapping[str, Any], parts: frozenset[int] = frozenset()
+) -> Iterator[tuple[str, Any]]:
+    """Yields the attributes, each with its name, but for those that are parts of a module."""
     names = names_of(owners.values())
-    parts = {id(part) for part in module.modules()}
     for where, owner in owners.items():
         states = [*owner.metric_state] if isinstance(owner, Metric) else []
         states += OF_OPTIMIZERS if isinstance(owner, Optimizer) else ()
@@ -208,10 +244,12 @@ def _values(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, An
 def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
     """Tells whether an attribute is one that a user's code writes, or writes into.
 
-    Layers that are hidden from PyTorch, and generators, are among these by any name.
+    Layers that are hidden from PyTorch, and generators, are among these by any name. So is what a
+    partial function is given, as the function has other names for it.
     """
     first, kind = name.partition("[")[0], type(value)
-    if first in names or (first == name and issubclass(kind, values.STATEFUL)):
+    is_given = isinstance(owner, functools.partial)
+    if is_given or first in names or (first == name and issubclass(kind, values.STATEFUL)):
         return True
     return (issubclass(kind, FILLED) and f"{first}{READ}" in names) or _is_free(type(owner), first)
 
@@ -239,38 +277,47 @@ def _inner(owner: Any) -> dict[str, Any]:
     return found
 
 
-def owners_of(trainer: Trainer, module: LightningModule) -> Iterator[tuple[str, Any]]:
+def owners_of(
+    trainer: Trainer, module: LightningModule, with_loaders: bool = True
+) -> Iterator[tuple[str, Any]]:
     """Yields the objects that may have such attributes, each with its name."""
     a_trainer: Any = trainer
     root = type(module).__name__
     parts = [(f"{root}.{name}".rstrip("."), part) for name, part in module.named_modules()]
-    loaders = (*training_loaders(trainer), *validation_loaders(trainer))
+    found = (*training_loaders(trainer), *validation_loaders(trainer))
+    loaders = found if with_loaders else ()
     served = [getattr(one, name, None) for one in loaders for name in OF_LOADERS]
     numbered: Counter[str] = Counter([root])
     seen: set[int] = set()
     # What only the loaders have comes last: it is not there yet where a run is resumed.
     own = (*a_trainer.callbacks, a_trainer.datamodule, *trainer.optimizers)
     for roots in ((*parts, *_named(own, numbered)), _named(served, numbered)):
-        found = deque(roots)
-        while found and len(seen) < MOST_OWNERS:
-            where, owner = found.popleft()
-            if id(owner) in seen or (inner := looked_into(owner)) is None:
-                continue
-            seen.add(id(owner))
-            yield where, owner
-            kind: Any = type(owner)
-            found += [(_name_of(one), one) for one in _users(kind)]
-            found += [(f"file {file.__name__}", file) for file in _files(kind)]
-            for name, value in inner.items():
-                if has_attributes(type(value)):
-                    found.append((f"{where}.{name}", value))
-                if issubclass(type(value), HOLDERS):
-                    found += _items(f"{where}.{name}", value)
+        yield from _below(roots, seen)
+
+
+def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yields objects, and those that they have, but for those that were seen."""
+    found = deque(roots)
+    while found and len(seen) < MOST_OWNERS:
+        where, owner = found.popleft()
+        owner = _itself(owner)
+        if id(owner) in seen or (inner := looked_into(owner)) is None:
+            continue
+        seen.add(id(owner))
+        yield where, owner
+        kind: Any = type(owner)
+        found += [(_name_of(one), one) for one in _users(kind)]
+        found += [(f"file {file.__name__}", file) for file in _files(kind)]
+        for name, value in inner.items():
+            if has_attributes(type(_itself(value))):
+                found.append((f"{where}.{name}", value))
+            if issubclass(type(value), HOLDERS):
+                found += _items(f"{where}.{name}", value)
 
 
 def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str, Any]]:
     """Yields objects with the names of their classes, numbered from the second one on."""
-    for own in objects:
+    for own in map(_itself, objects):
         kind = type(own).__name__
         numbered[kind] += 1
         yield kind if numbered[kind] == 1 else f"{kind} ({numbered[kind]})", own
@@ -292,6 +339,22 @@ def _items(path: str, value: Any, depth: int = 2) -> Iterator[tuple[str, Any]]:
             yield place, one
 
 
+def _some(value: Any) -> list[list[Any]]:
+    """Returns what changes with some of the objects of a long list, which are not looked into."""
+    is_long = issubclass(type(value), HOLDERS) and len(value) > MOST_OBJECTS
+    if not is_long:
+        return []
+    items = value.values() if isinstance(value, dict) else value
+    some = itertools.islice(items, 0, None, -(-len(value) // MOST_OBJECTS))
+    inner = [list((looked_into(one) or {}).values()) for one in some]
+    return [[own if type(own) in WORDS else id(own) for own in one] for one in inner if one]
+
+
+def _itself(value: Any) -> Any:
+    """Returns the object whose method a value is; or the value, if it is none."""
+    return value.__self__ if type(value) is MethodType else value
+
+
 def _is_part(owner: Any) -> bool:
     return issubclass(type(owner), nn.Module)
 
@@ -309,7 +372,10 @@ def looked_into(owner: Any) -> dict[str, Any] | None:
 
 
 def _own(owner: Any) -> dict[str, Any]:
-    """Returns the attributes of an object, or those of a class or file that are no code."""
+    """Returns the attributes of an object, or those of a class or file that are no code.
+
+    The arguments of a partial function count as its attributes.
+    """
     kind: Any = type(owner)
     if isinstance(owner, type | ModuleType):
         return {
@@ -319,6 +385,9 @@ def _own(owner: Any) -> dict[str, Any]:
             if not (isinstance(owner, ModuleType) and isinstance(value, type | ModuleType))
         }
     found = dict(vars(owner)) if kind.__dictoffset__ else {}
+    if isinstance(owner, functools.partial):
+        found |= {f"argument {key}": value for key, value in enumerate(owner.args)}
+        found |= {"func": owner.func, **owner.keywords}
     return found | {name: getattr(owner, name) for name in _slots(kind) if hasattr(owner, name)}
 
 

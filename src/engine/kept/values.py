@@ -16,6 +16,7 @@ from array import array
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from math import inf
 from multiprocessing.sharedctypes import SynchronizedBase
 from operator import length_hint
@@ -186,7 +187,8 @@ def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
         return bytes(value)
     if isinstance(value, np.generic | torch.Size | torch.dtype | Path | Enum):
         return value
-    if issubclass(type(value), STATEFUL):  # it is an attribute, or looked at beside the list
+    # It is an attribute, or looked at beside the list or beside the function.
+    if issubclass(type(value), (*STATEFUL, partial)):
         return _Same(value)
     # Loggers, bars and figures are made anew; nothing follows from the one that there is.
     return None if is_machine(type(value)) else [_Same(value), _pickled(value), _place(value)]

@@ -1,5 +1,6 @@
 """Other people's loaders: a batch depends on seed, epoch and number alone."""
 
+import os
 from collections.abc import Iterator
 from multiprocessing import active_children
 from typing import Any
@@ -15,6 +16,7 @@ from torch.utils.data import (
     DistributedSampler,
     RandomSampler,
     Sampler,
+    Subset,
     WeightedRandomSampler,
     get_worker_info,
 )
@@ -36,6 +38,7 @@ def test_batches_depend_on_seed_epoch_and_number_only() -> None:
         for epoch, batch in ((0, 2), (1, 0), (2, 3)):
             resumed = exact(shuffled(workers), 5, At(epoch, batch))
             assert same(list(resumed), whole[epoch][batch:])
+            restart_workers(resumed)
     other = exact(shuffled(), 6, At())
     assert not same(list(other), whole[0])
 
@@ -43,7 +46,9 @@ def test_batches_depend_on_seed_epoch_and_number_only() -> None:
 def test_the_same_workers_serve_all_epochs() -> None:
     places = At(), At()
     alone = epochs_of(exact(shuffled(), 5, places[0], 0), places[0], 3)
-    assert same(epochs_of(exact(shuffled(2), 5, places[1], 0), places[1], 3), alone)
+    served = exact(shuffled(2), 5, places[1], 0)
+    assert same(epochs_of(served, places[1], 3), alone)
+    restart_workers(served)
 
 
 def test_processes_draw_the_same_order_and_other_noise() -> None:
@@ -202,7 +207,7 @@ def test_an_order_that_depends_on_the_epoch_is_known_again(epoch: int) -> None:
 
 def test_two_loaders_of_one_length_have_orders_of_their_own() -> None:
     places = (At(), At())
-    places[1].number = 1
+    places[1].number = "1"
     for make in (shuffled, lambda: DataLoader(Draws())):
         taken = [list(exact_and_say(make(), 5, place, 0, print)) for place in places]
         assert not same(taken[0], taken[1])
@@ -227,6 +232,22 @@ def test_a_generator_of_the_data_set_is_found_out(
         list(exact_and_say(loader, 5, At(), 0, said.append))
     (text,) = said
     assert text.startswith("Own: not exact: it gave two different samples")
+
+
+def test_a_generator_of_a_collate_function_is_found_out_where_workers_call_it() -> None:
+    """As it happened: each worker had one of its own, and no line said so."""
+
+    def said_of(collate: Any, workers: int) -> list[str]:
+        said: list[str] = []
+        loader = DataLoader(NUMBERS, 4, num_workers=workers, collate_fn=collate)
+        list(exact_and_say(loader, 5, At(), 0, said.append))
+        return said
+
+    rng = np.random.default_rng(1)
+    assert said_of(lambda _: torch.rand(2), workers=1) == []
+    assert said_of(lambda _: rng.random(), workers=0) == []  # a checkpoint may have its state
+    (text,) = said_of(lambda _: rng.random(), workers=1)
+    assert "or its collate function two batches" in text
 
 
 @pytest.mark.parametrize("persistent", [False, True])
@@ -314,13 +335,73 @@ class Seeds(Dataset[int]):
         return int(information.seed)
 
     def __len__(self) -> int:
-        return 1
+        return 2
+
+
+def seeds_seen(seed: int, at: tuple[int, int], persistent: bool = False) -> list[int]:
+    loader = exact(DataLoader(Seeds(), num_workers=1, persistent_workers=persistent), seed, At(*at))
+    seen = [int(batch) for batch in loader]
+    restart_workers(loader)
+    return seen
 
 
 def test_workers_have_seeds_of_the_run() -> None:
-    def seen(seed: int, *at: int) -> list[int]:
-        return [int(batch) for batch in exact(DataLoader(Seeds(), num_workers=1), seed, At(*at))]
+    """As it happened: workers of a run that was resumed within an epoch had other ones."""
+    assert seeds_seen(5, (0, 0)) == seeds_seen(5, (0, 0))
+    assert seeds_seen(5, (0, 0)) != seeds_seen(6, (0, 0))
+    assert seeds_seen(5, (0, 0)) != seeds_seen(5, (1, 0))
+    assert seeds_seen(5, (1, 0))[1:] == seeds_seen(5, (1, 1))
+    assert seeds_seen(5, (0, 0), persistent=True)[1:] == seeds_seen(5, (3, 1), persistent=True)
 
-    assert seen(5) == seen(5)
-    assert seen(5) != seen(6)
-    assert seen(5, 0, 0) != seen(5, 1, 0)
+
+class Level(Dataset[Any]):
+    """Gives the level that somebody sets, and the process that it is in."""
+
+    def __init__(self) -> None:
+        self.level = 0
+
+    def __getitem__(self, index: int) -> Any:
+        return self.level, os.getpid()
+
+    def __len__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(
+    "wrap", [lambda data: data, lambda data: Subset(data, range(3))], ids=["alone", "within"]
+)
+def test_workers_have_the_data_set_of_an_epochs_first_batch(wrap: Any, persistent: bool) -> None:
+    """As it happened: those of a resumed run began before it had what the data set kept."""
+    place, data = At(), Level()
+    loader = exact(
+        DataLoader(wrap(data), None, num_workers=1, persistent_workers=persistent), 5, place
+    )
+    processes = []
+    for epoch, level in enumerate((4, 5, 5)):
+        place.at = (epoch, 0)
+        batches = iter(loader)
+        data.level = level
+        levels, (process, *_) = zip(*batches, strict=True)
+        assert levels == (level,) * 3
+        processes.append(process)
+    restart_workers(loader)
+    assert processes[0] != processes[1]
+    assert (processes[1] == processes[2]) is persistent
+
+
+def test_a_data_set_that_changes_while_workers_have_it_is_named() -> None:
+    def said_after(level: int, workers: int) -> list[str]:
+        place, data, said = At(), Level(), list[str]()
+        loader = exact_and_say(DataLoader(data, num_workers=workers), 5, place, 0, said.append)
+        batches = iter(loader)
+        next(batches)
+        place.at = (0, 1)
+        data.level = level
+        loader.state_dict()
+        list(batches)
+        return said
+
+    assert said_after(0, workers=1) == said_after(1, workers=0) == []
+    (text,) = said_after(1, workers=1)
+    assert text.startswith("Level: not exact: it changes within an epoch. Workers have it as it")

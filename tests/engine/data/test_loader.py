@@ -17,8 +17,10 @@ from torch.utils.data import (
 
 from engine.data.exact_loader import same
 from engine.data.loader import exact as exact_and_say
+from engine.data.loader import exact_in_validation
 from engine.data.served_loader import EpochLoader, StatefulLoader
-from loaders import NUMBERS, At, Moody, Stream, exact, shuffled, stateful
+from engine.fence.lightning import restart_workers
+from loaders import NUMBERS, At, Draws, Moody, Stream, exact, shuffled, stateful
 
 WEIGHTS = WeightedRandomSampler([1.0] * 9 + [50.0], 12)
 LOADERS = {
@@ -123,6 +125,44 @@ def test_what_cannot_be_skipped_in_is_said_once(loader: Any, reason: str) -> Non
     (text,) = said
     assert text.startswith(reason)
     assert "last.ckpt is written there only" in text
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        shuffled,
+        lambda: shuffled(workers=1),
+        lambda: shuffled(generator=torch.Generator()),
+        lambda: DataLoader(Draws(), 2, num_workers=1, persistent_workers=True),
+        lambda: DataLoader(Draws(), 2, generator=torch.Generator()),
+    ],
+    ids=["plain", "workers", "generator", "stream in workers", "stream and generator"],
+)
+def test_a_validation_draws_what_depends_on_its_place(make: Any) -> None:
+    """As it happened: persistent workers, and generators of a loader's own, went on drawing."""
+
+    def passes(*names: str) -> list[Any]:
+        loader = exact_in_validation(make(), 5, place := At(), 0, print)
+        taken = []
+        for place.number in names:
+            taken.append(list(loader))
+        if isinstance(loader, DataLoader):
+            restart_workers(loader)
+        return taken
+
+    whole = passes("val/9", "val/19", "val/29")
+    assert not same(whole[1], whole[2])
+    assert same(passes("val/29"), whole[2:])
+
+
+def test_a_validation_says_who_seeds_its_generator_and_nothing_of_resuming() -> None:
+    said: list[str] = []
+    exact_in_validation(Custom(NUMBERS, generator=torch.Generator()), 5, At(), 0, said.append)
+    (text,) = said
+    assert text.startswith("Custom: its torch.Generator is seeded by the run's seed")
+    served = exact_in_validation(shuffled(), 5, At(), 0, print)
+    for other in (served, []):
+        assert exact_in_validation(other, 5, At(), 0, print) is other
 
 
 @pytest.mark.parametrize("ahead", [0, 1])

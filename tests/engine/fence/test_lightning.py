@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
@@ -199,6 +200,21 @@ def test_progress_bar_is_drawn_when_it_is_due(tmp_path: Path) -> None:
     disabled.enable = disabled.disable  # type: ignore[method-assign]  # Lightning enables it
     fit(tmp_path, callbacks=[disabled], **options)
     assert asked == []
+
+
+def test_average_of_is_the_running_mean_of_a_training(tmp_path: Path) -> None:
+    class Mean(WeightAveraging):
+        def on_train_end(self, *_: Any) -> None:
+            """Leaves the module the weights of the last step."""
+
+    mean = Mean(avg_fn=lambda average, now, count: (average + now) / 2)
+    assert fence.average_of(mean) is None
+    net = Net()
+    seen = Recorder(lambda _: net.layer.bias.detach().clone(), "on_train_batch_end")
+    fit(tmp_path, net, loader(2), callbacks=[mean, seen], max_epochs=1)
+    average: Any = fence.average_of(mean)
+    # The first update copies the weights of the first step.
+    assert torch.equal(average.layer.bias, sum(seen.said) / 2)
 
 
 def test_prefix_of_is_before_the_name_of_each_metric(tmp_path: Path) -> None:

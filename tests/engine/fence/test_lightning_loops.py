@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -244,26 +245,73 @@ def test_place_knows_whether_a_shorter_loader_begins_anew(mode: Any, tmp_path: P
     assert cycled.said == [mode == "max_size_cycle"]
 
 
-def test_process_loaders_is_given_those_of_training_only(tmp_path: Path) -> None:
+def test_process_loaders_is_given_those_of_fit_only(tmp_path: Path) -> None:
     trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2)
-    given: list[object] = []
+    given: list[tuple[object, bool]] = []
 
-    def process(data: object) -> object:
-        given.append(data)
+    def process(data: object, is_of_training: bool) -> object:
+        given.append((data, is_of_training))
         return shorter
 
-    shorter, longer = loader(2), loader(3)
+    shorter, longer, validation = loader(2), loader(3), loader(1)
     fence.process_loaders(trainer, process)
-    trainer.fit(Net(), longer, loader(1))
-    assert given == [longer]
-    assert trainer.train_dataloader is shorter
-    assert trainer.global_step == 4
+    trainer.fit(Net(), longer, validation)
+    trainer.validate(Net(), loader(1), verbose=False)
+    assert given == [(longer, True), (validation, False)]
+    assert trainer.fit_loop.epoch_loop.total_batch_idx == 3
+
+
+@pytest.mark.parametrize(
+    ("every", "names"),
+    [(0, ["train/0", "val/0"]), (1, ["train/0", "val/0", "train/1", "val/1"])],
+)
+def test_around_loading_is_around_each_making_of_loaders(
+    every: int, names: list[str], tmp_path: Path
+) -> None:
+    made: list[str] = []
+    open_now: list[str] = []
+
+    @contextmanager
+    def within(name: str) -> Iterator[None]:
+        open_now.append(name)
+        yield
+        open_now.pop()
+
+    class Makes(Net):
+        def train_dataloader(self) -> Any:
+            made.extend(open_now)
+            return loader(2)
+
+        def val_dataloader(self) -> Any:
+            made.extend(open_now)
+            return loader(1)
+
+    trainer = plain_trainer(tmp_path, max_epochs=2, reload_dataloaders_every_n_epochs=every)
+    assert fence.reloads_each_epoch(trainer) is bool(every)
+    fence.around_loading(trainer, within)
+    trainer.fit(Makes())
+    assert made == names
+
+
+def test_place_of_validation_tells_passes_apart(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    class Asks(Net):
+        def on_validation_start(self) -> None:
+            place = fence.PlaceOfValidation(self.trainer)
+            seen.append((place.loader(validation), place.moment(), place.batch()))
+
+    validation = loader(1)
+    trainer = plain_trainer(tmp_path, max_epochs=2, val_check_interval=2, num_sanity_val_steps=1)
+    trainer.fit(Asks(), loader(4), validation)
+    # Before the first batch, and after the second and the fourth of each epoch.
+    assert seen == [("val/0", moment, 0) for moment in ("0/-1", "0/1", "0/3", "1/5", "1/7")]
 
 
 def test_place_numbers_the_loaders_of_training(tmp_path: Path) -> None:
     loaders = [loader(4), loader(2)]
 
-    def numbers(trainer: Trainer) -> list[int]:
+    def numbers(trainer: Trainer) -> list[str]:
         return [fence.Place(trainer).loader(one) for one in [*loaders, loader(4)]]
 
     class Two(Net):
@@ -272,7 +320,7 @@ def test_place_numbers_the_loaders_of_training(tmp_path: Path) -> None:
 
     numbered = Recorder(numbers, "on_train_start")
     fit(tmp_path, Two(), CombinedLoader(loaders, "min_size"), callbacks=[numbered])
-    assert numbered.said == [[0, 1, 0]]
+    assert numbered.said == [["0", "1", "0"]]
 
 
 def test_wrapped_sampler_is_the_users_own() -> None:

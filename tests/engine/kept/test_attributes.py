@@ -127,6 +127,49 @@ def test_what_changes_is_found_and_set_anew(tmp_path: Path) -> None:
     assert [own.count for own in others.callbacks[:2]] == [0, 7]  # type: ignore[attr-defined]
 
 
+class Mixes:
+    """Draws in a method."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(1)
+
+    def mix(self, samples: Any) -> float:
+        return self.rng.random()
+
+
+def mixed(samples: Any, numbers: list[int], rng: np.random.Generator) -> float:
+    numbers.append(len(numbers))
+    return rng.random()
+
+
+class Draws(Module):
+    """Keeps numbers behind a method of another object, and in arguments of functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.method = Mixes().mix
+        given = functools.partial(mixed, rng=np.random.default_rng(2))
+        self.functions = [functools.partial(given, "samples", [])]
+        self.numbers = 0
+
+    def go_on(self) -> list[float]:
+        return [self.method(None), self.functions[0]()]
+
+
+def test_what_is_behind_a_method_or_a_partial_function_is_found(tmp_path: Path) -> None:
+    """As it happened: a collate function that was one of them drew its first numbers again."""
+    module, other = Draws(), Draws()
+    trainer, others = trainer_of(tmp_path, module), trainer_of(tmp_path, other)
+    found = Attributes(trainer, module)
+    assert found.changed() == ({}, [])
+    module.go_on()
+    saved, lost = found.changed()
+    assert lost == []
+    assert attributes.restore(others, other, saved) == []
+    assert other.go_on() == module.go_on()
+    assert other.functions[0].args[1] == [0, 1]
+
+
 @dataclass(slots=True)
 class Progress:
     """Keeps its attributes in slots."""
@@ -675,6 +718,22 @@ def test_of_a_long_list_it_is_known_which_objects_it_has(tmp_path: Path) -> None
     module.same.append([0, "path"])  # type: ignore[arg-type]
     assert list(found.changed()[0]) == ["Module.same"]
     module.same = list(range(300_000))  # type: ignore[assignment]
+    assert found.changed() == ({}, ["Module.same"])
+
+
+@pytest.mark.parametrize("slots", [False, True])
+@pytest.mark.parametrize("group", [list, lambda many: dict(enumerate(many))], ids=["list", "dict"])
+def test_objects_in_a_long_list_are_named_where_some_of_them_change(
+    group: Any, slots: bool, tmp_path: Path
+) -> None:
+    """As it happened: a weight of each of 2,000 samples was lost without a word."""
+    module = Module()
+    made = [Progress() if slots else Inner() for _ in range(2000)]
+    module.same = group(made)
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    for one in made:
+        one.steps = 7  # type: ignore[union-attr]
     assert found.changed() == ({}, ["Module.same"])
 
 

@@ -203,6 +203,21 @@ def test_a_run_with_several_loaders_is_measured_on_all_of_them_once_more(tmp_pat
     assert again == {name: summary["metrics"][name] for name in names}
 
 
+def test_each_loader_of_a_supervised_module_has_a_loss_of_its_own(tmp_path: Path) -> None:
+    """As it happened: that of the second one was the mean over both."""
+    words = ["datamodule._target_=odd_modules.ThreeOfEach", "optimizer.lr=0.05"]
+    own = "callbacks.checkpoints.monitor=val/loss/dataloader_idx_0"
+    words += ["trainer.max_epochs=1", own]
+    _, summary = run(tmp_path, of("SupervisedOnTwo"), *words)
+    metrics = summary["metrics"]
+    validated, tested = (
+        [metrics[f"{split}/loss/dataloader_idx_{number}"] for number in range(3)]
+        for split in ("val", "test")
+    )
+    assert tested == validated[::-1]
+    assert len(set(validated)) == 3
+
+
 def test_a_module_may_make_its_loaders_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

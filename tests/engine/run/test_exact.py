@@ -66,8 +66,10 @@ WAYS = {
         "datamodule._target_=ways.Ordinary",
         "scheduler=one_cycle",
     ],
-    "a DataLoader with workers": [
-        "datamodule._target_=ways.Ordinary",
+    "DataLoaders with workers, in training and in validation": [
+        "datamodule._target_=keeping.InWorkers",
+        "module._target_=keeping.ValidatesOnTwo",
+        "+callbacks.decays._target_=keeping.Decays",
         "datamodule.num_workers=2",
     ],
     "two DataLoaders, a shorter one begins anew, cosine": [
@@ -132,6 +134,7 @@ WAYS = {
         "scheduler=step",
     ],
     "a running mean of the weights": [
+        "module._target_=keeping.CentresByABuffer",
         "callbacks=[default,ema,grad_norm]",
         "callbacks.ema.decay=0.8",
         "callbacks.grad_norm.every_n_steps=2",
@@ -265,6 +268,91 @@ def differs(run: Path, whole: Path) -> bool:
     except AssertionError:
         return True
     return False
+
+
+@pytest.mark.parametrize("moment", ["on_train_batch_end:5", "on_test_batch_end"])
+def test_a_data_module_draws_its_samples_once(moment: str, tmp_path: Path) -> None:
+    """As it happened: in the test, a resumed run drew those that validation had."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed(moment, whole, killed):
+        begin(composed([*RUN, "datamodule._target_=keeping.DrawsParts"]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+    run_evaluate(f"run={whole}", draws=False)
+    again = json.loads((whole / "evaluation/test.json").read_text())["metrics"]
+    assert again == {"test/loss": summary(whole)["metrics"]["test/loss"]}
+
+
+@pytest.mark.parametrize(
+    "option", ["+trainer.reload_dataloaders_every_n_epochs=1", "trainer.check_val_every_n_epoch=2"]
+)
+def test_which_samples_loaders_draw_depends_on_the_epoch_only(option: str, tmp_path: Path) -> None:
+    """As it happened: a resumed run made its loaders with other numbers.
+
+    At an epoch's end, it gave new loaders the samples of the last ones, too.
+    """
+    whole, killed, later = (tmp_path / name for name in ("whole", "killed", "later"))
+    words = [*RUN, "datamodule._target_=keeping.DrawsAnew", option]
+    with (
+        as_killed("on_train_batch_end:18", whole, killed),
+        as_killed("on_train_batch_end:21", whole, later),
+    ):
+        begin(composed(words), whole)
+    for resumed in (killed, later):
+        run_train(f"resume={resumed}", draws=False)
+        assert_same(resumed, whole)
+
+
+def test_a_generator_that_draws_for_the_loaders_of_each_epoch_is_named(tmp_path: Path) -> None:
+    words = [*RUN, "datamodule._target_=keeping.DrawsParts", "trainer.max_epochs=1"]
+    says = "DrawsParts.rng: not exact: draws for the loaders of each epoch. A resumed run draws"
+    for every in (0, 1):
+        run = tmp_path / str(every)
+        begin(composed([*words, f"+trainer.reload_dataloaders_every_n_epochs={every}"]), run)
+        assert (run / "train.log").read_text().count(says) == every
+
+
+@pytest.mark.filterwarnings("ignore:.*`dataloader_iter`")
+def test_a_step_that_takes_batches_itself_goes_on_from_an_epochs_end(tmp_path: Path) -> None:
+    """As it happened: a resumed run began at a batch that its epoch had trained on."""
+    own = [*SMALL, "module._target_=odd_modules.TakesTwoBatches"]
+    own += ["datamodule._target_=ways.Ordinary", "trainer.max_epochs=3"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:9", whole, killed):
+        begin(composed(own), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert summary(whole)["steps"] == 3 * 5
+    assert_same(killed, whole)
+    said = "TakesTwoBatches.training_step takes batches by dataloader_iter, and nobody knows how"
+    assert (whole / "train.log").read_text().count(said) == 1
+
+
+def test_statistics_that_a_module_deletes_from_its_checkpoints_go_on(tmp_path: Path) -> None:
+    """As it happened: those of a resumed run began anew, as its validation showed."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    own = ["module._target_=odd_modules.DeletesItsBackbone", "datamodule._target_=ways.Ordinary"]
+    with as_killed("on_train_batch_end:17", whole, killed):
+        begin(composed([*SMALL, *own, "trainer.max_epochs=3"]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+    run_evaluate(f"run={killed}", draws=False)
+    again = json.loads((killed / "evaluation/test.json").read_text())["metrics"]
+    assert again == {"test_loss": summary(whole)["metrics"]["test_loss"]}
+    saved = torch.load(killed / "checkpoints/last.ckpt", weights_only=True)
+    (process,) = saved["so_far"]["processes"]
+    # What does not change is in no checkpoint.
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert set(process["attributes"]) == {f"DeletesItsBackbone.backbone.1.{n}" for n in statistics}
+
+
+def test_rows_after_an_epoch_whose_rest_was_skipped(tmp_path: Path) -> None:
+    """As it happened: those of a resumed run were under steps later by one."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:20", whole, killed):
+        begin(composed([*RUN, "module._target_=logged.SkipsTheRest"]), whole)
+    assert summary(whole)["steps"] == 36
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
 
 
 def test_the_batches_of_validations_are_counted_on(tmp_path: Path) -> None:
