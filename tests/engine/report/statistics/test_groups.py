@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from engine.report.page.tables import of_runs, ranking, runs
 from engine.report.statistics.groups import ranks
+from engine.run.summaries import BEST_EPOCH, Objective
 from synthetic_runs import content_of, write_run
 
 ACC = {"sgd": [0.81, 0.84, 0.79, 0.86], "adam": [0.91, 0.88]}
@@ -180,3 +182,41 @@ def test_settings_are_written_with_as_many_digits_as_tell_them_apart(tmp_path: P
         write_run(tmp_path / f"{rate}", metrics={"val/acc": rate}, changes={"optimizer.lr": rate})
     labels = list(content_of(tmp_path).groups["label"])
     assert labels == ["lr=0.12342", "lr=0.12341"]
+
+
+def write_keys(folder: Path, key: str) -> None:
+    """Writes three seeds of two values of a key; the larger one is better."""
+    for value in (50, 100):
+        for seed in range(3):
+            acc = value / 200 + seed * value / 10**4
+            write_run(
+                folder / f"{value}-{seed}",
+                seed=seed,
+                metrics={"val/acc": acc},
+                objective=Objective("val/acc", BEST_EPOCH, "max", acc),
+                changes={key: value},
+            )
+
+
+def test_a_key_of_any_name_is_a_column_of_its_own(tmp_path: Path) -> None:
+    write_keys(tmp_path / "plain", "width")
+    plain = content_of(tmp_path / "plain")
+    columns = {*plain.rows, *plain.groups, *of_runs(plain), "order", "trial"}
+    names = sorted({column for column in columns if column.isidentifier()} - {"seed"})
+    assert len(names) > 25
+    for name in names:
+        write_keys(tmp_path / name, name)
+        content = content_of(tmp_path / name)
+        assert list(content.groups["label"]) == [f"{name}=100", f"{name}=50"]
+        for column in ("n", "mean", "best", "rank", "difference"):
+            found = content.groups[column].to_numpy()
+            assert np.array_equal(found, plain.groups[column].to_numpy(), equal_nan=True), column
+        assert content.keys == [f"config.{name}"]
+        table = of_runs(content)
+        assert list(table[f"config.{name}"]) == [100] * 3 + [50] * 3
+        assert list(table["val/acc"]) == list(of_runs(plain)["val/acc"])
+        heads = [column.name for column in ranking(content)]
+        assert (heads[1], heads[2]) == (name, "n")
+        assert {column.name for column in runs(content)} >= {"folder", "status", name, "seed"}
+    with_n = content_of(tmp_path / "n", group_by=["n"])
+    assert list(with_n.groups["label"]) == ["n=100", "n=50"]
