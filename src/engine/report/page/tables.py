@@ -10,6 +10,7 @@ from engine import messages
 from engine.report.read.settings import short_names
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
+from engine.run.summaries import BEST_EPOCH, LAST_VALUE
 
 MOST = 30  # groups in the terminal
 LEFT_OUT = "left out"
@@ -127,12 +128,20 @@ def runs(content: Content) -> list[Column]:
         Column("status", list(rows["status"])),
         *(_settings(names[key], rows[key]) for key in keys),
         *(_settings(name, rows[name]) for name in ("seed", *fold)),
-        *(
-            _numbers(name, rows[column], numbers.metric)
-            for name, column in {content.metric: "latest", **{n: n for n in content.tests}}.items()
-        ),
+        Column(content.metric, _latest(content, rows["latest"]), list(rows["latest"])),
+        *(_numbers(name, rows[name], numbers.metric) for name in content.tests),
         _numbers("time", rows["seconds"], numbers.duration),
     ]
+
+
+def _latest(content: Content, values: pd.Series) -> list[str]:
+    """Writes what each run is compared by, and names the last value of a run without a best one."""
+    is_best = content.compared.taken == BEST_EPOCH
+    texts = []
+    for run, value in zip((content.runs[number] for number in values.index), values, strict=True):
+        is_last = is_best and not run.objective and not pd.isna(value)
+        texts.append(numbers.metric(value) + f" ({LAST_VALUE})" * is_last)
+    return texts
 
 
 def as_rows(columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 
 from engine.report.page import latex, markdown, tables, trained
 from engine.report.statistics.content import Content
+from engine.run.summaries import BEST_EPOCH, Objective
 from synthetic_runs import content_of, write_run
 
 
@@ -224,3 +225,15 @@ def test_metrics_with_the_names_of_columns_replace_none(tmp_path: Path) -> None:
     a, b = csv.DictReader(io.StringIO(tables.csv([content_of(tmp_path)])))
     assert (a["metrics.error"], a["metrics.seconds"], a["seconds"]) == ("0.25", "1.5", "10.0")
     assert (a["error"], b["error"]) == ("", "KeyError: x")
+
+
+def test_the_last_value_of_a_run_is_not_shown_as_that_of_its_best_epoch(tmp_path: Path) -> None:
+    best = Objective("val/acc", BEST_EPOCH, "max", 0.9)
+    write_run(tmp_path / "a", metrics={"val/acc": 0.6}, objective=best)
+    write_run(tmp_path / "b", seed=1, metrics={"val/acc": 0.1}, status="diverged")
+    write_run(tmp_path / "c", seed=2, metrics={}, status="failed")
+    (shown,) = [one for one in tables.runs(content_of(tmp_path)) if one.name == best.name]
+    assert shown.texts == ["0.9", "0.1 (last value)", "–"]
+    asked = content_of(tmp_path, metric_name="val/acc")
+    (shown,) = [one for one in tables.runs(asked) if one.name == "val/acc, last value"]
+    assert shown.texts == ["0.6", "0.1", "–"]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from engine.report.page.tables import of_runs, ranking, runs
 from engine.report.statistics.groups import ranks
-from engine.run.summaries import BEST_EPOCH, Objective
+from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
 from synthetic_runs import content_of, write_run
 
 ACC = {"sgd": [0.81, 0.84, 0.79, 0.86], "adam": [0.91, 0.88]}
@@ -220,3 +220,21 @@ def test_a_key_of_any_name_is_a_column_of_its_own(tmp_path: Path) -> None:
         assert {column.name for column in runs(content)} >= {"folder", "status", name, "seed"}
     with_n = content_of(tmp_path / "n", group_by=["n"])
     assert list(with_n.groups["label"]) == ["n=100", "n=50"]
+
+
+def test_a_metric_that_is_asked_for_counts_in_all_runs_that_have_it(tmp_path: Path) -> None:
+    """As it happened: where it was the objective of some runs, the others were left out."""
+    for seed, loss in enumerate((0.25, 0.5)):
+        ours = Objective("train/loss", LAST_VALUE, "min", loss)
+        others = Objective("val/loss", BEST_EPOCH, "min", 0.125)
+        metrics = {"train/loss": loss}
+        write_run(tmp_path / f"a{seed}", seed=seed, metrics=metrics, objective=ours)
+        metrics = {"train/loss": loss / 2, "val/loss": 0.75}
+        write_run(
+            tmp_path / f"b{seed}", optimizer="adam", seed=seed, metrics=metrics, objective=others
+        )
+    groups = content_of(tmp_path, metric_name="train/loss").groups
+    assert list(groups["label"]) == ["Adam", "SGD"]
+    assert list(groups["mean"]) == [0.1875, 0.375]
+    assert list(groups["n"]) == [2, 2]
+    assert list(groups["left_out"]) == ["", ""]
