@@ -1,6 +1,7 @@
 """The space of a search: Hydra's words for values, as Optuna's distributions."""
 
 import itertools
+import logging
 import math
 import typing
 from collections.abc import Mapping
@@ -22,10 +23,12 @@ from optuna.distributions import (
 )
 
 from engine.config.keys import TARGET
-from engine.config.limits import shown
+from engine.config.limits import shown, typed
 from engine.config.objects import arguments_of, located
 from engine.config.resolved import Config
 from engine.errors import UserError, nearest
+
+log = logging.getLogger(__name__)
 
 
 def distribution(override: Override, config: Config) -> BaseDistribution:
@@ -63,7 +66,10 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
                 f"{override.input_line}: {shown(one)} and {shown(other)} are equal numbers, which "
                 "Optuna takes for one choice; try them in a sweep."
             )
-    return CategoricalDistribution(choices)
+    kept = list(dict.fromkeys(choices))
+    if len(kept) < len(choices):  # as a sweep says it
+        log.info("%s: a choice that stands there twice is tried as one", override.input_line)
+    return CategoricalDistribution(kept)
 
 
 def _interval(override: Override, sweep: IntervalSweep, config: Config) -> BaseDistribution:
@@ -160,4 +166,4 @@ def size(space: Mapping[str, BaseDistribution]) -> int:
 
 def words(params: Mapping[str, Any]) -> list[str]:
     """Returns a trial's parameters as overrides."""
-    return [f"{key}={shown(value)}" for key, value in params.items()]
+    return [f"{key}={typed(value)}" for key, value in params.items()]

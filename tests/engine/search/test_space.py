@@ -51,6 +51,7 @@ SPACES: dict[str, BaseDistribution] = {
     "hidden=tag(log,range(1,9))": IntDistribution(1, 8, log=True),
     "lr=0.1,0.2": CategoricalDistribution([0.1, 0.2]),
     "hidden=shuffle(3,1,2)": CategoricalDistribution([3, 1, 2]),  # the same for every process
+    "lr=0.3,0.30,3e-1,0.1": CategoricalDistribution([0.3, 0.1]),
     "fused=true,false": CategoricalDistribution([True, False]),
     "scheme=choice(he,zero)": CategoricalDistribution(["he", "zero"]),
     "scheme=null,'b c',[1,2]": CategoricalDistribution(["null", "'b c'", "[1,2]"]),
@@ -133,5 +134,7 @@ def test_words_are_what_was_typed() -> None:
         "scheme='b c'",
         "other=null",
     ]
+    long = "x" * 1000  # a message would cut it
+    assert space.words({"name": long}) == [f"name={long}"]
     parsed = OverridesParser.create().parse_overrides(space.words(params))
     assert [override.value() for override in parsed] == [1e-05, 5, True, "b c", None]
