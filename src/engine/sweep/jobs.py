@@ -200,11 +200,21 @@ class Job:
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
+            if self._has_begun:  # a cluster has started its worker again
+                self.treated = self.treated | {"force": False}
             found = self._read() if lock else None
             yield self._folder_to_run_in(*found) if found and self._is_due(*found) else None
         finally:
             if lock:
                 lock.release()
+
+    @property
+    def _has_begun(self) -> bool:
+        """Tells whether the job has begun since the sweep was started last."""
+        with suppress(OSError):  # there is no folder, or no sweep: somebody runs one job
+            begun = os.stat((self.folder or self.sweep_dir) / folders.CONFIG)
+            return begun.st_mtime_ns >= os.stat(self.sweep_dir / folders.SWEEP).st_mtime_ns
+        return False
 
     def _folder_to_run_in(self, summary: dict[str, Any], changed: identity.Changed) -> Path:
         folder = self.folder

@@ -13,7 +13,7 @@ from filelock import FileLock
 from commands import run_train, train_in_process, train_twice_at_once
 from engine.run import folder_names, folders
 from engine.run.summaries import save
-from sweeping import LINEAR, folder, summaries, sweep
+from sweeping import LINEAR, folder, made, summaries, sweep
 
 ONE_JOB = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1"]
 
@@ -141,3 +141,19 @@ def test_jobs_whose_hashes_begin_alike_are_two_jobs(
     after = {path: path.stat().st_mtime_ns for path in folder(tmp_path).glob("*/summary.json")}
     assert after.keys() == before.keys()
     assert [path for path in after if after[path] != before[path]] == [lost]
+
+
+def test_a_forced_job_begins_anew_once_though_its_worker_is_started_again(tmp_path: Path) -> None:
+    """As it happened: a job that Slurm submitted again lost what it had trained."""
+    word = "sweep.force=true"
+    found = []
+    for is_another_sweep in (True, False, True):
+        if is_another_sweep:
+            (tmp_path / folders.SWEEP).write_text("hydra: {overrides: {task: [], hydra: []}}\n")
+        (job,) = made(tmp_path, word)
+        with job.claimed() as folder:
+            assert folder is not None
+            folders.save_config(folder, job.config, "project.train")
+        found.append(sorted(path.name for path in tmp_path.glob("default-*")))
+    name = folder.name
+    assert found == [[name], [name], [name, f"{name}.1"]]
