@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from engine.report.page import latex, markdown, tables, trained
+from engine.report.page import latex, markdown, method, tables, trained
 from engine.report.statistics.content import Content
 from engine.run.summaries import BEST_EPOCH, Objective
 from synthetic_runs import content_of, write_run
@@ -270,3 +270,9 @@ def test_a_terminal_names_the_keys_that_it_has_no_room_for(
     assert lost[1].split(", ") == [*(f"word_{i}" for i in range(12)), "long"][shown:]
     assert int(lost[0]) == 13 - shown
     assert 2 <= shown <= 11
+
+
+def test_a_report_says_which_time_it_shows(content: Content) -> None:
+    (said,) = [text for text in method.sentences(content) if "Time is" in text]
+    assert "without processes that were killed and, of a retried job, without what failed" in said
+    assert "trained together with others has the time of all of them" in said
