@@ -52,11 +52,16 @@ def check(key: str, value: object, limit: Limit) -> None:
         raise UserError(f"{key}={shown(value)}: must be {allowed}.{meant}")
 
 
-def shown(value: object) -> str:
+def typed(value: object) -> str:
     """Returns a value as one writes it on the command line."""
     if value is None:
         return "null"
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def shown(value: object) -> str:
+    """Returns a value as one writes it on the command line, as far as a message has room."""
+    text = typed(value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 

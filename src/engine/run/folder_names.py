@@ -40,9 +40,13 @@ def _short(number: re.Match[str]) -> str:
     return min(number[0], f"{float(number[0]):.4g}", key=len)
 
 
-def job_name(words: Sequence[str], config_hash: str) -> str:
-    """Returns the name of a job's folder, `<slug>-<first digits of the hash>`."""
-    return f"{slug(words)}-{config_hash[:DIGITS]}"
+def job_name(words: Sequence[str], config_hash: str, is_whole: bool = False) -> str:
+    """Returns the name of a job's folder, `<slug>-<first digits of the hash>`.
+
+    With the whole hash, its other digits stand before the first ones.
+    """
+    others = f"-{config_hash[DIGITS:]}" if is_whole else ""
+    return f"{slug(words)}{others}-{config_hash[:DIGITS]}"
 
 
 def digest_of(folder: Path) -> str:

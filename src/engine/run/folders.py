@@ -128,12 +128,18 @@ def go_on_from(parent: Path, run_dir: Path) -> None:
         ) from None
 
 
-def job_dir(config: Config, folder: Path, words: Sequence[str]) -> Path:
+def job_dir(config: Config, folder: Path, words: Sequence[str], is_whole: bool = False) -> Path:
     """Returns `<folder>/<slug>-<hash>`, where a job of a sweep is to lie.
 
     The slug has the overrides by which the job differs: those that are not the sweep's own.
+
+    Args:
+        config: the job's.
+        folder: the sweep's.
+        words: the job's overrides.
+        is_whole: whether the name has the whole hash, as another job has the shorter name.
     """
-    return folder / job_name(own_words(folder, words), config.hash)
+    return folder / job_name(own_words(folder, words), config.hash, is_whole)
 
 
 def own_words(folder: Path, words: Sequence[str]) -> list[str]:

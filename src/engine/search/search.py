@@ -294,7 +294,7 @@ class Search:
 
         Raises:
             UserError: if no trial finished, for a mistake in the config.
-            RunFailed: if no trial finished.
+            RunFailed: if a trial failed, or none finished.
         """
         study = studies.load(self.storage, self.name)
         log.info("\n%s", table(study, self.n_trials, self._marks or {}))
@@ -304,6 +304,8 @@ class Search:
             log.info("\n%s\n  optuna-dashboard %s", commands, storage)
         if not ranked(study):
             raise self.mistake or RunFailed("no trial finished")
+        if study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+            raise RunFailed("a trial failed")
 
 
 def _quoted(text: str) -> str:

@@ -1,6 +1,7 @@
 """The space of a search: Hydra's words for values, as Optuna's distributions."""
 
 import itertools
+import logging
 import math
 import typing
 from collections.abc import Mapping
@@ -22,10 +23,12 @@ from optuna.distributions import (
 )
 
 from engine.config.keys import TARGET
-from engine.config.limits import shown
+from engine.config.limits import shown, typed
 from engine.config.objects import arguments_of, located
 from engine.config.resolved import Config
 from engine.errors import UserError, nearest
+
+log = logging.getLogger(__name__)
 
 
 def distribution(override: Override, config: Config) -> BaseDistribution:
@@ -33,11 +36,11 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
 
     The word is `interval(a,b)`, `tag(log,interval(a,b))`, `range(a,b,step)`, `a,b` or a glob. An
     interval holds whole numbers if `int(interval(a,b))` says so, or if its bounds and the key's
-    value in `config` are such and the class takes no others. As in Hydra, a range ends before its
-    second number; an interval has both its bounds.
+    value in `config` are such and the class takes no others by its annotation. As in Hydra, a range
+    ends before its second number; an interval has both its bounds.
 
     Raises:
-        UserError: if there is nothing in it, or a tag is unknown.
+        UserError: if there is nothing in it, a tag is unknown, or nobody says which numbers.
     """
     sweep: Any = override.value()
     tags: set[str] = getattr(sweep, "tags", set())
@@ -63,7 +66,10 @@ def distribution(override: Override, config: Config) -> BaseDistribution:
                 f"{override.input_line}: {shown(one)} and {shown(other)} are equal numbers, which "
                 "Optuna takes for one choice; try them in a sweep."
             )
-    return CategoricalDistribution(choices)
+    kept = list(dict.fromkeys(choices))
+    if len(kept) < len(choices):  # as a sweep says it
+        log.info("%s: a choice that stands there twice is tried as one", override.input_line)
+    return CategoricalDistribution(kept)
 
 
 def _interval(override: Override, sweep: IntervalSweep, config: Config) -> BaseDistribution:
@@ -76,13 +82,19 @@ def _interval(override: Override, sweep: IntervalSweep, config: Config) -> BaseD
         raise UserError(f"{override.input_line}: the first bound must not be above the second.")
     if log and low <= 0:
         raise UserError(f"{override.input_line}: a log scale must start above 0.")
-    if isinstance(low, int) or _is_whole(override.key_or_group, low, high, config):
+    if isinstance(low, int) or _is_whole(override, low, high, config):
         return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(low, high, log=log)
 
 
-def _is_whole(key: str, low: float, high: float, config: Config) -> bool:
-    """Tells whether an interval is of whole numbers: 0 in a config may stand for 0.0."""
+def _is_whole(override: Override, low: float, high: float, config: Config) -> bool:
+    """Tells whether an interval is of whole numbers: 0 in a config may stand for 0.0.
+
+    Raises:
+        UserError: if the bounds and the key's value are whole, and no annotation says more.
+    """
+    key = override.key_or_group
+    word = str(override.input_line)
     if type(config.get(key)) is not int or not (low.is_integer() and high.is_integer()):
         return False
     parent, _, name = key.rpartition(".")
@@ -91,7 +103,10 @@ def _is_whole(key: str, low: float, high: float, config: Config) -> bool:
     takes = arguments_of(located(target, f"{parent}.{TARGET}")) if target else None
     hint = takes[name].annotation if takes and name in takes else Any
     # Where a class takes both, as for a number of batches or a share, a whole number means another.
-    return _names(hint, int) or not _names(hint, float)
+    if "float(" not in word and not _names(hint, int) and not _names(hint, float):
+        bounds = f"(interval({low:g},{high:g}))"
+        raise UserError(f"{word}: of whole numbers, or of all? Say int{bounds} or float{bounds}.")
+    return "float(" not in word and _names(hint, int)
 
 
 def _names(hint: Any, kind: type) -> bool:
@@ -151,4 +166,4 @@ def size(space: Mapping[str, BaseDistribution]) -> int:
 
 def words(params: Mapping[str, Any]) -> list[str]:
     """Returns a trial's parameters as overrides."""
-    return [f"{key}={shown(value)}" for key, value in params.items()]
+    return [f"{key}={typed(value)}" for key, value in params.items()]

@@ -108,7 +108,11 @@ class Trials:
             if len(claimed) < self.options.n_jobs and (
                 lock := acquire(self._lock_path(trial.number))
             ):
-                claimed[trial.number] = lock
+                # Its process may have told how it ended since the study was read.
+                if self.all()[trial.number].state == TrialState.RUNNING:
+                    claimed[trial.number] = lock
+                else:
+                    lock.release()
         return claimed
 
     def _lock_path(self, number: int) -> Path:

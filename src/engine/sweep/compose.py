@@ -20,6 +20,7 @@ from engine.config.nested import at, copied, dotted, words_in
 from engine.config.overrides import check_values
 from engine.config.resolved import Config, make_absolute
 from engine.config.secrets import may_hold
+from engine.errors import UserError
 from engine.fence.hydra import apply_overrides, composed_by_hydra, is_group, with_number
 from engine.fence.omegaconf import node_of, resolved_in
 from engine.sweep.jobs import Job
@@ -111,19 +112,32 @@ class Composer:
 
     def _composed(self, words: Sequence[str], parsed: Sequence[Word]) -> DictConfig:
         if any(word.needs_hydra for word in parsed):
-            return composed_by_hydra(self.loader, self.sweep, words)
+            return self._by_hydra(words)
         values = [word.override for word in parsed if not word.is_choice]
         choices = tuple(w for w, word in zip(words, parsed, strict=True) if word.is_choice)
         if choices not in self._bases:
-            base = composed_by_hydra(self.loader, self.sweep, choices)
+            base = self._by_hydra(choices)
             with open_dict(base):  # all that is needed of Hydra's part
                 base.hydra = {"sweep": {"dir": str(node_of(base.hydra.sweep, "dir"))}}
             self._bases[choices] = pickle.dumps(base)
         config: DictConfig = pickle.loads(self._bases[choices])
         if "hydra" in str(node_of(config.hydra.sweep, "dir")):  # it depends on the job's words
-            return composed_by_hydra(self.loader, self.sweep, words)
+            return self._by_hydra(words)
         apply_overrides(values, config)
         return config
+
+    def _by_hydra(self, words: Sequence[str]) -> DictConfig:
+        """Has Hydra compose a job, which may not ask for another sweep than the one that is run."""
+        composed = composed_by_hydra(self.loader, self.sweep, words)
+        asked, ours = map(_sweeper_of, (composed, self.sweep))
+        if key := next((key for key in asked if asked[key] != ours.get(key)), None):
+            kept = "null" if key == "params" else ours.get(key)
+            raise UserError(
+                f"{' '.join(words)}: sets hydra.sweeper.{key} for a sweep of its own, which would "
+                "be lost in a sweep over more.\n"
+                f"Sweep over it by itself, or leave that out: hydra.sweeper.{key}={kept}"
+            )
+        return composed
 
     def _parse(self, text: str) -> Word:
         if text not in self._parsed:
@@ -235,6 +249,13 @@ def _depending(words: Mapping[Names, str], changing: Sequence[Names]) -> list[Na
         for path in new:
             del targets[path]
     return found
+
+
+def _sweeper_of(config: DictConfig) -> dict[str, Any]:
+    """Returns the options of a config's sweeper, as they are written."""
+    sweeper = OmegaConf.select(config, "hydra.sweeper")
+    options: Any = OmegaConf.to_container(sweeper, resolve=False) if sweeper else {}
+    return dict(options)
 
 
 def _plain(value: Any) -> Any:

@@ -66,9 +66,17 @@ class Job:
             # Its name may be too long. To list it is three times as fast as pathlib's glob.
             with files.writing(self.sweep_dir, files.CannotRead), absent:
                 names = os.listdir(self.sweep_dir)
-                found = next((name for name in names if name.endswith(f"-{self.hash}")), None)
-                self._folder = self.sweep_dir / found if found else None
+                named = (self.sweep_dir / name for name in names if name.endswith(f"-{self.hash}"))
+                self._folder = next(filter(self._is_own, named), None)
         return self._folder
+
+    def _is_own(self, folder: Path) -> bool:
+        """Tells a folder of this job from one of another job whose hash has the same digits."""
+        with suppress(BrokenFile):  # of this job, as far as anybody can know
+            ended = summaries.load(folder) or {}  # its record of the hash is read fast
+            whole = ended.get("config_hash") or folders.as_written(folder).hash
+            return whole == self.config.hash or not whole.startswith(self.hash)  # it was edited
+        return True
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -185,17 +193,28 @@ class Job:
                 "sweep.dry_run=true: works with hydra/sweeper=grid and hydra/sweeper=optuna only; "
                 "another sweeper would run the jobs."
             )
-        wait = self.treated["wait"]
+        # A job whose hash has the same digits has the same lock, and this process may hold it.
+        wait = self.treated["wait"] and not locks.is_ours(self._lock)
         files.make_folder(self._lock.parent)
         if wait and locks.is_held(self._lock):
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
+            if self._has_begun:  # a cluster has started its worker again
+                self.treated = self.treated | {"force": False}
             found = self._read() if lock else None
             yield self._folder_to_run_in(*found) if found and self._is_due(*found) else None
         finally:
             if lock:
                 lock.release()
+
+    @property
+    def _has_begun(self) -> bool:
+        """Tells whether the job has begun since the sweep was started last."""
+        with suppress(OSError):  # there is no folder, or no sweep: somebody runs one job
+            begun = os.stat((self.folder or self.sweep_dir) / folders.CONFIG)
+            return begun.st_mtime_ns >= os.stat(self.sweep_dir / folders.SWEEP).st_mtime_ns
+        return False
 
     def _folder_to_run_in(self, summary: dict[str, Any], changed: identity.Changed) -> Path:
         folder = self.folder
@@ -210,8 +229,9 @@ class Job:
             folder = None
         elif folder and self._is_end(summary):  # a failed one goes on from its checkpoint
             (folder / summaries.SUMMARY).unlink()
-        words = self.config.overrides
-        self._folder = folder or folders.job_dir(self.config, self.sweep_dir, words)
+        name = self.config, self.sweep_dir, self.config.overrides
+        is_taken = folders.job_dir(*name).exists()  # by another job
+        self._folder = folder or folders.job_dir(*name, is_whole=is_taken)
         return self._folder
 
     def _is_end(self, summary: dict[str, Any]) -> bool:

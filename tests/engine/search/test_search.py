@@ -71,6 +71,13 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
     assert (told(tmp_path)[:5], len(told(tmp_path))) == (before, 7)
 
 
+def failed_in_part(*words: str) -> None:
+    """Runs a search of which a trial finishes and another fails."""
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words)
+    assert stop.value.code == 1
+
+
 @pytest.mark.slow
 def test_failing_and_diverging_trials_end_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -83,7 +90,7 @@ def test_failing_and_diverging_trials_end_nothing(
         "trainer.max_steps=3",
         "sampler=grid",
     ]
-    run_train(*command(tmp_path, *words))
+    failed_in_part(*command(tmp_path, *words))
     endings = {tuple(params.values()): (state, value) for params, state, value in told(tmp_path)}
     (finished,) = [value for state, value in endings.values() if value and math.isfinite(value)]
     assert endings == {
@@ -259,10 +266,10 @@ def test_a_trial_that_has_ended_is_not_run_again_and_that_is_said(
     caplog.set_level("INFO")
     words = ["module=two_layer,linear", "optimizer.lr=0.01", *FAILING, "trainer.max_steps=3"]
     search = command(tmp_path, *words, "sampler=grid")
-    run_train(*search)
+    failed_in_part(*search)
     for again, number in (("sweep.retry=failed", 1), ("sweep.force=true", 2)):
         caplog.clear()
-        run_train(*search, again)
+        failed_in_part(*search, again)
         assert (
             f"{again}: leaves {number} of 2 ended trials as they are: a study is told "
             "once how a trial ends.\nTo begin a new search: hydra.sweeper.study_name=NAME"
@@ -270,7 +277,7 @@ def test_a_trial_that_has_ended_is_not_run_again_and_that_is_said(
     (finished,) = [trial for trial in trials(tmp_path) if trial.state == COMPLETE]
     shutil.rmtree(folder(tmp_path) / finished.user_attrs["folder"])
     caplog.clear()
-    run_train(*search)
+    failed_in_part(*search)
     assert "2 trials: 1 failed, 1 finished, 1 its folder is not here" in caplog.text.replace(
         "1 finished, 1 failed", "1 failed, 1 finished"
     )
@@ -360,7 +367,7 @@ def test_a_trial_with_another_objective_is_not_compared(tmp_path: Path) -> None:
     """As it happened: a training loss was the best of validation losses."""
     words = ["datamodule=parabola", "experiment=curve_fit", "callbacks=default"]
     own = ["trainer.max_epochs=1", "datamodule.steps_per_epoch=2", "datamodule.folds=5,null"]
-    run_train(*command(tmp_path, *words, *own, "sampler=grid"))
+    failed_in_part(*command(tmp_path, *words, *own, "sampler=grid"))
     storage = study.opened(str(tmp_path / "sweeps" / "curve_fit" / "study.log"))
     (name,) = optuna.get_all_study_names(storage)
     done = optuna.load_study(study_name=name, storage=storage).trials

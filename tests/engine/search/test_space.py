@@ -29,8 +29,10 @@ SPACES: dict[str, BaseDistribution] = {
     "lr=interval(1,5)": FloatDistribution(1.0, 5.0),  # for the key's value is no whole number
     "lr=tag(log,interval(0.001,1))": FloatDistribution(0.001, 1.0, log=True),
     "lr=range(0.1,0.5,0.1)": FloatDistribution(0.1, 0.4, step=0.1),
-    "hidden=interval(5,50)": IntDistribution(5, 50),
-    "hidden=tag(log,interval(5,50))": IntDistribution(5, 50, log=True),
+    "hidden=int(interval(5,50))": IntDistribution(5, 50),
+    "hidden=float(interval(0,1))": FloatDistribution(0.0, 1.0),
+    "hidden=tag(log,float(interval(5,50)))": FloatDistribution(5.0, 50.0, log=True),
+    "hidden=tag(log,int(interval(5,50)))": IntDistribution(5, 50, log=True),
     "other=int(interval(5,50))": IntDistribution(5, 50),
     "other=interval(5,50)": FloatDistribution(5.0, 50.0),
     "other=int(interval(0.5,3.7))": IntDistribution(0, 3),  # as Hydra makes whole numbers
@@ -38,6 +40,7 @@ SPACES: dict[str, BaseDistribution] = {
     "optimizer.weight_decay=interval(0,1)": FloatDistribution(0.0, 1.0),
     "trainer.limit_train_batches=interval(2,10)": IntDistribution(2, 10),  # 1.0 is all of them
     "module.in_features=interval(2,8)": IntDistribution(2, 8),
+    "module.in_features=tag(log,interval(2,8))": IntDistribution(2, 8, log=True),
     "hidden=interval(0.2,0.8)": FloatDistribution(0.2, 0.8),
     "hidden=tag(log,interval(0.5,8))": FloatDistribution(0.5, 8.0, log=True),
     "lr=range(0,1,0.3)": FloatDistribution(0.0, 0.9, step=0.3),
@@ -48,6 +51,7 @@ SPACES: dict[str, BaseDistribution] = {
     "hidden=tag(log,range(1,9))": IntDistribution(1, 8, log=True),
     "lr=0.1,0.2": CategoricalDistribution([0.1, 0.2]),
     "hidden=shuffle(3,1,2)": CategoricalDistribution([3, 1, 2]),  # the same for every process
+    "lr=0.3,0.30,3e-1,0.1": CategoricalDistribution([0.3, 0.1]),
     "fused=true,false": CategoricalDistribution([True, False]),
     "scheme=choice(he,zero)": CategoricalDistribution(["he", "zero"]),
     "scheme=null,'b c',[1,2]": CategoricalDistribution(["null", "'b c'", "[1,2]"]),
@@ -55,6 +59,10 @@ SPACES: dict[str, BaseDistribution] = {
 REFUSED = {
     "lr=interval(1,0.1)": "the first bound must not be above the second.",
     "lr=interval(0,inf)": "the bounds must be finite numbers.",
+    # As it happened: only 0 and 1 were tried.
+    "hidden=interval(0,1)": (
+        "of whole numbers, or of all? Say int(interval(0,1)) or float(interval(0,1))."
+    ),
     "lr=interval(nan,1)": "the bounds must be finite numbers.",
     "lr=tag(log,interval(0,1))": "a log scale must start above 0.",
     "lr=tag(lgo,interval(1,2))": "no such tag: lgo. Did you mean log? The only one is log.",
@@ -88,7 +96,7 @@ def test_refused(word: str, says: str) -> None:
     ("word", "expected"),
     [
         ("hidden=range(5,50,10)", [5, 15, 25, 35, 45]),
-        ("hidden=interval(1,3)", [1, 2, 3]),
+        ("module.in_features=interval(1,3)", [1, 2, 3]),
         ("lr=range(0.1,0.6,0.1)", [0.1, 0.2, 0.3, 0.4, 0.5]),
         ("scheme=he,zero", ["he", "zero"]),
     ],
@@ -126,5 +134,7 @@ def test_words_are_what_was_typed() -> None:
         "scheme='b c'",
         "other=null",
     ]
+    long = "x" * 1000  # a message would cut it
+    assert space.words({"name": long}) == [f"name={long}"]
     parsed = OverridesParser.create().parse_overrides(space.words(params))
     assert [override.value() for override in parsed] == [1e-05, 5, True, "b c", None]

@@ -115,6 +115,26 @@ def test_a_trial_whose_process_is_gone_comes_before_a_new_one(tmp_path: Path) ->
     assert [list(claimed) for claimed in claims] == [[0], [2]]
 
 
+def test_a_trial_that_ends_while_another_process_looks_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = process(tmp_path), process(tmp_path)
+    running = first.claim()
+    acquire = trials.acquire
+
+    def acquire_once_it_has_ended(path: Path) -> FileLock | None:
+        end(first, running)
+        running.clear()
+        return acquire(path)
+
+    monkeypatch.setattr(trials, "acquire", acquire_once_it_has_ended)
+    assert list(second.claim()) == [1]
+    monkeypatch.undo()
+    assert [trial.state for trial in first.all()] == [COMPLETE, RUNNING]
+    with FileLock(first._lock_path(0)).acquire(timeout=0):  # nobody has it
+        pass
+
+
 def test_new_trials_come_in_batches_and_end(tmp_path: Path) -> None:
     made = process(tmp_path, n_trials=7, n_jobs=3)
     for expected in ([0, 1, 2], [3, 4, 5], [6], []):

@@ -1,5 +1,6 @@
 """Sweeps again: one that was stopped goes on, several share the jobs, and jobs run anew."""
 
+import json
 import shutil
 import signal
 import threading
@@ -10,8 +11,9 @@ import pytest
 from filelock import FileLock
 
 from commands import run_train, train_in_process, train_twice_at_once
+from engine.run import folder_names, folders
 from engine.run.summaries import save
-from sweeping import LINEAR, folder, summaries, sweep
+from sweeping import LINEAR, folder, made, summaries, sweep
 
 ONE_JOB = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1"]
 
@@ -110,3 +112,48 @@ def test_force_begins_an_interrupted_job_anew(tmp_path: Path) -> None:
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([], id="one by one"),
+        pytest.param(["hydra/launcher=vectorized", "sweep.wait=true"], id="together, waiting"),
+    ],
+)
+def test_jobs_whose_hashes_begin_alike_are_two_jobs(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_names, "DIGITS", 1)  # of 17 jobs, two have the same digit
+    rates = [0.01 + number / 10**6 for number in range(17)]  # of which a name has 4 digits
+    asked = ["optimizer.lr=" + ",".join(map(str, rates)), *words]
+    sweep(tmp_path, *asked)
+    before = {path: path.stat().st_mtime_ns for path in folder(tmp_path).glob("*/summary.json")}
+    assert len({path.parent.name[-1] for path in before}) < 17
+    configs = [folders.as_written(path.parent) for path in before]
+    assert sorted(config["optimizer.lr"] for config in configs) == rates
+    hashes = [json.loads(path.read_text())["config_hash"] for path in before]
+    assert hashes == [config.hash for config in configs]
+
+    lost = next(iter(before))
+    lost.unlink()
+    sweep(tmp_path, *asked)  # the one that has no summary runs again, in its own folder
+    after = {path: path.stat().st_mtime_ns for path in folder(tmp_path).glob("*/summary.json")}
+    assert after.keys() == before.keys()
+    assert [path for path in after if after[path] != before[path]] == [lost]
+
+
+def test_a_forced_job_begins_anew_once_though_its_worker_is_started_again(tmp_path: Path) -> None:
+    """As it happened: a job that Slurm submitted again lost what it had trained."""
+    word = "sweep.force=true"
+    found = []
+    for is_another_sweep in (True, False, True):
+        if is_another_sweep:
+            (tmp_path / folders.SWEEP).write_text("hydra: {overrides: {task: [], hydra: []}}\n")
+        (job,) = made(tmp_path, word)
+        with job.claimed() as folder:
+            assert folder is not None
+            folders.save_config(folder, job.config, "project.train")
+        found.append(sorted(path.name for path in tmp_path.glob("default-*")))
+    name = folder.name
+    assert found == [[name], [name], [name, f"{name}.1"]]

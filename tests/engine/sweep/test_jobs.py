@@ -272,6 +272,28 @@ def test_a_sweep_over_experiments_names_its_jobs_by_them(tmp_path: Path) -> None
     assert names == {"experiment=linear", "experiment=curve_fit"}
 
 
+def test_an_experiment_s_own_sweep_is_not_lost_among_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    words = ["sweep.dry_run=true", f"paths.log_dir={tmp_path}"]
+    with pytest.raises(SystemExit) as stop:
+        run_train("-m", "experiment=lenet,lenet_init", *words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: experiment=lenet_init: sets hydra.sweeper.params for a sweep of its own, which "
+        "would be lost in a sweep over more.",
+        "Sweep over it by itself, or leave that out: hydra.sweeper.params=null",
+    ]
+    assert list(tmp_path.iterdir()) == []
+    for asked, jobs in (
+        (["experiment=lenet_init"], 30),
+        (["experiment=lenet,lenet_init", "hydra.sweeper.params=null"], 2),
+    ):
+        run_train("-m", *asked, *words)
+        assert f"{jobs} jobs: {jobs} new" in caplog.messages[-1]
+
+
 def test_a_job_that_another_one_does_is_left_out_with_a_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

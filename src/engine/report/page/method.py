@@ -21,7 +21,9 @@ def sentences(content: Content) -> list[str]:
         "some, are of best.ckpt, or of the last weights where there is none. Runs of other "
         "experiments, data or objectives are ranked apart.",
         f"A group is all runs that agree in {keys}, whatever their seed and fold; n counts those "
-        "that finished with a number. Time is the median of finished runs.",
+        "that finished with a number. Time is the median of finished runs, each from building its "
+        "Trainer to its end, without processes that were killed and, of a retried job, without "
+        "what failed; a job that was trained together with others has the time of all of them.",
     ]
     if not content.is_single:
         sentences += [

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from engine import messages
 from engine.report.read.settings import short_names
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
+from engine.run.summaries import BEST_EPOCH, LAST_VALUE
 
 MOST = 30  # groups in the terminal
 LEFT_OUT = "left out"
@@ -51,6 +53,14 @@ class Column:
     def width(self) -> int:
         """Returns the number of characters of the widest cell."""
         return max(map(len, [self.name, *self.texts]))
+
+    @cached_property
+    def least_width(self) -> int:
+        """Returns how narrow a terminal may make it: cells that differ do so when they are cut."""
+        kinds = set(self.texts)
+        widths = range(NARROW, self.width) if self.can_be_cut else ()
+        fitting = (n for n in widths if len({_fitted(text, n) for text in kinds}) == len(kinds))
+        return next(fitting, self.width)
 
 
 def ranking(content: Content, names_metric: bool = True) -> list[Column]:
@@ -127,12 +137,20 @@ def runs(content: Content) -> list[Column]:
         Column("status", list(rows["status"])),
         *(_settings(names[key], rows[key]) for key in keys),
         *(_settings(name, rows[name]) for name in ("seed", *fold)),
-        *(
-            _numbers(name, rows[column], numbers.metric)
-            for name, column in {content.metric: "latest", **{n: n for n in content.tests}}.items()
-        ),
+        Column(content.metric, _latest(content, rows["latest"]), list(rows["latest"])),
+        *(_numbers(name, rows[name], numbers.metric) for name in content.tests),
         _numbers("time", rows["seconds"], numbers.duration),
     ]
+
+
+def _latest(content: Content, values: pd.Series) -> list[str]:
+    """Writes what each run is compared by, and names the last value of a run without a best one."""
+    is_best = content.compared.taken == BEST_EPOCH
+    texts = []
+    for run, value in zip((content.runs[number] for number in values.index), values, strict=True):
+        is_last = is_best and not run.objective and not pd.isna(value)
+        texts.append(numbers.metric(value) + f" ({LAST_VALUE})" * is_last)
+    return texts
 
 
 def as_rows(columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
@@ -161,19 +179,18 @@ def fitting(columns: Sequence[Column], spare: Sequence[str], width: int) -> list
 
 def _least_width(columns: Sequence[Column], longest: int) -> int:
     """Returns the width of a table with the cells cut that can be."""
-    cut = [min(one.width, longest) if one.can_be_cut else one.width for one in columns]
+    cut = [max(min(one.width, longest), one.least_width) for one in columns]
     return sum(cut) + 2 * (len(cut) - 1)
 
 
 def aligned(columns: Sequence[Column], width: int) -> str:
     """Writes a table as lines of aligned columns; cuts the widest cells if there is no room."""
     widths = [column.width for column in columns]
-    can_be_cut = [i for i, column in enumerate(columns) if column.can_be_cut]
     while sum(widths) + 2 * (len(widths) - 1) > width:
-        widest = max(can_be_cut, key=lambda i: widths[i], default=None)
-        if widest is None or widths[widest] <= NARROW:
+        can_be_cut = [i for i, column in enumerate(columns) if widths[i] > column.least_width]
+        if not can_be_cut:
             break
-        widths[widest] -= 1
+        widths[max(can_be_cut, key=lambda i: widths[i])] -= 1
     heads, rows = as_rows(columns)
     lines = [
         "  ".join(
@@ -185,9 +202,10 @@ def aligned(columns: Sequence[Column], width: int) -> str:
     return "\n".join(lines)
 
 
-def _fitted(text: str, width: int, to_the_right: bool) -> str:
-    """Cuts or pads a cell to a width."""
-    text = text if len(text) <= width else text[: width - 1] + "…"
+def _fitted(text: str, width: int, to_the_right: bool = False) -> str:
+    """Cuts a cell to its beginning and its end, or pads it."""
+    end = (width - 1) // 2
+    text = text if len(text) <= width else f"{text[: width - 1 - end]}…{text[-end:]}"
     return text.rjust(width) if to_the_right else text.ljust(width)
 
 
@@ -208,7 +226,8 @@ def terminal(content: Content) -> str:
         for column in ranking(content, names_metric=False)
     ]
     spare = [*SPARE, *content.tests[::-1], "vs best", LEFT_OUT]
-    table = aligned(fitting(shown, spare, width), width)
+    columns = fitting(shown, spare, width)
+    table = aligned(columns, width)
     lines = [
         *([content.title] if content.title else []),
         messages.filled(opening(content), subsequent_indent="  "),
@@ -216,6 +235,9 @@ def terminal(content: Content) -> str:
     lines += ["", table]
     if (more := len(content.groups) - MOST) > 0:
         lines.append(f"… and {numbers.count(more, 'more group')} in report.md")
+    if lost := [one.name for one in shown if one.is_setting and one not in columns]:
+        said = f"… and {numbers.count(len(lost), 'more key')} in report.md: {', '.join(lost)}"
+        lines.append(messages.filled(said, subsequent_indent="  "))
     statements = [f"{one.text} {'; '.join(one.items)}" for one in findings.statements(content)]
     for sentence in [*statements, *(f"Note: {note}" for note in findings.notes(content))]:
         lines += ["", messages.filled(sentence, subsequent_indent="  ")]

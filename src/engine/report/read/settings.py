@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.config.keys import CHOICES, FOLD, TARGET, relevant
+from engine.config.keys import CHOICES, ENGINES, FOLD, REQUIRED, TARGET, relevant
 from engine.errors import UserError, nearest
 from engine.report.read.collect import Run
 
 # What differs between the runs of a group; the parent's hash has the parent's seed.
 OF_ONE_RUN = ("seed", FOLD, "parent.hash")
+TOP = "config."  # begins the name of the column of a user's key that has no dot
 MISSING = "–"  # the value of a key that a run does not have
 Config = Mapping[str, Any]  # by dotted key
 
@@ -62,6 +63,21 @@ def chosen(runs: Sequence[Run], names: Iterable[str]) -> dict[str, list[Any]]:
             raise UserError(f"--group-by {name}: which of {', '.join(fitting)}?")
         keys += fitting
     return {key: column(configs, key) for key in keys}
+
+
+def apart(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Names the columns of a user's keys at the top, such as `n`, `config.n`.
+
+    Other columns of a report have names like them: the number of runs, a mean, an error.
+    """
+    ours = {*REQUIRED, *ENGINES}
+    names = {key: key if "." in key or key in ours else f"{TOP}{key}" for key in columns}
+    return {names[key]: values for key, values in columns.items()}
+
+
+def is_key(name: str, runs: Sequence[Run]) -> bool:
+    """Tells whether a column has the values of a key, and not the classes of a node."""
+    return any({name, name.removeprefix(TOP)} & run.config.keys() for run in runs)
 
 
 def nodes_of(keys: Iterable[str]) -> list[str]:

@@ -139,14 +139,16 @@ def compute(
     """
     compared = metric.choose(runs, metric_name, mode)
     beside = metric.of_tests(runs, compared)
-    differing = settings.differing(runs)
-    columns = settings.chosen(runs, group_by) if group_by else differing
+    differing = settings.apart(settings.differing(runs))
+    columns = settings.apart(settings.chosen(runs, group_by)) if group_by else differing
     others = {key: values for key, values in differing.items() if key not in columns}
     distinguishing = settings.distinguishing(columns)
     keys = list(columns) if group_by or len(columns) <= FEW else distinguishing
-    rows = groups.table_of_runs(runs, {**columns, **others}, list(columns), compared, beside)
+    of_keys = {**columns, **others}
+    is_asked = metric_name is not None
+    rows = groups.table_of_runs(runs, of_keys, list(columns), compared, beside, is_asked)
     # The name of a class, such as Adam, says enough without its key.
-    labels = {key: not any(key in run.config for run in runs) for key in distinguishing}
+    labels = {key: not settings.is_key(key, runs) for key in distinguishing}
     unit = [*(column for column, key in UNIT.items() if key not in columns), *others]
     table = groups.summarise(rows, keys, labels, unit, compared.mode, 1 - alpha, beside)
     tests = significance.compare(rows, table, unit, compared.mode, alpha)

@@ -21,6 +21,7 @@ def table_of_runs(
     keys: Sequence[str],
     compared: Objective,
     tests: Sequence[str] = (),
+    is_asked: bool = False,
 ) -> pd.DataFrame:
     """Returns one row per run.
 
@@ -35,11 +36,13 @@ def table_of_runs(
         keys: the columns that define a group.
         compared: what the runs are compared by.
         tests: metrics of the test.
+        is_asked: whether a user has named the metric, of which each run has its own last value.
     """
     rows = pd.DataFrame(
         {key: pd.Series(list(values), dtype=object) for key, values in columns.items()}
     )
-    by_objective = any(run.objective and run.objective.name == compared.name for run in runs)
+    found = any(run.objective and run.objective.name == compared.name for run in runs)
+    by_objective = found and not is_asked
     rows.insert(0, "folder", [run.folder for run in runs])
     rows.insert(1, "status", [run.status for run in runs])
     rows["seed"] = pd.Series([run.seed for run in runs], dtype=object)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from engine.report.page import latex, markdown, tables, trained
+from engine.report.page import latex, markdown, method, tables, trained
 from engine.report.statistics.content import Content
+from engine.run.summaries import BEST_EPOCH, Objective
 from synthetic_runs import content_of, write_run
 
 
@@ -224,3 +225,54 @@ def test_metrics_with_the_names_of_columns_replace_none(tmp_path: Path) -> None:
     a, b = csv.DictReader(io.StringIO(tables.csv([content_of(tmp_path)])))
     assert (a["metrics.error"], a["metrics.seconds"], a["seconds"]) == ("0.25", "1.5", "10.0")
     assert (a["error"], b["error"]) == ("", "KeyError: x")
+
+
+def test_the_last_value_of_a_run_is_not_shown_as_that_of_its_best_epoch(tmp_path: Path) -> None:
+    best = Objective("val/acc", BEST_EPOCH, "max", 0.9)
+    write_run(tmp_path / "a", metrics={"val/acc": 0.6}, objective=best)
+    write_run(tmp_path / "b", seed=1, metrics={"val/acc": 0.1}, status="diverged")
+    write_run(tmp_path / "c", seed=2, metrics={}, status="failed")
+    (shown,) = [one for one in tables.runs(content_of(tmp_path)) if one.name == best.name]
+    assert shown.texts == ["0.9", "0.1 (last value)", "–"]
+    asked = content_of(tmp_path, metric_name="val/acc")
+    (shown,) = [one for one in tables.runs(asked) if one.name == "val/acc, last value"]
+    assert shown.texts == ["0.6", "0.1", "–"]
+
+
+@pytest.mark.parametrize("form", ["{0:x>90}", "{0}xxx", "xxx{0}", "{0:x^7}"])
+def test_different_values_look_different_in_a_terminal(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    for number in range(3):
+        changes = {"trainer.text": form.replace("xxx", 90 * "x").format(number)}
+        write_run(tmp_path / str(number), changes=changes, metrics={"val/acc": 0.5})
+    lines = tables.terminal(content_of(tmp_path)).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("rank  text"))
+    rows = lines[start + 2 : start + 5]
+    assert len({row.split()[1] for row in rows}) == 3
+    assert max(map(len, rows)) <= 60
+
+
+def test_a_terminal_names_the_keys_that_it_has_no_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    middle = 45 * "x"  # alike in all values, as are their ends: they cannot be cut
+    for number in range(2):
+        changes = {"trainer.long": f"{middle}{number}{middle}"}
+        changes |= {f"trainer.word_{i}": f"{number}{i}" for i in range(12)}
+        write_run(tmp_path / str(number), changes=changes, metrics={"val/acc": 0.5})
+    content = content_of(tmp_path, group_by=[f"word_{i}" for i in range(12)] + ["long"])
+    text = " ".join(tables.terminal(content).split())
+    shown = len(re.findall(r"wo\S*_\d", text[text.index("rank") : text.index("──")]))
+    (lost,) = re.findall(r"… and (\d+) more keys? in report.md: ((?:word_\d+, )*long)", text)
+    assert lost[1].split(", ") == [*(f"word_{i}" for i in range(12)), "long"][shown:]
+    assert int(lost[0]) == 13 - shown
+    assert 2 <= shown <= 11
+
+
+def test_a_report_says_which_time_it_shows(content: Content) -> None:
+    (said,) = [text for text in method.sentences(content) if "Time is" in text]
+    assert "without processes that were killed and, of a retried job, without what failed" in said
+    assert "trained together with others has the time of all of them" in said

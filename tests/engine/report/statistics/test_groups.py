@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from engine.report.page.tables import of_runs, ranking, runs
 from engine.report.statistics.groups import ranks
+from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
 from synthetic_runs import content_of, write_run
 
 ACC = {"sgd": [0.81, 0.84, 0.79, 0.86], "adam": [0.91, 0.88]}
@@ -180,3 +182,59 @@ def test_settings_are_written_with_as_many_digits_as_tell_them_apart(tmp_path: P
         write_run(tmp_path / f"{rate}", metrics={"val/acc": rate}, changes={"optimizer.lr": rate})
     labels = list(content_of(tmp_path).groups["label"])
     assert labels == ["lr=0.12342", "lr=0.12341"]
+
+
+def write_keys(folder: Path, key: str) -> None:
+    """Writes three seeds of two values of a key; the larger one is better."""
+    for value in (50, 100):
+        for seed in range(3):
+            acc = value / 200 + seed * value / 10**4
+            write_run(
+                folder / f"{value}-{seed}",
+                seed=seed,
+                metrics={"val/acc": acc},
+                objective=Objective("val/acc", BEST_EPOCH, "max", acc),
+                changes={key: value},
+            )
+
+
+def test_a_key_of_any_name_is_a_column_of_its_own(tmp_path: Path) -> None:
+    write_keys(tmp_path / "plain", "width")
+    plain = content_of(tmp_path / "plain")
+    columns = {*plain.rows, *plain.groups, *of_runs(plain), "order", "trial"}
+    names = sorted({column for column in columns if column.isidentifier()} - {"seed"})
+    assert len(names) > 25
+    for name in names:
+        write_keys(tmp_path / name, name)
+        content = content_of(tmp_path / name)
+        assert list(content.groups["label"]) == [f"{name}=100", f"{name}=50"]
+        for column in ("n", "mean", "best", "rank", "difference"):
+            found = content.groups[column].to_numpy()
+            assert np.array_equal(found, plain.groups[column].to_numpy(), equal_nan=True), column
+        assert content.keys == [f"config.{name}"]
+        table = of_runs(content)
+        assert list(table[f"config.{name}"]) == [100] * 3 + [50] * 3
+        assert list(table["val/acc"]) == list(of_runs(plain)["val/acc"])
+        heads = [column.name for column in ranking(content)]
+        assert (heads[1], heads[2]) == (name, "n")
+        assert {column.name for column in runs(content)} >= {"folder", "status", name, "seed"}
+    with_n = content_of(tmp_path / "n", group_by=["n"])
+    assert list(with_n.groups["label"]) == ["n=100", "n=50"]
+
+
+def test_a_metric_that_is_asked_for_counts_in_all_runs_that_have_it(tmp_path: Path) -> None:
+    """As it happened: where it was the objective of some runs, the others were left out."""
+    for seed, loss in enumerate((0.25, 0.5)):
+        ours = Objective("train/loss", LAST_VALUE, "min", loss)
+        others = Objective("val/loss", BEST_EPOCH, "min", 0.125)
+        metrics = {"train/loss": loss}
+        write_run(tmp_path / f"a{seed}", seed=seed, metrics=metrics, objective=ours)
+        metrics = {"train/loss": loss / 2, "val/loss": 0.75}
+        write_run(
+            tmp_path / f"b{seed}", optimizer="adam", seed=seed, metrics=metrics, objective=others
+        )
+    groups = content_of(tmp_path, metric_name="train/loss").groups
+    assert list(groups["label"]) == ["Adam", "SGD"]
+    assert list(groups["mean"]) == [0.1875, 0.375]
+    assert list(groups["n"]) == [2, 2]
+    assert list(groups["left_out"]) == ["", ""]
