@@ -1,6 +1,7 @@
 """A vectorised sweep never ignores an edited `train()`: the jobs run one by one, with a message."""
 
 import dataclasses
+import logging
 import sys
 from pathlib import Path
 from unittest import mock
@@ -12,7 +13,7 @@ from engine.vectorized.eligible import is_edited
 from project.train import train
 from together import CURVE, jobs, summary
 
-SEEN: list[int] = []
+log = logging.getLogger(__name__)
 
 
 def decorated(function: object) -> object:
@@ -36,7 +37,7 @@ def another(run: Run) -> float:
     """Looks at the module before the training."""
     data = run.datamodule()
     module = run.module(data)
-    SEEN.append(sum(parameter.numel() for parameter in module.parameters()))
+    log.info("%d parameters", sum(parameter.numel() for parameter in module.parameters()))
     trainer = run.trainer()
     run.fit(trainer, module, data)
     run.test(trainer, module, data)
@@ -58,12 +59,11 @@ def test_jobs_of_an_edited_door_run_one_by_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    SEEN.clear()
     words = ["-m", "hydra/launcher=vectorized", *CURVE, "seed=0,1", "datamodule.steps_per_epoch=2"]
     with mock.patch.object(sys, "argv", ["train", *words, f"paths.log_dir={tmp_path}"]):
         dataclasses.replace(train, train=another)()  # type: ignore[arg-type]
     assert "2 of 2 jobs one by one: train() was edited" in caplog.text
-    assert SEEN == [31, 31]
+    assert caplog.text.count("31 parameters\n") == 2
     (sweep,) = tmp_path.glob("sweeps/*")
     assert [summary(path)["objective"] for path in jobs(sweep).values()] == [7.0, 7.0]
     named = [summary(path)["objective_of"]["metric"] for path in jobs(sweep).values()]
