@@ -4,12 +4,14 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+SIMPLE = (type(None), str, int, float, list)  # known sooner to be no Mapping than a Mapping is
+
 
 def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns a nested mapping by dotted keys; lists and empty mappings count as values."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
-        if isinstance(value, Mapping) and value:
+        if not isinstance(value, SIMPLE) and isinstance(value, Mapping) and value:
             flat |= dotted(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
