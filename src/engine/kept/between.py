@@ -79,11 +79,12 @@ def put_back(files: Collection[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        for (ask, put), was in zip(SETTINGS, settings, strict=True):
-            if ask() != was:
-                put(was)
-        # A file that is imported on the way may have put itself into a list of another one.
+        # A file that is imported on the way may have set something, or have put itself into a list
+        # of another file: it is not imported once more.
         is_whole = known == sys.modules.keys() & set(files)
+        for (ask, put), was in zip(SETTINGS, settings, strict=True):
+            if is_whole and ask() != was:
+                put(was)
         written = names_of(owners.values())
         for path, owner in owners.items():
             left = _restore(owner, noted[path], written, is_whole)

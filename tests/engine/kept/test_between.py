@@ -119,15 +119,21 @@ def test_what_nobody_can_put_back_is_said_at_the_next_run(
     assert f"runs before this one have changed {names}" in caplog.text
 
 
-def test_a_file_that_is_imported_on_the_way_stays_where_it_has_put_itself(
+def test_what_a_file_does_that_is_imported_on_the_way_stays(
     file: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     late = ModuleType("late_file_of_a_user")
-    with put_back([file.__name__, late.__name__]):
-        sys.modules[late.__name__] = late
-        file.kinds["late"] = late
-        file.steps = 5
-    del sys.modules[late.__name__]
+    before = torch.get_float32_matmul_precision()
+    try:
+        with put_back([file.__name__, late.__name__]):
+            sys.modules[late.__name__] = late
+            file.kinds["late"] = late
+            torch.set_float32_matmul_precision("high")
+            file.steps = 5
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+        del sys.modules[late.__name__]
     assert file.kinds == {"relu": torch.nn.ReLU, "late": late}
     assert file.steps == 0
     assert not caplog.text
