@@ -188,6 +188,7 @@ def test_who_logs_by_hand_finds_the_loggers_and_the_folder_of_the_job(
     own.append("datamodule._target_=unlike.ThreeSplits")
     made = sweep(tmp_path / "together", *own)
     assert "2 jobs together" in caplog.text
+    assert "one by one" not in caplog.text
     alone = sweep(tmp_path / "alone", *own, together=False)
     assert_ends_as(made, alone)
     for run in (*jobs(made).values(), *jobs(alone).values()):
