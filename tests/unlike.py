@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,26 @@ class SeesWeights(Penalised):
         return usual + (super().forward(predictions, targets) - usual).detach()
 
 
+class Noisy(nn.MSELoss):
+    """Draws noise for the targets."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return super().forward(predictions, targets + 0.01 * torch.randn(targets.shape))
+
+
+class NoNumber(nn.MSELoss):
+    """Is no number."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return super().forward(predictions, targets) + 0 * torch.log(predictions - 1e3).sum()
+
+
 class CountsInBuffer(nn.MSELoss):
     """Counts its calls in training; the third and later ones weigh more."""
 
@@ -221,6 +242,18 @@ class Skips(Wrapped):
         return predictions if random.random() > 1e-3 else 0 * predictions
 
 
+class Scales(Wrapped):
+    """Scales predictions by a number that it learns."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self.log_scale = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        predictions: Tensor = self.network(x) * self.log_scale.exp()
+        return predictions
+
+
 class Weighs(Wrapped):
     """Weights predictions by a number that each job draws, in a function that it makes."""
 
@@ -311,6 +344,14 @@ class GrowsElsewhere(ParabolaDataModule):
 
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
         return inputs * self.factor
+
+
+class NeedsTrainer(ParabolaDataModule):
+    """Makes inputs larger from epoch to epoch, and knows no time before there is a Trainer."""
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        trainer: Any = self.trainer
+        return inputs * (1 + 0.1 * trainer.current_epoch)
 
 
 class ThreeSplits(ParabolaDataModule):
@@ -404,12 +445,13 @@ class Limits(StepCallback):
 
 
 class AsksForLoader(StepCallback):
-    """Looks at the samples of the first batch."""
+    """Looks at the samples of the first batch, if it gets one."""
 
     in_a_stack = EACH_JOB
 
     def on_train_epoch_end(self, trainer: Any, module: LightningModule) -> None:
-        next(iter(trainer.train_dataloader))
+        with suppress(Exception):
+            next(iter(trainer.train_dataloader))
 
 
 class Draws(StepCallback):

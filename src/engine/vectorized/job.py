@@ -142,14 +142,18 @@ class TrainerOfJob:
 
     def __getattr__(self, name: str) -> Any:
         if name in OF_ALL_JOBS:
-            raise NotStacked(f"a callback asks for trainer.{name}")
+            raise self._refused(f"a callback asks for trainer.{name}")
         derived = self._derived.get(name)
         return derived(self) if derived else getattr(self._trainer, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in vars(self) and hasattr(self._trainer, name):
-            raise NotStacked(f"a callback sets trainer.{name}")
+            raise self._refused(f"a callback sets trainer.{name}")
         vars(self)[name] = value
+
+    def _refused(self, reason: str) -> NotStacked:
+        self._stack.refused = reason
+        return NotStacked(reason)
 
     @property
     def loggers(self) -> list[MetricsCSV | TensorBoard]:

@@ -103,6 +103,7 @@ class StackedModule(LightningModule):
         self._dumped: dict[str, Any] | None = None
         self.schedules: list[Any] = []  # each job's own, if there are schedulers
         self._first: list[Tensor] = []  # the weights before the first epoch, until its end
+        self.refused = ""  # why the jobs cannot go on together, if a callback catches the error
         self.untrained: dict[int, list[str]] = {}  # weights that it has not changed, by job
         self.running = list(range(len(members)))  # the jobs that neither diverged nor ended
 
@@ -259,7 +260,7 @@ class StackedModule(LightningModule):
         if not first:  # a later epoch
             return {}
         pairs = zip(first, self.weights, strict=True)
-        same = torch.stack([(own == weights).flatten(1).all(1) for own, weights in pairs]).cpu()
+        same = torch.stack([(a == b).reshape(len(a), -1).all(1) for a, b in pairs]).cpu()
         return {
             job: [f"network.{self.names[weight]}" for weight in same[:, job].nonzero().flatten()]
             for job in same.any(0).nonzero().flatten().tolist()
@@ -481,6 +482,8 @@ class StackedModule(LightningModule):
                 collector.buffer = member.messages
                 for call in (getattr(member.callbacks[n], hook) for n in own):
                     call(member.trainer, member.module, *arguments(number))
+        if self.refused:
+            raise NotStacked(self.refused)
         if may_draw and generator_states() != drawn:  # alone, a job has generators of its own
             raise NotStacked("a callback draws random numbers")
         self._dumped = None

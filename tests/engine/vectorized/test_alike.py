@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from torch import nn
 
-from engine.vectorized import together
+from engine.vectorized import eligible, together
 from engine.vectorized.alike import attributes
 from engine.vectorized.eligible import CALLED
 from together import CURVE, jobs, numbers, rows, statuses, sweep
-from unlike import HalfAsManySeeds, noting
+from unlike import HalfAsManySeeds, NeedsTrainer, noting
 
 FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"]
 PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
@@ -58,6 +58,10 @@ def assert_ends_as(made: Path, alone: Path) -> None:
         ),
         (["module._target_=unlike.HasHook"], "HasHook has hooks of its own"),
         (["module._target_=unlike.DrawsLoss"], "DrawsLoss gives other numbers in a stack"),
+        (
+            ["module._target_=unlike.HasLoss", "+module.kind=Noisy"],
+            "HasLoss: vmap: called random operation",
+        ),
         (
             ["module._target_=unlike.HasLoss", "+module.kind=SeesWeights", "init=zero"],
             "HasLoss: its loss looks at the weights",
@@ -194,6 +198,30 @@ def test_who_logs_by_hand_finds_the_loggers_and_the_folder_of_the_job(
     for run in (*jobs(made).values(), *jobs(alone).values()):
         assert [row["by_hand"] for row in rows(run) if row["by_hand"]] == ["0.5", "1.5"]
         assert (run / "said.txt").read_text() == "fittest"
+
+
+@pytest.mark.parametrize("kind", ["Has", "HasLoss"])
+def test_a_weight_without_dimensions_and_a_loss_that_is_no_number_hinder_nothing(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    own = {"Has": "Scales", "HasLoss": "NoNumber"}[kind]
+    words = [*FEW, f"module._target_=unlike.{kind}", f"+module.kind={own}", "seed=0,1"]
+    made = sweep(tmp_path / "together", *words)
+    assert "2 jobs together" in caplog.text
+    assert "one by one" not in caplog.text
+    alone = sweep(tmp_path / "alone", *words, together=False)
+    assert statuses(made) == statuses(alone)
+    if kind == "Has":
+        assert_ends_as(made, alone)
+
+
+def test_what_asks_its_trainer_is_told_though_there_is_none() -> None:
+    data = NeedsTrainer(samples=5, batch_size=5, seed=0)
+    assert eligible._asks_its_trainer(data)
+    data.trainer = None
+    with pytest.raises(AttributeError):
+        data.prepare_inputs(data.splits["train"].inputs)
 
 
 def test_functions_are_alike_that_keep_the_same() -> None:
