@@ -9,7 +9,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +72,7 @@ def put_back(files: Collection[str]) -> Iterator[None]:
     if _left:
         names = ", ".join(sorted(_left))
         log.warning("not as in a process of its own: runs before this one have changed %s", names)
+        _left.clear()
     settings = [ask() for ask, _ in SETTINGS]
     known = sys.modules.keys() & set(files)
     owners = dict(_owners(known))
@@ -169,13 +170,17 @@ def _restore(
         try:
             if now.get(name, NONE) is not value:
                 setattr(owner, name, value)
-            is_group = isinstance(value, (*values.GROUPS, dict))
-            if mark is None or values.mark(value) == mark or (is_group and not is_whole):
+            if mark is None or values.mark(value) == mark:
                 continue
-            if copied is NONE or not values.filled(value, copied):
+            is_group = isinstance(value, (*values.GROUPS, dict))
+            stays = copied is NONE or (is_group and not is_whole)
+            if stays or not values.filled(value, copied):
                 yield name
         except Exception:  # it takes no value
             yield name
     for name in now.keys() - noted.keys() if is_whole else ():
         if name in written:
-            delattr(owner, name)
+            with suppress(Exception):  # a class that lets nothing go
+                delattr(owner, name)
+            if name in (looked_into(owner) or {}):
+                yield name

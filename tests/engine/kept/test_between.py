@@ -106,6 +106,26 @@ def test_what_an_error_leaves_is_put_back(file: ModuleType) -> None:
     assert (file.steps, file.seen) == (0, [])
 
 
+def test_a_class_that_lets_nothing_go_hides_no_error_of_the_run(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Kept(type):
+        def __delattr__(cls, name: str) -> None:
+            raise AttributeError(name)
+
+    def fail() -> None:
+        with put_back([file.__name__]):
+            vars(file)["Held"].best = 1.0
+            raise ZeroDivisionError
+
+    vars(file)["Held"] = Kept("Held", (), {"__module__": file.__name__})
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with put_back([]):
+        pass
+    assert "have changed file_of_a_user.Held.best" in caplog.text
+
+
 def test_what_nobody_can_put_back_is_said_at_the_next_run(
     file: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -137,6 +157,10 @@ def test_what_a_file_does_that_is_imported_on_the_way_stays(
     assert file.kinds == {"relu": torch.nn.ReLU, "late": late}
     assert file.steps == 0
     assert not caplog.text
+    for _ in range(2):
+        with put_back([file.__name__]):
+            pass
+    assert caplog.text.count("have changed file_of_a_user.kinds") == 1
 
 
 def test_settings_of_the_process_are_put_back() -> None:
