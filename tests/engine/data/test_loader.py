@@ -201,3 +201,14 @@ def test_a_loader_that_ended_before_a_longer_one_keeps_its_last_state() -> None:
     list(loader)
     place.at = (0, 8)
     assert loader.state_dict() == {"next": 6}
+
+
+def test_a_pass_of_a_users_leaves_that_of_the_epoch_where_it_is() -> None:
+    place: Any = At()
+    loader = EpochLoader(DataLoader(Stream(), batch_size=2), 0, place)
+    whole = [batch.tolist() for batch in loader]
+    epoch = iter(loader)
+    begun = [next(epoch).tolist()]
+    place.trains = False
+    assert [batch.tolist() for batch in loader] == whole
+    assert begun + [batch.tolist() for batch in epoch] == whole == [[0, 1], [2, 3], [4, 5]]
