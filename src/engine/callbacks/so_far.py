@@ -68,6 +68,8 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
             if part not in ended
         },
     }
+    if trainer.strategy.root_device.type != "cpu":
+        own = move_data_to_device(own, "cpu")
     return {
         "stopped": bool(trainer.should_stop),
         "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
@@ -77,7 +79,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         "seen_in_validation": seen_in_validation(trainer),
         "untracked": [name for name, part in parts.items() if _is_untracked(part)],
         "evaluating": [name for name, part in parts.items() if not part.training],
-        "processes": processes.gathered(move_data_to_device(own, "cpu")),
+        "processes": processes.gathered(own),
     }
 
 

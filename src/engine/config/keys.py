@@ -25,6 +25,8 @@ OPEN = ("callbacks", "logger", "augment")
 # Folders and files. They are made absolute, because a resumed run may start in another working
 # directory.
 FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir", "init_from")
+# The folder that has conf/, in each config of a command.
+ROOT = "${root:}"
 # Values that the run's seed gives.
 SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
 FOLD = "datamodule.fold"

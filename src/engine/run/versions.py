@@ -10,9 +10,10 @@ import torch
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
+from engine.config.keys import ROOT
 from engine.messages import counted
 
-_ROOT = OmegaConf.create({"root": "${root:}"})  # resolved whenever it is read
+_ROOT = OmegaConf.create({"root": ROOT})  # resolved whenever it is read
 
 
 def device(made: Trainer) -> str:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from engine import signals
-from engine.config.keys import FOLDERS
+from engine.config.keys import FOLDERS, ROOT
 from engine.config.nested import at, copied, dotted, words_in
 from engine.config.overrides import check_values
 from engine.config.resolved import Config, make_absolute
@@ -232,22 +232,27 @@ def _depending(words: Mapping[Names, str], changing: Sequence[Names]) -> list[Na
         words: of a config that is not resolved, by the names that lead to them.
         changing: the names that lead to the values that change.
     """
-    references = {path: REFERENCE.fullmatch(word) for path, word in words.items() if "${" in word}
-    # What more than a reference gives, such as a resolver, nobody knows.
-    found = [*changing, *(path for path, match in references.items() if not match)]
-    targets = {path: tuple(match[1].split(".")) for path, match in references.items() if match}
-    new = found
+    targets = {
+        path: [tuple(match[1].split(".")) for match in REFERENCE.finditer(word)]
+        for path, word in words.items()
+        if "${" in word
+    }
+    rests = {path: REFERENCE.sub("", words[path]).replace(ROOT, "") for path in targets}
+    # What a resolver gives, nobody knows; but the folder that has conf/ stays.
+    new = found = [*changing, *(path for path, rest in rests.items() if "${" in rest)]
     while new:
+        targets = {path: named for path, named in targets.items() if path not in new}
         reached = {tuple(map(str, path[:n])) for path in new for n in range(1, len(path) + 1)}
         ends = {tuple(map(str, path)) for path in new}
         new = [
             path
-            for path, target in targets.items()
-            if target in reached or any(target[:n] in ends for n in range(1, len(target)))
+            for path, named in targets.items()
+            if any(
+                target in reached or any(target[:n] in ends for n in range(1, len(target)))
+                for target in named
+            )
         ]
-        found += new
-        for path in new:
-            del targets[path]
+        found = [*found, *new]
     return found
 
 

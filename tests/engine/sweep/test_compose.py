@@ -72,6 +72,8 @@ JOBS = [
     ["experiment=init_depth", "seed=2"],
     ["++note='a ${seed}'", "seed=1"],
     ["++note='a ${seed}'", "seed=2"],
+    ["++note='${name} ${seed}'", "++more='${root:} ${note}'", "seed=1"],
+    ["++note='${name} ${seed}'", "++more='${root:} ${note}'", "seed=2"],
     ["seed=9", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
     ["seed=10", "logger.tensorboard.name='${oc.select:no,${seed}}'"],
     ["seed=1", "logger.tensorboard.name=a"],
