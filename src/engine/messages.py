@@ -58,6 +58,10 @@ HARMLESS = (
         "images of up to twice that size are decoded; of larger ones there is an error",
     ),
     (r"GPU available but not used", "accelerator=cpu was chosen"),
+    (
+        r"Guards may run slower on Python 3\.13\.0",
+        "compiled steps give the same numbers, and this Python had a successor within two months",
+    ),
 )
 
 # What Lightning tells of each run, and why a user need not read it. All else is shown.

@@ -5,6 +5,7 @@ settings, as in a process of its own. So the jobs of a sweep do not depend on th
 """
 
 import copy
+import functools
 import logging
 import sys
 from collections import deque
@@ -37,7 +38,8 @@ CHANGING = (*FILLED, *values.STATEFUL)  # classes of values that change in their
 FIXED = (type(None), bool, int, float, complex, str, bytes, type)
 NONE = object()  # stands where there is no attribute, or no copy of a value
 
-# What the runs so far have changed and nobody could put back: the next one says so.
+# What the runs so far have changed: what was put back, and what nobody could. The next one says so.
+_back: set[str] = set()
 _left: set[str] = set()
 
 
@@ -57,7 +59,7 @@ def marks(files: Collection[str]) -> dict[str, Any]:
     """
     return {
         f"{path}.{name}": (id(value), _mark(value))
-        for path, owner in _owners(sys.modules.keys() & set(files))
+        for path, owner in _owners(_imported(files))
         for name, value in (looked_into(owner) or {}).items()
     }
 
@@ -69,12 +71,14 @@ def put_back(files: Collection[str]) -> Iterator[None]:
     Args:
         files: the user's modules that the run imports, by import path.
     """
+    if _back:
+        _say(", ".join(sorted(_back)))
     if _left:
         names = ", ".join(sorted(_left))
         log.warning("not as in a process of its own: runs before this one have changed %s", names)
         _left.clear()
     settings = [ask() for ask, _ in SETTINGS]
-    known = sys.modules.keys() & set(files)
+    known = _imported(files)
     owners = dict(_owners(known))
     noted = {path: _noted(owner) for path, owner in owners.items()}
     try:
@@ -82,14 +86,27 @@ def put_back(files: Collection[str]) -> Iterator[None]:
     finally:
         # A file that is imported on the way may have set something, or have put itself into a list
         # of another file: it is not imported once more.
-        is_whole = known == sys.modules.keys() & set(files)
+        is_whole = known == _imported(files)
         for (ask, put), was in zip(SETTINGS, settings, strict=True):
             if is_whole and ask() != was:
                 put(was)
         written = names_of(owners.values())
         for path, owner in owners.items():
-            left = _restore(owner, noted[path], written, is_whole)
-            _left.update(f"{path}.{name}" for name in left)
+            for name, is_back in _restore(owner, noted[path], written, is_whole):
+                (_back if is_back else _left).add(f"{path}.{name}")
+
+
+@functools.cache
+def _say(names: str) -> None:
+    """Says once that a list in which a user gathers something over the runs is as it was."""
+    log.warning("as in a process of its own, a run finds as they were imported: %s", names)
+
+
+def _imported(files: Collection[str]) -> set[str]:
+    """Returns those of a user's files that are imported; that of the command is `__main__`."""
+    command = getattr(sys.modules["__main__"], "__spec__", None)
+    is_theirs = command is not None and command.name in files
+    return (sys.modules.keys() & set(files)) | ({"__main__"} if is_theirs else set())
 
 
 def _owners(files: Collection[str]) -> Iterator[tuple[str, Any]]:
@@ -156,8 +173,8 @@ def _copied(value: Any) -> Any:
 
 def _restore(
     owner: Any, noted: Mapping[str, _Noted], written: Collection[str], is_whole: bool
-) -> Iterator[str]:
-    """Gives an owner what it had; yields the names of what it does not take.
+) -> Iterator[tuple[str, bool]]:
+    """Gives an owner what it had; yields the names of what had changed, and whether it takes it.
 
     Args:
         owner: a file, a class or an object.
@@ -168,19 +185,19 @@ def _restore(
     now = looked_into(owner) or {}
     for name, (value, mark, copied) in noted.items():
         try:
-            if now.get(name, NONE) is not value:
+            if is_other := now.get(name, NONE) is not value:
                 setattr(owner, name, value)
             if mark is None or values.mark(value) == mark:
+                if is_other:
+                    yield name, True
                 continue
             is_group = isinstance(value, (*values.GROUPS, dict))
             stays = copied is NONE or (is_group and not is_whole)
-            if stays or not values.filled(value, copied):
-                yield name
+            yield name, not stays and values.filled(value, copied)
         except Exception:  # it takes no value
-            yield name
+            yield name, False
     for name in now.keys() - noted.keys() if is_whole else ():
         if name in written:
             with suppress(Exception):  # a class that lets nothing go
                 delattr(owner, name)
-            if name in (looked_into(owner) or {}):
-                yield name
+            yield name, name not in (looked_into(owner) or {})

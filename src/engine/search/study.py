@@ -11,6 +11,7 @@ from annotated_types import Ge
 from filelock import FileLock
 from optuna import pruners, samplers, storages
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.pool import NullPool
 
 from engine.config.limits import COUNT, COUNT_OR_ZERO, SEED, Limit, check, one_of
 from engine.errors import UserError
@@ -134,9 +135,12 @@ def opened(storage: str) -> storages.BaseStorage:
         if "://" not in storage:
             make_folder(Path(storage).parent)
             return storages.JournalStorage(_Journal(storage))
-        # SQLite waits 60 seconds for other writers.
-        wait = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-        return storages.RDBStorage(storage, engine_kwargs=wait)
+        # A connection is closed after each use, as nobody closes a storage. SQLite waits 60 seconds
+        # for other writers.
+        options: dict[str, Any] = {"poolclass": NullPool}
+        if storage.startswith("sqlite"):
+            options["connect_args"] = {"timeout": 60}
+        return storages.RDBStorage(storage, engine_kwargs=options)
     except Exception as error:  # of the system, a database or Optuna, which trusts what it reads
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"hydra.sweeper.storage={storage}: {reason}") from None

@@ -5,6 +5,7 @@ That the jobs of a sweep in one process are as alone is shown in sweep/test_one_
 
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import numpy as np
@@ -68,6 +69,8 @@ def file() -> Iterator[ModuleType]:
     yield made
     del sys.modules[made.__name__]
     between._left.clear()
+    between._back.clear()
+    between._say.cache_clear()
 
 
 def test_what_files_classes_and_their_objects_have_is_put_back(
@@ -92,7 +95,26 @@ def test_what_files_classes_and_their_objects_have_is_put_back(
         assert not hasattr(file.Counter, "best")
     # Others may refer to them.
     assert all(vars(file)[n] is own for n, own in zip(names[1:], objects, strict=True))
-    assert not caplog.text
+    with put_back([file.__name__]):
+        pass
+    # Who gathers results over the jobs of a sweep in a list looks for them in vain: it is said.
+    (said,) = caplog.messages
+    kept = ("Counter.best", "Counter.last", "Counter.rows", "Counter.total", "counter.count")
+    kept += ("drawn", "kinds", "late", "nested", "rates", "seen", "steps")
+    assert said.partition("imported: ")[2] == ", ".join(f"file_of_a_user.{name}" for name in kept)
+
+
+def test_the_file_of_the_command_is_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ModuleType("__main__")
+    command.__spec__ = ModuleSpec("my_project.train", None)
+    vars(command).update(count=0, results=[])
+    monkeypatch.setitem(sys.modules, "__main__", command)
+    for files in (["my_project.train"], ["other"]):
+        with put_back(files):
+            vars(command)["count"] += 1
+            command.results.append(1.0)
+        left = files == ["other"]
+        assert (command.count, command.results) == (left, [1.0] * left)
 
 
 def test_what_an_error_leaves_is_put_back(file: ModuleType) -> None:

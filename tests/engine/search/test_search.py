@@ -332,7 +332,8 @@ def test_a_study_name_is_one_search_s(tmp_path: Path, capsys: pytest.CaptureFixt
     assert stop.value.code == 2
     says = "error: hydra.sweeper.study_name=mine: is another search's; choose another name.\n"
     assert capsys.readouterr().err == says
-    (trial,) = optuna.load_study(study_name="mine", storage=f"sqlite:///{tmp_path}/x.db").trials
+    opened = study.opened(f"sqlite:///{tmp_path}/x.db")
+    (trial,) = optuna.load_study(study_name="mine", storage=opened).trials
     assert trial.state == COMPLETE
 
 
