@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import inspect
+import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -158,7 +159,7 @@ class ExactLoader(Served):
         self._set_epoch(state["epoch"])
         if "order" in state:
             self._order.kept = {state["stream"]: values.made(state["order"])}
-        elif digest_of(self._order.draw(state["stream"])) != state["digest"]:
+        elif self._order.digest(self._order.draw(state["stream"], COMPARED)) != state["digest"]:
             self._say(
                 f"{type(self._loader).__name__}: not exact: its sampler has another order than "
                 "before this run was stopped.\nSeed what the sampler draws when it is made."
@@ -184,14 +185,21 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         self.stream = "0/0/0"  # name of the next order
         self.first = 0  # number of the first batch of it
 
-    def draw(self, stream: str) -> list[Any]:
-        """Draws the indices of all batches of an epoch."""
+    def draw(self, stream: str, most: int | None = None) -> list[Any]:
+        """Draws the indices of all batches of an epoch, or of the first.
+
+        A sampler may be endless, but for its length.
+        """
         if stream in self.kept:
             return self.kept[stream]
         name = f"order/{stream}"
         with kept(derive(self._seed, name)):
             seed_each(self._generators, self._seed, name)
-            return list(self.sampler)
+            return list(itertools.islice(self.sampler, len(self) if most is None else most))
+
+    def digest(self, drawn: list[Any]) -> str:
+        """Returns a digest of the number of an epoch's batches, and of the indices of the first."""
+        return hashlib.sha256(repr((len(self), drawn[:COMPARED])).encode()).hexdigest()[:16]
 
     def state(self) -> dict[str, Any]:
         """Returns name and digest of the last order, and itself where the sampler has changed."""
@@ -207,18 +215,13 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
 
     def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:
         drawn = self._last = self.draw(self.stream)
-        self.drawn = {"stream": self.stream, "digest": digest_of(drawn)}
+        self.drawn = {"stream": self.stream, "digest": self.digest(drawn)}
         for number in range(self.first, len(drawn)):
             yield self.stream, number, drawn[number], self.checks
             self.checks = False
 
     def __len__(self) -> int:
         return len(self.sampler)
-
-
-def digest_of(order: list[Any]) -> str:
-    """Returns a digest of the number of an epoch's batches, and of the indices of the first."""
-    return hashlib.sha256(repr((len(order), order[:COMPARED])).encode()).hexdigest()[:16]
 
 
 class _Batches(Dataset[tuple[Any, bool]]):

@@ -1,14 +1,16 @@
 """Serves other people's loaders as they are, with their random numbers seeded."""
 
+import copy
 import inspect
 import itertools
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
-from engine.fence.lightning import Place, ServesLoader, restart_workers, wrapped_sampler
+from engine.fence.lightning import Place, ServesLoader, wrapped_sampler
+from engine.fence.torch import with_own_workers
 from engine.seeds import derive, kept
 
 END = object()
@@ -32,10 +34,24 @@ class Served(ServesLoader):
 
     def _instead(self, batches: Generator[Any, None, None]) -> Iterator[Any]:
         """Ends the pass before: workers of the next one would have a copy of its queues."""
-        if self._pass is not None:
-            self._pass.close()
+        self.end_pass()
         self._pass = batches
         return batches
+
+    def end_pass(self) -> None:
+        """Ends the pass of the epoch. Lightning leaves it where the last batch was served.
+
+        Workers that nobody ends are waited for when Python collects them: 5 seconds each.
+        """
+        if self._pass is not None:
+            self._pass.close()
+            self._pass = None
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._loader)
+
+    def __deepcopy__(self, known: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._loader, known)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -72,7 +88,7 @@ class EpochLoader(Served):
     def _beside(self, stream: str) -> Iterator[Any]:
         """Serves a pass to code of a user's, while the one of the epoch goes on."""
         with kept(derive(self._seed, stream, 0)):
-            batches = iter(self._loader)
+            batches = iter(with_own_workers(self._loader))
         for number in itertools.count():
             with kept(derive(self._seed, stream, number)):
                 batch = next(batches, END)
@@ -82,12 +98,11 @@ class EpochLoader(Served):
 
     def _served(self, stream: str, number: int) -> Generator[Any, None, None]:
         # All this is done for the first batch: see `ExactLoader`.
-        if isinstance(self._loader, DataLoader):
-            restart_workers(self._loader)  # workers of the epoch before have states of their own
         if number == 0:  # within an epoch, the loader's own state may have set them
             seed_each(generators_of(self._loader), self._seed, stream)
         with kept(derive(self._seed, stream, 0)):
-            batches = iter(self._loader)
+            # Workers of the epoch before have states of their own.
+            batches = iter(with_own_workers(self._loader))
         while True:
             with kept(derive(self._seed, stream, number)):
                 batch = next(batches, END)

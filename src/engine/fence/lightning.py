@@ -316,11 +316,16 @@ class ServesLoader:
 
     @property
     def _iterator(self) -> Any:
-        return self._source._iterator
+        return getattr(self._source, "_iterator", None)
 
     @_iterator.setter
     def _iterator(self, iterator: Any) -> None:
-        self._source._iterator = iterator
+        self.end_pass()
+        if hasattr(self._source, "_iterator"):
+            self._source._iterator = iterator
+
+    def end_pass(self) -> None:
+        """Ends the pass that is served, and its workers."""
 
 
 def kill_children(trainer: Trainer) -> None:

@@ -1,5 +1,6 @@
 """PyTorch: what is used of it beyond its documentation, or is only in its newest versions."""
 
+import copy
 import inspect
 import logging
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from torch.autograd import Variable
 from torch.autograd.graph import log as graph_log
 from torch.optim import Optimizer
 from torch.optim import optimizer as of_all
-from torch.utils.data import get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,17 @@ def take_step(optimizer: Optimizer) -> None:
         optimizer.step()
     else:
         step.__wrapped__(optimizer)
+
+
+def with_own_workers(loader: Any) -> Any:
+    """Returns a DataLoader whose persistent workers no other pass has; another one as it is.
+
+    A persistent DataLoader has one iterator, and begins it anew for each pass.
+    """
+    if isinstance(loader, DataLoader) and loader.persistent_workers:
+        loader = copy.copy(loader)
+        loader._iterator = None
+    return loader
 
 
 def show_in_worker(dataset: object) -> None:

@@ -1,5 +1,6 @@
 """Other people's loaders: a batch depends on seed, epoch and number alone."""
 
+import copy
 import os
 from collections.abc import Iterator
 from multiprocessing import active_children
@@ -261,16 +262,67 @@ def test_the_workers_of_a_stream_depend_on_seed_and_epoch(persistent: bool) -> N
     assert same(list(exact_and_say(make(), 5, At(2, 0), 0, print)), whole[2])
 
 
-def test_workers_end_when_lightning_ends_those_of_the_loader() -> None:
-    served = exact_and_say(
-        DataLoader(Draws(), 2, num_workers=2, persistent_workers=True), 5, At(), 0, print
-    )
-    batches = list(served)
-    workers = active_children()
-    assert len(workers) == 2
+@pytest.mark.parametrize("is_persistent", [False, True])
+@pytest.mark.parametrize("data", [Noisy(), Draws()], ids=["by numbers", "stream"])
+def test_workers_end_when_lightning_ends_those_of_the_loader(
+    data: Any, is_persistent: bool
+) -> None:
+    """As it happened: those that were not persistent lived on until Python collected them."""
+    loader: Any = DataLoader(data, 2, num_workers=2, persistent_workers=is_persistent)
+    served = exact_and_say(loader, 5, At(), 0, lambda text: None)
+    for _ in range(2):
+        batch = next(iter(served))  # Lightning leaves a pass where the last batch was served
+        workers = active_children()
+        assert len(workers) == 2
+        restart_workers(served)
+        assert not any(worker.is_alive() for worker in workers)
+    assert same(next(iter(served)), batch)
     restart_workers(served)
-    assert not any(worker.is_alive() for worker in workers)
-    assert same(list(served), batches)
+
+
+def test_a_users_own_pass_has_workers_of_its_own() -> None:
+    """As it happened: persistent workers began anew for it, and the epoch ended without a word."""
+    places = At(), At()
+    loader = DataLoader(Draws(), 2, num_workers=1, persistent_workers=True)
+    whole = list(exact_and_say(loader, 5, places[0], 0, lambda text: None))
+    served = exact_and_say(loader, 5, places[1], 0, lambda text: None)
+    batches = iter(served)
+    got = [next(batches)]
+    places[1].at, places[1].trains = (0, 1), False
+    assert len(list(served)) == len(whole)
+    places[1].trains = True
+    assert same([*got, *batches], whole)
+    restart_workers(served)
+
+
+def test_a_copy_of_a_loader_is_the_users() -> None:
+    loader = shuffled()
+    served = exact(loader, 5, At())
+    for copied in (copy.copy(served), copy.deepcopy(served)):
+        assert type(copied) is DataLoader
+        assert (copied.batch_size, len(copied)) == (3, 4)
+
+
+class WithoutEnd(Sampler[int]):
+    """Is as long as it says, and goes on."""
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield from torch.randperm(10).tolist()
+
+    def __len__(self) -> int:
+        return 10
+
+
+def test_of_a_sampler_without_end_an_epoch_has_as_many_as_it_says() -> None:
+    loader = DataLoader(NUMBERS, batch_size=5, sampler=WithoutEnd())
+    place = At()
+    served = exact(loader, 5, place)
+    whole = epochs_of(served, place, 2)
+    assert [sorted(torch.cat([batch[0] for batch in epoch]).tolist()) for epoch in whole] == [
+        list(range(10))
+    ] * 2
+    assert same(list(exact(loader, 5, At(1, 1))), whole[1][1:])
 
 
 @pytest.mark.parametrize(

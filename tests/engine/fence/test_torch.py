@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import optimizer as of_all
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, TensorDataset, get_worker_info
 
 from engine.fence import torch as fence
+from engine.fence.lightning import restart_workers
 
 Hooks = list[Callable[[Any, Any], Any]]  # each registers a hook on a module or an optimiser
 
@@ -44,6 +45,19 @@ def test_version_of_changes_whenever_a_tensor_is_written_into() -> None:
     assert fence.version_of(tensor) == before
     tensor[1:].relu_()  # a view of it
     assert fence.version_of(tensor) != before
+
+
+def test_a_pass_with_own_workers_begins_no_other_one_anew() -> None:
+    numbers = TensorDataset(torch.arange(4))
+    loader = DataLoader(numbers, num_workers=1, persistent_workers=True)
+    batches = iter(loader)
+    got = [next(batches)]
+    assert len(list(fence.with_own_workers(loader))) == 4
+    got += batches
+    assert [int(own) for (own,) in got] == [0, 1, 2, 3]
+    assert fence.with_own_workers(plain := DataLoader(numbers)) is plain
+    del batches
+    restart_workers(loader)
 
 
 def test_batches_of_an_iterator_are_those_that_it_has_given() -> None:
