@@ -15,7 +15,7 @@ import itertools
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ FILLED = (*values.GROUPS, dict, *values.ARRAYS)  # what may be written into
 READ = "…"  # behind the name of an attribute that a user's code reads, to write into its value
 # What code reads that writes attributes by any name.
 ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__dict__")}
+OF_PROCESS = ("file ", "class ")  # whose attributes are those of all runs of a process
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (list, tuple, dict, deque)  # that are looked into for objects
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
@@ -128,8 +129,30 @@ class Attributes:
                 is_as_begun = begun and mark == begun.mark
                 if not is_as_begun and not values.is_machine(type(value)):
                     lost.append(path)
+        for path in self._flags(now, saved, lost):
+            del saved[path]
+            lost.append(path)
         saved |= {path: [None, GONE, False, False] for path in self._gone(now)}
         return saved, lost
+
+    def _flags(
+        self, now: Mapping[str, _Marked], saved: Iterable[str], lost: Sequence[str]
+    ) -> list[str]:
+        """Names attributes that say of something that it is done or there, and a resumed run's not.
+
+        That is what a process does once, by a flag in a file or a class, and what is lost beside
+        a flag: a resumed run would believe that its file is open.
+        """
+        lacking = {path.rpartition(".")[0] for path in lost}
+        set_now = [path for path in saved if now[path].value is True]
+        return [
+            path
+            for path in set_now
+            if (where := path.rpartition(".")[0]) in lacking or where.startswith(OF_PROCESS)
+            if all(
+                path not in then or then[path].value is False for then in (self._first, self._begun)
+            )
+        ]
 
     def _gone(self, now: Mapping[str, _Marked]) -> Iterator[str]:
         """Yields the attributes that objects had when training began, and have no more."""
@@ -307,7 +330,7 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
         yield where, owner
         kind: Any = type(owner)
         found += [(_name_of(one), one) for one in _users(kind)]
-        found += [(f"file {file.__name__}", file) for file in _files(kind)]
+        found += [(f"{OF_PROCESS[0]}{file.__name__}", file) for file in _files(kind)]
         for name, value in inner.items():
             if has_attributes(type(_itself(value))):
                 found.append((f"{where}.{name}", value))
@@ -406,7 +429,7 @@ def _users(kind: Any) -> list[type]:
 
 def _name_of(kind: type) -> str:
     """Returns the name of a class as the owner of its own attributes."""
-    return f"class {kind.__module__}.{kind.__qualname__}"
+    return f"{OF_PROCESS[1]}{kind.__module__}.{kind.__qualname__}"
 
 
 def has_attributes(kind: type) -> bool:

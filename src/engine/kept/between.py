@@ -4,37 +4,52 @@ A run begins with what its files and their classes have when they are imported, 
 settings, as in a process of its own. So the jobs of a sweep do not depend on their order.
 """
 
-import copy
 import functools
 import logging
 import sys
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.backends import cudnn
+from torch import backends
+from torch.backends import cudnn, mkldnn
 
+from engine.files import INSTALLED
 from engine.kept import values
-from engine.kept.attributes import FILLED, has_attributes, looked_into, names_of
+from engine.kept.attributes import FILLED, LIBRARIES, has_attributes, looked_into, names_of
 
 log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")  # stands for no default device
+_BACKENDS: Any = backends
+PRECISE = (
+    *(_BACKENDS, _BACKENDS.cuda.matmul, _BACKENDS.cudnn, _BACKENDS.cudnn.conv),
+    *(_BACKENDS.cudnn.rnn, _BACKENDS.mkldnn, _BACKENDS.mkldnn.conv, _BACKENDS.mkldnn.rnn),
+    _BACKENDS.mkldnn.matmul,
+)
 # What a run may set for its process: how to ask for it, and how to set it.
 SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_default_device, lambda was: torch.set_default_device(None if was == CPU else was)),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (lambda: [one.fp32_precision for one in PRECISE], lambda was: _set_precision(was)),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    # By a number that is not written here: Python calculates with those when it compiles.
+    (lambda: sys.float_info.min / 2 == 0, torch.set_flush_denormal),
+    (lambda: mkldnn.enabled, lambda was: setattr(mkldnn, "enabled", was)),
+    (lambda: cudnn.enabled, lambda was: setattr(cudnn, "enabled", was)),
     (lambda: cudnn.benchmark, lambda was: setattr(cudnn, "benchmark", was)),
     (lambda: cudnn.deterministic, lambda was: setattr(cudnn, "deterministic", was)),
     (np.geterr, lambda was: np.seterr(**was)),
 )
 CHANGING = (*FILLED, *values.STATEFUL)  # classes of values that change in their place
+CACHED = type(functools.cache(id))
 FIXED = (type(None), bool, int, float, complex, str, bytes, type)
 NONE = object()  # stands where there is no attribute, or no copy of a value
 
@@ -77,29 +92,44 @@ def put_back(files: Collection[str]) -> Iterator[None]:
         names = ", ".join(sorted(_left))
         log.warning("not as in a process of its own: runs before this one have changed %s", names)
         _left.clear()
-    settings = [ask() for ask, _ in SETTINGS]
-    known = _imported(files)
-    owners = dict(_owners(known))
+    settings = [_asked(ask) for ask, _ in SETTINGS]
+    modules = set(sys.modules)
+    owners = dict(_owners(_imported(files)))
+    caches = {path: (one, one.cache_info().currsize) for path, one in _caches(owners)}
     noted = {path: _noted(owner) for path, owner in owners.items()}
     try:
         yield
     finally:
         # A file that is imported on the way may have set something, or have put itself into a list
         # of another file: it is not imported once more.
-        is_whole = known == _imported(files)
+        is_whole = not any(map(_is_users, sys.modules.keys() - modules))
         for (ask, put), was in zip(SETTINGS, settings, strict=True):
-            if is_whole and ask() != was:
+            if is_whole and was is not NONE and _asked(ask) != was:
                 put(was)
         written = names_of(owners.values())
         for path, owner in owners.items():
             for name, is_back in _restore(owner, noted[path], written, is_whole):
                 (_back if is_back else _left).add(f"{path}.{name}")
+        _left.update(path for path, (own, had) in caches.items() if own.cache_info().currsize > had)
 
 
 @functools.cache
 def _say(names: str) -> None:
     """Says once that a list in which a user gathers something over the runs is as it was."""
     log.warning("as in a process of its own, a run finds as they were imported: %s", names)
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """Returns a setting; NONE where PyTorch refuses to say: one has set it by a newer function."""
+    try:
+        return ask()
+    except RuntimeError:
+        return NONE
+
+
+def _set_precision(was: Sequence[str]) -> None:
+    for one, own in zip(PRECISE, was, strict=True):
+        one.fp32_precision = own
 
 
 def _imported(files: Collection[str]) -> set[str]:
@@ -123,6 +153,27 @@ def _owners(files: Collection[str]) -> Iterator[tuple[str, Any]]:
                     yield f"{path}.{inner}", value
 
 
+def _caches(owners: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the functions of files and classes that keep what they have returned.
+
+    Most of them may, and to read a table anew for each job takes long. But one that has drawn
+    something draws no more: this is named.
+    """
+    for path, owner in owners.items():
+        if isinstance(owner, type | ModuleType):
+            home = owner.__module__ if isinstance(owner, type) else owner.__name__
+            for name, value in vars(owner).items():
+                function = getattr(value, "__func__", value)
+                if isinstance(function, CACHED) and function.__module__ == home:
+                    yield f"{path}.{name}", function
+
+
+def _is_users(name: str) -> bool:
+    """Tells whether a module that is imported is a user's, however it was named."""
+    folder = Path(getattr(sys.modules.get(name), "__file__", None) or "/").parts
+    return name.partition(".")[0] not in LIBRARIES and INSTALLED.isdisjoint(folder)
+
+
 def _noted(owner: Any) -> dict[str, _Noted]:
     found = {}
     for name, value in (looked_into(owner) or {}).items():
@@ -144,7 +195,7 @@ def _copy_of(value: Any) -> Any:
             return _copied(value)
         state, _ = values.plain(value, value)
         return _copied(values.made(state))
-    except (TypeError, RecursionError):
+    except Exception:  # too large, a ring, or a class that does what it likes
         return NONE
 
 
@@ -162,13 +213,12 @@ def _copied(value: Any) -> Any:
         return value
     if len(value) > values.MOST_VALUES:
         raise TypeError("too large")
-    if type(value) is tuple:
-        return tuple(map(_copied, value))
-    made: Any = copy.copy(value)
-    if isinstance(value, list | deque | dict):
-        for place, one in value.items() if isinstance(value, dict) else enumerate(value):
-            made[place] = _copied(one)
-    return made
+    if isinstance(value, tuple):
+        return tuple(map(_copied, value)) if type(value) is tuple else value
+    # Not a copy of a user's class, which may refuse what it has already.
+    if isinstance(value, dict):
+        return {key: _copied(one) for key, one in value.items()}
+    return set(value) if isinstance(value, set) else [_copied(one) for one in value]
 
 
 def _restore(
@@ -184,6 +234,9 @@ def _restore(
     """
     now = looked_into(owner) or {}
     for name, (value, mark, copied) in noted.items():
+        if value is False and now.get(name) is True and isinstance(owner, type | ModuleType):
+            yield name, False  # it may stand for what a process can do only once
+            continue
         try:
             if is_other := now.get(name, NONE) is not value:
                 setattr(owner, name, value)

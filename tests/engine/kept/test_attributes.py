@@ -316,6 +316,31 @@ def test_what_no_checkpoint_can_have_is_named(value: Any, tmp_path: Path) -> Non
     assert changed_to(value, tmp_path) == ({}, ["Module.inner.path"])
 
 
+class Opens(Module):
+    """Says by flags that something is there which no checkpoint has."""
+
+    is_registered = False
+    is_open = False
+
+    def go_on(self) -> None:
+        self.file = (number for number in (1, 2))
+        self.is_open = True
+        self._count += 1
+        Opens.is_registered = True
+
+
+def test_a_resumed_run_does_not_believe_that_its_file_is_open(tmp_path: Path) -> None:
+    """As it happened: a flag without the file beside it let the resumed run fail."""
+    module = Opens()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.go_on()
+    saved, lost = found.changed()
+    Opens.is_registered = False
+    assert list(saved) == ["Opens._count"]
+    kind = f"class {Opens.__module__}.Opens.is_registered"
+    assert sorted(lost) == ["Opens.file", "Opens.is_open", kind]
+
+
 def test_an_iterator_that_goes_on_is_named(tmp_path: Path) -> None:
     module = Module()
     module.inner.path = iter(DataLoader([1, 2]))  # type: ignore[arg-type,assignment]

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.backends import cudnn
+from torch import backends
+from torch.backends import cudnn, mkldnn
 
 from engine.kept import between
 from engine.kept.between import put_back
@@ -161,13 +163,59 @@ def test_what_nobody_can_put_back_is_said_at_the_next_run(
     assert f"runs before this one have changed {names}" in caplog.text
 
 
+def test_what_a_process_does_once_by_a_flag_is_not_done_again(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the second job of a sweep registered a resolver once more, and failed."""
+    vars(file)["is_ready"] = vars(file)["Counter"].is_open = False
+    with put_back([file.__name__]):
+        vars(file)["is_ready"] = file.Counter.is_open = True
+    assert file.is_ready
+    assert file.Counter.is_open
+    with put_back([file.__name__]):
+        pass
+    names = "file_of_a_user.Counter.is_open, file_of_a_user.is_ready"
+    assert f"runs before this one have changed {names}" in caplog.text
+
+
+def test_a_function_that_keeps_what_it_has_returned_is_named(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = "import functools\n@functools.cache\ndef table(n): return torch.ones(n)\ntable(1)"
+    exec(table, vars(file))
+    for size in (1, 2):
+        with put_back([file.__name__]):
+            file.table(size)
+        assert not caplog.text
+    with put_back([file.__name__]):
+        file.table(2)
+    assert "runs before this one have changed file_of_a_user.table" in caplog.text
+
+
+class Registry(dict[str, Any]):
+    """Takes no name twice."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in self:
+            raise KeyError(f"{name} is registered already")
+        super().__setitem__(name, value)
+
+
+def test_a_dict_that_takes_no_name_twice_is_put_back(file: ModuleType) -> None:
+    registry = vars(file)["registry"] = Registry(mse=1)
+    with put_back([file.__name__]):
+        registry["mae"] = 2
+    assert file.registry is registry
+    assert registry == {"mse": 1}
+
+
 def test_what_a_file_does_that_is_imported_on_the_way_stays(
     file: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     late = ModuleType("late_file_of_a_user")
     before = torch.get_float32_matmul_precision()
     try:
-        with put_back([file.__name__, late.__name__]):
+        with put_back([file.__name__]):  # a name that is made on the way is in no list
             sys.modules[late.__name__] = late
             file.kinds["late"] = late
             torch.set_float32_matmul_precision("high")
@@ -194,13 +242,22 @@ def test_settings_of_the_process_are_put_back() -> None:
             torch.set_float32_matmul_precision("high")
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.set_grad_enabled(False)
+            torch.autograd.set_detect_anomaly(True)
+            torch.set_flush_denormal(True)
+            mkldnn.enabled = not mkldnn.enabled
+            cudnn.enabled = not cudnn.enabled
+            cudnn.conv.fp32_precision = "ieee"
             cudnn.benchmark = not cudnn.benchmark
             cudnn.deterministic = not cudnn.deterministic
             np.seterr(all="raise")
-            changed = [ask() for ask, _ in between.SETTINGS]
+            changed = [between._asked(ask) for ask, _ in between.SETTINGS]
             assert not any(a == b for a, b in zip(before, changed, strict=True))
         assert [ask() for ask, _ in between.SETTINGS] == before
         assert torch.ones(1).device.type == "cpu"
+        # By the newer way, after which PyTorch does not say what the older one has set.
+        with put_back([]):
+            backends.cuda.matmul.fp32_precision = "tf32"
+        assert [ask() for ask, _ in between.SETTINGS] == before
     finally:
         torch.set_default_device(None)
         torch.set_default_dtype(torch.float32)
