@@ -250,6 +250,9 @@ def _of_no_use(folder: Path, config: Config) -> str:
 def check_all(jobs: Sequence[Job]) -> None:
     """Checks the configs of all jobs that are due, before the first of them runs.
 
+    This imports the classes of all jobs. So the digests of their files are taken now: somebody may
+    change a file before a job begins that runs what is imported here.
+
     Raises:
         UserError: for the first that is wrong; names the key.
     """
@@ -257,11 +260,15 @@ def check_all(jobs: Sequence[Job]) -> None:
         return
     with imports.large():
         from engine.checks.config import check
+        from engine.run import code
 
         messages.silence_harmless()
         checked: set[str] = set()
         for job in due:
-            check(job.config, checked)  # imports what the config names
+            known = len(checked)
+            check(job.config, checked)
+            if len(checked) > known:
+                code.digests(job.config, "")  # are kept by file
             job.is_checked = True
 
 

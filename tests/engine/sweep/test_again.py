@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from commands import run_train, train_in_process, train_twice_at_once
-from engine.run import folder_names, folders
+from engine.run import code, folder_names, folders, identity
 from engine.run.summaries import save
 from sweeping import LINEAR, folder, made, summaries, sweep
 
@@ -157,3 +157,39 @@ def test_a_forced_job_begins_anew_once_though_its_worker_is_started_again(tmp_pa
         found.append(sorted(path.name for path in tmp_path.glob("default-*")))
     name = folder.name
     assert found == [[name], [name], [name, f"{name}.1"]]
+
+
+MODEL = """
+from pathlib import Path
+
+from project.modules.linear import LinearRegressor
+
+FACTOR = 1
+
+
+class {name}(LinearRegressor):
+    def on_train_start(self):
+        super().on_train_start()
+        for file in Path(__file__).parent.glob("second_of_*.py"):
+            file.write_text(file.read_text().replace("FACTOR = 1", "FACTOR = 2"))
+"""
+
+
+def test_code_that_changes_while_other_jobs_run_is_not_what_a_job_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a job ran what was imported, and its record had the file as it was later."""
+    monkeypatch.syspath_prepend(tmp_path)
+    files = {name: tmp_path / f"{name}.py" for name in ("first_of_two", "second_of_two")}
+    for name, file in files.items():
+        file.write_text(MODEL.format(name=name.title().replace("_", "")))
+    before, _ = code.source("second_of_two")
+    code.source.cache_clear()
+    logs = tmp_path / "logs"
+    sweep(logs, "module._target_=first_of_two.FirstOfTwo,second_of_two.SecondOfTwo")
+    code.source.cache_clear()
+    assert "FACTOR = 2" in files["second_of_two"].read_text()
+    assert code.source("second_of_two")[0] != before
+    (job,) = folder(logs).glob("*second_of_two*")
+    made_of = json.loads((job / identity.MADE_OF).read_text())
+    assert made_of["code"]["second_of_two"] == before
