@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import inspect
 import itertools
+import random
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,6 +22,15 @@ from engine.kept.attributes import marks_of
 from engine.seeds import derive, kept, seed_all
 
 COMPARED = 100  # batches of an epoch, to tell two orders apart
+DIFFERENT = (
+    "it gave two different samples for one index and one seed, or its collate function two "
+    "batches. A resumed run may get other samples.\nDraw random numbers by the functions of the "
+    "modules random, numpy.random and torch: these are seeded."
+)
+KEPT = (
+    "a worker keeps random numbers that it drew for the first sample, in its copy. No checkpoint "
+    "has them, so a resumed run draws others.\nDraw them when the data set is made."
+)
 
 
 class ExactLoader(Served):
@@ -121,14 +131,14 @@ class ExactLoader(Served):
             if self._copied != (now := self._marks()):
                 restart_workers(self._batches)
             self._copied = now
-        for batch, is_repeatable in self._batches:
-            if not is_repeatable:
+        for number, (batch, why_not) in enumerate(self._batches, start=self._order.first + 1):
+            if why_not:
+                self._say(f"{type(self._loader.dataset).__name__}: not exact: {why_not}")
+            if number == len(self) and self._order.has_changed():
                 self._say(
-                    f"{type(self._loader.dataset).__name__}: not exact: it gave two different "
-                    "samples for one index and one seed, or its collate function two batches. A "
-                    "resumed run may get other samples.\n"
-                    "Draw random numbers by the functions of the modules random, numpy.random and "
-                    "torch: these are seeded."
+                    f"{type(self._order.inner).__name__}: something has changed it within an "
+                    "epoch. The order of an epoch is drawn at its start, so it counts from the "
+                    "next one on."
                 )
             yield batch
         self._has_ended = True
@@ -181,7 +191,7 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         self.drawn: dict[str, str] = {}  # name and digest of the last order
         self.kept: dict[str, list[Any]] = {}  # an order of before this run was stopped, by name
         self._last: list[Any] = []
-        self._first = self._marks()
+        self._first = self._now = self._marks()
         self.stream = "0/0/0"  # name of the next order
         self.first = 0  # number of the first batch of it
 
@@ -209,12 +219,22 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
                 state["order"], _ = values.plain(self._last)
         return state
 
+    def has_changed(self) -> bool:
+        """Tells whether something has changed the sampler since the last order was drawn."""
+        return self._marks() != self._now
+
+    @property
+    def inner(self) -> Any:
+        """Returns the sampler that chooses samples, where another one makes batches of them."""
+        return getattr(self.sampler, "sampler", self.sampler)
+
     def _marks(self) -> list[Any]:
         samplers = (self.sampler, getattr(self.sampler, "sampler", None))
         return [values.mark(vars(own)) for own in samplers if hasattr(own, "__dict__")]
 
     def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:
         drawn = self._last = self.draw(self.stream)
+        self._now = self._marks()
         self.drawn = {"stream": self.stream, "digest": self.digest(drawn)}
         for number in range(self.first, len(drawn)):
             yield self.stream, number, drawn[number], self.checks
@@ -224,7 +244,7 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         return len(self.sampler)
 
 
-class _Batches(Dataset[tuple[Any, bool]]):
+class _Batches(Dataset[tuple[Any, str]]):
     """Makes whole batches, each seeded, in whichever process."""
 
     def __init__(self, loader: DataLoader[Any], seed: int, rank: int) -> None:
@@ -234,14 +254,14 @@ class _Batches(Dataset[tuple[Any, bool]]):
         self._seed = seed
         self._rank = rank
 
-    def __getitem__(self, chosen: tuple[str, int, Any, bool]) -> tuple[Any, bool]:
+    def __getitem__(self, chosen: tuple[str, int, Any, bool]) -> tuple[Any, str]:
         stream, number, indices, is_checked = chosen
         seed = derive(self._seed, f"batch/{self._rank}/{stream}", number)
         # A worker has no states of others.
         with kept() if get_worker_info() is None else contextlib.nullcontext():
-            is_repeatable = not is_checked or self._is_repeatable(indices, seed)
+            why_not = self._why_not_again(indices, seed) if is_checked else ""
             seed_all(seed)
-            return self.collate(self._samples(indices)), is_repeatable
+            return self.collate(self._samples(indices)), why_not
 
     def _samples(self, indices: Any) -> Any:
         if not self._is_batched:
@@ -250,19 +270,23 @@ class _Batches(Dataset[tuple[Any, bool]]):
             return whole(indices)
         return [self._dataset[index] for index in indices]
 
-    def _is_repeatable(self, indices: Any, seed: int) -> bool:
-        """Tells whether a batch is the same when it is made again; here, its first sample.
+    def _why_not_again(self, indices: Any, seed: int) -> str:
+        """Says why a batch is not the same when it is made again; here, its first sample.
 
         More draws than one would count, but for those from a copy in a worker.
         """
         is_copy = get_worker_info() is not None
         first = [next(iter(indices))] if self._is_batched and not is_copy else indices
-        made = []
+        made, drawn = [], []
         for _ in range(2):
             seed_all(seed)
             samples = self._samples(first)
             made.append(self.collate(samples) if is_copy else samples)
-        return same(*made)
+            drawn.append([random.random(), np.random.random(), torch.rand(()).item()])
+        if not same(*made):
+            return DIFFERENT
+        # What this process keeps is in checkpoints.
+        return KEPT if is_copy and drawn[0] != drawn[1] else ""
 
 
 def same(one: Any, other: Any) -> bool:

@@ -89,7 +89,7 @@ def why_not(loader: Any, seed: int) -> str | None:
     if isinstance(loader.dataset, IterableDataset):
         return f"{type(loader.dataset).__name__} is iterable and has no numbers of samples"
     order = Order(loader, seed)
-    name = type(getattr(order.sampler, "sampler", order.sampler)).__name__
+    name = type(order.inner).__name__
     try:
         len(order)
     except (TypeError, NotImplementedError):  # also of a sampler within a BatchSampler

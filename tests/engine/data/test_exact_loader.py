@@ -235,6 +235,55 @@ def test_a_generator_of_the_data_set_is_found_out(
     assert text.startswith("Own: not exact: it gave two different samples")
 
 
+class Keeps(Noisy):
+    """Draws a sample once, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: dict[int, Any] = {}
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index not in self.drawn:
+            self.drawn[index] = super().__getitem__(index)
+        return self.drawn[index]
+
+
+class Reads(Noisy):
+    """Keeps what it has read, which is the same each time."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self.read.append(index)
+        return {"index": index}
+
+
+def test_what_workers_keep_of_what_they_drew_is_found_out() -> None:
+    """As it happened: a resumed run drew other samples, and no line said so."""
+    said: list[str] = []
+    for workers, dataset in ((0, Keeps()), (1, Reads()), (1, Keeps())):
+        loader = DataLoader(dataset, batch_size=4, num_workers=workers)
+        list(exact_and_say(loader, 5, At(), 0, said.append))
+    (text,) = said
+    assert text.startswith("Keeps: not exact: a worker keeps random numbers that it drew")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sampler_that_changes_within_an_epoch_is_named(workers: int) -> None:
+    """As it happened: hard examples came an epoch later than with Lightning alone, in silence."""
+    said: list[str] = []
+    turns, place = Turns(), At()
+    loader = DataLoader(NUMBERS, batch_size=5, sampler=turns, num_workers=workers)
+    served = exact_and_say(loader, 5, place, 0, said.append)
+    for epoch in range(2):
+        place.at = (epoch, 0)
+        for number, _ in enumerate(served):
+            if (epoch, number) == (1, 0):
+                turns.order = turns.order[::-1]
+        assert bool(said) == (epoch == 1)
+        turns.order = turns.order[::-1].copy()  # between epochs it counts at once
+    (text,) = said
+    assert text.startswith("Turns: something has changed it within an epoch")
+
+
 def test_a_generator_of_a_collate_function_is_found_out_where_workers_call_it() -> None:
     """As it happened: each worker had one of its own, and no line said so."""
 
