@@ -184,6 +184,13 @@ def _noted(owner: Any) -> dict[str, _Noted]:
     return found
 
 
+def _is_a_librarys(name: str, value: Any) -> bool:
+    """Tells whether a file has imported a value from a library by its name, as `sys.modules`."""
+    modules = list(sys.modules.items())
+    having = [path for path, one in modules if getattr(one, "__dict__", {}).get(name) is value]
+    return not all(map(_is_users, having))
+
+
 def _mark(value: Any) -> Any:
     return None if type(value) in FIXED else values.mark(value)
 
@@ -243,6 +250,8 @@ def _restore(
             if mark is None or values.mark(value) == mark:
                 if is_other:
                     yield name, True
+                continue
+            if _is_a_librarys(name, value):
                 continue
             is_group = isinstance(value, (*values.GROUPS, dict))
             stays = copied is NONE or (is_group and not is_whole)

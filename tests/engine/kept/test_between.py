@@ -209,6 +209,22 @@ def test_a_dict_that_takes_no_name_twice_is_put_back(file: ModuleType) -> None:
     assert registry == {"mse": 1}
 
 
+def test_what_a_file_has_imported_from_a_library_is_left_alone(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = ModuleType("torch.late")
+    exec("from sys import modules", vars(file))
+    try:
+        with put_back([file.__name__]):
+            sys.modules[late.__name__] = late
+        assert sys.modules[late.__name__] is late
+        with put_back([file.__name__]):
+            pass
+    finally:
+        del sys.modules[late.__name__]
+    assert not caplog.text
+
+
 def test_what_a_file_does_that_is_imported_on_the_way_stays(
     file: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
