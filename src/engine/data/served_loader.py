@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from engine.fence.lightning import Place, ServesLoader, wrapped_sampler
+from engine.fence.lightning import Place, ServesLoader, restart_workers, wrapped_sampler
 from engine.fence.torch import with_own_workers
 from engine.seeds import derive, kept
 
@@ -101,8 +101,7 @@ class EpochLoader(Served):
         if number == 0:  # within an epoch, the loader's own state may have set them
             seed_each(generators_of(self._loader), self._seed, stream)
         with kept(derive(self._seed, stream, 0)):
-            # Workers of the epoch before have states of their own.
-            batches = iter(with_own_workers(self._loader))
+            batches = iter(self._anew())
         while True:
             with kept(derive(self._seed, stream, number)):
                 batch = next(batches, END)
@@ -111,6 +110,10 @@ class EpochLoader(Served):
             number += 1
             self._note(number)
             yield batch
+
+    def _anew(self) -> Any:
+        """Returns a loader with new workers: those of the epoch before have states of their own."""
+        return with_own_workers(self._loader)
 
     def _note(self, number: int) -> None:
         """Is called after so many batches of an epoch."""
@@ -122,6 +125,10 @@ class StatefulLoader(EpochLoader):
     def __init__(self, loader: Any, seed: int, place: Place) -> None:
         super().__init__(loader, seed, place)
         self._states: dict[int, Any] = {}  # by the number of batches served in the epoch
+
+    def _anew(self) -> Any:
+        restart_workers(self._loader)  # a copy would have the state
+        return self._loader
 
     def _note(self, number: int) -> None:
         self._states[number] = self._loader.state_dict()

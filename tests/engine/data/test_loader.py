@@ -183,6 +183,34 @@ def test_the_state_of_a_loader_is_that_of_the_batches_trained_on(ahead: int) -> 
     assert list(resumed) == whole[3:]
 
 
+class CountedWorkers(DataLoader[Any]):
+    """A loader with workers and a state: the number of batches that it has given."""
+
+    given = 0
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.given = state["given"]
+
+
+def test_a_state_is_that_of_the_loader_that_serves_though_its_workers_persist() -> None:
+    place = At()
+    loader = CountedWorkers(Stream(), 2, num_workers=1, persistent_workers=True)
+    served = exact_and_say(loader, 5, place, 0, lambda text: None)
+    for number, _ in enumerate(served, start=1):
+        place.at = (0, number)
+        assert served.state_dict() == {"given": number}
+    assert number == 3
+    restart_workers(served)
+
+
 def test_at_an_epochs_end_a_loader_has_no_state() -> None:
     """A loader that is at its end would give the next epoch no batch."""
     place = At()
