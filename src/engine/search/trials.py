@@ -200,7 +200,9 @@ def table(study: Study | None, n_trials: int, marks: Mapping[int, str]) -> str:
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     numbers += "".join(f", {number} {text}" for text, number in Counter(marks.values()).items())
     lines.append(f"{messages.counted(n_trials, 'trial')}: {numbers}")
-    lines += [f"best:\n  {shlex.join(words(trial.params))}" for trial in best[:1]]
+    for trial in best[:1]:
+        mark = f", {marks[trial.number]}" if trial.number in marks else ""
+        lines.append(f"best{mark}:\n  {shlex.join(words(trial.params))}")
     return "\n".join(lines)
 
 
