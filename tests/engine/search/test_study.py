@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
+from sqlalchemy.pool import NullPool
 
 from engine.errors import UserError
 from engine.search import study
@@ -63,7 +64,7 @@ def test_a_storage_is_opened_and_read_by_optuna_itself(
         storage: Any = optuna.storages.JournalStorage(backend)
     else:
         assert absolute == f"sqlite:///{tmp_path / 'x.db'}"
-        storage = absolute
+        storage = optuna.storages.RDBStorage(absolute, engine_kwargs={"poolclass": NullPool})
     (trial,) = optuna.load_study(study_name="s", storage=storage).trials
     assert trial.system_attrs["fixed_params"] == {"lr": 0.5}
 
