@@ -185,6 +185,36 @@ class HasLoss(CurveMLP):
         self.loss = globals()[kind](self.network)
 
 
+class Warms(nn.Module):
+    """Multiplies what a layer or a loss gives by a factor that rises with the steps.
+
+    Args:
+        part: the layer or the loss.
+        module: knows the number of the step.
+    """
+
+    def __init__(self, part: nn.Module, module: LightningModule) -> None:
+        super().__init__()
+        self.part, self.step = part, lambda: module.global_step
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        y: Tensor = self.part(*tensors) * min(1.0, (self.step() + 1) / 100)
+        return y
+
+
+class WarmsUp(CurveMLP):
+    """Has a loss or a network that is warmed up.
+
+    Args:
+        part: `loss` or `network`.
+        options: of the usual module.
+    """
+
+    def __init__(self, part: str, **options: Any) -> None:
+        super().__init__(**options)
+        setattr(self, part, Warms(getattr(self, part), self))
+
+
 class Tied(CurveMLP):
     """Has a layer twice."""
 
