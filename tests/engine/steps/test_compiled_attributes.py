@@ -372,6 +372,21 @@ class HandsTrainer(StepCallback):
         module.loss.ask = lambda: trainer.global_step
 
 
+class Switches(SupervisedModule):
+    """Has another loss from the third epoch on."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(6, 2), nn.MSELoss())
+
+    @property
+    def loss(self) -> nn.Module:  # type: ignore[override]
+        return nn.MSELoss() if self.current_epoch < 2 else nn.L1Loss()
+
+    @loss.setter
+    def loss(self, loss: nn.Module) -> None:
+        """Leaves the losses as they are."""
+
+
 TRAINER = "the network or the loss goes by what its trainer says"
 WEIGHTS = "the loss looks at the weights"
 DRAWN = "InternalTorchDynamoError"
@@ -395,6 +410,7 @@ DRAWN = "InternalTorchDynamoError"
         (by_step, TRAINER),
         (by_epoch, TRAINER),
         (lambda: SupervisedModule(Nested(), nn.MSELoss()), TRAINER),
+        (Switches, "Switches has a loss of its own"),
     ],
     ids=[
         "penalty",
@@ -409,6 +425,7 @@ DRAWN = "InternalTorchDynamoError"
         "step",
         "epoch",
         "nested",
+        "property",
     ],
 )
 def test_what_a_compiled_step_would_not_follow_runs_eagerly(
