@@ -451,6 +451,47 @@ def test_who_asks_a_trainer_that_a_callback_hands_over_runs_eagerly(
     assert all(torch.equal(found[name], right) for name, right in expected.items())
 
 
+class Replaces(StepCallback):
+    """Puts something else in place of a part of the step, from the third epoch on."""
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 2:
+            self.replace(trainer, module)
+
+    def replace(self, trainer: Any, module: Any) -> None:
+        module.loss = nn.L1Loss()
+
+
+class ReplacesNetwork(Replaces):
+    """Puts a layer behind the network."""
+
+    def replace(self, trainer: Any, module: Any) -> None:
+        module.network = nn.Sequential(module.network, nn.Tanh())
+
+
+class ReplacesOptimizer(Replaces):
+    """Takes another optimiser, with a rate of its own."""
+
+    def replace(self, trainer: Any, module: Any) -> None:
+        trainer.optimizers = [torch.optim.SGD(module.parameters(), lr=0.05)]
+
+
+@pytest.mark.parametrize("callback", [Replaces, ReplacesNetwork, ReplacesOptimizer])
+def test_what_comes_in_place_of_a_compiled_part_is_not_left_out(
+    callback: type[StepCallback], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the compiled step went on with the part that it knew."""
+    caplog.set_level(logging.WARNING, logger="engine")
+    found, expected = both(
+        tmp_path, lambda: SupervisedModule(nn.Linear(6, 2), nn.MSELoss()), callback
+    )
+    reason = "another network, loss or optimiser has come in its place"
+    assert told(caplog) == [f"compile=true, but the steps are not compiled: {reason}"]
+    assert list(found) == list(expected)
+    for name, right in expected.items():
+        torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
 def test_a_buffer_of_the_loss_counts_the_steps_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
