@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,66 @@ class HasLoss(CurveMLP):
     def __init__(self, kind: str, **options: Any) -> None:
         super().__init__(**options)
         self.loss = globals()[kind](self.network)
+
+
+class Warms(nn.Module):
+    """Multiplies what a layer or a loss gives by a factor that rises with the steps.
+
+    Args:
+        part: the layer or the loss.
+        module: knows the number of the step.
+    """
+
+    def __init__(self, part: nn.Module, module: LightningModule) -> None:
+        super().__init__()
+        self.part, self.step = part, lambda: module.global_step
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        y: Tensor = self.part(*tensors) * min(1.0, (self.step() + 1) / 100)
+        return y
+
+
+class WarmsUp(CurveMLP):
+    """Has a loss or a network that is warmed up.
+
+    Args:
+        part: `loss` or `network`.
+        options: of the usual module.
+    """
+
+    def __init__(self, part: str, **options: Any) -> None:
+        super().__init__(**options)
+        setattr(self, part, Warms(getattr(self, part), self))
+
+
+class HasProperty(CurveMLP):
+    """Has another loss from the second epoch on."""
+
+    @property
+    def loss(self) -> nn.Module:  # type: ignore[override]
+        return nn.L1Loss() if self.current_epoch else nn.MSELoss()
+
+    @loss.setter
+    def loss(self, loss: nn.Module) -> None:
+        """Leaves the losses as they are."""
+
+
+def weighted(self: Any, predictions: Tensor, targets: Tensor, weight: float) -> Tensor:
+    return weight * (predictions - targets).abs().mean()
+
+
+class HasClassMethod(CurveMLP):
+    """Has a loss that is a method of the class."""
+
+    @classmethod
+    def _loss(cls, predictions: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
+        return weighted(cls, predictions, targets, 2.0)
+
+
+class HasPartialMethod(CurveMLP):
+    """Has a loss with a number that is filled in."""
+
+    _loss = partialmethod(weighted, weight=2.0)  # type: ignore[assignment]
 
 
 class Tied(CurveMLP):

@@ -39,6 +39,14 @@ STEP_HOOKS = (
 )
 
 
+class _Empty:
+    """Has what Python writes into each class, and nothing else."""
+
+    nothing: None
+
+
+# Of what a step does, neither a constructor says anything, nor warnings, nor what Python writes.
+SAYS_NOTHING = ("__init__", "HARMLESS", *vars(_Empty))
 OF_LABELS = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 
 
@@ -58,14 +66,15 @@ class StepOptions(TypedDict, total=False):
 def additions(module: LightningModule) -> list[str]:
     """Returns the names of what a module's classes have beside those of `SupervisedModule`.
 
-    A constructor does not count.
+    These are methods, properties and the like, and values in place of its own.
     """
-    kinds = type(module).__mro__[: type(module).__mro__.index(SupervisedModule)]
+    kinds = [kind for kind in type(module).__mro__ if kind not in SupervisedModule.__mro__]
     return [
         name
         for kind in kinds
         for name, value in vars(kind).items()
-        if callable(value) and name != "__init__"
+        if name not in SAYS_NOTHING
+        and (callable(value) or hasattr(value, "__get__") or hasattr(SupervisedModule, name))
     ]
 
 
@@ -254,6 +263,8 @@ class SupervisedModule(LightningModule):
     def why_not_compiled(self) -> str | None:
         """Returns why a step is more than network, loss and optimiser, if so."""
         own = overrides(self, SupervisedModule, ["_loss", "forward"])
+        # A property, say, which may be another one from step to step.
+        own += [name for name in ("network", "loss") if hasattr(type(self), name)]
         own += ["forward hook"] * bool(hooks_of(self))
         return f"{type(self).__name__} has a {own[0]} of its own" if own else None
 

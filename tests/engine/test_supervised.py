@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial, partialmethod
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,7 +24,7 @@ from torchmetrics.classification import (
 
 from engine.errors import UserError
 from engine.seeds import generator
-from engine.supervised import SupervisedModule
+from engine.supervised import SupervisedModule, additions
 from fitting import Arrays, columns, plain_trainer
 
 LR = 0.05
@@ -147,6 +147,63 @@ def test_evaluation_is_over_the_whole_split(
         expected = (error**2).mean() if reduction == "mean" else (error**2).sum()
         assert found[f"{split}/loss"] == pytest.approx(expected, rel=1e-5)
         assert found[f"{split}/mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+
+
+class Plain(SupervisedModule):
+    """Has a constructor, an annotation and a number, as most modules have."""
+
+    width: int
+    depth = 2
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 2), nn.MSELoss())
+
+
+class Mixed:
+    """Has what a class behind SupervisedModule may add."""
+
+    @property
+    def loss(self) -> nn.Module:
+        return nn.L1Loss()
+
+
+class Adds(Plain, Mixed):
+    """Has more than methods."""
+
+    width = 3
+    automatic_optimization = False  # type: ignore[assignment]
+    forward = partialmethod(Plain.forward)  # type: ignore[assignment]
+
+    def method(self) -> None:
+        """Does nothing."""
+
+    @classmethod
+    def _loss(cls, predictions: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
+        return predictions.sum()
+
+    @staticmethod
+    def augmented(inputs: Tensor) -> Tensor:  # type: ignore[override]
+        return inputs
+
+    @cached_property
+    def network(self) -> nn.Module:  # type: ignore[override]
+        return nn.Linear(3, 2)
+
+
+def test_additions_are_all_that_may_change_what_a_module_does() -> None:
+    assert additions(Plain()) == []
+    assert Plain().metric_names(None) == ["train/loss"]
+    made = Adds.__new__(Adds)
+    assert additions(made) == [
+        "automatic_optimization",
+        "forward",
+        "method",
+        "_loss",
+        "augmented",
+        "network",
+        "loss",
+    ]
+    assert made.metric_names(None) is None
 
 
 class Scaled(SupervisedModule):

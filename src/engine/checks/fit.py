@@ -122,16 +122,19 @@ def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> 
 
 
 def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:
-    """Refuses metrics of `SupervisedModule` that are no numbers, such as a confusion matrix."""
+    """Refuses metrics of `SupervisedModule` that are no number: a confusion matrix, a dict."""
     metrics = getattr(model, "train_metrics", None)
     for name, metric in metrics.items() if isinstance(metrics, MetricCollection) else ():
         value: Any = None
         # A metric that needs more than one sample fails here, which tells nothing.
         with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
             value = metric.clone()(predictions, data.splits["train"].targets[:1])
-        if isinstance(value, Tensor) and value.numel() != 1:
-            own = f"{type(model).__name__}: its metric {name.removeprefix('train/')}"
-            raise UserError(
-                f"{own} gives {value.numel()} numbers, and a row of metrics takes one.\n"
-                "Leave it out of `metrics`; a callback can draw it."
-            )
+        is_tensor = isinstance(value, Tensor)
+        if value is None or (is_tensor and value.numel() == 1):
+            continue
+        gives = f"{value.numel()} numbers" if is_tensor else f"a {type(value).__name__}"
+        raise UserError(
+            f"{type(model).__name__}: its metric {name.removeprefix('train/')} gives {gives}, "
+            "and a row of metrics takes one number.\n"
+            "Leave it out of `metrics`; a callback can draw it, a module of yours can log it."
+        )

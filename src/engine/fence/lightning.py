@@ -5,8 +5,8 @@ import io
 import signal
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
@@ -135,6 +135,46 @@ def watch_loops(
     loop.on_advance_end = end_epoch
     # A place for what modules log, which a checkpoint can have.
     batches._results = Results(training=True)
+
+
+@contextmanager
+def asked_of_trainers() -> Iterator[list[str]]:
+    """Gathers what code asks of Trainers, by modules, data modules or the Trainers themselves.
+
+    It looks at Lightning's classes, so that it sees who asks by a closure, a weak reference or a
+    copy, too. Where there is no Trainer yet, to ask is an error: it ends the block, no more.
+    """
+    asked: list[str] = []
+
+    def kept_as(name: str) -> property:
+        def get(own: Any) -> Any:
+            asked.append(name)
+            return vars(own).get(name)
+
+        def put(own: Any, value: Any) -> None:
+            vars(own)[name] = value
+
+        return property(get, put)
+
+    def get_of_trainer(trainer: Trainer, name: str) -> Any:
+        asked.append(name)
+        return object.__getattribute__(trainer, name)
+
+    spies: dict[tuple[type, str], Any] = {
+        (LightningModule, "_trainer"): kept_as("_trainer"),
+        (LightningDataModule, "trainer"): kept_as("trainer"),
+        (Trainer, "__getattribute__"): get_of_trainer,
+    }
+    for (kind, name), spy in spies.items():
+        setattr(kind, name, spy)
+    try:
+        yield asked
+    except Exception:
+        if not asked:
+            raise
+    finally:
+        for kind, name in spies:
+            delattr(kind, name)
 
 
 def _after(loop: Any, name: str, then: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 
 from engine import signals
+from engine.fence.lightning import asked_of_trainers
 from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
 from engine.seeds import kept
 from engine.steps.pooling import PoolsByComparison
@@ -209,15 +210,16 @@ class CompiledStep:
             with kept(), torch.random.fork_rng(on_gpu):
                 leaves = [value.clone().requires_grad_() for value in values]
                 batch = inputs.clone(), targets.clone()
-                loss, _ = forward(leaves, copy.deepcopy(fixed), *batch)
-                with torch.no_grad():
-                    _, predictions = forward(values, copy.deepcopy(fixed), *batch)
-                # Predictions have no graph here, but a penalty on the weights has.
-                sees_weights = loss_of(predictions, batch[1]).requires_grad
-                gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-                has_run = True
-                all_used = all(gradient is not None for gradient in gradients)
-                if all_used and not sees_weights and not assigned:
+                with asked_of_trainers() as asked:
+                    loss, _ = forward(leaves, copy.deepcopy(fixed), *batch)
+                    with torch.no_grad():
+                        _, predictions = forward(values, copy.deepcopy(fixed), *batch)
+                    # Predictions have no graph here, but a penalty on the weights has.
+                    sees_weights = loss_of(predictions, batch[1]).requires_grad
+                    gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+                    has_run = True
+                    all_used = all(gradient is not None for gradient in gradients)
+                if not asked and all_used and not sees_weights and not assigned:
                     self._step(values, states, fixed, self._numbers, *batch)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
             signals.heed()
@@ -227,6 +229,8 @@ class CompiledStep:
             changed = _put_back(self._parts, before)
             for buffer, value in zip(buffers, kept_buffers, strict=True):
                 buffer.copy_(value)
+        if asked:  # the number of the step or the epoch, say, would stay what it is now
+            raise CannotCompile("the network or the loss goes by what its trainer says")
         if sees_weights:
             raise CannotCompile("the loss looks at the weights, and not at predictions only")
         if not all_used:

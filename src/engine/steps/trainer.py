@@ -165,7 +165,12 @@ class BlockTrainer(Trainer):
             or any(callback.watches(self, step, batch_idx) for callback in self._looking_inside)
         ):
             return None
+        module: Any = self.lightning_module
+        compiled = (self._compiled.network, self._compiled.loss, self._compiled.optimizer)
+        current = (module.network, module.loss, self.optimizers[0])
         try:
+            if any(own is not now for own, now in zip(compiled, current, strict=True)):
+                raise CannotCompile("another network, loss or optimiser has come in its place")
             self._compiled.refresh(*(next(batch.batches()) if isinstance(batch, Block) else batch))
         except CannotCompile as reason:
             self._compiled = None

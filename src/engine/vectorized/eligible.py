@@ -23,6 +23,7 @@ from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
 from engine.config.resolved import Config
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, is_close, largest_of
+from engine.fence.lightning import asked_of_trainers
 from engine.kept.values import package_of
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
@@ -178,7 +179,12 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     if reason := _odd_module(modules[0]):
         raise NotStacked(reason)
     # Jobs with the same samples would hide that a stack mixes them up.
-    _compare(modules, [training_batch(data[0]), training_batch(data[1], last=True)])
+    batches = [training_batch(data[0]), training_batch(data[1], last=True)]
+    with asked_of_trainers() as asked:
+        _compare(modules, batches)
+    if asked:  # the first job's network and loss compute for all, and its Trainer may end earlier
+        name = type(modules[0]).__name__
+        raise NotStacked(f"{name}: its network or loss goes by what its trainer says")
     return data, modules
 
 
@@ -307,20 +313,9 @@ def _odd_data(data: Any) -> str | None:
 
 def _asks_its_trainer(data: TensorDataModule) -> bool:
     """Tells whether data are prepared by what the Trainer says, which a stack shares."""
-    asked = []
-
-    def ask(own: Any) -> None:
-        asked.append(own)
-
-    spied: Any = copy.copy(data)
-    vars(spied).pop("trainer", None)
-    kind: Any = type(data)
-    spied.__class__ = type(kind.__name__, (kind,), {"trainer": property(ask)})
-    try:
+    spied = copy.copy(data)
+    with asked_of_trainers() as asked:
         spied.prepare_inputs(data.splits["train"].inputs[: data.batch_size])
-    except Exception:  # there is no Trainer yet
-        if not asked:
-            raise
     return bool(asked)
 
 

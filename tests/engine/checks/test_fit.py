@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanSquaredError
+from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, Running
 
 from engine.checks.fit import check_classes, fit_to
 from engine.errors import UserError
@@ -134,3 +136,41 @@ def test_what_a_first_pass_makes_stays() -> None:
     assert [name for name, _ in layer.named_parameters()] == ["layer.weight", "layer.bias"]
     assert odd.seen.tolist() == [0]
     assert odd.norm.num_features == 3
+
+
+class Squares(MeanSquaredError):
+    """Gives a number of Python's, which Lightning does not log."""
+
+    def compute(self) -> Any:
+        return float(super().compute())
+
+
+@pytest.mark.parametrize(
+    ("metric", "gives"),
+    [
+        (MinMaxMetric(MeanSquaredError()), "a dict"),
+        (ClasswiseWrapper(MeanSquaredError(num_outputs=2)), "a dict"),
+        (BootStrapper(MeanSquaredError(), num_bootstraps=3), "a dict"),
+        (Squares(), "a float"),
+        (MeanSquaredError(num_outputs=2), "2 numbers"),
+        (MeanSquaredError(), None),
+        (Running(MeanSquaredError(), window=2), None),
+    ],
+    ids=["least and most", "classes", "samples", "float", "numbers", "number", "running"],
+)
+def test_a_metric_gives_one_number(metric: Any, gives: str | None) -> None:
+    """As it happened: a dict failed at the first validation, but not in jobs of a stack."""
+    samples = np.ones((4, 2), np.float32)
+    data = Arrays({"train": (samples, samples)})
+    data.setup("fit")
+    module = SupervisedModule(nn.Linear(2, 2), nn.MSELoss(), {"own": metric})
+    if gives is None:
+        fit_to(module, data)
+        return
+    with pytest.raises(UserError) as raised:
+        fit_to(module, data)
+    says = f"SupervisedModule: its metric own gives {gives}, and a row of metrics takes one number."
+    assert str(raised.value).splitlines() == [
+        says,
+        "Leave it out of `metrics`; a callback can draw it, a module of yours can log it.",
+    ]

@@ -1,5 +1,6 @@
 """What is relied on of Lightning's results, loggers and progress bar: a new version breaks here."""
 
+import copy
 import csv
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from unittest import mock
 import pytest
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -320,3 +321,26 @@ def test_kill_children_ends_the_processes_of_further_devices(tmp_path: Path) -> 
         trainer.strategy._launcher = launcher
         fence.kill_children(trainer)
         assert child.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_what_is_asked_of_trainers_is_seen(tmp_path: Path) -> None:
+    trainer, module, data = plain_trainer(tmp_path), Net(), LightningDataModule()
+    with fence.asked_of_trainers() as asked:
+        assert module.global_step == 0
+    assert asked == ["_trainer"]
+    with fence.asked_of_trainers() as asked:
+        assert data.trainer is None
+        data.trainer = trainer
+    assert asked == ["trainer"]
+    with fence.asked_of_trainers() as asked:
+        assert data.trainer.loggers == []
+    assert asked[:2] == ["trainer", "loggers"]
+    with fence.asked_of_trainers() as asked:
+        assert copy.deepcopy(module).trainer.max_epochs == 1  # there is none
+    assert asked == ["_trainer"]
+    with pytest.raises(ZeroDivisionError), fence.asked_of_trainers() as asked:
+        1 / 0  # noqa: B018
+    assert asked == []
+    assert "_trainer" not in vars(LightningModule)
+    assert "trainer" not in vars(LightningDataModule)
+    assert "__getattribute__" not in vars(Trainer)

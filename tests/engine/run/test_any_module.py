@@ -432,9 +432,11 @@ def test_a_metric_of_ours_that_is_no_scalar_is_refused(
 ) -> None:
     words = [of("WithMatrix"), "datamodule._target_=ways.Points"]
     first, second = refused(tmp_path, capsys, *words).splitlines()
-    says = "its metric matrix gives 4 numbers, and a row of metrics takes one."
+    says = "its metric matrix gives 4 numbers, and a row of metrics takes one number."
     assert first == f"error: WithMatrix: {says}"
-    assert second == "Leave it out of `metrics`; a callback can draw it."
+    assert (
+        second == "Leave it out of `metrics`; a callback can draw it, a module of yours can log it."
+    )
     assert list(tmp_path.iterdir()) == []
 
 

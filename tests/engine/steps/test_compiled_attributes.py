@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 import compiling
@@ -321,6 +323,71 @@ def test_what_a_try_changes_is_put_back() -> None:
     assert compiled._put_back([layer], [before]) is None
 
 
+class Warms(nn.Module):
+    """Multiplies what a layer or a loss gives by a factor that it asks for.
+
+    Args:
+        part: the layer or the loss.
+        ask: returns the factor.
+    """
+
+    def __init__(self, part: nn.Module, ask: Callable[[], float]) -> None:
+        super().__init__()
+        self.part, self.ask = part, ask
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        y: Tensor = self.part(*tensors) * (1 + self.ask())
+        return y
+
+
+class Nested(LightningModule):
+    """Is a network that is a LightningModule, which finds its Trainer by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x) * (1 + self.global_step)
+        return y
+
+
+def by_step() -> SupervisedModule:
+    module = SupervisedModule(nn.Linear(6, 2), nn.MSELoss())
+    module.loss = Warms(module.loss, lambda: module.global_step)
+    return module
+
+
+def by_epoch() -> SupervisedModule:
+    module = SupervisedModule(nn.Linear(6, 2), nn.MSELoss())
+    found = weakref.ref(module)
+    module.network = Warms(module.network, lambda: found().current_epoch)  # type: ignore[union-attr]
+    return module
+
+
+class HandsTrainer(StepCallback):
+    """Gives the loss a function that knows the Trainer."""
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        module.loss.ask = lambda: trainer.global_step
+
+
+class Switches(SupervisedModule):
+    """Has another loss from the third epoch on."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(6, 2), nn.MSELoss())
+
+    @property
+    def loss(self) -> nn.Module:  # type: ignore[override]
+        return nn.MSELoss() if self.current_epoch < 2 else nn.L1Loss()
+
+    @loss.setter
+    def loss(self, loss: nn.Module) -> None:
+        """Leaves the losses as they are."""
+
+
+TRAINER = "the network or the loss goes by what its trainer says"
 WEIGHTS = "the loss looks at the weights"
 DRAWN = "InternalTorchDynamoError"
 
@@ -340,8 +407,26 @@ DRAWN = "InternalTorchDynamoError"
         ),
         (lambda: SupervisedModule(Draws(), nn.MSELoss()), DRAWN),
         (lambda: SupervisedModule(Keeps(), nn.MSELoss()), "BackendCompilerFailed"),
+        (by_step, TRAINER),
+        (by_epoch, TRAINER),
+        (lambda: SupervisedModule(Nested(), nn.MSELoss()), TRAINER),
+        (Switches, "Switches has a loss of its own"),
     ],
-    ids=["penalty", "hidden", "function", "forward", "hook", "counts", "list", "draws", "keeps"],
+    ids=[
+        "penalty",
+        "hidden",
+        "function",
+        "forward",
+        "hook",
+        "counts",
+        "list",
+        "draws",
+        "keeps",
+        "step",
+        "epoch",
+        "nested",
+        "property",
+    ],
 )
 def test_what_a_compiled_step_would_not_follow_runs_eagerly(
     make: Callable[[], SupervisedModule],
@@ -354,6 +439,57 @@ def test_what_a_compiled_step_would_not_follow_runs_eagerly(
     (text,) = told(caplog)
     assert text.startswith(f"compile=true, but the steps are not compiled: {reason}")
     assert all(torch.equal(found[name], right) for name, right in expected.items())
+
+
+def test_who_asks_a_trainer_that_a_callback_hands_over_runs_eagerly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="engine")
+    make = lambda: SupervisedModule(nn.Linear(6, 2), Warms(nn.MSELoss(), lambda: 0.0))  # noqa: E731
+    found, expected = both(tmp_path, make, HandsTrainer)
+    assert told(caplog) == [f"compile=true, but the steps are not compiled: {TRAINER}"]
+    assert all(torch.equal(found[name], right) for name, right in expected.items())
+
+
+class Replaces(StepCallback):
+    """Puts something else in place of a part of the step, from the third epoch on."""
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 2:
+            self.replace(trainer, module)
+
+    def replace(self, trainer: Any, module: Any) -> None:
+        module.loss = nn.L1Loss()
+
+
+class ReplacesNetwork(Replaces):
+    """Puts a layer behind the network."""
+
+    def replace(self, trainer: Any, module: Any) -> None:
+        module.network = nn.Sequential(module.network, nn.Tanh())
+
+
+class ReplacesOptimizer(Replaces):
+    """Takes another optimiser, with a rate of its own."""
+
+    def replace(self, trainer: Any, module: Any) -> None:
+        trainer.optimizers = [torch.optim.SGD(module.parameters(), lr=0.05)]
+
+
+@pytest.mark.parametrize("callback", [Replaces, ReplacesNetwork, ReplacesOptimizer])
+def test_what_comes_in_place_of_a_compiled_part_is_not_left_out(
+    callback: type[StepCallback], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the compiled step went on with the part that it knew."""
+    caplog.set_level(logging.WARNING, logger="engine")
+    found, expected = both(
+        tmp_path, lambda: SupervisedModule(nn.Linear(6, 2), nn.MSELoss()), callback
+    )
+    reason = "another network, loss or optimiser has come in its place"
+    assert told(caplog) == [f"compile=true, but the steps are not compiled: {reason}"]
+    assert list(found) == list(expected)
+    for name, right in expected.items():
+        torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
 
 
 def test_a_buffer_of_the_loss_counts_the_steps_only(

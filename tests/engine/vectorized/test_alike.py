@@ -51,6 +51,14 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             ["module._target_=unlike.HasLoss", "+module.kind=CountsInBuffer"],
             "HasLoss: its loss changes a buffer in each step",
         ),
+        (
+            ["module._target_=unlike.WarmsUp", "+module.part=loss"],
+            "WarmsUp: its network or loss goes by what its trainer says",
+        ),
+        (
+            ["module._target_=unlike.WarmsUp", "+module.part=network"],
+            "WarmsUp: its network or loss goes by what its trainer says",
+        ),
         (["module._target_=unlike.Tied"], "Tied has layers that share weights"),
         (
             ["module._target_=unlike.LossOfAFunction"],
