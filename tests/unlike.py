@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from engine import Split, StepCallback
@@ -40,6 +40,22 @@ def clipped(params: Iterable[nn.Parameter], lr: float) -> Optimizer:
 
     made.step = clip_and_step  # type: ignore[method-assign]
     return made
+
+
+def by_rate(params: Iterable[nn.Parameter], lr: float, what: str) -> Optimizer:
+    """Is otherwise for large rates: of another class, with another option, or with two groups."""
+    own, is_large = list(params), lr > 0.05
+    match what:
+        case "class":
+            return (Adam if is_large else AdamW)(own, lr=lr, weight_decay=0.5)
+        case "momentum":
+            return SGD(own, lr=lr, momentum=0.9, nesterov=is_large)
+        case "maximize":
+            return SGD(own, lr=lr, maximize=is_large)
+        case "centered":
+            return RMSprop(own, lr=lr, centered=is_large)
+    groups: Any = [{"params": own[:2]}, {"params": own[2:], "lr": 0.0}] if is_large else own
+    return SGD(groups, lr=lr)
 
 
 class Raises(LRScheduler):
@@ -301,6 +317,37 @@ class HalfAsManySeeds(ParabolaDataModule):
             name: Split(own.inputs, own.targets + torch.rand(own.targets.shape, generator=noise))
             for name, own in super().load().items()
         }
+
+
+class OtherBySeed(ParabolaDataModule):
+    """Has no validation for each other seed, or another number or type of samples, or classes."""
+
+    def __init__(self, what: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.what, self.is_other = what, self.seed % 2 > 0
+        if self.is_other and what == "classes":
+            self.class_names = ["one"]
+
+    def load(self) -> dict[str, Split]:
+        train = super().load()["train"]
+        inputs, targets = train.inputs, train.targets
+        if not self.is_other:
+            return {"train": train, "val": train}
+        match self.what:
+            case "splits":
+                return {"train": train}
+            case "sizes":
+                return {"train": train, "val": Split(inputs[:50], targets[:50])}
+            case "types":
+                return {"train": train, "val": Split(inputs, targets.half())}
+        return {"train": train, "val": train}
+
+
+class PreparedBySeed(ParabolaDataModule):
+    """Makes the larger inputs larger by the seed: no sample of the first batch."""
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return torch.where(inputs > 0.5, inputs * (1 + self.seed), inputs)
 
 
 class DrawsAsItLoads(ParabolaDataModule):

@@ -130,6 +130,12 @@ class StackedSchedule:
         """Loads nothing: no stack resumes."""
 
 
+def switches(single: Optimizer) -> list[Any]:
+    """Returns an optimiser's class, and what it has been told beside its numbers."""
+    group = single.param_groups[0]
+    return [type(single), {key: group.get(key) for key in single.defaults if key not in NUMBERS}]
+
+
 def why_not_stacked(single: Optimizer) -> str | None:
     """Returns the reason why there is no stacked optimiser like this one; None if there is one."""
     if type(single) not in RULES:

@@ -184,6 +184,41 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
         assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
 
 
+BY_SEED = ["datamodule._target_=unlike.OtherBySeed", "seed=0,2,1"]
+BY_RATE = [*PLAIN, "optimizer._target_=unlike.by_rate", "optimizer.lr=0.01,0.1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([*BY_RATE, "+optimizer.what=class"], "the jobs' optimisers are of other classes, or"),
+        ([*BY_RATE, "+optimizer.what=momentum"], "optimizer.nesterov=True"),
+        ([*BY_RATE, "+optimizer.what=maximize"], "optimizer.maximize=True"),
+        ([*BY_RATE, "+optimizer.what=centered"], "the jobs' optimisers are of other classes, or"),
+        ([*BY_RATE, "+optimizer.what=groups"], "an optimiser of several groups of parameters"),
+        ([*BY_SEED, "+datamodule.what=splits"], "OtherBySeed has other splits, shapes or classes"),
+        ([*BY_SEED, "+datamodule.what=sizes"], "OtherBySeed has other splits, shapes or classes"),
+        ([*BY_SEED, "+datamodule.what=types"], "OtherBySeed has other splits, shapes or classes"),
+        ([*BY_SEED, "+datamodule.what=classes"], "OtherBySeed has other splits, shapes or class"),
+        (
+            ["datamodule._target_=unlike.PreparedBySeed", "datamodule.batch_size=20", "seed=0,1"],
+            "PreparedBySeed prepares the same inputs otherwise for each job",
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_what_some_jobs_have_otherwise_is_found_in_any_job(
+    words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A try of the first jobs finds nothing odd here."""
+    caplog.set_level("INFO")
+    made = sweep(tmp_path, *FEW, *words)
+    number = len(jobs(made))
+    assert f"{number} of {number} jobs one by one: {reason}" in caplog.text
+    assert "jobs together" not in caplog.text
+    assert set(statuses(made).values()) == {"finished"}
+
+
 def test_who_logs_by_hand_finds_the_loggers_and_the_folder_of_the_job(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
