@@ -596,6 +596,70 @@ class Replaces(StepCallback):
         first.data = 0.5 * first.data
 
 
+class Meddles(StepCallback):
+    """Does something at the end of each epoch that a stack would not follow."""
+
+    in_a_stack = EACH_JOB
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        optimizer: Any = trainer.optimizers[0]
+        match self.what:
+            case "clears":
+                optimizer.state.clear()
+            case "asks":
+                module.optimizers().state.clear()
+            case "writes":
+                for tensors in optimizer.state.values():
+                    tensors["exp_avg"].zero_()
+            case "counts":
+                assert len(optimizer.state)
+            case "loss":
+                module.loss = nn.L1Loss()
+            case "optimiser":
+                trainer.optimizers[0] = SGD(module.parameters(), lr=0.001)
+            case "sums":
+                module.averages_loss = False
+            case "evaluates":
+                module.network.eval()
+            case "maximises":
+                optimizer.param_groups[0]["maximize"] = True
+            case "reorders":
+                optimizer.param_groups[0]["params"].reverse()
+
+
+class LooksAtBatch(StepCallback):
+    """Looks at the samples of some steps, or of a validation, if there are such."""
+
+    in_a_stack = EACH_JOB
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step == 1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if isinstance(batch, tuple | list):
+            assert len(batch) == 2
+
+
+class LogsGradients(StepCallback):
+    """Logs the sum of the gradients after some steps."""
+
+    in_a_stack = EACH_JOB
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step % 2 == 0
+
+    def on_train_batch_end(self, trainer: Any, module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % 2:
+            gradients: Any = [parameter.grad for parameter in module.parameters()]
+            total = sum(float(own.sum()) for own in gradients)
+            trainer.logger.log_metrics({"gradients": total}, trainer.global_step - 1)
+
+
 class Anneals(StepCallback):
     """Lets a number of the loss grow from epoch to epoch."""
 

@@ -21,7 +21,7 @@ from engine.vectorized import optimizer
 from engine.vectorized.job import Member
 
 PLAIN = frozenset(vars(nn.Module()))  # what each layer has, and no rule of a stack reads
-OWN = {"log"}  # that a stack sets on modules
+OWN = {"log", "optimizers"}  # that a stack sets on modules
 
 
 def why_unlike(members: Sequence[Member]) -> str | None:

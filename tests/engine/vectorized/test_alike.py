@@ -16,6 +16,7 @@ FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"
 PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
 SCHEDULE = ["scheduler=step", *(f"~scheduler.{key}" for key in ("every", "factor", "interval"))]
 SCHEDULE += ["~scheduler.frequency"]
+MEDDLES = ["+callbacks.meddles._target_=unlike.Meddles", "optimizer=adam", "trainer.max_epochs=2"]
 HALVES = ["scheduler._target_=unlike.halves", "+scheduler.each=epoch"]
 
 
@@ -137,6 +138,44 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             ["+callbacks.asks._target_=unlike.AsksForLoader"],
             "a callback asks for trainer.train_dataloader",
         ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=clears"],
+            "a callback looks at the state of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=asks"],
+            "a callback looks at the state of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=writes"],
+            "a callback looks at the state of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=counts"],
+            "a callback looks at the state of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=loss"],
+            "a callback changes an attribute of a layer or a loss",
+        ),
+        ([*MEDDLES, "+callbacks.meddles.what=optimiser"], "a callback replaces the optimiser"),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=sums"],
+            "a callback changes an attribute of a layer or a loss",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=evaluates"],
+            "a callback changes an attribute of a layer or a loss",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=maximises"],
+            "training changes an option or the parameters of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=reorders"],
+            "training changes an option or the parameters of the optimiser",
+        ),
+        (["+callbacks.looks._target_=unlike.LooksAtBatch"], "a callback looks at a batch"),
         (["+callbacks.draws._target_=unlike.Draws"], "a callback draws random numbers"),
         (
             ["+callbacks.tallies._target_=unlike.Tallies"],
@@ -233,6 +272,24 @@ def test_who_logs_by_hand_finds_the_loggers_and_the_folder_of_the_job(
     for run in (*jobs(made).values(), *jobs(alone).values()):
         assert [row["by_hand"] for row in rows(run) if row["by_hand"]] == ["0.5", "1.5"]
         assert (run / "said.txt").read_text() == "fittest"
+
+
+def test_callbacks_see_the_gradients_of_the_last_step_as_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    own = [
+        *FEW,
+        "+callbacks.logs._target_=unlike.LogsGradients",
+        "seed=0,1",
+        "trainer.max_epochs=2",
+    ]
+    made = sweep(tmp_path / "together", *own)
+    assert "2 jobs together" in caplog.text
+    assert "one by one" not in caplog.text
+    assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
+    for run in jobs(made).values():
+        assert [bool(row["gradients"]) for row in rows(run)].count(True) == 3
 
 
 @pytest.mark.parametrize("kind", ["Has", "HasLoss"])
