@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torchmetrics import MeanMetric, MetricCollection
 
 from engine import Split, StepCallback
 from engine.steps.callback import EACH_JOB
@@ -73,6 +74,45 @@ def raises(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
 def halves(optimizer: Optimizer, updates: Callable[..., int], each: str = "step") -> dict[str, Any]:
     """Halves the rate at each step, or each epoch, by a key that is no `interval`."""
     return {"scheduler": LambdaLR(optimizer, lambda n: 0.5**n), "interval": each}
+
+
+def noisy(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
+    """Draws the rate of each step."""
+    return {"scheduler": LambdaLR(optimizer, lambda n: 0.5 + random.random()), "interval": "step"}
+
+
+class Lot(MeanMetric):
+    """Draws what it means, or what it adds to it.
+
+    Args:
+        adds: whether it draws at its end only.
+    """
+
+    def __init__(self, adds: bool) -> None:
+        super().__init__()
+        self.adds = adds
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        super().update(float(self.adds) or torch.rand(()))
+
+    def compute(self) -> Tensor:
+        return super().compute() + (torch.rand(()) if self.adds else 0)
+
+
+class HasLots(CurveMLP):
+    """Has a metric that draws.
+
+    Args:
+        adds: the metric's.
+        splits: those that have it.
+        options: of the usual module.
+    """
+
+    def __init__(self, adds: bool, splits: str, **options: Any) -> None:
+        super().__init__(**options)
+        for split in splits.split("+"):
+            lots = MetricCollection({"lot": Lot(adds)}, prefix=f"{split}/", compute_groups=False)
+            setattr(self, f"{split}_metrics", lots)
 
 
 class SetsLoss(CurveMLP):

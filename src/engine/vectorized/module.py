@@ -119,6 +119,7 @@ class StackedModule(LightningModule):
         self._shared = between.marks(self.files)
         self._built = [self._attributes(number) for number in self.running]
         self._prepared = [self._data_of(number) for number in self.running]
+        self._drawn = generator_states()
         self._call("setup", self.running, lambda job: ("fit",))
 
     def on_test_start(self) -> None:
@@ -285,10 +286,16 @@ class StackedModule(LightningModule):
         self._call("on_fit_end", self.running)
 
     def _check_callbacks(self) -> None:
-        """Refuses what a callback has changed and a stack would not follow."""
+        """Refuses what training has changed and a stack would not follow.
+
+        Alone, a job has generators of random numbers of its own. A metric or a schedule that draws
+        is found here: a look at the generators in each step would take as long as the step.
+        """
         optimizer: Any = self.trainer.optimizers[0]
         optimizer.check_numbers()
         optimizer.check_options()
+        if generator_states() != self._drawn:
+            raise NotStacked("a metric, a schedule or a layer draws random numbers")
         if not self.running:
             return
         now = between.marks(self.files)

@@ -17,6 +17,8 @@ PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
 SCHEDULE = ["scheduler=step", *(f"~scheduler.{key}" for key in ("every", "factor", "interval"))]
 SCHEDULE += ["~scheduler.frequency"]
 MEDDLES = ["+callbacks.meddles._target_=unlike.Meddles", "optimizer=adam", "trainer.max_epochs=2"]
+LOTS = ["module._target_=unlike.HasLots", "datamodule._target_=unlike.ThreeSplits"]
+DRAWS = "a metric, a schedule or a layer draws random numbers"
 HALVES = ["scheduler._target_=unlike.halves", "+scheduler.each=epoch"]
 
 
@@ -176,6 +178,10 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             "training changes an option or the parameters of the optimiser",
         ),
         (["+callbacks.looks._target_=unlike.LooksAtBatch"], "a callback looks at a batch"),
+        ([*SCHEDULE, "scheduler._target_=unlike.noisy"], DRAWS),
+        ([*LOTS, "+module.adds=false", "+module.splits=train"], DRAWS),
+        ([*LOTS, "+module.adds=true", "+module.splits=val"], DRAWS),
+        ([*LOTS, "+module.adds=false", "+module.splits=test"], DRAWS),
         (["+callbacks.draws._target_=unlike.Draws"], "a callback draws random numbers"),
         (
             ["+callbacks.tallies._target_=unlike.Tallies"],
