@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torchmetrics import MeanMetric, MetricCollection
 
 from engine import Split, StepCallback
 from engine.steps.callback import EACH_JOB
@@ -43,6 +44,22 @@ def clipped(params: Iterable[nn.Parameter], lr: float) -> Optimizer:
     return made
 
 
+def by_rate(params: Iterable[nn.Parameter], lr: float, what: str) -> Optimizer:
+    """Is otherwise for large rates: of another class, with another option, or with two groups."""
+    own, is_large = list(params), lr > 0.05
+    match what:
+        case "class":
+            return (Adam if is_large else AdamW)(own, lr=lr, weight_decay=0.5)
+        case "momentum":
+            return SGD(own, lr=lr, momentum=0.9, nesterov=is_large)
+        case "maximize":
+            return SGD(own, lr=lr, maximize=is_large)
+        case "centered":
+            return RMSprop(own, lr=lr, centered=is_large)
+    groups: Any = [{"params": own[:2]}, {"params": own[2:], "lr": 0.0}] if is_large else own
+    return SGD(groups, lr=lr)
+
+
 class Raises(LRScheduler):
     """Raises the weight decay from 0."""
 
@@ -58,6 +75,45 @@ def raises(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
 def halves(optimizer: Optimizer, updates: Callable[..., int], each: str = "step") -> dict[str, Any]:
     """Halves the rate at each step, or each epoch, by a key that is no `interval`."""
     return {"scheduler": LambdaLR(optimizer, lambda n: 0.5**n), "interval": each}
+
+
+def noisy(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
+    """Draws the rate of each step."""
+    return {"scheduler": LambdaLR(optimizer, lambda n: 0.5 + random.random()), "interval": "step"}
+
+
+class Lot(MeanMetric):
+    """Draws what it means, or what it adds to it.
+
+    Args:
+        adds: whether it draws at its end only.
+    """
+
+    def __init__(self, adds: bool) -> None:
+        super().__init__()
+        self.adds = adds
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        super().update(float(self.adds) or torch.rand(()))
+
+    def compute(self) -> Tensor:
+        return super().compute() + (torch.rand(()) if self.adds else 0)
+
+
+class HasLots(CurveMLP):
+    """Has a metric that draws.
+
+    Args:
+        adds: the metric's.
+        splits: those that have it.
+        options: of the usual module.
+    """
+
+    def __init__(self, adds: bool, splits: str, **options: Any) -> None:
+        super().__init__(**options)
+        for split in splits.split("+"):
+            lots = MetricCollection({"lot": Lot(adds)}, prefix=f"{split}/", compute_groups=False)
+            setattr(self, f"{split}_metrics", lots)
 
 
 class SetsLoss(CurveMLP):
@@ -364,6 +420,37 @@ class HalfAsManySeeds(ParabolaDataModule):
         }
 
 
+class OtherBySeed(ParabolaDataModule):
+    """Has no validation for each other seed, or another number or type of samples, or classes."""
+
+    def __init__(self, what: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.what, self.is_other = what, self.seed % 2 > 0
+        if self.is_other and what == "classes":
+            self.class_names = ["one"]
+
+    def load(self) -> dict[str, Split]:
+        train = super().load()["train"]
+        inputs, targets = train.inputs, train.targets
+        if not self.is_other:
+            return {"train": train, "val": train}
+        match self.what:
+            case "splits":
+                return {"train": train}
+            case "sizes":
+                return {"train": train, "val": Split(inputs[:50], targets[:50])}
+            case "types":
+                return {"train": train, "val": Split(inputs, targets.half())}
+        return {"train": train, "val": train}
+
+
+class PreparedBySeed(ParabolaDataModule):
+    """Makes the larger inputs larger by the seed: no sample of the first batch."""
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return torch.where(inputs > 0.5, inputs * (1 + self.seed), inputs)
+
+
 class DrawsAsItLoads(ParabolaDataModule):
     """Draws noise from the generators of all, as it is made and as it loads."""
 
@@ -608,6 +695,70 @@ class Replaces(StepCallback):
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         first = next(module.parameters())
         first.data = 0.5 * first.data
+
+
+class Meddles(StepCallback):
+    """Does something at the end of each epoch that a stack would not follow."""
+
+    in_a_stack = EACH_JOB
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        optimizer: Any = trainer.optimizers[0]
+        match self.what:
+            case "clears":
+                optimizer.state.clear()
+            case "asks":
+                module.optimizers().state.clear()
+            case "writes":
+                for tensors in optimizer.state.values():
+                    tensors["exp_avg"].zero_()
+            case "counts":
+                assert len(optimizer.state)
+            case "loss":
+                module.loss = nn.L1Loss()
+            case "optimiser":
+                trainer.optimizers[0] = SGD(module.parameters(), lr=0.001)
+            case "sums":
+                module.averages_loss = False
+            case "evaluates":
+                module.network.eval()
+            case "maximises":
+                optimizer.param_groups[0]["maximize"] = True
+            case "reorders":
+                optimizer.param_groups[0]["params"].reverse()
+
+
+class LooksAtBatch(StepCallback):
+    """Looks at the samples of some steps, or of a validation, if there are such."""
+
+    in_a_stack = EACH_JOB
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step == 1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if isinstance(batch, tuple | list):
+            assert len(batch) == 2
+
+
+class LogsGradients(StepCallback):
+    """Logs the sum of the gradients after some steps."""
+
+    in_a_stack = EACH_JOB
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step % 2 == 0
+
+    def on_train_batch_end(self, trainer: Any, module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % 2:
+            gradients: Any = [parameter.grad for parameter in module.parameters()]
+            total = sum(float(own.sum()) for own in gradients)
+            trainer.logger.log_metrics({"gradients": total}, trainer.global_step - 1)
 
 
 class Anneals(StepCallback):

@@ -40,7 +40,7 @@ class StepSeed(StepCallback):
         seed: the run's.
     """
 
-    in_a_stack = LEFT_OUT  # no step of a stack draws random numbers
+    in_a_stack = LEFT_OUT  # jobs in whose training anything draws have no stack
 
     def __init__(self, seed: Seed) -> None:
         self.seed = seed

@@ -481,6 +481,12 @@ def written_by(kind: Any) -> frozenset[str]:
 
 
 @functools.cache
+def may_read(kind: Any, word: str) -> bool:
+    """Tells whether code of a user's class, or beside it, reads a name that has this word in it."""
+    return any(word in name for name in _written(kind) if name.endswith(READ))
+
+
+@functools.cache
 def kept_by(kind: type) -> list[str]:
     """Names the attributes that methods of a user's class write, but for its constructor."""
     own = [vars(one).items() for one in _users(kind)]

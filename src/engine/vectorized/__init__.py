@@ -1,9 +1,9 @@
 """Trains jobs that differ only in seeds, init and the optimiser's numbers as one batched model.
 
 Each job gets the files that it would write alone, but for figures, and its metrics agree to the
-rounding of float32. A job that diverges changes no bit of another job. A job that cannot train with
-others runs alone, and a line says why. No other room imports this room: only its launcher in
-`hydra_plugins.engine_plugins` does.
+rounding of float32, which training may amplify. A job that diverges changes no bit of another job.
+A job that cannot train with others runs alone, and a line says why. No other room imports this
+room: only its launcher in `hydra_plugins.engine_plugins` does.
 """
 
 

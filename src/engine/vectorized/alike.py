@@ -10,15 +10,18 @@ from types import FunctionType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from engine.data.datamodule import TensorDataModule
 from engine.fence.torch import has_gradient_hooks, hooks_of
 from engine.kept import values
 from engine.kept.attributes import kept_by
+from engine.steps.callback import overrides
+from engine.vectorized import optimizer
 from engine.vectorized.job import Member
 
 PLAIN = frozenset(vars(nn.Module()))  # what each layer has, and no rule of a stack reads
-OWN = {"log"}  # that a stack sets on modules
+OWN = {"log", "optimizers"}  # that a stack sets on modules
 
 
 def why_unlike(members: Sequence[Member]) -> str | None:
@@ -28,27 +31,58 @@ def why_unlike(members: Sequence[Member]) -> str | None:
         kind: Any = type(layer)
         if names := kept_by(kind):  # a stack calls one of them for all jobs, and saves none
             return f"{kind.__name__} keeps {names[0]} in an attribute"
-    known = _described(first)
-    inputs = first.data.splits["train"].inputs[: first.data.batch_size]
-    prepared = first.data.prepare_inputs(inputs).nan_to_num()
+    known, splits = _described(first), _described_data(first.data)
+    switches = optimizer.switches(first.optimizer)
+    batches = _batches(first.data)
+    prepared = _prepared(first.data, batches)
     for member in members:
         module, name = member.module, type(member.module).__name__
-        parts = [module, *module.network.modules(), *module.loss.modules(), member.optimizer]
-        for part in parts:
+        parts = [module, *module.network.modules(), *module.loss.modules()]
+        for part in (*parts, member.optimizer, member.data):
             if replaced := _replaced(part):
                 return f"{type(part).__name__} has a {replaced} of its own, set on the object"
+        if reason := optimizer.why_not_stacked(member.optimizer):
+            return reason
         (group,) = member.optimizer.param_groups
         if list(map(id, group["params"])) != list(map(id, module.network.parameters())):
             return "an optimiser with some of the parameters, or in another order"
+        if optimizer.switches(member.optimizer) != switches:
+            return "the jobs' optimisers are of other classes, or differ in more than numbers"
         if has_gradient_hooks(module.network, member.optimizer):
             return f"{name} has hooks on gradients"
         if hooks_of(module):
             return f"{name} has hooks of its own"
         if _described(member) != known:
             return f"{name} is not the same network and loss in each job"
-        if not torch.equal(member.data.prepare_inputs(inputs).nan_to_num(), prepared):
+        if _described_data(member.data) != splits:
+            return f"{type(member.data).__name__} has other splits, shapes or classes in some jobs"
+        if not all(map(torch.equal, _prepared(member.data, batches), prepared)):
             return f"{type(member.data).__name__} prepares the same inputs otherwise for each job"
     return None
+
+
+def _described_data(data: TensorDataModule) -> list[Any]:
+    """Returns what a stack, which has the first job's loaders, takes to be alike for all jobs."""
+    shapes = {
+        name: [(part.shape, part.dtype) for part in (split.inputs, split.targets)]
+        for name, split in data.splits.items()
+    }
+    sizes = data.batch_size, data.eval_batch_size, data.steps_per_epoch
+    return [shapes, data.test_split, data.class_names, sizes]
+
+
+def _batches(data: TensorDataModule) -> list[Tensor]:
+    """Returns inputs, as stored, of the first and the last batch of each split."""
+    size = data.batch_size
+    splits = data.splits.values()
+    return [own.inputs[chosen] for own in splits for chosen in (slice(size), slice(-size, None))]
+
+
+def _prepared(data: TensorDataModule, batches: Sequence[Tensor]) -> list[Tensor]:
+    """Returns what a job's networks get for inputs; nothing if it is the inputs, as for most."""
+    if not overrides(data, TensorDataModule, ["prepare_inputs"]):
+        return []
+    return [data.prepare_inputs(inputs.clone()).nan_to_num() for inputs in batches]
 
 
 def _replaced(part: Any) -> str | None:

@@ -59,6 +59,8 @@ class StackedData(LightningDataModule):
             StepSampler(size, first.batch_size, seed=own.seed, steps=steps, block_batches=most)
             for own in data
         ]
+        # A pass over a loader draws a number, which nobody asks for.
+        self._of_loaders = torch.Generator()
         self._whole_batch: Batch | None = None
         self._whole_versions: list[int] = []
 
@@ -68,7 +70,7 @@ class StackedData(LightningDataModule):
     def train_dataloader(self) -> StepLoader:
         sizes = BlockSizes(self.samplers[0], self.trainer)
         every_size: Any = range(len(sizes) + 1)  # a data set whose sample n is n itself
-        return StepLoader(every_size, sampler=sizes, batch_size=None)
+        return StepLoader(every_size, sampler=sizes, batch_size=None, generator=self._of_loaders)
 
     def val_dataloader(self) -> Any:
         return self._eval_loader("val")
@@ -81,7 +83,7 @@ class StackedData(LightningDataModule):
         if split not in first.splits:
             return []
         batches: Any = torch.split(torch.arange(len(first.splits[split])), first.eval_batch_size)
-        return DataLoader(batches, batch_size=None)
+        return DataLoader(batches, batch_size=None, generator=self._of_loaders)
 
     def batches(self, step: int, steps: int) -> Iterator[Batch]:
         """Yields the batches of `steps` training steps from `step` on.

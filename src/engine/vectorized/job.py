@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
+from torch.optim import Optimizer
 
 from engine.data.datamodule import TensorDataModule
 from engine.errors import blamed_on
@@ -47,14 +48,15 @@ class Member:
         self.job, self.folder, self.data, self.module, self.draws = job, folder, data, module, draws
         self.callbacks, self.loggers = list(callbacks), list(loggers)
         with blamed_on("optimizer"):
-            self.optimizer = module.optimizer(module.parameters())
+            self.optimizer: Optimizer = module.optimizer(module.parameters())
         self.began, self.ended = time.monotonic(), 0.0
         self.messages: list[logging.LogRecord] = []
         self._rows: list[Row] = []
         self.logged: dict[str, Tensor] | None = None  # by the evaluation that ends, if one does
         self.hidden: set[str] = set()  # metrics that are not for the progress bar
         self.trainer: Any = None
-        vars(module)["log"] = self.log
+        # Lightning's would tell of all jobs.
+        vars(module).update(log=self.log, optimizers=self.optimizers)
 
     def log(self, name: str, value: Tensor, **options: Any) -> None:
         """Takes a value that a callback logs through the module, at the end of an evaluation.
@@ -71,6 +73,10 @@ class Member:
         self.logged[name] = value
         if not is_shown:
             self.hidden.add(name)
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Optimizer:
+        """Returns the job's optimiser, for a callback that asks the module for it."""
+        return self.optimizer
 
     def write(self, values: dict[str, Any], step: int) -> None:
         """Adds a row for all loggers; the row is in no file before the next flush."""
@@ -99,6 +105,12 @@ OWN = ("loggers", "callbacks", "default_root_dir", "lightning_module", "datamodu
 # Options of `log` that make no difference at the end of an evaluation.
 WITHOUT_EFFECT = {"on_epoch", "sync_dist", "batch_size", "add_dataloader_idx", "rank_zero_only"}
 
+# By what Python looks at an object or into one.
+ASKED = (
+    *("__getattribute__", "__setattr__", "__len__", "__iter__", "__contains__", "__bool__"),
+    *("__getitem__", "__setitem__", "__delitem__", "__eq__", "__repr__"),
+)
+
 
 @functools.cache
 def _derived(kind: type) -> dict[str, Callable[[Any], Any]]:
@@ -109,6 +121,19 @@ def _derived(kind: type) -> dict[str, Callable[[Any], Any]]:
     for _ in gets:  # one may follow from another
         known |= {name for name, get in gets.items() if get and known & {*get.__code__.co_names}}
     return {name: get for name, get in gets.items() if get and name in known}
+
+
+def refusing(refuse: Callable[[], NotStacked]) -> Any:
+    """Returns an object that stands for what a stack does not have, or has once for all jobs.
+
+    Args:
+        refuse: returns the error that is raised whatever is asked of the object.
+    """
+
+    def ask(*_: Any) -> Any:
+        raise refuse()
+
+    return type("Refusing", (), dict.fromkeys(ASKED, ask))()
 
 
 class TrainerOfJob:
@@ -139,21 +164,21 @@ class TrainerOfJob:
             "should_stop": False,
         }
         vars(self).update(own)
+        looks = functools.partial(stack.refuse, "a callback looks at the state of the optimiser")
+        single: Any = member.optimizer
+        single.state = refusing(looks)  # the stack has it, in tensors of all jobs
+        single.state_dict = lambda: trainer.optimizers[0].state_of(number)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         if name in OF_ALL_JOBS:
-            raise self._refused(f"a callback asks for trainer.{name}")
+            raise self._stack.refuse(f"a callback asks for trainer.{name}")
         derived = self._derived.get(name)
         return derived(self) if derived else getattr(self._trainer, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in vars(self) and hasattr(self._trainer, name):
-            raise self._refused(f"a callback sets trainer.{name}")
+            raise self._stack.refuse(f"a callback sets trainer.{name}")
         vars(self)[name] = value
-
-    def _refused(self, reason: str) -> NotStacked:
-        self._stack.refused = reason
-        return NotStacked(reason)
 
     @property
     def loggers(self) -> list[MetricsCSV | TensorBoard]:

@@ -2,8 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from engine.fence.lightning import (
 )
 from engine.fence.torch import version_of
 from engine.kept import between
-from engine.kept.attributes import written_by
+from engine.kept.attributes import may_read, written_by
 from engine.kept.values import package_of
 from engine.run.checkpoint import choice
 from engine.run.objective import has_diverged
@@ -31,7 +33,7 @@ from engine.vectorized import NotStacked, job_log
 from engine.vectorized.alike import attributes
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
-from engine.vectorized.job import Member, TrainerOfJob
+from engine.vectorized.job import Member, TrainerOfJob, refusing
 from engine.vectorized.network import stacked, stacked_loss
 from engine.vectorized.optimizer import StackedOptimizer, StackedSchedule
 
@@ -117,6 +119,7 @@ class StackedModule(LightningModule):
         self._shared = between.marks(self.files)
         self._built = [self._attributes(number) for number in self.running]
         self._prepared = [self._data_of(number) for number in self.running]
+        self._drawn = generator_states()
         self._call("setup", self.running, lambda job: ("fit",))
 
     def on_test_start(self) -> None:
@@ -142,6 +145,16 @@ class StackedModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         return [self.watch]
+
+    def refuse(self, reason: str) -> NotStacked:
+        """Returns an error, which ends the stack even if a callback catches it."""
+        self.refused = reason
+        return NotStacked(reason)
+
+    @cached_property
+    def no_batch(self) -> Any:
+        """Stands for the batch of a job: the samples of a block are not gathered job by job."""
+        return refusing(partial(self.refuse, "a callback looks at a batch"))
 
     def why_no_blocks(self) -> None:
         """Returns None: `Watch` tells which steps the jobs' callbacks have to see."""
@@ -235,7 +248,9 @@ class StackedModule(LightningModule):
         # Alone, a job without a finite loss would end its block, and its callbacks would see it.
         jobs = self.running if watched else self._not_finite
         last = self._last_losses.cpu()
-        self._call("on_train_batch_end", jobs, lambda job: ({"loss": last[job]}, None, batch_idx))
+        self._call(
+            "on_train_batch_end", jobs, lambda job: ({"loss": last[job]}, self.no_batch, batch_idx)
+        )
         self._not_finite = []
         if not ends:
             self._stop(within_epoch=True)
@@ -271,17 +286,26 @@ class StackedModule(LightningModule):
         self._call("on_fit_end", self.running)
 
     def _check_callbacks(self) -> None:
-        """Refuses what a callback has changed and a stack would not follow."""
+        """Refuses what training has changed and a stack would not follow.
+
+        Alone, a job has generators of random numbers of its own. A metric or a schedule that draws
+        is found here: a look at the generators in each step would take as long as the step.
+        """
         optimizer: Any = self.trainer.optimizers[0]
         optimizer.check_numbers()
+        optimizer.check_options()
+        if generator_states() != self._drawn:
+            raise NotStacked("a metric, a schedule or a layer draws random numbers")
         if not self.running:
             return
         now = between.marks(self.files)
         if name := next((name for name in now if self._shared.get(name) != now[name]), None):
             raise NotStacked(f"training changes {name}, which is another one for each job alone")
         for number in self.running:
-            own = self.members[number].module.network.parameters()
-            if self._state_of(own) != self._tied[number]:
+            member = self.members[number]
+            if member.trainer.optimizers != [member.optimizer]:
+                raise NotStacked("a callback replaces the optimiser")
+            if self._state_of(member.module.network.parameters()) != self._tied[number]:
                 raise NotStacked("a callback freezes or replaces weights")
         for number in self.running:
             if self._attributes(number) != self._built[number]:
@@ -289,11 +313,17 @@ class StackedModule(LightningModule):
             if self._data_of(number) != self._prepared[number]:
                 raise NotStacked("a callback changes the data module or its samples")
 
-    def _attributes(self, number: int) -> list[dict[str, Any]]:
-        """Returns the attributes of a job's layers and loss."""
+    def _attributes(self, number: int) -> list[Any]:
+        """Returns a job's layers and loss with their attributes, and what else its module does.
+
+        Of modes it is whether they are those of the stack, which is evaluated in between.
+        """
         module = self.members[number].module
         parts = (*module.network.modules(), *module.loss.modules())
-        return [attributes(part, module) for part in parts]
+        own = [module.averages_loss, *module.transforms]
+        for part in parts:
+            own += [id(part), type(part), part.training == self.training, attributes(part, module)]
+        return own
 
     def _data_of(self, number: int) -> dict[str, Any]:
         """Returns what changes with a job's samples, and with what its data module keeps."""
@@ -435,7 +465,9 @@ class StackedModule(LightningModule):
         outputs = [
             {"predictions": p, "targets": t} for p, t in zip(predictions, targets, strict=True)
         ]
-        self._call(f"on_{stage}_batch_end", jobs, lambda job: (outputs[job], None, batch_idx))
+        self._call(
+            f"on_{stage}_batch_end", jobs, lambda job: (outputs[job], self.no_batch, batch_idx)
+        )
 
     def _conclude(self, stage: str, jobs: Sequence[int]) -> None:
         step = logged_step(self.trainer)
@@ -460,6 +492,21 @@ class StackedModule(LightningModule):
         module = self.members[number].module
         return getattr(module, f"{SPLITS[stage]}_loss"), getattr(module, f"{SPLITS[stage]}_metrics")
 
+    @contextmanager
+    def _gradients(self, jobs: Sequence[int]) -> Iterator[None]:
+        """Gives the jobs' weights the gradients of the step that ends.
+
+        For hundreds of jobs this takes as long as a step, so not every callback is given them.
+        """
+        weights_of = [list(member.module.network.parameters()) for member in self._members(jobs)]
+        of_all = [weights.grad for weights in self.weights]
+        for number, own in zip(jobs, weights_of, strict=True):
+            for parameter, gradient in zip(own, of_all, strict=True):
+                parameter.grad = None if gradient is None else gradient[number]
+        yield
+        for parameter in chain(*weights_of):  # they would keep old gradients in memory
+            parameter.grad = None
+
     def _call(
         self,
         hook: str,
@@ -473,10 +520,14 @@ class StackedModule(LightningModule):
         # All jobs have callbacks of the same classes.
         first = self.members[0].callbacks
         own = [n for n, one in enumerate(first) if overrides(one, StepCallback, [hook])]
+        kinds: list[Any] = [type(first[n]) for n in own]
         # The engine's own draw nothing: to ask takes a small sweep's time.
-        may_draw = any(package_of(type(first[n])) != "engine" for n in own)
+        may_draw = any(package_of(kind) != "engine" for kind in kinds)
         drawn = generator_states() if may_draw else None
-        with synced_together(), job_log.collected() as collector:
+        # Elsewhere a job alone has none: a step of a block leaves its weights without.
+        asks = hook == "on_train_batch_end" and any(may_read(kind, "grad") for kind in kinds)
+        gradients = self._gradients(jobs) if asks else nullcontext()
+        with synced_together(), job_log.collected() as collector, gradients:
             for number in jobs if own else ():
                 member = self.members[number]
                 collector.buffer = member.messages

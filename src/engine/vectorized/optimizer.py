@@ -42,6 +42,7 @@ class StackedOptimizer(Optimizer):
         self.steps = 0
         self.rule = RULES[type(singles[0])]
         self.flags = flags(singles[0].param_groups[0])
+        self.options = list(map(_options, self.singles))
         self.read_numbers()
         # A weight decay or a momentum that is 0 in all jobs need not be computed.
         unused = [name for name in ("weight_decay", "momentum") if name in self.columns]
@@ -61,6 +62,11 @@ class StackedOptimizer(Optimizer):
         """Refuses numbers that somebody else than a schedule has changed."""
         if self.rows != [numbers(single.param_groups[0]) for single in self.singles]:
             raise NotStacked("a callback changes a number of the optimiser")
+
+    def check_options(self) -> None:
+        """Refuses what anybody has changed of the jobs' optimisers beside numbers."""
+        if self.options != list(map(_options, self.singles)):
+            raise NotStacked("training changes an option or the parameters of the optimiser")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -95,7 +101,9 @@ class StackedOptimizer(Optimizer):
             if self.state[parameter] and (names or step):
                 cells = {name: self.state[parameter][name][job].clone() for name in names}
                 own[number] = {key: value.clone() for key, value in step.items()} | cells
-        return {"state": own, "param_groups": self.singles[job].state_dict()["param_groups"]}
+        (group,) = self.singles[job].param_groups
+        groups = [{**group, "params": list(range(len(self.parameters)))}]  # as state_dict() does
+        return {"state": own, "param_groups": groups}
 
 
 class StackedSchedule:
@@ -128,6 +136,17 @@ class StackedSchedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Loads nothing: no stack resumes."""
+
+
+def switches(single: Optimizer) -> list[Any]:
+    """Returns an optimiser's class, and what it has been told beside its numbers."""
+    group = single.param_groups[0]
+    return [type(single), {key: group.get(key) for key in single.defaults if key not in NUMBERS}]
+
+
+def _options(single: Optimizer) -> list[Any]:
+    """Returns what stays equal of a job's optimiser while it is only its numbers that change."""
+    return [switches(single), [list(map(id, group["params"])) for group in single.param_groups]]
 
 
 def why_not_stacked(single: Optimizer) -> str | None:

@@ -16,6 +16,9 @@ FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"
 PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
 SCHEDULE = ["scheduler=step", *(f"~scheduler.{key}" for key in ("every", "factor", "interval"))]
 SCHEDULE += ["~scheduler.frequency"]
+MEDDLES = ["+callbacks.meddles._target_=unlike.Meddles", "optimizer=adam", "trainer.max_epochs=2"]
+LOTS = ["module._target_=unlike.HasLots", "datamodule._target_=unlike.ThreeSplits"]
+DRAWS = "a metric, a schedule or a layer draws random numbers"
 HALVES = ["scheduler._target_=unlike.halves", "+scheduler.each=epoch"]
 
 
@@ -145,6 +148,48 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             ["+callbacks.asks._target_=unlike.AsksForLoader"],
             "a callback asks for trainer.train_dataloader",
         ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=clears"],
+            "a callback looks at the state of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=asks"],
+            "a callback looks at the state of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=writes"],
+            "a callback looks at the state of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=counts"],
+            "a callback looks at the state of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=loss"],
+            "a callback changes an attribute of a layer or a loss",
+        ),
+        ([*MEDDLES, "+callbacks.meddles.what=optimiser"], "a callback replaces the optimiser"),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=sums"],
+            "a callback changes an attribute of a layer or a loss",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=evaluates"],
+            "a callback changes an attribute of a layer or a loss",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=maximises"],
+            "training changes an option or the parameters of the optimiser",
+        ),
+        (
+            [*MEDDLES, "+callbacks.meddles.what=reorders"],
+            "training changes an option or the parameters of the optimiser",
+        ),
+        (["+callbacks.looks._target_=unlike.LooksAtBatch"], "a callback looks at a batch"),
+        ([*SCHEDULE, "scheduler._target_=unlike.noisy"], DRAWS),
+        ([*LOTS, "+module.adds=false", "+module.splits=train"], DRAWS),
+        ([*LOTS, "+module.adds=true", "+module.splits=val"], DRAWS),
+        ([*LOTS, "+module.adds=false", "+module.splits=test"], DRAWS),
         (["+callbacks.draws._target_=unlike.Draws"], "a callback draws random numbers"),
         (
             ["+callbacks.tallies._target_=unlike.Tallies"],
@@ -192,6 +237,41 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
         assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
 
 
+BY_SEED = ["datamodule._target_=unlike.OtherBySeed", "seed=0,2,1"]
+BY_RATE = [*PLAIN, "optimizer._target_=unlike.by_rate", "optimizer.lr=0.01,0.1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([*BY_RATE, "+optimizer.what=class"], "the jobs' optimisers are of other classes, or"),
+        ([*BY_RATE, "+optimizer.what=momentum"], "optimizer.nesterov=True"),
+        ([*BY_RATE, "+optimizer.what=maximize"], "optimizer.maximize=True"),
+        ([*BY_RATE, "+optimizer.what=centered"], "the jobs' optimisers are of other classes, or"),
+        ([*BY_RATE, "+optimizer.what=groups"], "an optimiser of several groups of parameters"),
+        ([*BY_SEED, "+datamodule.what=splits"], "OtherBySeed has other splits, shapes or classes"),
+        ([*BY_SEED, "+datamodule.what=sizes"], "OtherBySeed has other splits, shapes or classes"),
+        ([*BY_SEED, "+datamodule.what=types"], "OtherBySeed has other splits, shapes or classes"),
+        ([*BY_SEED, "+datamodule.what=classes"], "OtherBySeed has other splits, shapes or class"),
+        (
+            ["datamodule._target_=unlike.PreparedBySeed", "datamodule.batch_size=20", "seed=0,1"],
+            "PreparedBySeed prepares the same inputs otherwise for each job",
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_what_some_jobs_have_otherwise_is_found_in_any_job(
+    words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A try of the first jobs finds nothing odd here."""
+    caplog.set_level("INFO")
+    made = sweep(tmp_path, *FEW, *words)
+    number = len(jobs(made))
+    assert f"{number} of {number} jobs one by one: {reason}" in caplog.text
+    assert "jobs together" not in caplog.text
+    assert set(statuses(made).values()) == {"finished"}
+
+
 def test_who_logs_by_hand_finds_the_loggers_and_the_folder_of_the_job(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -206,6 +286,24 @@ def test_who_logs_by_hand_finds_the_loggers_and_the_folder_of_the_job(
     for run in (*jobs(made).values(), *jobs(alone).values()):
         assert [row["by_hand"] for row in rows(run) if row["by_hand"]] == ["0.5", "1.5"]
         assert (run / "said.txt").read_text() == "fittest"
+
+
+def test_callbacks_see_the_gradients_of_the_last_step_as_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    own = [
+        *FEW,
+        "+callbacks.logs._target_=unlike.LogsGradients",
+        "seed=0,1",
+        "trainer.max_epochs=2",
+    ]
+    made = sweep(tmp_path / "together", *own)
+    assert "2 jobs together" in caplog.text
+    assert "one by one" not in caplog.text
+    assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
+    for run in jobs(made).values():
+        assert [bool(row["gradients"]) for row in rows(run)].count(True) == 3
 
 
 @pytest.mark.parametrize("kind", ["Has", "HasLoss"])
