@@ -150,7 +150,7 @@ def test_evaluation_is_over_the_whole_split(
 
 
 class Plain(SupervisedModule):
-    """Has a constructor, an annotation and a number, as most modules have, and harmless warnings."""
+    """Has a constructor, harmless warnings, an annotation and a number, as many modules have."""
 
     HARMLESS = ((".*is smaller than", "a row is written at the end of each epoch, too"),)
     width: int
