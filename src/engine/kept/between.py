@@ -25,12 +25,13 @@ from engine.kept.attributes import FILLED, LIBRARIES, has_attributes, looked_int
 log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")  # stands for no default device
-_BACKENDS: Any = backends
-PRECISE = (
-    *(_BACKENDS, _BACKENDS.cuda.matmul, _BACKENDS.cudnn, _BACKENDS.cudnn.conv),
-    *(_BACKENDS.cudnn.rnn, _BACKENDS.mkldnn, _BACKENDS.mkldnn.conv, _BACKENDS.mkldnn.rnn),
-    _BACKENDS.mkldnn.matmul,
-)
+# What has a precision of its own for float32, as far as this PyTorch has it.
+PRECISE: list[Any] = [
+    part
+    for owner in (backends, backends.cuda, cudnn, mkldnn)
+    for part in (owner, *(getattr(owner, name, None) for name in ("conv", "rnn", "matmul")))
+    if hasattr(part, "fp32_precision")
+]
 # What a run may set for its process: how to ask for it, and how to set it.
 SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
