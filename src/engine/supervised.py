@@ -46,7 +46,7 @@ class _Empty:
 
 
 # Of what a step does, neither a constructor says anything, nor warnings, nor what Python writes.
-SAYS_NOTHING = ("__init__", "HARMLESS", *vars(_Empty))
+SAYS_NOTHING = ("__init__", "HARMLESS", "example_input_array", *vars(_Empty))
 OF_LABELS = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 
 
@@ -69,6 +69,7 @@ def additions(module: LightningModule) -> list[str]:
     These are methods, properties and the like, and values in place of its own.
     """
     kinds = [kind for kind in type(module).__mro__ if kind not in SupervisedModule.__mro__]
+    kinds = [kind for kind in kinds if kind.__module__ not in ("typing", "abc")]  # such as Generic
     return [
         name
         for kind in kinds

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from functools import cached_property, partial, partialmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from unittest import mock
 
 import numpy as np
@@ -149,7 +149,10 @@ def test_evaluation_is_over_the_whole_split(
         assert found[f"{split}/mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
 
 
-class Plain(SupervisedModule):
+Kind = TypeVar("Kind")
+
+
+class Plain(SupervisedModule, Generic[Kind]):
     """Has a constructor, harmless warnings, an annotation and a number, as many modules have."""
 
     HARMLESS = ((".*is smaller than", "a row is written at the end of each epoch, too"),)

@@ -169,7 +169,7 @@ class ExactLoader(Served):
         self._set_epoch(state["epoch"])
         if "order" in state:
             self._order.kept = {state["stream"]: values.made(state["order"])}
-        elif self._order.digest(self._order.draw(state["stream"], COMPARED)) != state["digest"]:
+        elif self._order.digest(self._order.draw(state["stream"])) != state["digest"]:
             self._say(
                 f"{type(self._loader).__name__}: not exact: its sampler has another order than "
                 "before this run was stopped.\nSeed what the sampler draws when it is made."
@@ -195,17 +195,17 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         self.stream = "0/0/0"  # name of the next order
         self.first = 0  # number of the first batch of it
 
-    def draw(self, stream: str, most: int | None = None) -> list[Any]:
-        """Draws the indices of all batches of an epoch, or of the first.
+    def draw(self, stream: str) -> list[Any]:
+        """Draws the indices of all batches of an epoch.
 
-        A sampler may be endless, but for its length.
+        A sampler may go on without end. One that ends may count its epochs behind its last index.
         """
         if stream in self.kept:
             return self.kept[stream]
         name = f"order/{stream}"
         with kept(derive(self._seed, name)):
             seed_each(self._generators, self._seed, name)
-            return list(itertools.islice(self.sampler, len(self) if most is None else most))
+            return list(itertools.islice(self.sampler, len(self) + 1))[: len(self)]
 
     def digest(self, drawn: list[Any]) -> str:
         """Returns a digest of the number of an epoch's batches, and of the indices of the first."""
@@ -220,8 +220,8 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         return state
 
     def has_changed(self) -> bool:
-        """Tells whether something has changed the sampler since the last order was drawn."""
-        return self._marks() != self._now
+        """Tells whether a sampler that has changed since its last order would draw another one."""
+        return self._marks() != self._now and not same(self.draw(self.stream), self._last)
 
     @property
     def inner(self) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from engine.fence.lightning import Place, ServesLoader, restart_workers, wrapped_sampler
 from engine.fence.torch import with_own_workers
@@ -112,8 +112,15 @@ class EpochLoader(Served):
             yield batch
 
     def _anew(self) -> Any:
-        """Returns a loader with new workers: those of the epoch before have states of their own."""
-        return with_own_workers(self._loader)
+        """Returns a loader with new workers: those of the epoch before have states of their own.
+
+        A loader with an `__iter__` of its own may count its epochs.
+        """
+        if type(self._loader).__iter__ is DataLoader.__iter__:
+            return with_own_workers(self._loader)
+        if isinstance(self._loader, DataLoader):
+            restart_workers(self._loader)
+        return self._loader
 
     def _note(self, number: int) -> None:
         """Is called after so many batches of an epoch."""

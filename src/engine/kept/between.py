@@ -50,7 +50,6 @@ SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (np.geterr, lambda was: np.seterr(**was)),
 )
 CHANGING = (*FILLED, *values.STATEFUL)  # classes of values that change in their place
-CACHED = type(functools.cache(id))
 FIXED = (type(None), bool, int, float, complex, str, bytes, type)
 NONE = object()  # stands where there is no attribute, or no copy of a value
 
@@ -95,15 +94,15 @@ def put_back(files: Collection[str]) -> Iterator[None]:
         _left.clear()
     settings = [_asked(ask) for ask, _ in SETTINGS]
     modules = set(sys.modules)
+    roots = _roots(_imported(files))
     owners = dict(_owners(_imported(files)))
-    caches = {path: (one, one.cache_info().currsize) for path, one in _caches(owners)}
     noted = {path: _noted(owner) for path, owner in owners.items()}
     try:
         yield
     finally:
         # A file that is imported on the way may have set something, or have put itself into a list
         # of another file: it is not imported once more.
-        is_whole = not any(map(_is_users, sys.modules.keys() - modules))
+        is_whole = not any(_is_below(roots, name) for name in sys.modules.keys() - modules)
         for (ask, put), was in zip(SETTINGS, settings, strict=True):
             if is_whole and was is not NONE and _asked(ask) != was:
                 put(was)
@@ -111,13 +110,12 @@ def put_back(files: Collection[str]) -> Iterator[None]:
         for path, owner in owners.items():
             for name, is_back in _restore(owner, noted[path], written, is_whole):
                 (_back if is_back else _left).add(f"{path}.{name}")
-        _left.update(path for path, (own, had) in caches.items() if own.cache_info().currsize > had)
 
 
 @functools.cache
 def _say(names: str) -> None:
     """Says once that a list in which a user gathers something over the runs is as it was."""
-    log.warning("as in a process of its own, a run finds as they were imported: %s", names)
+    log.warning("put back, as each run begins as in a process of its own: %s", names)
 
 
 def _asked(ask: Callable[[], Any]) -> Any:
@@ -154,25 +152,18 @@ def _owners(files: Collection[str]) -> Iterator[tuple[str, Any]]:
                     yield f"{path}.{inner}", value
 
 
-def _caches(owners: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields the functions of files and classes that keep what they have returned.
-
-    Most of them may, and to read a table anew for each job takes long. But one that has drawn
-    something draws no more: this is named.
-    """
-    for path, owner in owners.items():
-        if isinstance(owner, type | ModuleType):
-            home = owner.__module__ if isinstance(owner, type) else owner.__name__
-            for name, value in vars(owner).items():
-                function = getattr(value, "__func__", value)
-                if isinstance(function, CACHED) and function.__module__ == home:
-                    yield f"{path}.{name}", function
+def _roots(names: Collection[str]) -> set[Path]:
+    """Returns the folders that have a user's packages and modules."""
+    packages = [sys.modules.get(name.partition(".")[0]) for name in names]
+    files = [Path(file) for one in packages if (file := getattr(one, "__file__", None))]
+    return {file.parents[file.name == "__init__.py"] for file in files}
 
 
-def _is_users(name: str) -> bool:
+def _is_below(roots: Collection[Path], name: str) -> bool:
     """Tells whether a module that is imported is a user's, however it was named."""
-    folder = Path(getattr(sys.modules.get(name), "__file__", None) or "/").parts
-    return name.partition(".")[0] not in LIBRARIES and INSTALLED.isdisjoint(folder)
+    file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
+    is_near = file.suffix == ".py" and any(file.is_relative_to(root) for root in roots)
+    return is_near and name.partition(".")[0] not in LIBRARIES and INSTALLED.isdisjoint(file.parts)
 
 
 def _noted(owner: Any) -> dict[str, _Noted]:
@@ -189,7 +180,12 @@ def _is_a_librarys(name: str, value: Any) -> bool:
     """Tells whether a file has imported a value from a library by its name, as `sys.modules`."""
     modules = list(sys.modules.items())
     having = [path for path, one in modules if getattr(one, "__dict__", {}).get(name) is value]
-    return not all(map(_is_users, having))
+    return any(map(_is_installed, having))
+
+
+def _is_installed(name: str) -> bool:
+    file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
+    return name.partition(".")[0] in LIBRARIES or not INSTALLED.isdisjoint(file.parts)
 
 
 def _mark(value: Any) -> Any:

@@ -105,10 +105,26 @@ OWN = ("loggers", "callbacks", "default_root_dir", "lightning_module", "datamodu
 # Options of `log` that make no difference at the end of an evaluation.
 WITHOUT_EFFECT = {"on_epoch", "sync_dist", "batch_size", "add_dataloader_idx", "rank_zero_only"}
 
+ARITHMETIC = (
+    "add",
+    "sub",
+    "mul",
+    "matmul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "and",
+    "or",
+    "xor",
+)
 # By what Python looks at an object or into one.
 ASKED = (
     *("__getattribute__", "__setattr__", "__len__", "__iter__", "__contains__", "__bool__"),
-    *("__getitem__", "__setitem__", "__delitem__", "__eq__", "__repr__"),
+    *("__getitem__", "__setitem__", "__delitem__", "__eq__", "__repr__", "__hash__", "__call__"),
+    *("__next__", "__reversed__", "__float__", "__int__", "__index__", "__enter__"),
+    *("__lt__", "__le__", "__gt__", "__ge__", "__neg__", "__abs__", "__invert__"),
+    *(f"__{kind}{name}__" for kind in ("", "r", "i") for name in ARITHMETIC),
 )
 
 

@@ -26,7 +26,7 @@ from engine.data.exact_loader import same
 from engine.data.loader import exact as exact_and_say
 from engine.fence.lightning import restart_workers
 from engine.seeds import generator_states
-from loaders import NUMBERS, At, Draws, Noisy, Own, Permuted, epochs_of, exact, shuffled
+from loaders import NUMBERS, At, Draws, Noisy, Own, Permuted, Stream, epochs_of, exact, shuffled
 
 
 def test_batches_depend_on_seed_epoch_and_number_only() -> None:
@@ -506,3 +506,39 @@ def test_a_data_set_that_changes_while_workers_have_it_is_named() -> None:
     assert said_after(0, workers=1) == said_after(1, workers=0) == []
     (text,) = said_after(1, workers=1)
     assert text.startswith("Level: not exact: it changes within an epoch. Workers have it as it")
+
+
+class CountsEpochs(Sampler[int]):
+    """Counts its epochs behind the last index, and has another order in each."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        yield from ((index + self.epoch) % 10 for index in range(10))
+        self.epoch += 1
+
+    def __len__(self) -> int:
+        return 10
+
+
+class CountsPasses(DataLoader[Any]):
+    """Counts its passes, and shows the count in its batches."""
+
+    passes = 0
+
+    def __iter__(self) -> Any:
+        self.passes += 1
+        return (batch + 100 * self.passes for batch in super().__iter__())
+
+
+def test_what_counts_its_epochs_itself_has_other_ones() -> None:
+    sampled = DataLoader(NUMBERS, batch_size=5, sampler=CountsEpochs())
+    counting = CountsPasses(Stream(), 2, num_workers=1, persistent_workers=True)
+    for loader in (sampled, counting):
+        place = At()
+        served = exact_and_say(loader, 5, place, 0, lambda text: None)
+        first, second, third = epochs_of(served, place, 3)
+        assert not same(first, second)
+        assert not same(second, third)
+    restart_workers(counting)

@@ -103,7 +103,7 @@ def test_what_files_classes_and_their_objects_have_is_put_back(
     (said,) = caplog.messages
     kept = ("Counter.best", "Counter.last", "Counter.rows", "Counter.total", "counter.count")
     kept += ("drawn", "kinds", "late", "nested", "rates", "seen", "steps")
-    assert said.partition("imported: ")[2] == ", ".join(f"file_of_a_user.{name}" for name in kept)
+    assert said.partition("its own: ")[2] == ", ".join(f"file_of_a_user.{name}" for name in kept)
 
 
 def test_the_file_of_the_command_is_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,20 +178,6 @@ def test_what_a_process_does_once_by_a_flag_is_not_done_again(
     assert f"runs before this one have changed {names}" in caplog.text
 
 
-def test_a_function_that_keeps_what_it_has_returned_is_named(
-    file: ModuleType, caplog: pytest.LogCaptureFixture
-) -> None:
-    table = "import functools\n@functools.cache\ndef table(n): return torch.ones(n)\ntable(1)"
-    exec(table, vars(file))
-    for size in (1, 2):
-        with put_back([file.__name__]):
-            file.table(size)
-        assert not caplog.text
-    with put_back([file.__name__]):
-        file.table(2)
-    assert "runs before this one have changed file_of_a_user.table" in caplog.text
-
-
 class Registry(dict[str, Any]):
     """Takes no name twice."""
 
@@ -207,6 +193,24 @@ def test_a_dict_that_takes_no_name_twice_is_put_back(file: ModuleType) -> None:
         registry["mae"] = 2
     assert file.registry is registry
     assert registry == {"mse": 1}
+
+
+def test_what_a_library_makes_on_the_way_is_no_file_of_a_users(file: ModuleType) -> None:
+    """As it happened: settings stayed where a first job had imported scikit-learn."""
+    file.__file__ = "/code/file_of_a_user.py"
+    made = [ModuleType("_cython_3"), ModuleType("kernel")]
+    made[1].__file__ = "/tmp/cache/kernel.py"
+    before = torch.get_float32_matmul_precision()
+    try:
+        with put_back([file.__name__]):
+            sys.modules.update({one.__name__: one for one in made})
+            torch.set_float32_matmul_precision("high")
+            file.seen.append(1)
+        assert (torch.get_float32_matmul_precision(), file.seen) == (before, [])
+    finally:
+        torch.set_float32_matmul_precision(before)
+        for one in made:
+            del sys.modules[one.__name__]
 
 
 def test_what_a_file_has_imported_from_a_library_is_left_alone(
@@ -229,6 +233,7 @@ def test_what_a_file_does_that_is_imported_on_the_way_stays(
     file: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     late = ModuleType("late_file_of_a_user")
+    file.__file__, late.__file__ = "/code/file_of_a_user.py", "/code/late.py"
     before = torch.get_float32_matmul_precision()
     try:
         with put_back([file.__name__]):  # a name that is made on the way is in no list
