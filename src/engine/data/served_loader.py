@@ -114,9 +114,11 @@ class EpochLoader(Served):
     def _anew(self) -> Any:
         """Returns a loader with new workers: those of the epoch before have states of their own.
 
-        A loader with an `__iter__` of its own may count its epochs.
+        A loader with an `__iter__` of its own may count its epochs, and a copy would have the state
+        of one that saves it.
         """
-        if type(self._loader).__iter__ is DataLoader.__iter__:
+        is_plain = type(self._loader).__iter__ is DataLoader.__iter__
+        if is_plain and not hasattr(self._loader, "state_dict"):
             return with_own_workers(self._loader)
         if isinstance(self._loader, DataLoader):
             restart_workers(self._loader)
@@ -132,10 +134,6 @@ class StatefulLoader(EpochLoader):
     def __init__(self, loader: Any, seed: int, place: Place) -> None:
         super().__init__(loader, seed, place)
         self._states: dict[int, Any] = {}  # by the number of batches served in the epoch
-
-    def _anew(self) -> Any:
-        restart_workers(self._loader)  # a copy would have the state
-        return self._loader
 
     def _note(self, number: int) -> None:
         self._states[number] = self._loader.state_dict()

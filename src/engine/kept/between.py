@@ -94,8 +94,9 @@ def put_back(files: Collection[str]) -> Iterator[None]:
         _left.clear()
     settings = [_asked(ask) for ask, _ in SETTINGS]
     modules = set(sys.modules)
-    roots = _roots(_imported(files))
-    owners = dict(_owners(_imported(files)))
+    known = _imported(files)
+    roots = _roots(known)
+    owners = dict(_owners(known))
     noted = {path: _noted(owner) for path, owner in owners.items()}
     try:
         yield
@@ -163,7 +164,7 @@ def _is_below(roots: Collection[Path], name: str) -> bool:
     """Tells whether a module that is imported is a user's, however it was named."""
     file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
     is_near = file.suffix == ".py" and any(file.is_relative_to(root) for root in roots)
-    return is_near and name.partition(".")[0] not in LIBRARIES and INSTALLED.isdisjoint(file.parts)
+    return is_near and not _is_installed(name)
 
 
 def _noted(owner: Any) -> dict[str, _Noted]:

@@ -20,7 +20,7 @@ from engine.data.loader import exact as exact_and_say
 from engine.data.loader import exact_in_validation
 from engine.data.served_loader import EpochLoader, StatefulLoader
 from engine.fence.lightning import restart_workers
-from loaders import NUMBERS, At, Draws, Moody, Stream, exact, shuffled, stateful
+from loaders import NUMBERS, At, Counted, Draws, Moody, Stream, exact, shuffled, stateful
 
 WEIGHTS = WeightedRandomSampler([1.0] * 9 + [50.0], 12)
 LOADERS = {
@@ -209,6 +209,18 @@ def test_a_state_is_that_of_the_loader_that_serves_though_its_workers_persist() 
         assert served.state_dict() == {"given": number}
     assert number == 3
     restart_workers(served)
+
+
+class HoldsIterator(Counted):
+    """Keeps an iterator under the name that PyTorch has for one."""
+
+    _iterator: Any = "its own"
+
+
+def test_a_loader_of_another_class_keeps_its_attributes() -> None:
+    loader = HoldsIterator()
+    assert len(list(exact_and_say(loader, 5, At(), 0, lambda text: None))) > 0
+    assert loader._iterator == "its own"
 
 
 def test_at_an_epochs_end_a_loader_has_no_state() -> None:
