@@ -12,7 +12,9 @@ def by(backend: Any) -> Callable[..., Any]:
     compile_ = torch.compile
 
     @functools.wraps(compile_)
-    def compile_step(step: Any, options: dict[str, Any], **given: Any) -> Any:
+    def compile_step(step: Any, options: dict[str, Any] | None = None, **given: Any) -> Any:
+        if options is None:  # that is asked for another backend
+            return compile_(step, **given)
         guards = {name: own for name, own in options.items() if name == "guard_filter_fn"}
         return compile_(step, backend=backend, options=guards, **given)
 

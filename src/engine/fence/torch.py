@@ -129,9 +129,7 @@ def show_in_worker(dataset: object) -> None:
     object.__setattr__(get_worker_info(), "dataset", dataset)
 
 
-def compile_step(
-    step: Callable[..., Any], sizes: int, options: dict[str, Any]
-) -> Callable[..., Any]:
+def compile_step(step: Callable[..., Any], sizes: int, **given: Any) -> Callable[..., Any]:
     """Compiles a step, once for each size of a batch, and apart from other steps of its code.
 
     What an older torch compiles belongs to a function's code. Without guards on modules, one
@@ -140,13 +138,14 @@ def compile_step(
     Args:
         step: a function; other steps may have the same code.
         sizes: how many sizes of a batch there may be; an older torch raises an error after 8.
-        options: of the compiler.
+        given: the compiler's `options`, or a `backend`, as torch.compile takes them.
     """
     wanted = {"isolate_recompiles": True, "recompile_limit": sizes}
     known = inspect.signature(torch.compile).parameters
     if missing := [name for name in wanted if name not in known]:
-        log.info("torch %s compiles steps without %s", torch.__version__, " and ".join(missing))
+        if "backend" not in given:
+            log.info("torch %s compiles steps without %s", torch.__version__, " and ".join(missing))
         code = step.__code__.replace()
         step = FunctionType(code, step.__globals__, closure=step.__closure__)
-    given: Any = {name: value for name, value in wanted.items() if name in known}
-    return torch.compile(step, fullgraph=True, dynamic=False, options=options, **given)
+    given |= {name: value for name, value in wanted.items() if name in known}
+    return torch.compile(step, fullgraph=True, dynamic=False, **given)

@@ -23,13 +23,13 @@ from engine import signals
 from engine.fence.lightning import asked_of_trainers
 from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
 from engine.seeds import kept
+from engine.steps.granted import MOST_SIZES, Granted
 from engine.steps.pooling import PoolsByComparison
 from engine.steps.updates import RULES, State, flags, numbers
 
 log = logging.getLogger(__name__)
 
 MOST_COMPILATIONS = 8  # of a run: beyond that, the network changes again and again
-MOST_SIZES = 64  # of batches
 MOST_VALUES = 1000  # of an attribute that are looked at
 DEPTH = 4  # levels of its lists and records
 OF_TORCH = {*vars(nn.Module())}  # attributes of each layer
@@ -62,7 +62,7 @@ class CompiledStep:
         self.network, self.loss, self.optimizer = network, loss, optimizer
         roots = [one for one in (network, loss) if isinstance(one, nn.Module)]
         self._parts = [part for root in roots for part in root.modules()]
-        self._compiled_for: list[Any] = []  # what the compiled function takes for granted
+        self._compiled_for: list[Any] = []  # what the compiler does not look at, or we decide by
         self._addresses: list[int] = []  # of the tensors that the function is called with
         self._compilations = 0
 
@@ -85,16 +85,23 @@ class CompiledStep:
             CannotCompile: if the step has to be compiled anew and cannot be, or the compiler does
                 not work.
         """
+        groups = self.optimizer.param_groups
         current = [
-            [_configuration(part) for part in self._parts],
-            [len(_trained(group)) for group in self.optimizer.param_groups],
-            [has_gradient_hooks(self.network, self.optimizer)],
+            [hooks_of(part) for part in self._parts],
+            [parameter.requires_grad for parameter in self.network.parameters()],
+            [(len(_trained(group)), flags(group)) for group in groups],
+            has_gradient_hooks(self.network, self.optimizer),
         ]
         tensors = [*self.network.parameters(), *self.network.buffers()]
         for entry in self.optimizer.state.values():
             tensors += [value for value in entry.values() if isinstance(value, Tensor)]
         addresses = [tensor.data_ptr() for tensor in tensors]
-        is_new = current != self._compiled_for
+        is_other = current != self._compiled_for
+        try:
+            is_new = is_other or self._taken_for_granted() != self._granted_then
+        except Exception as error:  # of many kinds, as of the compiler
+            signals.heed()
+            raise CannotCompile(first_line(error)) from error
         if not is_new and addresses == self._addresses:
             return
         self._compiled_for, self._addresses = current, addresses
@@ -102,10 +109,15 @@ class CompiledStep:
         if is_new:
             self._compilations += 1
             if self._compilations > MOST_COMPILATIONS:
-                raise CannotCompile("attributes of the network or the loss change again and again")
+                raise CannotCompile("what the network or the loss goes by changes again and again")
             check(self.network, self.optimizer)
-            self._compile(inputs, targets)
+            self._compile(inputs, targets, is_other)
         self._take = partial(self._step, self._values, self._state, self._fixed, self._numbers)
+
+    def _taken_for_granted(self) -> int:
+        """Returns a number that is another one if the step would not be compiled to the same."""
+        state = self._values, self._state, self._fixed, self._numbers
+        return self._granted(*state, *self._example)
 
     def _bind(self) -> None:
         """Takes the tensors that network and optimiser hold now."""
@@ -146,8 +158,14 @@ class CompiledStep:
             self._graphs[size] = Graph(self._take, inputs, targets, self._tensors)
         return self._graphs[size](inputs, targets)
 
-    def _compile(self, inputs: Tensor, targets: Tensor) -> None:
-        """Makes the compiled step, and tries it on copies of the state."""
+    def _compile(self, inputs: Tensor, targets: Tensor, is_other: bool) -> None:
+        """Makes the compiled step, and tries it on copies of the state.
+
+        Args:
+            inputs: of a batch.
+            targets: of a batch.
+            is_other: whether other tensors are updated than before, or in another way.
+        """
         groups, rule = self.optimizer.param_groups, RULES[type(self.optimizer)]
         name_of = {parameter: name for name, parameter in self.network.named_parameters()}
         names = [name_of[parameter] for parameter in self._parameters]
@@ -187,17 +205,20 @@ class CompiledStep:
                 rule.update(value, gradient, state, by, switches[group])
             return loss, predictions
 
-        # Guards on the modules would cost more than a small step. `refresh` looks for the same
-        # changes once a block: modes, plain attributes, hooks, and which parameters are trained.
+        # Guards on all that is read would cost more than a small step: `_granted` has them.
         options: dict[str, Any] = {
             "guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe,
             "fallback_random": True,
             # On the CPU, C++ calls the kernels, which makes small steps faster.
             "cpp_wrapper": all(value.device.type == "cpu" for value in self._values),
         }
-        self._step: Callable[..., tuple[Tensor, Tensor]] = compile_step(step, MOST_SIZES, options)
+        self._step: Callable[..., tuple[Tensor, Tensor]] = compile_step(
+            step, MOST_SIZES, options=options
+        )
+        if is_other:
+            self._granted, self._example = Granted(step), (inputs.clone(), targets.clone())
         log.info("compiling the training step: up to a minute the first time, seconds from then on")
-        has_run = sees_weights = False  # without the compiler
+        has_run = sees_weights = goes_on = False
         before = [
             {name: _Kept(value) for name, value in _attributes(part).items()}
             for part in self._parts
@@ -217,10 +238,15 @@ class CompiledStep:
                     # Predictions have no graph here, but a penalty on the weights has.
                     sees_weights = loss_of(predictions, batch[1]).requires_grad
                     gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-                    has_run = True
+                    has_run = True  # without the compiler
                     all_used = all(gradient is not None for gradient in gradients)
                 if not asked and all_used and not sees_weights and not assigned:
-                    self._step(values, states, fixed, self._numbers, *batch)
+                    self._granted_then = self._taken_for_granted()
+                    with torch.no_grad():
+                        forward(values, copy.deepcopy(fixed), *batch)
+                    goes_on = self._taken_for_granted() != self._granted_then
+                    if not goes_on:
+                        self._step(values, states, fixed, self._numbers, *batch)
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
             signals.heed()
             fault = fault_of_compiler(inputs.device, options["cpp_wrapper"]) if has_run else None
@@ -237,6 +263,10 @@ class CompiledStep:
             raise CannotCompile(NO_GRADIENT)
         if changed or assigned:
             raise CannotCompile(f"a step changes {changed or assigned[0]}")
+        if goes_on:
+            raise CannotCompile(
+                "a step, and so this try, changes what it goes by, outside of network and loss"
+            )
 
 
 class Graph:
@@ -415,16 +445,6 @@ def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, _Kept]]) ->
             else:
                 delattr(part, name)
     return changed
-
-
-def _configuration(module: nn.Module) -> list[Any]:
-    """Returns everything of a module, besides its tensors, that may change its computations."""
-    return [
-        module.training,
-        [(name, _constants(value)) for name, value in _attributes(module).items()],
-        [parameter.requires_grad for parameter in module.parameters(recurse=False)],
-        hooks_of(module),
-    ]
 
 
 def _for_convolutions(tensor: Tensor) -> Tensor:

@@ -313,7 +313,7 @@ def test_compile_step_does_without_what_an_older_torch_does_not_know(
     steps = [step_with(nn.Tanh()), step_with(nn.ReLU())]
     x = torch.linspace(-1, 1, 5)
     with caplog.at_level("INFO"):
-        tanh, relu = (fence.compile_step(step, 64, OPTIONS) for step in steps)
+        tanh, relu = (fence.compile_step(step, 64, options=OPTIONS) for step in steps)
     assert older.options == [OPTIONS, OPTIONS]
     (text, _) = caplog.messages
     assert text == (
@@ -348,7 +348,7 @@ def test_compile_step_gives_this_torch_all_that_it_knows(
     monkeypatch.setattr(torch, "compile", newer)
     step = step_with(nn.Tanh())
     with caplog.at_level("INFO"):
-        assert fence.compile_step(step, 64, OPTIONS) is step
+        assert fence.compile_step(step, 64, options=OPTIONS) is step
     assert given == {
         "fullgraph": True,
         "dynamic": False,

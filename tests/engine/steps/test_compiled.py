@@ -130,8 +130,8 @@ def compiled_steps(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
     steps: list[CompiledStep] = []
     compile_once = CompiledStep._compile
 
-    def noted(self: CompiledStep, *batch: Tensor) -> None:
-        compile_once(self, *batch)
+    def noted(self: CompiledStep, *given: Any) -> None:
+        compile_once(self, *given)
         steps.append(self)
 
     monkeypatch.setattr(CompiledStep, "_compile", noted)

@@ -124,6 +124,86 @@ def test_numbers_that_a_callback_changes_are_noticed(
         torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
 
 
+of_this_file = {"factor": 1.0}
+
+
+class Squashes:
+    """Is no layer, and has a number."""
+
+    slope = 1.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.slope
+
+
+class FollowsAll(SupervisedModule):
+    """Goes by numbers that are no attributes of its network or loss."""
+
+    def __init__(self) -> None:
+        loss: Any = lambda y, targets: F.mse_loss(y, targets) * self.alpha  # noqa: E731
+        super().__init__(Outer(), loss)
+        self.alpha = 1.0
+
+
+class Outer(nn.Linear):
+    """Goes by a number of its class, of this file, and of an object that it calls."""
+
+    shared = 1.0
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+        self.squashes = Squashes()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x) * type(self).shared * of_this_file["factor"]
+        return self.squashes(y)
+
+
+class AnnealsAll(StepCallback):
+    """Changes one of these numbers at the start of each epoch."""
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 0:
+            Outer.shared, of_this_file["factor"] = 1.0, 1.0
+            module.alpha = 0.5
+        elif trainer.current_epoch == 1:
+            Outer.shared = 2.0
+        elif trainer.current_epoch == 2:
+            of_this_file["factor"] = 0.3
+        else:
+            module.network.squashes.slope = 0.7
+
+
+def test_numbers_are_noticed_wherever_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a network of before went on, without a word."""
+    caplog.set_level(logging.INFO, logger="engine")
+    found, expected = both(tmp_path, FollowsAll, AnnealsAll)
+    assert len([text for text in told(caplog) if text.startswith("compiling")]) == 4
+    for name, right in expected.items():
+        torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
+class CountsOutside(nn.MSELoss):
+    """Counts the calls in a dict of this file, and goes by their number."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        of_this_file["calls"] = of_this_file.get("calls", 0.0) + 1
+        return super().forward(predictions, targets) * (1 + of_this_file["calls"])
+
+
+def test_a_step_that_changes_what_it_goes_by_runs_eagerly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="engine")
+    both(tmp_path, lambda: SupervisedModule(nn.Linear(6, 2), CountsOutside()))
+    (text,) = told(caplog)
+    assert text.endswith(
+        "a step, and so this try, changes what it goes by, outside of network and loss"
+    )
+
+
 class Penalty(nn.Module):
     """Adds the weights' absolute values.
 
