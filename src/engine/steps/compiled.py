@@ -115,9 +115,11 @@ class CompiledStep:
         self._take = partial(self._step, self._values, self._state, self._fixed, self._numbers)
 
     def _taken_for_granted(self) -> int:
-        """Returns a number that is another one if the step would not be compiled to the same."""
-        state = self._values, self._state, self._fixed, self._numbers
-        return self._granted(*state, *self._example)
+        """Returns a number that is another one if the step would not be compiled to the same.
+
+        What the update goes by, besides tensors, is looked at elsewhere.
+        """
+        return self._granted(self._leaves, self._fixed, *self._example)
 
     def _bind(self) -> None:
         """Takes the tensors that network and optimiser hold now."""
@@ -127,6 +129,7 @@ class CompiledStep:
         keys = (*RULES[type(self.optimizer)].state, "step")
         self._parameters = [parameter for group in groups for parameter in _trained(group)]
         self._values = [parameter.detach() for parameter in self._parameters]
+        self._leaves = [value.detach().requires_grad_() for value in self._values]
         self._state = [
             {key: state[p][key] for key in keys if state[p].get(key) is not None}
             for p in self._parameters
@@ -216,7 +219,7 @@ class CompiledStep:
             step, MOST_SIZES, options=options
         )
         if is_other:
-            self._granted, self._example = Granted(step), (inputs.clone(), targets.clone())
+            self._granted, self._example = Granted(forward), (inputs.clone(), targets.clone())
         log.info("compiling the training step: up to a minute the first time, seconds from then on")
         has_run = sees_weights = goes_on = False
         before = [

@@ -155,6 +155,26 @@ def test_what_is_read_anew_in_each_call_is_not_taken_for_granted(
     assert granted(X) == first
 
 
+class Reverses(torch.autograd.Function):
+    """Has a gradient that goes by a number of this file."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return -gradient * table["factor"].inner
+
+
+def test_what_a_gradient_goes_by_is_taken_for_granted_too() -> None:
+    granted, x = Granted(lambda x: Reverses.apply(x).sum()), X.clone().requires_grad_()
+    first = granted(x)
+    assert granted(x) == first
+    table["factor"].inner += 1
+    assert granted(x) != first
+
+
 def test_the_function_never_runs() -> None:
     calls = SimpleNamespace(number=0)
 
