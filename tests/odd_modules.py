@@ -136,6 +136,22 @@ class ScoresNowAndThen(Tested):
             self.log("score", float(self.current_epoch))
 
 
+class ScoresItsTraining(Tested):
+    """Logs scores of each epoch of its training, in several ways: 3, 1, 2."""
+
+    scores = (3.0, 1.0, 2.0)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        score = self.scores[self.current_epoch]
+        self.log("mean", score, on_step=False, on_epoch=True)
+        self.log("least", score + batch_idx, on_step=False, on_epoch=True, reduce_fx="min")
+        self.log("both", score, on_step=True, on_epoch=True)
+        return super().training_step(batch, batch_idx)
+
+    def on_train_epoch_end(self) -> None:
+        self.log("hook", self.scores[self.current_epoch])
+
+
 class DeletesItsBackbone(Tested):
     """Deletes frozen layers from its checkpoints, whose running statistics change all the same."""
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, Timer
+from torch import Tensor
 
 from engine import files, processes
 from engine.callbacks import averaged
@@ -28,17 +29,18 @@ from engine.run.checkpoint.file import some
 from engine.run.folders import BEST, LAST, PREVIOUS, note_training
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import place_of, tensorboards
-from engine.steps.callback import EACH_JOB, StepCallback, reached
+from engine.steps.callback import EACH_JOB, reached
+from engine.steps.following import FollowsMetric
 
 log = logging.getLogger(__name__)
 
 
-class Checkpoints(StepCallback, Checkpoint):
+class Checkpoints(FollowsMetric, Checkpoint):
     """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt in the run's folder.
 
     last.ckpt is written after every epoch, and every n steps where all loaders can go on within an
-    epoch. The one before is kept as previous.ckpt. best.ckpt has the best value of a validation
-    metric. All have what Lightning's own lack, see so_far.py. This is not Lightning's
+    epoch. The one before is kept as previous.ckpt. best.ckpt has the best value of a metric, as
+    the validation or the epoch ends that logs it. All have what Lightning's own lack, see so_far.py. This is not Lightning's
     `ModelCheckpoint`: after a step before a due validation, that would make the resumed run skip
     the validation, and that forgets the best value when the folder has moved.
 
@@ -59,7 +61,7 @@ class Checkpoints(StepCallback, Checkpoint):
         self._loaded: dict[str, Any] = {}  # the checkpoint of the run that is resumed
         self._attributes: Attributes | None = None
         self._named: set[str] = set()  # attributes that no checkpoint can have
-        self._trains = self._has_stepped = self._has_said = False
+        self._trains = self._has_stepped = self._validates = self._has_said = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         own = Path(trainer.default_root_dir, LAST)
@@ -119,20 +121,21 @@ class Checkpoints(StepCallback, Checkpoint):
         if reached(trainer, self.every_n_steps) and is_exact and not ends:
             self._save(trainer, LAST)
 
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit":
-            return
-        score = trainer.callback_metrics.get(self.monitor)
-        if score is None:
-            self._say_what_is_not_logged(trainer)
-            return
+    def on_value(self, trainer: Trainer, module: LightningModule, value: Tensor) -> None:
         # One process decides for all: each may have another value.
-        value = float(trainer.strategy.broadcast(score.item()))
-        if self._is_better(value):
-            self.best_score = value
+        score = float(trainer.strategy.broadcast(value.item()))
+        if self._is_better(score):
+            self.best_score = score
             self._save(trainer, BEST)
 
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        super().on_validation_end(trainer, module)
+        self._validates = self._validates or not trainer.sanity_checking
+
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
+        super().on_epoch_done(trainer, module)
+        if self._validates and self.monitor not in trainer.callback_metrics:
+            self._say_what_is_not_logged(trainer)
         self._save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -196,9 +199,10 @@ class Checkpoints(StepCallback, Checkpoint):
             self._has_said = True
             names = list(trainer.callback_metrics)
             log.warning(
-                "callbacks.checkpoints.monitor=%s: this validation does not log it, so that it "
-                "chooses no best.ckpt.%s It logs: %s",
+                "callbacks.checkpoints.monitor=%s: not logged by the end of epoch %d, so that "
+                "nothing chooses best.ckpt.%s Logged are: %s",
                 self.monitor,
+                trainer.current_epoch,
                 nearest(self.monitor, names),
                 ", ".join(names) or "nothing",
             )

@@ -7,21 +7,23 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from optuna.trial import FrozenTrial, Trial
+from torch import Tensor
 
 from engine.errors import Pruned
 from engine.fence.optuna import trial_of
 from engine.run.summaries import training_loss
 from engine.search import study as studies
-from engine.steps.callback import StepCallback
+from engine.steps.following import FollowsMetric
 
 log = logging.getLogger(__name__)
 
 
-class Pruning(StepCallback):
+class Pruning(FollowsMetric):
     """Reports a metric to a trial of an Optuna study, and ends the run if the pruner says so.
 
-    It reports at each validation; without validation, the training loss at the end of each epoch
-    and, where there is a pruner, at each row of training metrics.
+    It reports at each validation or epoch that logs the metric; without validation, the training
+    loss at the end of each epoch and, where there is a pruner, at each row of training metrics.
+
     A step of the study is an optimiser step. The run ends by an exception: no checkpoint, row or
     end of an epoch is made of the pruned state, so that another process can go on with the run. A
     resumed run reports nothing twice.
@@ -31,7 +33,7 @@ class Pruning(StepCallback):
         study: its name.
         number: of the trial.
         pruner: arguments of `engine.search.study.pruner`; None for a trial that is never pruned.
-        monitor: the metric of validation; None: val/loss.
+        monitor: the metric, in a run with validation; None: val/loss.
 
     Raises:
         Pruned: in every process of the run.
@@ -71,8 +73,8 @@ class Pruning(StepCallback):
         row = self.pruner and (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         return bool(row and not sum(trainer.num_val_batches))
 
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+    def on_value(self, trainer: Trainer, module: LightningModule, value: Tensor) -> None:
+        if sum(trainer.num_val_batches):
             self._report(trainer, self.monitor)
 
     def on_train_batch_end(

@@ -184,8 +184,8 @@ def test_metrics_under_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixt
         in caplog.text
     )
     says = (
-        "callbacks.checkpoints.monitor=val/loss: this validation does not log it, so that it "
-        "chooses no best.ckpt. Did you mean val_loss? It logs: train_loss, val_loss"
+        "callbacks.checkpoints.monitor=val/loss: not logged by the end of epoch 1, so that nothing "
+        "chooses best.ckpt. Did you mean val_loss? Logged are: train_loss, val_loss"
     )
     assert caplog.text.count(says) == 1
     assert caplog.text.count("no best.ckpt, so the last weights are tested") == 1
@@ -252,8 +252,36 @@ def test_a_monitor_that_is_logged_now_and_then(
     assert summary["objective"] == 1.0
     best = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
     assert best["global_step"] == 2 * 10
-    assert "monitor=score: this validation does not log it" in caplog.text
+    assert "monitor=score: not logged by the end of epoch 1" in caplog.text
     assert "so the last weights are tested" not in caplog.text
+
+
+@pytest.mark.parametrize("metric", ["mean", "least", "both_epoch", "hook"])
+@pytest.mark.parametrize(("mode", "steps", "best"), [("min", 20, 1.0), ("max", 10, 3.0)])
+def test_a_metric_of_training_chooses_the_weights_of_its_own_epoch(
+    metric: str,
+    mode: str,
+    steps: int,
+    best: float,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As it happened: a validation found the value of the epoch before, and never the last one."""
+    words = [f"callbacks.checkpoints.monitor={metric}", f"callbacks.checkpoints.mode={mode}"]
+    run_dir, summary = run(tmp_path, of("ScoresItsTraining"), *words, "trainer.max_epochs=3")
+    assert summary["objective"] == best
+    assert summary["objective_of"]["taken"] == "best epoch"
+    checkpoint = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == steps
+    assert "chooses best.ckpt" not in caplog.text
+
+
+def test_the_last_epoch_of_a_training_may_be_the_best(tmp_path: Path) -> None:
+    words = ["callbacks.checkpoints.monitor=mean", "trainer.max_epochs=2"]
+    run_dir, summary = run(tmp_path, of("ScoresItsTraining"), *words)
+    assert summary["objective"] == 1.0
+    checkpoint = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 20
 
 
 def test_a_monitor_under_another_name(tmp_path: Path) -> None:
