@@ -39,10 +39,11 @@ class Checkpoints(FollowsMetric, Checkpoint):
     """Keeps checkpoints/last.ckpt and checkpoints/best.ckpt in the run's folder.
 
     last.ckpt is written after every epoch, and every n steps where all loaders can go on within an
-    epoch. The one before is kept as previous.ckpt. best.ckpt has the best value of a metric, as
-    the validation or the epoch ends that logs it. All have what Lightning's own lack, see so_far.py. This is not Lightning's
-    `ModelCheckpoint`: after a step before a due validation, that would make the resumed run skip
-    the validation, and that forgets the best value when the folder has moved.
+    epoch. The one before is kept as previous.ckpt. best.ckpt has the best value of a metric, as it
+    was when the validation or the epoch ended that logged it. All have what Lightning's own lack,
+    see so_far.py. This is not Lightning's `ModelCheckpoint`: after a step before a due validation,
+    that would make the resumed run skip the validation, and that forgets the best value when the
+    folder has moved.
 
     Args:
         every_n_steps: optimiser steps between two writings of last.ckpt.
