@@ -62,12 +62,6 @@ SIMPLE: dict[str, Callable[[Any], Any]] = {
     kind.__name__: kind for kind in (set, frozenset, bytearray, OrderedDict, Counter, torch.Size)
 }
 DTYPES = {str(one): one for one in vars(torch).values() if isinstance(one, torch.dtype)}
-WORDS: dict[str, Callable[[str], Any]] = {  # classes that a word says all of
-    "dtype": lambda text: DTYPES[text],
-    "datetime": datetime.datetime.fromisoformat,
-    "PosixPath": Path,
-    "WindowsPath": Path,
-}
 
 
 class _Same:
@@ -377,26 +371,21 @@ def made(value: Any) -> Any:
     """
     if isinstance(value, list) and value[:1] == [MARK]:
         name, *rest = value[1:]
-        if name == "array":
-            numbers = rest[0].cpu().numpy()
-            return numbers[()] if rest[1] else numbers
-        if name == "deque":
-            return deque(made(rest[0]), rest[1])
-        if name == "numbers":
-            return array(rest[1], rest[0])
-        if name == "seeds":
-            return np.random.SeedSequence(**rest[0])
-        if name in WORDS:
-            return WORDS[name](rest[0])
-        if name in ("enum", "tuple"):
-            return _of_class(Enum if name == "enum" else tuple, *rest)
-        items = made(rest[0])
-        return SIMPLE[name](dict(items) if name in ("OrderedDict", "Counter") else items)
+        return MAKERS[name](*rest)
     if isinstance(value, list | tuple):
         return type(value)([made(one) for one in value])
     if isinstance(value, dict):
         return {made(key): made(one) for key, one in value.items()}
     return value
+
+
+def _simple(kind: Callable[[Any], Any], items: Any) -> Any:
+    return kind(dict(made(items)) if kind in (OrderedDict, Counter) else made(items))
+
+
+def _array(numbers: Tensor, is_scalar: bool) -> Any:
+    found = numbers.cpu().numpy()
+    return found[()] if is_scalar else found
 
 
 def _class(base: type, module: str, name: str) -> Any:
@@ -413,6 +402,22 @@ def _of_class(base: type, module: str, name: str, value: Any) -> Any:
     if kind is None:
         raise LookupError(name)
     return kind[value] if base is Enum else tuple.__new__(kind, made(value))
+
+
+# By the name that stands behind MARK: what makes the object of what stands behind the name.
+MAKERS: dict[str, Callable[..., Any]] = {
+    **{name: partial(_simple, kind) for name, kind in SIMPLE.items()},
+    "array": _array,
+    "deque": lambda items, most: deque(made(items), most),
+    "numbers": lambda items, code: array(code, items),
+    "seeds": lambda state: np.random.SeedSequence(**state),
+    "enum": partial(_of_class, Enum),
+    "tuple": partial(_of_class, tuple),
+    "dtype": lambda text: DTYPES[text],
+    "datetime": datetime.datetime.fromisoformat,
+    "PosixPath": Path,
+    "WindowsPath": Path,
+}
 
 
 def filled(now: Any, value: Any) -> bool:
