@@ -60,16 +60,6 @@ STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its key
 }
 
 
-def colours() -> str:
-    """Returns the page's style for the colours of lines, light and dark."""
-    light, dark = (
-        " ".join(f"--series-{number}: {colour};" for number, colour in enumerate(of_a_page))
-        for of_a_page in (looks.LIGHT, looks.DARK)
-    )
-    at_dark = "@media screen and (prefers-color-scheme: dark)"  # paper is white
-    return f":root {{ {light} }}\n{at_dark} {{ :root {{ {dark} }} }}\n"
-
-
 @dataclass(frozen=True)
 class Panel:
     """A figure, what it shows in words, and the texts of its parts, which a pointer brings up.

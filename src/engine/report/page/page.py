@@ -1,4 +1,7 @@
-"""Writes the report as one HTML file, its style, script and figures inside: no network."""
+"""Writes the report by templates.
+
+It is one HTML file, with style, script and figures inside: no network; and a Markdown document.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,45 +27,66 @@ LEVELS = 5  # from so many values on, a number is drawn as a scale
 
 
 def html(parts: Sequence[tuple[Content, Trained, Sequence[Picture]]]) -> str:
-    """Writes the whole page.
+    """Writes the whole page; its ids have the numbers of the parts.
 
     Args:
         parts: the contents of a report, each with what was trained and its figures.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(
-        first=parts[0][0],
-        place=messages.short(parts[0][0].folder),
-        style=Markup(drawing.colours() + (HERE / "page.css").read_text("utf-8")),
+    shown = [
+        {
+            **_said(content, trained),
+            "id": f"part{number}",
+            "verdicts": [str(verdict).replace(" ", "-") for verdict in content.groups["verdict"]],
+            "figures": [_shown(f"part{number}", picture) for picture in pictures],
+            "runs": tables.runs(content),
+            "count": numbers.count(len(content.runs), "run"),
+        }
+        for number, (content, trained, pictures) in enumerate(parts)
+    ]
+    return _rendered(
+        "page.html.jinja",
+        shown,
+        colours={"light": looks.LIGHT, "dark": looks.DARK},
+        style=Markup((HERE / "page.css").read_text("utf-8")),
         script=Markup((HERE / "page.js").read_text("utf-8")),
-        parts=[_part(number, *part) for number, part in enumerate(parts)],
         open=OPEN,
     )
 
 
-def _part(
-    number: int, content: Content, trained: Trained, pictures: Sequence[Picture]
-) -> dict[str, Any]:
-    """Returns what the page says of a part; its ids have the part's number."""
+def markdown(contents: Sequence[Content], trained: Sequence[Trained]) -> str:
+    """Writes the same as GitHub-flavoured Markdown, without figures and single runs."""
+    return _rendered("page.md.jinja", list(map(_said, contents, trained)))
+
+
+def _rendered(template: str, parts: Sequence[dict[str, Any]], **more: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=jinja2.select_autoescape(["html.jinja"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["markdown"] = escaped
+    first = parts[0]["content"]
+    place = messages.short(first.folder)
+    return environment.get_template(template).render(first=first, place=place, parts=parts, **more)
+
+
+def escaped(text: str) -> str:
+    """Returns a text that Markdown shows as it is."""
+    return "".join(f"\\{c}" if c in "\\|`*_<>[]#~" else c for c in text)
+
+
+def _said(content: Content, trained: Trained) -> dict[str, Any]:
+    """Returns what is said of a part, as a page or as Markdown."""
     return {
         "content": content,
-        "id": f"part{number}",
         "trained": trained,
         "opening": tables.opening(content),
         "ranking": tables.ranking(content),
-        "verdicts": [str(verdict).replace(" ", "-") for verdict in content.groups["verdict"]],
-        "figures": [_shown(f"part{number}", picture) for picture in pictures],
         "statements": findings.statements(content),
         "notes": findings.notes(content),
         "failures": findings.failures(content),
-        "runs": tables.runs(content),
-        "count": numbers.count(len(content.runs), "run"),
         "method": method.sentences(content),
     }
 

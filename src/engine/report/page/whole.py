@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from engine.report.page import curves, drawing, latex, markdown, page, tables, trained
+from engine.report.page import curves, drawing, latex, page, tables, trained
 from engine.report.statistics.content import Content
 from engine.report.statistics.ties import with_ties
 
@@ -18,13 +18,12 @@ class Report:
 
     def __init__(self, contents: Sequence[Content], door: str) -> None:
         lines = [curves.collect(content, page.MOST_CURVES) for content in contents]
-        pairs = list(zip(contents, lines, strict=True))
         self.contents = [
             dataclasses.replace(
                 with_ties(content, own.frames, own.names[0]) if own.names else content,
                 problems=[*content.problems, *own.problems],
             )
-            for content, own in pairs
+            for content, own in zip(contents, lines, strict=True)
         ]
         self.trained = [trained.of(content, door) for content in self.contents]
         self.pictures = [
@@ -36,7 +35,7 @@ class Report:
         parts = list(zip(self.contents, self.trained, self.pictures, strict=True))
         return {
             "report.html": page.html(parts),
-            "report.md": markdown.document(self.contents, self.trained),
+            "report.md": page.markdown(self.contents, self.trained),
             "runs.csv": tables.csv(self.contents),
         }
 

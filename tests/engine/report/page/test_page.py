@@ -217,12 +217,12 @@ def test_words_stand_out_from_what_is_behind_them(scheme: int) -> None:
         assert contrast(series, colour["page"]) >= 3, series  # of a line
 
 
-def test_figures_take_the_page_s_colours(pictures: list[Picture]) -> None:
+def test_figures_take_the_page_s_colours(content: Content, pictures: list[Picture]) -> None:
     for svg in itertools.chain(*shown(pictures).values()):
         xml.etree.ElementTree.fromstring(svg)
         assert not any(colour in svg for colour in drawing.PAGE)
         assert "currentColor" in svg
-    style = drawing.colours() + (Path(page.__file__).parent / "page.css").read_text()
+    (style,) = re.findall(r"<style>(.*?)</style>", html(content, pictures), re.DOTALL)
     at_dark = re.compile(
         r"@media screen and \(prefers-color-scheme: dark\) \{.*?\}\s*\}", re.DOTALL
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from engine.report.page import latex, markdown, method, tables, trained
+from engine.report.page import latex, method, page, tables, trained
 from engine.report.statistics.content import Content
 from engine.run.summaries import BEST_EPOCH, Objective
 from synthetic_runs import content_of, write_run
@@ -49,7 +49,7 @@ ROWS = [
 
 
 def document(content: Content) -> str:
-    return markdown.document([content], [trained.of(content, "mine.train")])
+    return page.markdown([content], [trained.of(content, "mine.train")])
 
 
 def test_ranking(content: Content) -> None:
