@@ -185,6 +185,12 @@ def make_logarithmic(axis: XAxis | YAxis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def fit_to(axis: XAxis | YAxis, values: pd.Series) -> None:
+    """Makes an axis logarithmic if the numbers at it span widely."""
+    if is_wide(values.min(), values.max()):
+        make_logarithmic(axis)
+
+
 def at_axis(value: float, place: int | None = None) -> str:
     """Writes a number at an axis that may be logarithmic: 0.01, 1000, 1e7; of any place there."""
     return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}").replace("-", "−")

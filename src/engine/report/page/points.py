@@ -31,8 +31,7 @@ def draw(content: Content, groups: pd.DataFrame) -> list[drawing.Panel]:
         ax.set_yticks(range(len(groups)), [drawing.cut(label, 40) for label in groups["label"]])
         ax.set(xlabel=content.metric, ylim=(len(groups) - 0.4, -0.6))
         ax.grid(False, axis="y")
-        if drawing.is_wide(counted["value"].min(), counted["value"].max()):
-            drawing.make_logarithmic(ax.xaxis)
+        drawing.fit_to(ax.xaxis, counted["value"])
     means = "; ".join(f"{row['label']} {findings.mean_of(row)}" for _, row in groups.iterrows())
     return [drawing.Panel(figure, f"{content.metric} of every run. Means: {means}.", texts)]
 

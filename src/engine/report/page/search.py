@@ -17,6 +17,7 @@ from engine.report.statistics.importance import is_log, is_scale
 MOST = 8  # keys that are drawn
 FEW = 6  # values that have a tick each
 LOST = ("diverged", "failed", "pruned")  # statuses of runs without a value
+DOTS: dict[str, Any] = {"color": drawing.COLOURS[0], "markersize": 4.5, "alpha": 0.8}
 
 
 def progress(content: Content) -> list[drawing.Panel]:
@@ -28,9 +29,16 @@ def progress(content: Content) -> list[drawing.Panel]:
     best = counted["value"].cummax() if content.mode == "max" else counted["value"].cummin()
     texts: dict[str, list[str]] = {}
     with drawing.figure(9.6, 3.2) as (figure, ax):
-        ax.plot(counted["trial"], counted["value"], "o", color=drawing.COLOURS[0], markersize=4.5)
-        ax.step(counted["trial"], best, where="post", color=drawing.INK, label="best so far")
-        _values(ax, counted["value"])
+        ax.plot(counted["trial"], counted["value"], "o", **DOTS)
+        ax.step(
+            counted["trial"],
+            best,
+            where="post",
+            color=drawing.INK,
+            alpha=0.8,
+            label="best so far",
+        )
+        drawing.fit_to(ax.yaxis, counted["value"])
         _lost(ax, rows, rows["trial"], content, texts)
         drawing.hover(ax, counted["trial"], counted["value"], texts, _said(content, counted))
         ax.set(xlabel="trial", ylabel=content.metric)
@@ -51,9 +59,9 @@ def _slice(content: Content, key: str) -> drawing.Panel:
     values = rows[key]
     texts: dict[str, list[str]] = {}
     with drawing.figure(3.2, 2.7) as (figure, ax):
+        name = content.names[key]
         if is_scale(values):
             places = values.astype(float)
-            name = content.names[key]
             if is_log(places):
                 drawing.make_logarithmic(ax.xaxis)
                 name += " (log)"
@@ -62,27 +70,18 @@ def _slice(content: Content, key: str) -> drawing.Panel:
                 ax.minorticks_off()
         else:
             order = in_order(values)
-            name = content.names[key]
             places = values.map({value: place for place, value in enumerate(order)}).astype(float)
             ax.set_xticks(range(len(order)), [drawing.cut(numbers.setting(v), 14) for v in order])
             ax.set_xlim(-0.5, len(order) - 0.5)
         counted = rows["value"].notna()
-        ax.plot(places[counted], rows.loc[counted, "value"], "o", color=drawing.COLOURS[0])
-        _values(ax, rows.loc[counted, "value"])
+        ax.plot(places[counted], rows.loc[counted, "value"], "o", **DOTS)
+        drawing.fit_to(ax.yaxis, rows.loc[counted, "value"])
         _lost(ax, rows, places, content, texts)
         drawing.hover(
             ax, places[counted], rows.loc[counted, "value"], texts, _said(content, rows[counted])
         )
         ax.set(xlabel=drawing.plain(name), ylabel=content.metric)
     return drawing.Panel(figure, f"{content.metric} of each run by {name}.", texts)
-
-
-def _values(ax: Axes, values: pd.Series) -> None:
-    for line in ax.get_lines():
-        line.set_markersize(4.5)
-        line.set_alpha(0.8)
-    if drawing.is_wide(values.min(), values.max()):
-        drawing.make_logarithmic(ax.yaxis)
 
 
 def _lost(
