@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from engine.config.ranges import Seed
-from engine.data.loader import exact, exact_in_validation
+from engine.data.loader import exact
 from engine.fence.lightning import (
     Place,
     PlaceOfValidation,
@@ -76,12 +76,10 @@ class StepSeed(StepCallback):
             )
 
     def _exact(self, trainer: Any, loader: object, is_of_training: bool) -> object:
+        place = Place(trainer) if is_of_training else PlaceOfValidation(trainer)
         rank = trainer.global_rank
-        if not is_of_training:
-            place = PlaceOfValidation(trainer)
-            return exact_in_validation(loader, self.seed, place, rank, self._say_once)
-        made = exact(loader, self.seed, Place(trainer), rank, self._say_once)
-        if not hasattr(made, "state_dict"):
+        made = exact(loader, self.seed, place, rank, self._say_once, is_of_training)
+        if is_of_training and not hasattr(made, "state_dict"):
             trainer.saves_within_epochs = False
         return made
 

@@ -16,66 +16,57 @@ from engine.data.served_loader import EpochLoader, Served, StatefulLoader, gener
 from engine.fence.lightning import Place
 
 
-def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], None]) -> Any:
+def exact(
+    loader: Any,
+    seed: int,
+    place: Place,
+    rank: int,
+    say: Callable[[str], None],
+    is_of_training: bool = True,
+) -> Any:
     """Returns a loader whose batches depend on (seed, epoch, number of the batch), if it can be.
 
-    A loader without `state_dict` comes back where a run cannot go on within an epoch.
+    A loader of training without `state_dict` comes back where a run cannot go on within an epoch.
+    Each pass of one of validation is whole, and depends on the place.
 
     Args:
-        loader: of training; any iterable.
+        loader: any iterable.
         seed: the run's.
         place: tells how far training is.
         rank: number of this process.
         say: is told what the user has to know: what will not be exact, or is not as it was given.
+        is_of_training: whether it is one of training, and not of validation.
     """
-    if _is_exact(loader):
+    # Ours, or served already by another training of the Trainer.
+    if isinstance(loader, StepLoader) or issubclass(type(loader), Served):
         return loader
-    _say_who_seeds(loader, say)
+    if not is_of_training and isinstance(loader, list):  # which stands for no loader
+        return loader
+    name = type(loader).__name__
+    if generators_of(loader):
+        say(
+            f"{name}: its torch.Generator is seeded by the run's seed and the number of the epoch. "
+            "The seed that it was given changes nothing."
+        )
     reason = why_not(loader, seed)
     if reason is None:
         return ExactLoader(loader, seed, place, rank, say)
+    if not is_of_training:
+        return EpochLoader(loader, seed, place)
     if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
         say(
-            f"{type(loader).__name__}: {reason}. Within an epoch, a resumed run goes on by the "
-            "loader's state_dict(). That is exact if the state has all: neither random numbers of "
-            "workers nor what the loader keeps from one epoch to the next are saved."
+            f"{name}: {reason}. Within an epoch, a resumed run goes on by the loader's "
+            "state_dict(). That is exact if the state has all: neither random numbers of workers "
+            "nor what the loader keeps from one epoch to the next are saved."
         )
         return StatefulLoader(loader, seed, place)
     say(
-        f"{type(loader).__name__}: {reason}. A resumed run continues from the end of the last "
-        "whole epoch: last.ckpt is written there only. That is exact if the loader keeps nothing "
-        "from one epoch to the next.\nTo continue within an epoch, the loader needs state_dict() "
-        "and load_state_dict()."
+        f"{name}: {reason}. A resumed run continues from the end of the last whole epoch: "
+        "last.ckpt is written there only. That is exact if the loader keeps nothing from one epoch "
+        "to the next.\nTo continue within an epoch, the loader needs state_dict() and "
+        "load_state_dict()."
     )
     return EpochLoader(loader, seed, place)
-
-
-def exact_in_validation(
-    loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], None]
-) -> Any:
-    """Returns a loader of validation whose batches depend on seed, place and number of the batch.
-
-    Each of its passes is whole. The arguments are those of `exact`.
-    """
-    if _is_exact(loader) or isinstance(loader, list):  # which stands for no loader
-        return loader
-    _say_who_seeds(loader, say)
-    if why_not(loader, seed) is None:
-        return ExactLoader(loader, seed, place, rank, say)
-    return EpochLoader(loader, seed, place)
-
-
-def _is_exact(loader: Any) -> bool:
-    """Tells whether a loader is ours, or is served already by another training of the Trainer."""
-    return isinstance(loader, StepLoader) or issubclass(type(loader), Served)
-
-
-def _say_who_seeds(loader: Any, say: Callable[[str], None]) -> None:
-    if generators_of(loader):
-        say(
-            f"{type(loader).__name__}: its torch.Generator is seeded by the run's seed and the "
-            "number of the epoch. The seed that it was given changes nothing."
-        )
 
 
 def why_not(loader: Any, seed: int) -> str | None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from torch.utils.data import (
 
 from engine.data.exact_loader import same
 from engine.data.loader import exact as exact_and_say
-from engine.data.loader import exact_in_validation
 from engine.data.served_loader import EpochLoader, StatefulLoader
 from engine.fence.lightning import restart_workers
 from loaders import NUMBERS, At, Counted, Draws, Moody, Stream, exact, shuffled, stateful
+
+exact_in_validation = partial(exact_and_say, is_of_training=False)
 
 WEIGHTS = WeightedRandomSampler([1.0] * 9 + [50.0], 12)
 LOADERS = {
