@@ -3,7 +3,8 @@
 import copy
 import inspect
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,32 +84,33 @@ class EpochLoader(Served):
         stream = f"loader/{place.loader(self)}/{place.moment()}"
         if place.is_asked_for_by(asks.f_back):
             return self._instead(self._served(stream, place.batch()))
-        return self._beside(f"{stream}/{place.batch()}/again")
-
-    def _beside(self, stream: str) -> Iterator[Any]:
-        """Serves a pass to code of a user's, while the one of the epoch goes on."""
-        with kept(derive(self._seed, stream, 0)):
-            batches = iter(with_own_workers(self._loader))
-        for number in itertools.count():
-            with kept(derive(self._seed, stream, number)):
-                batch = next(batches, END)
-            if batch is END:
-                return
-            yield batch
+        # Code of a user's asks for a pass, while the one of the epoch goes on.
+        make = partial(with_own_workers, self._loader)
+        return self._seeded(make, f"{stream}/{place.batch()}/again")
 
     def _served(self, stream: str, number: int) -> Generator[Any, None, None]:
         # All this is done for the first batch: see `ExactLoader`.
         if number == 0:  # within an epoch, the loader's own state may have set them
             seed_each(generators_of(self._loader), self._seed, stream)
+        for done, batch in enumerate(self._seeded(self._anew, stream, number), start=number + 1):
+            self._note(done)
+            yield batch
+
+    def _seeded(self, make: Callable[[], Any], stream: str, first: int = 0) -> Iterator[Any]:
+        """Yields the batches of a loader, each seeded by its number.
+
+        Args:
+            make: returns the loader.
+            stream: the name of the pass.
+            first: the number of the first batch that the loader gives.
+        """
         with kept(derive(self._seed, stream, 0)):
-            batches = iter(self._anew())
-        while True:
+            batches = iter(make())
+        for number in itertools.count(first):
             with kept(derive(self._seed, stream, number)):
                 batch = next(batches, END)
             if batch is END:
                 return
-            number += 1
-            self._note(number)
             yield batch
 
     def _anew(self) -> Any:
