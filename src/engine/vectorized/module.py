@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from itertools import chain
@@ -100,7 +100,6 @@ class StackedModule(LightningModule):
         self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
         self._not_finite: list[int] = []  # jobs whose last row has no finite loss
         self._flushed = time.monotonic()
-        self._tied: dict[int, list[tuple[int, bool]]] = {}  # of each job, as `_state_of` tells
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
         self._dumped: dict[str, Any] | None = None
         self.schedules: list[Any] = []  # each job's own, if there are schedulers
@@ -134,10 +133,9 @@ class StackedModule(LightningModule):
     def tie(self) -> None:
         """Makes each job's weights views of the stack's, whose device and precision may be new."""
         for number, member in enumerate(self.members):
-            own = list(member.module.network.parameters())
+            own = member.module.network.parameters()
             for parameter, weights in zip(own, self.weights, strict=True):
                 parameter.data = weights.data[number]
-            self._tied[number] = self._state_of(own)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns predictions (J, B, …) for inputs (J, B, …)."""
@@ -305,7 +303,9 @@ class StackedModule(LightningModule):
             member = self.members[number]
             if member.trainer.optimizers != [member.optimizer]:
                 raise NotStacked("a callback replaces the optimiser")
-            if self._state_of(member.module.network.parameters()) != self._tied[number]:
+            own = member.module.network.parameters()
+            places = [one.data_ptr() for one in own if one.requires_grad]  # as all do
+            if places != [weights.data[number].data_ptr() for weights in self.weights]:
                 raise NotStacked("a callback freezes or replaces weights")
         for number in self.running:
             if self._attributes(number) != self._built[number]:
@@ -333,11 +333,6 @@ class StackedModule(LightningModule):
             own |= {f"{name}.inputs": split.inputs, f"{name}.targets": split.targets}
         # A copy of large values for each of hundreds of jobs would not be small.
         return {name: _shown(value) for name, value in own.items()}
-
-    @staticmethod
-    def _state_of(parameters: Iterable[nn.Parameter]) -> list[tuple[int, bool]]:
-        """Returns where the weights are, and whether they are trained."""
-        return [(one.data_ptr(), one.requires_grad) for one in parameters]
 
     def _stop(self, within_epoch: bool) -> None:
         """Ends the jobs whose callbacks asked for it, as Lightning ends a run.
@@ -394,8 +389,7 @@ class StackedModule(LightningModule):
             member = self.members[number]
             row = {"train/loss": means[number]}
             if self.has_metrics:
-                own_parts = [part[number] for part in parts]
-                row |= rows.metrics(member.module.train_metrics, own_parts)
+                row |= rows.metrics(member.module.train_metrics, [part[number] for part in parts])
             member.trainer.metrics.update(row)
             lr = member.optimizer.param_groups[0]["lr"]
             member.write({**row, "lr": lr, "epoch": epoch}, step)
