@@ -6,15 +6,12 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from engine import files
 from engine.checks import imports
 from engine.door import Door
 from engine.errors import UserError, exit_codes, nearest
-
-if TYPE_CHECKING:
-    from engine.report.statistics.parts import Part
 
 USAGE = """\
 Compare the runs below a folder, a sweep's or any other, finished or going on.
@@ -106,7 +103,8 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
     found = parts.split(runs, options.metric)
     # A user's mistake is answered here, before pandas is imported.
     settings.chosen(runs, options.group_by)
-    reasons = [_why_not(part, options) for part in found]
+    asked = (options.metric, options.mode, options.group_by)
+    reasons = [part.why_not_ranked(*asked) for part in found]
     ranked = [part for part, reason in zip(found, reasons, strict=True) if reason is None]
     if not ranked:
         raise next(reason for reason in reasons if reason)
@@ -137,21 +135,6 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
     if options.latex:
         write(folder, made.papers())
     print_text(f"{made.terminal()}\n\n{folder / 'report.html'}")
-
-
-def _why_not(part: "Part", options: argparse.Namespace) -> UserError | None:
-    """Returns why the runs of a part cannot be ranked, if so: they may have just begun."""
-    from engine.report.read import settings
-    from engine.report.statistics import metric
-
-    if options.metric and not any(options.metric in run.metrics for run in part.runs):
-        return UserError(f"no run of it has {options.metric}.")
-    try:
-        metric.choose(part.runs, options.metric, options.mode)
-        settings.chosen(part.runs, options.group_by)
-    except UserError as reason:
-        return reason
-    return None
 
 
 def write(folder: Path, contents: Mapping[str, str | bytes]) -> None:

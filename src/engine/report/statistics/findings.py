@@ -26,6 +26,25 @@ from engine.run.code import file_name
 FEW = 5  # seeds; with fewer, a paired test finds large differences only
 # Keys of the data that change batches only, and the fold, of which there is another note.
 ORDER = ("batch_size", "eval_batch_size", "seed", "steps_per_epoch", "fold")
+OPENINGS = {  # the words before the groups of a verdict; of one, with the level of the tests
+    TIE: (
+        "A tie with the best: at every common seed the learning curves agree to 0.5 % over the "
+        "first half of training, whatever their last digits are (a p says that a paired test "
+        "tells these apart):"
+    ),
+    WORSE: "Worse than the best by more than noise (paired t-test, Holm, α = {:g}):",
+    BETTER: "Better than the best at the seeds that both have, though not over all of their own:",
+    NOISE: (
+        "Not shown to differ from the best; these runs cannot tell them apart, "
+        "which does not make them equal:"
+    ),
+    SAME: "Have the best's value at every common seed:",
+    CONSTANT: (
+        "Differ from the best by the same amount at every common seed, "
+        "so that there is nothing to test:"
+    ),
+    UNTESTED: "Not tested, for a paired test needs two seeds in common with the best:",
+}
 
 
 @dataclass(frozen=True)
@@ -44,11 +63,11 @@ def statements(content: Content) -> list[Statement]:
     found = [Statement(_best(content, valued.iloc[0]))]
     if ties := list(valued.loc[(valued["rank"] == 1) & (valued["verdict"] != TIE), "label"])[1:]:
         found.append(Statement("The same mean have:", numbers.listed(ties)))
-    for verdict, opening in _openings(content.alpha).items():
+    for verdict, opening in OPENINGS.items():
         rows = valued[valued["verdict"] == verdict]
         if len(rows) and not (content.is_search and verdict == UNTESTED):
             items = [_difference(row) for _, row in rows.iterrows()]
-            found.append(Statement(opening, numbers.listed(items)))
+            found.append(Statement(opening.format(content.alpha), numbers.listed(items)))
     fewest = valued.loc[valued["p_holm"].notna(), "common"].min()  # NaN where nothing was tested
     if fewest < FEW:
         found.append(
@@ -65,31 +84,6 @@ def _best(content: Content, best: pd.Series) -> str:
         f"Best: {best['label']}, {content.metric}: {mean_of(best)} (n = {best['n']:.0f})"
         f"{but if lost else ''}."
     )
-
-
-def _openings(alpha: float) -> dict[str, str]:
-    """Returns the words before the groups of a verdict."""
-    return {
-        TIE: (
-            "A tie with the best: at every common seed the learning curves agree to 0.5 % over the "
-            "first half of training, whatever their last digits are (a p says that a paired test "
-            "tells these apart):"
-        ),
-        WORSE: f"Worse than the best by more than noise (paired t-test, Holm, α = {alpha:g}):",
-        BETTER: (
-            "Better than the best at the seeds that both have, though not over all of their own:"
-        ),
-        NOISE: (
-            "Not shown to differ from the best; these runs cannot tell them apart, "
-            "which does not make them equal:"
-        ),
-        SAME: "Have the best's value at every common seed:",
-        CONSTANT: (
-            "Differ from the best by the same amount at every common seed, "
-            "so that there is nothing to test:"
-        ),
-        UNTESTED: "Not tested, for a paired test needs two seeds in common with the best:",
-    }
 
 
 def mean_of(group: pd.Series) -> str:
@@ -188,8 +182,7 @@ def _mixtures(content: Content) -> Iterator[str]:
         yield "The data changed from run to run: of one config and seed, runs had other samples."
     if changed := _changed_code(content):
         yield f"The code changed from run to run: {', '.join(changed)}."
-    made_with = content.made_with()
-    if mixed := [kind for kind, values in made_with.items() if len(values) > 1]:
+    if mixed := [kind for kind, values in content.made_with().items() if len(values) > 1]:
         yield f"The runs differ in {', '.join(mixed)}; see how it was computed."
 
 

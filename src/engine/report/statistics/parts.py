@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.config.keys import TARGET, relevant
+from engine.errors import UserError
+from engine.report.read import settings
 from engine.report.read.collect import Run
 from engine.report.statistics import metric
 from engine.run.summaries import Objective
@@ -29,6 +31,25 @@ class Part(NamedTuple):
     def title(self) -> str:
         """Returns experiment and data: `lenet on DigitsDataModule`."""
         return " on ".join(filter(None, (self.experiment, self.data))) or "all runs"
+
+    def why_not_ranked(
+        self, asked: str | None, mode: str | None, group_by: Sequence[str]
+    ) -> UserError | None:
+        """Returns why these runs cannot be ranked, if so: they may have just begun.
+
+        Args:
+            asked: the metric that a user wants to compare.
+            mode: `min` or `max`, as the user has said it.
+            group_by: the keys that the user wants to define a group.
+        """
+        if asked and not any(asked in run.metrics for run in self.runs):
+            return UserError(f"no run of it has {asked}.")
+        try:
+            metric.choose(self.runs, asked, mode)
+            settings.chosen(self.runs, group_by)
+        except UserError as reason:
+            return reason
+        return None
 
 
 def split(runs: Sequence[Run], asked: str | None = None) -> list[Part]:
