@@ -92,7 +92,8 @@ def measure(
     checkpoint = to_measure(run_dir, own)
     for change in identity.mixture(run_dir):
         log.warning("not exact: since %s began, %s", run_dir, change)
-    data = _data_with(config, split)
+    data: Any = build.datamodule(config)
+    _serve(data, split)
     _check_classes(run_dir, data)
     model: Any = build.module(config, data)
     way = _way_to_measure(model, data, split)
@@ -134,22 +135,19 @@ def _changed(own: Config, overrides: Sequence[str], conf: Path) -> Config:
     return Config.resolve(changed(OmegaConf.create(own.values_by_node), overrides, conf))
 
 
-def _data_with(config: Config, split: str) -> Any:
-    """Builds the data module; one of ours serves the split for "test".
+def _serve(data: Any, split: str) -> None:
+    """Has a data module of ours serve a split for "test".
 
     Raises:
         UserError: if it has no such split.
     """
     from engine.data.datamodule import TensorDataModule
-    from engine.run import build
 
-    data: Any = build.datamodule(config)
     if isinstance(data, TensorDataModule):
         if split not in data.splits:
             has = ", ".join(data.splits)
             raise UserError(f"split={split}: {type(data).__name__} has only: {has}.")
         data.test_split = split
-    return data
 
 
 def _way_to_measure(model: Any, data: Any, split: str) -> str:

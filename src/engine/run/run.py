@@ -223,8 +223,7 @@ class Run:
         """
         from engine.checks.device import check_shares
         from engine.run import build
-        from engine.run.loggers import tabs
-        from engine.run.loggers.options import goes_on
+        from engine.run.loggers import options, tabs
         from engine.seeds import generator_states
 
         self._fits += 1
@@ -271,7 +270,7 @@ class Run:
         trainer.before_training = partial(self._check_at_start, trainer, data)  # type: ignore[attr-defined]
         if self.checkpoint:
             for logger in trainer.loggers:
-                if not goes_on(type(logger)):
+                if not options.goes_on(type(logger)):
                     log.warning(
                         "%s has no purge_step: it may show steps twice, or begin anew",
                         type(logger).__name__,
