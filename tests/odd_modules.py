@@ -152,6 +152,12 @@ class ScoresItsTraining(Tested):
         self.log("hook", self.scores[self.current_epoch])
 
 
+class ScoresInfinity(ScoresItsTraining):
+    """Has an infinite score in its first epoch."""
+
+    scores = (float("inf"), 1.0, 2.0)
+
+
 class DeletesItsBackbone(Tested):
     """Deletes frozen layers from its checkpoints, whose running statistics change all the same."""
 

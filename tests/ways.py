@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,38 @@ class Points(TensorDataModule):
             noise = torch.randn(size, 1, generator=numbers)
             splits[name] = Split(x, (x**2).sum(1, keepdim=True) + 0.3 * noise)
         return splits
+
+
+class Centred(Points):
+    """Has the mean of the training samples taken away.
+
+    Args:
+        shift: of the training samples alone.
+    """
+
+    fitted = ("mean",)
+
+    def __init__(self, shift: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.shift = shift
+
+    def load(self) -> dict[str, Split]:
+        loaded = super().load()
+        train = Split(loaded["train"].inputs + self.shift, loaded["train"].targets)
+        return {**loaded, "train": train}
+
+    @cached_property
+    def mean(self) -> Tensor:
+        return self.splits["train"].inputs.mean(0)
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return inputs - self.mean
+
+
+class Forgets(Centred):
+    """Does not say that its mean is of the training samples."""
+
+    fitted = ()
 
 
 class Broken(Points):

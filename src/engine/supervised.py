@@ -50,6 +50,12 @@ SAYS_NOTHING = ("__init__", "HARMLESS", "example_input_array", *vars(_Empty))
 OF_LABELS = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 
 
+def _reduction(loss: object) -> str:
+    """Returns how a loss puts its samples together: "mean" unless it says otherwise."""
+    given = loss.keywords if isinstance(loss, partial) else {}
+    return str(given.get("reduction", getattr(loss, "reduction", "mean")))
+
+
 def _kind(made: object) -> str:
     return "None" if made is None else type(made).__name__
 
@@ -97,7 +103,8 @@ class SupervisedModule(LightningModule):
 
     Args:
         network: maps inputs (N, …) to predictions (N, …).
-        loss: maps (predictions, targets) to a scalar, a mean unless its `reduction` is "sum".
+        loss: maps (predictions, targets) to a scalar: the mean over the samples, or the sum if its
+            `reduction` is "sum", an attribute or an argument of a partial function.
         metrics: torchmetrics by name, updated with (predictions, targets).
         optimizer: makes the optimiser from the parameters; Adam with lr 1e-3 if not given.
         init: fills the network's weights; PyTorch's own values stay if not given.
@@ -133,7 +140,7 @@ class SupervisedModule(LightningModule):
         self.with_buffers = nn.ModuleList(
             own for own in self.transforms.values() if isinstance(own, nn.Module)
         )
-        self.averages_loss = getattr(loss, "reduction", "mean") != "sum"  # batchmean is a mean, too
+        self.averages_loss = _reduction(loss) != "sum"  # batchmean is a mean, too
         # Groups would be metrics that agree on the first batch, such as two with other thresholds.
         self.train_metrics, self.val_metrics, self.test_metrics = (
             MetricCollection(

@@ -233,6 +233,40 @@ def test_other_data_and_another_batch_size(moved: Path) -> None:
     assert report(moved, "test")["metrics"] != pytest.approx(metrics_of(moved, "test"), rel=1e-5)
 
 
+@pytest.mark.parametrize("data", ["Centred", "Forgets"])
+def test_other_data_are_prepared_as_the_training_samples_were(
+    data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the mean was that of the other data, without a word."""
+    caplog.set_level("WARNING", logger="engine")
+    words = [f"datamodule._target_=ways.{data}", "trainer.max_epochs=1"]
+    run_train(*SMALL, *words, f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    own = metrics_of(run_dir, "test")
+    run_evaluate(f"run={run_dir}", draws=False)
+    assert report(run_dir, "test")["metrics"] == own
+    assert "prepare_inputs" not in caplog.text
+    run_evaluate(f"run={run_dir}", "+datamodule.shift=5.0", draws=False)
+    says = f"{data}.prepare_inputs gives a sample other numbers than in training."
+    if data == "Centred":
+        assert report(run_dir, "test")["metrics"] == own
+        assert says not in caplog.text
+    else:
+        assert report(run_dir, "test")["metrics"]["test/loss"] > 2 * own["test/loss"]
+        assert caplog.text.count(says) == 1
+
+
+def test_other_samples_for_training_change_no_measure_of_a_standardised_test(
+    tmp_path: Path,
+) -> None:
+    """As it happened: the experiment's own accuracy was another one."""
+    words = ["experiment=tabular", "accelerator=cpu", "trainer.max_epochs=1"]
+    run_train(*words, f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    run_evaluate(f"run={run_dir}", "datamodule.val_fraction=0.9", draws=False)
+    assert report(run_dir, "test")["metrics"] == metrics_of(run_dir, "test")
+
+
 def test_without_validation_the_last_checkpoint_is_taken(tmp_path: Path) -> None:
     words = [*RUN, "datamodule.val_fraction=0", "trainer.max_epochs=1"]
     run_train(*words, f"paths.log_dir={tmp_path}", draws=False)

@@ -35,7 +35,7 @@ def check(model: Any, data: TensorDataModule, sample: Tensor) -> None:
         UserError: names the split, and the row and column where there is one.
     """
     for name, split in data.splits.items():
-        _check_names(data, name, split.targets)
+        _check_names(data, name, split)
     if isinstance(model, SupervisedModule) and not overrides(model, SupervisedModule, OWN_STEP):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of samples that are too few, or of odd shapes
@@ -81,16 +81,12 @@ def _is_torchs(loss: nn.Module) -> bool:
     return type(loss).__module__.startswith("torch.nn.")
 
 
-def _are_labels(targets: Tensor) -> bool:
-    return targets.dim() == 1 and not targets.is_floating_point() and targets.dtype != torch.bool
-
-
-def _check_names(data: TensorDataModule, split: str, targets: Tensor) -> None:
+def _check_names(data: TensorDataModule, name: str, split: Split) -> None:
     """Refuses labels for which there is no class name."""
-    names = data.class_names
-    if names and _are_labels(targets) and (highest := int(targets.max())) >= len(names):
+    names, targets = data.class_names, split.targets
+    if names and split.has_labels and (highest := int(targets.max())) >= len(names):
         raise UserError(
-            f'{type(data).__name__}: "{split}" has the label {highest} in '
+            f'{type(data).__name__}: "{name}" has the label {highest} in '
             f"{place(int(targets.argmax()))} (from 0), and class_names has {len(names)} names: "
             f"labels are from 0 to {len(names) - 1}."
         )
@@ -141,7 +137,7 @@ def _check_targets(
         predictions: of any two samples, (2, …).
     """
     targets = data.splits[name].targets
-    if _are_labels(targets):
+    if data.splits[name].has_labels:
         rows = [int(targets.argmin()), int(targets.argmax())]
     else:  # of another split, predictions may have another shape
         rows = [0] if name == "train" and _is_torchs(model.loss) else []
@@ -161,10 +157,11 @@ def _refuse_target(
     error: Exception,
 ) -> None:
     """Refuses a label that is out of range, or what a loss of torch's does not take."""
-    targets = data.splits[name].targets
+    split = data.splits[name]
+    targets = split.targets
     classes = predictions.shape[1] if predictions.dim() > 1 else 0
     has = f'{type(data).__name__}: "{name}" has'
-    if classes > 1 and _are_labels(targets) and not 0 <= (label := int(targets[row])) < classes:
+    if classes > 1 and split.has_labels and not 0 <= (label := int(targets[row])) < classes:
         raise UserError(
             f"{has} the label {label} in {place(row)} (from 0), and {type(model).__name__} has "
             f"{classes} classes: labels are from 0 to {classes - 1}."

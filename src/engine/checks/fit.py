@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torchmetrics import MetricCollection
 
-from engine.checks import bad_data
+from engine.checks import bad_data, parts_of_loss
 from engine.config.resolved import Config
 from engine.data.augment import try_out
 from engine.data.datamodule import TensorDataModule
@@ -56,6 +56,8 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
                 model.eval()  # nothing random, nothing counted
                 _show(model, sample, data)
                 bad_data.check(model, data, sample)
+                if isinstance(model, SupervisedModule):
+                    parts_of_loss.tell(model, data)
         if isinstance(model, SupervisedModule):
             try_out(model.transforms, sample)
 

@@ -1,5 +1,6 @@
 """Serves splits of tensors: a batch is a function of (seed, number of the batch)."""
 
+import logging
 import sys
 from abc import abstractmethod
 from functools import cached_property
@@ -20,6 +21,8 @@ from engine.fence.lightning import batch_of_epoch, batch_of_training
 from engine.seeds import derive, generator_states, kept
 from engine.steps.block import Batch, Block
 from engine.steps.callback import overrides
+
+log = logging.getLogger(__name__)
 
 TRIED_BYTES = 2**26  # of the samples by which `prepare_inputs` is tried, about
 
@@ -74,6 +77,9 @@ class TensorDataModule(LightningDataModule):
     test_split = "test"  # the split that testing reads; the evaluating command may choose another
     # Of a classification data set, in the order of the targets.
     class_names: list[str] | None = None
+    # The cached properties that a class makes from the training samples, for `prepare_inputs`. They
+    # are in checkpoints: other data are prepared for the weights as the training samples were.
+    fitted: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -187,6 +193,34 @@ class TensorDataModule(LightningDataModule):
                 "of all training samples, or of each sample; or normalise in the network."
             )
         return singles[0]
+
+    @cached_property
+    def _prepared(self) -> tuple[Tensor, Tensor]:
+        """Holds inputs of a training sample, as stored and as prepared, to compare with later."""
+        inputs = self.splits["train"].inputs[:1].clone()
+        return inputs, self.prepare_inputs(inputs.clone())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what prepares inputs as in training: `fitted`, and an example."""
+        if not overrides(self, TensorDataModule, ["prepare_inputs"]):
+            return {}
+        return {"fitted": {own: getattr(self, own) for own in self.fitted}, "as": self._prepared}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Prepares inputs as in training from now on, or says that they are prepared otherwise."""
+        vars(self).update(state["fitted"])
+        inputs, expected = state["as"]
+        try:
+            is_same = is_close(self.prepare_inputs(inputs.clone()), expected, 1e-4)
+        except RuntimeError:  # samples of another shape, for which something else was made
+            is_same = False
+        if not is_same:
+            log.warning(
+                "%s.prepare_inputs gives a sample other numbers than in training.\nIf that is what "
+                "it makes of the training samples, such as their mean: name the cached property "
+                "in `fitted`, which checkpoints have.",
+                type(self).__name__,
+            )
 
     def on_after_batch_transfer(
         self, batch: Batch | Block | Tensor, dataloader_idx: int

@@ -29,6 +29,12 @@ class Split(Dataset[Batch | Block]):
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def has_labels(self) -> bool:
+        """Tells whether each target is one whole number, as a class is."""
+        own = self.targets
+        return own.dim() == 1 and not own.is_floating_point() and own.dtype != torch.bool
+
     @cached_property
     def digest(self) -> str:
         """Returns a digest of all numbers, their types and shapes."""

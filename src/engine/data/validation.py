@@ -1,5 +1,7 @@
 """Chooses validation samples, the same ones for every run: a share of all, or one of k folds."""
 
+from collections import Counter
+
 import torch
 
 from engine.data.split import Split
@@ -9,10 +11,10 @@ from engine.errors import UserError
 def carve_validation(
     train: Split, fraction: float, seed: int, key: str = "datamodule.val_fraction"
 ) -> dict[str, Split]:
-    """Splits off a `fraction` of the training samples, stratified by class.
+    """Splits off a `fraction` of the training samples at random, and by class where there are some.
 
     Args:
-        train: the samples; their targets are classes, int64 (N,).
+        train: the samples; targets of whole numbers, (N,), are classes.
         fraction: from 0, below 1.
         seed: decides which samples go where.
         key: name of the fraction's key, for messages.
@@ -21,22 +23,27 @@ def carve_validation(
         {"train": …, "val": …}, or {"train": …} alone if the fraction is 0.
 
     Raises:
-        UserError: if a class has no sample on one of the two sides.
+        UserError: if a side has no sample, or none of a class.
     """
     if fraction == 0:
         return {"train": train}
     from sklearn.model_selection import train_test_split
 
+    classes = train.targets.numpy() if train.has_labels else None
     try:
         kept, held = train_test_split(
-            range(len(train)), test_size=fraction, stratify=train.targets.numpy(), random_state=seed
+            range(len(train)), test_size=fraction, stratify=classes, random_state=seed
         )
     except ValueError as error:
-        raise UserError(f"{key}={fraction} cannot be split off by class: {error}") from None
+        how = "cannot be split off" if classes is None else "cannot be split off by class"
+        # Of a class that is too small, scikit-learn names all such classes.
+        reason, _, _ = str(error).partition(", which is too few")
+        raise UserError(f"{key}={fraction} {how}: {reason.partition(chr(10))[0][:200]}") from None
     kept = torch.tensor(sorted(kept))
     held = torch.tensor(sorted(held))
-    classes = set(train.targets.tolist())
-    if any(set(train.targets[part].tolist()) < classes for part in (kept, held)):
+    if classes is not None and any(
+        set(classes[part].tolist()) < set(classes.tolist()) for part in (kept, held)
+    ):
         raise UserError(f"{key}={fraction} leaves a class without a sample.")
     return {"train": Split(*train.select(kept)), "val": Split(*train.select(held))}
 
@@ -45,7 +52,7 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
     """Divides all samples but those of "test" into `folds` parts: part `fold` becomes "val".
 
     The other parts become "train". The parts are the same whatever the run's seed. With `by_class`,
-    each class is spread evenly over the parts.
+    each class is spread evenly over the parts, where there is one class for each sample.
 
     Raises:
         UserError: if there is no such fold, or there are too few samples for so many folds.
@@ -59,7 +66,8 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
     parts = [splits[name] for name in ("train", "val") if name in splits]
     inputs = torch.cat([part.inputs for part in parts])
     targets = torch.cat([part.targets for part in parts])
-    most = int(targets.bincount().min()) if by_class else len(targets)
+    by_class = by_class and parts[0].has_labels
+    most = min(Counter(targets.tolist()).values()) if by_class else len(targets)
     if folds > most:
         held = "the smallest class has" if by_class else "there are"
         raise UserError(f"datamodule.folds={folds}: {held} only {most} samples to divide.")

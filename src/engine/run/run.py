@@ -384,6 +384,8 @@ class Run:
             return math.nan
         if math.isnan(found.value):
             log.warning("objective: none; %s is no number (NaN)", found.metric)
+        elif math.isinf(found.value):
+            log.warning("objective: none; %s is infinite", found.metric)
         else:
             log.info("objective: %s", found.name)
         return found.value

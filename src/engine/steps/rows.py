@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 # Kept of a step until its row: the loss (a tensor on a GPU, so that nobody waits for the GPU), the
 # size of the batch, and predictions and targets where there are metrics.
@@ -53,11 +53,27 @@ def weighted_loss(
 
 
 def metrics(collection: MetricCollection, seen: Sequence[Tensor]) -> dict[str, float]:
-    """Measures a row's predictions and targets by torchmetrics, and resets these for the next."""
+    """Measures a row's predictions and targets by torchmetrics, and resets these for the next.
+
+    A row may have one sample only. A metric that needs more is NaN then, as in scikit-learn.
+    """
     collection.update(*seen)
-    values = {key: value.item() for key, value in collection.compute().items()}
+    try:
+        values = {key: value.item() for key, value in collection.compute().items()}
+    except ValueError:
+        if len(seen[0]) > 1:
+            raise
+        values = {key: _of_one(metric) for key, metric in collection.items()}
     collection.reset()
     return values
+
+
+def _of_one(metric: Metric) -> float:
+    """Returns the value of a metric that has seen one sample; NaN if it needs more."""
+    try:
+        return float(metric.compute())
+    except ValueError:
+        return math.nan
 
 
 def numbers(losses: Sequence[float | Tensor]) -> list[float]:

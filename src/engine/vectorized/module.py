@@ -197,6 +197,8 @@ class StackedModule(LightningModule):
             (losses[number].clone(), size, tuple(part[number].clone() for part in seen))
             for losses, size, seen in self._since_row
         ]
+        if of_data := member.data.state_dict():
+            checkpoint[type(member.data).__qualname__] = of_data
         for callback in member.callbacks:
             callback.on_save_checkpoint(member.trainer, member.module, checkpoint)
         member.module.on_save_checkpoint(checkpoint)

@@ -23,18 +23,20 @@ class Confusion(Metric):
 
     Args:
         classes: how many there are.
+        ignored: a label that the loss leaves out.
     """
 
     counts: Tensor
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, ignored: int = -100) -> None:
         super().__init__()
+        self.ignored = ignored
         zeros = torch.zeros(classes, classes, dtype=torch.int64)
         self.add_state("counts", zeros, dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, targets: Tensor) -> None:
         """Counts samples by their classes, both of the same shape; a target below 0 is unknown."""
-        known = targets >= 0  # a loss leaves out the label -100
+        known = (targets >= 0) & (targets != self.ignored)
         pairs = targets[known] * len(self.counts) + predicted[known]
         # On a CPU, because the sums of a GPU have no fixed order.
         counts = torch.bincount(pairs.cpu(), minlength=self.counts.numel())
@@ -84,7 +86,9 @@ class ClassificationReport(Callback):
 
     def _start(self, trainer: Trainer, module: LightningModule) -> None:
         if self.class_names:
-            self._confusion = Confusion(len(self.class_names)).to(module.device)
+            self._confusion = Confusion(
+                len(self.class_names), getattr(getattr(module, "loss", None), "ignore_index", -100)
+            ).to(module.device)
 
     def _count(self, trainer: Trainer, module: LightningModule, outputs: Any, *batch: Any) -> None:
         if self._confusion is None or self.class_names is None:

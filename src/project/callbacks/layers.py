@@ -42,11 +42,10 @@ class Layers(StepCallback):
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         self._has_layers = bool(layers(module))
         if not self._has_layers and stage == "fit":
-            name = type(module).__name__
             log.info(
                 "%s: nothing to watch, as %s has no layer nn.ReLU or the like",
                 type(self).__name__,
-                name,
+                type(module).__name__,
             )
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:

@@ -25,6 +25,7 @@ class BreastCancerDataModule(TensorDataModule):
     """
 
     class_names = ["malignant", "benign"]
+    fitted = ("statistics",)
 
     def __init__(
         self,

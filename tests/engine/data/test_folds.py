@@ -103,3 +103,10 @@ def test_a_sweep_over_folds(tmp_path: Path) -> None:
         for path in tmp_path.glob("sweeps/curve_fit/fold=*/metrics.csv")
     ]
     assert len(set(finals)) == 4
+
+
+def test_targets_that_are_no_classes_are_divided_though_there_are_names() -> None:
+    """As it happened: an error of torch's, about bincount."""
+    whole = {"train": Split(torch.arange(6), torch.rand(6, 2).round())}
+    held = [fold_of(whole, 3, fold, by_class=True)["val"].inputs for fold in range(3)]
+    assert torch.cat(held).sort().values.tolist() == list(range(6))

@@ -61,3 +61,27 @@ def test_a_fraction_that_rounds_a_class_away_is_an_error() -> None:
         UserError, match=r"^datamodule\.val_fraction=0\.05 leaves a class without a sample\.$"
     ):
         carve_validation(numbered((100, 2)), 0.05, seed=0)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [torch.rand(20), torch.rand(20, 1).round(), torch.rand(20, 2).round(), torch.rand(20) > 0.5],
+    ids=["regression", "one bit", "two bits", "bool"],
+)
+def test_targets_that_are_no_classes_are_divided_at_random(targets: torch.Tensor) -> None:
+    """As it happened: float targets were refused, with all of them in the message."""
+    parts = carve_validation(Split(torch.arange(20), targets), 0.25, seed=0)
+    train, val = (parts[name].inputs.tolist() for name in ("train", "val"))
+    assert (len(train), len(val)) == (15, 5)
+    assert sorted(train + val) == list(range(20))
+    assert torch.equal(parts["val"].targets, targets[parts["val"].inputs])
+
+
+def test_a_mistake_does_not_show_all_classes() -> None:
+    whole = Split(torch.arange(5000), torch.arange(5000))
+    with pytest.raises(UserError) as error:
+        carve_validation(whole, 0.25, seed=0)
+    assert str(error.value) == (
+        "datamodule.val_fraction=0.25 cannot be split off by class: The least populated classes in "
+        "y have only 1 member"
+    )

@@ -318,6 +318,16 @@ def test_a_run_whose_validation_is_nan_has_no_objective(
     assert "objective: none; val_loss is no number (NaN)" in caplog.text
 
 
+def test_a_run_whose_best_value_is_infinite_has_no_objective(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: no line said so."""
+    words = ["callbacks.checkpoints.monitor=hook", "callbacks.checkpoints.mode=max"]
+    _, summary = run(tmp_path, of("ScoresInfinity"), *words)
+    assert summary["objective"] is None
+    assert "objective: none; hook is infinite" in caplog.text
+
+
 def test_a_module_that_logs_nothing_has_no_objective(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

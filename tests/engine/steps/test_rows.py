@@ -3,8 +3,10 @@
 import math
 
 import pytest
+import torch
+from torchmetrics import MeanSquaredError, MetricCollection, R2Score
 
-from engine.steps.rows import steps_of_a_row
+from engine.steps.rows import metrics, steps_of_a_row
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,24 @@ def test_a_run_has_some_100_rows(steps: int, epochs: int) -> None:
     """Counts the rows of all epochs, each of which ends with one."""
     rows = epochs * math.ceil(steps / steps_of_a_row(steps, epochs, -1))
     assert 50 < rows < 150
+
+
+def test_of_one_sample_a_metric_that_needs_more_is_nan() -> None:
+    """As it happened: a batch of one sample at the end of a pass ended the run."""
+    collection = MetricCollection(
+        {"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/", compute_groups=False
+    )
+    one = metrics(collection, [torch.tensor([1.0]), torch.tensor([3.0])])
+    assert one["train/mse"] == 4.0
+    assert math.isnan(one["train/r2"])
+    targets = torch.tensor([1.0, 2.0, 4.0])
+    assert metrics(collection, [targets, targets]) == {"train/mse": 0.0, "train/r2": 1.0}
+
+
+def test_a_metric_that_fails_on_several_samples_fails() -> None:
+    class Refuses(R2Score):
+        def compute(self) -> torch.Tensor:
+            raise ValueError("never")
+
+    with pytest.raises(ValueError, match="never"):
+        metrics(MetricCollection({"r2": Refuses()}), [torch.rand(2), torch.rand(2)])

@@ -256,11 +256,33 @@ def test_labels_that_are_unknown_do_not_count(tmp_path: Path) -> None:
 
 
 class Segments(SupervisedModule):
-    """Gives each pixel a class."""
+    """Gives each pixel a class.
 
-    def __init__(self) -> None:
+    Args:
+        ignored: the label that the loss leaves out.
+    """
+
+    def __init__(self, ignored: int = -100) -> None:
         torch.manual_seed(0)
-        super().__init__(nn.Conv2d(3, 4, 1), nn.CrossEntropyLoss())
+        super().__init__(nn.Conv2d(3, 4, 1), nn.CrossEntropyLoss(ignore_index=ignored))
+
+
+@pytest.mark.parametrize("ignored", [255, 2])
+def test_the_label_that_a_loss_leaves_out_does_not_count(ignored: int, tmp_path: Path) -> None:
+    """As it happened: 255 ended the run, and a class that is left out counted."""
+    labels = RNG.integers(0, 4, (20, 4, 4))
+    labels[::3] = ignored
+    data = Images(splits=dict.fromkeys(("train", "test"), (PIXELS, labels)), batch_size=20)
+    module = Segments(ignored)
+    trainer = plain_trainer(tmp_path, logger=False, callbacks=[ClassificationReport()])
+    (found,) = trainer.test(module, data, verbose=False)
+    predicted = module(data.prepare_inputs(torch.from_numpy(PIXELS))).argmax(1).numpy()
+    known = labels != ignored
+    classes = [number for number in range(4) if number != ignored]
+    expected = recall_score(labels[known], predicted[known], labels=classes, average=None)
+    told = [found[f"test/acc/{NAMES[number]}"] for number in classes]
+    assert told == pytest.approx(expected, rel=1e-6)
+    assert len([name for name in found if name.startswith("test/acc/")]) == len(classes)
 
 
 def test_of_images_with_a_label_for_each_pixel_there_is_no_grid(
