@@ -62,17 +62,22 @@ counter = Counter()
 """
 
 
+def forget() -> None:
+    between._left.clear()
+    between._back.clear()
+    between._say.cache_clear()
+
+
 @pytest.fixture
 def file() -> Iterator[ModuleType]:
-    """A file of a user's with globals."""
+    """A file of a user's with globals; what other tests' runs have changed is forgotten."""
+    forget()
     made = ModuleType("file_of_a_user")
     sys.modules[made.__name__] = made
     exec(SOURCE, vars(made))
     yield made
     del sys.modules[made.__name__]
-    between._left.clear()
-    between._back.clear()
-    between._say.cache_clear()
+    forget()
 
 
 def test_what_files_classes_and_their_objects_have_is_put_back(
