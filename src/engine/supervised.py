@@ -52,8 +52,9 @@ OF_LABELS = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 
 def _reduction(loss: object) -> str:
     """Returns how a loss puts its samples together: "mean" unless it says otherwise."""
-    given = loss.keywords if isinstance(loss, partial) else {}
-    return str(given.get("reduction", getattr(loss, "reduction", "mean")))
+    if isinstance(loss, partial):
+        return str(loss.keywords.get("reduction") or _reduction(loss.func))
+    return str(getattr(loss, "reduction", "mean"))
 
 
 def _kind(made: object) -> str:

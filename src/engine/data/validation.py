@@ -14,7 +14,7 @@ def carve_validation(
     """Splits off a `fraction` of the training samples at random, and by class where there are some.
 
     Args:
-        train: the samples; targets of whole numbers, (N,), are classes.
+        train: the samples; targets (N,) of whole numbers or of two numbers only are classes.
         fraction: from 0, below 1.
         seed: decides which samples go where.
         key: name of the fraction's key, for messages.
@@ -29,7 +29,9 @@ def carve_validation(
         return {"train": train}
     from sklearn.model_selection import train_test_split
 
-    classes = train.targets.numpy() if train.has_labels else None
+    # Two numbers, such as 0.0 and 1.0, are classes, too.
+    is_binary = train.targets.dim() == 1 and len(set(train.targets.tolist())) <= 2
+    classes = train.targets.numpy() if train.has_labels or is_binary else None
     try:
         kept, held = train_test_split(
             range(len(train)), test_size=fraction, stratify=classes, random_state=seed

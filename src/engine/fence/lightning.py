@@ -402,6 +402,11 @@ class Results(_ResultCollection):
     def __init__(self, training: bool) -> None:
         super().__init__(training)
         self._before: dict[str, dict[str, Any]] = {}  # by key; not logged since the run was resumed
+        self.of_epoch: frozenset[str] = frozenset()  # names of what the last epoch has logged
+
+    def reset(self, metrics: bool | None = None, fx: str | None = None) -> None:
+        self.of_epoch = frozenset(self.metrics(on_step=False)["callback"])
+        super().reset(metrics, fx)
 
     def __contains__(self, key: object) -> bool:
         return key not in self._before and super().__contains__(key)  # made anew, as logged now
@@ -460,6 +465,11 @@ def results_of_training(trainer: Trainer) -> Results:
     results: Any = trainer.fit_loop.epoch_loop._results
     assert isinstance(results, Results)
     return results
+
+
+def logged_of_epoch(trainer: Trainer) -> frozenset[str]:
+    """Returns the names of what training has logged of the epoch that ends in `on_epoch_done`."""
+    return results_of_training(trainer).of_epoch
 
 
 def reset_after_validation(trainer: Trainer) -> list[Metric]:

@@ -129,6 +129,14 @@ def show_in_worker(dataset: object) -> None:
     object.__setattr__(get_worker_info(), "dataset", dataset)
 
 
+def allow_saved_tensor_hooks() -> None:
+    """Allows hooks on saved tensors, as checkpoints of activations have, to this process again.
+
+    torch.func forbids them, and a trace that fails within it leaves them so.
+    """
+    torch._C._autograd._saved_tensors_hooks_enable()
+
+
 def compile_step(step: Callable[..., Any], sizes: int, **given: Any) -> Callable[..., Any]:
     """Compiles a step, once for each size of a batch, and apart from other steps of its code.
 

@@ -21,7 +21,12 @@ from torch.optim import Optimizer
 
 from engine import signals
 from engine.fence.lightning import asked_of_trainers
-from engine.fence.torch import compile_step, has_gradient_hooks, hooks_of
+from engine.fence.torch import (
+    allow_saved_tensor_hooks,
+    compile_step,
+    has_gradient_hooks,
+    hooks_of,
+)
 from engine.seeds import kept
 from engine.steps.granted import MOST_SIZES, Granted
 from engine.steps.pooling import PoolsByComparison
@@ -255,6 +260,7 @@ class CompiledStep:
             fault = fault_of_compiler(inputs.device, options["cpp_wrapper"]) if has_run else None
             raise CannotCompile(fault or first_line(error)) from error
         finally:
+            allow_saved_tensor_hooks()
             changed = _put_back(self._parts, before)
             for buffer, value in zip(buffers, kept_buffers, strict=True):
                 buffer.copy_(value)
@@ -391,6 +397,16 @@ def _constants(value: Any, most: int = MOST_VALUES, depth: int = DEPTH) -> Any:
     return id(value)
 
 
+def _tensors(value: Any, depth: int = DEPTH) -> Any:
+    """Returns which tensors are in a value: an attribute, or an element of one."""
+    if isinstance(value, Tensor):
+        return id(value)
+    if depth and isinstance(value, dict | list | tuple) and len(value) <= MOST_VALUES:
+        items = value.values() if isinstance(value, dict) else value
+        return [_tensors(one, depth - 1) for one in items]
+    return None
+
+
 def _is_record(value: Any) -> bool:
     """Tells whether a value is an object with numbers of its own, such as a dataclass."""
     if isinstance(value, (nn.Module, type, Enum, ModuleType)) or callable(value):
@@ -418,7 +434,7 @@ class _Kept:
     """
 
     def __init__(self, value: Any) -> None:
-        self.constants = _constants(value)
+        self.constants, self.tensors = _constants(value), _tensors(value)
         self.value = value if _is_record(value) else _copied(value)
         self.inner = _copied(vars(value)) if _is_record(value) else None
 
@@ -441,6 +457,8 @@ def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, _Kept]]) ->
             if name not in then and isinstance(now[name], Tensor):
                 continue
             if name in then and name in now and _constants(now[name]) == then[name].constants:
+                if _tensors(now[name]) != then[name].tensors:  # such as the weights of an LSTM
+                    then[name].put_back(part, name)
                 continue
             changed = f"{type(part).__name__}.{name}"
             if name in then:

@@ -36,6 +36,22 @@ class Focal(nn.Module):
         return ((1 - (-each).exp()) ** 2 * each).mean()
 
 
+class Correlation(nn.Module):
+    """Is NaN of one sample, and not of two."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return 1 - (predictions - predictions.mean()).mul(targets - targets.mean()).sum() / (
+            (len(targets) - 1) * predictions.std() * targets.std()
+        )
+
+
+class Unlabelled(nn.Module):
+    """Is NaN where no target counts."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(predictions, targets, ignore_index=0)
+
+
 class Draws(RMSE):
     """Draws a random number."""
 
@@ -50,7 +66,7 @@ def weighted(predictions: Tensor, targets: Tensor) -> Tensor:
 def tried(loss: Any, targets: np.ndarray, **options: Any) -> SupervisedModule:
     """Makes a module with a loss, and tries it on data."""
     torch.manual_seed(0)
-    module = SupervisedModule(nn.Linear(4, 3 if targets is LABELS else 1), loss)
+    module = SupervisedModule(nn.Linear(4, 1 if targets is Y else 3), loss)
     splits = dict.fromkeys(("train", "val", "test"), (X, targets))
     fit_to(module, Arrays(splits, batch_size=5, **options))
     return module
@@ -58,8 +74,14 @@ def tried(loss: Any, targets: np.ndarray, **options: Any) -> SupervisedModule:
 
 @pytest.mark.parametrize(
     ("loss", "targets", "name"),
-    [(RMSE(), Y, "RMSE"), (weighted, LABELS, "weighted"), (Draws(), Y, "Draws")],
-    ids=["root", "weights", "draws"],
+    [
+        (RMSE(), Y, "RMSE"),
+        (weighted, LABELS, "weighted"),
+        (Draws(), Y, "Draws"),
+        (Correlation(), Y, "Correlation"),
+        (Unlabelled(), np.sort(LABELS), "Unlabelled"),
+    ],
+    ids=["root", "weights", "draws", "of two", "not a number"],
 )
 def test_a_loss_that_depends_on_the_size_of_batches_is_told_of(
     loss: Any, targets: np.ndarray, name: str, caplog: pytest.LogCaptureFixture
@@ -101,8 +123,29 @@ def test_a_mean_or_a_sum_over_samples_is_not_told_of(
     assert caplog.messages == []
 
 
+class Warm:
+    """Counts its calls; it is no nn.Module."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        self.calls += 1
+        return F.mse_loss(predictions, targets) * self.calls
+
+
+def test_a_try_does_not_count() -> None:
+    loss = Warm()
+    tried(loss, Y, eval_batch_size=7)
+    with_one_batch = Warm()
+    tried(with_one_batch, Y, eval_batch_size=40)
+    assert loss.calls == with_one_batch.calls
+
+
 def test_the_sum_of_a_partial_function_is_one() -> None:
     """As it happened: it was averaged over batches."""
     made = SupervisedModule(nn.Linear(1, 1), partial(F.mse_loss, reduction="sum"))  # type: ignore[arg-type]
     assert not made.averages_loss
     assert SupervisedModule(nn.Linear(1, 1), partial(F.mse_loss)).averages_loss  # type: ignore[arg-type]
+    summed = SupervisedModule(nn.Linear(1, 1), partial(nn.MSELoss(reduction="sum")))  # type: ignore[arg-type]
+    assert not summed.averages_loss

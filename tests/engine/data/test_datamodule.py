@@ -415,3 +415,49 @@ def test_splits_that_cannot_be_trained_on(
 )
 def test_a_batch_that_is_larger_than_the_data_is_said(size: int, says: list[str]) -> None:
     assert Arrays({"train": (X, Y)}, batch_size=size).remarks() == says
+
+
+class KeepsMore(Arrays):
+    """Keeps something of its own in checkpoints."""
+
+    seen = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.seen = state["seen"]
+
+
+class PicksColumns(KeepsMore):
+    """Gives the network some columns."""
+
+    columns = (1, 2)
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return inputs[:, list(self.columns)]
+
+
+@pytest.mark.parametrize("kind", [KeepsMore, PicksColumns])
+def test_a_data_module_may_add_to_its_state(
+    kind: type[KeepsMore], caplog: pytest.LogCaptureFixture
+) -> None:
+    splits = {"train": (np.zeros((3, 4), np.float32), np.zeros(3, np.float32))}
+    data, again = (kind(splits=splits, batch_size=1) for _ in range(2))
+    data.seen = 5
+    again.load_state_dict(data.state_dict())
+    assert again.seen == 5
+    assert caplog.messages == []
+
+
+def test_samples_that_cannot_be_prepared_any_more_end_no_evaluation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As it happened in a draft: columns that the samples of training lack were an IndexError."""
+    splits = {"train": (np.zeros((3, 4), np.float32), np.zeros(3, np.float32))}
+    data, again = (PicksColumns(splits=splits, batch_size=1) for _ in range(2))
+    again.columns = (7, 9)
+    again.load_state_dict(data.state_dict())
+    (text,) = caplog.messages
+    assert text.startswith("PicksColumns.prepare_inputs gives a sample other numbers than in")

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import compiling
 from engine.callbacks.step_seed import StepSeed
@@ -183,6 +184,40 @@ def test_numbers_are_noticed_wherever_they_are(
     assert len([text for text in told(caplog) if text.startswith("compiling")]) == 4
     for name, right in expected.items():
         torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
+class Recurrent(nn.Module):
+    """Has an LSTM, which keeps its weights in a list beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.last = nn.LSTM(6, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.lstm(x.unsqueeze(0))[0][0])
+        return y
+
+
+class Recomputes(nn.Linear):
+    """Computes its activations once more in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = checkpoint(super().forward, x, use_reentrant=False)
+        return y
+
+
+@pytest.mark.parametrize("network", [Recurrent, Recomputes])
+def test_what_cannot_be_compiled_trains_as_if_nobody_had_tried(
+    network: type[nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: an LSTM computed with the try's weights, and checkpoints ended the run."""
+    caplog.set_level(logging.WARNING, logger="engine")
+    found, expected = both(tmp_path, lambda: SupervisedModule(network(), nn.MSELoss()))
+    assert "the steps are not compiled" in told(caplog)[0]
+    assert all(torch.equal(found[name], right) for name, right in expected.items())
 
 
 class CountsOutside(nn.MSELoss):
@@ -469,7 +504,7 @@ class Switches(SupervisedModule):
 
 TRAINER = "the network or the loss goes by what its trainer says"
 WEIGHTS = "the loss looks at the weights"
-DRAWN = "InternalTorchDynamoError"
+DRAWN = "UserError: Could not guard on data-dependent expression"
 
 
 @pytest.mark.parametrize(
