@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import Tensor, nn
 
-from engine.fence.lightning import average_of
+from engine.fence.lightning import average_of, has_no_mean_yet
 
 
 def resume(trainer: Trainer, module: LightningModule, states: Mapping[str, Any]) -> None:
@@ -35,6 +36,29 @@ def finish(trainer: Trainer, module: LightningModule) -> None:
         # For batch statistics, the module has had its mean in an epoch of its own already.
         if not callback.pl_module_contains_batch_norm(module):
             callback.on_train_end(trainer, module)
+
+
+def show_trained(trainer: Trainer, module: LightningModule) -> None:
+    """Validates the trained weights where no mean has begun: Lightning takes the initial ones."""
+    for average in _not_begun(trainer):
+        _copy(average, module)  # which have changed places for the validation
+
+
+def wait(trainer: Trainer, module: LightningModule) -> None:
+    """Lets a mean that has not begun be the trained weights, if training ends now."""
+    for average in _not_begun(trainer):
+        _copy(module, average)
+
+
+def _not_begun(trainer: Trainer) -> list[Any]:
+    return [average_of(own) for own in _of(trainer, WeightAveraging) if has_no_mean_yet(own)]
+
+
+@torch.no_grad()
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    for values in ("parameters", "buffers"):
+        for own, other in zip(getattr(target, values)(), getattr(source, values)(), strict=True):
+            own.copy_(other)
 
 
 def passing_buffers(trainer: Trainer) -> dict[str, Tensor]:

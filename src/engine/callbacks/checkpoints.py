@@ -129,11 +129,17 @@ class Checkpoints(FollowsMetric, Checkpoint):
             self.best_score = score
             self._save(trainer, BEST)
 
+    # Callbacks that keep checkpoints come last, so that the weights have changed places already.
+    def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, module)
+        averaged.show_trained(trainer, module)
+
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         super().on_validation_end(trainer, module)
         self._validates = self._validates or not trainer.sanity_checking
 
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
+        averaged.wait(trainer, module)
         super().on_epoch_done(trainer, module)
         if self._validates and self.monitor not in trainer.callback_metrics:
             self._say_what_is_not_logged(trainer)

@@ -571,6 +571,12 @@ def average_of(callback: WeightAveraging) -> nn.Module | None:
     return None if averaged is None else averaged.module
 
 
+def has_no_mean_yet(callback: WeightAveraging) -> bool:
+    """Tells whether a callback keeps the initial weights, as its mean is to begin later."""
+    averaged = callback._average_model
+    return averaged is not None and not int(averaged.n_averaged)
+
+
 def whole_checkpoint(trainer: Trainer) -> dict[str, Any]:
     """Returns what `save_checkpoint` would write."""
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)

@@ -27,6 +27,7 @@ CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
 SWEEP = Path("multirun.yaml")  # below the folder of a sweep
 DOOR = Path(".hydra/door")  # the import path of the command, for the processes that join the run
+HPARAMS = Path("hparams/events.out.tfevents.0.hparams")  # a job's row in TensorBoard
 LAST = Path("checkpoints/last.ckpt")
 PREVIOUS = Path("checkpoints/previous.ckpt")  # the last.ckpt before
 BEST = Path("checkpoints/best.ckpt")
@@ -159,9 +160,15 @@ def _overrides_of_sweep(path: Path, written: int) -> list[str]:
 
 
 def set_aside(run_dir: Path) -> None:
-    """Renames a run's folder to the first free `<folder>.1`, `<folder>.2`, …"""
+    """Renames a run's folder to the first free `<folder>.1`, `<folder>.2`, …
+
+    It loses its row of HParams: TensorBoard would show the mean of it and of the row that the job
+    gets when it runs again.
+    """
     names = (f"{run_dir.name}.{number}" for number in itertools.count(1))
-    run_dir.rename(next(path for path in map(run_dir.with_name, names) if not path.exists()))
+    aside = next(path for path in map(run_dir.with_name, names) if not path.exists())
+    run_dir.rename(aside)
+    shutil.rmtree(aside / HPARAMS.parent, ignore_errors=True)
 
 
 def save_config(run_dir: Path, config: Config, door: str) -> str:

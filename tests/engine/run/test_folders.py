@@ -54,6 +54,17 @@ def test_a_folder_set_aside_keeps_what_it_has(tmp_path: Path) -> None:
     assert kept == {"init=he-0123.1": "one", "init=he-0123.2": "two", "init=he-0123.3": "three"}
 
 
+def test_a_folder_set_aside_has_no_row_in_tensorboard(tmp_path: Path) -> None:
+    """As it happened: TensorBoard showed the mean of the old row and the new one."""
+    row = tmp_path / "init=he-0123" / folders.HPARAMS
+    row.parent.mkdir(parents=True)
+    row.write_text("old")
+    (row.parent.parent / "events.out.tfevents.1").write_text("scalars")
+    folders.set_aside(tmp_path / "init=he-0123")
+    files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == ["init=he-0123.1/events.out.tfevents.1"]
+
+
 def test_run_dirs_of_the_same_second_differ(tmp_path: Path) -> None:
     chosen = Config({"name": "lenet", "paths": {"log_dir": str(tmp_path)}})
     before = datetime.now()

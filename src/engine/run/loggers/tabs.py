@@ -13,7 +13,6 @@ from engine.run import folders
 from engine.run.folder_names import digest_of
 from engine.run.loggers.tensorboard import tag_of, tensorboards
 
-FILE = Path("hparams/events.out.tfevents.0.hparams")  # of a job, below its folder
 MOST_TESTS = 4  # metrics of the test in HParams: it shows five columns, the last is the objective
 
 
@@ -94,7 +93,7 @@ def _save_hparams(
     All scalars of a run, and of the folders below it, are columns of HParams; only five are shown.
     In a folder of its own, a job has no others than `metrics`.
     """
-    path = run_dir / FILE
+    path = run_dir / folders.HPARAMS
     files.make_folder(path.parent)
     name = f"{run_dir.parent.name}/{run_dir.name}"
     # TensorBoard reads every file with "tfevents" in its name, also a part that a kill has left.
