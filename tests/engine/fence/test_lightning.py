@@ -6,14 +6,14 @@ import signal
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
@@ -21,6 +21,7 @@ from torch import Tensor
 from torchmetrics import SumMetric
 
 from engine.fence import lightning as fence
+from engine.steps.callback import StepCallback
 from fenced import Net, Recorder, fit, loader
 from fitting import plain_trainer
 
@@ -216,6 +217,38 @@ def test_average_of_is_the_running_mean_of_a_training(tmp_path: Path) -> None:
     average: Any = fence.average_of(mean)
     # The first update copies the weights of the first step.
     assert torch.equal(average.layer.bias, sum(seen.said) / 2)
+
+
+@pytest.mark.parametrize(("first", "has_none"), [(0, False), (1, False), (2, True)])
+def test_a_mean_that_is_to_begin_later_has_not_begun(
+    first: int, has_none: bool, tmp_path: Path
+) -> None:
+    mean = EMAWeightAveraging(update_starting_at_step=first)
+    assert not fence.has_no_mean_yet(mean)
+    fit(tmp_path, Net(), loader(2), callbacks=[mean], max_epochs=1)
+    assert fence.has_no_mean_yet(mean) == has_none
+
+
+def test_of_an_epoch_is_what_training_logs_of_it_as_a_whole(tmp_path: Path) -> None:
+    class Logs(Net):
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.log("each", 1.0, on_step=True, on_epoch=False)
+            self.log("mean", 1.0, on_step=False, on_epoch=True)
+            self.log("both", 1.0, on_step=True, on_epoch=True)
+
+        def on_train_epoch_end(self) -> None:
+            if self.current_epoch == 0:
+                self.log("first", 1.0)
+
+    class Sees(StepCallback):
+        said: ClassVar[list[frozenset[str]]] = []
+
+        def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
+            self.said.append(fence.logged_of_epoch(trainer))
+
+    plain_trainer(tmp_path, callbacks=[Sees()], max_epochs=2).fit(Logs(), loader(2), loader(2))
+    always = {"mean", "both", "both_epoch"}
+    assert Sees.said == [always | {"first"}, always]
 
 
 def test_prefix_of_is_before_the_name_of_each_metric(tmp_path: Path) -> None:

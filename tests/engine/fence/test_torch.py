@@ -257,6 +257,23 @@ def test_take_step_tells_a_scheduler_and_a_profiler() -> None:
     scheduler.step()  # it would warn of steps of its own before the optimiser's
 
 
+def test_hooks_on_saved_tensors_are_allowed_again() -> None:
+    def square(x: Tensor) -> Tensor:
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t + 1, lambda t: t):
+            y: Tensor = x * x
+        return y
+
+    torch._C._autograd._saved_tensors_hooks_disable("forbidden")
+    x = torch.tensor(3.0, requires_grad=True)
+    try:
+        with pytest.raises(RuntimeError, match="forbidden"):
+            square(x)
+    finally:
+        fence.allow_saved_tensor_hooks()
+    square(x).backward()  # type: ignore[no-untyped-call]
+    assert x.grad == 8.0
+
+
 def test_compile_step_knows_the_arguments_of_this_torch() -> None:
     known = inspect.signature(torch.compile).parameters
     assert {"isolate_recompiles", "recompile_limit"} <= known.keys()
