@@ -62,7 +62,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._loaded: dict[str, Any] = {}  # the checkpoint of the run that is resumed
         self._attributes: Attributes | None = None
         self._named: set[str] = set()  # attributes that no checkpoint can have
-        self._trains = self._has_stepped = self._validates = self._has_said = False
+        self._trains = self._has_stepped = self._has_said = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         own = Path(trainer.default_root_dir, LAST)
@@ -134,15 +134,11 @@ class Checkpoints(FollowsMetric, Checkpoint):
         super().on_validation_epoch_start(trainer, module)
         averaged.show_trained(trainer, module)
 
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        super().on_validation_end(trainer, module)
-        self._validates = self._validates or not trainer.sanity_checking
-
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
         averaged.wait(trainer, module)
-        super().on_epoch_done(trainer, module)
-        if self._validates and self.monitor not in trainer.callback_metrics:
+        if self._has_validated and self.monitor not in trainer.callback_metrics:
             self._say_what_is_not_logged(trainer)
+        super().on_epoch_done(trainer, module)
         self._save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:

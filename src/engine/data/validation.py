@@ -30,8 +30,10 @@ def carve_validation(
     from sklearn.model_selection import train_test_split
 
     # Two numbers, such as 0.0 and 1.0, are classes, too.
-    is_binary = train.targets.dim() == 1 and len(set(train.targets.tolist())) <= 2
-    classes = train.targets.numpy() if train.has_labels or is_binary else None
+    has_classes = train.has_labels or (
+        train.targets.dim() == 1 and len(set(train.targets.tolist())) <= 2
+    )
+    classes = train.targets.numpy() if has_classes else None
     try:
         kept, held = train_test_split(
             range(len(train)), test_size=fraction, stratify=classes, random_state=seed

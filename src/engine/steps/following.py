@@ -18,7 +18,8 @@ class FollowsMetric(StepCallback):
 
     monitor: str  # the metric
     _before: Tensor | None = None  # the value that a validation found as it began
-    _is_of_validation = _is_of_epoch = _has_validated = False
+    _has_validated = False  # since the last epoch
+    _is_of_validation = _is_of_epoch = False
 
     def on_value(self, trainer: Trainer, module: LightningModule, value: Tensor) -> None:
         """Runs for each value of the metric.

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,8 +125,10 @@ def assert_equal(ours: Path, theirs: Path) -> None:
 
 
 @pytest.fixture
-def compiled_steps(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
-    """Lists the steps that are compiled, once for each compilation that succeeds."""
+def compiled_steps(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[list[CompiledStep]]:
+    """Lists the steps that are compiled, once for each compilation; none may end in eager steps."""
     steps: list[CompiledStep] = []
     compile_once = CompiledStep._compile
 
@@ -135,7 +137,8 @@ def compiled_steps(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
         steps.append(self)
 
     monkeypatch.setattr(CompiledStep, "_compile", noted)
-    return steps
+    yield steps
+    assert "the steps are not compiled" not in caplog.text
 
 
 @pytest.mark.slow

@@ -191,6 +191,7 @@ def test_the_function_never_runs() -> None:
 def test_functions_of_one_code_are_told_apart() -> None:
     made: list[Any] = [Granted(lambda x, own=own: x * own) for own in (1.0, 2.0)]
     assert [granted(X) for granted in made] == [granted(X) for granted in made]
+    assert [granted._traced for granted in made] == [1, 1]  # none is traced for the other
 
 
 def test_what_cannot_be_traced_raises_its_error() -> None:
