@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le
-from lightning.pytorch import Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
@@ -23,21 +22,20 @@ from torch.optim.lr_scheduler import (
 
 from engine.config.ranges import Count, CountOrZero, Fraction, NotNegative
 from engine.errors import UserError
-from engine.fence.lightning import batches_of_epoch
+from engine.steps.length import Interval
 
-Interval = Literal["step", "epoch"]
 Share = Annotated[float, Gt(0), Le(1)]
 AboveOne = Annotated[float, Gt(1)]
 Factor = Annotated[float, Gt(0), Le(1)]
-# How often Lightning calls a scheduler in the whole training, for an interval and a frequency.
-Updates = Callable[[Interval, int], float]
+# How many rates the whole training uses, for an interval and a frequency.
+Rates = Callable[[Interval, int], float]
 Config = dict[str, Any]  # with scheduler, interval and frequency, as Lightning takes it
-Schedule = Callable[[Optimizer, Updates], Mapping[str, Any]]
+Schedule = Callable[[Optimizer, Rates], Mapping[str, Any]]
 
 
 def cosine(
     optimizer: Optimizer,
-    updates: Updates,
+    rates: Rates,
     warmup: Fraction = 0.05,
     floor: Fraction = 0.0,
     interval: Interval = "step",
@@ -45,18 +43,18 @@ def cosine(
 ) -> Config:
     """Raises the learning rate linearly, and lowers it by half a cosine (Loshchilov & Hutter 2017).
 
-    With w updates of warm-up out of n, update k uses lr · (k + 1) / (w + 1) for k ≤ w, and
+    With w of n rates in warm-up, rate k, from 0, is lr · (k + 1) / (w + 1) for k ≤ w, and
     lr · (floor + (1 - floor) · (1 + cos(π (k - w) / (n - w))) / 2) for k ≥ w.
 
     Args:
         optimizer: has the learning rates lr.
-        updates: counts the updates of the training.
-        warmup: share of the updates with a rising rate.
+        rates: counts the rates that training uses.
+        warmup: share of the training with a rising rate.
         floor: the rate at the end, as a share of lr; of the least lr, if there are several.
-        interval: what an update follows.
-        frequency: intervals from one update to the next.
+        interval: what a change of the rate follows.
+        frequency: intervals from one change to the next.
     """
-    number = _length(updates(interval, frequency))
+    number = _length(rates(interval, frequency))
     rising = int(warmup * number)
     least = floor * min(group["lr"] for group in optimizer.param_groups)
     falls = CosineAnnealingLR(optimizer, T_max=number - rising, eta_min=least)
@@ -69,30 +67,30 @@ def cosine(
 
 def step(
     optimizer: Optimizer,
-    updates: Updates,
+    rates: Rates,
     every: Share = 0.3,
     factor: Factor = 0.1,
     interval: Interval = "step",
     frequency: Count = 1,
 ) -> Config:
-    """Multiplies the learning rate by `factor` after each share `every` of the updates.
+    """Multiplies the learning rate by `factor` after each share `every` of the training.
 
     Args:
         optimizer: has the first learning rates.
-        updates: counts the updates of the training.
-        every: share of the updates from one drop to the next.
+        rates: counts the rates that training uses.
+        every: share of the training from one drop to the next.
         factor: what the rate is multiplied by.
-        interval: what an update follows.
-        frequency: intervals from one update to the next.
+        interval: what a change of the rate follows.
+        frequency: intervals from one change to the next.
     """
-    length = max(1, round(every * _length(updates(interval, frequency))))
+    length = max(1, round(every * _length(rates(interval, frequency))))
     scheduler = StepLR(optimizer, step_size=length, gamma=factor)
     return {"scheduler": scheduler, "interval": interval, "frequency": frequency}
 
 
 def one_cycle(
     optimizer: Optimizer,
-    updates: Updates,
+    rates: Rates,
     rise: Fraction = 0.3,
     start: AboveOne = 25.0,
     end: AboveOne = 1e4,
@@ -107,15 +105,15 @@ def one_cycle(
 
     Args:
         optimizer: has the highest learning rates lr.
-        updates: counts the updates of the training.
-        rise: share of the updates with a rising rate.
+        rates: counts the rates that training uses.
+        rise: share of the training with a rising rate.
         start: the rate begins at lr / start.
         end: the rate ends at lr / start / end.
         low_momentum: the momentum at the highest rate; None keeps the optimiser's own.
-        interval: what an update follows; Lightning advises against epochs.
-        frequency: intervals from one update to the next.
+        interval: what a change of the rate follows; Lightning advises against epochs.
+        frequency: intervals from one change to the next.
     """
-    number = max(_length(updates(interval, frequency)), 3)  # torch divides by zero for fewer
+    number = max(_length(rates(interval, frequency)), 3)  # torch divides by zero for fewer
     rising = min(max(round(rise * number), 2), number - 1)
     groups = optimizer.param_groups
     momenta = [group.get("betas", [group.get("momentum", 0)])[0] for group in groups]
@@ -135,7 +133,7 @@ def one_cycle(
 
 def plateau(
     optimizer: Optimizer,
-    updates: Updates,
+    rates: Rates,
     monitor: str = "val/loss",
     mode: Literal["min", "max"] = "min",
     factor: Fraction = 0.1,
@@ -148,14 +146,14 @@ def plateau(
 
     Args:
         optimizer: has the first learning rates.
-        updates: unused, as this schedule has no length.
+        rates: unused, as this schedule has no length.
         monitor: the metric.
         mode: "min" or "max": which value of the metric is best.
         factor: what the rate is multiplied by.
         patience: updates without a better value that change nothing.
         threshold: share of the best value by which a better one must differ.
-        interval: what an update follows.
-        frequency: intervals from one update to the next.
+        interval: what a change of the rate follows.
+        frequency: intervals from one change to the next.
     """
     scheduler = ReduceLROnPlateau(
         optimizer, mode=mode, factor=factor, patience=patience, threshold=threshold
@@ -168,36 +166,15 @@ def plateau(
     }
 
 
-def updates_of(trainer: Trainer, interval: Interval, frequency: int) -> float:
-    """Returns how often Lightning calls a scheduler in a Trainer's training; infinity if no end.
-
-    It counts batches anew in each epoch, and looks at those only that end with a step.
-    """
-    steps = trainer.estimated_stepping_batches
-    if steps in (-1, math.inf) or (interval, frequency) == ("step", 1):
-        return math.inf if steps == -1 else steps
-    batches = batches_of_epoch(trainer)
-    window = trainer.accumulate_grad_batches
-    if batches == math.inf:
-        return math.inf
-    numbers = range(1, int(batches) + 1)
-    stepping = [n for n in numbers if n % window == 0 or n == batches]
-    if interval == "epoch":
-        return steps // len(stepping) // frequency
-    due = [n % frequency == 0 for n in stepping]
-    epochs, rest = divmod(int(steps), len(due))
-    return epochs * sum(due) + sum(due[:rest])
-
-
-def _length(updates: float) -> int:
-    """Returns a number of updates, from 1.
+def _length(rates: float) -> int:
+    """Returns a number of rates, from 1.
 
     Raises:
         UserError: if training has no end.
     """
-    if updates == math.inf:
+    if rates == math.inf:
         raise UserError(
             "scheduler: this schedule's lengths are shares of the training, and the training has "
             "no known end. Set trainer.max_epochs or trainer.max_steps, or choose scheduler=none."
         )
-    return max(int(updates), 1)
+    return max(int(rates), 1)

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
@@ -17,10 +18,11 @@ from engine.data.augment import Transform
 from engine.errors import UserError
 from engine.fence.lightning import batch_of_training
 from engine.fence.torch import backward, hooks_of, only_forwards, take_step
-from engine.schedules import Schedule, updates_of
+from engine.schedules import Schedule
 from engine.steps import rows
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, overrides
+from engine.steps.length import rates_of
 from engine.steps.trainer import BlockTrainer
 
 # Hooks that look into a step. A subclass that overrides one gets each step in a call of its own.
@@ -55,6 +57,25 @@ def _reduction(loss: object) -> str:
     if isinstance(loss, partial):
         return str(loss.keywords.get("reduction") or _reduction(loss.func))
     return str(getattr(loss, "reduction", "mean"))
+
+
+def _not_filled(network: nn.Module, init: Callable[[nn.Module], None]) -> list[str]:
+    """Fills the weights, and returns the names of those that stay as their constructors drew them.
+
+    Biases are not counted, nor what a constructor sets to one number. An initialisation that fills
+    nothing leaves nothing out.
+    """
+    drawn = {
+        name: weight.detach().clone()
+        for name, weight in network.named_parameters()
+        if not is_lazy(weight) and weight.dim() > 1 and (weight != weight.flatten()[:1]).any()
+    }
+    init(network)
+    now = dict(network.named_parameters())
+    same = [
+        name for name, weight in drawn.items() if name in now and torch.equal(weight, now[name])
+    ]
+    return same if len(same) < len(drawn) else []
 
 
 def _kind(made: object) -> str:
@@ -157,8 +178,7 @@ class SupervisedModule(LightningModule):
         # The Trainer, the batch that is in a row last, and its inputs as the network took them.
         self._counted: tuple[int, int, Tensor] | None = None
         self._has_augmented = not self.transforms
-        if init is not None:
-            init(network)
+        self.not_filled = _not_filled(network, init) if init is not None else []
 
     def forward(self, inputs: Tensor) -> Tensor:
         predictions: Tensor = self.network(inputs)
@@ -300,7 +320,7 @@ class SupervisedModule(LightningModule):
             raise UserError(f"module.optimizer: gives {_kind(optimizer)}, not an optimizer.")
         if self.scheduler is None:
             return optimizer
-        schedule = self.scheduler(optimizer, partial(updates_of, self.trainer))
+        schedule = self.scheduler(optimizer, partial(rates_of, self.trainer))
         made = schedule.get("scheduler") if isinstance(schedule, Mapping) else schedule
         if not hasattr(made, "step"):  # Lightning would keep the rate
             raise UserError(f"module.scheduler: gives {_kind(made)}, not a scheduler.")

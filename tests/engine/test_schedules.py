@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from commands import only_run, run_train
 from engine import schedules
 from engine.errors import UserError
+from engine.steps.length import steps_of
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
 
@@ -86,11 +88,13 @@ def test_one_cycle_gives_no_momentum_to_an_optimiser_without() -> None:
 
 
 class Calls(LRScheduler):
-    """Counts its calls."""
+    """Counts its calls, and has seen the number of calls before each step."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.calls = -1  # torch makes one itself
+        self.before_steps: list[int] = []
         super().__init__(optimizer)
+        optimizer.register_step_pre_hook(lambda *_: self.before_steps.append(self.calls))
 
     def get_lr(self) -> list[float | torch.Tensor]:
         self.calls += 1
@@ -100,29 +104,68 @@ class Calls(LRScheduler):
 @pytest.mark.parametrize(
     ("interval", "frequency", "window", "limit"),
     [
-        *itertools.product(("step", "epoch"), (1, 2, 3), (1, 4), ({"max_epochs": 4},)),
+        *itertools.product(
+            ("step", "epoch"), (1, 2, 3), (1, 4, {1: 3, 3: 2}), ({"max_epochs": 4},)
+        ),
         ("step", 3, 1, {"max_epochs": None, "max_steps": 17}),
         ("epoch", 1, 1, {"max_epochs": None, "max_steps": 17}),
+        ("epoch", 1, {0: 5, 1: 1}, {"max_epochs": None, "max_steps": 12}),
+        ("epoch", 1, {0: 5, 1: 1}, {"max_epochs": None, "max_steps": 13}),
         ("step", 5, 2, {"max_epochs": 9, "max_steps": 8}),
+        ("step", 1, {1: 10}, {"max_epochs": 3, "max_steps": 100}),
     ],
+    ids=str,
 )
-def test_updates_are_those_that_lightning_makes(
-    interval: Any, frequency: int, window: int, limit: dict[str, Any], tmp_path: Path
+def test_rates_are_counted_as_lightning_changes_them(
+    interval: Any, frequency: int, window: Any, limit: dict[str, Any], tmp_path: Path
 ) -> None:
     """Of 10 batches an epoch, by every combination of Lightning's rules."""
     expected: list[float] = []
     made: list[Calls] = []
 
-    def schedule(optimizer: Optimizer, updates: Any) -> dict[str, Any]:
-        expected.append(updates(interval, frequency))
+    def schedule(optimizer: Optimizer, rates: Any) -> dict[str, Any]:
+        expected.append(rates(interval, frequency))
         made.append(Calls(optimizer))
         return {"scheduler": made[0], "interval": interval, "frequency": frequency}
 
     x = np.ones((40, 1), dtype=np.float32)
     data = Arrays({"train": (x, x)}, batch_size=4)
-    trainer = plain_trainer(tmp_path, accumulate_grad_batches=window, **limit)
-    trainer.fit(SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), scheduler=schedule), data)
-    assert expected == [made[0].calls]
+    if isinstance(window, dict):
+        limit = {**limit, "callbacks": [GradientAccumulationScheduler(dict(window))]}
+    else:
+        limit = {**limit, "accumulate_grad_batches": window}
+    trainer = plain_trainer(tmp_path, **limit)
+    model = SupervisedModule(
+        nn.Linear(1, 1), nn.MSELoss(), optimizer=partial(SGD, lr=LR), scheduler=schedule
+    )
+    trainer.fit(model, data)
+    assert len(made[0].before_steps) == trainer.global_step == steps_of(trainer)
+    assert expected == [made[0].before_steps[-1] + 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"frequency": 3}, {"max_epochs": 1}),  # the last of 10 steps comes after the last change
+        ({"interval": "epoch"}, {"max_epochs": None, "max_steps": 14}),
+    ],
+)
+def test_the_last_steps_have_a_rate(
+    options: dict[str, Any], limit: dict[str, Any], tmp_path: Path
+) -> None:
+    """As it happened: after the last change of a cosine, steps had a rate of zero."""
+    x = np.ones((40, 1), dtype=np.float32)
+    data = Arrays({"train": (x, x)}, batch_size=4)
+    schedule = partial(schedules.cosine, warmup=0.0, **options)
+    model = SupervisedModule(
+        nn.Linear(1, 1), nn.MSELoss(), optimizer=partial(SGD, lr=LR), scheduler=schedule
+    )
+    trainer = plain_trainer(tmp_path, **limit)
+    trainer.fit(model, data)
+    rates = list(dict.fromkeys(map(float, columns(tmp_path, "lr")[0])))
+    k = np.arange(len(rates))
+    expected = LR * (1 + np.cos(np.pi * k / len(rates))) / 2
+    np.testing.assert_allclose(rates, expected, rtol=1e-8)
 
 
 def test_training_without_a_known_end_has_no_shares() -> None:

@@ -34,24 +34,27 @@ def finish(trainer: Trainer, module: LightningModule) -> None:
         callback.on_train_end(trainer, module)
     for callback in _of(trainer, StochasticWeightAveraging):
         # For batch statistics, the module has had its mean in an epoch of its own already.
-        if not callback.pl_module_contains_batch_norm(module):
+        if not (has_no_mean_yet(callback) or callback.pl_module_contains_batch_norm(module)):
             callback.on_train_end(trainer, module)
 
 
 def show_trained(trainer: Trainer, module: LightningModule) -> None:
     """Validates the trained weights where no mean has begun: Lightning takes the initial ones."""
-    for average in _not_begun(trainer):
+    for average in _not_begun(trainer, WeightAveraging):
         _copy(average, module)  # which have changed places for the validation
 
 
 def wait(trainer: Trainer, module: LightningModule) -> None:
-    """Lets a mean that has not begun be the trained weights, if training ends now."""
-    for average in _not_begun(trainer):
+    """Lets a mean that has not begun be the trained weights, if training ends now.
+
+    Without a number of epochs, Lightning's mean of the last epochs ends with the initial ones, too.
+    """
+    for average in _not_begun(trainer, WeightAveraging, StochasticWeightAveraging):
         _copy(module, average)
 
 
-def _not_begun(trainer: Trainer) -> list[Any]:
-    return [average_of(own) for own in _of(trainer, WeightAveraging) if has_no_mean_yet(own)]
+def _not_begun(trainer: Trainer, *kinds: type) -> list[Any]:
+    return [average_of(own) for own in _of(trainer, *kinds) if has_no_mean_yet(own)]
 
 
 @torch.no_grad()
@@ -89,13 +92,19 @@ def is_validated(trainer: Trainer) -> bool:
     has_statistics = all(callback.pl_module_contains_batch_norm(module) for callback in found)
     every = trainer.check_val_every_n_epoch or 1
     is_due = trainer.current_epoch % every == 0
-    return has_statistics and is_due and bool(sum(trainer.num_val_batches))
+    has_epochs = trainer.max_epochs != -1  # else a mean comes at the end of training
+    return has_epochs and has_statistics and is_due and bool(sum(trainer.num_val_batches))
 
 
-def ends_with_mean(trainer: Trainer) -> bool:
-    """Tells whether the weights at the end of training are a mean of the last epochs."""
+def ends_with_mean(trainer: Trainer) -> bool | None:
+    """Tells whether the weights at the end of training are a mean of the last epochs.
+
+    None: they are not meant to be.
+    """
     found = _of(trainer, StochasticWeightAveraging)
-    return any(trainer.current_epoch > callback.swa_end for callback in found)
+    if trainer.max_epochs == -1:  # then a mean ends with training
+        return not all(map(has_no_mean_yet, found)) if found else None
+    return any(trainer.current_epoch > callback.swa_end for callback in found) if found else None
 
 
 def has_running_mean(trainer: Trainer) -> bool:

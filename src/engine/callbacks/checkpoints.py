@@ -157,12 +157,16 @@ class Checkpoints(FollowsMetric, Checkpoint):
         is_nan = score is not None and math.isnan(score)
         if (self._has_said or is_nan) and self.best_score is None:
             log.warning("no best.ckpt, so the last weights are tested")
-        if averaged.ends_with_mean(trainer):
+        ends_with_mean = averaged.ends_with_mean(trainer)
+        if ends_with_mean:
             trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
             self.best_score = None  # the test loads it with the weights, which are no epoch's
             self._save(trainer, BEST)
             unseen = "" if averaged.is_validated(trainer) else ", which no validation has seen"
             log.info("best.ckpt has the mean of the last epochs%s", unseen)
+        elif ends_with_mean is False:
+            said = "no mean of the last epochs: training ended in epoch %d, before it was made"
+            log.warning(said, trainer.current_epoch)
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]

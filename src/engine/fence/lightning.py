@@ -15,7 +15,11 @@ from typing import Any, cast
 from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_experiment
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import (
+    StochasticWeightAveraging,
+    TQDMProgressBar,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
 from lightning.pytorch.trainer.connectors.logger_connector.result import (
@@ -30,6 +34,7 @@ from lightning.pytorch.utilities.combined_loader import (
     _shutdown_workers_and_reset_iterator,
 )
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torchmetrics import Metric
 
 from engine.fence import torchmetrics as metrics
@@ -505,6 +510,15 @@ def _load_validation(trainer: Trainer) -> None:
     trainer.training = True
 
 
+def has_validation(trainer: Trainer) -> bool:
+    """Tells whether a training validates at all; loads the data for it, if they are not there."""
+    if not trainer.enable_validation:
+        return False
+    if trainer.val_dataloaders is None:
+        _load_validation(trainer)
+    return bool(sum(trainer.num_val_batches))
+
+
 def go_on_in_validation(trainer: Trainer, seen: Mapping[int, int]) -> None:
     """Counts on from what `seen_in_validation` returned; loads the data, which count from 0."""
     loop = trainer.fit_loop.epoch_loop.val_loop
@@ -565,14 +579,16 @@ def validates_after_epoch(trainer: Trainer) -> bool:
     return bool(sum(trainer.num_val_batches))
 
 
-def average_of(callback: WeightAveraging) -> nn.Module | None:
-    """Returns the module that has a callback's running mean; None where there is no training."""
-    averaged = callback._average_model
-    return None if averaged is None else averaged.module
+def average_of(callback: WeightAveraging | StochasticWeightAveraging) -> nn.Module | None:
+    """Returns the module that has a callback's mean; None where there is no training."""
+    average = callback._average_model
+    return average.module if isinstance(average, AveragedModel) else average
 
 
-def has_no_mean_yet(callback: WeightAveraging) -> bool:
+def has_no_mean_yet(callback: WeightAveraging | StochasticWeightAveraging) -> bool:
     """Tells whether a callback keeps the initial weights, as its mean is to begin later."""
+    if isinstance(callback, StochasticWeightAveraging):
+        return callback.n_averaged is None and not callback._init_n_averaged
     averaged = callback._average_model
     return averaged is not None and not int(averaged.n_averaged)
 

@@ -33,6 +33,8 @@ from engine.supervised import SupervisedModule
 
 log = logging.getLogger(__name__)
 
+NAMED = 3  # weights in a line
+
 
 @blamed_on("datamodule")
 def datamodule(config: Config) -> LightningDataModule:
@@ -185,7 +187,7 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
 
 
 def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
-    """Describes the data, and the model with its device, in two lines and the data's remarks."""
+    """Describes the data, and the model with its device, in two lines and what is remarkable."""
     parameters = list(model.parameters())
     known = [parameter for parameter in parameters if not is_lazy(parameter)]
     size = counted(sum(parameter.numel() for parameter in known), "parameter")
@@ -205,4 +207,8 @@ def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -
         *said,
         f"model: {type(model).__name__}, {size}, on {device(made)}",
     ]
+    if left := getattr(model, "not_filled", None):
+        more = [f"{len(left) - NAMED} more"] if len(left) > NAMED else []
+        names = ", ".join([*left[:NAMED], *more])
+        lines.append(f"init: leaves {counted(len(left), 'weight')} as PyTorch drew them: {names}")
     return "\n".join(lines)

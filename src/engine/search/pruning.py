@@ -10,10 +10,12 @@ from optuna.trial import FrozenTrial, Trial
 from torch import Tensor
 
 from engine.errors import Pruned
+from engine.fence.lightning import has_validation
 from engine.fence.optuna import trial_of
 from engine.run.summaries import training_loss
 from engine.search import study as studies
 from engine.steps.following import FollowsMetric
+from engine.steps.length import steps_of
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +57,11 @@ class Pruning(FollowsMetric):
         self._trial: Trial | None = None
         self._frozen: FrozenTrial  # the trial as it was when this process began
         self._next = 0  # the first step that is still to be judged
+        self._has_validation = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        # Before the first validation, the Trainer does not tell.
+        self._has_validation = has_validation(trainer)
         if not trainer.is_global_zero:
             return
         try:
@@ -71,10 +76,10 @@ class Pruning(FollowsMetric):
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         row = self.pruner and (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        return bool(row and not sum(trainer.num_val_batches))
+        return bool(row and not self._has_validation)
 
     def on_value(self, trainer: Trainer, module: LightningModule, value: Tensor) -> None:
-        if sum(trainer.num_val_batches):
+        if self._has_validation:
             self._report(trainer, self.monitor)
 
     def on_train_batch_end(
@@ -84,7 +89,7 @@ class Pruning(FollowsMetric):
             self._report(trainer, training_loss(trainer.callback_metrics))
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if not sum(trainer.num_val_batches):
+        if not self._has_validation:
             self._report(trainer, training_loss(trainer.callback_metrics))
 
     def _report(self, trainer: Trainer, metric: str | None) -> None:
@@ -102,7 +107,7 @@ class Pruning(FollowsMetric):
         self._next = step + 1
         if step not in self._frozen.intermediate_values:
             self._trial.report(value, step)
-        if step >= trainer.estimated_stepping_batches:
+        if step >= steps_of(trainer):
             return False
         is_pruned = step == self._frozen.user_attrs.get("pruned_at") or self._trial.should_prune()
         if is_pruned:

@@ -25,10 +25,10 @@ from engine.kept.attributes import may_read, written_by
 from engine.kept.values import package_of
 from engine.run.checkpoint import choice
 from engine.run.objective import has_diverged
-from engine.schedules import updates_of
 from engine.seeds import generator_states
 from engine.steps import rows
 from engine.steps.callback import StepCallback, overrides
+from engine.steps.length import rates_of
 from engine.vectorized import NotStacked, job_log
 from engine.vectorized.alike import attributes
 from engine.vectorized.data import StackedData
@@ -159,9 +159,9 @@ class StackedModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         singles = [member.optimizer for member in self.members]
-        updates = partial(updates_of, self.trainer)
+        rates = partial(rates_of, self.trainer)
         configs = [
-            member.module.scheduler(member.optimizer, updates)
+            member.module.scheduler(member.optimizer, rates)
             for member in self.members
             if member.module.scheduler
         ]

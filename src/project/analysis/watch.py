@@ -1,7 +1,9 @@
 """Watches what goes forward and back through a network's activation functions."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,21 +20,22 @@ def layers(network: nn.Module) -> dict[str, nn.Module]:
 def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Gives the outputs of all activation functions, by layer: filled by a forward pass inside.
 
-    After a backward pass inside, the `grad` of each output is the gradient of the loss by that
-    output.
+    A layer that is used again has its second output as `<layer>.2`, and so on. After a backward
+    pass inside, the `grad` of each output is the gradient of the loss by that output.
     """
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Any:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            # Autograd keeps the gradients of parameters only, unless it is asked for more.
-            if output.requires_grad:
-                output.retain_grad()
-            outputs[name] = output
+    def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        # Autograd keeps the gradients of parameters only, unless it is asked for more.
+        if output.requires_grad:
+            output.retain_grad()
+        uses = (f"{name}.{number}".removesuffix(".1") for number in itertools.count(1))
+        outputs[next(use for use in uses if use not in outputs)] = output
+        return output.clone()  # which what follows may change in place
 
-        return hook
-
-    handles = [layer.register_forward_hook(keep(name)) for name, layer in layers(network).items()]
+    handles = [
+        layer.register_forward_hook(partial(keep, name)) for name, layer in layers(network).items()
+    ]
     try:
         yield outputs
     finally:

@@ -18,7 +18,8 @@ class Layers(StepCallback):
 
     TensorBoard gets the histograms `activations/<layer>` and `activation_gradients/<layer>`. The
     standard deviations are metrics: `activations_std/<layer>` and
-    `activation_gradients_std/<layer>`. All are of the batch of a step, before the step's update.
+    `activation_gradients_std/<layer>`. All are of the batch of a step, before the step's update. A
+    layer that the network uses again has its second use as `<layer>.2`, and so on.
 
     The gradients are those of the loss of the whole batch, by the activations of this process's
     share of the batch. With accumulated gradients, they are of the last batch of the step.
@@ -54,22 +55,21 @@ class Layers(StepCallback):
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._watch.close()
-        self._outputs = {}
         if self._has_layers and trainer.global_step % self.every_n_steps == 0:
             self._outputs = self._watch.enter_context(watched(module))
 
     def on_before_optimizer_step(
         self, trainer: Trainer, module: LightningModule, optimizer: Any
     ) -> None:
+        outputs = {name.removeprefix("network."): own for name, own in self._outputs.items()}
+        self._outputs.clear()  # what follows is of the next step
         step = trainer.global_step
-        if step % self.every_n_steps or step == self._last or not self._outputs:
+        if step % self.every_n_steps or step == self._last or not outputs:
             return
         self._last = step
         factor = self._factor(trainer)
         stds = {}
-        for layer, output in self._outputs.items():
-            layer = layer.removeprefix("network.")
+        for layer, output in outputs.items():
             gradient = None if output.grad is None else output.grad * factor
             for name, values in (("activations", output), ("activation_gradients", gradient)):
                 if values is not None:
@@ -89,8 +89,8 @@ class Layers(StepCallback):
         scale = scaler.get_scale() if scaler else 1
         return trainer.accumulate_grad_batches / trainer.world_size / scale
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._watch.close()
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        self._watch.close()  # before a validation
 
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException

@@ -13,7 +13,11 @@ import pytest
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
@@ -227,6 +231,38 @@ def test_a_mean_that_is_to_begin_later_has_not_begun(
     assert not fence.has_no_mean_yet(mean)
     fit(tmp_path, Net(), loader(2), callbacks=[mean], max_epochs=1)
     assert fence.has_no_mean_yet(mean) == has_none
+
+
+@pytest.mark.parametrize(("first", "has_none"), [(1, False), (2, False), (3, True)])
+def test_a_mean_of_the_last_epochs_that_is_to_begin_later_has_not_begun(
+    first: int, has_none: bool, tmp_path: Path
+) -> None:
+    """Lightning counts its first epoch from 1."""
+    mean = StochasticWeightAveraging(0.1, swa_epoch_start=first)
+    assert fence.has_no_mean_yet(mean)
+    net = Net()
+    before = net.layer.bias.detach().clone()
+    fit(tmp_path, net, loader(2), callbacks=[mean], max_epochs=None, max_steps=4)
+    assert fence.has_no_mean_yet(mean) == has_none
+    average: Any = fence.average_of(mean)
+    # As it happened: without a number of epochs, training ends with it, begun or not.
+    assert torch.equal(net.layer.bias, average.layer.bias)
+    assert torch.equal(average.layer.bias, before) == has_none or first == 1
+    again = StochasticWeightAveraging(0.1, swa_epoch_start=first)
+    again.load_state_dict(mean.state_dict())
+    assert fence.has_no_mean_yet(again) == has_none
+
+
+@pytest.mark.parametrize("limit", [2, 0])
+def test_whether_a_training_validates_is_known_before_its_first_validation(
+    limit: int, tmp_path: Path
+) -> None:
+    seen = Recorder(lambda own: (fence.has_validation(own), own.training), "on_train_start")
+    options = {"check_val_every_n_epoch": 2, "limit_val_batches": limit, "max_epochs": 2}
+    trainer = plain_trainer(tmp_path, callbacks=[seen], **options)
+    trainer.fit(LogsMetric(), loader(), loader(2))
+    assert seen.said[0] == (limit > 0, True)
+    assert ("mean" in trainer.callback_metrics) == (limit > 0)
 
 
 def test_of_an_epoch_is_what_training_logs_of_it_as_a_whole(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_a_mean_of_weights_with_batch_statistics_is_validated(
     assert objective["taken"] == LAST_VALUE
 
 
+@pytest.mark.parametrize("module", ["Small", "Normalised"])
+def test_training_that_ends_before_the_mean_of_the_last_epochs_says_so(
+    module: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: Lightning left the weights of the last step, and nothing said so."""
+    _, text = told(tmp_path, caplog, f"module._target_=ways.{module}", *SWA, "trainer.max_steps=7")
+    assert "no mean of the last epochs: training ended in epoch 1, before it was made" in text
+    assert "best.ckpt has the mean" not in text
+
+
 def test_a_rate_that_follows_a_validation_before_there_is_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

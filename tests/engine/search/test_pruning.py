@@ -1,5 +1,6 @@
 """Pruning, against medians and rungs by hand and the recursion of SGD."""
 
+import contextlib
 import logging
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from optuna.trial import TrialState, create_trial
 
 from engine.errors import Pruned
@@ -106,6 +108,34 @@ def test_with_validation_it_reports_the_monitored_metric(tmp_path: Path) -> None
     for step, value in reported.items():
         w = 2 - (1 - 28 * LR) ** step
         np.testing.assert_allclose(value, (w - 3) ** 2, rtol=1e-5)
+
+
+def test_before_the_first_validation_it_reports_nothing(tmp_path: Path) -> None:
+    """As it happened: the losses of training, of which one study compared some and val/loss."""
+    x = np.array([[1.0], [2.0], [3.0]], dtype=np.float32)
+    splits = {"train": (x, 2 * x), "val": (x[:1], 3 * x[:1])}
+    made = opened(tmp_path)
+    options = {"max_epochs": 5, "check_val_every_n_epoch": 2}
+    fit(tmp_path, pruning(tmp_path, kind="none"), splits, **options)
+    assert list(made.trials[3].intermediate_values) == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("windows", "first_judged", "steps"),
+    [({0: 3, 1: 1}, 20, 20), ({1: 3}, 17, 17), ({1: 3}, 20, 20)],
+    ids=["at its end", "before its end", "at its end, of fewer"],
+)
+def test_where_windows_of_gradients_change_the_end_is_known(
+    windows: dict[int, int], first_judged: int, steps: int, tmp_path: Path
+) -> None:
+    """Of two epochs of 15 batches. At its end, a run is not pruned."""
+    opened(tmp_path)
+    callbacks = [pruning(tmp_path, steps=first_judged), GradientAccumulationScheduler(windows)]
+    trainer = plain_trainer(tmp_path, callbacks=callbacks, max_epochs=2)
+    data = LineDataModule(seed=0, batch_size=3, steps_per_epoch=15)
+    with pytest.raises(Pruned) if steps < 20 else contextlib.nullcontext():
+        trainer.fit(LinearRegressor(optimizer=partial(torch.optim.SGD, lr=LR)), data)
+    assert trainer.global_step == steps
 
 
 def test_a_run_that_has_come_to_its_end_is_not_pruned(tmp_path: Path) -> None:

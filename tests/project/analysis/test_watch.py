@@ -3,7 +3,8 @@
 from collections import OrderedDict
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from project.analysis.watch import watched
 
@@ -43,3 +44,43 @@ def test_without_autograd() -> None:
     with watched(made) as outputs, torch.no_grad():
         made(torch.ones(1, 3))
     assert [output.grad for output in outputs.values()] == [None, None]
+
+
+class Reuses(nn.Module):
+    """Has one activation function for two layers; what follows it changes its outputs in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 4)
+        self.act = nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        a1: Tensor = self.act(self.first(x))
+        a1 *= 3
+        a2: Tensor = self.act(self.second(a1))
+        a2 += a1
+        return a2
+
+
+def test_a_layer_that_is_used_twice_and_changed_in_place_afterwards() -> None:
+    """As it happened: the last use was shown alone, as the next operation had changed it."""
+    torch.manual_seed(0)
+    made, x = Reuses(), torch.randn(5, 3)
+    plain = made(x).square().sum()
+    plain.backward()
+    expected = [weight.grad.clone() for weight in made.parameters()]
+    made.zero_grad()
+    with watched(made) as outputs:
+        loss = made(x).square().sum()
+        loss.backward()
+    assert loss == plain
+    for weight, gradient in zip(made.parameters(), expected, strict=True):
+        torch.testing.assert_close(weight.grad, gradient, rtol=0, atol=0)
+    a1 = F.silu(made.first(x)).detach().requires_grad_()
+    a2 = F.silu(made.second(3 * a1))
+    a2.retain_grad()
+    (a2 + 3 * a1).square().sum().backward()
+    assert list(outputs) == ["act", "act.2"]
+    for ours, theirs in zip(outputs.values(), (a1, a2), strict=True):
+        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(ours.grad, theirs.grad)

@@ -138,7 +138,24 @@ def test_steps_that_begin_within_a_batch_are_not_watched(tmp_path: Path) -> None
     trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[Layers(every_n_steps=2)])
     trainer.fit(ThreeByHand(), Arrays({"train": (X, Y)}, steps_per_epoch=3))
     assert trainer.global_step == 9
-    assert columns(tmp_path, "activations_std/1", "step")[1] == [0, 2, 6, 8]
+    names = "activations_std/1", "activation_gradients_std/1", "step"
+    assert columns(tmp_path, *names)[2] == [0, 2, 6, 8]
+    header = (tmp_path / "metrics.csv").read_text().splitlines()[0]
+    assert "std/1.2" not in header  # another step's pass is no second use
+
+
+def test_a_validation_is_not_watched(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    passes: list[int] = []
+
+    class Counts(Layers):
+        def on_validation_batch_end(self, *args: Any) -> None:
+            passes.append(len(network[1]._forward_hooks))
+
+    trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=[Counts(every_n_steps=1)])
+    module = SupervisedModule(network, nn.MSELoss())
+    trainer.fit(module, Arrays({"train": (X, Y), "val": (X, Y)}, steps_per_epoch=3))
+    assert passes == [0, 0]
 
 
 def test_a_step_of_lbfgs_is_shown_once(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -179,7 +179,9 @@ def _mixtures(content: Content) -> Iterator[str]:
     if keys:
         yield f"Runs may be validated on other samples, as they differ in {', '.join(keys)}."
     if _has_changed_data(content):
-        yield "The data changed from run to run: of one config and seed, runs had other samples."
+        yield (
+            "The data changed from run to run: with one config of the data, runs had other samples."
+        )
     if changed := _changed_code(content):
         yield f"The code changed from run to run: {', '.join(changed)}."
     if mixed := [kind for kind, values in content.made_with().items() if len(values) > 1]:
@@ -187,14 +189,26 @@ def _mixtures(content: Content) -> Iterator[str]:
 
 
 def _has_changed_data(content: Content) -> bool:
-    """Tells whether runs with the same data module and seed had other data."""
-    digests: dict[str, set[str]] = {}
+    """Tells whether runs had other data than their configs say.
+
+    Data may be drawn from the run's seed; they are not where runs with other seeds had the same.
+    """
+    found: dict[str, set[tuple[str, object]]] = {}  # by the data's config: digests with seeds
     for run in content.runs:
         if run.data:
             values = {key: value for key, value in run.config.items() if _decides_data(key)}
-            own = json.dumps([values, run.seed], sort_keys=True)
-            digests.setdefault(own, set()).add(run.data)
-    return any(len(found) > 1 for found in digests.values())
+            if values.get("datamodule.seed") == run.seed:  # it follows the run's
+                del values["datamodule.seed"]
+            own = json.dumps(values, sort_keys=True)
+            found.setdefault(own, set()).add((run.data, run.seed))
+    return any(_have_changed(*zip(*pairs, strict=True)) for pairs in found.values())
+
+
+def _have_changed(digests: Iterable[str], seeds: Iterable[object]) -> bool:
+    """Tells whether data of several digests are more than those drawn from each seed."""
+    digests, seeds = list(digests), list(seeds)
+    kinds = len(set(digests))
+    return kinds > 1 and not kinds == len(set(seeds)) == len(digests)
 
 
 def _decides_data(key: str) -> bool:

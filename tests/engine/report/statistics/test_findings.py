@@ -160,7 +160,31 @@ def test_data_that_changed_between_runs_are_noted(
         data[known_by] = f"digest {number}"
         made_of = {"data": data, "code": {}, "begins_from": None, "versions": {}}
         (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
-    said = "The data changed from run to run: of one config and seed, runs had other samples."
+    said = "The data changed from run to run: with one config of the data, runs had other samples."
+    assert (said in notes(content_of(tmp_path))) == is_noted
+
+
+@pytest.mark.parametrize("follows", [False, True], ids=["own seed", "the run's seed"])
+@pytest.mark.parametrize(
+    ("digests", "is_noted"),
+    [
+        ("aab", True),  # a sweep that grew after the data had changed
+        ("aaa", False),
+        ("abc", False),  # drawn from the seed, as far as one can see
+    ],
+)
+def test_data_that_are_not_drawn_from_the_seed_are_known_by_other_seeds(
+    digests: str, is_noted: bool, follows: bool, tmp_path: Path
+) -> None:
+    """As it happened: the mean was over seeds of two contents of one file, and nothing said so."""
+    for seed, digest in enumerate(digests):
+        changes = {"datamodule.seed": seed if follows else 7, "datamodule.data_dir": "/data"}
+        metrics = {"val/acc": 0.5 + seed / 10}
+        run_dir = write_run(tmp_path / str(seed), seed=seed, metrics=metrics, changes=changes)
+        data = {"digest": digest, "samples": {}, "classes": [], "files": None, "shares": None}
+        made_of = {"data": data, "code": {}, "begins_from": None, "versions": {}}
+        (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
+    said = "The data changed from run to run: with one config of the data, runs had other samples."
     assert (said in notes(content_of(tmp_path))) == is_noted
 
 
