@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    def keep(name: str, layer: nn.Module, inputs: object, output: Tensor) -> Tensor:
         # Autograd keeps the gradients of parameters only, unless it is asked for more.
         if output.requires_grad:
             output.retain_grad()
