@@ -2,14 +2,20 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.optim import SGD
 
 from commands import only_run, run_train, train_in_process
-from engine import seeds
+from engine import StepCallback, SupervisedModule, seeds
 from engine.run import folders
+from fitting import Arrays, plain_trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -76,6 +82,41 @@ def test_a_compiled_step_is_captured_and_gives_the_losses_of_the_eager_one(
     assert losses(compiled)[-1] != losses(eager)[-1]  # rounding tells them apart
     singly = trained(tmp_path / "singly", *words, "compile=true", "trainer.steps_per_call=1")
     assert losses(singly) == losses(compiled)
+
+
+class Masked(nn.Linear):
+    """Has a tensor that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+        self.mask = torch.ones(2, device="cuda")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.mask
+
+
+class Masks(StepCallback):
+    """Puts another tensor in its place at the start of each epoch."""
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        module.network.mask = torch.tensor([1.0, 0.2 * trainer.current_epoch], device="cuda")
+
+
+def test_a_captured_step_reads_another_tensor_of_a_layer(tmp_path: Path) -> None:
+    """A graph has the address of the one before."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(32, n)).astype(np.float32) for n in (6, 2))
+    states = []
+    for is_compiled in (True, False):
+        torch.manual_seed(0)
+        module = SupervisedModule(Masked(), nn.MSELoss(), optimizer=partial(SGD, lr=0.1))
+        folder = tmp_path / str(is_compiled)
+        folder.mkdir()
+        options = {"accelerator": "gpu", "compiled": is_compiled, "max_epochs": 4}
+        trainer = plain_trainer(folder, callbacks=[Masks()], **options)
+        trainer.fit(module, Arrays({"train": (x, y)}, batch_size=8))
+        states.append(module.network.weight.detach())
+    torch.testing.assert_close(*states, rtol=1e-4, atol=1e-6)
 
 
 def test_blocks_of_any_size_give_the_same_bits(tmp_path: Path) -> None:

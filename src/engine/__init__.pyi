@@ -36,6 +36,7 @@ from .callbacks.progress_bar import StepProgressBar as StepProgressBar
 from .callbacks.step_seed import StepSeed as StepSeed
 from .search.pruning import Pruning as Pruning
 from .steps.callback import StepCallback as StepCallback
+from .steps.callback import own_parameters as own_parameters
 from .steps.callback import reached as reached
 
 # The Trainer and the loggers

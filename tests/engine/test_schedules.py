@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, IterableDataset
 
 from commands import only_run, run_train
 from engine import schedules
 from engine.errors import UserError
-from engine.steps.length import steps_of
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
 
@@ -139,8 +140,41 @@ def test_rates_are_counted_as_lightning_changes_them(
         nn.Linear(1, 1), nn.MSELoss(), optimizer=partial(SGD, lr=LR), scheduler=schedule
     )
     trainer.fit(model, data)
-    assert len(made[0].before_steps) == trainer.global_step == steps_of(trainer)
+    steps = trainer.estimated_stepping_batches
+    assert len(made[0].before_steps) == trainer.global_step == steps
+    if not isinstance(window, dict):
+        lightnings: Any = Trainer.estimated_stepping_batches
+        assert steps == lightnings.fget(trainer)
     assert expected == [made[0].before_steps[-1] + 1]
+
+
+def test_training_on_data_of_unknown_length_has_an_end_where_max_steps_says_it(
+    tmp_path: Path,
+) -> None:
+    seen: list[float] = []
+
+    def schedule(optimizer: Optimizer, rates: Any) -> dict[str, Any]:
+        seen.extend((rates("step", 1), rates("step", 2), rates("epoch", 1)))
+        return {"scheduler": Calls(optimizer), "interval": "step"}
+
+    def fit(**limit: Any) -> float:
+        model = SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), scheduler=schedule)
+        trainer = plain_trainer(tmp_path, **limit)
+        trainer.fit(model, DataLoader(Pairs(), batch_size=4), DataLoader(Pairs()))
+        return float(trainer.estimated_stepping_batches)
+
+    assert fit(max_epochs=1, max_steps=2) == 2
+    assert seen == [2, math.inf, math.inf]
+    seen.clear()
+    assert fit(max_epochs=1) == math.inf  # Lightning says -1
+    assert seen == [math.inf] * 3
+
+
+class Pairs(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Has 12 samples, and does not say so."""
+
+    def __iter__(self) -> Any:
+        return iter([(torch.ones(1), torch.ones(1))] * 12)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,26 @@
 """Logs how large the gradients are, layer by layer."""
 
+from collections.abc import Iterable
+
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from engine.config.ranges import Count
-from engine.steps.callback import StepCallback
+from engine.steps.callback import StepCallback, own_parameters
 
 
 class GradNorm(StepCallback):
     """Logs the 2-norms of the gradients right before an optimiser step, and before clipping.
 
-    The metrics are `grad_norm/<layer>`, over the parameters of a layer, and `grad_norm/total`.
+    The metrics are `grad_norm/<layer>`, over the parameters of a layer, and `grad_norm/total`. Of
+    several optimisers, each has a record of the parameters that it updates, and a total of its own:
+    `grad_norm/total_0`, and so on.
 
     Args:
-        every_n_steps: steps from one record to the next; the first step has one.
+        every_n_steps: steps from one record to the next; the first step has one. Of several
+            optimisers, each has one in its first step from there on.
     """
 
     looks_inside = True
@@ -29,20 +35,26 @@ class GradNorm(StepCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, module: LightningModule, optimizer: Optimizer
     ) -> None:
-        step = trainer.global_step
-        if step % self.every_n_steps or step == self._last:
+        step, optimizers = trainer.global_step, trainer.optimizers
+        if step % self.every_n_steps >= len(optimizers) or step == self._last:
             return
         self._last = step
+        own = set(own_parameters(trainer, module, optimizer).values())
+
+        def gradients_of(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+            return [p.grad for p in parameters if p in own and p.grad is not None]
+
         layers = {
-            name.removeprefix("network."): [p.grad for p in layer.parameters(recurse=False)]
+            name.removeprefix("network."): gradients_of(layer.parameters(recurse=False))
             for name, layer in module.named_modules()
         }
-        layers["total"] = [parameter.grad for parameter in module.parameters()]
+        number = f"_{optimizers.index(optimizer)}" if len(optimizers) > 1 else ""
+        layers[f"total{number}"] = gradients_of(module.parameters())
         scale = self._scale(trainer, optimizer)
         norms = {}
         for name, gradients in layers.items():
-            if there := [gradient for gradient in gradients if gradient is not None]:
-                norms[f"grad_norm/{name}"] = get_total_norm(there).item() / scale
+            if gradients:
+                norms[f"grad_norm/{name}"] = get_total_norm(gradients).item() / scale
         for logger in trainer.loggers:
             logger.log_metrics({**norms, "epoch": trainer.current_epoch}, step=step)
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+from torch.optim import Optimizer
 
 PER_STEP = (
     "on_train_batch_start",
@@ -70,6 +72,21 @@ def reached(trainer: Trainer, every: int) -> bool:
     step = trainer.global_step
     before: int = getattr(trainer, "steps_before_batch", step - 1)
     return step // every > before // every
+
+
+def own_parameters(
+    trainer: Trainer, module: LightningModule, optimizer: Optimizer
+) -> dict[str, nn.Parameter]:
+    """Returns a module's parameters by name, without those that only other optimisers update.
+
+    In a step of this one, these may have gradients all the same: of its loss.
+    """
+
+    def ids(own: Optimizer) -> set[int]:
+        return {id(parameter) for group in own.param_groups for parameter in group["params"]}
+
+    others = set().union(*map(ids, trainer.optimizers)) - ids(optimizer)
+    return {name: own for name, own in module.named_parameters() if id(own) not in others}
 
 
 def overrides(made: object, base: type, hooks: Sequence[str]) -> list[str]:

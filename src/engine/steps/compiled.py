@@ -100,16 +100,16 @@ class CompiledStep:
         tensors = [*self.network.parameters(), *self.network.buffers()]
         for entry in self.optimizer.state.values():
             tensors += [value for value in entry.values() if isinstance(value, Tensor)]
-        addresses = [tensor.data_ptr() for tensor in tensors]
+        own = [tensor.data_ptr() for tensor in tensors]
         is_other = current != self._compiled_for
         try:
             is_new = is_other or self._taken_for_granted() != self._granted_then
         except Exception as error:  # of many kinds, as of the compiler
             signals.heed()
             raise CannotCompile(first_line(error)) from error
-        if not is_new and addresses == self._addresses:
+        if not is_new and [*own, *self._granted.addresses] == self._addresses:
             return
-        self._compiled_for, self._addresses = current, addresses
+        self._compiled_for = current
         self._bind()
         if is_new:
             self._compilations += 1
@@ -117,6 +117,8 @@ class CompiledStep:
                 raise CannotCompile("what the network or the loss goes by changes again and again")
             check(self.network, self.optimizer)
             self._compile(inputs, targets, is_other)
+        # A tensor that a layer keeps as a plain attribute is in no state, and in a CUDA graph.
+        self._addresses = [*own, *self._granted.addresses]
         self._take = partial(self._step, self._values, self._state, self._fixed, self._numbers)
 
     def _taken_for_granted(self) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from torch import Tensor
+
 from engine.fence.torch import compile_step
 
 MOST_SIZES = 64  # of batches
@@ -26,6 +28,7 @@ class Granted:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        self.addresses: list[int] = []  # of the tensors that the function was last given or reads
         self._traced = 0
         self._probe = compile_step(function, MOST_SIZES, backend=self._compile)
 
@@ -48,6 +51,7 @@ class Granted:
 
         def meet(*inputs: Any) -> NoReturn:
             self._met = number
+            self.addresses = [own.data_ptr() for own in inputs if isinstance(own, Tensor)]
             raise _Met  # before the compiler sets attributes as the function would
 
         return meet

@@ -5,8 +5,7 @@ The windows of accumulated gradients may differ from epoch to epoch.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator
 from typing import Literal
 
 from lightning.pytorch import Trainer
@@ -19,12 +18,15 @@ Interval = Literal["step", "epoch"]
 
 def steps_of(trainer: Trainer) -> float:
     """Returns the steps of a Trainer's optimiser in all of its training; infinity if no end."""
-    most = _most(trainer)
-    if math.isinf(batches_of_epoch(trainer)) or (trainer.max_epochs == -1 and math.isinf(most)):
+    most = math.inf if trainer.max_steps == -1 else trainer.max_steps
+    if math.isinf(most) and trainer.max_epochs == -1:
+        return most
+    batches = batches_of_epoch(trainer)
+    if math.isinf(batches):
         return most
     steps = 0
-    for stepping in _epochs(trainer):
-        steps += len(stepping)
+    for window in _windows(trainer):
+        steps += math.ceil(batches / window)
         if steps >= most:
             return most
     return steps
@@ -44,45 +46,31 @@ def rates_of(trainer: Trainer, interval: Interval, frequency: int) -> float:
     end = steps_of(trainer)
     if math.isinf(end) or (interval, frequency) == ("step", 1):
         return max(end, 1)
-    if math.isinf(batches_of_epoch(trainer)):
+    if math.isinf(batches := batches_of_epoch(trainer)):
         return math.inf  # where an epoch ends is not known
-    steps, calls = 0, 0
-    for epoch, stepping in enumerate(_epochs(trainer), start=1):
-        before = stepping[: int(end) - steps - 1]  # without the last step of all
-        steps += len(stepping)
+    batches, steps, rates = int(batches), int(end), 1
+    for epoch, window in enumerate(_windows(trainer), start=1):
+        # A step ends each window, and the last batch of an epoch.
+        common = math.lcm(window, frequency)
+        if steps <= (number := math.ceil(batches / window)):  # the last epoch
+            return rates + (window * (steps - 1) // common if interval == "step" else 0)
+        steps -= number
         if interval == "step":
-            calls += sum(number % frequency == 0 for number in before)
-        elif steps < end:
-            calls += epoch % frequency == 0
-        if steps >= end:
-            break
-    return calls + 1
+            rates += (batches - 1) // common + (batches % frequency == 0)
+        else:
+            rates += epoch % frequency == 0
+    return rates
 
 
-def _epochs(trainer: Trainer) -> Iterator[Sequence[int]]:
-    """Yields each epoch's batches that end with a step, by their numbers from 1.
-
-    The last batch of an epoch does, too.
-    """
-    batches = int(batches_of_epoch(trainer))
-    window = _windows(trainer)
-
-    @cache
-    def stepping(length: int) -> list[int]:
-        return [*range(length, batches, length), batches]
-
-    epochs = itertools.count() if trainer.max_epochs == -1 else range(trainer.max_epochs or 0)
-    return (stepping(window(epoch)) for epoch in epochs)
-
-
-def _windows(trainer: Trainer) -> Callable[[int], int]:
-    """Returns a function of an epoch, from 0, that gives the batches of a step."""
+def _windows(trainer: Trainer) -> Iterator[int]:
+    """Yields, for each epoch, the batches whose gradients are accumulated for a step."""
+    # Lightning's own estimate counts one epoch at least.
+    number = max(trainer.max_epochs or 0, 1)
+    epochs = itertools.count() if trainer.max_epochs == -1 else range(number)
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    changing = [own for own in callbacks if isinstance(own, GradientAccumulationScheduler)]
-    if changing:
-        return changing[-1].get_accumulate_grad_batches
-    return lambda epoch: trainer.accumulate_grad_batches
-
-
-def _most(trainer: Trainer) -> float:
-    return math.inf if trainer.max_steps == -1 else trainer.max_steps
+    for epoch in epochs:
+        window = trainer.accumulate_grad_batches
+        for callback in callbacks:
+            if isinstance(callback, GradientAccumulationScheduler):
+                window = callback.get_accumulate_grad_batches(epoch)
+        yield window

@@ -31,6 +31,7 @@ from engine.fence.torch import changes_its_step
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, StepCallback, overrides
 from engine.steps.compiled import CannotCompile, CompiledStep
+from engine.steps.length import steps_of
 from engine.steps.rows import steps_of_a_row
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,15 @@ class BlockTrainer(Trainer):
             batch_done=self._end_batch,
             epoch_done=partial(self._tell, "on_epoch_done"),
         )
+
+    @property
+    def estimated_stepping_batches(self) -> float:
+        """Returns the steps of all training, also where windows of accumulated gradients change.
+
+        Lightning takes the window of the first epoch for that of all. It says -1 where training has
+        no end.
+        """
+        return steps_of(self)
 
     def save_checkpoint(self, *args: Any, **options: Any) -> None:
         """Writes a checkpoint, and before it the rows that loggers still have in memory."""

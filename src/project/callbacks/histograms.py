@@ -3,11 +3,13 @@
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-from engine import Count, StepCallback, figures
+from engine import Count, StepCallback, figures, own_parameters
 
 
 class Histograms(StepCallback):
     """Logs `weights/<parameter>` and `gradients/<parameter>` right before an optimiser step.
+
+    Of several optimisers, each has histograms of the parameters that it updates.
 
     Args:
         every_n_steps: steps from one histogram to the next; the first step has one.
@@ -26,10 +28,10 @@ class Histograms(StepCallback):
         self, trainer: Trainer, module: LightningModule, optimizer: Optimizer
     ) -> None:
         step = trainer.global_step
-        if step % self.every_n_steps or step == self._last:
+        if step % self.every_n_steps >= len(trainer.optimizers) or step == self._last:
             return
         self._last = step
-        for name, parameter in module.named_parameters():
+        for name, parameter in own_parameters(trainer, module, optimizer).items():
             name = name.removeprefix("network.")
             for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
                 if values is not None:

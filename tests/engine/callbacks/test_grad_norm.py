@@ -1,10 +1,12 @@
 """Norms of gradients, against NumPy on linear regression, whose gradient has a formula."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from engine.callbacks.grad_norm import GradNorm
@@ -63,3 +65,53 @@ def test_a_step_of_lbfgs_has_one_record_of_its_first_gradients(tmp_path: Path) -
     total, step = columns(tmp_path, "grad_norm/total", "step")
     assert step == [0, 3, 6]
     assert total[0] > total[1] > 0
+
+
+class Two(LightningModule):
+    """Trains two numbers by two optimisers; the loss of the first has a gradient by both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.made, self.judge = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        nn.init.constant_(self.made.weight, 1.0)
+        nn.init.constant_(self.judge.weight, 2.0)
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(own.parameters(), lr=0.1) for own in (self.made, self.judge)]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Is not called: there is nothing to validate on."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        a, b = self.made.weight, self.judge.weight
+        for optimizer, loss in zip(
+            cast(Any, self.optimizers()),
+            (lambda: (a * b).square().sum(), lambda: (b - a.detach()).square().sum()),
+            strict=True,
+        ):
+            optimizer.zero_grad()
+            self.manual_backward(loss())
+            optimizer.step()
+
+
+def test_each_of_two_optimisers_has_the_norms_of_what_it_updates(tmp_path: Path) -> None:
+    """As it happened: the second had no record, and the first had gradients of both."""
+    trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[GradNorm(4)])
+    trainer.fit(Two(), Arrays({"train": (X, Y)}, steps_per_epoch=4))
+    assert trainer.global_step == 8
+    a, b = 1.0, 2.0
+    norms = []
+    for _ in range(4):
+        of_made = 2 * a * b * b
+        a -= 0.1 * of_made
+        of_judge = 2 * (b - a)
+        b -= 0.1 * of_judge
+        norms.append((abs(of_made), abs(of_judge)))
+    for number, name in enumerate(("made", "judge")):
+        norm, total, step = columns(
+            tmp_path, f"grad_norm/{name}", f"grad_norm/total_{number}", "step"
+        )
+        assert step == [number, 4 + number]
+        np.testing.assert_allclose(norm, [norms[0][number], norms[2][number]], rtol=1e-5)
+        assert total == norm

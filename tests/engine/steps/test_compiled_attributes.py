@@ -125,6 +125,39 @@ def test_numbers_that_a_callback_changes_are_noticed(
         torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
 
 
+class Masked(nn.Linear):
+    """Has a tensor that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+        self.mask = torch.ones(2, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.mask
+
+
+class Masks(StepCallback):
+    """Puts another tensor in its place, once, and changes this one's numbers later."""
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 1:
+            module.network.mask = torch.tensor([1.0, 0.5], dtype=torch.float64)
+        elif trainer.current_epoch == 2:
+            module.network.mask.mul_(3)
+
+
+def test_another_tensor_in_a_plain_attribute_is_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CUDA graph has the address of the one before."""
+    bound = mock.Mock(side_effect=compiled.CompiledStep._bind, autospec=True)
+    monkeypatch.setattr(compiled.CompiledStep, "_bind", lambda step: bound(step))
+    found, expected = both(tmp_path, lambda: SupervisedModule(Masked(), nn.MSELoss()), Masks)
+    assert bound.call_count == 2
+    for name, right in expected.items():
+        torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
 of_this_file = {"factor": 1.0}
 
 

@@ -155,6 +155,18 @@ def test_what_is_read_anew_in_each_call_is_not_taken_for_granted(
     assert granted(X) == first
 
 
+def test_the_addresses_are_those_of_all_tensors_that_are_read() -> None:
+    """A captured graph reads them there."""
+    layer = Layer()
+    granted = Granted(lambda x: x * layer.mask)
+    granted(X)
+    assert set(granted.addresses) == {X.data_ptr(), layer.mask.data_ptr()}
+    layer.mask, before = torch.zeros(3), layer.mask
+    granted(X)
+    assert set(granted.addresses) == {X.data_ptr(), layer.mask.data_ptr()}
+    assert before.data_ptr() not in granted.addresses
+
+
 class Reverses(torch.autograd.Function):
     """Has a gradient that goes by a number of this file."""
 

@@ -2,10 +2,12 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -92,3 +94,40 @@ def test_a_step_of_lbfgs_is_shown_once(tmp_path: Path) -> None:
     trainer.fit(module, Arrays(data, steps_per_epoch=3))
     events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
     assert [event.step for event in events.Histograms("gradients/weight")] == [0, 2]
+
+
+class Two(LightningModule):
+    """Trains two numbers by two optimisers; the loss of the first has a gradient by both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.made, self.judge = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(own.parameters(), lr=0.1) for own in (self.made, self.judge)]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Is not called: there is nothing to validate on."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        first, second = cast(Any, self.optimizers())
+        self.manual_backward((self.made.weight * self.judge.weight).sum())
+        first.step()
+        second.zero_grad()
+        self.manual_backward(self.judge.weight.sum() * 3)
+        second.step()
+
+
+def test_each_of_two_optimisers_shows_what_it_updates(tmp_path: Path) -> None:
+    loggers = [TensorBoardLogger(tmp_path, name="", version="")]
+    trainer = plain_trainer(
+        tmp_path, max_epochs=1, logger=loggers, callbacks=[Histograms(every_n_steps=4)]
+    )
+    trainer.fit(Two(), LineDataModule(seed=0, batch_size=3, steps_per_epoch=4))
+    events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
+    for number, name in enumerate(("made", "judge")):
+        for kind in ("weights", "gradients"):
+            found = events.Histograms(f"{kind}/{name}.weight")
+            assert [event.step for event in found] == [number, 4 + number]
+    assert [e.histogram_value.sum for e in events.Histograms("gradients/judge.weight")] == [3, 3]

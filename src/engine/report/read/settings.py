@@ -198,7 +198,7 @@ def column(configs: Sequence[Config], key: str) -> list[Any]:
 def comparable(config: Config, key: str) -> Any:
     """Returns a value that compares: a number or a word as it is, all else as JSON.
 
-    A word that reads like something else, such as "null", is in quotes.
+    A word that reads like something else, such as "null", is in quotes, and so is an empty one.
     """
     value = config.get(key, MISSING)
     if isinstance(value, str):
@@ -215,7 +215,7 @@ def _typed(value: Any) -> Any:
 @functools.cache
 def _word(text: str) -> str:
     try:
-        json.loads(text)
+        json.loads(text or "null")  # an empty word would look like no value
     except ValueError:
         return text
     return json.dumps(text, ensure_ascii=False)

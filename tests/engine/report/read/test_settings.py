@@ -170,11 +170,12 @@ def test_keys_that_tell_groups_apart() -> None:
 
 def test_a_word_that_reads_like_a_value_is_in_quotes_and_no_other_is(tmp_path: Path) -> None:
     """As it happened: runs with null and with the word "null" were one group."""
-    values = [None, "null", True, "true", "True", [1], "[1]", 1, "1", 1.5, "1.5", {}, "{}", "a b"]
+    values: list[Any] = [None, "null", True, "true", "True", [1], "[1]", 1, "1", 1.5, "1.5"]
+    values += [{}, "{}", "a b", ""]
     configs = [{"module.note": value} for value in values]
     shown = [comparable(config, "module.note") for config in configs]
     assert shown == [
         *("null", '"null"', "true", '"true"', "True", "[1]", '"[1]"', 1, '"1"', 1.5, '"1.5"'),
-        *("{}", '"{}"', "a b"),
+        *("{}", '"{}"', "a b", '""'),
     ]
     assert varies(configs[:2], "module.note")
