@@ -24,6 +24,7 @@ from .seeds import derive as derive
 from .seeds import generator as generator
 from .supervised import StepOptions as StepOptions
 from .supervised import SupervisedModule as SupervisedModule
+from .supervised import leaves_all as leaves_all
 
 # Callbacks and what they draw
 from . import figures as figures

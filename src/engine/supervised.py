@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -41,6 +41,9 @@ STEP_HOOKS = (
 )
 
 
+_Init = TypeVar("_Init", bound=Callable[..., None])
+
+
 class _Empty:
     """Has what Python writes into each class, and nothing else."""
 
@@ -59,23 +62,36 @@ def _reduction(loss: object) -> str:
     return str(getattr(loss, "reduction", "mean"))
 
 
+def leaves_all(init: _Init) -> _Init:
+    """Marks an initialisation that is meant to leave the weights as their constructors drew them.
+
+    Of others, a run names the weights that they leave.
+    """
+    vars(init)["leaves_all"] = True
+    return init
+
+
 def _not_filled(network: nn.Module, init: Callable[[nn.Module], None]) -> list[str]:
     """Fills the weights, and returns the names of those that stay as their constructors drew them.
 
-    Biases are not counted, nor what a constructor sets to one number. An initialisation that fills
-    nothing leaves nothing out.
+    Biases are not counted, nor what a constructor sets to one number.
     """
     drawn = {
         name: weight.detach().clone()
         for name, weight in network.named_parameters()
-        if not is_lazy(weight) and weight.dim() > 1 and (weight != weight.flatten()[:1]).any()
+        if not is_lazy(weight) and weight.dim() > 1 and _varies(weight)
     }
     init(network)
+    if hasattr(getattr(init, "func", init), "leaves_all"):
+        return []
     now = dict(network.named_parameters())
-    same = [
+    return [
         name for name, weight in drawn.items() if name in now and torch.equal(weight, now[name])
     ]
-    return same if len(same) < len(drawn) else []
+
+
+def _varies(weight: Tensor) -> bool:
+    return weight.numel() > 0 and bool((weight != weight.flatten()[0]).any())
 
 
 def _kind(made: object) -> str:

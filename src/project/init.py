@@ -4,12 +4,12 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from engine import NotNegative, Positive, UserError, generator, nearest
+from engine import NotNegative, Positive, UserError, generator, leaves_all, nearest
 
 # The values of `torch.nn.init.calculate_gain`, by its words.
 GAINS = {"linear": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
@@ -17,6 +17,7 @@ Gain = Positive | Literal["linear", "tanh", "relu"]
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+@leaves_all
 def default(network: nn.Module, seed: int = 0) -> None:
     """Leaves what the layers' constructors drew: PyTorch's own initialisation."""
 
@@ -100,8 +101,7 @@ def fans(layer: nn.Module) -> tuple[int, int]:
     that one input is part of. Of a convolution, both are counted for a stride of 1 and away from
     the borders, as Glorot & Bengio (2010) and He et al. (2015) do.
     """
-    weight: Tensor = layer.weight  # type: ignore[assignment]
-    outputs, inputs, *kernel = weight.shape
+    outputs, inputs, *kernel = cast(Tensor, layer.weight).shape
     groups: int = getattr(layer, "groups", 1)
     return inputs * math.prod(kernel), outputs // groups * math.prod(kernel)
 

@@ -480,6 +480,8 @@ LEFT: dict[str, tuple[list[nn.Module], list[str]]] = {
     "recurrent": ([nn.Linear(3, 2), nn.RNN(2, 2)], ["1.weight_ih_l0", "1.weight_hh_l0"]),
     "transposed": ([nn.Linear(3, 2), nn.ConvTranspose2d(1, 2, 3)], ["1.weight"]),
     "embedding": ([nn.Embedding(3, 2), nn.Linear(3, 2)], ["0.weight"]),
+    "nothing filled": ([nn.RNN(2, 2)], ["0.weight_ih_l0", "0.weight_hh_l0"]),
+    "empty": ([nn.Linear(3, 2), nn.Embedding(0, 2)], []),
     "attention": ([nn.MultiheadAttention(2, 1)], ["0.in_proj_weight"]),
     "weight norm": (
         [nn.Linear(3, 2), nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))],

@@ -33,8 +33,7 @@ def finish(trainer: Trainer, module: LightningModule) -> None:
     for callback in _of(trainer, WeightAveraging):
         callback.on_train_end(trainer, module)
     for callback in _of(trainer, StochasticWeightAveraging):
-        # For batch statistics, the module has had its mean in an epoch of its own already.
-        if not (has_no_mean_yet(callback) or callback.pl_module_contains_batch_norm(module)):
+        if not (has_no_mean_yet(callback) or _had_epoch(trainer, callback)):
             callback.on_train_end(trainer, module)
 
 
@@ -85,26 +84,40 @@ def _running_mean(trainer: Trainer) -> nn.Module | None:
     return next(map(average_of, _of(trainer, WeightAveraging)), None)
 
 
-def is_validated(trainer: Trainer) -> bool:
-    """Tells whether a mean had an epoch of its own, for batch statistics, with a validation."""
-    module = trainer.lightning_module
-    found = _of(trainer, StochasticWeightAveraging)
-    has_statistics = all(callback.pl_module_contains_batch_norm(module) for callback in found)
-    every = trainer.check_val_every_n_epoch or 1
-    is_due = trainer.current_epoch % every == 0
-    has_epochs = trainer.max_epochs != -1  # else a mean comes at the end of training
-    return has_epochs and has_statistics and is_due and bool(sum(trainer.num_val_batches))
-
-
 def ends_with_mean(trainer: Trainer) -> bool | None:
     """Tells whether the weights at the end of training are a mean of the last epochs.
 
     None: they are not meant to be.
     """
     found = _of(trainer, StochasticWeightAveraging)
-    if trainer.max_epochs == -1:  # then a mean ends with training
-        return not all(map(has_no_mean_yet, found)) if found else None
-    return any(trainer.current_epoch > callback.swa_end for callback in found) if found else None
+    if not found:
+        return None
+    has_ended = trainer.max_epochs == -1 or all(
+        trainer.current_epoch > callback.swa_end for callback in found
+    )
+    return has_ended and not any(map(has_no_mean_yet, found))
+
+
+def what_it_lacks(trainer: Trainer) -> str:
+    """Says of a mean of the last epochs whether a validation has seen it, and its statistics."""
+    found = _of(trainer, StochasticWeightAveraging)
+    unseen = ", which no validation has seen"
+    if all(_had_epoch(trainer, callback) for callback in found):
+        is_due = trainer.current_epoch % (trainer.check_val_every_n_epoch or 1) == 0
+        return "" if is_due and any(trainer.num_val_batches) else unseen
+    if any(_has_statistics(trainer, callback) for callback in found):
+        return f"{unseen}, and the batch statistics of the last weights"
+    return unseen
+
+
+def _had_epoch(trainer: Trainer, callback: StochasticWeightAveraging) -> bool:
+    """Tells whether a mean had an epoch of its own, which Lightning adds for batch statistics."""
+    has_ended = trainer.max_epochs != -1 and trainer.current_epoch > callback.swa_end + 1
+    return has_ended and _has_statistics(trainer, callback)
+
+
+def _has_statistics(trainer: Trainer, callback: StochasticWeightAveraging) -> bool:
+    return callback.pl_module_contains_batch_norm(trainer.lightning_module)
 
 
 def has_running_mean(trainer: Trainer) -> bool:

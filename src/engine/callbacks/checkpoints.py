@@ -162,8 +162,8 @@ class Checkpoints(FollowsMetric, Checkpoint):
             trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
             self.best_score = None  # the test loads it with the weights, which are no epoch's
             self._save(trainer, BEST)
-            unseen = "" if averaged.is_validated(trainer) else ", which no validation has seen"
-            log.info("best.ckpt has the mean of the last epochs%s", unseen)
+            lacks = averaged.what_it_lacks(trainer)
+            log.info("best.ckpt has the mean of the last epochs%s", lacks)
         elif ends_with_mean is False:
             said = "no mean of the last epochs: training ended in epoch %d, before it was made"
             log.warning(said, trainer.current_epoch)

@@ -27,7 +27,7 @@ class GradNorm(StepCallback):
 
     def __init__(self, every_n_steps: Count = 100) -> None:
         self.every_n_steps = every_n_steps
-        self._last: int | None = None  # LBFGS computes the gradients of a step several times
+        self._windows: dict[int, int] = {}  # of n steps, the last one that an optimiser has shown
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return step % self.every_n_steps == 0
@@ -36,9 +36,10 @@ class GradNorm(StepCallback):
         self, trainer: Trainer, module: LightningModule, optimizer: Optimizer
     ) -> None:
         step, optimizers = trainer.global_step, trainer.optimizers
-        if step % self.every_n_steps >= len(optimizers) or step == self._last:
+        number, window = optimizers.index(optimizer), step // self.every_n_steps
+        if self._windows.get(number) == window:  # LBFGS computes gradients several times a step
             return
-        self._last = step
+        self._windows[number] = window
         own = set(own_parameters(trainer, module, optimizer).values())
 
         def gradients_of(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
@@ -48,8 +49,8 @@ class GradNorm(StepCallback):
             name.removeprefix("network."): gradients_of(layer.parameters(recurse=False))
             for name, layer in module.named_modules()
         }
-        number = f"_{optimizers.index(optimizer)}" if len(optimizers) > 1 else ""
-        layers[f"total{number}"] = gradients_of(module.parameters())
+        total = f"total_{number}" if len(optimizers) > 1 else "total"
+        layers[total] = gradients_of(module.parameters())
         scale = self._scale(trainer, optimizer)
         norms = {}
         for name, gradients in layers.items():

@@ -512,7 +512,8 @@ def _load_validation(trainer: Trainer) -> None:
 
 def has_validation(trainer: Trainer) -> bool:
     """Tells whether a training validates at all; loads the data for it, if they are not there."""
-    if not trainer.enable_validation:
+    every, epochs = trainer.check_val_every_n_epoch or 0, trainer.max_epochs
+    if not trainer.enable_validation or (epochs != -1 and every > (epochs or 0)):
         return False
     if trainer.val_dataloaders is None:
         _load_validation(trainer)
@@ -557,7 +558,8 @@ def batches_that_stepped(checkpoint: Mapping[str, Any]) -> int:
 
 def batches_of_epoch(trainer: Trainer) -> int | float:
     """Returns the batches of an epoch, or infinity; loads its data, if they are not there."""
-    trainer.fit_loop.setup_data()
+    if trainer.train_dataloader is None:  # else, as an epoch ends, the next one's would be loaded
+        trainer.fit_loop.setup_data()
     return trainer.num_training_batches
 
 

@@ -186,8 +186,17 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
     return sorted(made, key=lambda logger: not isinstance(logger, TensorBoardLogger))
 
 
-def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -> str:
-    """Describes the data, and the model with its device, in two lines and what is remarkable."""
+def describe(
+    made: Trainer, model: LightningModule, data: LightningDataModule, is_new: bool = True
+) -> str:
+    """Describes the data, and the model with its device, in two lines and what is remarkable.
+
+    Args:
+        made: the run's Trainer.
+        model: the run's module.
+        data: the run's data.
+        is_new: whether training begins with the weights that the module has drawn.
+    """
     parameters = list(model.parameters())
     known = [parameter for parameter in parameters if not is_lazy(parameter)]
     size = counted(sum(parameter.numel() for parameter in known), "parameter")
@@ -207,7 +216,7 @@ def describe(made: Trainer, model: LightningModule, data: LightningDataModule) -
         *said,
         f"model: {type(model).__name__}, {size}, on {device(made)}",
     ]
-    if left := getattr(model, "not_filled", None):
+    if is_new and (left := getattr(model, "not_filled", None)):
         more = [f"{len(left) - NAMED} more"] if len(left) > NAMED else []
         names = ", ".join([*left[:NAMED], *more])
         lines.append(f"init: leaves {counted(len(left), 'weight')} as PyTorch drew them: {names}")

@@ -241,7 +241,8 @@ class Run:
         trainer.fit_number = self._fits  # type: ignore[attr-defined]
         log.debug("%s", self.config.yaml)
         log.info("run folder: %s", messages.short(self.folder))
-        log.info("%s", build.describe(trainer, module, data))
+        is_new = not (self.checkpoint or self._begins_from or self._parent)
+        log.info("%s", build.describe(trainer, module, data, is_new))
         log.debug("%s", getattr(module, "network", module))
         if self.config.overrides:
             log.info("overrides: %s", shlex.join(self.config.overrides))

@@ -57,11 +57,11 @@ class Pruning(FollowsMetric):
         self._trial: Trial | None = None
         self._frozen: FrozenTrial  # the trial as it was when this process began
         self._next = 0  # the first step that is still to be judged
-        self._has_validation = False
+        self._has_validation, self._end = False, math.inf
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         # Before the first validation, the Trainer does not tell.
-        self._has_validation = has_validation(trainer)
+        self._has_validation, self._end = has_validation(trainer), steps_of(trainer)
         if not trainer.is_global_zero:
             return
         try:
@@ -107,7 +107,7 @@ class Pruning(FollowsMetric):
         self._next = step + 1
         if step not in self._frozen.intermediate_values:
             self._trial.report(value, step)
-        if step >= steps_of(trainer):
+        if step >= self._end:
             return False
         is_pruned = step == self._frozen.user_attrs.get("pruned_at") or self._trial.should_prune()
         if is_pruned:

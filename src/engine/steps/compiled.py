@@ -35,6 +35,7 @@ from engine.steps.updates import RULES, State, flags, numbers
 log = logging.getLogger(__name__)
 
 MOST_COMPILATIONS = 8  # of a run: beyond that, the network changes again and again
+MOST_BINDINGS = 100  # to other tensors: beyond that, a capture each time would take too long
 MOST_VALUES = 1000  # of an attribute that are looked at
 DEPTH = 4  # levels of its lists and records
 OF_TORCH = {*vars(nn.Module())}  # attributes of each layer
@@ -68,8 +69,10 @@ class CompiledStep:
         roots = [one for one in (network, loss) if isinstance(one, nn.Module)]
         self._parts = [part for root in roots for part in root.modules()]
         self._compiled_for: list[Any] = []  # what the compiler does not look at, or we decide by
-        self._addresses: list[int] = []  # of the tensors that the function is called with
-        self._compilations = 0
+        self._addresses: list[int] = []  # of the tensors that the function is called with or reads
+        # Of those that it reads, such as a plain attribute of a layer: in no state, and in a graph.
+        self._read: list[int] = []
+        self._compilations = self._bindings = 0
 
     @property
     def is_ready(self) -> bool:
@@ -107,7 +110,7 @@ class CompiledStep:
         except Exception as error:  # of many kinds, as of the compiler
             signals.heed()
             raise CannotCompile(first_line(error)) from error
-        if not is_new and [*own, *self._granted.addresses] == self._addresses:
+        if not is_new and [*own, *self._read] == self._addresses:
             return
         self._compiled_for = current
         self._bind()
@@ -117,8 +120,7 @@ class CompiledStep:
                 raise CannotCompile("what the network or the loss goes by changes again and again")
             check(self.network, self.optimizer)
             self._compile(inputs, targets, is_other)
-        # A tensor that a layer keeps as a plain attribute is in no state, and in a CUDA graph.
-        self._addresses = [*own, *self._granted.addresses]
+        self._addresses = [*own, *self._read]
         self._take = partial(self._step, self._values, self._state, self._fixed, self._numbers)
 
     def _taken_for_granted(self) -> int:
@@ -126,7 +128,11 @@ class CompiledStep:
 
         What the update goes by, besides tensors, is looked at elsewhere.
         """
-        return self._granted(self._leaves, self._fixed, *self._example)
+        given = (*self._leaves, *self._fixed.values(), *self._example)
+        addresses = {tensor.data_ptr() for tensor in given}
+        number = self._granted(self._leaves, self._fixed, *self._example)
+        self._read = [own for own in self._granted.addresses if own not in addresses]
+        return number
 
     def _bind(self) -> None:
         """Takes the tensors that network and optimiser hold now."""
@@ -149,7 +155,11 @@ class CompiledStep:
         self._tensors = [*self._values, *self._fixed.values()]
         self._tensors += [tensor for entry in self._state for tensor in entry.values()]
         # Adam may count its steps in a tensor on the CPU, which no graph can update.
-        self._has_graphs = all(tensor.device.type == "cuda" for tensor in self._tensors)
+        is_on_gpu = all(tensor.device.type == "cuda" for tensor in self._tensors)
+        self._bindings += 1
+        self._has_graphs = is_on_gpu and self._bindings <= MOST_BINDINGS
+        if is_on_gpu and self._bindings == MOST_BINDINGS + 1:
+            log.info("steps are no longer captured: tensors are replaced again and again")
         self._graphs: dict[Any, Graph] = {}
         self._current_numbers = [numbers(group) for group in groups]
         self._numbers = torch.tensor(

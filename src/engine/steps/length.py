@@ -19,10 +19,7 @@ Interval = Literal["step", "epoch"]
 def steps_of(trainer: Trainer) -> float:
     """Returns the steps of a Trainer's optimiser in all of its training; infinity if no end."""
     most = math.inf if trainer.max_steps == -1 else trainer.max_steps
-    if math.isinf(most) and trainer.max_epochs == -1:
-        return most
-    batches = batches_of_epoch(trainer)
-    if math.isinf(batches):
+    if trainer.max_epochs == -1 or math.isinf(batches := batches_of_epoch(trainer)):
         return most
     steps = 0
     for window in _windows(trainer):
@@ -46,8 +43,9 @@ def rates_of(trainer: Trainer, interval: Interval, frequency: int) -> float:
     end = steps_of(trainer)
     if math.isinf(end) or (interval, frequency) == ("step", 1):
         return max(end, 1)
-    if math.isinf(batches := batches_of_epoch(trainer)):
-        return math.inf  # where an epoch ends is not known
+    batches = batches_of_epoch(trainer)
+    if math.isinf(batches) or not batches:  # where an epoch ends is not known, or training is none
+        return max(batches, 1)
     batches, steps, rates = int(batches), int(end), 1
     for epoch, window in enumerate(_windows(trainer), start=1):
         # A step ends each window, and the last batch of an epoch.

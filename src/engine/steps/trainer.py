@@ -91,8 +91,8 @@ class BlockTrainer(Trainer):
     def estimated_stepping_batches(self) -> float:
         """Returns the steps of all training, also where windows of accumulated gradients change.
 
-        Lightning takes the window of the first epoch for that of all. It says -1 where training has
-        no end.
+        Lightning takes the window that is set as it is asked for that of all epochs. It returns -1
+        for data of unknown length in training without an end, and this property infinity.
         """
         return steps_of(self)
 

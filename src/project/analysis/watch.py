@@ -20,7 +20,8 @@ def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Gives the outputs of all activation functions, by layer: filled by a forward pass inside.
 
     A layer that is used again has its second output as `<layer>.2`, and so on. After a backward
-    pass inside, the `grad` of each output is the gradient of the loss by that output.
+    pass inside, the `grad` of each output is the gradient of the loss by that output. An output
+    that the backward pass computes once more replaces the first one, which has no gradient.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -28,8 +29,14 @@ def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
         # Autograd keeps the gradients of parameters only, unless it is asked for more.
         if output.requires_grad:
             output.retain_grad()
-        uses = (f"{name}.{number}".removesuffix(".1") for number in itertools.count(1))
-        outputs[next(use for use in uses if use not in outputs)] = output
+        uses = (
+            use
+            for number in itertools.count(1)
+            if (use := f"{name}.{number}".removesuffix(".1")) not in outputs
+            # The backward pass computes once more what the forward pass kept no graph of.
+            or (output.requires_grad > outputs[use].requires_grad and output.equal(outputs[use]))
+        )
+        outputs[next(uses)] = output
         return output.clone()  # which what follows may change in place
 
     handles = [

@@ -12,14 +12,15 @@ class Histograms(StepCallback):
     Of several optimisers, each has histograms of the parameters that it updates.
 
     Args:
-        every_n_steps: steps from one histogram to the next; the first step has one.
+        every_n_steps: steps from one histogram to the next; the first step has one. Of several
+            optimisers, each has one in its first step from there on.
     """
 
     looks_inside = True
 
     def __init__(self, every_n_steps: Count = 100) -> None:
         self.every_n_steps = every_n_steps
-        self._last: int | None = None  # LBFGS computes the gradients of a step several times
+        self._windows: dict[int, int] = {}  # of n steps, the last one that an optimiser has shown
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return step % self.every_n_steps == 0
@@ -27,10 +28,10 @@ class Histograms(StepCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, module: LightningModule, optimizer: Optimizer
     ) -> None:
-        step = trainer.global_step
-        if step % self.every_n_steps >= len(trainer.optimizers) or step == self._last:
+        step, number = trainer.global_step, trainer.optimizers.index(optimizer)
+        if self._windows.get(number) == step // self.every_n_steps:  # LBFGS comes several times
             return
-        self._last = step
+        self._windows[number] = step // self.every_n_steps
         for name, parameter in own_parameters(trainer, module, optimizer).items():
             name = name.removeprefix("network.")
             for kind, values in (("weights", parameter), ("gradients", parameter.grad)):

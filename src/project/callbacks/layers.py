@@ -89,8 +89,10 @@ class Layers(StepCallback):
         scale = scaler.get_scale() if scaler else 1
         return trainer.accumulate_grad_batches / trainer.world_size / scale
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_batch_end(self, *args: Any, **options: Any) -> None:
         self._watch.close()  # before a validation
+
+    on_train_epoch_end = on_train_batch_end  # a module may end an epoch within a batch
 
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException

@@ -58,11 +58,12 @@ def test_until_a_mean_begins_the_trained_weights_are_validated_and_kept(tmp_path
 
 
 @pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
+@pytest.mark.parametrize("limit", [{"max_epochs": None, "max_steps": 11}, {"max_epochs": 4}])
 def test_a_mean_of_the_last_epochs_that_never_begins_leaves_the_trained_weights(
-    tmp_path: Path,
+    limit: dict[str, Any], tmp_path: Path
 ) -> None:
-    """As it happened: where max_steps alone ends training, the run ended with the initial ones."""
-    options: dict[str, Any] = {"max_epochs": None, "max_steps": 11, "normalises": False}
+    """As it happened: the run ended with the initial ones, and so did its best.ckpt."""
+    options: dict[str, Any] = {**limit, "normalises": False}
     losses, weights, best = fitted(tmp_path / "alone", **options)
     mean = StochasticWeightAveraging(swa_lrs=0.1, swa_epoch_start=9)
     others, same, best_of_mean = fitted(tmp_path / "never", mean, **options)
@@ -70,6 +71,7 @@ def test_a_mean_of_the_last_epochs_that_never_begins_leaves_the_trained_weights(
     assert all(torch.equal(own, same[name]) for name, own in weights.items())
     for name, own in best["state_dict"].items():
         assert torch.equal(own, best_of_mean["state_dict"][name])
+    assert best_of_mean["global_step"] == best["global_step"]
 
 
 @pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")

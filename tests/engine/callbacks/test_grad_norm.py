@@ -115,3 +115,24 @@ def test_each_of_two_optimisers_has_the_norms_of_what_it_updates(tmp_path: Path)
         assert step == [number, 4 + number]
         np.testing.assert_allclose(norm, [norms[0][number], norms[2][number]], rtol=1e-5)
         assert total == norm
+
+
+class Critic(Two):
+    """Gives the second optimiser two steps for each of the first one's."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        made, judge = cast(Any, self.optimizers())
+        for optimizer, own in ((judge, self.judge), (judge, self.judge), (made, self.made)):
+            optimizer.zero_grad()
+            self.manual_backward(own.weight.square().sum())
+            optimizer.step()
+
+
+def test_optimisers_that_take_no_turns_have_a_record_in_each_window(tmp_path: Path) -> None:
+    """As it happened: the one that steps last in a batch hardly had any."""
+    trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[GradNorm(6)])
+    trainer.fit(Critic(), Arrays({"train": (X, Y)}, steps_per_epoch=6))
+    assert trainer.global_step == 18
+    for number, (name, steps) in enumerate((("made", [2, 8, 14]), ("judge", [0, 6, 12]))):
+        assert columns(tmp_path, f"grad_norm/{name}", "step")[1] == steps
+        assert columns(tmp_path, f"grad_norm/total_{number}", "step")[1] == steps

@@ -37,8 +37,11 @@ def test_a_line_names_the_weights_that_init_leaves(layers: int, said: str, tmp_p
     assert others == [f"init: leaves {said}"]
 
 
-def test_nothing_is_said_where_init_fills_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("network", "is_new"), [(nn.Linear(2, 2), True), (nn.RNN(2, 2), False)])
+def test_nothing_is_said_where_init_fills_all_or_other_weights_are_loaded(
+    network: nn.Module, is_new: bool, tmp_path: Path
+) -> None:
     x = np.ones((4, 2), dtype=np.float32)
-    model = SupervisedModule(nn.Linear(2, 2), nn.MSELoss(), init=partial(init.he, seed=0))
-    says = build.describe(plain_trainer(tmp_path), model, Arrays({"train": (x, x)}))
+    model = SupervisedModule(network, nn.MSELoss(), init=partial(init.he, seed=0))
+    says = build.describe(plain_trainer(tmp_path), model, Arrays({"train": (x, x)}), is_new)
     assert "init" not in says

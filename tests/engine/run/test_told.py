@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from commands import only_run, run_train
 from engine.run import folders
@@ -11,6 +12,7 @@ from engine.run.summaries import LAST_VALUE
 from resuming import SMALL, refused
 
 WORDS = ("lrs=0.02", "epoch_start=0.25")
+STEPS = 10  # in an epoch of SMALL
 SWA = ["callbacks=[default,swa]", *(f"callbacks.swa.swa_{word}" for word in WORDS)]
 
 
@@ -47,9 +49,36 @@ def test_a_mean_of_weights_with_batch_statistics_is_validated(
     said = "best.ckpt has the mean of the last epochs"
     assert said in text
     assert (f"{said}, which no validation has seen" in text) == (not is_validated)
+    assert "batch statistics of the last weights" not in text
     # As it happened: the test loaded the score of an epoch, whose weights are gone.
     objective = json.loads((run_dir / "summary.json").read_text())["objective_of"]
     assert objective["taken"] == LAST_VALUE
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ["trainer.max_epochs=2", "trainer.max_steps={}"],  # of two epochs: none is left for them
+        ["trainer.max_epochs=null", "trainer.max_steps={}", "callbacks.swa.swa_epoch_start=2"],
+    ],
+    ids=["epochs and steps", "steps"],
+)
+def test_a_mean_without_batch_statistics_of_its_own_says_so_and_is_resumed_with(
+    limits: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: it was said to be validated, and a resumed run ended without the mean."""
+    caplog.set_level("INFO")
+    own = [*SMALL, "module._target_=ways.Normalised", *SWA, f"paths.log_dir={tmp_path}"]
+    steps = 2 * STEPS
+    run_train(*own, *(word.format(steps) for word in limits), draws=False)
+    run_dir = only_run(tmp_path)
+    said = "best.ckpt has the mean of the last epochs, which no validation has seen, and the batch"
+    assert said in caplog.text
+    ended = torch.load(run_dir / folders.BEST, weights_only=True)["state_dict"]
+    (run_dir / "summary.json").unlink()
+    run_train(f"resume={run_dir}", draws=False)
+    again = torch.load(run_dir / folders.BEST, weights_only=True)["state_dict"]
+    assert all(torch.equal(weight, again[name]) for name, weight in ended.items())
 
 
 @pytest.mark.parametrize("module", ["Small", "Normalised"])

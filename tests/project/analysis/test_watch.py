@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from project.analysis.watch import watched
 
@@ -84,3 +85,16 @@ def test_a_layer_that_is_used_twice_and_changed_in_place_afterwards() -> None:
     for ours, theirs in zip(outputs.values(), (a1, a2), strict=True):
         torch.testing.assert_close(ours, theirs)
         torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_what_the_backward_pass_computes_once_more_is_no_second_use() -> None:
+    torch.manual_seed(0)
+    made, x = network(), torch.randn(5, 3, requires_grad=True)
+    with watched(made) as outputs:
+        made(x).square().sum().backward()
+    with watched(made) as again:
+        checkpoint(made, x, use_reentrant=True).square().sum().backward()
+    assert list(again) == ["tanh", "deep.1"]
+    for name, output in outputs.items():
+        torch.testing.assert_close(again[name], output, rtol=0, atol=0)
+        torch.testing.assert_close(again[name].grad, output.grad, rtol=0, atol=0)

@@ -164,3 +164,18 @@ def test_a_step_of_lbfgs_is_shown_once(tmp_path: Path) -> None:
     trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[Layers(every_n_steps=2)])
     trainer.fit(module, Arrays({"train": (X, Y)}, steps_per_epoch=3))
     assert columns(tmp_path, "activations_std/1", "step")[1] == [0, 2]
+
+
+class Skips(SupervisedModule):
+    """Ends its first epoch as its second batch begins, as Lightning allows."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if batch_idx == 1 and self.current_epoch == 0 else None
+
+
+def test_a_batch_that_is_skipped_is_watched_no_longer(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[Layers(every_n_steps=1)])
+    trainer.fit(Skips(network, nn.MSELoss()), Arrays({"train": (X, Y)}, steps_per_epoch=3))
+    assert trainer.global_step == 1
+    assert not network[1]._forward_hooks
