@@ -533,6 +533,27 @@ def noting() -> set[str]:
     return called
 
 
+class Follows(StepCallback):
+    """Writes down the step at which its job's loss is below a bound, and watches until then."""
+
+    in_a_stack = EACH_JOB
+
+    def __init__(self, bound: float) -> None:
+        self.bound, self.is_below = bound, False
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return not self.is_below
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if not self.is_below and trainer.callback_metrics["train/loss"] < self.bound:
+            self.is_below = True
+            (Path(trainer.default_root_dir) / "below.txt").write_text(str(trainer.global_step))
+
+
+class Misspelt(StepCallback):
+    in_a_stack = "each_job"
+
+
 class Tallies(StepCallback):
     """Counts the epochs of all jobs in its class."""
 

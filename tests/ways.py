@@ -507,6 +507,20 @@ class DropsAll(Ordinary):
         return DataLoader(samples.dataset, 64, drop_last=True)
 
 
+class Nothing(IterableDataset[Any]):
+    """Gives no sample, and does not say so."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+class GivesNothing(Ordinary):
+    """Has no batch for training."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(Nothing())
+
+
 class Grows(Ordinary):
     """Has more samples in each epoch."""
 

@@ -19,6 +19,7 @@ from engine.config.resolved import Config
 from engine.door import Door
 from engine.errors import UserError, exit_codes, nearest
 from engine.run import folders, identity, summaries
+from engine.run.records import read
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +96,15 @@ def measure(
     data: Any = build.datamodule(config)
     _serve(data, split)
     _check_classes(run_dir, data)
+    has_other_data = any(word.lstrip("+").startswith("datamodule") for word in overrides)
+    if not has_other_data:
+        _say_what_has_changed(run_dir, own, data)
     model: Any = build.module(config, data)
     way = _way_to_measure(model, data, split)
     trainer = build.trainer(config, run_dir / "evaluation", logs=False)
     trainer.precision_plugin.convert_module(model)  # before a checkpoint is loaded, see Run.fit
     model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
     saved = in_memory(run_dir, own, checkpoint, split)
-    has_other_data = any(word.lstrip("+").startswith("datamodule") for word in overrides)
     trainer.strategy.checkpoint_io = AsInTraining(trainer, saved, has_other_data)
     method = getattr(trainer, way)
     # Of several processes that measure, the first one writes.
@@ -211,6 +214,17 @@ def _check_classes(run_dir: Path, data: Any) -> None:
             f"{run_dir}: was trained on the classes {', '.join(trained[:10])}; these data have "
             f"{', '.join(names[:10])}{order}.\nEvaluate it on data with the same classes."
         )
+
+
+def _say_what_has_changed(run_dir: Path, own: Config, data: Any) -> None:
+    """Says where data or code are others than when the run was trained: a measure may be, too."""
+    before, door = identity.load(run_dir), read.door(run_dir / folders.DOOR)
+    if before and door:
+        now = identity.record(own, data, door)
+        known = identity.mixture(run_dir)
+        for change in identity.differences(before, now):
+            if change not in known:
+                log.warning("not as in training: since %s began, %s", run_dir, change)
 
 
 def _whether_compiled_or_not(model: Any, saved: dict[str, Any], *_: object) -> None:

@@ -379,7 +379,7 @@ class SupervisedModule(LightningModule):
             counts = is_counted.to(torch.promote_types(value.dtype, torch.float32))
             if loss.weight is not None:
                 counts = counts * loss.weight[torch.where(is_counted, targets, 0)]
-            weight = weight * counts.mean()
+            weight = counts.sum()  # of sequences, each batch may have another length
             value = torch.where(weight > 0, value, 0.0)
         metric.update(value, weight=weight)
 

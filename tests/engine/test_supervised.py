@@ -576,3 +576,20 @@ def test_a_mean_by_another_name_is_a_mean() -> None:
         module.add_loss(module.val_loss, value, truths[some])
     expected = (truths * (truths.log() - guesses)).sum() / 10
     assert module.val_loss.compute().item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("ignored", [-100, 3])
+def test_the_loss_of_sequences_is_that_of_all_their_labels(ignored: int) -> None:
+    """As it happened: a batch of short ones weighed as much as one of long ones."""
+    loss = nn.CrossEntropyLoss(ignore_index=ignored)
+    model = SupervisedModule(nn.Linear(1, 1), loss)
+    generator = torch.Generator().manual_seed(0)
+    metric, values, labels = model.val_loss, [], []
+    for samples, length in ((3, 9), (1, 1), (2, 4)):
+        predictions = torch.randn(samples, 5, length, generator=generator)
+        targets = torch.randint(0, 5, (samples, length), generator=generator)
+        targets[:, -1] = ignored if length > 1 else 1
+        model.add_loss(metric, loss(predictions, targets), targets)
+        values.append(predictions.transpose(1, 2).reshape(-1, 5))
+        labels.append(targets.flatten())
+    torch.testing.assert_close(metric.compute(), loss(torch.cat(values), torch.cat(labels)))

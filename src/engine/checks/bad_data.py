@@ -67,8 +67,8 @@ def _try(model: SupervisedModule, data: TensorDataModule, sample: Tensor) -> Non
     with torch.no_grad():
         predictions = model(torch.cat([sample, sample]))
     if isinstance(predictions, Tensor) and predictions.shape[:1] == (2,):
-        _check_shapes(model, data, predictions)
         for name in data.splits:
+            _check_shapes(model, data, name, predictions)
             _check_targets(model, data, name, predictions)
     for name in data.splits:
         _check_range(model, data, name)
@@ -92,19 +92,32 @@ def _check_names(data: TensorDataModule, name: str, split: Split) -> None:
         )
 
 
-def _check_shapes(model: SupervisedModule, data: TensorDataModule, predictions: Tensor) -> None:
-    """Refuses targets (N,) for predictions (N, 1), and the like, that a loss would broadcast."""
-    targets = data.splits["train"].targets
-    if predictions.shape[1:] == targets.shape[1:]:
+def _check_shapes(
+    model: SupervisedModule, data: TensorDataModule, name: str, predictions: Tensor
+) -> None:
+    """Refuses targets (N,) for predictions (N, 1), and the like, that a loss would broadcast.
+
+    Args:
+        model: has the loss.
+        data: has the split.
+        name: the split's.
+        predictions: of two samples of training, (2, …). Of larger images of another split they may
+            be larger, as its targets, which have as many dimensions then.
+    """
+    targets, of_training = data.splits[name].targets, data.splits["train"].targets
+    is_alike = name != "train" and targets.dim() == of_training.dim()
+    if is_alike or predictions.shape[1:] == targets.shape[1:]:
         return
     numbers = torch.Generator().manual_seed(0)
     ours = torch.rand(3, *predictions.shape[1:], generator=numbers)
     theirs = (10 * torch.rand(3, *targets.shape[1:], generator=numbers)).to(targets.dtype)
     if isinstance(model.loss, ELEMENTWISE) or _mixes_samples(model.loss, ours, theirs):
+        of = "" if name == "train" else f'"{name}" '
         raise UserError(
-            f"{type(data).__name__} has targets {_shape(theirs)}, and {type(model).__name__} has "
-            f"predictions {_shape(ours)}: {type(model.loss).__name__} would compare each of them "
-            "with several.\nGive the targets the shape of the predictions, or the other way round."
+            f"{type(data).__name__} has {of}targets {_shape(theirs)}, and "
+            f"{type(model).__name__} has predictions {_shape(ours)}: "
+            f"{type(model.loss).__name__} would compare each of them with several."
+            "\nGive the targets the shape of the predictions, or the other way round."
         )
 
 

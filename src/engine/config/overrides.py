@@ -93,6 +93,8 @@ def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
     with initialize_config_dir(str(conf), version_base="1.3"):
         for override in sorted(parsed_words(words), key=lambda override: not _is_choice(override)):
             key = override.key_or_group
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: has several values; give one.")
             if not _is_choice(override):
                 _check_value(override, config, _dotted_keys(config))
                 OmegaConf.update(config, key, override.value(), force_add=True)

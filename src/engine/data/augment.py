@@ -4,6 +4,8 @@ A transform maps inputs (B, …) to inputs (B, …), each sample by a draw of it
 torch's generator of the inputs' device, which is seeded for each step.
 """
 
+import contextlib
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from typing import Annotated
@@ -78,10 +80,15 @@ class Each(nn.Module):
 def try_out(transforms: Mapping[str, Transform], sample: Tensor) -> None:
     """Tries transforms on inputs of one sample (1, …), and says which draw once for a whole batch.
 
+    A transform may take a mean from its first batch, or count its calls, so a copy is tried.
+
     Raises:
         UserError: if a transform does not take the inputs.
     """
-    for name, transform in transforms.items():
+    for name, given in transforms.items():
+        transform = given
+        with contextlib.suppress(Exception):  # of a transform that cannot be copied
+            transform = copy.deepcopy(given)
         copies = sample.expand(16, *sample.shape[1:])
         try:
             calls = [transform(copies.clone()) for _ in range(4)]

@@ -5,12 +5,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from engine.errors import UserError
 
 # Pillow refuses images of more pixels than twice its own number.
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+# Pillow's own function writes the EXIF data anew, which fails where any of them is of a wrong kind.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
@@ -24,8 +35,11 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            ImageOps.exif_transpose(image, in_place=True)
+            _scale_transparent(image)
+            image.load()  # EXIF data may stand behind the pixels
             rgb = _on_white(_of_8_bits(image))
+            turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            rgb = rgb if turn is None else rgb.transpose(turn)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise of every kind on a damaged file
@@ -33,6 +47,21 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     if rgb.size != (size, size):
         rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(rgb).transpose(2, 0, 1)
+
+
+def _scale_transparent(image: Image.Image) -> None:
+    """Scales the number or colour of a PNG that is transparent, as Pillow scales its pixels.
+
+    Of colours of 16 bits, Pillow keeps the upper 8, so the nearest ones are transparent, too.
+    """
+    transparent = image.info.get("transparency")
+    if not isinstance(image, PngImageFile) or not isinstance(transparent, int | tuple):
+        return
+    bits = str(image.tile[0].args)  # such as "L;4"
+    if isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(own >> 8 * ("16" in bits) for own in transparent)
+    else:
+        image.info["transparency"] = transparent * {"L;2": 85, "L;4": 17}.get(bits, 1)
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """Serves the batches of a DataLoader, each a function of (seed, epoch, its number)."""
 
 import contextlib
+import copy
 import hashlib
 import inspect
 import itertools
@@ -205,7 +206,15 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         name = f"order/{stream}"
         with kept(derive(self._seed, name)):
             seed_each(self._generators, self._seed, name)
-            return list(itertools.islice(self.sampler, len(self) + 1))[: len(self)]
+            # A sampler may give one list again and again, with other numbers in it.
+            drawn = map(copy.copy, itertools.islice(self.sampler, len(self) + 1))
+            return list(drawn)[: len(self)]
+
+    def leaves_loader(self) -> None:
+        """Draws from a copy of the sampler from now on: some count what was drawn from them."""
+        shared = [getattr(self.inner, "data_source", None), *self._generators]
+        with contextlib.suppress(Exception):  # of a sampler that cannot be copied
+            self.sampler = copy.deepcopy(self.sampler, {id(own): own for own in shared})
 
     def digest(self, drawn: list[Any]) -> str:
         """Returns a digest of the number of an epoch's batches, and of the indices of the first."""

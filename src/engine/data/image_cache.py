@@ -19,7 +19,7 @@ from engine.data.split import Split
 from engine.errors import UserError
 from engine.files import write_whole
 
-FORMAT = 3  # of the cache: raise it when the same files are decoded or stored in another way
+FORMAT = 4  # of the cache: raise it when the same files are decoded or stored in another way
 CHUNK = 256  # images decoded before they are written
 # Bytes of a file, on average, from which several threads are faster than one. With smaller files
 # the threads wait for Python's lock.

@@ -14,6 +14,7 @@ from engine.data.datamodule import StepLoader
 from engine.data.exact_loader import COMPARED, ExactLoader, Order, same
 from engine.data.served_loader import EpochLoader, Served, StatefulLoader, generators_of
 from engine.fence.lightning import Place
+from engine.fence.torch import iterates_itself
 
 
 def exact(
@@ -75,7 +76,7 @@ def why_not(loader: Any, seed: int) -> str | None:
         return "it is no DataLoader of PyTorch's"
     kind = type(loader)
     # torchdata's StatefulDataLoader makes the same batches as a DataLoader.
-    if kind.__iter__ is not DataLoader.__iter__ and not kind.__module__.startswith("torchdata."):
+    if iterates_itself(loader) and not kind.__module__.startswith("torchdata."):
         return "it has an __iter__ of its own"
     if isinstance(loader.dataset, IterableDataset):
         return f"{type(loader.dataset).__name__} is iterable and has no numbers of samples"
@@ -85,6 +86,7 @@ def why_not(loader: Any, seed: int) -> str | None:
         len(order)
     except (TypeError, NotImplementedError):  # also of a sampler within a BatchSampler
         return f"{name} has no length"
+    order.leaves_loader()
     first, again = (order.draw("first") for _ in range(2))
     if len(first) != len(again) or not same(first[:COMPARED], again[:COMPARED]):
         return f"{name} draws another order each time, whatever the seed"

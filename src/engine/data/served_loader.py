@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from engine.fence.lightning import Place, ServesLoader, restart_workers, wrapped_sampler
-from engine.fence.torch import with_own_workers
+from engine.fence.torch import iterates_itself, with_own_workers
 from engine.seeds import derive, kept
 
 END = object()
@@ -75,36 +75,48 @@ class Served(ServesLoader):
 class EpochLoader(Served):
     """Serves a loader as it is, each batch seeded by (seed, loader, epoch, number of the batch).
 
-    Workers that the loader starts have one seed for the whole epoch.
+    Workers that the loader starts have one seed for a whole pass. A loader that begins anew, as a
+    longer one beside it goes on, counts on.
     """
+
+    _ended = ""  # the name of the last whole pass
+    _given = 0  # the number of the last batch
 
     def __iter__(self) -> Iterator[Any]:
         asks: Any = inspect.currentframe()
         place = self._place
         stream = f"loader/{place.loader(self)}/{place.moment()}"
         if place.is_asked_for_by(asks.f_back):
-            return self._instead(self._served(stream, place.batch()))
+            begins_anew = place.is_cycled() and place.batch() > 0 and self._ended == stream
+            first = self._given if begins_anew else place.batch()
+            return self._instead(self._served(stream, first, first if begins_anew else 0))
         # Code of a user's asks for a pass, while the one of the epoch goes on.
         make = partial(with_own_workers, self._loader)
         return self._seeded(make, f"{stream}/{place.batch()}/again")
 
-    def _served(self, stream: str, number: int) -> Generator[Any, None, None]:
+    def _served(self, stream: str, number: int, start: int) -> Generator[Any, None, None]:
         # All this is done for the first batch: see `ExactLoader`.
         if number == 0:  # within an epoch, the loader's own state may have set them
             seed_each(generators_of(self._loader), self._seed, stream)
-        for done, batch in enumerate(self._seeded(self._anew, stream, number), start=number + 1):
+        batches = self._seeded(self._anew, stream, number, start)
+        for done, batch in enumerate(batches, start=number + 1):
             self._note(done)
+            self._given = done
             yield batch
+        self._ended = stream
 
-    def _seeded(self, make: Callable[[], Any], stream: str, first: int = 0) -> Iterator[Any]:
+    def _seeded(
+        self, make: Callable[[], Any], stream: str, first: int = 0, start: int = 0
+    ) -> Iterator[Any]:
         """Yields the batches of a loader, each seeded by its number.
 
         Args:
             make: returns the loader.
-            stream: the name of the pass.
+            stream: the name of the epoch.
             first: the number of the first batch that the loader gives.
+            start: the number of the batch with which this pass began.
         """
-        with kept(derive(self._seed, stream, 0)):
+        with kept(derive(self._seed, stream, start)):
             batches = iter(make())
         for number in itertools.count(first):
             with kept(derive(self._seed, stream, number)):
@@ -119,7 +131,7 @@ class EpochLoader(Served):
         A loader with an `__iter__` of its own may count its epochs, and a copy would have the state
         of one that saves it.
         """
-        is_plain = type(self._loader).__iter__ is DataLoader.__iter__
+        is_plain = isinstance(self._loader, DataLoader) and not iterates_itself(self._loader)
         if is_plain and not hasattr(self._loader, "state_dict"):
             return with_own_workers(self._loader)
         if isinstance(self._loader, DataLoader):

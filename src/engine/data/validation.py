@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import torch
 
 from engine.data.split import Split
@@ -29,11 +30,7 @@ def carve_validation(
         return {"train": train}
     from sklearn.model_selection import train_test_split
 
-    # Two numbers, such as 0.0 and 1.0, are classes, too.
-    has_classes = train.has_labels or (
-        train.targets.dim() == 1 and len(set(train.targets.tolist())) <= 2
-    )
-    classes = train.targets.numpy() if has_classes else None
+    classes = train.targets.numpy() if _has_classes(train) else None
     try:
         kept, held = train_test_split(
             range(len(train)), test_size=fraction, stratify=classes, random_state=seed
@@ -70,12 +67,19 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
     parts = [splits[name] for name in ("train", "val") if name in splits]
     inputs = torch.cat([part.inputs for part in parts])
     targets = torch.cat([part.targets for part in parts])
-    by_class = by_class and parts[0].has_labels
+    by_class = by_class and _has_classes(Split(inputs, targets))
     most = min(Counter(targets.tolist()).values()) if by_class else len(targets)
     if folds > most:
         held = "the smallest class has" if by_class else "there are"
         raise UserError(f"datamodule.folds={folds}: {held} only {most} samples to divide.")
     divider = (StratifiedKFold if by_class else KFold)(folds, shuffle=True, random_state=0)
-    divided = list(divider.split(inputs, targets))[fold]
+    classes = np.unique(targets, return_inverse=True)[1] if by_class else targets
+    divided = list(divider.split(inputs, classes))[fold]
     train, val = (Split(inputs, targets).select(torch.from_numpy(part)) for part in divided)
     return {**splits, "train": Split(*train), "val": Split(*val)}
+
+
+def _has_classes(split: Split) -> bool:
+    """Tells whether targets are classes: whole numbers, or two numbers such as 0.0 and 1.0."""
+    targets = split.targets
+    return split.has_labels or (targets.dim() == 1 and len(np.unique(targets)) <= 2)

@@ -31,6 +31,12 @@ def batches_of(iterator: Any) -> int | None:
     return iterator._num_yielded if isinstance(iterator, _BaseDataLoaderIter) else None
 
 
+def iterates_itself(loader: DataLoader[Any]) -> bool:
+    """Tells whether the class of a DataLoader makes batches in a way of its own."""
+    names = ("__iter__", "_get_iterator")
+    return any(getattr(type(loader), name) is not getattr(DataLoader, name) for name in names)
+
+
 def hooks_of(module: nn.Module) -> list[int]:
     """Returns the numbers of a module's own hooks, forward and backward; no two are the same."""
     backward = [*module._backward_hooks, *module._backward_pre_hooks]

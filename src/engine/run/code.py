@@ -56,7 +56,8 @@ def _followed(names: frozenset[str], door: str) -> dict[str, str]:
             continue
         seen.add(name)
         parent = name.rpartition(".")[0]
-        if parent and not _is_package(parent):  # the name of a class or a value
+        if parent and not _is_package(parent):  # the name of a class, or of what it has
+            waiting.append(parent)
             continue
         digest, imported = source(name)
         if digest:

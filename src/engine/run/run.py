@@ -400,7 +400,7 @@ class Run:
                 with signals.undisguised():
                     if self._folder:
                         self._take(self._folder)
-                    summary["objective"] = train(self)
+                    summary["objective"] = _number(train(self))
                     diverged = self._trainer is not None and has_diverged(self._trainer)
                 summary["status"] = "diverged" if diverged else "finished"
             except Pruned:
@@ -565,3 +565,21 @@ def train_one(
     except SystemExit:
         run.say_how_to_go_on()
         raise
+
+
+def _number(returned: Any) -> float | None:
+    """Returns what a user's function has returned as a number: it may be a tensor of one.
+
+    Raises:
+        UserError: if it is none.
+    """
+    if returned is None:
+        log.warning("train() returns nothing, so this run has no objective: return a number")
+        return None
+    try:
+        return float(returned)
+    except (TypeError, ValueError, RuntimeError):
+        kind = type(returned).__name__
+        raise UserError(
+            f"train() returns a {kind}: must be a number, such as run.objective(trainer)."
+        ) from None

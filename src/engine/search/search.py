@@ -201,7 +201,7 @@ class Search:
         ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
         states = {trial.number: self._job(trial).state() for trial in ended}
         self._marks = {
-            trial.number: "its folder is not here" if status == "new" else status
+            trial.number: "without a folder of this config" if status == "new" else status
             for trial, (status, *_) in zip(ended, states.values(), strict=True)
             if status.startswith(("stale", "other"))
             or (status == "new" and trial.value is not None)
@@ -257,17 +257,31 @@ class Search:
         )
 
     def _check_direction(self, job: Job) -> None:
-        """Refuses to maximise what is to be low: without validation, `mode` says nothing of it."""
+        """Refuses to maximise what is to be low, or to minimise what is to be high.
+
+        Which way a search goes is known before its first trial, by the mode of the first values. A
+        trial may have no validation, or another metric by what it swept.
+        """
         found = summaries.objective_of(job.summary)
         assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE
-        if assumed and found and found.mode == "min":
-            monitor = job.config.get("callbacks.checkpoints.monitor")
+        monitor = job.config.get("callbacks.checkpoints.monitor")
+        if assumed and found and found.mode == "min" and found.metric != monitor:
             raise UserError(
                 f"hydra.sweeper.direction=null: there is no {monitor} to maximise, "
                 f"and the objective is {found.metric}; choose hydra.sweeper.direction=minimize."
             )
+        if (
+            self.options.direction is None
+            and found
+            and self.direction.name.lower()[:3] != found.mode
+        ):
+            raise UserError(
+                f"hydra.sweeper.direction=null: this search would {self.direction.name.lower()} "
+                f"{found.metric}, and the best of it is the {found.mode}imum; choose "
+                f"hydra.sweeper.direction={found.mode}imize."
+            )
         is_other = found and self.options.direction not in (None, f"{found.mode}imize")
-        is_monitor = found and found.metric == job.config.get("callbacks.checkpoints.monitor")
+        is_monitor = found and found.metric == monitor
         if found and is_other and is_monitor and not self._has_warned:
             self._has_warned = True
             log.warning(

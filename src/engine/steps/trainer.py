@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from engine import signals
 from engine.config.ranges import Count
+from engine.errors import UserError
 from engine.fence.lightning import (
     LoopCounts,
     average_whole_numbers,
@@ -75,6 +76,7 @@ class BlockTrainer(Trainer):
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.fit_number = 1  # which training of a run this is
+        self._batches = 0  # of all epochs before
         self._searches = False
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
         self.log_every_n_steps: int = every
@@ -84,7 +86,7 @@ class BlockTrainer(Trainer):
             self,
             begun=self._begin_training,
             batch_done=self._end_batch,
-            epoch_done=partial(self._tell, "on_epoch_done"),
+            epoch_done=self._end_epoch,
         )
 
     @property
@@ -131,6 +133,7 @@ class BlockTrainer(Trainer):
             for callback in steppers
             if overrides(callback, StepCallback, ["on_step_start"])
         ]
+        self._batches = 0
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -143,6 +146,20 @@ class BlockTrainer(Trainer):
             self.log_every_n_steps, self._searches = 1, True
         self.before_training()
         self._tell("on_training_begun")
+
+    def _end_epoch(self) -> None:
+        """Tells callbacks, unless a loader of a length that nobody knows has given no batch."""
+        batches = batch_of_training(self) + 1
+        if not batches:
+            data = getattr(self, "datamodule", None) or self.lightning_module
+            raise UserError(
+                f"{type(data).__name__}: its loader of training has given no batch in epoch "
+                f"{self.current_epoch}."
+            )
+        if batches == self._batches:
+            log.warning("the loader of training has given no batch in epoch %d", self.current_epoch)
+        self._batches = batches
+        self._tell("on_epoch_done")
 
     def _end_batch(self) -> None:
         self._tell("on_batch_done")

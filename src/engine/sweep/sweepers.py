@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine import files, locks, messages, signals
 from engine.config import secrets
+from engine.config.limits import typed
 from engine.errors import UserError, blamed_on
 from engine.run import folders
 from engine.sweep.compose import Composer
@@ -81,7 +82,7 @@ class JobSweeper(Sweeper):
         assert self.hydra_context is not None
         if not isinstance(self.params, Mapping):
             raise UserError(f"{PARAMS}={self.params}: must be a mapping, such as {{seed: '1,2'}}.")
-        params = [f"{key}={value}" for key, value in self.params.items()]
+        params = [f"{key}={typed(value)}" for key, value in self.params.items()]
         secrets.check_words([*params, *arguments])
         parser = OverridesParser.create(self.hydra_context.config_loader)
         with blamed_on(PARAMS):

@@ -29,7 +29,15 @@ from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
 from engine.seeds import generator_states
-from engine.steps.callback import EACH_JOB, PER_STEP, StepCallback, in_a_stack, overrides
+from engine.steps.callback import (
+    EACH_JOB,
+    LEFT_OUT,
+    ONCE,
+    PER_STEP,
+    StepCallback,
+    in_a_stack,
+    overrides,
+)
 from engine.supervised import SupervisedModule, additions
 from engine.sweep.jobs import Job
 from engine.vectorized import NotStacked, optimizer
@@ -125,6 +133,8 @@ def obstacle(config: Config) -> str | None:
             kind = located(node[TARGET], key)
             if kind not in (MetricsCSV, TensorBoard) and in_a_stack(kind) is None:
                 return key
+            if (own := in_a_stack(kind)) not in (None, EACH_JOB, ONCE, LEFT_OUT):
+                return f'{key}: in_a_stack="{own}" is none of "{EACH_JOB}", "{ONCE}", "{LEFT_OUT}"'
             if in_a_stack(kind) != EACH_JOB:
                 continue
             if hook := _not_called(kind):

@@ -42,17 +42,31 @@ SPLITS = {"validation": "val", "test": "test"}  # the names of metrics begin so
 
 
 class Watch(StepCallback):
-    """Tells the stack's Trainer which steps the jobs' callbacks watch: the same steps for each job.
+    """Tells the stack's Trainer which steps the jobs' callbacks watch.
+
+    The engine's go by the step alone, and those of one job stand for all. A user's may go by what
+    its own job has logged.
 
     Args:
-        callbacks: the callbacks of any job.
+        members: the jobs.
     """
 
-    def __init__(self, callbacks: Sequence[Callback]) -> None:
-        self.callbacks = [callback for callback in callbacks if isinstance(callback, StepCallback)]
+    def __init__(self, members: Sequence[Member]) -> None:
+        steppers = [
+            (member, callback)
+            for member in members
+            for callback in member.callbacks
+            if overrides(callback, StepCallback, ["watches"])
+        ]
+        own = [(member, one) for member, one in steppers if package_of(type(one)) != "engine"]
+        firsts = [one for member, one in steppers if member is members[0]]
+        self.common: list[Any] = [one for one in firsts if package_of(type(one)) == "engine"]
+        self.own: list[tuple[Member, Any]] = own
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
-        return any(callback.watches(trainer, step, batch_idx) for callback in self.callbacks)
+        asked = [(trainer, one) for one in self.common]
+        asked += [(member.trainer, one) for member, one in self.own]
+        return any(callback.watches(own, step, batch_idx) for own, callback in asked)
 
     def on_batch_done(self, trainer: Trainer, module: Any) -> None:
         module.on_batch_done()
@@ -87,7 +101,7 @@ class StackedModule(LightningModule):
         # Lightning moves modules to the device that it finds here.
         self.modules_of_jobs = nn.ModuleList(member.module for member in members)
         first = members[0]
-        self.watch = Watch(first.callbacks)
+        self.watch = Watch(self.members)
         self.names = [name for name, _ in first.module.network.named_parameters()]
         self.weights = nn.ParameterList(
             torch.stack([member.module.network.get_parameter(name).detach() for member in members])
@@ -142,7 +156,8 @@ class StackedModule(LightningModule):
         return self._forward(dict(zip(self.names, self.weights, strict=True)), inputs)
 
     def configure_callbacks(self) -> list[Callback]:
-        return [self.watch]
+        callbacks: Any = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [] if self.watch in callbacks else [self.watch]  # a test asks once more
 
     def refuse(self, reason: str) -> NotStacked:
         """Returns an error, which ends the stack even if a callback catches it."""

@@ -378,3 +378,17 @@ def test_of_jobs_that_train_together_those_with_bad_data_are_refused(
     assert ["one of 2 jobs that train together" in log for log in logs] == [True, True]
     folders = {path.parent.parent for path in tmp_path.rglob(".hydra/config.yaml")}
     assert len(folders) == 2
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("loss", [nn.MSELoss(), Own(F.mse_loss)], ids=["torch's", "own"])
+def test_targets_of_each_split_are_looked_at(loss: nn.Module, split: str) -> None:
+    """As it happened: val/loss was the mean over all pairs of a prediction and a target."""
+    data = Arrays({"train": (X, Y), split: (X, Y[:, 0])})
+    said = refusal(Net(loss=loss, network=nn.Linear(4, 1)), data)
+    assert said == (
+        f'Arrays has "{split}" targets (N,), and Net has predictions (N, 1): '
+        f"{type(loss).__name__} would compare each of them with several.\n"
+        "Give the targets the shape of the predictions, or the other way round."
+    )
+    assert refusal(Net(loss=loss, network=nn.Linear(4, 1)), Arrays({"train": (X, Y)})) is None

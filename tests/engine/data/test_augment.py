@@ -261,3 +261,24 @@ def test_mistakes_are_refused_before_there_is_a_folder(
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {says}")
     assert list(tmp_path.iterdir()) == []
+
+
+class Centres(nn.Module):
+    """Takes the mean of its first batch away, as layers do that begin with the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.mean = 0, torch.zeros(())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.calls == 0:
+            self.mean = inputs.mean()
+        self.calls += 1
+        return inputs - self.mean
+
+
+def test_a_try_changes_no_transform() -> None:
+    """As it happened: a transform had seen 64 copies of one sample before training began."""
+    transform = Centres()
+    try_out({"centres": transform}, torch.ones(1, 3))
+    assert (transform.calls, float(transform.mean)) == (0, 0)

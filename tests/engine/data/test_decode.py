@@ -237,3 +237,62 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.png: cannot be read: No such file or directory\.$"):
         decode(tmp_path / "x.png", 4)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(bits: int, colour: int, rows: list[bytes], transparent: bytes) -> bytes:
+    """Returns a PNG of 2 × 2 pixels with a tRNS chunk."""
+    head = struct.pack(">IIBBBBB", 2, 2, bits, colour, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    chunks = ((b"IHDR", head), (b"tRNS", transparent), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*own) for own in chunks)
+
+
+NEAR, FAR = (0x1234, 0x5678, 0x9ABC), (0x3400, 0x7800, 0xBC00)
+
+
+@pytest.mark.parametrize(
+    ("image", "opaque"),
+    [
+        (png(2, 0, [b"\x40", b"\x10"], b"\0\1"), [0] * 3),
+        (png(4, 0, [b"\x70", b"\x07"], b"\0\7"), [0] * 3),
+        (png(8, 0, [b"\x55\0", b"\0\x55"], b"\0\x55"), [0] * 3),
+        (
+            png(
+                16,
+                2,
+                [struct.pack(">6H", *NEAR, *FAR), struct.pack(">6H", *FAR, *NEAR)],
+                struct.pack(">3H", *NEAR),
+            ),
+            [0x34, 0x78, 0xBC],
+        ),
+    ],
+    ids=["2 bits", "4 bits", "8 bits", "colours of 16 bits"],
+)
+def test_the_number_that_is_transparent_is_put_on_white(
+    image: bytes, opaque: list[int], tmp_path: Path
+) -> None:
+    """As it happened: Pillow scales pixels to 8 bits, and not this number."""
+    (tmp_path / "x.png").write_bytes(image)
+    decoded = decode(tmp_path / "x.png", 2)
+    for row, column in ((0, 0), (1, 1)):
+        assert decoded[:, row, column].tolist() == [255] * 3
+        assert decoded[:, row, 1 - column].tolist() == opaque
+
+
+def test_exif_data_of_a_wrong_kind_do_no_harm(tmp_path: Path) -> None:
+    """As it happened: a photo was called damaged, as its EXIF data could not be written anew."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    exif[0x0128] = 2  # the unit of the resolution, a short
+    raw = exif.tobytes()
+    order = ">" if b"MM" in raw else "<"
+    short, word = (struct.pack(f"{order}HH", 0x0128, kind) for kind in (3, 2))
+    wrong = raw.replace(short, word)
+    assert wrong != raw
+    stored = Image.fromarray(np.ascontiguousarray(STORED[3](PIXELS)))
+    path = saved(tmp_path / "x.jpg", stored, exif=wrong, quality=100, subsampling=0)
+    assert np.abs(decode(path, 4).astype(int) - channels(PIXELS)).max() <= 8

@@ -542,3 +542,49 @@ def test_what_counts_its_epochs_itself_has_other_ones() -> None:
         assert not same(first, second)
         assert not same(second, third)
     restart_workers(counting)
+
+
+class WarmsUp(Sampler[int]):
+    """Gives samples 0 to 4 for two epochs, and 5 to 9 from then on; counts at the start."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        first = 0 if self.epoch < 2 else 5
+        self.epoch += 1
+        return iter(range(first, first + 5))
+
+    def __len__(self) -> int:
+        return 5
+
+
+class Reuses(Sampler[list[int]]):
+    """Gives one list again and again, with other numbers in it."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch = [0, 0]
+        for first in range(0, 10, 2):
+            batch[:] = first, first + 1
+            yield batch
+
+    def __len__(self) -> int:
+        return 5
+
+
+def test_a_sampler_that_counts_begins_with_its_first_epoch() -> None:
+    """As it happened: two draws of a try were its first two epochs."""
+    place = At()
+    loader: DataLoader[Any] = DataLoader(NUMBERS, batch_size=5, sampler=WarmsUp())
+    epochs = epochs_of(exact_and_say(loader, 5, place, 0, lambda text: None), place, 3)
+    assert [epoch[0][0].flatten().tolist() for epoch in epochs] == [
+        *([[0.0, 1.0, 2.0, 3.0, 4.0]] * 2),
+        [5.0, 6.0, 7.0, 8.0, 9.0],
+    ]
+
+
+def test_a_list_that_a_sampler_uses_again_is_many_batches() -> None:
+    """As it happened: all batches of an epoch were the last one."""
+    loader: DataLoader[Any] = DataLoader(NUMBERS, batch_sampler=Reuses())
+    batches = [batch[0].flatten().tolist() for batch in exact(loader, 5, At())]
+    assert batches == [[float(n), n + 1.0] for n in range(0, 10, 2)]

@@ -110,3 +110,13 @@ def test_targets_that_are_no_classes_are_divided_though_there_are_names() -> Non
     whole = {"train": Split(torch.arange(6), torch.rand(6, 2).round())}
     held = [fold_of(whole, 3, fold, by_class=True)["val"].inputs for fold in range(3)]
     assert torch.cat(held).sort().values.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (-1.0, 0.5)])
+def test_two_numbers_are_classes_in_folds_too(values: tuple[float, float]) -> None:
+    """As it happened: `carve_validation` took them for classes, and folds did not."""
+    targets = torch.tensor(values)[torch.tensor([1] * 10 + [0] * 50)]
+    whole = {"train": Split(torch.arange(60.0).unsqueeze(1), targets)}
+    for fold in range(5):
+        held = fold_of(whole, 5, fold, by_class=True)["val"].targets
+        assert (len(held), int((held == values[1]).sum())) == (12, 2)

@@ -254,3 +254,35 @@ def test_a_pass_of_a_users_leaves_that_of_the_epoch_where_it_is() -> None:
     place.trains = False
     assert [batch.tolist() for batch in loader] == whole
     assert begun + [batch.tolist() for batch in epoch] == whole == [[0, 1], [2, 3], [4, 5]]
+
+
+class MakesIterators(DataLoader[Any]):
+    """Makes batches in a way of its own, below `__iter__`."""
+
+    def _get_iterator(self) -> Any:
+        return iter([torch.full((2,), 7.0)])
+
+
+def test_a_loader_with_iterators_of_its_own_keeps_them() -> None:
+    """As it happened: it was served as if it were a plain one."""
+    made = exact_and_say(MakesIterators(NUMBERS), 5, At(), 0, lambda text: None)
+    assert type(made) is EpochLoader
+    assert [batch.tolist() for batch in made] == [[7.0, 7.0]]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_that_begins_anew_within_an_epoch_draws_other_numbers(workers: int) -> None:
+    """As it happened: workers had the seed of the pass before, and numbers of batches came twice.
+
+    Lightning fetches a batch ahead, so that the place is one behind.
+    """
+    place = At()
+    loader: DataLoader[Any] = DataLoader(Draws(), 2, num_workers=workers)
+    served = exact_and_say(loader, 5, place, 0, lambda text: None)
+    passes = [list(served)]
+    for _ in range(2):
+        place.at = (0, len(passes) * len(passes[0]) - 1)
+        passes.append(list(served))
+    drawn = [tuple(map(str, batch)) for taken in passes for batch in taken]
+    assert len(set(drawn)) == len(drawn) > 3
+    restart_workers(served)

@@ -72,6 +72,9 @@ def test_imports_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     inner = ["model", "sizes", "deep", "deep.er", "other"]
     expected = {"own_package", *(f"own_package.{name}" for name in inner)}
     assert followed("own_package.model.Mine") == expected
+    # As it happened: a class method, and a class within a class, stood for no file.
+    assert followed("own_package.model.Mine.make") == expected
+    assert followed("own_package.model.Mine.Inner.make") == expected
 
 
 def test_code_counts_wherever_it_lies_unless_it_is_installed(

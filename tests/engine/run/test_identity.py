@@ -144,6 +144,27 @@ def test_resume_refuses_other_code_and_says_how_to_insist(
     assert run.error == "not exact: since it began, code changed (sizes.py)"
 
 
+def test_an_evaluation_says_what_is_not_as_it_was(
+    own_package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: other images, and a network with another layer, gave other metrics."""
+    run_train(*words(tmp_path / "logs", tmp_path), draws=False)
+    run_dir = only_run(tmp_path / "logs")
+    run_evaluate(f"run={run_dir}", "split=train", draws=False)
+    assert "not as in training" not in caplog.text
+    (own_package / "sizes.py").write_text(HELPER.format(size=2))
+    broken = {**made_of(run_dir)["data"], "digest": "train 0"}
+    (run_dir / identity.MADE_OF).write_text(json.dumps({**made_of(run_dir), "data": broken}))
+    forget()
+    run_evaluate(f"run={run_dir}", "split=train", draws=False)
+    said = f"not as in training: since {run_dir} began, "
+    assert f"{said}the content of the data changed" in caplog.text
+    assert f"{said}code changed (sizes.py)" in caplog.text
+    caplog.clear()
+    run_evaluate(f"run={run_dir}", "split=train", "datamodule.batch_size=2", draws=False)
+    assert "not as in training" not in caplog.text
+
+
 def test_a_sweep_lists_stale_jobs_and_runs_them_again_if_told(
     own_package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,6 +102,10 @@ def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
     [
         (["datamodule._target_=ways.DropsAll"], "DropsAll: its loader of training gives no batch"),
         (
+            ["datamodule._target_=ways.GivesNothing", "trainer.max_epochs=2"],
+            "GivesNothing: its loader of training has given no batch in epoch 1.",
+        ),
+        (
             [
                 "+callbacks.mine._target_=lightning.pytorch.callbacks.ModelCheckpoint",
                 "+callbacks.mine.save_last=true",

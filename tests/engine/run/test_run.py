@@ -23,6 +23,7 @@ from engine.messages import short
 from engine.run import build, folders
 from engine.run.checkpoint.file import WholeFileIO
 from project.train import train
+from resuming import RUN
 from ways import FailsAtOnce
 from whole_runs import LINEAR, SHORT, column, composed, done, files, run, summary_of
 
@@ -424,3 +425,15 @@ def test_what_reads_the_cpu_is_refused_without_psutil(
     says = "error: DeviceStatsMonitor: reads a CPU by psutil. Run: pip install psutil\n"
     assert capsys.readouterr().err == says
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("word", ["trainer.max_epochs=5,6", "trainer.max_epochs=range(5,7)"])
+def test_a_longer_run_takes_one_value(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: "Unexpected type annotation: Set[str]"."""
+    run_train(*RUN, "trainer.max_epochs=1", f"paths.log_dir={tmp_path}", draws=False)
+    with pytest.raises(SystemExit) as stop:
+        run_train(f"resume={only_run(tmp_path)}", word)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: {word}: has several values; give one.\n"

@@ -1,12 +1,15 @@
-"""A run whose door trains several times: what goes on after a kill, and what is refused."""
+"""Doors of a user's own: several trainings, what goes on after a kill, and what is returned."""
 
 import csv
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from commands import Clock, composed
 from engine.config.resolved import Config
@@ -108,3 +111,37 @@ def test_interrupted_in_the_second_it_says_how_to_run_it_anew(
         train(config, tmp_path / "run", nullcontext(), interrupted())
     said = f"run it anew, as it was in training 2: remove\n  {tmp_path / 'run'}"
     assert caplog.messages[-1].partition("; ")[2] == said
+
+
+def returning(value: Any, folder: Path) -> float | None:
+    """Runs a function that trains nothing and returns a value."""
+    folder.mkdir(exist_ok=True)
+
+    def train(run: Run) -> Any:
+        run.module(run.datamodule())
+        run.trainer()
+        return value
+
+    return Run(composed(RUN), folder, "project.train").execute(train)
+
+
+@pytest.mark.parametrize("value", [torch.tensor(0.25), np.float32(0.25), np.array(0.25), 0.25])
+def test_the_objective_may_be_a_tensor(value: Any, tmp_path: Path) -> None:
+    """As it happened: the run ended with a traceback, after all its training."""
+    returning(value, tmp_path / "run")
+    assert json.loads((tmp_path / "run/summary.json").read_text())["objective"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("high", "str"), ({"acc": 1}, "dict"), (torch.ones(2), "Tensor")]
+)
+def test_an_objective_that_is_no_number_is_refused(value: Any, kind: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"returns a {kind}: must be a number, such as run.obj"):
+        returning(value, tmp_path / "run")
+
+
+def test_without_an_objective_a_run_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    returning(None, tmp_path / "run")
+    assert "train() returns nothing, so this run has no objective" in caplog.text

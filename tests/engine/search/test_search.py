@@ -278,8 +278,9 @@ def test_a_trial_that_has_ended_is_not_run_again_and_that_is_said(
     shutil.rmtree(folder(tmp_path) / finished.user_attrs["folder"])
     caplog.clear()
     failed_in_part(*search)
-    assert "2 trials: 1 failed, 1 finished, 1 its folder is not here" in caplog.text.replace(
-        "1 finished, 1 failed", "1 failed, 1 finished"
+    assert (
+        "2 trials: 1 failed, 1 finished, 1 without a folder of this config"
+        in caplog.text.replace("1 finished, 1 failed", "1 failed, 1 finished")
     )
 
 
@@ -376,4 +377,20 @@ def test_a_trial_with_another_objective_is_not_compared(tmp_path: Path) -> None:
     (failed,) = (trial for trial in done if trial.state == FAIL)
     assert re.fullmatch(
         r"its value is \S+, .*, and this search's are \S+, .*", failed.user_attrs["error"]
+    )
+
+
+@pytest.mark.slow
+def test_a_trial_that_goes_the_other_way_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: an accuracy was minimised, where a swept choice brought it."""
+    validated = ["module._target_=ways.Small", "datamodule._target_=ways.Points"]
+    words = [*validated, "datamodule.batch_size=5", "callbacks.checkpoints.mode=max,min"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command(tmp_path, *words, "n_trials=2"))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: hydra.sweeper.direction=null: this search would minimize val/loss, and the best of "
+        "it is the maximum; choose hydra.sweeper.direction=maximize.\n"
     )

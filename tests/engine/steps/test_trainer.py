@@ -11,10 +11,12 @@ import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from engine.run.folders import LAST
 from engine.run.loggers.table import MetricsCSV
 from engine.supervised import SupervisedModule
+from fenced import Net, loader
 from fitting import Arrays, Crashes, plain_trainer
 from stepping import SGD, Classifier, X, Y, assert_same, data, fit, left, without_hurry
 
@@ -212,3 +214,22 @@ def test_rows_that_a_logger_has_in_memory_are_written_before_a_checkpoint(tmp_pa
     assert "late" not in written.read_text()
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     assert "late" in written.read_text()
+
+
+class Once(IterableDataset[Any]):
+    """Gives its samples in one pass only."""
+
+    def __init__(self) -> None:
+        self.samples = iter([torch.ones(1)] * 6)
+
+    def __iter__(self) -> Any:
+        return self.samples
+
+
+def test_an_epoch_without_a_batch_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As it happened: a run of three epochs took the steps of one, and was finished."""
+    trainer = plain_trainer(tmp_path, max_epochs=3, logger=False)
+    trainer.fit(Net(), DataLoader(Once(), batch_size=2), loader(1))
+    assert trainer.global_step == 3
+    said = "the loader of training has given no batch in epoch"
+    assert [text for text in caplog.messages if said in text] == [f"{said} 2", f"{said} 3"]

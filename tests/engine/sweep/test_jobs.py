@@ -308,3 +308,14 @@ def test_a_job_that_another_one_does_is_left_out_with_a_line(
         for rate, steps in ((0.01, 2), (0.01, 1), (0.01, 2), (0.02, 2))
     ]
     assert "2 jobs: 2 finished" in caplog.text
+
+
+def test_params_may_be_null(tmp_path: Path) -> None:
+    """As it happened: the word None, which a number refused and a callback took."""
+    params = "hydra.sweeper.params={seed:'0,1',trainer.gradient_clip_val:null,compile:false}"
+    sweep_dir = sweep(tmp_path, params)
+    configs = [
+        folders.load_config(path.parents[1]) for path in sweep_dir.glob("*/.hydra/config.yaml")
+    ]
+    assert [config["trainer.gradient_clip_val"] for config in configs] == [None, None]
+    assert sorted(config["seed"] for config in configs) == [0, 1]

@@ -401,3 +401,15 @@ def test_a_stack_calls_the_hooks_that_it_says_as_a_run_alone_does(tmp_path: Path
         called = noting()
         sweep(tmp_path / str(is_stacked), *words, together=is_stacked)
         assert called == {*CALLED}
+
+
+def test_each_job_says_which_steps_its_callback_watches(tmp_path: Path) -> None:
+    """As it happened: the first job's callback said it for all."""
+    words = [*FEW, "seed=1,0,3", "datamodule.steps_per_epoch=60", "trainer.log_every_n_steps=1"]
+    words += ["+callbacks.mine._target_=unlike.Follows", "+callbacks.mine.bound=0.05"]
+    below = []
+    for is_stacked in (True, False):
+        made = sweep(tmp_path / str(is_stacked), *words, together=is_stacked)
+        below.append({path.parent.name: path.read_text() for path in made.glob("*/below.txt")})
+    assert below[0] == below[1]
+    assert len(set(below[0].values())) == 3

@@ -55,6 +55,11 @@ def until_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         (["module._target_=unlike.HasPartialMethod"], "HasPartialMethod has a _loss of its own"),
         (["+optimizer.nesterov=true", "optimizer=sgd"], "optimizer.nesterov=True"),
         (["callbacks=[default,ema,grad_norm]"], "callbacks.ema"),
+        # As it happened: nobody made such a callback.
+        (
+            ["+callbacks.mine._target_=unlike.Misspelt"],
+            'callbacks.mine: in_a_stack="each_job" is none of "each job", "once", "left out"',
+        ),
         (["trainer.overfit_batches=1"], "trainer.overfit_batches=1"),
         (["optimizer=lbfgs", "optimizer.max_iter=2"], "optimizer LBFGS"),
         (

@@ -35,6 +35,8 @@ def mean(value: float, half_width: float) -> str:
     """
     if math.isnan(half_width):
         return metric(value)
+    if math.isinf(half_width):  # of values whose squares no number can hold
+        return f"{metric(value)} ± ∞"
     if half_width <= 1e-9 * abs(value):
         return f"{metric(value)} (all equal)"
     if half_width < 1e-4 * abs(value):
@@ -61,6 +63,8 @@ def _rounded(values: Sequence[float], half_width: float, sign: str = "") -> list
 
     They have exponents where they would have many digits.
     """
+    if not math.isfinite(half_width):
+        return [f"{value:{sign}.4g}" for value in values]
     decimals = 1 - math.floor(math.log10(half_width))
     if decimals <= 6 and all(abs(value) < 1e6 for value in values):
         return [f"{value:{sign}.{max(0, decimals)}f}" for value in values]

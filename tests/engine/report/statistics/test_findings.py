@@ -22,6 +22,8 @@ def test_numbers_as_people_read_them() -> None:
     assert numbers.mean(34.951, 28.29) == "35 ± 28"
     assert numbers.mean(2.3025531, 0.0000251) == "2.303 ± 2.5e-05"
     assert numbers.mean(2.3025531, 0.00251) == "2.3026 ± 0.0025"
+    assert numbers.mean(5.5e170, math.inf) == "5.5e+170 ± ∞"
+    assert numbers.difference(2.5, -math.inf, math.inf) == "+2.5 (CI −inf to +inf)"
     assert numbers.mean(2.5e7, 1.3e5) == "2.500e+07 ± 1.3e+05"
     assert numbers.mean(123456, 150) == "123456 ± 150"
     assert numbers.mean(0.003412, 3.3e-6) == "3.4120e-03 ± 3.3e-06"
