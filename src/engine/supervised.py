@@ -407,8 +407,7 @@ class SupervisedModule(LightningModule):
             weight /= 1 if self.averages_loss else self.trainer.world_size
         row = {"train/loss": total / weight}
         if self.train_metrics:
-            columns = [torch.cat(column) for column in zip(*seen, strict=True)]
-            row |= rows.metrics(self.train_metrics, columns)
+            row |= rows.metrics(self.train_metrics, rows.joined(seen))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         values = {**row, "lr": lr, "epoch": self.current_epoch}
         for logger in self.loggers:

@@ -117,10 +117,24 @@ class TensorDataModule(LightningDataModule):
             with kept(derive(self.seed, "load")):
                 loaded = self.load()
             self._check(loaded)
+            self._check_names()
             if not self.folds:
                 return loaded
             by_class = self.class_names is not None
             return fold_of(loaded, self.folds, self.fold, by_class)
+
+    def _check_names(self) -> None:
+        """Refuses names of classes that are no words, or not one for each class."""
+        names: Any = [] if self.class_names is None else self.class_names
+        odd = next((own for own in names if not isinstance(own, str)), None)
+        if odd is not None or not isinstance(names, list | tuple):
+            got = repr(odd) if isinstance(names, list | tuple) else f"a {type(names).__name__}"
+            raise UserError(
+                f"{type(self).__name__}.class_names: has {got}; must be a list of words, such as "
+                '["cat", "dog"].'
+            )
+        if twice := next((own for own in names if names.count(own) > 1), None):
+            raise UserError(f'{type(self).__name__}.class_names: has "{twice}" twice.')
 
     def _check(self, splits: dict[str, Split]) -> None:
         name = f"{type(self).__name__}.load"

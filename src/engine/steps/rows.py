@@ -52,16 +52,26 @@ def weighted_loss(
     return sum(map(mul, losses, weights)), sum(weights)
 
 
-def metrics(collection: MetricCollection, seen: Sequence[Tensor]) -> dict[str, float]:
+def joined(steps: Sequence[Sequence[Tensor]]) -> list[Sequence[Tensor]]:
+    """Returns predictions and targets of steps as those of one batch.
+
+    Those of other shapes, such as sequences of other lengths, stay as they are.
+    """
+    shapes = {tuple(part.shape[1:] for part in step) for step in steps}
+    return [list(map(torch.cat, zip(*steps, strict=True)))] if len(shapes) == 1 else list(steps)
+
+
+def metrics(collection: MetricCollection, batches: Sequence[Sequence[Tensor]]) -> dict[str, float]:
     """Measures a row's predictions and targets by torchmetrics, and resets these for the next.
 
     A row may have one sample only. A metric that needs more is NaN then, as in scikit-learn.
     """
-    collection.update(*seen)
+    for batch in batches:
+        collection.update(*batch)
     try:
         values = {key: value.item() for key, value in collection.compute().items()}
     except ValueError:
-        if len(seen[0]) > 1:
+        if sum(len(batch[0]) for batch in batches) > 1:
             raise
         values = {key: _of_one(metric) for key, metric in collection.items()}
     collection.reset()
@@ -86,13 +96,18 @@ def numbers(losses: Sequence[float | Tensor]) -> list[float]:
 def pack(steps: Sequence[Step]) -> list[Any]:
     """Packs steps for a checkpoint, which thousands of small tensors would make slow."""
     columns = zip(*(seen for _, _, seen in steps), strict=True)  # predictions, targets
-    packed = [(torch.cat(column), [len(part) for part in column]) for column in columns]
+    packed: list[Any] = [
+        (torch.cat(column), [len(part) for part in column])
+        if len({part.shape[1:] for part in column}) == 1
+        else (list(column), None)
+        for column in columns
+    ]
     return [numbers([loss for loss, _, _ in steps]), [size for _, size, _ in steps], *packed]
 
 
 def unpack(packed: Sequence[Any]) -> list[Step]:
     """Returns the steps that `pack` made a list of."""
     losses, sizes, *tensors = packed or ([], [])
-    columns = [tensor.split(lengths) for tensor, lengths in tensors]
+    columns = [own.split(lengths) if lengths else own for own, lengths in tensors]
     seen = zip(*columns, strict=True) if columns else itertools.repeat(())
     return list(zip(losses, sizes, seen, strict=False))

@@ -406,7 +406,8 @@ class StackedModule(LightningModule):
             member = self.members[number]
             row = {"train/loss": means[number]}
             if self.has_metrics:
-                row |= rows.metrics(member.module.train_metrics, [part[number] for part in parts])
+                seen_of = [part[number] for part in parts]
+                row |= rows.metrics(member.module.train_metrics, [seen_of])
             member.trainer.metrics.update(row)
             lr = member.optimizer.param_groups[0]["lr"]
             member.write({**row, "lr": lr, "epoch": epoch}, step)

@@ -461,3 +461,24 @@ def test_samples_that_cannot_be_prepared_any_more_end_no_evaluation(
     again.load_state_dict(data.state_dict())
     (text,) = caplog.messages
     assert text.startswith("PicksColumns.prepare_inputs gives a sample other numbers than in")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["a", 5], 'has 5; must be a list of words, such as ["cat", "dog"].'),
+        (np.array(["a", "b"]), 'has a ndarray; must be a list of words, such as ["cat", "dog"].'),
+        (["a", "b", "a"], 'has "a" twice.'),
+        (("a", "b"), None),
+        ([], None),
+    ],
+)
+def test_class_names_are_words_one_for_each_class(names: Any, says: str | None) -> None:
+    """As it happened: numbers ended a run in its last figure, and of two equal ones one was shown."""
+    data = Arrays({"train": (np.ones((3, 2)), np.array([0, 1, 0]))})
+    data.class_names = names
+    if says is None:
+        assert len(data.splits["train"]) == 3
+        return
+    with pytest.raises(UserError, match=re.escape(f"Arrays.class_names: {says}")):
+        _ = data.splits

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics import MeanSquaredError, MetricCollection, R2Score
 
-from engine.steps.rows import metrics, steps_of_a_row
+from engine.steps.rows import joined, metrics, pack, steps_of_a_row, unpack
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_of_one_sample_a_metric_that_needs_more_is_nan() -> None:
     collection = MetricCollection(
         {"mse": MeanSquaredError(), "r2": R2Score()}, prefix="train/", compute_groups=False
     )
-    one = metrics(collection, [torch.tensor([1.0]), torch.tensor([3.0])])
+    one = metrics(collection, [[torch.tensor([1.0]), torch.tensor([3.0])]])
     assert one["train/mse"] == 4.0
     assert math.isnan(one["train/r2"])
     targets = torch.tensor([1.0, 2.0, 4.0])
-    assert metrics(collection, [targets, targets]) == {"train/mse": 0.0, "train/r2": 1.0}
+    assert metrics(collection, [[targets, targets]]) == {"train/mse": 0.0, "train/r2": 1.0}
 
 
 def test_a_metric_that_fails_on_several_samples_fails() -> None:
@@ -58,4 +58,16 @@ def test_a_metric_that_fails_on_several_samples_fails() -> None:
             raise ValueError("never")
 
     with pytest.raises(ValueError, match="never"):
-        metrics(MetricCollection({"r2": Refuses()}), [torch.rand(2), torch.rand(2)])
+        metrics(MetricCollection({"r2": Refuses()}), [[torch.rand(2), torch.rand(2)]])
+
+
+def test_steps_of_other_lengths_are_measured_and_packed() -> None:
+    """As it happened: a row of two padded batches ended the run, and so would a checkpoint."""
+    collection = MetricCollection({"mse": MeanSquaredError()}, prefix="train/")
+    seen = [(torch.rand(2, length), torch.rand(2, length)) for length in (3, 5)]
+    expected = sum(float((p - t).square().sum()) for p, t in seen) / 16
+    assert metrics(collection, joined(seen))["train/mse"] == pytest.approx(expected)
+    steps = [(0.5, 2, own) for own in seen]
+    for before, after in zip(steps, unpack(pack(steps)), strict=True):
+        assert before[:2] == after[:2]
+        assert all(map(torch.equal, before[2], after[2]))

@@ -104,7 +104,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
     saved = torch.load(killed / folders.LAST, weights_only=True)
     of_lightning = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
     own = {key: value for key, value in saved.items() if key not in of_lightning}
-    assert own["format"] == 9
+    assert own["format"] == 10
     process = {
         "attributes": {},
         "averaged": {},
