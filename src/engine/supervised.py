@@ -4,8 +4,8 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, TypedDict, TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypedDict
 
 import torch
 from lightning.pytorch import LightningModule
@@ -41,7 +41,8 @@ STEP_HOOKS = (
 )
 
 
-_Init = TypeVar("_Init", bound=Callable[..., None])
+P = ParamSpec("P")
+LEFT = object()  # what an initialisation returns that is meant to fill nothing
 
 
 class _Empty:
@@ -62,16 +63,21 @@ def _reduction(loss: object) -> str:
     return str(getattr(loss, "reduction", "mean"))
 
 
-def leaves_all(init: _Init) -> _Init:
+def leaves_all(init: Callable[P, None]) -> Callable[P, None]:
     """Marks an initialisation that is meant to leave the weights as their constructors drew them.
 
     Of others, a run names the weights that they leave.
     """
-    vars(init)["leaves_all"] = True
-    return init
+
+    @wraps(init)
+    def marked(*args: P.args, **options: P.kwargs) -> Any:
+        init(*args, **options)
+        return LEFT  # which goes through whatever wraps the function
+
+    return marked
 
 
-def _not_filled(network: nn.Module, init: Callable[[nn.Module], None]) -> list[str]:
+def _not_filled(network: nn.Module, init: Callable[[nn.Module], object]) -> list[str]:
     """Fills the weights, and returns the names of those that stay as their constructors drew them.
 
     Biases are not counted, nor what a constructor sets to one number.
@@ -81,8 +87,7 @@ def _not_filled(network: nn.Module, init: Callable[[nn.Module], None]) -> list[s
         for name, weight in network.named_parameters()
         if not is_lazy(weight) and weight.dim() > 1 and _varies(weight)
     }
-    init(network)
-    if hasattr(getattr(init, "func", init), "leaves_all"):
+    if init(network) is LEFT:
         return []
     now = dict(network.named_parameters())
     return [
@@ -104,7 +109,7 @@ class StepOptions(TypedDict, total=False):
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     scheduler: Schedule | None
     augment: Mapping[str, Transform | None] | None
-    init: Callable[[nn.Module], None]
+    init: Callable[[nn.Module], object]
 
 
 def additions(module: LightningModule) -> list[str]:
@@ -165,7 +170,7 @@ class SupervisedModule(LightningModule):
         loss: nn.Module,
         metrics: Mapping[str, Metric] | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
-        init: Callable[[nn.Module], None] | None = None,
+        init: Callable[[nn.Module], object] | None = None,
         scheduler: Schedule | None = None,
         augment: Mapping[str, Transform | None] | None = None,
     ) -> None:

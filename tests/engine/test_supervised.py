@@ -22,6 +22,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
+from commands import run_train
 from engine.errors import UserError
 from engine.seeds import generator
 from engine.supervised import SupervisedModule, additions
@@ -466,6 +467,17 @@ def test_what_is_no_optimizer_and_no_scheduler_is_refused(
         pytest.raises(UserError, match=f"^{says}$"),
     ):
         SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), **options).configure_optimizers()
+
+
+def test_a_default_run_leaves_its_weights_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    words = ["experiment=curve_fit", "accelerator=cpu", "datamodule.steps_per_epoch=1"]
+    for name in ("default", "he"):
+        run_train(*words, f"init={name}", f"paths.log_dir={tmp_path / name}", draws=False)
+    assert "model: CurveMLP" in caplog.text
+    assert "init: leaves" not in caplog.text
 
 
 def test_init_fills_the_network() -> None:

@@ -1,6 +1,7 @@
 """Logs how large the gradients are, layer by layer."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
@@ -28,6 +29,12 @@ class GradNorm(StepCallback):
     def __init__(self, every_n_steps: Count = 100) -> None:
         self.every_n_steps = every_n_steps
         self._windows: dict[int, int] = {}  # of n steps, the last one that an optimiser has shown
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"windows": dict(self._windows)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._windows = dict(state_dict["windows"])
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         return step % self.every_n_steps == 0

@@ -128,9 +128,13 @@ class TensorDataModule(LightningDataModule):
         names: Any = [] if self.class_names is None else self.class_names
         odd = next((own for own in names if not isinstance(own, str)), None)
         if odd is not None or not isinstance(names, list | tuple):
-            got = repr(odd) if isinstance(names, list | tuple) else f"a {type(names).__name__}"
+            has = (
+                f"has {odd!r}"
+                if isinstance(names, list | tuple)
+                else f"is a {type(names).__name__}"
+            )
             raise UserError(
-                f"{type(self).__name__}.class_names: has {got}; must be a list of words, such as "
+                f"{type(self).__name__}.class_names: {has}; must be a list of words, such as "
                 '["cat", "dog"].'
             )
         if twice := next((own for own in names if names.count(own) > 1), None):

@@ -210,9 +210,9 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
             drawn = map(copy.copy, itertools.islice(self.sampler, len(self) + 1))
             return list(drawn)[: len(self)]
 
-    def leaves_loader(self) -> None:
+    def leaves(self, loader: DataLoader[Any]) -> None:
         """Draws from a copy of the sampler from now on: some count what was drawn from them."""
-        shared = [getattr(self.inner, "data_source", None), *self._generators]
+        shared = [loader.dataset, getattr(self.inner, "data_source", None), *self._generators]
         with contextlib.suppress(Exception):  # of a sampler that cannot be copied
             self.sampler = copy.deepcopy(self.sampler, {id(own): own for own in shared})
 

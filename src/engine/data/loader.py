@@ -86,7 +86,7 @@ def why_not(loader: Any, seed: int) -> str | None:
         len(order)
     except (TypeError, NotImplementedError):  # also of a sampler within a BatchSampler
         return f"{name} has no length"
-    order.leaves_loader()
+    order.leaves(loader)
     first, again = (order.draw("first") for _ in range(2))
     if len(first) != len(again) or not same(first[:COMPARED], again[:COMPARED]):
         return f"{name} draws another order each time, whatever the seed"

@@ -1,6 +1,7 @@
 """The step-indexed data path, against permutations taken apart by hand."""
 
 import random
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import chain, pairwise
@@ -467,14 +468,14 @@ def test_samples_that_cannot_be_prepared_any_more_end_no_evaluation(
     ("names", "says"),
     [
         (["a", 5], 'has 5; must be a list of words, such as ["cat", "dog"].'),
-        (np.array(["a", "b"]), 'has a ndarray; must be a list of words, such as ["cat", "dog"].'),
+        (np.array(["a", "b"]), 'is a ndarray; must be a list of words, such as ["cat", "dog"].'),
         (["a", "b", "a"], 'has "a" twice.'),
         (("a", "b"), None),
         ([], None),
     ],
 )
 def test_class_names_are_words_one_for_each_class(names: Any, says: str | None) -> None:
-    """As it happened: numbers ended a run in its last figure, and of two equal ones one was shown."""
+    """As it happened: numbers ended a run in its last figure; of two equal names one was shown."""
     data = Arrays({"train": (np.ones((3, 2)), np.array([0, 1, 0]))})
     data.class_names = names
     if says is None:

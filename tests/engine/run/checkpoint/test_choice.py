@@ -157,7 +157,7 @@ def test_it_stands_for_the_state_of_loaders_and_of_means_too(tmp_path: Path) -> 
     with as_killed("on_train_batch_end:17", tmp_path / "whole", tmp_path / "killed"):
         begin(composed([*RUN, *own]), tmp_path / "whole")
     saved = torch.load(tmp_path / "killed" / folders.LAST, weights_only=True)
-    assert saved["format"] == 9
+    assert saved["format"] == 10
     loader = {"stream": "str", "rank": "int", "epoch": "int", "digest": "str"}
     assert kinds(saved["loops"]["fit_loop"]["state_dict"]) == {"combined_loader": [loader]}
     (process,) = kinds(saved["so_far"])["processes"]
@@ -193,7 +193,7 @@ def test_a_checkpoint_of_another_engine_is_not_gone_on_with(
     first, second = refused(run_train, capsys, f"resume={killed}").splitlines()
     assert first == (
         f"error: {killed / folders.LAST}: was written by another version of the engine (its format "
-        f"is {shown.get(change, '99')}, not 9), so the run cannot go on exactly."
+        f"is {shown.get(change, '99')}, not 10), so the run cannot go on exactly."
     )
     assert second == (
         f"Go on with that version, or begin a new run with its weights: init_from={killed}"
