@@ -138,7 +138,9 @@ class TensorDataModule(LightningDataModule):
                 '["cat", "dog"].'
             )
         if twice := next((own for own in names if names.count(own) > 1), None):
-            raise UserError(f'{type(self).__name__}.class_names: has "{twice}" twice.')
+            raise UserError(
+                f'{type(self).__name__}.class_names: has "{twice}" twice; each class needs its own.'
+            )
 
     def _check(self, splits: dict[str, Split]) -> None:
         name = f"{type(self).__name__}.load"
