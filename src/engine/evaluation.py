@@ -97,8 +97,7 @@ def measure(
     _serve(data, split)
     _check_classes(run_dir, data)
     has_other_data = any(word.lstrip("+").startswith("datamodule") for word in overrides)
-    if not has_other_data:
-        _say_what_has_changed(run_dir, own, data)
+    _say_what_has_changed(run_dir, own, data, has_other_data)
     model: Any = build.module(config, data)
     way = _way_to_measure(model, data, split)
     trainer = build.trainer(config, run_dir / "evaluation", logs=False)
@@ -216,11 +215,15 @@ def _check_classes(run_dir: Path, data: Any) -> None:
         )
 
 
-def _say_what_has_changed(run_dir: Path, own: Config, data: Any) -> None:
-    """Says where data or code are others than when the run was trained: a measure may be, too."""
+def _say_what_has_changed(run_dir: Path, own: Config, data: Any, has_other_data: bool) -> None:
+    """Says where data or code are others than when the run was trained: a measure may be, too.
+
+    Of data that the command line chooses, nothing is said.
+    """
     before, door = identity.load(run_dir), read.door(run_dir / folders.DOOR)
     if before and door:
         now = identity.record(own, data, door)
+        now |= {"data": before["data"]} if has_other_data else {}
         known = identity.mixture(run_dir)
         for change in identity.differences(before, now):
             if change not in known:

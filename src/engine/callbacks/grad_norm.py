@@ -30,6 +30,11 @@ class GradNorm(StepCallback):
         self.every_n_steps = every_n_steps
         self._windows: dict[int, int] = {}  # of n steps, the last one that an optimiser has shown
 
+    @property
+    def state_key(self) -> str:
+        """Returns a key by which several such callbacks are told apart in a checkpoint."""
+        return f"{type(self).__qualname__}, every {self.every_n_steps} steps"
+
     def state_dict(self) -> dict[str, Any]:
         return {"windows": dict(self._windows)}
 

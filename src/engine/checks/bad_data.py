@@ -104,8 +104,10 @@ def _check_shapes(
         predictions: of two samples of training, (2, …). Of larger images of another split they may
             be larger, as its targets, which have as many dimensions then.
     """
-    targets, of_training = data.splits[name].targets, data.splits["train"].targets
-    is_alike = name != "train" and targets.dim() == of_training.dim()
+    split, train = data.splits[name], data.splits["train"]
+    targets = split.targets
+    is_larger = split.inputs.shape[1:] != train.inputs.shape[1:]
+    is_alike = is_larger and targets.dim() == train.targets.dim()
     if is_alike or predictions.shape[1:] == targets.shape[1:]:
         return
     numbers = torch.Generator().manual_seed(0)

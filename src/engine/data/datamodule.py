@@ -3,6 +3,7 @@
 import logging
 import sys
 from abc import abstractmethod
+from collections import Counter
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -137,7 +138,8 @@ class TensorDataModule(LightningDataModule):
                 f"{type(self).__name__}.class_names: {has}; must be a list of words, such as "
                 '["cat", "dog"].'
             )
-        if twice := next((own for own in names if names.count(own) > 1), None):
+        if len(set(names)) < len(names):
+            twice, _ = Counter(names).most_common(1)[0]
             raise UserError(
                 f'{type(self).__name__}.class_names: has "{twice}" twice; each class needs its own.'
             )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from engine.data.served_loader import Served, generators_of, seed_each
@@ -177,6 +177,19 @@ class ExactLoader(Served):
             )
 
 
+def _its_own(drawn: Any) -> Any:
+    """Returns a batch of indices in memory of its own; an index stays as it is."""
+    if isinstance(drawn, list):
+        return [_its_own(one) for one in drawn] if drawn and not _is_index(drawn[0]) else [*drawn]
+    if _is_index(drawn):
+        return drawn
+    return drawn.clone() if isinstance(drawn, Tensor) else drawn.copy()
+
+
+def _is_index(drawn: Any) -> bool:
+    return not isinstance(drawn, list | np.ndarray | Tensor) or getattr(drawn, "ndim", 1) == 0
+
+
 class Order(Sampler[tuple[str, int, Any, bool]]):
     """Yields the batches of an epoch from one on: name of the order, number, indices.
 
@@ -207,12 +220,17 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         with kept(derive(self._seed, name)):
             seed_each(self._generators, self._seed, name)
             # A sampler may give one list again and again, with other numbers in it.
-            drawn = map(copy.copy, itertools.islice(self.sampler, len(self) + 1))
+            drawn = map(_its_own, itertools.islice(self.sampler, len(self) + 1))
             return list(drawn)[: len(self)]
 
     def leaves(self, loader: DataLoader[Any]) -> None:
-        """Draws from a copy of the sampler from now on: some count what was drawn from them."""
-        shared = [loader.dataset, getattr(self.inner, "data_source", None), *self._generators]
+        """Draws from a copy of the sampler from now on: some count what was drawn from them.
+
+        The copy shares data sets and modules.
+        """
+        held = [value for own in (self.sampler, self.inner) for value in vars(own).values()]
+        large = [value for value in held if isinstance(value, Dataset | nn.Module)]
+        shared = [loader.dataset, *large, *self._generators]
         with contextlib.suppress(Exception):  # of a sampler that cannot be copied
             self.sampler = copy.deepcopy(self.sampler, {id(own): own for own in shared})
 

@@ -73,7 +73,7 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
         held = "the smallest class has" if by_class else "there are"
         raise UserError(f"datamodule.folds={folds}: {held} only {most} samples to divide.")
     divider = (StratifiedKFold if by_class else KFold)(folds, shuffle=True, random_state=0)
-    classes = np.unique(targets, return_inverse=True)[1] if by_class else targets
+    classes = np.unique(targets.tolist(), return_inverse=True)[1] if by_class else targets
     divided = list(divider.split(inputs, classes))[fold]
     train, val = (Split(inputs, targets).select(torch.from_numpy(part)) for part in divided)
     return {**splits, "train": Split(*train), "val": Split(*val)}
@@ -82,4 +82,4 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
 def _has_classes(split: Split) -> bool:
     """Tells whether targets are classes: whole numbers, or two numbers such as 0.0 and 1.0."""
     targets = split.targets
-    return split.has_labels or (targets.dim() == 1 and len(np.unique(targets)) <= 2)
+    return split.has_labels or (targets.dim() == 1 and len(set(targets.tolist())) <= 2)

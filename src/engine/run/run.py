@@ -577,9 +577,9 @@ def _number(returned: Any) -> float | None:
         log.warning("train() returns nothing, so this run has no objective: return a number")
         return None
     try:
-        return float(returned)
-    except (TypeError, ValueError, RuntimeError):
-        kind = type(returned).__name__
-        raise UserError(
-            f"train() returns a {kind}: must be a number, such as run.objective(trainer)."
-        ) from None
+        if not isinstance(returned, str):
+            return float(returned)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass
+    kind = type(returned).__name__
+    raise UserError(f"train() returns a {kind}: must be a number, such as run.objective(trainer).")

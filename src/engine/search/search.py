@@ -245,13 +245,13 @@ class Search:
             value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
         elif state == TrialState.COMPLETE and math.isnan(value):
             state, error = TrialState.FAIL, "summary.json has no objective"
-        elif state == TrialState.COMPLETE:
-            self._check_direction(job)
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
         name = summaries.objective_name(summary) if state == TrialState.COMPLETE else None
         if name and (of := trials.name(name)) != name:
             state, error = TrialState.FAIL, f"its value is {name}, and this search's are {of}"
+        elif name:
+            self._check_direction(job)
         trials.tell(
             number, state, value, status=status, error=error, folder=folder.name if folder else None
         )
@@ -259,8 +259,8 @@ class Search:
     def _check_direction(self, job: Job) -> None:
         """Refuses to maximise what is to be low, or to minimise what is to be high.
 
-        Which way a search goes is known before its first trial, by the mode of the first values. A
-        trial may have no validation, or another metric by what it swept.
+        Which way a search goes is known before its first trial, by what no trial sweeps. A trial
+        may have no validation, or another metric by what it swept.
         """
         found = summaries.objective_of(job.summary)
         assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE

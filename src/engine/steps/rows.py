@@ -99,7 +99,7 @@ def pack(steps: Sequence[Step]) -> list[Any]:
     packed: list[Any] = [
         (torch.cat(column), [len(part) for part in column])
         if len({part.shape[1:] for part in column}) == 1
-        else (list(column), None)
+        else ([part.clone() for part in column], None)  # a view would be saved with all behind it
         for column in columns
     ]
     return [numbers([loss for loss, _, _ in steps]), [size for _, size, _ in steps], *packed]

@@ -24,6 +24,7 @@ from engine.fence.lightning import (
     average_whole_numbers,
     batch_of_epoch,
     batch_of_training,
+    is_within_epoch,
     kill_children,
     validation_interval,
     watch_loops,
@@ -133,7 +134,8 @@ class BlockTrainer(Trainer):
             for callback in steppers
             if overrides(callback, StepCallback, ["on_step_start"])
         ]
-        self._batches = 0
+        # A run that is resumed at an epoch's last batch has none left there.
+        self._batches = -1 if is_within_epoch(self) else batch_of_training(self) + 1
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -150,13 +152,14 @@ class BlockTrainer(Trainer):
     def _end_epoch(self) -> None:
         """Tells callbacks, unless a loader of a length that nobody knows has given no batch."""
         batches = batch_of_training(self) + 1
-        if not batches:
+        is_asked = not self.should_stop  # else a callback may have ended the epoch before it began
+        if not batches and is_asked:
             data = getattr(self, "datamodule", None) or self.lightning_module
             raise UserError(
                 f"{type(data).__name__}: its loader of training has given no batch in epoch "
                 f"{self.current_epoch}."
             )
-        if batches == self._batches:
+        if batches == self._batches and is_asked:
             log.warning("the loader of training has given no batch in epoch %d", self.current_epoch)
         self._batches = batches
         self._tell("on_epoch_done")

@@ -53,19 +53,24 @@ class Watch(StepCallback):
 
     def __init__(self, members: Sequence[Member]) -> None:
         steppers = [
-            (member, callback)
-            for member in members
+            (number, callback)
+            for number, member in enumerate(members)
             for callback in member.callbacks
             if overrides(callback, StepCallback, ["watches"])
         ]
-        own = [(member, one) for member, one in steppers if package_of(type(one)) != "engine"]
-        firsts = [one for member, one in steppers if member is members[0]]
-        self.common: list[Any] = [one for one in firsts if package_of(type(one)) == "engine"]
-        self.own: list[tuple[Member, Any]] = own
+        is_ours = {type(one): package_of(type(one)) == "engine" for _, one in steppers}
+        self.common: list[Any] = [
+            one for number, one in steppers if not number and is_ours[type(one)]
+        ]
+        self.own: list[tuple[int, Any]] = [own for own in steppers if not is_ours[type(own[1])]]
+        self.members = members
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         asked = [(trainer, one) for one in self.common]
-        asked += [(member.trainer, one) for member, one in self.own]
+        if self.own:
+            stack: Any = trainer.lightning_module
+            running = set(stack.running)
+            asked += [(self.members[n].trainer, one) for n, one in self.own if n in running]
         return any(callback.watches(own, step, batch_idx) for own, callback in asked)
 
     def on_batch_done(self, trainer: Trainer, module: Any) -> None:

@@ -20,8 +20,9 @@ def watched(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Gives the outputs of all activation functions, by layer: filled by a forward pass inside.
 
     A layer that is used again has its second output as `<layer>.2`, and so on. After a backward
-    pass inside, the `grad` of each output is the gradient of the loss by that output. An output
-    that the backward pass computes once more replaces the first one, which has no gradient.
+    pass inside, the `grad` of each output is the gradient of the loss by that output. Checkpoints
+    of activations compute outputs once more in the backward pass: with `use_reentrant=True` these
+    replace the first ones, which have no gradient, and else they look like another use.
     """
     outputs: dict[str, Tensor] = {}
 

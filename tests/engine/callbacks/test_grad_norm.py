@@ -136,3 +136,18 @@ def test_optimisers_that_take_no_turns_have_a_record_in_each_window(tmp_path: Pa
     for number, (name, steps) in enumerate((("made", [2, 8, 14]), ("judge", [0, 6, 12]))):
         assert columns(tmp_path, f"grad_norm/{name}", "step")[1] == steps
         assert columns(tmp_path, f"grad_norm/total_{number}", "step")[1] == steps
+
+
+def test_two_such_callbacks_keep_their_windows_apart(tmp_path: Path) -> None:
+    coarse, fine = GradNorm(4), GradNorm(1)
+    trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[coarse, fine])
+    module = SupervisedModule(nn.Linear(3, 2), nn.MSELoss())
+    trainer.fit(
+        module, Arrays({"train": (X.astype(np.float32), Y.astype(np.float32))}, steps_per_epoch=6)
+    )
+    states = [own.state_dict() for own in (coarse, fine)]
+    assert states == [{"windows": {0: 1}}, {"windows": {0: 5}}]
+    assert coarse.state_key != fine.state_key
+    again = GradNorm(4)
+    again.load_state_dict(states[0])
+    assert again.state_dict() == states[0]

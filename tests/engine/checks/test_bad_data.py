@@ -380,6 +380,14 @@ def test_of_jobs_that_train_together_those_with_bad_data_are_refused(
     assert len(folders) == 2
 
 
+def test_targets_of_a_validation_that_lack_columns_are_refused() -> None:
+    three = np.tile(Y, (1, 3))
+    data = Arrays({"train": (X, three), "val": (X, Y)})
+    said = refusal(Net(network=nn.Linear(4, 3)), data)
+    assert said is not None
+    assert said.startswith('Arrays has "val" targets (N, 1), and Net has predictions (N, 3): MSE')
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("loss", [nn.MSELoss(), Own(F.mse_loss)], ids=["torch's", "own"])
 def test_targets_of_each_split_are_looked_at(loss: nn.Module, split: str) -> None:

@@ -559,13 +559,16 @@ class WarmsUp(Sampler[int]):
         return 5
 
 
-class Reuses(Sampler[list[int]]):
-    """Gives one list again and again, with other numbers in it."""
+class Reuses(Sampler[Any]):
+    """Gives one object again and again, with other numbers in it."""
 
-    def __iter__(self) -> Iterator[list[int]]:
-        batch = [0, 0]
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+    def __iter__(self) -> Iterator[Any]:
+        batch = self.batch
         for first in range(0, 10, 2):
-            batch[:] = first, first + 1
+            batch[0], batch[1] = first, first + 1
             yield batch
 
     def __len__(self) -> int:
@@ -583,8 +586,9 @@ def test_a_sampler_that_counts_begins_with_its_first_epoch() -> None:
     ]
 
 
-def test_a_list_that_a_sampler_uses_again_is_many_batches() -> None:
+@pytest.mark.parametrize("batch", [[0, 0], torch.zeros(2).long(), np.zeros(2, int)], ids=type)
+def test_what_a_sampler_uses_again_is_many_batches(batch: Any) -> None:
     """As it happened: all batches of an epoch were the last one."""
-    loader: DataLoader[Any] = DataLoader(NUMBERS, batch_sampler=Reuses())
+    loader: DataLoader[Any] = DataLoader(NUMBERS, batch_sampler=Reuses(batch))
     batches = [batch[0].flatten().tolist() for batch in exact(loader, 5, At())]
     assert batches == [[float(n), n + 1.0] for n in range(0, 10, 2)]

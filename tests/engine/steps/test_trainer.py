@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
@@ -231,5 +231,40 @@ def test_an_epoch_without_a_batch_is_told(tmp_path: Path, caplog: pytest.LogCapt
     trainer = plain_trainer(tmp_path, max_epochs=3, logger=False)
     trainer.fit(Net(), DataLoader(Once(), batch_size=2), loader(1))
     assert trainer.global_step == 3
+    said = "the loader of training has given no batch in epoch"
+    assert [text for text in caplog.messages if said in text] == [f"{said} 2", f"{said} 3"]
+
+
+class StopsAtStart(Callback):
+    """Ends training as an epoch begins, before the loader is asked."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+        trainer.should_stop = trainer.current_epoch == self.epoch
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epoch_that_a_callback_ends_is_not_the_loaders(
+    epoch: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = plain_trainer(tmp_path, max_epochs=3, logger=False, callbacks=[StopsAtStart(epoch)])
+    trainer.fit(Net(), loader(2), loader(1))
+    assert "has given no batch" not in caplog.text
+
+
+def test_an_empty_epoch_after_a_resume_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": True}
+    first = plain_trainer(tmp_path, max_epochs=1, **options)
+    first.fit(Net(), loader(2), loader(1))
+    first.save_checkpoint(tmp_path / "x.ckpt")
+    again = plain_trainer(tmp_path, max_epochs=3, **options)
+    nothing = Once()
+    nothing.samples = iter([])
+    checkpoint = tmp_path / "x.ckpt"
+    again.fit(Net(), DataLoader(nothing), loader(1), ckpt_path=checkpoint, weights_only=True)
     said = "the loader of training has given no batch in epoch"
     assert [text for text in caplog.messages if said in text] == [f"{said} 2", f"{said} 3"]
