@@ -58,12 +58,10 @@ class Watch(StepCallback):
             for callback in member.callbacks
             if overrides(callback, StepCallback, ["watches"])
         ]
-        is_ours = {type(one): package_of(type(one)) == "engine" for _, one in steppers}
-        self.common: list[Any] = [
-            one for number, one in steppers if not number and is_ours[type(one)]
-        ]
-        self.own: list[tuple[int, Any]] = [own for own in steppers if not is_ours[type(own[1])]]
         self.members = members
+        self.own: list[tuple[int, Any]] = [own for own in steppers if not _is_engines(own[1])]
+        firsts = [one for number, one in steppers if number == 0]
+        self.common: list[Any] = [one for one in firsts if _is_engines(one)]
 
     def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
         asked = [(trainer, one) for one in self.common]
@@ -78,6 +76,10 @@ class Watch(StepCallback):
 
     def on_epoch_done(self, trainer: Trainer, module: Any) -> None:
         module.on_epoch_done()
+
+
+def _is_engines(callback: Callback) -> bool:
+    return package_of(type(callback)) == "engine"
 
 
 def _shown(value: Any) -> Any:

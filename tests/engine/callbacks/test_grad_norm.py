@@ -142,9 +142,8 @@ def test_two_such_callbacks_keep_their_windows_apart(tmp_path: Path) -> None:
     coarse, fine = GradNorm(4), GradNorm(1)
     trainer = plain_trainer(tmp_path, max_epochs=1, callbacks=[coarse, fine])
     module = SupervisedModule(nn.Linear(3, 2), nn.MSELoss())
-    trainer.fit(
-        module, Arrays({"train": (X.astype(np.float32), Y.astype(np.float32))}, steps_per_epoch=6)
-    )
+    data = {"train": (X.astype(np.float32), Y.astype(np.float32))}
+    trainer.fit(module, Arrays(data, steps_per_epoch=6))
     states = [own.state_dict() for own in (coarse, fine)]
     assert states == [{"windows": {0: 1}}, {"windows": {0: 5}}]
     assert coarse.state_key != fine.state_key

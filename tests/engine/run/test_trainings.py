@@ -135,6 +135,7 @@ def test_the_objective_may_be_a_tensor(value: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [("0.5", "str"), ({"acc": 1}, "dict"), (torch.ones(2), "Tensor"), (10**400, "int")],
+    ids=["word", "dict", "two numbers", "too large"],
 )
 def test_an_objective_that_is_no_number_is_refused(value: Any, kind: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"returns a {kind}: must be a number, such as run.obj"):

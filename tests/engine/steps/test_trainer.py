@@ -257,11 +257,11 @@ def test_an_epoch_that_a_callback_ends_is_not_the_loaders(
 def test_an_empty_epoch_after_a_resume_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options: dict[str, Any] = {"logger": False, "enable_checkpointing": True}
+    options: dict[str, Any] = {"logger": False}
     first = plain_trainer(tmp_path, max_epochs=1, **options)
     first.fit(Net(), loader(2), loader(1))
     first.save_checkpoint(tmp_path / "x.ckpt")
-    again = plain_trainer(tmp_path, max_epochs=3, **options)
+    again = plain_trainer(tmp_path / "again", max_epochs=3, **options)
     nothing = Once()
     nothing.samples = iter([])
     checkpoint = tmp_path / "x.ckpt"
