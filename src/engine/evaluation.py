@@ -220,7 +220,8 @@ def _say_what_has_changed(run_dir: Path, own: Config, data: Any, has_other_data:
 
     Of data that the command line chooses, nothing is said.
     """
-    before, door = identity.load(run_dir), read.door(run_dir / folders.DOOR)
+    before = identity.load(run_dir)
+    door = read.door(run_dir / folders.DOOR)
     if before and door:
         now = identity.record(own, data, door)
         now |= {"data": before["data"]} if has_other_data else {}

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from commands import only_run, run_train
 from engine import schedules
 from engine.errors import UserError
+from engine.steps.callback import StepCallback
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
 
@@ -280,3 +282,47 @@ def test_a_rate_that_follows_each_step_needs_a_row_at_each(
         "To have one at each step: trainer.log_every_n_steps=1\n"
     )
     run_train(*words, "trainer.log_every_n_steps=1")
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_without_a_batch_nothing_is_counted_for_ever(interval: Any, tmp_path: Path) -> None:
+    """As it happened: without a number of epochs, no epoch brought the end nearer."""
+    seen: list[float] = []
+
+    def schedule(optimizer: Optimizer, rates: Any) -> dict[str, Any]:
+        seen.append(rates(interval, 3))
+        return {"scheduler": Calls(optimizer), "interval": interval}
+
+    model = SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), scheduler=schedule)
+    samples: Any = TensorDataset(torch.ones(3, 1), torch.ones(3, 1))
+    trainer = plain_trainer(tmp_path, max_epochs=None, max_steps=5)
+    with warnings.catch_warnings(action="ignore"):
+        trainer.fit(model, DataLoader(samples, 4, drop_last=True), DataLoader(samples))
+    assert seen == [1]
+
+
+class Reloads(Arrays):
+    """Counts the loaders of training that it has made."""
+
+    loaders = 0
+
+    def train_dataloader(self) -> Any:
+        self.loaders += 1
+        return super().train_dataloader()
+
+
+class Asks(StepCallback):
+    """Asks for the end of training where an epoch has ended."""
+
+    def on_epoch_done(self, trainer: Any, module: Any) -> None:
+        assert trainer.estimated_stepping_batches == 30
+
+
+def test_who_asks_for_the_end_makes_no_loader(tmp_path: Path) -> None:
+    """As it happened: one process of several made the next epoch's, and waited for the others."""
+    x = np.ones((40, 1), dtype=np.float32)
+    data = Reloads({"train": (x, x), "val": (x, x)}, batch_size=4)
+    options: dict[str, Any] = {"max_epochs": 3, "reload_dataloaders_every_n_epochs": 1}
+    trainer = plain_trainer(tmp_path, callbacks=[Asks()], **options)
+    trainer.fit(SupervisedModule(nn.Linear(1, 1), nn.MSELoss()), data)
+    assert data.loaders == 3

@@ -47,8 +47,10 @@ class GradNorm(StepCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, module: LightningModule, optimizer: Optimizer
     ) -> None:
-        step, optimizers = trainer.global_step, trainer.optimizers
-        number, window = optimizers.index(optimizer), step // self.every_n_steps
+        step = trainer.global_step
+        optimizers = trainer.optimizers
+        number = optimizers.index(optimizer)
+        window = step // self.every_n_steps
         if self._windows.get(number) == window:  # LBFGS computes gradients several times a step
             return
         self._windows[number] = window

@@ -104,10 +104,11 @@ def _check_shapes(
         predictions: of two samples of training, (2, …). Of larger images of another split they may
             be larger, as its targets, which have as many dimensions then.
     """
-    split, train = data.splits[name], data.splits["train"]
+    split = data.splits[name]
+    train = data.splits["train"]
     targets = split.targets
-    is_larger = split.inputs.shape[1:] != train.inputs.shape[1:]
-    is_alike = is_larger and targets.dim() == train.targets.dim()
+    has_other_size = split.inputs.shape[1:] != train.inputs.shape[1:]
+    is_alike = has_other_size and targets.dim() == train.targets.dim()
     if is_alike or predictions.shape[1:] == targets.shape[1:]:
         return
     numbers = torch.Generator().manual_seed(0)

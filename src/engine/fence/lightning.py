@@ -512,8 +512,9 @@ def _load_validation(trainer: Trainer) -> None:
 
 def has_validation(trainer: Trainer) -> bool:
     """Tells whether a training validates at all; loads the data for it, if they are not there."""
-    every, epochs = trainer.check_val_every_n_epoch or 0, trainer.max_epochs
-    if not trainer.enable_validation or (epochs != -1 and every > (epochs or 0)):
+    every = trainer.check_val_every_n_epoch or 0
+    epochs = trainer.max_epochs or 0
+    if not trainer.enable_validation or (epochs != -1 and every > epochs):
         return False
     if trainer.val_dataloaders is None:
         _load_validation(trainer)

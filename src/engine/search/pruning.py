@@ -57,11 +57,13 @@ class Pruning(FollowsMetric):
         self._trial: Trial | None = None
         self._frozen: FrozenTrial  # the trial as it was when this process began
         self._next = 0  # the first step that is still to be judged
-        self._has_validation, self._end = False, math.inf
+        self._has_validation = False
+        self._end = math.inf  # steps of the whole training
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         # Before the first validation, the Trainer does not tell.
-        self._has_validation, self._end = has_validation(trainer), steps_of(trainer)
+        self._has_validation = has_validation(trainer)
+        self._end = steps_of(trainer)
         if not trainer.is_global_zero:
             return
         try:

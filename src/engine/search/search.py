@@ -263,26 +263,21 @@ class Search:
         may have no validation, or another metric by what it swept.
         """
         found = summaries.objective_of(job.summary)
-        assumed = self.options.direction is None and self.direction == StudyDirection.MAXIMIZE
+        way = "max" if self.direction == StudyDirection.MAXIMIZE else "min"
+        if found is None or found.mode == way:
+            return
         monitor = job.config.get("callbacks.checkpoints.monitor")
-        if assumed and found and found.mode == "min" and found.metric != monitor:
+        is_monitor = found.metric == monitor
+        if self.options.direction is None:
+            reason = f"there is no {monitor} to {way}imise, and the objective is {found.metric}"
+            if is_monitor:
+                best = f"the best of it is the {found.mode}imum"
+                reason = f"this search would {way}imise {monitor}, and {best}"
             raise UserError(
-                f"hydra.sweeper.direction=null: there is no {monitor} to maximise, "
-                f"and the objective is {found.metric}; choose hydra.sweeper.direction=minimize."
+                f"hydra.sweeper.direction=null: {reason}; "
+                f"choose hydra.sweeper.direction={found.mode}imize."
             )
-        if (
-            self.options.direction is None
-            and found
-            and self.direction.name.lower()[:3] != found.mode
-        ):
-            raise UserError(
-                f"hydra.sweeper.direction=null: this search would {self.direction.name.lower()} "
-                f"{found.metric}, and the best of it is the {found.mode}imum; choose "
-                f"hydra.sweeper.direction={found.mode}imize."
-            )
-        is_other = found and self.options.direction not in (None, f"{found.mode}imize")
-        is_monitor = found and found.metric == monitor
-        if found and is_other and is_monitor and not self._has_warned:
+        if is_monitor and not self._has_warned:
             self._has_warned = True
             log.warning(
                 "hydra.sweeper.direction=%s: by callbacks.checkpoints.mode=%s, best.ckpt and a "

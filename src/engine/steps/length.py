@@ -46,7 +46,9 @@ def rates_of(trainer: Trainer, interval: Interval, frequency: int) -> float:
     batches = batches_of_epoch(trainer)
     if math.isinf(batches) or not batches:  # where an epoch ends is not known, or training is none
         return max(batches, 1)
-    batches, steps, rates = int(batches), int(end), 1
+    batches = int(batches)
+    steps = int(end)
+    rates = 1
     for epoch, window in enumerate(_windows(trainer), start=1):
         # A step ends each window, and the last batch of an epoch.
         common = math.lcm(window, frequency)

@@ -57,8 +57,13 @@ def joined(steps: Sequence[Sequence[Tensor]]) -> list[Sequence[Tensor]]:
 
     Those of other shapes, such as sequences of other lengths, stay as they are.
     """
-    shapes = {tuple(part.shape[1:] for part in step) for step in steps}
-    return [list(map(torch.cat, zip(*steps, strict=True)))] if len(shapes) == 1 else list(steps)
+    columns = [*zip(*steps, strict=True)]
+    return [list(map(torch.cat, columns))] if all(map(_are_alike, columns)) else list(steps)
+
+
+def _are_alike(parts: Sequence[Tensor]) -> bool:
+    """Tells whether samples of several steps (B, …) have one shape."""
+    return len({part.shape[1:] for part in parts}) == 1
 
 
 def metrics(collection: MetricCollection, batches: Sequence[Sequence[Tensor]]) -> dict[str, float]:
@@ -98,7 +103,7 @@ def pack(steps: Sequence[Step]) -> list[Any]:
     columns = zip(*(seen for _, _, seen in steps), strict=True)  # predictions, targets
     packed: list[Any] = [
         (torch.cat(column), [len(part) for part in column])
-        if len({part.shape[1:] for part in column}) == 1
+        if _are_alike(column)
         else ([part.clone() for part in column], None)  # a view would be saved with all behind it
         for column in columns
     ]

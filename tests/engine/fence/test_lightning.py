@@ -253,16 +253,17 @@ def test_a_mean_of_the_last_epochs_that_is_to_begin_later_has_not_begun(
     assert fence.has_no_mean_yet(again) == has_none
 
 
-@pytest.mark.parametrize("limit", [2, 0])
+@pytest.mark.parametrize(("limit", "every"), [(2, 2), (0, 2), (2, 3)])
 def test_whether_a_training_validates_is_known_before_its_first_validation(
-    limit: int, tmp_path: Path
+    limit: int, every: int, tmp_path: Path
 ) -> None:
+    validates = limit > 0 and every <= 2
     seen = Recorder(lambda own: (fence.has_validation(own), own.training), "on_train_start")
-    options = {"check_val_every_n_epoch": 2, "limit_val_batches": limit, "max_epochs": 2}
+    options = {"check_val_every_n_epoch": every, "limit_val_batches": limit, "max_epochs": 2}
     trainer = plain_trainer(tmp_path, callbacks=[seen], **options)
     trainer.fit(LogsMetric(), loader(), loader(2))
-    assert seen.said[0] == (limit > 0, True)
-    assert ("mean" in trainer.callback_metrics) == (limit > 0)
+    assert seen.said[0] == (validates, True)
+    assert ("mean" in trainer.callback_metrics) == validates
 
 
 def test_of_an_epoch_is_what_training_logs_of_it_as_a_whole(tmp_path: Path) -> None:

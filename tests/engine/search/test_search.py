@@ -391,6 +391,6 @@ def test_a_trial_that_goes_the_other_way_is_refused(
         run_train(*command(tmp_path, *words, "n_trials=2"))
     assert stop.value.code == 2
     assert capsys.readouterr().err == (
-        "error: hydra.sweeper.direction=null: this search would minimize val/loss, and the best of "
+        "error: hydra.sweeper.direction=null: this search would minimise val/loss, and the best of "
         "it is the maximum; choose hydra.sweeper.direction=maximize.\n"
     )

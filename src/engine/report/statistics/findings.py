@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -201,14 +201,14 @@ def _has_changed_data(content: Content) -> bool:
                 del values["datamodule.seed"]
             own = json.dumps(values, sort_keys=True)
             found.setdefault(own, set()).add((run.data, run.seed))
-    return any(_have_changed(*zip(*pairs, strict=True)) for pairs in found.values())
+    return any(map(_are_of_several, found.values()))
 
 
-def _have_changed(digests: Iterable[str], seeds: Iterable[object]) -> bool:
-    """Tells whether data of several digests are more than those drawn from each seed."""
-    digests, seeds = list(digests), list(seeds)
-    kinds = len(set(digests))
-    return kinds > 1 and not kinds == len(set(seeds)) == len(digests)
+def _are_of_several(pairs: set[tuple[str, object]]) -> bool:
+    """Tells whether pairs of a digest and a seed are of more data than one for each seed."""
+    digests = {digest for digest, _ in pairs}
+    seeds = {seed for _, seed in pairs}
+    return len(digests) > 1 and not len(digests) == len(seeds) == len(pairs)
 
 
 def _decides_data(key: str) -> bool:
