@@ -50,6 +50,16 @@ class Points(TensorDataModule):
         return splits
 
 
+class Doubles(Points):
+    """Has its points in 64 bits, as NumPy makes them."""
+
+    def load(self) -> dict[str, Split]:
+        splits = super().load()
+        return {
+            name: Split(own.inputs.double(), own.targets.double()) for name, own in splits.items()
+        }
+
+
 class Centred(Points):
     """Has the mean of the training samples taken away.
 

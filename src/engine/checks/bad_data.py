@@ -5,6 +5,7 @@ So a label that means "unknown", or a NaN that the network knows what to do with
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,14 +23,16 @@ OWN_STEP = ("training_step", "compute_loss", "_loss")
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
 MOST_ROWS = 1000  # samples with NaN or infinite numbers that are tried at once
 
+Prepare = Callable[[Tensor], Tensor]  # gives inputs as the network takes them
 
-def check(model: Any, data: TensorDataModule, sample: Tensor) -> None:
+
+def check(model: Any, data: TensorDataModule, prepare: Prepare) -> None:
     """Refuses labels, shapes, numbers or a last batch that would make training fail or lie.
 
     Args:
         model: in evaluation mode, so that nothing is random.
         data: the data to train on.
-        sample: a training sample, as the network takes it: (1, …).
+        prepare: gives inputs (N, …) as the network takes them.
 
     Raises:
         UserError: names the split, and the row and column where there is one.
@@ -39,7 +42,7 @@ def check(model: Any, data: TensorDataModule, sample: Tensor) -> None:
     if isinstance(model, SupervisedModule) and not overrides(model, SupervisedModule, OWN_STEP):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of samples that are too few, or of odd shapes
-            _try(model, data, sample)
+            _try(model, data, prepare)
 
 
 def are_as_right(loss: nn.Module, data: TensorDataModule, checked: TensorDataModule) -> bool:
@@ -63,17 +66,19 @@ def are_as_right(loss: nn.Module, data: TensorDataModule, checked: TensorDataMod
     return isinstance(loss, ELEMENTWISE) and shapes == right and not has_odd
 
 
-def _try(model: SupervisedModule, data: TensorDataModule, sample: Tensor) -> None:
+def _try(model: SupervisedModule, data: TensorDataModule, prepare: Prepare) -> None:
+    sample = data.splits["train"].inputs[:1]
+    one, two = prepare(sample.clone()), prepare(torch.cat([sample, sample]))
     with torch.no_grad():
-        predictions = model(torch.cat([sample, sample]))
+        predictions = model(two.clone())  # a network may work in place
     if isinstance(predictions, Tensor) and predictions.shape[:1] == (2,):
         for name in data.splits:
             _check_shapes(model, data, name, predictions)
             _check_targets(model, data, name, predictions)
     for name in data.splits:
         _check_range(model, data, name)
-        _check_numbers(model, data, name)
-    _check_batch_of_one(model, data)
+        _check_numbers(model, data, name, prepare)
+    _check_batch_of_one(model, data, one, two)
 
 
 def _is_torchs(loss: nn.Module) -> bool:
@@ -205,7 +210,9 @@ def _check_range(model: SupervisedModule, data: TensorDataModule, name: str) -> 
             )
 
 
-def _check_numbers(model: SupervisedModule, data: TensorDataModule, name: str) -> None:
+def _check_numbers(
+    model: SupervisedModule, data: TensorDataModule, name: str, prepare: Prepare
+) -> None:
     """Refuses samples with NaN or infinite numbers that would make the loss one."""
     split = data.splits[name]
     odd = split.odd_rows[:MOST_ROWS]
@@ -213,11 +220,14 @@ def _check_numbers(model: SupervisedModule, data: TensorDataModule, name: str) -
         return
     is_odd = torch.zeros(len(split), dtype=torch.bool).index_fill_(0, split.odd_rows, True)
     good = (~is_odd).nonzero()[:1, 0]  # beside samples without a label, say, there may be one
-    if _gives_numbers(model, data, split, torch.cat([odd, good])):
+
+    def gives_numbers(rows: Tensor) -> bool:
+        return _gives_numbers(model, prepare, split, rows)
+
+    if gives_numbers(torch.cat([odd, good])):
         return
-    rows = (int(row) for row in odd)
     beside = good.tolist()
-    alone = (r for r in rows if not _gives_numbers(model, data, split, torch.tensor([r, *beside])))
+    alone = (row for row in odd.tolist() if not gives_numbers(torch.tensor([row, *beside])))
     row = next(alone, int(odd[0]))
     raise UserError(
         f'{type(data).__name__}: "{name}" has {split.oddity(row)} (from 0), so that the loss or a '
@@ -225,28 +235,35 @@ def _check_numbers(model: SupervisedModule, data: TensorDataModule, name: str) -
     )
 
 
-def _gives_numbers(
-    model: SupervisedModule, data: TensorDataModule, split: Split, rows: Tensor
-) -> bool:
+def _gives_numbers(model: SupervisedModule, prepare: Prepare, split: Split, rows: Tensor) -> bool:
     """Tells whether loss and gradients of some samples are finite."""
     inputs, targets = split.select(rows)
     weights = [p for p in model.parameters() if p.requires_grad]
     try:
-        loss = model.loss(model(data.prepare_inputs(inputs)), targets)
+        loss = model.loss(model(prepare(inputs)), targets)
         gradients = torch.autograd.grad(loss, weights, allow_unused=True) if weights else ()
     except (RuntimeError, ValueError):  # some networks and losses look for such numbers themselves
         return False
     return all(bool(v.isfinite().all()) for v in (loss, *gradients) if v is not None)
 
 
-def _check_batch_of_one(model: SupervisedModule, data: TensorDataModule) -> None:
-    """Refuses training batches of one sample for a network that needs more, as BatchNorm does."""
+def _check_batch_of_one(
+    model: SupervisedModule, data: TensorDataModule, one: Tensor, two: Tensor
+) -> None:
+    """Refuses training batches of one sample for a network that needs more, as BatchNorm does.
+
+    Args:
+        model: has the network.
+        data: to train on.
+        one: a batch of one sample, as the network takes it.
+        two: a batch of two samples.
+    """
     size = len(data.splits["train"])
     batch_size = data.batch_size
     if size > 1 and batch_size > 1 and size % batch_size != 1:
         return
-    reason = _why_not_trained(model, data, 1)
-    if reason and not _why_not_trained(model, data, 2):
+    reason = _why_not_trained(model, one)
+    if reason and not _why_not_trained(model, two):
         which = "each batch" if min(size, batch_size) == 1 else "the last batch of a pass"
         raise UserError(
             f"datamodule.batch_size={batch_size}: of {size:,} training samples, {which} has one, "
@@ -255,9 +272,8 @@ def _check_batch_of_one(model: SupervisedModule, data: TensorDataModule) -> None
         )
 
 
-def _why_not_trained(model: SupervisedModule, data: TensorDataModule, size: int) -> str | None:
-    """Returns why the network fails on a training batch of so many samples, if so."""
-    inputs = data.prepare_inputs(data.splits["train"].inputs[[0] * size])
+def _why_not_trained(model: SupervisedModule, inputs: Tensor) -> str | None:
+    """Returns why the network fails on a training batch (B, …), if so."""
     # In training, BatchNorm would change its buffers.
     buffers = {name: buffer.clone() for name, buffer in model.network.named_buffers()}
     try:

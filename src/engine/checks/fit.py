@@ -21,6 +21,8 @@ from engine.errors import UserError, blamed_on
 from engine.supervised import SupervisedModule
 
 PLAIN = (bool, int, float, str, type(None))  # kinds of attributes that are put back after a try
+# By these values of trainer.precision, Lightning gives inputs the numbers of the weights.
+CONVERTING = ("64", "64-true", "bf16-true", "16-true")
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
@@ -41,8 +43,17 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
         )
 
 
-def fit_to(model: LightningModule, data: LightningDataModule) -> None:
-    """Tries a module's optimiser, and its network and loss on samples: they must fit the data."""
+def fit_to(model: LightningModule, data: LightningDataModule, precision: object = None) -> None:
+    """Tries a module's optimiser, and its network and loss on samples: they must fit the data.
+
+    Args:
+        model: with its first weights, in 32 bits.
+        data: its files are on disk.
+        precision: the Trainer's.
+
+    Raises:
+        UserError: if they do not fit.
+    """
     optimizer = getattr(model, "optimizer", None)
     if callable(optimizer) and not inspect.ismethod(optimizer):
         with blamed_on("optimizer"):
@@ -52,14 +63,36 @@ def fit_to(model: LightningModule, data: LightningDataModule) -> None:
         # A module with an example of its own says itself what it takes.
         if model.example_input_array is None and is_overridden("forward", model):
             model.example_input_array = sample
+            prepare = _preparing(data, precision)
             with _put_back(model):
                 model.eval()  # nothing random, nothing counted
-                _show(model, sample, data)
-                bad_data.check(model, data, sample)
+                for name in _unlike_training(data):
+                    _show(model, data, name, prepare)
+                bad_data.check(model, data, prepare)
                 if isinstance(model, SupervisedModule):
                     parts_of_loss.tell(model, data)
         if isinstance(model, SupervisedModule):
             try_out(model.transforms, sample)
+
+
+def _preparing(data: TensorDataModule, precision: object) -> bad_data.Prepare:
+    """Returns what prepares inputs for weights of 32 bits as training does for its own."""
+    converts = str(precision) in CONVERTING
+
+    def converted(inputs: Tensor) -> Tensor:
+        return inputs.float() if converts and inputs.is_floating_point() else inputs
+
+    return lambda inputs: converted(data.prepare_inputs(converted(inputs)))
+
+
+def _unlike_training(data: TensorDataModule) -> list[str]:
+    """Returns "train", and what else a run reads if its samples are of another shape or dtype."""
+    kinds = {
+        name: (own.inputs.shape[1:], own.inputs.dtype)
+        for name, own in data.splits.items()
+        if name in ("train", "val", data.test_split)
+    }
+    return [name for name, kind in kinds.items() if name == "train" or kind != kinds["train"]]
 
 
 @contextlib.contextmanager
@@ -110,17 +143,24 @@ def _plain(part: nn.Module) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _show(model: LightningModule, sample: Tensor, data: LightningDataModule) -> None:
+def _show(
+    model: LightningModule, data: TensorDataModule, split: str, prepare: bad_data.Prepare
+) -> None:
+    """Refuses a split whose samples the network does not take."""
+    sample = data.splits[split].inputs[:1].clone()  # a network may work in place
     try:
+        sample = prepare(sample)
         predictions = model(sample)
     except RuntimeError as error:
-        shape = tuple(sample.shape[1:])
+        of = "" if split == "train" else f'"{split}" of '
+        kind = "" if sample.dtype == torch.float32 else f" of {sample.dtype}"
         reason = str(error).partition("\n")[0]
-        name = type(model).__name__
         raise UserError(
-            f"{name} does not take the samples of {type(data).__name__}, {shape}: {reason}"
+            f"{type(model).__name__} does not take the samples of {of}{type(data).__name__}, "
+            f"{tuple(sample.shape[1:])}{kind}: {reason}"
         ) from None
-    _check_metrics(model, predictions, data)
+    if split == "train":
+        _check_metrics(model, predictions, data)
 
 
 def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:

@@ -102,7 +102,7 @@ def module(
     check_classes(config, data)
     seed_everything(config["seed"], workers=True, verbose=False)
     model: LightningModule = objects.build(config["module"], "module", **(partials or {}))
-    fit_to(model, data)
+    fit_to(model, data, config.get("trainer.precision"))
     check_monitors(config, model, data)
     return model
 

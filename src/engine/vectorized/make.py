@@ -62,7 +62,7 @@ def module(config: Config, data: Any, tried: tuple[Any, Any] | None = None) -> L
         if model.example_input_array is None:
             model.example_input_array = data.example()
     else:
-        fit_to(model, data)
+        fit_to(model, data, config.get("trainer.precision"))
     made: LightningModule = model
     return made
 

@@ -1,5 +1,7 @@
 """Module and data have to fit together."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanSquaredError
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, Running
 
+import ways
+from commands import run_train
 from engine.checks.fit import check_classes, fit_to
 from engine.errors import UserError
 from engine.supervised import SupervisedModule
@@ -80,6 +84,55 @@ class TakesFirst(nn.Module):
             self.mean.data = x.mean(0)
             self.is_initialised = torch.tensor(True)
         return x - self.mean
+
+
+ROWS = np.random.default_rng(0).normal(size=(6, 3))
+SINGLE = ROWS.astype(np.float32)
+
+
+@pytest.mark.parametrize("precision", [None, "64-true", "bf16-true"])
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_samples_of_each_split_are_tried_in_the_precision_of_training(
+    split: str, precision: str | None
+) -> None:
+    """As it happened: float64 data were refused in 64 bits, and those of val ended an epoch."""
+
+    def refusal(**splits: Any) -> str:
+        model = SupervisedModule(nn.Linear(3, 1), nn.MSELoss())
+        try:
+            fit_to(model, Arrays({name: (x, x[:, :1]) for name, x in splits.items()}), precision)
+        except UserError as mistake:
+            return str(mistake)
+        return ""
+
+    begins = "SupervisedModule does not take the samples of"
+    kinds = " of torch.float64: mat1 and mat2 must have the same dtype"
+    one, other = refusal(train=ROWS), refusal(train=SINGLE, **{split: ROWS})
+    if precision is None:
+        assert one.startswith(f"{begins} Arrays, (3,){kinds}")
+        assert other.startswith(f'{begins} "{split}" of Arrays, (3,){kinds}')
+    else:
+        assert (one, other) == ("", "")
+    narrow = refusal(train=SINGLE, **{split: SINGLE[:, :2]})
+    assert narrow.startswith(f'{begins} "{split}" of Arrays, (2,): ')
+    assert refusal(train=SINGLE, **{split: SINGLE}, more=SINGLE[:, :2]) == ""
+
+
+def test_data_in_64_bits_are_trained_on_in_64_bits(tmp_path: Path) -> None:
+    """Three steps of SGD on all samples are those of NumPy."""
+    data = ["datamodule._target_=ways.Doubles", "datamodule.batch_size=50"]
+    numbers = ["module.in_features=3", "init=zero", "trainer.precision=64-true"]
+    device = ["accelerator=cpu", "logger=csv", "trainer.max_steps=3"]
+    run_train("experiment=linear", *data, *numbers, *device, f"paths.log_dir={tmp_path}")
+    splits = ways.Doubles(seed=0, batch_size=50).splits
+    samples, targets = splits["train"].inputs.numpy(), splits["train"].targets.numpy()
+    weights = np.zeros((3, 1))
+    for _ in range(3):
+        weights -= 0.01 * 2 * samples.T @ (samples @ weights - targets)
+    samples, targets = splits["test"].inputs.numpy(), splits["test"].targets.numpy()
+    loss = np.square(samples @ weights - targets).sum()
+    metrics = json.loads(next(tmp_path.rglob("summary.json")).read_text())["metrics"]
+    assert metrics["test/loss"] == pytest.approx(loss, rel=1e-12)
 
 
 def test_a_try_leaves_no_trace_in_the_network() -> None:
