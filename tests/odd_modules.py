@@ -101,16 +101,6 @@ class TestedOnTwo(Plain):
         self.log("test_loss", self._loss(batch))
 
 
-class SupervisedOnTwo(Small):
-    """Is validated and tested on several loaders, by the steps that it has from us."""
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:  # type: ignore[override]
-        return super().validation_step(batch, batch_idx)
-
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:  # type: ignore[override]
-        return super().test_step(batch, batch_idx)
-
-
 class ThreeOfEach(Ordinary):
     """Has the same three loaders for validation and for the test, in another order."""
 

@@ -103,6 +103,23 @@ def _kind(made: object) -> str:
     return "None" if made is None else type(made).__name__
 
 
+def _pair(batch: Any) -> Batch:
+    """Returns the inputs (B, …) and targets (B, …) of a batch.
+
+    Raises:
+        UserError: if the batch has other parts.
+    """
+    is_sequence = isinstance(batch, tuple | list)
+    if is_sequence and len(batch) == 2 and isinstance(batch[1], Tensor):
+        return batch[0], batch[1]
+    parts = map(_kind, batch) if is_sequence else map(str, batch) if isinstance(batch, dict) else ()
+    raise UserError(
+        f"a loader gives a {_kind(batch)} ({', '.join(parts)}), and a SupervisedModule takes "
+        "(inputs, targets), the targets a tensor.\nOverride training_step, validation_step and "
+        "test_step, or let the collate_fn of the DataLoader give such pairs."
+    )
+
+
 class StepOptions(TypedDict, total=False):
     """Holds the options that every model's constructor passes on to `SupervisedModule`."""
 
@@ -212,6 +229,7 @@ class SupervisedModule(LightningModule):
         Lightning does the update of the last step.
         """
         trainer: Any = self.trainer
+        batch = batch if isinstance(batch, Block) else _pair(batch)
         now = id(trainer), batch_of_training(trainer)
         # An optimiser such as LBFGS evaluates a step several times, always on the same inputs.
         if self._counted and self._counted[:2] == now:
@@ -329,10 +347,12 @@ class SupervisedModule(LightningModule):
         validated = ["val/loss", *self.val_metrics] if "val" in getattr(data, "splits", ()) else []
         return ["train/loss", *self.train_metrics, *validated]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
         return self._evaluate("val", batch, batch_idx, self.val_loss, self.val_metrics)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         return self._evaluate("test", batch, batch_idx, self.test_loss, self.test_metrics)
 
     def configure_optimizers(self) -> Any:
@@ -350,7 +370,7 @@ class SupervisedModule(LightningModule):
     def _evaluate(
         self, split: str, batch: Batch, batch_idx: int, loss: Metric, metrics: MetricCollection
     ) -> dict[str, Tensor]:
-        inputs, targets = batch
+        inputs, targets = _pair(batch)
         if batch_idx == 0:  # of the second loader, say: Lightning has logged those of the first
             loss.reset()
             metrics.reset()

@@ -391,6 +391,33 @@ def test_a_subclass_may_do_it_all_the_ordinary_way(tmp_path: Path) -> None:
     np.testing.assert_allclose(module.network.weight.detach(), w, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(
+    ("batch", "gives"),
+    [
+        ({"x": torch.ones(4, 3), "y": torch.ones(4, 2)}, "a dict (x, y)"),
+        ([torch.ones(4, 3), torch.ones(4, 2), torch.ones(4)], "a list (Tensor, Tensor, Tensor)"),
+        ([torch.ones(4, 3), {"y": torch.ones(4, 2)}], "a list (Tensor, dict)"),
+        (torch.ones(2, 3), "a Tensor ()"),
+    ],
+    ids=["dict", "weighted", "several targets", "inputs alone"],
+)
+def test_batches_that_are_no_pair_are_refused(
+    batch: Any, gives: str, split: str, tmp_path: Path
+) -> None:
+    """As it happened: a dict of two gave the network the word x, and a tensor its first row."""
+    pair = [(torch.ones(4, 3), torch.ones(4, 2))]
+    loaders = {"train": pair, "val": pair, split: [batch]}
+    made = {name: DataLoader(own, batch_size=None) for name, own in loaders.items()}  # type: ignore[arg-type]
+    with pytest.raises(UserError) as raised:
+        plain_trainer(tmp_path, max_epochs=1).fit(linear(), made["train"], made["val"])
+    assert str(raised.value) == (
+        f"a loader gives {gives}, and a SupervisedModule takes (inputs, targets), the targets a "
+        "tensor.\nOverride training_step, validation_step and test_step, or let the collate_fn of "
+        "the DataLoader give such pairs."
+    )
+
+
 def test_lr_of_a_row_is_the_one_that_its_last_step_used(tmp_path: Path) -> None:
     class Scheduled(SupervisedModule):
         def configure_optimizers(self) -> dict[str, Any]:

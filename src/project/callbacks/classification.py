@@ -53,7 +53,7 @@ class ClassificationReport(Callback):
     figures/. For all but the images, the data module must have `class_names`, and the module's
     steps must return a dict with "predictions" (N, classes, …) and "targets" (N, …). For the
     images, the data module must have `images()`. What does not apply is left out, and the log says
-    so.
+    so. Of several loaders, each has its own numbers, `<split>/acc/<class>/dataloader_idx_<n>`.
 
     Args:
         grid_images: how many test images to show, evenly spread over the split; 0 draws none.
@@ -65,7 +65,7 @@ class ClassificationReport(Callback):
         self.grid_images = grid_images
         self.class_names: list[str] | None = None
         self._shows_images = False
-        self._confusion: Confusion | None = None
+        self._counts: list[Confusion] = []  # one for each loader
         self._said: set[str] = set()
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
@@ -85,19 +85,23 @@ class ClassificationReport(Callback):
             self._said.add(text)
 
     def _start(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.class_names:
-            self._confusion = Confusion(
-                len(self.class_names), getattr(getattr(module, "loss", None), "ignore_index", -100)
-            ).to(module.device)
+        batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+        ignored = getattr(getattr(module, "loss", None), "ignore_index", -100)
+        self._counts = [
+            Confusion(len(self.class_names), ignored).to(module.device)
+            for _ in batches
+            if self.class_names
+        ]
 
     def _count(self, trainer: Trainer, module: LightningModule, outputs: Any, *batch: Any) -> None:
-        if self._confusion is None or self.class_names is None:
+        if not self._counts:
             return
-        if reason := _why_not_counted(outputs, len(self.class_names)):
+        if reason := _why_not_counted(outputs, len(self._counts[0].counts)):
             self._say(f"no accuracies of classes and no figures, as {reason}")
-            self.class_names = self._confusion = None
+            self.class_names, self._counts = None, []
             return
-        self._confusion.update(outputs["predictions"].argmax(dim=1), outputs["targets"])
+        _, _, loader = (*batch, 0)[:3]
+        self._counts[loader].update(outputs["predictions"].argmax(dim=1), outputs["targets"])
 
     on_validation_epoch_start = on_test_epoch_start = _start  # type: ignore[assignment]
     on_validation_batch_end = on_test_batch_end = _count  # type: ignore[assignment]
@@ -106,27 +110,42 @@ class ClassificationReport(Callback):
         self._log_accuracies(module, "val")
 
     def on_test_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        confusion = self._log_accuracies(module, "test")
-        if confusion is not None and self.class_names and figures.are_wanted(trainer):
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            about = getattr(data, "test_split", "test"), figures.run_name(trainer)
-            drawn = {"confusion_matrix": classified.confusion(confusion, self.class_names, *about)}
-            if self._shows_images:
-                drawn["images"] = self._grid(module, data, *about)
-            for name, figure in drawn.items():
-                figures.show(trainer, f"{about[0]}/{name}", figure, trainer.global_step)
-                figures.save(trainer, f"{about[0]}_{name}", figure)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        about = getattr(data, "test_split", "test"), figures.run_name(trainer)
+        drawn = {
+            f"confusion_matrix{of}": classified.confusion(counts, self.class_names or [], *about)
+            for of, counts in self._log_accuracies(module, "test").items()
+            if figures.are_wanted(trainer)
+        }
+        if drawn and self._shows_images:
+            drawn["images"] = self._grid(module, data, *about)
+        for name, figure in drawn.items():
+            figures.show(trainer, f"{about[0]}/{name}", figure, trainer.global_step)
+            figures.save(trainer, f"{about[0]}_{name.replace('/', '_')}", figure)
 
-    def _log_accuracies(self, module: LightningModule, split: str) -> Tensor | None:
-        """Logs each class's accuracy, and returns the counts (truth, prediction), if any."""
-        counts, self._confusion = self._confusion, None  # nothing for a checkpoint to have
-        if counts is None or self.class_names is None:
-            return None
-        confusion: Tensor = counts.compute().cpu()  # (classes, classes)
-        for name, row, right in zip(self.class_names, confusion, confusion.diagonal(), strict=True):
-            if row.sum() > 0:  # a class without samples has no accuracy
-                module.log(f"{split}/acc/{name}", right / row.sum(), sync_dist=True)
-        return confusion
+    def _log_accuracies(self, module: LightningModule, split: str) -> dict[str, Tensor]:
+        """Logs each class's accuracy, and returns the counts (truth, prediction).
+
+        They are by what a name ends with: of several loaders, as Lightning names their metrics.
+        """
+        counts, self._counts = self._counts, []  # nothing for a checkpoint to have
+        ends = [""] if len(counts) == 1 else [f"/dataloader_idx_{i}" for i in range(len(counts))]
+        confusions = {
+            end: own.compute().cpu()  # (classes, classes)
+            for end, own in zip(ends, counts, strict=True)
+        }
+        for end, confusion in confusions.items():
+            for name, row, right in zip(
+                self.class_names or [], confusion, confusion.diagonal(), strict=True
+            ):
+                if row.sum() > 0:  # a class without samples has no accuracy
+                    module.log(
+                        f"{split}/acc/{name}{end}",
+                        right / row.sum(),
+                        sync_dist=True,
+                        add_dataloader_idx=False,  # which is in the name
+                    )
+        return confusions
 
     def _grid(self, module: LightningModule, data: Any, name: str, run: str) -> Figure:
         """Draws some test images with truth and prediction."""

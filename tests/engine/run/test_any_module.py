@@ -208,7 +208,7 @@ def test_each_loader_of_a_supervised_module_has_a_loss_of_its_own(tmp_path: Path
     words = ["datamodule._target_=odd_modules.ThreeOfEach", "optimizer.lr=0.05"]
     own = "callbacks.checkpoints.monitor=val/loss/dataloader_idx_0"
     words += ["trainer.max_epochs=1", own]
-    _, summary = run(tmp_path, of("SupervisedOnTwo"), *words)
+    _, summary = run(tmp_path, of("Small"), *words)
     metrics = summary["metrics"]
     validated, tested = (
         [metrics[f"{split}/loss/dataloader_idx_{number}"] for number in range(3)]

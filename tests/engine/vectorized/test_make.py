@@ -63,11 +63,12 @@ def test_what_fits_as_another_module_does_is_not_tried_again(
     odd = ParabolaDataModule(samples=5, batch_size=5, seed=1)
     odd.splits["train"].targets[2] = float("nan")
     more = ParabolaDataModule(samples=6, batch_size=5, seed=1)
-    config: Any = {"module": node(), "seed": 0}
+    config: Any = {"module": node(), "seed": 0, "trainer.precision": "64-true"}
     tried: list[Any] = []
     monkeypatch.setattr(make, "check_classes", lambda config, data: None)
 
-    def fit(model: Any, data: Any) -> None:
+    def fit(model: Any, data: Any, precision: str) -> None:
+        assert precision == "64-true"
         tried.append((model, data))
 
     monkeypatch.setattr(make, "fit_to", fit)

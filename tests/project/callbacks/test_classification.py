@@ -95,6 +95,36 @@ def test_testing_tells_each_class_s_accuracy_and_draws(grid_images: int, tmp_pat
     assert set(tags) == {path.removesuffix(".png").replace("_", "/", 1) for path in drawn}
 
 
+class OnTwo(Images):
+    """Is validated on all samples and on some of them, and tested the other way round."""
+
+    def val_dataloader(self) -> Any:
+        return [super().val_dataloader(), super().test_dataloader()]
+
+    def test_dataloader(self) -> Any:
+        return self.val_dataloader()[::-1]
+
+
+def test_each_of_several_loaders_has_accuracies_of_its_own(tmp_path: Path) -> None:
+    """As it happened: they were those of all samples of all loaders together."""
+    module = Remembers()
+    data = OnTwo(splits=images().given, batch_size=20, eval_batch_size=7)
+    trainer = plain_trainer(tmp_path, logger=False, callbacks=[ClassificationReport(4)])
+    validated = trainer.validate(module, data, verbose=False)
+    tested = trainer.test(module, data, verbose=False)
+    for found, split, sizes in ((validated, "val", (20, 11)), (tested, "test", (11, 20))):
+        metrics = {name: value for own in found for name, value in own.items()}
+        for loader, size in enumerate(sizes):
+            truth, predicted = TARGETS[:size], module.predict(PIXELS[:size])
+            expected = recall_score(truth, predicted, labels=[0, 1, 3], average=None)
+            names = [f"{split}/acc/{name}/dataloader_idx_{loader}" for name in NAMES]
+            right = [metrics[name] for name in names if name in metrics]
+            assert right == pytest.approx(expected, rel=1e-6)
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    both = {f"test_confusion_matrix_dataloader_idx_{loader}.png" for loader in (0, 1)}
+    assert names == {*both, "test_images.png"}
+
+
 def test_another_split_is_named_in_the_figures(tmp_path: Path) -> None:
     data = images()
     data.test_split = "val"
