@@ -133,7 +133,8 @@ def _in_words(metrics: Mapping[str, Tensor]) -> str:
     """Writes metrics, but for those of one class: `train loss 1.72 acc 0.37, val loss 1.8`."""
     by_split: dict[str, list[str]] = {}
     for name, value in metrics.items():
-        if name.count("/") <= 1:
+        whole, _, _ = name.partition("/dataloader_idx_")  # of one of several loaders
+        if whole.count("/") <= 1:
             split, _, rest = name.rpartition("/")
             by_split.setdefault(split, [split] if split else []).append(f"{rest} {value:.4g}")
     return ", ".join(map(" ".join, by_split.values()))

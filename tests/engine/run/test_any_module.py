@@ -203,7 +203,9 @@ def test_a_run_with_several_loaders_is_measured_on_all_of_them_once_more(tmp_pat
     assert again == {name: summary["metrics"][name] for name in names}
 
 
-def test_each_loader_of_a_supervised_module_has_a_loss_of_its_own(tmp_path: Path) -> None:
+def test_each_loader_of_a_supervised_module_has_a_loss_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """As it happened: that of the second one was the mean over both."""
     words = ["datamodule._target_=odd_modules.ThreeOfEach", "optimizer.lr=0.05"]
     own = "callbacks.checkpoints.monitor=val/loss/dataloader_idx_0"
@@ -216,6 +218,10 @@ def test_each_loader_of_a_supervised_module_has_a_loss_of_its_own(tmp_path: Path
     )
     assert tested == validated[::-1]
     assert len(set(validated)) == 3
+    shown = {f"dataloader_idx_{number} {value:.4g}" for number, value in enumerate(validated)}
+    (line,) = (text for text in caplog.messages if text.startswith("epoch 1/1: train loss "))
+    assert {text for text in shown if text in line} == shown
+    assert ", val/loss dataloader_idx_" in line
 
 
 def test_a_module_may_make_its_loaders_itself(
