@@ -29,8 +29,9 @@ from hydra import compose, initialize_config_dir
 from board import Server
 from engine.config import objects, plain_yaml
 from engine.config.resolved import Config
-from engine.fence.tensorboard import hparams_records
+from engine.fence.tensorboard import hparams_events
 from engine.run import folders, identity, summaries
+from engine.run.loggers.events import content_of
 from engine.run.loggers.tensorboard import TensorBoard, close
 from measuring import save, table
 from project.train import train
@@ -107,7 +108,9 @@ class Runs:
             Path("metrics.csv"): self.metrics,
             Path(summaries.SUMMARY): json.dumps(summary(metrics, seed), indent=2),
             Path("events.out.tfevents.0.made.up"): self.events,
-            folders.HPARAMS: hparams_records(f"{self.sweep.name}/{name}", values, shown, STEPS),
+            folders.HPARAMS: content_of(
+                hparams_events(f"{self.sweep.name}/{name}", values, shown, STEPS)
+            ),
         }
         for path, content in contents.items():
             (run_dir / path).parent.mkdir(parents=True, exist_ok=True)

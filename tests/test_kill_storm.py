@@ -16,8 +16,9 @@ import kill_storm
 import made
 import signal_storm
 import storm
-from engine.fence.tensorboard import hparams_records
+from engine.fence.tensorboard import hparams_events
 from engine.files import OwnFile
+from engine.run.loggers.events import content_of
 from file_events import FileEvents, numbered
 from stages import STAGES, VALIDATION
 
@@ -198,9 +199,9 @@ def leave(folder: Path, changed: str) -> None:
     writer.add_image("image", torch.full((1, 2, 2), number("image") / 2), 3)
     writer.add_histogram("histogram", torch.arange(4.0) * number("histogram"), number("step"))
     writer.close()
-    row = hparams_records("a", {"seed": number("hparam")}, {"loss": number("metric")}, 1)
+    row = hparams_events("a", {"seed": number("hparam")}, {"loss": number("metric")}, 1)
     (job / "hparams").mkdir()
-    (job / "hparams" / "events.out.tfevents.0").write_bytes(row)
+    (job / "hparams" / "events.out.tfevents.0").write_bytes(content_of(row))
 
 
 PARTS = {

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sys
 import textwrap
-import threading
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
@@ -113,19 +112,6 @@ def _pattern(value: str) -> re.Pattern[str]:
     quoted |= {one: rf"(?:{one}|\\+{name})" for one, name in {"\n": "n", "\t": "t"}.items()}
     letters = [quoted.get(one, re.escape(one)) for one in value]
     return re.compile(f"{''.join(letters)}|{re.escape(quote(value, safe=''))}")
-
-
-def redacted_values(value: Any) -> Any:
-    """Returns plain values, nested, with each word redacted."""
-    if not _hidden:
-        return value
-    if isinstance(value, str):
-        return redacted(value)
-    if isinstance(value, dict):
-        return {key: redacted_values(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(redacted_values, value))
-    return value
 
 
 def _show_error(kind: Any, error: Any, trace: Any) -> None:
@@ -346,26 +332,6 @@ class LogFile(logging.FileHandler):
     def close(self) -> None:
         with suppress(OSError):  # it has been said
             super().close()
-
-
-@contextmanager
-def told_once() -> Iterator[None]:
-    """Keeps TensorBoard's threads from telling what the system refuses them: the run tells it.
-
-    A SummaryWriter of the user's has a thread, which hands its error on to the code that logs.
-    """
-    before = threading.excepthook
-
-    def tell(args: threading.ExceptHookArgs) -> None:
-        is_tensorboards = type(args.thread).__module__.startswith("tensorboard.")
-        if not (is_tensorboards and isinstance(args.exc_value, OSError)):
-            before(args)
-
-    threading.excepthook = tell
-    try:
-        yield
-    finally:
-        threading.excepthook = before
 
 
 def file_handler(path: Path) -> logging.FileHandler:

@@ -9,16 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-@contextmanager
-def keeps_sigterm() -> Iterator[None]:
-    """Puts this process's SIGTERM handler back at the end, where a library sets one of its own."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 class Interrupted(SystemExit):
     """Ends what runs because a signal came; its code is the exit code, 130 or 143."""
 
@@ -71,7 +61,11 @@ def heeded(*numbers: signal.Signals) -> Iterator[None]:
             show_swallowed(swallowed)
 
     def show_unbroken(broken: threading.ExceptHookArgs) -> None:
-        if _Heeded.came is None:  # joblib's threads are at work while its processes are stopped
+        # A SummaryWriter of the user's has a thread that hands its error on to the code that logs.
+        is_writers = type(broken.thread).__module__.startswith("tensorboard.")
+        is_told = is_writers and isinstance(broken.exc_value, OSError)
+        # joblib's threads are at work while its processes are stopped.
+        if _Heeded.came is None and not is_told:
             show_of_thread(broken)
 
     if is_outermost:

@@ -4,7 +4,6 @@ import io
 import logging
 import re
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -258,22 +257,6 @@ def test_a_pipe_and_a_further_process_do_not_wait(
     monkeypatch.setenv("LOCAL_RANK", "1")
     messages.begin_wait("loading …")
     assert screen.getvalue() == ""
-
-
-def test_only_tensorboard_s_thread_keeps_to_itself_what_the_system_refuses(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail() -> None:
-        raise OSError(28, "No space left on device")
-
-    told: list[str] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.thread.name))
-    theirs = type("_AsyncWriterThread", (threading.Thread,), {"__module__": "tensorboard.summary"})
-    with messages.told_once():
-        for thread in (theirs(target=fail, name="theirs"), threading.Thread(None, fail, "mine")):
-            thread.start()
-            thread.join()
-    assert told == ["mine"]
 
 
 def test_details_and_styles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -222,6 +222,22 @@ def test_in_a_process_of_its_own(lines: str, code: int) -> None:
     assert (ended.returncode, ended.stderr.count(b"Traceback")) == (code, 0)
 
 
+def test_only_tensorboard_s_thread_keeps_to_itself_what_the_system_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    told: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.thread.name))
+    theirs = type("_AsyncWriterThread", (threading.Thread,), {"__module__": "tensorboard.summary"})
+    with signals.heeded(signal.SIGTERM):
+        for thread in (theirs(target=fail, name="theirs"), threading.Thread(None, fail, "mine")):
+            thread.start()
+            thread.join()
+    assert told == ["mine"]
+
+
 def test_a_signal_that_breaks_the_end_of_its_context_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -43,9 +43,9 @@ class StopOnDivergence(StepCallback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.diverged
-        # Strategies that share a weight out have it elsewhere; a stack looks at all jobs' at once.
+        # Strategies that share a weight out have it elsewhere.
         is_whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
-        if is_whole and isinstance(trainer, Trainer) and trainer.global_step == 0:
+        if is_whole and trainer.global_step == 0:
             self._first = {
                 name: _noted(own)
                 for name, own in module.named_parameters()
@@ -70,13 +70,12 @@ class StopOnDivergence(StepCallback):
         first, self._first = self._first, {}  # the names of weights alone would cost a sweep time
         named = module.named_parameters() if first else ()
         same = [name for name, own in named if _is_same(first.get(name), own)]
-        same = same or getattr(trainer, "untrained", [])
         if same:
             has_loss = self._returned is not None or not module.automatic_optimization
             log.warning(
                 "not trained: no step of the first epoch has changed %d of %d weights: %s%s",
                 len(same),
-                len(first or [*module.parameters()]),
+                len(first),
                 some(same),
                 "" if has_loss else "\nIts training_step returns no loss.",
             )

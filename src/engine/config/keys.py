@@ -57,12 +57,7 @@ EVALUATED_WITH = ("datamodule", "accelerator", "trainer")
 @functools.cache  # jobs of a sweep have the same keys
 def is_below(key: str, nodes: tuple[str, ...]) -> bool:
     """Tells whether a dotted key is one of some nodes, or lies below one of them."""
-    return f"{key}.".startswith(_beginnings(nodes))
-
-
-@functools.cache
-def _beginnings(nodes: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{node}." for node in nodes)
+    return f"{key}.".startswith(tuple(f"{node}." for node in nodes))
 
 
 def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:

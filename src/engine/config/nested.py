@@ -33,7 +33,7 @@ def at(node: Any, path: Sequence[Any]) -> Any:
 
 
 def copied(node: Any, change: Callable[[Any], Any] = lambda value: value) -> Any:
-    """Returns a copy of nested mappings and lists: copy.deepcopy is slow.
+    """Returns a copy of nested mappings, lists and tuples: copy.deepcopy is slow.
 
     Args:
         node: any value.
@@ -41,4 +41,5 @@ def copied(node: Any, change: Callable[[Any], Any] = lambda value: value) -> Any
     """
     if isinstance(node, dict):
         return {name: copied(value, change) for name, value in node.items()}
-    return [copied(value, change) for value in node] if isinstance(node, list) else change(node)
+    is_list = isinstance(node, list | tuple)
+    return type(node)(copied(value, change) for value in node) if is_list else change(node)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 from engine.errors import UserError, WorkerLost
 from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work, cores
-from engine.signals import keeps_sigterm
 from engine.sweep import gpus
 
 
@@ -65,8 +65,9 @@ class RayLauncher(WorkerLauncher):
         try:
             if host and port.isdigit():  # Ray itself would try for seven minutes
                 socket.create_connection((host, int(port)), timeout=5).close()
-            with keeps_sigterm():  # Ray sets a handler of its own
-                ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
+            before = signal.getsignal(signal.SIGTERM)  # Ray sets a handler of its own
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
+            signal.signal(signal.SIGTERM, before)
         except OSError:
             raise UserError(
                 f"hydra.launcher.address={self.address}: no Ray cluster there; "

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from engine.config.nested import copied
 from engine.errors import UserError
-from engine.messages import redacted_values
+from engine.messages import redacted
 
 LEAVES = {type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter}
 MAPPINGS = (dict, OrderedDict, Counter)
@@ -63,7 +64,7 @@ def plain(checkpoint: Mapping[str, Any]) -> Plain:
     needed: list[Lacking] = []
     for key, value in checkpoint.items():
         if key in HYPER_PARAMETERS:
-            made[key] = redacted_values(_plain(value, (), _readable, dropped))
+            made[key] = copied(_plain(value, (), _readable, dropped), _redacted)
         elif key in KINDS_OF_THESE:  # Lightning takes a name, too
             made[key] = value.__name__
         else:
@@ -76,7 +77,7 @@ def in_words(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     Lightning's loggers would write a network with all its weights into hparams.yaml.
     """
-    made: dict[str, Any] = redacted_values(_plain(dict(hyper_parameters), (), _words, []))
+    made: dict[str, Any] = copied(_plain(dict(hyper_parameters), (), _words, []), _redacted)
     return made
 
 
@@ -185,6 +186,10 @@ def _plain_mapping(
     other.clear()
     other.update(made)
     return other
+
+
+def _redacted(value: Any) -> Any:
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _exact(value: Any) -> Any:

@@ -179,7 +179,6 @@ class Run:
         digest = folders.save_config(self.folder, self.config, self.door)
         if identity.is_whole(self._made_of):
             identity.save(self.folder, self._made_of)
-        self._until_the_end.enter_context(messages.told_once())
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door, digest))
         self._began = time.monotonic()

@@ -217,12 +217,6 @@ class TrainerOfJob:
         return dict(self.metrics)
 
     @property
-    def untrained(self) -> list[str]:
-        """Names the weights that the first epoch has not changed, at its end."""
-        found: list[str] = self._stack.untrained.get(self._number, [])
-        return found
-
-    @property
     def logged_metrics(self) -> dict[str, Tensor]:
         """Returns what was logged by `log`, as the rows of training are not."""
         found = self.callback_metrics.items()

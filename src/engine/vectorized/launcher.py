@@ -11,7 +11,6 @@ from engine import signals
 from engine.config.limits import BOOL, COUNT_OR_NULL, check
 from engine.door import Task
 from engine.fence.hydra import BasicLauncher
-from engine.sweep.compose import Composer
 from engine.sweep.jobs import Job, answer_text
 
 log = logging.getLogger(__name__)
@@ -36,18 +35,6 @@ class VectorizedLauncher(BasicLauncher):
         check("hydra.launcher.chunk", self.chunk, COUNT_OR_NULL)
         check("hydra.launcher.figures", self.figures, BOOL)
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        if len(job_overrides) == 1:  # there is no other job to train it with
-            return super().launch(job_overrides, initial_job_idx)
-        assert self.hydra_context is not None
-        assert self.config is not None
-        assert isinstance(self.task_function, Task)
-        loader = self.hydra_context.config_loader
-        compose = Composer(loader, self.config, self.task_function.mentioned)
-        return self.launch_jobs([compose(words) for words in job_overrides])
-
     def launch_jobs(self, jobs: Sequence[Job]) -> list[JobReturn]:
         """Runs jobs that are composed already, and returns what `launch` returns."""
         from engine.vectorized.together import Options, run_together
@@ -61,7 +48,7 @@ class VectorizedLauncher(BasicLauncher):
             words = [word for word in job.overrides if word not in common] or ["the job"]
             log.info("%d of %d: %s: %s", count, len(jobs), " ".join(words), answer_text(answer))
         alone = [job.overrides for job in jobs if job not in answers]
-        returns = iter(super().launch(alone, 0) if alone else [])
+        returns = iter(self.launch(alone, 0) if alone else [])
         return [_returned(job, answers[job]) if job in answers else next(returns) for job in jobs]
 
 

@@ -124,9 +124,7 @@ class StackedModule(LightningModule):
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
         self._dumped: dict[str, Any] | None = None
         self.schedules: list[Any] = []  # each job's own, if there are schedulers
-        self._first: list[Tensor] = []  # the weights before the first epoch, until its end
         self.refused = ""  # why the jobs cannot go on together, if a callback catches the error
-        self.untrained: dict[int, list[str]] = {}  # weights that it has not changed, by job
         self.running = list(range(len(members)))  # the jobs that neither diverged nor ended
 
     # ------------------------------------------------------------------ weights
@@ -229,7 +227,6 @@ class StackedModule(LightningModule):
     # ------------------------------------------------------------------ training
 
     def on_train_start(self) -> None:
-        self._first = [weights.detach().clone() for weights in self.weights]
         self._call("on_train_start", self.running)
         self._check_callbacks()
 
@@ -286,22 +283,9 @@ class StackedModule(LightningModule):
         self._call("on_batch_done", self.running)
 
     def on_epoch_done(self) -> None:
-        self.untrained = self._find_untrained()
         self._call("on_epoch_done", self.running)
         self._check_callbacks()
         self._stop(within_epoch=False)
-
-    def _find_untrained(self) -> dict[int, list[str]]:
-        """Names the weights of each job that no step of the first epoch has changed."""
-        first, self._first = self._first, []
-        if not first:  # a later epoch
-            return {}
-        pairs = zip(first, self.weights, strict=True)
-        same = torch.stack([(a == b).reshape(len(a), -1).all(1) for a, b in pairs]).cpu()
-        return {
-            job: [f"network.{self.names[weight]}" for weight in same[:, job].nonzero().flatten()]
-            for job in same.any(0).nonzero().flatten().tolist()
-        }
 
     def on_fit_end(self) -> None:
         self._call("on_train_end", self.running)

@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 
 from engine.fence import tensorboard as fence
+from engine.run.loggers.events import content_of
 
 
 class Kept:
@@ -99,10 +100,11 @@ def test_writer_upon_gives_each_of_several_scalars_to_a_folder_as_summary_writer
     assert len(found) == 3
 
 
-def test_hparams_records_are_a_row_without_a_list_of_columns(tmp_path: Path) -> None:
+def test_hparams_events_are_a_row_without_a_list_of_columns(tmp_path: Path) -> None:
     path = tmp_path / "events.out.tfevents.0"
     values = {"init": "he", "lr": 0.5, "bias": True}
-    path.write_bytes(fence.hparams_records("sweep/job", values, {"★ val/acc": 0.75}, 9))
+    row = fence.hparams_events("sweep/job", values, {"★ val/acc": 0.75}, 9)
+    path.write_bytes(content_of(row))
     _, start, last = EventFileLoader(str(path)).Load()
     (value,) = start.summary.value
     assert value.tag == "_hparams_/session_start_info"

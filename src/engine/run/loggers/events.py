@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,11 @@ def _records(content: bytes) -> Iterator[bytes]:
             return
         yield record
         begin += len(record)
+
+
+def content_of(events: Iterable[Any]) -> bytes:
+    """Returns the content of a file with these events."""
+    return b"".join(map(_record, events))
 
 
 def _record(event: Any) -> bytes:

@@ -1,7 +1,6 @@
 """Writes metrics to metrics.csv, one row for some steps of training or for an evaluation."""
 
 import csv
-import functools
 import io
 import itertools
 import logging
@@ -215,10 +214,6 @@ def _lines(rows: Iterable[Mapping[str, str]], columns: Sequence[str]) -> str:
 
 def _text(value: Any) -> str:
     """Returns the shortest text that reads back as the same number."""
-    return _of_number(value if type(value) is float else float(value))
-
-
-@functools.lru_cache  # a rate or an epoch is in many rows
-def _of_number(number: float) -> str:
+    number = float(value)
     is_short = number.is_integer() and abs(number) < 1e15
     return str(int(number)) if is_short else repr(number)

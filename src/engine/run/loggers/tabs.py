@@ -8,9 +8,10 @@ from lightning.pytorch import Trainer
 
 from engine import files
 from engine.config.resolved import Config
-from engine.fence.tensorboard import hparams_records
+from engine.fence.tensorboard import hparams_events
 from engine.run import folders
 from engine.run.folder_names import digest_of
+from engine.run.loggers.events import content_of
 from engine.run.loggers.tensorboard import tag_of, tensorboards
 
 MOST_TESTS = 4  # metrics of the test in HParams: it shows five columns, the last is the objective
@@ -98,5 +99,5 @@ def _save_hparams(
     name = f"{run_dir.parent.name}/{run_dir.name}"
     # TensorBoard reads every file with "tfevents" in its name, also a part that a kill has left.
     written = path.with_name("row")
-    files.write_whole(written, hparams_records(name, values, metrics, step))
+    files.write_whole(written, content_of(hparams_events(name, values, metrics, step)))
     written.replace(path)
