@@ -65,17 +65,9 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._trains = self._has_stepped = self._has_said = False
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        own = Path(trainer.default_root_dir, LAST)
         for other in trainer.checkpoint_callbacks:
-            # It would write at moments from which no run can go on exactly.
-            if isinstance(other, ModelCheckpoint) and other.save_last and other.dirpath:
-                file = f"{other.CHECKPOINT_NAME_LAST}{other.FILE_EXTENSION}"
-                if Path(other.dirpath, file).resolve() == own.resolve():
-                    raise UserError(
-                        f"{type(other).__name__}: save_last={other.save_last}: the run goes on "
-                        f"from {LAST}, which is written anyway.\nLeave save_last out, or give the "
-                        "callback a dirpath."
-                    )
+            if isinstance(other, ModelCheckpoint):
+                _check_files(other, Path(trainer.default_root_dir))
         self._attributes = Attributes(trainer, module, restored(self._resumed))
         if self._resumed:
             prepare(trainer, module, self._resumed)
@@ -227,6 +219,25 @@ class Checkpoints(FollowsMetric, Checkpoint):
         if self.best_score is None:
             return not math.isnan(score)
         return score < self.best_score if self.mode == "min" else score > self.best_score
+
+
+def _check_files(other: ModelCheckpoint, run_dir: Path) -> None:
+    """Refuses a callback that would write a run's own checkpoints, with what others have in them.
+
+    No run could go on exactly from them, and other weights than the best would be tested.
+    """
+    own = [(run_dir / name).resolve() for name in (LAST, PREVIOUS, BEST)]
+    names = {"filename": other.filename}
+    if other.save_last:
+        names["save_last"] = other.CHECKPOINT_NAME_LAST
+    for option, name in names.items():
+        path = Path(other.dirpath or run_dir, f"{name}{other.FILE_EXTENSION}")
+        if path.resolve() in own:
+            raise UserError(
+                f"{type(other).__name__}: {option}={getattr(other, option)}: the run writes "
+                f"checkpoints/{path.name} itself.\nLeave {option} out, or give the callback a "
+                "dirpath."
+            )
 
 
 def why_stopped(trainer: Trainer) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.config.ranges import Count, NotNegative
 from engine.fence.lightning import ProgressBar, batch_of_epoch
 from engine.messages import width
+from engine.run.summaries import is_of_one_class
 from engine.steps.callback import ONCE, StepCallback, reached
 
 log = logging.getLogger(__name__)
@@ -133,8 +134,7 @@ def _in_words(metrics: Mapping[str, Tensor]) -> str:
     """Writes metrics, but for those of one class: `train loss 1.72 acc 0.37, val loss 1.8`."""
     by_split: dict[str, list[str]] = {}
     for name, value in metrics.items():
-        whole, _, _ = name.partition("/dataloader_idx_")  # of one of several loaders
-        if whole.count("/") <= 1:
+        if not is_of_one_class(name):
             split, _, rest = name.rpartition("/")
             by_split.setdefault(split, [split] if split else []).append(f"{rest} {value:.4g}")
     return ", ".join(map(" ".join, by_split.values()))

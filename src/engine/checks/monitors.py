@@ -1,5 +1,6 @@
-"""Checks that metrics which somebody follows are logged by somebody."""
+"""Checks that metrics which somebody follows are logged by somebody, and the right way round."""
 
+import logging
 import traceback
 from collections.abc import Collection
 from typing import Any
@@ -7,11 +8,16 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
+from engine.checks.directions import direction_of
 from engine.config import objects
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
 from engine.errors import UserError, nearest
 from engine.steps.callback import in_a_stack
+
+log = logging.getLogger(__name__)
+
+BEST = {"min": "least", "max": "largest"}
 
 
 def check_monitors(config: Config, model: LightningModule, data: LightningDataModule) -> None:
@@ -23,6 +29,7 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     Raises:
         UserError: names who follows which metric, and the metrics that there are.
     """
+    _tell_wrong_ways(config)
     nodes = config.nodes("callbacks")
     kinds = {key: objects.located(node[TARGET], key) for key, node in nodes.items()}
     own = [kind for kind in kinds.values() if not kind.__module__.startswith("lightning.")]
@@ -81,6 +88,27 @@ def follows_nothing(error: Exception, config: Config, trainer: Trainer) -> UserE
                 )
             return _mistake(key, monitor, trainer.lightning_module, names)
     return None
+
+
+def _tell_wrong_ways(config: Config) -> None:
+    """Warns of each node that takes the worst value of a metric for the best, by its name."""
+    nodes = {**config.nodes("callbacks"), "scheduler": config.get("scheduler") or {}}
+    for key, node in nodes.items():
+        is_lightnings = str(node.get(TARGET)).startswith("lightning.")
+        mode = node.get("mode", "min" if is_lightnings else None)
+        monitor = node.get("monitor")
+        usual = direction_of(str(monitor)) if monitor else None
+        if mode in BEST and usual not in (None, mode):
+            log.warning(
+                "%s.mode=%s: takes the %s %s for the best; for the %s: %s.mode=%s",
+                key,
+                mode,
+                BEST[mode],
+                monitor,
+                BEST[usual],
+                key,
+                usual,
+            )
 
 
 def _mistake(key: str, monitor: str, model: LightningModule, names: Collection[str]) -> UserError:

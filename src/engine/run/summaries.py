@@ -105,6 +105,14 @@ def is_validation(metric: str) -> bool:
     return re.match(r"val(id(ation)?)?[/_.]", metric) is not None
 
 
+def is_of_one_class(metric: str) -> bool:
+    """Tells whether a metric is that of one class, by its name: `val/acc/cat`.
+
+    Of several loaders, Lightning adds which one to the name: `val/acc/dataloader_idx_0`.
+    """
+    return re.sub(r"/dataloader_idx_\d+$", "", metric).count("/") > 1
+
+
 def training_loss(metrics: Iterable[str]) -> str | None:
     """Returns the metric that is the training loss, by its name; None if there is none.
 

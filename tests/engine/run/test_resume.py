@@ -110,7 +110,14 @@ def test_two_processes_of_which_the_first_is_killed(tmp_path: Path) -> None:
                 "+callbacks.mine._target_=lightning.pytorch.callbacks.ModelCheckpoint",
                 "+callbacks.mine.save_last=true",
             ],
-            "ModelCheckpoint: save_last=True: the run goes on from checkpoints/last.ckpt",
+            "ModelCheckpoint: save_last=True: the run writes checkpoints/last.ckpt itself.",
+        ),
+        (
+            [
+                "+callbacks.mine._target_=lightning.pytorch.callbacks.ModelCheckpoint",
+                "+callbacks.mine.filename=best",
+            ],
+            "ModelCheckpoint: filename=best: the run writes checkpoints/best.ckpt itself.",
         ),
     ],
 )

@@ -4,22 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from engine.checks.directions import direction_of
 from engine.errors import UserError, nearest
 from engine.report.read.collect import Run
-from engine.run.summaries import LAST_VALUE, Objective
+from engine.run.summaries import LAST_VALUE, Objective, is_of_one_class
 
 # The best first: validation is what to choose by, test what to report, training is always there.
 SPLITS = ("val", "test", "train")
 MOST_TESTS = 2  # metrics of the test, in columns beside what is compared
-# fmt: off
-LOWER = {  # words of metrics of which less is better
-    "loss", "error", "err", "mse", "mae", "rmse", "nll", "ece", "perplexity", "ppl", "brier",
-}
-HIGHER = {
-    "acc", "accuracy", "f1", "auc", "auroc", "ap", "map", "precision", "recall", "r2", "iou",
-    "dice", "psnr", "ssim", "bleu", "score", "reward", "return",
-}
-# fmt: on
 
 
 def choose(runs: Sequence[Run], asked: str | None = None, mode: str | None = None) -> Objective:
@@ -36,11 +28,13 @@ def choose(runs: Sequence[Run], asked: str | None = None, mode: str | None = Non
         found = max(named, key=lambda one: named[one])
         return found._replace(mode=mode or found.mode)
     name = sensible(runs) if asked is None else known(runs, asked)
-    return Objective(name, LAST_VALUE, direction(name, mode))
+    return Objective(name, LAST_VALUE, direction(name, mode or _stated(runs, name)))
 
 
 def sensible(runs: Sequence[Run]) -> str:
-    """Returns a metric of validation where there is one, and an accuracy rather than a loss.
+    """Returns the metric that most checkpoints follow, if it is logged.
+
+    Else it is one of validation where there is one, and an accuracy rather than a loss.
 
     Raises:
         UserError: if no run has any metric.
@@ -48,6 +42,9 @@ def sensible(runs: Sequence[Run]) -> str:
     counts = Counter(name for run in runs for name in run.metrics)
     if not counts:
         raise UserError("none of the runs has logged a metric yet.")
+    monitors = Counter(metric for run in runs if (metric := followed(run)[0]) in run.metrics)
+    if monitors:
+        return max(monitors, key=lambda name: monitors[name])
     most = max(counts.values())
     often = [name for name, n in counts.items() if 2 * n >= most and direction_of(name)]
     return min(often or counts, key=lambda name: (_preference(name), -counts[name], name))
@@ -62,7 +59,7 @@ def known(runs: Sequence[Run], asked: str) -> str:
     counts = Counter(name for run in runs for name in run.metrics)
     if asked not in counts:
         # Without val/acc/3, the accuracy of one class.
-        names = sorted([name for name in counts if name.count("/") < 2] or counts)
+        names = sorted([name for name in counts if not is_of_one_class(name)] or counts)
         has = f" They have: {', '.join(names)}." if names else ""
         raise UserError(f"--metric {asked}: no run has it.{nearest(asked, counts)}{has}")
     return asked
@@ -88,9 +85,30 @@ def lacks(run: Run, compared: Objective, by_objective: bool) -> bool:
 def of_tests(runs: Sequence[Run], compared: Objective) -> list[str]:
     """Returns the metrics of the test to show beside what is compared, the most like it first."""
     names = {name for run in runs for name in run.metrics if re.match(r"test[/_.]", name)}
-    plain = sorted(name for name in names - {compared.metric} if name.count("/") < 2)
-    rest = re.split(r"[/_.]", compared.metric, maxsplit=1)[-1]
+    plain = sorted(name for name in names - {compared.metric} if not is_of_one_class(name))
+    rest = _rest(compared.metric)
     return sorted(plain, key=lambda name: (not name.endswith(rest), _preference(name)))[:MOST_TESTS]
+
+
+def followed(run: Run) -> tuple[str, str]:
+    """Returns the metric that a run's best.ckpt is chosen by, and its mode; "" for what is none."""
+    if run.objective:
+        return run.objective.metric, run.objective.mode
+    monitor, mode = (run.config.get(f"callbacks.checkpoints.{key}") for key in ("monitor", "mode"))
+    return monitor or "", mode or ""
+
+
+def _stated(runs: Sequence[Run], metric: str) -> str | None:
+    """Returns which way is better as most runs say it of this metric, on whatever split."""
+    said = Counter(
+        mode for own, mode in map(followed, runs) if _rest(own) == _rest(metric) and mode
+    )
+    return max(said, key=lambda mode: said[mode]) if said else None
+
+
+def _rest(metric: str) -> str:
+    """Returns a metric's name without its split: `loss` of `val/loss` and of `val_loss`."""
+    return re.split(r"[/_.]", metric, maxsplit=1)[-1]
 
 
 def direction(metric: str, asked: str | None = None) -> str:
@@ -107,15 +125,6 @@ def direction(metric: str, asked: str | None = None) -> str:
     )
 
 
-def direction_of(metric: str) -> str | None:
-    """Returns `min` or `max`, as a metric's name tells, or None."""
-    name = metric.lower()
-    words = {*re.split(r"[/_\W\d]+", name), *re.split(r"[/_\W]+", name)}  # top1, and f1 or r2
-    if words & {"neg", "negative"}:  # of a negative likelihood less is better, of neg_mse more
-        return None
-    return "min" if words & LOWER else "max" if words & HIGHER else None
-
-
 def _preference(name: str) -> tuple[int, int, int]:
     """Returns a sort key, less for the better metric to compare by.
 
@@ -124,4 +133,4 @@ def _preference(name: str) -> tuple[int, int, int]:
     """
     split = name.partition("/")[0]
     order = SPLITS.index(split) if split in SPLITS else len(SPLITS)
-    return order, name.count("/"), {"max": 0, "min": 1, None: 2}[direction_of(name)]
+    return order, is_of_one_class(name), {"max": 0, "min": 1, None: 2}[direction_of(name)]

@@ -12,6 +12,7 @@ from engine.report.statistics import metric
 from engine.run.summaries import Objective
 
 DATA = (f"datamodule.{TARGET}", "datamodule.data_dir")
+Kind = tuple[str, str, str]  # of an objective: its metric, what is taken, and the mode
 
 
 class Part(NamedTuple):
@@ -79,18 +80,21 @@ def _task(run: Run) -> tuple[str, ...]:
 
 
 def _by_objective(runs: Sequence[Run], asked: str | None) -> list[list[Run]]:
-    """Splits runs by the name of their objective."""
-    objectives = {run.objective.name: run.objective for run in runs if run.objective}
+    """Splits runs by their objective: its metric, which value is taken, and which way is better."""
+    objectives = {run.objective[:3]: run.objective for run in runs if run.objective}
     if asked or len(objectives) < 2:
         return [list(runs)]
-    most = metric.choose(runs).name
-    found: dict[str, list[Run]] = {name: [] for name in objectives}
+    most = metric.choose(runs)[:3]
+    found: dict[Kind, list[Run]] = {kind: [] for kind in objectives}
     for run in runs:
-        found[run.objective.name if run.objective else _likely(run, objectives, most)].append(run)
+        kind = run.objective[:3] if run.objective else _likely(run, objectives, most)
+        found[kind].append(run)
     return list(found.values())
 
 
-def _likely(run: Run, objectives: dict[str, Objective], most: str) -> str:
-    monitor = run.config.get("callbacks.checkpoints.monitor")
-    followed = [name for name, one in objectives.items() if one.metric == monitor]
+def _likely(run: Run, objectives: dict[Kind, Objective], most: Kind) -> Kind:
+    monitor, mode = metric.followed(run)
+    followed = [
+        kind for kind, one in objectives.items() if one.metric == monitor and mode in (one.mode, "")
+    ]
     return most if most in followed or not followed else followed[0]

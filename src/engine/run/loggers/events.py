@@ -8,7 +8,9 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 import os
+import re
 import socket
 import struct
 import threading
@@ -25,6 +27,8 @@ from engine.files import OwnFile, make_folder
 log = logging.getLogger(__name__)
 
 HEADER, CHECKSUM = 12, 4  # bytes of a record before and behind its content
+NAMES = "events.out.tfevents.*"
+MOST_WAIT = 2.0  # seconds
 Place = tuple[str, int]  # a file's path from the run's folder, and a size
 
 _numbers = itertools.count()  # one for each file of this process; read in the names' order
@@ -52,7 +56,9 @@ class Events:
 
     def _begin(self, folder: Path) -> None:
         now = time.time()
-        self.path = folder / f"{_prefix(now)}.{next(_numbers):09d}{self.suffix}"
+        latest = _second(_latest(folder.glob(NAMES)))
+        later = latest + 1 if now < latest < math.inf else now  # a clock was set back
+        self.path = folder / f"{_prefix(later)}.{next(_numbers):09d}{self.suffix}"
         self._file = OwnFile(self.path)
         # What the file begins with; empty once it is there.
         self._first = _record(Event(wall_time=now, file_version="brain.Event:2"))
@@ -150,9 +156,22 @@ def wait_for_a_later_name(folder: Path) -> None:
     TensorBoard reads files in the order of their names. These have the second in which they were
     begun, and then the number of the process, which may be lower for the later one.
     """
-    latest = max((path.name for path in folder.rglob("events.out.tfevents.*")), default="")
-    while _prefix(time.time()) <= latest:
+    latest = _latest(folder.rglob(NAMES))
+    while _prefix(now := time.time()) <= latest and _second(latest) < now + MOST_WAIT:
         time.sleep(0.05)
+
+
+def _latest(paths: Iterable[Path]) -> str:
+    return max((path.name for path in paths), default="")
+
+
+def _second(name: str) -> float:
+    """Returns the second in which a file was begun, as its name says; infinity for a strange one.
+
+    A name comes from a clock, which may have been ahead.
+    """
+    found = re.match(r"events\.out\.tfevents\.(\d{10})\.", name)
+    return int(found[1]) if found else math.inf
 
 
 def _prefix(now: float) -> str:

@@ -13,6 +13,7 @@ from engine.run import folders
 from engine.run.folder_names import digest_of
 from engine.run.loggers.events import content_of
 from engine.run.loggers.tensorboard import tag_of, tensorboards
+from engine.run.summaries import is_of_one_class
 
 MOST_TESTS = 4  # metrics of the test in HParams: it shows five columns, the last is the objective
 
@@ -60,7 +61,7 @@ def log_end(
         text = "\n".join(["| metric | value |", "|---|---|", *rows])
         logger.experiment.add_text("result", text, trainer.global_step)
     if config.hash.startswith(digest_of(run_dir)):  # a job of a sweep
-        tests = [name for name in metrics if name.startswith("test") and name.count("/") < 2]
+        tests = [name for name in metrics if name.startswith("test") and not is_of_one_class(name)]
         monitor = str(getattr(trainer.checkpoint_callback, "monitor", ""))
         same = [name for name in tests if name[len("test") :] == monitor.removeprefix("val")]
         shown = {tag_of(name): metrics[name] for name in (same or tests)[:MOST_TESTS]}

@@ -27,6 +27,7 @@ from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
 from engine.files import make_folder
 from engine.run.loggers.events import Events, Place
 from engine.run.loggers.table import Row
+from engine.run.summaries import is_of_one_class
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def tag_of(metric: str) -> str:
     which has one point, stays as it is.
     """
     split, _, name = metric.partition("/")
-    if split in SPLITS and "/" in name:
+    if split in SPLITS and is_of_one_class(metric):
         return f"per class/{metric}"
     return f"{name}/{split}" if split in SPLITS[:2] and name else metric
 
