@@ -94,6 +94,20 @@ class MakesItsTest(MakesItsLoaders):
         return self.data.test_dataloader()
 
 
+class SilentTest(Plain):
+    """Has a test that logs nothing."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._loss(batch)
+
+
+class EmptyTest(Ordinary):
+    """Has no sample for its test."""
+
+    def test_dataloader(self) -> Any:
+        return []
+
+
 class TestedOnTwo(Plain):
     """Has a test on two loaders."""
 

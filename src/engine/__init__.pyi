@@ -35,6 +35,7 @@ from .callbacks.divergence import StopOnDivergence as StopOnDivergence
 from .callbacks.grad_norm import GradNorm as GradNorm
 from .callbacks.progress_bar import StepProgressBar as StepProgressBar
 from .callbacks.step_seed import StepSeed as StepSeed
+from .fence.lightning import logged_step as logged_step
 from .search.pruning import Pruning as Pruning
 from .steps.callback import StepCallback as StepCallback
 from .steps.callback import own_parameters as own_parameters

@@ -87,6 +87,7 @@ def measure(
         from engine.checks.config import check
         from engine.run import build
         from engine.run.checkpoint.choice import in_memory, to_measure
+        from engine.run.run import mistakes_as_lightning_says
 
         messages.silence_harmless()
         check(config)  # imports what the config names
@@ -109,10 +110,11 @@ def measure(
     # Of several processes that measure, the first one writes.
     is_writer = trainer.is_global_zero
     with folders.held(run_dir, split) if is_writer else nullcontext():
-        with messages.silenced(model, data):
+        with mistakes_as_lightning_says(config, trainer), messages.silenced(model, data):
             measured = method(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
-        if not measured:
-            raise UserError("trainer.limit_test_batches=0: leaves nothing to measure.")
+        if not any(measured):
+            reason = build.why_nothing(trainer, way, data)
+            raise UserError(f"split={split}: nothing is measured: {reason}.")
         metrics = {
             f"{split}/{name.removeprefix('test/')}" if name.startswith("test/") else name: value
             for of_loader in measured

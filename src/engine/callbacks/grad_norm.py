@@ -9,6 +9,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from engine.config.ranges import Count
+from engine.fence.lightning import logged_step
 from engine.steps.callback import StepCallback, own_parameters
 
 
@@ -71,7 +72,7 @@ class GradNorm(StepCallback):
             if gradients:
                 norms[f"grad_norm/{name}"] = get_total_norm(gradients).item() / scale
         for logger in trainer.loggers:
-            logger.log_metrics({**norms, "epoch": trainer.current_epoch}, step=step)
+            logger.log_metrics({**norms, "epoch": trainer.current_epoch}, step=logged_step(trainer))
 
     @staticmethod
     def _scale(trainer: Trainer, optimizer: Optimizer) -> float:

@@ -1,6 +1,5 @@
-"""Checks that metrics which somebody follows are logged by somebody, and the right way round."""
+"""Checks that metrics which somebody follows are logged, and followed the right way."""
 
-import logging
 import traceback
 from collections.abc import Collection
 from typing import Any
@@ -15,8 +14,6 @@ from engine.config.resolved import Config
 from engine.errors import UserError, nearest
 from engine.steps.callback import in_a_stack
 
-log = logging.getLogger(__name__)
-
 BEST = {"min": "least", "max": "largest"}
 
 
@@ -29,7 +26,6 @@ def check_monitors(config: Config, model: LightningModule, data: LightningDataMo
     Raises:
         UserError: names who follows which metric, and the metrics that there are.
     """
-    _tell_wrong_ways(config)
     nodes = config.nodes("callbacks")
     kinds = {key: objects.located(node[TARGET], key) for key, node in nodes.items()}
     own = [kind for kind in kinds.values() if not kind.__module__.startswith("lightning.")]
@@ -90,8 +86,9 @@ def follows_nothing(error: Exception, config: Config, trainer: Trainer) -> UserE
     return None
 
 
-def _tell_wrong_ways(config: Config) -> None:
-    """Warns of each node that takes the worst value of a metric for the best, by its name."""
+def wrong_ways(config: Config) -> list[str]:
+    """Says which nodes take the worst value of a metric for the best, by the metric's name."""
+    said = []
     nodes = {**config.nodes("callbacks"), "scheduler": config.get("scheduler") or {}}
     for key, node in nodes.items():
         is_lightnings = str(node.get(TARGET)).startswith("lightning.")
@@ -99,16 +96,11 @@ def _tell_wrong_ways(config: Config) -> None:
         monitor = node.get("monitor")
         usual = direction_of(str(monitor)) if monitor else None
         if mode in BEST and usual not in (None, mode):
-            log.warning(
-                "%s.mode=%s: takes the %s %s for the best; for the %s: %s.mode=%s",
-                key,
-                mode,
-                BEST[mode],
-                monitor,
-                BEST[usual],
-                key,
-                usual,
+            said.append(
+                f"{key}.mode={mode}: takes the {BEST[mode]} {monitor} for the best; "
+                f"for the {BEST[usual]}: {key}.mode={usual}"
             )
+    return said
 
 
 def _mistake(key: str, monitor: str, model: LightningModule, names: Collection[str]) -> UserError:

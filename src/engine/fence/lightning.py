@@ -548,7 +548,10 @@ def is_last_batch(trainer: Trainer) -> bool:
 
 
 def logged_step(trainer: Trainer) -> int:
-    """Returns the step under which Lightning logs the metrics of an evaluation."""
+    """Returns the step under which Lightning logs: the number of batches that had a step.
+
+    Of a module with several optimisers, `trainer.global_step` counts the steps of all.
+    """
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 

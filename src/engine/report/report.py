@@ -131,10 +131,11 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
         for part in ranked
     ]
     made = Report(contents, door)
+    print_text(made.terminal())  # the folder may be one that nobody can write to
     write(folder, made.files())
     if options.latex:
         write(folder, made.papers())
-    print_text(f"{made.terminal()}\n\n{folder / 'report.html'}")
+    print_text(f"\n{folder / 'report.html'}")
 
 
 def write(folder: Path, contents: Mapping[str, str | bytes]) -> None:

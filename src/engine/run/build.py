@@ -85,6 +85,27 @@ def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[s
     return ways
 
 
+def why_nothing(trainer: Trainer, way: str, data: LightningDataModule) -> str:
+    """Says why a measuring has given no metric.
+
+    Args:
+        trainer: that has measured.
+        way: the Trainer's method for it, "validate" or "test".
+        data: the data module.
+    """
+    name, batches = {
+        "validate": ("val", trainer.num_val_batches),
+        "test": ("test", trainer.num_test_batches),
+    }[way]
+    if getattr(trainer, key := f"limit_{name}_batches") == 0:
+        return f"trainer.{key}=0"
+    if not any(batches):
+        loaders = serving(trainer.lightning_module, data)
+        return f"{type(loaders).__name__}.{name}_dataloader gives no batch"
+    step = "validation_step" if name == "val" else "test_step"
+    return f"{type(trainer.lightning_module).__name__}.{step} logs nothing"
+
+
 @blamed_on("module")
 def module(
     config: Config, data: LightningDataModule, partials: Mapping[str, objects.Noted] | None = None
@@ -170,9 +191,10 @@ def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logge
     """Builds the loggers, TensorBoard's first: a module finds the first one as `self.logger`."""
     made: list[Logger] = []
     events.wait_for_a_later_name(folder)
-    for key, node in config.nodes("logger").items():
+    nodes = config.nodes("logger")
+    for number, (key, node) in enumerate(nodes.items()):
         kind = objects.located(node[TARGET], key)
-        options = given(kind, node, folder, resumes_at)
+        options = given(kind, node, folder, resumes_at, list(nodes.values())[:number])
         if (own := node.get("save_dir")) and "save_dir" in options:
             said = "%s.save_dir=%s: not used, as a logger writes into the run's folder"
             log.warning(said, key, own)

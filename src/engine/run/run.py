@@ -221,8 +221,11 @@ class Run:
             UserError: if the checkpoint is of a later training.
         """
         from engine.checks.device import check_shares
+        from engine.checks.monitors import wrong_ways
+        from engine.fence.lightning import DummyLogger
         from engine.run import build
         from engine.run.loggers import options, tabs
+        from engine.run.loggers.table import MetricsCSV
         from engine.seeds import generator_states
 
         self._fits += 1
@@ -245,13 +248,18 @@ class Run:
         log.debug("%s", getattr(module, "network", module))
         if self.config.overrides:
             log.info("overrides: %s", shlex.join(self.config.overrides))
-        if said := check_shares(trainer, module, data):
+        for said in filter(None, (check_shares(trainer, module, data), *wrong_ways(self.config))):
             log.warning("%s", said)
         # Words such as callbacks.checkpoints=null say that there are to be none.
         words = [*(self.config.get("callbacks") or ()), *self.config.overrides]
         says_so = any(re.search(r"(^|callbacks\.)checkpoints\b", word) for word in words)
         if not self._keeps_checkpoints and not says_so:
             log.warning("%s", self._without_checkpoints())
+        if not any(isinstance(own, MetricsCSV | DummyLogger) for own in trainer.loggers):
+            log.warning(
+                "no logger.csv: summary.json and reports have no metrics of this run, and it is "
+                "compared by nothing but the metric of best.ckpt"
+            )
         if self._begins_from:
             log.info("%s", self._begins_from)
         if self._parent:
@@ -361,7 +369,11 @@ class Run:
         if self._drawn:  # a `setup` that divides the data at random divides them as for training
             restore_generators(self._drawn)
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
-            trainer.test(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+            tested = trainer.test(
+                module, data, ckpt_path=checkpoint, verbose=False, weights_only=True
+            )
+        if not any(tested):
+            log.info("not tested: %s", build.why_nothing(trainer, "test", data))
 
     def objective(self, trainer: "Trainer") -> float:
         """Returns what a sweep compares; NaN for a run that diverged.

@@ -19,6 +19,7 @@ from lightning.pytorch import Trainer
 
 from engine import messages, signals
 from engine.checks.config import check
+from engine.checks.monitors import wrong_ways
 from engine.config import objects
 from engine.config.keys import TARGET
 from engine.config.resolved import Config
@@ -306,6 +307,8 @@ class _Chunk:
 
     def _begin(self, trainer: Trainer) -> None:
         """Writes the files that a run writes before it trains."""
+        for said in dict.fromkeys(text for job in self.members for text in wrong_ways(job.config)):
+            log.warning("%s", said)
         for job, member in self.members.items():
             door = self.options.door.module
             folders.save_config(member.folder, job.config, door)
@@ -317,6 +320,7 @@ class _Chunk:
             member.messages.append(job_log.record(f"run folder: {member.folder}"))
             member.messages.append(job_log.record(together))
             member.messages.append(job_log.record(str(member.module.network)))
+            member.messages += map(job_log.record, wrong_ways(job.config))
             owner: Any = member  # of loggers: `log_start` asks a Trainer for no more
             for logger in member.loggers:
                 _ = logger.experiment  # takes over the rows that an interrupted run left

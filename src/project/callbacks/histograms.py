@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-from engine import Count, StepCallback, figures, own_parameters
+from engine import Count, StepCallback, figures, logged_step, own_parameters
 
 
 class Histograms(StepCallback):
@@ -36,4 +36,4 @@ class Histograms(StepCallback):
             name = name.removeprefix("network.")
             for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
                 if values is not None:
-                    figures.show_histogram(trainer, f"{kind}/{name}", values, step)
+                    figures.show_histogram(trainer, f"{kind}/{name}", values, logged_step(trainer))

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from engine import Count, StepCallback, figures
+from engine import Count, StepCallback, figures, logged_step
 from project.analysis.watch import layers, watched
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,9 @@ class Layers(StepCallback):
             for name, values in (("activations", output), ("activation_gradients", gradient)):
                 if values is not None:
                     stds[f"{name}_std/{layer}"] = values.detach().std().item()
-                    figures.show_histogram(trainer, f"{name}/{layer}", values, step)
+                    figures.show_histogram(trainer, f"{name}/{layer}", values, logged_step(trainer))
         for logger in trainer.loggers:
-            logger.log_metrics({**stds, "epoch": trainer.current_epoch}, step=step)
+            logger.log_metrics({**stds, "epoch": trainer.current_epoch}, step=logged_step(trainer))
 
     @staticmethod
     def _factor(trainer: Trainer) -> float:

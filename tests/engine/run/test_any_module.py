@@ -342,6 +342,36 @@ def test_a_module_that_logs_nothing_has_no_objective(
     assert "objective: none; set callbacks.checkpoints.monitor to one of what was" in caplog.text
 
 
+def test_two_loggers_of_a_class_have_two_folders(tmp_path: Path) -> None:
+    """As it happened: both wrote one table, which ended the run after its first rows."""
+    csv_logger = "lightning.pytorch.loggers.CSVLogger"
+    words = [f"+logger.{name}._target_={csv_logger}" for name in ("a", "b", "named")]
+    run_dir, _ = run(
+        tmp_path, of("Plain"), *words, "+logger.b.prefix=b", "+logger.named.name=named"
+    )
+    tables = sorted(path.relative_to(run_dir) for path in run_dir.rglob("version_*/metrics.csv"))
+    assert list(map(str, tables)) == [
+        "lightning_logs/version_0/metrics.csv",
+        "lightning_logs/version_1/metrics.csv",
+        "named/version_0/metrics.csv",
+    ]
+    first, second = (
+        list(csv.reader((run_dir / path).read_text().splitlines())) for path in tables[:2]
+    )
+    assert [f"b-{name}" for name in first[0] if name != "step"] == [
+        name for name in second[0] if name != "step"
+    ]
+    assert len(first) == len(second) > 2
+
+
+def test_a_run_without_our_table_says_what_it_lacks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, summary = run(tmp_path, of("Plain"), "logger.csv=null")
+    assert caplog.text.count("no logger.csv: summary.json and reports have no metrics") == 1
+    assert summary["metrics"] == {}
+
+
 def test_a_module_without_a_test_step(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -357,6 +387,58 @@ def test_a_module_without_a_test_step(
         run_evaluate(f"run={run_dir}")
     says = "error: split=test: Plain on the data of Ordinary measures only: val.\n"
     assert capsys.readouterr().err == says
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "words", "reason"),
+    [
+        ("Tested", "odd_modules.EmptyTest", [], "EmptyTest.test_dataloader gives no batch"),
+        ("SilentTest", "ways.Ordinary", [], "SilentTest.test_step logs nothing"),
+        (
+            "Tested",
+            "ways.Ordinary",
+            ["trainer.limit_test_batches=0"],
+            "trainer.limit_test_batches=0",
+        ),
+    ],
+    ids=["empty", "silent", "no batch"],
+)
+def test_what_measures_nothing_says_why(
+    module: str,
+    data: str,
+    words: list[str],
+    reason: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As it happened: a key was blamed that nobody had set, or an empty result was written."""
+    caplog.set_level("INFO")
+    run_dir, _ = run(tmp_path, of(module), f"datamodule._target_={data}", *words)
+    assert caplog.text.count(f"not tested: {reason}") == 1
+    for more, split, why in (
+        ([], "test", reason),
+        (["split=val", "trainer.limit_val_batches=0"], "val", "trainer.limit_val_batches=0"),
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            run_evaluate(f"run={run_dir}", *words, *more, draws=False)
+        assert stop.value.code == 2
+        says = f"error: split={split}: nothing is measured: {why}.\n"
+        assert capsys.readouterr().err.endswith(says)
+        assert not (run_dir / f"evaluation/{split}.json").exists()
+
+
+def test_what_lightning_refuses_in_an_evaluation_is_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: a traceback, where training says it in a line."""
+    run_dir, _ = run(tmp_path, of("Tested"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run_evaluate(f"run={run_dir}", "trainer.limit_test_batches=0.01", draws=False)
+    assert stop.value.code == 2
+    assert "Lightning: " in capsys.readouterr().err
 
 
 def test_a_module_with_a_test_step_whose_data_have_no_test(

@@ -126,8 +126,8 @@ def test_each_of_two_optimisers_shows_what_it_updates(tmp_path: Path) -> None:
     )
     trainer.fit(Two(), LineDataModule(seed=0, batch_size=3, steps_per_epoch=4))
     events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
-    for number, name in enumerate(("made", "judge")):
+    for name in ("made", "judge"):
         for kind in ("weights", "gradients"):
             found = events.Histograms(f"{kind}/{name}.weight")
-            assert [event.step for event in found] == [number, 4 + number]
+            assert [event.step for event in found] == [0, 2]
     assert [e.histogram_value.sum for e in events.Histograms("gradients/judge.weight")] == [3, 3]

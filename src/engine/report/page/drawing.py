@@ -56,6 +56,7 @@ STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its key
     "ytick.major.size": 3,
     "svg.fonttype": "none",
     "axes.formatter.use_mathtext": False,
+    "text.parse_math": False,  # a name may have a $, and no text of ours is a formula
     "axes.unicode_minus": True,
 }
 
@@ -125,12 +126,7 @@ def _line(colour: int, dash: int) -> Line:
 
 def cut(label: str, longest: int = 48) -> str:
     """Returns a label that has room in a figure."""
-    return plain(label if len(label) <= longest else f"{label[: longest - 1]}…")
-
-
-def plain(value: object) -> str:
-    """Returns a value as text in which matplotlib sees no formula."""
-    return str(value).replace("$", r"\$")
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"
 
 
 def is_wide(low: float, high: float) -> bool:

@@ -46,8 +46,8 @@ def draw(content: Content) -> list[drawing.Panel]:
             norm=drawing.norm(np.nanmin(means), np.nanmax(means)),
         )
         middles = [np.arange(len(values)) + 0.5 for values in (columns, rows)]
-        ax.set_xticks(middles[0], list(map(drawing.plain, numbers.settings(columns))))
-        ax.set_yticks(middles[1], list(map(drawing.plain, numbers.settings(rows))))
+        ax.set_xticks(middles[0], numbers.settings(columns))
+        ax.set_yticks(middles[1], numbers.settings(rows))
         ax.set(xlabel=content.names[across], ylabel=content.names[down], ylim=(len(rows), 0))
         drawing.hide_frame(ax)
         bar = figure.colorbar(mesh, ax=ax, label=content.metric, pad=0.02, format=drawing.at_axis)

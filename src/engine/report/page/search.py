@@ -80,7 +80,7 @@ def _slice(content: Content, key: str) -> drawing.Panel:
         drawing.hover(
             ax, places[counted], rows.loc[counted, "value"], texts, _said(content, rows[counted])
         )
-        ax.set(xlabel=drawing.plain(name), ylabel=content.metric)
+        ax.set(xlabel=name, ylabel=content.metric)
     return drawing.Panel(figure, f"{content.metric} of each run by {name}.", texts)
 
 

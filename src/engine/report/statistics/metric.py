@@ -131,6 +131,6 @@ def _preference(name: str) -> tuple[int, int, int]:
     It goes by split, then metrics of all classes before those of one, then accuracies before
     losses.
     """
-    split = name.partition("/")[0]
+    split = re.split(r"[/_.]", name)[0]
     order = SPLITS.index(split) if split in SPLITS else len(SPLITS)
     return order, is_of_one_class(name), {"max": 0, "min": 1, None: 2}[direction_of(name)]

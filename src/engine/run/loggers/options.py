@@ -1,18 +1,25 @@
 """Says what the engine gives each logger of a config, beside the options of its node."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from engine.config.keys import TARGET
 from engine.config.objects import arguments_of
 from engine.run import plain
 
+PLACE = (TARGET, "name", "version")  # what a logger's folder depends on
+
 
 def given(
-    kind: type[Logger], node: Mapping[str, Any], folder: Path, resumes_at: int | None
+    kind: type[Logger],
+    node: Mapping[str, Any],
+    folder: Path,
+    resumes_at: int | None,
+    before: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Returns the options that the engine gives a logger, beside those of its node.
 
@@ -21,12 +28,15 @@ def given(
         node: of the config.
         folder: the run's.
         resumes_at: the step that a resumed run goes on with.
+        before: the nodes of the loggers that are built before.
     """
     options: dict[str, Any] = {"save_dir": str(folder)} if _takes(kind, "save_dir") else {}
     if _takes(kind, "purge_step") or issubclass(kind, TensorBoardLogger):
         options["purge_step"] = resumes_at
     if issubclass(kind, CSVLogger | TensorBoardLogger) and node.get("version") is None:
-        options["version"] = 0  # Lightning would begin another version at each resume
+        # Lightning would begin another version at each resume. Two loggers have two.
+        alike = [own for own in before if all(own.get(key) == node.get(key) for key in PLACE)]
+        options["version"] = len(alike)
     return options
 
 

@@ -288,6 +288,10 @@ UNUSUAL = {
     "characters of TeX, Markdown and HTML": [
         of("val/acc", 0.5, a__x=x, a__y="$_1^2 <&>") for x in ("$a$", None)
     ],
+    "a metric like a formula that never ends": [
+        {**of("val_loss_$x^$", 0.5 + i, a__x=i, a__y=i % 2), "curve": {0: {"val_loss_$x^$": 0.1}}}
+        for i in range(4)
+    ],
     "long values": [of("val/acc", 0.5, a__x="long " * 60, a__y=i) for i in range(60)],
 }
 

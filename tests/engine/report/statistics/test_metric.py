@@ -99,6 +99,26 @@ def test_direction(metric: str, mode: str) -> None:
     assert direction(metric, "max" if mode == "min" else "min") != mode
 
 
+def follows(metric: str, mode: str, *logged: str) -> Run:
+    config = {"callbacks.checkpoints.monitor": metric, "callbacks.checkpoints.mode": mode}
+    return Run(Path(), "", config, "running", dict.fromkeys(logged, 0.5))
+
+
+def test_runs_say_which_way_is_better_and_names_where_they_do_not() -> None:
+    """As it happened: a score of which less is better was taken for one of which more is."""
+    logged = ("val_fid_score", "test_fid_score", "val_loss", "test_acc")
+    some = [follows("val_fid_score", "min", *logged), *runs(logged)]
+    found = Objective("val_fid_score", "last value", "min")
+    assert choose(some)[:3] == found[:3]
+    for name, mode in (("test_fid_score", "min"), ("val_loss", "min"), ("test_acc", "max")):
+        assert choose(some, name).mode == mode
+    assert choose(some, "val_fid_score", "max").mode == "max"
+    found = Objective("val_fid_score", BEST_EPOCH, "min", 0.5)
+    done = Run(Path(), "", {}, "finished", dict.fromkeys(logged, 0.5), objective=found)
+    assert choose([done], "test_fid_score").mode == "min"
+    assert choose([follows("val_other", "min", "test_acc", "val_loss")]).metric == "val_loss"
+
+
 def test_direction_that_nobody_knows() -> None:
     for name in ("val/neg_mse", "val/negative_log_loss"):
         with pytest.raises(UserError):

@@ -68,5 +68,21 @@ def test_objectives_are_parts_and_a_diverged_run_goes_where_its_checkpoints_poin
     assert len(split(runs, "val/acc")) == 1  # what a user asks for is one
 
 
+def test_runs_that_differ_in_what_is_better_are_parts() -> None:
+    """As it happened: the largest losses came first, and were compared with the least."""
+    worst = ACC._replace(mode="min")
+    runs = [
+        a_run(),
+        a_run(),
+        a_run(objective=worst),
+        a_run(
+            objective=None,
+            callbacks__checkpoints__monitor="val/acc",
+            callbacks__checkpoints__mode="min",
+        ),
+    ]
+    assert [part.runs for part in split(runs)] == [runs[:2], runs[2:]]
+
+
 def test_a_run_whose_objective_is_nan_stays_with_its_like() -> None:
     assert len(split([a_run(), a_run(objective=ACC._replace(value=float("nan")))])) == 1

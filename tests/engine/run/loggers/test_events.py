@@ -243,6 +243,20 @@ def test_events_of_a_resumed_run_come_later(
     assert 1_700_000_002 <= now < 1_700_000_002.1
 
 
+@pytest.mark.parametrize("name", ["1700003600.host.7.0", "99999999999999999.host.7.0", "zzz"])
+def test_a_clock_that_was_ahead_makes_nobody_wait(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a run that was copied from another machine waited for an hour."""
+    now = 1_700_000_000.5
+    monkeypatch.setattr(events, "time", SimpleNamespace(time=lambda: now, sleep=None))
+    (tmp_path / f"events.out.tfevents.{name}").touch()
+    events.wait_for_a_later_name(tmp_path)
+    later = Events(str(tmp_path), "", tmp_path).path.name
+    number = later.removeprefix("events.out.tfevents.").partition(".")[0]
+    assert number == ("1700003601" if name.startswith("1700003600") else "1700000000")
+
+
 def test_the_loggers_of_a_run_are_made_when_their_names_come_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
