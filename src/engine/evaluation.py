@@ -1,9 +1,11 @@
 """The command that evaluates a run: it measures the run's best weights again."""
 
+import json
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,11 @@ def _write(
         "metrics": metrics,
         "device": versions.device(trainer),
     }
+    with suppress(OSError, ValueError, LookupError, TypeError):  # none is there, or none whole
+        words = json.loads((folder / f"{split}.json").read_text())["overrides"]
+        if words != list(overrides):
+            how = shlex.join(words) or "the run's own config"
+            log.info("%s: what was measured with %s is replaced", f"{split}.json", how)
     summaries.save(folder, report, f"{split}.json")
     log.info("%s\n%s on %s: %s", summaries.table(metrics), checkpoint.name, split, folder)
 

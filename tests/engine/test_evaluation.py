@@ -218,7 +218,7 @@ def test_the_training_split(moved: Path) -> None:
     )
 
 
-def test_other_data_and_another_batch_size(moved: Path) -> None:
+def test_other_data_and_another_batch_size(moved: Path, caplog: pytest.LogCaptureFixture) -> None:
     words = [
         "datamodule=digits",
         "datamodule.eval_batch_size=50",
@@ -229,7 +229,9 @@ def test_other_data_and_another_batch_size(moved: Path) -> None:
     evaluated = report(moved, "test")
     assert evaluated["overrides"] == words
     assert evaluated["metrics"] == pytest.approx(metrics_of(moved, "test"), rel=1e-5)
+    caplog.set_level("INFO")
     run_evaluate(f"run={moved}", "datamodule=digits", "datamodule.test_fraction=0.5")
+    assert f"test.json: what was measured with {' '.join(words)} is replaced" in caplog.text
     assert report(moved, "test")["metrics"] != pytest.approx(metrics_of(moved, "test"), rel=1e-5)
 
 

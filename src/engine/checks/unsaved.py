@@ -3,7 +3,12 @@
 from collections.abc import Iterator
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelPruning,
+    Timer,
+)
 from torch import nn
 
 # Callbacks of Lightning's, with what they do when a run goes on.
@@ -11,6 +16,7 @@ UNSAVED = {
     BatchSizeFinder: "it searches once more in a resumed run",
     LearningRateFinder: "it searches once more in a resumed run",
     ModelPruning: "no checkpoint has its masks",
+    Timer: "training ends by the clock",
 }
 
 

@@ -4,7 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelPruning,
+    Timer,
+)
 from torch import nn
 
 from engine.callbacks.step_seed import StepSeed
@@ -40,8 +45,8 @@ def said(module: LightningModule, *callbacks: Callback) -> list[str]:
 
 
 def test_callbacks_of_lightning_that_do_not_go_on_are_named() -> None:
-    own = [LearningRateFinder(), SearchesAgain(), BatchSizeFinder()]
-    names = ["SearchesAgain", "BatchSizeFinder", "ModelPruning"]
+    own = [LearningRateFinder(), SearchesAgain(), BatchSizeFinder(), Timer("00:00:01:00")]
+    names = ["SearchesAgain", "BatchSizeFinder", "Timer", "ModelPruning"]
     assert said(Has(), *own, ModelPruning("l1_unstructured")) == names
 
 

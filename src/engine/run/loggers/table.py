@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from engine.config.nested import dotted
 from engine.errors import UserError
 from engine.fence.lightning import rank_zero_experiment
 from engine.files import OwnFile
@@ -143,7 +144,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.log_rows([Row(step or 0, metrics)])
+        self.log_rows([Row(step or 0, dotted(metrics))])
 
     def log_rows(self, rows: Iterable[Row]) -> None:
         """Appends several rows, with one write."""

@@ -70,6 +70,15 @@ def test_the_file_is_plain_text_with_short_numbers(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.csv").read_bytes() == b"epoch,step,train/loss\n0,1,0.1\n1,12000,2\n"
 
 
+def test_metrics_within_metrics_have_columns_of_their_own(tmp_path: Path) -> None:
+    """As it happened: Lightning's loggers take a mapping as a metric, and this one failed."""
+    table = MetricsCSV(tmp_path)
+    table.log_metrics({"loss": 1.0, "parts": {"a": 0.25, "b": 0.75}}, step=3)  # type: ignore[dict-item]
+    table.save()
+    header, row = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert (header, row) == ("epoch,step,loss,parts.a,parts.b", ",3,1,0.25,0.75")
+
+
 def test_new_columns_keep_the_old_rows(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path)
     logger.log_metrics({"train/loss": 2.5, "epoch": 0}, 0)
