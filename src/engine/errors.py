@@ -68,7 +68,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     ends = [k for k in known if k.rpartition(".")[2] == word]  # lr -> optimizer.lr
     alike = difflib.get_close_matches(word, known, n=10)
-    close = ends or [one for one in alike if _is_like(word, one)]
+    begin = [k for k in known if k.startswith(f"{word}/")]  # val/loss -> val/loss/dataloader_idx_0
+    close = ends or begin or [one for one in alike if _is_like(word, one)]
     return f" Did you mean {close[0]}?" if close else ""
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -113,6 +114,8 @@ def measure(
     is_writer = trainer.is_global_zero
     with folders.held(run_dir, split) if is_writer else nullcontext():
         with mistakes_as_lightning_says(config, trainer), messages.silenced(model, data):
+            # A ModelCheckpoint that only measures needs no folder of before.
+            warnings.filterwarnings("ignore", message="The dirpath has changed")
             measured = method(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
         if not any(measured):
             reason = build.why_nothing(trainer, way, data)

@@ -359,6 +359,13 @@ class SupervisedModule(LightningModule):
         optimizer = self.optimizer(self.parameters())
         if not hasattr(optimizer, "param_groups"):  # Lightning would take no step
             raise UserError(f"module.optimizer: gives {_kind(optimizer)}, not an optimizer.")
+        return self.scheduled(optimizer)
+
+    def scheduled(self, optimizer: Optimizer) -> Any:
+        """Returns an optimiser with the schedule that `scheduler` makes for it.
+
+        A `configure_optimizers` of your own returns it, for parameter groups of its own.
+        """
         if self.scheduler is None:
             return optimizer
         schedule = self.scheduler(optimizer, partial(rates_of, self.trainer))

@@ -24,6 +24,7 @@ from engine.errors import (
 )
 
 KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs", "seed"]
+KEYS += ["train/loss", "val/loss/dataloader_idx_0", "val/loss/dataloader_idx_1"]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,7 @@ KEYS = ["optimizer", "optimizer.lr", "optimizer.momentum", "trainer.max_epochs",
         ),
         pytest.param("optimizer.mom", " Did you mean optimizer.momentum?", id="shorter"),
         pytest.param("banana", "", id="nothing like it"),
+        pytest.param("val/loss", " Did you mean val/loss/dataloader_idx_0?", id="begins alike"),
         pytest.param("trainer.enable_progress_bar", "", id="nothing but the beginning like it"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import Callback
 from sklearn.metrics import f1_score, precision_score, recall_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -23,6 +24,7 @@ from torchmetrics.classification import (
 )
 
 from commands import run_train
+from engine import schedules
 from engine.errors import UserError
 from engine.seeds import generator
 from engine.supervised import SupervisedModule, additions
@@ -471,6 +473,33 @@ def test_adam_with_lr_1e_3_unless_told_otherwise() -> None:
     optimizer = SupervisedModule(nn.Linear(1, 1), nn.MSELoss()).configure_optimizers()
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.defaults["lr"] == 1e-3
+
+
+def test_groups_of_a_subclass_have_the_schedule_that_was_chosen(tmp_path: Path) -> None:
+    """As it happened: a schedule could be made by nobody but the base class."""
+
+    class Groups(SupervisedModule):
+        def configure_optimizers(self) -> Any:
+            weight, bias = self.parameters()
+            groups: Any = [{"params": [weight], "lr": LR}, {"params": [bias], "lr": 10 * LR}]
+            return self.scheduled(self.optimizer(groups))
+
+    module = Groups(
+        nn.Linear(3, 2),
+        nn.MSELoss(),
+        optimizer=partial(torch.optim.SGD, lr=1.0),
+        scheduler=partial(schedules.cosine, warmup=0.0),
+    )
+    used: list[list[float]] = []
+
+    class Notes(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            used.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+
+    trainer = plain_trainer(tmp_path, max_epochs=5, callbacks=[Notes()])
+    trainer.fit(module, Arrays({"train": (X, Y)}))
+    shape = [(1 + np.cos(np.pi * step / 5)) / 2 for step in range(5)]
+    np.testing.assert_allclose(used, [[LR * own, 10 * LR * own] for own in shape], atol=1e-8)
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ def _check_shapes(
     if isinstance(model.loss, ELEMENTWISE) or _mixes_samples(model.loss, ours, theirs):
         of = "" if name == "train" else f'"{name}" '
         raise UserError(
-            f"{type(data).__name__} has {of}targets {_shape(theirs)}, and "
-            f"{type(model).__name__} has predictions {_shape(ours)}: "
+            f"{type(data).__name__} has {of}targets {shape_of(theirs)}, and "
+            f"{type(model).__name__} has predictions {shape_of(ours)}: "
             f"{type(model.loss).__name__} would compare each of them with several."
             "\nGive the targets the shape of the predictions, or the other way round."
         )
@@ -142,7 +142,8 @@ def _mixes_samples(loss: nn.Module, predictions: Tensor, targets: Tensor) -> boo
         return False
 
 
-def _shape(values: Tensor) -> str:
+def shape_of(values: Tensor) -> str:
+    """Returns the shape of samples in words: (N, 3)."""
     return f"({', '.join(['N', *map(str, values.shape[1:])])})" if values.dim() > 1 else "(N,)"
 
 
@@ -190,8 +191,8 @@ def _refuse_target(
     if _is_torchs(model.loss):
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"{has} targets {_shape(targets)} of {targets.dtype}, which "
-            f"{type(model.loss).__name__} does not take for predictions {_shape(predictions)}: "
+            f"{has} targets {shape_of(targets)} of {targets.dtype}, which "
+            f"{type(model.loss).__name__} does not take for predictions {shape_of(predictions)}: "
             f"{reason}"
         ) from None
 

@@ -147,7 +147,7 @@ def _show(
     model: LightningModule, data: TensorDataModule, split: str, prepare: bad_data.Prepare
 ) -> None:
     """Refuses a split whose samples the network does not take."""
-    sample = data.splits[split].inputs[:1].clone()  # a network may work in place
+    sample = data.splits[split].inputs[:2].clone()  # a network may work in place
     try:
         sample = prepare(sample)
         predictions = model(sample)
@@ -168,9 +168,24 @@ def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:
     metrics = getattr(model, "train_metrics", None)
     for name, metric in metrics.items() if isinstance(metrics, MetricCollection) else ():
         value: Any = None
-        # A metric that needs more than one sample fails here, which tells nothing.
-        with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
-            value = metric.clone()(predictions, data.splits["train"].targets[:1])
+        targets = data.splits["train"].targets[:2]
+        own = metric.clone()
+        with warnings.catch_warnings(action="ignore"):
+            try:
+                own.update(predictions, targets)
+            except (RuntimeError, TypeError, ValueError) as error:
+                kinds = " and targets ".join(
+                    f"{bad_data.shape_of(part)} of {part.dtype}" for part in (predictions, targets)
+                )
+                raise UserError(
+                    f"{type(model).__name__}: its metric {name.removeprefix('train/')} does not "
+                    f"take predictions {kinds}: {str(error).partition(chr(10))[0]}\n"
+                    "The loss and the metrics get the same targets: one of them may convert these, "
+                    "in a subclass."
+                ) from None
+            # A metric that needs more samples fails here, which tells nothing.
+            with contextlib.suppress(Exception):
+                value = own.compute()
         is_tensor = isinstance(value, Tensor)
         if value is None or (is_tensor and value.numel() == 1):
             continue

@@ -9,6 +9,12 @@ from engine.errors import UserError
 
 log = logging.getLogger(__name__)
 
+USES = {
+    "optimizer": "Call self.optimizer(self.parameters()) in configure_optimizers",
+    "scheduler": "Return self.scheduled(optimizer) from configure_optimizers of a SupervisedModule",
+    "init": "Call self.init(self.network) in __init__",
+}
+
 
 def check_partials(partials: Mapping[str, Noted], config: Config, module: str) -> None:
     """Refuses a choice that the module takes and does not use, such as an optimiser.
@@ -26,7 +32,6 @@ def check_partials(partials: Mapping[str, Noted], config: Config, module: str) -
         if word := word_about(group, config.overrides):
             raise UserError(
                 f"{word}: {module} takes {name} and never calls it, so this would change "
-                f"nothing.\nCall self.{name}(self.parameters()) in configure_optimizers, or "
-                "leave it out."
+                f"nothing.\n{USES.get(group, USES['optimizer'])}, or leave it out."
             )
         log.info("%s takes %s and never calls it", module, name)

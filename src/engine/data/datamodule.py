@@ -316,6 +316,8 @@ class TensorDataModule(LightningDataModule):
 
 def is_close(one: Tensor, other: Tensor, rounding: float, largest: float | None = None) -> bool:
     """Tells whether tensors differ by no more than `rounding`, as a part of the largest number."""
+    if one.dtype != other.dtype:
+        return False
     if torch.equal(one, other):
         return True
     if one.shape != other.shape or not (other.is_floating_point() or other.is_complex()):

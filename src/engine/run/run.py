@@ -391,7 +391,7 @@ class Run:
         if found is None:
             log.warning(
                 "objective: none; set callbacks.checkpoints.monitor to one of what was logged: %s",
-                ", ".join(metrics) or "nothing",
+                ", ".join(name for name in metrics if not name.startswith("test")) or "nothing",
             )
             return math.nan
         if math.isnan(found.value):

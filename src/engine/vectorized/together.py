@@ -145,10 +145,10 @@ def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
     except NotStacked:
         raise
     except Exception as error:  # each job's own run says more about the error
-        kind = type(error).__name__
         text = "a mistake in the config or in the data"
-        mistake = isinstance(error, UserError)
-        raise NotStacked(text if mistake else f"{kind} in a try") from None
+        if not isinstance(error, UserError):
+            text = f"{type(error).__name__} in a try: {error}".partition("\n")[0]
+        raise NotStacked(text) from None
     most = options.chunk or chunk_size(group[0].config, data[0], modules[0])
     number = -(-len(group) // most)
     size = -(-len(group) // number)

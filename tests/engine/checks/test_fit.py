@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanSquaredError
+from torchmetrics import MeanSquaredError, R2Score
+from torchmetrics.classification import MultilabelAveragePrecision
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, Running
 
 import ways
@@ -227,3 +228,29 @@ def test_a_metric_gives_one_number(metric: Any, gives: str | None) -> None:
         says,
         "Leave it out of `metrics`; a callback can draw it, a module of yours can log it.",
     ]
+
+
+def test_a_metric_that_does_not_take_the_targets_is_named_before_training() -> None:
+    """As it happened: the first step failed, with an error that named no metric."""
+    labels = np.zeros((4, 2), np.float32)
+    data = Arrays({"train": (labels, labels)})
+    own = {"acc": MultilabelAveragePrecision(num_labels=2)}
+    with pytest.raises(UserError) as raised:
+        fit_to(SupervisedModule(nn.Linear(2, 2), nn.BCEWithLogitsLoss(), own), data)
+    first, second = str(raised.value).splitlines()
+    assert first.startswith(
+        "SupervisedModule: its metric acc does not take predictions (N, 2) of torch.float32 and "
+        "targets (N, 2) of torch.float32: Expected argument `target` to be an int or long tensor"
+    )
+    assert second == (
+        "The loss and the metrics get the same targets: one of them may convert these, in a "
+        "subclass."
+    )
+
+
+def test_a_metric_of_more_than_a_sample_is_no_mistake() -> None:
+    values = np.random.default_rng(0).normal(size=(5, 1)).astype(np.float32)
+    fit_to(
+        SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), {"r2": R2Score()}),
+        Arrays({"train": (values[:1], values[:1]), "val": (values, values)}),
+    )
