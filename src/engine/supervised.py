@@ -53,7 +53,6 @@ class _Empty:
 
 # Of what a step does, neither a constructor says anything, nor warnings, nor what Python writes.
 SAYS_NOTHING = ("__init__", "HARMLESS", "example_input_array", *vars(_Empty))
-OF_LABELS = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 
 
 def _reduction(loss: object) -> str:
@@ -252,7 +251,7 @@ class SupervisedModule(LightningModule):
             loss, predictions = compute(inputs, targets)
             value = loss.item() if loss.is_cpu else loss.detach()
             seen = (predictions.detach(), targets) if has_metrics else ()
-            self._since_row.append((value, targets.size(0), seen))
+            self._since_row.append((value, rows.weight_of(self.loss, targets), seen))
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
                 if not math.isfinite(row["train/loss"]):  # a callback may stop training here
@@ -401,17 +400,8 @@ class SupervisedModule(LightningModule):
         if not self.averages_loss:
             metric.update(value)
             return
-        weight: float | Tensor = len(targets)
-        loss: Any = self.loss
-        has_labels = targets.numel() > 0 and not targets.is_floating_point()
-        if getattr(type(loss), "forward", None) in OF_LABELS and has_labels:
-            # They divide by the weights of the classes, and by no target that is ignored.
-            targets = targets.long()
-            is_counted = torch.ne(targets, loss.ignore_index)
-            counts = is_counted.to(torch.promote_types(value.dtype, torch.float32))
-            if loss.weight is not None:
-                counts = counts * loss.weight[torch.where(is_counted, targets, 0)]
-            weight = counts.sum()  # of sequences, each batch may have another length
+        weight = rows.weight_of(self.loss, targets)
+        if isinstance(weight, Tensor):  # of sequences, each batch may have another length
             value = torch.where(weight > 0, value, 0.0)
         metric.update(value, weight=weight)
 
@@ -430,9 +420,10 @@ class SupervisedModule(LightningModule):
         loggers: Lightning writes the rows of `self.log` only after the step's checkpoint, so that
         a kill between the two would lose a row.
         """
-        losses, sizes, seen = zip(*self._since_row, strict=True)
+        losses, weights, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        total, weight = rows.weighted_loss(rows.numbers(losses), sizes, self.averages_loss)
+        pair = rows.numbers(losses), rows.numbers(weights)
+        total, weight = rows.weighted_loss(*pair, self.averages_loss)
         if self.trainer.world_size > 1:  # of a sum, each process has a part
             totals = torch.tensor([total, weight], dtype=torch.float64, device=self.device)
             total, weight = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()

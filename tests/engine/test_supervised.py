@@ -331,6 +331,38 @@ def test_a_loss_of_a_split_is_that_of_all_its_samples(
     assert found == pytest.approx({"val/loss": expected, "test/loss": expected}, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight": torch.tensor([1.0, 5.0, 0.2])},
+        {"ignore_index": 1},
+        {"ignore_index": 0, "weight": torch.tensor([1.0, 5.0, 0.2])},
+        {},
+    ],
+    ids=["weights", "ignored", "both", "plain"],
+)
+@pytest.mark.parametrize("shape", [(10,), (10, 4)], ids=["a label", "a label of each place"])
+def test_a_row_of_training_is_the_loss_of_all_its_samples(
+    shape: tuple[int, ...], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """As it happened: steps weighed by their samples, so that train and val differed."""
+    torch.manual_seed(0)
+    labels = np.resize([2, 0, 1, 2, 1, 2, 0], shape)
+    outputs = 3 * int(np.prod(shape[1:]))
+    network = nn.Sequential(nn.Linear(3, outputs), nn.Unflatten(1, (3, *shape[1:])))
+    if len(shape) == 1:
+        network = network[:1]
+    module = SupervisedModule(
+        network, nn.CrossEntropyLoss(**options), optimizer=partial(torch.optim.SGD, lr=0.0)
+    )
+    data = Arrays({"train": (X, labels)}, batch_size=4)
+    plain_trainer(tmp_path, max_epochs=1, log_every_n_steps=100).fit(module, data)
+    with torch.no_grad():
+        predictions = network(torch.from_numpy(X))
+        expected = F.cross_entropy(predictions, torch.from_numpy(labels), **options).item()
+    assert columns(tmp_path, "train/loss")[0] == pytest.approx([expected], rel=1e-5)
+
+
 def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:
     """torchmetrics lets metrics of the same counts, as these are, share one state."""
     x = RNG.normal(size=(50, 4)).astype(np.float32)

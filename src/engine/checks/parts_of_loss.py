@@ -9,7 +9,8 @@ import torch
 from engine.data.datamodule import TRIED_BYTES, TensorDataModule
 from engine.seeds import kept
 from engine.steps.callback import overrides
-from engine.supervised import OF_LABELS, SupervisedModule
+from engine.steps.rows import OF_LABELS
+from engine.supervised import SupervisedModule
 
 log = logging.getLogger(__name__)
 

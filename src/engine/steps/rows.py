@@ -7,12 +7,13 @@ from operator import mul
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-# Kept of a step until its row: the loss (a tensor on a GPU, so that nobody waits for the GPU), the
-# size of the batch, and predictions and targets where there are metrics.
-Step = tuple[float | Tensor, int, tuple[Tensor, ...]]
+# Kept of a step until its row: the loss (a tensor on a GPU, so that nobody waits for the GPU), its
+# weight beside other steps', and predictions and targets where there are metrics.
+Step = tuple[float | Tensor, float | Tensor, tuple[Tensor, ...]]
+OF_LABELS = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 
 ROWS = 100  # in a run, about
 WITHOUT_END = 50  # steps of a row, where nobody knows how long training will be
@@ -37,18 +38,38 @@ def steps_of_a_row(steps_per_epoch: float, max_epochs: int | None, max_steps: in
     return max(1, math.ceil(steps / rows))
 
 
+def weight_of(loss: Any, targets: Tensor, jobs: int = 0) -> int | Tensor:
+    """Returns what a mean loss of a batch weighs beside those of other batches.
+
+    That is its number of samples. A loss of labels divides by the weights of their classes, and by
+    no target that it ignores: of such a loss, it is what it divides by.
+
+    Args:
+        loss: of the module.
+        targets: (B, …), or (J, B, …) of jobs that train together.
+        jobs: dimensions of the jobs. Where there is one, each job has a weight: (J,).
+    """
+    has_labels = targets.numel() > 0 and not targets.is_floating_point()
+    if getattr(type(loss), "forward", None) not in OF_LABELS or not has_labels:
+        return targets.shape[jobs]
+    targets = targets.long()
+    counts = torch.ne(targets, loss.ignore_index)
+    if loss.weight is not None:
+        counts = counts * loss.weight[torch.where(counts, targets, 0)]
+    return counts.sum(tuple(range(jobs, targets.dim())))
+
+
 def weighted_loss(
-    losses: Sequence[float], sizes: Sequence[int], averages: bool
+    losses: Sequence[float], weights: Sequence[float], averages: bool
 ) -> tuple[float, float]:
     """Returns the weighted sum of the steps' losses, and the sum of the weights.
 
     Args:
         losses: of each step.
-        sizes: samples of each step's batch.
-        averages: whether a step's loss is a mean over its samples. If so, a step weighs as much as
-            it has samples, else 1.
+        weights: of each step, as `weight_of` returns them.
+        averages: whether a step's loss is a mean over its samples; else each step weighs 1.
     """
-    weights = sizes if averages else [1] * len(sizes)
+    weights = weights if averages else [1] * len(weights)
     return sum(map(mul, losses, weights)), sum(weights)
 
 
@@ -91,11 +112,11 @@ def _of_one(metric: Metric) -> float:
         return math.nan
 
 
-def numbers(losses: Sequence[float | Tensor]) -> list[float]:
-    """Returns losses as numbers; a GPU is waited for once, not for each loss."""
-    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+def numbers(values: Sequence[float | Tensor]) -> list[float]:
+    """Returns losses or weights as numbers; a GPU is waited for once, not for each of them."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
     theirs = iter(torch.stack(tensors).tolist() if tensors else [])
-    return [next(theirs) if isinstance(loss, Tensor) else loss for loss in losses]
+    return [next(theirs) if isinstance(value, Tensor) else value for value in values]
 
 
 def pack(steps: Sequence[Step]) -> list[Any]:
@@ -107,12 +128,13 @@ def pack(steps: Sequence[Step]) -> list[Any]:
         else ([part.clone() for part in column], None)  # a view would be saved with all behind it
         for column in columns
     ]
-    return [numbers([loss for loss, _, _ in steps]), [size for _, size, _ in steps], *packed]
+    losses, weights = [loss for loss, _, _ in steps], [weight for _, weight, _ in steps]
+    return [numbers(losses), numbers(weights), *packed]
 
 
 def unpack(packed: Sequence[Any]) -> list[Step]:
     """Returns the steps that `pack` made a list of."""
-    losses, sizes, *tensors = packed or ([], [])
+    losses, weights, *tensors = packed or ([], [])
     columns = [own.split(lengths) if lengths else own for own, lengths in tensors]
     seen = zip(*columns, strict=True) if columns else itertools.repeat(())
-    return list(zip(losses, sizes, seen, strict=False))
+    return list(zip(losses, weights, seen, strict=False))

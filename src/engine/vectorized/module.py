@@ -1,5 +1,6 @@
 """Trains several jobs' modules as one; each job has its own data order, rows and checkpoints."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -117,8 +118,9 @@ class StackedModule(LightningModule):
         self.loss, self.averages_loss = first.module.loss, first.module.averages_loss
         self.has_metrics = bool(first.module.train_metrics)
         self._forward, self._losses = stacked(first.module.network), stacked_loss(self.loss)
-        # Of each step: losses (J,), size of a batch; predictions and targets, if there are metrics.
-        self._since_row: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
+        # Of each step: losses (J,); their weights, (J,) or one for all; predictions and targets, if
+        # there are metrics.
+        self._since_row: list[tuple[Tensor, int | Tensor, tuple[Tensor, ...]]] = []
         self._not_finite: list[int] = []  # jobs whose last row has no finite loss
         self._flushed = time.monotonic()
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
@@ -214,8 +216,12 @@ class StackedModule(LightningModule):
             "callbacks": {key: state for key, state in states.items() if state},
         }
         member.module._since_row = [
-            (losses[number].clone(), size, tuple(part[number].clone() for part in seen))
-            for losses, size, seen in self._since_row
+            (
+                losses[number].clone(),
+                weight[number].clone() if isinstance(weight, Tensor) else weight,
+                tuple(part[number].clone() for part in seen),
+            )
+            for losses, weight, seen in self._since_row
         ]
         if of_data := member.data.state_dict():
             checkpoint[type(member.data).__qualname__] = of_data
@@ -247,7 +253,8 @@ class StackedModule(LightningModule):
             losses = self._losses(predictions, targets)
             self._last_losses = losses.detach()
             seen = (predictions.detach(), targets) if self.has_metrics else ()
-            self._since_row.append((self._last_losses, targets.shape[1], seen))
+            weight = rows.weight_of(self.loss, targets, jobs=1)
+            self._since_row.append((self._last_losses, weight, seen))
             ends = step + 1 == steps
             if (batch_idx + step + 1) % trainer.log_every_n_steps == 0 or (ends and training_ends):
                 shown = self._write_rows(first + step)
@@ -386,10 +393,13 @@ class StackedModule(LightningModule):
         Returns:
             The mean of the jobs' losses that are numbers; None if there are none.
         """
-        losses, sizes, seen = zip(*self._since_row, strict=True)
+        losses, weights, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
         of_jobs = torch.stack(losses).T.tolist()  # (J, steps)
-        weighted = (rows.weighted_loss(own, sizes, self.averages_loss) for own in of_jobs)
+        has_own = isinstance(weights[0], Tensor)
+        of_each = torch.stack(weights).T.tolist() if has_own else itertools.repeat(weights)
+        pairs = zip(of_jobs, of_each, strict=False)
+        weighted = (rows.weighted_loss(*pair, self.averages_loss) for pair in pairs)
         means = [total / weight for total, weight in weighted]
         parts = [torch.cat(steps, dim=1) for steps in zip(*seen, strict=True)]  # (J, N, …) each
         epoch = self.current_epoch
