@@ -22,6 +22,7 @@ from engine.config.limits import (
 )
 from engine.door import Task
 from engine.errors import UserError
+from engine.fence.hydra import registries
 from engine.launch.worker import Work, cores
 from engine.sweep import gpus
 from engine.sweep.jobs import answer_text, own_words
@@ -62,13 +63,14 @@ class WorkerLauncher(Launcher):
         self.hydra_context = hydra_context
         self.config = config
         self.door = task_function.door
+        self.state = registries()
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
         assert self.hydra_context is not None
         works = [
-            Work(self.hydra_context, self.config, self.door.module, list(words), number)
+            Work(self.hydra_context, self.config, self.door.module, list(words), number, self.state)
             for number, words in enumerate(job_overrides, start=initial_job_idx)
         ]
         names = own_words(job_overrides)

@@ -21,7 +21,7 @@ from engine.errors import (
     as_mistake,
     wants_traceback,
 )
-from engine.fence.hydra import answer_of, composed_by_hydra, registries, take_over
+from engine.fence.hydra import answer_of, composed_by_hydra, take_over
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -39,7 +39,8 @@ class Work:
         door: the import path of the command.
         overrides: the job's.
         number: its place among the jobs that were launched with it.
-        state: Hydra's registries.
+        state: Hydra's registries, as they were before the launcher's process imported the classes
+            of the jobs: their modules may register resolvers, too.
         traceback: whether the user has set HYDRA_FULL_ERROR=1, which the launcher's process sets
             for itself.
     """
@@ -49,7 +50,7 @@ class Work:
     door: str
     overrides: list[str]
     number: int
-    state: dict[Any, Any] = field(default_factory=registries, repr=False)
+    state: dict[Any, Any] = field(repr=False)
     traceback: bool = field(default_factory=wants_traceback)
 
     def __call__(self) -> float | Exception:
@@ -64,8 +65,6 @@ class Work:
 
     def _answer(self) -> float | Exception:
         with prepared(self.config.threads, self.traceback):
-            take_over(self.state)
-            setup_globals()
             try:
                 return self._run()
             except SystemExit as stop:
@@ -82,7 +81,11 @@ class Work:
                 return RunFailed(messages.redacted(f"{type(error).__name__}: {error}"))
 
     def _run(self) -> float:
-        door = imported(self.door)  # `__main__` is another module here
+        # `__main__` is another module here. What that module registers, such as a resolver, the
+        # launcher's process has registered, too: to take it over first would refuse the import.
+        door = imported(self.door)
+        take_over(self.state)
+        setup_globals()
         door.open()
         config = composed_by_hydra(self.context.config_loader, self.config, self.overrides)
         with open_dict(config):
