@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from engine import signals
 from engine.config.keys import FOLDERS, ROOT
+from engine.config.limits import typed
 from engine.config.nested import at, copied, dotted, words_in
 from engine.config.overrides import check_values
 from engine.config.resolved import Config, make_absolute
@@ -25,6 +26,7 @@ from engine.fence.hydra import apply_overrides, composed_by_hydra, is_group, wit
 from engine.fence.omegaconf import node_of, resolved_in
 from engine.sweep.jobs import Job
 
+PARAMS = "hydra.sweeper.params"
 REFERENCE = re.compile(r"\$\{(\w+(\.\w+)*)\}")  # to one key, from the top of a config
 NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")  # as Hydra's grammar has it
 Names = tuple[Any, ...]  # that lead to a value
@@ -129,13 +131,13 @@ class Composer:
     def _by_hydra(self, words: Sequence[str]) -> DictConfig:
         """Has Hydra compose a job, which may not ask for another sweep than the one that is run."""
         composed = composed_by_hydra(self.loader, self.sweep, words)
-        asked, ours = map(_sweeper_of, (composed, self.sweep))
+        asked, ours = map(_how_to_sweep, (composed, self.sweep))
         if key := next((key for key in asked if asked[key] != ours.get(key)), None):
-            kept = "null" if key == "params" else ours.get(key)
+            kept = "null" if key == PARAMS else typed(ours.get(key))
             raise UserError(
-                f"{' '.join(words)}: sets hydra.sweeper.{key} for a sweep of its own, which would "
-                "be lost in a sweep over more.\n"
-                f"Sweep over it by itself, or leave that out: hydra.sweeper.{key}={kept}"
+                f"{' '.join(words)}: sets {key} for a sweep of its own, which would be lost in a "
+                "sweep over more.\n"
+                f"Sweep over it by itself, or leave that out: {key}={kept}"
             )
         return composed
 
@@ -256,11 +258,15 @@ def _depending(words: Mapping[Names, str], changing: Sequence[Names]) -> list[Na
     return found
 
 
-def _sweeper_of(config: DictConfig) -> dict[str, Any]:
-    """Returns the options of a config's sweeper, as they are written."""
-    sweeper = OmegaConf.select(config, "hydra.sweeper")
-    options: Any = OmegaConf.to_container(sweeper, resolve=False) if sweeper else {}
-    return dict(options)
+def _how_to_sweep(config: DictConfig) -> dict[str, Any]:
+    """Returns the choices of a config's sweeper and launcher, and their options as written."""
+    own: Any = OmegaConf.to_container(config.hydra, resolve=False)
+    choices = own.get("runtime", {}).get("choices", {})
+    found = {}
+    for name in ("sweeper", "launcher"):
+        found[f"hydra/{name}"] = choices.get(f"hydra/{name}")
+        found |= {f"hydra.{name}.{key}": value for key, value in own.get(name, {}).items()}
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -23,12 +23,10 @@ from engine.config import secrets
 from engine.config.limits import typed
 from engine.errors import UserError, blamed_on
 from engine.run import folders
-from engine.sweep.compose import Composer
+from engine.sweep.compose import PARAMS, Composer
 from engine.sweep.jobs import Job, check_all, conclude, run_all, table
 
 log = logging.getLogger(__name__)
-
-PARAMS = "hydra.sweeper.params"
 
 
 class JobSweeper(Sweeper):

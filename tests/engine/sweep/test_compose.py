@@ -19,6 +19,7 @@ from omegaconf.errors import InterpolationKeyError
 
 from engine.config.nested import dotted
 from engine.config.resolved import Config
+from engine.errors import UserError
 from engine.sweep.compose import Composer
 from project.train import train
 
@@ -107,12 +108,12 @@ class Composed:
 
 
 @contextmanager
-def sweep_to(folder: str) -> Iterator[tuple[Any, DictConfig]]:
+def sweep_to(folder: str, *more: str) -> Iterator[tuple[Any, DictConfig]]:
     """Give Hydra's loader of configs, and the config of a sweep."""
     train.open()
     with initialize_config_dir(str(train.conf), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
-        words = [f"hydra.sweep.dir={folder}"]
+        words = [f"hydra.sweep.dir={folder}", *more]
         yield loader, loader.load_configuration("config", words, RunMode.MULTIRUN)
 
 
@@ -232,7 +233,7 @@ def test_jobs_that_set_the_same_keys_are_resolved_as_one_by_one(
         resolved_whole.append(arguments)
         return resolve(*arguments)
 
-    compose = Composer(mock.Mock(), OmegaConf.create())
+    compose = Composer(mock.Mock(), OmegaConf.create({"hydra": {}}))
     monkeypatch.setattr(compose, "_parser", parser)
     monkeypatch.setattr("engine.sweep.compose.is_group", lambda loader, name: False)
     monkeypatch.setattr(
@@ -256,6 +257,40 @@ def test_jobs_that_set_the_same_keys_are_resolved_as_one_by_one(
         assert made.config.overrides == whole.overrides
         assert made.sweep_dir == folder
     assert not resolved_whole
+
+
+ELSEWHERE = """# @package _global_
+defaults: [linear, {override /hydra/launcher: joblib}]
+hydra: {launcher: {n_jobs: 2}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "hydra/launcher=basic"),
+        (["hydra/launcher=joblib"], "hydra.launcher.n_jobs=null"),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], None),
+        (["experiment=elsewhere"], None),
+    ],
+)
+def test_an_experiment_s_own_launcher_is_not_lost_among_others(
+    words: list[str], says: str | None, tmp_path: Path
+) -> None:
+    """As it happened: jobs for a cluster ran in the process that was to send them there."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/elsewhere.yaml").write_text(ELSEWHERE)
+    with sweep_to("/x", f"hydra.searchpath=[file://{tmp_path}]", *words) as (loader, sweep):
+        compose = Composer(loader, sweep)
+        if says is None:
+            assert compose(["experiment=elsewhere", "seed=3"]).config["seed"] == 3
+            return
+        with pytest.raises(UserError) as refused:
+            compose(["experiment=elsewhere", "seed=3"])
+    assert str(refused.value) == (
+        f"experiment=elsewhere: sets {says.partition('=')[0]} for a sweep of its own, which would "
+        f"be lost in a sweep over more.\nSweep over it by itself, or leave that out: {says}"
+    )
 
 
 def test_a_reference_that_leads_nowhere_for_one_job_is_named() -> None:
