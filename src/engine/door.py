@@ -8,12 +8,14 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -142,9 +144,23 @@ class Door:
 
 @dataclass(frozen=True)
 class Task:
-    """Does one run, or one job of a sweep, when Hydra calls it with a composed config."""
+    """Does one run, or one job of a sweep, when Hydra calls it with a composed config.
+
+    Args:
+        door: the command.
+        jobs: of a sweep of ours, by Hydra's numbers. Hydra's launchers compose a job anew, perhaps
+            of files that have changed since, and a resolver may give another value then. So a
+            sweep hands its jobs down, and they run as they were composed and checked.
+    """
 
     door: Door
+    jobs: dict[int, Job] = field(default_factory=dict)
+
+    def launched(self, launcher: Launcher, jobs: Sequence[Job]) -> Sequence[JobReturn]:
+        """Has a launcher of Hydra's run jobs."""
+        self.jobs.clear()
+        self.jobs.update(enumerate(jobs))
+        return launcher.launch([job.overrides for job in jobs], 0)
 
     @property
     def mentioned(self) -> frozenset[str]:
@@ -157,6 +173,11 @@ class Task:
     def __call__(self, composed: DictConfig) -> float:
         signals.heed()
         job = HydraConfig.get()
+        if self.jobs:
+            own = self.jobs[job.job.num]
+            # These are the secrets: all other values are resolved.
+            messages.hide(secrets.ENVIRONMENT.findall(repr(own.config.values_by_node)))
+            return own.run(self.door.do)
         words: Any = OmegaConf.to_container(job.overrides.task, resolve=False)  # ${…} as typed
         if job.mode == RunMode.MULTIRUN:
             sweep_dir = Path(job.sweep.dir)

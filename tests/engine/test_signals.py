@@ -475,7 +475,7 @@ def test_a_job_of_slurms_ends_at_a_step_and_then_submitit_has_its_signal(
     for name in ("take_over", "setup_globals"):
         monkeypatch.setattr(worker, name, lambda *_: None)
     monkeypatch.setattr(worker.Work, "_run", job)
-    work = worker.Work(Any, OmegaConf.create({"threads": 1}), "mine", [], 0, {}, False)
+    work = worker.Work(Any, OmegaConf.create({"threads": 1}), "mine", [], 0, None, {}, False)
     before = signal.signal(signal.SIGUSR2, submits_again)
     try:
         with pytest.raises(SystemExit) as stop:

@@ -62,15 +62,16 @@ class WorkerLauncher(Launcher):
         assert isinstance(task_function, Task)
         self.hydra_context = hydra_context
         self.config = config
-        self.door = task_function.door
+        self.task = task_function
         self.state = registries()
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
         assert self.hydra_context is not None
+        sweep = self.hydra_context, self.config, self.task.door.module
         works = [
-            Work(self.hydra_context, self.config, self.door.module, list(words), number, self.state)
+            Work(*sweep, list(words), number, self.task.jobs.get(number), self.state)
             for number, words in enumerate(job_overrides, start=initial_job_idx)
         ]
         names = own_words(job_overrides)

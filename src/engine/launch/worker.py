@@ -22,6 +22,7 @@ from engine.errors import (
     wants_traceback,
 )
 from engine.fence.hydra import answer_of, composed_by_hydra, take_over
+from engine.sweep.jobs import Job
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -34,11 +35,12 @@ class Work:
     """Does a job when it is called, in a process that can import its door.
 
     Args:
-        context: Hydra's, which composes the job's config.
+        context: Hydra's, which composes Hydra's part of the job's config.
         config: the sweep's.
         door: the import path of the command.
         overrides: the job's.
         number: its place among the jobs that were launched with it.
+        job: as it was composed and checked; None for a sweeper that is not ours.
         state: Hydra's registries, as they were before the launcher's process imported the classes
             of the jobs: their modules may register resolvers, too.
         traceback: whether the user has set HYDRA_FULL_ERROR=1, which the launcher's process sets
@@ -50,6 +52,7 @@ class Work:
     door: str
     overrides: list[str]
     number: int
+    job: Job | None
     state: dict[Any, Any] = field(repr=False)
     traceback: bool = field(default_factory=wants_traceback)
 
@@ -91,10 +94,12 @@ class Work:
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{self.number}"
             config.hydra.job.num = self.number
+            if self.job:
+                config.hydra.sweep.dir = str(self.job.sweep_dir)
         HydraConfig.instance().set_config(config)
         ended = run_job(
             hydra_context=self.context,
-            task_function=Task(door),
+            task_function=Task(door, {self.number: self.job} if self.job else {}),
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",

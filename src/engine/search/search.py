@@ -11,7 +11,6 @@ from pathlib import Path
 
 from filelock import FileLock
 from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.plugins.launcher import Launcher
 from optuna import Study, create_study
 from optuna.distributions import distribution_to_json
 from optuna.study import StudyDirection
@@ -25,7 +24,7 @@ from engine.search import space
 from engine.search import study as studies
 from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
-from engine.sweep.jobs import Job, State, check_all, run_all
+from engine.sweep.jobs import Job, Launch, State, check_all, run_all
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +114,7 @@ class Search:
         ]
         check_all([self.make_job([*self.fixed, *words(values)]) for values in params])
 
-    def run(self, launcher: Launcher) -> None:
+    def run(self, launch: Launch) -> None:
         """Runs trials until there are `n_trials` and all have ended, whoever runs them.
 
         Raises:
@@ -131,7 +130,7 @@ class Search:
                 for number in jobs:
                     params = shlex.join(self._params(trials.all()[number]))
                     log.info("trial %d, of %d in all: %s", number, self.n_trials, params)
-                run_all(list(jobs.values()), launcher)
+                run_all(list(jobs.values()), launch)
                 for number, job in jobs.items():
                     self._tell(trials, number, job)
                     claimed[number].release()

@@ -42,5 +42,5 @@ class OptunaSweeper(JobSweeper):
             return
         made.check()
         with self.goes_on(made.table), self.begun([made.base.sweep_dir]):
-            made.run(self.launcher)
+            made.run(self.launch)
         made.conclude(self.door)

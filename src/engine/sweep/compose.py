@@ -65,6 +65,9 @@ class Composer:
         self.loader = loader
         self.sweep = sweep
         self.mentioned = mentioned
+        # Hydra copies the times that are known: all jobs have those of ${now:…} in the folder.
+        with suppress(OmegaConfBaseException):  # it may be wrong for the sweep, and right for jobs
+            str(sweep.hydra.sweep.dir)
         self._parser = OverridesParser.create(loader)
         self._parsed: dict[str, Word] = {}
         self._numbers: dict[str, Word] = {}  # words that set a key to a number, by the key

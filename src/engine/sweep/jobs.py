@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.plugins.launcher import Launcher
+from hydra.core.utils import JobReturn
 
 from engine import files, locks, messages, signals
 from engine.checks import imports
@@ -272,40 +272,42 @@ def check_all(jobs: Sequence[Job]) -> None:
             job.is_checked = True
 
 
-def run_all(jobs: Sequence[Job], launcher: Launcher) -> None:
+Launch = Callable[[Sequence[Job]], Sequence[JobReturn]]
+
+
+def run_all(jobs: Sequence[Job], launch: Launch) -> None:
     """Runs the jobs that are due, and waits for the jobs that other processes run.
 
     The end of one job, even by a kill, does not end the others.
+
+    Args:
+        jobs: of the sweep.
+        launch: has a launcher run jobs, as they are; returns what Hydra's launchers do.
     """
     states = [job.state() for job in jobs]
     if len(jobs) > 1:
         log.info("%s", count([state.status for state in states]))
-    _launch([job for job, state in zip(jobs, states, strict=True) if state.is_due], launcher)
+    _launch([job for job, state in zip(jobs, states, strict=True) if state.is_due], launch)
     left = [job for job in jobs if job.is_left]
     # Where a kill took all workers:
-    _launch([job for job in left if job.status == "new" or job.is_as_launched], launcher)
+    _launch([job for job in left if job.status == "new" or job.is_as_launched], launch)
     for job in left:  # alone, as it may take its worker with it once more
         if job.is_left:
-            anew = [] if job.is_as_launched else ["sweep.retry=null", "sweep.force=false"]
-            _launch([job], launcher, *anew, "sweep.wait=true")
+            again = {} if job.is_as_launched else {"retry": None, "force": False}
+            job.treated = job.treated | again | {"wait": True}
+            _launch([job], launch)
             if job.is_left:
                 job.error = RunFailed(str(WorkerLost()))
 
 
-def _launch(jobs: Sequence[Job], launcher: Launcher, *more: str) -> None:
+def _launch(jobs: Sequence[Job], launch: Launch) -> None:
     if not jobs:
         return
     for job in jobs:
         job.launched_as = job.stamp
-    # A launcher with `launch_jobs` need not compose the jobs' configs again.
-    launch_jobs = None if more else getattr(launcher, "launch_jobs", None)
     try:
         with signals.undisguised():
-            returns = (
-                launch_jobs(jobs)
-                if launch_jobs
-                else launcher.launch([[*job.overrides, *more] for job in jobs], initial_job_idx=0)
-            )
+            returns = launch(jobs)
     except UserError:  # an option of the launcher's is wrong
         raise
     except Exception as error:  # the launcher's own: some worker is gone

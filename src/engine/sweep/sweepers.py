@@ -7,12 +7,14 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -24,7 +26,7 @@ from engine.config.limits import typed
 from engine.errors import UserError, blamed_on
 from engine.run import folders
 from engine.sweep.compose import PARAMS, Composer
-from engine.sweep.jobs import Job, check_all, conclude, run_all, table
+from engine.sweep.jobs import Job, Launch, check_all, conclude, run_all, table
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class JobSweeper(Sweeper):
     ) -> None:
         self.hydra_context = hydra_context
         self.config = config
+        self.task: Any = task_function
         mentioned = getattr(task_function, "mentioned", None)
         self.compose = Composer(hydra_context.config_loader, config, mentioned)
         door: Any = getattr(task_function, "door", None)
@@ -70,6 +73,12 @@ class JobSweeper(Sweeper):
                 shown = table()
             log.info("\n%s\ninterrupted; the same command goes on:\n  %s", shown, command)
             raise
+
+    def launch(self, jobs: Sequence[Job]) -> Sequence[JobReturn]:
+        """Has the launcher run jobs, which are as they were composed and checked."""
+        one_by_one: Launch = partial(self.task.launched, self.launcher)
+        launch: Launch = getattr(self.launcher, "launch_jobs", one_by_one)
+        return launch(jobs) if len(jobs) > 1 else one_by_one(jobs)
 
     @abstractmethod
     def run(self, arguments: list[str]) -> Any:
@@ -146,7 +155,7 @@ class GridSweeper(JobSweeper):
         check_all(jobs)
         sweep_dirs = {job.sweep_dir for job in jobs}
         with self.goes_on(lambda: table(jobs)), self.begun(sweep_dirs):
-            run_all(jobs, self.launcher)
+            run_all(jobs, self.launch)
         conclude(jobs, self.door)
         return jobs
 

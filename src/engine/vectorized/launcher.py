@@ -47,8 +47,8 @@ class VectorizedLauncher(BasicLauncher):
         for count, (job, answer) in enumerate(answers.items(), start=1):
             words = [word for word in job.overrides if word not in common] or ["the job"]
             log.info("%d of %d: %s: %s", count, len(jobs), " ".join(words), answer_text(answer))
-        alone = [job.overrides for job in jobs if job not in answers]
-        returns = iter(self.launch(alone, 0) if alone else [])
+        alone = [job for job in jobs if job not in answers]
+        returns = iter(self.task_function.launched(self, alone) if alone else [])
         return [_returned(job, answers[job]) if job in answers else next(returns) for job in jobs]
 
 

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from engine.errors import RunFailed, UserError, WorkerLost
 from engine.run import folders
 from engine.run.summaries import save
-from engine.sweep.jobs import conclude, run_all
+from engine.sweep.jobs import Job, conclude, run_all
 from sweeping import made
 
 
@@ -26,10 +26,10 @@ class Workers:
         self.sweep_dir, self.deadly, self.wrong = sweep_dir, deadly, wrong
         self.launched: list[list[str]] = []
 
-    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        self.launched.append([words[0] for words in jobs])
+    def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
+        self.launched.append([job.overrides[0] for job in jobs])
         returns = []
-        for words in jobs:
+        for words in [job.overrides for job in jobs]:
             (own,) = made(self.sweep_dir, words[0])
             if words[0] in self.wrong:
                 returns.append(
@@ -71,15 +71,12 @@ class DeadAtOnce(Workers):
         super().__init__(sweep_dir)
         self.times = times
 
-    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
         if len(self.launched) >= self.times:
-            return super().launch(jobs, initial_job_idx)
-        self.launched.append([words[0] for words in jobs])
+            return super().__call__(jobs)
+        self.launched.append([job.overrides[0] for job in jobs])
         lost = WorkerLost()
-        return [
-            JobReturn(status=JobStatus.FAILED, overrides=words, _return_value=lost)
-            for words in jobs
-        ]
+        return [JobReturn(status=JobStatus.FAILED, _return_value=lost) for _ in jobs]
 
 
 @pytest.mark.parametrize(("times", "status"), [(1, "finished"), (9, "failed")])
@@ -126,7 +123,7 @@ def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -
 class FullLauncher(Workers):
     """A launcher that finds no space for its own files."""
 
-    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
         raise OSError(errno.ENOSPC, "No space left on device", "/dev/shm/x")
 
 
