@@ -27,6 +27,12 @@ INTERPOLATION = (  # OmegaConf's words on one
 )
 LEADS_NOWHERE = re.compile(r"Interpolation key '(\S+)' not found\nfull_key: (\S+)")
 NOWHERE = r"\2: refers to \1, which these choices do not have."
+# Of ${hydra:…}: the jobs of a sweep are composed before there is a config of Hydra's for each.
+HYDRAS_OWN = re.compile(r"\w+ raised while .*: HydraConfig was not set\nfull_key: (\S+)")
+NO_JOB = (
+    r"\1: refers to Hydra's own config by ${hydra:…}, which is there in a single run only.\n"
+    "For a sweep, write the value itself."
+)
 LOST_OVERRIDE = re.compile(r"In '([^']+)': Could not override '([^'@]+)(@[^']+)?'\.")
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
@@ -110,6 +116,7 @@ def exit_codes() -> Iterator[None]:
         if asked or not isinstance(mistake, UserError):
             raise
         text = f"error: {LEADS_NOWHERE.sub(NOWHERE, describe(mistake))}"
+        text = HYDRAS_OWN.sub(NO_JOB, text)
         if words := words_about(describe(mistake), sys.argv[1:]):
             text = f"{text}\nThe command says: {messages.redacted(' '.join(words))}"
         print(messages.for_stream(text, sys.stderr, logging.ERROR), file=sys.stderr)

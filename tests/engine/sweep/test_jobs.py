@@ -256,6 +256,25 @@ def test_what_sweeps_only_can_do(
     assert list(tmp_path.rglob("metrics.csv")) == []
 
 
+@pytest.mark.parametrize("swept", ["seed=1,2", "optimizer=sgd,sgd_plain"])
+def test_what_single_runs_only_can_refer_to(
+    swept: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: "HydraConfig was not set", which no user can set."""
+    word = "name=linear_${hydra:runtime.choices.module}"
+    with pytest.raises(SystemExit) as stop:
+        run_train(*LINEAR, word, swept, f"paths.log_dir={tmp_path}")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: name: refers to Hydra's own config by ${hydra:…}, which is there in a single run "
+        "only.",
+        "For a sweep, write the value itself.",
+    ]
+    assert list(tmp_path.iterdir()) == []
+    run_train(*LINEAR[1:], word, f"paths.log_dir={tmp_path}")
+    assert [path.name for path in tmp_path.glob("runs/*")] == ["linear_linear"]
+
+
 @pytest.mark.slow
 def test_a_sweep_over_experiments_names_its_jobs_by_them(tmp_path: Path) -> None:
     run_train(
