@@ -1,7 +1,7 @@
 """Says what each key of the config means, for every room that treats some keys differently."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 TARGET = "_target_"
@@ -58,6 +58,20 @@ EVALUATED_WITH = ("datamodule", "accelerator", "trainer")
 def is_below(key: str, nodes: tuple[str, ...]) -> bool:
     """Tells whether a dotted key is one of some nodes, or lies below one of them."""
     return f"{key}.".startswith(tuple(f"{node}." for node in nodes))
+
+
+def orders(node: Any, key: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Yields the names in each mapping whose order may change a result, by the mapping's key.
+
+    A class takes its arguments by name, and a run reads the top of a config by name. All other
+    mappings are handed on in their order: transforms, callbacks, an argument that is a mapping.
+    """
+    is_mapping = isinstance(node, dict)
+    if is_mapping and key and TARGET not in node:
+        yield key, [name for name in node if not is_below(f"{key}.{name}", IRRELEVANT)]
+    for name, inner in node.items() if is_mapping else enumerate(node):
+        if isinstance(inner, dict | list):
+            yield from orders(inner, f"{key}.{name}" if key else str(name))
 
 
 def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:

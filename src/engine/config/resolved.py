@@ -24,6 +24,7 @@ from engine.config.keys import (
     PRESETS,
     TREATMENT,
     is_below,
+    orders,
     relevant,
 )
 from engine.config.limits import LIMITS, shown
@@ -142,6 +143,11 @@ class Config(Mapping[str, Any]):
         return dotted(self.values_by_node)
 
     @cached_property
+    def ordered(self) -> dict[str, Any]:
+        """Returns the values by dotted key, and the names in each mapping whose order counts."""
+        return {**dict(orders(self.values_by_node)), **self.flat}
+
+    @cached_property
     def yaml(self) -> str:
         """Returns the values as YAML."""
         return plain_yaml.dump(self.values_by_node)
@@ -149,7 +155,7 @@ class Config(Mapping[str, Any]):
     @cached_property
     def relevant(self) -> str:
         """Returns all values that can change the result of a run, by dotted key, as JSON."""
-        return json.dumps(relevant(self.flat), sort_keys=True)
+        return json.dumps(relevant(self.ordered), sort_keys=True)
 
     @cached_property
     def hash(self) -> str:

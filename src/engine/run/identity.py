@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import files
+from engine.config import plain_yaml
 from engine.config.keys import IRRELEVANT, is_below
 from engine.config.nested import words_in
 from engine.config.resolved import Config
@@ -195,7 +196,7 @@ def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool
     if state in (None, then["files"]):
         return False
     # The same content may be in other files.
-    node = json.dumps(config["datamodule"], sort_keys=True)
+    node = plain_yaml.dump(config["datamodule"])  # in its order, and with numbers as keys
     return not is_known or _digest_now(node, config.get("seed")) != then["digest"]
 
 
@@ -261,7 +262,7 @@ def _digest_now(node: str, seed: int | None) -> str | None:
     from engine.config import objects
 
     with seeds.kept(seed):
-        data = objects.build(json.loads(node), "datamodule")
+        data = objects.build(plain_yaml.load(node), "datamodule")
         data.prepare_data()
         return digest_of(data)
 

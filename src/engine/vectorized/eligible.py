@@ -161,7 +161,7 @@ def common(config: Config) -> str:
     own = (*NODES, *copies)
     kept = {
         key: value
-        for key, value in config.flat.items()
+        for key, value in config.ordered.items()
         if key in SCHEDULE or (key not in VALUES and not is_below(key, (*own, "scheduler")))
     }
     return json.dumps([copies, kept], sort_keys=True)

@@ -1,5 +1,6 @@
 """The config of a run: resolved once, read by dotted key, and its hash."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,21 @@ CONFIG = {
     "seed": 0,
     "paths": {"data_dir": "/data", "log_dir": "/logs"},
     "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.001},
-    "module": {"optimizer": "${optimizer}"},
+    "module": {"_target_": "project.Net", "optimizer": "${optimizer}"},
     "datamodule": {
+        "_target_": "project.Data",
         "batch_size": 4,
         "data_dir": "${paths.data_dir}/cifar10",
         "cache_dir": "/cache",
         "num_workers": 0,
     },
-    "trainer": {"max_epochs": 5, "accelerator": "auto", "devices": "auto", "strategy": "auto"},
+    "trainer": {
+        "_target_": "engine.BlockTrainer",
+        "max_epochs": 5,
+        "accelerator": "auto",
+        "devices": "auto",
+        "strategy": "auto",
+    },
     "logger": {"csv": {"_target_": "engine.MetricsCSV"}},
     "callbacks": {"progress_bar": {"refresh_seconds": 0.2}, "checkpoints": {"every_n_steps": 1000}},
 }
@@ -42,12 +50,52 @@ def resolved(made: DictConfig) -> Config:
 
 
 def backwards(node: Any) -> Any:
-    """The same mapping, its keys in the opposite order, at every level."""
-    return {key: backwards(node[key]) for key in reversed(node)} if isinstance(node, dict) else node
+    """The same mapping, with the arguments of each class in the opposite order."""
+    if isinstance(node, list):
+        return [backwards(inner) for inner in node]
+    if not isinstance(node, dict):
+        return node
+    names = reversed(node) if "_target_" in node else node
+    return {name: backwards(node[name]) for name in names}
 
 
-def test_hash_does_not_depend_on_the_order_of_keys() -> None:
-    assert resolved(OmegaConf.create(backwards(CONFIG))).hash == resolved(config()).hash
+def test_hash_does_not_depend_on_the_order_of_keys_that_are_read_by_name() -> None:
+    crop = {"_target_": "project.Crop", "size": 3, "_partial_": True, "by": [1, {"a": 1, "b": 2}]}
+    own = {**CONFIG, "module": {"_target_": "project.Net", "crop": crop, "all": [[crop], 2]}}
+    other = OmegaConf.create({key: backwards(own[key]) for key in reversed(own)})
+    assert resolved(other).hash == resolved(OmegaConf.create(own)).hash
+    shown_last = {**CONFIG["callbacks"]}  # type: ignore[dict-item]
+    shown_last["progress_bar"] = shown_last.pop("progress_bar")
+    assert resolved(config(callbacks=shown_last)).hash == resolved(config()).hash
+
+
+FLIP, ERASE = {"_target_": "project.Flip"}, {"_target_": "project.Erase", "p": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "other"),
+    [
+        ("augment", {"flip": FLIP, "erase": ERASE}, {"erase": ERASE, "flip": FLIP}),
+        ("callbacks", {"a": FLIP, "b": ERASE}, {"b": ERASE, "a": FLIP}),
+        ("module.free", {"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ("module.free", [1, {"a": 1, "b": [2]}], [1, {"b": [2], "a": 1}]),
+        ("module.free", {"x": {"a": {}, "b": {}}}, {"x": {"b": {}, "a": {}}}),
+        ("module.free", {0: "x"}, {"0": "x"}),
+        ("module.free", {1: "x"}, {True: "x"}),
+        ("module.free", [{0: "x"}], [{"0": "x"}]),
+        ("module.free", {1: "x"}, {1.0: "x"}),
+        ("module.free", {"a.b": 1}, {"a": {"b": 1}}),
+        ("module.free", {"a": {}}, {"a": []}),
+    ],
+)
+def test_hash_tells_mappings_apart_that_are_handed_on_as_they_are(
+    key: str, one: Any, other: Any
+) -> None:
+    """As it happened: a job with transforms in another order was given the results of the first."""
+    made, otherwise = (resolved(config(**{key: value})) for value in (one, other))
+    assert made.hash != otherwise.hash
+    assert repr(json.loads(made.relevant)) != repr(json.loads(otherwise.relevant))
+    assert resolved(OmegaConf.create(made.yaml)).hash == made.hash
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,29 @@ def test_files_of_others_are_known_by_names_sizes_and_times(
     assert identity.load(tmp_path) == made
 
 
+class InOrder:
+    """Data that depend on the order and the kinds of the keys in an argument."""
+
+    def __init__(self, parts: dict[Any, str]) -> None:
+        self.parts = parts
+
+    def prepare_data(self) -> None:
+        """Does nothing."""
+
+    def fingerprint(self) -> str:
+        return str(self.parts)
+
+
+def test_moved_files_of_data_are_compared_by_the_config_as_it_is(tmp_path: Path) -> None:
+    parts = {1: str(tmp_path / "b.txt"), 0: "a"}
+    (tmp_path / "b.txt").write_text("b")
+    config = Config({"datamodule": {"_target_": f"{__name__}.InOrder", "parts": parts}})
+    data = {"digest": str(parts), "samples": {}, "classes": [], "files": "others"}
+    (tmp_path / ".hydra").mkdir()
+    identity.save(tmp_path, {"data": data, "code": {}, "begins_from": None, "versions": {}})
+    assert not identity.changed(tmp_path, config).data
+
+
 def test_files_are_known_by_names_without_a_folder_and_within_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

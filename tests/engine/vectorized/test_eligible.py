@@ -8,7 +8,9 @@ import pytest
 from hydra.core.utils import JobReturn
 
 from commands import run_train
+from engine.config.resolved import Config
 from engine.fence.hydra import BasicLauncher
+from engine.vectorized.eligible import common
 from together import CURVE, folder, jobs, statuses, summary, sweep
 
 FEW = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
@@ -98,6 +100,13 @@ def test_what_is_not_stacked(
         run_train("-m", "hydra/launcher=vectorized", *few, *words, f"paths.log_dir={tmp_path}")
     assert f"2 of 2 jobs one by one: {reason}" in caplog.text
     assert len(jobs.value.args[0]) == 2
+
+
+def test_jobs_whose_transforms_have_another_order_do_not_train_together() -> None:
+    crop, flip = {"_target_": "project.Crop"}, {"_target_": "project.Flip"}
+    one = Config({"augment": {"crop": crop, "flip": flip}})
+    assert common(Config({"augment": {"crop": {**crop}, "flip": flip}})) == common(one)
+    assert common(Config({"augment": {"flip": flip, "crop": crop}})) != common(one)
 
 
 @pytest.mark.usefixtures("until_one_by_one")

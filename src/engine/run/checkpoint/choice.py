@@ -141,7 +141,8 @@ def _no_checkpoint(path: Path, key: object) -> UserError:
 def _differences(values: str, config: Config) -> str:
     then = json.loads(values)
     now = json.loads(config.relevant)
-    keys = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    # By repr, as 1 is neither 1.0 nor true.
+    keys = [key for key in sorted({*then, *now}) if repr(then.get(key)) != repr(now.get(key))]
     said = [f"{key} was {then.get(key)} and is {now.get(key)}" for key in keys[:MOST_KEYS]]
     return ", ".join([*said, *["…"][: len(keys) - len(said)]])
 
