@@ -77,15 +77,11 @@ def orders(node: Any, key: str = "") -> Iterator[tuple[str, list[Any]]]:
 def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values, by dotted key, that can change a result.
 
-    Secrets do not count, as their values are not known. The data folder counts relative to
-    `paths.data_dir`, and a run to begin from relative to `paths.log_dir`: the same may lie
-    elsewhere.
+    A secret counts by the name of its variable, as its value is not known. The data folder counts
+    relative to `paths.data_dir`, and a run to begin from relative to `paths.log_dir`: the same may
+    lie elsewhere.
     """
-    kept = {
-        key: value
-        for key, value in flat.items()
-        if not is_below(key, IRRELEVANT) and SECRET not in str(value)
-    }
+    kept = {key: value for key, value in flat.items() if not is_below(key, IRRELEVANT)}
     for key, home in (("datamodule.data_dir", "paths.data_dir"), ("init_from", "paths.log_dir")):
         if isinstance(place := kept.get(key), str):
             kept[key] = place.removeprefix(str(flat.get(home)))

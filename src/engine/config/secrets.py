@@ -6,6 +6,7 @@ key, token, secret or password as a whole word, or a URL with a password in it.
 """
 
 import functools
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from engine.messages import PASSWORD
 
 WORDS = {"key", "token", "secret", "password"}
 ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*(\w+)\s*(?:,\s*null\s*)?\}")
+VARIABLE = re.compile(r"\$\{oc\.env:\s*(\w+)")  # whatever stands in its place if it is not set
 # What may stand under a secret's key: the environment's value, or that of another key.
 REFERENCE = re.compile(r"\$\{(?:oc\.env:\s*\w+\s*(?:,\s*null\s*)?|[\w.]+)\}")
 # {api_key: abc}
@@ -74,18 +76,22 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
     urls = {path for path, word in words_in(raw) if "://" in word and HOLE.search(word)}
     found = [(path, word) for path, word in words if path in urls or _holds_secret(path, word)]
     written = OmegaConf.create(copied(raw, _escaped)) if found else None
+    known: set[str] = set()
     for path, _ in found:
         reference = str(at(written, path))
         without = ENVIRONMENT.sub("", reference)
         if without == reference or (without and _holds_secret(path, without)):
             raise _refusal(".".join(map(str, path)))
-    known = [word for _, word in found]
+        holes = "" if _holds_secret(path, "") else " ".join(HOLE.findall(reference))
+        known.update(ENVIRONMENT.findall(holes or reference))
+        at(values, path[:-1])[path[-1]] = reference
+        messages.hide(ENVIRONMENT.findall(reference))
+    texts = [os.environ.get(name, "") for name in known]
     for path, word in words:
-        if any(secret in word for secret in known):  # it may have got elsewhere by ${...}
+        if any(text in word for text in texts):  # it may have got elsewhere by ${...}
             reference = str(at(written, path))
-            if names := ENVIRONMENT.findall(reference):
+            if not known.isdisjoint(VARIABLE.findall(reference)):
                 at(values, path[:-1])[path[-1]] = reference
-                messages.hide(names)
     return dict(values)
 
 

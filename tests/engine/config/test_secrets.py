@@ -207,6 +207,26 @@ def test_secrets_stay_wherever_references_take_them_and_others_are_resolved() ->
     }
 
 
+def test_a_value_that_only_has_the_letters_of_a_secret_is_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it happened: two jobs with other values of such a variable had one hash."""
+    monkeypatch.setenv("A_KEY", "7")
+    monkeypatch.setenv("A_PLACE", "/data/17")
+    written = {
+        "api_key": "${oc.env:A_KEY}",
+        "number": "${oc.env:A_NUMBER}",
+        "data": "${oc.env:A_PLACE}/x",
+        "url": "https://me:${oc.env:A_WORD}@${oc.env:A_NUMBER}",
+        "word": "of ${oc.env:A_WORD}",
+        "again": "${oc.env:A_KEY,x}",
+    }
+    config = resolved(written)
+    assert {**config} == {**written, "number": "7", "data": "/data/17/x"}
+    monkeypatch.setenv("A_PLACE", "/data/71")
+    assert resolved(written).hash != config.hash
+
+
 @pytest.mark.parametrize(
     ("values", "key"),
     [
@@ -241,17 +261,33 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) ->
         resolved({"key": "${oc.env:A_KEY}"})
 
 
-def test_neither_the_value_nor_the_variable_changes_the_hash(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_value_of_a_secret_does_not_change_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["experiment=curve_fit", "+module.api_key=${oc.env:A_KEY}"]
     hashes = {composed(words).hash}
     monkeypatch.setenv("A_KEY", "another")
     hashes.add(composed(words).hash)
+    assert len(hashes) == 1
     hashes.add(composed([words[0], "+module.api_key=${oc.env:A_WORD}"]).hash)
     hashes.add(composed([words[0]]).hash)
-    assert len(hashes) == 1
-    assert composed([words[0], "seed='${oc.decode:${oc.env:A_NUMBER}}'"]).hash not in hashes
+    hashes.add(composed([words[0], "seed='${oc.decode:${oc.env:A_NUMBER}}'"]).hash)
+    assert len(hashes) == 4
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://me:${oc.env:A_WORD}@host/v1/train.csv",) * 2,
+        ([{"token": "${oc.env:A_KEY}", "table": "v1"}],) * 2,
+        ([1, {"token": "${oc.env:A_KEY}"}], [2, {"token": "${oc.env:A_KEY}"}]),
+    ],
+)
+def test_what_stands_beside_a_secret_changes_the_hash(one: Any, other: Any) -> None:
+    """As it happened: a job with other data was given the results of the first."""
+    other = json.loads(json.dumps(other).replace("v1", "v2"))
+    made, otherwise = (resolved({"datamodule": {"data": own}}) for own in (one, other))
+    assert made.hash != otherwise.hash
+    for secret in HIDDEN:
+        assert secret not in made.relevant
 
 
 def test_a_run_leaves_its_secrets_nowhere_and_resumes_from_the_environment(
