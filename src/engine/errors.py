@@ -33,6 +33,9 @@ NO_JOB = (
     r"\1: refers to Hydra's own config by ${hydra:…}, which is there in a single run only.\n"
     "For a sweep, write the value itself."
 )
+LEADS_TO_NONE = re.compile(r"\w+ while .*: Missing mandatory value: (\S+)\nfull_key: \S+")
+NO_VALUE = r"\1: has no value (???); write \1=VALUE"
+IN_OUR_WORDS = ((LEADS_NOWHERE, NOWHERE), (LEADS_TO_NONE, NO_VALUE), (HYDRAS_OWN, NO_JOB))
 LOST_OVERRIDE = re.compile(r"In '([^']+)': Could not override '([^'@]+)(@[^']+)?'\.")
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
@@ -115,8 +118,9 @@ def exit_codes() -> Iterator[None]:
         mistake = as_mistake(error)
         if asked or not isinstance(mistake, UserError):
             raise
-        text = f"error: {LEADS_NOWHERE.sub(NOWHERE, describe(mistake))}"
-        text = HYDRAS_OWN.sub(NO_JOB, text)
+        text = f"error: {describe(mistake)}"
+        for theirs, ours in IN_OUR_WORDS:
+            text = theirs.sub(ours, text)
         if words := words_about(describe(mistake), sys.argv[1:]):
             text = f"{text}\nThe command says: {messages.redacted(' '.join(words))}"
         print(messages.for_stream(text, sys.stderr, logging.ERROR), file=sys.stderr)

@@ -15,7 +15,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, RangeSweep
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET, is_below
 from engine.config.limits import LIMITS, Limit, check, shown
@@ -280,7 +280,8 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
         hint = hint | WORD if OmegaConf.is_config(present) else Any
     limit = LIMITS.get(key, Limit(hint, f"{kind}, like {shown(present)}"))
     for value in _values(override):
-        if not (isinstance(value, str) and value.startswith("${")):
+        is_said_later = isinstance(value, str) and (value == MISSING or value.startswith("${"))
+        if not is_said_later:
             check(key, value, limit)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from engine.config import objects, plain_yaml, secrets
 from engine.config.keys import (
@@ -88,8 +88,8 @@ class Config(Mapping[str, Any]):
 
         Raises:
             OmegaConfBaseException: if an interpolation leads nowhere; names the key.
-            UserError: if an override is about an object that is left out, or a secret does not
-                come from the environment.
+            UserError: if an override is about an object that is left out, a secret does not come
+                from the environment, or there is no value for a key.
         """
         raw: Any = OmegaConf.to_container(composed, resolve=False)
         written = dotted(raw)
@@ -105,7 +105,6 @@ class Config(Mapping[str, Any]):
         mentioned: Collection[str] | None,
     ) -> "Config":
         """Makes a config of resolved values; takes and raises what `resolve` does."""
-        _check_keys(values)
         if mentioned is not None:
             references = _references(written)
             used = _used(references, mentioned)
@@ -116,6 +115,8 @@ class Config(Mapping[str, Any]):
             for name in [own for own in unused if _makes_objects(own, values[own])]:
                 _check_unused(name, written, overrides)
                 del values[name]
+        for name in sorted(values, key=BUILT.__contains__):  # they repeat what others have
+            _check_plain(values[name], name, name)
         return cls(values, written, overrides)
 
     def of_a_job(self) -> "Config":
@@ -171,18 +172,26 @@ def make_absolute(composed: DictConfig, written: Mapping[str, Any]) -> None:
             OmegaConf.update(composed, key, os.path.abspath(os.path.expanduser(folder)))
 
 
-def _check_keys(node: Any, key: str = "") -> None:
-    """Refuses a mapping whose keys have no order, such as {1: 2, a: 3}: it would have no hash."""
-    if isinstance(node, dict):
-        try:
-            sorted(node)
-        except TypeError:
-            names = ", ".join(map(shown, node))
-            raise UserError(f"{key}={{{names}: …}}: its keys must be of one kind.") from None
-    elif not isinstance(node, list):
-        return
-    for name, inner in node.items() if isinstance(node, dict) else enumerate(node):
-        _check_keys(inner, f"{key}.{name}" if key else str(name))
+def _check_plain(node: Any, key: str, word: str) -> None:
+    """Refuses a value that is missing, and a mapping whose keys have no order, as {1: 2, a: 3}.
+
+    Args:
+        node: a value of the config.
+        key: its dotted key.
+        word: the same, or the key of the list around it: what the command line can set.
+    """
+    if node == MISSING:
+        raise UserError(f"{key}: has no value (???); write {word}=VALUE")
+    is_mapping = isinstance(node, dict)
+    kinds = set(map(type, node)) if is_mapping else set()
+    if kinds - {str} and kinds - {int, float, bool}:
+        names = ", ".join(map(shown, node))
+        raise UserError(f"{key}={{{names}: …}}: its keys must be of one kind.")
+    for name, inner in node.items() if is_mapping else ():
+        own = f"{key}.{name}"
+        _check_plain(inner, own, own if word == key else word)
+    for number, inner in enumerate(node) if isinstance(node, list) else ():
+        _check_plain(inner, f"{key}.{number}", word)
 
 
 def _makes_objects(name: str, node: Any) -> bool:

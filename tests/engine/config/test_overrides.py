@@ -261,8 +261,20 @@ REFUSED = {
     "-m hydra.sweeper._target_=builtins.dict": "Invalid plugin 'builtins.dict': "
     "not the hydra_plugins package",
     "+init@=randn": "+init@=randn: write init=CHOICE, or a place behind the @.",
-    "optimizer.fused=[{1:2,a:3}]": (
-        "module.optimizer.fused.0={1, a: …}: its keys must be of one kind."
+    "optimizer.fused=[{1:2,a:3}]": ("optimizer.fused.0={1, a: …}: its keys must be of one kind."),
+    # no value
+    "seed=???": "seed: has no value (???); write seed=VALUE",
+    "name=???": "name: has no value (???); write name=VALUE",
+    "-m name=a,???": "name: has no value (???); write name=VALUE",
+    "-m seed=0,???": "seed: has no value (???); write seed=VALUE",
+    "scheduler=cosine scheduler.floor=???": (
+        "scheduler.floor: has no value (???); write scheduler.floor=VALUE"
+    ),
+    "optimizer=adam optimizer.betas=[0.9,???]": (
+        "optimizer.betas.1: has no value (???); write optimizer.betas=VALUE"
+    ),
+    "+module.groups=[{lr:???}]": (
+        "module.groups.0.lr: has no value (???); write module.groups=VALUE"
     ),
     "-m hydra.sweeper.params=[1]": (
         "hydra.sweeper.params=[1]: must be a mapping, such as {seed: '1,2'}."

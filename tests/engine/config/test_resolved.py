@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from engine.config.resolved import Config, word_about
 from engine.errors import UserError
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "name": "lenet",
     "seed": 0,
     "paths": {"data_dir": "/data", "log_dir": "/logs"},
@@ -64,7 +64,7 @@ def test_hash_does_not_depend_on_the_order_of_keys_that_are_read_by_name() -> No
     own = {**CONFIG, "module": {"_target_": "project.Net", "crop": crop, "all": [[crop], 2]}}
     other = OmegaConf.create({key: backwards(own[key]) for key in reversed(own)})
     assert resolved(other).hash == resolved(OmegaConf.create(own)).hash
-    shown_last = {**CONFIG["callbacks"]}  # type: ignore[dict-item]
+    shown_last = dict(CONFIG["callbacks"])
     shown_last["progress_bar"] = shown_last.pop("progress_bar")
     assert resolved(config(callbacks=shown_last)).hash == resolved(config()).hash
 
@@ -181,6 +181,32 @@ def test_data_folders_are_absolute_for_all_who_refer_to_them(
 def test_an_interpolation_that_leads_nowhere_names_its_key() -> None:
     with pytest.raises(OmegaConfBaseException, match=r"full_key: a\.b"):
         resolved(OmegaConf.create({"a": {"b": "${nowhere}"}}))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"name": "???"}, "name: has no value (???); write name=VALUE"),
+        (
+            {"module": {"of": "${scheduler}"}, "scheduler": {"power": "???"}},
+            "scheduler.power: has no value (???); write scheduler.power=VALUE",
+        ),
+        (
+            {"module": {"by": [1, {"a": ["???"]}]}},
+            "module.by.1.a.0: has no value (???); write module.by=VALUE",
+        ),
+    ],
+)
+def test_a_key_without_a_value_is_refused(values: Any, says: str) -> None:
+    """As it happened: a partial trained with its default, and a run's folder was named ???."""
+    with pytest.raises(UserError) as refused:
+        resolved(OmegaConf.create(values))
+    assert str(refused.value) == says
+
+
+def test_an_object_that_is_left_out_needs_no_values() -> None:
+    written = {"module": {"_target_": "package.Net"}, "mine": {"_target_": "package.X", "n": "???"}}
+    assert "mine" not in Config.resolve(OmegaConf.create(written), [], ())
 
 
 def object_of(kind: str, **values: Any) -> dict[str, Any]:

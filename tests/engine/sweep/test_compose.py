@@ -182,7 +182,6 @@ through: ["${copy.optimizer.lr}", "${copy.of.sizes.2.deep.0}"]
 fixed: {z: 1}
 alike: {fixed: "${fixed}", z: "${alike.fixed.z}"}
 now: "${oc.env:NO_SUCH_VARIABLE,${seed}}"
-not_set: ???
 sweep: {retry: null, force: false, dry_run: false, wait: false}
 hydra: {sweep: {dir: "/s/${name}/${copy.optimizer.lr}"}}
 """
@@ -302,6 +301,22 @@ def test_a_reference_that_leads_nowhere_for_one_job_is_named() -> None:
         with pytest.raises(InterpolationKeyError, match=r"a\.d"):
             compose(["name=d"])
         assert compose(["name=b"]).config["c"] == 1
+
+
+def test_a_job_without_a_value_that_it_needs_is_refused() -> None:
+    with sweep_to("/x") as (loader, sweep):
+        compose = Composer(loader, sweep)
+        says = r"^optimizer\.lr: has no value \(\?\?\?\); write optimizer\.lr=VALUE$"
+        for _ in range(2):
+            assert compose(["seed=1", "optimizer.lr=0.5"]).config["module.optimizer.lr"] == 0.5
+            with pytest.raises(UserError, match=says):
+                compose(["seed=1", "optimizer.lr=???"])
+        whole = loader.load_sweep_config(sweep, ["++x.lr=???"])
+        loader.load_sweep_config = lambda sweep, words: whole
+        compose = Composer(loader, sweep)
+        for seed in (1, 2):
+            with pytest.raises(UserError, match=r"^x\.lr: has no value"):
+                compose([f"seed={seed}"])
 
 
 def test_jobs_have_what_a_resolver_has_said_before() -> None:
