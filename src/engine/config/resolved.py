@@ -33,6 +33,7 @@ from engine.errors import UserError, nearest
 
 HAVE_KEYS = ("sweep", "paths")  # nodes of the engine's
 KNOWN = (*LIMITS, "sweep.trial")
+PLAIN = (str, int, float, bool, type(None))
 REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
 
 
@@ -89,7 +90,7 @@ class Config(Mapping[str, Any]):
         Raises:
             OmegaConfBaseException: if an interpolation leads nowhere; names the key.
             UserError: if an override is about an object that is left out, a secret does not come
-                from the environment, or there is no value for a key.
+                from the environment, or a key has no value, or one that is not plain.
         """
         raw: Any = OmegaConf.to_container(composed, resolve=False)
         written = dotted(raw)
@@ -173,25 +174,35 @@ def make_absolute(composed: DictConfig, written: Mapping[str, Any]) -> None:
 
 
 def _check_plain(node: Any, key: str, word: str) -> None:
-    """Refuses a value that is missing, and a mapping whose keys have no order, as {1: 2, a: 3}.
+    """Refuses what no file can hold, a missing value, and keys without an order, as {1: 2, a: 3}.
+
+    A resolver of the user's own may give anything, such as a number of NumPy.
 
     Args:
         node: a value of the config.
         key: its dotted key.
         word: the same, or the key of the list around it: what the command line can set.
     """
-    if node == MISSING:
+    kind = type(node)
+    if kind is dict:
+        kinds = set(map(type, node))
+        if kinds - {str} and kinds - {int, float, bool}:
+            names = ", ".join(map(shown, node))
+            raise UserError(f"{key}={{{names}: …}}: its keys must be of one kind.")
+        for name, inner in node.items():
+            own = f"{key}.{name}"
+            _check_plain(inner, own, own if word == key else word)
+    elif kind is list:
+        for number, inner in enumerate(node):
+            _check_plain(inner, f"{key}.{number}", word)
+    elif kind not in PLAIN:
+        path = f"{kind.__module__}.{kind.__name__}".removeprefix("builtins.")
+        raise UserError(
+            f"{key}: is a {path}, which no file of a run can hold.\n"
+            "A resolver may give a str, an int, a float, a bool, None, a list or a dict of Python."
+        )
+    elif node == MISSING:
         raise UserError(f"{key}: has no value (???); write {word}=VALUE")
-    is_mapping = isinstance(node, dict)
-    kinds = set(map(type, node)) if is_mapping else set()
-    if kinds - {str} and kinds - {int, float, bool}:
-        names = ", ".join(map(shown, node))
-        raise UserError(f"{key}={{{names}: …}}: its keys must be of one kind.")
-    for name, inner in node.items() if is_mapping else ():
-        own = f"{key}.{name}"
-        _check_plain(inner, own, own if word == key else word)
-    for number, inner in enumerate(node) if isinstance(node, list) else ():
-        _check_plain(inner, f"{key}.{number}", word)
 
 
 def _makes_objects(name: str, node: Any) -> bool:

@@ -2,9 +2,11 @@
 
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -202,6 +204,40 @@ def test_a_key_without_a_value_is_refused(values: Any, says: str) -> None:
     with pytest.raises(UserError) as refused:
         resolved(OmegaConf.create(values))
     assert str(refused.value) == says
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.float32(0.5), "numpy.float32"),
+        (np.float64(0.5), "numpy.float64"),
+        (np.int64(5), "numpy.int64"),
+        (np.str_("a"), "numpy.str_"),
+        (Fraction(1, 2), "fractions.Fraction"),
+        (Path("a"), f"{type(Path()).__module__}.PosixPath"),
+        (b"a", "bytes"),
+    ],
+)
+def test_a_value_that_is_not_plain_is_refused(value: Any, said: str) -> None:
+    """As it happened: a traceback that YAML or JSON has no such value."""
+    OmegaConf.register_new_resolver("gives", lambda: value, replace=True)
+    written = {
+        "optimizer.lr": {"module": {"by": "${optimizer}"}, "optimizer": {"lr": "${gives:}"}},
+        "module.by.0.a": {"module": {"by": [{"a": "${gives:}"}]}},
+    }
+    for key, values in written.items():
+        with pytest.raises(UserError) as refused:
+            resolved(OmegaConf.create(values))
+        assert str(refused.value).splitlines() == [
+            f"{key}: is a {said}, which no file of a run can hold.",
+            "A resolver may give a str, an int, a float, a bool, None, a list or a dict of Python.",
+        ]
+
+
+def test_plain_values_of_a_resolver_are_as_it_gives_them() -> None:
+    given = {"a": [1, 0.5, None, True, "b", {}, {1: 2, 0.5: 3}]}
+    OmegaConf.register_new_resolver("gives", lambda: given, replace=True)
+    assert repr(resolved(OmegaConf.create({"x": "${gives:}"}))["x"]) == repr(given)
 
 
 def test_an_object_that_is_left_out_needs_no_values() -> None:

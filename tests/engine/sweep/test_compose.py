@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -316,6 +317,19 @@ def test_a_job_without_a_value_that_it_needs_is_refused() -> None:
         compose = Composer(loader, sweep)
         for seed in (1, 2):
             with pytest.raises(UserError, match=r"^x\.lr: has no value"):
+                compose([f"seed={seed}"])
+
+
+def test_a_resolver_that_gives_a_number_of_numpy_is_refused_for_each_job() -> None:
+    OmegaConf.register_new_resolver("root_of", np.sqrt, replace=True)
+    with sweep_to("/x") as (loader, sweep):
+        whole = loader.load_sweep_config(sweep, ["++width='${root_of:${seed}}'"])
+        loader.load_sweep_config = lambda sweep, words: whole
+        compose = Composer(loader, sweep)
+        for seed in (1, 2):
+            with pytest.raises(
+                UserError, match=r"^width: is a numpy\.float64, which no file of a run"
+            ):
                 compose([f"seed={seed}"])
 
 
