@@ -4,6 +4,7 @@ What a class's arguments may be is said by the class: by its annotations, which 
 strict mode.
 """
 
+import contextlib
 import functools
 import inspect
 import types
@@ -173,11 +174,7 @@ def arguments_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):
         return None
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except Exception:  # a name that exists for type checkers only
-        hints = {}
+    hints = _hints(target.__init__ if inspect.isclass(target) else target)
     own: dict[str, Parameter] = {}
     further: dict[str, Parameter] = {}
     for name, parameter in parameters.items():
@@ -187,6 +184,21 @@ def arguments_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:
         elif parameter.kind is not Parameter.VAR_POSITIONAL:
             own[name] = hinted
     return {**own, **further, **own}
+
+
+def _hints(owner: Any) -> dict[str, Any]:
+    """Evaluates the annotations of a function or a TypedDict, each by itself, or gives `Any`.
+
+    An annotation may have a name that exists for type checkers only; the others count.
+    """
+    found: dict[str, Any] = {}
+    for name, hint in getattr(owner, "__annotations__", {}).items():
+        found[name] = Any
+        own = {"__annotations__": {name: hint}, "__wrapped__": owner}  # which has the globals
+        own["__type_params__"] = getattr(owner, "__type_params__", ())
+        with contextlib.suppress(Exception):
+            found |= typing.get_type_hints(types.SimpleNamespace(**own), include_extras=True)
+    return found
 
 
 def _further(target: Callable[..., Any], kwargs: Parameter) -> dict[str, Parameter]:
@@ -200,7 +212,7 @@ def _further(target: Callable[..., Any], kwargs: Parameter) -> dict[str, Paramet
                 default=Parameter.empty if name in fields.__required_keys__ else OPTIONAL,
                 annotation=hint,
             )
-            for name, hint in typing.get_type_hints(fields, include_extras=True).items()
+            for name, hint in _hints(fields).items()
         }
     owners = [kind for kind in getattr(target, "__mro__", ())[:-1] if "__init__" in vars(kind)]
     inherited = arguments_of(owners[1]) if len(owners) > 1 else None

@@ -118,10 +118,24 @@ class Anything:
 
 
 class Unresolved:
-    """A class whose annotations only a type checker can read."""
+    """A class that has an annotation which only a type checker can read."""
 
-    def __init__(self, size: "NoSuchName", shape: int = 1) -> None:  # type: ignore[name-defined]  # noqa: F821
+    def __init__(self, size: "NoSuchName", drop: "Count" = 1) -> None:  # type: ignore[name-defined]  # noqa: F821
         self.size = size
+
+
+class Half(TypedDict, total=False):
+    """Options, one of which has an annotation that only a type checker can read."""
+
+    size: "NoSuchName"  # type: ignore[name-defined]  # noqa: F821
+    drop: "Count"
+
+
+class HalfResolved:
+    """A class that takes such options."""
+
+    def __init__(self, **options: Unpack[Half]) -> None:
+        self.options = options
 
 
 def function(x: Count, *, scale: NotNegative = 1.0) -> int:
@@ -136,7 +150,8 @@ MINE = {"_target_": f"{HERE}.Mine", "size": 3}
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pytest imports this file under a name that `import` does not find."""
-    own = {f"{HERE}.{kind.__name__}": kind for kind in (Base, Mine, Needing, Anything, Unresolved)}
+    kinds = (Base, Mine, Needing, Anything, Unresolved, HalfResolved)
+    own = {f"{HERE}.{kind.__name__}": kind for kind in kinds}
     own[f"{HERE}.function"] = function  # type: ignore[assignment]
     found = fence.locate
     monkeypatch.setattr(fence, "locate", lambda path: own.get(path) or found(path))
@@ -430,12 +445,20 @@ def test_the_kind_of_a_node() -> None:
         )
 
 
-def test_where_there_are_no_hints_names_only() -> None:
-    check({"x": {"_target_": f"{HERE}.Unresolved", "size": object, "shape": "any"}})
-    with pytest.raises(
-        UserError, match=r"^x\.sise: Unresolved takes no such argument\. Did you mean size\?"
-    ):
-        check({"x": {"_target_": f"{HERE}.Unresolved", "sise": 1}})
+@pytest.mark.parametrize("name", ["Unresolved", "HalfResolved"])
+def test_where_one_annotation_has_no_meaning_the_others_count(name: str) -> None:
+    node = {"_target_": f"{HERE}.{name}", "size": object}
+    check({"x": {**node, "drop": 2}})
+    with pytest.raises(UserError) as refused:
+        check({"x": {**node, "drop": -4}})
+    assert str(refused.value) == (
+        f"x.drop=-4: must be greater than or equal to 1, by the signature of {name}."
+    )
+    with pytest.raises(UserError, match=rf"^x\.sise: {name} takes no such argument\. Did you mean"):
+        check({"x": {**node, "sise": 1}})
+
+
+def test_where_there_are_no_names_anything_goes() -> None:
     check({"x": {"_target_": f"{HERE}.Anything", "whatever": 1}})
 
 
