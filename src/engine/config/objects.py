@@ -5,11 +5,13 @@ strict mode.
 """
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import EnumType
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -270,8 +272,22 @@ def _check_value(key: str, value: Any, parameter: Parameter, name: str, builds_i
         is_half = isinstance(value, dict) and bool(value.get(PARTIAL)) and TARGET not in value
         missing = f" It has {PARTIAL}, and no {TARGET}." if is_half else ""
         raise UserError(
-            f"{key}={shown(value)}: must be {words}, by the signature of {name}.{meant}{missing}"
+            f"{key}={shown(value)}: must be {words}, by the signature of {name}."
+            f"{meant}{missing}{_how_to_write(hint)}"
         )
+
+
+def _how_to_write(hint: Any) -> str:
+    """Returns a line on the first enum, set or dataclass of an annotation; nothing without one."""
+    kind = typing.get_origin(hint) or hint
+    is_enum = isinstance(kind, EnumType)
+    is_set = kind in (set, frozenset)
+    is_dataclass = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    if not (is_enum or is_set or is_dataclass):
+        return next(filter(None, map(_how_to_write, typing.get_args(hint))), "")
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    values = "_args_: [VALUE]" if is_enum else "_args_: [[VALUE]]" if is_set else "NAME: VALUE"
+    return f"\nWrite a {kind.__name__} as {{{TARGET}: {path}, {values}}}."
 
 
 def _may_be(node: Any, hint: Any, is_built: bool) -> bool:

@@ -7,8 +7,11 @@ a run's folder is made. Any other annotation that pydantic knows does as well.
 import functools
 import json
 import math
+import re
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Interval, Le, Lt, Predicate
@@ -29,6 +32,15 @@ def is_below_its_folder(name: object) -> bool:
 
 
 LONGEST = 255  # bytes of a name, on the file systems of Linux and macOS
+RAISED = "raised"  # the type of an error that a validator of the user's raises
+# The errors of pydantic's on objects, of which a config has only what a `_target_` names.
+OBJECTS = (
+    "needs_python_object",
+    "is_instance_of",
+    "dataclass_exact_type",
+    "set_type",
+    "frozen_set_type",
+)
 FolderName = Annotated[str | int | float | bool, Predicate(is_below_its_folder)]
 
 
@@ -36,16 +48,20 @@ def why_not(value: Any, hint: Any) -> list[str]:
     """Says what an annotation asks for that a value of the config is not: nothing if it fits.
 
     A check never converts a value, but the config has lists and words only: a list passes for a
-    tuple, and a word for a path.
+    tuple, and a word for a path. They are found by what pydantic makes of the same value in JSON.
     """
     checker = _checker(hint)
     if checker is None:
         return []
-    python = _found(checker.validate_python, value)
+    python = _found(checker.validate_python, [value])
     if not python and isinstance(value, float) and math.isnan(value) and _is_bounded(hint):
         return ["a number; nan is none"]  # it is within all bounds to pydantic
-    found = _found(checker.validate_json, json.dumps(value, default=str)) if python else []
-    in_python_only = any(one["type"] == "needs_python_object" for one in found)
+    text = json.dumps([value], default=str)
+    found = _found(checker.validate_json, text) if python else []
+    if python and not found:  # JSON would do for an enum, too, and the class would get a word
+        fitted = _fitted([value], checker.validate_json(text, strict=True))
+        found = python = _found(checker.validate_python, fitted)
+    in_python_only = any(map(_is_about_an_object, [*python, *found]))
     return [_words(one) for one in (python if in_python_only else found)]
 
 
@@ -57,10 +73,23 @@ def kinds_of_values(value: Any, hint: Any) -> list[str]:
         hint: the annotation.
     """
     checker = _checker(hint)
-    found = _found(checker.validate_python, value) if checker is not None else []
-    about = [one for one in found if one["input"] is value and one["type"] != "missing"]
+    found = _found(checker.validate_python, [value]) if checker is not None else []
+    own = [one for one in found if one["input"] is value or one["type"] == RAISED]
+    about = [one for one in own if one["type"] != "missing"]
     # What is said of its items, or nothing, means that a mapping is right.
     return [*map(_words, about), *(["a mapping"] if len(about) < len(found) or not found else [])]
+
+
+def _fitted(value: Any, read: Any) -> Any:
+    """Returns a value with a tuple or a path wherever pydantic has read one; the rest as it is."""
+    if isinstance(read, Path):
+        return read
+    if isinstance(value, list) and isinstance(read, list | tuple) and len(value) == len(read):
+        items = list(map(_fitted, value, read))
+        return tuple(items) if isinstance(read, tuple) else items
+    if isinstance(value, dict) and isinstance(read, dict):
+        return {key: _fitted(inner, read.get(key, inner)) for key, inner in value.items()}
+    return value
 
 
 def _found(validate: Callable[..., object], value: Any) -> Sequence[Mapping[str, Any]]:
@@ -73,7 +102,7 @@ def _found(validate: Callable[..., object], value: Any) -> Sequence[Mapping[str,
         return error.errors(include_url=False)
     except Exception as error:  # whatever a validator of the user's raises
         text = f"what its validator takes ({type(error).__name__}: {error})"
-        return [{"type": "raised", "msg": text, "input": value}]
+        return [{"type": RAISED, "msg": text, "input": value, "loc": ()}]
     return []
 
 
@@ -84,15 +113,21 @@ def _is_bounded(hint: Any) -> bool:
 
 @functools.cache
 def _checker(hint: Any) -> Any:
-    """Returns pydantic's checker of an annotation; None where pydantic knows no such thing."""
+    """Returns pydantic's checker of a list with one value; None if it knows no such annotation."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
+    alone: Any = types.GenericAlias(
+        list, (hint,)
+    )  # a dataclass takes no config, and a list of it does
     try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError as error:  # a TypedDict, say, that has a config of its own
-        return TypeAdapter(hint) if error.code == "type-adapter-config-unused" else None
-    except (TypeError, NameError):
+        return TypeAdapter(alone, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, TypeError, NameError):
         return None
+
+
+def _is_about_an_object(error: Mapping[str, Any]) -> bool:
+    """Tells whether an error is about what no file has; a path is found by its word."""
+    return error["type"] in OBJECTS and error.get("ctx") != {"class": "Path"}
 
 
 def _words(error: Mapping[str, Any]) -> str:
@@ -103,4 +138,6 @@ def _words(error: Mapping[str, Any]) -> str:
     for start in ("Input should be ", "Value error, ", "Assertion failed, "):
         text = text.removeprefix(start)
     lower = text[:1].lower() + text[1:]
-    return lower.replace("valid array", "list").replace("valid list", "list")
+    if error["loc"][-1:] == ("[key]",):
+        lower = f"{lower} for each key"
+    return re.sub("valid (array|list|tuple)", "list", lower)

@@ -1,6 +1,8 @@
 """Nodes of the config are checked against the signatures that they name."""
 
 import copy
+import dataclasses
+import enum
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -103,6 +105,49 @@ class Composed:
         self.parts = parts
 
 
+class Color(enum.Enum):
+    """A choice of colours."""
+
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    """A choice of numbers."""
+
+    LOW = 1
+
+
+@dataclasses.dataclass
+class Size:
+    """Settings in a class."""
+
+    width: int = 1
+    device: torch.device | None = None
+
+
+SMALL = Size()
+
+
+class Kinds:
+    """A class of values that no file can hold."""
+
+    def __init__(
+        self,
+        color: Color | None = None,
+        pairs: Sequence[tuple[Color, int]] = (),
+        level: Level | None = None,
+        names: dict[str, str] | None = None,
+        numbered: dict[int, tuple[int, int]] | None = None,
+        counts: dict[int, int] | None = None,
+        some: set[str] | None = None,
+        size: Size | None = None,
+        needed: Size = SMALL,
+        files: dict[str, tuple[Path, float]] | None = None,
+        anything: tuple[Any, ...] = (),
+    ) -> None:
+        self.given = (color, some, size)
+
+
 class Needing:
     """A class whose options must be given."""
 
@@ -150,7 +195,7 @@ MINE = {"_target_": f"{HERE}.Mine", "size": 3}
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pytest imports this file under a name that `import` does not find."""
-    kinds = (Base, Mine, Needing, Anything, Unresolved, HalfResolved)
+    kinds = (Base, Mine, Needing, Anything, Unresolved, HalfResolved, Color, Size, Kinds)
     own = {f"{HERE}.{kind.__name__}": kind for kind in kinds}
     own[f"{HERE}.function"] = function  # type: ignore[assignment]
     found = fence.locate
@@ -378,6 +423,67 @@ def test_objects_that_an_argument_does_not_take(arguments: dict[str, Any], must_
 )
 def test_objects_that_an_argument_takes(arguments: dict[str, Any]) -> None:
     check({"x": {"_target_": f"{HERE}.Composed", **arguments}})
+
+
+COLOR = f"\nWrite a Color as {{_target_: {HERE}.Color, _args_: [VALUE]}}."
+SET = "\nWrite a set as {_target_: builtins.set, _args_: [[VALUE]]}."
+SIZE = f"\nWrite a Size as {{_target_: {HERE}.Size, NAME: VALUE}}."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "must_be", "how"),
+    [
+        ({"color": "blue"}, "an instance of Color", COLOR),
+        ({"color": "blu"}, "an instance of Color", COLOR),
+        ({"pairs": [["blue", 1]]}, "an instance of Color", COLOR),
+        ({"level": 1}, "an instance of Level", COLOR.replace("Color", "Level")),
+        ({"names": {0: "cat"}}, "a valid string for each key", ""),
+        ({"names": {"0": 1}}, "a valid string", ""),
+        ({"counts": {"0": 1}}, "a valid integer for each key", ""),
+        ({"some": ["a"]}, "a valid set", SET),
+        ({"some": "a"}, "a valid set", SET),
+        ({"size": {"width": 2}}, "an instance of Size", SIZE),
+        ({"needed": {"width": "wide"}}, "an instance of Size", SIZE),
+    ],
+    ids=str,
+)
+def test_what_json_would_convert_is_refused(
+    arguments: dict[str, Any], must_be: str, how: str
+) -> None:
+    ((argument, value),) = arguments.items()
+    with pytest.raises(UserError) as refused:
+        check({"x": {"_target_": f"{HERE}.Kinds", **arguments}})
+    assert str(refused.value) == (
+        f"x.{argument}={shown(value)}: must be {must_be}, by the signature of Kinds.{how}"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"names": {"0": "cat"}},
+        {"numbered": {0: [1, 2]}},
+        {"files": {"a": ["./x//y", 1]}},
+        {"anything": [{0: 1}, float("nan"), "a"]},
+    ],
+    ids=str,
+)
+def test_lists_pass_for_tuples_and_words_for_paths_wherever_they_are(
+    arguments: dict[str, Any],
+) -> None:
+    check({"x": {"_target_": f"{HERE}.Kinds", **arguments}})
+
+
+def test_objects_are_written_as_the_message_says() -> None:
+    node = {
+        "_target_": f"{HERE}.Kinds",
+        "color": {"_target_": f"{HERE}.Color", "_args_": ["blue"]},
+        "some": {"_target_": "builtins.set", "_args_": [["a"]]},
+        "size": {"_target_": f"{HERE}.Size", "width": 2},
+    }
+    check({"x": node})
+    with pytest.raises(UserError, match=r"^x\.size\.width=wide: must be a valid integer"):
+        check({"x": {**node, "size": {"_target_": f"{HERE}.Size", "width": "wide"}}})
 
 
 def test_a_partial_without_its_target_is_said_to_have_none() -> None:
