@@ -1,5 +1,6 @@
 """Limits of the engine's own keys: checked before anything large is imported."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,6 +17,7 @@ from engine.config.ranges import (
 )
 from engine.errors import UserError, nearest
 
+OTHERS = ("true", "false", "null")  # are no words without quotes
 MOST_SHOWN = 200  # characters of a value in a message
 
 
@@ -49,7 +51,7 @@ def check(key: str, value: object, limit: Limit) -> None:
         allowed = " or ".join([limit.text, *map(shown, limit.words)])
         words = [word for word in (*get_args(limit.hint), *limit.words) if isinstance(word, str)]
         meant = nearest(str(value), words)
-        raise UserError(f"{key}={shown(value)}: must be {allowed}.{meant}")
+        raise UserError(f"{key}={shown(value)}: must be {allowed}.{meant}{advice_on(key, value)}")
 
 
 def typed(value: object) -> str:
@@ -61,8 +63,25 @@ def typed(value: object) -> str:
 
 def shown(value: object) -> str:
     """Returns a value as one writes it on the command line, as far as a message has room."""
-    text = typed(value)
+    text = f"'{value}'" if is_quoted(value) else typed(value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def is_quoted(value: object) -> bool:
+    """Tells whether a value is a word that would be something else without quotes."""
+    if not isinstance(value, str) or value.lower() in OTHERS:
+        return isinstance(value, str)
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def advice_on(key: str, value: object) -> str:
+    """Says how to write a value that is a word by mistake; nothing of other values."""
+    decoded = f"""'{key}="${{oc.decode:${{oc.env:NAME}}}}"'"""
+    way = f"leave its quotes out, or write {decoded} for a variable."
+    return f"\nIt is a word: {way}" if is_quoted(value) else ""
 
 
 COUNT = Limit(Count, "a whole number from 1")

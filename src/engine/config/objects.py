@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from engine.config.keys import PARTIAL, TARGET
-from engine.config.limits import shown
+from engine.config.limits import advice_on, shown
 from engine.config.ranges import kinds_of_values, why_not
 from engine.errors import UserError, blamed_on, nearest
 from engine.messages import short
@@ -273,7 +273,7 @@ def _check_value(key: str, value: Any, parameter: Parameter, name: str, builds_i
         missing = f" It has {PARTIAL}, and no {TARGET}." if is_half else ""
         raise UserError(
             f"{key}={shown(value)}: must be {words}, by the signature of {name}."
-            f"{meant}{missing}{_how_to_write(hint)}"
+            f"{meant}{missing}{_how_to_write(hint) or advice_on(key, value)}"
         )
 
 

@@ -23,7 +23,7 @@ from engine.config.nested import dotted
 from engine.config.objects import MOST_SHOWN
 from engine.config.words import is_multirun, parsed_words
 from engine.errors import UserError, blamed_on, nearest
-from engine.fence.hydra import is_group, own_config
+from engine.fence.hydra import is_group, own_config, swept_values
 
 # The values that may replace a value of a type; null may replace any.
 KINDS = {
@@ -169,7 +169,7 @@ def _values(override: Override) -> list[Any]:
         # Hydra makes a list of a range to shuffle it, however long it is.
         is_range = isinstance(value, RangeSweep)
         with blamed_on(str(override.input_line)):  # range(0,1,0)
-            values = value.range() if is_range else override.sweep_iterator()
+            values = value.range() if is_range else swept_values(override)
             return list(itertools.islice(values, MOST_JOBS + 1))
     if override.is_interval_sweep():  # Hydra makes floats of its bounds
         bounds = (value.start, value.end)

@@ -132,6 +132,11 @@ def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:
     ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)
 
 
+def swept_values(override: Override) -> Iterator[Any]:
+    """Yields the values of a sweep over choices as they are in jobs: Hydra keeps their quotes."""
+    return override.sweep_iterator(transformer=Override._convert_value)
+
+
 def with_number(override: Override, number: int, text: str) -> Override:
     """Returns what Hydra parses of a text that sets the key of an override to a number."""
     return replace(override, _value=number, input_line=text)

@@ -19,6 +19,7 @@ from engine.config.limits import (
     Limit,
     check,
     one_of,
+    shown,
 )
 
 NO_NUMBERS = [math.nan, math.inf, -math.inf, True, "0.5", "auto", [1]]
@@ -44,6 +45,32 @@ CASES = {
         ["mex", "null", 0, False],
     ),
 }
+ADVICE = (
+    "It is a word: leave its quotes out, or write 'key=\"${oc.decode:${oc.env:NAME}}\"' "
+    "for a variable."
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "as_typed"),
+    [
+        ("3", "'3'"),
+        ("1 ", "'1 '"),
+        ("1e-3", "'1e-3'"),
+        ("True", "'True'"),
+        ("null", "'null'"),
+        ("auto", "auto"),
+        ("nan", "nan"),
+        (3, "3"),
+        (True, "true"),
+        (None, "null"),
+        (["3"], "['3']"),
+    ],
+)
+def test_a_word_that_reads_as_something_else_is_shown_in_quotes(
+    value: object, as_typed: str
+) -> None:
+    assert shown(value) == as_typed
 
 
 @pytest.mark.parametrize(("text", "case"), CASES.items(), ids=list(CASES))
@@ -54,7 +81,8 @@ def test_inside_and_outside(text: str, case: tuple[Limit, list[object], list[obj
     for value in outside:
         with pytest.raises(UserError, match=rf"^key=.*: must be {text}\.") as refused:
             check("key", value, limit)
-        assert len(str(refused.value).splitlines()) == 1
+        _, *advice = str(refused.value).splitlines()
+        assert advice == ([ADVICE] if value in ("0.5", "null") else [])
 
 
 def test_names_the_word_that_was_meant() -> None:

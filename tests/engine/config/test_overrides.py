@@ -26,6 +26,10 @@ SGD = "optimizer has: _target_, _partial_, lr, momentum, weight_decay, fused."
 EXPERIMENTS = ", ".join(sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
 CALLBACKS = ", ".join(sorted(path.stem for path in CONF.glob("callbacks/*.yaml")))
 OPTIMIZERS = "adam, adamw, lbfgs, rmsprop, sgd, sgd_plain"
+OF_SEED = (
+    "\nIt is a word: leave its quotes out, or write 'seed=\"${oc.decode:${oc.env:NAME}}\"' "
+    "for a variable."
+)
 REFUSED = {
     # unknown keys
     "optimizer.lrr=1": (f"optimizer.lrr: no such key. Did you mean optimizer.lr? {SGD}"),
@@ -203,6 +207,18 @@ REFUSED = {
     "-m seed=range(-1,3)": "seed=-1: must be a whole number from 0 to 4294967295.",
     "--multirun trainer.max_epochs=choice(1,abc)": (
         "trainer.max_epochs=abc: must be a whole number from 1 or null."
+    ),
+    '-m \'optimizer="sgd","adamm"\'': (
+        f"optimizer=adamm: no such choice. Did you mean adam? optimizer is one of: {OPTIMIZERS}."
+    ),
+    '-m \'callbacks=["default"],["mine"]\'': (
+        f"callbacks=mine: no such choice. callbacks is one of: {CALLBACKS}."
+    ),
+    "-m 'seed=\"1 \",2'": f"seed='1 ': must be a whole number from 0 to 4294967295.{OF_SEED}",
+    "'seed=\"3\"'": f"seed='3': must be a whole number from 0 to 4294967295.{OF_SEED}",
+    "'optimizer.lr=\"0.1\"'": (
+        "optimizer.lr='0.1': must be a valid number or an instance of Tensor, by the signature of "
+        f"SGD.{OF_SEED.replace('seed', 'optimizer.lr')}"
     ),
     "-m init=he,hee": (
         "init=hee: no such choice. Did you mean he? init is one of: default, he, randn, "
@@ -479,6 +495,28 @@ def test_every_job_of_a_sweep(trained: Recorder, tmp_path: Path) -> None:
     assert jobs == [("he", 1), ("he", 2)]
     assert {job["run_dir"].parent for job in trained} == {tmp_path / "mine"}
     assert len({job["run_dir"] for job in trained}) == 2
+
+
+def test_choices_of_a_sweep_may_have_quotes(trained: Recorder, tmp_path: Path) -> None:
+    run_train("-m", """optimizer="sgd",'adam'""", f"hydra.sweep.dir={tmp_path}/mine")
+    targets = [job["optimizer"]["_target_"] for job in trained]
+    assert targets == ["torch.optim.SGD", "torch.optim.Adam"]
+
+
+def test_a_variable_is_a_word_unless_it_is_decoded(
+    trained: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SEED_OF_TESTS", "3")
+    with pytest.raises(SystemExit):
+        run_train("seed=${oc.env:SEED_OF_TESTS}", f"paths.log_dir={tmp_path}")
+    assert capsys.readouterr().err == (
+        f"error: seed='3': must be a whole number from 0 to 4294967295.{OF_SEED}\n"
+    )
+    run_train('seed="${oc.decode:${oc.env:SEED_OF_TESTS}}"', f"paths.log_dir={tmp_path}")
+    assert [run["seed"] for run in trained] == [3]
 
 
 def test_values_of_the_config_files_are_checked_too() -> None:

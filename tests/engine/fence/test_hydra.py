@@ -52,6 +52,11 @@ def test_locate_imports_what_a_path_names_and_logs_nothing(
     assert caplog.messages == []
 
 
+def test_values_of_a_sweep_have_no_quotes() -> None:
+    override = OverridesParser.create().parse_override("""x=1,'2',["a",{b:'3'}]""")
+    assert list(fence.swept_values(override)) == [1, "2", ["a", {"b": "3"}]]
+
+
 def test_options_are_those_of_hydra_and_the_rest_is_unknown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
