@@ -34,6 +34,7 @@ from engine.sweep.jobs import Job
 RESUME = "resume="
 INSIST = "insist=true"
 TRUST = "trust="
+OF_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweep")
 Train = Callable[[Run], float]
 
 
@@ -184,6 +185,9 @@ class Task:
             config = Config.resolve(composed, words, self.mentioned)
             return Job(config, sweep_dir, words).run(self.door.do)
         with exit_codes():  # Hydra would add a line of its own to an error
+            for word in job.overrides.hydra:
+                if word.lstrip("+~").startswith(OF_SWEEPS):
+                    raise UserError(f"{word}: is for sweeps; add -m.")
             config = Config.resolve(composed, words, self.mentioned)
             check_values(config)
             for key in ("dry_run", "force", "retry"):

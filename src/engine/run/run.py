@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from engine import files, messages, signals
 from engine.checks import imports
 from engine.config import objects
@@ -248,6 +251,8 @@ class Run:
         log.debug("%s", getattr(module, "network", module))
         if self.config.overrides:
             log.info("overrides: %s", shlex.join(self.config.overrides))
+        if swept := _swept_by_the_experiment():
+            log.info("one run of a sweep over %s: add -m for all of it", ", ".join(swept))
         for said in filter(None, (check_shares(trainer, module, data), *wrong_ways(self.config))):
             log.warning("%s", said)
         # Words such as callbacks.checkpoints=null say that there are to be none.
@@ -576,6 +581,14 @@ def train_one(
     except SystemExit:
         run.say_how_to_go_on()
         raise
+
+
+def _swept_by_the_experiment() -> list[str]:
+    """Returns the keys of the sweep that the choices of a single run have and do not begin."""
+    if not HydraConfig.initialized():  # the run is resumed
+        return []
+    hydras: Any = HydraConfig.get()
+    return list(hydras.sweeper.get("params") or ()) if hydras.mode == RunMode.RUN else []
 
 
 def _number(returned: Any) -> float | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import run_train
+from commands import only_run, run_train
 from engine.config.resolved import Config
 from engine.run import folders, identity
 from engine.run.summaries import save
@@ -240,6 +240,15 @@ OF_HYDRA = "hydra.sweeper._target_=hydra._internal.core_plugins.basic_sweeper.Ba
         (["sweep.dry_run=true"], "sweep.dry_run: is for sweeps; add -m."),
         (["sweep.retry=failed"], "sweep.retry: is for sweeps; add -m."),
         (
+            ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+            "hydra/launcher=joblib: is for sweeps; add -m.",
+        ),
+        (
+            ["hydra.sweeper.params={seed:1}"],
+            "hydra.sweeper.params={seed:1}: is for sweeps; add -m.",
+        ),
+        (["++hydra.sweep.dir=x"], "++hydra.sweep.dir=x: is for sweeps; add -m."),
+        (
             ["-m", OF_HYDRA, "+hydra.sweeper.max_batch_size=1", "seed=1,2", "sweep.dry_run=true"],
             "sweep.dry_run=true: works with hydra/sweeper=grid and hydra/sweeper=optuna only; "
             "another sweeper would run the jobs.",
@@ -311,6 +320,20 @@ def test_an_experiment_s_own_sweep_is_not_lost_among_others(
     ):
         run_train("-m", *asked, *words)
         assert f"{jobs} jobs: {jobs} new" in caplog.messages[-1]
+
+
+def test_one_run_of_an_experiment_s_own_sweep_says_what_else_there_is(tmp_path: Path) -> None:
+    few = ["datamodule=digits", "callbacks=default", "logger=csv", "trainer.max_steps=1"]
+    words = ["experiment=lenet_init", "accelerator=cpu", *few, f"paths.log_dir={tmp_path}"]
+    run_train(*words)
+    run_train("-m", *words, "optimizer=sgd", "init=he", "seed=1")
+    alone, job = (
+        (only_run(folder) / "train.log").read_text()
+        for folder in (tmp_path / "runs", tmp_path / "sweeps")
+    )
+    says = "one run of a sweep over optimizer, init, seed: add -m for all of it\n"
+    assert alone.count(says) == 1
+    assert says not in job
 
 
 def test_a_job_that_another_one_does_is_left_out_with_a_line(
