@@ -118,6 +118,9 @@ class Door:
         if resumed:
             if not resumed[0]:
                 raise UserError("resume=: write resume=RUN_DIR, with the folder of a run.")
+            if resumed[1:]:
+                given = " ".join(f"{RESUME}{path}" for path in resumed)
+                raise UserError(f"{given}: a command goes on with one run; give one.")
             run_dir = Path(resumed[0]).absolute()
             # Lightning adds hydra.* to the command of the processes that it starts.
             others = [word for word in words if not word.startswith((RESUME, "hydra."))]

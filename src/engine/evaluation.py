@@ -57,6 +57,10 @@ def evaluate(door: Door) -> None:
         if not words or asks_for_help(words):
             print(USAGE.format(command=door.beside("evaluate")))
             return
+        for name in OWN:
+            given = [word for word in words if word.startswith(f"{name}=")]
+            if given[1:]:
+                raise UserError(f"{' '.join(given)}: give one.")
         values = {key: value for key, _, value in (word.partition("=") for word in words)}
         others = [word for word in words if word.partition("=")[0] not in (*OWN, "hydra.run.dir")]
         if "run" not in values:

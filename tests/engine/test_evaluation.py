@@ -282,6 +282,9 @@ def test_without_validation_the_last_checkpoint_is_taken(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        pytest.param(
+            ["split=val", "split=test"], "split=val split=test: give one.", id="two splits"
+        ),
         pytest.param(["split=tset"], "split=tset: must be test, val or train.", id="split"),
         pytest.param(
             ["split=val", "datamodule.val_fraction=0"],
@@ -338,6 +341,8 @@ def test_what_is_no_run(tmp_path: Path, moved: Path, capsys: pytest.CaptureFixtu
         refused(capsys, "split=val")
         == "error: run: missing; write run=RUN_DIR, the folder of a run.\n"
     )
+    both = [f"run={moved}", "run=/nonexistent"]
+    assert refused(capsys, *both) == f"error: {' '.join(both)}: give one.\n"
     says = f"error: {tmp_path}: not a run's folder (it has no .hydra/config.yaml).\n"
     assert refused(capsys, f"run={tmp_path}") == says
     shutil.rmtree(moved / "checkpoints")

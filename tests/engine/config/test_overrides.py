@@ -345,6 +345,7 @@ REFUSED = {
         "'fused': True}: must be callable, by the signature of LeNet5. It has _partial_, and no "
         "_target_."
     ),
+    "resume=a resume=/b": "resume=a resume=/b: a command goes on with one run; give one.",
     "resume=": "resume=: write resume=RUN_DIR, with the folder of a run.",
     "-m seed=interval(0,3)": "seed=interval(0,3): a grid needs values, such as 1,2 or range(1,4).",
 }
