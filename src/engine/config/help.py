@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -19,6 +18,7 @@ from engine.config.limits import shown
 from engine.config.nested import dotted
 from engine.config.secrets import check_written
 from engine.config.words import overrides_of
+from engine.fence.hydra import merged_files
 
 HELP = """\
 Train a model. Each run has a folder below logs/, with its config, its metrics,
@@ -44,7 +44,6 @@ COMMANDS = {
     "python -m {package}.report DIR": "compare the runs in a folder",
     "tensorboard --logdir logs": "look at all runs",
 }
-GLOBAL = "@package _global_"  # a file with this line has keys of the whole config
 KEY = re.compile(r"( *)(\w+):(?:.*? # (.*))?")  # indent, name, comment
 COMMENTS_FROM = 38  # the column in which comments begin
 
@@ -70,8 +69,13 @@ def help_text(words: Sequence[str], conf: Path, command: str) -> str:
         text.format(train=command, package=package): meaning for text, meaning in COMMANDS.items()
     }
     width = max(map(len, commands))
+    overrides = overrides_of(words)
     with initialize_config_dir(str(conf), version_base="1.3"):
-        config = compose("config", overrides=overrides_of(words), return_hydra_config=True)
+        config = compose("config", overrides=overrides, return_hydra_config=True)
+        files = merged_files(overrides)
+    comments: dict[str, str] = {}
+    for name, node in files:
+        comments |= comments_of(conf / f"{name}.yaml", node)
     choices = {name: config.hydra.runtime.choices.get(name) for name in groups}
     with open_dict(config):
         del config["hydra"]
@@ -85,7 +89,7 @@ def help_text(words: Sequence[str], conf: Path, command: str) -> str:
             "Choices: GROUP=CHOICE",
             [_behind(f"  {group:<12}", ", ".join(names)) for group, names in groups.items()],
         ),
-        values=_values(config, choices, conf),
+        values=_values(config, choices, comments),
     )
 
 
@@ -93,14 +97,10 @@ def _section(title: str, lines: Sequence[str]) -> str:
     return "\n".join([messages.styled(title, messages.BOLD), *lines])
 
 
-def _values(config: DictConfig, choices: Mapping[str, Any], conf: Path) -> str:
+def _values(config: DictConfig, choices: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     """Returns each value as a word to type, with its comment, below the choice that brings it."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     check_written(plain)
-    comments = comments_of(conf / "config.yaml")
-    for group, choice in choices.items():
-        for name in [choice] if isinstance(choice, str) else choice or []:
-            comments |= comments_of(conf / group / f"{name}.yaml")
     sections: dict[str, list[str]] = {"Values: KEY=VALUE": []}
     for key, value in dotted(plain).items():
         node, _, name = key.rpartition(".")
@@ -128,21 +128,22 @@ def _behind(head: str, text: str) -> str:
     return textwrap.fill(text, messages.width(), initial_indent=head, subsequent_indent=blanks)
 
 
-def comments_of(path: Path) -> dict[str, str]:
+def comments_of(path: Path, package: str) -> dict[str, str]:
     """Returns the comments of a config file's keys, by dotted key; PyYAML leaves comments out.
 
-    A comment stands behind its key, or above it. Those above the first key are about the file.
+    A comment stands behind its key, or above it. Those above the first key are about the file. A
+    choice that lies elsewhere, such as one of Python's, has no file below conf/ and no comments.
+
+    Args:
+        path: of the file, if there is one.
+        package: the dotted key of the node that the file is merged into.
     """
-    text = path.read_text()
-    prefix = [] if GLOBAL in text or path.stem == "config" else [path.parent.name]
     found: dict[str, str] = {}
-    defaults = (yaml.safe_load(text) or {}).get("defaults", [])
-    for name in defaults if prefix else ():
-        if isinstance(name, str) and name != "_self_":
-            found |= comments_of(path.with_stem(name))
+    lines = path.read_text().splitlines() if path.is_file() else []
+    prefix = [package] if package else []
     nodes: list[tuple[int, str]] = []
     above: list[str] = []
-    for line in text.splitlines():
+    for line in lines:
         if line.lstrip().startswith("#"):
             above.append(line.strip(" #"))
         elif key := KEY.match(line):

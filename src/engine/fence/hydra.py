@@ -14,10 +14,12 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra._internal.utils import _locate, get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -155,6 +157,17 @@ def own_config(loader: Any, path: str) -> tuple[dict[str, Any], bool]:
     """
     read = loader.repository.load_config(path)
     return cast(dict[str, Any], OmegaConf.to_container(read.config)), bool(read.defaults_list)
+
+
+def merged_files(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns what the config is merged of, in order; Hydra is initialized.
+
+    Returns:
+        paths below conf/, such as optimizer/sgd, each with the node that it is merged into.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    found = loader.compute_defaults_list("config", list(words), RunMode.RUN).defaults
+    return [(str(one.config_path), one.package or "") for one in found]
 
 
 def answer_of(ended: JobReturn) -> Any:

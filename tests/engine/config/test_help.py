@@ -1,9 +1,12 @@
 """The help text names what there is."""
 
+import copy
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from commands import CONF
 from engine.config.help import asks_for_help, comments_of, help_text
@@ -40,9 +43,49 @@ def test_comments_are_found_behind_their_keys_and_above_them(tmp_path: Path) -> 
     path = tmp_path / "optimizer" / "mine.yaml"
     path.parent.mkdir()
     path.write_text("# The file.\nlr: 0.1  # the rate\na:\n  # Two\n  # lines.\n  b: 1\nc: 2\n")
-    assert comments_of(path) == {"optimizer.lr": "the rate", "optimizer.a.b": "Two lines."}
-    path.write_text(f"# @package _global_\n{path.read_text()}")
-    assert comments_of(path) == {"lr": "the rate", "a.b": "Two lines."}
+    assert comments_of(path, "") == {"lr": "the rate", "a.b": "Two lines."}
+    in_a_node = {"optimizer.x.lr": "the rate", "optimizer.x.a.b": "Two lines."}
+    assert comments_of(path, "optimizer.x") == in_a_node
+    assert comments_of(tmp_path / "elsewhere.yaml", "optimizer") == {}
+
+
+def test_choices_of_other_folders_of_python_s_and_of_search_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra knows where each is, and into which node it goes: a path from / into one of its own."""
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    texts = {
+        "conf/callbacks/mine": "defaults: [default, /callbacks/histograms, extra/pics]\n",
+        "conf/callbacks/extra/pics": "pics:\n  every: 3  # of the pictures\n",
+        "conf/datamodule/own/toy": "_target_: project.datamodules.X\nsize: 7  # of the toy\n",
+        "elsewhere/optimizer/far": "rate: 5  # far away\n",
+    }
+    for name, text in texts.items():
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
+    store.store(group="scheduler", name="of_tests", node={"gamma": 0.5})
+    train.open()
+    shown = ""
+    for words in (
+        ["callbacks=mine", "datamodule=own/toy", "scheduler=of_tests"],
+        ["optimizer=far", f"hydra.searchpath=[file://{tmp_path}/elsewhere]"],
+    ):
+        shown += help_text(words, conf, "project.train")
+    plain = " ".join(shown.split())
+    for line in (
+        "callbacks.checkpoints.every_n_steps=1000 optimiser steps between two last.ckpt;",
+        "callbacks.callbacks.histograms.every_n_steps=100 optimiser steps between two histograms",
+        "callbacks.extra.pics.every=3 of the pictures",
+        "datamodule.size=7 of the toy",
+        "scheduler.gamma=0.5",
+        "optimizer.rate=5",
+    ):
+        assert f" {line}" in plain, line
+    assert "far away" not in plain
 
 
 def test_asked_for() -> None:

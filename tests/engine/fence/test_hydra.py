@@ -52,6 +52,19 @@ def test_locate_imports_what_a_path_names_and_logs_nothing(
     assert caplog.messages == []
 
 
+def test_a_config_is_merged_of_files_and_each_has_a_node(tmp_path: Path, loader: Any) -> None:
+    (tmp_path / "model" / "wide.yaml").write_text("defaults: [small, deep/er@x, _self_]\n")
+    (tmp_path / "model" / "deep").mkdir()
+    (tmp_path / "model" / "deep" / "er.yaml").write_text("depth: 2\n")
+    found = fence.merged_files(["model=wide"])
+    assert [pair for pair in found if not pair[0].startswith("hydra")] == [
+        ("config", ""),
+        ("model/small", "model"),
+        ("model/deep/er", "model.x"),
+        ("model/wide", "model"),
+    ]
+
+
 def test_values_of_a_sweep_have_no_quotes() -> None:
     override = OverridesParser.create().parse_override("""x=1,'2',["a",{b:'3'}]""")
     assert list(fence.swept_values(override)) == [1, "2", ["a", {"b": "3"}]]
