@@ -1,8 +1,10 @@
 """Runs jobs with submitit: `hydra/launcher=submitit_slurm` and `submitit_local`."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import UserError, WorkerLost
@@ -11,6 +13,21 @@ from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work, cores
 from engine.signals import out_of_reach_of_ctrl_c
 from engine.sweep import gpus
+
+
+@dataclass(frozen=True)
+class _SeesGpus(Work):
+    """Does a job that sees GPUs by their names: submitit knows numbers only, and hides all others.
+
+    Args:
+        gpus: the names, such as those of a cluster, as CUDA_VISIBLE_DEVICES has them.
+    """
+
+    gpus: str = ""
+
+    def __call__(self) -> float | Exception:
+        os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus  # CUDA has not started yet
+        return super().__call__()
 
 
 class SubmititLauncher(WorkerLauncher):
@@ -41,7 +58,11 @@ class SubmititLauncher(WorkerLauncher):
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
 
     def answers(self, works: Sequence[Work]) -> Answers:
-        executor = self._executor()
+        names = gpus.visible() if self.is_local and gpus.takes_one(self.config) else []
+        are_numbers = all(map(str.isdigit, names))
+        executor = self._executor([int(name) for name in names] if are_numbers else [])
+        if not are_numbers:
+            works = [_SeesGpus(**vars(work), gpus=",".join(names)) for work in works]
         todo = deque(enumerate(works))
         running: dict[Any, int] = {}
         most = (self.n_jobs or self.at_once()) if self.is_local else len(works)
@@ -70,7 +91,7 @@ class SubmititLauncher(WorkerLauncher):
         except UncompletedJobError:
             return WorkerLost()
 
-    def _executor(self) -> Any:
+    def _executor(self, free: Sequence[int]) -> Any:
         import submitit
 
         executor: Any
@@ -78,7 +99,6 @@ class SubmititLauncher(WorkerLauncher):
             if self.is_local:
                 executor = submitit.LocalExecutor(self.folder)
                 # submitit hides all other GPUs, and each job takes one of these.
-                free = [int(gpu) for gpu in gpus.visible()] if gpus.takes_one(self.config) else []
                 own: dict[str, Any] = {"gpus_per_node": len(free), "visible_gpus": free}
             else:
                 executor = submitit.AutoExecutor(

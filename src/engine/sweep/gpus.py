@@ -46,7 +46,8 @@ def claim(config: Mapping[str, Any]) -> None:
     folder = Path(tempfile.gettempdir()) / f"engine-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for place, gpu in ((place, gpu) for place in count() for gpu in gpus):
-        if lock := acquire(folder / f"{gpu}.{place}.lock"):
+        name = gpu.replace("/", "-")  # of a part of a GPU: MIG-GPU-x/1/0
+        if lock := acquire(folder / f"{name}.{place}.lock"):
             _claims.append(lock)
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             return

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,21 @@ def test_submitit_local(tmp_path: Path, run: Run) -> None:
     printed = run(tmp_path, *words, *ending.words({1: "kill"}, tmp_path / "first", KILLED_AT))
     assert_each_ran_once(tmp_path, range(2), 1)
     assert "2 jobs: 2 finished" in printed
+
+
+@pytest.mark.slow
+def test_a_local_job_takes_a_gpu_by_its_name(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No such GPU is here, so the job computes on the CPU, after it has taken one."""
+    name = f"GPU-of-tests-{os.getpid()}"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{name},MIG-{name}/1/0")
+    words = [*in_readme("submitit_local"), *CURVE, "accelerator=auto", "seed=0"]
+    printed = run(tmp_path, *words, "trainer.max_epochs=1", "hydra.launcher.n_jobs=1")
+    assert "1 job: 1 finished" in printed
+    (taken,) = Path(tempfile.gettempdir()).glob(f"engine-gpus-*/*{name}*")
+    assert taken.name == f"{name}.0.lock"
+    taken.unlink()
 
 
 @pytest.mark.slow

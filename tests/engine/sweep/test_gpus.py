@@ -79,3 +79,14 @@ def test_nothing_is_claimed_where_nothing_needs_to(
     gpus.claim(wanted)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
     assert not list(tmp_path.iterdir())
+
+
+def test_a_part_of_a_gpu_has_a_name_with_slashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-x/1/0, MIG-GPU-x/2/0")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(gpus, "_claims", [])
+    gpus.claim(config("gpu"))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-x/1/0"
+    assert [path.name for path in tmp_path.glob("*/*")] == ["MIG-GPU-x-1-0.0.lock"]
