@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 TARGET = "_target_"
@@ -23,8 +24,9 @@ PRESETS = ("experiment", "debug")
 # Nodes to which users add entries of their own.
 OPEN = ("callbacks", "logger", "augment")
 # Folders and files. They are made absolute, because a resumed run may start in another working
-# directory.
-FOLDERS = ("datamodule.data_dir", "datamodule.cache_dir", "init_from")
+# directory. The first two are the places of others, which begin with them.
+PATHS = ("paths.data_dir", "paths.log_dir")
+FOLDERS = (*PATHS, "datamodule.data_dir", "datamodule.cache_dir", "init_from")
 # The folder that has conf/, in each config of a command.
 ROOT = "${root:}"
 # Values that the run's seed gives.
@@ -82,7 +84,9 @@ def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:
     lie elsewhere.
     """
     kept = {key: value for key, value in flat.items() if not is_below(key, IRRELEVANT)}
-    for key, home in (("datamodule.data_dir", "paths.data_dir"), ("init_from", "paths.log_dir")):
-        if isinstance(place := kept.get(key), str):
-            kept[key] = place.removeprefix(str(flat.get(home)))
+    for key, home in zip(("datamodule.data_dir", "init_from"), PATHS, strict=True):
+        place = kept.get(key)
+        above = str(flat.get(home))
+        if isinstance(place, str) and PurePath(place).is_relative_to(above):
+            kept[key] = str(PurePath(place).relative_to(above))
     return kept

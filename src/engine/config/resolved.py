@@ -170,7 +170,12 @@ def make_absolute(composed: DictConfig, written: Mapping[str, Any]) -> None:
     for key in FOLDERS:
         folder = OmegaConf.select(composed, key) if written.get(key) else None
         if isinstance(folder, str):
-            OmegaConf.update(composed, key, os.path.abspath(os.path.expanduser(folder)))
+            OmegaConf.update(composed, key, absolute(folder))
+
+
+def absolute(path: str) -> str:
+    """Returns the absolute path of a file or folder, without a `~` for the user's home."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _check_plain(node: Any, key: str, word: str) -> None:

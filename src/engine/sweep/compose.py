@@ -169,7 +169,7 @@ class Composer:
 class _Alike:
     """Resolves the configs of jobs that make the same choices and set the same keys.
 
-    These keys, the folders and what refers to them are resolved for each job; the rest once.
+    These keys and what refers to them are resolved for each job; the rest once.
 
     Args:
         composed: the config of the first job, with Hydra's part.
@@ -183,12 +183,15 @@ class _Alike:
         self._composed = composed  # of the job before
         self._cache = copy.deepcopy(OmegaConf.get_cache(composed))  # such as the time of ${now:}
         raw: Any = OmegaConf.to_container(composed)
-        self._values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
         self._written = dotted(raw)
-        self._folders = {key: self._written[key] for key in FOLDERS if key in self._written}
+        make_absolute(composed, self._written)
+        self._values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
         by_words = [tuple(key.split(".")) for key in keys]
         words = dict(words_in(raw))
-        changing = [*by_words, *(tuple(key.split(".")) for key in self._folders)]
+        varying = _depending(words, by_words)
+        names = {key: tuple(key.split(".")) for key in FOLDERS if key in self._written}
+        self._folders = {key: self._written[key] for key in names if names[key] in varying}
+        changing = [*by_words, *(names[key] for key in self._folders)]
         found = _depending(words, changing)
         # What only repeats a value that a word sets, such as ${seed}, by what it repeats.
         matches = {path: REFERENCE.fullmatch(str(words.get(path))) for path in found}
@@ -221,7 +224,7 @@ class _Alike:
         apply_overrides(overrides, self._composed)
         written = self._written | {own.key_or_group: own.value() for own in overrides}
         sweep_dir = Path(str(resolved_in(self._composed, self._folder)))
-        make_absolute(self._composed, written)
+        make_absolute(self._composed, {key: written[key] for key in self._folders})
         values: dict[str, Any] = copied(self._values)
         own = {path: _plain(at(self._composed, path)) for path in self._paths}
         own |= {path: own[target] for path, target in self._repeats.items()}

@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn
 
 from engine import files, locks, messages, signals
 from engine.checks import imports
-from engine.config.resolved import Config
+from engine.config.resolved import Config, absolute
 from engine.errors import NotWritten, RunFailed, Stopped, UserError, WorkerLost, as_mistake
 from engine.fence.hydra import answer_of
 from engine.run import folder_names, folders, identity, summaries
@@ -48,7 +48,7 @@ class Job:
     def __init__(self, config: Config, sweep_dir: Path, overrides: Sequence[str]) -> None:
         self.treated = config["sweep"]  # by the sweep
         self.config = config.of_a_job()
-        self.sweep_dir = sweep_dir.absolute()
+        self.sweep_dir = Path(absolute(str(sweep_dir)))
         self.overrides = list(overrides)
         self.hash = self.config.hash[: folder_names.DIGITS]
         self.error: Exception | None = None  # why the job has left no summary

@@ -180,6 +180,40 @@ def test_data_folders_are_absolute_for_all_who_refer_to_them(
     assert made["datamodule.cache_dir"] is None
 
 
+def test_the_places_of_runs_and_data_are_absolute_for_all_who_refer_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a folder of the name ~ was made in the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    paths = {"log_dir": "~/logs/", "data_dir": "../d/./"}
+    made = resolved(
+        config(paths=paths, module={"a": "${paths.log_dir}/a", "d": "${paths.data_dir}"})
+    )
+    data_dir = str(tmp_path.parent / "d")
+    assert made["paths"] == {"log_dir": "/home/me/logs", "data_dir": data_dir}
+    assert (made["module.a"], made["module.d"]) == ("/home/me/logs/a", data_dir)
+    assert made["datamodule.data_dir"] == f"{data_dir}/cifar10"
+
+
+def test_the_data_folder_counts_by_where_it_lies_below_the_place_of_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = ["/d", "/d/", "d", "~/d", "/d/../e"]
+    same = {resolved(config(**{"paths.data_dir": own})).hash for own in written}
+    same |= {
+        resolved(config(**{"paths.data_dir": "/d", "datamodule.data_dir": "/d/cifar10/"})).hash
+    }
+    assert same == {resolved(config()).hash}
+    others = ["/d", "/cifar10", "/dcifar10", "/d/cifar10/x", "cifar10"]
+    hashes = {
+        resolved(config(**{"paths.data_dir": "/d", "datamodule.data_dir": own})).hash
+        for own in others
+    }
+    assert len(hashes | same) == len(others) + 1
+
+
 def test_an_interpolation_that_leads_nowhere_names_its_key() -> None:
     with pytest.raises(OmegaConfBaseException, match=r"full_key: a\.b"):
         resolved(OmegaConf.create({"a": {"b": "${nowhere}"}}))

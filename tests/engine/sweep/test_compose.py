@@ -1,6 +1,5 @@
 """Jobs composed from shared choices: to the last value what Hydra composes for each."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +56,10 @@ JOBS = [
     ["datamodule=cifar10", "paths.root=/anywhere", "name=y"],
     ["paths.data_dir=/data", "datamodule=cifar10"],
     ["paths.data_dir=data", "datamodule=cifar10"],
+    ["paths.data_dir='~/data/'", "datamodule=cifar10"],
+    ["paths.log_dir='~/logs'", "seed=1"],
+    ["paths.log_dir=logs/", "seed=2"],
+    ["experiment=lenet", "++paths={log_dir: '~/logs'}", "seed=2"],
     ["+trainer.min_epochs=1", "seed=1"],
     ["+trainer.min_epochs=2", "seed=2"],
     ["++module.optimizer.lr=1", "datamodule.seed=3"],
@@ -123,12 +126,12 @@ def composed(whole: DictConfig, words: list[str]) -> Composed:
     for sweep_dir in SWEEP_DIRS:
         if not any(word.startswith("hydra.sweep.dir=") for word in words):
             whole.hydra.sweep.dir = sweep_dir
-        folders[sweep_dir] = whole.hydra.sweep.dir
+        folders[sweep_dir] = str(Path.cwd() / Path(whole.hydra.sweep.dir).expanduser())
     own = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
     written: Any = OmegaConf.to_container(own)
-    if (data_dir := OmegaConf.select(own, "datamodule.data_dir")) is not None:
-        absolute = os.path.join(os.getcwd(), os.path.expanduser(data_dir))
-        OmegaConf.update(own, "datamodule.data_dir", absolute)
+    for key in ("paths.data_dir", "paths.log_dir", "datamodule.data_dir"):
+        if (folder := OmegaConf.select(own, key)) is not None:
+            OmegaConf.update(own, key, str(Path.cwd() / Path(folder).expanduser()))
     values: Any = OmegaConf.to_container(own, resolve=True)
     return Composed(folders, dotted(written), values, OmegaConf.to_yaml(own, resolve=True))
 
@@ -152,7 +155,7 @@ def test_every_job_is_as_hydra_composes_it(sweep_dir: str, by_hydra: list[Compos
             pairs += reversed(pairs)
         for words, expected in pairs:
             made = compose(words)
-            assert str(made.sweep_dir) == os.path.join(os.getcwd(), expected.folders[sweep_dir])
+            assert str(made.sweep_dir) == expected.folders[sweep_dir]
             assert made.overrides == words
             # by repr, as 1 is neither 1.0 nor true
             assert repr(sorted(made.config.written.items())) == repr(

@@ -48,7 +48,7 @@ def test_seed_fold_and_what_cannot_change_a_result_define_no_group() -> None:
 
 def test_data_elsewhere_differ_beyond_the_project_s_data_folder_only() -> None:
     other = a_run(datamodule__data_dir="/data0/other")
-    assert differing([a_run(), other]) == {"datamodule.data_dir": ["/digits", "/other"]}
+    assert differing([a_run(), other]) == {"datamodule.data_dir": ["digits", "other"]}
 
 
 def test_a_choice_stands_for_its_keys() -> None:
