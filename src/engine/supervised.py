@@ -428,7 +428,7 @@ class SupervisedModule(LightningModule):
             totals = torch.tensor([total, weight], dtype=torch.float64, device=self.device)
             total, weight = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
             weight /= 1 if self.averages_loss else self.trainer.world_size
-        row = {"train/loss": total / weight}
+        row = {"train/loss": total / weight if weight else math.nan}
         if self.train_metrics:
             row |= rows.metrics(self.train_metrics, rows.joined(seen))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]

@@ -1,6 +1,7 @@
 """The step, its rows and its metrics, against NumPy on a linear model."""
 
 import copy
+import math
 from collections.abc import Callable
 from functools import cached_property, partial, partialmethod
 from pathlib import Path
@@ -361,6 +362,25 @@ def test_a_row_of_training_is_the_loss_of_all_its_samples(
         predictions = network(torch.from_numpy(X))
         expected = F.cross_entropy(predictions, torch.from_numpy(labels), **options).item()
     assert columns(tmp_path, "train/loss")[0] == pytest.approx([expected], rel=1e-5)
+
+
+@pytest.mark.parametrize("every", [1, 8])
+def test_a_step_whose_labels_are_all_ignored_does_not_count(every: int, tmp_path: Path) -> None:
+    labels = np.resize([-100, 1], 8)
+    module = SupervisedModule(
+        nn.Linear(3, 3), nn.CrossEntropyLoss(), optimizer=partial(torch.optim.SGD, lr=0.0)
+    )
+    data = Arrays({"train": (X[:8], labels)}, batch_size=1)
+    plain_trainer(tmp_path, max_epochs=1, log_every_n_steps=every).fit(module, data)
+    with torch.no_grad():
+        predictions = module.network(torch.from_numpy(X[1:8:2]))
+        each = F.cross_entropy(predictions, torch.ones(4, dtype=torch.int64), reduction="none")
+    (found,) = columns(tmp_path, "train/loss")
+    if every == 8:
+        assert found == pytest.approx([each.mean().item()], rel=1e-5)
+    else:  # there is no mean over nothing
+        assert sum(map(math.isnan, found)) == 4
+        assert sorted(filter(math.isfinite, found)) == pytest.approx(sorted(each.tolist()))
 
 
 def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from engine.config.resolved import Config
 from engine.data.augment import try_out
 from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError, blamed_on
+from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
 
 PLAIN = (bool, int, float, str, type(None))  # kinds of attributes that are put back after a try
@@ -66,8 +67,9 @@ def fit_to(model: LightningModule, data: LightningDataModule, precision: object 
             prepare = _preparing(data, precision)
             with _put_back(model):
                 model.eval()  # nothing random, nothing counted
-                for name in _unlike_training(data):
+                for name in ("train", *_unlike_training(model, data)):
                     _show(model, data, name, prepare)
+                _check_metrics(model, data, prepare)
                 bad_data.check(model, data, prepare)
                 if isinstance(model, SupervisedModule):
                     parts_of_loss.tell(model, data)
@@ -85,14 +87,19 @@ def _preparing(data: TensorDataModule, precision: object) -> bad_data.Prepare:
     return lambda inputs: converted(data.prepare_inputs(converted(inputs)))
 
 
-def _unlike_training(data: TensorDataModule) -> list[str]:
-    """Returns "train", and what else a run reads if its samples are of another shape or dtype."""
-    kinds = {
-        name: (own.inputs.shape[1:], own.inputs.dtype)
-        for name, own in data.splits.items()
-        if name in ("train", "val", data.test_split)
-    }
-    return [name for name, kind in kinds.items() if name == "train" or kind != kinds["train"]]
+def _unlike_training(model: LightningModule, data: TensorDataModule) -> list[str]:
+    """Returns the splits whose samples have another shape or dtype, and go straight to `forward`.
+
+    A step of a user's may do anything with them before.
+    """
+    kinds = {name: (own.inputs.shape[1:], own.inputs.dtype) for name, own in data.splits.items()}
+    steps = {"val": "validation_step", data.test_split: "test_step"}
+    return [
+        name
+        for name, step in steps.items()
+        if getattr(type(model), step) is getattr(SupervisedModule, step, None)
+        and kinds.get(name, kinds["train"]) != kinds["train"]
+    ]
 
 
 @contextlib.contextmanager
@@ -147,10 +154,10 @@ def _show(
     model: LightningModule, data: TensorDataModule, split: str, prepare: bad_data.Prepare
 ) -> None:
     """Refuses a split whose samples the network does not take."""
-    sample = data.splits[split].inputs[:2].clone()  # a network may work in place
+    sample = data.splits[split].inputs[:1].clone()  # a network may work in place
     try:
         sample = prepare(sample)
-        predictions = model(sample)
+        model(sample)
     except RuntimeError as error:
         of = "" if split == "train" else f'"{split}" of '
         kind = "" if sample.dtype == torch.float32 else f" of {sample.dtype}"
@@ -159,39 +166,52 @@ def _show(
             f"{type(model).__name__} does not take the samples of {of}{type(data).__name__}, "
             f"{tuple(sample.shape[1:])}{kind}: {reason}"
         ) from None
-    if split == "train":
-        _check_metrics(model, predictions, data)
 
 
-def _check_metrics(model: LightningModule, predictions: Any, data: Any) -> None:
-    """Refuses metrics of `SupervisedModule` that are no number: a confusion matrix, a dict."""
+@torch.no_grad()
+def _check_metrics(
+    model: LightningModule, data: TensorDataModule, prepare: bad_data.Prepare
+) -> None:
+    """Refuses metrics of `SupervisedModule` that fail, or are no number: a matrix, a dict."""
     metrics = getattr(model, "train_metrics", None)
-    for name, metric in metrics.items() if isinstance(metrics, MetricCollection) else ():
-        value: Any = None
-        targets = data.splits["train"].targets[:2]
-        own = metric.clone()
+    if not isinstance(metrics, MetricCollection):
+        return
+    # A step of a user's may give them other predictions and targets.
+    gets_these = isinstance(model, SupervisedModule) and not overrides(
+        model, SupervisedModule, bad_data.OWN_STEP
+    )
+    train = data.splits["train"]
+    inputs, targets = train.select(torch.arange(min(2, data.batch_size, len(train))))
+    predictions: Any = model(prepare(inputs))
+    for name, metric in metrics.items():
+        own = f"{type(model).__name__}: its metric {name.removeprefix('train/')}"
+        seen, value = metric.clone(), None
         with warnings.catch_warnings(action="ignore"):
             try:
-                own.update(predictions, targets)
-            except (RuntimeError, TypeError, ValueError) as error:
-                kinds = " and targets ".join(
-                    f"{bad_data.shape_of(part)} of {part.dtype}" for part in (predictions, targets)
-                )
-                raise UserError(
-                    f"{type(model).__name__}: its metric {name.removeprefix('train/')} does not "
-                    f"take predictions {kinds}: {str(error).partition(chr(10))[0]}\n"
-                    "The loss and the metrics get the same targets: one of them may convert these, "
-                    "in a subclass."
-                ) from None
-            # A metric that needs more samples fails here, which tells nothing.
+                seen.update(predictions, targets)
+            except Exception as error:
+                if gets_these and isinstance(predictions, Tensor):
+                    _refuse_metric(own, predictions, targets, error)
+                continue
+            # One that needs more samples fails here, which tells nothing.
             with contextlib.suppress(Exception):
-                value = own.compute()
+                value = seen.compute()
         is_tensor = isinstance(value, Tensor)
         if value is None or (is_tensor and value.numel() == 1):
             continue
         gives = f"{value.numel()} numbers" if is_tensor else f"a {type(value).__name__}"
         raise UserError(
-            f"{type(model).__name__}: its metric {name.removeprefix('train/')} gives {gives}, "
-            "and a row of metrics takes one number.\n"
+            f"{own} gives {gives}, and a row of metrics takes one number.\n"
             "Leave it out of `metrics`; a callback can draw it, a module of yours can log it."
         )
+
+
+def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Exception) -> None:
+    kinds = " and targets ".join(
+        f"{bad_data.shape_of(part)} of {part.dtype}" for part in (predictions, targets)
+    )
+    raise UserError(
+        f"{own} does not take predictions {kinds}: {str(error).partition(chr(10))[0]}\n"
+        "The loss and the metrics get the same targets: one of them may convert these, in a "
+        "subclass."
+    ) from None

@@ -225,10 +225,9 @@ class Run:
         """
         from engine.checks.device import check_shares
         from engine.checks.monitors import wrong_ways
-        from engine.fence.lightning import DummyLogger
         from engine.run import build
         from engine.run.loggers import options, tabs
-        from engine.run.loggers.table import MetricsCSV
+        from engine.run.loggers.table import without_table
         from engine.seeds import generator_states
 
         self._fits += 1
@@ -253,18 +252,15 @@ class Run:
             log.info("overrides: %s", shlex.join(self.config.overrides))
         if swept := _swept_by_the_experiment():
             log.info("one run of a sweep over %s: add -m for all of it", ", ".join(swept))
-        for said in filter(None, (check_shares(trainer, module, data), *wrong_ways(self.config))):
+        shares = check_shares(trainer, module, data)
+        told = [*([shares] if shares else []), *wrong_ways(self.config)]
+        for said in [*told, *without_table(trainer.loggers)]:
             log.warning("%s", said)
         # Words such as callbacks.checkpoints=null say that there are to be none.
         words = [*(self.config.get("callbacks") or ()), *self.config.overrides]
         says_so = any(re.search(r"(^|callbacks\.)checkpoints\b", word) for word in words)
         if not self._keeps_checkpoints and not says_so:
             log.warning("%s", self._without_checkpoints())
-        if not any(isinstance(own, MetricsCSV | DummyLogger) for own in trainer.loggers):
-            log.warning(
-                "no logger.csv: summary.json and reports have no metrics of this run, and it is "
-                "compared by nothing but the metric of best.ckpt"
-            )
         if self._begins_from:
             log.info("%s", self._begins_from)
         if self._parent:

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from operator import mul
 from typing import Any
 
 import torch
@@ -64,13 +63,17 @@ def weighted_loss(
 ) -> tuple[float, float]:
     """Returns the weighted sum of the steps' losses, and the sum of the weights.
 
+    A step without weight, such as one whose labels are all ignored, has a mean over nothing: NaN.
+    It does not count.
+
     Args:
         losses: of each step.
         weights: of each step, as `weight_of` returns them.
         averages: whether a step's loss is a mean over its samples; else each step weighs 1.
     """
     weights = weights if averages else [1] * len(weights)
-    return sum(map(mul, losses, weights)), sum(weights)
+    counted = (loss * weight for loss, weight in zip(losses, weights, strict=True) if weight)
+    return sum(counted), sum(weights)
 
 
 def joined(steps: Sequence[Sequence[Tensor]]) -> list[Sequence[Tensor]]:

@@ -400,7 +400,7 @@ class StackedModule(LightningModule):
         of_each = torch.stack(weights).T.tolist() if has_own else itertools.repeat(weights)
         pairs = zip(of_jobs, of_each, strict=False)
         weighted = (rows.weighted_loss(*pair, self.averages_loss) for pair in pairs)
-        means = [total / weight for total, weight in weighted]
+        means = [total / weight if weight else math.nan for total, weight in weighted]
         parts = [torch.cat(steps, dim=1) for steps in zip(*seen, strict=True)]  # (J, N, …) each
         epoch = self.current_epoch
         for number in self.running:

@@ -33,6 +33,7 @@ from engine.kept.between import put_back
 from engine.messages import counted, short
 from engine.run import build, code, folders, identity, summaries
 from engine.run.loggers import tabs
+from engine.run.loggers.table import without_table
 from engine.run.loggers.tensorboard import TensorBoard
 from engine.run.objective import has_diverged, outcome
 from engine.run.records.read import BrokenFile
@@ -307,7 +308,11 @@ class _Chunk:
 
     def _begin(self, trainer: Trainer) -> None:
         """Writes the files that a run writes before it trains."""
-        for said in dict.fromkeys(text for job in self.members for text in wrong_ways(job.config)):
+        told = {
+            job: [*wrong_ways(job.config), *without_table(member.loggers)]
+            for job, member in self.members.items()
+        }
+        for said in dict.fromkeys(text for own in told.values() for text in own):
             log.warning("%s", said)
         for job, member in self.members.items():
             door = self.options.door.module
@@ -320,7 +325,7 @@ class _Chunk:
             member.messages.append(job_log.record(f"run folder: {member.folder}"))
             member.messages.append(job_log.record(together))
             member.messages.append(job_log.record(str(member.module.network)))
-            member.messages += map(job_log.record, wrong_ways(job.config))
+            member.messages += map(job_log.record, told[job])
             owner: Any = member  # of loggers: `log_start` asks a Trainer for no more
             for logger in member.loggers:
                 _ = logger.experiment  # takes over the rows that an interrupted run left

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torchmetrics import MeanSquaredError, R2Score
-from torchmetrics.classification import MultilabelAveragePrecision
+from torchmetrics import MeanSquaredError, MetricCollection, R2Score
+from torchmetrics.classification import BinaryAccuracy, MultilabelAveragePrecision
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, Running
 
 import ways
@@ -254,3 +255,45 @@ def test_a_metric_of_more_than_a_sample_is_no_mistake() -> None:
         SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), {"r2": R2Score()}),
         Arrays({"train": (values[:1], values[:1]), "val": (values, values)}),
     )
+
+
+class Squeezes(SupervisedModule):
+    """Gives its loss and its metrics other predictions than its network has."""
+
+    def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        predictions = self(inputs)[0].squeeze(1)
+        return self.loss(predictions, targets), predictions
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer(x), x
+
+
+class Own(LightningModule):
+    """Is validated on the first three columns, and measures what its step makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+        self.hidden = torch.zeros(1, 1)
+        self.train_metrics = MetricCollection({"acc": BinaryAccuracy()}, prefix="train/")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.layer(x), self.hidden], 1)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch[0][:, :3])
+
+
+def test_what_a_step_of_ones_own_may_change_is_not_tried() -> None:
+    wide = np.ones((4, 5), np.float32)
+    labels = np.ones(4, np.float32)
+    splits = {"train": (wide[:, :3], labels), "val": (wide, labels)}
+    fit_to(Own(), Arrays(splits, batch_size=1))
+    accuracy = {"acc": BinaryAccuracy()}
+    fit_to(Squeezes(Pair(), nn.MSELoss(), accuracy), Arrays({"train": splits["train"]}))

@@ -52,11 +52,14 @@ def test_a_run_says_so_once(
 ) -> None:
     """As it happened: best.ckpt had the worst epoch, and was tested, without a word."""
     words = ["experiment=curve_fit", "accelerator=cpu", "trainer.max_epochs=1"]
-    words += ["datamodule.steps_per_epoch=2", "callbacks.checkpoints.mode=max"]
+    words += ["datamodule.steps_per_epoch=2", "callbacks.checkpoints.mode=max", "logger.csv=null"]
     sweep = ["-m", "hydra/launcher=vectorized", "seed=1,2"] if together else []
     run_train(*sweep, *words, f"paths.log_dir={tmp_path}", draws=False)
     monitor = next(tmp_path.rglob(".hydra/config.yaml")).read_text().partition("monitor: ")[2]
     says = f"callbacks.checkpoints.mode=max: takes the largest {monitor.split()[0]} for the best"
     assert caplog.text.count(says) == 1
-    told = [log.read_text().count(says) for log in tmp_path.rglob("train.log")]
-    assert told == [1] * (2 if together else 1)
+    others = "no logger.csv: summary.json and reports have no metrics of this run"
+    assert caplog.text.count(others) == 1
+    logs = [log.read_text() for log in tmp_path.rglob("train.log")]
+    told = [(text.count(says), text.count(others)) for text in logs]
+    assert told == [(1, 1)] * (2 if together else 1)

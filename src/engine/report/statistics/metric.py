@@ -42,10 +42,10 @@ def sensible(runs: Sequence[Run]) -> str:
     counts = Counter(name for run in runs for name in run.metrics)
     if not counts:
         raise UserError("none of the runs has logged a metric yet.")
-    monitors = Counter(metric for run in runs if (metric := followed(run)[0]) in run.metrics)
+    most = max(counts.values())
+    monitors = Counter(name for run in runs if 2 * counts[name := followed(run)[0]] >= most)
     if monitors:
         return max(monitors, key=lambda name: monitors[name])
-    most = max(counts.values())
     often = [name for name, n in counts.items() if 2 * n >= most and direction_of(name)]
     return min(often or counts, key=lambda name: (_preference(name), -counts[name], name))
 
@@ -108,7 +108,7 @@ def _stated(runs: Sequence[Run], metric: str) -> str | None:
 
 def _rest(metric: str) -> str:
     """Returns a metric's name without its split: `loss` of `val/loss` and of `val_loss`."""
-    return re.split(r"[/_.]", metric, maxsplit=1)[-1]
+    return re.sub(r"^(train(ing)?|val(id(ation)?)?|test)[/_.]", "", metric)
 
 
 def direction(metric: str, asked: str | None = None) -> str:

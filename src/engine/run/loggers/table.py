@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from engine.config.nested import dotted
 from engine.errors import UserError
-from engine.fence.lightning import rank_zero_experiment
+from engine.fence.lightning import DummyLogger, rank_zero_experiment
 from engine.files import OwnFile
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
@@ -199,6 +199,16 @@ class MetricsCSV(Logger):
         header = dict(zip(columns, columns, strict=True))
         self._file.replace(_lines([header, *rows], columns))
         self._columns = columns
+
+
+def without_table(loggers: Iterable[Logger]) -> list[str]:
+    """Says what a run with these loggers lacks, if none of them is a table."""
+    if any(isinstance(own, MetricsCSV | DummyLogger) for own in loggers):
+        return []
+    return [
+        "no logger.csv: summary.json and reports have no metrics of this run, and it is compared "
+        "by nothing but the metric of best.ckpt"
+    ]
 
 
 def _behind(rows: Iterable[Mapping[str, str]]) -> Mark:

@@ -119,6 +119,15 @@ def test_runs_say_which_way_is_better_and_names_where_they_do_not() -> None:
     assert choose([follows("val_other", "min", "test_acc", "val_loss")]).metric == "val_loss"
 
 
+def test_what_is_said_of_a_metric_says_nothing_of_another_one() -> None:
+    some = [follows("brier_score", "min", "brier_score", "f1_score", "val/loss")]
+    assert choose(some, "f1_score").mode == "max"
+    with pytest.raises(UserError):
+        choose([follows("val_loss", "min", "neg_loss")], "neg_loss")
+    many = [follows("val/loss", "min", "val/loss"), *runs(*[["val/acc"]] * 9)]
+    assert choose(many).metric == "val/acc"  # the other is that of a tenth of the runs
+
+
 def test_direction_that_nobody_knows() -> None:
     for name in ("val/neg_mse", "val/negative_log_loss"):
         with pytest.raises(UserError):
