@@ -1,6 +1,6 @@
 """Limits of the engine's own keys: checked before anything large is imported."""
 
-import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,7 +17,7 @@ from engine.config.ranges import (
 )
 from engine.errors import UserError, nearest
 
-OTHERS = ("true", "false", "null")  # are no words without quotes
+OTHERS = {"true": True, "false": False, "null": None}  # are no words without quotes
 MOST_SHOWN = 200  # characters of a value in a message
 
 
@@ -51,7 +51,10 @@ def check(key: str, value: object, limit: Limit) -> None:
         allowed = " or ".join([limit.text, *map(shown, limit.words)])
         words = [word for word in (*get_args(limit.hint), *limit.words) if isinstance(word, str)]
         meant = nearest(str(value), words)
-        raise UserError(f"{key}={shown(value)}: must be {allowed}.{meant}{advice_on(key, value)}")
+        hint = limit.hint | None if None in limit.words else limit.hint
+        raise UserError(
+            f"{key}={shown(value)}: must be {allowed}.{meant}{advice_on(key, value, hint)}"
+        )
 
 
 def typed(value: object) -> str:
@@ -69,19 +72,31 @@ def shown(value: object) -> str:
 
 def is_quoted(value: object) -> bool:
     """Tells whether a value is a word that would be something else without quotes."""
-    if not isinstance(value, str) or value.lower() in OTHERS:
-        return isinstance(value, str)
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False
+    return isinstance(value, str) and not isinstance(without_quotes(value), str)
 
 
-def advice_on(key: str, value: object) -> str:
-    """Says how to write a value that is a word by mistake; nothing of other values."""
+def without_quotes(word: str) -> object:
+    """Returns what a word in quotes would be without them: a number, true, false or null."""
+    if word.lower() in OTHERS:
+        return OTHERS[word.lower()]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(word)
+    return word
+
+
+def advice_on(key: str, value: object, hint: Any) -> str:
+    """Says how to write a value that is a word by mistake; nothing of other values.
+
+    Args:
+        key: of the value.
+        value: what was given.
+        hint: an annotation of what is right.
+    """
+    if not isinstance(value, str) or not is_quoted(value) or why_not(without_quotes(value), hint):
+        return ""
     decoded = f"""'{key}="${{oc.decode:${{oc.env:NAME}}}}"'"""
-    way = f"leave its quotes out, or write {decoded} for a variable."
-    return f"\nIt is a word: {way}" if is_quoted(value) else ""
+    return f"\nIt is a word: leave its quotes out, or write {decoded} for a variable."
 
 
 COUNT = Limit(Count, "a whole number from 1")

@@ -40,6 +40,7 @@ def copied(node: Any, change: Callable[[Any], Any] = lambda value: value) -> Any
         change: returns what the copy has in the place of a value.
     """
     if isinstance(node, dict):
-        return {name: copied(value, change) for name, value in node.items()}
+        pairs = {name: copied(value, change) for name, value in node.items()}
+        return pairs if type(node) is dict else type(node)(pairs)
     is_list = isinstance(node, list | tuple)
     return type(node)(copied(value, change) for value in node) if is_list else change(node)

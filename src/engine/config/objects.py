@@ -4,6 +4,7 @@ What a class's arguments may be is said by the class: by its annotations, which 
 strict mode.
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -273,17 +274,18 @@ def _check_value(key: str, value: Any, parameter: Parameter, name: str, builds_i
         missing = f" It has {PARTIAL}, and no {TARGET}." if is_half else ""
         raise UserError(
             f"{key}={shown(value)}: must be {words}, by the signature of {name}."
-            f"{meant}{missing}{_how_to_write(hint) or advice_on(key, value)}"
+            f"{meant}{missing}{_how_to_write(hint) or advice_on(key, value, hint)}"
         )
 
 
 def _how_to_write(hint: Any) -> str:
-    """Returns a line on the first enum, set or dataclass of an annotation; nothing without one."""
+    """Returns a line on the first kind of an annotation that has to be built, such as an enum."""
     kind = typing.get_origin(hint) or hint
     is_enum = isinstance(kind, EnumType)
-    is_set = kind in (set, frozenset)
-    is_dataclass = isinstance(kind, type) and dataclasses.is_dataclass(kind)
-    if not (is_enum or is_set or is_dataclass):
+    is_set = kind in (set, frozenset, collections.deque)
+    is_named = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    is_named = is_named or kind is collections.OrderedDict
+    if not (is_enum or is_set or is_named):
         return next(filter(None, map(_how_to_write, typing.get_args(hint))), "")
     path = f"{kind.__module__}.{kind.__qualname__}"
     values = "_args_: [VALUE]" if is_enum else "_args_: [[VALUE]]" if is_set else "NAME: VALUE"

@@ -11,7 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Interval, Le, Lt, Predicate
@@ -34,6 +34,7 @@ def is_below_its_folder(name: object) -> bool:
 LONGEST = 255  # bytes of a name, on the file systems of Linux and macOS
 RAISED = "raised"  # the type of an error that a validator of the user's raises
 # The errors of pydantic's on objects, of which a config has only what a `_target_` names.
+PATHS = ("Path", "PurePath", "PathLike")  # a word does for one
 OBJECTS = (
     "needs_python_object",
     "is_instance_of",
@@ -82,7 +83,7 @@ def kinds_of_values(value: Any, hint: Any) -> list[str]:
 
 def _fitted(value: Any, read: Any) -> Any:
     """Returns a value with a tuple or a path wherever pydantic has read one; the rest as it is."""
-    if isinstance(read, Path):
+    if isinstance(read, PurePath):
         return read
     if isinstance(value, list) and isinstance(read, list | tuple) and len(value) == len(read):
         items = list(map(_fitted, value, read))
@@ -116,9 +117,8 @@ def _checker(hint: Any) -> Any:
     """Returns pydantic's checker of a list with one value; None if it knows no such annotation."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
-    alone: Any = types.GenericAlias(
-        list, (hint,)
-    )  # a dataclass takes no config, and a list of it does
+    # A dataclass takes no config, and a list of it does.
+    alone: Any = types.GenericAlias(list, (hint,))
     try:
         return TypeAdapter(alone, config=ConfigDict(arbitrary_types_allowed=True))
     except (PydanticUserError, TypeError, NameError):
@@ -127,7 +127,7 @@ def _checker(hint: Any) -> Any:
 
 def _is_about_an_object(error: Mapping[str, Any]) -> bool:
     """Tells whether an error is about what no file has; a path is found by its word."""
-    return error["type"] in OBJECTS and error.get("ctx") != {"class": "Path"}
+    return error["type"] in OBJECTS and error.get("ctx", {}).get("class") not in PATHS
 
 
 def _words(error: Mapping[str, Any]) -> str:

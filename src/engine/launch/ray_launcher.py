@@ -66,8 +66,10 @@ class RayLauncher(WorkerLauncher):
             if host and port.isdigit():  # Ray itself would try for seven minutes
                 socket.create_connection((host, int(port)), timeout=5).close()
             before = signal.getsignal(signal.SIGTERM)  # Ray sets a handler of its own
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
-            signal.signal(signal.SIGTERM, before)
+            try:
+                ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
+            finally:
+                signal.signal(signal.SIGTERM, before)
         except OSError:
             raise UserError(
                 f"hydra.launcher.address={self.address}: no Ray cluster there; "

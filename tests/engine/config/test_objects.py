@@ -1,12 +1,14 @@
 """Nodes of the config are checked against the signatures that they name."""
 
+import collections
 import copy
 import dataclasses
 import enum
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Protocol, TypedDict, Unpack
 
 import pytest
@@ -650,3 +652,39 @@ def test_noted_partials_know_whether_they_are_used(use: Any) -> None:
     assert not made.called
     assert use(made) == {"b": 1}
     assert made.called
+
+
+def takes_paths(one: os.PathLike[str], other: PurePath, either: str | os.PathLike[str]) -> None:
+    """Has annotations of paths of all kinds."""
+
+
+def takes_kinds(many: collections.deque[int], order: collections.OrderedDict[str, int]) -> None:
+    """Has annotations of kinds that a file has not."""
+
+
+def takes_ages(age: Literal["18", "34"] = "18", size: int = 1) -> None:
+    """Takes one of two words that read as numbers, and a number."""
+
+
+def test_a_word_does_for_a_path_of_any_kind() -> None:
+    target = {"_target_": f"{HERE}.takes_paths", "_partial_": True}
+    check({"x": {**target, "one": "./x", "other": "y", "either": "z"}})
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "says"),
+    [
+        ("takes_kinds", {"many": [1]}, "{_target_: collections.deque, _args_: [[VALUE]]}."),
+        ("takes_kinds", {"order": {"a": 1}}, "{_target_: collections.OrderedDict, NAME: VALUE}."),
+        ("takes_ages", {"size": "3"}, "leave its quotes out"),
+        ("takes_ages", {"age": "50"}, None),
+    ],
+    ids=str,
+)
+def test_a_refusal_says_how_to_write_what_is_right(
+    name: str, node: dict[str, Any], says: str | None
+) -> None:
+    with pytest.raises(UserError) as refused:
+        check({"x": {"_target_": f"{HERE}.{name}", "_partial_": True, **node}})
+    text = str(refused.value)
+    assert says in text if says else "\n" not in text

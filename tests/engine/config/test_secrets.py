@@ -222,7 +222,8 @@ def test_a_value_that_only_has_the_letters_of_a_secret_is_no_secret(
         "again": "${oc.env:A_KEY,x}",
     }
     config = resolved(written)
-    assert {**config} == {**written, "number": "7", "data": "/data/17/x"}
+    url = "https://me:${oc.env:A_WORD}@7"
+    assert {**config} == {**written, "number": "7", "data": "/data/17/x", "url": url}
     monkeypatch.setenv("A_PLACE", "/data/71")
     assert resolved(written).hash != config.hash
 
@@ -271,6 +272,27 @@ def test_the_value_of_a_secret_does_not_change_the_hash(monkeypatch: pytest.Monk
     hashes.add(composed([words[0]]).hash)
     hashes.add(composed([words[0], "seed='${oc.decode:${oc.env:A_NUMBER}}'"]).hash)
     assert len(hashes) == 4
+
+
+def test_a_user_s_name_in_a_url_and_what_follows_it_are_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it happened: folders were named by a variable, not its value, if a URL has it, too."""
+    url = "https://USER:${oc.env:A_WORD}@host/${oc.env:A_PLACE}"
+    values = {
+        "logger": {"url": url.replace("USER", "${oc.env:A_PLACE}")},
+        "datamodule": {"url": url.replace("USER", "me"), "dir": "/scratch/${oc.env:A_PLACE}"},
+    }
+    hashes = set()
+    for place in ("one", "two"):
+        monkeypatch.setenv("A_PLACE", place)
+        config = resolved(values)
+        kept = f"${{oc.env:A_WORD}}@host/{place}"
+        assert config["logger.url"] == f"https://{place}:{kept}"
+        assert config["datamodule.url"] == f"https://me:{kept}"
+        assert config["datamodule.dir"] == f"/scratch/{place}"
+        hashes.add(config.hash)
+    assert len(hashes) == 2
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,13 @@ def test_a_module_of_a_config_is_loaded_from_its_checkpoint(tmp_path: Path) -> N
     assert torch.equal(again.net.weight, module.net.weight)
 
 
+def test_hyper_parameters_keep_their_kinds() -> None:
+    given = {"counts": collections.Counter("aab"), "order": collections.OrderedDict(b=1, a=2)}
+    made = plain({"hyper_parameters": given}).checkpoint["hyper_parameters"]
+    assert made == given
+    assert list(map(type, made.values())) == [collections.Counter, collections.OrderedDict]
+
+
 def test_loggers_get_words_for_what_is_not_plain() -> None:
     given = {"net": NET, "deep": {"layers": [NET]}, "root": Path("/x"), "lr": 0.1}
     words = "Linear(in_features=2, out_features=1, bias=True)"

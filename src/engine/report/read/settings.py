@@ -1,13 +1,14 @@
 """Finds the keys by which the configs of runs differ, and gives them short names."""
 
 import functools
+import itertools
 import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.config.keys import CHOICES, ENGINES, FOLD, REQUIRED, TARGET, relevant
+from engine.config.keys import CHOICES, ENGINES, FOLD, OPEN, REQUIRED, TARGET, relevant
 from engine.errors import UserError, nearest
 from engine.report.read.collect import Run
 
@@ -145,6 +146,13 @@ def without_seeds(runs: Sequence[Run]) -> list[dict[str, Any]]:
     lines say it, and one says another than its run's.
     """
     configs = [defining(run.config) for run in runs]
+    for node in OPEN:
+        orders = [tuple(_names_below(node, config)) for config in configs]
+        if len(set(orders)) > len(set(map(frozenset, orders))):  # the same names in other orders
+            configs = [
+                {**config, node: ", ".join(order)}
+                for config, order in zip(configs, orders, strict=True)
+            ]
     keys = [key for key in all_keys(configs) if key.endswith(".seed")]
     varied = {key for key in keys if varies(configs, key)}
     said = [{word.lstrip("+").partition("=")[0] for word in _literal(run)} for run in runs]
@@ -162,6 +170,12 @@ def without_seeds(runs: Sequence[Run]) -> list[dict[str, Any]]:
         }
         for config, run, own in zip(configs, runs, said, strict=True)
     ]
+
+
+def _names_below(node: str, config: Config) -> Iterator[str]:
+    """Yields the names of what a node has, such as its callbacks, in their order."""
+    names = (key.split(".")[1] for key in config if key.startswith(f"{node}."))
+    return (name for name, _ in itertools.groupby(names))
 
 
 def _literal(run: Run) -> Iterator[str]:

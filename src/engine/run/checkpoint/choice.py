@@ -120,6 +120,7 @@ def own(path: Path, config: Config, goes_on: bool = False) -> dict[str, Any]:
         if not isinstance(saved, dict) or key not in saved:
             raise _no_checkpoint(path, key)
     if saved[HASH] != config.hash:
+        _check_format(path, saved.get(FORMAT_KEY, 0))  # another version may name configs otherwise
         raise OtherConfig(f"{path}: is of another config: {_differences(saved[VALUES], config)}.")
     return saved
 

@@ -73,6 +73,19 @@ def test_numbers_that_differ_within_a_choice_are_shown_beside_it() -> None:
     }
 
 
+def test_another_order_of_transforms_is_another_setting() -> None:
+    """As it happened: jobs of unlike results were one group, and averaged."""
+    flip, erase = {"augment.flip.p": 0.5}, {"augment.erase.size": 3}
+    base = a_run()
+    one, other, more = (
+        replace(base, config={**base.config, **order})
+        for order in ({**flip, **erase}, {**erase, **flip}, {**flip, "augment.more": None})
+    )
+    assert differing([one, one]) == {}
+    assert differing([one, other]) == {"augment": ["flip, erase", "erase, flip"]}
+    assert "augment" not in differing([one, more])
+
+
 def test_a_key_that_a_run_lacks() -> None:
     plain = {key: value for key, value in a_run().config.items() if "momentum" not in key}
     runs = [a_run(), Run(Path(), "", plain, "finished", {})]
