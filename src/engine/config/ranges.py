@@ -33,8 +33,8 @@ def is_below_its_folder(name: object) -> bool:
 
 LONGEST = 255  # bytes of a name, on the file systems of Linux and macOS
 RAISED = "raised"  # the type of an error that a validator of the user's raises
-# The errors of pydantic's on objects, of which a config has only what a `_target_` names.
 PATHS = ("Path", "PurePath", "PathLike")  # a word does for one
+# The errors of pydantic's on objects, of which a config has only what a `_target_` names.
 OBJECTS = (
     "needs_python_object",
     "is_instance_of",
