@@ -154,7 +154,8 @@ def _show(
     model: LightningModule, data: TensorDataModule, split: str, prepare: bad_data.Prepare
 ) -> None:
     """Refuses a split whose samples the network does not take."""
-    sample = data.splits[split].inputs[:1].clone()  # a network may work in place
+    # A network may work in place, and take more than one sample.
+    sample = data.splits[split].inputs[: min(2, data.batch_size)].clone()
     try:
         sample = prepare(sample)
         model(sample)

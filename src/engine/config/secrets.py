@@ -27,7 +27,7 @@ REFERENCE = re.compile(r"\$\{(?:oc\.env:\s*\w+\s*(?:,\s*null\s*)?|[\w.]+)\}")
 INNER = re.compile(rf"""([\w.-]+)['"]?\s*:\s*((?:{REFERENCE.pattern}|[^\s,{{}}\[\]])+)""")
 PLAIN = re.compile(r"(null|true|false|[-+.\d][-+.\de]*)?,*", re.IGNORECASE)
 # https://me:${oc.env:NAME}@host, of which it finds the password
-HOLE = re.compile(r"://(?:\$\{[^}]*\}|[^/?#\s@:$])*:([^/?#\s@]*\$\{[^\s@]*)@")
+HOLE = re.compile(r"://(?:\$\{[^}]*\}|\$(?!\{)|[^/?#\s@:$])*:([^/?#\s@]*\$\{[^\s@]*)@")
 SUSPECT = re.compile("|".join((*WORDS, "://")), re.IGNORECASE)
 FOLDERS = ("resume", "run")  # their values are paths, which may have any name
 
@@ -86,24 +86,15 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
         holes = "" if _holds_secret(path, "") else " ".join(HOLE.findall(reference))
         hidden = ENVIRONMENT.findall(holes or reference)
         known.update(hidden)
-        at(values, path[:-1])[path[-1]] = _but_for(hidden, reference)
-        messages.hide(hidden)
+        at(values, path[:-1])[path[-1]] = reference
+        messages.hide(ENVIRONMENT.findall(reference))
     texts = [os.environ.get(name, "") for name in known]
-    for path, word in (pair for pair in words if pair not in found):
+    for path, word in words:
         if any(text in word for text in texts):  # it may have got elsewhere by ${...}
             reference = str(at(written, path))
             if not known.isdisjoint(VARIABLE.findall(reference)):
                 at(values, path[:-1])[path[-1]] = reference
     return dict(values)
-
-
-def _but_for(hidden: Sequence[str], reference: str) -> str:
-    """Returns a text with the values of its variables in their places, but for some."""
-
-    def value(one: re.Match[str]) -> str:
-        return one[0] if one[1] in hidden else os.environ.get(one[1], one[0])
-
-    return ENVIRONMENT.sub(value, reference)
 
 
 def may_hold(values: Any) -> bool:

@@ -123,12 +123,6 @@ def locate(path: str) -> Any:
     return _locate(path)
 
 
-def is_hydras(word: str) -> bool:
-    """Tells whether a word chooses something, which may bring options of Hydra's, or sets one."""
-    key = word.lstrip("+~").partition("=")[0]
-    return "." not in key or key.startswith("hydra.")
-
-
 def composed_by_hydra(loader: Any, sweep: DictConfig, words: Sequence[str]) -> DictConfig:
     """Composes the config of a sweep's job, as Hydra's launchers do."""
     composed: DictConfig = loader.load_sweep_config(sweep, list(words))

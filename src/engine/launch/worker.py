@@ -21,7 +21,7 @@ from engine.errors import (
     as_mistake,
     wants_traceback,
 )
-from engine.fence.hydra import answer_of, composed_by_hydra, is_hydras, take_over
+from engine.fence.hydra import answer_of, composed_by_hydra, take_over
 from engine.sweep.jobs import Job
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ class Work:
         take_over(self.state)
         setup_globals()
         door.open()
-        # Of a job that is composed already, only Hydra's part is needed: conf/ may be another one.
-        words = [*filter(is_hydras, self.overrides)] if self.job else self.overrides
-        config = composed_by_hydra(self.context.config_loader, self.config, words)
+        config = composed_by_hydra(self.context.config_loader, self.config, self.overrides)
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{self.number}"
             config.hydra.job.num = self.number

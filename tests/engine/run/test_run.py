@@ -173,7 +173,7 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
         pytest.param(
             ["module=two_layer"],
             "TwoLayerRegressor does not take the samples of DigitsDataModule, (3, 32, 32): "
-            "addmm: mat1 and mat2 shapes cannot be multiplied (96x32 and 1000x100)",
+            "addmm: mat1 and mat2 shapes cannot be multiplied (192x32 and 1000x100)",
             id="a network for other data",
         ),
         pytest.param(
