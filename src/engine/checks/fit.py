@@ -11,7 +11,6 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torchmetrics import MetricCollection
 
 from engine.checks import bad_data, parts_of_loss
 from engine.config.resolved import Config
@@ -174,17 +173,14 @@ def _check_metrics(
     model: LightningModule, data: TensorDataModule, prepare: bad_data.Prepare
 ) -> None:
     """Refuses metrics of `SupervisedModule` that fail, or are no number: a matrix, a dict."""
-    metrics = getattr(model, "train_metrics", None)
-    if not isinstance(metrics, MetricCollection):
+    if not isinstance(model, SupervisedModule):  # which may do anything with them
         return
     # A step of a user's may give them other predictions and targets.
-    gets_these = isinstance(model, SupervisedModule) and not overrides(
-        model, SupervisedModule, bad_data.OWN_STEP
-    )
+    gets_these = not overrides(model, SupervisedModule, bad_data.OWN_STEP)
     train = data.splits["train"]
     inputs, targets = train.select(torch.arange(min(2, data.batch_size, len(train))))
     predictions: Any = model(prepare(inputs))
-    for name, metric in metrics.items():
+    for name, metric in model.train_metrics.items():
         own = f"{type(model).__name__}: its metric {name.removeprefix('train/')}"
         seen, value = metric.clone(), None
         with warnings.catch_warnings(action="ignore"):

@@ -174,8 +174,11 @@ def make_absolute(composed: DictConfig, written: Mapping[str, Any]) -> None:
 
 
 def absolute(path: str) -> str:
-    """Returns the absolute path of a file or folder, without a `~` for the user's home."""
-    return os.path.abspath(os.path.expanduser(path))
+    """Returns the absolute path of a file or folder, without a `~` for the user's home.
+
+    A URL stays as it is.
+    """
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def _check_plain(node: Any, key: str, word: str) -> None:

@@ -84,8 +84,7 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
         if without == reference or (without and _holds_secret(path, without)):
             raise _refusal(".".join(map(str, path)))
         holes = "" if _holds_secret(path, "") else " ".join(HOLE.findall(reference))
-        hidden = ENVIRONMENT.findall(holes or reference)
-        known.update(hidden)
+        known.update(ENVIRONMENT.findall(holes or reference))
         at(values, path[:-1])[path[-1]] = reference
         messages.hide(ENVIRONMENT.findall(reference))
     texts = [os.environ.get(name, "") for name in known]

@@ -11,7 +11,11 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanSquaredError, MetricCollection, R2Score
-from torchmetrics.classification import BinaryAccuracy, MultilabelAveragePrecision
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryConfusionMatrix,
+    MultilabelAveragePrecision,
+)
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, Running
 
 import ways
@@ -281,7 +285,8 @@ class Own(LightningModule):
         super().__init__()
         self.layer = nn.Linear(3, 1)
         self.hidden = torch.zeros(1, 1)
-        self.train_metrics = MetricCollection({"acc": BinaryAccuracy()}, prefix="train/")
+        own = {"acc": BinaryAccuracy(), "matrix": BinaryConfusionMatrix()}
+        self.train_metrics = MetricCollection(own, prefix="train/")
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.layer(x), self.hidden], 1)

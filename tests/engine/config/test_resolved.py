@@ -376,3 +376,12 @@ def test_a_word_that_puts_a_choice_elsewhere_is_about_that_place() -> None:
     assert [word_about(name, words) for name in "yz"] == [None, words[-1]]
     assert word_about("optimizer", ["seed=1", "~optimizer", "optimizer=sgd"]) == "~optimizer"
     assert word_about("", ["seed=1", "=1"]) is None
+
+
+def test_a_url_in_the_place_of_a_folder_stays_as_it_is() -> None:
+    values = {
+        "paths": {"data_dir": "s3://bucket/data"},
+        "datamodule": {"url": "${paths.data_dir}/x"},
+    }
+    config = Config.resolve(OmegaConf.create(values))
+    assert config["datamodule.url"] == "s3://bucket/data/x"

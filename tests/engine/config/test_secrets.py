@@ -273,6 +273,16 @@ def test_the_value_of_a_secret_does_not_change_the_hash(monkeypatch: pytest.Monk
     assert len(hashes) == 4
 
 
+def test_a_secret_in_a_url_s_query_and_a_user_with_a_dollar_stay_as_typed() -> None:
+    written = {
+        "token": "${oc.env:A_KEY}",
+        "url": "https://me:${oc.env:A_WORD}@host/?t=${oc.env:A_KEY}",
+        "database": "postgres://us$er:${oc.env:A_WORD}@host",
+        "user": "https://${oc.env:A_KEY}:${oc.env:A_WORD}@host",
+    }
+    assert {**resolved(written)} == written
+
+
 def test_a_variable_beside_the_password_of_a_url_is_no_secret_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

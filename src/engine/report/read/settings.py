@@ -50,7 +50,7 @@ def chosen(runs: Sequence[Run], names: Iterable[str]) -> dict[str, list[Any]]:
     """
     if not (names := list(names)):
         return {}
-    configs = [without_copies(run.config) for run in runs]
+    configs = with_orders([without_copies(run.config) for run in runs])
     leaves = all_keys(configs)
     known = [*leaves, *nodes_of(leaves)]
     keys = []
@@ -145,14 +145,7 @@ def without_seeds(runs: Sequence[Run]) -> list[dict[str, Any]]:
     A part's seed stays where it has another value, or the same value in all runs, or where command
     lines say it, and one says another than its run's.
     """
-    configs = [defining(run.config) for run in runs]
-    for node in OPEN:
-        orders = [tuple(_names_below(node, config)) for config in configs]
-        if len(set(orders)) > len(set(map(frozenset, orders))):  # the same names in other orders
-            configs = [
-                {**config, node: ", ".join(order)}
-                for config, order in zip(configs, orders, strict=True)
-            ]
+    configs = with_orders([defining(run.config) for run in runs])
     keys = [key for key in all_keys(configs) if key.endswith(".seed")]
     varied = {key for key in keys if varies(configs, key)}
     said = [{word.lstrip("+").partition("=")[0] for word in _literal(run)} for run in runs]
@@ -170,6 +163,17 @@ def without_seeds(runs: Sequence[Run]) -> list[dict[str, Any]]:
         }
         for config, run, own in zip(configs, runs, said, strict=True)
     ]
+
+
+def with_orders(configs: Sequence[Config]) -> list[Config]:
+    """Adds the names below a node, such as `augment`, where only their order differs somewhere."""
+    made = list(configs)
+    for node in OPEN:
+        orders = [tuple(_names_below(node, config)) for config in configs]
+        if len(set(orders)) > len(set(map(frozenset, orders))):
+            pairs = zip(made, orders, strict=True)
+            made = [{**config, node: ", ".join(order) or MISSING} for config, order in pairs]
+    return made
 
 
 def _names_below(node: str, config: Config) -> Iterator[str]:

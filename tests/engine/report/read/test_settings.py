@@ -84,6 +84,8 @@ def test_another_order_of_transforms_is_another_setting() -> None:
     assert differing([one, one]) == {}
     assert differing([one, other]) == {"augment": ["flip, erase", "erase, flip"]}
     assert "augment" not in differing([one, more])
+    asked = chosen([one, other, base], ["augment"])
+    assert asked == {"augment": ["flip, erase", "erase, flip", "–"]}
 
 
 def test_a_key_that_a_run_lacks() -> None:
