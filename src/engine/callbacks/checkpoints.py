@@ -29,8 +29,9 @@ from engine.run.checkpoint.file import some
 from engine.run.folders import BEST, LAST, PREVIOUS, note_training
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import place_of, tensorboards
+from engine.run.summaries import is_validation
 from engine.steps.callback import EACH_JOB, reached
-from engine.steps.following import FollowsMetric
+from engine.steps.following import FollowsMetric, may_validate
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,9 @@ class Checkpoints(FollowsMetric, Checkpoint):
 
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
         averaged.wait(trainer, module)
-        if self._has_validated and self.monitor not in trainer.callback_metrics:
+        # The default is a name of validation, and there may be none.
+        is_due = self._has_validated or not (is_validation(self.monitor) or may_validate(trainer))
+        if is_due and self.monitor not in trainer.callback_metrics:
             self._say_what_is_not_logged(trainer)
         super().on_epoch_done(trainer, module)
         self._save(trainer, LAST)

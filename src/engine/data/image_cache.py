@@ -55,17 +55,21 @@ class ImageCache:
     """
 
     def __init__(
-        self, home: Path, data_dir: Path, splits: dict[str, list[ImageFile]], image_size: int
+        self,
+        home: str | Path,
+        data_dir: str | Path,
+        splits: dict[str, list[ImageFile]],
+        image_size: int,
     ) -> None:
-        self.home = home
-        self.data_dir = data_dir
+        self.home = Path(home)
+        self.data_dir = Path(data_dir)
         self.splits = splits
         self.image_size = image_size
         # Another version of Pillow may decode the same file to other pixels.
         content = hashlib.sha256(repr((FORMAT, pillow, image_size)).encode())
         for split, files in splits.items():
             content.update(repr((split, files)).encode())
-        self.folder = home / content.hexdigest()[:16]
+        self.folder = self.home / content.hexdigest()[:16]
 
     def fill(self) -> None:
         """Decodes the images, unless that is done.

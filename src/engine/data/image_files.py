@@ -44,7 +44,7 @@ class FoundImages(NamedTuple):
     left_out: list[str]
 
 
-def find_images(data_dir: Path) -> FoundImages:
+def find_images(data_dir: str | Path) -> FoundImages:
     """Finds the images in data_dir/{train,test[,val]}/<class>, and in sub-folders of <class>.
 
     The folder of the validation images may be valid/ or validation/, too. Hidden files do not
@@ -53,6 +53,7 @@ def find_images(data_dir: Path) -> FoundImages:
     Raises:
         UserError: if a split is missing or has other classes, or a class has no image.
     """
+    data_dir = Path(data_dir)
     classes = class_folders(data_dir, "train")
     splits = folders_of_splits(data_dir)
     for folder in splits.values():

@@ -13,7 +13,7 @@ class FollowsMetric(StepCallback):
     A Trainer keeps the last value of each metric. While a validation ends, what training logs at
     the end of an epoch is still the value of the epoch before. A metric that validations log is
     told after these only, whatever training logs by that name. One that training logs at steps only
-    is told at the end of an epoch with a validation.
+    is told at the end of an epoch with a validation, and of each epoch where there is none at all.
     """
 
     monitor: str  # the metric
@@ -52,5 +52,11 @@ class FollowsMetric(StepCallback):
         value = trainer.callback_metrics.get(self.monitor)
         if value is None or self._is_of_validation:
             return
-        if is_logged or (has_validated and not self._is_of_epoch):
+        comes_now = has_validated or not may_validate(trainer)
+        if is_logged or (comes_now and not self._is_of_epoch):
             self.on_value(trainer, module, value)
+
+
+def may_validate(trainer: Trainer) -> bool:
+    """Tells whether a training may validate, now or later; another's Trainer does not say."""
+    return bool(getattr(trainer, "has_validation", True))

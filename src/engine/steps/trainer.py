@@ -24,6 +24,7 @@ from engine.fence.lightning import (
     average_whole_numbers,
     batch_of_epoch,
     batch_of_training,
+    has_validation,
     is_within_epoch,
     kill_children,
     validation_interval,
@@ -98,6 +99,11 @@ class BlockTrainer(Trainer):
         for data of unknown length in training without an end, and this property infinity.
         """
         return steps_of(self)
+
+    @property
+    def has_validation(self) -> bool:
+        """Tells whether training validates at all."""
+        return has_validation(self)
 
     def save_checkpoint(self, *args: Any, **options: Any) -> None:
         """Writes a checkpoint, and before it the rows that loggers still have in memory."""

@@ -196,6 +196,23 @@ def test_best_is_written_at_the_best_score(
         assert load(tmp_path, "best")["global_step"] == 5 * (best_at[-1] + 1)
 
 
+@pytest.mark.parametrize(("monitor", "is_told"), [("train/los", True), ("val/loss", False)])
+def test_without_a_validation_a_monitor_of_training_that_nobody_logs_is_told(
+    monitor: str, is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The default is a name of validation: it says nothing about a run that has none."""
+    callbacks, trains = [Checkpoints(1000, monitor, "min")], Arrays({"train": (X, 2 * X)})
+    trainer = plain_trainer(
+        tmp_path, callbacks=callbacks, logger=False, enable_checkpointing=True, max_epochs=2
+    )
+    trainer.fit(LinearRegressor(), trains)
+    says = (
+        f"callbacks.checkpoints.monitor={monitor}: not logged by the end of epoch 1, so that "
+        "nothing chooses best.ckpt. Did you mean train/loss? Logged are: train/loss"
+    )
+    assert caplog.text.count(says) == is_told
+
+
 def test_a_resumed_run_knows_its_best_score(tmp_path: Path) -> None:
     fit(tmp_path, Scored([1.0]), Checkpoints(1000, "val/score", "min"), max_epochs=1)
     resumed, last = Checkpoints(1000, "val/score", "min"), tmp_path / "checkpoints" / "last.ckpt"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from engine.steps.following import FollowsMetric
@@ -79,3 +80,22 @@ def test_a_value_is_told_by_who_logs_it(
     assert notes.told == [(float(step), step) for step in steps]
     trainer.validate(trainer.lightning_module, data, verbose=False)
     assert len(notes.told) == len(steps)
+
+
+@pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval")
+@pytest.mark.parametrize(
+    ("monitor", "steps"),
+    [("each/step", [4, 8, 12]), ("epoch/step", [4, 12]), ("val/step", [])],
+)
+def test_without_a_validation_each_epoch_tells_a_value(
+    monitor: str, steps: list[int], tmp_path: Path
+) -> None:
+    """So does Lightning's ModelCheckpoint, which is the best of the same epochs."""
+    notes, best = Notes(monitor), ModelCheckpoint(monitor=monitor, save_top_k=-1, filename="{step}")
+    options: Any = {"max_epochs": 3, "steps_per_call": 1, "enable_checkpointing": True}
+    trainer = plain_trainer(tmp_path, callbacks=[notes, best] if steps else [notes], **options)
+    data = Arrays({"train": (X, Y)}, seed=0, batch_size=3)
+    trainer.fit(Logs(nn.Linear(2, 1).double(), nn.MSELoss()), data)
+    assert notes.told == [(float(step), step) for step in steps]
+    written = {path.stem for path in tmp_path.rglob("*.ckpt")}
+    assert {f"step={step}" for step in steps} <= written

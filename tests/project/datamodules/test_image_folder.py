@@ -11,10 +11,20 @@ import torch
 from PIL import Image
 
 from commands import only_run, run_train
+from engine import ImageCache, find_images
 from engine.data import image_cache
 from engine.data.image_files import SUFFIXES
 from engine.errors import UserError
 from image_folders import LAYOUT, datamodule, decodes, pixels, prepared, save
+
+
+def test_folders_may_be_words_as_they_are_in_a_config(folder: Path, tmp_path: Path) -> None:
+    found = find_images(str(folder))
+    assert found == find_images(folder)
+    places = (tmp_path / "home", folder), (str(tmp_path / "home"), str(folder))
+    first, second = (ImageCache(*own, found.splits, 8) for own in places)
+    first.fill()
+    assert torch.equal(second.read("train", True).inputs, first.read("train", True).inputs)
 
 
 @pytest.mark.parametrize("in_memory", [True, False], ids=["in memory", "memory-mapped"])
