@@ -158,8 +158,13 @@ def compile_step(step: Callable[..., Any], sizes: int, **given: Any) -> Callable
     known = inspect.signature(torch.compile).parameters
     if missing := [name for name in wanted if name not in known]:
         if "backend" not in given:
-            log.info("torch %s compiles steps without %s", torch.__version__, " and ".join(missing))
+            log.info(
+                "torch %s compiles steps without %s: random numbers within a step may be others "
+                "than in an eager one, and a change of what a class holds may go unnoticed",
+                torch.__version__,
+                " and ".join(missing),
+            )
         code = step.__code__.replace()
-        step = FunctionType(code, step.__globals__, closure=step.__closure__)
+        step = FunctionType(code, step.__globals__, None, step.__defaults__, step.__closure__)
     given |= {name: value for name, value in wanted.items() if name in known}
     return torch.compile(step, fullgraph=True, dynamic=False, **given)

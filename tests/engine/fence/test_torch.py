@@ -334,7 +334,9 @@ def test_compile_step_does_without_what_an_older_torch_does_not_know(
     assert older.options == [OPTIONS, OPTIONS]
     (text, _) = caplog.messages
     assert text == (
-        f"torch {torch.__version__} compiles steps without isolate_recompiles and recompile_limit"
+        f"torch {torch.__version__} compiles steps without isolate_recompiles and recompile_limit: "
+        "random numbers within a step may be others than in an eager one, and a change of what a "
+        "class holds may go unnoticed"
     )
     for size in (5, 3):  # neither is taken for the other, though nothing guards the network
         torch.testing.assert_close(tanh(x[:size]), x[:size].tanh())
