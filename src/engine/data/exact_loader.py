@@ -170,6 +170,8 @@ class ExactLoader(Served):
         self._set_epoch(state["epoch"])
         if "order" in state:
             self._order.kept = {state["stream"]: values.made(state["order"])}
+            if "inner" in state:
+                values.filled(self._order.inner, values.made(state["inner"]))
         elif self._order.digest(self._order.draw(state["stream"])) != state["digest"]:
             self._say(
                 f"{type(self._loader).__name__}: not exact: its sampler has another order than "
@@ -228,7 +230,8 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
 
         The copy shares data sets and modules.
         """
-        held = [value for own in (self.sampler, self.inner) for value in vars(own).values()]
+        inner = [getattr(own, "__dict__", {}) for own in (self.sampler, self.inner)]
+        held = [value for own in inner for value in own.values()]
         large = [value for value in held if isinstance(value, Dataset | nn.Module)]
         shared = [loader.dataset, *large, *self._generators]
         with contextlib.suppress(Exception):  # of a sampler that cannot be copied
@@ -239,11 +242,16 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
         return hashlib.sha256(repr((len(self), drawn[:COMPARED])).encode()).hexdigest()[:16]
 
     def state(self) -> dict[str, Any]:
-        """Returns name and digest of the last order, and itself where the sampler has changed."""
+        """Returns name and digest of the last order, and itself where the sampler has changed.
+
+        What has no attributes, such as a list, is in it, too: nobody else has it.
+        """
         state: dict[str, Any] = dict(self.drawn)
         if self._last and self._marks() != self._first:
             with contextlib.suppress(TypeError):  # of indices that no checkpoint has
                 state["order"], _ = values.plain(self._last)
+                if not getattr(self.inner, "__dict__", None):
+                    state["inner"], _ = values.plain(self.inner)
         return state
 
     def has_changed(self) -> bool:
@@ -257,7 +265,7 @@ class Order(Sampler[tuple[str, int, Any, bool]]):
 
     def _marks(self) -> list[Any]:
         samplers = (self.sampler, getattr(self.sampler, "sampler", None))
-        return [values.mark(vars(own)) for own in samplers if hasattr(own, "__dict__")]
+        return [values.mark(getattr(own, "__dict__", None) or own) for own in samplers]
 
     def __iter__(self) -> Iterator[tuple[str, int, Any, bool]]:
         drawn = self._last = self.draw(self.stream)

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from array import array
 from collections.abc import Iterator
 from multiprocessing import active_children
 from typing import Any
@@ -86,6 +87,65 @@ def test_where_a_sampler_has_changed_the_epoch_goes_on_in_its_order() -> None:
     resumed = exact(DataLoader(Noisy(), batch_size=4, sampler=Turns()), 5, At(0, 1))
     resumed.load_state_dict(state)
     assert same([first, *list(resumed)], [first, *rest])
+
+
+class Slotted:
+    """A sampler without attributes that anybody sees."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(9, -1, -1))
+
+    def __len__(self) -> int:
+        return 10
+
+
+BACKWARDS = [*range(9, -1, -1)]
+WITHOUT_ATTRIBUTES = {
+    "a list": {"batch_size": 4, "sampler": BACKWARDS},
+    "a range": {"batch_size": 4, "sampler": range(9, -1, -1)},
+    "an array": {"batch_size": 4, "sampler": np.array(BACKWARDS)},
+    "an array of Python's": {"batch_size": 4, "sampler": array("l", BACKWARDS)},
+    "a tensor": {"batch_size": 4, "sampler": torch.tensor(BACKWARDS)},
+    "slots": {"batch_size": 4, "sampler": Slotted()},
+    "no batches": {"batch_size": None, "sampler": BACKWARDS},
+    "batches": {"batch_sampler": [[3, 1], [0, 9, 2], [5]]},
+    "an array of batches": {"batch_sampler": np.array([[3, 1], [0, 9], [5, 2]])},
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_ATTRIBUTES)
+def test_any_iterable_chooses_samples(kind: str) -> None:
+    """As it happened: "vars() argument must have __dict__ attribute" ended the run."""
+    plain: DataLoader[Any] = DataLoader(NUMBERS, **WITHOUT_ATTRIBUTES[kind])  # type: ignore[arg-type]
+    expected = list(plain)
+    place = At()
+    assert same(epochs_of(exact(plain, 5, place), place, 2), [expected, expected])
+    assert same(list(exact(plain, 5, At(1, 2))), expected[2:])
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor, np.array])
+def test_a_list_that_has_changed_is_in_the_checkpoint(kind: Any) -> None:
+    """A resumed run has the list as it was given at first. It goes on in the epoch's order."""
+    given = [kind(range(10)) for _ in range(3)]
+    first, again, unchanged = (DataLoader(NUMBERS, batch_size=4, sampler=own) for own in given)
+    place = At()
+    served = exact(first, 5, place)
+    batches = iter(served)
+    next(batches)
+    given[0][:] = kind(BACKWARDS)
+    state = served.state_dict()
+    rest = list(batches)
+    place.at = (1, 0)
+    following = list(served)
+    place.at = (0, 1)
+    resumed = exact(again, 5, place)
+    resumed.load_state_dict(state)
+    assert same(list(resumed), rest)
+    place.at = (1, 0)
+    assert same(list(resumed), following)
+    assert not same(list(exact(unchanged, 5, place)), following)
 
 
 class Opened(Noisy):
