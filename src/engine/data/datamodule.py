@@ -4,9 +4,11 @@ import logging
 import sys
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from annotated_types import Ge, Le
 from lightning.pytorch import LightningDataModule
@@ -146,13 +148,23 @@ class TensorDataModule(LightningDataModule):
 
     def _check(self, splits: dict[str, Split]) -> None:
         name = f"{type(self).__name__}.load"
+        if not isinstance(splits, Mapping):
+            raise UserError(f"{name} returns a {kind_of(splits)}; must be a dict of splits.")
         if "train" not in splits:
             found = ", ".join(splits) or "none"
             raise UserError(f'{name} returns no split "train"; it returns: {found}.')
         named = [split for split in splits if split.startswith("val")]
         if named and "val" not in splits:
             raise UserError(f'{name} returns a split "{named[0]}": a validation reads "val".')
-        for split, (inputs, targets) in ((key, (s.inputs, s.targets)) for key, s in splits.items()):
+        for split, own in splits.items():
+            if not isinstance(own, Split):
+                raise UserError(
+                    f'{name}: "{split}" is a {kind_of(own)}; must be a Split(inputs, targets).'
+                )
+            inputs, targets = own.inputs, own.targets
+            for part, values in (("inputs", inputs), ("targets", targets)):
+                if reason := _why_not_served(values):
+                    raise UserError(f'{name}: "{split}" has {part} {reason}.')
             if len(inputs) != len(targets):
                 raise UserError(
                     f'{name}: "{split}" has {len(inputs):,} inputs and {len(targets):,} targets.'
@@ -187,9 +199,9 @@ class TensorDataModule(LightningDataModule):
         """Returns inputs of one training sample as the network takes them: (1, …).
 
         Raises:
-            UserError: if `prepare_inputs` draws random numbers, or gives a sample other numbers
-                beside other samples. A block of steps is prepared before its first step is seeded,
-                so the numbers would depend on the block's length.
+            UserError: if `prepare_inputs` draws random numbers, gives a sample other numbers beside
+                other samples, or gives a gradient's history. A block of steps is prepared before
+                its first step is seeded, so the numbers would depend on the block's length.
         """
         inputs = self.splits["train"].inputs
         most = TRIED_BYTES // (4 * max(1, inputs[0].numel()))
@@ -203,6 +215,11 @@ class TensorDataModule(LightningDataModule):
                 f"{type(self).__name__}.prepare_inputs draws random numbers, which would not be "
                 "the same when a run is resumed.\nDraw them in the network or in the loss: every "
                 "training step is seeded."
+            )
+        if prepared.requires_grad:
+            raise UserError(
+                f"{type(self).__name__}.prepare_inputs gives inputs with a gradient's history, "
+                "which several steps would share.\nWrite @torch.no_grad() above it."
             )
         del again
         singles = [self.prepare_inputs(sample.clone()) for sample in torch.split(inputs, 1)]
@@ -312,6 +329,28 @@ class TensorDataModule(LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+
+
+def kind_of(value: object) -> str:
+    """Returns the name of a value's class, such as list or numpy.ndarray."""
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+
+
+def _why_not_served(values: Any) -> str:
+    """Says what inputs or targets have to be, if they are something else.
+
+    Batches of one block would share the history of a gradient, which one step uses up.
+    """
+    if not isinstance(values, Tensor):
+        way = "torch.from_numpy" if isinstance(values, np.ndarray) else "torch.tensor"
+        return f"of {kind_of(values)}; must be a tensor ({way})"
+    if values.layout is not torch.strided or values.is_nested:
+        layout = "nested" if values.is_nested else values.layout
+        return f"that are {layout}; must be an ordinary tensor"
+    if not values.dim():
+        return "that are one number; must have a dimension of samples"
+    return "with a gradient's history; must be without (.detach())" if values.requires_grad else ""
 
 
 def is_close(one: Tensor, other: Tensor, rounding: float, largest: float | None = None) -> bool:

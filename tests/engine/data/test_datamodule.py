@@ -347,6 +347,14 @@ def test_preparing_each_sample_by_itself_is_not(scale: Callable[[Tensor], Tensor
     assert torch.allclose(data.example(), expected, equal_nan=True)
 
 
+def test_preparing_with_a_gradients_history_is_refused() -> None:
+    """As a layer of an encoder gives it: the second step of a block failed in its backward pass."""
+    layer = torch.nn.Linear(3, 2)
+    with pytest.raises(UserError, match=r"^Scaling\.prepare_inputs gives inputs with a gradient's"):
+        Scaling(layer).example()
+    assert Scaling(torch.no_grad()(layer)).example().shape == (1, 2)
+
+
 def test_preparing_inputs_without_random_numbers_is_not() -> None:
     assert torch.equal(Drawing(lambda: 1.0).example(), torch.full((1, 3), 2.0))
 
@@ -405,6 +413,66 @@ def test_splits_that_cannot_be_trained_on(
 ) -> None:
     data = Arrays({"train": (X, Y)}, batch_size=2, folds=folds)
     data.given = splits
+    with pytest.raises(UserError) as raised:
+        _ = data.splits
+    assert str(raised.value) == says
+
+
+class AsGiven(Arrays):
+    """Loads whatever it is given."""
+
+    def load(self) -> Any:
+        return self.given
+
+
+ONES, ROWS = torch.ones(4, 2), torch.ones(4)
+IS = 'AsGiven.load: "train" is a'
+HAS = 'AsGiven.load: "train" has'
+ORDINARY = "must be an ordinary tensor."
+NO_SPLITS: dict[str, tuple[Any, str]] = {
+    "a list": ([Split(ONES, ROWS)], "AsGiven.load returns a list; must be a dict of splits."),
+    "a tuple": ({"train": (ONES, ROWS)}, f"{IS} tuple; must be a Split(inputs, targets)."),
+    "a data set": (
+        {"train": TensorDataset(ONES, ROWS)},
+        f"{IS} torch.utils.data.dataset.TensorDataset; must be a Split(inputs, targets).",
+    ),
+    "NumPy's": (
+        {"train": Split(ONES.numpy(), ROWS)},  # type: ignore[arg-type]
+        f"{HAS} inputs of numpy.ndarray; must be a tensor (torch.from_numpy).",
+    ),
+    "numbers of Python": (
+        {"train": Split(ONES, ROWS.tolist())},  # type: ignore[arg-type]
+        f"{HAS} targets of list; must be a tensor (torch.tensor).",
+    ),
+    "sparse": (
+        {"train": Split(ONES.to_sparse(), ROWS)},
+        f"{HAS} inputs that are torch.sparse_coo; {ORDINARY}",
+    ),
+    "nested": (
+        lambda: {"train": Split(ONES, torch.nested.nested_tensor([ROWS, ROWS[:2]]))},
+        f"{HAS} targets that are nested; {ORDINARY}",
+    ),
+    "a number": (
+        {"train": Split(ONES, torch.tensor(1))},
+        f"{HAS} targets that are one number; must have a dimension of samples.",
+    ),
+    "a gradient's": (
+        {"train": Split(2 * torch.ones(4, 2, requires_grad=True), ROWS)},
+        f"{HAS} inputs with a gradient's history; must be without (.detach()).",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+@pytest.mark.parametrize("kind", NO_SPLITS)
+def test_what_is_no_split_of_tensors_is_refused_by_its_name(kind: str) -> None:
+    """As it happened: such mistakes were blamed on the module, by an attribute that it lacks.
+
+    With a gradient's history, the second step of a block was one of "backward a second time".
+    """
+    given, says = NO_SPLITS[kind]
+    data = AsGiven({"train": (X, Y)}, batch_size=2)
+    data.given = given() if callable(given) else given
     with pytest.raises(UserError) as raised:
         _ = data.splits
     assert str(raised.value) == says
