@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ExponentialLR
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -407,6 +408,57 @@ class Gathers(Small):
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         if batch_idx % 2 == 0:
             optimizer.zero_grad()
+
+
+class LooksAhead(torch.optim.Optimizer):
+    """Lets another optimiser take its steps, and averages the weights: Zhang et al., 2019.
+
+    It has the other one's list of groups, as most of those in use.
+    """
+
+    def __init__(self, base: torch.optim.Optimizer) -> None:
+        self.base, self.steps = base, 0
+        super().__init__(base.param_groups, {})
+        self.param_groups = base.param_groups
+        self.slow = [own.detach().clone() for own in base.param_groups[0]["params"]]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = self.base.step(closure)
+        self.steps += 1
+        for slow, own in zip(self.slow, self.param_groups[0]["params"], strict=True):
+            if self.steps % 3 == 0:
+                own.copy_(slow.lerp_(own, 0.5))
+        return loss
+
+
+class HandsDown(torch.optim.Optimizer):
+    """Has another optimiser within it, with its dicts of groups in another list, and its state.
+
+    The mean of the gradients is damped after each step, less and less.
+    """
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+        self.base = torch.optim.Adam(self.param_groups)
+        self.state = self.base.state
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = self.base.step(closure)
+        for own in self.base.state.values():
+            own["seen"] = own.get("seen", 0) + 1
+        for own in self.state.values():
+            own["exp_avg"].mul_(1 - 1 / (1 + own["seen"]))
+        return loss
+
+
+class WrapsItsOptimizer(Small):
+    """Has an optimiser within an optimiser within an optimiser, and rates that fall."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = LooksAhead(HandsDown(self.parameters(), lr=0.05))
+        return [optimizer], [ExponentialLR(optimizer, 0.7)]
 
 
 class FreezesStatistics(BaseFinetuning):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from engine.callbacks.so_far import (
     restore_to_measure,
     restored,
     resume,
+    sharing,
     so_far,
 )
 from engine.config.ranges import Count
@@ -62,6 +64,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._resumed: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}  # the checkpoint of the run that is resumed
         self._attributes: Attributes | None = None
+        self._share: Callable[[], None] = lambda: None  # see `sharing`
         self._named: set[str] = set()  # attributes that no checkpoint can have
         self._trains = self._has_stepped = self._has_said = False
 
@@ -71,6 +74,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
                 _check_files(other, Path(trainer.default_root_dir))
         self._attributes = Attributes(trainer, module, restored(self._resumed))
         if self._resumed:
+            self._share = sharing(trainer, module)
             prepare(trainer, module, self._resumed)
 
     def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
@@ -78,7 +82,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
         if self._attributes:
             self._attributes.begin()
         if self._resumed:
-            if refused := resume(trainer, module, self._resumed):
+            if refused := resume(trainer, module, self._resumed, self._share):
                 log.warning("not exact: these take no value of a checkpoint: %s", some(refused))
             if names := differing(trainer, module, self._loaded):
                 log.warning(

@@ -1,13 +1,16 @@
 """Saves and restores what a run has in memory and Lightning leaves out of a checkpoint."""
 
 import copy
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
+from torch.optim import Optimizer
 from torchmetrics import Metric, MetricTracker
 from torchmetrics.wrappers.abstract import WrapperMetric
 
@@ -179,11 +182,55 @@ def _groups(trainer: Trainer, module: LightningModule) -> list[list[list[str]]]:
     ]
 
 
-def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> list[str]:
+def sharing(trainer: Trainer, module: LightningModule) -> Callable[[], None]:
+    """Returns what lets optimisers share again what they share now, such as one within another.
+
+    The one that loads a state has a new list and new dicts of groups then, and a new state. The
+    other one has the old ones, and learning rates that are set would no longer reach it.
+    """
+    inner = (own for _, own in attributes.owners_of(trainer, module, with_loaders=False))
+    others = (own for own in inner if issubclass(type(own), Optimizer))
+    # Those of the Trainer come first, as they are the ones that load a state.
+    found = dict.fromkeys([*trainer.optimizers, *others])
+    pairs = [*itertools.combinations(found, 2)]
+    whole = [
+        (one, other, name)
+        for one, other in pairs
+        for name in ("param_groups", "state")
+        if getattr(one, name) is getattr(other, name)
+    ]
+    single = [
+        (one, number, other, place)
+        for one, other in pairs
+        for number, group in enumerate(one.param_groups)
+        for place, own in enumerate(other.param_groups)
+        if group is own
+    ]
+
+    def share() -> None:
+        for one, number, other, place in single:
+            with suppress(IndexError):  # a callback has taken groups away
+                other.param_groups[place] = one.param_groups[number]
+        for one, other, name in whole:
+            if getattr(other, name) is not getattr(one, name):  # it may be a property
+                setattr(other, name, getattr(one, name))
+
+    return share
+
+
+def resume(
+    trainer: Trainer, module: LightningModule, saved: dict[str, Any], share: Callable[[], None]
+) -> list[str]:
     """Goes on with what `so_far` returned, when training has begun.
 
     Lightning begins no epoch anew in its middle, so that what a hook does at an epoch's start is
     part of it.
+
+    Args:
+        trainer: the run's.
+        module: the one that is trained.
+        saved: what `so_far` returned.
+        share: what `sharing` returned, before states were loaded.
 
     Returns:
         the names of attributes that do not take their value.
@@ -203,6 +250,7 @@ def resume(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> 
             module.steps_since_row = move_data_to_device(own["steps"], device)
         for name, gradient in own["gradients"].items():
             module.get_parameter(name).grad = move_data_to_device(gradient, device)
+    share()
     trainer.should_stop = trainer.should_stop or saved["stopped"]
     for name, parameter in module.named_parameters():
         if parameter.requires_grad == (name in saved["frozen"]):

@@ -327,6 +327,16 @@ def test_a_step_that_takes_batches_itself_goes_on_from_an_epochs_end(tmp_path: P
     assert (whole / "train.log").read_text().count(said) == 1
 
 
+def test_what_optimisers_share_they_share_once_more(tmp_path: Path) -> None:
+    """As it happened: of one within another, the learning rates no longer fell, in silence."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    own = ["module._target_=keeping.WrapsItsOptimizer", "trainer.max_epochs=3"]
+    with as_killed("on_train_batch_end:17", whole, killed):
+        begin(composed([*SMALL, *own]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+
+
 def test_statistics_that_a_module_deletes_from_its_checkpoints_go_on(tmp_path: Path) -> None:
     """As it happened: those of a resumed run began anew, as its validation showed."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
