@@ -461,6 +461,32 @@ class WrapsItsOptimizer(Small):
         return [optimizer], [ExponentialLR(optimizer, 0.7)]
 
 
+class Banks(Small):
+    """Keeps samples in a buffer that grows, and the last batch in one that is None at first."""
+
+    bank: Tensor
+    last: Tensor | None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register_buffer("bank", torch.zeros(0, 3))
+        self.register_buffer("last", None)
+        self.register_buffer("best", torch.ones(1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if self.last is not None:
+            loss = loss + 0.1 * self(self.bank).mean() * self.last.mean()
+        self.bank = torch.cat([self.bank, batch[0][:1].detach()])[-22:]
+        self.last = batch[1].half()
+        self.best = torch.minimum(self.best.double(), loss.detach())
+        return loss
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        super().test_step(batch, batch_idx)
+        self.log("test/bank", self.bank.sum() + self.best.sum())
+
+
 class FreezesStatistics(BaseFinetuning):
     """Freezes a layer with its running statistics, for the first epoch."""
 

@@ -92,6 +92,7 @@ def measure(
     with imports.large():
         from engine.callbacks.as_in_training import AsInTraining
         from engine.checks.config import check
+        from engine.kept.values import make_room
         from engine.run import build
         from engine.run.checkpoint.choice import in_memory, to_measure
         from engine.run.run import mistakes_as_lightning_says
@@ -111,6 +112,7 @@ def measure(
     trainer = build.trainer(config, run_dir / "evaluation", logs=False)
     trainer.precision_plugin.convert_module(model)  # before a checkpoint is loaded, see Run.fit
     model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
+    model.register_load_state_dict_pre_hook(make_room)
     saved = in_memory(run_dir, own, checkpoint, split)
     trainer.strategy.checkpoint_io = AsInTraining(trainer, saved, has_other_data)
     method = getattr(trainer, way)

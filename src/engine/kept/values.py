@@ -14,7 +14,8 @@ import sys
 import warnings
 from array import array
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from math import inf
@@ -428,6 +429,7 @@ def filled(now: Any, value: Any) -> bool:
         value: what `made` returned.
     """
     if isinstance(now, nn.Module):
+        make_room(now, value["layers"])
         now.load_state_dict(value["layers"])
         for name, state in value["metrics"].items():
             part: Any = now.get_submodule(name)
@@ -467,6 +469,24 @@ def filled(now: Any, value: Any) -> bool:
     else:
         return False
     return True
+
+
+def make_room(module: nn.Module, saved: Mapping[str, Any], prefix: str = "", *more: object) -> None:
+    """Gives buffers of a module the shape and the dtype that they have in a state that is loaded.
+
+    They may have grown in training, or have been None at first. PyTorch refuses other shapes, and
+    turns numbers into those of another dtype. A module calls it as a hook, before it loads.
+    """
+    for path, value in saved.items():
+        where, _, name = path.removeprefix(prefix).rpartition(".")
+        with suppress(AttributeError):  # a parameter, or none of this module's
+            part = module.get_submodule(where)
+            now: Any = part.get_buffer(name)
+            if is_lazy(now):  # it makes room itself
+                continue
+            if now is None or (now.shape, now.dtype) != (value.shape, value.dtype):
+                device = value.device if now is None else now.device
+                setattr(part, name, torch.empty_like(value, device=device))
 
 
 def is_on_device(value: Any) -> bool:

@@ -130,6 +130,7 @@ class Run:
             UserError: if the module does not fit the data, or no weight matches; or if data or code
                 have changed since the run began.
         """
+        from engine.kept.values import make_room
         from engine.run import build
         from engine.run.checkpoint import choice, file
 
@@ -139,6 +140,7 @@ class Run:
         if source and not self.checkpoint:
             weights = choice.to_begin_with(Path(source))
             self._begins_from = file.load_weights(model, weights)
+        model.register_load_state_dict_pre_hook(make_room)  # type: ignore[no-untyped-call]
         self._made_of = identity.record(self.config, data, self.door)
         if self._lost:  # the Trainer was made before the module
             self._made_of["mixed"] = list(self._lost)

@@ -1,5 +1,6 @@
 """Values of attributes as a checkpoint has them, and back; what is equal as long as they are."""
 
+import copy
 import ctypes
 import io
 import itertools
@@ -201,3 +202,50 @@ def test_of_10_000_values_all_are_looked_at(number: int, sees: bool) -> None:
     assert (values.mark(rows) != before) is sees
     rows[1] = "another"
     assert values.mark(rows) != before
+
+
+class Grows(nn.Module):
+    """Has a buffer, one that is None, and one that is in no state."""
+
+    def __init__(self, length: int, own: Any = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+        self.register_buffer("bank", torch.full((length,), 2.0))
+        self.register_buffer("last", own)
+        self.register_buffer("passing", torch.zeros(length), persistent=False)
+
+
+def test_buffers_have_room_for_those_of_a_state() -> None:
+    """A parameter of another shape is refused as ever."""
+    saved = Grows(4, torch.ones(2, dtype=torch.half)).state_dict()
+    own = Grows(0)
+    with pytest.raises(RuntimeError, match="size mismatch for bank"):
+        own.load_state_dict(saved)
+    own.register_load_state_dict_pre_hook(values.make_room)
+    mean = nn.ModuleDict({"copy": copy.deepcopy(own)})  # as one of the weights has it
+    own.load_state_dict(saved)
+    mean.load_state_dict({f"copy.{name}": value for name, value in saved.items()})
+    for one in (own, mean["copy"]):
+        found = one.state_dict()
+        assert found.keys() == saved.keys()
+        assert all(torch.equal(found[name], value) for name, value in saved.items())
+        assert found["last"].dtype is torch.half
+        assert len(one.passing) == 0  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="size mismatch for weight"):
+        own.load_state_dict({**saved, "weight": torch.zeros(4)})
+
+
+def test_a_lazy_buffer_makes_room_itself() -> None:
+    trained, own = nn.LazyBatchNorm1d(), nn.LazyBatchNorm1d()
+    trained(torch.rand(5, 2))
+    own.register_load_state_dict_pre_hook(values.make_room)
+    own.load_state_dict(trained.state_dict())
+    assert torch.equal(own.running_mean, trained.running_mean)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_is_filled_has_room() -> None:
+    """Of a layer that PyTorch does not know of, such as one of a callback."""
+    layer = Grows(0)
+    state, _ = values.plain(Grows(5), layer)
+    assert values.filled(layer, values.made(state))
+    assert layer.state_dict()["bank"].tolist() == [2.0] * 5

@@ -327,6 +327,23 @@ def test_a_step_that_takes_batches_itself_goes_on_from_an_epochs_end(tmp_path: P
     assert (whole / "train.log").read_text().count(said) == 1
 
 
+def test_buffers_that_grow_are_resumed_tested_and_evaluated(tmp_path: Path) -> None:
+    """As it happened: the run's own test of best.ckpt failed, and so did each resume.
+
+    PyTorch takes no buffer of another shape, and gives one its own dtype in silence.
+    """
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    own = ["module._target_=keeping.Banks", "trainer.max_epochs=3"]
+    with as_killed("on_train_batch_end:17", whole, killed):
+        begin(composed([*SMALL, *own]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+    tested = {name: value for name, value in summary(whole)["metrics"].items() if "test" in name}
+    assert tested["test/bank"] > 1
+    run_evaluate(f"run={killed}", draws=False)
+    assert json.loads((killed / "evaluation/test.json").read_text())["metrics"] == tested
+
+
 def test_what_optimisers_share_they_share_once_more(tmp_path: Path) -> None:
     """As it happened: of one within another, the learning rates no longer fell, in silence."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
