@@ -129,12 +129,21 @@ def for_stream(text: str, stream: IO[str], level: int = logging.INFO) -> str:
     Prose is broken at blanks. A line that begins with a blank, such as a command to paste or a row
     of a table, stays as it is.
     """
+    text = sayable(text, getattr(stream, "encoding", None) or "utf-8")
     if stream.isatty():
         text = "\n".join(map(_broken, text.split("\n")))
     if not _has_colours(stream):
         return _STYLES.sub("", text)
     head, traceback, rest = text.partition("\nTraceback ")
     return styled(head, OF_LEVELS.get(level)) + traceback + rest
+
+
+def sayable(text: str, encoding: str = "utf-8") -> str:
+    r"""Returns a text with `\udce9` and the like for what an encoding lacks.
+
+    That may be a byte of a path that is not UTF-8.
+    """
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def width() -> int:
@@ -337,7 +346,7 @@ class LogFile(logging.FileHandler):
 def file_handler(path: Path) -> logging.FileHandler:
     """Returns a handler that writes messages to a file, with time, level and source."""
     with files.writing(path):
-        handler = LogFile(path, encoding="utf-8")
+        handler = LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.addFilter(_is_unusual)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

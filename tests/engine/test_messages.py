@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import re
 import sys
 import warnings
@@ -274,6 +275,21 @@ def test_details_and_styles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "a red word\na warning\n"
     texts = [line.partition("engine.run: ")[2] for line in path.read_text().splitlines()]
     assert texts == ["the config", "a red word", "of a job", "a warning"]
+
+
+def test_any_path_can_be_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it happened: instead of the line, the terminal had a traceback of Python's logging."""
+    path, error = tmp_path / "train.log", io.StringIO()
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", error)
+    with fresh_root_logger():
+        messages.to_terminal()
+        with messages.to_file(path):
+            logging.getLogger("engine.run").info("%s ×", os.fsdecode("1 –".encode() + b"\xe9"))
+    assert stream.buffer.getvalue().decode("latin-1") == "1 \\u2013\\udce9 ×\n"  # type: ignore[attr-defined]
+    assert path.read_text(encoding="utf-8").endswith("engine.run: 1 –\\udce9 ×\n")
+    assert error.getvalue() == ""
 
 
 def test_numbers_of_things() -> None:

@@ -21,6 +21,7 @@ from engine.data.split import Split
 from engine.data.validation import fold_of
 from engine.errors import UserError, blamed_on
 from engine.fence.lightning import batch_of_epoch, batch_of_training
+from engine.messages import sayable
 from engine.seeds import derive, generator_states, kept
 from engine.steps.block import Batch, Block
 from engine.steps.callback import overrides
@@ -129,7 +130,7 @@ class TensorDataModule(LightningDataModule):
     def _check_names(self) -> None:
         """Refuses names of classes that are no words, or not one for each class."""
         names: Any = [] if self.class_names is None else self.class_names
-        odd = next((own for own in names if not isinstance(own, str)), None)
+        odd = next((own for own in names if not isinstance(own, str) or sayable(own) != own), None)
         if odd is not None or not isinstance(names, list | tuple):
             has = (
                 f"has {odd!r}"

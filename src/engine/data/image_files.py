@@ -8,6 +8,7 @@ from typing import NamedTuple, NoReturn
 
 from engine.data.image_cache import ImageFile
 from engine.errors import UserError
+from engine.messages import sayable
 
 SUFFIXES = (
     ".bmp",
@@ -73,7 +74,11 @@ def find_images(data_dir: str | Path) -> FoundImages:
 
 
 def class_folders(data_dir: Path, split: str) -> list[str]:
-    """Returns the sorted names of a split's class folders."""
+    """Returns the sorted names of a split's class folders.
+
+    Raises:
+        UserError: if there are none, or a name cannot be written into a file.
+    """
     if not data_dir.is_dir():
         raise UserError(f"datamodule.data_dir={data_dir}: no such folder. {LAYOUT}")
     if not (data_dir / split).is_dir():
@@ -81,6 +86,12 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
     folders, _ = entries(data_dir / split)
     if not folders:
         raise UserError(f"{data_dir / split}: holds no class folder. {LAYOUT}")
+    for name in folders:
+        if (shown := sayable(name)) != name:
+            raise UserError(
+                f"{data_dir / split}: holds the folder {shown}, whose name is not UTF-8.\n"
+                "Rename it: it is the name of a class."
+            )
     return folders
 
 

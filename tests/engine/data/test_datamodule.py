@@ -537,6 +537,7 @@ def test_samples_that_cannot_be_prepared_any_more_end_no_evaluation(
     [
         (["a", 5], 'has 5; must be a list of words, such as ["cat", "dog"].'),
         (np.array(["a", "b"]), 'is a ndarray; must be a list of words, such as ["cat", "dog"].'),
+        (["a", "\udce9"], "has '\\udce9'; must be a list of words"),  # of a folder in Latin-1
         (["a", "b", "a"], 'has "a" twice; each class needs its own.'),
         (["", ""], 'has "" twice; each class needs its own.'),
         (("a", "b"), None),

@@ -287,7 +287,17 @@ def break_link_to_another_class(folder: Path) -> str:
     )
 
 
-BREAKS.append(break_link_to_another_class)
+def break_bytes_of_a_name(folder: Path) -> str:
+    """As it happened: the run trained, and ended with a traceback of TensorBoard's."""
+    for split in ("train", "test"):
+        (folder / split / "ant").rename(folder / split / os.fsdecode(b"fourm\xe9"))
+    return (
+        f"{folder}/train: holds the folder fourm\\udce9, whose name is not UTF-8.\n"
+        "Rename it: it is the name of a class."
+    )
+
+
+BREAKS += [break_link_to_another_class, break_bytes_of_a_name]
 
 
 @pytest.mark.parametrize("damage", BREAKS, ids=lambda damage: damage.__name__[6:])
