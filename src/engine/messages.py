@@ -158,9 +158,9 @@ def _broken(line: str) -> str:
     return filled(line, subsequent_indent="  ")
 
 
-def filled(text: str, **indents: str) -> str:
-    """Returns prose that is broken at blanks, in the terminal's width."""
-    options: Any = {"break_long_words": False, "break_on_hyphens": False, **indents}
+def filled(text: str, **how: Any) -> str:
+    """Returns prose that is broken at blanks, in the terminal's width; `how` is textwrap's."""
+    options: Any = {"break_long_words": False, "break_on_hyphens": False, **how}
     return textwrap.fill(text, width(), **options)
 
 

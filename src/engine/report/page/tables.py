@@ -240,14 +240,15 @@ def terminal(content: Content) -> str:
         lines.append(messages.filled(said, subsequent_indent="  "))
     statements = [f"{one.text} {'; '.join(one.items)}" for one in findings.statements(content)]
     for sentence in [*statements, *(f"Note: {note}" for note in findings.notes(content))]:
-        lines += ["", messages.filled(sentence, subsequent_indent="  ")]
+        # A setting may be one long word, and none of it is there to paste.
+        lines += ["", messages.filled(sentence, subsequent_indent="  ", break_long_words=True)]
     return "\n".join(lines)
 
 
 def of_runs(content: Content) -> pd.DataFrame:
     """Returns one row per run, by folder.
 
-    It has folder, status, the keys that differ, seed, fold, objective and its name, every final
+    It has folder, status, all keys that differ, seed, fold, objective and its name, every final
     metric, seconds and error.
     """
     objectives = [run.objective for run in content.runs]
@@ -260,7 +261,8 @@ def of_runs(content: Content) -> pd.DataFrame:
     metrics = pd.DataFrame(
         [run.metrics for run in content.runs], columns=names, index=content.rows.index
     )
-    first = content.rows[["folder", "status", *content.keys, *content.others, "seed", "fold"]]
+    keys = [*content.keys, *content.tied, *content.others]
+    first = content.rows[["folder", "status", *keys, "seed", "fold"]]
     last = content.rows[["seconds", "error"]]
     others = [*first, *named, *last]
     metrics = metrics.rename(columns={name: f"metrics.{name}" for name in names if name in others})

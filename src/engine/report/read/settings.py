@@ -98,13 +98,19 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
 def distinguishing(columns: Mapping[str, Sequence[Any]]) -> list[str]:
     """Returns the keys that suffice to tell groups apart.
 
-    A key is left out if it changes only together with earlier ones.
+    A key is left out if another one says its value: it changes only together with that one. Of
+    several keys, nobody could tell: those of which few combinations were tried seem to say all.
     """
     kept: list[str] = []
     for key in columns:
-        if _groups(columns, [*kept, key]) > _groups(columns, kept):
+        if not any(is_said_by(columns, key, own) for own in ([], *([one] for one in kept))):
             kept.append(key)
     return kept
+
+
+def is_said_by(columns: Mapping[str, Sequence[Any]], key: str, others: Sequence[str]) -> bool:
+    """Tells whether a key has one value only wherever some other keys have the same values."""
+    return _groups(columns, [*others, key]) == _groups(columns, others)
 
 
 def _groups(columns: Mapping[str, Sequence[Any]], keys: Sequence[str]) -> int:

@@ -142,7 +142,9 @@ def compute(
     differing = settings.apart(settings.differing(runs))
     columns = settings.apart(settings.chosen(runs, group_by)) if group_by else differing
     others = {key: values for key, values in differing.items() if key not in columns}
-    distinguishing = settings.distinguishing(columns)
+    # A search draws each key by itself, and hardly any value twice: each key seems to say all.
+    is_drawn = any(run.trial is not None for run in runs)
+    distinguishing = list(columns) if is_drawn else settings.distinguishing(columns)
     keys = list(columns) if group_by or len(columns) <= FEW else distinguishing
     of_keys = {**columns, **others}
     is_asked = metric_name is not None

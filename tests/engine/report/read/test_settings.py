@@ -177,9 +177,10 @@ def test_keys_that_tell_groups_apart() -> None:
         "module": ["a", "a", "b", "b"],
         "epochs": [1, 1, 2, 2],
         "lr": [1, 2, 1, 2],
-        "both": [1, 2, 3, 4],
+        "both": [1, 2, 3, 4],  # by both: nobody can tell from what was drawn by itself
+        "same": [1, 1, 1, 1],
     }
-    assert distinguishing(columns) == ["module", "lr"]
+    assert distinguishing(columns) == ["module", "lr", "both"]
     assert distinguishing({}) == []
 
 

@@ -159,6 +159,7 @@ def test_keys_tied_to_others_are_shown_where_there_is_room(tmp_path: Path) -> No
     content = content_of(tmp_path)
     assert content.keys == content.distinguishing == ["trainer.max_epochs"]
     assert content.tied == [f"trainer.tie{i}" for i in range(5)]
+    assert {"trainer.max_epochs", *content.tied} < {*of_runs(content)}
     for path in tmp_path.glob("*/.hydra/config.yaml"):
         path.write_text(path.read_text().replace("tie4", "x: 0 # "))
     content = content_of(tmp_path)
@@ -167,6 +168,30 @@ def test_keys_tied_to_others_are_shown_where_there_is_room(tmp_path: Path) -> No
         ["trainer.max_epochs"],
         [],
     )
+
+
+@pytest.mark.parametrize("by_a_search", [True, False])
+def test_many_keys_that_were_drawn_are_all_shown(tmp_path: Path, by_a_search: bool) -> None:
+    """As it happened: two keys of six told all trials apart, and the others were called tied."""
+    names = [f"a.{name}" for name in "uvwxyz"]
+    drawn = np.random.default_rng(0).integers(0, 4, size=(12, 6))
+    for number, values in enumerate(drawn.tolist()):
+        trial = {"sweep.trial.number": number} if by_a_search else {}
+        changes = {**dict(zip(names, values, strict=True)), **trial}
+        write_run(tmp_path / f"{number:02}", metrics={"val/acc": number}, changes=changes)
+    content = content_of(tmp_path)
+    assert content.keys == content.distinguishing == names
+    assert content.tied == []
+    best = ", ".join(f"{name[-1]}={value}" for name, value in zip(names, drawn[-1], strict=True))
+    assert content.groups["label"].iloc[0] == best
+    assert of_runs(content)[names].to_numpy().tolist() == drawn.tolist()
+
+
+def test_a_search_shows_keys_that_seem_to_say_each_other(tmp_path: Path) -> None:
+    for number in range(3):
+        changes = {"a.x": number, "a.y": -number, "sweep.trial.number": number}
+        write_run(tmp_path / str(number), metrics={"val/acc": number}, changes=changes)
+    assert list(content_of(tmp_path).groups["label"]) == ["x=2, y=-2", "x=1, y=-1", "x=0, y=0"]
 
 
 def test_ranks_against_scipy_but_for_rounding() -> None:
