@@ -31,7 +31,7 @@ class Content:
         tests: metrics of the test that are shown beside.
         alpha: the level of the tests.
         keys: that define a group, and are shown.
-        tied: keys that define a group, but are not shown: they only change together with those.
+        tied: keys that differ, but are not shown: they only change together with those.
         distinguishing: of the keys that are shown, those that suffice to tell the groups apart.
         others: keys that differ within groups.
         unit: the columns that the runs of a pair agree in; runs of a group that do are repeats.
@@ -141,12 +141,13 @@ def compute(
     beside = metric.of_tests(runs, compared)
     differing = settings.apart(settings.differing(runs))
     columns = settings.apart(settings.chosen(runs, group_by)) if group_by else differing
-    others = {key: values for key, values in differing.items() if key not in columns}
+    of_keys = {**columns, **differing}
+    free = [key for key in differing if key not in columns]
+    others = [key for key in free if not settings.is_said_by(of_keys, key, list(columns))]
     # A search draws each key by itself, and hardly any value twice: each key seems to say all.
     is_drawn = any(run.trial is not None for run in runs)
     distinguishing = list(columns) if is_drawn else settings.distinguishing(columns)
     keys = list(columns) if group_by or len(columns) <= FEW else distinguishing
-    of_keys = {**columns, **others}
     is_asked = metric_name is not None
     rows = groups.table_of_runs(runs, of_keys, list(columns), compared, beside, is_asked)
     # The name of a class, such as Adam, says enough without its key.
@@ -163,9 +164,9 @@ def compute(
         tests=beside,
         alpha=alpha,
         keys=keys,
-        tied=[key for key in columns if key not in keys],
+        tied=[key for key in of_keys if key not in (*keys, *others)],
         distinguishing=distinguishing,
-        others=list(others),
+        others=others,
         unit=unit,
         runs=runs,
         problems=problems,

@@ -1,6 +1,7 @@
 """Groups of runs against NumPy and the definition of the t interval."""
 
 import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,28 @@ def test_group_by_some_keys(tmp_path: Path) -> None:
         4,
         {3},
     )
+
+
+def test_a_key_that_goes_with_the_chosen_one_differs_within_no_group(tmp_path: Path) -> None:
+    """As it happened: nothing was tested, as no two runs agreed in the other key."""
+    for optimizer, best in (("sgd", 0.5), ("adam", 0.75)):
+        for seed, init in product(range(3), ("he", "xavier")):
+            acc = best + 0.01 * seed + 0.02 * (init == "he") + 0.001 * seed * (optimizer == "sgd")
+            write_run(
+                tmp_path / f"{optimizer}{init}{seed}",
+                optimizer=optimizer,
+                init=init,
+                seed=seed,
+                metrics={"val/acc": acc},
+            )
+    asked = content_of(tmp_path, group_by=["optimizer.betas"])
+    assert (asked.keys, asked.tied, asked.others) == (["optimizer.betas"], ["optimizer"], ["init"])
+    assert list(of_runs(asked)["optimizer"]) == ["Adam"] * 6 + ["SGD"] * 6
+    by_choice = content_of(tmp_path, group_by=["optimizer"])
+    assert (by_choice.tied, by_choice.others) == ([], ["init"])
+    assert list(asked.groups["verdict"]) == list(by_choice.groups["verdict"]) == ["best", "worse"]
+    assert asked.groups["p"].iloc[1] == by_choice.groups["p"].iloc[1]
+    assert asked.groups["common"].iloc[1] == 6
 
 
 def test_keys_tied_to_others_are_shown_where_there_is_room(tmp_path: Path) -> None:
