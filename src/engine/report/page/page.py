@@ -13,7 +13,7 @@ from markupsafe import Markup
 from engine import messages
 from engine.pictures import looks
 from engine.report.page import curves, drawing, heatmap, method, parallel, points, search, tables
-from engine.report.page.drawing import Picture
+from engine.report.page.drawing import Panel, Picture
 from engine.report.page.trained import Trained
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
@@ -103,10 +103,11 @@ def _shown(part: str, picture: Picture) -> dict[str, Any]:
 def figures(content: Content, lines: curves.Curves) -> list[Picture]:
     """Draws the figures that there is something for."""
     valued = content.valued
-    pictures = [] if content.is_search else [_curves(content, lines)]
-    if content.is_search and len(valued) > 1:
-        pictures += [*_search(content), _curves(content, lines)]
-    elif len(valued):
+    pictures = _searches(content)
+    is_searched = bool(pictures)
+    if is_searched or not content.is_search:
+        pictures.append(_curves(content, lines))
+    if len(valued) and not (is_searched and content.is_search):
         groups = content.groups.head(MOST_POINTS)
         caption = (
             f"Small dots: the runs; mark and bar: mean and {content.level} confidence interval."
@@ -119,8 +120,8 @@ def figures(content: Content, lines: curves.Curves) -> list[Picture]:
             "value."
         )
         pictures.append(Picture("heatmap", "Heat map", caption, heatmap.draw(content)))
-    elif len(valued) > 1 and not content.is_search and _has_scale(content):
-        pictures.append(_slices(content))
+    elif len(valued) > 1 and not is_searched and _has_scale(content):
+        pictures.append(_slices(search.slices(content, {})))
     if len(content.distinguishing) > 2 and len(valued) > 1:
         pictures.append(_parallel(content))
     return [picture for picture in pictures if picture.panels]
@@ -142,31 +143,37 @@ def _has_scale(content: Content) -> bool:
     return any(is_scale(groups[k]) and groups[k].nunique() >= LEVELS for k in content.keys)
 
 
-def _slices(content: Content, importance: dict[str, float] | None = None) -> Picture:
+def _slices(panels: list[Panel], rest: str = "") -> Picture:
     caption = "A dot is a run. Crosses at the edge: runs without a value, such as diverged ones."
-    panels = search.slices(content, importance or {})
-    return Picture("slices", "Each key against the objective", caption, panels)
+    return Picture("slices", "Each key against the objective", caption + rest, panels)
 
 
-def _search(content: Content) -> list[Picture]:
-    importance = importances(content)
-    bars = search.bars(content, importance) if importance else []
-    return [
-        Picture(
-            "progress",
-            "Best so far",
-            "Dots: finished trials; crosses at the edge: pruned, diverged and failed ones.",
-            search.progress(content),
-        ),
-        _slices(content, importance),
-        Picture(
-            "importance",
-            "Importance of the keys",
-            "Functional ANOVA over a random forest (Optuna; Hutter et al. 2014): the share of the "
-            "spread between trials that each key explains, of finished trials.",
-            bars,
-        ),
+def _searches(content: Content) -> list[Picture]:
+    """Draws each search by itself; other runs are in no picture of one."""
+    searches = content.searches
+    is_alone = content.is_search and len(searches) == 1
+    progress: list[Panel] = []
+    slices: list[Panel] = []
+    bars: list[Panel] = []
+    for study, own in searches.items():
+        if len(own.valued) > 1:
+            title = "" if is_alone else study
+            importance = importances(own)
+            progress += search.progress(own, title)
+            slices += search.slices(own, importance, title)
+            bars += search.bars(own, importance, title)
+    rest = "" if content.is_search else " Runs that are no trials are left out."
+    caption = "Dots: finished trials; crosses at the edge: pruned, diverged and failed ones."
+    fanova = (
+        "Functional ANOVA over a random forest (Optuna; Hutter et al. 2014): the share of the "
+        "spread between trials that each key explains, of finished trials."
+    )
+    pictures = [
+        Picture("progress", "Best so far", caption + rest, progress),
+        _slices(slices, rest),
+        Picture("importance", "Importance of the keys", fanova + rest, bars),
     ]
+    return [picture for picture in pictures if picture.panels]
 
 
 def _parallel(content: Content) -> Picture:

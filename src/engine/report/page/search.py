@@ -20,11 +20,15 @@ LOST = ("diverged", "failed", "pruned")  # statuses of runs without a value
 DOTS: dict[str, Any] = {"color": drawing.COLOURS[0], "markersize": 4.5, "alpha": 0.8}
 
 
-def progress(content: Content) -> list[drawing.Panel]:
-    """Draws the value of each trial by its number, and the best so far; trials lost are crosses."""
-    trials = pd.Series([run.trial for run in content.runs], index=content.rows.index, dtype=float)
-    rows = content.rows.assign(trial=trials.fillna(pd.Series(np.arange(len(trials)), trials.index)))
-    rows = rows.sort_values("trial")
+def progress(content: Content, title: str = "") -> list[drawing.Panel]:
+    """Draws the value of each trial by its number, and the best so far; trials lost are crosses.
+
+    Args:
+        content: of one search.
+        title: of the panel.
+    """
+    trials = [content.runs[number].trial for number in content.rows.index]
+    rows = content.rows.assign(trial=np.array(trials, float)).sort_values("trial")
     counted = rows[rows["value"].notna()]
     best = counted["value"].cummax() if content.mode == "max" else counted["value"].cummin()
     texts: dict[str, list[str]] = {}
@@ -41,20 +45,22 @@ def progress(content: Content) -> list[drawing.Panel]:
         drawing.fit_to(ax.yaxis, counted["value"])
         _lost(ax, rows, rows["trial"], content, texts)
         drawing.hover(ax, counted["trial"], counted["value"], texts, _said(content, counted))
-        ax.set(xlabel="trial", ylabel=content.metric)
+        ax.set(xlabel="trial", ylabel=content.metric, title=title)
         ax.locator_params(axis="x", integer=True)
         ax.legend(loc="best")
     alt = f"{content.metric} of {len(counted)} trials; the best is {numbers.metric(best.iloc[-1])}."
     return [drawing.Panel(figure, alt, texts)]
 
 
-def slices(content: Content, importance: Mapping[str, float]) -> list[drawing.Panel]:
+def slices(
+    content: Content, importance: Mapping[str, float], title: str = ""
+) -> list[drawing.Panel]:
     """Draws each key against the objective, the most important key first."""
     keys = [key for key in content.keys if key not in importance]
-    return [_slice(content, key) for key in [*importance, *keys][:MOST]]
+    return [_slice(content, key, title) for key in [*importance, *keys][:MOST]]
 
 
-def _slice(content: Content, key: str) -> drawing.Panel:
+def _slice(content: Content, key: str, title: str) -> drawing.Panel:
     rows = content.rows
     values = rows[key]
     texts: dict[str, list[str]] = {}
@@ -80,7 +86,7 @@ def _slice(content: Content, key: str) -> drawing.Panel:
         drawing.hover(
             ax, places[counted], rows.loc[counted, "value"], texts, _said(content, rows[counted])
         )
-        ax.set(xlabel=name, ylabel=content.metric)
+        ax.set(xlabel=name, ylabel=content.metric, title=title)
     return drawing.Panel(figure, f"{content.metric} of each run by {name}.", texts)
 
 
@@ -113,15 +119,17 @@ def _said(content: Content, rows: pd.DataFrame) -> list[str]:
     return [f"{label}: {end}" for label, end in zip(labels, ends, strict=True)]
 
 
-def bars(content: Content, importance: Mapping[str, float]) -> list[drawing.Panel]:
-    """Draws the importance of each key, with its number."""
+def bars(content: Content, importance: Mapping[str, float], title: str = "") -> list[drawing.Panel]:
+    """Draws the importance of each key, with its number; nothing where there is none."""
+    if not importance:
+        return []
     names = [content.names[key] for key in importance]
     shares = list(importance.values())
     with drawing.figure(6.4, 0.8 + 0.34 * len(names)) as (figure, ax):
         drawn = ax.barh(range(len(names)), shares, color=drawing.COLOURS[0], height=0.6)
         ax.bar_label(drawn, [f"{share:.2f}" for share in shares], padding=4, color=drawing.INK)
         ax.set_yticks(range(len(names)), [drawing.cut(name, 40) for name in names])
-        ax.set(xlabel="share of the spread that the key explains", xlim=(0, 1.1))
+        ax.set(xlabel="share of the spread that the key explains", xlim=(0, 1.1), title=title)
         ax.invert_yaxis()
         ax.grid(False, axis="y")
     said = "; ".join(f"{name} {share:.2f}" for name, share in zip(names, shares, strict=True))

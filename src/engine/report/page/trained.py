@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.config.keys import CHOICES, TARGET
+from engine.config.keys import CHOICES, OWN, TARGET, is_below
 from engine.report.read import settings
 from engine.report.read.collect import Run
 from engine.report.statistics import numbers
@@ -49,7 +49,7 @@ def of(content: Content, door: str) -> Trained:
         door: the import path of the training command, of runs that do not say theirs.
     """
     same = {name: numbers.setting(value) for name, value in shared(content.runs).items()}
-    told = [("The sweep", text) for text in of_sweeps(content.runs, door)]
+    told = of_sweeps(content.runs, door)
     if len(valued := content.valued):
         own = content.rows[content.rows["group"] == valued.index[0]]["value"].astype(float)
         number = own.idxmax() if content.mode == "max" else own.idxmin()
@@ -72,15 +72,29 @@ def shared(runs: Sequence[Run]) -> dict[str, Any]:
     return {names[key]: value for key, value in same.items() if value not in ("null", -1)}
 
 
-def of_sweeps(runs: Sequence[Run], door: str) -> list[str]:
+def of_sweeps(runs: Sequence[Run], door: str) -> list[tuple[str, str]]:
     """Returns the commands of the sweeps that the runs are jobs of, as they were last started.
+
+    Each is with its title. A folder has the command of its last sweep only.
 
     Args:
         runs: jobs, or runs of no sweep.
         door: the import path of the training command, of runs that do not say theirs.
     """
-    homes = {run.path.parent: run for run in runs if (run.path.parent / folders.SWEEP).exists()}
-    return [text for home, run in homes.items() if (text := _of_sweep(home, door_of(run, door)))]
+    homes: dict[Path, list[Run]] = {}
+    for run in runs:
+        homes.setdefault(run.path.parent, []).append(run)
+    return [
+        ("The sweep" if len(set(map(_kind, own))) == 1 else "The last of several sweeps", text)
+        for home, own in homes.items()
+        if (home / folders.SWEEP).exists() and (text := _of_sweep(home, door_of(own[-1], door)))
+    ]
+
+
+def _kind(run: Run) -> tuple[str, ...]:
+    """Returns what the jobs of a sweep have in common: its study, and the keys of their words."""
+    keys = {word.lstrip("+").partition("=")[0] for word in run.overrides}
+    return (run.study, *sorted(key for key in keys if not is_below(key, OWN)))
 
 
 def _of_sweep(home: Path, door: str) -> str:

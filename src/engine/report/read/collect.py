@@ -71,6 +71,11 @@ class Run:
         return self.config.get("sweep.trial.number")
 
     @property
+    def study(self) -> str:
+        """Returns the name of the search that the run is a trial of; "" outside one."""
+        return str(self.config.get("sweep.trial.study", ""))
+
+    @property
     def seed(self) -> Any:
         return self.config.get("seed")
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Content:
         unit: the columns that the runs of a pair agree in; runs of a group that do are repeats.
         runs: that could be read.
         problems: files that could not be read.
-        rows: one per run, as `table_of_runs` returns them.
+        rows: one per run, as `table_of_runs` returns them; the index is the run's number in `runs`.
         groups: one row per group, the best first, with its comparison with the best.
     """
 
@@ -70,8 +70,22 @@ class Content:
 
     @property
     def is_search(self) -> bool:
-        """Tells whether the runs are trials of a search."""
-        return any(run.trial is not None for run in self.runs)
+        """Tells whether all runs are trials of searches."""
+        return all(run.trial is not None for run in self.runs)
+
+    @property
+    def searches(self) -> dict[str, "Content"]:
+        """What there is of each search by itself, by its study: rows, groups, and its keys."""
+        numbers: dict[str, list[int]] = {}
+        for number, run in enumerate(self.runs):
+            if run.trial is not None:
+                numbers.setdefault(run.study, []).append(number)
+        return {study: self._of(self.rows.loc[own]) for study, own in numbers.items()}
+
+    def _of(self, rows: pd.DataFrame) -> "Content":
+        keys = [key for key in self.keys if rows[key].nunique() > 1]
+        groups = self.groups[self.groups.index.isin(rows["group"])]
+        return replace(self, rows=rows, groups=groups, keys=keys)
 
     @property
     def is_single(self) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from engine.pictures import looks
 from engine.report.page import curves, drawing, page, trained
 from engine.report.page.drawing import Picture
+from engine.report.statistics import findings
 from engine.report.statistics.content import Content
 from synthetic_runs import content_of, write_run
 
@@ -258,6 +259,42 @@ def test_numbers_at_an_axis_are_no_formulas(tmp_path: Path) -> None:
         write_run(tmp_path / str(number), **of("val/loss", 10.0**number, optimizer__lr=1 + number))
     svgs = [svg for own in shown(figures(content_of(tmp_path))).values() for svg in own]
     assert any(">1e6<" in svg for svg in svgs)
+
+
+def write_trial(folder: Path, study: str, number: int, acc: float, **changes: Any) -> None:
+    trial = {"sweep__trial__study": study, "sweep__trial__number": number, **changes}
+    run = {**of("val/acc", acc, **trial), "curve": {0: {"val/acc": acc}, 1: {"val/acc": acc}}}
+    write_run(folder / f"{study}{number}", **run)
+
+
+def test_each_search_in_a_folder_is_drawn_by_itself(tmp_path: Path) -> None:
+    """As it happened: two searches and a grid were drawn as one search."""
+    for number in range(11):
+        write_trial(tmp_path, "one", number, 0.5 + 0.01 * number, a__x=number, a__y=number % 3)
+        write_trial(tmp_path, "two", number, 0.9 - 0.01 * number, a__x=number + 1.5)
+    found = figures(content_of(tmp_path))
+    by_title = {picture.title: picture for picture in found}
+    of_searches = ["Best so far", "Each key against the objective", "Importance of the keys"]
+    assert list(by_title) == [*of_searches, "Learning curves"]
+    one, two = by_title["Best so far"].panels
+    assert [line.get_xdata().tolist() for line in one.figure.axes[0].lines] == [[*range(11)]] * 2
+    assert one.figure.axes[0].lines[1].get_ydata()[-1] == 0.6
+    assert set(two.figure.axes[0].lines[1].get_ydata()) == {0.9}
+    titles = [p.figure.axes[0].get_title(loc="left") for p in by_title["Best so far"].panels]
+    assert titles == ["one", "two"]
+    keys = [p.alt.split(" by ")[1] for p in by_title["Each key against the objective"].panels]
+    assert sorted(keys) == ["x.", "x.", "y."]
+    (importance,) = by_title["Importance of the keys"].panels  # of the one with two keys
+    for number in range(3):
+        write_run(tmp_path / f"grid{number}", **of("val/acc", 0.1, a__x=100 + number))
+    mixed = content_of(tmp_path)
+    again = {picture.title: picture for picture in figures(mixed)}
+    assert [panel.alt for panel in again["Best so far"].panels] == [one.alt, two.alt]
+    assert again["Importance of the keys"].panels[0].alt == importance.alt
+    assert "no trials" in again["Best so far"].caption
+    assert "Every run" in again
+    assert any("seeds" in note for note in findings.notes(mixed))
+    Page(html(mixed, list(again.values())))
 
 
 def of(metric: str, value: float, **changes: Any) -> dict[str, Any]:
