@@ -38,6 +38,7 @@ from .callbacks.step_seed import StepSeed as StepSeed
 from .fence.lightning import logged_step as logged_step
 from .search.pruning import Pruning as Pruning
 from .steps.callback import StepCallback as StepCallback
+from .steps.callback import own_gradients as own_gradients
 from .steps.callback import own_parameters as own_parameters
 from .steps.callback import reached as reached
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from engine.config.ranges import Count
 from engine.fence.lightning import logged_step
-from engine.steps.callback import StepCallback, own_parameters
+from engine.steps.callback import StepCallback, own_parameters, scale_of_gradients
 
 
 class GradNorm(StepCallback):
@@ -66,17 +66,10 @@ class GradNorm(StepCallback):
         }
         total = f"total_{number}" if len(optimizers) > 1 else "total"
         layers[total] = gradients_of(module.parameters())
-        scale = self._scale(trainer, optimizer)
+        scale = scale_of_gradients(trainer, optimizer)
         norms = {}
         for name, gradients in layers.items():
             if gradients:
                 norms[f"grad_norm/{name}"] = get_total_norm(gradients).item() / scale
         for logger in trainer.loggers:
             logger.log_metrics({**norms, "epoch": trainer.current_epoch}, step=logged_step(trainer))
-
-    @staticmethod
-    def _scale(trainer: Trainer, optimizer: Optimizer) -> float:
-        """Returns the scale of the gradients: 16-mixed precision leaves it to a fused optimiser."""
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        is_fused = any(group.get("fused") for group in optimizer.param_groups)
-        return float(scaler.get_scale()) if scaler and is_fused else 1.0

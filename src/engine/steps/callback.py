@@ -1,9 +1,9 @@
 """Callbacks that say which steps they watch, and what jobs that train together do with them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 PER_STEP = (
@@ -87,6 +87,29 @@ def own_parameters(
 
     others = set().union(*map(ids, trainer.optimizers)) - ids(optimizer)
     return {name: own for name, own in module.named_parameters() if id(own) not in others}
+
+
+def own_gradients(
+    trainer: Trainer, module: LightningModule, optimizer: Optimizer
+) -> Iterator[tuple[str, Tensor]]:
+    """Yields the gradients of the loss by an optimiser's own parameters, with their names.
+
+    A parameter's `grad` may be a multiple of it, see `scale_of_gradients`.
+    """
+    scale = scale_of_gradients(trainer, optimizer)
+    for name, parameter in own_parameters(trainer, module, optimizer).items():
+        if (gradient := parameter.grad) is not None:
+            yield name, gradient if scale == 1 else gradient / scale
+
+
+def scale_of_gradients(trainer: Trainer, optimizer: Optimizer) -> float:
+    """Returns the factor of the gradients before a step of an optimiser.
+
+    Mixed precision with 16 bits multiplies the loss, and leaves it to a fused optimiser to divide.
+    """
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    is_fused = any(group.get("fused") for group in optimizer.param_groups)
+    return float(scaler.get_scale()) if scaler and is_fused else 1.0
 
 
 def overrides(made: object, base: type, hooks: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-from engine import Count, StepCallback, figures, logged_step, own_parameters
+from engine import Count, StepCallback, figures, logged_step, own_gradients, own_parameters
 
 
 class Histograms(StepCallback):
@@ -32,8 +32,11 @@ class Histograms(StepCallback):
         if self._windows.get(number) == step // self.every_n_steps:  # LBFGS comes several times
             return
         self._windows[number] = step // self.every_n_steps
-        for name, parameter in own_parameters(trainer, module, optimizer).items():
-            name = name.removeprefix("network.")
-            for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
-                if values is not None:
-                    figures.show_histogram(trainer, f"{kind}/{name}", values, logged_step(trainer))
+        own = {
+            "weights": own_parameters(trainer, module, optimizer).items(),
+            "gradients": own_gradients(trainer, module, optimizer),
+        }
+        for kind, shown in own.items():
+            for name, values in shown:
+                tag = f"{kind}/{name.removeprefix('network.')}"
+                figures.show_histogram(trainer, tag, values, logged_step(trainer))

@@ -9,11 +9,14 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import MixedPrecision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from engine.callbacks.grad_norm import GradNorm
+from engine.run.loggers.table import MetricsCSV
 from engine.supervised import SupervisedModule
-from fitting import Arrays, plain_trainer
+from fitting import Arrays, columns, plain_trainer
 from project.callbacks.histograms import Histograms
 from project.datamodules.line import LineDataModule
 from project.modules.linear import LinearRegressor
@@ -50,6 +53,28 @@ def test_weights_and_gradients_are_those_before_the_step(tmp_path: Path) -> None
             value = event.histogram_value
             assert (value.num, value.min) == (1, value.max)
             assert value.sum == pytest.approx(expected[event.step], rel=1e-4)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradients_of_mixed_precision_are_those_of_the_loss(tmp_path: Path, fused: bool) -> None:
+    """As it happened: with a fused optimiser, they were as many times as large as the scale is."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 1.0)
+    sgd = partial(torch.optim.SGD, lr=0.0, fused=fused)
+    trainer = plain_trainer(
+        tmp_path,
+        max_epochs=1,
+        logger=[TensorBoardLogger(tmp_path, name="", version=""), MetricsCSV(tmp_path)],
+        callbacks=[Histograms(2), GradNorm(2)],
+        plugins=[MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", 1024.0))],
+    )
+    data = {"train": (np.array([[1], [2]], np.float32), np.array([[2], [4]], np.float32))}
+    module = SupervisedModule(network, nn.MSELoss(), optimizer=sgd)
+    trainer.fit(module, Arrays(data, steps_per_epoch=4))
+    events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
+    gradients = [event.histogram_value.sum for event in events.Histograms("gradients/weight")]
+    assert gradients == [-5, -5]  # of ((w - 2)² + (2w - 4)²) / 2 at w = 1
+    assert columns(tmp_path, "grad_norm/total") == [[5, 5]]
 
 
 def test_what_tensorboard_cannot_draw_is_left_out(tmp_path: Path) -> None:
