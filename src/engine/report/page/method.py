@@ -38,7 +38,8 @@ def sentences(content: Content) -> list[str]:
             "favours it.",
             "In the legend of curves, “equal to” says that two means are the same numbers, and "
             "“same curve as the best” that a group ties: at every common seed the two curves "
-            "agree to 0.5 % over the first half, and end closer than 0.5 % of their span. A group "
+            "agree to 0.5 % over the first half, and end closer than 0.5 % of their span. Curves "
+            "that are the same numbers over the first half, and part later, are no tie. A group "
             "that is shown to be worse ties only if its curves begin as the best's but for the "
             "rounding of float32.",
         ]

@@ -20,9 +20,11 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
 
     Rounding grows as training goes on: two ways to compute one gradient part in the end, by little
     beside what training has done. Until the half of training they agree, and two settings that
-    differ do not. A group that a test shows to be worse is no tie, unless its curves begin as the
-    best's but for rounding: one way may round the other way each time, at every seed. The tests of
-    the other groups are corrected over those only that are left.
+    differ do not. Rounding is there from the beginning: curves that are the same numbers over that
+    half, and part later, are of two settings, such as a drop of the rate. A group that a test shows
+    to be worse is no tie, unless its curves begin as the best's but for rounding: one way may round
+    the other way each time, at every seed. The tests of the other groups are corrected over those
+    only that are left.
 
     Args:
         content: of the report.
@@ -86,8 +88,8 @@ def _agree(curves: pd.DataFrame, name: str, runs: Sequence[int], is_worse: bool)
         return False
     half = both[: (len(both) + 1) // 2]
     apart = np.ptp(both, axis=1) / np.maximum(np.abs(both).max(axis=1), np.finfo(float).tiny)
-    if not apart[: len(half)].any():  # what differs came later, such as a drop of the rate
-        return bool((apart <= CLOSE).all()) and not is_worse
+    if not apart[: len(half)].any():
+        return not apart.any() and not is_worse
     early = apart[: max(EARLY, len(both) // 10)]
     if is_worse and (not early.any() or (early > ROUNDING).any()):
         return False

@@ -85,6 +85,20 @@ def test_another_curve_is_none(tmp_path: Path, other: np.ndarray) -> None:
     assert list(groups["rank"]) == [1, 2]
 
 
+@pytest.mark.parametrize("size", [1.003, 1 + 1e-6])
+def test_curves_that_are_one_at_first_and_part_later_are_two(tmp_path: Path, size: float) -> None:
+    """As it happened: a loss that falls by little, and ends 6 % of its span higher, was a tie."""
+    slow = 2 + 0.1 * falling(0.03) / 1e6
+    late = slow * np.where(STEPS < 300, 1, size)
+    groups = of_curves(tmp_path, {"a": slow, "b": late}).groups
+    assert "same curve" not in list(groups["verdict"])
+
+
+def test_curves_that_are_the_same_numbers_are_a_tie(tmp_path: Path) -> None:
+    groups = of_curves(tmp_path, {"a": falling(0.03), "b": falling(0.03)}).groups
+    assert list(groups["verdict"]) == ["best", "same curve"]
+
+
 def test_the_other_tests_are_corrected_over_those_that_are_left(tmp_path: Path) -> None:
     """A tie that came last by its mean leaves the ranks after its own, and takes no test along."""
     losses = {"a": falling(0.03), "b": falling(0.03, 0.001, 0.5), "c": falling(0.0299)}
