@@ -1,5 +1,6 @@
 """`project.report`: the command."""
 
+import csv
 import re
 import shlex
 from pathlib import Path
@@ -156,6 +157,26 @@ def test_runs_of_other_data_are_ranked_apart(
     page = (tmp_path / "report.html").read_text()
     assert page.count("Ranking by val/loss, best epoch") == 4  # a label and a caption each
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 4
+
+
+def test_what_parts_differ_in_is_in_the_table_of_all_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, taken in enumerate((BEST_EPOCH, "last value", "last value")):
+        write_run(
+            tmp_path / f"{number}",
+            metrics={"val/loss": number},
+            objective=Objective("val/loss", taken, "min", number),
+            changes={"callbacks.more": [number > 0], "optimizer.lr": number},
+            words=["experiment=mine"],
+        )
+    run_report(str(tmp_path))
+    out = capsys.readouterr().out
+    assert "mine on DigitsDataModule: val/loss, last value (min); more=[true]\n2 runs" in out
+    assert "mine on DigitsDataModule: val/loss, best epoch (min); more=[false]\n1 run" in out
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        rows = [(row["callbacks.more"], row["optimizer.lr"]) for row in csv.DictReader(file)]
+    assert rows == [("[false]", "0"), ("[true]", "1"), ("[true]", "2")]
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["DIR", "-h"]], ids=["nothing", "--help", "-h"])

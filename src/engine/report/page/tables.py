@@ -1,14 +1,15 @@
 """Writes the ranking and the runs as tables: for a page, for a terminal, as CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 
 from engine import messages
-from engine.report.read.settings import short_names
+from engine.report.read import settings
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
 from engine.run.summaries import BEST_EPOCH, LAST_VALUE
@@ -130,7 +131,7 @@ def runs(content: Content) -> list[Column]:
     rows = content.rows.assign(order=content.rows["group"].map(order))
     rows = rows.sort_values(["order", "folder"], kind="stable")
     keys = [*content.keys, *content.others]
-    names = short_names(keys)
+    names = settings.short_names(keys)
     fold = ["fold"] if rows["fold"].nunique() > 1 else []
     return [
         Column("folder", list(rows["folder"])),
@@ -171,9 +172,9 @@ def fitting(columns: Sequence[Column], spare: Sequence[str], width: int) -> list
     for name in spare:
         if _least_width(kept, SHORT) > width:
             kept = without(kept, name)
-    settings = [column for column in columns if column.is_setting]
-    while settings and _least_width(kept, NARROW) > width:
-        kept.remove(settings.pop())
+    keys = [column for column in columns if column.is_setting]
+    while keys and _least_width(kept, NARROW) > width:
+        kept.remove(keys.pop())
     return kept
 
 
@@ -245,11 +246,15 @@ def terminal(content: Content) -> str:
     return "\n".join(lines)
 
 
-def of_runs(content: Content) -> pd.DataFrame:
+def of_runs(content: Content, more: Mapping[str, Sequence[Any]] | None = None) -> pd.DataFrame:
     """Returns one row per run, by folder.
 
     It has folder, status, all keys that differ, seed, fold, objective and its name, every final
     metric, seconds and error.
+
+    Args:
+        content: of the report.
+        more: keys by which the runs differ from those of other parts, with a value for each run.
     """
     objectives = [run.objective for run in content.runs]
     named = pd.DataFrame(
@@ -261,8 +266,9 @@ def of_runs(content: Content) -> pd.DataFrame:
     metrics = pd.DataFrame(
         [run.metrics for run in content.runs], columns=names, index=content.rows.index
     )
-    keys = [*content.keys, *content.tied, *content.others]
-    first = content.rows[["folder", "status", *keys, "seed", "fold"]]
+    more = more or {}
+    keys = dict.fromkeys([*content.keys, *content.tied, *content.others, *more])
+    first = content.rows.assign(**more)[["folder", "status", *keys, "seed", "fold"]]
     last = content.rows[["seconds", "error"]]
     others = [*first, *named, *last]
     metrics = metrics.rename(columns={name: f"metrics.{name}" for name in names if name in others})
@@ -272,5 +278,13 @@ def of_runs(content: Content) -> pd.DataFrame:
 
 def csv(contents: Sequence[Content]) -> str:
     """Writes the runs of all parts as text; numbers read back exactly."""
-    table = pd.concat(map(of_runs, contents)).sort_values("folder", kind="stable")
+    runs = [run for content in contents for run in content.runs]
+    # One part has all its keys; of others, one may lack a key that is the same in all its runs.
+    columns = settings.apart(settings.differing(runs)) if len(contents) > 1 else {}
+    left = {key: iter(values) for key, values in columns.items()}
+    tables = [
+        of_runs(content, {key: list(islice(own, len(content.runs))) for key, own in left.items()})
+        for content in contents
+    ]
+    table = pd.concat(tables).sort_values("folder", kind="stable")
     return str(table.to_csv(index=False, lineterminator="\n"))

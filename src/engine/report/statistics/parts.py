@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engine.config.keys import TARGET, relevant
 from engine.errors import UserError
@@ -12,6 +12,7 @@ from engine.report.statistics import metric
 from engine.run.summaries import Objective
 
 DATA = (f"datamodule.{TARGET}", "datamodule.data_dir")
+MOST = 4  # words of a title that tell a part from others
 Kind = tuple[str, str, str]  # of an objective: its metric, what is taken, and the mode
 
 
@@ -22,16 +23,19 @@ class Part(NamedTuple):
         experiment: that the command line chose; "" for none.
         data: the name of the data module's class.
         runs: of the part.
+        apart: what tells the part from others of the same experiment and data.
     """
 
     experiment: str
     data: str
     runs: list[Run]
+    apart: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        """Returns experiment and data: `lenet on DigitsDataModule`."""
-        return " on ".join(filter(None, (self.experiment, self.data))) or "all runs"
+        """Returns experiment, data and what tells it apart: `lenet on Digits: swa=Averaging`."""
+        task = " on ".join(filter(None, (self.experiment, self.data))) or "all runs"
+        return ": ".join(filter(None, (task, "; ".join(self.apart))))
 
     def why_not_ranked(
         self, asked: str | None, mode: str | None, group_by: Sequence[str]
@@ -70,7 +74,34 @@ def split(runs: Sequence[Run], asked: str | None = None) -> list[Part]:
     for (experiment, data, *_), own in by_task.items():
         target = data.rpartition(".")[2]
         parts += [Part(experiment, target, some) for some in _by_objective(own, asked)]
-    return sorted(parts, key=lambda part: -len(part.runs))
+    by_title: dict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        by_title[part.title].append(part)
+    named = [part for same in by_title.values() for part in _told_apart(same)]
+    return sorted(named, key=lambda part: -len(part.runs))
+
+
+def _told_apart(parts: list[Part]) -> list[Part]:
+    """Adds to parts of one title what each has of its own: the objective, and values of keys."""
+    if len(parts) < 2:
+        return parts
+    owners = [number for number, part in enumerate(parts) for _ in part.runs]
+    kinds = [next((run.objective for run in part.runs if run.objective), None) for part in parts]
+    of_parts = [f"{one.name} ({one.mode})" if one else "no objective" for one in kinds]
+    columns = settings.differing([run for part in parts for run in part.runs])
+    names = settings.short_names(columns)
+    columns = {"": [of_parts[owner] for owner in owners], **columns}
+    words: list[list[str]] = [[] for _ in parts]
+    for key, values in columns.items():
+        found: list[set[Any]] = [set() for _ in parts]
+        for owner, value in zip(owners, values, strict=True):
+            found[owner].add(value)
+        if all(len(own) == 1 for own in found) and len(set.union(*found)) > 1:
+            for word, (value,) in zip(words, found, strict=True):
+                word.append(f"{names[key]}={value}" if key else value)
+    return [
+        part._replace(apart=tuple(word[:MOST])) for part, word in zip(parts, words, strict=True)
+    ]
 
 
 def _task(run: Run) -> tuple[str, ...]:

@@ -42,8 +42,13 @@ def test_experiments_data_and_folders_of_data_are_parts() -> None:
         a_run(datamodule__data_dir="/data/x"),
         a_run(experiment=""),
     ]
-    assert sizes(*runs)[0] == ("lenet on Digits", 2)
-    assert [count for _, count in sizes(*runs)] == [2, 1, 1, 1, 1]
+    assert sizes(*runs) == [
+        ("lenet on Digits: data_dir=–", 2),
+        ("lenet on Digits: data_dir=/data/x", 1),
+        ("resnet on Digits", 1),
+        ("lenet on Cifar10", 1),
+        ("Digits", 1),
+    ]
 
 
 def test_a_project_s_data_may_lie_elsewhere() -> None:
@@ -66,6 +71,19 @@ def test_objectives_are_parts_and_a_diverged_run_goes_where_its_checkpoints_poin
     assert first.runs == [runs[i] for i in (0, 1, 4, 5)]
     assert second.runs == [runs[i] for i in (2, 3)]
     assert len(split(runs, "val/acc")) == 1  # what a user asks for is one
+
+
+def test_parts_of_one_task_say_in_what_they_differ() -> None:
+    """As it happened: two tables had one title, and what made them two was nowhere."""
+    swa = {"callbacks__swa___target_": "lightning.SWA", "callbacks__swa__rate": 1}
+    last = ACC._replace(taken="last value")
+    runs = [a_run(seed=seed, optimizer__lr=lr) for seed in range(2) for lr in (1, 2)]
+    runs += [a_run(seed=seed, objective=last, **swa) for seed in range(2)]
+    assert sizes(*runs) == [
+        ("lenet on Digits: val/acc, best epoch (max); swa=–", 4),
+        ("lenet on Digits: val/acc, last value (max); swa=SWA", 2),
+    ]
+    assert sizes(*runs[:4]) == [("lenet on Digits", 4)]
 
 
 def test_runs_that_differ_in_what_is_better_are_parts() -> None:
