@@ -31,7 +31,7 @@ def confusion(counts: Tensor, names: Sequence[str], split: str, run: str) -> Fig
         run: its name.
     """
     has_names = len(names) <= MOST_NAMES
-    labels = [looks.cut(name, 12) for name in names] if has_names else []
+    labels = looks.cut_all(names, 12) if has_names else []
     longest = max(map(len, labels), default=4)
     is_slim = longest <= 2
     left = 0.4 + LETTER * longest
@@ -101,12 +101,14 @@ def images(
     figure, (axes,) = looks.panels(size, margins, title, run)
     axes.imshow(mosaic, interpolation="nearest")
     axes.axis("off")
+    guesses = looks.cut_all(names, 11)
+    owns = looks.cut_all(names, 9)
     for index in range(number):
         x = index % COLUMNS * across - 0.5
         y = index // COLUMNS * down - 0.5
-        caption = looks.cut(names[predictions[index]], 11)
+        caption = guesses[predictions[index]]
         if wrong[index]:
-            caption += f"\nis {looks.cut(_name(names, truths[index]), 9)}"
+            caption += f"\nis {_name(owns, truths[index])}"
             axes.add_patch(Rectangle((x, y), width, height, fill=False, ec=looks.WRONG, lw=3))
         style: dict[str, Any] = {"ha": "center", "va": "top", "parse_math": False}
         axes.text(x + width / 2, y + height * 1.04, caption, fontsize=9, **style)

@@ -84,6 +84,16 @@ def test_a_wrong_image_has_a_frame_and_its_truth() -> None:
         np.testing.assert_array_equal(mosaic[y : y + 8, x : x + 8], shown[index])
 
 
+def test_names_that_are_cut_differ() -> None:
+    names = [f"Acer platanoides {word} of the hills" for word in ("one", "two", "six")]
+    figure = classified.confusion(torch.eye(3, dtype=torch.int64), names, "test", "a")
+    for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()):
+        assert len({label.get_text() for label in labels}) == 3
+    figure = classified.images(torch.rand(3, 8, 8, 3), [1, 2, 0], [0, 1, 2], names, "val", "a")
+    lines = [text.get_text().split("\n") for text in figure.axes[0].texts]
+    assert len({first for first, _ in lines}) == len({second for _, second in lines}) == 3
+
+
 def test_a_truth_without_a_class_is_its_number() -> None:
     truths, predictions = [-1, -100, 0], [0, 1, 0]
     figure = classified.images(torch.rand(3, 8, 8, 3), truths, predictions, NAMES, "val", "a")

@@ -111,3 +111,17 @@ def test_a_long_name_keeps_its_begin_and_its_end() -> None:
     assert looks.cut("automobile", 10) == "automobile"
     assert looks.cut("lenet/optimizer=adam,init=he-2571c357", 20) == "lenet/optimize…1c357"
     assert all(len(looks.cut("x" * 99, longest)) == longest for longest in (9, 12, 42))
+
+
+def test_names_that_differ_do_not_look_alike_when_they_are_cut() -> None:
+    """As it happened: a legend had the same words twice."""
+    begin, end = "Acer platanoides subsp. ", " and so on and on"
+    assert looks.cut_all(["cat", begin, "cat"], 12) == ["cat", "Acer pla…p. ", "cat"]
+    found = looks.cut_all([f"{begin}{word}{end}" for word in ("one", "two", "one")], 12)
+    assert found == ["Acer…one …on", "Acer…two …on", "Acer…one …on"]
+    middles = [f"{'a' * 30}{number % 3}{'b' * 30}{number}{'c' * 30}" for number in range(60)]
+    for longest in (9, 12, 40):
+        shown = looks.cut_all(middles, longest)
+        assert len(set(shown)) == 60
+        assert max(map(len, shown)) <= longest
+    assert looks.cut_all([], 9) == []

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from engine.files import whole_lines
+from engine.pictures import looks
 from engine.report.page import drawing
 from engine.report.read.collect import (
     INTERRUPTED,
@@ -26,6 +27,7 @@ from engine.report.statistics.groups import COUNTS, interval
 from engine.report.statistics.significance import TIE
 
 POINTS = 200  # of a curve
+LONGEST = 48  # letters of a group's label in a legend
 MARKED = 40  # of them, about, have a text that a pointer brings up
 THIN = 30  # runs of a group that are drawn one by one
 AVERAGED = (INTERRUPTED, COUNTS, RUNNING, UNFINISHED)  # statuses; not failed, not diverged
@@ -176,6 +178,7 @@ def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) 
     groups = _groups_of(content, frames, [name])
     styles = drawing.lines(content.groups, content.distinguishing)
     labels = _labels(bands, groups)
+    shown = dict(zip(labels, looks.cut_all(labels.values(), LONGEST), strict=True))
     texts: dict[str, list[str]] = {}
     legend = (0.15 + 0.21 * len(groups)) * has_legend  # inches
     with drawing.figure(4.9, 3.2, below=legend) as (figure, ax):
@@ -183,7 +186,7 @@ def _panel(content: Content, frames: pd.DataFrame, name: str, has_legend: bool) 
             own = of_runs["group"] == number
             _runs(ax, of_runs[own & ~is_lost], name, styles[number], lost=False)
             _runs(ax, of_runs[own & is_lost], name, styles[number], lost=True)
-            _group(ax, bands[bands["group"] == number], styles[number], labels[number])
+            _group(ax, bands[bands["group"] == number], styles[number], shown[number])
         _scale(ax, bands)
         for number, label in groups["label"].items():
             _say(ax, bands[bands["group"] == number], label, texts)
@@ -227,7 +230,6 @@ def _runs(ax: Axes, of_runs: pd.DataFrame, name: str, line: drawing.Line, lost: 
 
 def _group(ax: Axes, own: pd.DataFrame, line: drawing.Line, label: str) -> None:
     """Draws a group's mean with its interval, and its median."""
-    shown = drawing.cut(label)
     ax.fill_between(
         own["step"], own["low"], own["high"], color=line.colour, alpha=0.14, linewidth=0
     )
@@ -238,7 +240,7 @@ def _group(ax: Axes, own: pd.DataFrame, line: drawing.Line, label: str) -> None:
         linestyle=line.dash,
         linewidth=1.8,
         marker="o" if len(own) == 1 else None,
-        label=shown,
+        label=label,
     )
     if own["count"].max() > 2:
         ax.plot(own["step"], own["median"], color=line.colour, linestyle=":", linewidth=1.2)

@@ -124,11 +124,6 @@ def _line(colour: int, dash: int) -> Line:
     return Line(COLOURS[colour], looks.DASHES[dash])
 
 
-def cut(label: str, longest: int = 48) -> str:
-    """Returns a label that has room in a figure."""
-    return label if len(label) <= longest else f"{label[: longest - 1]}…"
-
-
 def is_wide(low: float, high: float) -> bool:
     """Tells whether positive numbers span over two decades, so that their axis is logarithmic."""
     return low > 0 and high > 100 * low

@@ -7,6 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
+from engine.pictures import looks
 from engine.report.page import drawing
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
@@ -46,8 +47,8 @@ def draw(content: Content) -> list[drawing.Panel]:
             norm=drawing.norm(np.nanmin(means), np.nanmax(means)),
         )
         middles = [np.arange(len(values)) + 0.5 for values in (columns, rows)]
-        ax.set_xticks(middles[0], numbers.settings(columns))
-        ax.set_yticks(middles[1], numbers.settings(rows))
+        ax.set_xticks(middles[0], looks.cut_all(numbers.settings(columns), 14))
+        ax.set_yticks(middles[1], looks.cut_all(numbers.settings(rows), 24))
         ax.set(xlabel=content.names[across], ylabel=content.names[down], ylim=(len(rows), 0))
         drawing.hide_frame(ax)
         bar = figure.colorbar(mesh, ax=ax, label=content.metric, pad=0.02, format=drawing.at_axis)
@@ -71,7 +72,7 @@ def _write(
     y = row + (0.42 if reason else 0.5)
     ax.text(column + 0.5, y, numbers.metric(mean), va="center", **style)
     if reason:
-        ax.text(column + 0.5, row + 0.75, drawing.cut(reason, 16), va="center", fontsize=7, **style)
+        ax.text(column + 0.5, row + 0.75, looks.cut(reason, 16), va="center", fontsize=7, **style)
 
 
 def _ink(mesh: mpl.cm.ScalarMappable, value: float) -> str:

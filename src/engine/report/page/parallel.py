@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Curve
 
+from engine.pictures import looks
 from engine.report.page import drawing
 from engine.report.page.heatmap import in_order
 from engine.report.statistics import numbers
@@ -72,9 +73,8 @@ def _axis(values: pd.Series) -> Axis:
         heights = np.linspace(0, 1, len(distinct)) if len(distinct) > 1 else [0.5]
         places = dict(zip(distinct, heights, strict=True))
         every = -(-len(distinct) // STEPS)
-        ticks = [
-            (places[value], drawing.cut(numbers.setting(value), 20)) for value in distinct[::every]
-        ]
+        texts = looks.cut_all(numbers.settings(distinct), 20)
+        ticks = [*zip(places.values(), texts, strict=True)][::every]
         return values.map(places).to_numpy(float), ticks
     return _scaled(values.to_numpy(float))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from engine.pictures import looks
 from engine.report.page import drawing
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
@@ -28,7 +29,7 @@ def draw(content: Content, groups: pd.DataFrame) -> list[drawing.Panel]:
         for number, reason in groups["left_out"].items():
             _left_out(ax, places[number], reason)
         drawing.hover(ax, counted["value"], heights, texts, _said(groups, counted))
-        ax.set_yticks(range(len(groups)), [drawing.cut(label, 40) for label in groups["label"]])
+        ax.set_yticks(range(len(groups)), looks.cut_all(groups["label"], 40))
         ax.set(xlabel=content.metric, ylim=(len(groups) - 0.4, -0.6))
         ax.grid(False, axis="y")
         drawing.fit_to(ax.xaxis, counted["value"])

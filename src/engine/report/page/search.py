@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from engine.pictures import looks
 from engine.report.page import drawing
 from engine.report.page.heatmap import in_order
 from engine.report.statistics import numbers
@@ -77,7 +78,7 @@ def _slice(content: Content, key: str, title: str) -> drawing.Panel:
         else:
             order = in_order(values)
             places = values.map({value: place for place, value in enumerate(order)}).astype(float)
-            ax.set_xticks(range(len(order)), [drawing.cut(numbers.setting(v), 14) for v in order])
+            ax.set_xticks(range(len(order)), looks.cut_all(numbers.settings(order), 14))
             ax.set_xlim(-0.5, len(order) - 0.5)
         counted = rows["value"].notna()
         ax.plot(places[counted], rows.loc[counted, "value"], "o", **DOTS)
@@ -128,7 +129,7 @@ def bars(content: Content, importance: Mapping[str, float], title: str = "") -> 
     with drawing.figure(6.4, 0.8 + 0.34 * len(names)) as (figure, ax):
         drawn = ax.barh(range(len(names)), shares, color=drawing.COLOURS[0], height=0.6)
         ax.bar_label(drawn, [f"{share:.2f}" for share in shares], padding=4, color=drawing.INK)
-        ax.set_yticks(range(len(names)), [drawing.cut(name, 40) for name in names])
+        ax.set_yticks(range(len(names)), looks.cut_all(names, 40))
         ax.set(xlabel="share of the spread that the key explains", xlim=(0, 1.1), title=title)
         ax.invert_yaxis()
         ax.grid(False, axis="y")

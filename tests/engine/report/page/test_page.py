@@ -251,6 +251,23 @@ def test_figures_show_dollars(tmp_path: Path) -> None:
     }
 
 
+def test_labels_that_are_cut_differ_within_a_figure(tmp_path: Path) -> None:
+    for number in range(6):
+        text = f"{'a' * 40}{number % 3}{'b' * 40}"
+        changes = {"a.x": text, "a.y": number // 3}
+        curve = {step: {"val/acc": 0.1 * number + step} for step in range(3)}
+        write_run(tmp_path / f"{number}", metrics={"val/acc": 0.1}, changes=changes, curve=curve)
+    found = {own.name: own.panels[0].figure for own in figures(content_of(tmp_path))}
+    (legend,) = found["curves"].legends
+    texts = {
+        "curves": [text.get_text() for text in legend.get_texts()],
+        "points": [text.get_text() for text in found["points"].axes[0].get_yticklabels()],
+        "heatmap": [text.get_text() for text in found["heatmap"].axes[0].get_xticklabels()],
+    }
+    assert [len(own) for own in texts.values()] == [6, 6, 3]
+    assert all(len(set(own)) == len(own) for own in texts.values())
+
+
 def test_numbers_at_an_axis_are_no_formulas(tmp_path: Path) -> None:
     numbers = [0.001, 0.5, 1000, 1e7, 1e34, 2.5e-9]
     shown_as = ["0.001", "0.5", "1000", "1e7", "1e34", "2.5e−9"]
