@@ -9,6 +9,9 @@ from engine.report.page import drawing
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
 
+BESIDE = 24  # letters: longer labels stand above their points
+LONGEST = 72  # letters of a label
+
 
 def draw(content: Content, groups: pd.DataFrame) -> list[drawing.Panel]:
     """Draws a line per group, the best on top: a point per run, the mean and its interval.
@@ -21,7 +24,8 @@ def draw(content: Content, groups: pd.DataFrame) -> list[drawing.Panel]:
     places = {number: y for y, number in enumerate(groups.index)}
     heights = counted["group"].map(places) + counted.groupby("group")["value"].transform(_spread)
     texts: dict[str, list[str]] = {}
-    with drawing.figure(7.6, 0.9 + 0.32 * len(groups)) as (figure, ax):
+    is_beside = groups["label"].str.len().max() <= BESIDE
+    with drawing.figure(7.6, 0.9 + (0.32 if is_beside else 0.5) * len(groups)) as (figure, ax):
         # An artist for all groups: matplotlib takes longer for several of each.
         colours = [lines[number].colour for number in counted["group"]]
         ax.scatter(counted["value"], heights, s=20, c=colours, alpha=0.55, linewidth=0)
@@ -29,7 +33,11 @@ def draw(content: Content, groups: pd.DataFrame) -> list[drawing.Panel]:
         for number, reason in groups["left_out"].items():
             _left_out(ax, places[number], reason)
         drawing.hover(ax, counted["value"], heights, texts, _said(groups, counted))
-        ax.set_yticks(range(len(groups)), looks.cut_all(groups["label"], 40))
+        labels = looks.cut_all(groups["label"], LONGEST)
+        ax.set_yticks(range(len(groups)), labels if is_beside else [""] * len(groups))
+        if not is_beside:  # a small screen would show them, and no point
+            for y, label in enumerate(labels):
+                ax.text(0.01, y - 0.38, label, va="center", transform=ax.get_yaxis_transform())
         ax.set(xlabel=content.metric, ylim=(len(groups) - 0.4, -0.6))
         ax.grid(False, axis="y")
         drawing.fit_to(ax.xaxis, counted["value"])

@@ -16,6 +16,7 @@ from engine.run.summaries import BEST_EPOCH, LAST_VALUE
 
 MOST = 30  # groups in the terminal
 LEFT_OUT = "left out"
+LONG = 24  # characters; a page shows a longer cell in several lines
 SHORT = 12  # characters; a column is cut to fewer only if no other can be left out
 NARROW = 5  # characters; no column is cut to fewer
 # Columns that a terminal does without where it lacks room, the first first. What the tests say
@@ -49,6 +50,11 @@ class Column:
     def can_be_cut(self) -> bool:
         """Tells whether a terminal may cut the cells: no number is, only words."""
         return self.is_setting or self.name == LEFT_OUT
+
+    @property
+    def is_long(self) -> bool:
+        """Tells whether a page has to break the cells into lines."""
+        return max(map(len, self.texts), default=0) > LONG
 
     @property
     def width(self) -> int:

@@ -261,11 +261,26 @@ def test_labels_that_are_cut_differ_within_a_figure(tmp_path: Path) -> None:
     (legend,) = found["curves"].legends
     texts = {
         "curves": [text.get_text() for text in legend.get_texts()],
-        "points": [text.get_text() for text in found["points"].axes[0].get_yticklabels()],
+        "points": [text.get_text() for text in found["points"].axes[0].texts],
         "heatmap": [text.get_text() for text in found["heatmap"].axes[0].get_xticklabels()],
     }
     assert [len(own) for own in texts.values()] == [6, 6, 3]
     assert all(len(set(own)) == len(own) for own in texts.values())
+
+
+def test_long_settings_leave_room_for_the_numbers(tmp_path: Path) -> None:
+    """As it happened: a page of 1,200 pixels had the rank and the setting, and no number."""
+    for number in range(2):
+        changes = {"a.x": f"{number}{'x' * 80}", "a.y": number}
+        write_run(tmp_path / f"{number}", metrics={"val/acc": number}, changes=changes)
+    content = content_of(tmp_path)
+    made = figures(content)
+    cells = [own for tag, own in Page(html(content, made)).elements if tag == "td"]
+    classes = [own.get("class") for own in cells if (own.get("class") or "") != "number"]
+    assert classes.count("long") == 4  # two in each table
+    (points,) = (own.panels[0].figure.axes[0] for own in made if own.name == "points")
+    assert [text.get_text() for text in points.get_yticklabels()] == ["", ""]
+    assert [text.get_position() for text in points.texts] == [(0.01, -0.38), (0.01, 0.62)]
 
 
 def test_numbers_at_an_axis_are_no_formulas(tmp_path: Path) -> None:
