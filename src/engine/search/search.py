@@ -276,14 +276,13 @@ class Search:
                 f"hydra.sweeper.direction=null: {reason}; "
                 f"choose hydra.sweeper.direction={found.mode}imize."
             )
-        if is_monitor and not self._has_warned:
+        if not self._has_warned:
             self._has_warned = True
-            log.warning(
-                "hydra.sweeper.direction=%s: by callbacks.checkpoints.mode=%s, best.ckpt and a "
-                "report go the other way",
-                self.options.direction,
-                found.mode,
-            )
+            reason = f"of {found.metric}, the {found.mode}imum is the best, and a report goes by it"
+            if is_monitor:
+                by = f"callbacks.checkpoints.mode={found.mode}"
+                reason = f"by {by}, best.ckpt and a report go the other way"
+            log.warning("hydra.sweeper.direction=%s: %s", self.options.direction, reason)
 
     def table(self) -> str:
         """Returns the table of the trials so far, without running or writing anything."""

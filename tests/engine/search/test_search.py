@@ -7,16 +7,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import optuna
 import pytest
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from commands import ROOT, run_train
 from engine.run import folders, identity
 from engine.search import study
+from engine.search.search import Search
 from searching import (
     COMPLETE,
     FAIL,
@@ -155,6 +158,28 @@ def test_a_search_that_goes_another_way_than_its_checkpoints_says_so(
     run_train(*command(tmp_path, *words, "hydra.sweeper.direction=maximize"))
     said = "hydra.sweeper.direction=maximize: by callbacks.checkpoints.mode=min, best.ckpt and a "
     assert caplog.text.count(said) == 1
+
+
+def test_a_search_that_goes_another_way_than_a_report_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As it happened: losses of training were maximised without a word."""
+    named = {"metric": "train/loss", "taken": "last value", "mode": "min"}
+    summary = {"objective": 0.5, "objective_of": named}
+    job: Any = SimpleNamespace(config={"callbacks.checkpoints.monitor": None}, summary=summary)
+    for direction, times in (("MINIMIZE", 0), ("MAXIMIZE", 1)):
+        search: Any = SimpleNamespace(
+            direction=StudyDirection[direction],
+            options=SimpleNamespace(direction=direction.lower()),
+            _has_warned=False,
+        )
+        for _ in range(2):
+            Search._check_direction(search, job)
+        said = (
+            "hydra.sweeper.direction=maximize: of train/loss, the minimum is the best, and a "
+            "report goes by it"
+        )
+        assert caplog.messages == [said] * times
 
 
 @pytest.mark.slow
