@@ -199,7 +199,8 @@ def table(study: Study | None, n_trials: int, marks: Mapping[int, str]) -> str:
     counts["to come"] = max(0, n_trials - len(trials))
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     numbers += "".join(f", {number} {text}" for text, number in Counter(marks.values()).items())
-    lines.append(f"{messages.counted(n_trials, 'trial')}: {numbers}")
+    # A study may have more than are asked for.
+    lines.append(f"{messages.counted(max(n_trials, len(trials)), 'trial')}: {numbers}")
     for trial in best[:1]:
         mark = f", {marks[trial.number]}" if trial.number in marks else ""
         lines.append(f"best{mark}:\n  {shlex.join(words(trial.params))}")

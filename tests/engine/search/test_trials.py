@@ -244,6 +244,8 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
         "best:",
         "  lr=0.123456789 hidden=8 init=xavier",
     ]
+    fewer = trials.table(made.study, 3, {}).splitlines()  # a study goes on with another number
+    assert fewer[-3] == "5 trials: 2 failed, 1 diverged, 2 finished"
     marked = re.sub(r"\x1b\[\d*m", "", trials.table(made.study, 6, {3: "stale (net.py)"}))
     assert marked.splitlines()[2] == "         stale (net.py)"
     assert marked.splitlines()[-3:-1] == [
