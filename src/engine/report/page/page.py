@@ -163,7 +163,10 @@ def _searches(content: Content) -> list[Picture]:
             slices += search.slices(own, importance, title)
             bars += search.bars(own, importance, title)
     rest = "" if content.is_search else " Runs that are no trials are left out."
-    caption = "Dots: finished trials; crosses at the edge: pruned, diverged and failed ones."
+    caption = (
+        "Dots: finished trials; crosses at the edge: those that ended without a number, such as "
+        "pruned, diverged and failed ones."
+    )
     fanova = (
         "Functional ANOVA over a random forest (Optuna; Hutter et al. 2014): the share of the "
         "spread between trials that each key explains, of finished trials."

@@ -1,6 +1,5 @@
 """Draws a search: the best so far, each key against the objective, and which keys matter."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +10,13 @@ from matplotlib.axes import Axes
 from engine.pictures import looks
 from engine.report.page import drawing
 from engine.report.page.heatmap import in_order
+from engine.report.read.collect import RUNNING, UNFINISHED
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 from engine.report.statistics.importance import is_log, is_scale
 
 MOST = 8  # keys that are drawn
 FEW = 6  # values that have a tick each
-LOST = ("diverged", "failed", "pruned")  # statuses of runs without a value
 DOTS: dict[str, Any] = {"color": drawing.COLOURS[0], "markersize": 4.5, "alpha": 0.8}
 
 
@@ -95,7 +94,7 @@ def _lost(
     ax: Axes, rows: pd.DataFrame, places: Any, content: Content, texts: dict[str, list[str]]
 ) -> None:
     """Marks runs without a value at the edge that is worse, where they belong."""
-    lost = rows["status"].isin(LOST)
+    lost = rows["value"].isna() & ~rows["status"].isin((RUNNING, UNFINISHED))
     if not lost.any():
         return
     low, high = ax.get_ylim()
@@ -107,15 +106,15 @@ def _lost(
 
 
 def _said(content: Content, rows: pd.DataFrame) -> list[str]:
-    """Returns label and value of each run, or its status where it has no value; its trial first."""
+    """Returns label and value of each run, or why it has none; its trial first."""
     trials = [content.runs[number].trial for number in rows.index]
     labels = [
         label if trial is None else f"trial {trial}, {label}"
         for trial, label in zip(trials, rows["group"].map(content.groups["label"]), strict=True)
     ]
     ends = [
-        status if math.isnan(value) else numbers.metric(value)
-        for status, value in zip(rows["status"], rows["value"], strict=True)
+        reason or numbers.metric(value)
+        for reason, value in zip(rows["left_out"], rows["value"], strict=True)
     ]
     return [f"{label}: {end}" for label, end in zip(labels, ends, strict=True)]
 

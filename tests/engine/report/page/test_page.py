@@ -329,6 +329,23 @@ def test_each_search_in_a_folder_is_drawn_by_itself(tmp_path: Path) -> None:
     Page(html(mixed, list(again.values())))
 
 
+def test_every_trial_that_ended_without_a_number_is_a_cross(tmp_path: Path) -> None:
+    for number in range(4):
+        write_trial(tmp_path, "one", number, math.nan if number == 2 else 0.5, a__x=number)
+    statuses = ["pruned", "interrupted", "failed", "diverged"]
+    for number, status in enumerate(statuses, start=4):
+        trial = {"sweep.trial": {"study": "one", "number": number}, "a.x": number}
+        write_run(tmp_path / status, status=status, metrics={"val/acc": 0.1}, changes=trial)
+    going_on = {"sweep.trial": {"study": "one", "number": 8}, "a.x": 8}
+    write_run(tmp_path / "on", status=None, changes=going_on)
+    progress, slices, *_ = figures(content_of(tmp_path))
+    for panel in (progress.panels[0], slices.panels[0]):
+        crosses = panel.figure.axes[0].lines[-1]
+        assert (crosses.get_marker(), sorted(crosses.get_xdata())) == ("x", [2, 4, 5, 6, 7])
+    ends = [text.rpartition(": ")[2] for text in progress.panels[0].texts["points0"]]
+    assert sorted(ends) == sorted(["NaN", *statuses])
+
+
 def of(metric: str, value: float, **changes: Any) -> dict[str, Any]:
     """Return a run with one metric."""
     keys = {key.replace("__", "."): value for key, value in changes.items()}
