@@ -77,6 +77,23 @@ def halves(optimizer: Optimizer, updates: Callable[..., int], each: str = "step"
     return {"scheduler": LambdaLR(optimizer, lambda n: 0.5**n), "interval": each}
 
 
+class FollowsLoss(LRScheduler):
+    """Has the rate of the loss that it is given; Lightning gives it to schedulers of any class."""
+
+    def get_lr(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def step(self, metric: float | None = None) -> None:  # type: ignore[override]
+        super().step()
+        if metric is not None:
+            self.optimizer.param_groups[0]["lr"] = 0.1 * float(metric)
+
+
+def follows(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
+    config = {"scheduler": FollowsLoss(optimizer), "interval": "epoch", "monitor": "train/loss"}
+    return {**config, "reduce_on_plateau": True}
+
+
 def noisy(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
     """Draws the rate of each step."""
     return {"scheduler": LambdaLR(optimizer, lambda n: 0.5 + random.random()), "interval": "step"}

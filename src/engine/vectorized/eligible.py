@@ -351,8 +351,9 @@ def _odd_module(module: Any) -> str | None:
     single = module.optimizer(module.parameters())
     reason = optimizer.why_not_stacked(single)
     if module.scheduler and not reason:
-        schedule = module.scheduler(single, lambda *interval: 100)["scheduler"]
-        if isinstance(schedule, ReduceLROnPlateau):
+        config = module.scheduler(single, lambda *interval: 100)
+        follows = config.get("reduce_on_plateau")  # a scheduler of any class
+        if follows or isinstance(config["scheduler"], ReduceLROnPlateau):
             return "scheduler: the learning rate of each job follows a metric of the job"
     return reason
 

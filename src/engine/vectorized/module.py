@@ -198,6 +198,8 @@ class StackedModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if metric is not None:
+            raise NotStacked("a schedule follows a metric")
         scheduler.step()
 
     def checkpoint_of(self, number: int) -> dict[str, Any]:

@@ -72,6 +72,14 @@ def until_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
             ["scheduler=plateau", "scheduler.monitor=train/loss"],
             "scheduler: the learning rate of each job follows a metric of the job",
         ),
+        (
+            [
+                "scheduler=step",
+                *(f"~scheduler.{key}" for key in ("every", "factor", "interval", "frequency")),
+                "scheduler._target_=unlike.follows",
+            ],
+            "scheduler: the learning rate of each job follows a metric of the job",
+        ),
         (["scheduler=cosine,step", "seed=0"], "there is none to train it with"),
         (["module._target_=modules_of_tests.HooksGradients"], "HooksGradients has hooks on gra"),
         (
