@@ -656,6 +656,28 @@ class StopsOne(StepCallback):
         trainer.should_stop = str(trainer.default_root_dir).count("seed=1") > 0
 
 
+class Tires(StepCallback):
+    """Stops its job after two epochs, which it counts in an attribute, or fails; notes each one.
+
+    Args:
+        fails: whether it fails in place of stopping the job where jobs train together.
+    """
+
+    in_a_stack = EACH_JOB
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.epochs = 0
+
+    def on_train_epoch_end(self, trainer: Any, module: LightningModule) -> None:
+        self.epochs += 1
+        with open(Path(trainer.default_root_dir) / "epochs.txt", "a", encoding="utf-8") as file:
+            file.write(f"{self.epochs}\n")
+        if self.epochs == 2 and self.fails and not isinstance(trainer, Trainer):
+            raise ValueError("no Trainer of Lightning's")
+        trainer.should_stop = self.epochs == 2
+
+
 class SetsRate(StepCallback):
     """Halves the learning rate at the end of an epoch."""
 

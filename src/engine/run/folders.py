@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -270,6 +270,26 @@ def nearest_existing(folder: Path) -> Path:
 def above_new_run(config: Config) -> Path:
     """Returns the nearest folder above a new run's that is there before the run is."""
     return nearest_existing(_of_name(config))
+
+
+def take_back(run_dir: Path, found: Collection[Path]) -> None:
+    """Removes what a run has left in its folder, so that it begins anew.
+
+    A kill on the way leaves a run that goes on from a checkpoint, if there is one, with its rows.
+
+    Args:
+        run_dir: the run's folder.
+        found: what was there before the run.
+    """
+    first = [run_dir / name for name in (TRAINED, LAST, PREVIOUS)]
+    with files.writing(run_dir):
+        for path in (*first, *sorted(run_dir.rglob("*"), reverse=True), run_dir):
+            if path in found or (path == run_dir and found):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
 
 
 def remove(folder: Path, below: Path) -> None:

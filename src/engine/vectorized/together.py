@@ -170,6 +170,7 @@ class _Chunk:
         self.members: dict[Job, Member] = {}
         self.alone: Counter[str] = Counter()  # jobs that have to run one by one, by reason
         self.folders: dict[Job, Path] = {}  # of the jobs that begin here
+        self.found: dict[Job, set[Path]] = {}  # what is in those folders before
         self.graph: list[bytes] | None = None  # the network in events: alike for all jobs
 
     def run(self) -> Answers:
@@ -210,6 +211,7 @@ class _Chunk:
             self.alone["they go on from their checkpoints"] += 1
         else:
             self.folders[job] = folder
+            self.found[job] = set(folder.rglob("*"))
 
     def _build(self) -> None:
         """Builds each job's parts as alone; an error is the answer of that job only."""
@@ -251,6 +253,12 @@ class _Chunk:
     def _leave(self, reason: str) -> None:
         """Leaves all jobs to run one by one."""
         self.alone[reason] += len(self.members)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Lets all jobs begin anew: what callbacks keep in attributes is in no checkpoint here."""
+        for job, member in self.members.items():
+            folders.take_back(member.folder, self.found[job])
         self.members.clear()
 
     def _train(self) -> None:
@@ -283,7 +291,7 @@ class _Chunk:
                 raise
             text = "the jobs cannot be trained together, and run one by one: %s: %s"
             log.warning(text, type(error).__name__, error, exc_info=True)
-            self.members.clear()
+            self._forget()
         else:
             self._tell()
             self.answers |= dict.fromkeys(self.members, math.nan)

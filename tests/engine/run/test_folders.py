@@ -141,3 +141,38 @@ def test_remove_takes_back_a_run_and_the_folders_that_are_empty_then(tmp_path: P
         "runs/lenet",
         "runs/lenet/other",
     ]
+
+
+def test_what_a_run_has_left_is_taken_back_but_what_was_there_before_stays(tmp_path: Path) -> None:
+    here, new = tmp_path / "here", tmp_path / "new"
+    (here / "notes").mkdir(parents=True)
+    (here / "notes" / "mine.txt").touch()
+    found = set(here.rglob("*"))
+    for run_dir in (here, new):
+        for name in (folders.TRAINED, folders.LAST, folders.BEST, "metrics.csv", "notes/its.txt"):
+            (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            (run_dir / name).touch()
+        (run_dir / "link").symlink_to(tmp_path)
+    folders.take_back(here, found)
+    folders.take_back(new, [])
+    folders.take_back(new, [])
+    assert set(tmp_path.rglob("*")) == {here, *found}
+
+
+def test_a_kill_while_a_run_is_taken_back_leaves_rows_as_long_as_there_is_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [folders.TRAINED, folders.LAST, folders.PREVIOUS, Path("metrics.csv")]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    unlink = Path.unlink
+    seen = []
+
+    def noted(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        seen.append([name for name in names if (tmp_path / name).exists()])
+
+    monkeypatch.setattr(Path, "unlink", noted)
+    folders.take_back(tmp_path, [])
+    assert [names[1:], names[2:], names[3:], []] == [left for n, left in enumerate(seen) if n < 4]

@@ -9,7 +9,7 @@ from torch import nn
 from engine.vectorized import eligible, together
 from engine.vectorized.alike import attributes
 from engine.vectorized.eligible import CALLED
-from together import CURVE, jobs, numbers, rows, statuses, sweep
+from together import CURVE, jobs, numbers, rows, statuses, summary, sweep
 from unlike import HalfAsManySeeds, NeedsTrainer, noting
 
 FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"]
@@ -401,6 +401,22 @@ def test_a_stack_calls_the_hooks_that_it_says_as_a_run_alone_does(tmp_path: Path
         called = noting()
         sweep(tmp_path / str(is_stacked), *words, together=is_stacked)
         assert called == {*CALLED}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_jobs_that_cannot_go_on_together_begin_anew(fails: bool, tmp_path: Path) -> None:
+    """As it happened: they went on from checkpoints without the attributes of callbacks."""
+    words = [*FEW, "seed=0,1", "trainer.max_epochs=4", "init=zero"]
+    words += ["+callbacks.tires._target_=unlike.Tires", f"+callbacks.tires.fails={fails}"]
+    left = []
+    for is_stacked in (True, False):
+        made = jobs(sweep(tmp_path / str(is_stacked), *words, together=is_stacked))
+        names = "metrics.csv", "epochs.txt"
+        left.append([[(run / name).read_text() for name in names] for run in made.values()])
+        for run in made.values():
+            assert "not trained: " in (run / "train.log").read_text()
+            assert summary(run)["steps"] == 6
+    assert left[0] == left[1]
 
 
 def test_each_job_says_which_steps_its_callback_watches(tmp_path: Path) -> None:
