@@ -640,6 +640,15 @@ class AsksForLoader(StepCallback):
             next(iter(trainer.train_dataloader))
 
 
+class Lengthens(StepCallback):
+    """Lets training go on for longer."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        trainer.fit_loop.max_epochs += 1  # type: ignore[operator]
+
+
 class Draws(StepCallback):
     """Draws a number at the end of an epoch."""
 

@@ -1,6 +1,7 @@
 """Holds one job of a stack: its own parts, and its view of the stack's Trainer."""
 
 import functools
+import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -100,6 +101,8 @@ OF_ALL_JOBS = {
     *(f"{name}_dataloader{'s' * (name != 'train')}" for name in ("train", "val", "test")),
     *("model", "lr_scheduler_configs", "fit", "validate", "test", "predict"),
 }
+# Parts of the stack's Trainer that are of all jobs, too: the engine and Lightning look at them.
+PARTS = {"strategy", *(f"{name}_loop" for name in ("fit", "validate", "test", "predict"))}
 # What properties of a Trainer may follow from, and is a job's own.
 OWN = ("loggers", "callbacks", "default_root_dir", "lightning_module", "datamodule", "optimizers")
 # Options of `log` that make no difference at the end of an evaluation.
@@ -139,6 +142,13 @@ def _derived(kind: type) -> dict[str, Callable[[Any], Any]]:
     return {name: get for name, get in gets.items() if get and name in known}
 
 
+def _is_asked_by_users() -> bool:
+    """Tells whether it is a user's code that asks for an attribute."""
+    frame: Any = inspect.currentframe()
+    asks = str(frame.f_back.f_back.f_globals.get("__name__")).partition(".")[0]
+    return asks not in ("engine", "lightning")
+
+
 def refusing(refuse: Callable[[], NotStacked]) -> Any:
     """Returns an object that stands for what a stack does not have, or has once for all jobs.
 
@@ -158,7 +168,8 @@ class TrainerOfJob:
     What a Trainer derives from these, such as `log_dir`, is the job's own, too.
 
     Raises:
-        NotStacked: where somebody asks for what is of all jobs, or sets an option of the Trainer.
+        NotStacked: where somebody asks for what is of all jobs, or sets an option of the Trainer,
+            or where a user's code asks for a loop, the strategy or a hidden part of it.
     """
 
     def __init__(self, trainer: Trainer, stack: Any, number: int) -> None:
@@ -186,7 +197,8 @@ class TrainerOfJob:
         single.state_dict = lambda: trainer.optimizers[0].state_of(number)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
-        if name in OF_ALL_JOBS:
+        is_hidden = name.startswith("_") and hasattr(self._trainer, name)
+        if name in OF_ALL_JOBS or ((name in PARTS or is_hidden) and _is_asked_by_users()):
             raise self._stack.refuse(f"a callback asks for trainer.{name}")
         derived = self._derived.get(name)
         return derived(self) if derived else getattr(self._trainer, name)

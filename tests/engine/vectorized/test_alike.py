@@ -142,6 +142,7 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             ["+callbacks.logs._target_=unlike.LogsAtTheEnd"],
             "a callback logs train/one at another moment than an evaluation's end",
         ),
+        (["+callbacks.goes_on._target_=unlike.Lengthens"], "a callback asks for trainer.fit_loop"),
         (["+callbacks.stops._target_=unlike.StopsOne"], "a callback stops a job"),
         (["+callbacks.limits._target_=unlike.Limits"], "a callback sets trainer.limit_val_batches"),
         (
