@@ -598,18 +598,25 @@ class LogsAtTheEnd(StepCallback):
 
 
 class LogsByHand(StepCallback):
-    """Logs by the Trainer's logger at the end of an epoch, and notes in the run's folder."""
+    """Logs by the Trainer's logger, and by one that it keeps, and notes in the run's folder."""
 
     in_a_stack = EACH_JOB
     said = ""
+    logger: Any = None
 
     def setup(self, trainer: Any, module: LightningModule, stage: str) -> None:
         self.said += stage
         Path(trainer.log_dir, "said.txt").write_text(self.said)
 
+    def on_train_start(self, trainer: Any, module: LightningModule) -> None:
+        self.logger = trainer.logger
+
     def on_train_epoch_end(self, trainer: Any, module: LightningModule) -> None:
-        assert [trainer.logger, module.logger] == [trainer.loggers[0]] * 2
+        assert [trainer.logger, module.logger, self.logger] == [trainer.loggers[0]] * 3
         trainer.logger.log_metrics({"by_hand": trainer.current_epoch + 0.5}, trainer.global_step)
+
+    def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.logger.log_metrics({"begins": 1.0}, trainer.global_step)  # after the row of training
 
 
 class LogsOtherwise(StepCallback):

@@ -56,6 +56,8 @@ class Member:
         self.logged: dict[str, Tensor] | None = None  # by the evaluation that ends, if one does
         self.hidden: set[str] = set()  # metrics that are not for the progress bar
         self.trainer: Any = None
+        for logger in self.loggers:  # a callback may keep one, and log by hand
+            vars(logger)["log_metrics"] = functools.partial(self._log_by_hand, logger.log_metrics)
         # Lightning's would tell of all jobs.
         vars(module).update(log=self.log, optimizers=self.optimizers)
 
@@ -78,6 +80,11 @@ class Member:
     def optimizers(self, use_pl_optimizer: bool = True) -> Optimizer:
         """Returns the job's optimiser, for a callback that asks the module for it."""
         return self.optimizer
+
+    def _log_by_hand(self, log_metrics: Callable[..., None], *row: Any, **options: Any) -> None:
+        """Logs a row after those that there are so far."""
+        self.flush()
+        log_metrics(*row, **options)
 
     def write(self, values: dict[str, Any], step: int) -> None:
         """Adds a row for all loggers; the row is in no file before the next flush."""
