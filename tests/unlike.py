@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partialmethod
+from functools import cached_property, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -466,6 +466,25 @@ class PreparedBySeed(ParabolaDataModule):
 
     def prepare_inputs(self, inputs: Tensor) -> Tensor:
         return torch.where(inputs > 0.5, inputs * (1 + self.seed), inputs)
+
+
+class ClampedBySeed(ParabolaDataModule):
+    """Clamps inputs to the largest of its training samples, which depends on the seed.
+
+    The first and the last samples are small, so that only batches in between show it.
+    """
+
+    @cached_property
+    def largest(self) -> float:
+        return float(self.splits["train"].inputs.max())
+
+    def load(self) -> dict[str, Split]:
+        inputs = super().load()["train"].inputs.roll(self.samples // 2)  # from 0 to 1, from -1 to 0
+        own = inputs * (1 - 0.1 * (self.seed % 2))
+        return {"train": Split(own, own**2), "val": Split(inputs, inputs**2)}
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        return inputs.clamp(max=self.largest)
 
 
 class DrawsAsItLoads(ParabolaDataModule):

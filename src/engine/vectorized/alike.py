@@ -5,12 +5,13 @@ constructor or an init makes otherwise in another job, and what is set on an obj
 in its class, would be left out without a word. So all the jobs are looked at.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engine.data.datamodule import TensorDataModule
 from engine.fence.torch import has_gradient_hooks, hooks_of
@@ -33,14 +34,14 @@ def why_unlike(members: Sequence[Member]) -> str | None:
             return f"{kind.__name__} keeps {names[0]} in an attribute"
     known, splits = _described(first), _described_data(first.data)
     switches = optimizer.switches(first.optimizer)
-    batches = _batches(first.data)
-    prepared = _prepared(first.data, batches)
+    prepares = overrides(first.data, TensorDataModule, ["prepare_inputs"])
+    knowledge = _knowledge(first.data) if prepares else None
     for member in members:
         module, name = member.module, type(member.module).__name__
         parts = [module, *module.network.modules(), *module.loss.modules()]
         for part in (*parts, member.optimizer, member.data):
-            if replaced := _replaced(part):
-                return f"{type(part).__name__} has a {replaced} of its own, set on the object"
+            if method := replaced(part):
+                return f"{type(part).__name__} has a {method} of its own, set on the object"
         if reason := optimizer.why_not_stacked(member.optimizer):
             return reason
         (group,) = member.optimizer.param_groups
@@ -56,7 +57,10 @@ def why_unlike(members: Sequence[Member]) -> str | None:
             return f"{name} is not the same network and loss in each job"
         if _described_data(member.data) != splits:
             return f"{type(member.data).__name__} has other splits, shapes or classes in some jobs"
-        if not all(map(torch.equal, _prepared(member.data, batches), prepared)):
+        if not prepares or member is first:
+            continue
+        is_known = knowledge is not None and _knowledge(member.data) == knowledge
+        if not _prepares_alike(member.data, first.data, is_known):
             return f"{type(member.data).__name__} prepares the same inputs otherwise for each job"
     return None
 
@@ -71,21 +75,45 @@ def _described_data(data: TensorDataModule) -> list[Any]:
     return [shapes, data.test_split, data.class_names, sizes]
 
 
-def _batches(data: TensorDataModule) -> list[Tensor]:
-    """Returns inputs, as stored, of the first and the last batch of each split."""
-    size = data.batch_size
-    splits = data.splits.values()
-    return [own.inputs[chosen] for own in splits for chosen in (slice(size), slice(-size, None))]
+def _knowledge(data: TensorDataModule) -> dict[str, Any] | None:
+    """Returns marks of what a data module prepares inputs by; None if not only by attributes.
+
+    By what it makes of its samples, it prepares them only once it has an attribute of that.
+    """
+    inputs = data.splits["train"].inputs[:1]
+    data.prepare_inputs(inputs.clone())
+    blind = copy.copy(data)
+    vars(blind).update(splits=None)
+    del blind.seed
+    try:
+        blind.prepare_inputs(inputs.clone())
+    except Exception:  # whatever it says where there are no samples
+        return None
+    return {name: values.mark(own) for name, own in vars(blind).items()}
 
 
-def _prepared(data: TensorDataModule, batches: Sequence[Tensor]) -> list[Tensor]:
-    """Returns what a job's networks get for inputs; nothing if it is the inputs, as for most."""
-    if not overrides(data, TensorDataModule, ["prepare_inputs"]):
-        return []
-    return [data.prepare_inputs(inputs.clone()).nan_to_num() for inputs in batches]
+def _prepares_alike(data: TensorDataModule, first: TensorDataModule, is_known: bool) -> bool:
+    """Tells whether the first job's data module prepares a job's samples as that job's own does.
+
+    It is the first one that prepares those of all jobs.
+
+    Args:
+        data: the job's.
+        first: the first job's.
+        is_known: whether both prepare inputs by attributes that are equal: then the first and the
+            last batch of each split stand for all samples.
+    """
+    for split in data.splits.values():
+        size = data.batch_size
+        ends = split.inputs[:size], split.inputs[-size:]
+        for inputs in ends if is_known else torch.split(split.inputs, data.eval_batch_size):
+            own, others = (one.prepare_inputs(inputs.clone()) for one in (data, first))
+            if not torch.equal(own.nan_to_num(), others.nan_to_num()):
+                return False
+    return True
 
 
-def _replaced(part: Any) -> str | None:
+def replaced(part: Any) -> str | None:
     """Names a method that is set on an object, in place of that of its class."""
     kind = type(part)
     names = (name for name in vars(part) if name not in OWN)

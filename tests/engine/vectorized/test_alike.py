@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from torch import nn
 
-from engine.vectorized import eligible, together
+from engine.vectorized import alike, eligible, together
 from engine.vectorized.alike import attributes
 from engine.vectorized.eligible import CALLED
 from together import CURVE, jobs, numbers, rows, statuses, summary, sweep
-from unlike import HalfAsManySeeds, NeedsTrainer, noting
+from unlike import ClampedBySeed, HalfAsManySeeds, NeedsTrainer, PreparedBySeed, noting
 
 FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"]
 PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
@@ -258,6 +258,10 @@ BY_RATE = [*PLAIN, "optimizer._target_=unlike.by_rate", "optimizer.lr=0.01,0.1"]
             ["datamodule._target_=unlike.PreparedBySeed", "datamodule.batch_size=20", "seed=0,1"],
             "PreparedBySeed prepares the same inputs otherwise for each job",
         ),
+        (
+            ["datamodule._target_=unlike.ClampedBySeed", "datamodule.batch_size=20", "seed=0,1"],
+            "ClampedBySeed prepares the same inputs otherwise for each job",
+        ),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -430,3 +434,15 @@ def test_each_job_says_which_steps_its_callback_watches(tmp_path: Path) -> None:
         below.append({path.parent.name: path.read_text() for path in made.glob("*/below.txt")})
     assert below[0] == below[1]
     assert len(set(below[0].values())) == 3
+
+
+def test_what_prepares_inputs_by_more_than_attributes_is_known_by_all_samples_only() -> None:
+    options: dict[str, Any] = {"samples": 20, "batch_size": 5, "seed": 1}
+    known = [alike._knowledge(ClampedBySeed(**{**options, "seed": seed})) for seed in (0, 1, 3)]
+    assert None not in known
+    assert known[0] != known[1] == known[2]
+    assert alike._knowledge(PreparedBySeed(**options)) is None
+    first, same, other = (ClampedBySeed(**{**options, "seed": seed}) for seed in (1, 3, 0))
+    assert alike._prepares_alike(same, first, is_known=False)
+    assert alike._prepares_alike(other, first, is_known=True)  # the ends do not show it
+    assert not alike._prepares_alike(other, first, is_known=False)
