@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cached_property, partialmethod
+from functools import cached_property, partial, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -790,6 +790,59 @@ class Replaces(StepCallback):
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         first = next(module.parameters())
         first.data = 0.5 * first.data
+
+
+class PutsBack(StepCallback):
+    """Changes something within an epoch, and puts it back before the epoch ends.
+
+    Args:
+        what: to change.
+    """
+
+    in_a_stack = EACH_JOB
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.own: Any = None
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step in (0, 1)
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+        (group,) = trainer.optimizers[0].param_groups
+        if self.what == "rate" and trainer.global_step < 3:
+            self.own = self.own or group["lr"]
+            group["lr"] = self.own if trainer.global_step == 2 else 0.1 * self.own
+
+    def on_validation_epoch_start(self, trainer: Trainer, module: Any) -> None:
+        if self.what == "weights":
+            self.own = [own.data for own in module.parameters()]
+            for own in module.parameters():
+                own.data = 0.5 * own.data
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        for own, data in zip(module.parameters(), self.own or (), strict=False):
+            own.data = data
+
+
+class SetsUp(StepCallback):
+    """Changes in `setup` what training is made of.
+
+    Args:
+        what: to change.
+    """
+
+    in_a_stack = EACH_JOB
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        match self.what:
+            case "optimizer":
+                module.optimizer = partial(SGD, lr=0.5)
+            case "batch_size":
+                trainer.datamodule.batch_size = 7
 
 
 class Meddles(StepCallback):

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.data.datamodule import TensorDataModule
-from engine.fence.torch import has_gradient_hooks, hooks_of
+from engine.fence.torch import has_gradient_hooks, hooks_of, version_of
 from engine.kept import values
 from engine.kept.attributes import kept_by
 from engine.steps.callback import overrides
@@ -23,6 +23,7 @@ from engine.vectorized.job import Member
 
 PLAIN = frozenset(vars(nn.Module()))  # what each layer has, and no rule of a stack reads
 OWN = {"log", "optimizers"}  # that a stack sets on modules
+GROUPS = (dict, list, set)
 
 
 def why_unlike(members: Sequence[Member]) -> str | None:
@@ -174,3 +175,67 @@ def _mark(value: Any, places: Mapping[int, str]) -> Any:
         return places[id(value)]
     is_function = isinstance(value, FunctionType)
     return _described_function(value, places) if is_function else values.mark(value)
+
+
+class Glance:
+    """Tells whether a hook may have changed what a stack would not follow.
+
+    To look into all layers of hundreds of jobs takes longer than a small step.
+
+    It sees which attributes layers, losses, optimisers and data modules have, what is in a group
+    among them, where weights lie, which of them are trained, and who writes into a tensor.
+
+    Args:
+        members: the jobs.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        groups: list[Any] = []
+        tensors: list[Any] = []
+        for member in members:
+            module, data, single = member.module, member.data, member.optimizer
+            parts = [*module.network.modules(), *module.loss.modules(), single, data]
+            groups += [inner for own in parts for inner in (vars(own), *_groups_of(own))]
+            # Not what is set on the module itself: a checkpoint sets its steps since the last row.
+            groups += [*_groups_of(module), member.trainer.optimizers]
+            groups += [*single.param_groups, *(group["params"] for group in single.param_groups)]
+            tensors += module.loss.buffers()
+            tensors += [t for split in data.splits.values() for t in (split.inputs, split.targets)]
+        self._groups = [own for own in groups if own]
+        self._empty = [own for own in groups if not own]
+        self._weights = [own for member in members for own in member.module.network.parameters()]
+        self._tensors = [*{id(own): own for own in tensors}.values()]  # jobs share samples
+        self._noted = [own.copy() for own in self._groups]
+        self._shown = self._show()
+
+    def note(self) -> None:
+        """Notes what a schedule, say, has changed since: those are no changes of a hook."""
+        if not _is_same(self._groups, self._noted):
+            pairs = zip(self._groups, self._noted, strict=True)
+            # A copy of each would have Python look for garbage, in ten times as long.
+            self._noted = [was if _is_same(own, was) else own.copy() for own, was in pairs]
+
+    def has_changed(self) -> bool:
+        """Tells whether anything may be otherwise than it was when it was noted."""
+        before, self._shown = self._shown, self._show()
+        return self._shown != before or not _is_same(self._groups, self._noted)
+
+    def _show(self) -> list[Any]:
+        return [
+            [own.data_ptr() for own in self._weights],
+            [own.requires_grad for own in self._weights],
+            list(map(version_of, self._tensors)),
+            list(map(len, self._empty)),
+        ]
+
+
+def _groups_of(owner: Any) -> list[Any]:
+    """Returns the dicts, lists and sets among an object's attributes."""
+    return [own for own in vars(owner).values() if issubclass(type(own), GROUPS)]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # a tensor in the place of another one
+        return False

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
+from inspect import signature
 from itertools import chain
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from engine.data.datamodule import TensorDataModule
 from engine.fence.lightning import (
     batch_of_training,
     is_last_batch,
@@ -20,7 +22,7 @@ from engine.fence.lightning import (
     validates_after_epoch,
     whole_checkpoint,
 )
-from engine.fence.torch import version_of
+from engine.fence.torch import has_gradient_hooks, hooks_of, version_of
 from engine.kept import between
 from engine.kept.attributes import may_read, written_by
 from engine.kept.values import package_of
@@ -31,7 +33,7 @@ from engine.steps import rows
 from engine.steps.callback import StepCallback, overrides
 from engine.steps.length import rates_of
 from engine.vectorized import NotStacked, job_log
-from engine.vectorized.alike import attributes
+from engine.vectorized.alike import Glance, attributes, replaced
 from engine.vectorized.data import StackedData
 from engine.vectorized.disk import synced_together
 from engine.vectorized.job import Member, TrainerOfJob, refusing
@@ -40,6 +42,8 @@ from engine.vectorized.optimizer import StackedOptimizer, StackedSchedule
 
 FLUSH_SECONDS = 10.0  # from one writing of the rows to the next
 SPLITS = {"validation": "val", "test": "test"}  # the names of metrics begin so
+# Attributes of any data module by which a stack has made its samplers, or a job alone its loaders.
+OF_DATA = {*signature(TensorDataModule).parameters, "test_split"}
 
 
 class Watch(StepCallback):
@@ -170,6 +174,10 @@ class StackedModule(LightningModule):
         """Returns an error, which ends the stack even if a callback catches it."""
         self.refused = reason
         return NotStacked(reason)
+
+    @cached_property
+    def _glance(self) -> Glance:
+        return Glance(self.members)
 
     @cached_property
     def no_batch(self) -> Any:
@@ -326,7 +334,9 @@ class StackedModule(LightningModule):
                 raise NotStacked("a callback freezes or replaces weights")
         for number in self.running:
             if self._attributes(number) != self._built[number]:
-                raise NotStacked("a callback changes an attribute of a layer or a loss")
+                raise NotStacked(
+                    "a callback changes an attribute of a layer or a loss, or what its module has"
+                )
             if self._data_of(number) != self._prepared[number]:
                 raise NotStacked("a callback changes the data module or its samples")
 
@@ -335,17 +345,22 @@ class StackedModule(LightningModule):
 
         Of modes it is whether they are those of the stack, which is evaluated in between.
         """
-        module = self.members[number].module
+        member = self.members[number]
+        module = member.module
         parts = (*module.network.modules(), *module.loss.modules())
-        own = [module.averages_loss, *module.transforms]
+        made_of: Any = module.optimizer, module.scheduler, replaced(module)
+        own = [*made_of, module.averages_loss, *module.transforms, *module.train_metrics]
+        own.append(has_gradient_hooks(module.network, member.optimizer))
         for part in parts:
-            own += [id(part), type(part), part.training == self.training, attributes(part, module)]
+            own += [id(part), type(part), hooks_of(part), part.training == self.training]
+            own.append(attributes(part, module))
         return own
 
     def _data_of(self, number: int) -> dict[str, Any]:
         """Returns what changes with a job's samples, and with what its data module keeps."""
         data = self.members[number].data
-        own = {name: vars(data)[name] for name in written_by(type(data)) & vars(data).keys()}
+        names = (written_by(type(data)) | OF_DATA) & vars(data).keys()
+        own = {name: vars(data)[name] for name in names} | {"replaced": replaced(data)}
         for name, split in data.splits.items():
             own |= {f"{name}.inputs": split.inputs, f"{name}.targets": split.targets}
         # A copy of large values for each of hundreds of jobs would not be small.
@@ -536,9 +551,11 @@ class StackedModule(LightningModule):
         first = self.members[0].callbacks
         own = [n for n, one in enumerate(first) if overrides(one, StepCallback, [hook])]
         kinds: list[Any] = [type(first[n]) for n in own]
-        # The engine's own draw nothing: to ask takes a small sweep's time.
-        may_draw = any(package_of(kind) != "engine" for kind in kinds)
-        drawn = generator_states() if may_draw else None
+        # The engine's own draw nothing and change nothing: to ask takes a small sweep's time.
+        is_theirs = bool(jobs) and any(package_of(kind) != "engine" for kind in kinds)
+        drawn = generator_states() if is_theirs else None
+        if is_theirs:
+            self._glance.note()
         # Elsewhere a job alone has none: a step of a block leaves its weights without.
         asks = hook == "on_train_batch_end" and any(may_read(kind, "grad") for kind in kinds)
         gradients = self._gradients(jobs) if asks else nullcontext()
@@ -550,6 +567,8 @@ class StackedModule(LightningModule):
                     call(member.trainer, member.module, *arguments(number))
         if self.refused:
             raise NotStacked(self.refused)
-        if may_draw and generator_states() != drawn:  # alone, a job has generators of its own
+        if is_theirs and generator_states() != drawn:  # alone, a job has generators of its own
             raise NotStacked("a callback draws random numbers")
+        if is_theirs and self._glance.has_changed():  # before the next hook puts it back
+            self._check_callbacks()
         self._dumped = None

@@ -1,16 +1,19 @@
 """Jobs that differ in more than weights and numbers run one by one, and the log says in what."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from engine.vectorized import alike, eligible, together
-from engine.vectorized.alike import attributes
+from engine.vectorized.alike import Glance, attributes
 from engine.vectorized.eligible import CALLED
 from together import CURVE, jobs, numbers, rows, statuses, summary, sweep
-from unlike import ClampedBySeed, HalfAsManySeeds, NeedsTrainer, PreparedBySeed, noting
+from unlike import ClampedBySeed, HalfAsManySeeds, NeedsTrainer, PreparedBySeed, ThreeSplits, noting
 
 FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"]
 PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
@@ -185,6 +188,26 @@ def assert_ends_as(made: Path, alone: Path) -> None:
         (
             [*MEDDLES, "+callbacks.meddles.what=reorders"],
             "training changes an option or the parameters of the optimiser",
+        ),
+        (
+            ["+callbacks.back._target_=unlike.PutsBack", "+callbacks.back.what=rate"],
+            "a callback changes a number of the optimiser",
+        ),
+        (
+            [
+                "+callbacks.back._target_=unlike.PutsBack",
+                "+callbacks.back.what=weights",
+                "datamodule._target_=unlike.ThreeSplits",
+            ],
+            "a callback freezes or replaces weights",
+        ),
+        (
+            ["+callbacks.sets._target_=unlike.SetsUp", "+callbacks.sets.what=optimizer"],
+            "a callback changes an attribute of a layer or a loss, or what its module has",
+        ),
+        (
+            ["+callbacks.sets._target_=unlike.SetsUp", "+callbacks.sets.what=batch_size"],
+            "a callback changes the data module or its samples",
         ),
         (["+callbacks.looks._target_=unlike.LooksAtBatch"], "a callback looks at a batch"),
         ([*SCHEDULE, "scheduler._target_=unlike.noisy"], DRAWS),
@@ -446,3 +469,75 @@ def test_what_prepares_inputs_by_more_than_attributes_is_known_by_all_samples_on
     assert alike._prepares_alike(same, first, is_known=False)
     assert alike._prepares_alike(other, first, is_known=True)  # the ends do not show it
     assert not alike._prepares_alike(other, first, is_known=False)
+
+
+@pytest.fixture
+def members() -> list[Any]:
+    """Returns two jobs, as far as a glance looks at them."""
+    made = []
+    for seed in range(2):
+        module = nn.Module()
+        module.network = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1))
+        module.loss = nn.CrossEntropyLoss(weight=torch.ones(3))
+        single = torch.optim.SGD(module.network.parameters(), lr=0.1)
+        made.append(
+            SimpleNamespace(
+                module=module,
+                optimizer=single,
+                trainer=SimpleNamespace(optimizers=[single]),
+                data=ThreeSplits(samples=5, batch_size=5, seed=seed),
+            )
+        )
+    return made
+
+
+def replace_weights(job: Any) -> None:
+    first = job.module.network[0]
+    first.weight.data = first.weight.data.clone()
+
+
+def replace_weight(job: Any) -> None:
+    job.module.network[0].weight = nn.Parameter(torch.zeros(3, 1))
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "rate": lambda job: job.optimizer.param_groups[0].update(lr=0.01),
+    "group": lambda job: job.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))]}),
+    "order": lambda job: job.optimizer.param_groups[0]["params"].reverse(),
+    "optimiser": lambda job: job.trainer.optimizers.append(job.optimizer),
+    "frozen": lambda job: job.module.network[2].bias.requires_grad_(False),
+    "weights": replace_weights,
+    "weight": replace_weight,
+    "layer": lambda job: setattr(job.module.network, "1", nn.ReLU()),
+    "loss": lambda job: setattr(job.module, "loss", nn.MSELoss()),
+    "smoothing": lambda job: setattr(job.module.loss, "label_smoothing", 0.1),
+    "buffer": lambda job: job.module.loss.weight.mul_(2),
+    "hook": lambda job: job.module.network[1].register_forward_hook(print),
+    "mode": lambda job: job.module.network.eval(),
+    "size": lambda job: setattr(job.data, "batch_size", 3),
+    "samples": lambda job: job.data.splits["train"].targets.add_(1),
+    "split": lambda job: job.data.splits.pop("val"),
+}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_any_job_is_seen(
+    change: Callable[[Any], object], number: int, members: list[Any]
+) -> None:
+    _ = [member.data.splits for member in members]  # are loaded where somebody asks for them
+    glance = Glance(members)
+    assert not glance.has_changed()
+    change(members[number])
+    assert glance.has_changed()
+
+
+def test_what_changes_between_hooks_is_no_change_of_a_hook(members: list[Any]) -> None:
+    glance = Glance(members)
+    for mode in (False, True):
+        for member in members:
+            member.module.train(mode)
+            member.optimizer.param_groups[0]["lr"] *= 0.5
+            member.module.network[0].weight.data.mul_(0.9)  # as a step does, or a callback may
+        glance.note()
+        assert not glance.has_changed()
