@@ -19,6 +19,7 @@ Compare the runs below a folder, a sweep's or any other, finished or going on.
   python -m {command} DIR
 
 By default, runs are compared by their objective, as in the sweep's own table.
+Where no run has one, a note says so, and which metric is compared.
 
   --metric NAME     compare by the last value of another metric of metrics.csv,
                     such as test/acc

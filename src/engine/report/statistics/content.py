@@ -37,6 +37,7 @@ class Content:
         unit: the columns that the runs of a pair agree in; runs of a group that do are repeats.
         runs: that could be read.
         problems: files that could not be read.
+        is_guessed: whether nobody has said what to compare: no run has an objective.
         rows: one per run, as `table_of_runs` returns them; the index is the run's number in `runs`.
         groups: one row per group, the best first, with its comparison with the best.
     """
@@ -55,6 +56,7 @@ class Content:
     unit: list[str]
     runs: list[Run]
     problems: list[Problem]
+    is_guessed: bool
     rows: pd.DataFrame
     groups: pd.DataFrame
 
@@ -184,6 +186,7 @@ def compute(
         unit=unit,
         runs=runs,
         problems=problems,
+        is_guessed=not is_asked and not any(run.objective for run in runs),
         rows=rows,
         groups=table.join(tests),
     )

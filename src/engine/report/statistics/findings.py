@@ -120,6 +120,11 @@ def notes(content: Content) -> list[str]:
 
 
 def _left_out(content: Content) -> Iterator[str]:
+    if content.is_guessed and "finished" in content.statuses:
+        yield (
+            f"No run has an objective, so {content.compared.metric} is compared, for its name: "
+            "choose by --metric, or for further runs by callbacks.checkpoints.monitor."
+        )
     reasons = content.rows.loc[content.rows["left_out"] != "", "left_out"]
     if len(reasons):
         yield (

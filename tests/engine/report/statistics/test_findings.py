@@ -82,17 +82,19 @@ def test_statements(tmp_path: Path) -> None:
     assert untested.text == "Not tested, for a paired test needs two seeds in common with the best:"
     assert untested.items == ("Adam, xavier: 1 pair",)
     assert few.text == "A paired test of 3 seeds finds large differences only."
-    assert "One run only, so no interval: Adam, xavier." in notes(content_of(tmp_path))
+    assert "One run only, so no interval: Adam, xavier." in notes(
+        content_of(tmp_path, metric_name="val/acc")
+    )
     assert (
         "Groups differ in their seeds; each mean is over its own, each test over those in common."
-        in notes(content_of(tmp_path))
+        in notes(content_of(tmp_path, metric_name="val/acc"))
     )
 
 
 def test_one_seed_only(tmp_path: Path) -> None:
     for optimizer, acc in {"sgd": 0.5, "adam": 0.6}.items():
         write_run(tmp_path / optimizer, optimizer=optimizer, metrics={"val/acc": acc})
-    content = content_of(tmp_path)
+    content = content_of(tmp_path, metric_name="val/acc")
     assert notes(content) == [
         "Every group has one run only: no intervals, no tests; "
         "run more seeds, such as seed=0,1,2,3,4."
@@ -103,7 +105,7 @@ def test_one_seed_only(tmp_path: Path) -> None:
 def test_nothing_to_note_of_a_tidy_sweep(tmp_path: Path) -> None:
     for seed, acc in enumerate([0.5, 0.6]):
         write_run(tmp_path / str(seed), seed=seed, metrics={"val/acc": acc})
-    content = content_of(tmp_path)
+    content = content_of(tmp_path, metric_name="val/acc")
     assert notes(content) == []
     assert statements(content) == []  # one group
 
@@ -122,7 +124,7 @@ def test_other_samples_to_validate_on_are_noted(key: str, is_noted: bool, tmp_pa
                 changes={f"datamodule.{key}": value},
             )
     said = f"Runs may be validated on other samples, as they differ in datamodule.{key}."
-    assert notes(content_of(tmp_path)) == [said] * is_noted
+    assert notes(content_of(tmp_path, metric_name="val/acc")) == [said] * is_noted
 
 
 def test_code_that_changed_between_runs_is_noted(tmp_path: Path) -> None:
@@ -133,7 +135,9 @@ def test_code_that_changed_between_runs_is_noted(tmp_path: Path) -> None:
         code = {"project.modules.lenet": digest, "project.init": "same"}
         made_of = {"data": data, "code": code, "begins_from": None, "versions": {}}
         (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
-    assert notes(content_of(tmp_path)) == ["The code changed from run to run: lenet.py."]
+    assert notes(content_of(tmp_path, metric_name="val/acc")) == [
+        "The code changed from run to run: lenet.py."
+    ]
 
 
 @pytest.mark.parametrize("known_by", ["digest", "files"])
@@ -163,7 +167,7 @@ def test_data_that_changed_between_runs_are_noted(
         made_of = {"data": data, "code": {}, "begins_from": None, "versions": {}}
         (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
     said = "The data changed from run to run: with one config of the data, runs had other samples."
-    assert (said in notes(content_of(tmp_path))) == is_noted
+    assert (said in notes(content_of(tmp_path, metric_name="val/acc"))) == is_noted
 
 
 @pytest.mark.parametrize("follows", [False, True], ids=["own seed", "the run's seed"])
@@ -187,7 +191,7 @@ def test_data_that_are_not_drawn_from_the_seed_are_known_by_other_seeds(
         made_of = {"data": data, "code": {}, "begins_from": None, "versions": {}}
         (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
     said = "The data changed from run to run: with one config of the data, runs had other samples."
-    assert (said in notes(content_of(tmp_path))) == is_noted
+    assert (said in notes(content_of(tmp_path, metric_name="val/acc"))) == is_noted
 
 
 def test_what_limits_the_numbers(tmp_path: Path) -> None:
@@ -206,7 +210,10 @@ def test_what_limits_the_numbers(tmp_path: Path) -> None:
     summary = tmp_path / "a00" / "summary.json"
     summary.write_text(summary.read_text().replace("2.15.0", "2.14.0"))
     content = content_of(tmp_path)
-    left_out, no_rank, repeats, folds, versions, unread = notes(content)
+    guessed, left_out, no_rank, repeats, folds, versions, unread = notes(content)
+    assert guessed.startswith("No run has an objective, so val/acc is compared, for its name: ")
+    asked = notes(content_of(tmp_path, metric_name="val/acc"))
+    assert asked == [left_out, no_rank, repeats, folds, versions, unread]
     means = "Means are over finished runs with a number for val/acc, last value; left out: "
     assert left_out.startswith(means)
     assert {"1 diverged", "1 failed"} == set(
@@ -236,6 +243,6 @@ def test_what_limits_means_of_tests_and_of_folds_is_said(tmp_path: Path) -> None
                 metrics={"val/acc": 0.5 + fold / 10, "test/acc": test},
                 changes={"datamodule.fold": fold},
             )
-    said = notes(content_of(tmp_path))
+    said = notes(content_of(tmp_path, metric_name="val/acc"))
     assert "test/acc: 2 runs without a number; means leave it out." in said
     assert any(note.startswith("Groups differ in their folds; ") for note in said)
