@@ -172,6 +172,7 @@ class SupervisedModule(LightningModule):
         augment: transforms of the inputs of training, by name, one after the other.
     """
 
+    weight_in_last_row: float = 1  # of the last step in the last row
     # Warnings of Lightning's that say nothing about these models: see engine/messages.py.
     HARMLESS = (
         (
@@ -254,7 +255,7 @@ class SupervisedModule(LightningModule):
             self._since_row.append((value, rows.weight_of(self.loss, targets), seen))
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
-                if not math.isfinite(row["train/loss"]):  # a callback may stop training here
+                if not math.isfinite(row.get("train/loss", 0)):  # a callback may stop training here
                     break
             if number < end:
                 if update:
@@ -423,12 +424,13 @@ class SupervisedModule(LightningModule):
         losses, weights, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
         pair = rows.numbers(losses), rows.numbers(weights)
+        self.weight_in_last_row = pair[1][-1]
         total, weight = rows.weighted_loss(*pair, self.averages_loss)
         if self.trainer.world_size > 1:  # of a sum, each process has a part
             totals = torch.tensor([total, weight], dtype=torch.float64, device=self.device)
             total, weight = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
             weight /= 1 if self.averages_loss else self.trainer.world_size
-        row = {"train/loss": total / weight if weight else math.nan}
+        row = {"train/loss": total / weight} if weight else {}  # of labels that are all ignored
         if self.train_metrics:
             row |= rows.metrics(self.train_metrics, rows.joined(seen))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -449,6 +451,11 @@ class SupervisedModule(LightningModule):
             return loss * world_size
         sizes = torch.tensor(float(size), device=self.device)
         return loss * (size * world_size / self.trainer.strategy.reduce(sizes, reduce_op="sum"))
+
+    @property
+    def weight_of_last_step(self) -> float | Tensor:
+        """Returns what the last step weighs; 0 for labels that are all ignored: its loss is NaN."""
+        return self._since_row[-1][1] if self._since_row else self.weight_in_last_row
 
     @property
     def steps_since_row(self) -> list[Any]:

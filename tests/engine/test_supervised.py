@@ -1,7 +1,6 @@
 """The step, its rows and its metrics, against NumPy on a linear model."""
 
 import copy
-import math
 from collections.abc import Callable
 from functools import cached_property, partial, partialmethod
 from pathlib import Path
@@ -26,6 +25,7 @@ from torchmetrics.classification import (
 
 from commands import run_train
 from engine import schedules
+from engine.callbacks.divergence import StopOnDivergence
 from engine.errors import UserError
 from engine.seeds import generator
 from engine.supervised import SupervisedModule, additions
@@ -366,21 +366,41 @@ def test_a_row_of_training_is_the_loss_of_all_its_samples(
 
 @pytest.mark.parametrize("every", [1, 8])
 def test_a_step_whose_labels_are_all_ignored_does_not_count(every: int, tmp_path: Path) -> None:
+    """Of one by itself there is no loss, and no divergence, as there was."""
     labels = np.resize([-100, 1], 8)
     module = SupervisedModule(
         nn.Linear(3, 3), nn.CrossEntropyLoss(), optimizer=partial(torch.optim.SGD, lr=0.0)
     )
     data = Arrays({"train": (X[:8], labels)}, batch_size=1)
-    plain_trainer(tmp_path, max_epochs=1, log_every_n_steps=every).fit(module, data)
+    callback = StopOnDivergence()
+    trainer = plain_trainer(tmp_path, max_epochs=3, log_every_n_steps=every, callbacks=[callback])
+    trainer.fit(module, data)
+    assert (callback.diverged, trainer.global_step) == (False, 24)
     with torch.no_grad():
         predictions = module.network(torch.from_numpy(X[1:8:2]))
         each = F.cross_entropy(predictions, torch.ones(4, dtype=torch.int64), reduction="none")
     (found,) = columns(tmp_path, "train/loss")
     if every == 8:
-        assert found == pytest.approx([each.mean().item()], rel=1e-5)
+        assert found == pytest.approx([each.mean().item()] * 3, rel=1e-5)
     else:  # there is no mean over nothing
-        assert sum(map(math.isnan, found)) == 4
-        assert sorted(filter(math.isfinite, found)) == pytest.approx(sorted(each.tolist()))
+        assert sorted(found) == pytest.approx(sorted(each.tolist() * 3))
+        assert len(columns(tmp_path, "lr")[0]) == 24
+
+
+@pytest.mark.parametrize(("label", "factor"), [(-100, 1.0), (0, np.inf)])
+def test_nothing_measured_is_no_divergence_where_training_stops_within_an_epoch(
+    label: int, factor: float, tmp_path: Path
+) -> None:
+    class Stops(SupervisedModule):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.trainer.should_stop = True
+
+    callback = StopOnDivergence()
+    data = Arrays({"train": (factor * X[:8], np.full(8, label))}, batch_size=1)
+    options: Any = {"max_epochs": 2, "log_every_n_steps": 5, "callbacks": [callback]}
+    trainer = plain_trainer(tmp_path, **options)
+    trainer.fit(Stops(nn.Linear(3, 3), nn.CrossEntropyLoss()), data)
+    assert (callback.diverged, trainer.global_step) == (label == 0, 1)
 
 
 def test_each_validation_starts_afresh_for_every_metric(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from engine.fence.lightning import batch_of_epoch
 from engine.run.checkpoint.file import some
 from engine.run.summaries import training_loss
 from engine.steps.callback import EACH_JOB, StepCallback
+from engine.supervised import SupervisedModule
 
 log = logging.getLogger(__name__)
 
+RETURNED = "the loss"  # of the last step, in a message
 MOST = 2**20  # numbers of a weight that is copied
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -28,8 +30,8 @@ class StopOnDivergence(StepCallback):
     The loss is what the module logs as its training loss, and what its `training_step` returns. It
     is looked at every `log_every_n_steps` batches and at the end of an epoch, since a look at each
     step would make the CPU wait for a GPU. Of a module that neither logs nor returns a loss, the
-    weights are looked at, at the end of an epoch. A run that diverged stays stopped when it is
-    resumed.
+    weights are looked at, at the end of an epoch. Labels that are all ignored have no loss. A run
+    that diverged stays stopped when it is resumed.
 
     Weights that no step of the first epoch has changed are named: a layer may be left out of
     `forward` or of the optimiser, or get gradients of zero from the layers behind it.
@@ -59,11 +61,11 @@ class StopOnDivergence(StepCallback):
         self._returned = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (batch_of_epoch(trainer) + 1) % every == 0:
-            self._check(trainer, self._losses(trainer))
+            self._check(trainer, module, self._losses(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         losses = self._losses(trainer)
-        self._check(trainer, losses or {"a weight": _not_finite(module)})
+        self._check(trainer, module, losses or {"a weight": _not_finite(module)})
 
     # What the module's own on_train_epoch_end changes is changed by then.
     def on_epoch_done(self, trainer: Trainer, module: LightningModule) -> None:
@@ -86,12 +88,15 @@ class StopOnDivergence(StepCallback):
         name = training_loss(metrics)
         losses = {name: metrics[name]} if name else {}
         if self._returned is not None:
-            losses["the loss"] = self._returned
+            losses[RETURNED] = self._returned
         return losses
 
-    def _check(self, trainer: Trainer, values: Mapping[str, Any]) -> None:
+    def _check(self, trainer: Trainer, module: LightningModule, values: Mapping[str, Any]) -> None:
         means = [(name, _mean(torch.as_tensor(value))) for name, value in values.items()]
         wrong = [(name, mean) for name, mean in means if not math.isfinite(mean)]
+        counts = not wrong or not isinstance(module, SupervisedModule) or module.weight_of_last_step
+        if not counts:  # it is a mean over no label
+            wrong = [one for one in wrong if one[0] != RETURNED]
         # One process decides for all, as they have losses of their own.
         found = trainer.strategy.reduce_boolean_decision(bool(wrong), all=False)
         if found and not self.diverged:

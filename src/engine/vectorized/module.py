@@ -414,23 +414,28 @@ class StackedModule(LightningModule):
         self._since_row.clear()
         of_jobs = torch.stack(losses).T.tolist()  # (J, steps)
         has_own = isinstance(weights[0], Tensor)
-        of_each = torch.stack(weights).T.tolist() if has_own else itertools.repeat(weights)
+        of_each: Any = torch.stack(weights).T.tolist() if has_own else itertools.repeat(weights)
         pairs = zip(of_jobs, of_each, strict=False)
         weighted = (rows.weighted_loss(*pair, self.averages_loss) for pair in pairs)
-        means = [total / weight if weight else math.nan for total, weight in weighted]
+        # Labels that are all ignored have no loss.
+        means = [total / weight if weight else None for total, weight in weighted]
         parts = [torch.cat(steps, dim=1) for steps in zip(*seen, strict=True)]  # (J, N, …) each
         epoch = self.current_epoch
         for number in self.running:
             member = self.members[number]
-            row = {"train/loss": means[number]}
+            mean = means[number]
+            row = {} if mean is None else {"train/loss": mean}
+            if has_own:
+                member.module.weight_in_last_row = of_each[number][-1]
             if self.has_metrics:
                 seen_of = [part[number] for part in parts]
                 row |= rows.metrics(member.module.train_metrics, [seen_of])
             member.trainer.metrics.update(row)
             lr = member.optimizer.param_groups[0]["lr"]
             member.write({**row, "lr": lr, "epoch": epoch}, step)
-        self._not_finite = [job for job in self.running if not math.isfinite(means[job])]
-        finite = [means[job] for job in self.running if math.isfinite(means[job])]
+        found = {job: mean for job in self.running if (mean := means[job]) is not None}
+        self._not_finite = [job for job, mean in found.items() if not math.isfinite(mean)]
+        finite = [mean for mean in found.values() if math.isfinite(mean)]
         return sum(finite) / len(finite) if finite else None
 
     # ------------------------------------------------------------------ evaluation

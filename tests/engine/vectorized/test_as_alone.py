@@ -258,6 +258,20 @@ def test_a_diverging_job_does_not_touch_the_others(tmp_path: Path) -> None:
             assert all(torch.equal(weights[key], right[key]) for key in right)
 
 
+def test_labels_that_are_all_ignored_stop_no_job(tmp_path: Path) -> None:
+    """As it happened: a step without a label that counts was a divergence."""
+    words = ["datamodule.batch_size=1", "trainer.log_every_n_steps=1", "seed=0,1", CSV]
+    words += [*SHORT_LENET[:-1], "module._target_=modules_of_tests.IgnoresFours"]
+    stacked, alone = (sweep(tmp_path / str(t), *words, together=t) for t in (True, False))
+    assert statuses(stacked) == {"seed=0": "finished", "seed=1": "finished"}
+    for name, run_dir in jobs(alone).items():
+        theirs, ours = rows(run_dir), rows(jobs(stacked)[name])
+        without = [row["step"] for row in ours if not row["train/loss"] and row["lr"]]
+        assert 0 < len(without) < 24
+        assert without == [row["step"] for row in theirs if not row["train/loss"] and row["lr"]]
+        assert not any("nan" in row.values() for row in ours)
+
+
 def test_a_job_says_that_its_weights_are_not_trained(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
