@@ -222,13 +222,14 @@ def column(configs: Sequence[Config], key: str) -> list[Any]:
 def comparable(config: Config, key: str) -> Any:
     """Returns a value that compares: a number or a word as it is, all else as JSON.
 
-    A word that reads like something else, such as "null", is in quotes, and so is an empty one.
+    A word that reads like something else, such as "null", is in quotes, and so is an empty one, and
+    one with what no table can show, such as the end of a line.
     """
     value = config.get(key, MISSING)
     if isinstance(value, str):
         return _word(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and not math.isnan(value) else json.dumps(value, ensure_ascii=False)
+    return value if is_number and not math.isnan(value) else _json(value)
 
 
 def _typed(value: Any) -> Any:
@@ -241,5 +242,11 @@ def _word(text: str) -> str:
     try:
         json.loads(text or "null")  # an empty word would look like no value
     except ValueError:
-        return text
-    return json.dumps(text, ensure_ascii=False)
+        if text.isprintable():
+            return text
+    return _json(text)
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)

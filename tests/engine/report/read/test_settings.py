@@ -195,3 +195,9 @@ def test_a_word_that_reads_like_a_value_is_in_quotes_and_no_other_is(tmp_path: P
         *("{}", '"{}"', "a b", '""'),
     ]
     assert varies(configs[:2], "module.note")
+
+
+def test_a_word_that_would_break_a_table_is_in_quotes() -> None:
+    values = ["a\nb", "\x1b[31mred", "a\u2028b", ["a\x85b"], "naïve 学"]
+    shown = [comparable({"module.note": value}, "module.note") for value in values]
+    assert shown == ['"a\\nb"', '"\\u001b[31mred"', '"a\\u2028b"', '["a\\u0085b"]', "naïve 学"]
