@@ -15,6 +15,7 @@ SAME, CONSTANT, UNTESTED = "same values", "constant difference", "not tested"
 NOTHING = "no value"
 
 
+@np.errstate(over="ignore")  # a spread that no number can hold is infinite, and so is an interval
 def compare(
     rows: pd.DataFrame, groups: pd.DataFrame, unit: Sequence[str], mode: str, alpha: float
 ) -> pd.DataFrame:

@@ -240,3 +240,10 @@ def test_what_differs_in_the_rounding_of_float32_only_is_constant_or_the_same(
     assert groups[2]["verdict"] == "constant difference"
     assert math.isnan(groups[2]["p_holm"])
     assert [groups[n]["rank"] for n in (1, 2, 3)] == [1, 3, 1]
+
+
+def test_a_spread_that_no_number_can_hold_is_no_warning(tmp_path: Path) -> None:
+    values = {n: {seed: 1e200 * (n + seed * (n + seed)) for seed in range(3)} for n in (1, 2)}
+    content = report_on(tmp_path, values)
+    assert list(content.groups["verdict"]) == ["best", "not shown to differ"]
+    assert content.groups["diff_high"].iloc[1] == math.inf
