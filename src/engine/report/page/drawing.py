@@ -3,6 +3,7 @@
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
@@ -28,7 +30,13 @@ PAGE = {
     PAPER: "var(--page)",
     FAINT: "var(--faint)",
 }
+# Fonts with letters of Chinese, Japanese and Korean, where there is one of them.
+CJK = {
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei"),
+    *("Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Malgun Gothic"),
+}
 STYLE: dict[Any, Any] = {  # Any: matplotlib would have a Literal of all its keys
+    "font.family": ["DejaVu Sans", *sorted(CJK & set(font_manager.get_font_names()))],
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -135,6 +143,14 @@ def norm(low: float, high: float) -> mpl.colors.Normalize:
 
 
 @contextmanager
+def _style(more: Mapping[Any, Any] | None = None) -> Iterator[None]:
+    """Sets the report's style for pages, where a browser has the letters that a font here lacks."""
+    with mpl.rc_context({**STYLE, **(more or {})}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        yield
+
+
+@contextmanager
 def figure(width: float, height: float, below: float = 0.0) -> Iterator[tuple[Figure, Axes]]:
     """Makes a figure with its axes, in the report's style; lays it out when it has been drawn.
 
@@ -145,7 +161,7 @@ def figure(width: float, height: float, below: float = 0.0) -> Iterator[tuple[Fi
         height: in inches.
         below: inches at the bottom that the axes leave to a legend.
     """
-    with mpl.rc_context(STYLE):
+    with _style():
         made = Figure(figsize=(width, height + below))
         yield made, made.subplots()
         TightLayoutEngine(pad=0.4, rect=(0, below / (height + below), 1, 1)).execute(made)
@@ -203,7 +219,7 @@ def svg(panel: Panel, name: str, colours: Mapping[str, str] = PAGE) -> str:
         colours: what is shown in place of those of a paper.
     """
     file = io.StringIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    with _style({"svg.hashsalt": name}):
         panel.figure.savefig(
             file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
         )

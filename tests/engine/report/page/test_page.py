@@ -283,6 +283,15 @@ def test_long_settings_leave_room_for_the_numbers(tmp_path: Path) -> None:
     assert [text.get_position() for text in points.texts] == [(0.01, -0.38), (0.01, 0.62)]
 
 
+def test_letters_that_a_font_lacks_are_the_browser_s(tmp_path: Path) -> None:
+    """As it happened: a report had 20 warnings of matplotlib. Warnings are errors here."""
+    for number in range(2):
+        changes = {"a.x": f"学习率{number}"}
+        write_run(tmp_path / f"{number}", metrics={"val/acc": number}, changes=changes)
+    (points,) = shown(figures(content_of(tmp_path)))["Every run"]
+    assert "x=学习率1</text>" in points
+
+
 def test_numbers_at_an_axis_are_no_formulas(tmp_path: Path) -> None:
     numbers = [0.001, 0.5, 1000, 1e7, 1e34, 2.5e-9]
     shown_as = ["0.001", "0.5", "1000", "1e7", "1e34", "2.5e−9"]
