@@ -487,6 +487,18 @@ class ClampedBySeed(ParabolaDataModule):
         return inputs.clamp(max=self.largest)
 
 
+class MovesItsFactor(ParabolaDataModule):
+    """Makes a copy of its factor in each batch, as if the inputs were on another device."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.factor = torch.tensor(0.5)
+
+    def prepare_inputs(self, inputs: Tensor) -> Tensor:
+        self.factor = self.factor.clone()
+        return self.factor * inputs
+
+
 class DrawsAsItLoads(ParabolaDataModule):
     """Draws noise from the generators of all, as it is made and as it loads."""
 

@@ -25,7 +25,7 @@ from engine.fence.lightning import (
 from engine.fence.torch import has_gradient_hooks, hooks_of, version_of
 from engine.kept import between
 from engine.kept.attributes import may_read, written_by
-from engine.kept.values import package_of
+from engine.kept.values import mark, package_of
 from engine.run.checkpoint import choice
 from engine.run.objective import has_diverged
 from engine.seeds import generator_states
@@ -41,6 +41,7 @@ from engine.vectorized.network import stacked, stacked_loss
 from engine.vectorized.optimizer import StackedOptimizer, StackedSchedule
 
 FLUSH_SECONDS = 10.0  # from one writing of the rows to the next
+SMALL = 2**12  # bytes of a tensor that is copied for each job
 SPLITS = {"validation": "val", "test": "test"}  # the names of metrics begin so
 # Attributes of any data module by which a stack has made its samplers, or a job alone its loaders.
 OF_DATA = {*signature(TensorDataModule).parameters, "test_split"}
@@ -88,9 +89,14 @@ def _is_engines(callback: Callback) -> bool:
 
 
 def _shown(value: Any) -> Any:
-    """Returns a number or a word; of another object which one it is, and how often it changed."""
+    """Returns a number or a word; of another object which one it is, and how often it changed.
+
+    Of a small tensor these are its numbers: `prepare_inputs` may move it to where the inputs are.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Tensor) and value.nbytes <= SMALL:
+        return mark(value.cpu())
     return id(value), version_of(value) if isinstance(value, Tensor) else 0
 
 

@@ -414,6 +414,15 @@ def test_data_that_draw_as_they_load_draw_the_same_numbers_as_alone(
     assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
 
 
+def test_a_data_module_may_move_a_tensor_to_where_the_inputs_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    sweep(tmp_path, *FEW, "datamodule._target_=unlike.MovesItsFactor", "seed=0,1")
+    assert "2 jobs together" in caplog.text
+    assert "one by one" not in caplog.text
+
+
 def test_the_data_of_each_seed_are_compared() -> None:
     data = [HalfAsManySeeds(seed=seed, samples=5, batch_size=5, noise=0.0) for seed in range(4)]
     assert not together._share(data, [0, 1, 2, 3])
