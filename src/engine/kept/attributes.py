@@ -15,11 +15,12 @@ import itertools
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ OF_OPTIMIZERS = ("param_groups", "state", "defaults")  # in the checkpoint alrea
 # What changes as self.hparams, in a UserDict or UserList, and in a sparse matrix of SciPy's.
 OF_LIBRARIES = ("_hparams", "data", "indices", "indptr")
 OF_LOADERS = ("dataset", "sampler", "batch_sampler", "collate_fn")
-MOST_OBJECTS = 1000  # that are looked for in a list or a dict
+MOST_OBJECTS = 1000  # that are looked for in a list or a dict, and lists and dicts within it
 MOST_OWNERS = 10_000  # objects that are looked into
 CLOSED = (Tensor, type, FunctionType, ModuleType)  # objects that are not
 FILLED = (*values.GROUPS, dict, *values.ARRAYS)  # what may be written into
@@ -45,11 +46,11 @@ READ = "…"  # behind the name of an attribute that a user's code reads, to wri
 ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__dict__")}
 OF_PROCESS = ("file ", "class ")  # whose attributes are those of all runs of a process
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
-HOLDERS = (list, tuple, dict, deque)  # that are looked into for objects
+HOLDERS = (list, tuple, dict, deque, set, frozenset)  # that are looked into for objects
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
 STORE_CODES = {dis.opmap[name] for name in STORES}
 WORDS = (type(None), bool, int, float, str)
-PLAIN = (*WORDS, Tensor)
+PLAIN = (*WORDS, Tensor, np.generic)
 
 
 class _Marked(NamedTuple):
@@ -177,8 +178,9 @@ class Attributes:
         owners = dict(owners_of(self._trainer, self._module))
         parts = frozenset(map(id, self._module.modules()))
         found = {**dict(_values(owners, parts)), **passing}
+        reached = set(map(id, owners.values()))
         marks = {
-            path: [values.mark(value, frozenset(known)), _some(value)]
+            path: [values.mark(value, frozenset(known)), _some(value, reached)]
             for path, value in found.items()
         }
         return {path: _Marked(found[path], marks[path], path in passing) for path in found}
@@ -246,8 +248,12 @@ def marks_of(*objects: Any, kinds: tuple[type, ...] = (object,)) -> dict[str, An
         kinds: the classes of the attributes that are looked at.
     """
     owners = dict(_below(_named(objects, Counter()), set()))
-    found = _values(owners)
-    return {path: values.mark(own) for path, own in found if issubclass(type(own), kinds)}
+    reached = set(map(id, owners.values()))
+    return {
+        path: [values.mark(own), _some(own, reached)]
+        for path, own in _values(owners)
+        if issubclass(type(own), kinds)
+    }
 
 
 def _values(
@@ -271,10 +277,13 @@ def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
     partial function is given, as the function has other names for it.
     """
     first, kind = name.partition("[")[0], type(value)
+    if first.startswith("__") and first.endswith("__"):  # of Python's, such as __annotations__
+        return False
     is_given = isinstance(owner, functools.partial)
     if is_given or first in names or (first == name and issubclass(kind, values.STATEFUL)):
         return True
-    return (issubclass(kind, FILLED) and f"{first}{READ}" in names) or _is_free(type(owner), first)
+    is_filled = issubclass(kind, (*FILLED, *values.STATEFUL)) and f"{first}{READ}" in names
+    return is_filled or _is_free(type(owner), first)
 
 
 def _is_free(kind: type, name: str) -> bool:
@@ -294,9 +303,9 @@ def _inner(owner: Any) -> dict[str, Any]:
     own = _own(owner)
     found = dict(own)
     for name, value in own.items():
-        if issubclass(type(value), HOLDERS):
-            inner = _items(name, value)
-            found |= {path: one for path, one in inner if issubclass(type(one), values.STATEFUL)}
+        for place, one in _items(name, value):
+            if issubclass(type(one), values.STATEFUL):
+                found[place] = one
     return found
 
 
@@ -334,8 +343,7 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
         for name, value in inner.items():
             if has_attributes(type(_itself(value))):
                 found.append((f"{where}.{name}", value))
-            if issubclass(type(value), HOLDERS):
-                found += _items(f"{where}.{name}", value)
+            found += _items(f"{where}.{name}", value)
 
 
 def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str, Any]]:
@@ -346,31 +354,70 @@ def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str
         yield kind if numbered[kind] == 1 else f"{kind} ({numbered[kind]})", own
 
 
-def _items(path: str, value: Any, depth: int = 2) -> Iterator[tuple[str, Any]]:
-    """Yields the objects in a list or a dict, and in lists and dicts in it, with their names."""
+def _group_of(value: Any) -> Any:
+    """Returns what is looked into for objects; None for another value."""
     kind = type(value)  # a dead weakref.proxy answers for its object, with an error
-    items: Iterable[tuple[Any, Any]] = ()
-    if issubclass(kind, list | tuple | deque) and len(value) <= MOST_OBJECTS:
-        items = enumerate(value)
-    elif issubclass(kind, dict) and len(value) <= MOST_OBJECTS:
-        items = ((key, one) for key, one in value.items() if isinstance(key, str | int))
-    for key, one in items:
-        place = f"{path}[{str(key).replace('.', '_')}]"
-        if issubclass(type(one), HOLDERS) and depth > 1:
-            yield from _items(place, one, depth - 1)
-        elif not issubclass(type(one), PLAIN):
-            yield place, one
+    if issubclass(kind, HOLDERS):
+        return value
+    return value.ravel() if issubclass(kind, np.ndarray) and value.dtype == object else None
 
 
-def _some(value: Any) -> list[list[Any]]:
-    """Returns what changes with some of the objects of a long list, which are not looked into."""
-    is_long = issubclass(type(value), HOLDERS) and len(value) > MOST_OBJECTS
-    if not is_long:
-        return []
-    items = value.values() if isinstance(value, dict) else value
-    some = itertools.islice(items, 0, None, -(-len(value) // MOST_OBJECTS))
-    inner = [list((looked_into(one) or {}).values()) for one in some]
-    return [[own if type(own) in WORDS else id(own) for own in one] for one in inner if one]
+def _items(path: str, value: Any, with_nameless: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yields the objects in a list or a dict, and in lists and dicts within it, with their names.
+
+    Args:
+        path: the name of the list.
+        value: the list, or what is none.
+        with_nameless: whether to yield objects in a set, which has no order, and some of those that
+            are too many, with the name "".
+    """
+    found = deque([(path, _group_of(value))])
+    seen: dict[int, Any] = {}
+    most = MOST_OBJECTS * 2 if with_nameless else MOST_OBJECTS
+    while found and len(seen) < most:
+        where, group = found.popleft()
+        if group is None or id(group) in seen:
+            continue
+        seen[id(group)] = group
+        named = 1 if isinstance(group, set | frozenset) else MOST_OBJECTS
+        if len(group) > named or len(seen) > MOST_OBJECTS:
+            where = ""
+        if not where and not with_nameless:
+            continue
+        is_dict = isinstance(group, dict)
+        step = len(group) // (MOST_OBJECTS + 1) + 1
+        some = itertools.islice(group.items() if is_dict else group, 0, None, step)
+        odd = []  # keys that may be objects, too
+        for number, (key, one) in enumerate(some if is_dict else enumerate(some)):
+            if not (is_word := type(key) in WORDS):
+                odd.append(key)
+            if (kind := type(one)) in WORDS or issubclass(kind, PLAIN):
+                continue
+            inner = _group_of(one)
+            if inner is not None and len(seen) + len(found) > most:
+                continue
+            # Two keys have two names, and no name has a dot in it.
+            word = repr(key).replace(".", r"\x2e") if is_word else f"#{number}"
+            place = where and f"{where}[{word}]"
+            if inner is None:
+                yield place, one
+            else:
+                found.append((place, inner))
+        if odd:
+            found.append((where and f"{where}[keys]", odd))
+
+
+def _some(value: Any, reached: Collection[int]) -> list[Any]:
+    """Returns what changes with objects in a list or a dict that are not looked into by name."""
+    found: list[Any] = []
+    for place, one in _items("here", value, with_nameless=True):
+        if id(own := _itself(one)) in reached:
+            continue
+        if not place and issubclass(type(own), values.STATEFUL):
+            found.append(values.mark(own))
+        else:
+            found += map(values.brief, (looked_into(own) or {}).values())
+    return found
 
 
 def _itself(value: Any) -> Any:

@@ -145,7 +145,16 @@ def mark(value: Any, known: frozenset[int] = frozenset()) -> Any:
             return [_Same(value), _mark(own, known, _Left(MOST))]
         return _mark(value, known, _Left(MOST, MOST_VALUES))
     except Exception:  # too large, a ring, or an object that does what it likes
-        return [_Same(value), *_items_of(value)]
+        return brief(value)
+
+
+def brief(value: Any) -> Any:
+    """Returns what changes with a value as far as a glance shows: itself, or which objects it has.
+
+    It is equal as long as neither changes.
+    """
+    is_word = value is None or isinstance(value, bool | int | float | str)
+    return value if is_word else [_Same(value), *_items_of(value)]
 
 
 def _items_of(value: Any) -> tuple[int, int]:

@@ -8,7 +8,9 @@ import logging
 import random
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -309,8 +311,8 @@ def changed_to(value: Any, folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), [object()], {(): nn.Linear(1, 1)}, lambda: None, iter([1])],
-    ids=["object", "in a list", "layer", "function", "iterator"],
+    [object(), [object()], {nn.Linear(1, 1), nn.Linear(1, 1)}, lambda: None, iter([1])],
+    ids=["object", "in a list", "layers in a set", "function", "iterator"],
 )
 def test_what_no_checkpoint_can_have_is_named(value: Any, tmp_path: Path) -> None:
     assert changed_to(value, tmp_path) == ({}, ["Module.inner.path"])
@@ -523,6 +525,146 @@ def test_generators_go_on_wherever_they_are(make: Any, tmp_path: Path) -> None:
     assert numbers(other.same[0]) == numbers(module.same[0])
     noises = [numbers(vars(own.network.dropout)["noise"]) for own in (module, other)]
     assert noises[0] == noises[1]
+
+
+class Meter:
+    """Counts, in a way that a generator does, too."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def random(self) -> float:
+        self.count += 1
+        return self.count
+
+
+class Stage(Enum):
+    TRAIN = "train"
+
+
+HELD: dict[str, Callable[[Any], Any]] = {
+    "by a tuple": lambda one: {("train", "acc"): one},
+    "by an enum": lambda one: {Stage.TRAIN: one},
+    "by None": lambda one: {None: one},
+    "by a number": lambda one: {0.5: one},
+    "three deep": lambda one: {"train": {"acc": {"cat": one}}},
+    "in lists": lambda one: [[[(one,)]]],
+    "in a set": lambda one: {one},
+    "in a frozen set": lambda one: [frozenset([one])],
+    "in an array": lambda one: np.array([[None], [one]], dtype=object),
+    "a key": lambda one: {"a": {one: "word"}},
+}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Meter,
+        lambda: random.Random(1),
+        lambda: np.random.default_rng(1),
+        lambda: torch.Generator().manual_seed(1),
+    ],
+    ids=["object", "random", "numpy", "torch"],
+)
+@pytest.mark.parametrize("held", HELD)
+def test_what_is_in_a_container_goes_on_whatever_it_is_known_by(
+    held: str, make: Callable[[], Any], tmp_path: Path
+) -> None:
+    """As it happened: only words and whole numbers were keys, two deep, and no line said so."""
+    if held == "a key":
+        make = Meter  # some generators are no keys
+    module, other = Module(), Module()
+    one, its_own = make(), make()
+    for own, kept in ((module, one), (other, its_own)):
+        own.inner.path = HELD[held](kept)
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    numbers(one)
+    saved, lost = found.changed()
+    assert lost == []
+    torch.save(saved, tmp_path / "saved")
+    read = torch.load(tmp_path / "saved", weights_only=True)
+    assert attributes.restore(trainer_of(tmp_path, other), other, read) == []
+    assert numbers(its_own) == numbers(one)
+
+
+def test_two_keys_have_two_places(tmp_path: Path) -> None:
+    """As it happened: a generator went on with the numbers of another one."""
+    keys = ["a.b", "a_b", "a\\x2eb", 1, "1", True, ("a.b",), ("a_b",), 1.5, "1.5", "#0"]
+    module, other = Module(), Module()
+    for own in (module, other):
+        own.inner.path = {key: random.Random(number) for number, key in enumerate(keys)}  # type: ignore[assignment]
+    found = Attributes(trainer_of(tmp_path, module), module)
+    for generator in module.inner.path.values():  # type: ignore[attr-defined]
+        numbers(generator)
+    saved, _ = found.changed()
+    assert len(saved) == len(keys) - 1  # True is 1
+    attributes.restore(trainer_of(tmp_path, other), other, saved)
+    mine, others = (list(map(numbers, own.inner.path.values())) for own in (module, other))  # type: ignore[attr-defined]
+    assert mine == others
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        set,
+        lambda many: {"a": [many]},
+        lambda many: [[[one]] for one in many],
+        lambda many: [many[:9], many[9:]],
+    ],
+    ids=["set", "long", "many lists", "many objects"],
+)
+@pytest.mark.parametrize("make", [Meter, lambda: random.Random(1)], ids=["object", "generator"])
+def test_what_has_no_place_is_named_where_it_changes(
+    make: Callable[[], Any],
+    hold: Callable[[Any], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some are kept, perhaps; that not all are is said."""
+    monkeypatch.setattr(attributes, "MOST_OBJECTS", 10)
+    monkeypatch.setattr(attributes, "MOST_OWNERS", 30)
+    made = [make() for _ in range(15)]
+    module = Module()
+    module.inner.path = hold(made)
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    numbers(made[-1])
+    numbers(made[-2])
+    saved, lost = found.changed()
+    assert lost == ["Module.inner.path"] or len(saved) == 2
+
+
+def test_samples_of_workers_are_known_by_what_objects_with_any_key_keep() -> None:
+    """As it happened: a persistent worker went on with the noise of the first epoch."""
+    samples = SimpleNamespace(augs={("train", "noise"): Meter()}, many={Meter(), Meter()})
+    before = attributes.marks_of(samples)
+    assert attributes.marks_of(samples) == before
+    for own in (samples.augs["train", "noise"], *samples.many):
+        own.random()
+        now = attributes.marks_of(samples)
+        assert now != before
+        before = now
+
+
+def test_a_generator_in_a_dict_of_a_class_goes_on(tmp_path: Path) -> None:
+    """No code writes that attribute; it reads it."""
+
+    class Draws(Module):
+        generators: ClassVar[dict[str, Any]] = {"a": random.Random(1)}
+
+        def go_on(self) -> None:
+            self.generators["a"].random()
+
+    module = Draws()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.go_on()
+    then = module.generators["a"].getstate()
+    saved, lost = found.changed()
+    module.go_on()
+    assert (len(saved), lost) == (1, [])
+    assert attributes.restore(trainer_of(tmp_path, module), module, saved) == []
+    assert module.generators["a"].getstate() == then
 
 
 class Begins(Module):

@@ -23,7 +23,7 @@ HASH, VALUES = "config_hash", "config"
 FORMAT_KEY = "format"
 # Stands for what a run goes on from. Where other keys or other kinds of values are saved, or they
 # mean something else: one more.
-FORMAT = 11
+FORMAT = 12
 
 
 class WholeFileIO(TorchCheckpointIO):
