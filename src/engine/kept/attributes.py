@@ -113,6 +113,7 @@ class Attributes:
         """
         saved: dict[str, Any] = {}
         lost: list[str] = []
+        unordered = []
         now = self._marked()
         for path, (value, mark, is_buffer) in now.items():
             first = self._first.get(path)
@@ -126,6 +127,8 @@ class Attributes:
             try:
                 plain, fills = values.plain(value, begun and begun.value)
                 saved[path] = [plain, fills, values.is_on_device(value), is_buffer]
+                if not values.is_in_order(value):
+                    unordered.append(f"{path} (the order of a set)")
             except Exception:
                 is_as_begun = begun and mark == begun.mark
                 if not is_as_begun and not values.is_machine(type(value)):
@@ -134,7 +137,7 @@ class Attributes:
             del saved[path]
             lost.append(path)
         saved |= {path: [None, GONE, False, False] for path in self._gone(now)}
-        return saved, lost
+        return saved, lost + unordered
 
     def _flags(
         self, now: Mapping[str, _Marked], saved: Iterable[str], lost: Sequence[str]

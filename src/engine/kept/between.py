@@ -223,7 +223,8 @@ def _copied(value: Any) -> Any:
     # Not a copy of a user's class, which may refuse what it has already.
     if isinstance(value, dict):
         return {key: _copied(one) for key, one in value.items()}
-    return set(value) if isinstance(value, set) else [_copied(one) for one in value]
+    # One after the other: a copy of a set has another order.
+    return set(iter(value)) if isinstance(value, set) else [_copied(one) for one in value]
 
 
 def _restore(

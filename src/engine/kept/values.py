@@ -474,7 +474,12 @@ def filled(now: Any, value: Any) -> bool:
         now[:] = value
     elif isinstance(now, list | set | deque | dict):
         now.clear()
-        now.extend(value) if isinstance(now, list | deque) else now.update(value)
+        if isinstance(now, dict):
+            now.update(value)
+        elif isinstance(now, set):
+            now.update(iter(value))  # one after the other: a copy of a set has another order
+        else:
+            now.extend(value)
     else:
         return False
     return True
@@ -504,3 +509,21 @@ def is_on_device(value: Any) -> bool:
         return value.device.type != "cpu"
     inner = value.values() if isinstance(value, dict) else value
     return isinstance(value, (*GROUPS, dict)) and any(map(is_on_device, inner))
+
+
+def is_in_order(value: Any) -> bool:
+    """Tells whether sets of numbers are in the order that they have when they are made anew.
+
+    One that was larger is not. Sets of words are in another order in each process.
+    """
+    if isinstance(value, set | frozenset):
+        items = list(value)
+        return list(set(items)) == items or not all(map(_is_number, items))
+    inner = value.values() if isinstance(value, dict) else value
+    return not isinstance(value, (*GROUPS, dict)) or all(map(is_in_order, inner))
+
+
+def _is_number(value: Any) -> bool:
+    """Tells whether a value is a number, or a tuple of such."""
+    is_tuple = isinstance(value, tuple)
+    return all(map(_is_number, value)) if is_tuple else isinstance(value, int | float | np.generic)

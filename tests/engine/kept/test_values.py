@@ -62,6 +62,44 @@ def test_a_value_is_made_anew_as_it_was(value: Any, tmp_path: Path) -> None:
     assert getattr(found, "maxlen", None) == getattr(value, "maxlen", None)
 
 
+def of_what_was_larger(*removed: int) -> set[Any]:
+    pool = set(range(0, 1000, 7))
+    for number in removed or range(0, 1000, 14):
+        pool.discard(number)
+    return pool
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1, 2, 300},
+        {(0, 1), (5, 3), (9, 9)},
+        {"a", "b"},
+        set(range(500)),
+        of_what_was_larger(),
+        of_what_was_larger(7),
+        {f"{number}" for number in range(1000)},
+        {number / 7 for number in range(100)},
+        [{"a": frozenset(of_what_was_larger())}],
+        deque([(of_what_was_larger(),)]),
+    ],
+)
+def test_it_is_known_which_sets_come_back_in_another_order(value: Any) -> None:
+    """As it happened: a sample of a pool that had shrunk was another one. Words are told apart."""
+    plain, _ = values.plain(value)
+    found = values.made(plain)
+    assert found == value
+    has_words = isinstance(value, set) and any(isinstance(one, str) for one in value)
+    assert values.is_in_order(value) is (repr(found) == repr(value) or has_words)
+
+
+def test_a_set_is_filled_in_the_order_that_it_is_made_in() -> None:
+    first = set(range(0, 500, 7))
+    now = set(range(2000))
+    assert values.filled(now, values.made(values.plain(first, first)[0]))
+    assert list(now) == list(first)
+
+
 @pytest.mark.parametrize(
     "plain",
     [
