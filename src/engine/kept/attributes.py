@@ -14,6 +14,7 @@ import inspect
 import itertools
 import os
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -286,19 +287,20 @@ def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
     if is_given or first in names or (first == name and issubclass(kind, values.STATEFUL)):
         return True
     is_filled = issubclass(kind, (*FILLED, *values.STATEFUL)) and f"{first}{READ}" in names
-    return is_filled or _is_free(type(owner), first)
+    return is_filled or _is_free(owner, first, names)
 
 
-def _is_free(kind: type, name: str) -> bool:
-    """Tells whether code of a class, which writes attributes by any name, may write this one."""
-    is_public = name.isidentifier() and not name.startswith("_")
-    return is_public and _writes_any(kind) and name not in _of_libraries(kind)
-
-
-@functools.cache
-def _writes_any(kind: type) -> bool:
-    own = _stored_by(value for one in _users(kind) for value in vars(one).values())
-    return not ANY_NAME.isdisjoint(own)
+def _is_free(owner: Any, name: str, names: frozenset[str]) -> bool:
+    """Tells whether code that writes attributes by any name may write this one, as no library."""
+    kind: Any = type(owner)
+    own = getattr(kind, name, None)
+    if ANY_NAME.isdisjoint(names) or callable(own) or isinstance(own, property):
+        return False
+    known = _of_libraries(kind)
+    if not name.startswith("_"):
+        return name not in known
+    is_users = bool(_users(owner if isinstance(owner, type) else kind))
+    return is_users and known.isdisjoint({name, f"{name}{READ}"}) and not name.endswith("_")
 
 
 def _inner(owner: Any) -> dict[str, Any]:
@@ -457,7 +459,7 @@ def _own(owner: Any) -> dict[str, Any]:
             if not name.startswith("__") and not hasattr(type(value), "__get__")
             if not (isinstance(owner, ModuleType) and isinstance(value, type | ModuleType))
         }
-    found = dict(vars(owner)) if kind.__dictoffset__ else {}
+    found = dict(vars(owner)) if _has_dict(kind) else {}
     if isinstance(owner, functools.partial):
         found |= {f"argument {key}": value for key, value in enumerate(owner.args)}
         found |= {"func": owner.func, **owner.keywords}
@@ -483,7 +485,12 @@ def _name_of(kind: type) -> str:
 
 
 def has_attributes(kind: type) -> bool:
-    return bool(kind.__dictoffset__ or _slots(kind))
+    return bool(_has_dict(kind) or _slots(kind))
+
+
+def _has_dict(kind: type) -> bool:
+    """Tells whether objects have a dictionary of attributes; one for each thread counts, too."""
+    return bool(kind.__dictoffset__) or issubclass(kind, threading.local)
 
 
 @functools.cache
@@ -507,15 +514,23 @@ def names_of(owners: Iterable[Any]) -> frozenset[str]:
 
 @functools.cache
 def _written(kind: type) -> frozenset[str]:
-    """Returns the names of the attributes that code of a class and its bases writes."""
-    own = _users(kind)
-    found = _stored_by(value for one in own for value in (*vars(one).values(), *_beside(one)))
-    return found.union(
-        name
+    """Returns the names of the attributes that code of a class and its bases writes, or near it."""
+    items = [item for one in _users(kind) for item in vars(one).items()]
+    found = _stored_by(value for _, value in items)
+    found |= {name for name, value in items if isinstance(value, functools.cached_property)}
+    return found.union(*(_stored_in(file) for one in _users(kind) for file in _files_of(one)))
+
+
+@functools.cache
+def _stored_in(file: ModuleType) -> frozenset[str]:
+    """Returns what functions and classes of a file write, into objects that they are given."""
+    own = [value for value in vars(file).values() if isinstance(value, FunctionType | type)]
+    inner = [
+        vars(one).values()
         for one in own
-        for name, value in vars(one).items()
-        if isinstance(value, functools.cached_property)
-    )
+        if isinstance(one, type) and one.__module__ == file.__name__
+    ]
+    return _stored_by([*own, *itertools.chain(*inner)])
 
 
 @functools.cache
@@ -544,15 +559,6 @@ def kept_by(kind: type) -> list[str]:
     return sorted(name for name in found if not name.endswith(READ))
 
 
-def _beside(kind: type) -> list[Any]:
-    """Returns functions that may write into objects of a class.
-
-    They are in the file that has the class, imported there, or in a user's files imported there.
-    """
-    named = [value for module in _files_of(kind) for value in vars(module).values()]
-    return [value for value in named if inspect.isfunction(value)]
-
-
 @functools.cache
 def _files(kind: type) -> list[ModuleType]:
     """Returns the files with a user's class and its bases, and those near that they import.
@@ -560,16 +566,31 @@ def _files(kind: type) -> list[ModuleType]:
     A package that is installed may keep in its files what it likes.
     """
     found = dict.fromkeys(file for one in _users(kind) for file in _files_of(one))
-    parts = {file: Path(getattr(file, "__file__", None) or "").parts for file in found}
-    return [file for file in found if INSTALLED.isdisjoint(parts[file])]
+    return [file for file in found if not _is_installed(file)]
+
+
+def _is_installed(file: ModuleType) -> bool:
+    return not INSTALLED.isdisjoint(Path(getattr(file, "__file__", None) or "").parts)
 
 
 def _files_of(kind: type) -> list[ModuleType]:
+    """Returns the file of a class, those near that it imports, or imports from, and theirs.
+
+    Of a package that is installed, these are only the modules that the file itself imports.
+    """
     file = sys.modules.get(str(kind.__module__))
-    if file is None:
-        return []
-    near = [one for one in vars(file).values() if inspect.ismodule(one) and _is_near(one, file)]
-    return [file, *near]
+    found = [file] if file else []
+    for one in found:  # it grows
+        own = [*vars(one).values()]
+        named = [value for value in own if inspect.ismodule(value)]
+        if not (is_installed := _is_installed(one)):
+            homes = {value.__module__ for value in own if isinstance(value, FunctionType | type)}
+            named += [sys.modules[home] for home in sorted(homes & sys.modules.keys())]
+        near = [other for other in dict.fromkeys(named) if _is_near(other, found[0])]
+        found += [other for other in near if other not in found]
+        if is_installed:
+            break
+    return found
 
 
 def _is_near(module: ModuleType, file: ModuleType) -> bool:

@@ -6,6 +6,7 @@ That a killed run goes on with all of it exactly is shown in run/test_exact.py.
 import functools
 import logging
 import random
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,10 +19,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from engine import SupervisedModule
 from engine.kept import attributes, values
@@ -779,7 +780,6 @@ def test_functions_of_a_users_files_that_are_imported_write_too(
     name: str,
     file: str | None,
     is_found: bool,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = ModuleType(name)
@@ -791,10 +791,157 @@ def test_functions_of_a_users_files_that_are_imported_write_too(
         def go_on(self) -> None:
             helpers.count_elsewhere(self)
 
-    module = Helped()
+    assert ("elsewhere" in attributes.written_by(Helped)) is is_found
+
+
+DEEPER = """
+def _inc(one):
+    one.count += 1
+"""
+BESIDE = """
+from package_of_a_user.deeper import _inc
+others = 0
+
+def fill(one, **given):
+    for name, value in given.items():
+        setattr(one, name, value)
+
+def bump(one):
+    global others
+    others += 1
+    _inc(one)
+
+class Helper:
+    @staticmethod
+    def mark(one):
+        one.is_marked = True
+"""
+OWN = """
+from lightning.pytorch import Callback
+from package_of_a_user.beside import Helper, bump, fill
+
+class Far(Callback):
+    filled = 0.0
+    count = 0
+    is_marked = False
+
+    def go_on(self):
+        bump(self)
+        Helper.mark(self)
+        fill(self, filled=0.5, _hidden=0.25)
+        self.__dict__["_inside"] = 4
+"""
+WRITTEN = {"filled": 0.5, "count": 1, "is_marked": True, "_hidden": 0.25, "_inside": 4}
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A callback's class in a package, whose functions are imported by name."""
+    for name, source in {"deeper": DEEPER, "beside": BESIDE, "own": OWN}.items():
+        made = ModuleType(f"package_of_a_user.{name}")
+        monkeypatch.setitem(sys.modules, made.__name__, made)
+        exec(source, vars(made))
+    return made.Far
+
+
+def test_what_functions_write_that_are_imported_by_name_goes_on(far: Any, tmp_path: Path) -> None:
+    """As it happened: private names, and what a function in a third file writes, began anew."""
+    module = Module()
+    trainer, others = trainer_of(tmp_path, module), trainer_of(tmp_path, module)
+    for own in (trainer, others):
+        own.callbacks.append(far())  # type: ignore[attr-defined]
+    found = Attributes(trainer, module)
+    assert found.changed() == ({}, [])
+    trainer.callbacks[-1].go_on()  # type: ignore[attr-defined]
+    saved, lost = found.changed()
+    file = "file package_of_a_user.beside.others"
+    assert (set(saved), lost) == ({file, *(f"Far.{name}" for name in WRITTEN)}, [])
+    sys.modules["package_of_a_user.beside"].others = 0  # type: ignore[attr-defined]
+    assert attributes.restore(others, module, saved) == []
+    assert vars(others.callbacks[-1]) == WRITTEN  # type: ignore[attr-defined]
+    assert sys.modules["package_of_a_user.beside"].others == 1  # type: ignore[attr-defined]
+
+
+class SetsByName(Callback):
+    """Sets attributes of the module, whose own code writes none."""
+
+    def go_on(self, module: Any, names: list[str]) -> None:
+        for name in names:
+            setattr(module, name, 0.5)
+
+
+def test_what_another_object_writes_by_any_name_goes_on(tmp_path: Path) -> None:
+    class Read(Module):
+        rate = 1.0
+        _rate = 1.0
+
+    module, other = Read(), Read()
+    trainer = trainer_of(tmp_path, module)
+    trainer.callbacks.append(SetsByName())  # type: ignore[attr-defined]
+    found = Attributes(trainer, module)
+    trainer.callbacks[-1].go_on(module, ["rate", "_rate", "val/rate"])  # type: ignore[attr-defined]
+    saved, lost = found.changed()
+    assert (set(saved), lost) == ({"Read.rate", "Read._rate", "Read.val/rate"}, [])
+    trainer = trainer_of(tmp_path, other)
+    trainer.callbacks.append(SetsByName())  # type: ignore[attr-defined]
+    assert attributes.restore(trainer, other, saved) == []
+    assert (other.rate, other._rate, vars(other)["val/rate"]) == (0.5, 0.5, 0.5)
+
+
+class OfThread(Module):
+    """Counts for each thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.local = threading.local()
+        self.local.n = 0
+
+    def go_on(self) -> None:
+        self.local.n += 1
+
+
+def test_what_the_thread_that_trains_keeps_goes_on(tmp_path: Path) -> None:
+    module, other = OfThread(), OfThread()
     found = Attributes(trainer_of(tmp_path, module), module)
     module.go_on()
-    assert set(found.changed()[0]) == ({"Helped.elsewhere"} if is_found else set())
+    saved, lost = found.changed()
+    assert (set(saved), lost) == ({"OfThread.local.n"}, [])
+    assert attributes.restore(trainer_of(tmp_path, other), other, saved) == []
+    assert other.local.n == 1
+
+
+class Trained(LightningModule):
+    """Is trained in the plainest way, and writes attributes of any name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        vars(self)["_steps"] = self.global_step + 1
+        loss = self.layer(batch[0]).mean()
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+
+def test_what_lightning_writes_is_not_found_where_code_writes_by_any_name(tmp_path: Path) -> None:
+    found: list[Any] = []
+
+    class Looks(Callback):
+        def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+            found.append(Attributes(trainer, module))
+
+        def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+            found.append(found[0].changed())
+
+    trainer = plain_trainer(tmp_path, max_epochs=2, callbacks=[Looks(), Counts()], logger=False)
+    trainer.fit(Trained(), DataLoader(TensorDataset(torch.ones(4, 1))))
+    names = [(set(saved), lost) for saved, lost in found[1:]]
+    assert names == [({"Trained._steps"}, [])] * 2
 
 
 class WritesInto(Module):
