@@ -573,6 +573,7 @@ def _is_installed(file: ModuleType) -> bool:
     return not INSTALLED.isdisjoint(Path(getattr(file, "__file__", None) or "").parts)
 
 
+@functools.cache
 def _files_of(kind: type) -> list[ModuleType]:
     """Returns the file of a class, those near that it imports, or imports from, and theirs.
 
@@ -619,6 +620,8 @@ def _functions(value: Any) -> Iterator[FunctionType]:
 @functools.cache
 def _stored(code: CodeType) -> frozenset[str]:
     """Returns the names that code writes as attributes or globals, and, marked, all it may read."""
+    if code.co_filename == "<string>" and "__setattr__" in code.co_names:
+        return frozenset()  # of a frozen dataclass, whose own code writes no other names
     found = {f"{name}{READ}" for name in code.co_names}
     if not STORE_CODES.isdisjoint(code.co_code[::2]):  # a look at each line takes long
         lines = dis.get_instructions(code)

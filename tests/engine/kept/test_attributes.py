@@ -888,6 +888,11 @@ def test_what_another_object_writes_by_any_name_goes_on(tmp_path: Path) -> None:
     assert (other.rate, other._rate, vars(other)["val/rate"]) == (0.5, 0.5, 0.5)
 
 
+def test_a_frozen_dataclass_writes_no_attribute_by_any_name() -> None:
+    """Else any attribute of a run would be one that a user's code may write."""
+    assert attributes.ANY_NAME.isdisjoint(attributes._stored_by(vars(Options).values()))
+
+
 class OfThread(Module):
     """Counts for each thread."""
 
