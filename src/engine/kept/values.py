@@ -24,6 +24,7 @@ from operator import length_hint
 from pathlib import Path
 from types import GeneratorType
 from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 import torch
@@ -43,9 +44,11 @@ from engine.fence.torch import batches_of, version_of
 MACHINES = {
     *("engine", "lightning", "hydra", "omegaconf", "tensorboard", "matplotlib", "PIL", "tqdm"),
     *("logging", "threading", "multiprocessing", "concurrent", "asyncio", "queue", "weakref"),
+    "subprocess",
 }
 GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
 OF_TORCH = (nn.Module, Optimizer, LRScheduler, GradScaler)
+WEAK = (WeakKeyDictionary, WeakValueDictionary)
 STATEFUL = (*OF_TORCH, DictConfig, SynchronizedBase, *GENERATORS)  # such as multiprocessing.Value
 ARRAYS = (Tensor, np.ndarray)
 MOST = 2**24  # bytes that a checkpoint has of one attribute
@@ -127,7 +130,7 @@ def is_machine(kind: type) -> bool:
     """Tells whether objects of a class have no state of training, or one of this machine only."""
     if issubclass(kind, torch.device | LightningOptimizer):
         return True
-    return package_of(kind) in MACHINES and not issubclass(kind, STATEFUL)
+    return package_of(kind) in MACHINES and not issubclass(kind, (*STATEFUL, *WEAK))
 
 
 def mark(value: Any, known: frozenset[int] = frozenset()) -> Any:
@@ -180,7 +183,11 @@ def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
     if isinstance(value, GROUPS) and has_inner:
         return [type(value), *(_mark(one, known, left) for one in value)]
     if isinstance(value, dict):
-        return [dict, *((key, _mark(one, known, left)) for key, one in value.items())]
+        # A tensor, or what a weakref is of, may have an equality of its own.
+        odd = (Tensor, ReferenceType)
+        keys = (_Same(key) if isinstance(key, odd) else key for key in value)
+        items = zip(keys, value.values(), strict=True)
+        return [dict, *((key, _mark(one, known, left)) for key, one in items)]
     if isinstance(value, np.ndarray) and value.dtype == object:
         return [_Same(value), _mark(value.tolist(), known, left)]
     if isinstance(value, np.ndarray):

@@ -3,12 +3,17 @@
 That a killed run goes on with all of it exactly is shown in run/test_exact.py.
 """
 
+import contextlib
 import functools
+import io
 import logging
 import random
+import subprocess
 import sys
 import threading
-from collections import deque
+import weakref
+import zipfile
+from collections import ChainMap, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -891,6 +896,88 @@ def test_what_another_object_writes_by_any_name_goes_on(tmp_path: Path) -> None:
 def test_a_frozen_dataclass_writes_no_attribute_by_any_name() -> None:
     """Else any attribute of a run would be one that a user's code may write."""
     assert attributes.ANY_NAME.isdisjoint(attributes._stored_by(vars(Options).values()))
+
+
+LIBRARYS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "sobol": (
+        lambda: torch.quasirandom.SobolEngine(1, scramble=True, seed=3),
+        lambda one: one.draw(3).tolist(),
+    ),
+    "chain": (lambda: ChainMap({"n": 0.0}), lambda one: one.update(n=one["n"] + 1) or one["n"]),
+    "of a user": (
+        lambda: type("Own", (torch.quasirandom.SobolEngine,), {})(2),
+        lambda one: one.draw().tolist(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIBRARYS)
+def test_what_a_librarys_object_keeps_goes_on(name: str, tmp_path: Path) -> None:
+    """As it happened: a sequence of PyTorch's began anew."""
+    make, go_on = LIBRARYS[name]
+    module, other = Module(), Module()
+    for own in (module, other):
+        own.inner.path = make()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    go_on(module.inner.path)
+    saved, lost = found.changed()
+    assert lost == []
+    torch.save(saved, tmp_path / "saved")
+    read = torch.load(tmp_path / "saved", weights_only=True)
+    assert attributes.restore(trainer_of(tmp_path, other), other, read) == []
+    assert go_on(other.inner.path) == go_on(module.inner.path)
+
+
+def test_of_a_librarys_object_all_is_kept_or_nothing(tmp_path: Path) -> None:
+    """A counter beside a list of objects would be half of its state."""
+    module = Module()
+    module.inner.path = zipfile.ZipFile(io.BytesIO(), "w")  # type: ignore[assignment]
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    module.inner.path.writestr("a", "b")  # type: ignore[attr-defined]
+    saved, lost = found.changed()
+    assert saved == {}
+    assert {"Module.inner.path.filelist", "Module.inner.path.start_dir"} <= set(lost)
+    module.inner.path.close()  # type: ignore[attr-defined]
+
+
+def test_a_weak_dict_that_changes_is_named_and_keeps_nothing_alive(tmp_path: Path) -> None:
+    module = Module()
+    keys = [nn.ReLU(), nn.ReLU()]
+    module.inner.path = weakref.WeakKeyDictionary()  # type: ignore[assignment]
+    kept: Any = module.inner.path
+    kept[keys[0]] = 0
+    kept[keys[1]] = meter = Meter()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    assert found.changed() == ({}, [])
+    meter.random()
+    assert found.changed() == ({"Module.inner.path.data[#1].count": [1, False, False, False]}, [])
+    meter.count = 0
+    kept[keys[0]] += 1
+    assert found.changed() == ({}, ["Module.inner.path.data"])
+    del keys[0]
+    assert len(kept) == 1
+    assert found.changed()[1] == ["Module.inner.path.data"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]),
+        lambda: DataLoader([1, 2], num_workers=0),  # type: ignore[arg-type]
+        lambda: subprocess.Popen([sys.executable, "-c", "0"]),
+    ],
+    ids=["profiler", "loader", "process"],
+)
+def test_a_tool_has_no_state_of_training(make: Callable[[], Any], tmp_path: Path) -> None:
+    module = Module()
+    tool: Any = make()
+    module.inner.path = tool
+    found = Attributes(trainer_of(tmp_path, module), module)
+    with tool if hasattr(tool, "__enter__") else contextlib.nullcontext():
+        getattr(tool, "step", lambda: list(tool) if isinstance(tool, DataLoader) else None)()
+    assert found.changed() == ({}, [])
 
 
 class OfThread(Module):

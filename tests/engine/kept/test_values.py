@@ -146,6 +146,7 @@ def test_what_is_still_in_its_place_is_filled(make: Any) -> None:
         ([1], (1,)),
         ([nn.ReLU], [nn.Tanh]),
         (bytearray(b"a"), bytearray(b"b")),
+        ({torch.zeros(2): 1}, {torch.zeros(2): 1}),
     ],
 )
 def test_other_values_have_other_marks(one: Any, other: Any) -> None:
