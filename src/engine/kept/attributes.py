@@ -50,7 +50,7 @@ READ = "…"  # behind the name of an attribute that a user's code reads, to wri
 ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__dict__")}
 OF_PROCESS = ("file ", "class ")  # whose attributes are those of all runs of a process
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
-HOLDERS = (list, tuple, dict, deque, set, frozenset)  # that are looked into for objects
+HOLDERS = (*values.GROUPS, frozenset, dict, np.ndarray)  # that are looked into for objects
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
 STORE_CODES = {dis.opmap[name] for name in STORES}
 WORDS = (type(None), bool, int, float, str)
@@ -335,9 +335,9 @@ def _inner(owner: Any) -> dict[str, Any]:
     own = _own(owner)
     found = dict(own)
     for name, value in own.items():
-        for place, one in _items(name, value):
-            if issubclass(type(one), values.STATEFUL):
-                found[place] = one
+        if issubclass(type(value), HOLDERS):
+            inner = _items(name, value)
+            found |= {place: one for place, one in inner if issubclass(type(one), values.STATEFUL)}
     return found
 
 
@@ -375,7 +375,8 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
         for name, value in inner.items():
             if has_attributes(type(_itself(value))):
                 found.append((f"{where}.{name}", value))
-            found += _items(f"{where}.{name}", value)
+            if issubclass(type(value), HOLDERS):
+                found += _items(f"{where}.{name}", value)
 
 
 def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str, Any]]:
@@ -387,11 +388,13 @@ def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str
 
 
 def _group_of(value: Any) -> Any:
-    """Returns what is looked into for objects; None for another value."""
+    """Returns what is looked into for objects; None for another value, and for an empty one."""
     kind = type(value)  # a dead weakref.proxy answers for its object, with an error
-    if issubclass(kind, HOLDERS):
-        return value
-    return value.ravel() if issubclass(kind, np.ndarray) and value.dtype == object else None
+    if not issubclass(kind, HOLDERS):
+        return None
+    if issubclass(kind, np.ndarray):
+        return value.ravel() if value.dtype == object else None
+    return value or None
 
 
 def _items(path: str, value: Any, with_nameless: bool = False) -> Iterator[tuple[str, Any]]:
