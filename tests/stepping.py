@@ -58,11 +58,11 @@ class Calls(StepCallback):
 
     def __init__(self) -> None:
         # Checkpoints would have what `self.calls = …` keeps, and are compared between sizes.
-        vars(self)["not an attribute"] = []
+        vars(self)["__calls__"] = []
 
     @property
     def calls(self) -> list[tuple[int, int]]:
-        noted: list[tuple[int, int]] = vars(self)["not an attribute"]
+        noted: list[tuple[int, int]] = vars(self)["__calls__"]
         return noted
 
     def on_train_batch_start(

@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from engine.checks import bad_data, parts_of_loss
 from engine.config.resolved import Config
 from engine.data.augment import try_out
-from engine.data.datamodule import TensorDataModule, refuse_twins
+from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError, blamed_on
 from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
@@ -26,13 +26,8 @@ CONVERTING = ("64", "64-true", "bf16-true", "16-true")
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
-    """Refuses a module for another number of classes than the data have, or for one class.
-
-    It refuses names of classes of which two are one, too.
-    """
+    """Refuses a module for another number of classes than the data have, or for one class."""
     names = getattr(data, "class_names", None)
-    if isinstance(names, list | tuple):
-        refuse_twins(data, names)
     number = config["module"].get("num_classes")
     if not names or number is None:
         return

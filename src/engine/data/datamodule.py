@@ -4,7 +4,7 @@ import logging
 import sys
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -50,20 +50,6 @@ class StepLoader(DataLoader[Batch | Block]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Does nothing."""
-
-
-def refuse_twins(data: object, names: Sequence[object]) -> None:
-    """Refuses names of a data module's classes of which two are one: they would share metrics.
-
-    Raises:
-        UserError: for the first of them.
-    """
-    counts = Counter(map(str, names))
-    twice = [name for name, number in counts.items() if number > 1]
-    if twice:
-        raise UserError(
-            f'{type(data).__name__}.class_names: has "{twice[0]}" twice; each class needs its own.'
-        )
 
 
 class TensorDataModule(LightningDataModule):
@@ -155,7 +141,11 @@ class TensorDataModule(LightningDataModule):
                 f"{type(self).__name__}.class_names: {has}; must be a list of words, such as "
                 '["cat", "dog"].'
             )
-        refuse_twins(self, names)
+        if len(set(names)) < len(names):
+            twice, _ = Counter(names).most_common(1)[0]
+            raise UserError(
+                f'{type(self).__name__}.class_names: has "{twice}" twice; each class needs its own.'
+            )
 
     def _check(self, splits: dict[str, Split]) -> None:
         name = f"{type(self).__name__}.load"

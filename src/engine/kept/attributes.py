@@ -11,13 +11,13 @@ elsewhere, and stays what it is.
 import dis
 import functools
 import inspect
+import io
 import itertools
 import os
 import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric
 
 from engine.fence.lightning import training_loaders, validation_loaders
@@ -35,15 +36,16 @@ from engine.kept import values
 
 LIBRARIES = {*values.MACHINES, *sys.stdlib_module_names, "numpy", "torch", "torchvision"}
 SAVED = {"torchmetrics.collections", "torchmetrics.metric"}  # whose attributes are states
-# Modules whose objects measure, load data, or are hooks of layers.
-TOOLS = ("torch.profiler", "torch.autograd", "torch.utils", "torch.nn")
+# Modules whose objects have a state that their own code writes, as ChainMap and SobolEngine have.
+OF_VALUES = {"collections", "torch.quasirandom"}
 OF_OPTIMIZERS = ("param_groups", "state", "defaults")  # in the checkpoint already
 # What changes as self.hparams, in a UserDict or UserList, and in a sparse matrix of SciPy's.
 OF_LIBRARIES = ("_hparams", "data", "indices", "indptr")
 OF_LOADERS = ("dataset", "sampler", "batch_sampler", "collate_fn")
 MOST_OBJECTS = 1000  # that are looked for in a list or a dict, and lists and dicts within it
 MOST_OWNERS = 10_000  # objects that are looked into
-CLOSED = (Tensor, type, FunctionType, ModuleType)  # objects that are not
+# Objects that are not: files and hooks of this process are others in the next.
+CLOSED = (Tensor, type, FunctionType, ModuleType, io.IOBase, RemovableHandle)
 FILLED = (*values.GROUPS, dict, *values.ARRAYS)  # what may be written into
 READ = "…"  # behind the name of an attribute that a user's code reads, to write into its value
 # What code reads that writes attributes by any name.
@@ -137,7 +139,7 @@ class Attributes:
                 is_as_begun = begun and mark == begun.mark
                 if not is_as_begun and not values.is_machine(type(value)):
                     lost.append(path)
-        for path in (*self._flags(now, saved, lost), *self._torn(saved, lost)):
+        for path in self._flags(now, saved, lost):
             del saved[path]
             lost.append(path)
         saved |= {path: [None, GONE, False, False] for path in self._gone(now)}
@@ -161,15 +163,6 @@ class Attributes:
                 path not in then or then[path].value is False for then in (self._first, self._begun)
             )
         ]
-
-    def _torn(self, saved: Iterable[str], lost: Sequence[str]) -> list[str]:
-        """Names what a library's object keeps that no checkpoint has whole: half is no state."""
-        lacking = {path.rpartition(".")[0] for path in lost}
-        owners = dict(owners_of(self._trainer, self._module)) if lost else {}
-        kinds: dict[str, Any] = {where: type(owners[where]) for where in lacking & owners.keys()}
-        names = {w: _of_libraries(kind) for w, kind in kinds.items() if not _users(kind)}
-        parts = [(path, *path.rpartition(".")) for path in saved]
-        return [path for path, where, _, name in parts if name in names.get(where, ())]
 
     def _gone(self, now: Mapping[str, _Marked]) -> Iterator[str]:
         """Yields the attributes that objects had when training began, and have no more."""
@@ -300,21 +293,9 @@ def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
     if is_given or first in names or (first == name and issubclass(kind, values.STATEFUL)):
         return True
     is_filled = issubclass(kind, (*FILLED, *values.STATEFUL)) and f"{first}{READ}" in names
-    is_librarys = first in _of_libraries(owned) and _is_of_values(owned)
+    has_state = not OF_VALUES.isdisjoint(one.__module__ for one in owned.__mro__)
+    is_librarys = has_state and first in _of_libraries(owned)
     return is_filled or is_librarys or _is_free(owner, first, names)
-
-
-@functools.cache
-def _is_of_values(kind: type) -> bool:
-    """Tells whether what a class's bases in libraries write is its state, as that of a SobolEngine.
-
-    Others are saved in another way, or have none of training.
-    """
-    others = (*values.STATEFUL, Enum, type, ModuleType)
-    is_tool = any(
-        values.is_machine(one) or one.__module__.startswith(TOOLS) for one in kind.__mro__
-    )
-    return not issubclass(kind, others) and not is_tool
 
 
 def _is_free(owner: Any, name: str, names: frozenset[str]) -> bool:

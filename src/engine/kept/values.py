@@ -498,6 +498,7 @@ def make_room(module: nn.Module, saved: Mapping[str, Any], prefix: str = "", *mo
     They may have grown in training, or have been None at first. PyTorch refuses other shapes, and
     turns numbers into those of another dtype. A module calls it as a hook, before it loads.
     """
+    room: dict[int, Tensor] = {}  # two layers may share a buffer
     for path, value in saved.items():
         where, _, name = path.removeprefix(prefix).rpartition(".")
         with suppress(AttributeError):  # a parameter, or none of this module's
@@ -507,7 +508,8 @@ def make_room(module: nn.Module, saved: Mapping[str, Any], prefix: str = "", *mo
                 continue
             if now is None or (now.shape, now.dtype) != (value.shape, value.dtype):
                 device = value.device if now is None else now.device
-                setattr(part, name, torch.empty_like(value, device=device))
+                made = torch.empty_like(value, device=device)
+                setattr(part, name, made if now is None else room.setdefault(id(now), made))
 
 
 def is_on_device(value: Any) -> bool:

@@ -18,6 +18,17 @@ LETTER = 0.08  # inches: the width of a letter of 10 points
 COLUMNS = 4  # of images side by side
 
 
+def names_of(data: Any) -> Any:
+    """Returns the names of a data module's classes, or None; two of a name are `c` and `c (2)`."""
+    names = getattr(data, "class_names", None)
+    if not isinstance(names, list | tuple):
+        return names
+    words = list(map(str, names))
+    numbers = [words[: place + 1].count(word) for place, word in enumerate(words)]
+    numbered = zip(words, numbers, strict=True)
+    return [word if number == 1 else f"{word} ({number})" for word, number in numbered]
+
+
 def confusion(counts: Tensor, names: Sequence[str], split: str, run: str) -> Figure:
     """Draws a confusion matrix, (classes, classes) by (truth, prediction), as coloured squares.
 

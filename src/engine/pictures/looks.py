@@ -75,7 +75,9 @@ def panels(
 def cut(name: str, longest: int) -> str:
     """Returns a name with at most so many letters: its begin, … and its end."""
     end = longest // 4
-    return name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[-end:]}"
+    return (
+        name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[len(name) - end :]}"
+    )
 
 
 def cut_all(names: Iterable[str], longest: int) -> list[str]:

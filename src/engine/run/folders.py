@@ -275,7 +275,8 @@ def above_new_run(config: Config) -> Path:
 def take_back(run_dir: Path, found: Collection[Path]) -> None:
     """Removes what a run has left in its folder, so that it begins anew.
 
-    A kill on the way leaves a run that goes on from a checkpoint, if there is one, with its rows.
+    A kill on the way leaves a run that goes on from a checkpoint, if there is one, with its rows. A
+    folder that does not empty stays: some file systems keep a file that somebody has open.
 
     Args:
         run_dir: the run's folder.
@@ -287,7 +288,8 @@ def take_back(run_dir: Path, found: Collection[Path]) -> None:
             if path in found or (path == run_dir and found):
                 continue
             if path.is_dir() and not path.is_symlink():
-                path.rmdir()
+                with contextlib.suppress(OSError):
+                    path.rmdir()
             else:
                 path.unlink(missing_ok=True)
 

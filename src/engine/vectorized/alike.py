@@ -85,8 +85,8 @@ def _knowledge(data: TensorDataModule) -> dict[str, Any] | None:
     data.prepare_inputs(inputs.clone())
     blind = copy.copy(data)
     vars(blind).update(splits=None)
-    del blind.seed
     try:
+        del blind.seed
         blind.prepare_inputs(inputs.clone())
     except Exception:  # whatever it says where there are no samples
         return None

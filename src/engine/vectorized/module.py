@@ -136,6 +136,7 @@ class StackedModule(LightningModule):
         # The Trainer's part of a checkpoint: the same for all jobs within one hook.
         self._dumped: dict[str, Any] | None = None
         self.schedules: list[Any] = []  # each job's own, if there are schedulers
+        self.has_kept = True  # whether callbacks of a user's have other attributes than at first
         self.refused = ""  # why the jobs cannot go on together, if a callback catches the error
         self.running = list(range(len(members)))  # the jobs that neither diverged nor ended
 
@@ -251,6 +252,7 @@ class StackedModule(LightningModule):
     def on_train_start(self) -> None:
         self._call("on_train_start", self.running)
         self._check_callbacks()
+        self._kept_first = self._kept()
 
     def training_step(self, steps: int, batch_idx: int) -> Tensor:
         """Takes the steps of a block, all but the last one's update, which Lightning does.
@@ -309,6 +311,7 @@ class StackedModule(LightningModule):
         self._call("on_epoch_done", self.running)
         self._check_callbacks()
         self._stop(within_epoch=False)
+        self.has_kept = self._kept() != self._kept_first
 
     def on_fit_end(self) -> None:
         self._call("on_train_end", self.running)
@@ -406,6 +409,11 @@ class StackedModule(LightningModule):
         with synced_together():
             for member in self._members(jobs):
                 member.flush()
+
+    def _kept(self) -> list[Any]:
+        """Returns what changes with attributes of callbacks, which no checkpoint of a stack has."""
+        callbacks = chain(*(member.callbacks for member in self.members))
+        return [mark(vars(own)) for own in callbacks if not _is_engines(own)]
 
     def _members(self, jobs: Sequence[int]) -> list[Member]:
         return [self.members[number] for number in jobs]

@@ -291,7 +291,9 @@ class _Chunk:
                 raise
             text = "the jobs cannot be trained together, and run one by one: %s: %s"
             log.warning(text, type(error).__name__, error, exc_info=True)
-            self._forget()
+            if stack.has_kept:
+                self._forget()
+            self.members.clear()  # the others go on from their checkpoints
         else:
             self._tell()
             self.answers |= dict.fromkeys(self.members, math.nan)

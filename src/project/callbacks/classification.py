@@ -70,7 +70,7 @@ class ClassificationReport(Callback):
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self.class_names = getattr(data, "class_names", None)
+        self.class_names = classified.names_of(data)
         reason = _why_no_images(data)
         self._shows_images = self.grid_images > 0 and reason is None
         name = type(data).__name__ if data else "a DataLoader"

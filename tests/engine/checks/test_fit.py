@@ -43,13 +43,8 @@ from fitting import Arrays
             "SimpleNamespace has one class only, cat: a classifier, with module.num_classes, "
             "needs two or more.",
         ),
-        (
-            ["crane", "cat", "crane"],
-            None,
-            'SimpleNamespace.class_names: has "crane" twice; each class needs its own.',
-        ),
     ],
-    ids=["two", "one without a classifier", "unknown", "another number", "one", "twins"],
+    ids=["two", "one without a classifier", "unknown", "another number", "one"],
 )
 def test_a_classifier_is_for_the_classes_of_the_data(
     names: list[str] | None, number: int | None, says: str | None

@@ -5,12 +5,14 @@ That a killed run goes on with all of it exactly is shown in run/test_exact.py.
 
 import contextlib
 import functools
-import io
+import gzip
 import logging
 import random
 import subprocess
 import sys
+import tempfile
 import threading
+import wave
 import weakref
 import zipfile
 from collections import ChainMap, deque
@@ -929,17 +931,52 @@ def test_what_a_librarys_object_keeps_goes_on(name: str, tmp_path: Path) -> None
     assert go_on(other.inner.path) == go_on(module.inner.path)
 
 
-def test_of_a_librarys_object_all_is_kept_or_nothing(tmp_path: Path) -> None:
-    """A counter beside a list of objects would be half of its state."""
+def _sounds(file: Any) -> None:
+    file.setparams((1, 1, 8000, 0, "NONE", "not compressed"))
+    file.writeframes(b"more")
+
+
+def _written(path: Path) -> Any:
+    with gzip.open(path, "wb") as file:
+        file.write(b"before")
+    return gzip.open(path, "ab")
+
+
+FILES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], Any]]] = {
+    "gzip": (_written, lambda file: file.write(b"more")),
+    "wave": (lambda path: wave.Wave_write(str(path)), _sounds),
+    "zip": (
+        lambda path: zipfile.ZipFile(path, "a"),
+        lambda file: file.writestr("a", "b"),
+    ),
+    "spooled": (
+        lambda path: tempfile.SpooledTemporaryFile(max_size=2),  # noqa: SIM115
+        lambda file: file.write(b"more"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_open_files_are_those_of_a_process(name: str, tmp_path: Path) -> None:
+    """As it happened: a file that a resumed run opened anew had the counts of the one before."""
+    make, write = FILES[name]
     module = Module()
-    module.inner.path = zipfile.ZipFile(io.BytesIO(), "w")  # type: ignore[assignment]
+    module.inner.path = file = make(tmp_path / "file")
     found = Attributes(trainer_of(tmp_path, module), module)
+    found.begin()
+    write(file)
     assert found.changed() == ({}, [])
-    module.inner.path.writestr("a", "b")  # type: ignore[attr-defined]
-    saved, lost = found.changed()
-    assert saved == {}
-    assert {"Module.inner.path.filelist", "Module.inner.path.start_dir"} <= set(lost)
-    module.inner.path.close()  # type: ignore[attr-defined]
+    file.close()
+
+
+def test_a_hook_that_is_put_on_anew_can_be_taken_off(tmp_path: Path) -> None:
+    """A handle has a number, and so have others: a resumed run got that of another process."""
+    module = Module()
+    module.inner.path = [nn.ReLU().register_forward_hook(print)]  # type: ignore[assignment]
+    found = Attributes(trainer_of(tmp_path, module), module)
+    found.begin()
+    module.inner.path[0].id += 1  # type: ignore[index]
+    assert found.changed() == ({}, [])
 
 
 def test_a_weak_dict_that_changes_is_named_and_keeps_nothing_alive(tmp_path: Path) -> None:

@@ -274,6 +274,15 @@ def test_buffers_have_room_for_those_of_a_state() -> None:
         own.load_state_dict({**saved, "weight": torch.zeros(4)})
 
 
+def test_a_buffer_that_two_layers_share_stays_one() -> None:
+    own = nn.ModuleList([Grows(0), Grows(0)])
+    own[1].bank = own[0].bank
+    own.register_load_state_dict_pre_hook(values.make_room)
+    own.load_state_dict(nn.ModuleList([Grows(4), Grows(4)]).state_dict())
+    assert own[0].bank is own[1].bank
+    assert len(own[0].bank) == 4  # type: ignore[arg-type]
+
+
 def test_a_lazy_buffer_makes_room_itself() -> None:
     trained, own = nn.LazyBatchNorm1d(), nn.LazyBatchNorm1d()
     trained(torch.rand(5, 2))

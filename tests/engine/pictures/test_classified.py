@@ -1,5 +1,7 @@
 """The pictures of a classifier: what is written in them, and in which colours."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,15 @@ from engine.pictures import classified, looks
 RNG = np.random.default_rng(0)
 NAMES = ["cat", "dog", "none", "ship"]  # there is no sample of the third
 TARGETS = RNG.choice([0, 1, 3], 20)
+
+
+def test_classes_of_one_name_are_told_apart() -> None:
+    """As it happened: both had one accuracy, which was the mean of theirs."""
+    names = ["crane", "ship", "crane", "crane"]
+    told = ["crane", "ship", "crane (2)", "crane (3)"]
+    assert classified.names_of(SimpleNamespace(class_names=names)) == told
+    assert classified.names_of(SimpleNamespace(class_names=None)) is None
+    assert classified.names_of(None) is None
 
 
 def test_a_confusion_matrix_counts_as_scikit_learn_does() -> None:

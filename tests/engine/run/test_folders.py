@@ -159,6 +159,25 @@ def test_what_a_run_has_left_is_taken_back_but_what_was_there_before_stays(tmp_p
     assert set(tmp_path.rglob("*")) == {here, *found}
 
 
+def test_a_folder_that_does_not_empty_ends_no_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS keeps a file that somebody has open, under another name."""
+    (tmp_path / "run/figures").mkdir(parents=True)
+    (tmp_path / "run/figures/open").touch()
+    unlink = Path.unlink
+
+    def silly(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "open":
+            path.rename(path.parent / ".nfs")
+        else:
+            unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", silly)
+    folders.take_back(tmp_path / "run", [])
+    assert (tmp_path / "run/figures/.nfs").exists()
+
+
 def test_a_kill_while_a_run_is_taken_back_leaves_rows_as_long_as_there_is_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

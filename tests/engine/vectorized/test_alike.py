@@ -12,6 +12,7 @@ from torch import nn
 from engine.vectorized import alike, eligible, together
 from engine.vectorized.alike import Glance, attributes
 from engine.vectorized.eligible import CALLED
+from engine.vectorized.module import StackedModule
 from together import CURVE, jobs, numbers, rows, statuses, summary, sweep
 from unlike import ClampedBySeed, HalfAsManySeeds, NeedsTrainer, PreparedBySeed, ThreeSplits, noting
 
@@ -454,6 +455,22 @@ def test_jobs_that_cannot_go_on_together_begin_anew(fails: bool, tmp_path: Path)
             assert "not trained: " in (run / "train.log").read_text()
             assert summary(run)["steps"] == 6
     assert left[0] == left[1]
+
+
+def test_after_an_error_jobs_go_on_from_their_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too little memory in the test, say, must not cost a night."""
+
+    def fails(self: StackedModule, *batch: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(StackedModule, "test_step", fails)
+    words = ["experiment=lenet", "datamodule=digits", "seed=0,1", "trainer.max_epochs=1"]
+    words += ["datamodule.steps_per_epoch=5", "trainer.limit_test_batches=1"]
+    for run in jobs(sweep(tmp_path, *words)).values():
+        assert (summary(run)["status"], summary(run)["steps"]) == ("finished", 5)
+        assert "epoch 1/1:" not in (run / "train.log").read_text()  # it is not trained again
 
 
 def test_each_job_says_which_steps_its_callback_watches(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from engine.report.page import drawing
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
 
-BESIDE = 24  # letters: longer labels stand above their points
+BESIDE = 16  # letters: longer labels stand above their points
 LONGEST = 72  # letters of a label
 
 

@@ -110,10 +110,10 @@ def distinguishing(columns: Mapping[str, Sequence[Any]]) -> list[str]:
 
 def is_said_by(columns: Mapping[str, Sequence[Any]], key: str, others: Sequence[str]) -> bool:
     """Tells whether a key has one value only wherever some other keys have the same values."""
-    return _groups(columns, [*others, key]) == _groups(columns, others)
+    return groups(columns, [*others, key]) == groups(columns, others)
 
 
-def _groups(columns: Mapping[str, Sequence[Any]], keys: Sequence[str]) -> int:
+def groups(columns: Mapping[str, Sequence[Any]], keys: Sequence[str]) -> int:
     """Counts the groups that some keys tell apart."""
     return len(set(zip(*(columns[key] for key in keys), strict=True))) or 1
 

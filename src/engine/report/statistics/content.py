@@ -160,6 +160,8 @@ def compute(
     of_keys = {**columns, **differing}
     free = [key for key in differing if key not in columns]
     others = [key for key in free if not settings.is_said_by(of_keys, key, list(columns))]
+    if settings.groups(of_keys, list(columns)) == len(runs):  # a run by itself tells of no key
+        others = free
     # A search draws each key by itself, and hardly any value twice: each key seems to say all.
     is_drawn = any(run.trial is not None for run in runs)
     distinguishing = list(columns) if is_drawn else settings.distinguishing(columns)

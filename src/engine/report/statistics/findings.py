@@ -170,7 +170,7 @@ def _seeds(content: Content) -> Iterator[str]:
 def _mixtures(content: Content) -> Iterator[str]:
     if content.tied:
         yield f"Differ, too, but only along with those shown: {', '.join(content.tied)}."
-    if content.others:
+    if content.others and not content.is_single:
         yield (
             f"Within groups differ: {', '.join(content.others)}. Intervals span them, too; "
             "tests pair runs that agree in them and in the seed."

@@ -99,9 +99,7 @@ def _told_apart(parts: list[Part]) -> list[Part]:
         if all(len(own) == 1 for own in found) and len(set.union(*found)) > 1:
             for word, (value,) in zip(words, found, strict=True):
                 word.append(f"{names[key]}={value}" if key else value)
-    return [
-        part._replace(apart=tuple(word[:MOST])) for part, word in zip(parts, words, strict=True)
-    ]
+    return [Part(*part[:-1], tuple(word[:MOST])) for part, word in zip(parts, words, strict=True)]
 
 
 def _task(run: Run) -> tuple[str, ...]:

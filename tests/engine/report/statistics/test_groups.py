@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from engine.report.page.tables import of_runs, ranking, runs
+from engine.report.statistics.findings import notes
 from engine.report.statistics.groups import ranks
 from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
 from synthetic_runs import content_of, write_run
@@ -169,6 +170,15 @@ def test_a_key_that_goes_with_the_chosen_one_differs_within_no_group(tmp_path: P
     assert list(asked.groups["verdict"]) == list(by_choice.groups["verdict"]) == ["best", "worse"]
     assert asked.groups["p"].iloc[1] == by_choice.groups["p"].iloc[1]
     assert asked.groups["common"].iloc[1] == 6
+
+
+def test_runs_that_are_groups_by_themselves_tell_of_no_key_that_it_follows(tmp_path: Path) -> None:
+    for number, init in enumerate(("he", "xavier", "he")):
+        changes = {"optimizer.lr": 0.1 + number}
+        write_run(tmp_path / str(number), init=init, metrics={"val/acc": 0.5}, changes=changes)
+    asked = content_of(tmp_path, group_by=["optimizer.lr"])
+    assert (asked.tied, asked.others) == ([], ["init"])
+    assert not any("ithin groups differ" in note for note in notes(asked))
 
 
 def test_keys_tied_to_others_are_shown_where_there_is_room(tmp_path: Path) -> None:
