@@ -23,7 +23,7 @@ from engine import longer, messages, signals
 from engine.config import secrets
 from engine.config.help import asks_for_help, help_text
 from engine.config.overrides import check_command_line, check_values
-from engine.config.resolved import Config, absolute
+from engine.config.resolved import Config
 from engine.errors import FAILED, WRONG_USE, UserError, exit_codes
 from engine.fence.hydra import composing_once, options_of
 from engine.fence.omegaconf import parsing_once
@@ -99,9 +99,8 @@ class Door:
         return folders.load_config(run_dir, self.module.partition(".")[0], trust)
 
     def open(self) -> None:
-        """Makes `${root:}` and `${absolute:PATH}` known to OmegaConf in this process."""
+        """Makes `${root:}` known to OmegaConf in this process."""
         OmegaConf.register_new_resolver("root", lambda: str(self.root), replace=True)
-        OmegaConf.register_new_resolver("absolute", absolute, replace=True)
 
     def do(self, config: Config, folder: Path | None, insists: bool = False) -> float:
         """Does one run, in a folder where it has one already; returns its objective.

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from commands import run_train
 from engine.errors import RunFailed, UserError, WorkerLost
 from engine.run import folders
 from engine.run.summaries import save
@@ -136,16 +135,3 @@ def test_a_launcher_that_finds_no_space(tmp_path: Path, caplog: pytest.LogCaptur
         conclude(jobs, "mine.train")
     assert "its process was killed" not in caplog.text
     assert "tensorboard --logdir" not in caplog.text  # of a folder that is not there
-
-
-def test_a_folder_below_home_is_made_nowhere_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here, home = tmp_path / "here", tmp_path / "home"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setenv("HOME", str(home))
-    words = ["experiment=curve_fit", "trainer.max_epochs=1", "seed=1,2"]
-    run_train("-m", "hydra/launcher=basic", *words, "paths.log_dir='~/logs'", draws=False)
-    assert len([*home.glob("logs/sweeps/curve_fit/seed=*/summary.json")]) == 2
-    assert [*here.iterdir()] == []
