@@ -77,7 +77,7 @@ class Content:
 
     @property
     def searches(self) -> dict[str, "Content"]:
-        """What there is of each search by itself, by its study: rows, groups, and its keys."""
+        """Returns what there is of each search by itself, by its study: rows, groups and keys."""
         numbers: dict[str, list[int]] = {}
         for number, run in enumerate(self.runs):
             if run.trial is not None:
