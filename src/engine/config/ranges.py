@@ -55,11 +55,12 @@ def why_not(value: Any, hint: Any) -> list[str]:
     if checker is None:
         return []
     python = _found(checker.validate_python, [value])
-    if not python and isinstance(value, float) and math.isnan(value) and _is_bounded(hint):
-        return ["a number; nan is none"]  # it is within all bounds to pydantic
+    if not python:  # to pydantic, nan is within all bounds
+        is_nan = isinstance(value, float) and math.isnan(value) and _is_bounded(hint)
+        return ["a number; nan is none"] if is_nan else []
     text = json.dumps([value], default=str)
-    found = _found(checker.validate_json, text) if python else []
-    if python and not found:  # JSON would do for an enum, too, and the class would get a word
+    found = _found(checker.validate_json, text)
+    if not found:  # JSON would do for an enum, too, and the class would get a word
         fitted = _fitted([value], checker.validate_json(text, strict=True))
         found = python = _found(checker.validate_python, fitted)
     in_python_only = any(map(_is_about_an_object, [*python, *found]))

@@ -232,7 +232,7 @@ class Search:
         Raises:
             RunFailed, UserError: if the job's files could not be written.
         """
-        status, folder, summary, _ = job.state()
+        status, folder, summary, *_ = job.state()
         signals.heed()
         if isinstance(job.error, NotWritten | Stopped):
             raise job.error  # the trial stays begun, and the same command goes on with it

@@ -28,12 +28,22 @@ ENDS = (*summaries.COMPLETE, "failed", BROKEN)
 
 
 class State(NamedTuple):
-    """Says a job's status, folder and summary at one moment, and whether the sweep is to run it."""
+    """Says a job's status, folder and summary at one moment.
+
+    Args:
+        status: in a word, as the table shows it.
+        folder: the job's; None if it has none yet.
+        summary: how the job ended; empty while it has not.
+        is_due: whether the sweep is to run the job.
+        has_ended: whether the job ran to an end, with the data as they are now. A failure is an
+            end. Pruning is an end for the study that pruned the job, and for no other.
+    """
 
     status: str
     folder: Path | None
     summary: dict[str, Any]
     is_due: bool
+    has_ended: bool
 
 
 class Job:
@@ -99,19 +109,9 @@ class Job:
         """Tells whether a job with a summary, which is to run again, has not begun to."""
         return self.launched_as is not None and self.launched_as == self.stamp
 
-    @property
-    def is_left(self) -> bool:
+    def is_left(self, state: State) -> bool:
         """Tells whether the job is still to run: its worker may have been killed."""
-        return not self.error and (not self.ended or self.is_as_launched)
-
-    @property
-    def ended(self) -> bool:
-        """Tells whether the job ran to an end, with the data as they are now. A failure is an end.
-
-        Pruning is an end for the study that pruned the job, and for no other.
-        """
-        summary, changed = self._read()
-        return self._is_end(summary) and not changed.data
+        return not self.error and (not state.has_ended or self.is_as_launched)
 
     def _read(self) -> tuple[dict[str, Any], identity.Changed]:
         """Reads the job's summary, and what has changed since; a broken file is the job's error."""
@@ -148,7 +148,8 @@ class Job:
             status = "running"
         else:
             status = "interrupted" if folder else "new"
-        return State(status, folder, summary, self._is_due(summary, changed))
+        has_ended = self._is_end(summary) and not changed.data
+        return State(status, folder, summary, self._is_due(summary, changed), has_ended)
 
     @property
     def is_due(self) -> bool:
@@ -275,7 +276,7 @@ def check_all(jobs: Sequence[Job]) -> None:
 Launch = Callable[[Sequence[Job]], Sequence[JobReturn]]
 
 
-def run_all(jobs: Sequence[Job], launch: Launch) -> None:
+def run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
     """Runs the jobs that are due, and waits for the jobs that other processes run.
 
     The end of one job, even by a kill, does not end the others.
@@ -283,21 +284,28 @@ def run_all(jobs: Sequence[Job], launch: Launch) -> None:
     Args:
         jobs: of the sweep.
         launch: has a launcher run jobs, as they are; returns what Hydra's launchers do.
+
+    Returns:
+        the state of each job at the end.
     """
     states = [job.state() for job in jobs]
     if len(jobs) > 1:
         log.info("%s", count([state.status for state in states]))
     _launch([job for job, state in zip(jobs, states, strict=True) if state.is_due], launch)
-    left = [job for job in jobs if job.is_left]
+    states = [job.state() for job in jobs]  # to read hundreds takes a small sweep's time
+    left = [(job, now) for job, now in zip(jobs, states, strict=True) if job.is_left(now)]
+    if not left:
+        return states
     # Where a kill took all workers:
-    _launch([job for job in left if job.status == "new" or job.is_as_launched], launch)
-    for job in left:  # alone, as it may take its worker with it once more
-        if job.is_left:
+    _launch([job for job, now in left if now.status == "new" or job.is_as_launched], launch)
+    for job, _ in left:  # alone, as it may take its worker with it once more
+        if job.is_left(job.state()):
             again = {} if job.is_as_launched else {"retry": None, "force": False}
             job.treated = job.treated | again | {"wait": True}
             _launch([job], launch)
-            if job.is_left:
+            if job.is_left(job.state()):
                 job.error = RunFailed(str(WorkerLost()))
+    return [job.state() for job in jobs]
 
 
 def _launch(jobs: Sequence[Job], launch: Launch) -> None:
@@ -313,7 +321,8 @@ def _launch(jobs: Sequence[Job], launch: Launch) -> None:
     except Exception as error:  # the launcher's own: some worker is gone
         if isinstance(mistake := as_mistake(error), NotWritten):
             for job in jobs:
-                job.error = None if job.ended and not job.is_as_launched else mistake
+                is_left = not job.state().has_ended or job.is_as_launched
+                job.error = mistake if is_left else None
         else:
             log.warning("%s: %s", type(error).__name__, error)
         return
@@ -328,18 +337,18 @@ def _launch(jobs: Sequence[Job], launch: Launch) -> None:
                 log.error("%s", " ".join(job.overrides), exc_info=cause)
 
 
-def conclude(jobs: Sequence[Job], door: str) -> None:
+def conclude(jobs: Sequence[Job], states: Sequence[State], door: str) -> None:
     """Shows the table of all jobs, and the commands that look at them.
 
     Args:
         jobs: of the sweep.
+        states: theirs at the end.
         door: the import path of the training command.
 
     Raises:
         UserError: if a job's config is wrong.
         RunFailed: if a job failed.
     """
-    states = [job.state() for job in jobs]
     folder = Path(os.path.commonpath([job.sweep_dir for job in jobs]))
     log.info("\n%s", table(jobs, states))
     if folder.exists():  # it is taken back where all jobs were refused
@@ -377,7 +386,7 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
     header = f"  {'status':<{most}}  {head:<{width}}{title:>{wide}}{test:>{beside}}{'time':>10}"
     lines = [messages.styled(header, messages.BOLD)]
     for job, name, status, state in zip(jobs, names, statuses, states, strict=True):
-        _, folder, summary, _ = state
+        summary = state.summary
         value = summaries.objective(summary)
         measured = summaries.tested(summary).get(test)
         seconds = summary.get("seconds")
@@ -389,8 +398,9 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         if error := job.error or summary.get("error"):
             first = messages.redacted(str(error) or repr(error)).partition("\n")[0]
             lines.append(messages.indented(first, 4))
-            if folder and summary.get("status") != "diverged":  # of which the log has no more
-                lines.append(f"    {messages.short(folder / 'train.log')}")
+            # The log has no more of a job that diverged.
+            if state.folder and summary.get("status") != "diverged":
+                lines.append(f"    {messages.short(state.folder / 'train.log')}")
     return "\n".join([*lines, count(statuses)])
 
 

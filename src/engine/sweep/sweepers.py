@@ -155,8 +155,8 @@ class GridSweeper(JobSweeper):
         check_all(jobs)
         sweep_dirs = {job.sweep_dir for job in jobs}
         with self.goes_on(lambda: table(jobs)), self.begun(sweep_dirs):
-            run_all(jobs, self.launch)
-        conclude(jobs, self.door)
+            states = run_all(jobs, self.launch)
+        conclude(jobs, states, self.door)
         return jobs
 
     def _grid(self, arguments: list[str]) -> Iterator[tuple[str, ...]]:

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from engine import messages, signals
+from engine.checks import imports
 from engine.checks.config import check
 from engine.checks.monitors import wrong_ways
 from engine.config import objects
@@ -189,12 +190,13 @@ class _Chunk:
         with ExitStack() as claims:
             for job in self.jobs:
                 self._claim(job, claims)
-            self._build()
+            with imports.large():  # all that is made stays as long as the jobs
+                self._build()
             if len(self.members) > 1:
                 self._train()
             elif self.members:
                 self.alone[SINGLE] += 1
-            with synced_together():
+            with synced_together(), imports.large():
                 for job, member in self.members.items():
                     if job in self.answers:
                         self.answers[job] = self._end(member)
@@ -267,7 +269,7 @@ class _Chunk:
         log.info("%d jobs together: %s", len(members), short(members[0].folder.parent))
         data = StackedData([member.data for member in members])
         stack = StackedModule(members, data, _files(self.jobs, self.options))
-        with synced_together():
+        with synced_together(), imports.large():
             self._begin(trainer)
         try:
             with signals.undisguised(), messages.silenced(members[0].module, members[0].data):

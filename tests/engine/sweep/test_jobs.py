@@ -190,7 +190,8 @@ def test_the_metric_of_the_test_stands_beside_the_objective(tmp_path: Path) -> N
     jobs = made(tmp_path, "seed=1", "seed=2")
     of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
     summary = {"objective": 0.625, "objective_of": of, "metrics": {"test/acc": 0.5}, "seconds": 1.0}
-    states = [State("finished", None, summary, False), State("diverged", None, {}, False)]
+    ends = [("finished", summary), ("diverged", {})]
+    states = [State(status, None, own, is_due=False, has_ended=True) for status, own in ends]
     assert re.sub(r"\x1b\[\d*m", "", table(jobs, states)).splitlines()[:3] == [
         "  status       job     val/acc, best epoch   test/acc      time",
         "  finished     seed=1                0.625        0.5     1.0 s",
@@ -206,7 +207,7 @@ def test_where_names_would_be_cut_the_heading_is_shorter(
     monitor = "callbacks.checkpoints.monitor=a_metric_with_a_long_name"
     jobs = made(tmp_path, f"{monitor}/0", f"{monitor}/1")
     of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
-    state = State("new", None, {"objective": 0.625, "objective_of": of}, False)
+    state = State("new", None, {"objective": 0.625, "objective_of": of}, False, False)
     head, *rows, _ = re.sub(r"\x1b\[\d*m", "", table(jobs, [state, state])).splitlines()
     assert re.split(r"\s{2,}", head.strip()) == ["status", "job", title, "time"]
     said = [re.split(r"\s{2,}", row.strip()) for row in rows]

@@ -52,16 +52,16 @@ class Workers:
 def test_a_job_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:
     jobs = made(tmp_path, "seed=1", "seed=2", "seed=3", "seed=4")
     workers = Workers(tmp_path, deadly=["seed=2"])
-    run_all(jobs, workers)
+    states = run_all(jobs, workers)
     assert workers.launched == [
         ["seed=1", "seed=2", "seed=3", "seed=4"],
         ["seed=3", "seed=4"],
         ["seed=2"],
     ]
-    assert [job.status for job in jobs] == ["finished", "failed", "finished", "finished"]
+    assert [now.status for now in states] == ["finished", "failed", "finished", "finished"]
     assert [str(job.error) for job in jobs if job.error] == ["its process was killed"]
     with pytest.raises(RunFailed):
-        conclude(jobs, "mine.train")
+        conclude(jobs, states, "mine.train")
 
 
 class DeadAtOnce(Workers):
@@ -114,10 +114,10 @@ def test_the_config_of_a_run_does_not_say_how_its_sweep_treats_it(tmp_path: Path
 
 def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -> None:
     jobs = made(tmp_path, "seed=1", "seed=2")
-    run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
-    assert [job.status for job in jobs] == ["failed", "finished"]
+    states = run_all(jobs, Workers(tmp_path, wrong=["seed=1"]))
+    assert [now.status for now in states] == ["failed", "finished"]
     with pytest.raises(UserError, match=r"^no$"):
-        conclude(jobs, "mine.train")
+        conclude(jobs, states, "mine.train")
 
 
 class FullLauncher(Workers):
@@ -130,8 +130,8 @@ class FullLauncher(Workers):
 def test_a_launcher_that_finds_no_space(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     jobs = made(tmp_path / "taken back", "seed=1", "seed=2")
-    run_all(jobs, FullLauncher(tmp_path))
+    states = run_all(jobs, FullLauncher(tmp_path))
     with pytest.raises(UserError, match=r"^/dev/shm/x: cannot be written: No space left on"):
-        conclude(jobs, "mine.train")
+        conclude(jobs, states, "mine.train")
     assert "its process was killed" not in caplog.text
     assert "tensorboard --logdir" not in caplog.text  # of a folder that is not there

@@ -217,9 +217,9 @@ def _behind(rows: Iterable[Mapping[str, str]]) -> Mark:
 
 def _lines(rows: Iterable[Mapping[str, str]], columns: Sequence[str]) -> str:
     lines = io.StringIO()
-    # All keys of the rows are columns. csv would check that in each row.
-    table = csv.DictWriter(lines, columns, "", extrasaction="ignore", lineterminator="\n")
-    table.writerows(rows)
+    # All keys of the rows are columns: a DictWriter, which looks at each key, takes twice as long.
+    table = csv.writer(lines, lineterminator="\n")
+    table.writerows([row.get(column, "") for column in columns] for row in rows)
     return lines.getvalue()
 
 
