@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.overrides import TorchFunctionMode
 
 from engine.fence.torch import hooks_of
 
@@ -144,8 +145,55 @@ def _per_sample(layer: nn.Module) -> Forward:
     return lambda params, x: layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
+class EachHasPadding(TorchFunctionMode):
+    """Keeps the gradient of padding at zero in each job's embeddings, within this context.
+
+    `vmap` makes one table of all jobs' tables, and keeps the row of padding of the first only.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function is F.embedding:
+            return _embedding(*args, **(kwargs or {}))
+        if function is torch.embedding:
+            return _embedding_by_row(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def _embedding(
+    input: Tensor,  # noqa: A002
+    weight: Tensor,
+    padding_idx: int | None = None,
+    *others: Any,
+    **options: Any,
+) -> Tensor:
+    """Does what `F.embedding` does: rows (…, D) of a table (V, D) for their numbers, (…)."""
+    found = F.embedding(input, weight, None, *others, **options)
+    if padding_idx is None:
+        return found
+    pads = input == padding_idx % len(weight)  # -1 is the last row
+    return torch.where(pads.unsqueeze(-1), found.detach(), found)
+
+
+# To `torch.embedding`, -1 is no row.
+def _embedding_by_row(
+    weight: Tensor, indices: Tensor, padding_idx: int = -1, *others: Any, **options: Any
+) -> Tensor:
+    found = torch.embedding(weight, indices, -1, *others, **options)
+    return torch.where((indices == padding_idx).unsqueeze(-1), found.detach(), found)
+
+
 def _any_layer(layer: nn.Module) -> Forward:
-    mapped: Forward = vmap(lambda params, x: functional_call(layer, dict(params), (x,)))
+    def run(params: Params, x: Tensor) -> Any:
+        with EachHasPadding():
+            return functional_call(layer, dict(params), (x,))
+
+    mapped: Forward = vmap(run)
     return mapped
 
 
