@@ -5,8 +5,8 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def measure(
     method = getattr(trainer, way)
     # Of several processes that measure, the first one writes.
     is_writer = trainer.is_global_zero
-    with folders.held(run_dir, split) if is_writer else nullcontext():
+    with _held(run_dir, split, trainer) if is_writer else nullcontext():
         with mistakes_as_lightning_says(config, trainer), messages.silenced(model, data):
             # A ModelCheckpoint that only measures needs no folder of before.
             warnings.filterwarnings("ignore", message="The dirpath has changed")
@@ -132,8 +132,23 @@ def measure(
             for name, value in of_loader.items()
         }
         if is_writer:
-            _write(run_dir, split, checkpoint, overrides, metrics, trainer)
+            try:
+                _write(run_dir, split, checkpoint, overrides, metrics, trainer)
+            except files.CannotWrite as refused:
+                log.info("%s\n%s on %s", summaries.table(metrics), checkpoint.name, split)
+                log.warning("not saved: %s", refused)
     return metrics
+
+
+@contextmanager
+def _held(run_dir: Path, split: str, trainer: Any) -> Iterator[None]:
+    """Holds what is measured of a run; where nothing can be written, it draws no figures."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(folders.held(run_dir, split))
+        except files.CannotWrite:
+            trainer.draws = False
+        yield
 
 
 def _changed(own: Config, overrides: Sequence[str], conf: Path) -> Config:

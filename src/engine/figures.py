@@ -20,7 +20,8 @@ LONGEST = 42  # letters of a run's name in a picture
 def are_wanted(trainer: Trainer) -> bool:
     """Tells whether this process draws figures.
 
-    The first process does, unless jobs train together and their figures are left out.
+    The first process does, unless jobs train together and their figures are left out, or a run's
+    folder cannot be written to.
     """
     return trainer.is_global_zero and getattr(trainer, "draws", True)
 

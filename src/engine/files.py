@@ -19,7 +19,9 @@ OF_THE_FOLDER = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.E
 OF_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR")  # what SQLite makes of a full disk
 INSTALLED = {"site-packages", "dist-packages"}  # the folders of pip's and of Debian's packages
 FREE = "Free some space there, and give the same command again."
-ELSEWHERE = "Choose a folder that can be written to: for training, paths.log_dir=DIR."
+ELSEWHERE = (
+    "Choose a folder that can be written to: paths.log_dir=DIR of a new run, or a copy of this."
+)
 ADVICE = {
     errno.ENOSPC: FREE,
     errno.EDQUOT: FREE,

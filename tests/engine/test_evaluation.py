@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,24 @@ def test_the_test_split_gives_the_run_s_own_metrics_to_the_last_bit(moved: Path)
         path.name: path.read_bytes() for path in (moved / "evaluation" / "figures").iterdir()
     }
     assert figures == {name: (moved / "figures" / name).read_bytes() for name in figures}
+
+
+def test_a_run_whose_folder_cannot_be_written_to_is_measured(
+    moved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a run on a disk that is only read gave no number."""
+    caplog.set_level("INFO")
+    (moved / "evaluation").write_text("")  # root may write anywhere but here
+    (moved / ".hydra" / "test.lock").mkdir()
+    before = sorted(moved.rglob("*"))
+    run_evaluate(f"run={moved}")
+    assert sorted(moved.rglob("*")) == before
+    table, not_saved = caplog.messages[-2:]
+    shown = {
+        f"test/{name}": float(value) for name, value in re.findall(r"(\S+) +([\d.]+)\n", table)
+    }
+    assert shown == pytest.approx(metrics_of(moved, "test"), rel=1e-3)
+    assert not_saved.startswith(f"not saved: {moved / 'evaluation'}: cannot be written: ")
 
 
 def test_the_validation_split_gives_the_best_epoch_s_metrics_to_the_last_bit(moved: Path) -> None:

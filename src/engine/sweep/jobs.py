@@ -1,5 +1,6 @@
 """The jobs of a sweep: the state of each, the process that runs it, and a table of all jobs."""
 
+import functools
 import logging
 import math
 import os
@@ -18,7 +19,8 @@ from engine.errors import NotWritten, RunFailed, Stopped, UserError, WorkerLost,
 from engine.fence.hydra import answer_of
 from engine.run import folder_names, folders, identity, summaries
 from engine.run.records.read import BrokenFile
-from engine.sweep import gpus
+from engine.sweep import forced, gpus
+from engine.sweep.forced import ANEW, BEGUN
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class State(NamedTuple):
         is_due: whether the sweep is to run the job.
         has_ended: whether the job ran to an end, with the data as they are now. A failure is an
             end. Pruning is an end for the study that pruned the job, and for no other.
+        is_changed: whether data or code are others than when the job began.
     """
 
     status: str
@@ -44,6 +47,7 @@ class State(NamedTuple):
     summary: dict[str, Any]
     is_due: bool
     has_ended: bool
+    is_changed: bool
 
 
 class Job:
@@ -66,6 +70,8 @@ class Job:
         self.launched_as: tuple[Path, int] | None = None  # its stamp as a launcher took it
         self._folder: Path | None = None
         self._lock = locks.of_job(self.sweep_dir, self.hash)
+        self.mark = self._lock.with_suffix(".forced")
+        self.is_marked = False  # the mark says whether the job is still to be forced
 
     @property
     def folder(self) -> Path | None:
@@ -76,9 +82,21 @@ class Job:
             # Its name may be too long. To list it is three times as fast as pathlib's glob.
             with files.writing(self.sweep_dir, files.CannotRead), absent:
                 names = os.listdir(self.sweep_dir)
-                named = (self.sweep_dir / name for name in names if name.endswith(f"-{self.hash}"))
-                self._folder = next(filter(self._is_own, named), None)
+                named = [self.sweep_dir / name for name in names if name.endswith(f"-{self.hash}")]
+                self._folder = self._chosen(list(filter(self._is_own, named)))
         return self._folder
+
+    def _chosen(self, own: list[Path]) -> Path | None:
+        """Returns the job's folder, if somebody has made a copy of it: the one of the job's name.
+
+        Of others it is one that has ended, and then the first by name.
+        """
+        if not own[1:]:
+            return own[0] if own else None
+        named = folders.job_dir(self.config, self.sweep_dir, self.config.overrides)
+        own.sort(key=lambda path: (path != named, not (path / summaries.SUMMARY).exists(), path))
+        _tell_of_copies(*own)
+        return own[0]
 
     def _is_own(self, folder: Path) -> bool:
         """Tells a folder of this job from one of another job whose hash has the same digits."""
@@ -124,11 +142,16 @@ class Job:
             return {"status": BROKEN, "error": str(broken)}, identity.Changed()
 
     @property
+    def is_forced(self) -> bool:
+        """Tells whether the job is to begin anew, whatever it has: sweep.force=true asks for it."""
+        return self.treated["force"] and (not self.is_marked or forced.read(self.mark) == ANEW)
+
+    @property
     def status(self) -> str:
         """Returns new, running (in any process), interrupted, finished, diverged, failed or broken.
 
         Or `stale (lenet.py)` for a job that has ended, and whose code has changed; or `other data`,
-        or `other processes`.
+        or `other processes`; or `to run again` for one that sweep.force has not run yet.
         """
         return self.state().status
 
@@ -136,7 +159,9 @@ class Job:
         """Reads the job's status, folder and summary: any process may change them."""
         summary, changed = self._read()
         folder = self.folder
-        if self._is_end(summary) and changed.data:
+        if self._is_end(summary) and self.is_forced:
+            status = "to run again"
+        elif self._is_end(summary) and changed.data:
             status = f"other {changed.data}"
         elif self._is_end(summary) and changed.code:
             status = f"stale ({', '.join(changed.code)})"
@@ -149,7 +174,8 @@ class Job:
         else:
             status = "interrupted" if folder else "new"
         has_ended = self._is_end(summary) and not changed.data
-        return State(status, folder, summary, self._is_due(summary, changed), has_ended)
+        is_due = self._is_due(summary, changed)
+        return State(status, folder, summary, is_due, has_ended, any(changed))
 
     @property
     def is_due(self) -> bool:
@@ -157,7 +183,7 @@ class Job:
         return self._is_due(*self._read())
 
     def _is_due(self, summary: dict[str, Any], changed: identity.Changed) -> bool:
-        if not self._is_end(summary) or bool(changed.data) or self.treated["force"]:
+        if not self._is_end(summary) or bool(changed.data) or self.is_forced:
             return True
         if self.treated["retry"] == "stale":
             return bool(changed.code)
@@ -201,25 +227,18 @@ class Job:
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
-            if self._has_begun:  # a cluster has started its worker again
-                self.treated = self.treated | {"force": False}
             found = self._read() if lock else None
             yield self._folder_to_run_in(*found) if found and self._is_due(*found) else None
         finally:
             if lock:
+                if self.is_marked and not self.is_forced and self._is_end(self.summary):
+                    self.mark.unlink(missing_ok=True)
                 lock.release()
-
-    @property
-    def _has_begun(self) -> bool:
-        """Tells whether the job has begun since the sweep was started last."""
-        with suppress(OSError):  # there is no folder, or no sweep: somebody runs one job
-            begun = os.stat((self.folder or self.sweep_dir) / folders.CONFIG)
-            return begun.st_mtime_ns >= os.stat(self.sweep_dir / folders.SWEEP).st_mtime_ns
-        return False
 
     def _folder_to_run_in(self, summary: dict[str, Any], changed: identity.Changed) -> Path:
         folder = self.folder
-        is_over = self.treated["force"] or summary.get("status") in ("diverged", BROKEN)
+        is_forced = self.is_forced
+        is_over = is_forced or summary.get("status") in ("diverged", BROKEN)
         reason = str(changed) if any(changed) else ""
         if folder and not (is_over or reason) and (why := _of_no_use(folder, self.config)):
             reason = f"checkpoint {why}"
@@ -230,6 +249,8 @@ class Job:
             folder = None
         elif folder and self._is_end(summary):  # a failed one goes on from its checkpoint
             (folder / summaries.SUMMARY).unlink()
+        if is_forced and self.is_marked:  # a worker that a cluster starts again goes on
+            forced.write(self.mark, BEGUN)
         name = self.config, self.sweep_dir, self.config.overrides
         is_taken = folders.job_dir(*name).exists()  # by another job
         self._folder = folder or folders.job_dir(*name, is_whole=is_taken)
@@ -241,6 +262,15 @@ class Job:
         return pruned or summary.get("status") in ENDS
 
 
+@functools.cache  # said once: a sweep looks for a job's folder several times
+def _tell_of_copies(folder: Path, *others: Path) -> None:
+    log.warning(
+        "%s: goes by this one, as %s %s of the same job",
+        *(messages.short(folder), ", ".join(path.name for path in others)),
+        "is" if len(others) == 1 else "are",
+    )
+
+
 def _of_no_use(folder: Path, config: Config) -> str:
     with imports.large():
         from engine.run.checkpoint.choice import of_no_use
@@ -248,17 +278,20 @@ def _of_no_use(folder: Path, config: Config) -> str:
     return of_no_use(folder, config)
 
 
-def check_all(jobs: Sequence[Job]) -> None:
+def check_all(jobs: Sequence[Job]) -> bool:
     """Checks the configs of all jobs that are due, before the first of them runs.
 
     This imports the classes of all jobs. So the digests of their files are taken now: somebody may
     change a file before a job begins that runs what is imported here.
 
+    Returns:
+        whether any job is due.
+
     Raises:
         UserError: for the first that is wrong; names the key.
     """
     if not (due := [job for job in jobs if job.is_due]):
-        return
+        return False
     with imports.large():
         from engine.checks.config import check
         from engine.run import code
@@ -271,6 +304,7 @@ def check_all(jobs: Sequence[Job]) -> None:
             if len(checked) > known:
                 code.digests(job.config, "")  # are kept by file
             job.is_checked = True
+    return True
 
 
 Launch = Callable[[Sequence[Job]], Sequence[JobReturn]]
@@ -288,6 +322,7 @@ def run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
     Returns:
         the state of each job at the end.
     """
+    _mark([job for job in jobs if job.treated["force"]])
     states = [job.state() for job in jobs]
     if len(jobs) > 1:
         log.info("%s", count([state.status for state in states]))
@@ -306,6 +341,31 @@ def run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
             if job.is_left(job.state()):
                 job.error = RunFailed(str(WorkerLost()))
     return [job.state() for job in jobs]
+
+
+def _mark(jobs: Sequence[Job]) -> None:
+    """Marks the jobs that sweep.force=true runs again.
+
+    Where such a sweep ended early, it goes on: these are the jobs that it has left, and those that
+    have changed since.
+    """
+    marks = {job: forced.read(job.mark) for job in jobs}
+    states = {job: job.state() for job in jobs if any(marks.values())}
+    left = [
+        job
+        for job, now in states.items()
+        if marks[job] == ANEW or (marks[job] == BEGUN and not now.has_ended)
+    ]
+    for job in jobs:
+        job.is_marked = True
+        if not left or states[job].is_changed:
+            forced.write(job.mark, ANEW)
+    if left:
+        log.info(
+            "sweep.force=true goes on: it ended early, and has left %d of %s",
+            len(left),
+            messages.counted(len(jobs), "job"),
+        )
 
 
 def _launch(jobs: Sequence[Job], launch: Launch) -> None:
@@ -357,7 +417,7 @@ def conclude(jobs: Sequence[Job], states: Sequence[State], door: str) -> None:
         if isinstance(job.error, UserError):
             raise job.error
     ends = {end for state in states for end in (state.status, state.summary.get("status"))}
-    if ends & {"failed", BROKEN}:
+    if ends & {"failed", BROKEN} or any(job.error for job in jobs):
         raise RunFailed("a job failed")
 
 

@@ -152,8 +152,8 @@ class GridSweeper(JobSweeper):
         if self.config.sweep.dry_run:
             log.info("%s", table(jobs))
             return jobs
-        check_all(jobs)
-        sweep_dirs = {job.sweep_dir for job in jobs}
+        # With nothing to do it writes nothing: the folder may be one that can only be read.
+        sweep_dirs = {job.sweep_dir for job in jobs} if check_all(jobs) else set()
         with self.goes_on(lambda: table(jobs)), self.begun(sweep_dirs):
             states = run_all(jobs, self.launch)
         conclude(jobs, states, self.door)

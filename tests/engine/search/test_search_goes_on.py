@@ -92,7 +92,7 @@ def test_a_search_on_a_full_disk_goes_on_when_there_is_space(
 def test_a_study_is_not_told_of_a_full_disk_by_another_process_either(error: Exception) -> None:
     unused: Any = None
     job: Any = SimpleNamespace(error=pickle.loads(pickle.dumps(error)))
-    job.state = lambda: State("failed", None, {}, True, True)
+    job.state = lambda: State("failed", None, {}, True, True, False)
     with pytest.raises(type(error), match=re.escape(str(error))):
         Search._tell(unused, unused, 0, job)
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from commands import run_train, train_in_process, train_twice_at_once
 from engine.run import code, folder_names, folders, identity
 from engine.run.summaries import save
-from sweeping import LINEAR, folder, made, summaries, sweep
+from sweeping import LINEAR, folder, summaries, sweep
 
 ONE_JOB = [*LINEAR, "seed=1", "callbacks.checkpoints.every_n_steps=1"]
 
@@ -49,6 +49,19 @@ def test_force_runs_again_and_keeps_what_was(tmp_path: Path) -> None:
     assert sorted(folder(tmp_path).glob("seed=1-*")) == copies
     assert len({(copy / "summary.json").stat().st_mtime_ns for copy in copies}) == 3
     assert len({(copy / "metrics.csv").read_text() for copy in copies}) == 1
+
+
+def test_a_sweep_that_has_nothing_to_do_writes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: where the folder could only be read, there was no table of what is done."""
+    caplog.set_level("INFO")
+    sweep(tmp_path, "seed=1,2")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    caplog.clear()
+    sweep(tmp_path, "seed=2")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert "1 job: 1 finished" in caplog.text
 
 
 @pytest.mark.slow
@@ -141,22 +154,6 @@ def test_jobs_whose_hashes_begin_alike_are_two_jobs(
     after = {path: path.stat().st_mtime_ns for path in folder(tmp_path).glob("*/summary.json")}
     assert after.keys() == before.keys()
     assert [path for path in after if after[path] != before[path]] == [lost]
-
-
-def test_a_forced_job_begins_anew_once_though_its_worker_is_started_again(tmp_path: Path) -> None:
-    """As it happened: a job that Slurm submitted again lost what it had trained."""
-    word = "sweep.force=true"
-    found = []
-    for is_another_sweep in (True, False, True):
-        if is_another_sweep:
-            (tmp_path / folders.SWEEP).write_text("hydra: {overrides: {task: [], hydra: []}}\n")
-        (job,) = made(tmp_path, word)
-        with job.claimed() as folder:
-            assert folder is not None
-            folders.save_config(folder, job.config, "project.train")
-        found.append(sorted(path.name for path in tmp_path.glob("default-*")))
-    name = folder.name
-    assert found == [[name], [name], [name, f"{name}.1"]]
 
 
 MODEL = """

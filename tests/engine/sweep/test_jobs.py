@@ -1,6 +1,7 @@
 """Sweeps: a folder per job, one bad job does not stop the others, and nothing is run twice."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,26 @@ def test_a_broken_summary_is_no_end(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("renamed", [False, True], ids=["of its name", "renamed"])
+def test_a_copy_of_a_folder_is_not_taken_for_the_job(
+    renamed: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the job ran on in a backup that somebody had made of its folder."""
+    (job,) = made(tmp_path, "seed=1")
+    ended = folders.job_dir(job.config, tmp_path, job.overrides)
+    folders.save_config(ended, job.config, "project.train")
+    for name in ("aa", "zz"):  # whichever the file system lists first
+        shutil.copytree(ended, tmp_path / f"{name}-{ended.name}")
+    if renamed:
+        ended = ended.rename(tmp_path / f"mine-{ended.name}")
+    save(ended, {"status": "finished", "objective": 0.5})
+    assert (job.folder, job.status, job.is_due) == (ended, "finished", False)
+    assert made(tmp_path, "seed=1")[0].folder == ended
+    assert [line.partition("goes by this one, as ")[2] for line in caplog.messages] == [
+        f"aa-{name}, zz-{name} are of the same job" for name in [ended.name.removeprefix("mine-")]
+    ]
+
+
 @pytest.mark.parametrize(
     ("columns", "shown"),
     [
@@ -191,7 +212,7 @@ def test_the_metric_of_the_test_stands_beside_the_objective(tmp_path: Path) -> N
     of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
     summary = {"objective": 0.625, "objective_of": of, "metrics": {"test/acc": 0.5}, "seconds": 1.0}
     ends = [("finished", summary), ("diverged", {})]
-    states = [State(status, None, own, is_due=False, has_ended=True) for status, own in ends]
+    states = [State(status, None, own, False, True, False) for status, own in ends]
     assert re.sub(r"\x1b\[\d*m", "", table(jobs, states)).splitlines()[:3] == [
         "  status       job     val/acc, best epoch   test/acc      time",
         "  finished     seed=1                0.625        0.5     1.0 s",
@@ -207,7 +228,7 @@ def test_where_names_would_be_cut_the_heading_is_shorter(
     monitor = "callbacks.checkpoints.monitor=a_metric_with_a_long_name"
     jobs = made(tmp_path, f"{monitor}/0", f"{monitor}/1")
     of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
-    state = State("new", None, {"objective": 0.625, "objective_of": of}, False, False)
+    state = State("new", None, {"objective": 0.625, "objective_of": of}, False, False, False)
     head, *rows, _ = re.sub(r"\x1b\[\d*m", "", table(jobs, [state, state])).splitlines()
     assert re.split(r"\s{2,}", head.strip()) == ["status", "job", title, "time"]
     said = [re.split(r"\s{2,}", row.strip()) for row in rows]

@@ -130,7 +130,7 @@ class Looks(nn.Module):
     ids=["first", "last", "by frequency", "by torch.embedding", "none"],
 )
 def test_no_job_trains_the_padding_of_an_embedding(network: nn.Module, pads: int | None) -> None:
-    """As it happened: all jobs but the first did, and by up to 0.09 their accuracies were others."""
+    """As it happened: all jobs but the first did, and accuracies were others by up to 0.09."""
     made = networks(network)
     together, words = params(made), torch.tensor([[0, 1, 1, 4], [2, 0, 4, 3], [4, 2, 1, 0]])
     y = stacked(network)(together, words)

@@ -1,0 +1,139 @@
+"""sweep.force=true: each job begins anew once, however often the sweep is interrupted."""
+
+import os
+import pickle
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+
+from engine.errors import RunFailed, WorkerLost
+from engine.run import folders, identity
+from engine.run.summaries import save
+from engine.signals import Interrupted
+from engine.sweep.jobs import Job, conclude, run_all
+from sweeping import made
+
+WORDS = ("seed=1", "seed=2", "seed=3")
+
+
+class Worker:
+    """A launcher that runs jobs one by one, and is interrupted in the midst of one."""
+
+    def __init__(self, stops_in: str = "") -> None:
+        self.stops_in = stops_in
+        self.ran: list[str] = []
+
+    def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
+        for job in jobs:
+            with job.claimed() as folder:
+                if folder is None:
+                    continue
+                self.ran.append(job.overrides[0])
+                folders.save_config(folder, job.config, "project.train")
+                if job.overrides[0] == self.stops_in:
+                    raise Interrupted(130)
+                save(folder, {"status": "finished", "objective": 0.5})
+        return [JobReturn(status=JobStatus.COMPLETED, _return_value=0.5) for _ in jobs]
+
+
+def forced(sweep_dir: Path, stops_in: str = "", words: Sequence[str] = WORDS) -> list[str]:
+    """Forces a sweep as the same command would; the jobs that it ran."""
+    jobs = made(sweep_dir, *words)
+    for job in jobs:
+        job.treated["force"] = True
+    worker = Worker(stops_in)
+    try:
+        run_all(jobs, worker)
+    except Interrupted:
+        assert stops_in
+    return worker.ran
+
+
+def folders_of(sweep_dir: Path, word: str) -> list[str]:
+    return sorted(path.name.partition("-")[2][8:] for path in sweep_dir.glob(f"{word}-*"))
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Path:
+    """The folder of a sweep that has ended."""
+    run_all(made(tmp_path, *WORDS), Worker())
+    return tmp_path
+
+
+def test_the_same_command_goes_on_with_a_forced_sweep(
+    ended: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: each start ran all jobs again, and it was said to go on."""
+    caplog.set_level("INFO")
+    assert forced(ended, stops_in="seed=2") == ["seed=1", "seed=2"]
+    assert "goes on" not in caplog.text
+    assert forced(ended, stops_in="seed=3") == ["seed=2", "seed=3"]  # the first is interrupted
+    assert "goes on: it ended early, and has left 2 of 3 jobs" in caplog.text
+    assert forced(ended) == ["seed=3"]
+    assert [folders_of(ended, word) for word in WORDS] == [["", ".1"]] * 3
+    assert forced(ended) == [*WORDS]  # it has ended, and is asked for once more
+    assert [folders_of(ended, word) for word in WORDS] == [["", ".1", ".2"]] * 3
+
+
+def test_what_a_forced_sweep_has_not_run_yet_is_not_called_finished(ended: Path) -> None:
+    forced(ended, stops_in="seed=2")
+    jobs = made(ended, *WORDS)
+    for job in jobs:
+        job.treated["force"], job.is_marked = True, True
+    assert [job.status for job in jobs] == ["finished", "interrupted", "to run again"]
+
+
+def test_a_job_whose_code_has_changed_since_runs_once_more(
+    ended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced(ended, stops_in="seed=2")
+    seed_1 = next(ended.glob("seed=1-????????"))
+
+    def changed(run_dir: Path, config: Any) -> identity.Changed:
+        return identity.Changed(code=("lenet.py",) if run_dir == seed_1 else ())
+
+    monkeypatch.setattr(identity, "changed", changed)
+    assert forced(ended) == [*WORDS]
+
+
+def test_a_forced_job_begins_anew_once_though_its_worker_is_started_again(ended: Path) -> None:
+    """As it happened: a job that Slurm submitted again lost what it had trained."""
+    (job,) = made(ended, "seed=1")
+    job.treated["force"] = True
+
+    def twice(jobs: Sequence[Job]) -> list[JobReturn]:
+        sent = pickle.dumps(jobs[0])
+        for _ in range(2):
+            with pickle.loads(sent).claimed() as folder:
+                assert folder is not None
+                folders.save_config(folder, job.config, "project.train")
+        save(folder, {"status": "finished", "objective": 0.5})
+        return [JobReturn(status=JobStatus.COMPLETED, _return_value=0.5)]
+
+    run_all([job], twice)
+    assert folders_of(ended, "seed=1") == ["", ".1"]
+
+
+def test_a_clock_that_was_set_back_changes_nothing(ended: Path) -> None:
+    """As it happened: no job ran, a kill was said, and the code was 0."""
+    later = time.time() + 3600
+    for path in ended.rglob("*.yaml"):
+        os.utime(path, (later, later))
+    assert forced(ended) == [*WORDS]
+
+
+def test_a_job_that_did_not_run_again_is_a_failure(ended: Path) -> None:
+    (job,) = made(ended, "seed=1")
+    job.treated["force"] = True
+
+    def dead(jobs: Sequence[Job]) -> list[JobReturn]:
+        return [JobReturn(status=JobStatus.FAILED, _return_value=WorkerLost()) for _ in jobs]
+
+    states = run_all([job], dead)
+    assert [now.status for now in states] == ["to run again"]
+    with pytest.raises(RunFailed, match=r"^a job failed$"):
+        conclude([job], states, "mine.train")
