@@ -16,7 +16,7 @@ from engine import files, messages
 from engine.checks import imports
 from engine.config import secrets
 from engine.config.help import asks_for_help
-from engine.config.keys import EVALUATED_WITH
+from engine.config.keys import EVALUATED_WITH, FOLDERS
 from engine.config.overrides import changed
 from engine.config.resolved import Config
 from engine.door import Door
@@ -107,6 +107,7 @@ def measure(
     _check_classes(run_dir, data)
     has_other_data = any(word.lstrip("+").startswith("datamodule") for word in overrides)
     _say_what_has_changed(run_dir, own, data, has_other_data)
+    _say_what_was_trained_on(own, data, split, overrides)
     model: Any = build.module(config, data)
     way = _way_to_measure(model, data, split)
     trainer = build.trainer(config, run_dir / "evaluation", logs=False)
@@ -262,6 +263,32 @@ def _say_what_has_changed(run_dir: Path, own: Config, data: Any, has_other_data:
         for change in identity.differences(before, now):
             if change not in known:
                 log.warning("not as in training: since %s began, %s", run_dir, change)
+
+
+def _say_what_was_trained_on(own: Config, data: Any, split: str, words: Sequence[str]) -> None:
+    """Warns where a run is measured on samples that it was trained on.
+
+    Looks where words may divide the same data otherwise: data from elsewhere are other data.
+    """
+    from engine.data.datamodule import TensorDataModule
+    from engine.run import build
+
+    keys = {word.lstrip("+~").partition("=")[0] for word in words}
+    of_data = {key for key in keys if key.startswith("datamodule")}
+    is_elsewhere = of_data & {"datamodule", *FOLDERS}
+    if not of_data or is_elsewhere or split == "train" or not isinstance(data, TensorDataModule):
+        return
+    trained: Any = build.datamodule(own)
+    seen = {*trained.splits["train"].rows()}
+    # The data may have some samples twice.
+    counts = [
+        sum(row in seen for row in both.splits[split].rows()) if split in both.splits else 0
+        for both in (data, trained)
+    ]
+    if counts[0] > counts[1]:
+        of = len(data.splits[split])
+        given = " ".join(word for word in words if "datamodule" in word)
+        log.warning("%s: the run was trained on %d of these %d samples", given, counts[0], of)
 
 
 def _whether_compiled_or_not(model: Any, saved: dict[str, Any], *_: object) -> None:

@@ -254,6 +254,32 @@ def test_other_data_and_another_batch_size(moved: Path, caplog: pytest.LogCaptur
     assert report(moved, "test")["metrics"] != pytest.approx(metrics_of(moved, "test"), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("words", "of"),
+    [
+        (["datamodule.folds=3", "datamodule.fold=1"], "val"),
+        (["datamodule.batch_size=7", "datamodule.eval_batch_size=9"], "val"),
+        (["datamodule.seed=3"], "train"),
+    ],
+    ids=["other samples", "the same samples", "the training samples"],
+)
+def test_samples_that_a_run_was_trained_on_are_told_of(
+    words: list[str], of: str, moved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a fold was measured by a run of another fold, 0.96 in place of 0.93."""
+    run_evaluate(f"run={moved}", f"split={of}", *words, draws=False)
+    own = {
+        one.numpy().tobytes()
+        for one in DigitsDataModule(seed=0, batch_size=64).splits["train"].inputs
+    }
+    fold = DigitsDataModule(seed=0, batch_size=64, folds=3, fold=1).splits["val"].inputs
+    number = sum(one.numpy().tobytes() in own for one in fold)
+    assert 0 < number < len(fold)
+    said = [text for text in caplog.messages if "was trained on" in text]
+    expected = f"{' '.join(words)}: the run was trained on {number} of these {len(fold)} samples"
+    assert said == ([expected] if "datamodule.folds=3" in words else [])
+
+
 @pytest.mark.parametrize("data", ["Centred", "Forgets"])
 def test_other_data_are_prepared_as_the_training_samples_were(
     data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

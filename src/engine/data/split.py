@@ -1,7 +1,7 @@
 """Holds one split of a data set as tensors."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +43,11 @@ class Split(Dataset[Batch | Block]):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    def rows(self) -> Iterator[bytes]:
+        """Returns the inputs of each sample as bytes."""
+        flat = self.inputs.cpu().reshape(len(self), -1).contiguous().view(torch.uint8)
+        return (row.tobytes() for row in flat.numpy())
 
     def __getitem__(self, chosen: Tensor | BlockIndices) -> Batch | Block:
         if isinstance(chosen, Tensor):

@@ -29,6 +29,9 @@ from engine.sweep.jobs import Job, Launch, State, check_all, run_all
 log = logging.getLogger(__name__)
 
 MANY = 100  # trials: to compare one takes 30 ms
+ANEW = "To begin a new search: hydra.sweeper.study_name=NAME"
+# The options by which a study draws its trials, and by which it prunes them.
+DRAWN_BY = ("sampler", "seed", "random_trials", "pruner", "pruner_trials", "pruner_steps")
 STATES = {
     "finished": TrialState.COMPLETE,
     "diverged": TrialState.COMPLETE,
@@ -172,11 +175,11 @@ class Search:
             log.info("comparing %d trials with data and code as they are", number)
         states = self._states(study)
         ended = f"of {messages.counted(len(states), 'ended trial')}"
-        anew = "To begin a new search: hydra.sweeper.study_name=NAME"
+        self._say_what_drew(study)
         if others := [own for own in states.values() if own.status.startswith("other ")]:
             raise UserError(
                 f"{len(others)} {ended} had {others[0].status}, and a search goes by the values of "
-                f"all.\n{anew}"
+                f"all.\n{ANEW}"
             )
         treated = self.base.treated
         again = "sweep.force=true" if treated["force"] else f"sweep.retry={treated['retry']}"
@@ -184,7 +187,7 @@ class Search:
         if due and (treated["force"] or treated["retry"]):
             log.warning(
                 "%s: leaves %d %s as they are: a study is told once how a trial ends.\n%s",
-                *(again, len(due), ended, anew),
+                *(again, len(due), ended, ANEW),
             )
         if self._marks:
             log.warning(
@@ -192,8 +195,22 @@ class Search:
                 len(self._marks),
                 ended,
                 ", ".join(dict.fromkeys(self._marks.values())),
-                anew,
+                ANEW,
             )
+
+    def _say_what_drew(self, study: Study) -> None:
+        """Warns where the trials of a study were drawn, or pruned, by other options than now."""
+        now = {name: getattr(self.options, name) for name in DRAWN_BY}
+        before = study.user_attrs.get("drawn by", now)
+        words = [
+            f"hydra.sweeper.{name}={before[name]}" for name in now if before[name] != now[name]
+        ]
+        if words and (number := len(study.get_trials(deepcopy=False))):
+            log.warning(
+                "%s of this search: drawn with %s; further ones with what is given now.\n%s",
+                *(messages.counted(number, "trial"), " ".join(words), ANEW),
+            )
+        study.set_user_attr("drawn by", now)
 
     def _states(self, study: Study) -> dict[int, State]:
         """Reads the states of the jobs of all trials that have ended; notes what a table says."""

@@ -363,6 +363,22 @@ def test_a_study_name_is_one_search_s(tmp_path: Path, capsys: pytest.CaptureFixt
     assert trial.state == COMPLETE
 
 
+def test_a_search_that_goes_on_with_another_sampler_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: another seed of the sampler gave the old trials, without a word."""
+    for words in (["n_trials=1"], ["n_trials=1"], ["n_trials=2", "seed=7", "sampler=random"]):
+        caplog.clear()
+        run_train(*command(tmp_path, *SPACE, *words), draws=False)
+        told_of = [text for text in caplog.messages if "of this search: drawn with" in text]
+        assert bool(told_of) == ("seed=7" in words)
+    assert told_of == [
+        "1 trial of this search: drawn with hydra.sweeper.sampler=tpe hydra.sweeper.seed=0; "
+        "further ones with what is given now.\n"
+        "To begin a new search: hydra.sweeper.study_name=NAME"
+    ]
+
+
 WITHOUT = """
 import sys
 sys.modules["optuna"] = None
