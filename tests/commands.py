@@ -80,6 +80,12 @@ def only_run(log_dir: Path) -> Path:
     return run_dir
 
 
+def own_schedule(target: str, *words: str) -> list[str]:
+    """Returns words that choose a schedule which has no file in conf/."""
+    others = [f"~scheduler.{name}" for name in ("every", "factor", "interval", "frequency")]
+    return ["scheduler=step", f"scheduler._target_={target}", *others, *words]
+
+
 def composed(words: list[str]) -> Config:
     """Returns the config of the run that `python -m project.train …` begins."""
     train.open()

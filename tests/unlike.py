@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 
 from engine import Split, StepCallback
@@ -68,13 +68,22 @@ class Raises(LRScheduler):
         return [group["lr"] for group in self.optimizer.param_groups]
 
 
-def raises(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
+def raises(optimizer: Optimizer, rates: Callable[..., int]) -> dict[str, Any]:
     return {"scheduler": Raises(optimizer), "interval": "step"}
 
 
-def halves(optimizer: Optimizer, updates: Callable[..., int], each: str = "step") -> dict[str, Any]:
+def halves(optimizer: Optimizer, rates: Callable[..., int], each: str = "step") -> dict[str, Any]:
     """Halves the rate at each step, or each epoch, by a key that is no `interval`."""
     return {"scheduler": LambdaLR(optimizer, lambda n: 0.5**n), "interval": each}
+
+
+def bare(optimizer: Optimizer, rates: Callable[..., int], gamma: float) -> LRScheduler:
+    """Returns a scheduler without a config, as Lightning takes it, too."""
+    return ExponentialLR(optimizer, gamma)
+
+
+def of_optimizer(optimizer: Optimizer) -> LRScheduler:
+    return ExponentialLR(optimizer, 0.5)
 
 
 class FollowsLoss(LRScheduler):
@@ -89,12 +98,12 @@ class FollowsLoss(LRScheduler):
             self.optimizer.param_groups[0]["lr"] = 0.1 * float(metric)
 
 
-def follows(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
+def follows(optimizer: Optimizer, rates: Callable[..., int]) -> dict[str, Any]:
     config = {"scheduler": FollowsLoss(optimizer), "interval": "epoch", "monitor": "train/loss"}
     return {**config, "reduce_on_plateau": True}
 
 
-def noisy(optimizer: Optimizer, updates: Callable[..., int]) -> dict[str, Any]:
+def noisy(optimizer: Optimizer, rates: Callable[..., int]) -> dict[str, Any]:
     """Draws the rate of each step."""
     return {"scheduler": LambdaLR(optimizer, lambda n: 0.5 + random.random()), "interval": "step"}
 

@@ -97,7 +97,7 @@ def _check_shares(run_dir: Path, own: Config, word: str) -> None:
     schedule = own.get("scheduler") or own.get("module.scheduler")
     if schedule and "monitor" not in schedule:
         raise UserError(
-            f"{word}: the lengths of scheduler={schedule['_target_']} are shares of the "
+            f"{word}: the lengths of scheduler={schedule['_target_']} may be shares of the "
             "training, which would be another.\n"
             f"Begin a new schedule from the weights: init_from={run_dir}"
         )

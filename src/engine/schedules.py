@@ -2,10 +2,13 @@
 
 Each function is what `scheduler=` chooses. It returns the `lr_scheduler` config of Lightning's
 `configure_optimizers`. Lengths are shares of the training, so that they fit any number of steps.
+`configured` is the one place that calls a schedule, and that says what a schedule may return.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le
@@ -30,7 +33,62 @@ Factor = Annotated[float, Gt(0), Le(1)]
 # How many rates the whole training uses, for an interval and a frequency.
 Rates = Callable[[Interval, int], float]
 Config = dict[str, Any]  # with scheduler, interval and frequency, as Lightning takes it
-Schedule = Callable[[Optimizer, Rates], Mapping[str, Any]]
+OfTorch = Callable[[Optimizer], LRScheduler]  # a class of torch's, or a partial of one
+Schedule = Callable[[Optimizer, Rates], LRScheduler | Mapping[str, Any]] | OfTorch
+NEEDED = (
+    "It needs a function of (optimizer, rates) that returns a scheduler or Lightning's "
+    "lr_scheduler config, or a class of torch.optim.lr_scheduler."
+)
+
+
+def configured(schedule: Schedule, optimizer: Optimizer, rates: Rates) -> Config:
+    """Calls a schedule, and returns Lightning's `lr_scheduler` config of what it makes.
+
+    A class of torch's is called with the optimiser only, as everywhere. Lightning steps a scheduler
+    without a config after each epoch.
+
+    Args:
+        schedule: as chosen.
+        optimizer: has the first learning rates.
+        rates: counts the rates that training uses.
+
+    Raises:
+        UserError: if the schedule takes other arguments, makes no scheduler, or makes one that
+            follows a metric and names none.
+    """
+    call: Any = schedule
+    inner: Any = schedule
+    while isinstance(inner, partial):
+        inner = inner.func
+    owner = inner if hasattr(inner, "__qualname__") else type(inner)
+    named = f"scheduler={owner.__module__}.{owner.__qualname__}"
+    is_torchs = isinstance(inner, type) and issubclass(inner, LRScheduler)
+    given = (optimizer,) if is_torchs else (optimizer, rates)
+    try:
+        inspect.signature(schedule).bind(*given)
+    except TypeError as error:
+        raise UserError(f"{named}: {error}.\n{NEEDED}") from None
+    except ValueError:  # of a function in C, Python may not know the arguments
+        pass
+    made = call(*given)
+    config = {**made} if isinstance(made, Mapping) else {"scheduler": made}
+    scheduler = config.get("scheduler")
+    if not hasattr(scheduler, "step"):  # Lightning would keep the rate
+        kind = "None" if scheduler is None else type(scheduler).__name__
+        raise UserError(f"{named}: gives {kind}, not a scheduler.\n{NEEDED}")
+    if follows_metric(config) and config.get("monitor") is None:
+        raise UserError(
+            f"{named}: {type(scheduler).__name__} follows a metric, and nothing names one.\n"
+            "Choose scheduler=plateau, which has scheduler.monitor=val/loss, or return "
+            '{"scheduler": …, "monitor": "val/loss"} from a function.'
+        )
+    return config
+
+
+def follows_metric(config: Config) -> bool:
+    """Tells whether the learning rate of an `lr_scheduler` config goes by a metric."""
+    is_plateau = isinstance(config["scheduler"], ReduceLROnPlateau)
+    return bool(config.get("reduce_on_plateau", is_plateau))
 
 
 def cosine(

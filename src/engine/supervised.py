@@ -18,7 +18,7 @@ from engine.data.augment import Transform
 from engine.errors import UserError
 from engine.fence.lightning import batch_of_training
 from engine.fence.torch import backward, hooks_of, only_forwards, take_step
-from engine.schedules import Schedule
+from engine.schedules import Schedule, configured
 from engine.steps import rows
 from engine.steps.block import Batch, Block
 from engine.steps.callback import PER_STEP, overrides
@@ -167,8 +167,8 @@ class SupervisedModule(LightningModule):
         metrics: torchmetrics by name, updated with (predictions, targets).
         optimizer: makes the optimiser from the parameters; Adam with lr 1e-3 if not given.
         init: fills the network's weights; PyTorch's own values stay if not given.
-        scheduler: makes Lightning's `lr_scheduler` config from the optimiser; the learning rate
-            stays as it is if not given.
+        scheduler: makes the learning rate's scheduler, as `engine.schedules.configured` calls it;
+            the rate stays as it is if not given.
         augment: transforms of the inputs of training, by name, one after the other.
     """
 
@@ -368,11 +368,8 @@ class SupervisedModule(LightningModule):
         """
         if self.scheduler is None:
             return optimizer
-        schedule = self.scheduler(optimizer, partial(rates_of, self.trainer))
-        made = schedule.get("scheduler") if isinstance(schedule, Mapping) else schedule
-        if not hasattr(made, "step"):  # Lightning would keep the rate
-            raise UserError(f"module.scheduler: gives {_kind(made)}, not a scheduler.")
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        config = configured(self.scheduler, optimizer, partial(rates_of, self.trainer))
+        return {"optimizer": optimizer, "lr_scheduler": config}
 
     def _evaluate(
         self, split: str, batch: Batch, batch_idx: int, loss: Metric, metrics: MetricCollection

@@ -134,7 +134,7 @@ def test_what_is_no_longer_training_is_refused(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["scheduler=cosine"], "the lengths of scheduler=engine.schedules.cosine are shares"),
+        (["scheduler=cosine"], "the lengths of scheduler=engine.schedules.cosine may be shares"),
         (
             [
                 "callbacks=[default,early_stopping]",

@@ -14,10 +14,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from commands import only_run, run_train
+from commands import only_run, own_schedule, run_train
 from engine import schedules
 from engine.errors import UserError
 from engine.steps.callback import StepCallback
@@ -204,6 +204,31 @@ def test_the_last_steps_have_a_rate(
     np.testing.assert_allclose(rates, expected, rtol=1e-8)
 
 
+def bare(optimizer: Optimizer, rates: Any) -> LRScheduler:
+    return ExponentialLR(optimizer, 0.5)
+
+
+@pytest.mark.parametrize("schedule", [partial(ExponentialLR, gamma=0.5), bare])
+def test_a_scheduler_of_torchs_changes_the_rate_after_each_epoch(
+    schedule: Any, tmp_path: Path
+) -> None:
+    """As in a loop of one's own, over 4 epochs of 3 batches."""
+    x = np.ones((12, 1), dtype=np.float32)
+    model = SupervisedModule(
+        nn.Linear(1, 1), nn.MSELoss(), optimizer=partial(SGD, lr=LR), scheduler=schedule
+    )
+    trainer = plain_trainer(tmp_path, max_epochs=4)
+    trainer.fit(model, Arrays({"train": (x, x)}, batch_size=4))
+    optimizer, expected = sgd(), []
+    scheduler = ExponentialLR(optimizer, gamma=0.5)
+    for _ in range(4):
+        for _ in range(3):
+            expected.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+        scheduler.step()
+    assert columns(tmp_path, "lr")[0] == expected == sorted([LR, LR / 2, LR / 4, LR / 8] * 3)[::-1]
+
+
 def test_training_without_a_known_end_has_no_shares() -> None:
     for schedule in (schedules.cosine, schedules.step, schedules.one_cycle):
         with pytest.raises(UserError, match=r"no known end\. Set trainer\.max_epochs or"):
@@ -246,12 +271,18 @@ def test_a_run_uses_the_rates_that_its_rows_show(tmp_path: Path) -> None:
             "scheduler.every: StepLR takes no such argument.",
         ),
         (
-            [
-                "scheduler=step",
-                "scheduler._target_=torch.optim.lr_scheduler.StepLR",
-                *(f"~scheduler.{name}" for name in ("every", "factor", "interval", "frequency")),
-            ],
-            "scheduler._target_=torch.optim.lr_scheduler.StepLR: must be a function of (optimizer,",
+            own_schedule("torch.optim.lr_scheduler.StepLR"),
+            "scheduler=torch.optim.lr_scheduler.StepLR: missing a required argument: 'step_size'.",
+        ),
+        (
+            own_schedule("torch.optim.lr_scheduler.ReduceLROnPlateau"),
+            "scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau: ReduceLROnPlateau follows a met"
+            "ric, and nothing names one.\nChoose scheduler=plateau, which has",
+        ),
+        (
+            own_schedule("unlike.of_optimizer"),
+            "scheduler=unlike.of_optimizer: too many positional arguments.\nIt needs a function of "
+            "(optimizer, rates) that returns a scheduler or Lightning's lr_scheduler config, or",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

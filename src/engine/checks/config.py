@@ -17,6 +17,7 @@ from engine.config.limits import shown
 from engine.config.overrides import check_values, choices_of
 from engine.config.resolved import Config
 from engine.errors import UserError, blamed_on
+from engine.schedules import configured
 from engine.steps.trainer import BlockTrainer
 
 KINDS = {
@@ -93,18 +94,10 @@ def _check_update(config: Config, checked: set[str]) -> None:
     with blamed_on("optimizer"):
         optimizer = objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
     if schedule:
-        _check_schedule(schedule, optimizer, 100 if ends else math.inf)
-
-
-def _check_schedule(node: Any, optimizer: Optimizer, updates: float) -> None:
-    """Tries a schedule on an optimiser, for a number of updates."""
-    with blamed_on("scheduler"):
-        made = objects.build(node, "scheduler")(optimizer, lambda interval, frequency: updates)
-    if not isinstance(made, Mapping):
-        raise UserError(
-            f"scheduler.{TARGET}={node[TARGET]}: must be a function of (optimizer, updates) that "
-            "returns Lightning's lr_scheduler config, as engine.schedules.cosine does."
-        )
+        number = 100 if ends else math.inf
+        with blamed_on("scheduler"):
+            made = objects.build(schedule, "scheduler")
+            configured(made, optimizer, lambda interval, frequency: number)
 
 
 def _is_optimizer(node: Any) -> bool:

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, seed_everything
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from engine.checks.config import check
 from engine.config import objects
@@ -28,6 +27,7 @@ from engine.kept.values import package_of
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
 from engine.run.loggers.tensorboard import TensorBoard
+from engine.schedules import configured, follows_metric
 from engine.seeds import generator_states
 from engine.steps.callback import (
     EACH_JOB,
@@ -351,9 +351,8 @@ def _odd_module(module: Any) -> str | None:
     single = module.optimizer(module.parameters())
     reason = optimizer.why_not_stacked(single)
     if module.scheduler and not reason:
-        config = module.scheduler(single, lambda *interval: 100)
-        follows = config.get("reduce_on_plateau")  # a scheduler of any class
-        if follows or isinstance(config["scheduler"], ReduceLROnPlateau):
+        config = configured(module.scheduler, single, lambda interval, frequency: 100)
+        if follows_metric(config):
             return "scheduler: the learning rate of each job follows a metric of the job"
     return reason
 

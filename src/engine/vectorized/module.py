@@ -28,6 +28,7 @@ from engine.kept.attributes import may_read, written_by
 from engine.kept.values import mark, package_of
 from engine.run.checkpoint import choice
 from engine.run.objective import has_diverged
+from engine.schedules import configured
 from engine.seeds import generator_states
 from engine.steps import rows
 from engine.steps.callback import StepCallback, overrides
@@ -198,7 +199,7 @@ class StackedModule(LightningModule):
         singles = [member.optimizer for member in self.members]
         rates = partial(rates_of, self.trainer)
         configs = [
-            member.module.scheduler(member.optimizer, rates)
+            configured(member.module.scheduler, member.optimizer, rates)
             for member in self.members
             if member.module.scheduler
         ]

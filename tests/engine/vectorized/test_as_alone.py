@@ -8,6 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from commands import own_schedule
 from engine.callbacks.checkpoints import Checkpoints
 from engine.run import folders
 from together import (
@@ -322,3 +323,16 @@ def test_a_job_whose_table_somebody_has_broken_fails_as_alone(
     assert "('finished', None, False)" in ended["alone"][1]
     assert ended["alone"][1].count("'diverged', ") == 2
     assert ended["together"] == ended["alone"]
+
+
+def test_rates_of_jobs_change_by_a_scheduler_without_a_config(tmp_path: Path) -> None:
+    """It was refused, as Lightning's config was asked for; each job's rate has a closed form."""
+    words = ["experiment=linear", "accelerator=cpu", CSV, "datamodule.steps_per_epoch=2"]
+    schedule = own_schedule("unlike.bare", "+scheduler.gamma=0.5,0.1", "trainer.max_epochs=3")
+    made = jobs(sweep(tmp_path, *words, *schedule))
+    assert len(made) == 2
+    for name, run_dir in made.items():
+        gamma = float(name.split("gamma=")[1].split("-")[0])
+        rates = [float(row["lr"]) for row in rows(run_dir) if row.get("lr")]
+        assert rates == pytest.approx([0.01 * gamma ** (n // 2) for n in range(6)], rel=1e-12)
+        assert "one of 2 jobs that train together" in (run_dir / "train.log").read_text()
