@@ -102,6 +102,29 @@ def _kind(made: object) -> str:
     return "None" if made is None else type(made).__name__
 
 
+def _by_name(metrics: Any, owner: str) -> dict[str, Any]:
+    """Returns metrics by name: of a dict, of torch's or of torchmetrics'.
+
+    Raises:
+        UserError: if they are something else, or one is no metric.
+    """
+    if not isinstance(metrics, Mapping | nn.ModuleDict):
+        raise UserError(
+            f"{owner}: metrics must be torchmetrics by name, such as "
+            f'{{"mae": MeanAbsoluteError()}}, not {_kind(metrics)}.'
+        )
+    for name, metric in metrics.items():
+        if not isinstance(metric, Metric | MetricCollection):
+            is_class = isinstance(metric, type)
+            kind = f"the class {metric.__name__}" if is_class else f"a {_kind(metric)}"
+            raise UserError(
+                f'{owner}: metrics["{name}"] is {kind}, and must be an object of torchmetrics, such'
+                " as MeanAbsoluteError().\nOne of your own is a subclass of torchmetrics.Metric, "
+                "with update(predictions, targets) and compute()."
+            )
+    return dict(metrics.items())
+
+
 def _pair(batch: Any) -> Batch:
     """Returns the inputs (B, …) and targets (B, …) of a batch.
 
@@ -164,7 +187,8 @@ class SupervisedModule(LightningModule):
         network: maps inputs (N, …) to predictions (N, …).
         loss: maps (predictions, targets) to a scalar: the mean over the samples, or the sum if its
             `reduction` is "sum", an attribute or an argument of a partial function.
-        metrics: torchmetrics by name, updated with (predictions, targets).
+        metrics: torchmetrics by name, in a dict or a MetricCollection; updated with (predictions,
+            targets).
         optimizer: makes the optimiser from the parameters; Adam with lr 1e-3 if not given.
         init: fills the network's weights; PyTorch's own values stay if not given.
         scheduler: makes the learning rate's scheduler, as `engine.schedules.configured` calls it;
@@ -185,7 +209,7 @@ class SupervisedModule(LightningModule):
         self,
         network: nn.Module,
         loss: nn.Module,
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Metric] | nn.ModuleDict | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
         init: Callable[[nn.Module], object] | None = None,
         scheduler: Schedule | None = None,
@@ -201,11 +225,10 @@ class SupervisedModule(LightningModule):
             own for own in self.transforms.values() if isinstance(own, nn.Module)
         )
         self.averages_loss = _reduction(loss) != "sum"  # batchmean is a mean, too
+        named = _by_name(metrics or {}, type(self).__name__)
         # Groups would be metrics that agree on the first batch, such as two with other thresholds.
         self.train_metrics, self.val_metrics, self.test_metrics = (
-            MetricCollection(
-                {**copy.deepcopy(metrics or {})}, prefix=f"{split}/", compute_groups=False
-            )
+            MetricCollection(copy.deepcopy(named), prefix=f"{split}/", compute_groups=False)
             for split in ("train", "val", "test")
         )
         epoch_loss = MeanMetric if self.averages_loss else SumMetric

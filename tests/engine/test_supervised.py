@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 from sklearn.metrics import f1_score, precision_score, recall_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics import MeanAbsoluteError, Metric
+from torchmetrics import MeanAbsoluteError, Metric, MetricCollection
 from torchmetrics.classification import (
     BinaryAccuracy,
     MulticlassF1Score,
@@ -601,6 +601,47 @@ def test_what_is_no_optimizer_and_no_scheduler_is_refused(
         pytest.raises(UserError, match=rf"^{says}(\n|$)"),
     ):
         SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), **options).configure_optimizers()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "says"),
+    [
+        ([MeanAbsoluteError()], 'metrics must be torchmetrics by name, such as {"mae": Me'),
+        (MeanAbsoluteError(), "metrics must be .*, not MeanAbsoluteError"),
+        ({"mae": lambda p, t: (p - t).abs().mean()}, r'metrics\["mae"\] is a function, and must'),
+        ({"mae": MeanAbsoluteError}, r'metrics\["mae"\] is the class MeanAbsoluteError, and must'),
+        (nn.ModuleDict({"mae": nn.L1Loss()}), r'metrics\["mae"\] is a L1Loss, and must be an obje'),
+    ],
+)
+def test_what_are_no_metrics_by_name_is_refused(metrics: Any, says: str) -> None:
+    with pytest.raises(UserError, match=f"^SupervisedModule: {says}") as error:
+        SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), metrics)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        MetricCollection({"acc": BinaryAccuracy(), "acc80": BinaryAccuracy(threshold=0.8)}),
+        MetricCollection(
+            {"c": BinaryAccuracy(), "c80": BinaryAccuracy(threshold=0.8)}, prefix="ac"
+        ),
+        nn.ModuleDict({"acc": BinaryAccuracy(), "acc80": BinaryAccuracy(threshold=0.8)}),
+    ],
+    ids=["MetricCollection", "with a prefix", "ModuleDict"],
+)
+def test_collections_of_metrics_are_measured_as_a_dict_of_them(metrics: Any) -> None:
+    module = SupervisedModule(nn.Linear(3, 1), nn.BCELoss(), metrics)
+    module.val_metrics.update(torch.tensor([0.9, 0.7, 0.6, 0.1]), torch.tensor([1, 1, 0, 0]))
+    found = {name: value.item() for name, value in module.val_metrics.compute().items()}
+    assert found == {"val/acc": 3 / 4, "val/acc80": 3 / 4}
+    module.val_metrics.update(torch.tensor([0.7, 0.7]), torch.tensor([1, 1]))
+    found = {name: value.item() for name, value in module.val_metrics.compute().items()}
+    assert found == pytest.approx({"val/acc": 5 / 6, "val/acc80": 3 / 6})
+    assert [*module.train_metrics, *module.test_metrics] == [
+        *("train/acc", "train/acc80"),
+        *("test/acc", "test/acc80"),
+    ]
 
 
 def test_a_default_run_leaves_its_weights_without_a_word(
