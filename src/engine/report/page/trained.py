@@ -66,7 +66,7 @@ def shared(runs: Sequence[Run]) -> dict[str, Any]:
     known = {key for config in configs for key in config}
     keys = [key for key in CHOICES if f"{key}.{TARGET}" in known]
     keys += [key for key in FIRST if key in known]
-    columns = {key: settings.column(configs, key) for key in keys}
+    columns = {key: settings.column(configs, key, runs) for key in keys}
     same = {key: values[0] for key, values in columns.items() if len(set(values)) == 1}
     names = settings.short_names(same)
     return {names[key]: value for key, value in same.items() if value not in ("null", -1)}

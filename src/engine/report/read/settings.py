@@ -15,6 +15,8 @@ from engine.report.read.collect import Run
 # What differs between the runs of a group; the parent's hash has the parent's seed.
 OF_ONE_RUN = ("seed", FOLD, "parent.hash")
 TOP = "config."  # begins the name of the column of a user's key that has no dot
+# Nodes of functions, whose names may say nothing, such as `apply`; a class's name says what it is.
+OF_FUNCTIONS = ("init", "scheduler")
 MISSING = "–"  # the value of a key that a run does not have
 Config = Mapping[str, Any]  # by dotted key
 
@@ -32,9 +34,9 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
     for key in keys:
         if (node := key.removesuffix(f".{TARGET}")) in nodes:
-            columns[node] = column(configs, node)
+            columns[node] = column(configs, node, runs)
         elif differs_within(configs, key, [node for node in nodes if key.startswith(f"{node}.")]):
-            columns[key] = column(configs, key)
+            columns[key] = column(configs, key, runs)
     return columns
 
 
@@ -63,7 +65,7 @@ def chosen(runs: Sequence[Run], names: Iterable[str]) -> dict[str, list[Any]]:
         if len(fitting) > 1:
             raise UserError(f"--group-by {name}: which of {', '.join(fitting)}?")
         keys += fitting
-    return {key: column(configs, key) for key in keys}
+    return {key: column(configs, key, runs) for key in keys}
 
 
 def apart(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
@@ -206,7 +208,7 @@ def all_keys(configs: Iterable[Config]) -> list[str]:
     return list(dict.fromkeys(key for config in configs for key in config))
 
 
-def column(configs: Sequence[Config], key: str) -> list[Any]:
+def column(configs: Sequence[Config], key: str, runs: Sequence[Run]) -> list[Any]:
     """Returns one value per run, for people: a number, a word, the name of a node's `_target_`."""
     values = [comparable(config, key if key in config else f"{key}.{TARGET}") for config in configs]
     # Python takes 1 and 1.0 for equal: a number of batches, and all of them.
@@ -216,7 +218,30 @@ def column(configs: Sequence[Config], key: str) -> list[Any]:
         return values
     # Two classes of one name are told apart by their modules.
     names = short_names({value for value in values if isinstance(value, str)})
+    if key in OF_FUNCTIONS:
+        names = _as_chosen(names, values, [_word_about(run, key) for run in runs])
     return [names.get(value, value) for value in values]
+
+
+def _as_chosen(
+    names: dict[str, str], targets: Sequence[str], words: Sequence[str]
+) -> dict[str, str]:
+    """Calls each function by the word of the command line, such as `gu` of `init=gu`.
+
+    A function that was chosen by several words, or without one, keeps its name; all do, if else two
+    had one name.
+    """
+    pairs = set(zip(targets, words, strict=True))
+    counts = Counter(target for target, _ in pairs)
+    called = names | {target: word for target, word in pairs if word and counts[target] == 1}
+    return called if len(set(called.values())) == len(called) else names
+
+
+def _word_about(run: Run, node: str) -> str:
+    """Returns the choice of a node that a run's command line says; "" for none."""
+    words = (word.lstrip("+").partition("=") for word in _literal(run))
+    said = {key: value for key, _, value in words}
+    return "" if f"{node}.{TARGET}" in said else said.get(node, "")
 
 
 def comparable(config: Config, key: str) -> Any:

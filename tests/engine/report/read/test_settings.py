@@ -133,6 +133,33 @@ def test_classes_of_one_name_in_other_modules_are_other_settings() -> None:
     assert differing([a_run("Adam"), mine]) == {"optimizer": ["Adam", "SGD"]}
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        # As it happened: the report said `apply`, and the sweep's table `gu`.
+        (["init=gu", "init=orth"], ["gu", "orth"]),
+        (["init=gu", ""], ["gu", "orthogonal"]),
+        (["", ""], ["apply", "orthogonal"]),
+        (["init=gu", "init=orth", "init=mine"], ["apply", "orth", "apply"]),  # two words for one
+        (["init=gu", "init=orth", ""], ["apply", "orth", "apply"]),
+        (["init=gu", "init=gu"], ["apply", "orthogonal"]),  # one word for two
+        (["init=orthogonal", ""], ["apply", "orthogonal"]),  # which is the other's name
+        (["init=gu init._target_=project.h_init.apply", "init=orth"], ["apply", "orth"]),
+        (["init=${its}", "init=orth"], ["apply", "orth"]),
+        (["optimizer=mine init=gu", "optimizer=other init=orth"], ["gu", "orth"]),
+    ],
+)
+def test_a_function_is_called_as_the_command_line_chose_it(
+    words: list[str], shown: list[str]
+) -> None:
+    targets = ["project.h_init.apply", "project.init.orthogonal", "project.h_init.apply"]
+    runs = [
+        replace(a_run(**{"init._target_": target}), overrides=tuple(own.split()))
+        for target, own in zip(targets, words, strict=False)
+    ]
+    assert differing(runs) == chosen(runs, ["init"]) == {"init": shown}
+
+
 def test_runs_that_were_made_longer_are_grouped_over_their_seeds() -> None:
     runs = [a_run(seed=seed, parent__hash=str(seed), parent__step=20) for seed in range(3)]
     assert differing(runs) == {}
