@@ -510,9 +510,15 @@ def count(statuses: Sequence[str]) -> str:
 
 
 def own_words(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Returns the overrides of each job that not all of the jobs have."""
+    """Returns the overrides of each job that not all of the jobs have.
+
+    What a sweep tells its jobs in `sweep.…`, such as a trial's number, says nothing of a job.
+    """
     common = set.intersection(*map(set, overrides)) if overrides else set()
-    return [[word for word in words if word not in common] for words in overrides]
+    return [
+        [word for word in words if word not in common and not word.startswith("sweep.")]
+        for words in overrides
+    ]
 
 
 def answer_text(answer: float | Exception) -> str:

@@ -11,7 +11,7 @@ from engine import signals
 from engine.config.limits import BOOL, COUNT_OR_NULL, check
 from engine.door import Task
 from engine.fence.hydra import BasicLauncher
-from engine.sweep.jobs import Job, answer_text
+from engine.sweep.jobs import Job, answer_text, own_words
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ class VectorizedLauncher(BasicLauncher):
         options = Options(self.task_function.door, self.chunk, self.figures)
         answers = run_together(jobs, options)
         signals.heed()  # an answer may be what it has broken
-        common = set.intersection(*(set(job.overrides) for job in jobs))
+        words = dict(zip(jobs, own_words([job.overrides for job in jobs]), strict=True))
         for count, (job, answer) in enumerate(answers.items(), start=1):
-            words = [word for word in job.overrides if word not in common] or ["the job"]
-            log.info("%d of %d: %s: %s", count, len(jobs), " ".join(words), answer_text(answer))
+            name = " ".join(words[job]) or "the job"
+            log.info("%d of %d: %s: %s", count, len(jobs), name, answer_text(answer))
         alone = [job for job in jobs if job not in answers]
         returns = iter(self.task_function.launched(self, alone) if alone else [])
         return [_returned(job, answers[job]) if job in answers else next(returns) for job in jobs]

@@ -167,6 +167,9 @@ class _Chunk:
 
     def __init__(self, jobs: Sequence[Job], options: Options) -> None:
         self.jobs, self.options = jobs, options
+        self.first: dict[str, Job] = {}  # of equal jobs, as trials may be; it answers for all
+        for job in jobs:
+            self.first.setdefault(job.config.hash, job)
         self.answers: Answers = {}
         self.members: dict[Job, Member] = {}
         self.alone: Counter[str] = Counter()  # jobs that have to run one by one, by reason
@@ -184,11 +187,14 @@ class _Chunk:
                 raise
             # What the jobs have is in their folders.
             self.answers |= dict.fromkeys(self.members, Stopped(str(refused)))
+        for job in self.jobs:
+            if (first := self.first[job.config.hash]) in self.answers:
+                self.answers[job] = self.answers[first]
         return self.answers
 
     def _run(self) -> None:
         with ExitStack() as claims:
-            for job in self.jobs:
+            for job in self.first.values():
                 self._claim(job, claims)
             with imports.large():  # all that is made stays as long as the jobs
                 self._build()

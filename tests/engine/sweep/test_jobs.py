@@ -10,7 +10,7 @@ from commands import only_run, run_train
 from engine.config.resolved import Config
 from engine.run import folders, identity
 from engine.run.summaries import save
-from engine.sweep.jobs import Job, State, table
+from engine.sweep.jobs import Job, State, own_words, table
 from sweeping import FAILING, LINEAR, folder, made, summaries, sweep, written
 
 
@@ -205,6 +205,13 @@ def test_a_row_says_what_its_job_has_of_its_own(
     assert head.removesuffix("objective      time").split(maxsplit=1)[1].rstrip() == shown[0]
     for job, row, name in zip(jobs, rows, shown[1:], strict=True):
         assert row.split(maxsplit=1)[1] == name.format(job.hash)
+
+
+def test_what_a_sweep_tells_its_jobs_names_none() -> None:
+    """As it happened: the log showed the callback that a search adds to each trial."""
+    words = [["a=1", "seed=1", "sweep.trial={number:0}"], ["a=1", "seed=1", "sweep.trial=1"]]
+    assert own_words(words) == [[], []]
+    assert own_words([*words, ["a=1", "seed=2"]]) == [["seed=1"], ["seed=1"], ["seed=2"]]
 
 
 def test_the_metric_of_the_test_stands_beside_the_objective(tmp_path: Path) -> None:
