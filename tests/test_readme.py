@@ -74,7 +74,7 @@ def test_training(
     # Every experiment's own figures are drawn in tests/engine/run/test_experiments.py.
     other_figures = any("histograms" in word or "image_folder" in word for word in words)
     less = ["logger=csv"] if sweep else []
-    less += ["seed=0", "optimizer=sgd"] if experiment == "lenet_init" else []  # of three and two
+    less += ["seed=0", "optimizer=adam"] if experiment == "lenet_init" else []  # of three and two
     if experiment == "init_depth":  # of five seeds and 1,000 samples
         less += ["callbacks.depth_study.seeds=1", "datamodule.samples=100"]
     less += ["hydra.sweeper.n_trials=3"] if "hydra/sweeper=optuna" in words else []

@@ -25,7 +25,7 @@ from project.train import train
 SGD = "optimizer has: _target_, _partial_, lr, momentum, weight_decay, fused."
 EXPERIMENTS = ", ".join(sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
 CALLBACKS = ", ".join(sorted(path.stem for path in CONF.glob("callbacks/*.yaml")))
-OPTIMIZERS = "adam, adamw, lbfgs, rmsprop, sgd, sgd_plain"
+OPTIMIZERS = "adam, adamw, lbfgs, rmsprop, sgd, sgd_batch_64, sgd_plain"
 OF_SEED = (
     "\nIt is a word: leave its quotes out, or write 'seed=\"${oc.decode:${oc.env:NAME}}\"' "
     "for a variable."
