@@ -22,6 +22,10 @@ OWN_STEP = ("training_step", "compute_loss", "_loss")
 # Losses that compare number by number, whatever the shapes.
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
 MOST_ROWS = 1000  # samples with NaN or infinite numbers that are tried at once
+CONVERT = (
+    "\nThe loss and the metrics get the same targets: convert them in load(), or for one of them "
+    "in a subclass, in forward of the loss or in update of the metric."
+)
 
 Prepare = Callable[[Tensor], Tensor]  # gives inputs as the network takes them
 
@@ -193,7 +197,7 @@ def _refuse_target(
         raise UserError(
             f"{has} targets {shape_of(targets)} of {targets.dtype}, which "
             f"{type(model.loss).__name__} does not take for predictions {shape_of(predictions)}: "
-            f"{reason}"
+            f"{reason}{CONVERT}"
         ) from None
 
 

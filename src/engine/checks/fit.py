@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from engine.checks import bad_data, parts_of_loss
 from engine.config.resolved import Config
 from engine.data.augment import try_out
-from engine.data.datamodule import TensorDataModule
+from engine.data.datamodule import BATCH_HOOKS, TensorDataModule
 from engine.errors import UserError, blamed_on
 from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
@@ -23,6 +23,8 @@ from engine.supervised import SupervisedModule
 PLAIN = (bool, int, float, str, type(None))  # kinds of attributes that are put back after a try
 # By these values of trainer.precision, Lightning gives inputs the numbers of the weights.
 CONVERTING = ("64", "64-true", "bf16-true", "16-true")
+MOST = 64  # samples of a validation that are tried at once
+FREE = ("_loss", "add_loss", *BATCH_HOOKS)  # who has one of these may convert all batches
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
@@ -71,6 +73,7 @@ def fit_to(model: LightningModule, data: LightningDataModule, precision: object 
                 _check_metrics(model, data, prepare)
                 bad_data.check(model, data, prepare)
                 if isinstance(model, SupervisedModule):
+                    _check_evaluation(model, data, prepare)
                     parts_of_loss.tell(model, data)
         if isinstance(model, SupervisedModule):
             try_out(model.transforms, sample)
@@ -208,7 +211,37 @@ def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Except
         f"{bad_data.shape_of(part)} of {part.dtype}" for part in (predictions, targets)
     )
     raise UserError(
-        f"{own} does not take predictions {kinds}: {str(error).partition(chr(10))[0]}\n"
-        "The loss and the metrics get the same targets: one of them may convert these, in a "
-        "subclass."
+        f"{own} does not take predictions {kinds}: {str(error).partition(chr(10))[0]}"
+        f"{bad_data.CONVERT}"
     ) from None
+
+
+@torch.no_grad()
+def _check_evaluation(
+    model: SupervisedModule, data: TensorDataModule, prepare: bad_data.Prepare
+) -> None:
+    """Refuses a step of a user's that converts in training only what validation or test needs."""
+    own = overrides(model, SupervisedModule, bad_data.OWN_STEP[:2])
+    if (
+        not own
+        or overrides(model, SupervisedModule, FREE)
+        or overrides(data, TensorDataModule, FREE)
+    ):
+        return
+    for name, step in {"val": "validation_step", data.test_split: "test_step"}.items():
+        split = data.splits.get(name)
+        if split is None or overrides(model, SupervisedModule, (step,)):
+            continue
+        inputs, targets = split.select(torch.arange(min(MOST, data.eval_batch_size, len(split))))
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                predictions = model(prepare(inputs))
+                model.loss(predictions, targets)
+                for metric in model.val_metrics.values():
+                    metric.clone().update(predictions, targets)
+        except Exception as error:
+            raise UserError(
+                f"{type(model).__name__}: its {step} fails, as {own[0]} is of training only: "
+                f"{str(error).partition(chr(10))[0]}\nDo the same in a subclass, in forward of the "
+                f"loss or in update of the metric, or override {step}, too."
+            ) from None

@@ -1,9 +1,11 @@
 """Module and data have to fit together."""
 
 import json
+import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pytest
@@ -18,12 +20,14 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, Running
 
+import engine.supervised
 import ways
-from commands import run_train
+from commands import ROOT, run_train
 from engine.checks.fit import check_classes, fit_to
 from engine.errors import UserError
 from engine.supervised import SupervisedModule
-from fitting import Arrays
+from fitting import Arrays, columns, plain_trainer
+from project import init
 
 
 @pytest.mark.parametrize(
@@ -235,6 +239,12 @@ def test_a_metric_gives_one_number(metric: Any, gives: str | None) -> None:
     ]
 
 
+CONVERT = (
+    "The loss and the metrics get the same targets: convert them in load(), or for one of them "
+    "in a subclass, in forward of the loss or in update of the metric."
+)
+
+
 def test_a_metric_that_does_not_take_the_targets_is_named_before_training() -> None:
     """As it happened: the first step failed, with an error that named no metric."""
     labels = np.zeros((4, 2), np.float32)
@@ -247,10 +257,7 @@ def test_a_metric_that_does_not_take_the_targets_is_named_before_training() -> N
         "SupervisedModule: its metric acc does not take predictions (N, 2) of torch.float32 and "
         "targets (N, 2) of torch.float32: Expected argument `target` to be an int or long tensor"
     )
-    assert second == (
-        "The loss and the metrics get the same targets: one of them may convert these, in a "
-        "subclass."
-    )
+    assert second == CONVERT
 
 
 def test_a_metric_of_more_than_a_sample_is_no_mistake() -> None:
@@ -302,3 +309,101 @@ def test_what_a_step_of_ones_own_may_change_is_not_tried() -> None:
     fit_to(Own(), Arrays(splits, batch_size=1))
     accuracy = {"acc": BinaryAccuracy()}
     fit_to(Squeezes(Pair(), nn.MSELoss(), accuracy), Arrays({"train": splits["train"]}))
+
+
+class OneLogit(SupervisedModule):
+    """Has one logit for two classes."""
+
+    def __init__(self) -> None:
+        network = nn.Sequential(nn.Linear(3, 1), nn.Flatten(start_dim=0))
+        super().__init__(network, nn.BCEWithLogitsLoss(), {"acc": BinaryAccuracy()})
+
+
+class ConvertsInTraining(OneLogit):
+    def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self(inputs)
+        return self.loss(logits, targets.float()), logits
+
+
+class StepConvertsInTraining(OneLogit):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.compute_loss(batch[0], batch[1].float())[0]
+
+
+class ConvertsLosses(ConvertsInTraining):
+    def _loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return super()._loss(predictions, targets.float())
+
+
+class ConvertsBatches(ConvertsInTraining):
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch[0], batch[1].float()
+
+
+class Validates(ConvertsInTraining):
+    def validation_step(self, batch: Any, *args: Any) -> None:
+        self.compute_loss(*batch)
+
+
+CLASSES = np.array([0, 1, 1, 0, 1, 0])
+REASON = "result type Float can't be cast to the desired output type Long"
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            OneLogit,
+            'Arrays: "train" has targets (N,) of torch.int64, which BCEWithLogitsLoss does not '
+            f"take for predictions (N,): {REASON}\n{CONVERT}",
+        ),
+        (ConvertsInTraining, "its validation_step fails, as compute_loss"),
+        (StepConvertsInTraining, "its validation_step fails, as training_step"),
+        (Validates, "its test_step fails, as compute_loss"),
+        (ConvertsLosses, None),
+        (ConvertsBatches, None),
+    ],
+)
+def test_what_only_training_converts_is_told_before_training(
+    model: type[OneLogit], says: str | None
+) -> None:
+    """As it happened: a run failed at its first validation, with a traceback."""
+    data = Arrays(dict.fromkeys(("train", "val", "test"), (SINGLE, CLASSES)))
+    if says is None:
+        fit_to(model(), data)
+        return
+    with pytest.raises(UserError) as raised:
+        fit_to(model(), data)
+    if model is not OneLogit:
+        says = (
+            f"{model.__name__}: {says} is of training only: {REASON}\nDo the same in a subclass, "
+            "in forward of the loss or in update of the metric, or override "
+            f"{says.split()[1]}, too."
+        )
+    assert str(raised.value) == says
+    fit_to(ConvertsInTraining(), Arrays({"train": (SINGLE, CLASSES)}))
+
+
+def test_the_one_logit_of_the_documents_is_trained_and_validated(tmp_path: Path) -> None:
+    """From weights of zero, SGD and the losses are those of NumPy."""
+    (code,) = re.findall(
+        r"```python\n(from torchmetrics.*?)\n\nlogits, ",
+        (ROOT / "docs/interface.md").read_text(),
+        re.DOTALL,
+    )
+    names = {**vars(engine.supervised), "Unpack": Unpack, "Count": int}
+    exec(code, names)
+    data = Arrays(dict.fromkeys(("train", "val"), (SINGLE, CLASSES)))
+    model = names["OneLogit"](3, optimizer=partial(torch.optim.SGD, lr=0.5), init=init.zero)
+    fit_to(model, data)
+    plain_trainer(tmp_path, max_epochs=2).fit(model, data)
+    weights, bias, losses = np.zeros(3), 0.0, []
+    for _ in range(3):
+        logits = ROWS @ weights + bias
+        losses.append(np.log1p(np.exp(logits)).mean() - logits[CLASSES == 1].sum() / 6)
+        error = 1 / (1 + np.exp(-logits)) - CLASSES
+        weights, bias = weights - 0.5 * error @ ROWS / 6, bias - 0.5 * error.mean()
+    train, val = columns(tmp_path, "train/loss")[0], columns(tmp_path, "val/loss", "val/acc")
+    np.testing.assert_allclose(train, losses[:2], rtol=1e-6)
+    np.testing.assert_allclose(val[0], losses[1:], rtol=1e-6)
+    assert val[1][-1] == pytest.approx(np.mean((logits > 0) == CLASSES))
