@@ -170,6 +170,12 @@ def test_an_experiment_has_the_numbers_that_its_head_states() -> None:
     assert set(stated) == {*STATED, "lr", "momentum"}
 
 
+def test_another_optimizer_keeps_the_numbers_of_the_experiment() -> None:
+    """As the README says."""
+    chosen = composed("experiment=curve_fit", "optimizer=adam").optimizer
+    assert (chosen._target_, chosen.lr) == ("torch.optim.Adam", 0.2)
+
+
 @pytest.fixture(scope="module")
 def schemes() -> dict[str, Any]:
     """The node of each scheme."""
