@@ -176,7 +176,7 @@ def test_hparams_have_a_row_for_each_job_and_trial(logs: Path) -> None:
     infos, metrics, rows = server.hparams()
     keys = {"optimizer", "init", "seed", "optimizer.lr", "module.hidden"}
     assert {info["name"] for info in infos} == keys
-    assert metrics[-2:] == ["★ train/loss, last value", "★ val/acc, best epoch"]
+    assert metrics[-2:] == ["★ train/loss, last pass", "★ val/acc, best epoch"]
     given = [frozenset(row["hparams"]) for row in rows]
     assert given.count(frozenset({"optimizer", "init", "seed"})) == 12
     assert given.count(frozenset({"optimizer.lr", "module.hidden"})) == TRIALS

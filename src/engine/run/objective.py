@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from engine.config.resolved import Config
 from engine.run import summaries
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
-from engine.run.summaries import BEST_EPOCH, LAST_VALUE, Objective
+from engine.run.summaries import BEST_EPOCH, LAST_PASS, LAST_VALUE, Objective
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -39,16 +39,20 @@ def chooser(trainer: "Trainer") -> Any:
     return next(ours, made.checkpoint_callback)
 
 
-def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | None:
+def compared(
+    trainer: "Trainer", metrics: Mapping[str, float], rows: Iterable[Mapping[str, str]]
+) -> Objective | None:
     """Returns what a sweep compares of a run, under its name; None where there is nothing.
 
     It is the best value of the metric that the checkpoints follow, or the metric's last value where
-    no checkpoint is the best. A run without validation is compared by its training loss. A run with
-    a validation never is: its validation may be NaN, or go by another name.
+    no checkpoint is the best. A run without validation is compared by its training loss, over the
+    last pass over the data: the last row may be of one small batch. A run with a validation never
+    is: its validation may be NaN, or go by another name.
 
     Args:
         trainer: that has trained the run.
         metrics: the last value of each metric that the run has logged.
+        rows: of the run's table of metrics.
     """
     callback = chooser(trainer)
     monitor = getattr(callback, "monitor", None) or ""
@@ -56,13 +60,41 @@ def compared(trainer: "Trainer", metrics: Mapping[str, float]) -> Objective | No
     mode = getattr(callback, "mode", "min")
     if monitor and best is not None:
         return Objective(monitor, BEST_EPOCH, mode, float(best))
-    if monitor in metrics:
+    loss = summaries.training_loss(metrics)
+    if monitor in metrics and monitor != loss:
         value = metrics[monitor]
         return Objective(monitor, BEST_EPOCH if math.isnan(value) else LAST_VALUE, mode, value)
-    loss = summaries.training_loss(metrics)
-    if loss is None or any(map(summaries.is_validation, metrics)):
+    if loss is None or (monitor != loss and any(map(summaries.is_validation, metrics))):
         return None
-    return Objective(loss, LAST_VALUE, "min", metrics[loss])
+    mean = summaries.of_last_pass(rows, loss, *_pass_of(trainer))
+    if mean is None:
+        return Objective(loss, LAST_VALUE, "min", metrics[loss])
+    return Objective(loss, LAST_PASS, "min", mean)
+
+
+def _pass_of(trainer: "Trainer") -> tuple[int | None, int]:
+    """Returns the samples of a pass over the training data, and of a step, for `of_last_pass`.
+
+    An epoch of a `TensorDataModule` may have any number of steps. With all others, and where the
+    same few batches are learnt again and again, a pass is an epoch: (None, 1) if of unknown length.
+    """
+    from engine.data.datamodule import TensorDataModule
+    from engine.steps.callback import overrides
+
+    made: Any = trainer
+    data = getattr(made, "datamodule", None)
+    if (
+        not isinstance(data, TensorDataModule)
+        or overrides(data, TensorDataModule, ["train_dataloader"])
+        or made.overfit_batches
+    ):
+        batches = made.num_training_batches
+        return None if math.isinf(batches) else math.ceil(batches / made.accumulate_grad_batches), 1
+    samples = len(data.splits["train"])
+    of_step = data.batch_size * made.accumulate_grad_batches
+    if getattr(made.lightning_module, "averages_loss", True):
+        return samples, of_step
+    return math.ceil(samples / of_step), 1  # of sums, each step weighs the same
 
 
 def outcome(
@@ -97,7 +129,7 @@ def outcome(
     metrics = summaries.last_values(columns, rows)
     value = of = None
     if summary["status"] == "finished":
-        found = compared(trainer, metrics)
+        found = compared(trainer, metrics, rows)
         ours = found.value if found else math.nan
         value = summary["objective"] if is_given else ours
         of = _named(trainer, found, value)

@@ -22,6 +22,7 @@ from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on
 from engine.run import code, folders, identity, summaries
 from engine.run.children import joinable
 from engine.run.objective import chooser, compared, has_diverged, outcome
+from engine.run.records import read
 
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -382,12 +383,13 @@ class Run:
         """Returns what a sweep compares; NaN for a run that diverged.
 
         It is the best value of the metric that the checkpoints follow, or without validation the
-        last training loss; the log says which.
+        training loss over the last pass over the data; the log says which.
         """
         if has_diverged(trainer):
             return math.nan
-        metrics = summaries.final_metrics(self.folder)
-        found = compared(trainer, metrics)
+        columns, rows = read.rows(self.folder / summaries.METRICS)
+        metrics = summaries.last_values(columns, rows)
+        found = compared(trainer, metrics, rows)
         if found is None and not self._keeps_checkpoints:
             log.warning("objective: none; callbacks.checkpoints says which metric to compare")
             return math.nan

@@ -1,6 +1,7 @@
 """summary.json: how a run ended, and with which metrics."""
 
 import functools
+import itertools
 import json
 import logging
 import math
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
 METRICS = "metrics.csv"
 TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
-BEST_EPOCH, LAST_VALUE = "best epoch", "last value"  # which value of a metric counts
+# Which value of a metric counts.
+BEST_EPOCH, LAST_PASS, LAST_VALUE = "best epoch", "last pass", "last value"
 SPLITS, OTHER = ("train", "val", "test"), "value"  # columns of the table of metrics
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
@@ -140,6 +142,59 @@ def last_values(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> di
         last |= row
     kept = [key for key in columns if key in last and key not in ("epoch", "step", "lr")]
     return {key: float(last[key]) for key in kept}
+
+
+def of_last_pass(
+    rows: Iterable[Mapping[str, str]], metric: str, samples: int | None = None, batch_size: int = 1
+) -> float | None:
+    """Returns the mean of a metric of training over the last pass over the data.
+
+    A row has the mean over the steps since the row before. It weighs as many samples as these steps
+    have of the pass, so that a row of more than a pass is taken as it is. Rows that are logged by
+    hand have no epoch, and any step: they do not count.
+
+    Args:
+        rows: of a table of metrics.
+        metric: the name of the metric.
+        samples: of a pass; if None, a pass is the longest epoch, and each step weighs the same.
+        batch_size: samples of a step. The last step of a pass has those that are left.
+
+    Returns:
+        The mean; None if no row counts.
+    """
+    values: dict[int, float] = {}  # by the number of steps that the row ends
+    ends: dict[str, int] = {}  # of the epochs
+    end = 0
+    for row in rows:
+        if metric in row and "epoch" in row:
+            if int(row[read.STEP]) + 1 < end:  # another training of the run begins
+                values, ends = {}, {}
+            end = int(row[read.STEP]) + 1
+            values[end] = float(row[metric])
+            ends[row["epoch"]] = end
+    if not values:
+        return None
+    if samples is None:
+        samples = max(last - first for first, last in itertools.pairwise([0, *ends.values()]))
+    steps = math.ceil(samples / batch_size)
+
+    def seen(step: int) -> int:
+        passes, rest = divmod(step, steps)
+        return passes * samples + rest * batch_size
+
+    begins = seen(end) - samples
+    befores = [0, *values]
+    weights = [
+        max(0, seen(step) - max(seen(before), begins))
+        for before, step in itertools.pairwise(befores)
+    ]
+    total = sum(weights)
+    # One row alone stays as it is, to the last bit.
+    return sum(
+        value * (weight / total)
+        for value, weight in zip(values.values(), weights, strict=True)
+        if weight
+    )
 
 
 def table(metrics: Mapping[str, float]) -> str:

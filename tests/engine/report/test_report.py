@@ -202,7 +202,7 @@ def test_a_real_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     capsys.readouterr()
     run_report(f"{tmp_path}/sweeps/linear")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == ("4 runs (4 finished) in 2 groups; train/loss, last value: lower is better")
+    assert lines[0] == ("4 runs (4 finished) in 2 groups; train/loss, last pass: lower is better")
     text = (tmp_path / "sweeps/linear/report.md").read_text()
     # Both commands make these runs again, so that nothing is run twice.
     told = dict(re.findall(r"^(.+):\n\n```bash\n(.+)\n```$", text, re.MULTILINE))

@@ -308,9 +308,14 @@ def test_a_training_metric_is_compared_where_there_is_no_validation(tmp_path: Pa
 
 
 def test_without_a_validation_the_training_loss_is_compared(tmp_path: Path) -> None:
-    _, summary = run(tmp_path, of("Tested"), "trainer.limit_val_batches=0")
-    assert summary["objective"] == summary["metrics"]["train_loss"]
-    assert summary["objective_of"] == {"metric": "train_loss", "taken": "last value", "mode": "min"}
+    run_dir, summary = run(tmp_path, of("Tested"), "trainer.limit_val_batches=0")
+    last = [row for row in rows(run_dir / "metrics.csv") if row["train_loss"]][-3:]
+    # Rows of 4 steps are 8, 12, 16 and 20 of 20, and an epoch has 10 steps.
+    assert [row["step"] for row in last] == ["11", "15", "19"]
+    losses = [float(row["train_loss"]) for row in last]
+    expected = (2 * losses[0] + 4 * losses[1] + 4 * losses[2]) / 10
+    assert summary["objective"] == pytest.approx(expected, rel=1e-12)
+    assert summary["objective_of"] == {"metric": "train_loss", "taken": "last pass", "mode": "min"}
 
 
 def test_a_run_whose_validation_is_nan_has_no_objective(

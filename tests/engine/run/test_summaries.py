@@ -143,3 +143,41 @@ def test_the_next_commands_can_be_pasted() -> None:
         "  tensorboard --logdir /logs/x",
         "  python -m mine.report /logs/x",
     ]
+
+
+def table_of(*points: tuple[int, int, float]) -> list[dict[str, str]]:
+    """Rows of a table: epoch, step and training loss."""
+    return [
+        {"epoch": str(epoch), "step": str(step), "train/loss": str(loss)}
+        for epoch, step, loss in points
+    ]
+
+
+@pytest.mark.parametrize(
+    ("points", "of_pass", "expected"),
+    [
+        # 5 samples in batches of 2: steps of 2, 2 and 1 samples.
+        ([(0, 2, 9), (1, 3, 1), (1, 4, 2), (1, 5, 4)], (5, 2), (2 * 1 + 2 * 2 + 4) / 5),
+        ([(0, 2, 9), (1, 4, 1.5), (1, 5, 4)], (5, 2), (4 * 1.5 + 4) / 5),
+        ([(0, 2, 9), (1, 5, 2)], (5, 2), 2),
+        ([(0, 2, 9), (1, 3, 1), (1, 4, 2)], (5, 2), (9 + 2 * 1 + 2 * 2) / 5),  # from within a pass
+        ([(0, 0, 9), (0, 1, 0.1), (0, 2, 0.3)], (7, 7), 0.3),  # a step is a pass
+        ([(0, 9, 9), (0, 19, 0.3)], (7, 7), 0.3),  # a row has ten passes
+        ([(0, 0, 0.5)], (5, 2), 0.5),  # less than a pass
+        ([(0, 0, 9), (0, 2, 9), (1, 3, 1), (1, 5, 4)], (None, 1), (1 + 2 * 4) / 3),
+        ([(0, 1, 3), (0, 3, 9), (1, 4, 1), (1, 5, 4)], (None, 1), (2 * 9 + 1 + 4) / 4),
+        ([(0, 0, 9), (0, 1, 9), (0, 0, 1), (0, 1, 4)], (None, 1), 2.5),  # a second training
+    ],
+)
+def test_a_loss_of_the_last_pass(
+    points: list[tuple[int, int, float]], of_pass: tuple[int | None, int], expected: float
+) -> None:
+    found = summaries.of_last_pass(table_of(*points), "train/loss", *of_pass)
+    assert found == pytest.approx(expected, rel=1e-15)
+
+
+def test_rows_that_are_logged_by_hand_have_no_pass() -> None:
+    """Their steps may be anything, such as the number of the epoch."""
+    assert summaries.of_last_pass([{"step": "0", "loss": "1"}], "loss") is None
+    rows = [*table_of((0, 0, 1), (0, 1, 2)), {"step": "2", "train/loss": "9"}, {"step": "2"}]
+    assert summaries.of_last_pass(rows, "train/loss") == 1.5

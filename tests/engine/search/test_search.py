@@ -103,7 +103,7 @@ def test_failing_and_diverging_trials_end_nothing(
         ("two_layer", 1e30): (FAIL, None),
     }
     table = caplog.records[-2].message
-    assert "train/loss, last value  parameters" in table  # whichever trial was told first
+    assert "train/loss, last pass  parameters" in table  # whichever trial was told first
     assert "4 trials: " in table
     assert {"1 finished", "1 diverged", "2 failed"} == set(
         table.splitlines()[-3].partition(": ")[2].split(", ")
@@ -164,7 +164,7 @@ def test_a_search_that_goes_another_way_than_a_report_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As it happened: losses of training were maximised without a word."""
-    named = {"metric": "train/loss", "taken": "last value", "mode": "min"}
+    named = {"metric": "train/loss", "taken": "last pass", "mode": "min"}
     summary = {"objective": 0.5, "objective_of": named}
     job: Any = SimpleNamespace(config={"callbacks.checkpoints.monitor": None}, summary=summary)
     for direction, times in (("MINIMIZE", 0), ("MAXIMIZE", 1)):

@@ -132,10 +132,10 @@ def test_dry_run_lists_the_jobs_and_touches_nothing(
     (listed,) = [record.message for record in caplog.records]
     plain = re.sub(r"\x1b\[\d*m", "", listed)
     assert re.sub(r" +\d+(\.\d+)? +\d+\.\d s", " NUMBERS", plain).splitlines() == [
-        f"  status       {'job':<15}" + f"{'train/loss, last value':>24}{'time':>10}",
+        f"  status       {'job':<15}" + f"{'train/loss, last pass':>23}{'time':>10}",
         f"  finished     {one.name} NUMBERS",
         f"  interrupted  {two.name}",
-        f"  failed       {three.name}" + f"{'':>24}{'1.2 s':>10}",
+        f"  failed       {three.name}" + f"{'':>23}{'1.2 s':>10}",
         "    OSError: disk full",
         f"    {three / 'train.log'}",
         "  new          seed=4",

@@ -12,7 +12,7 @@ from engine import messages
 from engine.report.read import settings
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
-from engine.run.summaries import BEST_EPOCH, LAST_VALUE
+from engine.run.summaries import BEST_EPOCH, LAST_PASS, LAST_VALUE
 
 MOST = 30  # groups in the terminal
 LEFT_OUT = "left out"
@@ -151,11 +151,11 @@ def runs(content: Content) -> list[Column]:
 
 
 def _latest(content: Content, values: pd.Series) -> list[str]:
-    """Writes what each run is compared by, and names the last value of a run without a best one."""
-    is_best = content.compared.taken == BEST_EPOCH
+    """Writes what each run is compared by, and names the last value of a run without another."""
+    is_another = content.compared.taken in (BEST_EPOCH, LAST_PASS)
     texts = []
     for run, value in zip((content.runs[number] for number in values.index), values, strict=True):
-        is_last = is_best and not run.objective and not pd.isna(value)
+        is_last = is_another and not run.objective and not pd.isna(value)
         texts.append(numbers.metric(value) + f" ({LAST_VALUE})" * is_last)
     return texts
 

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from engine.report.page import latex, method, page, tables, trained
 from engine.report.statistics.content import Content
-from engine.run.summaries import BEST_EPOCH, Objective
+from engine.run.summaries import BEST_EPOCH, LAST_PASS, Objective
 from synthetic_runs import content_of, write_run
 
 
@@ -227,8 +227,9 @@ def test_metrics_with_the_names_of_columns_replace_none(tmp_path: Path) -> None:
     assert (a["error"], b["error"]) == ("", "KeyError: x")
 
 
-def test_the_last_value_of_a_run_is_not_shown_as_that_of_its_best_epoch(tmp_path: Path) -> None:
-    best = Objective("val/acc", BEST_EPOCH, "max", 0.9)
+@pytest.mark.parametrize("taken", [BEST_EPOCH, LAST_PASS])
+def test_the_last_value_of_a_run_is_not_shown_as_another(taken: str, tmp_path: Path) -> None:
+    best = Objective("val/acc", taken, "max", 0.9)
     write_run(tmp_path / "a", metrics={"val/acc": 0.6}, objective=best)
     write_run(tmp_path / "b", seed=1, metrics={"val/acc": 0.1}, status="diverged")
     write_run(tmp_path / "c", seed=2, metrics={}, status="failed")
