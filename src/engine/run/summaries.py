@@ -236,8 +236,14 @@ def closing_words(summary: Mapping[str, Any], run_dir: Path) -> str:
     end = f"{ending(summary)}: {messages.short(run_dir)}"
     of_best = objective_name(summary).endswith(BEST_EPOCH) and any(tested(summary))
     of_best = of_best and (run_dir / BEST).exists()
-    whose = "test: with best.ckpt; train, val: the last ones logged" if of_best else ""
-    said = [table(summary["metrics"]), whose, compared(summary), end]
+    whose = ["test: with best.ckpt; val: the last ones logged"] if of_best else []
+    metrics = summary["metrics"]
+    # Where the last row is the last pass, the next line says so.
+    if any(name.startswith("train/") for name in metrics) and objective(summary) != metrics.get(
+        "train/loss"
+    ):
+        whose.append("train: the last row of metrics.csv")
+    said = [table(metrics), "; ".join(whose), compared(summary), end]
     return "\n".join(filter(None, said))
 
 

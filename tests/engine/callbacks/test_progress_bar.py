@@ -20,7 +20,7 @@ from project.modules.linear import LinearRegressor
 
 X = torch.ones(4, 1)
 # squared error, summed over a batch of 2 from w = 0: 2 · 2² = 8
-LINE = re.compile(r"(.*): train loss (\S+), val loss (\S+) \((\d+) steps/s\)")
+LINE = re.compile(r"(.*): train loss (\S+) \(last step\), val loss (\S+) \((\d+) steps/s\)")
 
 
 class Crash(StepProgressBar):
@@ -81,11 +81,11 @@ def test_a_line_has_what_its_own_epoch_logged(
 ) -> None:
     """As it happened: epochs without a validation repeated the value of the last one."""
     fit(tmp_path, StepProgressBar(), max_epochs=3, check_val_every_n_epoch=2)
-    said = [message.partition(" (")[0] for message in lines.messages]
+    said = [message.rpartition(" (")[0] for message in lines.messages]
     assert said == [
-        "epoch 1/3: train loss 8",
-        "epoch 2/3: train loss 8, val loss 16",
-        "epoch 3/3: train loss 8",
+        "epoch 1/3: train loss 8 (last step)",
+        "epoch 2/3: train loss 8 (last step), val loss 16",
+        "epoch 3/3: train loss 8 (last step)",
     ]
 
 
@@ -102,10 +102,30 @@ def test_a_line_has_what_the_module_logs_at_its_epochs_end(
 ) -> None:
     """As it happened: the line of an epoch had the value of the epoch before."""
     fit(tmp_path, StepProgressBar(), limit_val_batches=0, kind=LogsAtTheEnd)
-    assert [message.partition(" (")[0] for message in lines.messages] == [
-        "epoch 1/2: train loss 8 number 0",
-        "epoch 2/2: train loss 8 number 1",
+    assert [message.rpartition(" (")[0] for message in lines.messages] == [
+        "epoch 1/2: train loss 8 (last step) number 0",
+        "epoch 2/2: train loss 8 (last step) number 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("every", "accumulated", "said"),
+    [
+        (1, 1, "train loss 8 (last step)"),
+        (3, 1, "train loss 8 (last step)"),  # of 4: three and one
+        (2, 1, "train loss 8 (last 2 steps)"),
+        (4, 1, "train loss 8"),  # of the whole epoch
+        (1, 3, "train loss 8 (last step)"),  # of one batch: a step of 3 comes before
+        (2, 2, "train loss 8"),
+    ],
+)
+def test_a_line_says_of_how_many_steps_the_training_loss_is(
+    every: int, accumulated: int, said: str, lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As it happened: it was that of the last mini-batch, beside the one of all the validation."""
+    options = {"log_every_n_steps": every, "accumulate_grad_batches": accumulated}
+    fit(tmp_path, StepProgressBar(), limit_val_batches=0, max_epochs=1, **options)
+    assert [message.rpartition(" (")[0] for message in lines.messages] == [f"epoch 1/1: {said}"]
 
 
 def test_where_an_epoch_logged_nothing_the_line_says_nothing_of_it(
@@ -121,7 +141,7 @@ def test_a_narrow_terminal_does_without_the_speed(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     fit(tmp_path, StepProgressBar(), max_epochs=1)
-    assert lines.messages == ["epoch 1/1: train loss 8, val loss 16"]
+    assert lines.messages == ["epoch 1/1: train loss 8 (last step), val loss 16"]
 
 
 def test_lines_every_n_steps_instead(lines: pytest.LogCaptureFixture, tmp_path: Path) -> None:

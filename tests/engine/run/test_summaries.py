@@ -124,15 +124,21 @@ def test_closing_words_read_well(tmp_path: Path) -> None:
         "  loss            1.5           2",
         "  acc                      0.1235",
         "  my_loss                                  12",
+        "train: the last row of metrics.csv",
         "val/acc, best epoch: 0.1235",
         "finished after 62,500 steps, 60.0 s: /logs/x",
     ]
     summary["metrics"] = {"val/acc": 0.25, "test/acc": 0.5}
-    whose = "test: with best.ckpt; train, val: the last ones logged"
+    whose = "test: with best.ckpt; val: the last ones logged"
     assert whose not in summaries.closing_words(summary, tmp_path)  # every validation was NaN, say
     (tmp_path / BEST).parent.mkdir()
     (tmp_path / BEST).touch()
     assert summaries.closing_words(summary, tmp_path).splitlines()[2] == whose
+    summary["metrics"] |= {"train/loss": 1.5}
+    lines = summaries.closing_words(summary, tmp_path).splitlines()
+    assert lines[3] == f"{whose}; train: the last row of metrics.csv"
+    summary["objective"] = 1.5  # it is compared by that row
+    assert summaries.closing_words(summary, tmp_path).splitlines()[3] == whose
     summary |= {"steps": 1, "objective": None, "metrics": {}}
     words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, Path.cwd() / "x y"))
     assert words == "finished after 1 step, 60.0 s: 'x y'"
