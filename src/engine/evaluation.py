@@ -63,7 +63,7 @@ def evaluate(door: Door) -> None:
                 raise UserError(f"{' '.join(given)}: give one.")
         values = {key: value for key, _, value in (word.partition("=") for word in words)}
         others = [word for word in words if word.partition("=")[0] not in (*OWN, "hydra.run.dir")]
-        if "run" not in values:
+        if not values.get("run"):
             raise UserError("run: missing; write run=RUN_DIR, the folder of a run.")
         run_dir = Path(values["run"]).absolute()
         own = door.received(run_dir, values.get("trust", ""))

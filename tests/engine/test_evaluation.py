@@ -382,10 +382,8 @@ def test_refused(
 
 
 def test_what_is_no_run(tmp_path: Path, moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        refused(capsys, "split=val")
-        == "error: run: missing; write run=RUN_DIR, the folder of a run.\n"
-    )
+    missing = "error: run: missing; write run=RUN_DIR, the folder of a run.\n"
+    assert refused(capsys, "split=val") == refused(capsys, "run=") == missing
     both = [f"run={moved}", "run=/nonexistent"]
     assert refused(capsys, *both) == f"error: {' '.join(both)}: give one.\n"
     says = f"error: {tmp_path}: not a run's folder (it has no .hydra/config.yaml).\n"

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 
 from engine.config.ranges import (
     Count,
@@ -105,7 +105,8 @@ COUNT_OR_NULL = replace(COUNT, words=(None,))
 POSITIVE_OR_NULL = Limit(Positive, "a number above 0", (None,))
 NOT_NEGATIVE_OR_NULL = Limit(NotNegative, "a number from 0", (None,))
 SEED = Limit(Seed, "a whole number from 0 to 4294967295")
-PATH = Limit(str, "a path, such as ./2026")
+# Without a letter, as KEY=$UNSET in a shell, it would mean another place.
+PATH = Limit(Annotated[str, MinLen(1)], "a path, such as ./2026")
 BOOL = Limit(bool, "true or false")
 THREADS = Limit(Annotated[Count, Le(1024)], "a whole number from 1 to 1024")  # a thread has a stack
 FROM_MINUS_ONE = Limit(Annotated[int, Ge(-1)], "a whole number from -1")

@@ -17,8 +17,17 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
-from engine.config.keys import CHOICES, OPEN, PARTIAL, PARTIALS, REQUIRED, TARGET, is_below
-from engine.config.limits import LIMITS, Limit, check, shown
+from engine.config.keys import (
+    CHOICES,
+    FOLDERS,
+    OPEN,
+    PARTIAL,
+    PARTIALS,
+    REQUIRED,
+    TARGET,
+    is_below,
+)
+from engine.config.limits import LIMITS, PATH, Limit, check, shown
 from engine.config.nested import dotted
 from engine.config.objects import MOST_SHOWN
 from engine.config.words import is_multirun, parsed_words
@@ -121,6 +130,9 @@ def check_values(config: Mapping[str, Any]) -> None:
         value = config.get(key, absent)
         if value is not absent or is_below(key, ("paths", "sweep")):
             check(key, None if value is absent else value, limit)
+    for key in FOLDERS:  # of a data module, whose class says all else
+        if config.get(key) == "":
+            check(key, "", PATH)
 
 
 def _check_hydras(parsed: Sequence[Override]) -> None:

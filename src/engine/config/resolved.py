@@ -176,9 +176,9 @@ def make_absolute(composed: DictConfig, written: Mapping[str, Any]) -> None:
 def absolute(path: str) -> str:
     """Returns the absolute path of a file or folder, without a `~` for the user's home.
 
-    A URL stays as it is.
+    A URL stays as it is, and so does an empty word, which is refused.
     """
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    return path if not path or "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def _check_plain(node: Any, key: str, word: str) -> None:

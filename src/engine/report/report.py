@@ -66,11 +66,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         UserError: for an unknown option or a value out of range.
     """
     parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--metric")
+    parser.add_argument("folder", type=lambda text: Path(_given(text)), nargs="?", metavar="DIR")
+    parser.add_argument("--metric", type=_given)
     parser.add_argument("--mode", choices=["min", "max"])
     parser.add_argument(
-        "--group-by", type=lambda text: list(filter(None, text.split(","))), default=[]
+        "--group-by", type=lambda text: list(filter(None, _given(text).split(","))), default=[]
     )
     parser.add_argument("--alpha", type=float, default=0.05)
     parser.add_argument("--latex", action="store_true")
@@ -84,6 +84,13 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if not 0 < options.alpha < 1:
         raise UserError(f"--alpha {options.alpha:g}: must be a number between 0 and 1.")
     return options
+
+
+def _given(word: str) -> str:
+    """Refuses an empty word, as of a variable that is not set; it would mean something else."""
+    if not word:
+        raise argparse.ArgumentTypeError("is empty; give it a value, or leave it out")
+    return word
 
 
 def write_report(options: argparse.Namespace, command: str, door: str) -> None:

@@ -2,18 +2,18 @@
 
 import os
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import optuna
-from annotated_types import Ge
+from annotated_types import Ge, MinLen
 from filelock import FileLock
 from optuna import pruners, samplers, storages
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.pool import NullPool
 
-from engine.config.limits import COUNT, COUNT_OR_ZERO, SEED, Limit, check, one_of
+from engine.config.limits import COUNT, COUNT_OR_ZERO, PATH, SEED, Limit, check, one_of
 from engine.errors import UserError
 from engine.files import CannotRead, make_folder, writing
 from engine.search.space import values
@@ -31,6 +31,8 @@ LIMITS = {
     "pruner_trials": COUNT_OR_ZERO,
     "pruner_steps": COUNT_OR_ZERO,
     "pruner_keeps": Limit(Annotated[int, Ge(2)], "a whole number from 2"),
+    "storage": replace(PATH, words=(None,)),
+    "study_name": Limit(Annotated[str, MinLen(1)] | int | float, "a name", (None,)),
 }
 
 

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from engine import signals
 from engine.config.keys import FOLDERS, ROOT
-from engine.config.limits import typed
+from engine.config.limits import PATH, check, typed
 from engine.config.nested import at, copied, dotted, words_in
 from engine.config.overrides import check_values
 from engine.config.resolved import Config, make_absolute
@@ -67,7 +67,7 @@ class Composer:
         self.mentioned = mentioned
         # Hydra copies the times that are known: all jobs have those of ${now:…} in the folder.
         with suppress(OmegaConfBaseException):  # it may be wrong for the sweep, and right for jobs
-            str(sweep.hydra.sweep.dir)
+            check("hydra.sweep.dir", str(sweep.hydra.sweep.dir), PATH)
         self._parser = OverridesParser.create(loader)
         self._parsed: dict[str, Word] = {}
         self._numbers: dict[str, Word] = {}  # words that set a key to a number, by the key

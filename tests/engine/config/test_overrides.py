@@ -98,6 +98,20 @@ REFUSED = {
     ),
     "paths.log_dir=2026": "paths.log_dir=2026: must be a path, such as ./2026.",
     "paths.root=null": "paths.root=null: must be a path, such as ./2026.",
+    # of KEY=$UNSET in a shell
+    "paths.root=": "paths.root=: must be a path, such as ./2026.",
+    "paths.log_dir=": "paths.log_dir=: must be a path, such as ./2026.",
+    "'paths.data_dir=${oc.env:UNSET_OF_TESTS,\"\"}'": (
+        "paths.data_dir=: must be a path, such as ./2026."
+    ),
+    "-m 'init_from=null,\"\"'": "init_from=: must be a path, such as ./2026 or null.",
+    "datamodule=cifar10 datamodule.data_dir=": (
+        "datamodule.data_dir=: must be a path, such as ./2026."
+    ),
+    "datamodule=image_folder datamodule.data_dir=x datamodule.cache_dir=": (
+        "datamodule.cache_dir=: must be a path, such as ./2026."
+    ),
+    "-m seed=1 hydra.sweep.dir=": "hydra.sweep.dir=: must be a path, such as ./2026.",
     # choices
     "experiment=lenett": (
         "experiment=lenett: no such choice. Did you mean lenet? experiment is one of: "

@@ -89,6 +89,9 @@ def test_a_broken_table_of_metrics_is_named_in_all_documents(
         (["DIR", "--alpha", "5"], "--alpha 5: must be a number between 0 and 1."),
         (["DIR", "--alpha", "x"], "--alpha: invalid float value: 'x'."),
         (["DIR", "--metric"], "--metric: expected one argument."),
+        ([""], "DIR: is empty; give it a value, or leave it out."),
+        (["DIR", "--metric="], "--metric: is empty; give it a value, or leave it out."),
+        (["DIR", "--group-by", ""], "--group-by: is empty; give it a value, or leave it out."),
         (["DIR/nowhere"], "DIR/nowhere: no such folder."),
         (
             ["DIR/sgdhe0/.hydra"],

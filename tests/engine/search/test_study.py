@@ -22,13 +22,15 @@ REFUSED = {
     "n_trials=0": "must be a whole number from 1.",
     "n_jobs=1.5": "must be a whole number from 1.",
     "pruner_keeps=1": "must be a whole number from 2.",
+    "storage=": "must be a path, such as ./2026 or null.",
+    "study_name=": "must be a name or null.",
 }
 
 
 @pytest.mark.parametrize(("word", "says"), REFUSED.items(), ids=list(REFUSED))
 def test_refused(word: str, says: str) -> None:
     key, _, text = word.partition("=")
-    value: Any = text if text.isalpha() else float(text) if "." in text else int(text)
+    value: Any = text if text.isalpha() or not text else float(text) if "." in text else int(text)
     with pytest.raises(UserError) as error:
         options(**{key: value})
     assert str(error.value) == f"hydra.sweeper.{word}: {says}"
