@@ -7,7 +7,6 @@ from typing import Any
 
 TARGET = "_target_"
 PARTIAL = "_partial_"
-SECRET = "${oc.env:"  # begins what is read from the environment when an object is built
 
 # Config groups of which a run must choose one: they make the result.
 CHOICES = ("module", "datamodule", "optimizer", "init", "scheduler", "augment")

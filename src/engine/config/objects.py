@@ -19,7 +19,9 @@ from typing import Annotated, Any, Literal
 
 from engine.config.keys import PARTIAL, TARGET
 from engine.config.limits import advice_on, shown
+from engine.config.nested import copied
 from engine.config.ranges import kinds_of_values, why_not
+from engine.config.secrets import escaped, told
 from engine.errors import UserError, blamed_on, nearest
 from engine.messages import short
 
@@ -91,8 +93,12 @@ def build(node: Mapping[str, Any], key: str, **more: Any) -> Any:
     from omegaconf import OmegaConf
 
     with blamed_on(key):
-        kept = OmegaConf.create({key: dict(node)}, flags={"allow_objects": True})
-        return instantiate(kept[key], _convert_="all", **more)
+        # Hydra resolves a node, and each value of it once more.
+        plain, options = (
+            copied(copied(own, escaped), escaped) for own in (told({**node}, key), more)
+        )
+        kept = OmegaConf.create({key: plain}, flags={"allow_objects": True})
+        return instantiate(kept[key], _convert_="all", **options)
 
 
 def check(

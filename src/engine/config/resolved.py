@@ -170,7 +170,7 @@ def make_absolute(composed: DictConfig, written: Mapping[str, Any]) -> None:
     for key in FOLDERS:
         folder = OmegaConf.select(composed, key) if written.get(key) else None
         if isinstance(folder, str):
-            OmegaConf.update(composed, key, absolute(folder))
+            OmegaConf.update(composed, key, secrets.escaped(absolute(folder)))
 
 
 def absolute(path: str) -> str:

@@ -3,6 +3,9 @@
 A secret stays `${oc.env:NAME}` in the config, and so in every file and message. `objects.build`
 reads the environment when it hands the value to a class. A secret is a word under a key that has
 key, token, secret or password as a whole word, or a URL with a password in it.
+
+All other `${…}` is resolved. Where the value itself has `${`, it is a word: in a resolved config it
+stands as `\\${`, as one writes it on a command line, so that nothing resolves it once more.
 """
 
 import functools
@@ -19,8 +22,9 @@ from engine.errors import UserError
 from engine.messages import PASSWORD
 
 WORDS = {"key", "token", "secret", "password"}
-ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*(\w+)\s*(?:,\s*null\s*)?\}")
-VARIABLE = re.compile(r"\$\{oc\.env:\s*(\w+)")  # whatever stands in its place if it is not set
+ENVIRONMENT = re.compile(r"(?<!\\)\$\{oc\.env:\s*(\w+)\s*(?:,\s*null\s*)?\}")
+# Whatever stands in its place if it is not set.
+VARIABLE = re.compile(r"(?<!\\)\$\{oc\.env:\s*(\w+)")
 # What may stand under a secret's key: the environment's value, or that of another key.
 REFERENCE = re.compile(r"\$\{(?:oc\.env:\s*\w+\s*(?:,\s*null\s*)?|[\w.]+)\}")
 # {api_key: abc}
@@ -29,6 +33,7 @@ PLAIN = re.compile(r"(null|true|false|[-+.\d][-+.\de]*)?,*", re.IGNORECASE)
 # https://me:${oc.env:NAME}@host, of which it finds the password
 HOLE = re.compile(r"://(?:\$\{[^}]*\}|\$(?!\{)|[^/?#\s@:$])*:([^/?#\s@]*\$\{[^\s@]*)@")
 SUSPECT = re.compile("|".join((*WORDS, "://")), re.IGNORECASE)
+DOLLAR = re.compile(r"(\\*)\$\{(oc\.env:)?")
 FOLDERS = ("resume", "run")  # their values are paths, which may have any name
 
 
@@ -59,7 +64,7 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
-    """Resolves a config into plain values; secrets stay `${oc.env:NAME}`.
+    """Resolves a config into plain values; secrets stay `${oc.env:NAME}`, and `${` is `\\${`.
 
     The values of the variables named there are left out of all messages from now on.
 
@@ -70,13 +75,14 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
     Raises:
         UserError: if a secret does not come from the environment.
     """
-    values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
-    if not may_hold(values):  # most have none, and to look at each word takes longer
-        return dict(values)
-    words = list(words_in(values))
+    plain: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+    values: dict[str, Any] = copied(plain, escaped)
+    if not may_hold(plain):  # most have none, and to look at each word takes longer
+        return values
+    words = list(words_in(plain))
     urls = {path for path, word in words_in(raw) if "://" in word and HOLE.search(word)}
     found = [(path, word) for path, word in words if path in urls or _holds_secret(path, word)]
-    written = OmegaConf.create(copied(raw, _escaped)) if found else None
+    written = OmegaConf.create(copied(raw, _as_it_stands)) if found else None
     known: set[str] = set()
     for path, _ in found:
         reference = str(at(written, path))
@@ -93,12 +99,33 @@ def resolve(composed: DictConfig, raw: Any) -> dict[str, Any]:
             reference = str(at(written, path))
             if not known.isdisjoint(VARIABLE.findall(reference)):
                 at(values, path[:-1])[path[-1]] = reference
-    return dict(values)
+    return values
 
 
 def may_hold(values: Any) -> bool:
     """Tells whether a key or a value looks as if there may be a secret; values may be nested."""
     return SUSPECT.search(repr(values)) is not None
+
+
+def escaped(value: Any) -> Any:
+    """Writes the `${` of a word so that OmegaConf gives the word as it is; other values stay."""
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    return DOLLAR.sub(lambda found: rf"{found[1] * 2}\{found[0].removeprefix(found[1])}", value)
+
+
+def told(node: dict[str, Any], key: str) -> dict[str, Any]:
+    """Returns a node of a resolved config as its class is to get it, secrets included.
+
+    Args:
+        node: the node; may hold objects.
+        key: the node's, for messages.
+    """
+    if not any("${" in word for _, word in words_in(node)):
+        return node
+    kept = OmegaConf.create({key: node}, flags={"allow_objects": True})
+    resolved: Any = OmegaConf.to_container(kept, resolve=True)
+    return dict(resolved[key])
 
 
 def check_written(values: Any) -> None:
@@ -149,6 +176,11 @@ def _holds_secret(path: Sequence[Any], value: str) -> bool:
     return is_secret(name) or ("://" in value and PASSWORD.search(value) is not None)
 
 
-def _escaped(value: Any) -> Any:
-    """Makes `${oc.env:NAME}` of a config a word: references lead to it as it stands."""
-    return value.replace("${oc.env:", r"\${oc.env:") if isinstance(value, str) else value
+def _as_it_stands(value: Any) -> Any:
+    """Makes words of `${oc.env:NAME}` and `\\${`: references lead to them as they stand."""
+
+    def once_more(found: re.Match[str]) -> str:
+        is_word = bool(found[2]) or len(found[1]) % 2 == 1
+        return str(escaped(found[0])) if is_word else found[0]
+
+    return DOLLAR.sub(once_more, value) if isinstance(value, str) and "${" in value else value

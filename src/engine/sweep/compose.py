@@ -20,7 +20,7 @@ from engine.config.limits import PATH, check, typed
 from engine.config.nested import at, copied, dotted, words_in
 from engine.config.overrides import check_values
 from engine.config.resolved import Config, make_absolute
-from engine.config.secrets import may_hold
+from engine.config.secrets import escaped, may_hold
 from engine.errors import UserError
 from engine.fence.hydra import apply_overrides, composed_by_hydra, is_group, with_number
 from engine.fence.omegaconf import node_of, resolved_in
@@ -185,7 +185,7 @@ class _Alike:
         raw: Any = OmegaConf.to_container(composed)
         self._written = dotted(raw)
         make_absolute(composed, self._written)
-        self._values: Any = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+        self._values: Any = copied(_plain(composed), escaped)
         by_words = [tuple(key.split(".")) for key in keys]
         words = dict(words_in(raw))
         varying = _depending(words, by_words)
@@ -226,7 +226,7 @@ class _Alike:
         sweep_dir = Path(str(resolved_in(self._composed, self._folder)))
         make_absolute(self._composed, {key: written[key] for key in self._folders})
         values: dict[str, Any] = copied(self._values)
-        own = {path: _plain(at(self._composed, path)) for path in self._paths}
+        own = {path: copied(_plain(at(self._composed, path)), escaped) for path in self._paths}
         own |= {path: own[target] for path, target in self._repeats.items()}
         for path, value in own.items():
             at(values, path[:-1])[path[-1]] = value

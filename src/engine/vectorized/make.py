@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from engine.checks.bad_data import are_as_right
 from engine.checks.fit import check_classes, fit_to
 from engine.config import objects
-from engine.config.keys import PARTIAL, SECRET, TARGET
+from engine.config.keys import PARTIAL, TARGET
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.errors import blamed_on
@@ -86,10 +86,11 @@ def _seed(config: Config) -> None:
 def _is_simple(node: Any) -> bool:
     """Tells whether a node has only targets, numbers and words: Hydra would do no more than call.
 
-    Lists, and mappings without a `_target_`, are converted by Hydra, which also reads secrets.
+    Lists, and mappings without a `_target_`, are converted by Hydra; `objects.build` also reads
+    secrets.
     """
     if not isinstance(node, dict):
-        return not isinstance(node, list) and SECRET not in str(node)
+        return not isinstance(node, list) and "${" not in str(node)
     flags = {key for key in node if str(key).startswith("_")}
     return TARGET in node and flags <= {TARGET, PARTIAL} and all(map(_is_simple, node.values()))
 

@@ -11,8 +11,10 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from engine.config import objects
 from engine.config.resolved import Config, word_about
 from engine.errors import UserError
+from engine.run import folders
 
 CONFIG: dict[str, Any] = {
     "name": "lenet",
@@ -49,6 +51,29 @@ def config(**changes: Any) -> DictConfig:
 
 def resolved(made: DictConfig) -> Config:
     return Config.resolve(made)
+
+
+def test_a_value_is_resolved_once_also_when_a_run_s_folder_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each class got what the words led to: another value than its config said, and hash."""
+    found = []
+    for place in ("one", "two"):
+        monkeypatch.setenv("WORD_OF_TESTS", "${seed}")
+        monkeypatch.setenv("OTHER_OF_TESTS", place)
+        words = [r"\${seed}", "${oc.env:WORD_OF_TESTS}", r"\${oc.env:OTHER_OF_TESTS}", "${name}"]
+        node = {"_target_": "builtins.dict", "words": words, "api_key": "${oc.env:OTHER_OF_TESTS}"}
+        made = resolved(config(extra=node, **{"paths.data_dir": r"/\${a}"}))
+        folders.save_config(tmp_path / place, made, "mine.train")
+        read = folders.load_config(tmp_path / place)
+        assert {**read} == {**made}
+        for own in (made, read):
+            plain = ["${seed}", "${seed}", "${oc.env:OTHER_OF_TESTS}", "lenet"]
+            assert objects.build(own["extra"], "extra") == {"words": plain, "api_key": place}
+            data = {**own["datamodule"], "_target_": "builtins.dict"}
+            assert objects.build(data, "datamodule")["data_dir"] == "/${a}/cifar10"
+            found.append(own.hash)
+    assert len(set(found)) == 1
 
 
 def backwards(node: Any) -> Any:

@@ -88,6 +88,29 @@ def test_what_fits_as_another_module_does_is_not_tried_again(
     assert not are_as_right(entropy.loss, others, data)
 
 
+@pytest.mark.parametrize("build", [objects.build, make.make])
+@pytest.mark.parametrize(
+    ("written", "word"),
+    [
+        (r"\${width}", "${width}"),
+        (
+            r"\${oc.env:WORD_OF_TESTS} and ${oc.env:WORD_OF_TESTS}",
+            "${oc.env:WORD_OF_TESTS} and ${a}",
+        ),
+        ("a\\\\\\${b}\\", "a\\${b}\\"),
+    ],
+)
+def test_a_class_gets_a_word_with_a_dollar_as_it_is(
+    build: Any, written: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORD_OF_TESTS", "${a}")
+    given = {"width": 4, "a": written, "b": [{"c": [written]}]}
+    inner = {"_target_": "builtins.dict", "_partial_": True, "d": written}
+    made = build({"_target_": "builtins.dict", **given, "inner": inner}, "module")
+    assert made.pop("inner")() == {"d": word}
+    assert made == {"width": 4, "a": word, "b": [{"c": [word]}]}
+
+
 WRONG = [node(hidden=-1), {**node(), "optimizer": {"_target_": "torch.optim.SGD", "lr": -1}}]
 
 
