@@ -40,7 +40,7 @@ IRRELEVANT = (
     "paths",
     "parent.run",  # where it lies; its hash and its step count
     "sweep",
-    "logger",
+    "logger",  # but for whether there is a table, see `Config.relevant`
     "callbacks.progress_bar",
     "datamodule.cache_dir",
     "datamodule.num_workers",

@@ -22,6 +22,7 @@ from engine.config.keys import (
     OPEN,
     OWN,
     PRESETS,
+    TARGET,
     TREATMENT,
     is_below,
     orders,
@@ -34,6 +35,7 @@ from engine.errors import UserError, nearest
 HAVE_KEYS = ("sweep", "paths")  # nodes of the engine's
 KNOWN = (*LIMITS, "sweep.trial")
 PLAIN = (str, int, float, bool, type(None))
+TABLE = "CSV"  # in the names of the loggers that write metrics.csv
 REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
 
 
@@ -156,8 +158,16 @@ class Config(Mapping[str, Any]):
 
     @cached_property
     def relevant(self) -> str:
-        """Returns all values that can change the result of a run, by dotted key, as JSON."""
-        return json.dumps(relevant(self.ordered), sort_keys=True)
+        """Returns all values that can change the result of a run, by dotted key, as JSON.
+
+        Which loggers a run has changes nothing, but without a table it has no metrics, and often no
+        objective. A table is told by its name: to import its class takes too long.
+        """
+        kept = relevant(self.ordered)
+        loggers = objects.nodes(self.get("logger"))
+        if not any(TABLE in str(node[TARGET]) for _, node in loggers):
+            kept["logger"] = "no table"
+        return json.dumps(kept, sort_keys=True)
 
     @cached_property
     def hash(self) -> str:

@@ -145,6 +145,20 @@ def test_hash_does_not_depend_on_what_cannot_change_the_result(key: str, value: 
     assert resolved(config(**{key: value})).hash == resolved(config()).hash
 
 
+def test_of_the_loggers_only_a_table_counts() -> None:
+    """Without one, a run has no metrics: a sweep took such runs for those that it asked for."""
+    board = {"tensorboard": {"_target_": "engine.TensorBoard"}}
+    with_table = [{"a": {"_target_": "mine.CSVLogger"}}, {"csv": CONFIG["logger"]["csv"], **board}]
+    without = [None, {}, board, {"csv": None}]
+    hashes = [
+        [resolved(OmegaConf.create({**CONFIG, "logger": own})).hash for own in loggers]
+        for loggers in ([CONFIG["logger"]], with_table, without)
+    ]
+    assert set(hashes[0]) == set(hashes[1])
+    assert len(set(hashes[2])) == 1
+    assert hashes[0][0] not in hashes[2]
+
+
 def test_hash_tells_all_else_apart() -> None:
     changes = [
         {},
