@@ -46,6 +46,7 @@ KINDS = {
 }
 WORD = str | int | float | bool | None
 SURELY = 0.75  # a word so alike is what was meant
+EVERY_RUN = ("name", "threads", "seed", "paths", "sweep")  # needs these keys
 MOST_JOBS = 100_000  # of a sweep: to make the list of them takes minutes
 FOLDER = "the engine makes the folder of a run; choose it by paths.log_dir=DIR and name=NAME."
 NOT_BY_WORDS = {
@@ -128,8 +129,10 @@ def check_values(config: Mapping[str, Any]) -> None:
     absent = object()
     for key, limit in LIMITS.items():
         value = config.get(key, absent)
-        if value is not absent or is_below(key, ("paths", "sweep")):
-            check(key, None if value is absent else value, limit)
+        if value is not absent:
+            check(key, value, limit)
+        elif is_below(key, EVERY_RUN):
+            raise UserError(f"{key}: missing; conf/config.yaml needs it.")
     for key in FOLDERS:  # of a data module, whose class says all else
         if config.get(key) == "":
             check(key, "", PATH)

@@ -546,6 +546,19 @@ def test_values_of_the_config_files_are_checked_too() -> None:
         check_values(Config.resolve(chosen))
 
 
+@pytest.mark.parametrize("key", ["name", "threads", "seed", "paths.log_dir", "sweep.retry"])
+def test_a_key_that_conf_has_lost_is_named(key: str) -> None:
+    """As it happened: a run lay in logs/runs/None, and each job of a sweep failed by itself."""
+    train.open()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        kept: Any = OmegaConf.to_container(compose("config"), resolve=True)
+    check_values(Config(kept))
+    above, _, name = key.rpartition(".")
+    (kept[above] if above else kept).pop(name)
+    with pytest.raises(UserError, match=rf"^{key}: missing; conf/config\.yaml needs it\.$"):
+        check_values(Config(kept))
+
+
 def test_where_things_lie(
     trained: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
