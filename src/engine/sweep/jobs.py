@@ -295,6 +295,7 @@ def check_all(jobs: Sequence[Job]) -> bool:
     with imports.large():
         from engine.checks.config import check
         from engine.run import code
+        from engine.run.checkpoint.choice import to_begin_with
 
         messages.silence_harmless()
         checked: set[str] = set()
@@ -304,6 +305,9 @@ def check_all(jobs: Sequence[Job]) -> bool:
             if len(checked) > known:
                 code.digests(job.config, "")  # are kept by file
             job.is_checked = True
+        new = [job for job in due if not (job.folder and folders.has_trained(job.folder))]
+        for source in {job.config.get("init_from") for job in new} - {None}:
+            to_begin_with(Path(source))
     return True
 
 

@@ -294,6 +294,19 @@ def test_what_sweeps_only_can_do(
     assert list(tmp_path.rglob("metrics.csv")) == []
 
 
+def test_weights_that_are_not_there_are_refused_before_the_first_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        sweep(tmp_path, f"init_from=null,{tmp_path}/nosuch")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: init_from={tmp_path}/nosuch: must be a checkpoint, or a run's folder that has "
+        "one.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("swept", ["seed=1,2", "optimizer=sgd,sgd_plain"])
 def test_what_single_runs_only_can_refer_to(
     swept: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
