@@ -133,7 +133,7 @@ LIMITS = {
     "trainer.check_val_every_n_epoch": COUNT_OR_NULL,
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.val_check_interval": Limit(
-        Positive | str | dict[str, Any], "a number above 0, a time such as 00:30:00", (None,)
+        Positive | str | dict[str, Any], "a number above 0, a time such as 00:00:30:00", (None,)
     ),
     "trainer.gradient_clip_val": NOT_NEGATIVE_OR_NULL,
     "trainer.devices": replace(COUNT, words=("auto",)),

@@ -173,7 +173,7 @@ def _refuse_text(word: str, reason: str, parser: OverridesParser) -> NoReturn:
         raise UserError(
             f"{shlex.quote(as_shown) if word.isprintable() else as_shown}: "
             f"Hydra cannot read {key.lstrip('+~') or word!r} as a key.\n"
-            "Write key=value, +key=value or ~key, such as seed=1 or ~init."
+            "Write key=value, +key=value or ~key, such as seed=1 or ~debug."
         ) from None
     lines = [line for line in reason.splitlines() if word not in line and "hydra.cc" not in line]
     said = lines[0].strip(" ^") if lines and LEXER not in lines[0] else ""

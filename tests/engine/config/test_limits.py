@@ -3,8 +3,10 @@
 import math
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
 from commands import CONF
@@ -98,6 +100,13 @@ def is_within(value: object, limit: Limit) -> bool:
 def test_names_the_word_that_was_meant() -> None:
     with pytest.raises(UserError, match=r"Did you mean max\?$"):
         check("mode", "mex", one_of(None, "min", "max"))
+
+
+def test_the_time_in_a_message_is_one_that_lightning_takes() -> None:
+    (time,) = re.findall(r"[\d:]{5,}", LIMITS["trainer.val_check_interval"].text)
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+    trainer = Trainer(accelerator="cpu", val_check_interval=time, **options)
+    assert trainer._val_check_time_interval == 30 * 60  # seconds
 
 
 def test_conf_keeps_to_the_limits() -> None:

@@ -263,7 +263,7 @@ REFUSED = {
         "trainer.accumulate_grad_batches=0: must be a whole number from 1."
     ),
     "trainer.val_check_interval=0": "trainer.val_check_interval=0: must be a number above 0, "
-    "a time such as 00:30:00 or null.",
+    "a time such as 00:00:30:00 or null.",
     f"seed={'[' * 400}{']' * 400}": f"seed={'[' * 195}…: is nested too deeply.",
     # Hydra's options and keys
     "hydra.run.dir=there": "hydra.run.dir=there: the engine makes the folder of a run; "
@@ -343,7 +343,7 @@ REFUSED = {
     ),
     "name=${=": ("name=${=: Hydra cannot read this value (mismatched input '{' expecting <EOF>)."),
     "'~a\nb'": "'~a\\nb': Hydra cannot read 'a\\nb' as a key.\n"
-    "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
+    "Write key=value, +key=value or ~key, such as seed=1 or ~debug.",
     "-m hydra.overrides.task=[a]": (
         "hydra.overrides.task=[a]: Hydra itself notes there what the command says."
     ),
@@ -351,9 +351,9 @@ REFUSED = {
         "hydra.runtime.output_dir=x: Hydra itself notes there what it has found."
     ),
     "'~a b'": "'~a b': Hydra cannot read 'a b' as a key.\n"
-    "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
+    "Write key=value, +key=value or ~key, such as seed=1 or ~debug.",
     "~01": "'~01': Hydra cannot read '01' as a key.\n"
-    "Write key=value, +key=value or ~key, such as seed=1 or ~init.",
+    "Write key=value, +key=value or ~key, such as seed=1 or ~debug.",
     "~optimizer._target_": (
         "module.optimizer={'_partial_': True, 'lr': 0.001, 'momentum': 0.9, 'weight_decay': 0.0, "
         "'fused': True}: must be callable, by the signature of LeNet5. It has _partial_, and no "
