@@ -61,7 +61,11 @@ def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> C
         length = config[key]
         if length not in (None, -1) and length <= done:
             name = key.rpartition("_")[2]
-            raise UserError(f"{key}={length}: {run_dir} has {done} {name} behind it.")
+            says = f"{key}={length}: {run_dir} has {done} {name} behind it."
+            if not any(word.lstrip("+").startswith(f"{key}=") for word in words):
+                free = "null" if key == LENGTHS[0] else "-1"
+                says = f"{words[0]}: {says}\nGive {key}, too: {free} for no limit."
+            raise UserError(says)
     parent = {"run": str(run_dir), "hash": own.hash, "step": so_far.steps}
     made = Config({**config, "parent": parent}, config.written, config.overrides)
     made.is_ours, made.is_trusted = own.is_ours, own.is_trusted

@@ -118,7 +118,11 @@ def test_rows_of_a_longer_run_stay_as_long_as_they_were(tmp_path: Path) -> None:
     [
         (["optimizer.lr=1"], "optimizer.lr=1: resume= goes on with the run's own config. Beside"),
         (["trainer.max_epochs=2"], "trainer.max_epochs=2: {run} has 2 epochs behind it."),
-        (["trainer.max_steps=30"], "trainer.max_epochs=2: {run} has 2 epochs behind it."),
+        (
+            ["trainer.max_steps=30"],
+            "trainer.max_steps=30: trainer.max_epochs=2: {run} has 2 epochs behind it.\n"
+            "Give trainer.max_epochs, too: null for no limit.",
+        ),
         (["trainer.max_epochs=x"], "trainer.max_epochs=x: must be a whole number from 1 or null."),
     ],
 )
@@ -126,7 +130,7 @@ def test_what_is_no_longer_training_is_refused(
     words: list[str], says: str, parent: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = refused(capsys, f"resume={parent}", *words)
-    assert answer[0].startswith(f"error: {says.format(run=parent)}")
+    assert "\n".join(answer).startswith(f"error: {says.format(run=parent)}")
     assert len(answer) <= 2
     assert len(list(parent.parent.iterdir())) == 1
 
