@@ -1,6 +1,7 @@
 """Hydra: what is used of it beyond its documentation."""
 
 import pickle
+import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ from hydra.core.utils import JobReturn
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from engine.errors import UserError
 
 
 @contextmanager
@@ -67,6 +70,8 @@ def composing_once() -> Iterator[None]:
                 lists[key] = made(skip_missing=False)
             except ConfigCompositionException:  # a group without a choice, say
                 return made(skip_missing=skip_missing)
+            except RecursionError as error:
+                raise UserError(_circle(error)) from None
         return replace(lists[key], config_overrides=values)
 
     def compose_once(self: Any, defaults: list[Any], repo: Any) -> Any:
@@ -85,6 +90,15 @@ def composing_once() -> Iterator[None]:
         module.create_defaults_list = create_list
         loader._compose_config_from_defaults_list = compose
         repository.load_config = load
+
+
+def _circle(error: RecursionError) -> str:
+    """Says which file's defaults lead back to it, as the calls that went too deep have them."""
+    frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+    paths = [str(own["path"]) for own in frames if {"path", "overrides"} <= set(own)]
+    first = next((number for number, path in enumerate(paths) if path in paths[number + 1 :]), 0)
+    names = [*dict.fromkeys(paths[first:]), paths[first]]
+    return f"conf/{names[0]}.yaml: its defaults lead back to it: {', '.join(names)}."
 
 
 def _copy(kept: dict[str, bytes], key: str, make: Callable[[], Any]) -> Any:

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 import kept_configs
+from engine.errors import UserError
 from engine.fence import hydra as fence
 
 
@@ -168,6 +169,17 @@ def test_composing_once_leaves_a_missing_choice_to_hydra(loader: Any, tmp_path: 
 
 
 @pytest.mark.usefixtures("_by_hydra")
+@pytest.mark.usefixtures("_by_hydra")
+def test_defaults_that_lead_back_to_their_file_are_named(loader: Any, tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "c"), ("c", "b")):
+        (tmp_path / "model" / f"{name}.yaml").write_text(f"defaults: [small, {other}]\n")
+    with fence.composing_once(), pytest.raises(UserError) as refused:
+        loader.load_configuration("config", ["model=a"], RunMode.RUN)
+    assert str(refused.value) == (
+        "conf/model/b.yaml: its defaults lead back to it: model/b, model/c, model/b."
+    )
+
+
 def test_composing_once_composes_what_pickle_does_not_know(loader: Any, tmp_path: Path) -> None:
     @dataclass
     class Local:
