@@ -306,7 +306,7 @@ def check_all(jobs: Sequence[Job]) -> bool:
                 code.digests(job.config, "")  # are kept by file
             job.is_checked = True
         new = [job for job in due if not (job.folder and folders.has_trained(job.folder))]
-        for source in {job.config.get("init_from") for job in new} - {None}:
+        for source in filter(None, {job.config.get("init_from") for job in new}):
             to_begin_with(Path(source))
     return True
 
