@@ -169,7 +169,6 @@ def test_composing_once_leaves_a_missing_choice_to_hydra(loader: Any, tmp_path: 
 
 
 @pytest.mark.usefixtures("_by_hydra")
-@pytest.mark.usefixtures("_by_hydra")
 def test_defaults_that_lead_back_to_their_file_are_named(loader: Any, tmp_path: Path) -> None:
     for name, other in (("a", "b"), ("b", "c"), ("c", "b")):
         (tmp_path / "model" / f"{name}.yaml").write_text(f"defaults: [small, {other}]\n")
@@ -180,6 +179,7 @@ def test_defaults_that_lead_back_to_their_file_are_named(loader: Any, tmp_path: 
     )
 
 
+@pytest.mark.usefixtures("_by_hydra")
 def test_composing_once_composes_what_pickle_does_not_know(loader: Any, tmp_path: Path) -> None:
     @dataclass
     class Local:
