@@ -57,6 +57,7 @@ NOT_BY_WORDS = {
     "hydra.runtime": "Hydra itself notes there what it has found.",
     "hydra.callbacks": "Hydra's callbacks are chosen in conf/config.yaml.",
 }
+LOGGING = ("hydra/job_logging", "hydra/hydra_logging")
 SWEEPER = "hydra/sweeper"
 ENUMERATING = ("grid", "basic")  # the sweepers that run every combination of the values
 
@@ -145,6 +146,8 @@ def _check_hydras(parsed: Sequence[Override]) -> None:
         for own, advice in NOT_BY_WORDS.items():
             if is_below(key, (own,)) or is_below(own, (key,)):
                 raise UserError(f"{override.input_line}: {advice}")
+        if key in LOGGING and _values(override) != ["none"]:  # they write a file, or lines twice
+            raise UserError(f"{override.input_line}: must be none; the engine shows and writes it.")
 
 
 def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:

@@ -269,6 +269,10 @@ REFUSED = {
     "hydra.run.dir=there": "hydra.run.dir=there: the engine makes the folder of a run; "
     "choose it by paths.log_dir=DIR and name=NAME.",
     "hydra.run={dir:there}": "hydra.run={dir:there}: the engine makes the folder of a run; "
+    "hydra/job_logging=default": (
+        "hydra/job_logging=default: must be none; the engine shows and writes it."
+    ),
+    "~hydra/hydra_logging": "~hydra/hydra_logging: must be none; the engine shows and writes it.",
     "choose it by paths.log_dir=DIR and name=NAME.",
     "+hydra.callbacks.x.y=1": (
         "+hydra.callbacks.x.y=1: Hydra's callbacks are chosen in conf/config.yaml."
