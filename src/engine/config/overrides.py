@@ -152,16 +152,14 @@ def _check_hydras(parsed: Sequence[Override]) -> None:
 
 def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
     """Refuses several values without -m, and no jobs or more than a sweep can have."""
-    for override in () if is_multirun(words) else parsed:
-        if override.is_sweep_override():
-            text = override.input_line or ""
-            key, _, values = text.partition("=")
-            is_one = "(" in values or (key in REQUIRED and key not in OPEN)
-            listed = "" if is_one else f" A list is written {key}=[{values}]."
-            raise UserError(f"{text}: has several values; add -m for a sweep.{listed}")
+    swept = [str(override.input_line) for override in parsed if override.is_sweep_override()]
+    if swept and not is_multirun(words):
+        key, _, values = swept[0].partition("=")
+        is_one = "(" in values or (key in REQUIRED and key not in OPEN)
+        listed = "" if is_one else f" A list is written {key}=[{values}]."
+        raise UserError(f"{swept[0]}: has several values; add -m for a sweep.{listed}")
     jobs = math.prod(len(_values(override)) for override in parsed)
     if jobs < 1 or (jobs > MOST_JOBS and _sweeper(parsed) in ENUMERATING):
-        swept = [str(own.input_line) for own in parsed if own.is_sweep_override()]
         raise UserError(f"{' '.join(swept)}: a sweep has 1 to {MOST_JOBS:,} jobs.")
 
 

@@ -37,9 +37,11 @@ JOINS = ("=", ",")  # what has no blank beside it
 
 
 def is_multirun(words: Sequence[str]) -> bool:
-    """Tells whether a command line is a sweep."""
-    says_so = any(word.lstrip("+") == f"hydra.mode={RunMode.MULTIRUN.name}" for word in words)
-    return says_so or bool(options_of(words)[0].multirun)
+    """Tells whether a command line is a sweep, by -m or by hydra.mode; Hydra is initialized."""
+    options = options_of(words)[0]
+    hydra: Any = GlobalHydra.instance().hydra
+    mode = None if options.multirun else hydra.get_mode("config", options.overrides)
+    return bool(options.multirun) or mode == RunMode.MULTIRUN
 
 
 def overrides_of(words: Sequence[str], known: Callable[[], Iterable[str]] = list) -> list[str]:

@@ -1,5 +1,6 @@
 """The command line: what is refused, in which words, and what passes."""
 
+import contextlib
 import functools
 import os
 import shlex
@@ -268,11 +269,11 @@ REFUSED = {
     # Hydra's options and keys
     "hydra.run.dir=there": "hydra.run.dir=there: the engine makes the folder of a run; "
     "choose it by paths.log_dir=DIR and name=NAME.",
-    "hydra.run={dir:there}": "hydra.run={dir:there}: the engine makes the folder of a run; "
     "hydra/job_logging=default": (
         "hydra/job_logging=default: must be none; the engine shows and writes it."
     ),
     "~hydra/hydra_logging": "~hydra/hydra_logging: must be none; the engine shows and writes it.",
+    "hydra.run={dir:there}": "hydra.run={dir:there}: the engine makes the folder of a run; "
     "choose it by paths.log_dir=DIR and name=NAME.",
     "+hydra.callbacks.x.y=1": (
         "+hydra.callbacks.x.y=1: Hydra's callbacks are chosen in conf/config.yaml."
@@ -398,6 +399,17 @@ def test_refused(
     assert stop.value.code == errors.WRONG_USE
     assert capsys.readouterr() == ("", f"error: {says}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["MULTIRUN", "RUN"])
+def test_an_experiment_may_be_a_sweep_without_an_option(mode: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = f"# @package _global_\nhydra: {{mode: {mode}}}\n"
+    (tmp_path / "experiment/many.yaml").write_text(text)
+    (tmp_path / "config.yaml").write_text("defaults: [_self_, experiment: null]\nseed: 0\n")
+    is_sweep = mode == "MULTIRUN"
+    with contextlib.nullcontext() if is_sweep else pytest.raises(UserError, match="add -m"):
+        overrides.check_command_line(["experiment=many", "seed=1,2"], tmp_path)
 
 
 def test_a_search_tries_a_few_values_of_a_long_range() -> None:
