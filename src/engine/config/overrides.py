@@ -4,10 +4,12 @@ Everything here answers before torch is imported. The YAML files are the schema 
 choices. What a class's arguments may be, the class says: see objects.py.
 """
 
+import copy
 import difflib
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from engine.config.keys import (
@@ -32,7 +35,7 @@ from engine.config.nested import dotted
 from engine.config.objects import MOST_SHOWN
 from engine.config.words import is_multirun, parsed_words
 from engine.errors import UserError, blamed_on, nearest
-from engine.fence.hydra import is_group, own_config, swept_values
+from engine.fence.hydra import apply_overrides, is_group, own_config, swept_values
 
 # The values that may replace a value of a type; null may replace any.
 KINDS = {
@@ -89,9 +92,13 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
                 if choice is not None
             ]
             config = compose("config", overrides=chosen)
-            known = _known(config)
             for override in setting:
-                _check_value(override, config, known)
+                _check_value(override, config, _known)
+                is_new = override.is_add() or override.is_force_add()
+                if is_new and not override.is_sweep_override():  # later words may build on it
+                    config = copy.deepcopy(config)
+                    with suppress(HydraException):  # which Hydra says when it composes the line
+                        apply_overrides([override], config)
 
 
 def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
@@ -107,7 +114,7 @@ def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: has several values; give one.")
             if not _is_choice(override):
-                _check_value(override, config, _dotted_keys(config))
+                _check_value(override, config, _dotted_keys)
                 OmegaConf.update(config, key, override.value(), force_add=True)
                 continue
             fresh = compose("config", overrides=[f"{key}={override.value()}"])
@@ -261,23 +268,28 @@ def _short(path: str) -> tuple[str, str]:
     return path.partition(".")[0], path.rpartition(".")[2]
 
 
-def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -> None:
+def _check_value(
+    override: Override, config: DictConfig, known_in: Callable[[DictConfig], list[str]]
+) -> None:
     key = override.key_or_group
+    above, _, name = key.rpartition(".")
     nodes = _nodes_above(config, key)
+    is_whole = len(nodes) == 1 + above.count(".") + bool(above)
     is_argument = any(TARGET in node for node in nodes)  # of a class, which says what it takes
-    if not nodes or key.rpartition(".")[2] not in list(nodes[-1]):  # `in node` would resolve it
-        takes_more = key.partition(".")[0] in OPEN or (bool(nodes) and TARGET in nodes[-1])
+    if not is_whole or name not in list(nodes[-1]):  # `in node` would resolve it
+        takes_more = key.partition(".")[0] in OPEN or is_argument
         if (override.is_add() or override.is_force_add()) and takes_more:
             return
-        above, _, name = key.rpartition(".")
+        known = known_in(config)
         if not nodes and above in known:
             raise UserError(f"{key}: {above} has no keys; write {above}={{{name}: VALUE}}.")
         meant = nearest(key, known)
-        are_many = bool(nodes) and len(nodes[-1]) > MOST_SHOWN and meant
-        names = ", ".join(map(str, nodes[-1])) if nodes[1:] and not are_many else ""
-        has = f" {key.rpartition('.')[0]} has: {names}." if names else ""
+        are_many = is_whole and len(nodes[-1]) > MOST_SHOWN and meant
+        names = ", ".join(map(str, nodes[-1])) if is_whole and above and not are_many else ""
+        has = f" {above} has: {names}." if names else ""
         # What is not there has no arguments, but it may be named.
-        is_new = takes_more and (bool(nodes) or key.endswith(TARGET)) and not override.is_delete()
+        is_new = takes_more and (is_whole or is_argument or key.endswith(TARGET))
+        is_new = is_new and not override.is_delete()
         add = f"\nIf the class takes it, add it: +{override.input_line}"
         if above == "" and (override.is_add() or override.is_force_add()):
             is_new, add = True, "\nA key of your own has its place in a file of conf/experiment."
@@ -302,10 +314,20 @@ def _check_value(override: Override, config: DictConfig, known: Sequence[str]) -
 
 
 def _nodes_above(config: DictConfig, key: str) -> list[DictConfig]:
-    """Returns the mappings above a dotted key, the outermost first; none if one is missing."""
+    """Returns the mappings above a dotted key, as far as there are, the outermost first.
+
+    There are none if a value is in the place of one.
+    """
+    nodes = [config]
     names = key.split(".")[:-1]
-    inner = [OmegaConf.select(config, ".".join(names[:n])) for n in range(1, len(names) + 1)]
-    return [config, *inner] if all(isinstance(node, DictConfig) for node in inner) else []
+    for number, name in enumerate(names, 1):
+        if name not in list(nodes[-1]):
+            break
+        inner = OmegaConf.select(config, ".".join(names[:number]))
+        if not isinstance(inner, DictConfig):
+            return []
+        nodes.append(inner)
+    return nodes
 
 
 def _dotted_keys(config: DictConfig) -> list[str]:

@@ -38,6 +38,20 @@ REFUSED = {
         "callbacks.mine._target_: no such key.\n"
         "If the class takes it, add it: +callbacks.mine._target_=engine.GradNorm"
     ),
+    "+module.opts={a:1} module.opts.b=2": (
+        "module.opts.b: no such key. module.opts has: a.\n"
+        "If the class takes it, add it: +module.opts.b=2"
+    ),
+    "+callbacks.mine={_target_:a.B,steps:1} callbacks.mine.step=2": (
+        "callbacks.mine.step: no such key. Did you mean callbacks.mine.steps? callbacks.mine has: "
+        "_target_, steps."
+    ),
+    "module.optimzer.lr=1": "module.optimzer.lr: no such key. Did you mean optimizer.lr?",
+    "+module.optimzer.lr=1": (
+        "module.optimzer: LeNet5 takes no such argument. Did you mean optimizer? It takes "
+        "num_classes, optimizer, scheduler, augment, init.\n"
+        "The command says: +module.optimzer.lr=1"
+    ),
     "+datamodule.folds.b=1": (
         "datamodule.folds.b: datamodule.folds has no keys; write datamodule.folds={b: VALUE}."
     ),
@@ -483,6 +497,16 @@ PASSES = {
     "callbacks of one's own": (
         "+callbacks.mine._target_=a.B +callbacks.mine.n=3 +callbacks.yours={_target_:c.D}",
         {"callbacks.mine": {"_target_": "a.B", "n": 3}, "callbacks.yours": {"_target_": "c.D"}},
+    ),
+    "words that build on an earlier one": (
+        "+module.opts={a:1} module.opts.a=2 +module.opts.b.c=3 "
+        "+callbacks.mine={_target_:a.B,n:1} callbacks.mine.n=2 "
+        "+module.make_opt._target_=torch.optim.SGD +module.make_opt._partial_=true",
+        {
+            "module.opts": {"a": 2, "b": {"c": 3}},
+            "module.make_opt": {"_target_": "torch.optim.SGD", "_partial_": True},
+            "callbacks.mine": {"_target_": "a.B", "n": 2},
+        },
     ),
     "two choices of a group": (
         "callbacks=[classification,histograms]",
