@@ -16,7 +16,7 @@ import itertools
 import os
 import sys
 import threading
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
@@ -285,24 +285,36 @@ def _is_kept(owner: Any, name: str, value: Any, names: frozenset[str]) -> bool:
     Layers that are hidden from PyTorch, and generators, are among these by any name. So is what a
     partial function is given, as the function has other names for it.
     """
-    first, kind = name.partition("[")[0], type(value)
+    first = name.partition("[")[0]
+    kind: Any = type(value)
     owned: Any = type(owner)
     if first.startswith("__") and first.endswith("__"):  # of Python's, such as __annotations__
         return False
     is_given = isinstance(owner, functools.partial)
-    if is_given or first in names or (first == name and issubclass(kind, values.STATEFUL)):
+    if is_given or first in names or (first == name and _has_state(kind)):
         return True
-    is_filled = issubclass(kind, (*FILLED, *values.STATEFUL)) and f"{first}{READ}" in names
-    has_state = not OF_VALUES.isdisjoint(one.__module__ for one in owned.__mro__)
-    is_librarys = has_state and first in _of_libraries(owned)
+    is_filled = f"{first}{READ}" in names and (issubclass(kind, FILLED) or _has_state(kind))
+    is_librarys = _is_of_values(owned) and first in _of_libraries(owned)
     return is_filled or is_librarys or _is_free(owner, first, names)
+
+
+@functools.cache
+def _has_state(kind: Any) -> bool:
+    return issubclass(kind, values.STATEFUL)
+
+
+@functools.cache
+def _is_of_values(kind: type) -> bool:
+    return not OF_VALUES.isdisjoint(one.__module__ for one in kind.__mro__)
 
 
 def _is_free(owner: Any, name: str, names: frozenset[str]) -> bool:
     """Tells whether code that writes attributes by any name may write this one, as no library."""
+    if ANY_NAME.isdisjoint(names):
+        return False
     kind: Any = type(owner)
     own = getattr(kind, name, None)
-    if ANY_NAME.isdisjoint(names) or callable(own) or isinstance(own, property):
+    if callable(own) or isinstance(own, property):
         return False
     known = _of_libraries(kind)
     if not name.startswith("_"):
@@ -316,7 +328,7 @@ def _inner(owner: Any) -> dict[str, Any]:
     own = _own(owner)
     found = dict(own)
     for name, value in own.items():
-        if issubclass(type(value), HOLDERS):
+        if _group_of(value) is not None:
             inner = _items(name, value)
             found |= {place: one for place, one in inner if issubclass(type(one), values.STATEFUL)}
     return found
@@ -354,9 +366,11 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
         found += [(_name_of(one), one) for one in _users(kind)]
         found += [(f"{OF_PROCESS[0]}{file.__name__}", file) for file in _files(kind)]
         for name, value in inner.items():
+            if name.endswith("_hooks") and type(value) is OrderedDict and not value:
+                continue  # a layer has a dozen of these: they would be most of the objects
             if has_attributes(type(_itself(value))):
                 found.append((f"{where}.{name}", value))
-            if issubclass(type(value), HOLDERS):
+            if _group_of(value) is not None:
                 found += _items(f"{where}.{name}", value)
 
 

@@ -107,6 +107,34 @@ def test_what_is_behind_a_method_or_a_partial_function_is_found(tmp_path: Path) 
     assert other.functions[0].args[1] == [0, 1]
 
 
+class Hooked(Module):
+    """Counts in an object whose method is a hook of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.layer.register_forward_hook(Counter().count)
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def count(self, *given: Any) -> None:
+        self.calls += 1
+
+
+def test_what_is_behind_a_hook_of_a_layer_is_found(tmp_path: Path) -> None:
+    module = Hooked()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.layer(torch.zeros(1))
+    saved, lost = found.changed()
+    assert lost == []
+    (path,) = saved
+    assert path.startswith("Hooked.layer._forward_hooks[")
+    assert path.endswith("].calls")
+
+
 @dataclass(slots=True)
 class Progress:
     """Keeps its attributes in slots."""
