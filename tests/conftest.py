@@ -82,6 +82,7 @@ def pytest_collection() -> Iterator[None]:
     gc.collect()
     imports.freeze()
     gc.enable()
+    warm.collect_seldom()
 
 
 @pytest.fixture(scope="session", autouse=True)

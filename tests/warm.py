@@ -8,6 +8,7 @@ which would wait for it. It serves all the processes of a test session.
 
 import contextlib
 import functools
+import gc
 import importlib.metadata
 import os
 import shutil
@@ -34,6 +35,14 @@ def forget_the_disk() -> None:
 def look_at_packages_once() -> None:
     """Keeps what the installed packages register: each Trainer reads the files of all packages."""
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+
+
+def collect_seldom() -> None:
+    """Has Python look for garbage after 50,000 new objects, not 700.
+
+    A small run makes about so many, and a process of tests does a thousand runs.
+    """
+    gc.set_threshold(50_000, 5, 5)
 
 
 def begin(at_once: bool = False) -> None:

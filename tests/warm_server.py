@@ -370,6 +370,7 @@ def main() -> None:
         known.atexit = False
     gc.freeze()  # a collection in a forked process would touch, and so copy, all that is shared
     gc.enable()
+    gc.set_threshold(50_000, 5, 5)  # as in warm.py
     use_large_pages()
     path = f"{folder}/{'project' if ours else 'libraries'}"
     listener = socket.socket(socket.AF_UNIX)
