@@ -33,7 +33,7 @@ from engine.config.keys import (
 from engine.config.limits import LIMITS, PATH, Limit, check, shown
 from engine.config.nested import dotted
 from engine.config.objects import MOST_SHOWN
-from engine.config.words import is_multirun, parsed_words
+from engine.config.words import REFUSED, is_multirun, parsed_words
 from engine.errors import UserError, blamed_on, nearest
 from engine.fence.hydra import apply_overrides, is_group, own_config, swept_values
 
@@ -58,6 +58,7 @@ NOT_BY_WORDS = {
     "hydra.output_subdir": FOLDER,
     "hydra.overrides": "Hydra itself notes there what the command says.",
     "hydra.runtime": "Hydra itself notes there what it has found.",
+    "hydra.searchpath": REFUSED["config_dir"],
     "hydra.callbacks": "Hydra's callbacks are chosen in conf/config.yaml.",
 }
 LOGGING = ("hydra/job_logging", "hydra/hydra_logging")

@@ -27,6 +27,7 @@ COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")  # of which Hy
 REFUSED = {
     "experimental_rerun": "write resume=RUN_DIR.",
     "config_path": "the command has its own conf/; choose from it, such as experiment=lenet.",
+    "config_dir": "files of your own have their place in conf/, such as conf/experiment/NAME.yaml.",
     "config_name": "must be config; choose from it, such as experiment=lenet.",
     "shell_completion": "there is none for `python -m`.",
 }

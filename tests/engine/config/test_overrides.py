@@ -283,6 +283,14 @@ REFUSED = {
     # Hydra's options and keys
     "hydra.run.dir=there": "hydra.run.dir=there: the engine makes the folder of a run; "
     "choose it by paths.log_dir=DIR and name=NAME.",
+    "--config-dir=there experiment=ext": (
+        "--config-dir: files of your own have their place in conf/, such as "
+        "conf/experiment/NAME.yaml."
+    ),
+    "hydra.searchpath=[there] experiment=ext": (
+        "hydra.searchpath=[there]: files of your own have their place in conf/, such as "
+        "conf/experiment/NAME.yaml."
+    ),
     "hydra/job_logging=default": (
         "hydra/job_logging=default: must be none; the engine shows and writes it."
     ),
