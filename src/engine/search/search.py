@@ -24,6 +24,7 @@ from engine.search import space
 from engine.search import study as studies
 from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
+from engine.sweep import forced
 from engine.sweep.jobs import Job, Launch, State, check_all, run_all
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Search:
         self._has_warned = False
         # Trials whose values are of other code, or whose folders are gone: what the table says.
         self._marks: dict[int, str] | None = None
+        self._token = ""  # of a forced search
         self.mistake: UserError | None = None  # in the config, that only a job's data can show
         self.name = options.study_name or f"{self.base.config['name']}-{self._identity()}"
 
@@ -125,6 +127,12 @@ class Search:
         """
         trials = self.open()
         self._look_back(trials.study)
+        place = forced.place(self.base.sweep_dir, [self.name])
+        self._token = forced.started(place) if self.base.treated["force"] else ""
+        self._run(trials, launch)
+        forced.ended(place)
+
+    def _run(self, trials: Trials, launch: Launch) -> None:
         while claimed := trials.claim():
             with contextlib.ExitStack() as claims:
                 for lock in claimed.values():
@@ -239,7 +247,9 @@ class Search:
         )
         word = f"sweep.trial={{study:{study},number:{trial.number},callback:{callback}}}"
         retry = [] if self.base.treated["retry"] else ["sweep.retry=stale"]
-        return self.make_job([*self.fixed, *retry, *self._params(trial), word])
+        job = self.make_job([*self.fixed, *retry, *self._params(trial), word])
+        job.token = self._token  # equal trials are one job, which begins anew once
+        return job
 
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
         """Tells the study how a trial ended.

@@ -20,7 +20,6 @@ from engine.fence.hydra import answer_of
 from engine.run import folder_names, folders, identity, summaries
 from engine.run.records.read import BrokenFile
 from engine.sweep import forced, gpus
-from engine.sweep.forced import ANEW, BEGUN
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class Job:
         self._folder: Path | None = None
         self._lock = locks.of_job(self.sweep_dir, self.hash)
         self.mark = self._lock.with_suffix(".forced")
-        self.is_marked = False  # the mark says whether the job is still to be forced
+        self.token = ""  # of a forced sweep, which the mark has once the job has begun in it
 
     @property
     def folder(self) -> Path | None:
@@ -144,7 +143,14 @@ class Job:
     @property
     def is_forced(self) -> bool:
         """Tells whether the job is to begin anew, whatever it has: sweep.force=true asks for it."""
-        return self.treated["force"] and (not self.is_marked or forced.read(self.mark) == ANEW)
+        return self.treated["force"] and (not self.token or forced.read(self.mark) != self.token)
+
+    @property
+    def begins_anew(self) -> bool:
+        """Tells whether the job has nothing to go on from, or is not to go on from what it has."""
+        summary, changed = self._read()
+        is_over = self.is_forced or any(changed) or summary.get("status") in ("diverged", BROKEN)
+        return is_over or not (self.folder and folders.has_trained(self.folder))
 
     @property
     def status(self) -> str:
@@ -231,8 +237,6 @@ class Job:
             yield self._folder_to_run_in(*found) if found and self._is_due(*found) else None
         finally:
             if lock:
-                if self.is_marked and not self.is_forced and self._is_end(self.summary):
-                    self.mark.unlink(missing_ok=True)
                 lock.release()
 
     def _folder_to_run_in(self, summary: dict[str, Any], changed: identity.Changed) -> Path:
@@ -249,8 +253,8 @@ class Job:
             folder = None
         elif folder and self._is_end(summary):  # a failed one goes on from its checkpoint
             (folder / summaries.SUMMARY).unlink()
-        if is_forced and self.is_marked:  # a worker that a cluster starts again goes on
-            forced.write(self.mark, BEGUN)
+        if is_forced and self.token:  # a worker that a cluster starts again goes on
+            forced.write(self.mark, self.token)
         name = self.config, self.sweep_dir, self.config.overrides
         is_taken = folders.job_dir(*name).exists()  # by another job
         self._folder = folder or folders.job_dir(*name, is_whole=is_taken)
@@ -305,8 +309,8 @@ def check_all(jobs: Sequence[Job]) -> bool:
             if len(checked) > known:
                 code.digests(job.config, "")  # are kept by file
             job.is_checked = True
-        new = [job for job in due if not (job.folder and folders.has_trained(job.folder))]
-        for source in filter(None, {job.config.get("init_from") for job in new}):
+        sources = {job.config.get("init_from") for job in due if job.begins_anew}
+        for source in filter(None, sources):
             to_begin_with(Path(source))
     return True
 
@@ -326,7 +330,19 @@ def run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
     Returns:
         the state of each job at the end.
     """
-    _mark([job for job in jobs if job.treated["force"]])
+    if not jobs:
+        return []
+    path = forced.place(jobs[0].sweep_dir, [job.config.hash for job in jobs])
+    # A search has begun to force its jobs.
+    if own := [job for job in jobs if job.treated["force"] and not job.token]:
+        _force(own, path)
+    states = _run_all(jobs, launch)
+    if not any(isinstance(job.error, NotWritten | Stopped) for job in jobs):
+        forced.ended(path)  # a sweep without sweep.force=true ends one that was interrupted, too
+    return states
+
+
+def _run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
     states = [job.state() for job in jobs]
     if len(jobs) > 1:
         log.info("%s", count([state.status for state in states]))
@@ -347,29 +363,26 @@ def run_all(jobs: Sequence[Job], launch: Launch) -> list[State]:
     return [job.state() for job in jobs]
 
 
-def _mark(jobs: Sequence[Job]) -> None:
-    """Marks the jobs that sweep.force=true runs again.
+def _force(jobs: Sequence[Job], path: Path) -> None:
+    """Has jobs begin anew, as sweep.force=true asks for.
 
-    Where such a sweep ended early, it goes on: these are the jobs that it has left, and those that
-    have changed since.
+    Where such a sweep over these jobs was interrupted, it goes on: those begin anew that it has
+    left, and those whose code or data have changed since.
+
+    Args:
+        jobs: those of the sweep.
+        path: has the sweep's token.
     """
-    marks = {job: forced.read(job.mark) for job in jobs}
-    states = {job: job.state() for job in jobs if any(marks.values())}
-    left = [
-        job
-        for job, now in states.items()
-        if marks[job] == ANEW or (marks[job] == BEGUN and not now.has_ended)
-    ]
+    token = forced.started(path)
     for job in jobs:
-        job.is_marked = True
-        if not left or states[job].is_changed:
-            forced.write(job.mark, ANEW)
-    if left:
-        log.info(
-            "sweep.force=true goes on: it ended early, and has left %d of %s",
-            len(left),
-            messages.counted(len(jobs), "job"),
-        )
+        job.token = token
+    if begun := [(job, job.state()) for job in jobs if not job.is_forced]:
+        for job, now in begun:
+            if now.has_ended and now.is_changed:
+                job.mark.unlink(missing_ok=True)
+        left = len(jobs) - sum(now.has_ended and not now.is_changed for _, now in begun)
+        of = messages.counted(len(jobs), "job")
+        log.info("sweep.force=true goes on: it was interrupted, and has left %d of %s", left, of)
 
 
 def _launch(jobs: Sequence[Job], launch: Launch) -> None:

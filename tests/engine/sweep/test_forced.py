@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from engine.errors import RunFailed, WorkerLost
+from engine.errors import NotWritten, RunFailed, UserError, WorkerLost
 from engine.run import folders, identity
 from engine.run.summaries import save
 from engine.signals import Interrupted
@@ -72,7 +72,7 @@ def test_the_same_command_goes_on_with_a_forced_sweep(
     assert forced(ended, stops_in="seed=2") == ["seed=1", "seed=2"]
     assert "goes on" not in caplog.text
     assert forced(ended, stops_in="seed=3") == ["seed=2", "seed=3"]  # the first is interrupted
-    assert "goes on: it ended early, and has left 2 of 3 jobs" in caplog.text
+    assert "goes on: it was interrupted, and has left 2 of 3 jobs" in caplog.text
     assert forced(ended) == ["seed=3"]
     assert [folders_of(ended, word) for word in WORDS] == [["", ".1"]] * 3
     assert forced(ended) == [*WORDS]  # it has ended, and is asked for once more
@@ -82,8 +82,9 @@ def test_the_same_command_goes_on_with_a_forced_sweep(
 def test_what_a_forced_sweep_has_not_run_yet_is_not_called_finished(ended: Path) -> None:
     forced(ended, stops_in="seed=2")
     jobs = made(ended, *WORDS)
+    (token,) = (path.read_text() for path in ended.glob(".locks/*.token"))
     for job in jobs:
-        job.treated["force"], job.is_marked = True, True
+        job.treated["force"], job.token = True, token
     assert [job.status for job in jobs] == ["finished", "interrupted", "to run again"]
 
 
@@ -137,3 +138,42 @@ def test_a_job_that_did_not_run_again_is_a_failure(ended: Path) -> None:
     assert [now.status for now in states] == ["to run again"]
     with pytest.raises(RunFailed, match=r"^a job failed$"):
         conclude([job], states, "mine.train")
+
+
+def test_a_sweep_that_shares_a_job_with_an_interrupted_one_runs_all_of_its_own(ended: Path) -> None:
+    run_all(made(ended, "seed=5"), Worker())
+    forced(ended, stops_in="seed=2")
+    assert forced(ended, words=("seed=3", "seed=5")) == ["seed=3", "seed=5"]
+
+
+def test_a_plain_sweep_ends_a_forced_one_that_was_interrupted(ended: Path) -> None:
+    forced(ended, stops_in="seed=2")
+    run_all(made(ended, *WORDS), Worker())
+    assert forced(ended) == [*WORDS]
+
+
+def test_a_sweep_of_which_a_job_is_refused_has_ended(ended: Path) -> None:
+    class Refuses(Worker):
+        def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
+            refused = JobReturn(status=JobStatus.FAILED, _return_value=UserError("no network"))
+            return [*super().__call__(jobs[:-1]), refused]
+
+    for _ in range(2):
+        jobs = made(ended, *WORDS)
+        for job in jobs:
+            job.treated["force"] = True
+        run_all(jobs, worker := Refuses())
+        assert worker.ran == ["seed=1", "seed=2"]
+
+
+def test_a_full_disk_interrupts_a_forced_sweep(ended: Path) -> None:
+    class Full(Worker):
+        def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
+            full = JobReturn(status=JobStatus.FAILED, _return_value=NotWritten("no space"))
+            return [*super().__call__(jobs[:-1]), full]
+
+    jobs = made(ended, *WORDS)
+    for job in jobs:
+        job.treated["force"] = True
+    run_all(jobs, Full())
+    assert forced(ended) == ["seed=3"]
