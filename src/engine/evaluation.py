@@ -25,6 +25,11 @@ from engine.run import folders, identity, summaries
 from engine.run.records import read
 
 log = logging.getLogger(__name__)
+# Of any data module: however these are, the same samples are in the splits.
+ALIKE = [
+    f"datamodule.{name}"
+    for name in ("batch_size", "eval_batch_size", "steps_per_epoch", "num_workers", "in_memory")
+]
 
 USAGE = """\
 Evaluate a run: rebuild its model and data from its own config, load its best
@@ -274,15 +279,15 @@ def _say_what_was_trained_on(own: Config, data: Any, split: str, words: Sequence
     from engine.run import build
 
     keys = {word.lstrip("+~").partition("=")[0] for word in words}
-    of_data = {key for key in keys if key.startswith("datamodule")}
+    of_data = {key for key in keys if key.startswith("datamodule")} - set(ALIKE)
     is_elsewhere = of_data & {"datamodule", *FOLDERS}
     if not of_data or is_elsewhere or split == "train" or not isinstance(data, TensorDataModule):
         return
     trained: Any = build.datamodule(own)
-    seen = {*trained.splits["train"].rows()}
+    seen = {*trained.splits["train"].row_digests()}
     # The data may have some samples twice.
     counts = [
-        sum(row in seen for row in both.splits[split].rows()) if split in both.splits else 0
+        sum(row in seen for row in both.splits[split].row_digests()) if split in both.splits else 0
         for both in (data, trained)
     ]
     if counts[0] > counts[1]:

@@ -63,6 +63,7 @@ def configured(schedule: Schedule, optimizer: Optimizer, rates: Rates) -> Config
     owner = inner if hasattr(inner, "__qualname__") else type(inner)
     named = f"scheduler={owner.__module__}.{owner.__qualname__}"
     is_torchs = isinstance(inner, type) and issubclass(inner, LRScheduler)
+    is_torchs = is_torchs and "rates" not in inspect.signature(inner).parameters
     given = (optimizer,) if is_torchs else (optimizer, rates)
     try:
         inspect.signature(schedule).bind(*given)

@@ -16,6 +16,7 @@ from engine.fence.lightning import ProgressBar, batch_of_epoch
 from engine.messages import width
 from engine.run.summaries import is_of_one_class
 from engine.steps.callback import ONCE, StepCallback, reached
+from engine.steps.rows import LastRow
 
 log = logging.getLogger(__name__)
 
@@ -133,11 +134,11 @@ class StepProgressBar(StepCallback, ProgressBar):
 
         A row may have a single small batch, where a validation has a whole split.
         """
-        batches, names = getattr(module, "last_row", (0, ()))
-        if not 0 < batches <= self._batch:
+        row = getattr(module, "_last_row", None)
+        if not isinstance(row, LastRow) or row.batches > self._batch:
             return (), ""
-        steps = math.ceil(batches / trainer.accumulate_grad_batches)
-        return names, f"(last {steps} steps)" if steps > 1 else "(last step)"
+        steps = math.ceil(row.batches / trainer.accumulate_grad_batches)
+        return row.names, f"(last {steps} steps)" if steps > 1 else "(last step)"
 
     @staticmethod
     def _epoch(trainer: Trainer, number: int) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -24,7 +24,9 @@ PLAIN = (bool, int, float, str, type(None))  # kinds of attributes that are put 
 # By these values of trainer.precision, Lightning gives inputs the numbers of the weights.
 CONVERTING = ("64", "64-true", "bf16-true", "16-true")
 MOST = 64  # samples of a validation that are tried at once
-FREE = ("_loss", "add_loss", *BATCH_HOOKS)  # who has one of these may convert all batches
+# Who has one of these may convert all batches, or has another loss when they come.
+HOOKS = [name for name, _ in inspect.getmembers(SupervisedModule, callable) if name[:3] == "on_"]
+FREE = ("_loss", "add_loss", "_evaluate", "setup", "configure_model", *BATCH_HOOKS, *HOOKS)
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
@@ -45,13 +47,19 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
         )
 
 
-def fit_to(model: LightningModule, data: LightningDataModule, precision: object = None) -> None:
+def fit_to(
+    model: LightningModule,
+    data: LightningDataModule,
+    precision: object = None,
+    left_out: Collection[str] = (),
+) -> None:
     """Tries a module's optimiser, and its network and loss on samples: they must fit the data.
 
     Args:
         model: with its first weights, in 32 bits.
         data: its files are on disk.
         precision: the Trainer's.
+        left_out: splits that nothing is evaluated on.
 
     Raises:
         UserError: if they do not fit.
@@ -73,7 +81,7 @@ def fit_to(model: LightningModule, data: LightningDataModule, precision: object 
                 _check_metrics(model, data, prepare)
                 bad_data.check(model, data, prepare)
                 if isinstance(model, SupervisedModule):
-                    _check_evaluation(model, data, prepare)
+                    _check_evaluation(model, data, prepare, left_out)
                     parts_of_loss.tell(model, data)
         if isinstance(model, SupervisedModule):
             try_out(model.transforms, sample)
@@ -218,7 +226,10 @@ def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Except
 
 @torch.no_grad()
 def _check_evaluation(
-    model: SupervisedModule, data: TensorDataModule, prepare: bad_data.Prepare
+    model: SupervisedModule,
+    data: TensorDataModule,
+    prepare: bad_data.Prepare,
+    left_out: Collection[str],
 ) -> None:
     """Refuses a step of a user's that converts in training only what validation or test needs."""
     own = overrides(model, SupervisedModule, bad_data.OWN_STEP[:2])
@@ -230,7 +241,7 @@ def _check_evaluation(
         return
     for name, step in {"val": "validation_step", data.test_split: "test_step"}.items():
         split = data.splits.get(name)
-        if split is None or overrides(model, SupervisedModule, (step,)):
+        if split is None or name in left_out or overrides(model, SupervisedModule, (step,)):
             continue
         inputs, targets = split.select(torch.arange(min(MOST, data.eval_batch_size, len(split))))
         try:

@@ -123,7 +123,9 @@ def module(
     check_classes(config, data)
     seed_everything(config["seed"], workers=True, verbose=False)
     model: LightningModule = objects.build(config["module"], "module", **(partials or {}))
-    fit_to(model, data, config.get("trainer.precision"))
+    limits = {name: f"trainer.limit_{name}_batches" for name in ("val", "test")}
+    left_out = [name for name, key in limits.items() if config.get(key) == 0]
+    fit_to(model, data, config.get("trainer.precision"), left_out)
     check_monitors(config, model, data)
     return model
 

@@ -30,6 +30,8 @@ from engine.sweep.jobs import Job, Launch, State, check_all, run_all
 log = logging.getLogger(__name__)
 
 MANY = 100  # trials: to compare one takes 30 ms
+# What a run without validation was compared by before it was by its last pass.
+OF_BEFORE = [f"{name}, {summaries.LAST_VALUE}" for name in summaries.TRAINING_LOSSES]
 ANEW = "To begin a new search: hydra.sweeper.study_name=NAME"
 # The options by which a study draws its trials, and by which it prunes them.
 DRAWN_BY = ("sampler", "seed", "random_trials", "pruner", "pruner_trials", "pruner_steps")
@@ -181,6 +183,11 @@ class Search:
         """
         if (number := len(study.get_trials(deepcopy=False))) > MANY:
             log.info("comparing %d trials with data and code as they are", number)
+        if (study.metric_names or [""])[0] in OF_BEFORE:
+            raise UserError(
+                f"this search goes by {study.metric_names[0]}, and its trials would go by "  # type: ignore[index]
+                f"{summaries.LAST_PASS}.\n{ANEW}"
+            )
         states = self._states(study)
         ended = f"of {messages.counted(len(states), 'ended trial')}"
         self._say_what_drew(study)

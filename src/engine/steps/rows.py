@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,15 @@ from torchmetrics import Metric, MetricCollection
 # Kept of a step until its row: the loss (a tensor on a GPU, so that nobody waits for the GPU), its
 # weight beside other steps', and predictions and targets where there are metrics.
 Step = tuple[float | Tensor, float | Tensor, tuple[Tensor, ...]]
+
+
+class LastRow(NamedTuple):
+    """Says of how many batches a row of training is, and which metrics it has."""
+
+    batches: int
+    names: tuple[str, ...]
+
+
 OF_LABELS = (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward)
 
 ROWS = 100  # in a run, about

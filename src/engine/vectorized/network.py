@@ -8,6 +8,7 @@ cannot be one, such as a layer that draws random numbers.
 import copy
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
 
 from engine.fence.torch import hooks_of
+from engine.kept.attributes import may_read
 
 Params = Mapping[str, Tensor]  # names as in the network, (J, …) each
 Forward = Callable[[Params, Tensor], Tensor]
@@ -189,8 +191,12 @@ def _embedding_by_row(
 
 
 def _any_layer(layer: nn.Module) -> Forward:
+    # Each operation takes longer within the context.
+    kinds: set[Any] = {type(one) for one in layer.modules()}
+    pads = any(issubclass(kind, nn.Embedding) or may_read(kind, "embedding") for kind in kinds)
+
     def run(params: Params, x: Tensor) -> Any:
-        with EachHasPadding():
+        with EachHasPadding() if pads else nullcontext():
             return functional_call(layer, dict(params), (x,))
 
     mapped: Forward = vmap(run)

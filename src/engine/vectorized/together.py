@@ -7,7 +7,7 @@ import math
 import time
 import traceback
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,8 +196,7 @@ class _Chunk:
         with ExitStack() as claims:
             for job in self.first.values():
                 self._claim(job, claims)
-            with imports.large():  # all that is made stays as long as the jobs
-                self._build()
+            self._build()
             if len(self.members) > 1:
                 self._train()
             elif self.members:
@@ -238,6 +237,18 @@ class _Chunk:
             except Exception as error:
                 self.answers[job] = error
         shared = _share(list(data.values()), keys)
+        with imports.large():  # all that is made stays as long as the jobs
+            self._make(data, shared)
+        if len(self.members) > 1 and (reason := why_unlike([*self.members.values()])):
+            self._leave(reason)
+
+    def _make(self, data: Mapping[Job, Any], shared: bool) -> None:
+        """Makes the module, the callbacks and the loggers of each job.
+
+        Args:
+            data: the data modules.
+            shared: whether their data are prepared.
+        """
         tried: Any = None  # the first module, and its data
         for job, own in data.items():
             try:
@@ -255,8 +266,6 @@ class _Chunk:
                 self.members[job] = Member(job, folder, own, module, callbacks, loggers, draws)
             except Exception as error:
                 self.answers[job] = error
-        if len(self.members) > 1 and (reason := why_unlike([*self.members.values()])):
-            self._leave(reason)
 
     def _leave(self, reason: str) -> None:
         """Leaves all jobs to run one by one."""

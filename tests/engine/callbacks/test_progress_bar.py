@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch import nn
 from tqdm import tqdm
 
 from engine.callbacks.checkpoints import Checkpoints
@@ -126,6 +127,22 @@ def test_a_line_says_of_how_many_steps_the_training_loss_is(
     options = {"log_every_n_steps": every, "accumulate_grad_batches": accumulated}
     fit(tmp_path, StepProgressBar(), limit_val_batches=0, max_epochs=1, **options)
     assert [message.rpartition(" (")[0] for message in lines.messages] == [f"epoch 1/1: {said}"]
+
+
+class HasARow(LinearRegressor):
+    """Has a layer that is called as the engine's note of the last row once was."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.last_row = nn.Identity()
+
+
+def test_a_module_may_have_a_last_row_of_its_own(
+    lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As it happened: the run failed after its first epoch."""
+    fit(tmp_path, StepProgressBar(), limit_val_batches=0, max_epochs=1, kind=HasARow)
+    assert "epoch 1/1: train loss 8 (last step)" in lines.text
 
 
 def test_where_an_epoch_logged_nothing_the_line_says_nothing_of_it(

@@ -340,6 +340,15 @@ class ConvertsBatches(ConvertsInTraining):
         return batch[0], batch[1].float()
 
 
+class ConvertsOnceValidated(ConvertsInTraining):
+    """Has another loss when a validation or a test begins."""
+
+    def on_validation_start(self) -> None:
+        self.loss = nn.L1Loss()
+
+    on_test_start = on_validation_start
+
+
 class Validates(ConvertsInTraining):
     def validation_step(self, batch: Any, *args: Any) -> None:
         self.compute_loss(*batch)
@@ -362,6 +371,7 @@ REASON = "result type Float can't be cast to the desired output type Long"
         (Validates, "its test_step fails, as compute_loss"),
         (ConvertsLosses, None),
         (ConvertsBatches, None),
+        (ConvertsOnceValidated, None),
     ],
 )
 def test_what_only_training_converts_is_told_before_training(
@@ -382,6 +392,7 @@ def test_what_only_training_converts_is_told_before_training(
         )
     assert str(raised.value) == says
     fit_to(ConvertsInTraining(), Arrays({"train": (SINGLE, CLASSES)}))
+    fit_to(ConvertsInTraining(), data, left_out=["val", "test"])
 
 
 def test_the_one_logit_of_the_documents_is_trained_and_validated(tmp_path: Path) -> None:

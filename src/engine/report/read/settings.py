@@ -214,7 +214,7 @@ def column(configs: Sequence[Config], key: str, runs: Sequence[Run]) -> list[Any
     # Python takes 1 and 1.0 for equal: a number of batches, and all of them.
     whole = {value for value in values if isinstance(value, int)}
     values = [str(own) if isinstance(own, float) and own in whole else own for own in values]
-    if any(key in config for config in configs):
+    if any(config.get(key) is not None for config in configs):  # a node may be null in some runs
         return values
     # Two classes of one name are told apart by their modules.
     names = short_names({value for value in values if isinstance(value, str)})

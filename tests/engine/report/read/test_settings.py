@@ -160,6 +160,20 @@ def test_a_function_is_called_as_the_command_line_chose_it(
     assert differing(runs) == chosen(runs, ["init"]) == {"init": shown}
 
 
+def test_a_choice_that_is_null_in_some_runs_is_called_by_its_word_too() -> None:
+    words = ["scheduler=none", "scheduler=cosine", "scheduler=step"]
+    nodes: list[dict[str, Any]] = [
+        {"scheduler": None},
+        {"scheduler._target_": "engine.schedules.cosine"},
+        {"scheduler._target_": "engine.schedules.step"},
+    ]
+    pairs = zip(nodes, words, strict=True)
+    runs = [replace(a_run(**node), overrides=(word,)) for node, word in pairs]
+    assert differing(runs) == {"scheduler": ["none", "cosine", "step"]}
+    silent = [replace(run, overrides=()) for run in runs]
+    assert differing(silent) == {"scheduler": ["null", "cosine", "step"]}
+
+
 def test_runs_that_were_made_longer_are_grouped_over_their_seeds() -> None:
     runs = [a_run(seed=seed, parent__hash=str(seed), parent__step=20) for seed in range(3)]
     assert differing(runs) == {}
