@@ -92,13 +92,28 @@ def build(node: Mapping[str, Any], key: str, **more: Any) -> Any:
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
+    from engine.fence.hydra import called
+
     with blamed_on(key):
+        plain = told({**node}, key)
+        if _is_plain(plain):
+            return called(plain, key, more)
         # Hydra resolves a node, and each value of it once more.
-        plain, options = (
-            copied(copied(own, escaped), escaped) for own in (told({**node}, key), more)
-        )
-        kept = OmegaConf.create({key: plain}, flags={"allow_objects": True})
+        whole, options = (copied(copied(own, escaped), escaped) for own in (plain, more))
+        kept = OmegaConf.create({key: whole}, flags={"allow_objects": True})
         return instantiate(kept[key], _convert_="all", **options)
+
+
+def _is_plain(value: Any) -> bool:
+    """Tells whether Hydra would leave plain values as they are, and call what they name."""
+    if isinstance(value, dict):
+        flags = FLAGS.keys() & value.keys()
+        return flags <= {TARGET, PARTIAL} and all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return "${" not in value and value != "???"
+    return isinstance(value, int | float | None)
 
 
 def check(

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Protocol, TypedDict, Unpack
 import pytest
 import torch
 from annotated_types import Ge, Interval
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from pydantic import BeforeValidator
 from torch import nn
 
@@ -22,6 +24,7 @@ from engine.config import objects
 from engine.config.limits import shown
 from engine.config.objects import check
 from engine.config.ranges import why_not
+from engine.errors import blamed_on
 from engine.fence import hydra as fence
 
 
@@ -632,6 +635,71 @@ def test_built_objects_get_plain_lists_and_their_inner_objects() -> None:
     )
     assert isinstance(optimizer, partial)
     assert type(optimizer.keywords["betas"]) is list
+
+
+def by_hydra(node: dict[str, Any], key: str, **more: Any) -> Any:
+    """Builds a node as Hydra does all by itself."""
+    kept = OmegaConf.create({key: node}, flags={"allow_objects": True})
+    with blamed_on(key):
+        return instantiate(kept[key], _convert_="all", **more)
+
+
+def ended(build: Callable[..., Any], *given: Any, **more: Any) -> str:
+    """Returns what is built, or the message of an error."""
+    try:
+        return repr(build(*given, **more))
+    except UserError as error:
+        return str(error)
+
+
+DICT = {"_target_": "builtins.dict"}
+BUILT: dict[str, tuple[dict[str, Any], bool]] = {
+    "numbers and words": ({**DICT, "a": 1, "b": 1e-3, "c": "x", "d": None, "e": True}, False),
+    "lists and mappings": ({**DICT, "a": [1, [2, {"b": []}]], "c": {"d": {}}}, False),
+    "objects within": ({**DICT, "a": {**DICT, "b": 1}, "c": [{**DICT, "d": {"e": DICT}}]}, False),
+    "a mapping with _partial_": ({**DICT, "a": {"_partial_": True, "b": 1}}, False),
+    "no target": ({**DICT, "a": {"_target_": "no.such"}}, False),
+    "no target around an error": ({"_target_": "no.such", "a": {"_target_": "no.other"}}, False),
+    "an error": ({"_target_": "builtins.int", "x": 1}, False),
+    "an error within": ({**DICT, "a": {"b": {"_target_": "builtins.int", "x": 1}}}, False),
+    "what Hydra refuses": ({"_target_": "os.system", "command": "true"}, False),
+    "what it refuses within": ({**DICT, "a": [{"b": {"_target_": "builtins.eval"}}]}, False),
+    "a variable": ({**DICT, "a": ["${oc.env:HOME}"]}, True),
+    "a word that is missing": ({**DICT, "a": "???"}, True),
+    "_args_": ({"_target_": "builtins.list", "_args_": [[1]]}, True),
+    "_convert_": ({**DICT, "a": {**DICT, "b": [1], "_convert_": "none"}}, True),
+    "_recursive_": ({**DICT, "_recursive_": False, "a": {"_target_": "no.such"}}, True),
+}
+
+
+@pytest.mark.parametrize(("node", "needs_hydra"), BUILT.values(), ids=BUILT)
+def test_built_objects_are_those_of_hydra(
+    node: dict[str, Any], needs_hydra: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = repr(node)
+    calls = []
+    called = fence.called
+    monkeypatch.setattr(fence, "called", lambda *given: calls.append(given) or called(*given))
+    assert ended(objects.build, node, "a.key") == ended(by_hydra, node, "a.key")
+    assert len(calls) == (not needs_hydra)
+    assert repr(node) == before
+
+
+def test_an_error_in_a_list_is_named_by_its_place() -> None:
+    node = {**DICT, "a": [0, {"_target_": "builtins.int", "x": 1}]}
+    says = "a.key.a[1]: 'x' is an invalid keyword argument for int()"
+    assert ended(objects.build, node, "a.key").startswith(says)
+
+
+@pytest.mark.parametrize("is_partial", [False, True])
+def test_further_arguments_come_last_and_stay_what_they_are(is_partial: bool) -> None:
+    own = nn.ReLU()
+    node = {**DICT, "a": {"_target_": "no.such"}, "b": [1], "_partial_": is_partial}
+    ours, theirs = (build(node, "x", a=own, c=[own]) for build in (objects.build, by_hydra))
+    if is_partial:
+        assert (ours.func, ours.args) == (theirs.func, theirs.args) == (dict, ())
+        ours, theirs = ours.keywords, theirs.keywords
+    assert ours == theirs == {"a": own, "b": [1], "c": [own]}
 
 
 @pytest.mark.parametrize(
