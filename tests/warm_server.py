@@ -38,6 +38,7 @@ LIBRARIES = (
     "joblib.externals.loky",
     "lightning",
     "matplotlib.figure",
+    "omegaconf",
     "optuna",
     "pandas",
     "pydantic.fields",

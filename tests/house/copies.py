@@ -22,10 +22,14 @@ PARTS = (
 
 
 def copied(folder: Path) -> Path:
-    """Copies the files of the repository, without the files of Python and of runs."""
+    """Copies the files of the repository, without the files of runs.
+
+    What Python has compiled of the sources goes with them: a process would compile them all again.
+    """
     for part in PARTS:
         if (ROOT / part).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.part.json")
+            compiled = [] if part == "src" else ["__pycache__"]
+            ignored = shutil.ignore_patterns("*.egg-info", "*.part.json", *compiled)
             shutil.copytree(ROOT / part, folder / part, ignore=ignored)
         else:
             shutil.copy(ROOT / part, folder / part)
