@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import engine
 import warm
 
 SAYS = """
@@ -61,6 +62,18 @@ def test_words_folder_environment_streams_and_exit_code(
         folder = str(program["cwd"])
         assert printed == f"{['a b', 'c']} {folder} me [True, True] {[folder, folder]}\n"
     assert ("ValueError: no" in complained) == (how == "raises")
+
+
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_the_sources_themselves_are_no_copy(is_relative: bool, program: dict[str, Any]) -> None:
+    """As it happened with PYTHONPATH=src: each process imported the engine anew."""
+    sources = str(Path(engine.__file__).parents[1])
+    if is_relative:
+        sources = os.path.relpath(sources, program["cwd"])
+    program["env"]["PYTHONPATH"] = os.pathsep.join([str(program["cwd"]), sources])
+    with start(program, "0") as process:
+        printed, _ = process.communicate(timeout=60)
+    assert " me [True, True] " in printed
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,9 @@ def python() -> str:
 
 def _start(folder: Path) -> None:
     # A copy of the repository has sources of its own, which are not installed.
-    environment = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])}
+    sources = str(Path(engine.__file__).resolve().parents[1])
+    (folder / "sources").write_text(sources)
+    environment = {**os.environ, "PYTHONPATH": sources}
     words = [sys.executable, str(HERE / "warm_server.py"), str(folder)]
     # No Popen: the server outlives whoever starts it, who must not be warned of that.
     pid = os.posix_spawn(sys.executable, words, environment, setsid=True)

@@ -50,8 +50,11 @@ def main() -> None:
     elif not words or not words[0].endswith(WORKER):
         os.execv(PYTHON, [PYTHON, *sys.argv[1:]])
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    # A copy of the sources; the tests have a folder of that name, too, which is no package.
-    own = any(os.path.isfile(os.path.join(path, "engine/__init__.py")) for path in paths if path)
+    # The tests have a folder of that name, too, which is no package.
+    found = [path for path in paths if path and os.path.isfile(f"{path}/engine/__init__.py")]
+    with open(os.path.join(HERE, "sources")) as file:
+        served = file.read()
+    own = bool(found) and os.path.realpath(found[0]) != served  # a copy of the sources
     files = open_files()
     request = {
         "files": files,
