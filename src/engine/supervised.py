@@ -197,7 +197,7 @@ class SupervisedModule(LightningModule):
     """
 
     weight_in_last_row: float = 1  # of the last step in the last row
-    _last_row: rows.LastRow | None = None
+    written_row: rows.LastRow | None = None
     # Warnings of Lightning's that say nothing about these models: see engine/messages.py.
     HARMLESS = (
         (
@@ -454,7 +454,7 @@ class SupervisedModule(LightningModule):
         row = {"train/loss": total / weight} if weight else {}  # of labels that are all ignored
         if self.train_metrics:
             row |= rows.metrics(self.train_metrics, rows.joined(seen))
-        self._last_row = rows.LastRow(len(losses), tuple(row))
+        self.written_row = rows.LastRow(len(losses), tuple(row))
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         values = {**row, "lr": lr, "epoch": self.current_epoch}
         for logger in self.loggers:

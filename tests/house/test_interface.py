@@ -3,8 +3,10 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,7 +82,7 @@ def test_configs_name_the_engine_by_its_public_names_only() -> None:
     assert [target for target in ours if target.split(".")[1] not in exported()] == []
 
 
-def test_each_name_is_there_whatever_was_imported_before() -> None:
+def test_each_name_is_there_whatever_was_imported_before(tmp_path: Path) -> None:
     """As it happened: nobody had imported engine.data.augment, and augment=flip_crop failed.
 
     In the process of a test, other tests have imported nearly all there is.
@@ -89,7 +91,8 @@ def test_each_name_is_there_whatever_was_imported_before() -> None:
     paths = [*(f"engine.{name}" for name in exported()), *own.values()]
     command = [python(), "-m", "alone", "engine.augment.FlipCrop", *paths]
     # A process with sources of its own has imported nothing of ours.
-    paths_to_search = os.pathsep.join([str(ROOT / "src"), environment()["PYTHONPATH"]])
+    sources = shutil.copytree(ROOT / "src", tmp_path / "src")
+    paths_to_search = os.pathsep.join([str(sources), environment()["PYTHONPATH"]])
     variables = {**environment(), "PYTHONPATH": paths_to_search}
     ended = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert (ended.stdout, ended.returncode) == ("", 0), ended.stderr

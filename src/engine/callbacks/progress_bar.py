@@ -134,7 +134,7 @@ class StepProgressBar(StepCallback, ProgressBar):
 
         A row may have a single small batch, where a validation has a whole split.
         """
-        row = getattr(module, "_last_row", None)
+        row = getattr(module, "written_row", None)
         if not isinstance(row, LastRow) or row.batches > self._batch:
             return (), ""
         steps = math.ceil(row.batches / trainer.accumulate_grad_batches)

@@ -427,7 +427,7 @@ class StackedModule(LightningModule):
         """
         losses, weights, seen = zip(*self._since_row, strict=True)
         self._since_row.clear()
-        self._last_row = rows.LastRow(len(losses), ("train/loss",))
+        self.written_row = rows.LastRow(len(losses), ("train/loss",))
         of_jobs = torch.stack(losses).T.tolist()  # (J, steps)
         has_own = isinstance(weights[0], Tensor)
         of_each: Any = torch.stack(weights).T.tolist() if has_own else itertools.repeat(weights)
