@@ -15,7 +15,7 @@ def large() -> Iterator[None]:
     times meanwhile, which takes a seventh of the import, and again and again afterwards. What a
     process has before its first run is frozen: nobody looks at it any more. What its runs make is
     collected as ever. A report makes a million objects that stay, at which Python would look again
-    and again, too.
+    and again, too, and so does a stack of hundreds of jobs.
     """
     is_first = "torch" not in sys.modules
     was_enabled = gc.isenabled()

@@ -7,6 +7,7 @@ import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock
@@ -33,8 +34,8 @@ MANY = 100  # trials: to compare one takes 30 ms
 # What a run without validation was compared by before it was by its last pass.
 OF_BEFORE = [f"{name}, {summaries.LAST_VALUE}" for name in summaries.TRAINING_LOSSES]
 ANEW = "To begin a new search: hydra.sweeper.study_name=NAME"
-# The options by which a study draws its trials, and by which it prunes them.
-DRAWN_BY = ("sampler", "seed", "random_trials", "pruner", "pruner_trials", "pruner_steps")
+# By all other options, a study draws its trials or prunes them.
+NOT_DRAWN_BY = ("n_trials", "n_jobs", "direction", "storage", "study_name")
 STATES = {
     "finished": TrialState.COMPLETE,
     "diverged": TrialState.COMPLETE,
@@ -183,9 +184,10 @@ class Search:
         """
         if (number := len(study.get_trials(deepcopy=False))) > MANY:
             log.info("comparing %d trials with data and code as they are", number)
-        if (study.metric_names or [""])[0] in OF_BEFORE:
+        (goes_by,) = study.metric_names or [""]
+        if goes_by in OF_BEFORE:
             raise UserError(
-                f"this search goes by {study.metric_names[0]}, and its trials would go by "  # type: ignore[index]
+                f"{self.name}: this search goes by {goes_by}, and further trials would go by "
                 f"{summaries.LAST_PASS}.\n{ANEW}"
             )
         states = self._states(study)
@@ -215,7 +217,8 @@ class Search:
 
     def _say_what_drew(self, study: Study) -> None:
         """Warns where the trials of a study were drawn, or pruned, by other options than now."""
-        now = {name: getattr(self.options, name) for name in DRAWN_BY}
+        options = asdict(self.options).items()
+        now = {name: value for name, value in options if name not in NOT_DRAWN_BY}
         before = study.user_attrs.get("drawn by", now)
         words = [
             f"hydra.sweeper.{name}={before[name]}" for name in now if before[name] != now[name]
@@ -225,7 +228,8 @@ class Search:
                 "%s of this search: drawn with %s; further ones with what is given now.\n%s",
                 *(messages.counted(number, "trial"), " ".join(words), ANEW),
             )
-        study.set_user_attr("drawn by", now)
+        if study.user_attrs.get("drawn by") != now:
+            study.set_user_attr("drawn by", now)
 
     def _states(self, study: Study) -> dict[int, State]:
         """Reads the states of the jobs of all trials that have ended; notes what a table says."""

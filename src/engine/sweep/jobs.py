@@ -309,8 +309,8 @@ def check_all(jobs: Sequence[Job]) -> bool:
             if len(checked) > known:
                 code.digests(job.config, "")  # are kept by file
             job.is_checked = True
-        sources = {job.config.get("init_from") for job in due if job.begins_anew}
-        for source in filter(None, sources):
+        named = ((job.config.get("init_from"), job) for job in due)
+        for source in {source for source, job in named if source and job.begins_anew}:
             to_begin_with(Path(source))
     return True
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from unittest import mock
 
 import optuna
 import pytest
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -367,16 +369,38 @@ def test_a_search_that_goes_on_with_another_sampler_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As it happened: another seed of the sampler gave the old trials, without a word."""
-    for words in (["n_trials=1"], ["n_trials=1"], ["n_trials=2", "seed=7", "sampler=random"]):
+    others = ["seed=7", "sampler=random", "pruner_keeps=5"]
+    for words in (["n_trials=1"], ["n_trials=1"], ["n_trials=2", *others]):
         caplog.clear()
         run_train(*command(tmp_path, *SPACE, *words), draws=False)
         told_of = [text for text in caplog.messages if "of this search: drawn with" in text]
         assert bool(told_of) == ("seed=7" in words)
     assert told_of == [
-        "1 trial of this search: drawn with hydra.sweeper.sampler=tpe hydra.sweeper.seed=0; "
-        "further ones with what is given now.\n"
+        "1 trial of this search: drawn with hydra.sweeper.sampler=tpe hydra.sweeper.seed=0 "
+        "hydra.sweeper.pruner_keeps=4; further ones with what is given now.\n"
         "To begin a new search: hydra.sweeper.study_name=NAME"
     ]
+
+
+def test_a_search_by_the_last_row_of_before_does_not_go_on_by_the_last_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: all further trials were trained, and none of them counted."""
+    run_train(*command(tmp_path, *SPACE, "n_trials=1"), draws=False)
+    storage = study.opened(str(folder(tmp_path) / "study.log"))
+    (name,) = optuna.get_all_study_names(storage)
+    before = optuna.load_study(study_name=name, storage=storage)
+    assert before.metric_names == ["train/loss, last pass"]
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        before.set_metric_names(["train/loss, last value"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run_train(*command(tmp_path, *SPACE, "n_trials=2"), draws=False)
+    assert (stop.value.code, len(trials(tmp_path))) == (2, 1)
+    assert capsys.readouterr().err == (
+        f"error: {name}: this search goes by train/loss, last value, and further trials would go "
+        "by last pass.\nTo begin a new search: hydra.sweeper.study_name=NAME\n"
+    )
 
 
 WITHOUT = """
