@@ -386,10 +386,18 @@ def _force(jobs: Sequence[Job], path: Path) -> None:
 
 
 def _launch(jobs: Sequence[Job], launch: Launch) -> None:
-    if not jobs:
-        return
+    """Has a launcher run jobs; of equal ones, as trials may be, one, which answers for all."""
+    first: dict[tuple[Path, str], Job] = {}
     for job in jobs:
         job.launched_as = job.stamp
+        first.setdefault((job.sweep_dir, job.config.hash), job)
+    if first:
+        _launch_each([*first.values()], launch)
+    for job in jobs:
+        job.error = first[job.sweep_dir, job.config.hash].error
+
+
+def _launch_each(jobs: Sequence[Job], launch: Launch) -> None:
     try:
         with signals.undisguised():
             returns = launch(jobs)

@@ -167,9 +167,6 @@ class _Chunk:
 
     def __init__(self, jobs: Sequence[Job], options: Options) -> None:
         self.jobs, self.options = jobs, options
-        self.first: dict[str, Job] = {}  # of equal jobs, as trials may be; it answers for all
-        for job in jobs:
-            self.first.setdefault(job.config.hash, job)
         self.answers: Answers = {}
         self.members: dict[Job, Member] = {}
         self.alone: Counter[str] = Counter()  # jobs that have to run one by one, by reason
@@ -187,14 +184,11 @@ class _Chunk:
                 raise
             # What the jobs have is in their folders.
             self.answers |= dict.fromkeys(self.members, Stopped(str(refused)))
-        for job in self.jobs:
-            if (first := self.first[job.config.hash]) in self.answers:
-                self.answers[job] = self.answers[first]
         return self.answers
 
     def _run(self) -> None:
         with ExitStack() as claims:
-            for job in self.first.values():
+            for job in self.jobs:
                 self._claim(job, claims)
             self._build()
             if len(self.members) > 1:

@@ -120,6 +120,17 @@ def test_a_job_with_a_wrong_config_is_told_of_after_the_others(tmp_path: Path) -
         conclude(jobs, states, "mine.train")
 
 
+def test_equal_jobs_are_launched_once(tmp_path: Path) -> None:
+    """As it happened: two equal trials at once had one lock, and the second was told as NaN."""
+    jobs = made(tmp_path, "seed=1", "seed=2", "seed=1", "seed=2", "seed=3")
+    workers = Workers(tmp_path, wrong=["seed=2"])
+    states = run_all(jobs, workers)
+    assert workers.launched == [["seed=1", "seed=2", "seed=3"]]
+    statuses = ["finished", "failed", "finished", "failed", "finished"]
+    assert [now.status for now in states] == statuses
+    assert [str(job.error or "") for job in jobs] == ["", "no", "", "no", ""]
+
+
 class FullLauncher(Workers):
     """A launcher that finds no space for its own files."""
 

@@ -9,7 +9,6 @@ import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
-from unittest import mock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -183,18 +182,6 @@ def test_jobs_that_find_no_space_say_that_they_can_go_on(monkeypatch: pytest.Mon
     monkeypatch.setattr(chunk, "_run", full)
     (answer,) = chunk.run().values()
     assert isinstance(answer, Stopped)
-
-
-def test_equal_jobs_have_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it happened: the second of two equal trials was NaN, as the first one had its lock."""
-    jobs: list[Any] = [mock.Mock(config=mock.Mock(hash=digest)) for digest in "abac"]
-    unused: Any = None
-    chunk = together._Chunk(jobs, unused)
-    claimed: list[Any] = []
-    monkeypatch.setattr(chunk, "_claim", lambda job, claims: claimed.append(job))
-    monkeypatch.setattr(chunk, "_build", lambda: chunk.answers.update({jobs[0]: 0.5, jobs[1]: 0.7}))
-    assert chunk.run() == {jobs[0]: 0.5, jobs[1]: 0.7, jobs[2]: 0.5}
-    assert claimed == [jobs[0], jobs[1], jobs[3]]
 
 
 def test_jobs_without_validation_get_no_warning_that_there_is_no_loader(tmp_path: Path) -> None:
