@@ -64,6 +64,8 @@ def fit_to(
     Raises:
         UserError: if they do not fit.
     """
+    if isinstance(model, SupervisedModule):
+        _check_who_updates(model)
     optimizer = getattr(model, "optimizer", None)
     if callable(optimizer) and not inspect.ismethod(optimizer):
         with blamed_on("optimizer"):
@@ -85,6 +87,17 @@ def fit_to(
                     parts_of_loss.tell(model, data)
         if isinstance(model, SupervisedModule):
             try_out(model.transforms, sample)
+
+
+def _check_who_updates(model: SupervisedModule) -> None:
+    """Refuses a module that would take no step."""
+    own = overrides(model, SupervisedModule, ("training_step",))
+    if not model.automatic_optimization and not own:
+        raise UserError(
+            f"{type(model).__name__}: has automatic_optimization=False, and the training_step of "
+            "SupervisedModule leaves the update to Lightning: nothing would be trained.\n"
+            "Leave that out, or override training_step with one that takes the optimizer's step."
+        )
 
 
 def _preparing(data: TensorDataModule, precision: object) -> bad_data.Prepare:

@@ -489,7 +489,7 @@ def is_within_epoch(trainer: Trainer) -> bool:
 
 
 def restore_metrics(trainer: Trainer, logged: Mapping[str, Mapping[str, Any]]) -> None:
-    """Gives a Trainer the metrics that its properties had, by the name of the property."""
+    """Gives a Trainer metrics, as if they had been logged, by the name of the property."""
     for name, values in logged.items():
         getattr(trainer._logger_connector, f"_{name}").update(values)
 
@@ -602,6 +602,21 @@ def has_no_mean_yet(callback: WeightAveraging | StochasticWeightAveraging) -> bo
 def whole_checkpoint(trainer: Trainer) -> dict[str, Any]:
     """Returns what `save_checkpoint` would write."""
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+def hyper_parameters(*owners: Any) -> dict[str, Any]:
+    """Returns what `save_checkpoint` writes of the hyper-parameters of a module and its data."""
+    saved: dict[str, Any] = {}
+    for own in owners:
+        if not own.hparams:
+            continue
+        if hasattr(own, "_hparams_name"):
+            saved[own.CHECKPOINT_HYPER_PARAMS_NAME] = own._hparams_name
+        is_dict = isinstance(own.hparams, dict)  # else it is a config of OmegaConf's
+        saved[own.CHECKPOINT_HYPER_PARAMS_KEY] = dict(own.hparams) if is_dict else own.hparams
+        if not is_dict:
+            saved[own.CHECKPOINT_HYPER_PARAMS_TYPE] = type(own.hparams)
+    return saved
 
 
 class ProgressBar(TQDMProgressBar):

@@ -83,7 +83,8 @@ class WorkerLauncher(Launcher):
                 if not isinstance(answer, Exception):
                     returns[number].status = JobStatus.COMPLETED
                 name = " ".join(names[number]) or "the job"
-                log.info("%d of %d: %s: %s", count, len(works), name, answer_text(answer))
+                said = answer_text(answer, works[number].job)
+                log.info("%d of %d: %s: %s", count, len(works), name, said)
         return returns
 
     @abstractmethod

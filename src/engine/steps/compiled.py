@@ -344,6 +344,7 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
         f"{type(optimizer).__name__}'s lr is a tensor": any(
             isinstance(group.get(key), Tensor) for group in groups for key in ("lr", "betas")
         ),
+        f"{no_update} of complex parameters": any(own.is_complex() for own in parameters),
         "there are hooks on gradients or on the optimiser's step": has_gradient_hooks(
             network, optimizer
         ),

@@ -546,8 +546,10 @@ def own_words(overrides: Sequence[Sequence[str]]) -> list[list[str]]:
     ]
 
 
-def answer_text(answer: float | Exception) -> str:
+def answer_text(answer: float | Exception, job: Job | None) -> str:
     """Returns a job's answer as the line about the job shows it."""
     if isinstance(answer, Exception):
         return messages.redacted(str(answer)).partition("\n")[0]
+    if math.isnan(answer) and job and not job.summary:
+        return "another process runs it"
     return f"{answer:.4g}"

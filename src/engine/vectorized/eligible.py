@@ -9,7 +9,8 @@ import inspect
 import itertools
 import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ from engine.steps.callback import (
 from engine.supervised import SupervisedModule, additions
 from engine.sweep.jobs import Job
 from engine.vectorized import NotStacked, optimizer
+from engine.vectorized.alike import replaced
 from engine.vectorized.network import Params, stacked, stacked_loss
 
 # The Trainer's options that a stack knows: with the values that it can have, or with any value.
@@ -211,9 +213,8 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
     networks, losses = zip(*map(_disturbed, modules, itertools.count()), strict=True)
     wide = [[p.double() if p.is_floating_point() else p for p in batch] for batch in batches]
     drawn = generator_states()
-    loss = losses[0]
-    buffers = [own.clone() for own in loss.buffers()]
-    try:
+    buffers = [own.clone() for own in losses[0].buffers()]
+    with _refusing(name):
         if _sees_weights(modules[0], *wide[0]):
             raise NotStacked(f"{name}: its loss looks at the weights, and not at predictions only")
         params = {
@@ -221,15 +222,9 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
             for key, _ in networks[0].named_parameters()
         }
         inputs, targets = (torch.stack(both) for both in zip(*wide, strict=True))
-        together = stacked_loss(loss)(stacked(networks[0])(params, inputs), targets)
+        together = stacked_loss(losses[0])(stacked(networks[0])(params, inputs), targets)
         gradients = torch.autograd.grad(together.sum(), list(params.values()))
-    except NotStacked:
-        raise
-    except Exception as error:
-        said = (str(error) or repr(error)).partition(". ")[0].splitlines()[0]
-        raise NotStacked(f"{name}: {said}") from None
-    if not all(map(torch.equal, loss.buffers(), buffers)):
-        raise NotStacked(f"{name}: its loss changes a buffer in each step")
+    _refuse_changed(name, losses[0], buffers, "in each step")
     each = zip(networks, losses, wide, strict=True)
     for number, (network, own_loss, (own_inputs, own_targets)) in enumerate(each):
         own = own_loss(network(own_inputs), own_targets)
@@ -240,9 +235,30 @@ def _compare(modules: Sequence[Any], batches: Sequence[tuple[Tensor, Tensor]]) -
         same = all(is_close(*pair, ROUNDING, largest) for pair in pairs)
         if not (same and is_close(together[number].detach(), own.detach(), ROUNDING)):
             raise NotStacked(f"{name} gives other numbers in a stack")
-    _compare_evaluated(name, networks, params, inputs)
+    with _refusing(name):
+        _compare_evaluated(name, networks, losses, params, inputs, targets)
     if generator_states() != drawn:
         raise NotStacked(f"{name}: each step draws random numbers")
+    with _refusing(name):
+        _compare_updates(modules, networks, params, gradients)
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Raises NotStacked with the first sentence of whatever error is raised in this context."""
+    try:
+        yield
+    except NotStacked:
+        raise
+    except Exception as error:
+        said = (str(error) or repr(error)).partition(". ")[0].splitlines()[0]
+        raise NotStacked(f"{name}: {said}") from None
+
+
+def _refuse_changed(name: str, loss: nn.Module, buffers: Sequence[Tensor], when: str) -> None:
+    """Refuses a loss whose buffers are others now: a stack has those of the first job for all."""
+    if not all(map(torch.equal, loss.buffers(), buffers)):
+        raise NotStacked(f"{name}: its loss changes a buffer {when}")
 
 
 @torch.no_grad()
@@ -274,15 +290,22 @@ def _sees_weights(module: Any, inputs: Tensor, targets: Tensor) -> bool:
 
 @torch.no_grad()
 def _compare_evaluated(
-    name: str, networks: Sequence[nn.Module], params: Params, inputs: Tensor
+    name: str,
+    networks: Sequence[nn.Module],
+    losses: Sequence[nn.Module],
+    params: Params,
+    inputs: Tensor,
+    targets: Tensor,
 ) -> None:
-    """Compares the predictions of two networks together with those of each alone.
+    """Compares predictions and losses of two jobs that are evaluated together with those alone.
 
     Raises:
-        NotStacked: if they differ, or depend on the batch, which a stack divides.
+        NotStacked: if they differ, if predictions depend on the batch, which a stack divides, or if
+            a loss changes a buffer.
     """
-    for network in networks:
-        network.eval()
+    for part in (*networks, *losses):
+        part.eval()
+    buffers = [own.clone() for own in losses[0].buffers()]
     together = stacked(networks[0])(params, inputs)
     for network, own, stack in zip(networks, inputs, together, strict=True):
         alone = network(own)
@@ -291,6 +314,51 @@ def _compare_evaluated(
             raise NotStacked(f"{name}: its predictions depend on the other samples of a batch")
         if not is_close(stack, alone, ROUNDING):
             raise NotStacked(f"{name} gives other numbers in a stack that is evaluated")
+    # A loss may work in place.
+    values = stacked_loss(losses[0])(together.clone(), targets.clone())
+    _refuse_changed(name, losses[0], buffers, "where it is evaluated")
+    for loss, predictions, own, value in zip(losses, together, targets, values, strict=True):
+        if not is_close(value, loss(predictions.clone(), own.clone()), ROUNDING):
+            raise NotStacked(f"{name}: its loss gives other numbers in a stack that is evaluated")
+
+
+def _compare_updates(
+    modules: Sequence[Any],
+    networks: Sequence[nn.Module],
+    params: Params,
+    gradients: Sequence[Tensor],
+) -> None:
+    """Compares two updates of both jobs together with those of each job's own optimiser.
+
+    Raises:
+        NotStacked: if the weights differ.
+    """
+    pairs = zip(modules, networks, strict=True)
+    singles = [module.optimizer(network.parameters()) for module, network in pairs]
+    for network, single in zip(networks, singles, strict=True):
+        trained = [id(one) for group in single.param_groups for one in group["params"]]
+        if (
+            trained != list(map(id, network.parameters()))
+            or optimizer.why_not_stacked(single)
+            or optimizer.switches(single) != optimizer.switches(singles[0])
+            or replaced(single)
+        ):
+            return  # `why_unlike` says so, job by job
+    together = [own.detach().clone() for own in params.values()]
+    stack = optimizer.StackedOptimizer(together, singles)
+    for own, gradient in zip(together, gradients, strict=True):
+        own.grad = gradient
+    for number, network in enumerate(networks):
+        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            # Fused optimisers take a gradient to lie in memory as its parameter does.
+            parameter.grad = torch.empty_like(parameter).copy_(gradient[number])
+    for one in (stack, *singles) * 2:  # the second update goes by what the first has left
+        one.step()
+    for number, network in enumerate(networks):
+        each = zip(together, network.parameters(), strict=True)
+        if not all(is_close(own[number], alone.detach(), ROUNDING) for own, alone in each):
+            kind = type(singles[number]).__name__
+            raise NotStacked(f"optimizer {kind} gives other numbers in a stack")
 
 
 def training_batch(data: TensorDataModule, last: bool = False) -> tuple[Tensor, Tensor]:
@@ -338,6 +406,11 @@ def _odd_module(module: Any) -> str | None:
         return f"{name} has a {more[0]} of its own"
     if not isinstance(module.loss, nn.Module):
         return f"{name}: its loss is no nn.Module"
+    if not module.automatic_optimization:
+        return f"{name} has automatic_optimization=False"
+    parts = (*module.network.modules(), *module.loss.modules())
+    if not all(part.training for part in parts):
+        return f"{name} has a layer that stays in eval mode"
     if module.transforms:
         return "augment: each job's step draws random numbers"
     if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:

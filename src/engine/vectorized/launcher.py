@@ -46,7 +46,7 @@ class VectorizedLauncher(BasicLauncher):
         words = dict(zip(jobs, own_words([job.overrides for job in jobs]), strict=True))
         for count, (job, answer) in enumerate(answers.items(), start=1):
             name = " ".join(words[job]) or "the job"
-            log.info("%d of %d: %s: %s", count, len(jobs), name, answer_text(answer))
+            log.info("%d of %d: %s: %s", count, len(jobs), name, answer_text(answer, job))
         alone = [job for job in jobs if job not in answers]
         returns = iter(self.task_function.launched(self, alone) if alone else [])
         return [_returned(job, answers[job]) if job in answers else next(returns) for job in jobs]

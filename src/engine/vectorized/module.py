@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from engine.data.datamodule import TensorDataModule
 from engine.fence.lightning import (
     batch_of_training,
+    hyper_parameters,
     is_last_batch,
     logged_step,
+    restore_metrics,
     validates_after_epoch,
     whole_checkpoint,
 )
@@ -152,6 +154,7 @@ class StackedModule(LightningModule):
         self._built = [self._attributes(number) for number in self.running]
         self._prepared = [self._data_of(number) for number in self.running]
         self._drawn = generator_states()
+        self._of_loss = self._buffers_of_loss()
         self._call("setup", self.running, lambda job: ("fit",))
 
     def on_test_start(self) -> None:
@@ -241,6 +244,7 @@ class StackedModule(LightningModule):
             )
             for losses, weight, seen in self._since_row
         ]
+        checkpoint |= hyper_parameters(member.module, member.data)
         if of_data := member.data.state_dict():
             checkpoint[type(member.data).__qualname__] = of_data
         for callback in member.callbacks:
@@ -283,8 +287,9 @@ class StackedModule(LightningModule):
             torch.autograd.backward(losses.sum())
             optimizer.step()
             trainer.next_step()
-        if shown is not None:  # once a block: it takes longer than a small step
-            self.log("train/loss", shown, logger=False, prog_bar=True, batch_size=1)
+        if shown is not None:  # not by `log`: the checkpoints of jobs would have it
+            last = {"train/loss": torch.tensor(shown)}
+            restore_metrics(trainer, {"callback_metrics": last, "progress_bar_metrics": last})
         return losses.sum()
 
     def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
@@ -329,6 +334,8 @@ class StackedModule(LightningModule):
         optimizer.check_options()
         if generator_states() != self._drawn:
             raise NotStacked("a metric, a schedule or a layer draws random numbers")
+        if self._buffers_of_loss() != self._of_loss:  # it is the first job's, for all
+            raise NotStacked("training changes a buffer of the loss")
         if not self.running:
             return
         now = between.marks(self.files)
@@ -349,6 +356,9 @@ class StackedModule(LightningModule):
                 )
             if self._data_of(number) != self._prepared[number]:
                 raise NotStacked("a callback changes the data module or its samples")
+
+    def _buffers_of_loss(self) -> list[Any]:
+        return [mark(own.cpu()) for own in self.loss.buffers()]
 
     def _attributes(self, number: int) -> list[Any]:
         """Returns a job's layers and loss with their attributes, and what else its module does.

@@ -156,5 +156,7 @@ def why_not_stacked(single: Optimizer) -> str | None:
     if len(single.param_groups) > 1:
         return "an optimiser of several groups of parameters"
     group = single.param_groups[0]
+    if any(parameter.is_complex() for parameter in group["params"]):
+        return "complex parameters"
     wrong = [key for key, value in NEEDED.items() if group.get(key, value) != value]
     return f"optimizer.{wrong[0]}={group[wrong[0]]}" if wrong else None

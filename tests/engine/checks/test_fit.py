@@ -189,6 +189,22 @@ class Odd(nn.Module):
         return made
 
 
+def test_a_module_that_takes_no_step_is_refused_before_a_folder_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: a run finished after 0 steps, and said nothing."""
+    words = ["experiment=curve_fit", "accelerator=cpu", "module._target_=tried.UpdatesByHand"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(*words, f"paths.log_dir={tmp_path}/logs")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: UpdatesByHand: has automatic_optimization=False, and the training_step of "
+        "SupervisedModule leaves the update to Lightning: nothing would be trained.\n"
+        "Leave that out, or override training_step with one that takes the optimizer's step.\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_first_pass_makes_stays() -> None:
     samples = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     data = Arrays({"train": (samples, samples)})

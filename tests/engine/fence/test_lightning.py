@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torchmetrics import SumMetric
 
@@ -180,6 +181,39 @@ def test_whole_checkpoint_is_what_save_checkpoint_writes(tmp_path: Path) -> None
     assert dumped == saved
     assert {"epoch", "global_step", "loops", "optimizer_states", "callbacks"} <= saved.keys()
     torch.testing.assert_close(weights, saved_weights, rtol=0, atol=0)
+
+
+def test_hyper_parameters_are_those_that_save_checkpoint_writes(tmp_path: Path) -> None:
+    class Keeps(Net):
+        def __init__(self, width: int = 3, options: Any = None) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+
+    class KeepsConfig(Net):
+        def __init__(self, config: DictConfig) -> None:
+            super().__init__()
+            self.save_hyperparameters(config)
+
+    class Data(LightningDataModule):
+        def __init__(self, size: int) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+
+        def train_dataloader(self) -> Any:
+            return loader()
+
+        def val_dataloader(self) -> Any:
+            return loader(1)
+
+    data = Data(4)
+    for number, module in enumerate([Keeps(), KeepsConfig(OmegaConf.create({"a": 1})), Net()]):
+        trainer = plain_trainer(tmp_path, max_steps=1)
+        trainer.fit(module, datamodule=data)
+        trainer.save_checkpoint(path := tmp_path / f"{number}.ckpt", weights_only=False)
+        saved = torch.load(path, weights_only=False)
+        right = {key: value for key, value in saved.items() if "hparams" in key or "hyper" in key}
+        assert fence.hyper_parameters(module, data) == right
+        assert len(right) == (4, 5, 2)[number]
 
 
 def test_progress_bar_is_drawn_when_it_is_due(tmp_path: Path) -> None:

@@ -351,6 +351,17 @@ class Branches(nn.Module):
         return outputs if inputs.sum().item() > 0 else -outputs
 
 
+class Complex(nn.Module):
+    """Gives the sizes of what complex weights give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6, 2, dtype=torch.cfloat))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs.to(self.weight.dtype) @ self.weight).abs()
+
+
 class Assigns(nn.Module):
     """Has a mean of its inputs in a buffer that it replaces."""
 
@@ -402,6 +413,7 @@ def hooked_later() -> nn.Sequential:
             "there is no compiled update for Adam with amsgrad",
         ),
         ({"optimizer": partial(Adam, lr=torch.tensor(0.1))}, "Adam's lr is a tensor"),
+        ({"network": Complex}, "there is no compiled update for SGD of complex parameters"),
         ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val=1.0"),
         ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2"),
         ({"module": by_hand}, "TwoLayerByHand.compute_loss wants every step"),
@@ -421,6 +433,7 @@ def hooked_later() -> nn.Sequential:
         "closure",
         "option",
         "tensor",
+        "complex",
         "clipping",
         "accumulation",
         "own step",

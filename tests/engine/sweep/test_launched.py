@@ -1,6 +1,7 @@
 """Jobs that a launcher runs elsewhere: what it loses with a worker, or cannot write."""
 
 import errno
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from engine.errors import RunFailed, UserError, WorkerLost
 from engine.run import folders
 from engine.run.summaries import save
-from engine.sweep.jobs import Job, conclude, run_all
+from engine.sweep.jobs import Job, answer_text, conclude, run_all
 from sweeping import made
 
 
@@ -129,6 +130,18 @@ def test_equal_jobs_are_launched_once(tmp_path: Path) -> None:
     statuses = ["finished", "failed", "finished", "failed", "finished"]
     assert [now.status for now in states] == statuses
     assert [str(job.error or "") for job in jobs] == ["", "no", "", "no", ""]
+
+
+def test_the_line_of_a_job_that_another_process_runs_has_no_number(tmp_path: Path) -> None:
+    """As it happened: "1 of 4: seed=3: nan", as if it had diverged."""
+    (job,) = made(tmp_path, "seed=1")
+    assert answer_text(math.nan, job) == "another process runs it"
+    assert answer_text(0.25, job) == "0.25"
+    run_dir = folders.job_dir(job.config, tmp_path, ["seed=1"])
+    folders.save_config(run_dir, job.config, "project.train")
+    save(run_dir, {"status": "diverged", "objective": None})
+    assert answer_text(math.nan, job) == "nan"
+    assert answer_text(math.nan, None) == "nan"
 
 
 class FullLauncher(Workers):

@@ -66,6 +66,13 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             ["module._target_=unlike.WarmsUp", "+module.part=network"],
             "WarmsUp: its network or loss goes by what its trainer says",
         ),
+        (
+            [
+                *("module._target_=tried.HasLoss", "+module.kind=CountsOthers"),
+                *("datamodule.batch_size=30", "datamodule.folds=3"),
+            ],
+            "training changes a buffer of the loss",
+        ),
         (["module._target_=unlike.Tied"], "Tied has layers that share weights"),
         (
             ["module._target_=unlike.LossOfAFunction"],

@@ -28,6 +28,7 @@ from together import (
 )
 
 CSV = "logger=csv"  # where TensorBoard is told nothing that other cases do not show
+HYPER_PARAMETERS = ("hparams_name", "hyper_parameters", "datamodule_hyper_parameters")
 SWEEPS = {
     "curve_fit": [*CURVE, "init=default,xavier", "seed=0,3"],
     "Adam": [
@@ -131,6 +132,22 @@ SWEEPS = {
         "trainer.precision=64-true",
     ],
     "minibatches": [*MINIBATCHES, WITHOUT_GRAPH],
+    "hyper-parameters": [
+        *CURVE,
+        CSV,
+        "seed=0,1",
+        "datamodule.steps_per_epoch=5",
+        "module._target_=tried.KeepsOptions",
+        "datamodule._target_=tried.KeepsFolds",
+        "datamodule.folds=3",
+    ],
+    "a loss of its own in evaluation": [
+        *MINIBATCHES,
+        CSV,
+        "trainer.max_epochs=1",
+        "module._target_=tried.HasLoss",
+        "+module.kind=HalvesEvaluations",
+    ],
 }
 
 
@@ -203,8 +220,11 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(
             saved["state_dict"], whole["state_dict"], rtol=1e-3, atol=1e-5, equal_nan=True
         )
-        assert saved["lr_schedulers"] == whole["lr_schedulers"]
-        followed, right = (own["so_far"]["processes"][0]["followed"] for own in (saved, whole))
+        for name in (*HYPER_PARAMETERS, "lr_schedulers"):
+            assert saved.get(name) == whole.get(name)
+        ended, alone = (own["so_far"]["processes"][0] for own in (saved, whole))
+        assert ended["logged"] == {}  # what one Trainer logs is of all jobs
+        followed, right = ended["followed"], alone["followed"]
         torch.testing.assert_close(followed, right, rtol=LATER, atol=1e-9, equal_nan=True)
         torch.testing.assert_close(
             saved["optimizer_states"],

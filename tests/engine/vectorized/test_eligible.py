@@ -2,18 +2,25 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn
+from torch import Tensor
+from torch.optim import SGD
 
 from commands import run_train
 from engine.config.resolved import Config
 from engine.fence.hydra import BasicLauncher
+from engine.steps.updates import RULES
 from engine.vectorized.eligible import common
 from together import CURVE, folder, jobs, statuses, summary, sweep
 
 FEW = ["logger=csv", "callbacks=default", "datamodule.steps_per_epoch=2", "seed=0,1"]
+
+ADAM = ["optimizer=adam", "optimizer.fused=false"]
 
 
 def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -80,6 +87,18 @@ def until_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
             ],
             "scheduler: the learning rate of each job follows a metric of the job",
         ),
+        # As it happened: only the losses and gradients of a step were tried.
+        (
+            ["module._target_=tried.HasLoss", "+module.kind=CountsEvaluations"],
+            "HasLoss: its loss changes a buffer where it is evaluated",
+        ),
+        (
+            ["module._target_=tried.HasLoss", "+module.kind=DrawsEvaluations"],
+            "HasLoss: vmap: called random operation",
+        ),
+        (["module._target_=tried.StaysInEval"], "StaysInEval has a layer that stays in eval mode"),
+        (["module._target_=tried.IsComplex", *ADAM, "init=default"], "complex parameters"),
+        ([*ADAM, "+optimizer.capturable=true"], "CurveMLP: If capturable=True, params and state"),
         (["scheduler=cosine,step", "seed=0"], "there is none to train it with"),
         (["module._target_=modules_of_tests.HooksGradients"], "HooksGradients has hooks on gra"),
         (
@@ -115,6 +134,24 @@ def test_jobs_whose_transforms_have_another_order_do_not_train_together() -> Non
     one = Config({"augment": {"crop": crop, "flip": flip}})
     assert common(Config({"augment": {"crop": {**crop}, "flip": flip}})) == common(one)
     assert common(Config({"augment": {"flip": flip, "crop": crop}})) != common(one)
+
+
+@pytest.mark.usefixtures("until_one_by_one")
+def test_an_update_that_is_another_one_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second step of SGD is the first with momentum."""
+    caplog.set_level("INFO")
+    rule = RULES[SGD]
+
+    def update(parameter: Tensor, gradient: Tensor, state: Any, by: Any, flags: Any) -> None:
+        rule.update(parameter, gradient, state, {**by, "momentum": 0.99 * by["momentum"]}, flags)
+
+    monkeypatch.setitem(RULES, SGD, replace(rule, update=update))
+    words = [*CURVE, *FEW, "optimizer=sgd", "optimizer.momentum=0.9", f"paths.log_dir={tmp_path}"]
+    with pytest.raises(OneByOne):
+        run_train("-m", "hydra/launcher=vectorized", *words)
+    assert "2 of 2 jobs one by one: optimizer SGD gives other numbers in a stack" in caplog.text
 
 
 @pytest.mark.usefixtures("until_one_by_one")
