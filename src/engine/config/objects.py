@@ -17,7 +17,7 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from engine.config.keys import PARTIAL, TARGET
+from engine.config.keys import PARTIAL, PARTIALS, TARGET
 from engine.config.limits import advice_on, shown
 from engine.config.nested import copied
 from engine.config.ranges import kinds_of_values, why_not
@@ -274,7 +274,8 @@ def _check_call(
     comes_later = node.get(PARTIAL) or node.get("_args_")
     for argument, parameter in takes.items():
         if _is_needed(parameter) and not comes_later and argument not in (*node, *given):
-            raise UserError(f"{key}.{argument}: missing; {name} needs it.")
+            hint = f"\nThe module calls {key} with it: add {PARTIAL}: true." * (key in PARTIALS)
+            raise UserError(f"{key}.{argument}: missing; {name} needs it.{hint}")
 
 
 def _check_value(key: str, value: Any, parameter: Parameter, name: str, builds_inner: bool) -> None:

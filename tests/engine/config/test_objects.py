@@ -324,6 +324,17 @@ def test_a_missing_argument_is_named_unless_the_call_comes_later_or_somebody_add
     check({"logger": {"mine": node}}, given={"logger.*": ["size"]})
 
 
+def test_what_the_module_calls_says_how_it_is_left_to_the_module() -> None:
+    node = {"_target_": "torch.optim.SGD", "lr": 0.1}
+    with pytest.raises(UserError) as refused:
+        check({"optimizer": node})
+    assert str(refused.value) == (
+        "optimizer.params: missing; SGD needs it.\n"
+        "The module calls optimizer with it: add _partial_: true."
+    )
+    check({"optimizer": {**node, "_partial_": True}})
+
+
 @pytest.mark.parametrize(
     ("argument", "node"),
     [
