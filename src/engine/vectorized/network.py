@@ -84,7 +84,12 @@ def stacked_loss(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
         total: Tensor = values.sum(1)  # (J,)
         if reduction == "mean":
             counts = is_entropy and not targets.is_floating_point()  # but not ignored targets
-            size = targets.ne(each.ignore_index).flatten(1).sum(1) if counts else values.shape[1]
+            # In uint8, 156 would be -100.
+            size = (
+                targets.long().ne(each.ignore_index).flatten(1).sum(1)
+                if counts
+                else values.shape[1]
+            )
             total = total / size
         return total
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.vectorized.network import LOSSES, OF_IMAGES, RULES, Forward, stacked, stacked_loss
@@ -182,6 +183,15 @@ def test_a_loss(loss: nn.Module) -> None:
     torch.testing.assert_close(ours, expected, rtol=1e-13, atol=1e-13)
     grads = [torch.autograd.grad(losses.sum(), predictions)[0] for losses in (ours, expected)]
     torch.testing.assert_close(*grads, rtol=1e-13, atol=1e-13)
+
+
+def test_a_loss_of_labels_in_bytes() -> None:
+    """As it happened: of uint8, 156 was -100, the label that is left out."""
+    predictions = numbers(JOBS, 5, 160)
+    targets = torch.tensor([156, 3, 156, 159, 0], dtype=torch.uint8).repeat(JOBS, 1)
+    expected = [F.cross_entropy(p, t.long()) for p, t in zip(predictions, targets, strict=True)]
+    ours = stacked_loss(nn.CrossEntropyLoss())(predictions, targets)
+    torch.testing.assert_close(ours, torch.stack(expected), rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(reduction="sum"), nn.HuberLoss()])
