@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from engine.checks import bad_data, parts_of_loss
 from engine.config.resolved import Config
 from engine.data.augment import try_out
-from engine.data.datamodule import BATCH_HOOKS, TensorDataModule
+from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, class_names_of
 from engine.errors import UserError, blamed_on
 from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
@@ -30,8 +30,11 @@ FREE = ("_loss", "add_loss", "_evaluate", "setup", "configure_model", *BATCH_HOO
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
-    """Refuses a module for another number of classes than the data have, or for one class."""
-    names = getattr(data, "class_names", None)
+    """Refuses a module for another number of classes than the data have, or for one class.
+
+    Names of classes that are no list of words are refused, too.
+    """
+    names = class_names_of(data)
     number = config["module"].get("num_classes")
     if not names or number is None:
         return

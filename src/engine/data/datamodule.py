@@ -28,6 +28,7 @@ from engine.steps.callback import overrides
 
 log = logging.getLogger(__name__)
 
+A_LIST = 'must be a list of words, such as ["cat", "dog"].'
 TRIED_BYTES = 2**26  # of the samples by which `prepare_inputs` is tried, about
 
 BATCH_HOOKS = (
@@ -129,18 +130,7 @@ class TensorDataModule(LightningDataModule):
 
     def _check_names(self) -> None:
         """Refuses names of classes that are no words, or not one for each class."""
-        names: Any = [] if self.class_names is None else self.class_names
-        odd = next((own for own in names if not isinstance(own, str) or sayable(own) != own), None)
-        if odd is not None or not isinstance(names, list | tuple):
-            has = (
-                f"has {odd!r}"
-                if isinstance(names, list | tuple)
-                else f"is a {type(names).__name__}"
-            )
-            raise UserError(
-                f"{type(self).__name__}.class_names: {has}; must be a list of words, such as "
-                '["cat", "dog"].'
-            )
+        names = class_names_of(self) or []
         if len(set(names)) < len(names):
             twice, _ = Counter(names).most_common(1)[0]
             raise UserError(
@@ -330,6 +320,30 @@ class TensorDataModule(LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+
+
+def class_names_of(data: object) -> list[str] | None:
+    """Returns the names of a data module's classes; None if it has none.
+
+    They may be an array, and numbers of classes are words.
+
+    Raises:
+        UserError: if they are no list of words.
+    """
+    names: Any = getattr(data, "class_names", None)
+    if names is None:
+        return None
+    own = f"{type(data).__name__}.class_names"
+    listed = names.tolist() if hasattr(names, "tolist") else names  # of NumPy, torch and pandas
+    if not isinstance(listed, list | tuple):
+        raise UserError(f"{own}: is a {kind_of(names)}; {A_LIST}")
+    for name in listed:
+        is_number = isinstance(name, int | np.integer) and not isinstance(name, bool)
+        # In one line, and of UTF-8, as a folder's name need not be.
+        is_word = isinstance(name, str) and [sayable(name)] == (name.splitlines() or [""])
+        if not is_word and not is_number:
+            raise UserError(f"{own}: has {name!r}; {A_LIST}")
+    return list(map(str, listed))
 
 
 def kind_of(value: object) -> str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from engine.data.datamodule import class_names_of
 from engine.pictures import looks
 
 MOST_NAMES = 50  # of classes in a confusion matrix: more would make a picture too large to draw
@@ -18,12 +19,15 @@ LETTER = 0.08  # inches: the width of a letter of 10 points
 COLUMNS = 4  # of images side by side
 
 
-def names_of(data: Any) -> Any:
-    """Returns the names of a data module's classes, or None; two of a name are `c` and `c (2)`."""
-    names = getattr(data, "class_names", None)
-    if not isinstance(names, list | tuple):
-        return names
-    words = list(map(str, names))
+def names_of(data: Any) -> list[str] | None:
+    """Returns the names of a data module's classes, or None; two of a name are `c` and `c (2)`.
+
+    Raises:
+        UserError: if they are no list of words.
+    """
+    words = class_names_of(data)
+    if words is None:
+        return None
     numbers = [words[: place + 1].count(word) for place, word in enumerate(words)]
     numbered = zip(words, numbers, strict=True)
     return [word if number == 1 else f"{word} ({number})" for word, number in numbered]

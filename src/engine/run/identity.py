@@ -274,8 +274,9 @@ def digest_of(data: Any) -> str | None:
 
 def classes_of(data: Any) -> list[str]:
     """Returns the names of a data module's classes, in their order; none if it has none."""
-    names = getattr(data, "class_names", None)
-    return list(map(str, names)) if isinstance(names, list | tuple) else []
+    from engine.data.datamodule import class_names_of
+
+    return class_names_of(data) or []
 
 
 @functools.cache

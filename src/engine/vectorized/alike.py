@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.data.datamodule import TensorDataModule
+from engine.data.datamodule import TensorDataModule, class_names_of
 from engine.fence.torch import has_gradient_hooks, hooks_of, version_of
 from engine.kept import values
 from engine.kept.attributes import kept_by
@@ -73,7 +73,7 @@ def _described_data(data: TensorDataModule) -> list[Any]:
         for name, split in data.splits.items()
     }
     sizes = data.batch_size, data.eval_batch_size, data.steps_per_epoch
-    return [shapes, data.test_split, data.class_names, sizes]
+    return [shapes, data.test_split, class_names_of(data), sizes]
 
 
 def _knowledge(data: TensorDataModule) -> dict[str, Any] | None:

@@ -535,12 +535,20 @@ def test_samples_that_cannot_be_prepared_any_more_end_no_evaluation(
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (["a", 5], 'has 5; must be a list of words, such as ["cat", "dog"].'),
-        (np.array(["a", "b"]), 'is a ndarray; must be a list of words, such as ["cat", "dog"].'),
+        (["a", 5.5], 'has 5.5; must be a list of words, such as ["cat", "dog"].'),
+        (["a", True], "has True; must be a list of words"),
+        (["a", None], "has None; must be a list of words"),
+        (np.array([["a"], ["b"]]), "has ['a']; must be a list of words"),
+        ({"a": 0, "b": 1}, 'is a dict; must be a list of words, such as ["cat", "dog"].'),
+        ("ab", "is a str; must be a list of words"),
+        (["a", "b\nc"], "has 'b\\nc'; must be a list of words"),  # a line of metrics.csv
+        (["a", "b\n"], "has 'b\\n'; must be a list of words"),
         (["a", "\udce9"], "has '\\udce9'; must be a list of words"),  # of a folder in Latin-1
         (["a", "b", "a"], 'has "a" twice; each class needs its own.'),
         (["", ""], 'has "" twice; each class needs its own.'),
         (("a", "b"), None),
+        (np.array(["a", "b"]), None),
+        (np.unique([3, 7]), None),
         ([], None),
     ],
 )
