@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.data.datamodule import TensorDataModule
+from engine.data.datamodule import TensorDataModule, class_names_of
 from engine.data.split import Split, place
 from engine.errors import UserError
 from engine.steps.callback import overrides
@@ -42,7 +42,7 @@ def check(model: Any, data: TensorDataModule, prepare: Prepare) -> None:
         UserError: names the split, and the row and column where there is one.
     """
     for name, split in data.splits.items():
-        _check_names(data, name, split)
+        _check_names(model, data, name, split)
     if isinstance(model, SupervisedModule) and not overrides(model, SupervisedModule, OWN_STEP):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of samples that are too few, or of odd shapes
@@ -90,15 +90,34 @@ def _is_torchs(loss: nn.Module) -> bool:
     return type(loss).__module__.startswith("torch.nn.")
 
 
-def _check_names(data: TensorDataModule, name: str, split: Split) -> None:
-    """Refuses labels for which there is no class name."""
-    names, targets = data.class_names, split.targets
-    if names and split.has_labels and (highest := int(targets.max())) >= len(names):
+def _check_names(model: nn.Module, data: TensorDataModule, name: str, split: Split) -> None:
+    """Refuses labels for which there is no class name, unless the model leaves them out."""
+    names = class_names_of(data)
+    if not names or not split.has_labels or not (rows := _ends_of_labels(model, split.targets)):
+        return
+    highest = int(split.targets[rows[1]])
+    if highest >= len(names):
         raise UserError(
-            f'{type(data).__name__}: "{name}" has the label {highest} in '
-            f"{place(int(targets.argmax()))} (from 0), and class_names has {len(names)} names: "
-            f"labels are from 0 to {len(names) - 1}."
+            f'{type(data).__name__}: "{name}" has the label {highest} in {place(rows[1])} '
+            f"(from 0), and class_names has {len(names)} names: labels are from 0 to "
+            f"{len(names) - 1}."
         )
+
+
+def _ends_of_labels(model: Any, targets: Tensor) -> list[int]:
+    """Returns the rows of the lowest and the highest label; [] if there is none.
+
+    Labels that a part of the model or of the loss has as its `ignore_index` do not count.
+    """
+    labels = targets.long()  # of uint16, torch has no minimum
+    parts = model.modules() if isinstance(model, nn.Module) else ()  # a loss may be a function
+    found = (getattr(part, "ignore_index", None) for part in parts)
+    ignored = [label for label in found if isinstance(label, int)]
+    used = ~torch.isin(labels, torch.tensor(ignored, dtype=torch.long))
+    rows = used.nonzero().flatten()
+    if not len(rows):
+        return []
+    return [int(rows[end]) for end in (labels[rows].argmin(), labels[rows].argmax())]
 
 
 def _check_shapes(
@@ -164,7 +183,7 @@ def _check_targets(
     """
     targets = data.splits[name].targets
     if data.splits[name].has_labels:
-        rows = [int(targets.argmin()), int(targets.argmax())]
+        rows = _ends_of_labels(model.loss, targets)
     else:  # of another split, predictions may have another shape
         rows = [0] if name == "train" and _is_torchs(model.loss) else []
     for row in rows:

@@ -1,6 +1,6 @@
 """Draws what a classifier gets right and wrong: a confusion matrix, and images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ MOST_NAMES = 50  # of classes in a confusion matrix: more would make a picture t
 MOST_NUMBERED = 30  # classes: with more, the numbers would be too small to read
 LETTER = 0.08  # inches: the width of a letter of 10 points
 COLUMNS = 4  # of images side by side
+CHANNELS = (1, 3, 4)  # of images that can be drawn: grey, RGB, RGBA
 
 
 def names_of(data: Any) -> list[str] | None:
@@ -31,6 +32,52 @@ def names_of(data: Any) -> list[str] | None:
     numbers = [words[: place + 1].count(word) for place, word in enumerate(words)]
     numbered = zip(words, numbers, strict=True)
     return [word if number == 1 else f"{word} ({number})" for word, number in numbered]
+
+
+def why_not_counted(outputs: Any, classes: int) -> str | None:
+    """Returns why a step's outputs are no predictions (N, classes, …) and targets (N, …), if so."""
+    if not isinstance(outputs, Mapping) or not {"predictions", "targets"} <= outputs.keys():
+        return 'the steps return no dict with "predictions" and "targets"'
+    for name in ("predictions", "targets"):
+        if not isinstance(outputs[name], Tensor):
+            return f'the steps return "{name}" that are a {type(outputs[name]).__name__}, no tensor'
+    predictions, targets = outputs["predictions"], outputs["targets"]
+    ours, theirs = predictions.shape, targets.shape
+    is_of_classes = ours[1:2] == (classes,) and ours[:1] + ours[2:] == theirs
+    if is_of_classes and not targets.is_floating_point():
+        return None
+    return (
+        f"predictions {tuple(ours)} and targets {tuple(theirs)} of {targets.dtype} are not of "
+        f"{classes} classes"
+    )
+
+
+def prepared(data: Any, split: str, chosen: Tensor, device: Any) -> tuple[Tensor, Tensor]:
+    """Returns samples of a split as the network takes them: inputs (N, …) and targets (N,).
+
+    Args:
+        data: a data module with `splits`.
+        split: its name.
+        chosen: numbers of the samples, (N,) int64.
+        device: where the inputs shall be.
+    """
+    inputs, targets = data.splits[split].select(chosen)
+    made, _ = data.on_after_batch_transfer((inputs.to(device), targets), 0)
+    return made, targets
+
+
+def why_not_drawn(data: Any) -> str | None:
+    """Returns why images of a data module cannot be shown with their classes, if so."""
+    if not hasattr(data, "images") or not hasattr(data, "splits"):
+        return "has no images()"
+    if any(split.targets.dim() != 1 for split in data.splits.values()):
+        return "has more than one label for an image"
+    name = data.test_split if data.test_split in data.splits else "train"
+    pixels = data.images(prepared(data, name, torch.tensor([0]), "cpu")[0])
+    if pixels.dim() == 4 and pixels.shape[1] in CHANNELS:
+        return None
+    shape = ", ".join(["N", *map(str, pixels.shape[1:])])
+    return f"has images ({shape}): only (N, C, H, W) of 1, 3 or 4 channels can be drawn"
 
 
 def confusion(counts: Tensor, names: Sequence[str], split: str, run: str) -> Figure:
@@ -94,18 +141,21 @@ def images(
     split: str,
     run: str,
 ) -> Figure:
-    """Draws images (N, H, W, 3) in [0, 1], each above its prediction.
+    """Draws images (N, H, W, C) in [0, 1], each above its prediction.
 
     An image with a wrong prediction has an orange frame, and its truth in a second line.
 
     Args:
-        pixels: of the images.
+        pixels: of the images; of 4 channels, the last is the opacity, and what is clear is white.
         truths: the class of each image.
         predictions: the class that was predicted for each image.
         names: of the classes.
         split: what was measured, such as test.
         run: its name.
     """
+    if pixels.shape[-1] == 4:
+        opacity = pixels[..., 3:]
+        pixels = opacity * pixels[..., :3] + (1 - opacity)
     number, height, width = pixels.shape[:3]
     wrong = [truth != guess for truth, guess in zip(truths, predictions, strict=True)]
     title = f"{split}: {number - sum(wrong)} of these {number} images right"
@@ -136,7 +186,7 @@ def _name(names: Sequence[str], label: int) -> str:
 
 
 def _mosaic(pixels: Tensor) -> tuple[np.ndarray, int, int]:
-    """Puts images (N, H, W, 3) into rows of one, with white margins for captions.
+    """Puts images (N, H, W, 1 or 3) into rows of one, with white margins for captions.
 
     One picture is drawn much faster than an Axes for each image.
 

@@ -1,7 +1,6 @@
 """Shows what a classifier gets right: accuracies, a confusion matrix, and test images."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,25 +23,36 @@ class Confusion(Metric):
     Args:
         classes: how many there are.
         ignored: a label that the loss leaves out.
+
+    Attributes:
+        left_out: how many labels are above the last class; known once `compute` was called.
     """
 
     counts: Tensor
+    above: Tensor
+    left_out = 0
 
     def __init__(self, classes: int, ignored: int = -100) -> None:
         super().__init__()
         self.ignored = ignored
         zeros = torch.zeros(classes, classes, dtype=torch.int64)
         self.add_state("counts", zeros, dist_reduce_fx="sum")
+        self.add_state("above", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, targets: Tensor) -> None:
         """Counts samples by their classes, both of the same shape; a target below 0 is unknown."""
-        known = (targets >= 0) & (targets != self.ignored)
-        pairs = targets[known] * len(self.counts) + predicted[known]
+        labels = targets.long()  # in uint8, 156 is -100, and numbers of pairs overflow
+        used = (labels >= 0) & (labels != self.ignored)
+        is_class = labels < len(self.counts)
+        known = used & is_class
+        self.above += (used & ~is_class).sum()
+        pairs = labels[known] * len(self.counts) + predicted[known]
         # On a CPU, because the sums of a GPU have no fixed order.
         counts = torch.bincount(pairs.cpu(), minlength=self.counts.numel())
         self.counts += counts.view_as(self.counts).to(self.counts.device)
 
     def compute(self) -> Tensor:
+        self.left_out = int(self.above)  # of all processes
         return self.counts
 
 
@@ -71,18 +81,18 @@ class ClassificationReport(Callback):
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self.class_names = classified.names_of(data)
-        reason = _why_no_images(data)
-        self._shows_images = self.grid_images > 0 and reason is None
+        reason = self.grid_images and classified.why_not_drawn(data)
+        self._shows_images = self.grid_images > 0 and not reason
         name = type(data).__name__ if data else "a DataLoader"
         if self.class_names is None:
             self._say(f"no accuracies of classes and no figures, as {name} has no class_names")
-        elif self.grid_images and reason:
+        elif reason:
             self._say(f"no test images are drawn, as {name} {reason}")
 
-    def _say(self, text: str) -> None:
-        if text not in self._said:  # once, although training and testing are set up
+    def _say(self, text: str, about: str = "") -> None:
+        if (about or text) not in self._said:  # once, although training and testing are set up
             log.info("%s: %s", type(self).__name__, text)
-            self._said.add(text)
+            self._said.add(about or text)
 
     def _start(self, trainer: Trainer, module: LightningModule) -> None:
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
@@ -96,7 +106,7 @@ class ClassificationReport(Callback):
     def _count(self, trainer: Trainer, module: LightningModule, outputs: Any, *batch: Any) -> None:
         if not self._counts:
             return
-        if reason := _why_not_counted(outputs, len(self._counts[0].counts)):
+        if reason := classified.why_not_counted(outputs, len(self._counts[0].counts)):
             self._say(f"no accuracies of classes and no figures, as {reason}")
             self.class_names, self._counts = None, []
             return
@@ -134,6 +144,9 @@ class ClassificationReport(Callback):
             end: own.compute().cpu()  # (classes, classes)
             for end, own in zip(ends, counts, strict=True)
         }
+        if left_out := sum(own.left_out for own in counts):
+            text = f"{left_out:,} labels of {split} are left out: they are above the last class"
+            self._say(f"{text}, {len(self.class_names or ()) - 1}", f"labels of {split}")
         for end, confusion in confusions.items():
             for name, row, right in zip(
                 self.class_names or [], confusion, confusion.diagonal(), strict=True
@@ -151,33 +164,10 @@ class ClassificationReport(Callback):
         """Draws some test images with truth and prediction."""
         split = data.splits[name]
         chosen = torch.linspace(0, len(split) - 1, min(self.grid_images, len(split))).long()
-        targets = split.targets[chosen]
-        inputs, _ = data.on_after_batch_transfer(
-            (split.inputs[chosen].to(module.device), targets), 0
-        )
-        with torch.no_grad():
+        inputs, targets = classified.prepared(data, name, chosen, module.device)
+        # As in the test itself: of half precision, predictions may be others.
+        with torch.no_grad(), module.trainer.precision_plugin.test_step_context():
             guesses = module(inputs).argmax(dim=1).tolist()
-        images = data.images(inputs).float().permute(0, 2, 3, 1).cpu()  # (N, H, W, 3)
-        return classified.images(images, targets.tolist(), guesses, data.class_names, name, run)
-
-
-def _why_no_images(data: Any) -> str | None:
-    """Returns why images of a data module cannot be shown with their classes, if so."""
-    if not hasattr(data, "images") or not hasattr(data, "splits"):
-        return "has no images()"
-    has_one_label = all(split.targets.dim() == 1 for split in data.splits.values())
-    return None if has_one_label else "has more than one label for an image"
-
-
-def _why_not_counted(outputs: Any, classes: int) -> str | None:
-    """Returns why a step's outputs are no predictions of classes, if so."""
-    if not isinstance(outputs, Mapping) or not {"predictions", "targets"} <= outputs.keys():
-        return 'the steps return no dict with "predictions" and "targets"'
-    predictions, targets = outputs["predictions"], outputs["targets"]
-    is_of_classes = predictions.dim() == targets.dim() + 1 and predictions.shape[1] == classes
-    if is_of_classes and not targets.is_floating_point():
-        return None
-    return (
-        f"predictions {tuple(predictions.shape)} and targets {tuple(targets.shape)} of "
-        f"{targets.dtype} are not of {classes} classes"
-    )
+        images = data.images(inputs).float().permute(0, 2, 3, 1).cpu()  # (N, H, W, C)
+        names = self.class_names or []
+        return classified.images(images, targets.tolist(), guesses, names, name, run)

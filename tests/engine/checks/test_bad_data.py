@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
 
 from commands import run_train
 from engine.checks.fit import fit_to
@@ -219,6 +220,41 @@ def test_a_label_without_a_name() -> None:
     assert refusal(Net(5, nn.CrossEntropyLoss()), data) == (
         'NamedData: "test" has the label 3 in row 2 (from 0), and class_names has 3 names: '
         "labels are from 0 to 2."
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "dtype"),
+    [
+        (nn.CrossEntropyLoss(ignore_index=255), torch.int64),
+        (nn.CrossEntropyLoss(ignore_index=255), torch.uint8),
+        (Own(nn.CrossEntropyLoss(ignore_index=255)), torch.int64),
+    ],
+)
+def test_a_label_without_a_name_that_the_loss_leaves_out(
+    loss: nn.Module, dtype: torch.dtype
+) -> None:
+    """As it happened: 255, the usual word for "unknown", was refused for want of a name."""
+    labels = torch.tensor(LABELS).index_fill_(0, torch.tensor([1, 4]), 255)
+
+    def said(row: int, label: int) -> str | None:
+        own = labels.clone().index_fill_(0, torch.tensor([row]), label).to(dtype)
+        return refusal(Net(3, loss), NamedData({"train": (X, own)}))
+
+    assert said(1, 255) is None
+    assert said(2, 7) == (
+        'NamedData: "train" has the label 7 in row 2 (from 0), and class_names has 3 names: '
+        "labels are from 0 to 2."
+    )
+
+
+def test_a_label_that_a_metric_leaves_out_and_the_loss_does_not() -> None:
+    metrics = {"acc": MulticlassAccuracy(3, ignore_index=255)}
+    model = SupervisedModule(nn.Linear(4, 3), nn.CrossEntropyLoss(), metrics=metrics)
+    data = NamedData({"train": (X, with_value(LABELS, (4,), 255))})
+    assert refusal(model, data) == (
+        'NamedData: "train" has the label 255 in row 4 (from 0), and SupervisedModule has 3 '
+        "classes: labels are from 0 to 2."
     )
 
 

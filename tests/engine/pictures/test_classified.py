@@ -1,14 +1,17 @@
 """The pictures of a classifier: what is written in them, and in which colours."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgba
+from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from engine.pictures import classified, looks
+from fitting import Arrays
 
 RNG = np.random.default_rng(0)
 NAMES = ["cat", "dog", "none", "ship"]  # there is no sample of the third
@@ -22,6 +25,50 @@ def test_classes_of_one_name_are_told_apart() -> None:
     assert classified.names_of(SimpleNamespace(class_names=names)) == told
     assert classified.names_of(SimpleNamespace(class_names=None)) is None
     assert classified.names_of(None) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (np.array(["crane", "ship", "crane"]), ["crane", "ship", "crane (2)"]),
+        (np.unique([3, 7]), ["3", "7"]),
+        (torch.arange(2), ["0", "1"]),
+        ([], []),
+    ],
+)
+def test_names_of_classes_in_an_array(names: Any, told: list[str]) -> None:
+    """As it happened: "The truth value of an array is ambiguous", and the module was blamed."""
+    assert classified.names_of(SimpleNamespace(class_names=names)) == told
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        ((5, 1, 6, 6), None),
+        ((5, 3, 6, 6), None),
+        ((5, 4, 6, 6), None),
+        ((5, 2, 6, 6), "(N, 2, 6, 6)"),
+        ((5, 36), "(N, 36)"),
+    ],
+)
+def test_images_that_cannot_be_drawn_are_told_before_training(
+    pixels: tuple[int, ...], told: str | None
+) -> None:
+    """As it happened: images of two channels were a traceback after all training."""
+    data: Any = Arrays({"train": (torch.rand(pixels), torch.arange(5))})
+    data.images = lambda inputs: inputs
+    said = f"has images {told}: only (N, C, H, W) of 1, 3 or 4 channels can be drawn"
+    assert classified.why_not_drawn(data) == (told and said)
+
+
+def test_what_is_clear_in_an_image_is_white() -> None:
+    image = Image.fromarray(RNG.integers(0, 256, (8, 8, 4), dtype=np.uint8), "RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    expected = np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+    pixels = torch.from_numpy(np.asarray(image) / 255)[None].float()
+    figure = classified.images(pixels, [0], [0], ["cat"], "test", "")
+    shown = np.asarray(figure.axes[0].images[0].get_array())[:8, :8]
+    np.testing.assert_allclose(shown, expected / 255, atol=1.01 / 255)
 
 
 def test_a_confusion_matrix_counts_as_scikit_learn_does() -> None:
