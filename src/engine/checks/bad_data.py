@@ -222,9 +222,9 @@ def _refuse_target(
 
 def _check_range(model: SupervisedModule, data: TensorDataModule, name: str) -> None:
     """Refuses targets below 0 or above 1 for a loss that takes them for probabilities."""
-    targets = data.splits[name].targets
     if not isinstance(model.loss, nn.BCEWithLogitsLoss):
         return
+    targets = data.splits[name].targets.double()  # of bool and uint16, torch has no minimum
     for value, where in zip(targets.aminmax(), (targets.argmin(), targets.argmax()), strict=True):
         if value < 0 or value > 1:
             row, *rest = (int(i) for i in torch.unravel_index(where, targets.shape))

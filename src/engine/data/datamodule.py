@@ -360,11 +360,14 @@ def _why_not_served(values: Any) -> str:
     if not isinstance(values, Tensor):
         way = "torch.from_numpy" if isinstance(values, np.ndarray) else "torch.tensor"
         return f"of {kind_of(values)}; must be a tensor ({way})"
-    if values.layout is not torch.strided or values.is_nested:
-        layout = "nested" if values.is_nested else values.layout
-        return f"that are {layout}; must be an ordinary tensor"
+    kinds = {"nested": values.is_nested, "meta": values.is_meta, "quantized": values.is_quantized}
+    if values.layout is not torch.strided or any(kinds.values()):
+        kind = next((name for name, is_so in kinds.items() if is_so), values.layout)
+        return f"that are {kind}; must be an ordinary tensor"
     if not values.dim():
         return "that are one number; must have a dimension of samples"
+    if len(values) and not values.numel():
+        return f"{tuple(values.shape)}; a sample must have a number"
     return "with a gradient's history; must be without (.detach())" if values.requires_grad else ""
 
 

@@ -63,8 +63,11 @@ class Split(Dataset[Batch | Block]):
         """
         odd = torch.zeros(len(self), dtype=torch.bool)
         for values in (self.inputs, self.targets):
-            # The smallest and the largest number tell it for all, and take no memory.
-            if values.is_floating_point() and not torch.stack(values.aminmax()).isfinite().all():
+            if not values.is_floating_point():
+                continue
+            # The smallest and the largest number tell it for all, and take no memory; of 8 bits,
+            # torch has none.
+            if values.itemsize == 1 or not torch.stack(values.aminmax()).isfinite().all():
                 odd |= ~values.isfinite().reshape(len(self), -1).all(1)
         return odd.nonzero().flatten()
 

@@ -30,7 +30,8 @@ def carve_validation(
         return {"train": train}
     from sklearn.model_selection import train_test_split
 
-    classes = train.targets.numpy() if _has_classes(train) else None
+    # NumPy has no bfloat16.
+    classes = np.array(train.targets.tolist()) if _has_classes(train) else None
     try:
         kept, held = train_test_split(
             range(len(train)), test_size=fraction, stratify=classes, random_state=seed

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from commands import run_train
+from engine.checks import bad_data
 from engine.checks.fit import fit_to
 from engine.data.split import Split
 from engine.errors import UserError
@@ -178,6 +179,12 @@ def test_integers_are_not_looked_at() -> None:
         _ = Split(torch.zeros(5).as_subclass(Untouchable), torch.zeros(5)).odd_rows
 
 
+def test_odd_rows_of_eight_bits() -> None:
+    """As it happened: torch has no smallest number of them, which was a traceback."""
+    inputs = torch.tensor([[1, 2], [NAN, 2], [3, 4]]).to(torch.float8_e4m3fn)
+    assert Split(inputs, torch.ones(3)).odd_rows.tolist() == [1]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_odd_rows_are_those_with_a_number_that_is_none(dtype: torch.dtype) -> None:
     inputs = torch.tensor([[1, 2], [NAN, 2], [3, 4], [5, -INF]], dtype=dtype)
@@ -269,11 +276,21 @@ def test_a_probability_is_from_0_to_1(value: float) -> None:
     )
 
 
-def test_targets_of_a_kind_that_the_loss_does_not_take() -> None:
-    data = Arrays({"train": (X, LABELS.astype(np.int32))})
+@pytest.mark.parametrize("kind", ["bool", "uint16", "uint8"])
+def test_probabilities_of_another_split_may_be_of_any_kind(kind: str) -> None:
+    """As it happened: where torch has no smallest number of a kind, it was a traceback."""
+    fractions = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
+    data = Arrays({"train": (X, fractions), "test": (X, np.rint(fractions).astype(kind))})
+    model = Net(1, nn.BCEWithLogitsLoss())
+    bad_data.check(model.eval(), data, lambda inputs: inputs)
+
+
+@pytest.mark.parametrize("kind", ["int32", "uint16"])
+def test_targets_of_a_kind_that_the_loss_does_not_take(kind: str) -> None:
+    data = Arrays({"train": (X, LABELS.astype(kind))})
     assert (refusal(Net(3, nn.CrossEntropyLoss()), data) or "").startswith(
-        'Arrays: "train" has targets (N,) of torch.int32, which CrossEntropyLoss does not take for '
-        "predictions (N, 3): "
+        f'Arrays: "train" has targets (N,) of torch.{kind}, which CrossEntropyLoss does not take '
+        "for predictions (N, 3): "
     )
 
 

@@ -452,6 +452,14 @@ NO_SPLITS: dict[str, tuple[Any, str]] = {
         lambda: {"train": Split(ONES, torch.nested.nested_tensor([ROWS, ROWS[:2]]))},
         f"{HAS} targets that are nested; {ORDINARY}",
     ),
+    "meta": (
+        {"train": Split(ONES.to("meta"), ROWS)},
+        f"{HAS} inputs that are meta; {ORDINARY}",
+    ),
+    "without columns": (
+        {"train": Split(ONES[:, :0], ROWS)},
+        f"{HAS} inputs (4, 0); a sample must have a number.",
+    ),
     "a number": (
         {"train": Split(ONES, torch.tensor(1))},
         f"{HAS} targets that are one number; must have a dimension of samples.",
