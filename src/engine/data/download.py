@@ -29,10 +29,17 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
     """
     pooch.get_logger().setLevel("WARNING")
     answers: list[Response] = []
+
+    def take(answer: Response, **_: object) -> None:
+        answers.append(answer)
+        # Some servers call an archive's own compression so, and requests would undo it.
+        answer.raw.headers.pop("Content-Encoding", None)
+
     http = pooch.HTTPDownloader(
         progressbar=True,
         timeout=timeout,
-        hooks={"response": lambda answer, **_: answers.append(answer)},
+        headers={"Accept-Encoding": "identity"},
+        hooks={"response": take},
     )
     done: Future[None] = Future()
 

@@ -135,4 +135,4 @@ def root_cause(error: BaseException) -> str:
     """Returns the text of the first error in a chain, like '[Errno 111] Connection refused'."""
     while error.__context__:
         error = error.__context__
-    return str(error)
+    return str(error).rstrip(".")

@@ -1,5 +1,6 @@
 """Downloads of one file, from a server on this machine."""
 
+import gzip
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -13,20 +14,25 @@ import pytest
 from engine.data.download import download
 
 CONTENT = bytes(range(256)) * 100
+ARCHIVE = gzip.compress(CONTENT, mtime=0)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serves CONTENT, but the first answer lacks its end."""
-    answers = iter([CONTENT[:-1]])
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serves CONTENT, but the first answer lacks its end; or an archive, as encoded by gzip."""
+    archive: bytes = getattr(request, "param", b"")
+    content = archive or CONTENT
+    answers = iter([content[:-1]])
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
+            self.send_header("Content-Length", str(len(content)))
+            if archive:
+                self.send_header("Content-Encoding", "gzip")
             self.end_headers()
-            self.wfile.write(next(answers, CONTENT))
+            self.wfile.write(next(answers, content))
 
         def log_message(self, *_: object) -> None:
             pass
@@ -47,6 +53,15 @@ def test_a_file_takes_its_place_and_leaves_others_alone(tmp_path: Path, url: str
     download(url, tmp_path / "file", MD5, timeout=5)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other"]
+
+
+@pytest.mark.parametrize("url", [ARCHIVE], indirect=True)
+def test_an_archive_comes_as_it_is_though_the_server_calls_it_encoded(
+    tmp_path: Path, url: str
+) -> None:
+    """As it happened: it was unpacked on its way, and "MD5 hash does not match" was no help."""
+    download(url, tmp_path / "file.gz", hashlib.md5(ARCHIVE).hexdigest(), timeout=5)
+    assert gzip.decompress((tmp_path / "file.gz").read_bytes()) == CONTENT
 
 
 def test_a_file_with_another_md5_is_not_taken(tmp_path: Path, url: str) -> None:

@@ -217,6 +217,7 @@ def test_a_download_that_keeps_failing_names_the_ways_on(
         f"getting it from {server.url} failed: "
     )
     assert re.fullmatch(re.escape(stem) + reason + r"\.", first)
+    assert not first.endswith("..")
     assert second == (
         f"Put the archive at {tmp_path}/cifar-10-python.tar.gz, or use datamodule=image_folder "
         "datamodule.data_dir=FOLDER, or datamodule=digits."
