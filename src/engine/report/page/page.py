@@ -3,12 +3,13 @@
 It is one HTML file, with style, script and figures inside: no network; and a Markdown document.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from engine import messages
 from engine.pictures import looks
@@ -23,6 +24,10 @@ HERE = Path(__file__).parent
 MOST_CURVES = looks.MOST  # groups whose learning curves are drawn
 MOST_POINTS = 40  # groups whose runs are drawn as points
 OPEN = 25  # up to so many rows, a table is shown without a click
+# Hebrew, Arabic and their neighbours, up to the next sign that ends a value.
+RIGHT_TO_LEFT = re.compile(
+    r"[{0}](?:[^,;:()=]*[{0}])?".format("\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc")
+)
 LEVELS = 5  # from so many values on, a number is drawn as a scale
 
 
@@ -67,6 +72,7 @@ def _rendered(template: str, parts: Sequence[dict[str, Any]], **more: Any) -> st
         lstrip_blocks=True,
     )
     environment.filters["markdown"] = escaped
+    environment.filters["isolated"] = isolated
     first = parts[0]["content"]
     place = messages.short(first.folder)
     return environment.get_template(template).render(first=first, place=place, parts=parts, **more)
@@ -74,7 +80,15 @@ def _rendered(template: str, parts: Sequence[dict[str, Any]], **more: Any) -> st
 
 def escaped(text: str) -> str:
     """Returns a text that Markdown shows as it is."""
-    return "".join(f"\\{c}" if c in "\\|`*_<>[]#~" else c for c in text)
+    return "".join(f"\\{c}" if c in "\\|`*_<>[]#~&" else c for c in text)
+
+
+def isolated(text: str) -> Markup:
+    """Returns a text for a page in which words read from right to left turn no number beside them.
+
+    Without, a browser shows "−0.212" behind Hebrew words as "0.212−".
+    """
+    return Markup(RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(text))))
 
 
 def _said(content: Content, trained: Trained) -> dict[str, Any]:

@@ -28,7 +28,8 @@ def choose(runs: Sequence[Run], asked: str | None = None, mode: str | None = Non
         found = max(named, key=lambda one: named[one])
         return found._replace(mode=mode or found.mode)
     name = sensible(runs) if asked is None else known(runs, asked)
-    return Objective(name, LAST_VALUE, direction(name, mode or _stated(runs, name)))
+    stated = mode or _stated(runs, name)
+    return Objective(name, LAST_VALUE, direction(name, stated, is_guessed=asked is None))
 
 
 def sensible(runs: Sequence[Run]) -> str:
@@ -41,13 +42,23 @@ def sensible(runs: Sequence[Run]) -> str:
     """
     counts = Counter(name for run in runs for name in run.metrics)
     if not counts:
-        raise UserError("none of the runs has logged a metric yet.")
+        raise UserError(f"none of the runs has logged a metric yet.{_errors(runs)}")
     most = max(counts.values())
     monitors = Counter(name for run in runs if 2 * counts[name := followed(run)[0]] >= most)
     if monitors:
         return max(monitors, key=lambda name: monitors[name])
     often = [name for name, n in counts.items() if 2 * n >= most and direction_of(name)]
     return min(often or counts, key=lambda name: (_preference(name), -counts[name], name))
+
+
+def _errors(runs: Sequence[Run]) -> str:
+    """Says how many runs there are of each status, and the first error; "" without an error."""
+    failed = [run for run in runs if run.error]
+    if not failed:
+        return ""
+    statuses = Counter(run.status for run in runs).most_common()
+    said = ", ".join(f"{number:,} {status}" for status, number in statuses)
+    return f" They are: {said}. The first error, of {failed[0].folder}: {failed[0].error}"
 
 
 def known(runs: Sequence[Run], asked: str) -> str:
@@ -111,17 +122,24 @@ def _rest(metric: str) -> str:
     return re.sub(r"^(train(ing)?|val(id(ation)?)?|test)[/_.]", "", metric)
 
 
-def direction(metric: str, asked: str | None = None) -> str:
+def direction(metric: str, asked: str | None = None, is_guessed: bool = False) -> str:
     """Returns `max` where higher is better, `min` where lower is.
+
+    Args:
+        metric: its name.
+        asked: `min` or `max`, as the user or the runs say it.
+        is_guessed: whether nobody has asked for this metric.
 
     Raises:
         UserError: if the metric's name does not tell, and the user has not said it.
     """
     if mode := asked or direction_of(metric):
         return mode
+    which = f"--metric {metric}"
+    if is_guessed:
+        which = f"no run has an objective, so {metric} is compared"
     raise UserError(
-        f"--metric {metric}: its name does not say which way is better; "
-        "add --mode min or --mode max."
+        f"{which}: its name does not say which way is better; add --mode min or --mode max."
     )
 
 

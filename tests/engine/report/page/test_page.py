@@ -114,6 +114,14 @@ def text(content: Content, pictures: list[Picture]) -> str:
     return html(content, pictures)
 
 
+def test_a_number_beside_hebrew_words_stays_as_it_is() -> None:
+    """As it happened: a browser showed "−0.212" behind them as "0.212−"."""
+    hebrew, arabic = "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd", "\u0633\u0644\u0627\u0645"
+    told = page.isolated(f"{hebrew}, {arabic}: −0.212 (CI −0.3 to <1), 5 pairs")
+    assert told == (f"<bdi>{hebrew}</bdi>, <bdi>{arabic}</bdi>: −0.212 (CI −0.3 to &lt;1), 5 pairs")
+    assert page.isolated("é, 漢: −0.212") == "é, 漢: −0.212"
+
+
 PARTS = [
     "What was trained",
     "Ranking",

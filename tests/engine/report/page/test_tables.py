@@ -1,6 +1,7 @@
 """The ranking and the runs as text."""
 
 import csv
+import html
 import io
 import math
 import re
@@ -82,6 +83,13 @@ def test_markdown_shows_text_as_it_is(content: Content) -> None:
         "sgd,seed=3: failed: ValueError: &lt;b&gt;|*bold*|&lt;/b&gt; (see sgd,seed=3/train.log)"
         in shown
     )
+
+
+def test_markdown_shows_an_ampersand_as_it_is() -> None:
+    """As it happened: a name with `&lt;` was shown as one with `<`."""
+    name = "a&lt;b&amp;c & d"
+    shown = MarkdownIt("commonmark").render(page.escaped(name))
+    assert html.unescape(shown) == f"<p>{name}</p>\n"
 
 
 def test_runs_csv_reads_back_exactly(content: Content) -> None:

@@ -50,6 +50,21 @@ def test_unknown() -> None:
         choose(runs([]))
 
 
+def test_where_all_runs_have_failed_their_first_error_is_told() -> None:
+    """As it happened: the refusal hid why no run had logged a metric."""
+    own = [
+        Run(Path(), "lr=1", {}, "interrupted", {}),
+        Run(Path(), "lr=2", {}, "failed", {}, error="RuntimeError: no room"),
+        Run(Path(), "lr=3", {}, "failed", {}, error="ValueError: later"),
+    ]
+    with pytest.raises(UserError) as error:
+        choose(own)
+    assert str(error.value) == (
+        "none of the runs has logged a metric yet. They are: 2 failed, 1 interrupted. The first "
+        "error, of lr=2: RuntimeError: no room"
+    )
+
+
 def of(metric: str | None, value: float = 0.5, **metrics: float) -> Run:
     """Returns a run with an objective."""
     found = metric and Objective(metric, BEST_EPOCH, "max", value)
@@ -137,3 +152,9 @@ def test_direction_that_nobody_knows() -> None:
         UserError, match=r"^--metric val/width: .*; add --mode min or --mode max\.$"
     ):
         direction("val/width")
+    with pytest.raises(UserError) as error:
+        choose(runs(["val/width"]))  # nobody has typed --metric
+    assert str(error.value) == (
+        "no run has an objective, so val/width is compared: its name does not say which way is "
+        "better; add --mode min or --mode max."
+    )
