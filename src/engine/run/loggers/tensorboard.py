@@ -112,6 +112,7 @@ class TensorBoard(TensorBoardLogger):
         self.holds = False
         self._charts: dict[str, list[Any]] = {}
         self._last: _RowEvent | None = None
+        self._metrics: dict[str, set[str]] = {}  # of each chart
         # The Graphs tab takes one network a run; Lightning logs it again in the test. A run that
         # begins with its first step once more hides what it had logged there.
         self._wants_graph = not options.get("purge_step")
@@ -128,6 +129,7 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if any(isinstance(value, Mapping) for value in metrics.values()):
+            self._say_what_is_mixed(metrics)
             row = {tag_of(name): value for name, value in metrics.items() if name != "epoch"}
             super().log_metrics(row, step)
             self.show_charts(row)
@@ -143,7 +145,23 @@ class TensorBoard(TensorBoardLogger):
             if last is None or last.names != names:
                 self._last = last = _RowEvent(names, prefix_of(self))
                 self.show_charts(last.tags)
+                self._say_what_is_mixed(names)
             last.give(alike, events)
+
+    def _say_what_is_mixed(self, names: Iterable[str]) -> None:
+        """Warns once of two metrics in one chart, such as `train/loss` and `loss/train`."""
+        for name in names:
+            mixed = self._metrics.setdefault(tag_of(name), set())
+            if name not in mixed:
+                mixed.add(name)
+                if len(mixed) > 1:
+                    both = " and ".join(sorted(mixed))
+                    log.warning(
+                        "TensorBoard shows %s in one chart, %s: log them by other names; "
+                        "metrics.csv has them apart",
+                        both,
+                        tag_of(name),
+                    )
 
     def show_charts(self, tags: Iterable[str]) -> None:
         """Adds a chart with training and validation for each metric of validation that is new."""

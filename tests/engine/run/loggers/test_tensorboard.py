@@ -80,6 +80,21 @@ def test_a_row_of_tensorboard_is_what_lightning_writes(row: dict[str, Any], tmp_
     ]
 
 
+@pytest.mark.parametrize("value", [0.5, {"own": 0.5}], ids=["numbers", "numbers in a mapping"])
+def test_two_metrics_in_one_chart_are_told_once(
+    value: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the curve went to and fro between the two, and nothing said why."""
+    logger = TensorBoard(tmp_path, name="", version="")
+    for step in range(3):
+        logger.log_metrics({"train/loss": value, "epoch": 0}, step)
+        logger.log_metrics({"loss/train": value, "val/loss": value}, step)
+    assert caplog.messages == [
+        "TensorBoard shows loss/train and train/loss in one chart, loss/train: log them by other "
+        "names; metrics.csv has them apart"
+    ]
+
+
 class Net(LightningModule):
     """Has a graph."""
 
