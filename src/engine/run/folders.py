@@ -84,14 +84,18 @@ def note_training(run_dir: Path) -> None:
 
 
 def results(run_dir: Path) -> set[object]:
-    """Returns what a run has left so far: its checkpoints, as they were written, and its rows."""
+    """Returns what a run has left so far: its checkpoints, as they were written, and its rows.
+
+    Rows are the same ones where the table has other columns.
+    """
     found: set[object] = set()
     for path in (run_dir / TRAINED, *run_dir.rglob("*.ckpt")):
         with contextlib.suppress(OSError):  # there is none
             found.add((path.name, path.stat().st_mtime_ns))
     for path in run_dir.rglob("metrics.csv"):
         with contextlib.suppress(OSError):  # it cannot be read
-            found |= set(path.read_bytes().splitlines()[1:])  # below the header
+            rows = path.read_bytes().splitlines()[1:]  # below the header
+            found |= {tuple(filter(None, row.split(b","))) for row in rows}
     return found
 
 

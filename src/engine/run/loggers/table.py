@@ -98,7 +98,10 @@ class MetricsCSV(Logger):
         if not self._columns and self.path.exists():
             kept = self.kept()
             self.mark = _behind(kept)
-            self._write(kept, read.rows(self.path)[0])
+            columns, _ = read.rows(self.path)
+            # A column that has lost all its values comes anew, where a run that went on has it.
+            left = {*FIRST, *(name for row in kept for name, text in row.items() if text)}
+            self._write(kept, [name for name in columns if name in left])
         return NoWriter()
 
     def kept(self) -> list[dict[str, str]]:

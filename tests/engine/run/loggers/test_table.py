@@ -130,6 +130,20 @@ def test_a_resumed_run_keeps_the_rows_before_its_step(
     assert [float(row["a"]) for row in rows] == [*(step / 4 for step in kept), -1]
 
 
+def test_a_resumed_run_has_the_columns_of_a_run_that_went_on(tmp_path: Path) -> None:
+    """As it happened: a longer run had the column of the shorter one's test before that of val."""
+    train, val, test = ({name: 0.5} for name in ("train/loss", "val/loss", "test/loss"))
+    (tmp_path / "whole").mkdir()
+    for folder in (tmp_path, tmp_path / "whole"):
+        MetricsCSV(folder).log_rows([Row(0, train), Row(1, train)])
+    MetricsCSV(tmp_path).log_metrics(test, 2)
+    for table in (reopened(tmp_path, purge_step=2), MetricsCSV(tmp_path / "whole")):
+        table.log_rows([Row(2, train), Row(2, val), Row(3, test)])
+    tables = [(one / "metrics.csv").read_text() for one in (tmp_path, tmp_path / "whole")]
+    assert tables[0] == tables[1]
+    assert tables[0].startswith("epoch,step,train/loss,val/loss,test/loss\n")
+
+
 def logged(folder: Path, *steps: int) -> MetricsCSV:
     """The logger that has logged a row for each of some steps; each row has its own number."""
     folder.mkdir(exist_ok=True)
