@@ -35,7 +35,8 @@ from engine.files import INSTALLED
 from engine.kept import values
 
 LIBRARIES = {*values.MACHINES, *sys.stdlib_module_names, "numpy", "torch", "torchvision"}
-SAVED = {"torchmetrics.collections", "torchmetrics.metric"}  # whose attributes are states
+METRICS = "torchmetrics"
+SAVED = {f"{METRICS}.collections", f"{METRICS}.metric"}  # whose attributes are states
 # Modules whose objects have a state that their own code writes, as ChainMap and SobolEngine have.
 OF_VALUES = {"collections", "torch.quasirandom"}
 OF_OPTIMIZERS = ("param_groups", "state", "defaults")  # in the checkpoint already
@@ -540,10 +541,27 @@ def names_of(owners: Iterable[Any]) -> frozenset[str]:
 @functools.cache
 def _written(kind: type) -> frozenset[str]:
     """Returns the names of the attributes that code of a class and its bases writes, or near it."""
-    items = [item for one in _users(kind) for item in vars(one).items()]
+    return frozenset().union(*map(_written_by, _users(kind)))
+
+
+@functools.cache
+def _written_by(kind: type) -> frozenset[str]:
+    """Returns the names that a class writes itself, or code near it.
+
+    Those of a metric of torchmetrics are what changes beside its states: neither what its
+    constructor sets, nor what all metrics have, however the metric writes it.
+    """
+    items = vars(kind).items()
+    if _is_metrics(kind):
+        own = _stored_by(value for name, value in items if name != "__init__")
+        return own - _of_libraries(Metric)
     found = _stored_by(value for _, value in items)
     found |= {name for name, value in items if isinstance(value, functools.cached_property)}
-    return found.union(*(_stored_in(file) for one in _users(kind) for file in _files_of(one)))
+    return found.union(*map(_stored_in, _files_of(kind)))
+
+
+def _is_metrics(kind: type) -> bool:
+    return values.package_of(kind) == METRICS
 
 
 @functools.cache
@@ -561,7 +579,7 @@ def _stored_in(file: ModuleType) -> frozenset[str]:
 @functools.cache
 def _of_libraries(kind: type) -> frozenset[str]:
     """Returns the names of the attributes that code of a class's bases in libraries writes."""
-    own = _users(kind)
+    own = [one for one in _users(kind) if not _is_metrics(one)]
     return _stored_by(v for one in kind.__mro__ if one not in own for v in vars(one).values())
 
 

@@ -20,6 +20,9 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
+from torchmetrics import MetricTracker
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.wrappers import ClasswiseWrapper, LambdaInputTransformer
 
 from engine.kept import attributes
 from engine.kept.attributes import Attributes
@@ -291,3 +294,30 @@ def test_a_tool_has_no_state_of_training(make: Callable[[], Any], tmp_path: Path
     with tool if hasattr(tool, "__enter__") else contextlib.nullcontext():
         getattr(tool, "step", lambda: list(tool) if isinstance(tool, DataLoader) else None)()
     assert found.changed() == ({}, [])
+
+
+class Measures(Module):
+    """Has a metric that makes metrics, one that writes what all metrics have, and a `setattr`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each = ClasswiseWrapper(MulticlassAccuracy(2, average=None))
+        halved = LambdaInputTransformer(MulticlassAccuracy(2), lambda values: values // 2)
+        self.tracked = MetricTracker(halved, maximize=True)
+
+    def go_on(self) -> None:
+        self.tracked.increment()
+        setattr(self, "_count", 1)  # noqa: B010
+
+
+def test_what_all_metrics_have_is_saved_elsewhere(tmp_path: Path) -> None:
+    """As it happened: a metric that another one made was named for options of its constructor."""
+    module = Measures()
+    found = Attributes(trainer_of(tmp_path, module), module)
+    module.go_on()
+    saved, lost = found.changed()
+    assert lost == []
+    assert {path: own[0] for path, own in saved.items()} == {
+        "Measures._count": 1,
+        "Measures.tracked._increment_called": True,
+    }
