@@ -179,6 +179,35 @@ class DeletesItsBackbone(Tested):
             del checkpoint["state_dict"][name]
 
 
+class MakesItsHead(Tested):
+    """Makes its head in `setup`, as one does for the classes of the data."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.net = None  # type: ignore[assignment]
+        self.backbone = nn.Linear(3, 3)
+
+    def setup(self, stage: str) -> None:
+        if self.net is None:
+            self.net = nn.Linear(3, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.net(torch.tanh(self.backbone(inputs)))
+        return outputs
+
+
+class ConfiguresItsModel(Tested):
+    """Makes its only layer in `configure_model`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.net = None  # type: ignore[assignment]
+
+    def configure_model(self) -> None:
+        if self.net is None:
+            self.net = nn.Linear(3, 1)
+
+
 class TakesTwoBatches(Tested):
     """Takes two batches for each step, from Lightning's iterator."""
 

@@ -46,7 +46,6 @@ Prints the metrics; writes them to RUN_DIR/evaluation/SPLIT.json, and the
 figures to RUN_DIR/evaluation/figures/."""
 OWN = ("run", "split", "trust")
 TAKEN = (*OWN, *EVALUATED_WITH)
-COMPILED = "_orig_mod."  # torch.compile writes this into the names of weights
 
 
 def evaluate(door: Door) -> None:
@@ -100,6 +99,7 @@ def measure(
         from engine.kept.values import make_room
         from engine.run import build
         from engine.run.checkpoint.choice import in_memory, to_measure
+        from engine.run.checkpoint.file import whether_compiled_or_not
         from engine.run.run import mistakes_as_lightning_says
 
         messages.silence_harmless()
@@ -117,7 +117,7 @@ def measure(
     way = _way_to_measure(model, data, split)
     trainer = build.trainer(config, run_dir / "evaluation", logs=False)
     trainer.precision_plugin.convert_module(model)  # before a checkpoint is loaded, see Run.fit
-    model.register_load_state_dict_pre_hook(_whether_compiled_or_not)
+    model.register_load_state_dict_pre_hook(whether_compiled_or_not)
     model.register_load_state_dict_pre_hook(make_room)
     saved = in_memory(run_dir, own, checkpoint, split)
     trainer.strategy.checkpoint_io = AsInTraining(trainer, saved, has_other_data)
@@ -294,11 +294,3 @@ def _say_what_was_trained_on(own: Config, data: Any, split: str, words: Sequence
         of = len(data.splits[split])
         given = " ".join(word for word in words if "datamodule" in word)
         log.warning("%s: the run was trained on %d of these %d samples", given, counts[0], of)
-
-
-def _whether_compiled_or_not(model: Any, saved: dict[str, Any], *_: object) -> None:
-    """Renames weights as the module has them, which may compile its network in `fit` only."""
-    own = {name.replace(COMPILED, ""): name for name in model.state_dict()}
-    for name in list(saved):
-        if (plain := name.replace(COMPILED, "")) in own:
-            saved[own[plain]] = saved.pop(name)

@@ -207,6 +207,60 @@ def test_what_matched_is_said(tmp_path: Path) -> None:
     ]
 
 
+LATE = {
+    "MakesItsHead": {"backbone.weight": (3, 3), "backbone.bias": (3,)},
+    "ConfiguresItsModel": {},
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_layers_that_hooks_make_begin_from_weights(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: one was refused, the other's head began anew, and neither was counted."""
+    caplog.set_level("INFO")
+    shapes: dict[str, Any] = {**LATE[name], "net.weight": (1, 3), "net.bias": (1,)}
+    weights = {key: torch.rand(shape) for key, shape in shapes.items()}
+    torch.save(weights, source := tmp_path / "weights.pt")
+    words = [*SMALL, f"module._target_=odd_modules.{name}", "trainer.max_steps=1", "+module.lr=0"]
+    run_train(*words, f"init_from={source}", f"paths.log_dir={tmp_path / 'logs'}", draws=False)
+    saved = torch.load(only_run(tmp_path / "logs") / folders.LAST, weights_only=True)
+    assert_equal(saved["state_dict"], weights)
+    count = len(weights)
+    assert [said for said in caplog.messages if "init_from" in said.partition("=")[0]] == [
+        f"init_from={source}: {count} of {count} tensors"
+    ]
+    numbers = sum(one.numel() for one in weights.values())
+    assert f"model: {name}, {numbers} parameters, on " in caplog.text
+
+
+def test_weights_for_none_of_the_layers_that_hooks_make(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = foreign(tmp_path)
+    words = [*SMALL, "module._target_=odd_modules.ConfiguresItsModel", f"init_from={source}"]
+    assert refused(capsys, *words, f"paths.log_dir={tmp_path / 'logs'}") == [
+        f"error: init_from={source}: has no weights for ConfiguresItsModel. It has weight, bias; "
+        "the module has net.weight, net.bias."
+    ]
+    assert not (tmp_path / "logs").exists()
+
+
+def test_weights_keep_the_layers_that_were_filled_before(tmp_path: Path) -> None:
+    """Layers that a hook wraps have their weights from before, and other names."""
+    torch.save({"0.weight": torch.ones(2, 2), "1.weight": torch.ones(2, 2)}, tmp_path / "file.pt")
+    net = nn.Sequential(nn.Linear(2, 2, bias=False))
+    filled: dict[str, Any] = {}
+    load_weights(net, tmp_path / "file.pt", filled, is_whole=False)
+    whole = nn.Sequential(nn.Sequential(net[0], nn.Linear(2, 3)), nn.Linear(2, 2, bias=False))
+    said = load_weights(whole, tmp_path / "file.pt", filled)
+    assert [own.weight.sum().item() for own in (whole[0][0], whole[1])] == [4, 4]
+    assert said.splitlines() == [
+        f"init_from={tmp_path / 'file.pt'}: 2 of 4 tensors",
+        "  not there: 0.1.weight, 0.1.bias",
+    ]
+
+
 def broken(folder: Path) -> Path:
     (folder / "broken.ckpt").write_text("no checkpoint")
     return folder / "broken.ckpt"

@@ -26,7 +26,8 @@ CONVERTING = ("64", "64-true", "bf16-true", "16-true")
 MOST = 64  # samples of a validation that are tried at once
 # Who has one of these may convert all batches, or has another loss when they come.
 HOOKS = [name for name, _ in inspect.getmembers(SupervisedModule, callable) if name[:3] == "on_"]
-FREE = ("_loss", "add_loss", "_evaluate", "setup", "configure_model", *BATCH_HOOKS, *HOOKS)
+LATE = ("setup", "configure_model")
+FREE = ("_loss", "add_loss", "_evaluate", *LATE, *BATCH_HOOKS, *HOOKS)
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
@@ -50,6 +51,11 @@ def check_classes(config: Config, data: LightningDataModule) -> None:
         )
 
 
+def may_make_layers(model: LightningModule) -> bool:
+    """Tells whether a module has a hook that may make layers, for the data or on the device."""
+    return any(is_overridden(hook, model) for hook in LATE)
+
+
 def fit_to(
     model: LightningModule,
     data: LightningDataModule,
@@ -57,6 +63,8 @@ def fit_to(
     left_out: Collection[str] = (),
 ) -> None:
     """Tries a module's optimiser, and its network and loss on samples: they must fit the data.
+
+    What fails for layers that a hook makes later is left to the first step.
 
     Args:
         model: with its first weights, in 32 bits.
@@ -70,7 +78,9 @@ def fit_to(
     if isinstance(model, SupervisedModule):
         _check_who_updates(model)
     optimizer = getattr(model, "optimizer", None)
-    if callable(optimizer) and not inspect.ismethod(optimizer):
+    comes_later = may_make_layers(model)
+    lacks_all = comes_later and not [*model.parameters()]
+    if callable(optimizer) and not inspect.ismethod(optimizer) and not lacks_all:
         with blamed_on("optimizer"):
             getattr(optimizer, "tried", optimizer)(model.parameters())
     if isinstance(data, TensorDataModule):
@@ -79,7 +89,8 @@ def fit_to(
         if model.example_input_array is None and is_overridden("forward", model):
             model.example_input_array = sample
             prepare = _preparing(data, precision)
-            with _put_back(model):
+            absent = (AttributeError, TypeError) if comes_later else ()
+            with _put_back(model), contextlib.suppress(*absent):
                 model.eval()  # nothing random, nothing counted
                 for name in ("train", *_unlike_training(model, data)):
                     _show(model, data, name, prepare)

@@ -396,6 +396,23 @@ def average_whole_numbers(trainer: Trainer) -> None:
     strategy.reduce = average
 
 
+def before_optimizers(trainer: Trainer, then: Callable[[], None]) -> None:
+    """Calls a function once, when a module has its layers, and nothing is made of them yet.
+
+    Lightning has no hook between a module's `setup` and `configure_model`, which may make layers,
+    and the strategy's own `setup`, which makes the optimisers.
+    """
+    strategy: Any = trainer.strategy
+    setup = strategy.setup
+
+    def first(own: Trainer) -> None:
+        strategy.setup = setup
+        then()
+        setup(own)
+
+    strategy.setup = first
+
+
 def stops(trainer: Trainer) -> bool:
     """Tells whether training stops because somebody asked for it, and has its least length."""
     return trainer.should_stop and trainer.fit_loop._can_stop_early

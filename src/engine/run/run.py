@@ -54,6 +54,8 @@ class Run:
         self.insists = insists
         self._made_of: dict[str, Any] = {}
         self._lost: list[str] = []  # rows of metrics, which the user goes on without
+        self._weights: Path | None = None  # the file that layers which come later begin from
+        self._filled: dict[str, Any] = {}  # the module's tensors that have weights of it
         self._begins_from = ""
         self._partials: dict[str, objects.Noted] = {}
         self._folder = folder
@@ -131,6 +133,7 @@ class Run:
             UserError: if the module does not fit the data, or no weight matches; or if data or code
                 have changed since the run began.
         """
+        from engine.checks.fit import may_make_layers
         from engine.kept.values import make_room
         from engine.run import build
         from engine.run.checkpoint import choice, file
@@ -140,7 +143,9 @@ class Run:
         source = self.config.get("init_from")
         if source and not self.checkpoint:
             weights = choice.to_begin_with(Path(source))
-            self._begins_from = file.load_weights(model, weights)
+            is_whole = not may_make_layers(model)
+            self._weights = None if is_whole else weights
+            self._begins_from = file.load_weights(model, weights, self._filled, is_whole)
         model.register_load_state_dict_pre_hook(make_room)  # type: ignore[no-untyped-call]
         self._made_of = identity.record(self.config, data, self.door)
         if self._lost:  # the Trainer was made before the module
@@ -227,8 +232,9 @@ class Run:
             UserError: if the checkpoint is of a later training.
         """
         from engine.checks.device import check_shares
+        from engine.checks.fit import may_make_layers
         from engine.checks.monitors import wrong_ways
-        from engine.run import build
+        from engine.fence.lightning import before_optimizers
         from engine.run.loggers import options, tabs
         from engine.run.loggers.table import without_table
         from engine.seeds import generator_states
@@ -248,9 +254,10 @@ class Run:
         trainer.fit_number = self._fits  # type: ignore[attr-defined]
         log.debug("%s", self.config.yaml)
         log.info("run folder: %s", messages.short(self.folder))
-        is_new = not (self.checkpoint or self._begins_from or self._parent)
-        log.info("%s", build.describe(trainer, module, data, is_new))
-        log.debug("%s", getattr(module, "network", module))
+        if comes_later := may_make_layers(module):
+            before_optimizers(trainer, partial(self._begin_with_layers, trainer, module, data))
+        else:
+            self._describe(trainer, module, data)
         if self.config.overrides:
             log.info("overrides: %s", shlex.join(self.config.overrides))
         if swept := _swept_by_the_experiment():
@@ -264,7 +271,7 @@ class Run:
         says_so = any(re.search(r"(^|callbacks\.)checkpoints\b", word) for word in words)
         if not self._keeps_checkpoints and not says_so:
             log.warning("%s", self._without_checkpoints())
-        if self._begins_from:
+        if self._begins_from and not comes_later:
             log.info("%s", self._begins_from)
         if self._parent:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
@@ -295,6 +302,32 @@ class Run:
                 f"{type(data).__name__}: its loader of training gives no batch: is the batch size "
                 "above the number of samples, with drop_last=True?"
             )
+
+    def _describe(
+        self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
+    ) -> None:
+        from engine.run import build
+
+        is_new = not (self.checkpoint or self._begins_from or self._parent)
+        log.info("%s", build.describe(trainer, module, data, is_new))
+        log.debug("%s", getattr(module, "network", module))
+
+    def _begin_with_layers(
+        self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
+    ) -> None:
+        """Gives layers that `setup` or `configure_model` has made their weights, and describes all.
+
+        Raises:
+            UserError: if no weight of `init_from` matches.
+        """
+        from engine.run.checkpoint import file
+
+        if self._weights:
+            self._begins_from = file.load_weights(module, self._weights, self._filled)
+            self._weights = None  # a later training goes on with what it has
+        self._describe(trainer, module, data)
+        if self._begins_from:
+            log.info("%s", self._begins_from)
 
     @property
     def _keeps_checkpoints(self) -> bool:

@@ -30,6 +30,36 @@ from fitting import Arrays, columns, plain_trainer
 from project import init
 
 
+class Later(LightningModule):
+    """Makes its layer in `configure_model`."""
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.optimizer = partial(torch.optim.SGD, lr=0.1)
+        self.in_features = in_features
+        self.layer: nn.Module | None = None
+
+    def configure_model(self) -> None:
+        self.layer = nn.Linear(self.in_features, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(inputs)  # type: ignore[misc]
+        return outputs
+
+
+def test_what_fails_for_a_layer_that_comes_later_is_not_refused() -> None:
+    """As it happened: "'NoneType' object is not callable", and no parameters to optimise."""
+    data = Arrays({"train": (np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))})
+    data.setup("fit")
+    fit_to(module := Later(2), data)
+    assert module.example_input_array.shape == (1, 2)
+    fit_to(whole := Later(3), data)
+    whole.configure_model()
+    whole.example_input_array = None
+    with pytest.raises(UserError, match=r"^Later does not take the samples of Arrays, \(2,\): "):
+        fit_to(whole, data)
+
+
 @pytest.mark.parametrize(
     ("names", "number", "says"),
     [

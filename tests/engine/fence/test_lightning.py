@@ -74,6 +74,23 @@ class Halves:
         return tensor if reduce_op == "sum" else tensor // 2 if whole else tensor / 2
 
 
+def test_before_optimizers_is_when_a_module_has_its_layers(tmp_path: Path) -> None:
+    class Late(Net):
+        def setup(self, stage: str) -> None:
+            self.made = ["setup"]
+
+        def configure_model(self) -> None:
+            self.made.append("configure_model")
+
+    trainer, net, found = plain_trainer(tmp_path, max_epochs=1), Late(), []
+    fence.before_optimizers(trainer, lambda: found.append(([*net.made], [*trainer.optimizers])))
+    for epochs in (1, 2):
+        trainer.fit_loop.max_epochs = epochs
+        trainer.fit(net, loader(), loader(1))
+    assert found == [(["setup", "configure_model"], [])]
+    assert trainer.global_step == 6
+
+
 def test_average_whole_numbers_rounds_none() -> None:
     """Lightning divides one mean by another: of the values, and of the number of samples."""
     trainer: Any = SimpleNamespace(strategy=Halves())

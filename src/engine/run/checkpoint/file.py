@@ -18,6 +18,7 @@ from engine.run.plain import plain, refusal
 
 BEGIN = b"PK\3\4"  # of an archive
 MOST_NAMES = 5  # of tensors, in a message
+COMPILED = "_orig_mod."  # torch.compile writes this into the names of weights
 # Keys of a checkpoint: the hash of the run's config, and the values that it is the hash of.
 HASH, VALUES = "config_hash", "config"
 FORMAT_KEY = "format"
@@ -137,12 +138,20 @@ def progress_of(saved: Mapping[str, Any]) -> Progress:
     return Progress(saved["epoch"], saved["global_step"], row, stopped, rows, events, fit)
 
 
-def load_weights(model: nn.Module, checkpoint: Path) -> str:
+def load_weights(
+    model: nn.Module,
+    checkpoint: Path,
+    filled: dict[str, Any] | None = None,
+    is_whole: bool = True,
+) -> str:
     """Gives a model the weights of a checkpoint that have the same names and shapes.
 
     Args:
         model: takes the weights.
         checkpoint: of Lightning's, or a `state_dict` in a file.
+        filled: the model's tensors that took weights of this checkpoint before, by the names there;
+            it takes those of now. The model may have given them other names since.
+        is_whole: whether the model has all its layers; else nothing is refused for its names.
 
     Returns:
         what matched and what did not, in a line or a few.
@@ -151,21 +160,26 @@ def load_weights(model: nn.Module, checkpoint: Path) -> str:
         UserError: if nothing matched, or the file is no checkpoint.
     """
     weights = _read_weights(checkpoint)
-    own = model.state_dict()
+    whether_compiled_or_not(model, weights)
+    filled = {} if filled is None else filled
+    own = model.state_dict(keep_vars=True)
     shapes = {name: _shape(tensor) for name, tensor in weights.items()}
     other = [name for name in own if name in weights and shapes[name] != _shape(own[name])]
     matching = [name for name in own if name in weights and name not in other]
-    if not matching:
+    filled |= {name: own[name] for name in matching}
+    begun = set(map(id, filled.values()))
+    done = [name for name in own if id(own[name]) in begun]
+    if is_whole and not done:
         raise UserError(
             f"init_from={checkpoint}: has no weights for {type(model).__name__}. It has "
             f"{some(weights)}; the module has {some(own)}."
         )
     model.load_state_dict({**own, **{name: weights[name] for name in matching}})
-    said = [f"init_from={checkpoint}: {len(matching)} of {len(own)} tensors"]
+    said = [f"init_from={checkpoint}: {len(done)} of {len(own)} tensors"]
     said += [f"other shape: {n} is {_shape(own[n])}, there {shapes[n]}" for n in other]
-    if missing := [name for name in own if name not in weights]:
+    if missing := [name for name in own if name not in weights and name not in done]:
         said.append(f"not there: {some(missing)}")
-    if unused := [name for name in weights if name not in own]:
+    if unused := [name for name in weights if name not in own and name not in filled]:
         said.append(f"not in the module: {some(unused)}")
     return "\n  ".join(said)
 
@@ -177,6 +191,14 @@ def _read_weights(checkpoint: Path) -> dict[str, Any]:
     except (UserError, AttributeError, TypeError, ValueError) as error:  # it may be a list
         says = error if isinstance(error, UserError) else f"{checkpoint}: has no names of weights"
         raise UserError(f"init_from={says}") from None
+
+
+def whether_compiled_or_not(model: nn.Module, saved: dict[str, Any], *_: object) -> None:
+    """Renames weights as the module has them, which may compile its network in `fit` only."""
+    own = {name.replace(COMPILED, ""): name for name in model.state_dict()}
+    for name in list(saved):
+        if (plain := name.replace(COMPILED, "")) in own:
+            saved[own[plain]] = saved.pop(name)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
