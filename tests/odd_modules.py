@@ -108,6 +108,17 @@ class EmptyTest(Ordinary):
         return []
 
 
+class DividesForTraining(Ordinary):
+    """Has data for a validation once `setup` has divided them for training."""
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.held = super().val_dataloader()
+
+    def val_dataloader(self) -> Any:
+        return self.held
+
+
 class TestedOnTwo(Plain):
     """Has a test on two loaders."""
 

@@ -268,7 +268,9 @@ def _said(error: BaseException) -> str:
     """Returns what an exception says in a line, and in another where the user's code raised it."""
     if isinstance(error, UserError):
         return str(error)
-    text = next(iter(_lines(str(error))), "")
+    text, *more = _lines(str(error)) or [""]
+    if text.endswith(":") and more:  # torch names the weights that do not fit in lines below
+        text = f"{text} {more[0][:MOST_SHOWN]}"
     if not text or not isinstance(error, ABOUT_VALUES):
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)

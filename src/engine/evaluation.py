@@ -20,7 +20,7 @@ from engine.config.keys import EVALUATED_WITH, FOLDERS
 from engine.config.overrides import changed
 from engine.config.resolved import Config
 from engine.door import Door
-from engine.errors import UserError, exit_codes, nearest
+from engine.errors import UserError, blamed_on, exit_codes, nearest
 from engine.run import folders, identity, summaries
 from engine.run.records import read
 
@@ -125,7 +125,11 @@ def measure(
     # Of several processes that measure, the first one writes.
     is_writer = trainer.is_global_zero
     with _held(run_dir, split, trainer) if is_writer else nullcontext():
-        with mistakes_as_lightning_says(config, trainer), messages.silenced(model, data):
+        with (
+            _blamed_before_a_batch(trainer, split, build.serving(model, data), model),
+            mistakes_as_lightning_says(config, trainer),
+            messages.silenced(model, data),
+        ):
             # A ModelCheckpoint that only measures needs no folder of before.
             warnings.filterwarnings("ignore", message="The dirpath has changed")
             measured = method(model, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
@@ -155,6 +159,37 @@ def _held(run_dir: Path, split: str, trainer: Any) -> Iterator[None]:
         except files.CannotWrite:
             trainer.draws = False
         yield
+
+
+@contextmanager
+def _blamed_before_a_batch(trainer: Any, split: str, loaders: Any, model: Any) -> Iterator[None]:
+    """Shows an error from before the first batch as a run does one from before its first step.
+
+    A `setup` that knows no stage but "fit" leaves nothing to measure: the line says its stage. What
+    does not fit in size or in name, a RuntimeError, is of the module, and so is its `setup`.
+
+    Raises:
+        UserError: with what was raised, and where in the user's code.
+    """
+    from lightning.pytorch.utilities.model_helpers import is_overridden
+
+    from engine.data.datamodule import TensorDataModule
+    from engine.fence.lightning import has_measured
+
+    try:
+        yield
+    except Exception as error:
+        if has_measured(trainer):
+            raise
+        own = [model] if isinstance(error, RuntimeError) else dict.fromkeys([loaders, model])
+        stage = trainer.state.fn.value
+        called = " and ".join(
+            f'{type(one).__name__}.setup(stage="{stage}")'
+            for one in own
+            if is_overridden("setup", one) and not isinstance(one, TensorDataModule)
+        )
+        with blamed_on(f"split={split}{called and f', where Lightning calls {called}'}"):
+            raise
 
 
 def _changed(own: Config, overrides: Sequence[str], conf: Path) -> Config:

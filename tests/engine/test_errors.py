@@ -235,8 +235,9 @@ PLACE = "\nRaised in tests/engine/test_errors.py, line {}; HYDRA_FULL_ERROR=1 sh
         (KeyError("x"), "module: KeyError: 'x'"),
         (MemoryError(), "module: MemoryError"),
         (RuntimeError("module.optimizer: no"), "module.optimizer: no"),
+        (RuntimeError("in loading:\n\tMissing: a\n\tmore"), "module: in loading: Missing: a"),
     ],
-    ids=["first line", "the kind of error", "no text", "has the key"],
+    ids=["first line", "the kind of error", "no text", "has the key", "goes on below"],
 )
 def test_blamed_on_names_the_key_and_the_place(error: Exception, says: str) -> None:
     with pytest.raises(UserError) as refused, blamed_on("module"):

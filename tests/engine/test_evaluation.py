@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import odd_modules
 from commands import only_run, run_evaluate, run_train
 from engine.evaluation import USAGE
 from engine.run import folders
@@ -106,6 +107,42 @@ def test_what_a_module_takes_from_its_best_checkpoint_is_measured(tmp_path: Path
     assert metrics_of(run_dir, "test") == {"test/threshold": 2.0}
     run_evaluate(f"run={run_dir}", draws=False)
     assert report(run_dir, "test")["metrics"] == {"test/threshold": 2.0}
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_an_error_before_the_first_batch_is_shown_as_one_of_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: each of them was a traceback, and told nothing of the stage."""
+    words = [*SMALL, "module._target_=odd_modules.Tested", "trainer.max_epochs=1"]
+    words += ["datamodule._target_=odd_modules.DividesForTraining", f"paths.log_dir={tmp_path}"]
+    run_train(*words, draws=False)
+    run_dir = only_run(tmp_path)
+    capsys.readouterr()
+    says = refused(capsys, f"run={run_dir}", "split=val").splitlines()
+    assert says[0] == (
+        "error: split=val, where Lightning calls DividesForTraining.setup"
+        "(stage=\"validate\"): AttributeError: 'DividesForTraining' object has no attribute 'held'"
+    )
+    assert re.fullmatch(
+        r"Raised in tests/odd_modules.py, line \d+; HYDRA_FULL_ERROR=1 shows the traceback.",
+        says[1],
+    )
+    assert len(says) == 2
+
+    def fails(module: Any, batch: Any, batch_idx: int) -> None:
+        module.log("test_loss", 1.0)
+        if batch_idx == first:
+            raise RuntimeError(f"batch {batch_idx}")
+
+    monkeypatch.setattr(odd_modules.Tested, "test_step", fails)
+    first = 0
+    says = refused(capsys, f"run={run_dir}").splitlines()
+    assert says[0] == "error: split=test: batch 0"
+    assert says[1].startswith("Raised in tests/engine/test_evaluation.py, line ")
+    first = 1
+    with pytest.raises(RuntimeError, match=r"^batch 1$"):
+        run_evaluate(f"run={run_dir}")
 
 
 def test_metrics_that_lightning_resets_begin_anew(tmp_path: Path) -> None:

@@ -546,6 +546,12 @@ def go_on_in_validation(trainer: Trainer, seen: Mapping[int, int]) -> None:
     loop._seen_batches_per_dataloader.update(seen)
 
 
+def has_measured(trainer: Trainer) -> bool:
+    """Tells whether `validate` or `test` has measured a batch."""
+    loops: Any = (trainer.validate_loop, trainer.test_loop)
+    return any(loop.batch_progress.total.completed for loop in loops)
+
+
 def batch_of_epoch(trainer: Trainer) -> int:
     """Returns the number of the current batch, from 0 in each epoch; within a block, it grows.
 

@@ -91,6 +91,25 @@ def test_before_optimizers_is_when_a_module_has_its_layers(tmp_path: Path) -> No
     assert trainer.global_step == 6
 
 
+BATCHES = {
+    "validate": ("on_validation_batch_start", "on_validation_batch_end"),
+    "test": ("on_test_batch_start", "on_test_batch_end"),
+}
+
+
+@pytest.mark.parametrize("way", BATCHES)
+def test_has_measured_is_true_once_a_batch_is_measured(way: Any, tmp_path: Path) -> None:
+    class Both(Net):
+        def test_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.validation_step(batch, batch_idx)
+
+    trainer = plain_trainer(tmp_path, max_epochs=1)
+    trainer.callbacks += [own := Recorder(fence.has_measured, *BATCHES[way])]
+    getattr(trainer, way)(Both(), loader(2), verbose=False)
+    assert own.said == [False, False, True, True]
+    assert fence.has_measured(trainer)
+
+
 def test_average_whole_numbers_rounds_none() -> None:
     """Lightning divides one mean by another: of the values, and of the number of samples."""
     trainer: Any = SimpleNamespace(strategy=Halves())
