@@ -428,14 +428,16 @@ def _share(data: Sequence[TensorDataModule], keys: Sequence[Any]) -> bool:
             else:
                 before = dict(vars(own))
                 own.prepare_data()
-                _ = own.splits  # are loaded where somebody asks for them
+                splits = own.splits  # are loaded where somebody asks for them
                 after = vars(own).items()
                 loaded[key] = {
-                    name: value for name, value in after if before.get(name, own) is not value
+                    name: value
+                    for name, value in after
+                    if name != "splits" and before.get(name, own) is not value
                 }
-                if own is not data[0] and not _same(data[0].splits, own.splits):
+                if own is not data[0] and not _same(data[0].splits, splits):
                     return False
-            own.splits = data[0].splits  # at once: there is no room for those of all seeds
+            splits = own.splits = data[0].splits  # at once: there is no room for those of all seeds
     except Exception:  # each job meets its error again, and answers with it
         return False
     return True

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from commands import run_evaluate, run_report
@@ -51,6 +52,23 @@ def test_data_are_loaded_once_for_each_seed_and_shared_if_they_do_not_depend_on_
     assert not together._share(differ, [3, 4, 4])
     assert [data.splits["train"].inputs.item() for data in differ] == [3, 4, 4]
     assert not together._share([Broken({"train": ([[1.0]], [2.0])})], [0])
+
+
+def test_of_the_data_of_all_seeds_those_of_two_are_in_memory() -> None:
+    """As it happened: those of each seed stayed until the last one was compared."""
+    alive: list[weakref.ref[Any]] = []
+    counts = []
+
+    class Loads(Arrays):
+        def load(self) -> dict[str, Split]:
+            loaded = {"train": Split(torch.ones(2, 1), torch.ones(2, 1))}
+            counts.append(sum(one() is not None for one in alive))
+            alive.append(weakref.ref(loaded["train"]))
+            return loaded
+
+    data = [Loads({"train": ([[1.0]], [2.0])}, seed=seed) for seed in range(4)]
+    assert together._share(data, [0, 1, 2, 3])
+    assert counts == [0, 1, 1, 1]
 
 
 def test_a_chunk_is_gone_before_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
