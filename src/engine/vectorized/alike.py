@@ -36,7 +36,6 @@ def why_unlike(members: Sequence[Member]) -> str | None:
     known, splits = _described(first), _described_data(first.data)
     switches = optimizer.switches(first.optimizer)
     prepares = overrides(first.data, TensorDataModule, ["prepare_inputs"])
-    knowledge = _knowledge(first.data) if prepares else None
     for member in members:
         module, name = member.module, type(member.module).__name__
         parts = [module, *module.network.modules(), *module.loss.modules()]
@@ -58,11 +57,14 @@ def why_unlike(members: Sequence[Member]) -> str | None:
             return f"{name} is not the same network and loss in each job"
         if _described_data(member.data) != splits:
             return f"{type(member.data).__name__} has other splits, shapes or classes in some jobs"
-        if not prepares or member is first:
-            continue
-        is_known = knowledge is not None and _knowledge(member.data) == knowledge
-        if not _prepares_alike(member.data, first.data, is_known):
-            return f"{type(member.data).__name__} prepares the same inputs otherwise for each job"
+    knowledge = _knowledge(first.data) if prepares else None
+    groups: dict[tuple[bool, int], list[TensorDataModule]] = {}
+    for data in [member.data for member in members[1:]] if prepares else ():
+        is_known = knowledge is not None and _knowledge(data) == knowledge
+        groups.setdefault((is_known, id(data.splits)), []).append(data)
+    for (is_known, _), ones in groups.items():
+        if not _prepare_alike(ones, first.data, is_known):
+            return f"{type(first.data).__name__} prepares the same inputs otherwise for each job"
     return None
 
 
@@ -93,24 +95,28 @@ def _knowledge(data: TensorDataModule) -> dict[str, Any] | None:
     return {name: values.mark(own) for name, own in vars(blind).items()}
 
 
-def _prepares_alike(data: TensorDataModule, first: TensorDataModule, is_known: bool) -> bool:
-    """Tells whether the first job's data module prepares a job's samples as that job's own does.
+def _prepare_alike(
+    group: Sequence[TensorDataModule], first: TensorDataModule, is_known: bool
+) -> bool:
+    """Tells whether the first job's data module prepares samples as those of some jobs do.
 
     It is the first one that prepares those of all jobs.
 
     Args:
-        data: the job's.
+        group: of jobs with the same samples.
         first: the first job's.
-        is_known: whether both prepare inputs by attributes that are equal: then the first and the
+        is_known: whether all prepare inputs by attributes that are equal: then the first and the
             last batch of each split stand for all samples.
     """
-    for split in data.splits.values():
-        size = data.batch_size
+    for split in group[0].splits.values():
+        size = first.batch_size
         ends = split.inputs[:size], split.inputs[-size:]
-        for inputs in ends if is_known else torch.split(split.inputs, data.eval_batch_size):
-            own, others = (one.prepare_inputs(inputs.clone()) for one in (data, first))
-            if not torch.equal(own.nan_to_num(), others.nan_to_num()):
-                return False
+        for inputs in ends if is_known else torch.split(split.inputs, first.eval_batch_size):
+            expected = first.prepare_inputs(inputs.clone())
+            for found in (own.prepare_inputs(inputs.clone()) for own in group):
+                is_same = torch.equal(found, expected)  # if not, for a NaN at the same place, too
+                if not is_same and not torch.equal(found.nan_to_num(), expected.nan_to_num()):
+                    return False
     return True
 
 

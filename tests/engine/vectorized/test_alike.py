@@ -499,9 +499,9 @@ def test_what_prepares_inputs_by_more_than_attributes_is_known_by_all_samples_on
     assert known[0] != known[1] == known[2]
     assert alike._knowledge(PreparedBySeed(**options)) is None
     first, same, other = (ClampedBySeed(**{**options, "seed": seed}) for seed in (1, 3, 0))
-    assert alike._prepares_alike(same, first, is_known=False)
-    assert alike._prepares_alike(other, first, is_known=True)  # the ends do not show it
-    assert not alike._prepares_alike(other, first, is_known=False)
+    assert alike._prepare_alike([same], first, is_known=False)
+    assert alike._prepare_alike([same, other], first, is_known=True)  # the ends do not show it
+    assert not alike._prepare_alike([same, other], first, is_known=False)
 
 
 @pytest.fixture
