@@ -7,6 +7,7 @@ what they save themselves.
 
 import ctypes
 import datetime
+import gc
 import io
 import pickle
 import random
@@ -16,6 +17,7 @@ from array import array
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from enum import Enum
 from functools import partial
 from math import inf
@@ -194,15 +196,39 @@ def _mark(value: Any, known: frozenset[int], left: _Left) -> Any:
         is_small = left.take(value.nbytes)
         numbers = value if is_small else value.flat[:: max(1, value.size // SAMPLED)]
         return value.dtype.str, value.shape, numbers.tobytes(), None if is_small else _Same(value)
-    if isinstance(value, bytearray) and left.take(len(value)):
-        return bytes(value)
+    if isinstance(value, np.void):  # a row of an array, which may be written into
+        return value.dtype.str, value.tobytes()
     if isinstance(value, np.generic | torch.Size | torch.dtype | Path | Enum):
         return value
     # It is an attribute, or looked at beside the list or beside the function.
     if issubclass(type(value), (*STATEFUL, partial)):
         return _Same(value)
+    if isinstance(value, ContextVar):
+        return _mark(value.get(None), known, left)
+    if (numbers := _bytes(value, left)) is not None:
+        return numbers
     # Loggers, bars and figures are made anew; nothing follows from the one that there is.
     return None if is_machine(type(value)) else [_Same(value), _pickled(value), _place(value)]
+
+
+def _bytes(value: Any, left: _Left) -> Any:
+    """Returns the bytes of an object that has such, as a bytearray and an array of C have.
+
+    Of a large one, some stand for all; None for another object.
+    """
+    if isinstance(value, torch.UntypedStorage):
+        value = torch.empty(0, dtype=torch.uint8, device=value.device).set_(value).cpu().numpy()
+    try:
+        memory = memoryview(value)
+    except TypeError:
+        return None
+    with memory:
+        if memory.readonly:  # a file that is larger than the memory, say
+            return [_Same(value)]
+        if left.take(memory.nbytes):
+            return memory.tobytes()
+        step = max(1, memory.nbytes // SAMPLED)
+        return [_Same(value), memory.cast("B")[::step].tobytes() if memory.c_contiguous else None]
 
 
 class _File(io.BytesIO):
@@ -234,9 +260,15 @@ def _place(value: Any) -> Any:
             own if isinstance(own, bool | int | float | str) else None for own in inner.values()
         ]
         return frame and frame.f_lasti, shown, [_place(own) for own in inner.values()]
-    if not hasattr(type(value), "__next__"):
+    kind: Any = type(value)
+    if not hasattr(kind, "__next__"):
         return None
-    return length_hint(value, -1), batches_of(value)
+    # Others go on within it, such as those that `zip` is given.
+    others = [] if kind.__dictoffset__ else gc.get_referents(value)
+    others += [one for own in others if type(own) is tuple for one in own]
+    within = [[_pickled(one), _place(one)] for one in others if hasattr(type(one), "__next__")]
+    number = value.index if kind is np.flatiter else None
+    return length_hint(value, -1), batches_of(value), number, within
 
 
 def _pickled(value: Any) -> bytes | None:

@@ -4,13 +4,16 @@ import copy
 import ctypes
 import io
 import itertools
+import mmap
 import multiprocessing
 import re
 import threading
 from array import array
 from collections import Counter, OrderedDict, deque
+from contextvars import ContextVar
 from datetime import datetime
 from enum import Enum
+from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,6 +172,16 @@ def test_other_values_have_other_marks(one: Any, other: Any) -> None:
         (np.array([[1], None], object), lambda one: one[0].append(2)),
         (np.zeros(2**22), lambda one: one.fill(1)),
         (np.random.SeedSequence(1), lambda one: one.spawn(1)),
+        (memoryview(bytearray(2)), lambda one: one.__setitem__(0, 1)),
+        (bytearray(2**25), lambda one: one.append(1)),
+        (mmap.mmap(-1, 8), lambda one: one.__setitem__(0, 1)),
+        ((ctypes.c_int * 2)(), lambda one: one.__setitem__(0, 1)),
+        (RawArray("d", 2), lambda one: one.__setitem__(0, 1)),
+        (np.zeros(1, [("loss", "f8")])[0], lambda one: one.__setitem__("loss", 1)),
+        (torch.zeros(2).untyped_storage(), lambda one: one.__setitem__(0, 1)),
+        (np.arange(2).flat, next),
+        (map(abs, (number for number in range(3))), next),
+        (ContextVar("one", default=0), lambda one: one.set(1)),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -190,7 +203,14 @@ def test_a_generator_in_a_list_is_looked_at_beside_the_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [itertools.cycle([b"a" * 2**17]), threading.Lock(), [].append, re.compile("a")]
+    "value",
+    [
+        itertools.cycle([b"a" * 2**17]),
+        threading.Lock(),
+        [].append,
+        re.compile("a"),
+        mmap.mmap(-1, 8, access=mmap.ACCESS_READ),
+    ],
 )
 def test_an_object_in_c_that_cannot_be_written_is_itself(value: Any) -> None:
     assert values.mark(value) == values.mark(value)
