@@ -83,7 +83,8 @@ class LogsMeans(Small):
 class LogsNowAndThen(LogsMeans):
     """Logs at the start, at an epoch's start, and in its fourth batch, by torchmetrics, too.
 
-    What the Trainer says was logged last is among it.
+    What the Trainer says was logged last is among it. So are, before each batch, the gradient of
+    the batch before, and a number that it keeps on the Trainer.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -96,6 +97,13 @@ class LogsNowAndThen(LogsMeans):
 
     def on_train_epoch_start(self) -> None:
         self.log("begun", self.trainer.logged_metrics.get("fourth/now_step", torch.tensor(0.0)))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        trainer: Any = self.trainer
+        trainer.begun = getattr(trainer, "begun", 0) + 1
+        self.log("begun/batches", float(trainer.begun))
+        gradient = self.network[0].weight.grad
+        self.log("begun/gradient", 0.0 if gradient is None else gradient.norm())
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)

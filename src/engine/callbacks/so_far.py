@@ -33,6 +33,7 @@ from engine.supervised import SupervisedModule
 # What a callback may change in a Trainer on the way.
 CHANGING = ("accumulate_grad_batches", "gradient_clip_val", "check_val_every_n_epoch")
 STEPS = ("optimizer_step", "optimizer_zero_grad")  # hooks that may gather gradients
+GRADIENTS = ("grad", "grad_norm")  # an attribute of weights, and Lightning's function that reads it
 FOLLOWED = ("callback_metrics", "logged_metrics", "progress_bar_metrics")  # of a Trainer
 
 
@@ -43,7 +44,8 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     each optimiser have, and which parameters and layers a callback has frozen; and of each process
     the metrics that callbacks and learning rates follow, the states of the generators of random
     numbers, the steps that are in no row yet, what the module has logged of the current epoch, its
-    torchmetrics, gradients that it gathers, buffers of a mean, and attributes of a user's.
+    torchmetrics, gradients that it gathers or that somebody looks at, buffers of a mean, and
+    attributes of a user's.
 
     Args:
         trainer: the run's.
@@ -55,6 +57,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
     parts = dict(module.named_modules())
     found = {name: part for name, part in parts.items() if isinstance(part, Metric)}
     gathers = not module.automatic_optimization or any(is_overridden(own, module) for own in STEPS)
+    gathers = gathers or _reads_gradients(trainer, module)
     gathered = module.named_parameters() if gathers else ()
     own = {
         "attributes": changed,
@@ -84,6 +87,13 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         "evaluating": [name for name, part in parts.items() if not part.training],
         "processes": processes.gathered(own),
     }
+
+
+def _reads_gradients(trainer: Trainer, module: LightningModule) -> bool:
+    """Tells whether code of a user's names gradients: those of the step before are there, too."""
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    kinds: set[Any] = {type(own) for own in (*module.modules(), *callbacks)}
+    return any(attributes.reads(kind, name) for kind in kinds for name in GRADIENTS)
 
 
 def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:

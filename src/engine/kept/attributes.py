@@ -2,10 +2,10 @@
 
 A rate that is set for an epoch, a counter, a list of samples, a hidden state or a buffer that is
 not persistent is in no `state_dict`. Whatever of these changes in training is saved and restored.
-The objects are the module with its parts, the callbacks, the data module, the optimisers, what the
-loaders are made of, and the objects among the attributes of these. The attributes are those that
-code of the user's classes writes. A weight or a buffer that an attribute refers to is saved
-elsewhere, and stays what it is.
+The objects are the module with its parts, the callbacks, the data module, the optimisers, the
+Trainer, what the loaders are made of, and the objects among the attributes of these. The attributes
+are those that code of the user's classes writes. A weight or a buffer that an attribute refers to
+is saved elsewhere, and stays what it is.
 """
 
 import dis
@@ -348,7 +348,7 @@ def owners_of(
     numbered: Counter[str] = Counter([root])
     seen: set[int] = set()
     # What only the loaders have comes last: it is not there yet where a run is resumed.
-    own = (*a_trainer.callbacks, a_trainer.datamodule, *trainer.optimizers)
+    own = (*a_trainer.callbacks, a_trainer.datamodule, *trainer.optimizers, trainer)
     for roots in ((*parts, *_named(own, numbered)), _named(served, numbered)):
         yield from _below(roots, seen)
 
@@ -464,7 +464,7 @@ def looked_into(owner: Any) -> dict[str, Any] | None:
     """Returns the attributes of an object that a user's code may write into; None: it does not."""
     kind: Any = type(owner)
     try:
-        if isinstance(owner, ModuleType):
+        if isinstance(owner, ModuleType | Trainer):
             return _own(owner)
         is_open = _is_users(owner) if isinstance(owner, type) else _is_open(kind)
         return _own(owner) if is_open else None
@@ -475,9 +475,13 @@ def looked_into(owner: Any) -> dict[str, Any] | None:
 def _own(owner: Any) -> dict[str, Any]:
     """Returns the attributes of an object, or those of a class or file that are no code.
 
-    The arguments of a partial function count as its attributes.
+    The arguments of a partial function count as its attributes. Those of a Trainer are what others
+    have put there.
     """
     kind: Any = type(owner)
+    if isinstance(owner, Trainer):
+        known = getattr(owner, "own_names", vars(owner))
+        return {name: value for name, value in vars(owner).items() if name not in known}
     if isinstance(owner, type | ModuleType):
         return {
             name: value
@@ -592,6 +596,12 @@ def written_by(kind: Any) -> frozenset[str]:
 def may_read(kind: Any, word: str) -> bool:
     """Tells whether code of a user's class, or beside it, reads a name that has this word in it."""
     return any(word in name for name in _written(kind) if name.endswith(READ))
+
+
+@functools.cache
+def reads(kind: Any, name: str) -> bool:
+    """Tells whether code of a user's class, or beside it, reads an attribute of this name."""
+    return f"{name}{READ}" in _written(kind)
 
 
 @functools.cache

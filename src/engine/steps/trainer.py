@@ -90,6 +90,7 @@ class BlockTrainer(Trainer):
             batch_done=self._end_batch,
             epoch_done=self._end_epoch,
         )
+        self.own_names = frozenset(vars(self))  # others are of a user's
 
     @property
     def estimated_stepping_batches(self) -> float:

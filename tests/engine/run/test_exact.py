@@ -153,7 +153,7 @@ WAYS = {
         "scheduler.interval=epoch",
     ],
     "five batches again and again": ["trainer.overfit_batches=5", "trainer.max_epochs=8"],
-    "means over an epoch, of all batches and of a few": [
+    "means over an epoch, of all batches and of a few, gradients, and a number of the Trainer": [
         "module._target_=logged.LogsNowAndThen",
         "callbacks.checkpoints.every_n_steps=7",
     ],
