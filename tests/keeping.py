@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.optim.lr_scheduler import ExponentialLR
 from torch.utils.data import (
     DataLoader,
@@ -176,6 +177,14 @@ class Keeps(Callback):
         self.optimizer.zero_grad()
         noise = self.mean.compute().item() * self.rng.normal()
         module.network[0].weight.data.add_(self.layer.weight.data, alpha=0.01 * noise)
+
+
+class Prunes(Small):
+    """Prunes a layer as its second epoch starts: the layer has other weights then."""
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 1:
+            prune.l1_unstructured(self.network[0], "weight", amount=0.5)
 
 
 class Tally:

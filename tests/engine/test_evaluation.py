@@ -361,6 +361,23 @@ def test_without_validation_the_last_checkpoint_is_taken(tmp_path: Path) -> None
     assert report(run_dir, "test")["metrics"] == metrics_of(run_dir, "test")
 
 
+def test_weights_that_training_has_made_are_refused_by_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: a traceback of PyTorch's, of ten lines."""
+    words = [*SMALL, "module._target_=keeping.Prunes", "trainer.limit_val_batches=0"]
+    run_train(*words, "trainer.max_epochs=2", f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    capsys.readouterr()
+    first, second = refused(capsys, f"run={run_dir}").splitlines()
+    names = "network.0.weight_orig, network.0.weight_mask, network.0.weight"
+    assert first == (
+        f"error: {run_dir / folders.LAST}: does not fit Prunes, as training has changed its "
+        f"layers: {names}."
+    )
+    assert second == "Begin a new run, or make in on_load_checkpoint what training has made since."
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from engine.config.ranges import Count
 from engine.errors import UserError, nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.kept.attributes import Attributes
+from engine.kept.structure import Structure
 from engine.run import plain
 from engine.run.checkpoint.choice import CHOSEN
 from engine.run.checkpoint.file import some
@@ -64,23 +65,27 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._resumed: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}  # the checkpoint of the run that is resumed
         self._attributes: Attributes | None = None
+        self._structure: Structure | None = None
         self._share: Callable[[], None] = lambda: None  # see `sharing`
-        self._named: set[str] = set()  # attributes that no checkpoint can have
+        self._named: set[str] = set()  # what no checkpoint can have, or nobody can load
         self._trains = self._has_stepped = self._has_said = False
+        self._is_last = False  # whether a last.ckpt is being written
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         for other in trainer.checkpoint_callbacks:
             if isinstance(other, ModelCheckpoint):
                 _check_files(other, Path(trainer.default_root_dir))
         self._attributes = Attributes(trainer, module, restored(self._resumed))
+        self._structure = Structure(trainer, module)
         if self._resumed:
             self._share = sharing(trainer, module)
             prepare(trainer, module, self._resumed)
 
     def on_training_begun(self, trainer: Trainer, module: LightningModule) -> None:
         self._trains = True
-        if self._attributes:
+        if self._attributes and self._structure:
             self._attributes.begin()
+            self._structure.begin()
         if self._resumed:
             if refused := resume(trainer, module, self._resumed, self._share):
                 log.warning("not exact: these take no value of a checkpoint: %s", some(refused))
@@ -170,9 +175,11 @@ class Checkpoints(FollowsMetric, Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        attributes, lost = self._attributes.changed() if self._attributes else ({}, [])
+        others = self._others(module, checkpoint["state_dict"])
+        attributes, lost = self._attributes.changed(others) if self._attributes else ({}, [])
         names = {name for process in processes.gathered(lost) for name in process}
-        if new := sorted(names - self._named):
+        # A validation may have set what it takes back at its end: best.ckpt is written before.
+        if self._is_last and (new := sorted(names - self._named)):
             self._named |= names
             log.warning("not exact: training changes what no checkpoint can have: %s", some(new))
         checkpoint["so_far"] = so_far(trainer, module, attributes)
@@ -181,6 +188,20 @@ class Checkpoints(FollowsMetric, Checkpoint):
         checkpoint["events"] = [place_of(own) for own in tensorboards(trainer)]
         checkpoint["fit"] = getattr(trainer, "fit_number", 1)
         checkpoint[CHOSEN] = self.best_score is not None
+
+    def _others(self, module: LightningModule, state: Mapping[str, Any]) -> list[str]:
+        """Names what no checkpoint has beside attributes; says where none can be loaded.
+
+        A step or a validation may have hooks until it ends. Other checkpoints are written within.
+        """
+        if self._structure is None or not self._is_last:
+            return []
+        unfit = self._structure.unfit(state)
+        if new := [name for name in unfit if name not in self._named]:
+            self._named |= {*new}
+            said = "no run can be resumed from here: training makes what %s does not begin with: %s"
+            log.warning(said, type(module).__name__, some(new))
+        return [] if unfit else self._structure.lost(state)
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
@@ -213,12 +234,13 @@ class Checkpoints(FollowsMetric, Checkpoint):
                 ", ".join(names) or "nothing",
             )
 
-    @staticmethod
-    def _save(trainer: Trainer, name: Path) -> None:
+    def _save(self, trainer: Trainer, name: Path) -> None:
         run_dir = Path(trainer.default_root_dir)
         with files.writing(run_dir):
             run_dir.stat()  # somebody may have removed it, and the checkpoint would make it anew
+        self._is_last = name == LAST
         trainer.save_checkpoint(run_dir / name, weights_only=False)
+        self._is_last = False
         if name == LAST and trainer.is_global_zero:
             note_training(run_dir)
 

@@ -17,6 +17,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from engine import processes, seeds
 from engine.callbacks import averaged
 from engine.data.exact_loader import same
+from engine.errors import UserError
 from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import (
     go_on_in_validation,
@@ -28,6 +29,8 @@ from engine.fence.lightning import (
     seen_in_validation,
 )
 from engine.kept import attributes, values
+from engine.kept.structure import optimizers_of
+from engine.run.checkpoint.file import NO_WAY
 from engine.supervised import SupervisedModule
 
 # What a callback may change in a Trainer on the way.
@@ -81,6 +84,7 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
         "trainer": {name: getattr(trainer, name) for name in CHANGING},
         "groups": _groups(trainer, module),
+        "optimizers": optimizers_of(trainer),
         "frozen": [name for name, own in module.named_parameters() if not own.requires_grad],
         "seen_in_validation": seen_in_validation(trainer),
         "untracked": [name for name, part in parts.items() if _is_untracked(part)],
@@ -102,8 +106,16 @@ def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) ->
     A run that has no step left needs metrics and attributes for its test. Loaders are made from
     what the attributes of a data set say, such as its samples. Rows go on with the steps that they
     had: a run that is made longer would have longer rows.
+
+    Raises:
+        UserError: if it has states of other optimisers.
     """
     trainer.log_every_n_steps = saved["log_every_n_steps"]  # type: ignore[attr-defined]
+    if (now := optimizers_of(trainer)) != saved["optimizers"]:
+        raise UserError(
+            f"{trainer.ckpt_path}: has the states of {', '.join(saved['optimizers'])}, to which "
+            f"training had changed from {', '.join(now)}.\n{NO_WAY}"
+        )
     _regroup(trainer, module, saved["groups"])
     if own := processes.own(saved["processes"]):
         restore_metrics(trainer, move_data_to_device(own["followed"], trainer.strategy.root_device))
@@ -121,13 +133,17 @@ def _put_back(trainer: Trainer, module: LightningModule, own: dict[str, Any]) ->
 
     Loaders that were made for the epoch that begins have nothing of those of the epoch before.
     """
+    refused = []
     for name, state in own["metrics"].items():
         moved = move_data_to_device(state, trainer.strategy.root_device)
-        metrics.resume(_metric(module, name), moved)
+        try:
+            metrics.resume(_metric(module, name), moved)
+        except AttributeError:  # training has made it
+            refused.append(f"{type(module).__name__}.{name}")
     # A copy, as hooks of the start may write into what they are given, before it is put back again.
     are_new = reloads_each_epoch(trainer) and not is_within_epoch(trainer)
     kept = copy.deepcopy(own["attributes"])
-    refused = attributes.restore(trainer, module, kept, with_loaders=not are_new)
+    refused += attributes.restore(trainer, module, kept, with_loaders=not are_new)
     averaged.restore_buffers(trainer, module, own["averaged"])
     return refused
 

@@ -3,7 +3,8 @@
 import copy
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import FunctionType
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Variable
 from torch.autograd.graph import log as graph_log
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.optim import Optimizer
 from torch.optim import optimizer as of_all
 from torch.utils.data import DataLoader, get_worker_info
@@ -19,6 +21,12 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 log = logging.getLogger(__name__)
 # The code of what torch puts around the `step` of each class of optimisers.
 _AROUND_STEP = Optimizer.profile_hook_step(lambda: None).__code__
+# Where layers, weights and optimisers keep the hooks of their steps.
+_OF_LAYERS = attrgetter(
+    "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
+)
+_OF_WEIGHTS = attrgetter("_backward_hooks", "_post_accumulate_grad_hooks")
+_OF_OPTIMIZERS = attrgetter("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
 def version_of(tensor: Tensor) -> int:
@@ -41,6 +49,45 @@ def hooks_of(module: nn.Module) -> list[int]:
     """Returns the numbers of a module's own hooks, forward and backward; no two are the same."""
     backward = [*module._backward_hooks, *module._backward_pre_hooks]
     return [*module._forward_hooks, *module._forward_pre_hooks, *backward]
+
+
+def hook_names(owner: nn.Module | Tensor | Optimizer) -> list[str]:
+    """Names the functions that are hooks of a layer, a weight or an optimiser, in their order.
+
+    That of a lazy layer, which is gone when the layer knows its sizes, is left out.
+    """
+    found = _OF_LAYERS if isinstance(owner, nn.Module) else _OF_WEIGHTS
+    if isinstance(owner, Optimizer):
+        found = _OF_OPTIMIZERS
+    functions = [hook for hooks in found(owner) if hooks for hook in hooks.values()]
+    names = [getattr(hook, "__qualname__", type(hook).__qualname__) for hook in functions]
+    return [name for name in names if name != LazyModuleMixin._infer_parameters.__qualname__]
+
+
+def weights_of(parts: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Returns the weights of layers by name; `named_parameters` takes twice as long."""
+    return {
+        f"{where}.{name}".lstrip("."): weight
+        for where, part in parts.items()
+        for name, weight in part._parameters.items()
+        if weight is not None
+    }
+
+
+def empty_buffers(module: nn.Module) -> list[str]:
+    """Names the buffers that are None, and that a module's state would have otherwise."""
+    return [
+        f"{where}.{name}".lstrip(".")
+        for where, part in module.named_modules()
+        for name, buffer in part._buffers.items()
+        if buffer is None and name not in part._non_persistent_buffers_set
+    ]
+
+
+def loads_in_its_own_way(part: nn.Module) -> bool:
+    """Tells whether a layer's class or a hook of the layer says how it takes its state."""
+    is_own = type(part)._load_from_state_dict is not nn.Module._load_from_state_dict
+    return is_own or bool(part._load_state_dict_pre_hooks)
 
 
 def only_forwards(module: nn.Module, forward: Callable[..., Any]) -> bool:

@@ -113,13 +113,16 @@ class Attributes:
                 self._first.setdefault(path, marked)
                 self._begun.setdefault(path, marked)
 
-    def changed(self) -> tuple[dict[str, Any], list[str]]:
+    def changed(self, others: Iterable[str] = ()) -> tuple[dict[str, Any], list[str]]:
         """Returns the attributes that have changed, and names those that no checkpoint can have.
 
         What the start has changed is not named: it makes data sets and opens files, each time.
+
+        Args:
+            others: names of what else no checkpoint can have, such as a layer that was replaced.
         """
         saved: dict[str, Any] = {}
-        lost: list[str] = []
+        lost: list[str] = [*others]
         unordered = []
         now = self._marked()
         for path, (value, mark, is_buffer) in now.items():

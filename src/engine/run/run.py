@@ -563,6 +563,8 @@ class Run:
 def mistakes_as_lightning_says(config: Config, trainer: "Trainer") -> Iterator[None]:
     """Shows what Lightning calls a misconfiguration as a mistake of the user's.
 
+    So it does with a checkpoint that cannot be loaded.
+
     Raises:
         UserError: names the key of a metric that nobody logs; else it has the text of Lightning's
             error, which often names no key.
@@ -570,9 +572,11 @@ def mistakes_as_lightning_says(config: Config, trainer: "Trainer") -> Iterator[N
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from engine.checks.monitors import follows_nothing
+    from engine.run.checkpoint.file import refused_if_unlike
 
     try:
-        yield
+        with refused_if_unlike(trainer):
+            yield
     except (MisconfigurationException, RuntimeError) as error:
         if mistake := follows_nothing(error, config, trainer):
             raise mistake from error

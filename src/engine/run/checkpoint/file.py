@@ -1,11 +1,14 @@
 """Checkpoint files: written whole, with what they belong to; read with sums and `weights_only`."""
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
@@ -13,6 +16,7 @@ from engine import files, signals
 from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.fence.lightning import batches_that_stepped
+from engine.kept.structure import shapes_of, unlike
 from engine.run.folders import LAST, PREVIOUS
 from engine.run.plain import plain, refusal
 
@@ -24,7 +28,9 @@ HASH, VALUES = "config_hash", "config"
 FORMAT_KEY = "format"
 # Stands for what a run goes on from. Where other keys or other kinds of values are saved, or they
 # mean something else: one more.
-FORMAT = 12
+FORMAT = 13
+# What to do where the state of a checkpoint does not fit what there is to load it.
+NO_WAY = "Begin a new run, or make in on_load_checkpoint what training has made since."
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -111,6 +117,54 @@ def _check_archive(file: IO[bytes]) -> None:
         raise ValueError("it is packed, and torch packs no checkpoint")
     if part := archive.testzip():
         raise ValueError(f"damaged, its part {part} has another checksum")
+
+
+@contextmanager
+def refused_if_unlike(trainer: Trainer) -> Iterator[None]:
+    """Refuses a checkpoint of other layers, or other groups of weights, than there are to load it.
+
+    Training has made them, as code that has changed is refused before.
+
+    Raises:
+        UserError: names what does not fit, within this context.
+    """
+    strategy: Any = trainer.strategy
+    loads = {"load_model_state_dict": _load_weights, "load_optimizer_state_dict": _load_optimizers}
+    for name, load in loads.items():
+        setattr(strategy, name, partial(load, trainer, getattr(strategy, name)))
+    try:
+        yield
+    finally:
+        for name in loads:
+            delattr(strategy, name)
+
+
+def _load_weights(
+    trainer: Trainer, load: Callable[..., None], saved: Mapping[str, Any], *given: Any, **named: Any
+) -> None:
+    module = trainer.lightning_module
+    try:
+        load(saved, *given, **named)
+    except RuntimeError as error:
+        names = unlike(shapes_of(module), saved["state_dict"])
+        if not names:  # it has another reason
+            raise
+        raise UserError(
+            f"{trainer.ckpt_path}: does not fit {type(module).__name__}, as training has changed "
+            f"its layers: {some(names)}.\n{NO_WAY}"
+        ) from error
+
+
+def _load_optimizers(
+    trainer: Trainer, load: Callable[..., None], saved: Mapping[str, Any], *given: Any
+) -> None:
+    try:
+        load(saved, *given)
+    except (LookupError, ValueError) as error:
+        names = ", ".join(type(own).__name__ for own in trainer.optimizers)
+        raise UserError(
+            f"{trainer.ckpt_path}: its states of optimisers do not fit {names}: {error}.\n{NO_WAY}"
+        ) from error
 
 
 class Progress(NamedTuple):

@@ -61,12 +61,12 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save = Checkpoints._save
     with pytest.MonkeyPatch.context() as patch:
 
-        def stop(trainer: Any, name: Path) -> None:
-            save(trainer, name)
+        def stop(own: Checkpoints, trainer: Any, name: Path) -> None:
+            save(own, trainer, name)
             if trainer.global_step == 15:
                 raise KeyboardInterrupt
 
-        patch.setattr(Checkpoints, "_save", staticmethod(stop))
+        patch.setattr(Checkpoints, "_save", stop)
         with pytest.raises(SystemExit):
             run_train(*RUN, f"paths.log_dir={log_dir}", draws=False)
     return only_run(log_dir)
