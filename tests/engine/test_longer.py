@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import ways
 from commands import only_run, run_train, train_in_process
@@ -259,6 +260,67 @@ def test_weights_keep_the_layers_that_were_filled_before(tmp_path: Path) -> None
         f"init_from={tmp_path / 'file.pt'}: 2 of 4 tensors",
         "  not there: 0.1.weight, 0.1.bias",
     ]
+
+
+def test_what_a_hook_has_changed_since_stays(tmp_path: Path) -> None:
+    """As it happened: a new head, or a layer that was set to zero, had the file's weights again."""
+    ones = {f"{number}.weight": torch.ones(2, 2) for number in range(3)}
+    torch.save(ones, tmp_path / "file.pt")
+    net = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(2)))
+    filled: dict[str, Any] = {}
+    load_weights(net, tmp_path / "file.pt", filled, is_whole=False)
+    net[0] = nn.Linear(2, 2, bias=False)
+    nn.init.constant_(net[0].weight, 5)
+    nn.init.zeros_(net[1].weight)
+    net.append(nn.Linear(2, 2, bias=False))
+    said = load_weights(net, tmp_path / "file.pt", filled)
+    assert [own.weight.sum().item() for own in net] == [20, 0, 4]
+    assert said.splitlines() == [
+        f"init_from={tmp_path / 'file.pt'}: 2 of 3 tensors",
+        "  taken, and replaced by setup or configure_model since: 0.weight",
+    ]
+
+
+def test_weights_that_a_hook_keeps_in_other_tensors_are_not_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2, 2)}, tmp_path / "file.pt")
+    layer, filled = nn.Linear(2, 2, bias=False), {}
+    load_weights(layer, tmp_path / "file.pt", filled, is_whole=False)
+    weight_norm(layer)
+    said = load_weights(layer, tmp_path / "file.pt", filled).splitlines()
+    torch.testing.assert_close(layer.weight, torch.ones(2, 2))
+    assert said[0] == f"init_from={tmp_path / 'file.pt'}: 0 of 2 tensors"
+    assert said[1] == "  taken, and replaced by setup or configure_model since: weight"
+
+
+class OwnState(nn.Linear):
+    def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
+        """Returns the state as Lightning asks for it."""
+        return super().state_dict()
+
+
+def test_a_state_of_ones_own_takes_no_arguments(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2, 2)}, tmp_path / "file.pt")
+    layer = OwnState(2, 2, bias=False)
+    assert load_weights(layer, tmp_path / "file.pt").endswith("1 of 1 tensors")
+    assert torch.equal(layer.weight, torch.ones(2, 2))
+
+
+def test_a_longer_run_does_not_begin_from_the_file_again(tmp_path: Path) -> None:
+    """As it happened: where a module has a `setup`, the weights of the shorter run were lost."""
+    torch.save({"backbone.weight": torch.rand(3, 3)}, source := tmp_path / "weights.pt")
+    words = [*SMALL, "module._target_=odd_modules.MakesItsHead", f"init_from={source}"]
+    for name, epochs in (("short", 1), ("whole", 2)):
+        log_dir = f"paths.log_dir={tmp_path / name}"
+        run_train(*words, f"trainer.max_epochs={epochs}", log_dir, draws=False)
+    short, whole = only_run(tmp_path / "short"), only_run(tmp_path / "whole")
+    run_train(f"resume={short}", "trainer.max_epochs=2", draws=False)
+    longer = only_other(short)
+    assert (longer / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    ours, theirs = (
+        torch.load(run_dir / folders.LAST, weights_only=True)["state_dict"]
+        for run_dir in (longer, whole)
+    )
+    assert_equal(ours, theirs)
 
 
 def broken(folder: Path) -> Path:

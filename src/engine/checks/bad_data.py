@@ -27,6 +27,8 @@ CONVERT = (
     "in a subclass, in forward of the loss or in update of the metric."
 )
 
+WITHOUT_MINIMUM = (torch.bool, torch.uint16, torch.uint32, torch.uint64)  # in torch
+
 Prepare = Callable[[Tensor], Tensor]  # gives inputs as the network takes them
 
 
@@ -224,7 +226,9 @@ def _check_range(model: SupervisedModule, data: TensorDataModule, name: str) -> 
     """Refuses targets below 0 or above 1 for a loss that takes them for probabilities."""
     if not isinstance(model.loss, nn.BCEWithLogitsLoss):
         return
-    targets = data.splits[name].targets.double()  # of bool and uint16, torch has no minimum
+    targets = data.splits[name].targets
+    if targets.dtype in WITHOUT_MINIMUM:
+        targets = targets.double()
     for value, where in zip(targets.aminmax(), (targets.argmin(), targets.argmax()), strict=True):
         if value < 0 or value > 1:
             row, *rest = (int(i) for i in torch.unravel_index(where, targets.shape))

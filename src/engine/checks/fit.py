@@ -31,13 +31,9 @@ FREE = ("_loss", "add_loss", "_evaluate", *LATE, *BATCH_HOOKS, *HOOKS)
 
 
 def check_classes(config: Config, data: LightningDataModule) -> None:
-    """Refuses a module for another number of classes than the data have, or for one class.
-
-    Names of classes that are no list of words are refused, too.
-    """
-    names = class_names_of(data)
+    """Refuses a module for another number of classes than the data have, or for one class."""
     number = config["module"].get("num_classes")
-    if not names or number is None:
+    if number is None or not (names := class_names_of(data)):
         return
     if len(names) == 1:
         raise UserError(
@@ -105,7 +101,7 @@ def fit_to(
 
 def _check_who_updates(model: SupervisedModule) -> None:
     """Refuses a module that would take no step."""
-    own = overrides(model, SupervisedModule, ("training_step",))
+    own = overrides(model, SupervisedModule, ("training_step", *HOOKS))
     if not model.automatic_optimization and not own:
         raise UserError(
             f"{type(model).__name__}: has automatic_optimization=False, and the training_step of "

@@ -274,7 +274,9 @@ def _check_call(
     comes_later = node.get(PARTIAL) or node.get("_args_")
     for argument, parameter in takes.items():
         if _is_needed(parameter) and not comes_later and argument not in (*node, *given):
-            hint = f"\nThe module calls {key} with it: add {PARTIAL}: true." * (key in PARTIALS)
+            hint = f"\nThe module calls {key} itself: is {PARTIAL}: true missing?" * (
+                key in PARTIALS
+            )
             raise UserError(f"{key}.{argument}: missing; {name} needs it.{hint}")
 
 

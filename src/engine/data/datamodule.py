@@ -323,7 +323,7 @@ class TensorDataModule(LightningDataModule):
 
 
 def class_names_of(data: object) -> list[str] | None:
-    """Returns the names of a data module's classes; None if it has none.
+    """Returns the names of a data module's classes; None if it has none, or a method of this name.
 
     They may be an array, and numbers of classes are words.
 
@@ -331,7 +331,7 @@ def class_names_of(data: object) -> list[str] | None:
         UserError: if they are no list of words.
     """
     names: Any = getattr(data, "class_names", None)
-    if names is None:
+    if names is None or callable(names):
         return None
     own = f"{type(data).__name__}.class_names"
     listed = names.tolist() if hasattr(names, "tolist") else names  # of NumPy, torch and pandas

@@ -3,11 +3,14 @@
 import shutil
 import tempfile
 from concurrent.futures import Future, wait
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Thread
+from urllib.parse import urlsplit
 
 import pooch
 from requests import Response
+
+COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def download(url: str, file: Path, md5: str, timeout: float) -> None:
@@ -32,8 +35,9 @@ def download(url: str, file: Path, md5: str, timeout: float) -> None:
 
     def take(answer: Response, **_: object) -> None:
         answers.append(answer)
-        # Some servers call an archive's own compression so, and requests would undo it.
-        answer.raw.headers.pop("Content-Encoding", None)
+        if PurePosixPath(urlsplit(url).path).suffix in COMPRESSED:
+            # Some servers call an archive's own compression so, and requests would undo it.
+            answer.raw.headers.pop("Content-Encoding", None)
 
     http = pooch.HTTPDownloader(
         progressbar=True,

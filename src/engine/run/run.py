@@ -144,7 +144,8 @@ class Run:
         if source and not self.checkpoint:
             weights = choice.to_begin_with(Path(source))
             is_whole = not may_make_layers(model)
-            self._weights = None if is_whole else weights
+            # A run that is made longer goes on with the weights that it has.
+            self._weights = None if is_whole or self._parent else weights
             self._begins_from = file.load_weights(model, weights, self._filled, is_whole)
         model.register_load_state_dict_pre_hook(make_room)  # type: ignore[no-untyped-call]
         self._made_of = identity.record(self.config, data, self.door)

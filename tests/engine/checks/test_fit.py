@@ -66,6 +66,15 @@ def test_what_fails_for_a_layer_that_comes_later_is_not_refused() -> None:
         (["cat", "dog"], 2, None),
         (["cat"], None, None),
         (None, 7, None),
+        # Whoever makes no classifier may have anything by that name.
+        ({"cat": 0}, None, None),
+        (len, 7, None),
+        (
+            {"cat": 0},
+            7,
+            "SimpleNamespace.class_names: is a dict; must be a list of words, such as "
+            '["cat", "dog"].',
+        ),
         (
             ["cat", "dog"],
             3,
@@ -78,10 +87,19 @@ def test_what_fails_for_a_layer_that_comes_later_is_not_refused() -> None:
             "needs two or more.",
         ),
     ],
-    ids=["two", "one without a classifier", "unknown", "another number", "one"],
+    ids=[
+        "two",
+        "one without a classifier",
+        "unknown",
+        "a dict without a classifier",
+        "a method",
+        "a dict",
+        "another number",
+        "one",
+    ],
 )
 def test_a_classifier_is_for_the_classes_of_the_data(
-    names: list[str] | None, number: int | None, says: str | None
+    names: Any, number: int | None, says: str | None
 ) -> None:
     config: Any = {"module": {} if number is None else {"num_classes": number}}
     data: Any = SimpleNamespace(class_names=names)

@@ -330,7 +330,7 @@ def test_what_the_module_calls_says_how_it_is_left_to_the_module() -> None:
         check({"optimizer": node})
     assert str(refused.value) == (
         "optimizer.params: missing; SGD needs it.\n"
-        "The module calls optimizer with it: add _partial_: true."
+        "The module calls optimizer itself: is _partial_: true missing?"
     )
     check({"optimizer": {**node, "_partial_": True}})
 

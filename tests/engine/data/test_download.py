@@ -60,8 +60,14 @@ def test_an_archive_comes_as_it_is_though_the_server_calls_it_encoded(
     tmp_path: Path, url: str
 ) -> None:
     """As it happened: it was unpacked on its way, and "MD5 hash does not match" was no help."""
-    download(url, tmp_path / "file.gz", hashlib.md5(ARCHIVE).hexdigest(), timeout=5)
+    download(f"{url}/file.gz", tmp_path / "file.gz", hashlib.md5(ARCHIVE).hexdigest(), timeout=5)
     assert gzip.decompress((tmp_path / "file.gz").read_bytes()) == CONTENT
+
+
+@pytest.mark.parametrize("url", [ARCHIVE], indirect=True)
+def test_a_file_that_a_server_compresses_is_unpacked(tmp_path: Path, url: str) -> None:
+    download(f"{url}/table.csv", tmp_path / "table.csv", MD5, timeout=5)
+    assert (tmp_path / "table.csv").read_bytes() == CONTENT
 
 
 def test_a_file_with_another_md5_is_not_taken(tmp_path: Path, url: str) -> None:

@@ -216,20 +216,25 @@ def load_weights(
     weights = _read_weights(checkpoint)
     whether_compiled_or_not(model, weights)
     filled = {} if filled is None else filled
-    own = model.state_dict(keep_vars=True)
+    before = {id(own): name for name, own in filled.items()}
+    own = model.state_dict()
+    held: dict[str, Any] = dict(model.named_parameters(remove_duplicate=False))
+    held |= dict(model.named_buffers(remove_duplicate=False))
     shapes = {name: _shape(tensor) for name, tensor in weights.items()}
     other = [name for name in own if name in weights and shapes[name] != _shape(own[name])]
-    matching = [name for name in own if name in weights and name not in other]
-    filled |= {name: own[name] for name in matching}
-    begun = set(map(id, filled.values()))
-    done = [name for name in own if id(own[name]) in begun]
-    if is_whole and not done:
+    # What a hook has changed since stays as it is.
+    done = [name for name in own if id(held.get(name)) in before]
+    new = [name for name in own if name in weights and name not in (*other, *filled, *done)]
+    if is_whole and not (new or filled):
         raise UserError(
             f"init_from={checkpoint}: has no weights for {type(model).__name__}. It has "
             f"{some(weights)}; the module has {some(own)}."
         )
-    model.load_state_dict({**own, **{name: weights[name] for name in matching}})
-    said = [f"init_from={checkpoint}: {len(done)} of {len(own)} tensors"]
+    model.load_state_dict({**own, **{name: weights[name] for name in new}})
+    said = [f"init_from={checkpoint}: {len(done) + len(new)} of {len(own)} tensors"]
+    if gone := sorted({*filled} - {before[id(held[name])] for name in done}):
+        said.append(f"taken, and replaced by setup or configure_model since: {some(gone)}")
+    filled |= {name: held[name] for name in new if name in held}
     said += [f"other shape: {n} is {_shape(own[n])}, there {shapes[n]}" for n in other]
     if missing := [name for name in own if name not in weights and name not in done]:
         said.append(f"not there: {some(missing)}")
