@@ -372,10 +372,13 @@ def test_weights_that_training_has_made_are_refused_by_their_names(
     first, second = refused(capsys, f"run={run_dir}").splitlines()
     names = "network.0.weight_orig, network.0.weight_mask, network.0.weight"
     assert first == (
-        f"error: {run_dir / folders.LAST}: does not fit Prunes, as training has changed its "
-        f"layers: {names}."
+        f"error: {run_dir / folders.LAST}: does not fit Prunes, whose layers training or changed "
+        f"code has made otherwise: {names}."
     )
-    assert second == "Begin a new run, or make in on_load_checkpoint what training has made since."
+    assert second == (
+        "Take the code of then, begin a new run, or make in on_load_checkpoint what training has "
+        "made."
+    )
 
 
 @pytest.mark.parametrize(

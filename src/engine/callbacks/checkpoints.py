@@ -25,7 +25,7 @@ from engine.config.ranges import Count
 from engine.errors import UserError, nearest
 from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
 from engine.kept.attributes import Attributes
-from engine.kept.structure import Structure
+from engine.kept.structure import Structure, optimizers_of
 from engine.run import plain
 from engine.run.checkpoint.choice import CHOSEN
 from engine.run.checkpoint.file import some
@@ -182,7 +182,8 @@ class Checkpoints(FollowsMetric, Checkpoint):
         if self._is_last and (new := sorted(names - self._named)):
             self._named |= names
             log.warning("not exact: training changes what no checkpoint can have: %s", some(new))
-        checkpoint["so_far"] = so_far(trainer, module, attributes)
+        begins_with = self._structure.optimizers() if self._structure else optimizers_of(trainer)
+        checkpoint["so_far"] = so_far(trainer, module, attributes, begins_with)
         tables = [own for own in trainer.loggers if isinstance(own, MetricsCSV)]
         checkpoint["rows"] = [list(table.mark) for table in tables]
         checkpoint["events"] = [place_of(own) for own in tensorboards(trainer)]

@@ -2,12 +2,13 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 from torch.optim import Optimizer
@@ -40,7 +41,12 @@ GRADIENTS = ("grad", "grad_norm")  # an attribute of weights, and Lightning's fu
 FOLLOWED = ("callback_metrics", "logged_metrics", "progress_bar_metrics")  # of a Trainer
 
 
-def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]) -> dict[str, Any]:
+def so_far(
+    trainer: Trainer,
+    module: LightningModule,
+    changed: Mapping[str, Any],
+    optimizers: Sequence[str],
+) -> dict[str, Any]:
     """Returns what a resumed run needs beside Lightning's own checkpoint.
 
     That is whether training was stopped, options of the Trainer, which parameters the groups of
@@ -54,18 +60,24 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         trainer: the run's.
         module: the one that is trained.
         changed: the attributes that have changed since training began.
+        optimizers: the names of those with which a run begins that loads their states.
     """
     # A run that is measured with a part of a split in its metrics would count the part twice.
     ended = {inner for metric in reset_after_validation(trainer) for inner in metric.modules()}
     parts = dict(module.named_modules())
     found = {name: part for name, part in parts.items() if isinstance(part, Metric)}
     gathers = not module.automatic_optimization or any(is_overridden(own, module) for own in STEPS)
-    gathers = gathers or _reads_gradients(trainer, module)
-    gathered = module.named_parameters() if gathers else ()
+    reads = not gathers and _reads_gradients(trainer, module)
+    looked_at = module.named_parameters() if gathers or reads else ()
+    gradients = {name: own.grad for name, own in looked_at if own.grad is not None}
+    # After a step, those of all processes are the same.
+    is_ddp = isinstance(trainer.strategy, DDPStrategy)
+    has_stepped = trainer.accumulate_grad_batches == 1
+    shared = gradients if reads and is_ddp and has_stepped else {}
     own = {
         "attributes": changed,
         "averaged": averaged.passing_buffers(trainer),
-        "gradients": {name: own.grad for name, own in gathered if own.grad is not None},
+        "gradients": {} if shared else gradients,
         "generators": seeds.generator_states(),
         "followed": {name: dict(getattr(trainer, name)) for name in FOLLOWED},
         "steps": module.steps_since_row if isinstance(module, SupervisedModule) else [],
@@ -84,7 +96,8 @@ def so_far(trainer: Trainer, module: LightningModule, changed: Mapping[str, Any]
         "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
         "trainer": {name: getattr(trainer, name) for name in CHANGING},
         "groups": _groups(trainer, module),
-        "optimizers": optimizers_of(trainer),
+        "optimizers": [*optimizers],
+        "gradients": move_data_to_device(shared, "cpu"),
         "frozen": [name for name, own in module.named_parameters() if not own.requires_grad],
         "seen_in_validation": seen_in_validation(trainer),
         "untracked": [name for name, part in parts.items() if _is_untracked(part)],
@@ -113,8 +126,8 @@ def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) ->
     trainer.log_every_n_steps = saved["log_every_n_steps"]  # type: ignore[attr-defined]
     if (now := optimizers_of(trainer)) != saved["optimizers"]:
         raise UserError(
-            f"{trainer.ckpt_path}: has the states of {', '.join(saved['optimizers'])}, to which "
-            f"training had changed from {', '.join(now)}.\n{NO_WAY}"
+            f"{trainer.ckpt_path}: has the states of {', '.join(saved['optimizers'])}, and this "
+            f"run begins with {', '.join(now)}.\n{NO_WAY}"
         )
     _regroup(trainer, module, saved["groups"])
     if own := processes.own(saved["processes"]):
@@ -274,7 +287,7 @@ def resume(
             results_of_training(trainer).resume(move_data_to_device(own["logged"], device), module)
         if isinstance(module, SupervisedModule):
             module.steps_since_row = move_data_to_device(own["steps"], device)
-        for name, gradient in own["gradients"].items():
+        for name, gradient in (saved["gradients"] | own["gradients"]).items():
             module.get_parameter(name).grad = move_data_to_device(gradient, device)
     share()
     trainer.should_stop = trainer.should_stop or saved["stopped"]

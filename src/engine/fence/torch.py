@@ -4,7 +4,6 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 from types import FunctionType
 from typing import Any
 
@@ -22,11 +21,9 @@ log = logging.getLogger(__name__)
 # The code of what torch puts around the `step` of each class of optimisers.
 _AROUND_STEP = Optimizer.profile_hook_step(lambda: None).__code__
 # Where layers, weights and optimisers keep the hooks of their steps.
-_OF_LAYERS = attrgetter(
-    "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
-)
-_OF_WEIGHTS = attrgetter("_backward_hooks", "_post_accumulate_grad_hooks")
-_OF_OPTIMIZERS = attrgetter("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+_OF_LAYERS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_OF_WEIGHTS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+_OF_OPTIMIZERS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
 def version_of(tensor: Tensor) -> int:
@@ -51,15 +48,16 @@ def hooks_of(module: nn.Module) -> list[int]:
     return [*module._forward_hooks, *module._forward_pre_hooks, *backward]
 
 
-def hook_names(owner: nn.Module | Tensor | Optimizer) -> list[str]:
+def hook_names(owner: Any) -> list[str]:
     """Names the functions that are hooks of a layer, a weight or an optimiser, in their order.
 
-    That of a lazy layer, which is gone when the layer knows its sizes, is left out.
+    That of a lazy layer, which is gone when the layer knows its sizes, is left out. An optimiser of
+    a user's need not be one of torch's.
     """
-    found = _OF_LAYERS if isinstance(owner, nn.Module) else _OF_WEIGHTS
-    if isinstance(owner, Optimizer):
-        found = _OF_OPTIMIZERS
-    functions = [hook for hooks in found(owner) if hooks for hook in hooks.values()]
+    is_weight = isinstance(owner, Tensor)
+    found = _OF_LAYERS if isinstance(owner, nn.Module) else _OF_OPTIMIZERS
+    each = (getattr(owner, name, None) for name in (_OF_WEIGHTS if is_weight else found))
+    functions = [hook for hooks in each for hook in (hooks or {}).values()]
     names = [getattr(hook, "__qualname__", type(hook).__qualname__) for hook in functions]
     return [name for name in names if name != LazyModuleMixin._infer_parameters.__qualname__]
 
@@ -85,9 +83,11 @@ def empty_buffers(module: nn.Module) -> list[str]:
 
 
 def loads_in_its_own_way(part: nn.Module) -> bool:
-    """Tells whether a layer's class or a hook of the layer says how it takes its state."""
+    """Tells whether a layer's class, or a hook of a user's, says how the layer takes its state."""
+    hooks = (getattr(own, "hook", own) for own in part._load_state_dict_pre_hooks.values())
+    packages = {str(getattr(hook, "__module__", "")).partition(".")[0] for hook in hooks}
     is_own = type(part)._load_from_state_dict is not nn.Module._load_from_state_dict
-    return is_own or bool(part._load_state_dict_pre_hooks)
+    return is_own or not packages <= {"engine", "lightning", "torch"}
 
 
 def only_forwards(module: nn.Module, forward: Callable[..., Any]) -> bool:

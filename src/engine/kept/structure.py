@@ -38,7 +38,7 @@ class _Layer(NamedTuple):
 class Structure:
     """Knows the structure of what is trained when training begins, and what has changed since.
 
-    It is made at the moment of training at which a resumed run has loaded its weights.
+    It is made in `on_fit_start`, when a resumed run has loaded its weights.
 
     Args:
         trainer: of the training that begins.
@@ -49,8 +49,7 @@ class Structure:
         self._trainer, self._module = trainer, module
         self._shapes = shapes_of(module)
         self._empty = frozenset(empty_buffers(module))
-        self._optimizers = optimizers_of(trainer)
-        self._schedules = self._schedules_now()
+        self._made = optimizers_of(trainer)  # with those, a resumed run loads their states
         self.begin()
 
     def begin(self) -> None:
@@ -61,6 +60,9 @@ class Structure:
             name: _Layer(weakref.ref(part), _kind(part), _says(part))
             for name, part in _without_metrics(parts).items()
         }
+        self._optimizers = optimizers_of(self._trainer)
+        self._groups = [len(own.param_groups) for own in self._trainer.optimizers]
+        self._schedules = self._schedules_now()
         self._known = {*parts, *weights, *self._optimizers}
         self._hooks = self._hooks_of(parts, weights)
         self._strangers = self._strangers_to(weights)
@@ -74,7 +76,23 @@ class Structure:
         names = unlike(self._shapes, state, self._module, self._empty)
         now = optimizers_of(self._trainer)
         names += [one for one in now if one not in self._optimizers]
-        return names + self._optimizers[len(now) :]
+        names += self._optimizers[len(now) :]
+        own = set(map(id, weights_of(dict(self._module.named_modules())).values()))
+        for name, optimizer, count in zip(
+            now, self._trainer.optimizers, self._groups, strict=False
+        ):
+            new = [one for group in optimizer.param_groups[count:] for one in group["params"]]
+            if not own.issuperset(map(id, new)):
+                names.append(f"{name} (weights that are not of {type(self._module).__name__})")
+        return names
+
+    def optimizers(self) -> list[str]:
+        """Names the optimisers with which a run has to begin that loads their states of now.
+
+        A hook of the start may replace optimisers in each run, after their states are loaded.
+        """
+        now = optimizers_of(self._trainer)
+        return self._made if now == self._optimizers else now
 
     def lost(self, state: Mapping[str, Any]) -> list[str]:
         """Names what a resumed run has as it was when training began, though it has changed.
@@ -105,7 +123,7 @@ class Structure:
         if set(self._schedules_now()) - {*self._schedules}:
             said.append("a learning rate (another schedule)")
         if self._strangers_to(weights) > self._strangers:
-            said.append(f"an optimiser (weights that {root} has no more)")
+            said.append(f"an optimiser (weights that are not of {root})")
         return said
 
     def _is_as_begun(self, name: str, part: nn.Module) -> bool:
@@ -189,7 +207,8 @@ def unlike(
 
 def _makes_layers(module: nn.Module) -> bool:
     """Tells whether code of a user's may make layers as a checkpoint is loaded."""
-    if type(module).load_state_dict is not nn.Module.load_state_dict:
+    own = type(module).load_state_dict is not nn.Module.load_state_dict
+    if own or loads_in_its_own_way(module):
         return True
     return isinstance(module, LightningModule) and is_overridden("on_load_checkpoint", module)
 

@@ -9,6 +9,7 @@ import ctypes
 import datetime
 import gc
 import io
+import itertools
 import pickle
 import random
 import sys
@@ -60,6 +61,7 @@ GROUPS = (list, tuple, set, deque)
 # Packages of small objects in C, such as itertools.count, that show no attributes when they change.
 OF_PYTHON = {*sys.stdlib_module_names, "numpy"} - {"builtins"}
 MOST_PICKLED = 2**16  # bytes of such an object
+MOST_WITHIN = 1000  # iterators that another one goes on within
 SAMPLED = 4096  # numbers that are looked at of an array that no checkpoint has
 # Stands for a class before its values, which a list of a user's does not begin with.
 MARK = "\0"
@@ -227,8 +229,11 @@ def _bytes(value: Any, left: _Left) -> Any:
             return [_Same(value)]
         if left.take(memory.nbytes):
             return memory.tobytes()
-        step = max(1, memory.nbytes // SAMPLED)
-        return [_Same(value), memory.cast("B")[::step].tobytes() if memory.c_contiguous else None]
+        if not memory.c_contiguous:
+            return [_Same(value), None]
+        step = memory.nbytes // SAMPLED | 1  # odd, so that it meets each byte of a number
+        shown = np.frombuffer(memory, np.uint8)[::step].tobytes()
+        return [_Same(value), memory.nbytes, shown]
 
 
 class _File(io.BytesIO):
@@ -251,22 +256,30 @@ class _Pickler(pickle.Pickler):
         return id(value) if type(value).__dictoffset__ and value is not self._root else None
 
 
-def _place(value: Any) -> Any:
-    """Returns what changes as an iterator goes on, as far as it shows; None for another object."""
+def _place(value: Any, seen: set[int] | None = None) -> Any:
+    """Returns what changes as an iterator goes on, as far as it shows; None for another object.
+
+    Args:
+        value: maybe an iterator.
+        seen: the iterators that were looked at on the way to it.
+    """
+    kind: Any = type(value)
+    seen = set() if seen is None else seen
+    if not hasattr(kind, "__next__") or id(value) in seen or len(seen) > MOST_WITHIN:
+        return None
+    seen.add(id(value))
     if isinstance(value, GeneratorType):
         frame = value.gi_frame  # None at its end
         inner = {} if frame is None else frame.f_locals
         shown = [
             own if isinstance(own, bool | int | float | str) else None for own in inner.values()
         ]
-        return frame and frame.f_lasti, shown, [_place(own) for own in inner.values()]
-    kind: Any = type(value)
-    if not hasattr(kind, "__next__"):
-        return None
-    # Others go on within it, such as those that `zip` is given.
-    others = [] if kind.__dictoffset__ else gc.get_referents(value)
+        return frame and frame.f_lasti, shown, [_place(own, seen) for own in inner.values()]
+    # Others go on within it, such as those that `zip` is given; a tuple's own has its samples.
+    others = [] if kind.__dictoffset__ or kind is type(iter(())) else gc.get_referents(value)
     others += [one for own in others if type(own) is tuple for one in own]
-    within = [[_pickled(one), _place(one)] for one in others if hasattr(type(one), "__next__")]
+    found = {id(one): one for one in others if hasattr(type(one), "__next__")}.values()
+    within = [[_pickled(one), _place(one, seen)] for one in itertools.islice(found, MOST_WITHIN)]
     number = value.index if kind is np.flatiter else None
     return length_hint(value, -1), batches_of(value), number, within
 

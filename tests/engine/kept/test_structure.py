@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.nn.utils import prune
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, MetricTracker
 
@@ -132,7 +133,7 @@ CHANGES: dict[str, tuple[Any, list[str], list[str]]] = {
         [],
     ),
     "a hook less": (lambda own, _: own.handle.remove(), ["Net.net.0 (its hooks)"], []),
-    "new weights": (another_head, ["an optimiser (weights that Net has no more)"], []),
+    "new weights": (another_head, ["an optimiser (weights that are not of Net)"], []),
     "an optimiser that no schedule knows": (
         the_same_optimizer,
         ["a learning rate (another schedule)"],
@@ -150,6 +151,13 @@ CHANGES: dict[str, tuple[Any, list[str], list[str]]] = {
         ["net.0.weight"],
     ),
     "another optimiser": (another_optimizer, [], ["optimiser 0 (SGD)"]),
+    "a group of weights of somebody else": (
+        lambda _, trainer: trainer.optimizers[0].add_param_group(
+            {"params": [nn.Parameter(torch.ones(1))]}
+        ),
+        [],
+        ["optimiser 0 (Adam) (weights that are not of Net)"],
+    ),
 }
 
 
@@ -166,7 +174,7 @@ def test_what_has_changed_is_named_and_nothing_else(change: str) -> None:
     assert structure.unfit(state) == unfit
     if not unfit:
         assert structure.lost(state) == lost
-    others = [name for name in unfit if not name.startswith("optimiser")]
+    others = [name for name in unfit if not name.startswith("optimiser ")]
     anew, _ = made()
     if others:
         with pytest.raises(RuntimeError, match=re.escape(others[0])):
@@ -194,14 +202,52 @@ class Tolerant(Net):
         pass
 
 
-@pytest.mark.parametrize("kind", [MakesLayers, Tolerant])
+class LoadsItself(Net):
+    """Makes what it lacks as it loads a state."""
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def test_what_a_hook_of_the_start_makes_of_optimisers_is_made_in_each_run() -> None:
+    """As it happened: a run that replaces its optimiser in on_train_start was not resumed."""
+    module, trainer = made()
+    structure = Structure(trainer, module)
+    another_optimizer(module, trainer)
+    schedule = StepLR(trainer.optimizers[0], 1)
+    trainer.lr_scheduler_configs.append(SimpleNamespace(scheduler=schedule))
+    structure.begin()
+    assert (structure.unfit(module.state_dict()), structure.lost(module.state_dict())) == ([], [])
+    assert structure.optimizers() == ["optimiser 0 (Adam)"]  # which takes the states first
+    trainer.optimizers = [torch.optim.RMSprop(module.parameters())]
+    assert structure.optimizers() == structure.unfit(module.state_dict())
+    assert structure.optimizers() == ["optimiser 0 (RMSprop)"]
+
+
+class Slow:
+    """Takes every second step of another optimiser; it is none of torch's."""
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        self.param_groups, self.state = inner.param_groups, inner.state
+
+
+def test_an_optimiser_of_ones_own_need_not_be_one_of_torchs() -> None:
+    """As it happened: a run ended before its first step."""
+    module, trainer = made()
+    trainer.optimizers = [Slow(trainer.optimizers[0])]
+    structure = Structure(trainer, module)
+    assert structure.optimizers() == ["optimiser 0 (Slow)"]
+    assert structure.lost(module.state_dict()) == []
+
+
+@pytest.mark.parametrize("kind", [MakesLayers, LoadsItself, Tolerant])
 def test_a_module_that_loads_a_state_with_more_in_it_is_believed(kind: type[Any]) -> None:
     module, trainer = made(kind)
     structure = Structure(trainer, module)
     module.more = nn.Linear(1, 1)
     state = module.state_dict()
     assert structure.unfit(state) == []
-    is_made = kind is MakesLayers
+    is_made = kind is not Tolerant
     assert structure.lost(state) == ([] if is_made else ["Tolerant.more (another layer)"])
 
 
@@ -231,10 +277,10 @@ def fit(folder: Path, *callbacks: Callback, last: Path | None = None) -> None:
 
 
 REFUSED = {
-    "pruned": "does not fit Net, as training has changed its layers: net.0.weight_orig, "
-    "net.0.weight_mask, net.0.weight.",
-    "another optimiser": "has the states of optimiser 0 (SGD), to which training had changed from "
-    "optimiser 0 (Adam).",
+    "pruned": "does not fit Net, whose layers training or changed code has made otherwise: "
+    "net.0.weight_orig, net.0.weight_mask, net.0.weight.",
+    "another optimiser": "has the states of optimiser 0 (SGD), and this run begins with optimiser "
+    "0 (Adam).",
 }
 
 
@@ -255,7 +301,10 @@ def test_a_run_that_nobody_can_resume_says_so_once_and_is_refused(
         fit(tmp_path, last=last)
     first, second = str(refused.value).splitlines()
     assert first == f"{last}: {REFUSED[change]}"
-    assert second == "Begin a new run, or make in on_load_checkpoint what training has made since."
+    assert second == (
+        "Take the code of then, begin a new run, or make in on_load_checkpoint what training has "
+        "made."
+    )
 
 
 def test_a_layer_that_is_replaced_on_the_way_is_named_once(

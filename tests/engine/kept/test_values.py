@@ -10,6 +10,7 @@ import re
 import threading
 from array import array
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
 from enum import Enum
@@ -317,3 +318,43 @@ def test_a_layer_that_is_filled_has_room() -> None:
     state, _ = values.plain(Grows(5), layer)
     assert values.filled(layer, values.made(state))
     assert layer.state_dict()["bank"].tolist() == [2.0] * 5
+
+
+def nested(depth: int) -> Any:
+    """Returns an iterator that has each inner one twice."""
+    inner: Any = iter([1])
+    for _ in range(depth):
+        inner = zip(inner, inner, strict=False)
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [
+        (lambda: zip(*[iter([1, 2])] * 500, strict=False), 1),
+        (lambda: nested(18), 18),
+        (lambda: iter(tuple(iter([n]) for n in range(100))), 0),
+        (lambda: zip(*(iter([n]) for n in range(5000)), strict=False), values.MOST_WITHIN),
+    ],
+    ids=["groups", "each twice", "a tuple's own", "many"],
+)
+def test_what_is_within_an_iterator_is_looked_at_once(
+    make: Callable[[], Any], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a mark of such iterators took seconds."""
+    looked_at: list[Any] = []
+    monkeypatch.setattr(values, "_pickled", looked_at.append)
+    values._place(iterator := make())
+    assert len(looked_at) <= most
+    del iterator
+
+
+@pytest.mark.parametrize("code", ["d", "q"])
+def test_any_byte_of_a_large_array_of_c_counts(code: str) -> None:
+    """The low bytes of 1.0 and of 256 are 0."""
+    numbers = array(code, bytes(8 * 2_200_000))
+    before = values.mark(numbers)
+    assert values.mark(numbers) == before
+    for place in range(len(numbers)):
+        numbers[place] = 256
+    assert values.mark(numbers) != before

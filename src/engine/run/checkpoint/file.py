@@ -30,7 +30,9 @@ FORMAT_KEY = "format"
 # mean something else: one more.
 FORMAT = 13
 # What to do where the state of a checkpoint does not fit what there is to load it.
-NO_WAY = "Begin a new run, or make in on_load_checkpoint what training has made since."
+NO_WAY = (
+    "Take the code of then, begin a new run, or make in on_load_checkpoint what training has made."
+)
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -123,7 +125,7 @@ def _check_archive(file: IO[bytes]) -> None:
 def refused_if_unlike(trainer: Trainer) -> Iterator[None]:
     """Refuses a checkpoint of other layers, or other groups of weights, than there are to load it.
 
-    Training has made them, as code that has changed is refused before.
+    Training has made them, or code that has changed since.
 
     Raises:
         UserError: names what does not fit, within this context.
@@ -150,8 +152,8 @@ def _load_weights(
         if not names:  # it has another reason
             raise
         raise UserError(
-            f"{trainer.ckpt_path}: does not fit {type(module).__name__}, as training has changed "
-            f"its layers: {some(names)}.\n{NO_WAY}"
+            f"{trainer.ckpt_path}: does not fit {type(module).__name__}, whose layers training or "
+            f"changed code has made otherwise: {some(names)}.\n{NO_WAY}"
         ) from error
 
 

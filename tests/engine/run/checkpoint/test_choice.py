@@ -140,6 +140,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
             },
             "groups": [[4 * ["str"]]],
             "optimizers": ["str"],
+            "gradients": {},
             "frozen": [],
             "seen_in_validation": {0: "int"},
             "untracked": [],
