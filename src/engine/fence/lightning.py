@@ -40,6 +40,8 @@ from torchmetrics import Metric
 from engine.fence import torchmetrics as metrics
 from engine.files import whole_lines, write_whole
 
+OF_LOOPS = ("_last_val_time",)  # what Lightning's loops put on a Trainer that has been made
+
 
 class LoopCounts:
     """Lightning's counts of batches and steps, for steps that Lightning does not take itself.

@@ -483,7 +483,7 @@ def _own(owner: Any) -> dict[str, Any]:
     """
     kind: Any = type(owner)
     if isinstance(owner, Trainer):
-        known = getattr(owner, "own_names", vars(owner))
+        known = {*getattr(owner, "own_names", vars(owner)), *_of_libraries(kind)}
         return {name: value for name, value in vars(owner).items() if name not in known}
     if isinstance(owner, type | ModuleType):
         return {

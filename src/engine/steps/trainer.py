@@ -20,6 +20,7 @@ from engine import signals
 from engine.config.ranges import Count
 from engine.errors import UserError
 from engine.fence.lightning import (
+    OF_LOOPS,
     LoopCounts,
     average_whole_numbers,
     batch_of_epoch,
@@ -90,7 +91,8 @@ class BlockTrainer(Trainer):
             batch_done=self._end_batch,
             epoch_done=self._end_epoch,
         )
-        self.own_names = frozenset(vars(self))  # others are of a user's
+        self.has_step_seed = False  # whether a callback seeds each step
+        self.own_names = frozenset({*vars(self), *OF_LOOPS})  # others are of a user's
 
     @property
     def estimated_stepping_batches(self) -> float:

@@ -49,6 +49,15 @@ class Logs(Net):
         return super().training_step(batch, batch_idx)
 
 
+def test_of_loops_is_what_loops_put_on_a_trainer(tmp_path: Path) -> None:
+    trainer = Trainer(
+        default_root_dir=tmp_path, max_epochs=1, logger=False, enable_progress_bar=False
+    )
+    before = {*vars(trainer)}
+    trainer.fit(Net(), loader(), loader(1))
+    assert {*vars(trainer)} - before == {*fence.OF_LOOPS}
+
+
 def test_results_of_training_go_on_where_another_run_stopped(tmp_path: Path) -> None:
     trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=1)
     states = Recorder(lambda t: fence.results_of_training(t).state(), "on_train_batch_end")

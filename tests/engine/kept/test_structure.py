@@ -6,10 +6,12 @@ Whether a state can be loaded is compared with PyTorch, which loads it or not.
 import logging
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -23,10 +25,12 @@ from torchmetrics import MeanMetric, MetricTracker
 
 from engine.callbacks.checkpoints import Checkpoints
 from engine.errors import UserError
+from engine.kept.attributes import looked_into
 from engine.kept.structure import Structure
 from engine.kept.values import make_room
 from engine.run.checkpoint.file import WholeFileIO, refused_if_unlike
-from fitting import plain_trainer
+from engine.supervised import SupervisedModule
+from fitting import Arrays, plain_trainer
 
 
 class Net(LightningModule):
@@ -317,6 +321,18 @@ def test_a_layer_that_is_replaced_on_the_way_is_named_once(
     assert said == [
         "not exact: training changes what no checkpoint can have: Net.net.3 (another layer)"
     ]
+
+
+def test_only_what_a_user_puts_on_a_trainer_is_looked_at(tmp_path: Path) -> None:
+    """Blocks set attributes of the Trainer as training begins, and loops of Lightning's do."""
+    data = Arrays({"train": (np.ones((8, 2), np.float32), np.ones((8, 1), np.float32))})
+    trainer = plain_trainer(tmp_path, max_epochs=2)
+    optimizer = partial(SGD, lr=0.1)
+    module = SupervisedModule(nn.Linear(2, 1), nn.MSELoss(), optimizer=optimizer)
+    trainer.fit(module, datamodule=data)
+    assert looked_into(trainer) == {}
+    trainer.seen = 1
+    assert looked_into(trainer) == {"seen": 1}
 
 
 def test_a_state_of_an_optimiser_with_other_groups_is_refused(tmp_path: Path) -> None:
