@@ -406,8 +406,6 @@ def _odd_module(module: Any) -> str | None:
         return f"{name} has a {more[0]} of its own"
     if not isinstance(module.loss, nn.Module):
         return f"{name}: its loss is no nn.Module"
-    if not module.automatic_optimization:
-        return f"{name} has automatic_optimization=False"
     parts = (*module.network.modules(), *module.loss.modules())
     if not all(part.training for part in parts):
         return f"{name} has a layer that stays in eval mode"
