@@ -329,7 +329,7 @@ def nested(depth: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("make", "most"),
+    ("make", "number"),
     [
         (lambda: zip(*[iter([1, 2])] * 500, strict=False), 1),
         (lambda: nested(18), 18),
@@ -339,13 +339,13 @@ def nested(depth: int) -> Any:
     ids=["groups", "each twice", "a tuple's own", "many"],
 )
 def test_what_is_within_an_iterator_is_looked_at_once(
-    make: Callable[[], Any], most: int, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], Any], number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it happened: a mark of such iterators took seconds."""
     looked_at: list[Any] = []
     monkeypatch.setattr(values, "_pickled", looked_at.append)
     values._place(iterator := make())
-    assert len(looked_at) <= most
+    assert len(looked_at) == number
     del iterator
 
 
