@@ -35,6 +35,7 @@ FOLD = "datamodule.fold"
 # same.
 TREATMENT = {"retry": None, "force": False, "dry_run": False, "wait": False}
 # Values that cannot change a result: a name, a place, what is shown, which device computes.
+STRATEGY = "trainer.strategy"
 IRRELEVANT = (
     "name",
     "paths",
@@ -46,7 +47,7 @@ IRRELEVANT = (
     "datamodule.num_workers",
     "trainer.accelerator",
     "trainer.devices",
-    "trainer.strategy",
+    STRATEGY,
     "trainer.steps_per_call",
     "trainer.detect_anomaly",
     "trainer.profiler",
@@ -80,9 +81,11 @@ def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:
 
     A secret counts by the name of its variable, as its value is not known. The data folder counts
     relative to `paths.data_dir`, and a run to begin from relative to `paths.log_dir`: the same may
-    lie elsewhere.
+    lie elsewhere. A strategy that is a word says where a run computes; one that is an object may
+    round gradients on their way, or be a user's own.
     """
-    kept = {key: value for key, value in flat.items() if not is_below(key, IRRELEVANT)}
+    own = f"{STRATEGY}."
+    kept = {k: v for k, v in flat.items() if not is_below(k, IRRELEVANT) or k.startswith(own)}
     for key, home in zip(("datamodule.data_dir", "init_from"), PATHS, strict=True):
         place = kept.get(key)
         above = str(flat.get(home))

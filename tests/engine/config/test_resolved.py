@@ -172,6 +172,8 @@ def test_hash_tells_all_else_apart() -> None:
         {"module.name": {}},
         {"datamodule.data_dir": "/elsewhere/cifar10"},
         {"named": "x"},
+        {"trainer.strategy": {"_target_": "lightning.pytorch.strategies.DDPStrategy"}},
+        {"trainer.strategy": {"_target_": "mine.Rounding", "bits": 16}},
     ]
     hashes = {resolved(config(**change)).hash for change in changes}
     assert len(hashes) == len(changes)
