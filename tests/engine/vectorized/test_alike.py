@@ -14,14 +14,19 @@ from engine.vectorized.alike import Glance, attributes
 from engine.vectorized.eligible import CALLED
 from engine.vectorized.module import StackedModule
 from together import CURVE, jobs, numbers, rows, statuses, summary, sweep
-from unlike import ClampedBySeed, HalfAsManySeeds, NeedsTrainer, PreparedBySeed, ThreeSplits, noting
+from unlike_callbacks import noting
+from unlike_data import ClampedBySeed, HalfAsManySeeds, NeedsTrainer, PreparedBySeed, ThreeSplits
 
 FEW = [*CURVE, "logger=csv", "callbacks=default", "datamodule.steps_per_epoch=3"]
 PLAIN = ["optimizer=sgd_plain", "~optimizer.fused"]
 SCHEDULE = ["scheduler=step", *(f"~scheduler.{key}" for key in ("every", "factor", "interval"))]
 SCHEDULE += ["~scheduler.frequency"]
-MEDDLES = ["+callbacks.meddles._target_=unlike.Meddles", "optimizer=adam", "trainer.max_epochs=2"]
-LOTS = ["module._target_=unlike.HasLots", "datamodule._target_=unlike.ThreeSplits"]
+MEDDLES = [
+    "+callbacks.meddles._target_=unlike_callbacks.Meddles",
+    "optimizer=adam",
+    "trainer.max_epochs=2",
+]
+LOTS = ["module._target_=unlike.HasLots", "datamodule._target_=unlike_data.ThreeSplits"]
 DRAWS = "a metric, a schedule or a layer draws random numbers"
 HALVES = ["scheduler._target_=unlike.halves", "+scheduler.each=epoch"]
 
@@ -114,50 +119,56 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             "the jobs' schedules have other intervals",
         ),
         (
-            ["datamodule._target_=unlike.DrawsAsItPrepares"],
+            ["datamodule._target_=unlike_data.DrawsAsItPrepares"],
             "DrawsAsItPrepares draws random numbers in prepare_data",
         ),
         (
-            ["+callbacks.clips._target_=unlike.Clips"],
+            ["+callbacks.clips._target_=unlike_callbacks.Clips"],
             "callbacks.clips.on_train_batch_end wants every step",
         ),
         (
-            ["+callbacks.adds._target_=unlike.AddsNoise"],
+            ["+callbacks.adds._target_=unlike_callbacks.AddsNoise"],
             "a callback changes the data module or its samples",
         ),
         (
             [
                 "module._target_=unlike.WeightedMLP",
-                "+callbacks.anneals._target_=unlike.AnnealsSome",
+                "+callbacks.anneals._target_=unlike_callbacks.AnnealsSome",
                 "trainer.max_epochs=2",
             ],
             "a callback changes an attribute of a layer or a loss",
         ),
         (
-            ["+callbacks.drops._target_=unlike.DropsRate", "trainer.max_epochs=2"],
+            ["+callbacks.drops._target_=unlike_callbacks.DropsRate", "trainer.max_epochs=2"],
             "a callback changes a number of the optimiser",
         ),
         (
-            ["datamodule._target_=unlike.GrowsByEpoch"],
+            ["datamodule._target_=unlike_data.GrowsByEpoch"],
             "GrowsByEpoch prepares inputs by what its trainer says",
         ),
         (
-            ["datamodule._target_=unlike.GrowsElsewhere"],
+            ["datamodule._target_=unlike_data.GrowsElsewhere"],
             "GrowsElsewhere prepares inputs by what its trainer says",
         ),
         (
-            ["+callbacks.halves._target_=unlike.HalvesGradients"],
+            ["+callbacks.halves._target_=unlike_callbacks.HalvesGradients"],
             "callbacks.halves: a stack does not call on_after_backward",
         ),
         (
-            ["+callbacks.logs._target_=unlike.LogsAtTheEnd"],
+            ["+callbacks.logs._target_=unlike_callbacks.LogsAtTheEnd"],
             "a callback logs train/one at another moment than an evaluation's end",
         ),
-        (["+callbacks.goes_on._target_=unlike.Lengthens"], "a callback asks for trainer.fit_loop"),
-        (["+callbacks.stops._target_=unlike.StopsOne"], "a callback stops a job"),
-        (["+callbacks.limits._target_=unlike.Limits"], "a callback sets trainer.limit_val_batches"),
         (
-            ["+callbacks.asks._target_=unlike.AsksForLoader"],
+            ["+callbacks.goes_on._target_=unlike_callbacks.Lengthens"],
+            "a callback asks for trainer.fit_loop",
+        ),
+        (["+callbacks.stops._target_=unlike_callbacks.StopsOne"], "a callback stops a job"),
+        (
+            ["+callbacks.limits._target_=unlike_callbacks.Limits"],
+            "a callback sets trainer.limit_val_batches",
+        ),
+        (
+            ["+callbacks.asks._target_=unlike_callbacks.AsksForLoader"],
             "a callback asks for trainer.train_dataloader",
         ),
         (
@@ -198,60 +209,66 @@ def assert_ends_as(made: Path, alone: Path) -> None:
             "training changes an option or the parameters of the optimiser",
         ),
         (
-            ["+callbacks.back._target_=unlike.PutsBack", "+callbacks.back.what=rate"],
+            ["+callbacks.back._target_=unlike_callbacks.PutsBack", "+callbacks.back.what=rate"],
             "a callback changes a number of the optimiser",
         ),
         (
             [
-                "+callbacks.back._target_=unlike.PutsBack",
+                "+callbacks.back._target_=unlike_callbacks.PutsBack",
                 "+callbacks.back.what=weights",
-                "datamodule._target_=unlike.ThreeSplits",
+                "datamodule._target_=unlike_data.ThreeSplits",
             ],
             "a callback freezes or replaces weights",
         ),
         (
-            ["+callbacks.sets._target_=unlike.SetsUp", "+callbacks.sets.what=optimizer"],
+            ["+callbacks.sets._target_=unlike_callbacks.SetsUp", "+callbacks.sets.what=optimizer"],
             "a callback changes an attribute of a layer or a loss, or what its module has",
         ),
         (
-            ["+callbacks.sets._target_=unlike.SetsUp", "+callbacks.sets.what=batch_size"],
+            ["+callbacks.sets._target_=unlike_callbacks.SetsUp", "+callbacks.sets.what=batch_size"],
             "a callback changes the data module or its samples",
         ),
-        (["+callbacks.looks._target_=unlike.LooksAtBatch"], "a callback looks at a batch"),
+        (
+            ["+callbacks.looks._target_=unlike_callbacks.LooksAtBatch"],
+            "a callback looks at a batch",
+        ),
         ([*SCHEDULE, "scheduler._target_=unlike.noisy"], DRAWS),
         ([*LOTS, "+module.adds=false", "+module.splits=train"], DRAWS),
         ([*LOTS, "+module.adds=true", "+module.splits=val"], DRAWS),
         ([*LOTS, "+module.adds=false", "+module.splits=test"], DRAWS),
-        (["+callbacks.draws._target_=unlike.Draws"], "a callback draws random numbers"),
+        (["+callbacks.draws._target_=unlike_callbacks.Draws"], "a callback draws random numbers"),
         (
-            ["+callbacks.tallies._target_=unlike.Tallies"],
-            "training changes unlike.Tallies.epochs, which",
+            ["+callbacks.tallies._target_=unlike_callbacks.Tallies"],
+            "training changes unlike_callbacks.Tallies.epochs, which",
         ),
         (
             [
-                "+callbacks.logs._target_=unlike.LogsOtherwise",
-                "datamodule._target_=unlike.ThreeSplits",
+                "+callbacks.logs._target_=unlike_callbacks.LogsOtherwise",
+                "datamodule._target_=unlike_data.ThreeSplits",
             ],
             "a callback logs val/one with logger=False",
         ),
         (
-            ["+callbacks.sets._target_=unlike.SetsRate"],
+            ["+callbacks.sets._target_=unlike_callbacks.SetsRate"],
             "a callback changes a number of the optimiser",
         ),
         (
-            ["+callbacks.sets._target_=unlike.SetsRateAtFirst", *SCHEDULE, *HALVES],
+            ["+callbacks.sets._target_=unlike_callbacks.SetsRateAtFirst", *SCHEDULE, *HALVES],
             "a callback changes a number of the optimiser",
         ),
         (
-            ["+callbacks.freezes._target_=unlike.Freezes"],
+            ["+callbacks.freezes._target_=unlike_callbacks.Freezes"],
             "a callback freezes or replaces weights",
         ),
         (
-            ["module._target_=unlike.WeightedMLP", "+callbacks.anneals._target_=unlike.Anneals"],
+            [
+                "module._target_=unlike.WeightedMLP",
+                "+callbacks.anneals._target_=unlike_callbacks.Anneals",
+            ],
             "a callback changes an attribute of a layer or a loss",
         ),
         (
-            ["+callbacks.replaces._target_=unlike.Replaces"],
+            ["+callbacks.replaces._target_=unlike_callbacks.Replaces"],
             "a callback freezes or replaces weights",
         ),
     ],
@@ -269,7 +286,7 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
         assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
 
 
-BY_SEED = ["datamodule._target_=unlike.OtherBySeed", "seed=0,2,1"]
+BY_SEED = ["datamodule._target_=unlike_data.OtherBySeed", "seed=0,2,1"]
 BY_RATE = [*PLAIN, "optimizer._target_=unlike.by_rate", "optimizer.lr=0.01,0.1"]
 
 
@@ -286,11 +303,19 @@ BY_RATE = [*PLAIN, "optimizer._target_=unlike.by_rate", "optimizer.lr=0.01,0.1"]
         ([*BY_SEED, "+datamodule.what=types"], "OtherBySeed has other splits, shapes or classes"),
         ([*BY_SEED, "+datamodule.what=classes"], "OtherBySeed has other splits, shapes or class"),
         (
-            ["datamodule._target_=unlike.PreparedBySeed", "datamodule.batch_size=20", "seed=0,1"],
+            [
+                "datamodule._target_=unlike_data.PreparedBySeed",
+                "datamodule.batch_size=20",
+                "seed=0,1",
+            ],
             "PreparedBySeed prepares the same inputs otherwise for each job",
         ),
         (
-            ["datamodule._target_=unlike.ClampedBySeed", "datamodule.batch_size=20", "seed=0,1"],
+            [
+                "datamodule._target_=unlike_data.ClampedBySeed",
+                "datamodule.batch_size=20",
+                "seed=0,1",
+            ],
             "ClampedBySeed prepares the same inputs otherwise for each job",
         ),
     ],
@@ -312,8 +337,13 @@ def test_who_logs_by_hand_finds_the_loggers_and_the_folder_of_the_job(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    own = [*FEW, "+callbacks.logs._target_=unlike.LogsByHand", "seed=0,1", "trainer.max_epochs=2"]
-    own.append("datamodule._target_=unlike.ThreeSplits")
+    own = [
+        *FEW,
+        "+callbacks.logs._target_=unlike_callbacks.LogsByHand",
+        "seed=0,1",
+        "trainer.max_epochs=2",
+    ]
+    own.append("datamodule._target_=unlike_data.ThreeSplits")
     made = sweep(tmp_path / "together", *own)
     assert "2 jobs together" in caplog.text
     assert "one by one" not in caplog.text
@@ -330,7 +360,7 @@ def test_callbacks_see_the_gradients_of_the_last_step_as_alone(
     caplog.set_level("INFO")
     own = [
         *FEW,
-        "+callbacks.logs._target_=unlike.LogsGradients",
+        "+callbacks.logs._target_=unlike_callbacks.LogsGradients",
         "seed=0,1",
         "trainer.max_epochs=2",
     ]
@@ -416,7 +446,7 @@ def test_data_that_draw_as_they_load_draw_the_same_numbers_as_alone(
     words: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    own = [*FEW, "datamodule._target_=unlike.DrawsAsItLoads", "seed=0,1", *words]
+    own = [*FEW, "datamodule._target_=unlike_data.DrawsAsItLoads", "seed=0,1", *words]
     made = sweep(tmp_path / "together", *own)
     assert "2 jobs together" in caplog.text
     assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
@@ -426,7 +456,7 @@ def test_a_data_module_may_move_a_tensor_to_where_the_inputs_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    sweep(tmp_path, *FEW, "datamodule._target_=unlike.MovesItsFactor", "seed=0,1")
+    sweep(tmp_path, *FEW, "datamodule._target_=unlike_data.MovesItsFactor", "seed=0,1")
     assert "2 jobs together" in caplog.text
     assert "one by one" not in caplog.text
 
@@ -440,8 +470,8 @@ def test_the_data_of_each_seed_are_compared() -> None:
 
 
 def test_a_stack_calls_the_hooks_that_it_says_as_a_run_alone_does(tmp_path: Path) -> None:
-    words = [*FEW, "datamodule._target_=unlike.ThreeSplits", "seed=0,1"]
-    words.append("+callbacks.notes._target_=unlike.Notes")
+    words = [*FEW, "datamodule._target_=unlike_data.ThreeSplits", "seed=0,1"]
+    words.append("+callbacks.notes._target_=unlike_callbacks.Notes")
     for is_stacked in (True, False):
         called = noting()
         sweep(tmp_path / str(is_stacked), *words, together=is_stacked)
@@ -452,7 +482,7 @@ def test_a_stack_calls_the_hooks_that_it_says_as_a_run_alone_does(tmp_path: Path
 def test_jobs_that_cannot_go_on_together_begin_anew(fails: bool, tmp_path: Path) -> None:
     """As it happened: they went on from checkpoints without the attributes of callbacks."""
     words = [*FEW, "seed=0,1", "trainer.max_epochs=4", "init=zero"]
-    words += ["+callbacks.tires._target_=unlike.Tires", f"+callbacks.tires.fails={fails}"]
+    words += ["+callbacks.tires._target_=unlike_callbacks.Tires", f"+callbacks.tires.fails={fails}"]
     left = []
     for is_stacked in (True, False):
         made = jobs(sweep(tmp_path / str(is_stacked), *words, together=is_stacked))
@@ -483,7 +513,7 @@ def test_after_an_error_jobs_go_on_from_their_checkpoints(
 def test_each_job_says_which_steps_its_callback_watches(tmp_path: Path) -> None:
     """As it happened: the first job's callback said it for all."""
     words = [*FEW, "seed=1,0,3", "datamodule.steps_per_epoch=60", "trainer.log_every_n_steps=1"]
-    words += ["+callbacks.mine._target_=unlike.Follows", "+callbacks.mine.bound=0.05"]
+    words += ["+callbacks.mine._target_=unlike_callbacks.Follows", "+callbacks.mine.bound=0.05"]
     below = []
     for is_stacked in (True, False):
         made = sweep(tmp_path / str(is_stacked), *words, together=is_stacked)

@@ -66,7 +66,7 @@ def until_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         (["callbacks=[default,ema,grad_norm]"], "callbacks.ema"),
         # As it happened: nobody made such a callback.
         (
-            ["+callbacks.mine._target_=unlike.Misspelt"],
+            ["+callbacks.mine._target_=unlike_callbacks.Misspelt"],
             'callbacks.mine: in_a_stack="each_job" is none of "each job", "once", "left out"',
         ),
         (["trainer.overfit_batches=1"], "trainer.overfit_batches=1"),
