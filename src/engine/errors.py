@@ -165,8 +165,12 @@ def _check_current_folder() -> None:
 
 
 @contextmanager
-def blamed_on(key: str) -> Iterator[None]:
+def blamed_on(key: str, is_node: bool = True) -> Iterator[None]:
     """Blames a part of the config for whatever is raised inside, while the part is built or tried.
+
+    Args:
+        key: what is blamed.
+        is_node: whether that is a node of the config, which says where to look.
 
     Raises:
         UserError: with the part, what was raised, and where, if that is in the user's code; with
@@ -181,7 +185,8 @@ def blamed_on(key: str) -> Iterator[None]:
             raise
         mistake = as_mistake(error)
         text = str(mistake) if mistake is not error else _said(error)
-        if mistake is error and HINT not in text and not isinstance(error, ABOUT_VALUES):
+        is_told = is_node and isinstance(error, ABOUT_VALUES)
+        if mistake is error and HINT not in text and not is_told:
             text = f"{text}\n{HINT}"  # it may be a mistake of the engine's own
         has_key = text.startswith(key) or "full_key: " in text
         raise UserError(text if has_key else f"{key}: {text}") from error

@@ -194,6 +194,9 @@ class SupervisedModule(LightningModule):
         scheduler: makes the learning rate's scheduler, as `engine.schedules.configured` calls it;
             the rate stays as it is if not given.
         augment: transforms of the inputs of training, by name, one after the other.
+
+    Raises:
+        UserError: if the loss is a class.
     """
 
     weight_in_last_row: float = 1  # of the last step in the last row
@@ -217,6 +220,8 @@ class SupervisedModule(LightningModule):
         augment: Mapping[str, Transform | None] | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(loss, type):
+            raise UserError(f"loss={loss.__name__}: is a class; write {loss.__name__}().")
         self.network = network
         self.loss = loss
         self.optimizer, self.scheduler = optimizer, scheduler

@@ -254,6 +254,9 @@ def test_blamed_on_names_no_place_in_a_library_and_leaves_other_endings_alone() 
     with pytest.raises(UserError) as refused, blamed_on("seed"):
         messages.short("no path")  # type: ignore[arg-type]
     assert str(refused.value).endswith("relative_to'\nHYDRA_FULL_ERROR=1 shows the traceback.")
+    with pytest.raises(UserError) as refused, blamed_on("before the first step", is_node=False):
+        seeds.derive(object(), "x")  # type: ignore[arg-type]
+    assert str(refused.value).endswith("\nHYDRA_FULL_ERROR=1 shows the traceback.")
     for error in (UserError("as it is"), RunFailed("it has said how")):
         with pytest.raises(type(error), match=str(error)), blamed_on("module"):
             raise error

@@ -17,6 +17,7 @@ from engine.config.resolved import Config
 from engine.data.augment import try_out
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, class_names_of
 from engine.errors import UserError, blamed_on
+from engine.seeds import kept
 from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
 
@@ -93,6 +94,7 @@ def fit_to(
                 _check_metrics(model, data, prepare)
                 bad_data.check(model, data, prepare)
                 if isinstance(model, SupervisedModule):
+                    _check_loss(model, data, prepare)
                     _check_evaluation(model, data, prepare, left_out)
                     parts_of_loss.tell(model, data)
         if isinstance(model, SupervisedModule):
@@ -230,11 +232,15 @@ def _check_metrics(
         is_tensor = isinstance(value, Tensor)
         if value is None or (is_tensor and value.numel() == 1):
             continue
-        gives = f"{value.numel()} numbers" if is_tensor else f"a {type(value).__name__}"
+        gives = f"{value.numel()} numbers" if is_tensor else _kind(value)
         raise UserError(
             f"{own} gives {gives}, and a row of metrics takes one number.\n"
             "Leave it out of `metrics`; a callback can draw it, a module of yours can log it."
         )
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"
 
 
 def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Exception) -> None:
@@ -245,6 +251,41 @@ def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Except
         f"{own} does not take predictions {kinds}: {str(error).partition(chr(10))[0]}"
         f"{bad_data.CONVERT}"
     ) from None
+
+
+def _check_loss(model: SupervisedModule, data: TensorDataModule, prepare: bad_data.Prepare) -> None:
+    """Refuses a loss that is not one number, or that no weight has made."""
+    if overrides(model, SupervisedModule, (*bad_data.OWN_STEP, *FREE)):
+        return
+    train = data.splits["train"]
+    inputs, targets = train.select(torch.arange(min(2, data.batch_size, len(train))))
+    for is_training in (False, True):  # a network may give classes where it is evaluated
+        wrong = ""
+        model.train(is_training)
+        with kept(), warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
+            wrong = _wrong_with(model.loss(model(prepare(inputs)), targets), model)
+            if not wrong:
+                break
+    model.eval()
+    if wrong:
+        name = getattr(model.loss, "__name__", type(model.loss).__name__)
+        raise UserError(f"{type(model).__name__}: its loss, {name}, {wrong}")
+
+
+def _wrong_with(loss: Any, model: nn.Module) -> str:
+    """Says why nobody can train with what a loss gives for a batch; "" if one can."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        gives = f"values {bad_data.shape_of(loss)}" if isinstance(loss, Tensor) else _kind(loss)
+        return (
+            f"gives {gives} for a batch, and training needs one number.\n"
+            'Leave out reduction="none", or override compute_loss.'
+        )
+    if not loss.requires_grad and any(own.requires_grad for own in model.parameters()):
+        return (
+            "has no gradients: no weight that is trained has made it.\n"
+            "Leave out detach(), item(), argmax() and no_grad() in forward and in the loss."
+        )
+    return ""
 
 
 @torch.no_grad()

@@ -80,7 +80,9 @@ def help_text(words: Sequence[str], conf: Path, command: str) -> str:
     with open_dict(config):
         del config["hydra"]
     return HELP.format(
-        examples=_section("Examples", [f"  {text.format(train=command)}" for text in EXAMPLES]),
+        examples=_section(
+            "Examples", [f"  {_with(groups, text).format(train=command)}" for text in EXAMPLES]
+        ),
         commands=_section(
             "Further commands",
             [f"  {text:<{width}}  {meaning}" for text, meaning in commands.items()],
@@ -91,6 +93,21 @@ def help_text(words: Sequence[str], conf: Path, command: str) -> str:
         ),
         values=_values(config, choices, comments),
     )
+
+
+def _with(groups: Mapping[str, Sequence[str]], example: str) -> str:
+    """Returns an example without choices that a fork has deleted, of an experiment that it has."""
+    words = []
+    for word in example.split():
+        group, _, names = word.partition("=")
+        there = groups.get(group, ())
+        left = [name for name in names.split(",") if name in there]
+        left = left or [*there[:1]] * (group == "experiment")
+        if not there:
+            words.append(word)
+        elif left:
+            words.append(f"{group}={','.join(left)}")
+    return " ".join(words)
 
 
 def _section(title: str, lines: Sequence[str]) -> str:

@@ -467,7 +467,7 @@ class Run:
                     if refused:
                         raise refused from exception
                     summary["status"] = "failed"
-                    with blamed_on("before the first step"):
+                    with blamed_on("before the first step", is_node=False):
                         raise
                 if refused:
                     summary["error"] = str(refused)

@@ -265,6 +265,78 @@ def test_what_a_first_pass_makes_stays() -> None:
     assert odd.norm.num_features == 3
 
 
+def test_a_loss_is_an_object() -> None:
+    loss: Any = nn.MSELoss
+    with pytest.raises(UserError, match=r"^loss=MSELoss: is a class; write MSELoss\(\)\.$"):
+        SupervisedModule(nn.Linear(1, 1), loss)
+
+
+class Cut(nn.Sequential):
+    """Gives no gradients: in the modes that `cuts` names by whether they are of training."""
+
+    def __init__(self, cuts: tuple[bool, ...]) -> None:
+        super().__init__(nn.Linear(1, 1), nn.Dropout())
+        self.cuts = cuts
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = super().forward(inputs)
+        return outputs.detach() if self.training in self.cuts else outputs
+
+
+class Items(nn.L1Loss):
+    def forward(self, predictions: Tensor, targets: Tensor) -> Any:
+        return super().forward(predictions, targets).item()
+
+
+class Sums(SupervisedModule):
+    def compute_loss(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return self.loss(predictions := self(inputs), targets).sum(), predictions
+
+
+ONE_NUMBER = "and training needs one number."
+NONE_LEFT_OUT = 'Leave out reduction="none", or override compute_loss.'
+NO_GRADIENTS = "has no gradients: no weight that is trained has made it."
+LEAVE_OUT = "Leave out detach(), item(), argmax() and no_grad() in forward and in the loss."
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (
+            SupervisedModule(nn.Linear(1, 1), nn.MSELoss(reduction="none")),
+            f"MSELoss, gives values (N, 1) for a batch, {ONE_NUMBER}\n{NONE_LEFT_OUT}",
+        ),
+        (
+            SupervisedModule(nn.Linear(1, 1), Items()),
+            f"Items, gives a float for a batch, {ONE_NUMBER}\n{NONE_LEFT_OUT}",
+        ),
+        (
+            SupervisedModule(Cut((False, True)), nn.MSELoss()),
+            f"MSELoss, {NO_GRADIENTS}\n{LEAVE_OUT}",
+        ),
+        (SupervisedModule(Cut((False,)), nn.MSELoss()), None),
+        (SupervisedModule(Cut((False, True)).requires_grad_(False), nn.MSELoss()), None),
+        (Sums(nn.Linear(1, 1), nn.MSELoss(reduction="none")), None),
+    ],
+    ids=["of each sample", "float", "cut", "cut in validation", "all frozen", "summed"],
+)
+def test_a_loss_is_one_number_that_weights_have_made(
+    module: SupervisedModule, says: str | None
+) -> None:
+    """The first step said `element 0 of tensors does not require grad`, and the like."""
+    values = np.random.default_rng(0).normal(size=(5, 1)).astype(np.float32)
+    data = Arrays({"train": (values, values)})
+    drawn, is_training = torch.get_rng_state(), module.training
+    if says is None:
+        fit_to(module, data)
+    else:
+        with pytest.raises(UserError) as raised:
+            fit_to(module, data)
+        assert str(raised.value) == f"{type(module).__name__}: its loss, {says}"
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(part.training == is_training for part in module.modules())
+
+
 class Squares(MeanSquaredError):
     """Gives a number of Python's, which Lightning does not log."""
 

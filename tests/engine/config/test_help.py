@@ -34,6 +34,22 @@ def test_shows_the_values_that_the_overrides_give_with_the_comments_of_their_fil
     assert "_target_" not in text
 
 
+def test_examples_are_of_what_a_fork_has_kept(tmp_path: Path) -> None:
+    """As it happened: without curve_fit, two of three examples were no commands."""
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    for name in ("experiment/curve_fit", "datamodule/digits", "init/xavier"):
+        (conf / f"{name}.yaml").unlink()
+    train.open()
+    text = help_text(["experiment=lenet"], conf, "mine.train")
+    first = sorted(path.stem for path in (conf / "experiment").iterdir())[0]
+    assert re.findall(r"^  (python -m mine.train (?:-m )?experiment=.*)", text, re.MULTILINE) == [
+        "python -m mine.train experiment=lenet",
+        f"python -m mine.train experiment={first} optimizer=adam optimizer.lr=0.01",
+        f"python -m mine.train -m experiment={first} init=he seed=1,2,3",
+    ]
+
+
 def test_fits_into_80_columns() -> None:
     values = [line for line in help_of().splitlines() if not re.match(r"  \S+=\S+$", line)]
     assert max(map(len, values)) <= 80
