@@ -18,10 +18,11 @@ from engine.data.augment import Transform
 from engine.errors import UserError
 from engine.fence.lightning import batch_of_training
 from engine.fence.torch import backward, hooks_of, only_forwards, take_step
+from engine.kept.attributes import reads_gradients
 from engine.schedules import Schedule, configured
 from engine.steps import rows
 from engine.steps.block import Batch, Block
-from engine.steps.callback import PER_STEP, overrides
+from engine.steps.callback import PER_STEP, StepCallback, overrides
 from engine.steps.length import rates_of
 from engine.steps.trainer import BlockTrainer
 
@@ -274,7 +275,8 @@ class SupervisedModule(LightningModule):
         compute = compiled or self.compute_loss
         update = None if compiled else self._update_of(trainer)
         has_metrics = len(self.train_metrics) > 0
-        row = None
+        row: dict[str, float] = {}
+        stops = trainer.should_stop  # or will, once training has its least length
         batches = batch.batches() if isinstance(batch, Block) else [batch]
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
             inputs = self.augmented(inputs)
@@ -284,13 +286,19 @@ class SupervisedModule(LightningModule):
             self._since_row.append((value, rows.weight_of(self.loss, targets), seen))
             if number % every == 0 or (number == end and training_ends):
                 row = self._write_row(first + number - batch_idx - 1)
+                if number < end:
+                    trainer.row_of_block = row
                 if not math.isfinite(row.get("train/loss", 0)):  # a callback may stop training here
                     break
+            if trainer.should_stop != stops:  # by the network, say: Lightning ends with this step
+                break
             if number < end:
                 if update:
                     update(loss)
                 trainer.next_step()
         self._counted = (*now, inputs) if steps == 1 else None
+        if steps > 1:
+            trainer.row_of_block = {}
         if row:
             self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
         if compiled:
@@ -363,7 +371,15 @@ class SupervisedModule(LightningModule):
         # A property, say, which may be another one from step to step.
         own += [name for name in ("network", "loss") if hasattr(type(self), name)]
         own += ["forward hook"] * bool(hooks_of(self))
-        return f"{type(self).__name__} has a {own[0]} of its own" if own else None
+        if own:
+            return f"{type(self).__name__} has a {own[0]} of its own"
+        callbacks: Any = self.trainer.callbacks  # type: ignore[attr-defined]
+        # A compiled step leaves none behind. A StepCallback says which steps it looks into.
+        ordinary = [callback for callback in callbacks if not isinstance(callback, StepCallback)]
+        kinds: list[Any] = [type(own) for own in (self, *ordinary)]
+        return next(
+            (f"{kind.__name__} reads gradients" for kind in kinds if reads_gradients(kind)), None
+        )
 
     def metric_names(self, data: Any) -> list[str] | None:
         """Returns the metrics that training with these data logs; None for a class that adds to it.

@@ -37,7 +37,6 @@ from engine.supervised import SupervisedModule
 # What a callback may change in a Trainer on the way.
 CHANGING = ("accumulate_grad_batches", "gradient_clip_val", "check_val_every_n_epoch")
 STEPS = ("optimizer_step", "optimizer_zero_grad")  # hooks that may gather gradients
-GRADIENTS = ("grad", "grad_norm")  # an attribute of weights, and Lightning's function that reads it
 FOLLOWED = ("callback_metrics", "logged_metrics", "progress_bar_metrics")  # of a Trainer
 
 
@@ -110,7 +109,7 @@ def _reads_gradients(trainer: Trainer, module: LightningModule) -> bool:
     """Tells whether code of a user's names gradients: those of the step before are there, too."""
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     kinds: set[Any] = {type(own) for own in (*module.modules(), *callbacks)}
-    return any(attributes.reads(kind, name) for kind in kinds for name in GRADIENTS)
+    return any(attributes.reads(kind, name) for kind in kinds for name in attributes.GRADIENTS)
 
 
 def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:

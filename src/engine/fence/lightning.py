@@ -507,6 +507,11 @@ def is_within_epoch(trainer: Trainer) -> bool:
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0
 
 
+def is_in_training_step(trainer: Trainer) -> bool:
+    """Tells whether a module's `training_step` runs, and what it logs counts as that."""
+    return trainer.lightning_module._current_fx_name == "training_step"
+
+
 def restore_metrics(trainer: Trainer, logged: Mapping[str, Mapping[str, Any]]) -> None:
     """Gives a Trainer metrics, as if they had been logged, by the name of the property."""
     for name, values in logged.items():

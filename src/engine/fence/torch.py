@@ -3,7 +3,7 @@
 import copy
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Variable
 from torch.autograd.graph import log as graph_log
+from torch.nn.modules import module as of_modules
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.optim import Optimizer
 from torch.optim import optimizer as of_all
@@ -105,11 +106,32 @@ def only_forwards(module: nn.Module, forward: Callable[..., Any]) -> bool:
     return not has_more and getattr(module.forward, "__func__", None) is forward
 
 
+def hooks_of_all() -> list[dict[int, Any]]:
+    """Returns copies of the tables of hooks that all modules and all optimisers have."""
+    return [dict(table) for table in _tables_of_all()]
+
+
+def put_hooks_of_all(tables: Sequence[Mapping[int, Any]]) -> None:
+    """Gives all modules and all optimisers the hooks that `hooks_of_all` returned."""
+    for table, hooks in zip(_tables_of_all(), tables, strict=True):
+        table.clear()
+        table.update(hooks)
+
+
+def _tables_of_all() -> list[dict[int, Any]]:
+    return [
+        *(getattr(of_modules, f"_global{name}") for name in _OF_LAYERS),
+        of_all._global_optimizer_pre_hooks,
+        of_all._global_optimizer_post_hooks,
+    ]
+
+
 def has_gradient_hooks(network: nn.Module, optimizer: Optimizer) -> bool:
-    """Tells whether there are hooks on gradients or on the optimiser's step."""
+    """Tells whether there are hooks on gradients, or more than the class does in a step."""
     return bool(
-        optimizer._optimizer_step_pre_hooks
+        changes_its_step(optimizer)
         or optimizer._optimizer_step_post_hooks
+        or of_all._global_optimizer_post_hooks
         or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in network.parameters())
         or any(module._backward_hooks or module._backward_pre_hooks for module in network.modules())
     )

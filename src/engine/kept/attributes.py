@@ -54,6 +54,7 @@ ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__di
 OF_PROCESS = ("file ", "class ")  # whose attributes are those of all runs of a process
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (*values.GROUPS, frozenset, dict, np.ndarray)  # that are looked into for objects
+GRADIENTS = ("grad", "grad_norm")  # an attribute of weights, and Lightning's function that reads it
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
 STORE_CODES = {dis.opmap[name] for name in STORES}
 WORDS = (type(None), bool, int, float, str)
@@ -535,7 +536,7 @@ def _is_open(kind: Any) -> bool:
     return not is_closed or bool(_users(kind))
 
 
-def _is_users(kind: type) -> bool:
+def _is_users(kind: type | FunctionType) -> bool:
     return values.package_of(kind) not in LIBRARIES and kind.__module__ not in SAVED
 
 
@@ -605,6 +606,24 @@ def may_read(kind: Any, word: str) -> bool:
 def reads(kind: Any, name: str) -> bool:
     """Tells whether code of a user's class, or beside it, reads an attribute of this name."""
     return f"{name}{READ}" in _written(kind)
+
+
+@functools.cache
+def reads_gradients(kind: Any) -> bool:
+    """Tells whether a user's class, or a function in its file, reads gradients of weights.
+
+    What other classes of the file read is theirs.
+    """
+    own = _users(kind)
+    files = [sys.modules[one.__module__] for one in own if one.__module__ in sys.modules]
+    functions = [
+        value
+        for file in files
+        for value in vars(file).values()
+        if isinstance(value, FunctionType) and _is_users(value)
+    ]
+    found = _stored_by([*functions, *(value for one in own for value in vars(one).values())])
+    return any(f"{name}{READ}" in found for name in GRADIENTS)
 
 
 @functools.cache

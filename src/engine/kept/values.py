@@ -25,7 +25,7 @@ from math import inf
 from multiprocessing.sharedctypes import SynchronizedBase
 from operator import length_hint
 from pathlib import Path
-from types import GeneratorType
+from types import FunctionType, GeneratorType
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
@@ -125,8 +125,8 @@ class _Left:
             raise TypeError("too many values")
 
 
-def package_of(kind: type) -> str:
-    """Returns the name of the package that a class is of."""
+def package_of(kind: type | FunctionType) -> str:
+    """Returns the name of the package that a class or a function is of."""
     return str(kind.__module__).partition(".")[0]
 
 

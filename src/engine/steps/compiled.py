@@ -26,6 +26,7 @@ from engine.fence.torch import (
     compile_step,
     has_gradient_hooks,
     hooks_of,
+    hooks_of_all,
 )
 from engine.seeds import kept
 from engine.steps.granted import MOST_SIZES, Granted
@@ -90,15 +91,18 @@ class CompiledStep:
         A new compilation is tried on copies of the state.
 
         Raises:
-            CannotCompile: if the step has to be compiled anew and cannot be, or the compiler does
-                not work.
+            CannotCompile: if the optimiser does now what no compiled step does, or the step has to
+                be compiled anew and cannot be, or the compiler does not work.
         """
+        check(self.network, self.optimizer)
+        if not self.is_ready:
+            raise CannotCompile(f"{NO_GRADIENT}, or the optimiser has no state of theirs yet")
         groups = self.optimizer.param_groups
         current = [
             [hooks_of(part) for part in self._parts],
             [parameter.requires_grad for parameter in self.network.parameters()],
             [(len(_trained(group)), flags(group)) for group in groups],
-            has_gradient_hooks(self.network, self.optimizer),
+            hooks_of_all(),
         ]
         tensors = [*self.network.parameters(), *self.network.buffers()]
         for entry in self.optimizer.state.values():
@@ -118,7 +122,6 @@ class CompiledStep:
             self._compilations += 1
             if self._compilations > MOST_COMPILATIONS:
                 raise CannotCompile("what the network or the loss goes by changes again and again")
-            check(self.network, self.optimizer)
             self._compile(inputs, targets, is_other)
         self._addresses = [*own, *self._read]
         self._take = partial(self._step, self._values, self._state, self._fixed, self._numbers)
@@ -136,8 +139,6 @@ class CompiledStep:
 
     def _bind(self) -> None:
         """Takes the tensors that network and optimiser hold now."""
-        if not self.is_ready:
-            raise CannotCompile(NO_GRADIENT)
         state, groups = self.optimizer.state, self.optimizer.param_groups
         keys = (*RULES[type(self.optimizer)].state, "step")
         self._parameters = [parameter for group in groups for parameter in _trained(group)]
@@ -351,6 +352,7 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
         "parameters outside the network are trained": any(
             parameter not in parameters for group in groups for parameter in group["params"]
         ),
+        "no parameter is to be trained": not any(map(_trained, groups)),
     }
     for reason, holds in reasons.items():
         if holds:

@@ -26,6 +26,7 @@ from engine.fence.lightning import (
     batch_of_epoch,
     batch_of_training,
     has_validation,
+    is_in_training_step,
     is_within_epoch,
     kill_children,
     validation_interval,
@@ -84,6 +85,7 @@ class BlockTrainer(Trainer):
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
         self.log_every_n_steps: int = every
         self.before_training: Callable[[], None] = lambda: None  # called when all is set up
+        self.row_of_block: dict[str, float] = {}  # that is not logged
         self.end_blocks()
         watch_loops(
             self,
@@ -108,6 +110,25 @@ class BlockTrainer(Trainer):
         """Tells whether training validates at all."""
         return has_validation(self)
 
+    @property
+    def callback_metrics(self) -> dict[str, Any]:
+        """Returns the last value of each metric; within a block, also of its last row."""
+        self._log_row()
+        return super().callback_metrics
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, Any]:
+        """Returns the metrics that the progress bar shows; within a block, also of its last row."""
+        self._log_row()
+        return super().progress_bar_metrics
+
+    def _log_row(self) -> None:
+        """Logs the row of a block that goes on. To log each would take longer than a small step."""
+        row = self.row_of_block
+        if row and is_in_training_step(self):  # else an error has ended the block
+            self.row_of_block = {}
+            self.lightning_module.log_dict(row, logger=False, prog_bar=True)
+
     def save_checkpoint(self, *args: Any, **options: Any) -> None:
         """Writes a checkpoint, and before it the rows that loggers still have in memory."""
         for logger in self.loggers:
@@ -126,16 +147,17 @@ class BlockTrainer(Trainer):
         # When the last block began and the steps it was given; the steps within `BLOCK_SECONDS`.
         self._last_block: tuple[float, int] | None = None
         self._steps_in_time = 1
-        self._has_said = False
-        obstacle = self._obstacle()
-        self._has_blocks = self.steps_per_call > 1 and obstacle is None
-        if obstacle and self.steps_per_call > 1:
-            log.info(
-                "one step a call, not trainer.steps_per_call=%d: %s", self.steps_per_call, obstacle
-            )
-        self._compiled = self._compile(obstacle) if self.wants_compiled else None
-        callbacks: Sequence[Callback] = self.callbacks  # type: ignore[attr-defined]
-        steppers = [callback for callback in callbacks if isinstance(callback, StepCallback)]
+        self._said: set[str] = set()
+        self._has_blocks = self.steps_per_call > 1 and self._may_block()
+        self._compiled = self._compile() if self.wants_compiled else None
+        self._meet_callbacks()
+        # A run that is resumed at an epoch's last batch has none left there.
+        self._batches = -1 if is_within_epoch(self) else batch_of_training(self) + 1
+
+    def _meet_callbacks(self) -> None:
+        """Finds the callbacks that steps have to know; one of them may append others."""
+        self._met: list[Callback] = [*self.callbacks]  # type: ignore[attr-defined]
+        steppers = [callback for callback in self._met if isinstance(callback, StepCallback)]
         self._watching = [own for own in steppers if overrides(own, StepCallback, ["watches"])]
         self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
         self._step_starts = [
@@ -143,14 +165,6 @@ class BlockTrainer(Trainer):
             for callback in steppers
             if overrides(callback, StepCallback, ["on_step_start"])
         ]
-        # A run that is resumed at an epoch's last batch has none left there.
-        self._batches = -1 if is_within_epoch(self) else batch_of_training(self) + 1
-        self.begin_epoch()
-
-    def begin_epoch(self) -> None:
-        """Counts the batches of an epoch's own loader."""
-        schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
-        self._counts = LoopCounts(self, schedules)
 
     def _begin_training(self) -> None:
         if not self.log_every_n_steps:  # a search of Lightning's, without our callbacks
@@ -186,6 +200,7 @@ class BlockTrainer(Trainer):
     def end_blocks(self) -> None:
         """Ends blocks with training: whoever reads the batches afterwards gets them one by one."""
         self._has_blocks, self._compiled = False, None
+        self.row_of_block = {}
 
     def compiled_step(self, batch: Batch | Block, batch_idx: int) -> CompiledStep | None:
         """Returns the function that takes a block's steps, or None if they are not compiled.
@@ -193,16 +208,14 @@ class BlockTrainer(Trainer):
         The first step of a run is not: it makes the optimiser's state.
         """
         step = self.global_step
-        if self._compiled and self.accumulate_grad_batches > 1:  # a callback may have changed it
-            if not self._has_said:
-                self._has_said = True
-                log.warning(NOT_COMPILED, f"accumulate_grad_batches={self.accumulate_grad_batches}")
-            return None
         if (
             self._compiled is None
             or (step == 0 and not self._compiled.is_ready)
             or any(callback.watches(self, step, batch_idx) for callback in self._looking_inside)
         ):
+            return None
+        if reason := self._why_not_compiled():  # a callback may change that on the way
+            self._say(logging.WARNING, NOT_COMPILED % reason)
             return None
         module: Any = self.lightning_module
         compiled = (self._compiled.network, self._compiled.loss, self._compiled.optimizer)
@@ -218,15 +231,21 @@ class BlockTrainer(Trainer):
 
     def next_block(self, most: int) -> int:
         """Returns how many steps, `most` at most, the next call of `training_step` may take."""
-        # A callback may change accumulate_grad_batches on the way.
-        if not self._has_blocks or self.accumulate_grad_batches > 1:
+        if self._met != self.callbacks:  # type: ignore[attr-defined]
+            self._meet_callbacks()
+        # Callbacks may change on the way what rules blocks out, in any of their hooks.
+        if not self._has_blocks or not self._may_block():
             return 1
         if self._compiled and not self._compiled.is_ready:
             return 1
+        # They may also make schedules, and each epoch may have a loader of its own.
+        schedules = any(config.interval == "step" for config in self.lr_scheduler_configs)
+        self._counts = LoopCounts(self, schedules)
         step, batch = self.global_step, batch_of_epoch(self) + 1
         most = min(most, self._steps_within_limit(), int(self.num_training_batches) - batch)
-        if self.max_steps >= 0:
-            most = min(most, self.max_steps - step)
+        for end in (self.max_steps, self.min_steps or 0):  # at the second, a stop may be due
+            if end > step:
+                most = min(most, end - step)
         if interval := validation_interval(self):
             in_epoch = self.check_val_every_n_epoch is not None
             done = batch if in_epoch else batch_of_training(self) + 1
@@ -262,16 +281,35 @@ class BlockTrainer(Trainer):
             self._steps_in_time = max(1, int(BLOCK_SECONDS / seconds_per_step))
         return min(self.steps_per_call, self._steps_in_time)
 
-    def _compile(self, obstacle: str | None) -> CompiledStep | None:
+    def _compile(self) -> CompiledStep | None:
         module: Any = self.lightning_module
-        clips = self.gradient_clip_val and f"trainer.gradient_clip_val={self.gradient_clip_val}"
         try:
-            if reason := obstacle or module.why_not_compiled() or clips:
+            if reason := self._why_not_compiled():
                 raise CannotCompile(reason)
             return CompiledStep(module.network, module.loss, self.optimizers[0])
         except CannotCompile as error:
             log.warning(NOT_COMPILED, error)
             return None
+
+    def _why_not_compiled(self) -> str | None:
+        """Returns why a step is not what a compiled one does, if so."""
+        module: Any = self.lightning_module
+        clip = self.gradient_clip_val
+        clips = f"trainer.gradient_clip_val={clip}" if clip else None
+        return self._obstacle() or module.why_not_compiled() or clips
+
+    def _may_block(self) -> bool:
+        """Tells whether there can be blocks now; if not, the log says why."""
+        if reason := self._obstacle():
+            call = f"trainer.steps_per_call={self.steps_per_call}"
+            self._say(logging.INFO, f"one step a call, not {call}: {reason}")
+        return reason is None
+
+    def _say(self, level: int, text: str) -> None:
+        """Logs a line once in a training."""
+        if text not in self._said:
+            self._said.add(text)
+            log.log(level, text)
 
     def _obstacle(self) -> str | None:
         """Returns why there can be no blocks, if so."""
@@ -328,9 +366,6 @@ class _Begins(StepCallback):
     def on_train_start(self, trainer: Any, module: LightningModule) -> None:
         signals.let_steps_look(True)
         trainer.begin_blocks()
-
-    def on_train_epoch_start(self, trainer: Any, module: LightningModule) -> None:
-        trainer.begin_epoch()
 
     def on_train_batch_start(self, trainer: Any, *_: object) -> None:
         trainer.steps_before_batch = trainer.global_step

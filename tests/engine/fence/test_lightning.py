@@ -49,6 +49,21 @@ class Logs(Net):
         return super().training_step(batch, batch_idx)
 
 
+def test_is_in_training_step_is_where_a_module_may_log_as_in_its_step(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    class Asks(Net):
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            seen.append(fence.is_in_training_step(self.trainer))
+            return super().training_step(batch, batch_idx)
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            seen.append(fence.is_in_training_step(self.trainer))
+
+    plain_trainer(tmp_path, max_steps=1).fit(Asks(), loader(4), loader(4))
+    assert seen == [True, False]
+
+
 def test_of_loops_is_what_loops_put_on_a_trainer(tmp_path: Path) -> None:
     trainer = Trainer(
         default_root_dir=tmp_path, max_epochs=1, logger=False, enable_progress_bar=False

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as of_modules
 from torch.optim import optimizer as of_all
 from torch.utils.data import DataLoader, Dataset, TensorDataset, get_worker_info
 
@@ -30,6 +31,16 @@ ON_GRADIENTS: Hooks = [
     lambda module, _: module.weight.register_post_accumulate_grad_hook(lambda p: None),
     lambda _, optimizer: optimizer.register_step_pre_hook(lambda *args: None),
     lambda _, optimizer: optimizer.register_step_post_hook(lambda *args: None),
+    lambda _, optimizer: of_all.register_optimizer_step_pre_hook(lambda *args: None),
+    lambda _, optimizer: of_all.register_optimizer_step_post_hook(lambda *args: None),
+]
+OF_ALL: list[Callable[[], Any]] = [
+    lambda: of_modules.register_module_forward_hook(lambda *args: None),
+    lambda: of_modules.register_module_forward_pre_hook(lambda *args: None),
+    lambda: of_modules.register_module_full_backward_hook(lambda *args: None),
+    lambda: of_modules.register_module_full_backward_pre_hook(lambda *args: None),
+    lambda: of_all.register_optimizer_step_pre_hook(lambda *args: None),
+    lambda: of_all.register_optimizer_step_post_hook(lambda *args: None),
 ]
 
 
@@ -111,6 +122,25 @@ def test_has_gradient_hooks_finds_each_kind(hook: Callable[..., Any]) -> None:
     assert fence.has_gradient_hooks(network, optimizer)
     handle.remove()
     assert not fence.has_gradient_hooks(network, optimizer)
+
+
+def test_a_step_of_the_object_counts_as_a_hook_and_that_of_a_scheduler_does_not() -> None:
+    layer, optimizer = linear()
+    torch.optim.lr_scheduler.ConstantLR(optimizer)
+    assert not fence.has_gradient_hooks(layer, optimizer)
+    step = optimizer.step
+    optimizer.step = lambda closure=None: step(closure)  # type: ignore[method-assign]
+    assert fence.has_gradient_hooks(layer, optimizer)
+
+
+@pytest.mark.parametrize("register", OF_ALL)
+def test_hooks_of_all_has_each_kind_and_they_are_put_back(register: Callable[[], Any]) -> None:
+    before = fence.hooks_of_all()
+    assert not any(before)
+    register()
+    assert [len(table) for table in fence.hooks_of_all()].count(1) == 1
+    fence.put_hooks_of_all(before)
+    assert fence.hooks_of_all() == before
 
 
 def gradients(backward: Callable[[Tensor], None]) -> list[Tensor | None]:

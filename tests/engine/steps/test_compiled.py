@@ -184,7 +184,7 @@ def test_gradients_that_begin_to_accumulate_on_the_way_are_not_compiled(
         fit(tmp_path / folder, is_compiled, 100, max_epochs=3, callbacks=[gathers])
     assert len(compiled_steps) == 1
     assert_equal_to_rounding(tmp_path / "compiled", tmp_path / "eager")
-    assert caplog.text.count("the steps are not compiled: accumulate_grad_batches=3") == 1
+    assert caplog.text.count("the steps are not compiled: trainer.accumulate_grad_batches=3") == 1
 
 
 @pytest.mark.slow
@@ -463,6 +463,12 @@ def test_what_cannot_be_compiled_runs_eagerly(
     assert len(told) == 1
     assert told[0].startswith(f"compile=true, but the steps are not compiled: {reason}")
     assert all(map(torch.equal, found.state_dict().values(), expected.state_dict().values()))
+
+
+def test_without_a_weight_to_train_no_step_is_compiled() -> None:
+    layer = nn.Linear(2, 1).requires_grad_(False)
+    with pytest.raises(CannotCompile, match="no parameter is to be trained"):
+        CompiledStep(layer, nn.MSELoss(), SGD(layer.parameters(), lr=0.1))
 
 
 def test_parameters_of_something_else_are_not_forgotten() -> None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
+from torch.optim import optimizer as of_all
 from torch.utils.checkpoint import checkpoint
 
 import compiling
@@ -638,6 +640,94 @@ def test_what_comes_in_place_of_a_compiled_part_is_not_left_out(
     assert list(found) == list(expected)
     for name, right in expected.items():
         torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
+class ClipsLater(Replaces):
+    def replace(self, trainer: Any, module: Any) -> None:
+        trainer.gradient_clip_val = 0.01
+
+
+def bound(optimizer: torch.optim.Optimizer, *args: Any) -> None:
+    with torch.no_grad():
+        for own in optimizer.param_groups[0]["params"]:
+            own.clamp_(-0.1, 0.1)
+
+
+class BoundsAll(Replaces):
+    """Registers a hook for all optimisers."""
+
+    def replace(self, trainer: Any, module: Any) -> None:
+        self.handle = of_all.register_optimizer_step_post_hook(bound)
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        self.handle.remove()
+
+
+class Appends(Replaces):
+    """Appends an ordinary callback, which reads gradients."""
+
+    def replace(self, trainer: Any, module: Any) -> None:
+        trainer.callbacks.append(FollowsGradients())
+
+
+class FollowsGradients(Callback):
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        norm = sum(float(own.grad.norm()) for own in module.parameters() if own.grad is not None)
+        trainer.optimizers[0].param_groups[0]["lr"] = 0.05 / (1 + norm)
+
+
+@pytest.mark.parametrize(
+    ("callback", "reason"),
+    [
+        (ClipsLater, "trainer.gradient_clip_val=0.01"),
+        (BoundsAll, "there are hooks on gradients or on the optimiser's step"),
+        (Appends, "FollowsGradients reads gradients"),
+    ],
+)
+def test_what_a_step_does_besides_is_not_left_out(
+    callback: type[StepCallback], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: it was asked for when the step was compiled only."""
+    caplog.set_level(logging.WARNING, logger="engine")
+    sgd = partial(torch.optim.SGD, lr=0.05)
+    make = lambda: SupervisedModule(nn.Linear(6, 2), nn.MSELoss(), optimizer=sgd)  # noqa: E731
+    found, expected = both(tmp_path, make, callback)
+    (text,) = told(caplog)
+    assert text.startswith(f"compile=true, but the steps are not compiled: {reason}")
+    for name, right in expected.items():
+        torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
+def own_step(optimizer: Any) -> None:
+    step = optimizer.step
+    optimizer.step = lambda closure=None: step(closure)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda own: own.param_groups[0].update(maximize=True), "for SGD with maximize"),
+        (lambda own: own.param_groups[0].update(lr=torch.tensor(0.1)), "SGD's lr is a tensor"),
+        (lambda own: own.param_groups[0].update(momentum=0.9), "has no state of theirs yet"),
+        (lambda own: own.param_groups[0]["params"][0].requires_grad_(False), "no parameter is to"),
+        (own_step, "hooks on gradients or on the optimiser's step"),
+    ],
+    ids=["maximize", "tensor", "momentum", "frozen", "step"],
+)
+def test_what_an_optimiser_does_now_is_noticed(change: Callable[[Any], Any], reason: str) -> None:
+    """As it happened: a step goes on that was compiled before."""
+    network, batch = nn.Linear(1, 1, bias=False), (torch.ones(1, 1), torch.zeros(1, 1))
+    network.weight.data.fill_(1.0)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.25)
+    step = compiled.CompiledStep(network, nn.MSELoss(), optimizer)
+    for _ in range(2):
+        step.refresh(*batch)
+        with torch.no_grad():
+            step(*batch)
+    assert network.weight.item() == 0.25  # w - 0.25 * 2 w, twice
+    change(optimizer)
+    with pytest.raises(compiled.CannotCompile, match=reason):
+        step.refresh(*batch)
 
 
 def test_a_buffer_of_the_loss_counts_the_steps_only(

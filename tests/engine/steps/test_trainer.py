@@ -1,7 +1,10 @@
 """Blocks of steps: the same run, bit by bit, in fewer calls."""
 
+import logging
 import random
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from engine.run.folders import LAST
 from engine.run.loggers.table import MetricsCSV
+from engine.steps.callback import StepCallback
 from engine.supervised import SupervisedModule
 from fenced import Net, loader
-from fitting import Arrays, Crashes, plain_trainer
+from fitting import Arrays, Crashes, columns, plain_trainer
 from stepping import SGD, Classifier, X, Y, assert_same, data, fit, left, without_hurry
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -268,3 +272,226 @@ def test_an_empty_epoch_after_a_resume_is_told(
     again.fit(Net(), DataLoader(nothing), loader(1), ckpt_path=checkpoint, weights_only=True)
     said = "the loader of training has given no batch in epoch"
     assert [text for text in caplog.messages if said in text] == [f"{said} 2", f"{said} 3"]
+
+
+class LooksTwice(torch.optim.SGD):
+    """Takes the gradient a step away from the weights, as sharpness-aware minimisation does."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure() if closure else None
+        weights = [own for own in self.param_groups[0]["params"] if own.grad is not None]
+        with torch.no_grad():
+            steps = [0.05 * own.grad.sign() for own in weights if own.grad is not None]
+            for own, step in zip(weights, steps, strict=True):
+                own.add_(step)
+        if closure:
+            closure()
+        with torch.no_grad():
+            for own, step in zip(weights, steps, strict=True):
+                own.sub_(step)
+        super().step()
+        return loss
+
+
+class Shrinks(Callback):
+    """An ordinary callback, which changes the weights after each step."""
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
+        with torch.no_grad():
+            module.network[0].weight.mul_(0.9)
+
+
+class ShrinksAtSteps(StepCallback):
+    """Looks at one step of an epoch, and names the steps that begin within blocks."""
+
+    def __init__(self, batches: list[int]) -> None:
+        self.batches = batches
+
+    def watches(self, trainer: Any, step: int, batch_idx: int) -> bool:
+        return batch_idx == 5
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if index == 5:
+            Shrinks().on_train_batch_end(trainer, module)
+
+    def on_step_start(self, trainer: Any, module: Any, batch: int) -> None:
+        self.batches.append(batch)
+
+
+class Meddles(StepCallback):
+    """Changes something of the training at the start of its second epoch."""
+
+    def __init__(self, change: Callable[[Any, Any], Any]) -> None:
+        self.change = change
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 1:
+            self.change(trainer, module)
+
+
+def replace(optimizer: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def change(trainer: Any, module: Any) -> None:
+        trainer.optimizers = [optimizer(module.parameters())]
+
+    return change
+
+
+def halve(optimizer: Any, *args: Any) -> None:
+    for own in optimizer.param_groups[0]["params"]:
+        if own.grad is not None:
+            own.grad.mul_(0.5)
+
+
+CHANGES: dict[str, tuple[Callable[[Any, Any], Any], str | None]] = {
+    "a closure": (replace(partial(torch.optim.LBFGS, lr=0.1, max_iter=3)), "LBFGS may evaluate"),
+    "two closures": (replace(partial(LooksTwice, lr=0.05)), "LooksTwice may evaluate"),
+    "a callback": (
+        lambda trainer, _: trainer.callbacks.append(Shrinks()),
+        "Shrinks.on_train_batch_end wants every step",
+    ),
+    "a callback of some steps": (
+        lambda trainer, _: trainer.callbacks.append(ShrinksAtSteps([])),
+        None,
+    ),
+    "a hook": (
+        lambda trainer, _: trainer.optimizers[0].register_step_pre_hook(halve),
+        "SGD has a step, or hooks before it, of its own",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.. before .optimizer.step:UserWarning")
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_comes_on_the_way_is_as_in_single_steps(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: what blocks rule out was asked for at the start of training only."""
+    without_hurry(monkeypatch)
+    caplog.set_level(logging.INFO, logger="engine")
+    change, reason = CHANGES[name]
+    for steps in (1, 100):
+        callbacks = [Meddles(change)]
+        calls = fit(tmp_path / str(steps), steps, callbacks=callbacks)
+        assert (max(count for first, count in calls.calls if first < 13) > 1) == (steps == 100)
+    assert {count > 1 for first, count in calls.calls if first >= 13} == (
+        {False} if reason else {True, False}
+    )
+    told = [text for text in caplog.messages if text.startswith("one step a call")]
+    assert [reason in text for text in told if reason] == [True] * bool(reason)
+    assert_same(*(left(tmp_path / steps)[1]["state_dict"] for steps in ("100", "1")))
+    assert left(tmp_path / "100")[0] == left(tmp_path / "1")[0]
+
+
+def test_a_callback_of_a_callback_is_told_of_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_hurry(monkeypatch)
+    batches: list[int] = []
+    appends = Meddles(lambda trainer, _: trainer.callbacks.append(ShrinksAtSteps(batches)))
+    fit(tmp_path, 100, callbacks=[appends], val_check_interval=13)
+    # Blocks begin at batches 13 and 19 (checkpoints end others); 18 is watched, a step by itself.
+    assert set(batches) < set(range(14, 26))
+    assert not {13, 18} & set(batches)
+    assert len(batches) == len(set(batches)) > 3
+
+
+class TwoPhases(SupervisedModule):
+    """Makes an optimiser whose rate is halved every three steps as its second epoch begins."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Linear(6, 3), nn.CrossEntropyLoss(), optimizer=SGD)
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 1:
+            self.trainer.strategy.setup_optimizers(self.trainer)
+
+    def configure_optimizers(self) -> Any:
+        optimizer: Any = super().configure_optimizers()
+        if self.trainer.current_epoch == 0:
+            return optimizer
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def test_a_schedule_that_begins_with_an_epoch_counts_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_hurry(monkeypatch)
+    calls = fit(tmp_path, 100, TwoPhases(), log_every_n_steps=1)
+    assert max(count for first, count in calls.calls if first > 13) > 3
+    rates = columns(tmp_path, "lr")[0]
+    assert rates == [0.05] * 13 + [0.05 * 0.5 ** (step // 3) for step in range(13)]
+
+
+class Stops(Classifier):
+    """Its network asks for the end of training at step 16."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training and self.global_step == 16:
+            self.trainer.should_stop = True
+        predictions: Tensor = super().forward(inputs)
+        return predictions
+
+
+@pytest.mark.parametrize(("least", "end"), [(None, 17), (17, 17), (18, 18)])
+def test_a_network_that_stops_training_ends_it_with_its_step(
+    least: int | None, end: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: at the end of the block, whose length goes by the clock."""
+    without_hurry(monkeypatch)
+    for steps in (1, 100):
+        fit(tmp_path / str(steps), steps, Stops(), max_epochs=3, min_steps=least)
+    assert_same(left(tmp_path / "100"), left(tmp_path / "1"))
+    assert left(tmp_path / "100")[1]["global_step"] == end
+
+
+class AsksForMetrics(Classifier):
+    """Weighs its outputs by the loss of the last row."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__()
+        self.shown = shown
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        last = getattr(self.trainer, self.shown).get("train/loss", 1.0) if self.training else 1.0
+        predictions: Tensor = super().forward(inputs) * (1 + 0.1 * float(last))
+        return predictions
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("shown", ["callback_metrics", "progress_bar_metrics"])
+def test_a_network_that_asks_for_metrics_is_told_those_of_the_last_row(
+    shown: str, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: those of the last block."""
+    without_hurry(monkeypatch)
+    for steps in (1, 100):
+        module = AsksForMetrics(shown)
+        calls = fit(tmp_path / str(steps), steps, module, log_every_n_steps=every)
+    assert max(count for _, count in calls.calls) > 3
+    assert_same(left(tmp_path / "100"), left(tmp_path / "1"))
+
+
+def test_an_error_within_a_block_leaves_no_row_to_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for metrics then, asks in a hook where nothing may be logged."""
+    without_hurry(monkeypatch)
+    asked: list[int] = []
+
+    class Fails(Classifier):
+        def augmented(self, inputs: Tensor) -> Tensor:
+            if self.global_step == 6:
+                raise RuntimeError("fails")
+            return super().augmented(inputs)
+
+    class Asks(Callback):
+        def on_exception(self, trainer: Any, *args: Any) -> None:
+            asked.append(len(trainer.callback_metrics))
+
+    with pytest.raises(RuntimeError, match="fails"):
+        fit(tmp_path, 100, Fails(), callbacks=[Asks()], log_every_n_steps=1)
+    assert len(asked) == 1
