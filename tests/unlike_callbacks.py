@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.optim import SGD
 
 from engine import StepCallback
@@ -388,3 +389,19 @@ class Anneals(StepCallback):
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
         module.loss.weight *= 2
+
+
+class HooksAll(StepCallback):
+    """Halves what each linear layer gives, by a hook for all modules."""
+
+    in_a_stack = EACH_JOB
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.handle = register_module_forward_hook(self.halve)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.handle.remove()
+
+    @staticmethod
+    def halve(layer: nn.Module, inputs: Any, outputs: Any) -> Any:
+        return outputs / 2 if isinstance(layer, nn.Linear) else None

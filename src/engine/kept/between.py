@@ -18,6 +18,7 @@ import torch
 from torch import backends
 from torch.backends import cudnn, mkldnn
 
+from engine.fence.torch import hooks_of_all, put_hooks_of_all
 from engine.files import INSTALLED
 from engine.kept import values
 from engine.kept.attributes import FILLED, LIBRARIES, has_attributes, looked_into, names_of
@@ -48,6 +49,7 @@ SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (lambda: cudnn.benchmark, lambda was: setattr(cudnn, "benchmark", was)),
     (lambda: cudnn.deterministic, lambda was: setattr(cudnn, "deterministic", was)),
     (np.geterr, lambda was: np.seterr(**was)),
+    (hooks_of_all, put_hooks_of_all),
 )
 CHANGING = (*FILLED, *values.STATEFUL)  # classes of values that change in their place
 FIXED = (type(None), bool, int, float, complex, str, bytes, type)

@@ -24,7 +24,7 @@ from engine.fence.lightning import (
     validates_after_epoch,
     whole_checkpoint,
 )
-from engine.fence.torch import has_gradient_hooks, hooks_of, version_of
+from engine.fence.torch import has_gradient_hooks, hooks_of, hooks_of_all, version_of
 from engine.kept import between
 from engine.kept.attributes import may_read, written_by
 from engine.kept.values import mark, package_of
@@ -154,6 +154,7 @@ class StackedModule(LightningModule):
         self._built = [self._attributes(number) for number in self.running]
         self._prepared = [self._data_of(number) for number in self.running]
         self._drawn = generator_states()
+        self._hooks = hooks_of_all()
         self._of_loss = self._buffers_of_loss()
         self._call("setup", self.running, lambda job: ("fit",))
 
@@ -334,6 +335,8 @@ class StackedModule(LightningModule):
         optimizer.check_options()
         if generator_states() != self._drawn:
             raise NotStacked("a metric, a schedule or a layer draws random numbers")
+        if hooks_of_all() != self._hooks:  # alone, a job has those of its own callbacks only
+            raise NotStacked("a callback registers a hook for all modules or all optimisers")
         if self._buffers_of_loss() != self._of_loss:  # it is the first job's, for all
             raise NotStacked("training changes a buffer of the loss")
         if not self.running:

@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import backends
 from torch.backends import cudnn, mkldnn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from engine.kept import between
 from engine.kept.between import put_back
@@ -276,6 +278,8 @@ def test_settings_of_the_process_are_put_back() -> None:
             cudnn.benchmark = not cudnn.benchmark
             cudnn.deterministic = not cudnn.deterministic
             np.seterr(all="raise")
+            register_module_forward_hook(lambda *args: None)
+            register_optimizer_step_post_hook(lambda *args: None)
             changed = [between._asked(ask) for ask, _ in between.SETTINGS]
             assert not any(a == b for a, b in zip(before, changed, strict=True))
         assert [ask() for ask, _ in between.SETTINGS] == before

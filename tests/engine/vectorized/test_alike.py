@@ -236,6 +236,10 @@ def assert_ends_as(made: Path, alone: Path) -> None:
         ([*LOTS, "+module.adds=false", "+module.splits=train"], DRAWS),
         ([*LOTS, "+module.adds=true", "+module.splits=val"], DRAWS),
         ([*LOTS, "+module.adds=false", "+module.splits=test"], DRAWS),
+        (
+            ["+callbacks.hooks._target_=unlike_callbacks.HooksAll"],
+            "a callback registers a hook for all modules or all optimisers",
+        ),
         (["+callbacks.draws._target_=unlike_callbacks.Draws"], "a callback draws random numbers"),
         (
             ["+callbacks.tallies._target_=unlike_callbacks.Tallies"],
