@@ -10,7 +10,7 @@ import pytest
 import fuzz
 import fuzz_judge
 from engine.door import Door
-from engine.errors import UserError, blamed_on, nearest
+from engine.errors import RunFailed, UserError, blamed_on, nearest
 from engine.run.run import Run
 from fuzz_judge import Judge
 from fuzz_lines import SMALLEST, Line, Lines
@@ -101,7 +101,8 @@ def waits(run: Run) -> float:
         pytest.param(raises(UserError("no")), "names nothing", id="names nothing"),
         pytest.param(fails_before_a_step(KeyError), AT_FIRST, id="at first"),
         pytest.param(fails_before_a_step(None), "2: TypeError", id="a bug of the engine"),
-        pytest.param(raises(SystemExit(1)), "exit code 1", id="exit code"),
+        pytest.param(raises(SystemExit(1)), AT_FIRST, id="an exit at first"),
+        pytest.param(raises(RunFailed("no")), "exit code 1", id="exit code"),
         pytest.param(leaves, "leaves left", id="leaves a file"),
         pytest.param(tells, "a traceback, and exit code 0", id="a traceback"),
         pytest.param(waits, "too long: ", id="too long"),

@@ -177,7 +177,8 @@ def blamed_on(key: str, is_node: bool = True) -> Iterator[None]:
             the way to the traceback, where the text alone may not tell enough.
     """
     try:
-        yield
+        with signals.undisguised():
+            yield
     except (UserError, RunFailed, Pruned):
         raise
     except Exception as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from engine import files, messages
+from engine import files, messages, signals
 from engine.checks import imports
 from engine.config import secrets
 from engine.config.help import asks_for_help
@@ -177,7 +177,8 @@ def _blamed_before_a_batch(trainer: Any, split: str, loaders: Any, model: Any) -
     from engine.fence.lightning import has_measured
 
     try:
-        yield
+        with signals.undisguised():
+            yield
     except Exception as error:
         if has_measured(trainer):
             raise

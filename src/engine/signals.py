@@ -109,20 +109,34 @@ def heed() -> None:
 
 @contextmanager
 def undisguised() -> Iterator[None]:
-    """Raises `Interrupted` for an error that is raised inside after a signal has come.
+    """Tells what a signal has ended from what ends by itself.
 
     A signal's exception may break what runs, which then raises another one, or swallows it and
     raises one later. Whoever takes an error for the result of a run or of a job asks here first.
+    A user's code may raise SystemExit without a signal, by `sys.exit()`: so its run has failed, and
+    the process has other jobs to run.
 
     Raises:
-        Interrupted: then.
+        Interrupted: for whatever is raised inside after a signal has come.
+        RuntimeError: for a SystemExit or a KeyboardInterrupt without a signal.
     """
     try:
         yield
-    except Exception:
+    except Interrupted:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         if not _Heeded.is_answered:
             heed()
-        raise
+        if isinstance(error, Exception):
+            raise
+        # Lightning makes an exit of a KeyboardInterrupt.
+        is_made = isinstance(error.__context__, KeyboardInterrupt)
+        own = error.__context__ if is_made and error.__context__ else error
+        if isinstance(own, KeyboardInterrupt) and signal.SIGINT not in _Heeded.handled:
+            raise  # it may be Ctrl-C, which nobody notes here
+        said = f"{type(own).__name__}: {own}".removesuffix(": ")
+        text = f"the code would end the process: {said}"
+        raise RuntimeError(text).with_traceback(own.__traceback__) from None
 
 
 @contextmanager

@@ -221,7 +221,7 @@ def test_describe_gives_the_cause_and_its_key() -> None:
     assert describe(wrapped) == "first\nsecond"
 
 
-def raised_here(error: Exception) -> None:
+def raised_here(error: BaseException) -> None:
     raise error
 
 
@@ -236,15 +236,16 @@ PLACE = "\nRaised in tests/engine/test_errors.py, line {}; HYDRA_FULL_ERROR=1 sh
         (MemoryError(), "module: MemoryError"),
         (RuntimeError("module.optimizer: no"), "module.optimizer: no"),
         (RuntimeError("in loading:\n\tMissing: a\n\tmore"), "module: in loading: Missing: a"),
+        (SystemExit(3), "module: the code would end the process: SystemExit: 3"),
     ],
-    ids=["first line", "the kind of error", "no text", "has the key", "goes on below"],
+    ids=["first line", "the kind of error", "no text", "has the key", "goes on below", "an exit"],
 )
-def test_blamed_on_names_the_key_and_the_place(error: Exception, says: str) -> None:
+def test_blamed_on_names_the_key_and_the_place(error: BaseException, says: str) -> None:
     with pytest.raises(UserError) as refused, blamed_on("module"):
         raised_here(error)
     line = raised_here.__code__.co_firstlineno + 1
     assert str(refused.value) == says + PLACE.format(line)
-    assert refused.value.__cause__ is error
+    assert refused.value.__cause__ is error or isinstance(error, SystemExit)
 
 
 def test_blamed_on_names_no_place_in_a_library_and_leaves_other_endings_alone() -> None:

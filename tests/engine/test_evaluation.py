@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,9 @@ def test_an_error_before_the_first_batch_is_shown_as_one_of_training(
     first = 1
     with pytest.raises(RuntimeError, match=r"^batch 1$"):
         run_evaluate(f"run={run_dir}")
+    monkeypatch.setattr(odd_modules.Tested, "test_step", lambda *_: sys.exit())
+    says = refused(capsys, f"run={run_dir}").splitlines()  # it was nothing at all, and code 0
+    assert says[0] == "error: split=test: the code would end the process: SystemExit"
 
 
 def test_metrics_that_lightning_resets_begin_anew(tmp_path: Path) -> None:

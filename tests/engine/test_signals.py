@@ -161,6 +161,61 @@ def test_an_error_is_a_signal_only_where_one_has_come() -> None:
         raise RuntimeError("its own")
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (SystemExit(), "SystemExit"),
+        (SystemExit(3), "SystemExit: 3"),
+        (SystemExit("no data here"), "SystemExit: no data here"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_an_exit_without_a_signal_is_an_error_of_the_code(error: BaseException, says: str) -> None:
+    """As it happened: a module that called sys.exit() ended the whole sweep, with code 0."""
+
+    def leaves() -> None:
+        raise error
+
+    with (
+        signals.heeded(*BOTH),
+        pytest.raises(RuntimeError, match=f"would end the process: {says}$") as failed,
+        signals.undisguised(),
+    ):
+        leaves()
+    assert [entry.name for entry in failed.traceback][-1] == "leaves"
+
+
+@pytest.mark.filterwarnings(SWALLOWED)
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_an_exit_after_a_signal_is_the_signal(error: BaseException) -> None:
+    def run() -> None:
+        send()
+        raise error
+
+    with (
+        pytest.raises(signals.Interrupted) as stop,
+        signals.heeded(*BOTH),
+        signals.undisguised(),
+    ):
+        run()
+    assert stop.value.code == 130
+
+
+def test_ctrl_c_is_one_where_nobody_handles_it() -> None:
+    """In a worker, Python's own handler raises; Lightning makes an exit of that."""
+    with pytest.raises(KeyboardInterrupt), signals.heeded(signal.SIGTERM), signals.undisguised():
+        raise KeyboardInterrupt
+
+    def exits() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    with pytest.raises(SystemExit), signals.heeded(signal.SIGTERM), signals.undisguised():
+        exits()
+
+
 def test_while_steps_look_the_handler_does_not_raise(capfd: pytest.CaptureFixture[str]) -> None:
     def run() -> None:
         signals.let_steps_look(True)

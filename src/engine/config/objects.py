@@ -17,6 +17,7 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from engine import signals
 from engine.config.keys import PARTIAL, PARTIALS, TARGET
 from engine.config.limits import advice_on, shown
 from engine.config.nested import copied
@@ -161,7 +162,8 @@ def located(path: str, key: str) -> Any:
     from engine.fence.hydra import locate
 
     try:
-        target = locate(path)
+        with signals.undisguised():
+            target = locate(path)
     except Exception as error:  # whatever the module that is imported raises
         if isinstance(wrong := error.__cause__, SyntaxError):
             place = f"{short(Path(str(wrong.filename)))}, line {wrong.lineno}"

@@ -69,12 +69,8 @@ class Work:
     def _answer(self) -> float | Exception:
         with prepared(self.config.threads, self.traceback):
             try:
-                return self._run()
-            except SystemExit as stop:
-                # A signal's code: SIGTERM, or Slurm's, after which submitit submits the job again.
-                if isinstance(stop.code, int) and not 0 <= stop.code < 128:
-                    raise
-                return RunFailed(f"exit code {stop.code}")
+                with signals.undisguised():
+                    return self._run()
             except Exception as error:
                 mistake = as_mistake(error)
                 # Pickle may not know another class where the launcher is.

@@ -416,7 +416,7 @@ def _launch_each(jobs: Sequence[Job], launch: Launch) -> None:
         cause = answer_of(result)
         if not isinstance(cause, Exception) or isinstance(cause, WorkerLost):
             continue
-        if isinstance(cause, Stopped) or not job.summary or job.is_as_launched:
+        if isinstance(cause, Stopped) or job.is_left(job.state()):
             job.error = as_mistake(cause)
             if not isinstance(job.error, UserError | RunFailed):
                 log.error("%s", " ".join(job.overrides), exc_info=cause)

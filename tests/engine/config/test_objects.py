@@ -556,6 +556,20 @@ def test_a_target_that_is_none(target: str, says: str) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
+def test_a_script_that_ends_the_process_is_no_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: the command ended without a word, with code 0."""
+    (tmp_path / "a_script.py").write_text("class Model: ...\n\nraise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as refused:
+        check({"module": {"_target_": "a_script.Model"}})
+    assert str(refused.value) == (
+        "module._target_=a_script.Model: cannot be imported: the code would end the process: "
+        "SystemExit: 0"
+    )
+
+
 def test_the_kind_of_a_node() -> None:
     check({"module": {"_target_": "torch.nn.ReLU"}}, {"module": nn.Module})
     with pytest.raises(

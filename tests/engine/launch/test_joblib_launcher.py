@@ -49,13 +49,14 @@ def test_joblib(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stdout
     assert_each_ran_once(tmp_path, range(3), 1, 2)
+    assert (folders(tmp_path)["seed=3"] / "train.log").read_text().count("starts at step") == 1
     ended = {name: summary(folder) for name, folder in folders(tmp_path).items()}
     assert {
         name: (job["status"], job["error"])
         for name, job in ended.items()
         if job["status"] != "finished"
     } == {
-        "seed=3": ("interrupted", None),
+        "seed=3": ("failed", "RuntimeError: the code would end the process: SystemExit: 3"),
         "seed=4": ("failed", "a mistake"),
         "seed=5": ("failed", "RuntimeError: a bug"),
     }

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,25 @@ def test_a_signal_that_a_library_makes_a_mistake_of_interrupts(tmp_path: Path) -
     with pytest.raises(signals.Interrupted), signals.heeded(signal.SIGINT):
         begun(tmp_path).execute(interrupted)
     assert (summaries.load(only_run(tmp_path)) or {})["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [(None, "SystemExit"), ("no data here", "SystemExit: no data here")]
+)
+def test_a_run_whose_code_calls_for_the_process_s_end_has_failed(
+    code: str | None, says: str, tmp_path: Path
+) -> None:
+    """As it happened: it counted as interrupted, and "no data here" was lost."""
+
+    def leaves(run: Run) -> float:
+        trained(run)
+        sys.exit(code)
+
+    with pytest.raises(RunFailed):
+        begun(tmp_path).execute(leaves)
+    summary = summaries.load(only_run(tmp_path)) or {}
+    error = f"RuntimeError: the code would end the process: {says}"
+    assert (summary["status"], summary["error"]) == ("failed", error)
 
 
 def test_lost_rows_are_recorded_where_the_trainer_is_made_first(

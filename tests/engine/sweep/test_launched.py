@@ -105,6 +105,22 @@ def test_a_job_that_is_to_run_again_and_is_refused_says_why(tmp_path: Path) -> N
     assert (len(workers.launched), str(job.error)) == (1, "no")
 
 
+def test_a_job_that_answers_with_an_error_is_not_lost(tmp_path: Path) -> None:
+    """As it happened: it ran twice, and its process was called killed."""
+
+    class Leaves(Workers):
+        def __call__(self, jobs: Sequence[Job]) -> list[JobReturn]:
+            super().__call__(jobs)
+            (run_dir,) = tmp_path.glob("seed=1-*")
+            save(run_dir, {"status": "interrupted", "error": None})
+            return [JobReturn(status=JobStatus.FAILED, _return_value=RunFailed("exit code 3"))]
+
+    (job,) = made(tmp_path, "seed=1")
+    states = run_all([job], workers := Leaves(tmp_path))
+    assert (len(workers.launched), str(job.error)) == (1, "exit code 3")
+    assert [now.status for now in states] == ["failed"]
+
+
 def test_the_config_of_a_run_does_not_say_how_its_sweep_treats_it(tmp_path: Path) -> None:
     """A job whose worker was killed is launched again, and waits: its run is the same."""
     forced, waits = made(tmp_path, "sweep.force=true", "sweep.wait=true")
