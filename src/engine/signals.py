@@ -20,6 +20,7 @@ class _Heeded:
     process = 0  # the process that began to handle them
     came: int | None = None  # the first one that came
     steps_look = False  # whether each step looks at `came`, and the handler need not raise
+    step = ""  # what is to end before somebody looks
     is_answered = False  # whether somebody records or tells now that it came
 
 
@@ -33,7 +34,8 @@ def _handle(number: int, frame: object) -> None:
     _Heeded.came = number
     if not _Heeded.steps_look:
         heed()
-    os.write(2, b"\nstopping after this step; once more ends the process at once\n")
+    says = f"\nstopping after {_Heeded.step}; once more ends the process at once\n"
+    os.write(2, says.encode())
 
 
 @contextmanager
@@ -149,12 +151,16 @@ def answered() -> Iterator[None]:
         _Heeded.is_answered = before
 
 
-def let_steps_look(look: bool) -> None:
+def let_steps_look(look: bool, step: str = "this step") -> None:
     """Says whether steps are taken now that ask `heed`; takes back handlers that others have set.
 
     Lightning's own handler of SIGTERM would let the processes of a run talk to each other.
+
+    Args:
+        look: whether they are.
+        step: what a signal's line says it waits for.
     """
-    _Heeded.steps_look = look
+    _Heeded.steps_look, _Heeded.step = look, step
     for number in _Heeded.handled if look else ():
         signal.signal(number, _handle)
 

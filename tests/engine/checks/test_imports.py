@@ -1,6 +1,8 @@
 """Large imports look for no garbage, and what they leave is never looked at."""
 
 import gc
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from commands import run_train
+from engine import signals
 from engine.checks import imports
 
 
@@ -59,6 +62,31 @@ def test_only_what_is_there_before_the_first_run_is_frozen(monkeypatch: pytest.M
         raise KeyboardInterrupt
     assert frozen == ["frozen", gc.unfreeze]
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_signal_waits_for_the_first_import(
+    waits: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: its exception came out of Python under C++, and the process aborted."""
+    reached: list[str] = []
+    monkeypatch.setattr(imports, "freeze", lambda: reached.append("the end"))
+    monkeypatch.delitem(sys.modules, "torch")
+
+    def loads() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        reached.append("on")
+
+    with (
+        pytest.raises(signals.Interrupted) as stop,
+        signals.heeded(signal.SIGTERM),
+        imports.large(*([] if waits else [False])),
+    ):
+        loads()
+    assert stop.value.code == 143
+    assert reached == (["on", "the end"] if waits else ["the end"])
+    says = "\nstopping after the import of PyTorch; once more ends the process at once\n"
+    assert capfd.readouterr().err == (says if waits else "")
 
 
 def test_who_collects_nothing_is_not_made_to() -> None:
