@@ -170,7 +170,7 @@ def set_aside(run_dir: Path) -> None:
     gets when it runs again.
     """
     names = (f"{run_dir.name}.{number}" for number in itertools.count(1))
-    aside = next(path for path in map(run_dir.with_name, names) if not path.exists())
+    aside = next(path for path in map(run_dir.with_name, names) if not os.path.lexists(path))
     run_dir.rename(aside)
     shutil.rmtree(aside / HPARAMS.parent, ignore_errors=True)
 

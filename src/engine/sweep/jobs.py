@@ -93,7 +93,8 @@ class Job:
         if not own[1:]:
             return own[0] if own else None
         named = folders.job_dir(self.config, self.sweep_dir, self.config.overrides)
-        own.sort(key=lambda path: (path != named, not (path / summaries.SUMMARY).exists(), path))
+        ended = {path: (path / summaries.SUMMARY).exists() for path in own}
+        own.sort(key=lambda path: (not path.is_dir(), path != named, not ended[path], path))
         _tell_of_copies(*own)
         return own[0]
 
@@ -105,11 +106,26 @@ class Job:
             return whole == self.config.hash or not whole.startswith(self.hash)  # it was edited
         return True
 
+    def _folder_to_read(self) -> Path | None:
+        """Returns the job's folder.
+
+        Raises:
+            BrokenFile: if something else is in its place, such as a link to a disk that is gone:
+                a new run would be written through the link.
+        """
+        folder = self.folder
+        if folder and not folder.is_dir():
+            is_link = folder.is_symlink()
+            reason = f"is a link to {folder.readlink()}, where no folder is" if is_link else ""
+            raise BrokenFile(folder, reason or "is no folder")
+        return folder
+
     @property
     def summary(self) -> dict[str, Any]:
         """Reads the job's summary.json; empty while there is none."""
         try:
-            return (self.folder and summaries.load(self.folder)) or {}
+            folder = self._folder_to_read()
+            return (folder and summaries.load(folder)) or {}
         except BrokenFile as broken:
             return {"status": BROKEN, "error": str(broken)}
 
@@ -132,10 +148,9 @@ class Job:
 
     def _read(self) -> tuple[dict[str, Any], identity.Changed]:
         """Reads the job's summary, and what has changed since; a broken file is the job's error."""
-        folder = self.folder
-        if not folder:
-            return {}, identity.Changed()
         try:
+            if not (folder := self._folder_to_read()):
+                return {}, identity.Changed()
             return summaries.load(folder) or {}, identity.changed(folder, self.config)
         except BrokenFile as broken:
             return {"status": BROKEN, "error": str(broken)}, identity.Changed()

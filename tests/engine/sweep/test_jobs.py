@@ -1,5 +1,6 @@
 """Sweeps: a folder per job, one bad job does not stop the others, and nothing is run twice."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -159,6 +160,33 @@ def test_a_broken_summary_is_no_end(
         patch.delattr(identity, "changed")
         assert job.summary == {}  # without a comparison of code and data
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_is_no_folder_is_broken_and_not_written_to(kind: str, tmp_path: Path) -> None:
+    """As it happened: with the archive's disk not mounted, a finished job ran through the link."""
+    (job,) = made(tmp_path, "seed=1")
+    place, gone = folders.job_dir(job.config, tmp_path, job.overrides), tmp_path / "gone" / "job"
+    says = f"is a link to {gone}, where no folder is" if kind == "link" else "is no folder"
+    if kind == "link":
+        place.symlink_to(gone)
+        place.with_name(f"{place.name}.1").symlink_to(gone)  # an earlier one's
+    else:
+        place.write_text("mine")
+    assert (job.status, job.is_due) == ("broken", False)
+    assert job.summary["error"] == f"{place}: {says}.\nPut it back."
+    with job.claimed() as folder:
+        assert folder is None
+    job.treated = job.treated | {"retry": "failed"}
+    with job.claimed() as folder:
+        assert folder == place
+        assert not os.path.lexists(place)
+    number = 2 if kind == "link" else 1
+    assert os.path.lexists(place.with_name(f"{place.name}.{number}"))
+    assert not gone.parent.exists()
+    folders.save_config(place.with_name(f"zz-{place.name}"), job.config, "project.train")
+    place.symlink_to(gone)
+    assert made(tmp_path, "seed=1")[0].status == "interrupted"  # the copy that is there
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["of its name", "renamed"])
