@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -48,7 +48,8 @@ class Search:
 
     Args:
         options: of the search.
-        overrides: of the command line, by key.
+        overrides: of the command line and of the experiment's params, by key.
+        typed: the words of the command line.
         make_job: composes a job from words of a command line.
         storage: as it was typed; "" for none.
 
@@ -60,6 +61,7 @@ class Search:
         self,
         options: studies.Options,
         overrides: Mapping[str, Override],
+        typed: Sequence[str],
         make_job: Callable[[list[str]], Job],
         storage: str,
     ) -> None:
@@ -74,6 +76,8 @@ class Search:
         self.fixed = [
             str(override.input_line) for key, override in overrides.items() if key not in swept
         ]
+        # Words of the params, which a single run of the experiment does not have.
+        self.untyped = [word for word in self.fixed if word not in typed]
         self.options = options
         self.make_job = make_job
         self.base = make_job(self.fixed)
@@ -329,7 +333,11 @@ class Search:
             study = studies.load(self.storage, self.name) if studies.exists(self.storage) else None
         if study and self._marks is None:
             self._states(study)
-        return table(study, self.n_trials, self._marks or {})
+        return self._table(study)
+
+    def _table(self, study: Study | None) -> str:
+        marks, sweep_dir = self._marks or {}, self.base.sweep_dir
+        return table(study, self.n_trials, marks, sweep_dir, self.untyped)
 
     def conclude(self, door: str) -> None:
         """Shows the table of the trials, and the commands that look at them.
@@ -342,7 +350,7 @@ class Search:
             RunFailed: if a trial failed, or none finished.
         """
         study = studies.load(self.storage, self.name)
-        log.info("\n%s", table(study, self.n_trials, self._marks or {}))
+        log.info("\n%s", self._table(study))
         storage = self.storage if "://" in self.storage else messages.short(Path(self.storage))
         if self.base.sweep_dir.exists():  # it is taken back where all trials were refused
             commands = summaries.next_commands(self.base.sweep_dir, door)

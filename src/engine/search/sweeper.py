@@ -36,7 +36,8 @@ class OptunaSweeper(JobSweeper):
         options = study.Options(**self.options)
         typed = OmegaConf.to_container(self.config.hydra.sweeper, resolve=False)
         storage = str(typed.get("storage") or "")  # type: ignore[union-attr]
-        made = search.Search(options, self.overrides(arguments), self.compose, storage)
+        overrides = self.overrides(arguments)
+        made = search.Search(options, overrides, arguments, self.compose, storage)
         if self.config.sweep.dry_run:
             log.info("%s", made.table())
             return

@@ -4,7 +4,7 @@ import math
 import shlex
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -162,7 +162,13 @@ def ranked(study: Study) -> list[FrozenTrial]:
     )
 
 
-def table(study: Study | None, n_trials: int, marks: Mapping[int, str]) -> str:
+def table(
+    study: Study | None,
+    n_trials: int,
+    marks: Mapping[int, str],
+    sweep_dir: Path,
+    fixed: Sequence[str] = (),
+) -> str:
     """Returns lines for the best trials and the wrong ones, a count, and the best overrides.
 
     Numbers have 4 significant digits, but for the overrides, which are there to paste.
@@ -171,6 +177,8 @@ def table(study: Study | None, n_trials: int, marks: Mapping[int, str]) -> str:
         study: that was begun, if one was.
         n_trials: of the search.
         marks: what to say of a trial beside its status, by number.
+        sweep_dir: holds the folders of the trials' jobs.
+        fixed: words that all trials have, and a single run of the experiment has not.
     """
     trials = study.trials if study else []
     best = ranked(study) if study else []
@@ -191,10 +199,10 @@ def table(study: Study | None, n_trials: int, marks: Mapping[int, str]) -> str:
         if trial.number in marks:
             lines.append(f"         {marks[trial.number]}")
         if error := trial.user_attrs.get("error"):
-            folder = trial.user_attrs.get("folder")
             lines.append(messages.indented(error, 9))
-            has_failed = folder and status(trial) == "failed"
-            lines += [f"         {folder}/train.log"] if has_failed else []
+            said = f"{trial.user_attrs.get('folder')}/train.log"
+            has_failed = status(trial) == "failed" and (sweep_dir / said).is_file()
+            lines += [f"         {said}"] if has_failed else []
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
@@ -203,7 +211,7 @@ def table(study: Study | None, n_trials: int, marks: Mapping[int, str]) -> str:
     lines.append(f"{messages.counted(max(n_trials, len(trials)), 'trial')}: {numbers}")
     for trial in best[:1]:
         mark = f", {marks[trial.number]}" if trial.number in marks else ""
-        lines.append(f"best{mark}:\n  {shlex.join(words(trial.params))}")
+        lines.append(f"best{mark}:\n  {shlex.join([*fixed, *words(trial.params)])}")
     return "\n".join(lines)
 
 

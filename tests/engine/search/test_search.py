@@ -18,7 +18,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from commands import ROOT, run_train
+from commands import ROOT, composed, run_train
 from engine.run import folders, identity
 from engine.search import study
 from engine.search.search import Search
@@ -74,6 +74,24 @@ def test_each_trial_is_a_job_and_its_objective_the_value(
     before = told(tmp_path)
     run_train(*command(tmp_path, *SPACE, "n_trials=7"))  # goes on with the same study
     assert (told(tmp_path)[:5], len(told(tmp_path))) == (before, 7)
+
+
+def test_what_params_fix_is_among_the_words_to_paste(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: they made another model than that of the best trial."""
+    caplog.set_level("INFO")
+    params = "{optimizer.lr:'0.01,0.02',trainer.max_steps:2,init:he,seed:3}"
+    words = [f"hydra.sweeper.params={params}", "init=randn", "sampler=grid"]
+    run_train(*command(tmp_path, *words), draws=False)
+    *_, best = re.sub(r"\x1b\[\d*m", "", caplog.records[-2].message).splitlines()
+    rate = min(trials(tmp_path), key=lambda trial: trial.value or 0.0).params["optimizer.lr"]
+    assert best == f"  trainer.max_steps=2 seed=3 optimizer.lr={rate}"
+    typed = ["experiment=linear", "accelerator=cpu", "logger=csv", "init=randn"]
+    (run_dir,) = folder(tmp_path).glob(f"*-lr={rate}-*")
+    summary = json.loads((run_dir / "summary.json").read_text())
+    pasted = composed([*typed, *best.split(), f"paths.log_dir={tmp_path}"])
+    assert pasted.hash == summary["config_hash"]
 
 
 def failed_in_part(*words: str) -> None:

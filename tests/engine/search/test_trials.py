@@ -228,7 +228,11 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
         claimed[number].release()
     made.name("val/loss, best epoch")
     made.name("another")  # a name stays
-    assert re.sub(r"\x1b\[\d*m", "", trials.table(made.study, 6, {})).splitlines() == [
+    for folder in ("lr=0.5-0123abcd", "lr=0.25-89ababcd"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.log").touch()
+    table = trials.table(made.study, 6, {}, tmp_path)
+    assert re.sub(r"\x1b\[\d*m", "", table).splitlines() == [
         "  trial  status       val/loss, best epoch  parameters",
         "      3  finished                    0.125  lr=0.1235 hidden=8 init=xavier",
         "      0  failed                             lr=0.5 hidden=7 init=he",
@@ -244,9 +248,16 @@ def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: P
         "best:",
         "  lr=0.123456789 hidden=8 init=xavier",
     ]
-    fewer = trials.table(made.study, 3, {}).splitlines()  # a study goes on with another number
+    (tmp_path / "lr=0.5-0123abcd/train.log").unlink()  # as on a full disk, it was named
+    assert set(table.splitlines()) - set(
+        trials.table(made.study, 6, {}, tmp_path).splitlines()
+    ) == {"         lr=0.5-0123abcd/train.log"}
+    # A study goes on with another number.
+    fewer = trials.table(made.study, 3, {}, tmp_path, ["seed=3"]).splitlines()
+    assert fewer[-1] == "  seed=3 lr=0.123456789 hidden=8 init=xavier"
     assert fewer[-3] == "5 trials: 2 failed, 1 diverged, 2 finished"
-    marked = re.sub(r"\x1b\[\d*m", "", trials.table(made.study, 6, {3: "stale (net.py)"}))
+    marked = trials.table(made.study, 6, {3: "stale (net.py)"}, tmp_path)
+    marked = re.sub(r"\x1b\[\d*m", "", marked)
     assert marked.splitlines()[2] == "         stale (net.py)"
     assert marked.splitlines()[-3:-1] == [
         "6 trials: 2 failed, 1 diverged, 2 finished, 1 to come, 1 stale (net.py)",
