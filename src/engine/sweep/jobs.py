@@ -499,8 +499,9 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
             first = messages.redacted(str(error) or repr(error)).partition("\n")[0]
             lines.append(messages.indented(first, 4))
             # The log has no more of a job that diverged.
-            if state.folder and summary.get("status") != "diverged":
-                lines.append(f"    {messages.short(state.folder / 'train.log')}")
+            path = state.folder and state.folder / "train.log"
+            if path and path.is_file() and summary.get("status") != "diverged":
+                lines.append(f"    {messages.short(path)}")
     return "\n".join([*lines, count(statuses)])
 
 

@@ -242,6 +242,16 @@ def test_what_a_sweep_tells_its_jobs_names_none() -> None:
     assert own_words([*words, ["a=1", "seed=2"]]) == [["seed=1"], ["seed=1"], ["seed=2"]]
 
 
+def test_a_log_that_is_not_there_is_not_named(tmp_path: Path) -> None:
+    """As it happened on a full disk, and where a file has the place of a job's folder."""
+    (job,) = made(tmp_path, "seed=1")
+    state = State("failed", tmp_path, {"error": "no"}, False, True, False)
+    path = tmp_path / "train.log"
+    assert table([job], [state]).splitlines()[2:-1] == ["    no"]
+    path.touch()
+    assert table([job], [state]).splitlines()[2:-1] == ["    no", f"    {path}"]
+
+
 def test_the_metric_of_the_test_stands_beside_the_objective(tmp_path: Path) -> None:
     jobs = made(tmp_path, "seed=1", "seed=2")
     of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
