@@ -396,8 +396,11 @@ def _force(jobs: Sequence[Job], path: Path) -> None:
             if now.has_ended and now.is_changed:
                 job.mark.unlink(missing_ok=True)
         left = len(jobs) - sum(now.has_ended and not now.is_changed for _, now in begun)
-        of = messages.counted(len(jobs), "job")
-        log.info("sweep.force=true goes on: it was interrupted, and has left %d of %s", left, of)
+        log.info(
+            "sweep.force=true goes on with a sweep that was interrupted, or that another process "
+            "runs; left: %d of %s",
+            *(left, messages.counted(len(jobs), "job")),
+        )
 
 
 def _launch(jobs: Sequence[Job], launch: Launch) -> None:

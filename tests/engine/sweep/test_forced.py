@@ -72,7 +72,9 @@ def test_the_same_command_goes_on_with_a_forced_sweep(
     assert forced(ended, stops_in="seed=2") == ["seed=1", "seed=2"]
     assert "goes on" not in caplog.text
     assert forced(ended, stops_in="seed=3") == ["seed=2", "seed=3"]  # the first is interrupted
-    assert "goes on: it was interrupted, and has left 2 of 3 jobs" in caplog.text
+    # As it happened: a second process said "it was interrupted" of a sweep that the first one ran.
+    says = "goes on with a sweep that was interrupted, or that another process runs; left: 2 of 3"
+    assert f"{says} jobs" in caplog.text
     assert forced(ended) == ["seed=3"]
     assert [folders_of(ended, word) for word in WORDS] == [["", ".1"]] * 3
     assert forced(ended) == [*WORDS]  # it has ended, and is asked for once more
