@@ -116,7 +116,9 @@ class Trials:
         return claimed
 
     def _lock_path(self, number: int) -> Path:
-        return self._locks / f"{self.study.study_name.replace('/', '_')}-{number}.lock"
+        # Two names must not become one: a/b and a_b.
+        name = self.study.study_name.replace("%", "%25").replace("/", "%2F")
+        return self._locks / f"{name}-{number}.lock"
 
     def _draw(self, frozen: FrozenTrial) -> None:
         """Draws the parameters that a trial has no value of yet.

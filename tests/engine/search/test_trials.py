@@ -105,6 +105,18 @@ def test_a_search_killed_at_any_moment_draws_what_it_would_have_drawn(
     assert [trial.params for trial in made.all()] == expected
 
 
+def test_searches_whose_names_are_alike_have_locks_of_their_own(tmp_path: Path) -> None:
+    """With one lock for both, a trial of the one would wait for a trial of the other."""
+    made = process(tmp_path)
+    names = ["a/b", "a_b", "a%2Fb", "a%b"]
+    paths = set()
+    for name in names:
+        made.study = optuna.create_study(study_name=name)
+        paths.add(made._lock_path(0))
+    assert len(paths) == len(names)
+    assert {path.parent for path in paths} == {tmp_path / ".locks"}
+
+
 def test_a_trial_whose_process_is_gone_comes_before_a_new_one(tmp_path: Path) -> None:
     first, second = process(tmp_path), process(tmp_path)
     lost, kept = first.claim(), second.claim()
