@@ -17,7 +17,6 @@ from engine.fence.lightning import (
     PlaceOfValidation,
     around_loading,
     batch_of_training,
-    process_loaders,
 )
 from engine.kept.attributes import marks_of
 from engine.kept.values import GENERATORS
@@ -49,8 +48,7 @@ class StepSeed(StepCallback):
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         trainer.has_step_seed = True  # type: ignore[attr-defined]
         if stage == "fit":
-            process_loaders(trainer, partial(self._exact, trainer))
-            around_loading(trainer, partial(self._making, trainer))
+            around_loading(trainer, partial(self._making, trainer), partial(self._exact, trainer))
             if "dataloader_iter" in inspect.signature(module.training_step).parameters:
                 trainer.saves_within_epochs = False  # type: ignore[attr-defined]
                 self._say_once(

@@ -299,40 +299,49 @@ def training_sizes(trainer: Trainer) -> list[int]:
     return [len(dataset) for dataset in datasets if hasattr(dataset, "__len__")]
 
 
-def process_loaders(trainer: Trainer, process: Callable[[object, bool], object]) -> None:
-    """Lets a function process the loaders of `fit`, after Lightning and the strategy.
+def around_loading(
+    trainer: Trainer,
+    within: Callable[[str], AbstractContextManager[None]],
+    process: Callable[[object, bool], object],
+) -> None:
+    """Has the loaders of `fit` made within a context, and processed by a function.
 
-    Args:
-        trainer: whose loaders they are.
-        process: is given a loader, and whether it is of training; otherwise it is of validation.
-    """
-    strategy: Any = trainer.strategy
-    before = strategy.process_dataloader
-
-    def processed(loader: object) -> object:
-        made = before(loader)
-        return process(made, trainer.training) if trainer.state.fn == "fit" else made
-
-    strategy.process_dataloader = processed
-
-
-def around_loading(trainer: Trainer, within: Callable[[str], AbstractContextManager[None]]) -> None:
-    """Has the loaders of `fit` made within a context.
+    The loop that makes a loader says what it is for. The Trainer's state does not: the end of a
+    `BatchSizeFinder`, or a callback, may have loaders of validation made while it trains.
 
     Args:
         trainer: whose loaders they are.
         within: is given what tells the makings apart: of training or of validation, and the epoch
             where loaders are made anew for each.
+        process: is given a loader, after Lightning and the strategy, and whether it is of training;
+            otherwise it is of validation.
     """
     of_training: Any = trainer.fit_loop
+    before = trainer.strategy.process_dataloader
     for name, loop in (("train", of_training), ("val", of_training.epoch_loop.val_loop)):
-        loop.setup_data = partial(_load, trainer, loop.setup_data, name, within)
+
+        def processed(loader: object, is_of_training: bool = name == "train") -> object:
+            return process(before(loader), is_of_training)
+
+        loop.setup_data = partial(_load, trainer, loop.setup_data, name, within, processed)
 
 
-def _load(trainer: Any, load: Callable[[], None], name: str, within: Callable[[str], Any]) -> None:
+def _load(
+    trainer: Any,
+    load: Callable[[], None],
+    name: str,
+    within: Callable[[str], Any],
+    processed: Callable[[object], object],
+) -> None:
     number = trainer.current_epoch if trainer.reload_dataloaders_every_n_epochs else 0
-    with within(f"{name}/{number}"):
-        load()
+    strategy = trainer.strategy
+    outside = strategy.process_dataloader
+    strategy.process_dataloader = processed
+    try:
+        with within(f"{name}/{number}"):
+            load()
+    finally:
+        strategy.process_dataloader = outside
 
 
 def reloads_each_epoch(trainer: Trainer) -> bool:

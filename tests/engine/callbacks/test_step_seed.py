@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -104,3 +105,48 @@ def test_what_is_not_exact_is_said_once(tmp_path: Path, caplog: pytest.LogCaptur
     assert trainer.current_epoch == 3
     assert caplog.text.count("DataLoader: Numbers is iterable") == 1
     assert not trainer.saves_within_epochs
+
+
+class Counts(Callback):
+    """Keeps the sizes of the batches of each validation of a training."""
+
+    def __init__(self) -> None:
+        self.sizes: list[list[int]] = []
+
+    def on_validation_epoch_start(self, *args: Any) -> None:
+        self.sizes.append([])
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        self.sizes[-1].append(len(batch[0]))
+
+
+class Sized(LightningDataModule):
+    """Makes its loaders by a batch size that a search may set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch_size = 2
+        self.samples = [(torch.full((1,), number / 10), torch.ones(1)) for number in range(14)]
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.samples[:10], self.batch_size)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(self.samples, self.batch_size)
+
+
+def test_a_validation_is_whole_after_a_search_for_a_batch_size(tmp_path: Path) -> None:
+    """As it happened: each served its last batch only, as its loader was made in training."""
+    found = []
+    for seed in ([], [StepSeed(0)]):  # Lightning's loaders, and ours
+        callbacks = [BatchSizeFinder(max_trials=2, init_val=2), counts := Counts(), *seed]
+        trainer = plain_trainer(tmp_path, callbacks=callbacks, max_epochs=3, logger=False)
+        layer = nn.Linear(1, 1)
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        trainer.fit(SupervisedModule(layer, nn.MSELoss()), Sized())
+        found.append((counts.sizes, trainer.callback_metrics["val/loss"].item()))
+    assert found[1] == found[0]
+    assert found[0][0] == [[4, 4, 4, 2]] * 3

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -245,19 +245,26 @@ def test_place_knows_whether_a_shorter_loader_begins_anew(mode: Any, tmp_path: P
     assert cycled.said == [mode == "max_size_cycle"]
 
 
-def test_process_loaders_is_given_those_of_fit_only(tmp_path: Path) -> None:
-    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2)
+def test_loaders_of_fit_are_processed_for_the_loop_that_makes_them(tmp_path: Path) -> None:
     given: list[tuple[object, bool]] = []
+    shorter, longer, validation = loader(2), loader(3), loader(1)
 
     def process(data: object, is_of_training: bool) -> object:
         given.append((data, is_of_training))
         return shorter
 
-    shorter, longer, validation = loader(2), loader(3), loader(1)
-    fence.process_loaders(trainer, process)
+    def load_again(trainer: Any) -> None:
+        validates = trainer.fit_loop.epoch_loop.val_loop
+        validates._combined_loader = None
+        validates.setup_data()
+
+    again = Recorder(load_again, "on_train_start")
+    trainer = plain_trainer(tmp_path, steps_per_call=1, max_epochs=2, callbacks=[again])
+    fence.around_loading(trainer, lambda _: nullcontext(), process)
     trainer.fit(Net(), longer, validation)
     trainer.validate(Net(), loader(1), verbose=False)
-    assert given == [(longer, True), (validation, False)]
+    # Those of validation are made before training, and once more in it.
+    assert given == [(longer, True), (validation, False), (validation, False)]
     assert trainer.fit_loop.epoch_loop.total_batch_idx == 3
 
 
@@ -288,7 +295,7 @@ def test_around_loading_is_around_each_making_of_loaders(
 
     trainer = plain_trainer(tmp_path, max_epochs=2, reload_dataloaders_every_n_epochs=every)
     assert fence.reloads_each_epoch(trainer) is bool(every)
-    fence.around_loading(trainer, within)
+    fence.around_loading(trainer, within, lambda made, _: made)
     trainer.fit(Makes())
     assert made == names
 
