@@ -151,8 +151,6 @@ class BlockTrainer(Trainer):
         self._has_blocks = self.steps_per_call > 1 and self._may_block()
         self._compiled = self._compile() if self.wants_compiled else None
         self._meet_callbacks()
-        # A run that is resumed at an epoch's last batch has none left there.
-        self._batches = -1 if is_within_epoch(self) else batch_of_training(self) + 1
 
     def _meet_callbacks(self) -> None:
         """Finds the callbacks that steps have to know; one of them may append others."""
@@ -169,6 +167,8 @@ class BlockTrainer(Trainer):
     def _begin_training(self) -> None:
         if not self.log_every_n_steps:  # a search of Lightning's, without our callbacks
             self.log_every_n_steps, self._searches = 1, True
+        # A run that is resumed at an epoch's last batch has none left there.
+        self._batches = -1 if is_within_epoch(self) else batch_of_training(self) + 1
         self.before_training()
         self._tell("on_training_begun")
 
