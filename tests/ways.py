@@ -198,6 +198,14 @@ class Small(SupervisedModule):
         super().__init__(network, nn.MSELoss(), **step)
 
 
+class LogsHyperparameters(Small):
+    """Logs hyper-parameters with a metric, as Lightning's documents show it."""
+
+    def on_train_start(self) -> None:
+        logger: Any = self.logger
+        logger.log_hyperparams({"depth": 2}, {"hp/acc": 0})
+
+
 class Normalised(Small):
     """Normalises its batches, and has the statistics of all of them."""
 

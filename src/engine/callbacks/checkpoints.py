@@ -31,7 +31,7 @@ from engine.run.checkpoint.choice import CHOSEN
 from engine.run.checkpoint.file import some
 from engine.run.folders import BEST, LAST, PREVIOUS, note_training
 from engine.run.loggers.table import MetricsCSV
-from engine.run.loggers.tensorboard import place_of, tensorboards
+from engine.run.loggers.tensorboard import places_of, tensorboards
 from engine.run.summaries import is_validation
 from engine.steps.callback import EACH_JOB, reached
 from engine.steps.following import FollowsMetric, may_validate
@@ -186,7 +186,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
         checkpoint["so_far"] = so_far(trainer, module, attributes, begins_with)
         tables = [own for own in trainer.loggers if isinstance(own, MetricsCSV)]
         checkpoint["rows"] = [list(table.mark) for table in tables]
-        checkpoint["events"] = [place_of(own) for own in tensorboards(trainer)]
+        checkpoint["events"] = [places_of(own) for own in tensorboards(trainer)]
         checkpoint["fit"] = getattr(trainer, "fit_number", 1)
         checkpoint[CHOSEN] = self.best_score is not None
 

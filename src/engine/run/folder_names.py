@@ -54,10 +54,15 @@ def digest_of(folder: Path) -> str:
     return folder.name[-DIGITS:]
 
 
+def is_of_job(folder: Path) -> bool:
+    """Tells whether a folder's name is that of a job of a sweep: `<slug>-<hash>`."""
+    return re.search(rf"-[0-9a-f]{{{DIGITS}}}$", folder.name) is not None
+
+
 def lock_of(run_dir: Path) -> Path:
     """Returns the lock of a run's folder: for a job of a sweep, what claims the job."""
     folder = run_dir.resolve()
-    is_job = re.search(rf"-[0-9a-f]{{{DIGITS}}}$", folder.name)
+    is_job = is_of_job(folder)
     return locks.of_job(folder.parent, digest_of(folder)) if is_job else folder / ".hydra/lock"
 
 

@@ -179,8 +179,8 @@ class Run:
             callbacks[:] = [own for own in callbacks if type(own) is not LearningRateFinder]
         if progress and processes.is_first():
             self._compare_rows(made, progress.rows)
-            for logger, place in zip(tensorboards(made), progress.events, strict=False):
-                go_on_from(logger, place, progress.row)
+            for logger, places in zip(tensorboards(made), progress.events, strict=False):
+                go_on_from(logger, places, progress.row)
         if not is_first:  # all that follows is there
             self._trainer = made
             return made

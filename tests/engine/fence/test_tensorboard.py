@@ -71,7 +71,10 @@ def test_writer_upon_has_all_that_summary_writer_sets(tmp_path: Path) -> None:
         ours = vars(fence.WriterUpon(Kept, log_dir=folder, **options))
         made = vars(theirs).copy()
         theirs.close()
-        assert made.keys() == ours.keys() - {"make_events"}
+        assert made.keys() == ours.keys() - {"make_events", "left_out", "begun"}
+        assert [made.pop("purge_step"), ours.pop("purge_step")] == [None, 5]  # of later folders
+        assert ours.pop("begun") == {folder}
+        assert ours.pop("left_out") == "_hparams_/experiment"
         for values in (made, ours):
             assert list(values.pop("all_writers")) == [folder]
             assert values.pop("file_writer").event_writer.get_logdir() == folder
@@ -98,6 +101,38 @@ def test_writer_upon_gives_each_of_several_scalars_to_a_folder_as_summary_writer
     assert all(isinstance(own, Kept) for own in kept.values())
     assert {folder: [event.step for event in own.events] for folder, own in kept.items()} == found
     assert len(found) == 3
+
+
+def test_writer_upon_tells_each_folder_once_where_a_resumed_run_goes_on(tmp_path: Path) -> None:
+    """As it happened: points of `add_scalars` came twice, as the main folder alone was told."""
+    writer = fence.WriterUpon(Kept, log_dir=str(tmp_path), purge_step=5)
+    steps = []
+    for step in (6, 7):
+        writer.add_scalars("loss", {"a": 0.5}, step)
+        steps.append([[event.step for event in own.events] for own in writer.all_events()])
+        writer.close()  # a later file is of this run: what it had in the first one stays
+    assert steps == [[[5], [5, 6]], [[], [7]]]
+
+
+@pytest.mark.parametrize("has_row", [False, True])
+def test_writer_upon_leaves_out_the_list_of_columns_and_a_second_row(
+    has_row: bool, tmp_path: Path
+) -> None:
+    writer = fence.WriterUpon(Kept, log_dir=str(tmp_path / "ours"), has_row=has_row)
+    theirs = SummaryWriter(str(tmp_path / "theirs"))
+    for own in (writer, theirs):
+        own.add_hparams({"lr": 0.5}, {"acc": 0.25}, run_name="row", global_step=3)
+    theirs.close()
+    (path,) = (tmp_path / "theirs/row").glob("events*")
+    _, listed, *rest = EventFileLoader(str(path)).Load()
+    assert listed.summary.value[0].tag == "_hparams_/experiment"
+    _, kept = writer.all_events()
+    assert kept.folder == str(tmp_path / "ours/row")
+    tags = [[value.tag for value in event.summary.value] for event in kept.events]
+    names = [[value.tag for value in event.summary.value] for event in rest]
+    assert names == [["_hparams_/session_start_info"], ["_hparams_/session_end_info"], ["acc"]]
+    assert tags == (names[2:] if has_row else names)
+    assert kept.events[-1].step == 3
 
 
 def test_hparams_events_are_a_row_without_a_list_of_columns(tmp_path: Path) -> None:

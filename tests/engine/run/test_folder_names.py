@@ -41,6 +41,8 @@ def test_a_name_is_read_as_it_is_made() -> None:
     name = folder_names.job_name(["init=he"], "0123abcd" + 56 * "e")
     assert name == "init=he-0123abcd"
     assert folder_names.digest_of(Path("/sweep") / name) == "0123abcd"
+    assert folder_names.is_of_job(Path("/sweep") / name)
+    assert not folder_names.is_of_job(Path("/runs/2026-01-02_03-04-05"))
     assert not folder_names.is_set_aside(name)
     assert folder_names.is_set_aside(f"{name}.1")
     assert not folder_names.is_set_aside("init=he-0123abcx.1")

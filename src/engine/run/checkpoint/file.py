@@ -28,7 +28,7 @@ HASH, VALUES = "config_hash", "config"
 FORMAT_KEY = "format"
 # Stands for what a run goes on from. Where other keys or other kinds of values are saved, or they
 # mean something else: one more.
-FORMAT = 13
+FORMAT = 14
 # What to do where the state of a checkpoint does not fit what there is to load it.
 NO_WAY = (
     "Take the code of then, begin a new run, or make in on_load_checkpoint what training has made."
@@ -177,7 +177,7 @@ class Progress(NamedTuple):
     row: int  # the step of the next row
     stopped: bool
     rows: tuple[Any, ...] = ()  # the mark of each metrics.csv of ours
-    events: tuple[Any, ...] = ()  # the place in each file of TensorBoard's
+    events: tuple[Any, ...] = ()  # of each logger of TensorBoard's, the place in each file
     fit: int = 1  # which of the run's trainings it is of
 
 

@@ -2,11 +2,12 @@
 
 import itertools
 import logging
+import os
 import re
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -25,6 +26,7 @@ from engine.errors import UserError
 from engine.fence.lightning import open_writer, prefix_of, rank_zero_experiment, writer_of
 from engine.fence.tensorboard import Event, Summary, WriterUpon, events_of
 from engine.files import make_folder
+from engine.run.folder_names import is_of_job
 from engine.run.loggers.events import Events, Place
 from engine.run.loggers.table import Row
 from engine.run.summaries import is_of_one_class
@@ -213,7 +215,8 @@ def write_events(logger: TensorBoardLogger, run_dir: Path) -> None:
 
 def _upon_events(logger: TensorBoardLogger, run_dir: Path, holds: bool = False) -> SummaryWriter:
     make_events = partial(Events, run_dir=run_dir, holds=holds)
-    writer: SummaryWriter = open_writer(logger, partial(WriterUpon, make_events))
+    kind = partial(WriterUpon, make_events, has_row=is_of_job(run_dir))
+    writer: SummaryWriter = open_writer(logger, kind)
     return writer
 
 
@@ -228,17 +231,26 @@ def close(logger: TensorBoardLogger) -> None:
         writer.close()
 
 
-def place_of(logger: TensorBoardLogger) -> Place | None:
-    """Returns where a logger's events end; None if its writer is not ours, or not there yet."""
+def places_of(logger: TensorBoardLogger) -> list[Place]:
+    """Returns where a logger's events end, in its own folder first, and in each below that.
+
+    There are none if its writer is not ours, or not there yet.
+    """
     writer = writer_of(logger)
-    events = events_of(writer) if isinstance(writer, WriterUpon) else None
-    return events.place() if events else None
+    made = writer.all_events() if isinstance(writer, WriterUpon) else ()
+    return [events.place() for events in made]
 
 
-def go_on_from(logger: TensorBoardLogger, place: Place | None, step: int) -> None:
-    """Has a logger go on from a place that `place_of` returned, and from a step."""
-    if place and place_of(logger):
-        events_of(writer_of(logger)).begin_again(place, step)
+def go_on_from(logger: TensorBoardLogger, places: Sequence[Place], step: int) -> None:
+    """Has a logger go on from places that `places_of` returned, and from a step."""
+    writer = writer_of(logger)
+    if places and isinstance(writer, WriterUpon):
+        own, *_ = writer.all_events()
+        own.begin_again(places[0], step)
+        root, *folders = [os.path.dirname(name) for name, _ in places]
+        for place, folder in zip(places[1:], folders, strict=True):
+            below = os.path.relpath(folder or ".", root or ".")
+            writer.events_below(f"{own.get_logdir()}/{below}").begin_again(place, step)
 
 
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:

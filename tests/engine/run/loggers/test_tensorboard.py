@@ -22,7 +22,14 @@ from torch import nn
 from engine.errors import UserError
 from engine.fence.lightning import writer_of
 from engine.run.loggers.table import Row
-from engine.run.loggers.tensorboard import TensorBoard, close, tag_of, write_events
+from engine.run.loggers.tensorboard import (
+    TensorBoard,
+    close,
+    go_on_from,
+    places_of,
+    tag_of,
+    write_events,
+)
 
 ROWS = [(step, {"train/loss": 1 / (step + 1), "lr": 0.1}) for step in range(20)]
 
@@ -193,11 +200,12 @@ def read(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("holds", [False, True], ids=["at once", "late"])
 def test_reads_like_lightnings(holds: bool, tmp_path: Path) -> None:
-    """But for the names of metrics."""
+    """But for the names of metrics, and the list of columns that TensorBoard takes for all runs."""
     ours = read(written(TensorBoard, tmp_path / "ours", holds))
     theirs = read(written(TensorBoardLogger, tmp_path / "theirs"))
     theirs["scalars"] = {tag_of(name): points for name, points in theirs["scalars"].items()}
     theirs["files"].remove("hparams.yaml")
+    del theirs["hparams"]["_hparams_/experiment"]
     assert ours["scalars"] == theirs["scalars"]
     assert ours == theirs
 
@@ -276,6 +284,25 @@ def test_numbers_in_a_mapping_are_in_their_files_at_once(tmp_path: Path) -> None
                 *range(step + 1)
             ]
     assert threading.active_count() == threads
+
+
+def test_numbers_in_folders_of_their_own_come_once_though_a_run_is_killed(tmp_path: Path) -> None:
+    """Also what was there before the checkpoint, under the step that a resumed run goes on with."""
+    killed = TensorBoard(tmp_path, default_hp_metric=False)
+    for step in range(5):
+        killed.experiment.add_scalars("both", {"a": step, "b": -step}, step)
+    places = places_of(killed)
+    for step in (4, 5, 6):  # nobody knows of these
+        killed.experiment.add_scalars("both", {"a": step, "c": step}, step)
+    resumed = TensorBoard(tmp_path, default_hp_metric=False, purge_step=4)
+    write_events(resumed, tmp_path)
+    go_on_from(resumed, places, 4)
+    for step in (5, 6, 7):
+        resumed.experiment.add_scalars("both", {"a": step, "b": -step, "c": step}, step)
+    for name, sign in (("a", 1), ("b", -1)):
+        points = scalars(tmp_path / f"both_{name}")["both"]
+        assert points == [(step, sign * step) for step in range(8)]
+    assert scalars(tmp_path / "both_c")["both"] == [(5, 5), (6, 6), (7, 7)]
 
 
 def test_of_a_logger_of_lightnings_no_file_is_read_too_early(tmp_path: Path) -> None:
