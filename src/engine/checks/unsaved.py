@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import (
 )
 from torch import nn
 
+FINDERS = (BatchSizeFinder, LearningRateFinder)
 # Callbacks of Lightning's, with what they do when a run goes on.
 UNSAVED = {
-    BatchSizeFinder: "it searches once more in a resumed run",
-    LearningRateFinder: "it searches once more in a resumed run",
+    **dict.fromkeys(FINDERS, "it searches once more in a resumed run"),
     ModelPruning: "no checkpoint has its masks",
     Timer: "training ends by the clock",
 }
@@ -30,8 +30,8 @@ def unsaved(trainer: Trainer, module: LightningModule) -> Iterator[str]:
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         for kind, reason in UNSAVED.items():
-            # A run that goes on leaves out Lightning's own search for a rate.
-            if isinstance(callback, kind) and type(callback) is not LearningRateFinder:
+            # A run that goes on has what Lightning's own finders have found.
+            if isinstance(callback, kind) and type(callback) not in FINDERS:
                 yield f"{type(callback).__name__}: not exact: {reason}."
     if not getattr(trainer, "has_step_seed", False):
         yield "callbacks.step_seed is left out: not exact: a resumed run draws other numbers."

@@ -16,6 +16,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment as rank_zero_ex
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    LearningRateFinder,
     StochasticWeightAveraging,
     TQDMProgressBar,
     WeightAveraging,
@@ -33,6 +35,7 @@ from lightning.pytorch.utilities.combined_loader import (
     CombinedLoader,
     _shutdown_workers_and_reset_iterator,
 )
+from lightning.pytorch.utilities.parsing import lightning_setattr
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import Metric
@@ -342,6 +345,34 @@ def _load(
             load()
     finally:
         strategy.process_dataloader = outside
+
+
+def skip_searches(trainer: Trainer) -> None:
+    """Has Lightning's own finders search no more as training begins. In a test, they do."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if type(callback) in (BatchSizeFinder, LearningRateFinder):
+            callback.on_fit_start = lambda *_: None
+
+
+def found_batch_sizes(trainer: Trainer) -> list[int | None]:
+    """Returns what each of Lightning's own finders has found; None where it did not search."""
+    return [finder.optimal_batch_size for finder in _finders(trainer)]
+
+
+def go_on_with_batch_sizes(trainer: Trainer, found: list[int | None]) -> None:
+    """Sets what `found_batch_sizes` returned; loaders that are there already are made anew."""
+    of_training: Any = trainer.fit_loop
+    for finder, size in zip(_finders(trainer), found, strict=True):
+        if size is not None:
+            finder.optimal_batch_size = size
+            lightning_setattr(trainer.lightning_module, finder._batch_arg_name, size)
+            for loop in (of_training, of_training.epoch_loop.val_loop):
+                loop._combined_loader = None
+
+
+def _finders(trainer: Trainer) -> list[BatchSizeFinder]:
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if type(callback) is BatchSizeFinder]
 
 
 def reloads_each_epoch(trainer: Trainer) -> bool:

@@ -163,9 +163,8 @@ class Run:
         Raises:
             UserError: if the accelerator is not there, or options exclude each other.
         """
-        from lightning.pytorch.callbacks import LearningRateFinder
-
         from engine import processes
+        from engine.fence.lightning import skip_searches
         from engine.run import build
         from engine.run.loggers.tensorboard import go_on_from, tensorboards
 
@@ -174,9 +173,8 @@ class Run:
         progress = self._found.progress if self._found and is_first else None
         goes_on_at = progress.row if progress else 0 if is_first else None
         made = build.trainer(self.config, folder, goes_on_at)
-        if progress:  # its search is over, and the checkpoint has the rate that it found
-            callbacks: Any = made.callbacks  # type: ignore[attr-defined]
-            callbacks[:] = [own for own in callbacks if type(own) is not LearningRateFinder]
+        if progress:  # the checkpoint has what was found
+            skip_searches(made)
         if progress and processes.is_first():
             self._compare_rows(made, progress.rows)
             for logger, places in zip(tensorboards(made), progress.events, strict=False):

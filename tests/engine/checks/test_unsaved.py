@@ -30,6 +30,10 @@ class SearchesAgain(LearningRateFinder):
     """Searches in the middle of training, as an example of Lightning's documents does."""
 
 
+class SizesAgain(BatchSizeFinder):
+    """Does so for a batch size."""
+
+
 def seeded(*callbacks: Callback) -> Trainer:
     """A Trainer whose steps are seeded."""
     seed = StepSeed(0)
@@ -45,9 +49,9 @@ def said(module: LightningModule, *callbacks: Callback) -> list[str]:
 
 
 def test_callbacks_of_lightning_that_do_not_go_on_are_named() -> None:
-    own = [LearningRateFinder(), SearchesAgain(), BatchSizeFinder(), Timer("00:00:01:00")]
-    names = ["SearchesAgain", "BatchSizeFinder", "Timer", "ModelPruning"]
-    assert said(Has(), *own, ModelPruning("l1_unstructured")) == names
+    own = [SearchesAgain(), SizesAgain(), Timer("00:00:01:00"), ModelPruning("l1_unstructured")]
+    names = ["SearchesAgain", "SizesAgain", "Timer", "ModelPruning"]
+    assert said(Has(), LearningRateFinder(), BatchSizeFinder(), *own) == names
 
 
 def test_others_are_not() -> None:

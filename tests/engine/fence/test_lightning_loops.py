@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
@@ -298,6 +299,43 @@ def test_around_loading_is_around_each_making_of_loaders(
     fence.around_loading(trainer, within, lambda made, _: made)
     trainer.fit(Makes())
     assert made == names
+
+
+class Sized(LightningDataModule):
+    """Makes its loaders by a batch size that a search may set."""
+
+    batch_size = 1
+
+    def train_dataloader(self) -> Any:
+        return DataLoader([torch.ones(1)] * 24, self.batch_size)
+
+    def val_dataloader(self) -> Any:
+        return loader(1)
+
+
+@pytest.mark.parametrize("are_loaded", [False, True])
+def test_a_search_that_is_skipped_goes_on_with_what_was_found(
+    are_loaded: bool, tmp_path: Path
+) -> None:
+    finder = BatchSizeFinder(max_trials=3, init_val=2)
+    first = plain_trainer(tmp_path, max_epochs=1, callbacks=[finder], logger=False)
+    first.fit(Net(), Sized())
+    assert fence.found_batch_sizes(first) == [8]
+
+    class Asks(Net):
+        def configure_optimizers(self) -> Any:
+            asked.append(self.trainer.estimated_stepping_batches if are_loaded else 24)
+            return super().configure_optimizers()
+
+    asked: list[float] = []
+    go_on = Recorder(lambda own: fence.go_on_with_batch_sizes(own, [8]), "on_fit_start")
+    finders = [BatchSizeFinder(), LearningRateFinder()]
+    again = plain_trainer(tmp_path, max_epochs=1, callbacks=[*finders, go_on], logger=False)
+    fence.skip_searches(again)
+    data = Sized()
+    again.fit(Asks(), data)
+    assert (data.batch_size, again.global_step, asked) == (8, 3, [24])
+    assert fence.found_batch_sizes(again) == [8]
 
 
 def test_place_of_validation_tells_passes_apart(tmp_path: Path) -> None:

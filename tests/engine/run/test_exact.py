@@ -200,6 +200,27 @@ def test_a_loader_that_grows_with_the_epochs_is_no_change_of_the_data(
     assert "knows the data again by their classes only" in caplog.text
 
 
+def test_a_batch_size_is_searched_once(tmp_path: Path) -> None:
+    """As it happened: the resumed run began its epochs anew, upon the weights of the checkpoint."""
+    own = [
+        "datamodule._target_=ways.Ordinary",
+        "module._target_=ways.AsksForSteps",  # which loads the data before the size is known
+        "+callbacks.size._target_=lightning.pytorch.callbacks.BatchSizeFinder",
+        "+callbacks.size.max_trials=2",
+        "+callbacks.size.init_val=4",
+        "trainer.max_epochs=2",
+    ]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with as_killed("on_train_batch_end:5", whole, killed):
+        begin(composed([*RUN, *own]), whole)
+    run_train(f"resume={killed}", draws=False)
+    assert_same(killed, whole)
+    assert summary(killed)["steps"] == 2 * 7  # 50 samples, 8 at once
+    log = (killed / "train.log").read_text()
+    assert log.count("Finished batch size finder") == 2  # once before the kill, once in the test
+    assert "not exact" not in log
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:ReduceLROnPlateau conditioned on metric val/loss")  # not yet
 @pytest.mark.parametrize("way", WAYS)

@@ -138,6 +138,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
                 "gradient_clip_val": "NoneType",
                 "check_val_every_n_epoch": "int",
             },
+            "batch_sizes": [],
             "groups": [[4 * ["str"]]],
             "optimizers": ["str"],
             "gradients": {},
