@@ -160,7 +160,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
         score = trainer.callback_metrics.get(self.monitor)
         is_nan = score is not None and math.isnan(score)
         if (self._has_said or is_nan) and self.best_score is None:
-            log.warning("no best.ckpt, so the last weights are tested")
+            log.warning("no best.ckpt, so the last weights take its place")
         ends_with_mean = averaged.ends_with_mean(trainer)
         if ends_with_mean:
             trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either

@@ -188,7 +188,7 @@ def test_metrics_under_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixt
         "chooses best.ckpt. Did you mean val_loss? Logged are: train_loss, val_loss"
     )
     assert caplog.text.count(says) == 1
-    assert caplog.text.count("no best.ckpt, so the last weights are tested") == 1
+    assert caplog.text.count("no best.ckpt, so the last weights take its place") == 1
     assert not (run_dir / "checkpoints/best.ckpt").exists()
     assert "epoch 2/2: train_loss " in caplog.text
 
@@ -259,7 +259,7 @@ def test_a_monitor_that_is_logged_now_and_then(
     best = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
     assert best["global_step"] == 2 * 10
     assert "monitor=score: not logged by the end of epoch 1" in caplog.text
-    assert "so the last weights are tested" not in caplog.text
+    assert "no best.ckpt" not in caplog.text
 
 
 @pytest.mark.parametrize("metric", ["mean", "least", "both_epoch", "hook"])
@@ -453,6 +453,10 @@ def test_a_module_with_a_test_step_whose_data_have_no_test(
     _, summary = run(tmp_path / "plain", of("Tested"), "datamodule._target_=odd_modules.Untested")
     assert caplog.text.count("not tested: Untested has no data for a test") == 1
     assert (summary["status"], "test_loss" in summary["metrics"]) == ("finished", False)
+    caplog.clear()  # nobody expects a test, and no line speaks of one
+    run(tmp_path / "neither", of("Plain"), "datamodule._target_=odd_modules.Untested")
+    assert caplog.text.count("no best.ckpt, so the last weights take its place") == 1
+    assert "tested" not in caplog.text.replace("Untested", "")
     caplog.clear()  # every module of ours has a test_step, and not all data have a test
     run_train("experiment=linear", "trainer.max_steps=1", f"paths.log_dir={tmp_path}", draws=False)
     assert "not tested" not in caplog.text

@@ -31,7 +31,7 @@ def test_where_all_validations_are_nan_the_last_weights_are_tested(
     """As it happened: the end said "with best.ckpt", and there was none."""
     run_dir, text = told(tmp_path, caplog, "module._target_=keeping.NaNInValidation", epochs=2)
     assert not (run_dir / folders.BEST).exists()
-    assert "no best.ckpt, so the last weights are tested" in text
+    assert "no best.ckpt, so the last weights take its place" in text
     assert "objective: none; val/loss is no number (NaN)" in text
     assert "test: with best.ckpt" not in text
 
