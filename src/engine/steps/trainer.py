@@ -82,6 +82,7 @@ class BlockTrainer(Trainer):
         self.fit_number = 1  # which training of a run this is
         self._batches = 0  # of all epochs before
         self._searches = False
+        self._told: float | None = None  # Lightning's number of steps, in a line of the log
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
         self.log_every_n_steps: int = every
         self.before_training: Callable[[], None] = lambda: None  # called when all is set up
@@ -103,7 +104,14 @@ class BlockTrainer(Trainer):
         Lightning takes the window that is set as it is asked for that of all epochs. It returns -1
         for data of unknown length in training without an end, and this property infinity.
         """
-        return steps_of(self)
+        steps, lightnings = steps_of(self), super().estimated_stepping_batches
+        if lightnings not in (steps, -1, self._told):
+            self._told = lightnings
+            said = (
+                "trainer.estimated_stepping_batches is %d, the steps to come; Lightning counts %d"
+            )
+            log.info(said, steps, lightnings)
+        return steps
 
     @property
     def has_validation(self) -> bool:

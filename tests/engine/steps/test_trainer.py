@@ -287,6 +287,31 @@ def test_a_search_of_lightnings_has_epochs_of_its_own(
     assert "has given no batch" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("windows", "steps", "lines"), [({0: 1, 1: 2, 2: 4}, 16, 1), ({0: 2}, 16, 1), ({}, 32, 0)]
+)
+def test_a_number_of_steps_that_is_not_lightnings_is_told_once(
+    windows: dict[int, int],
+    steps: int,
+    lines: int,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Asks(Net):
+        def configure_optimizers(self) -> Any:
+            asked.extend(self.trainer.estimated_stepping_batches for _ in range(2))
+            return super().configure_optimizers()
+
+    asked: list[float] = []
+    caplog.set_level("INFO")
+    changes = [GradientAccumulationScheduler(windows)] if windows else []
+    trainer = plain_trainer(tmp_path, max_epochs=4, logger=False, callbacks=changes)
+    trainer.fit(Asks(), loader(8), loader(1))
+    assert asked == [trainer.global_step] * 2 == [steps] * 2
+    said = "trainer.estimated_stepping_batches is 16, the steps to come; Lightning counts 32"
+    assert caplog.messages.count(said) == caplog.text.count("Lightning counts") == lines
+
+
 def test_an_empty_epoch_after_a_resume_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
