@@ -29,7 +29,7 @@ def train(run: Run) -> float:
     run.fit(trainer, module, data)
     # Test the best weights by validation, or the last ones where there is no validation.
     run.test(trainer, module, data)
-    # The best validation metric, or the training loss of the last pass; NaN for a run that diverged.
+    # The best validation metric, or the training loss of the last pass; NaN for a diverged run.
     return run.objective(trainer)
 
 
