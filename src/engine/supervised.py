@@ -276,7 +276,8 @@ class SupervisedModule(LightningModule):
         update = None if compiled else self._update_of(trainer)
         has_metrics = len(self.train_metrics) > 0
         row: dict[str, float] = {}
-        stops = trainer.should_stop  # or will, once training has its least length
+        # Or will, once training has its least length. A callback may stop it as a block begins.
+        stops = trainer.stops if isinstance(batch, Block) else trainer.should_stop
         batches = batch.batches() if isinstance(batch, Block) else [batch]
         for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
             inputs = self.augmented(inputs)

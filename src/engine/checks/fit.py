@@ -1,6 +1,7 @@
 """Tries a module on the data: they have to fit together."""
 
 import contextlib
+import copy
 import inspect
 import warnings
 from collections.abc import Collection, Iterator
@@ -28,6 +29,8 @@ MOST = 64  # samples of a validation that are tried at once
 # Who has one of these may convert all batches, or has another loss when they come.
 HOOKS = [name for name, _ in inspect.getmembers(SupervisedModule, callable) if name[:3] == "on_"]
 LATE = ("setup", "configure_model")
+# Who has one of these may have gradients by hand, or train other weights than at first.
+UPDATES = ("backward", "configure_optimizers", "manual_backward", "optimizer_step")
 FREE = ("_loss", "add_loss", "_evaluate", *LATE, *BATCH_HOOKS, *HOOKS)
 
 
@@ -253,20 +256,25 @@ def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Except
     ) from None
 
 
-def _check_loss(model: SupervisedModule, data: TensorDataModule, prepare: bad_data.Prepare) -> None:
+def _check_loss(
+    model: SupervisedModule, data: TensorDataModule, prepare: bad_data.Prepare
+) -> None:
     """Refuses a loss that is not one number, or that no weight has made."""
-    if overrides(model, SupervisedModule, (*bad_data.OWN_STEP, *FREE)):
+    if overrides(model, SupervisedModule, (*bad_data.OWN_STEP, *UPDATES, *FREE)):
         return
     train = data.splits["train"]
-    inputs, targets = train.select(torch.arange(min(2, data.batch_size, len(train))))
+    inputs, targets = train.select(torch.arange(min(MOST, data.batch_size, len(train))))
+    try:
+        tried = copy.deepcopy(model)  # which may keep what it computes, and gradients with that
+    except Exception:  # by code of its own
+        return
     for is_training in (False, True):  # a network may give classes where it is evaluated
         wrong = ""
-        model.train(is_training)
+        tried.train(is_training)
         with kept(), warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
-            wrong = _wrong_with(model.loss(model(prepare(inputs)), targets), model)
+            wrong = _wrong_with(tried.loss(tried(prepare(inputs)), targets), tried)
             if not wrong:
-                break
-    model.eval()
+                return
     if wrong:
         name = getattr(model.loss, "__name__", type(model.loss).__name__)
         raise UserError(f"{type(model).__name__}: its loss, {name}, {wrong}")
@@ -280,7 +288,9 @@ def _wrong_with(loss: Any, model: nn.Module) -> str:
             f"gives {gives} for a batch, and training needs one number.\n"
             'Leave out reduction="none", or override compute_loss.'
         )
-    if not loss.requires_grad and any(own.requires_grad for own in model.parameters()):
+    is_trained = any(own.requires_grad for own in model.parameters())
+    # One that is 0 may have found nothing to compare in this batch.
+    if not loss.requires_grad and is_trained and loss.item():
         return (
             "has no gradients: no weight that is trained has made it.\n"
             "Leave out detach(), item(), argmax() and no_grad() in forward and in the loss."

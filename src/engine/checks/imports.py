@@ -10,7 +10,7 @@ from engine import signals
 
 
 @contextmanager
-def large(signals_wait: bool = True) -> Iterator[None]:
+def large(has_torch: bool = True) -> Iterator[None]:
     """Collects no garbage within this context, in which PyTorch and Lightning are imported.
 
     They make half a million objects, which stay. Python would look at them for garbage several
@@ -19,30 +19,38 @@ def large(signals_wait: bool = True) -> Iterator[None]:
     collected as ever. A report makes a million objects that stay, at which Python would look again
     and again, too, and so does a stack of hundreds of jobs.
 
-    PyTorch's code in C++ calls Python while it is imported, and aborts the process where an
-    exception comes out of that. So a signal waits for the end of the first import.
-
     Args:
-        signals_wait: whether it does; a report does not import PyTorch.
+        has_torch: whether PyTorch is imported within; a report does not need it.
 
     Raises:
-        Interrupted: at the end, if a signal has come meanwhile.
+        Interrupted: if a signal has come while PyTorch was imported.
     """
     is_first = "torch" not in sys.modules
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        if is_first and signals_wait:
-            signals.let_steps_look(True, "the import of PyTorch")
+        if is_first and has_torch:
+            _import_torch()
         yield
     finally:
         if is_first:
             freeze()
         if was_enabled:
             gc.enable()
-        if is_first and signals_wait:
-            signals.let_steps_look(False)
-            signals.heed()
+
+
+def _import_torch() -> None:
+    """Imports PyTorch; a signal waits until that is done.
+
+    PyTorch's code in C++ calls Python meanwhile, and aborts the process where an exception comes
+    out of that. What else is imported, such as a user's own module, a signal ends at once.
+    """
+    signals.let_steps_look(True, "the import of PyTorch")
+    try:
+        import torch.distributed  # noqa: F401
+    finally:
+        signals.let_steps_look(False)
+    signals.heed()
 
 
 def freeze() -> None:

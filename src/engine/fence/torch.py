@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _AROUND_STEP = Optimizer.profile_hook_step(lambda: None).__code__
 # Where layers, weights and optimisers keep the hooks of their steps.
 _OF_LAYERS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_OF_PARTS = tuple(f"_{kind}_registration_hooks" for kind in ("buffer", "module", "parameter"))
 _OF_WEIGHTS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _OF_OPTIMIZERS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
@@ -106,21 +107,26 @@ def only_forwards(module: nn.Module, forward: Callable[..., Any]) -> bool:
     return not has_more and getattr(module.forward, "__func__", None) is forward
 
 
-def hooks_of_all() -> list[dict[int, Any]]:
-    """Returns copies of the tables of hooks that all modules and all optimisers have."""
-    return [dict(table) for table in _tables_of_all()]
+def hooks_of_all() -> list[Any]:
+    """Returns copies of the tables of hooks that all modules and all optimisers have.
+
+    The last is the kind of the hooks upon gradients: to have one kind excludes the other.
+    """
+    return [*map(dict, _tables_of_all()), of_modules._global_is_full_backward_hook]
 
 
-def put_hooks_of_all(tables: Sequence[Mapping[int, Any]]) -> None:
+def put_hooks_of_all(found: Sequence[Any]) -> None:
     """Gives all modules and all optimisers the hooks that `hooks_of_all` returned."""
+    *tables, kind = found
     for table, hooks in zip(_tables_of_all(), tables, strict=True):
         table.clear()
         table.update(hooks)
+    of_modules._global_is_full_backward_hook = kind
 
 
 def _tables_of_all() -> list[dict[int, Any]]:
     return [
-        *(getattr(of_modules, f"_global{name}") for name in _OF_LAYERS),
+        *(getattr(of_modules, f"_global{name}") for name in (*_OF_LAYERS, *_OF_PARTS)),
         of_all._global_optimizer_pre_hooks,
         of_all._global_optimizer_post_hooks,
     ]

@@ -55,6 +55,7 @@ OF_PROCESS = ("file ", "class ")  # whose attributes are those of all runs of a 
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (*values.GROUPS, frozenset, dict, np.ndarray)  # that are looked into for objects
 GRADIENTS = ("grad", "grad_norm")  # an attribute of weights, and Lightning's function that reads it
+COMPUTING = ("autograd", "func", "functorch")  # torch's modules whose `grad` is a function
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
 STORE_CODES = {dis.opmap[name] for name in STORES}
 WORDS = (type(None), bool, int, float, str)
@@ -610,20 +611,42 @@ def reads(kind: Any, name: str) -> bool:
 
 @functools.cache
 def reads_gradients(kind: Any) -> bool:
-    """Tells whether a user's class, or a function in its file, reads gradients of weights.
+    """Tells whether a user's class, or a function that it calls, reads gradients of weights.
 
-    What other classes of the file read is theirs.
+    What else its file has is for others, and `torch.autograd.grad` computes gradients of its own.
     """
-    own = _users(kind)
-    files = [sys.modules[one.__module__] for one in own if one.__module__ in sys.modules]
-    functions = [
-        value
-        for file in files
-        for value in vars(file).values()
-        if isinstance(value, FunctionType) and _is_users(value)
-    ]
-    found = _stored_by([*functions, *(value for one in own for value in vars(one).values())])
-    return any(f"{name}{READ}" in found for name in GRADIENTS)
+    methods = (value for one in _users(kind) for value in vars(one).values())
+    found = dict.fromkeys(function for value in methods for function in _functions(value))
+    waiting = [*found]
+    for function in waiting:  # it grows
+        names, reads = _looked_up(function.__code__)
+        if reads:
+            return True
+        modules = [one for one in map(function.__globals__.get, names) if inspect.ismodule(one)]
+        for place in (function.__globals__, *map(vars, modules)):
+            called = (place.get(name) for name in names)
+            own = [one for one in called if isinstance(one, FunctionType) and _is_users(one)]
+            waiting += [one for one in own if one not in waiting]
+    return False
+
+
+@functools.cache
+def _looked_up(code: CodeType) -> tuple[frozenset[str], bool]:
+    """Returns all names that code looks up, and whether one is a gradient of a weight."""
+    names, reads = {*code.co_names}, False
+    if names & {*GRADIENTS}:
+        owner: Any = None
+        for line in dis.get_instructions(code):
+            is_attribute = line.opname in ("LOAD_ATTR", "LOAD_METHOD")
+            if is_attribute and line.argval in GRADIENTS:
+                reads = reads or owner not in COMPUTING
+            reads = reads or (line.opname == "LOAD_GLOBAL" and line.argval == GRADIENTS[1])
+            owner = line.argval
+    for own in code.co_consts:
+        if isinstance(own, CodeType):
+            more, inner = _looked_up(own)
+            names, reads = names | more, reads or inner
+    return frozenset(names), reads
 
 
 @functools.cache

@@ -6,6 +6,7 @@ So the result is the same, bit by bit, however many steps a block has.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 # Seconds that a block takes, about. Between two blocks, progress is shown and signals are heeded.
 BLOCK_SECONDS = 0.3
+NUMBER = re.compile(r"=\d+")
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
 
 
@@ -87,6 +89,8 @@ class BlockTrainer(Trainer):
         self.log_every_n_steps: int = every
         self.before_training: Callable[[], None] = lambda: None  # called when all is set up
         self.row_of_block: dict[str, float] = {}  # that is not logged
+        self.stops = False  # whether training was to stop as a block began
+        self._met: list[Callback] = []
         self.end_blocks()
         watch_loops(
             self,
@@ -162,7 +166,7 @@ class BlockTrainer(Trainer):
 
     def _meet_callbacks(self) -> None:
         """Finds the callbacks that steps have to know; one of them may append others."""
-        self._met: list[Callback] = [*self.callbacks]  # type: ignore[attr-defined]
+        self._met = [*self.callbacks]  # type: ignore[attr-defined]
         steppers = [callback for callback in self._met if isinstance(callback, StepCallback)]
         self._watching = [own for own in steppers if overrides(own, StepCallback, ["watches"])]
         self._looking_inside = [callback for callback in self._watching if callback.looks_inside]
@@ -239,6 +243,7 @@ class BlockTrainer(Trainer):
 
     def next_block(self, most: int) -> int:
         """Returns how many steps, `most` at most, the next call of `training_step` may take."""
+        self.stops = self.should_stop
         if self._met != self.callbacks:  # type: ignore[attr-defined]
             self._meet_callbacks()
         # Callbacks may change on the way what rules blocks out, in any of their hooks.
@@ -314,9 +319,9 @@ class BlockTrainer(Trainer):
         return reason is None
 
     def _say(self, level: int, text: str) -> None:
-        """Logs a line once in a training."""
-        if text not in self._said:
-            self._said.add(text)
+        """Logs a line once in a training, with the first number if others follow."""
+        if (kind := NUMBER.sub("", text)) not in self._said:
+            self._said.add(kind)
             log.log(level, text)
 
     def _obstacle(self) -> str | None:

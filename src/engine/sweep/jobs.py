@@ -115,6 +115,8 @@ class Job:
         """
         folder = self.folder
         if folder and not folder.is_dir():
+            if not os.path.lexists(folder):  # another process has set it aside meanwhile
+                return None
             is_link = folder.is_symlink()
             reason = f"is a link to {folder.readlink()}, where no folder is" if is_link else ""
             raise BrokenFile(folder, reason or "is no folder")

@@ -250,6 +250,8 @@ def go_on_from(logger: TensorBoardLogger, places: Sequence[Place], step: int) ->
         root, *folders = [os.path.dirname(name) for name, _ in places]
         for place, folder in zip(places[1:], folders, strict=True):
             below = os.path.relpath(folder or ".", root or ".")
+            if not is_below_its_folder(below):  # nobody has written that checkpoint here
+                continue
             writer.events_below(f"{own.get_logdir()}/{below}").begin_again(place, step)
 
 
