@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,14 +72,15 @@ def compared(
     return Objective(loss, LAST_PASS, "min", mean)
 
 
-def _pass_of(trainer: "Trainer") -> tuple[int | None, int]:
-    """Returns the samples of a pass over the training data, and of a step, for `of_last_pass`.
+def _pass_of(trainer: "Trainer") -> tuple[int | None, int, Callable[[int], int]]:
+    """Returns what `of_last_pass` has to know of a pass over the training data.
 
     An epoch of a `TensorDataModule` may have any number of steps. With all others, and where the
-    same few batches are learnt again and again, a pass is an epoch: (None, 1) if of unknown length.
+    same few batches are learnt again and again, a pass is an epoch: None if of unknown length.
     """
     from engine.data.datamodule import TensorDataModule
     from engine.steps.callback import overrides
+    from engine.steps.length import batches_after
 
     made: Any = trainer
     data = getattr(made, "datamodule", None)
@@ -89,12 +90,13 @@ def _pass_of(trainer: "Trainer") -> tuple[int | None, int]:
         or made.overfit_batches
     ):
         batches = made.num_training_batches
-        return None if math.isinf(batches) else math.ceil(batches / made.accumulate_grad_batches), 1
+        steps = None if math.isinf(batches) else math.ceil(batches / made.accumulate_grad_batches)
+        return steps, 1, int
+    after = batches_after(trainer)
     samples = len(data.splits["train"])
-    of_step = data.batch_size * made.accumulate_grad_batches
     if getattr(made.lightning_module, "averages_loss", True):
-        return samples, of_step
-    return math.ceil(samples / of_step), 1  # of sums, each step weighs the same
+        return samples, data.batch_size, after
+    return math.ceil(samples / data.batch_size), 1, after  # of sums, each batch weighs the same
 
 
 def outcome(

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,7 +145,11 @@ def last_values(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> di
 
 
 def of_last_pass(
-    rows: Iterable[Mapping[str, str]], metric: str, samples: int | None = None, batch_size: int = 1
+    rows: Iterable[Mapping[str, str]],
+    metric: str,
+    samples: int | None = None,
+    batch_size: int = 1,
+    after: Callable[[int], int] = int,
 ) -> float | None:
     """Returns the mean of a metric of training over the last pass over the data.
 
@@ -157,7 +161,9 @@ def of_last_pass(
         rows: of a table of metrics.
         metric: the name of the metric.
         samples: of a pass; if None, a pass is the longest epoch, and each step weighs the same.
-        batch_size: samples of a step. The last step of a pass has those that are left.
+        batch_size: samples of a batch. The last batch of a pass has those that are left.
+        after: says how many batches there were after so many steps: as many, unless steps
+            accumulate gradients.
 
     Returns:
         The mean; None if no row counts.
@@ -176,10 +182,10 @@ def of_last_pass(
         return None
     if samples is None:
         samples = max(last - first for first, last in itertools.pairwise([0, *ends.values()]))
-    steps = math.ceil(samples / batch_size)
+    batches = math.ceil(samples / batch_size)
 
     def seen(step: int) -> int:
-        passes, rest = divmod(step, steps)
+        passes, rest = divmod(after(step), batches)
         return passes * samples + rest * batch_size
 
     begins = seen(end) - samples

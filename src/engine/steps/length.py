@@ -3,9 +3,10 @@
 The windows of accumulated gradients may differ from epoch to epoch.
 """
 
+import bisect
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from lightning.pytorch import Trainer
@@ -62,13 +63,39 @@ def rates_of(trainer: Trainer, interval: Interval, frequency: int) -> float:
     return rates
 
 
-def _windows(trainer: Trainer) -> Iterator[int]:
-    """Yields, for each epoch, the batches whose gradients are accumulated for a step."""
-    # Lightning's own estimate counts one epoch at least.
-    number = max(trainer.max_epochs or 0, 1)
-    epochs = itertools.count() if trainer.max_epochs == -1 else range(number)
+def batches_after(trainer: Trainer) -> Callable[[int], int]:
+    """Returns a function that says how many batches were done after so many steps of a training."""
+    windows: list[int] = []  # of the epochs so far
+    ends = [0]  # steps before each epoch, and after the last one
+    further = _windows(trainer, math.inf)
+
+    def after(step: int) -> int:
+        batches = max(int(trainer.num_training_batches), 1)
+        while ends[-1] < step:
+            windows.append(next(further))
+            ends.append(ends[-1] + math.ceil(batches / windows[-1]))
+        epoch = bisect.bisect_left(ends, step) - 1
+        if epoch < 0:
+            return 0
+        return epoch * batches + min((step - ends[epoch]) * windows[epoch], batches)
+
+    return after
+
+
+def _windows(trainer: Trainer, epochs: float | None = None) -> Iterator[int]:
+    """Yields, for each epoch, the batches whose gradients are accumulated for a step.
+
+    Args:
+        trainer: the training's.
+        epochs: whose windows to yield; None for those of the training.
+    """
+    if epochs is None:
+        # Lightning's own estimate counts one epoch at least.
+        epochs = math.inf if trainer.max_epochs == -1 else max(trainer.max_epochs or 0, 1)
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for epoch in epochs:
+    for epoch in itertools.count():
+        if epoch >= epochs:
+            return
         window = trainer.accumulate_grad_batches
         for callback in callbacks:
             if isinstance(callback, GradientAccumulationScheduler):
