@@ -305,16 +305,29 @@ def test_a_state_of_ones_own_takes_no_arguments(tmp_path: Path) -> None:
     assert torch.equal(layer.weight, torch.ones(2, 2))
 
 
-def test_a_longer_run_does_not_begin_from_the_file_again(tmp_path: Path) -> None:
-    """As it happened: where a module has a `setup`, the weights of the shorter run were lost."""
+def test_a_longer_run_does_not_begin_from_the_file_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: where a module has a `setup`, the weights of the shorter run were lost.
+
+    A file that was gone was asked for, and one that was another was recorded as its beginning.
+    """
+    caplog.set_level("INFO")
     torch.save({"backbone.weight": torch.rand(3, 3)}, source := tmp_path / "weights.pt")
     words = [*SMALL, "module._target_=odd_modules.MakesItsHead", f"init_from={source}"]
     for name, epochs in (("short", 1), ("whole", 2)):
         log_dir = f"paths.log_dir={tmp_path / name}"
         run_train(*words, f"trainer.max_epochs={epochs}", log_dir, draws=False)
     short, whole = only_run(tmp_path / "short"), only_run(tmp_path / "whole")
+    source.unlink()
+    identity._file_digest.cache_clear()
+    caplog.clear()
     run_train(f"resume={short}", "trainer.max_epochs=2", draws=False)
     longer = only_other(short)
+    assert "tensors" not in caplog.text
+    begun = [identity.load(run_dir)["begins_from"] for run_dir in (short, longer)]  # type: ignore[index]
+    assert len(begun[0]) == 16
+    assert begun[1] == begun[0]
     assert (longer / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     ours, theirs = (
         torch.load(run_dir / folders.LAST, weights_only=True)["state_dict"]

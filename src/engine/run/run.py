@@ -141,20 +141,20 @@ class Run:
         self._partials = objects.partials_of(self.config["module"], "module")
         model = build.module(self.config, data, self._partials)
         source = self.config.get("init_from")
-        if source and not self.checkpoint:
+        goes_on = self.checkpoint or self._parent  # with the weights that it has
+        if source and not goes_on:
             weights = choice.to_begin_with(Path(source))
             is_whole = not may_make_layers(model)
-            # A run that is made longer goes on with the weights that it has.
-            self._weights = None if is_whole or self._parent else weights
+            self._weights = None if is_whole else weights
             self._begins_from = file.load_weights(model, weights, self._filled, is_whole)
         model.register_load_state_dict_pre_hook(make_room)  # type: ignore[no-untyped-call]
         self._made_of = identity.record(self.config, data, self.door)
         if self._lost:  # the Trainer was made before the module
             self._made_of["mixed"] = list(self._lost)
         if before := self._folder or self._parent:
-            identity.compare(before, self._made_of, self.insists)
-            if self.checkpoint:  # it has not begun anew from the weights that are there now
+            if goes_on:  # it has not begun anew from the weights that are there now
                 self._made_of["begins_from"] = (identity.load(before) or {}).get("begins_from")
+            identity.compare(before, self._made_of, self.insists)
         return model
 
     def trainer(self) -> "Trainer":
