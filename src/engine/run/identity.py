@@ -97,7 +97,8 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
 
     Args:
         run_dir: the run's folder.
-        made_of: what `record` returns now.
+        made_of: what `record` returns now. A run with a checkpoint goes on from that: it has
+            begun from the weights that it began from.
         insists: whether to go on whatever has changed.
 
     Raises:
@@ -108,7 +109,10 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
         if folders.has_trained(run_dir):
             log.warning("%s: missing, so data and code are not compared", run_dir / MADE_OF)
         return
-    changes = [one for one in differences(before, made_of) if one not in made_of.get("mixed", [])]
+    changes = differences(before, made_of)
+    if made_of["begins_from"] != before["begins_from"]:
+        changes.append("the weights of init_from changed")
+    changes = [one for one in changes if one not in made_of.get("mixed", [])]
     if changes and not insists:
         raise UserError(
             f"{run_dir}: since this run began, {' and '.join(changes)}.\n"

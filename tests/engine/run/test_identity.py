@@ -21,6 +21,7 @@ from commands import only_run, run_evaluate, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.report.read.collect import collect
 from engine.run import code, identity
+from moments import as_killed
 
 ENGINE = Path(engine.__file__).parent
 MODULE = """
@@ -383,6 +384,34 @@ def test_a_file_that_another_key_names_counts_as_data(
     caplog.clear()
     run_train(*sweep, draws=False)
     assert "2 jobs: 2 finished" in caplog.text
+
+
+def test_resume_refuses_other_weights_to_begin_with_until_there_is_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a run that began anew took the other weights, and no line said so."""
+    torch.save({"network.weight": torch.rand(1, 1)}, weights := tmp_path / "weights.pt")
+    command = ["experiment=linear", "accelerator=cpu", "logger=csv", "trainer.max_steps=9"]
+    command += ["callbacks.checkpoints.every_n_steps=4", f"init_from={weights}"]
+    left = [tmp_path / "before step 4", tmp_path / "after step 4"]
+    with (
+        as_killed("on_train_batch_end:2", tmp_path / "log", left[0]),
+        as_killed("on_train_batch_end:6", tmp_path / "log", left[1]),
+    ):
+        run_train(*command, f"paths.log_dir={tmp_path / 'log'}", draws=False)
+    torch.save({"network.weight": torch.rand(1, 1)}, weights)
+    forget()
+    without, having = map(only_run, left)
+    assert refused(capsys, f"resume={without}") == [
+        f"error: {without}: since this run began, the weights of init_from changed.",
+        "Put that back, begin a new run, or go on all the same: add insist=true",
+    ]
+    run_train(f"resume={having}", draws=False)
+    assert "not exact" not in caplog.text
+    run_train(f"resume={without}", "insist=true", draws=False)
+    assert "not exact: since this run began, the weights of init_from changed" in caplog.text
+    assert made_of(without)["mixed"] == ["the weights of init_from changed"]
+    assert "mixed" not in made_of(having)
 
 
 def test_resume_refuses_other_images_and_names_the_numbers(
