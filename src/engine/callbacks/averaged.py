@@ -98,16 +98,12 @@ def ends_with_mean(trainer: Trainer) -> bool | None:
     return has_ended and not any(map(has_no_mean_yet, found))
 
 
-def what_it_lacks(trainer: Trainer) -> str:
-    """Says of a mean of the last epochs whether a validation has seen it, and its statistics."""
-    found = _of(trainer, StochasticWeightAveraging)
-    unseen = ", which no validation has seen"
-    if all(_had_epoch(trainer, callback) for callback in found):
-        is_due = trainer.current_epoch % (trainer.check_val_every_n_epoch or 1) == 0
-        return "" if is_due and any(trainer.num_val_batches) else unseen
-    if any(_has_statistics(trainer, callback) for callback in found):
-        return f"{unseen}, and the batch statistics of the last weights"
-    return unseen
+def lacks_statistics(trainer: Trainer) -> bool:
+    """Tells whether a mean of the last epochs has the batch statistics of the last weights."""
+    return any(
+        _has_statistics(trainer, callback) and not _had_epoch(trainer, callback)
+        for callback in _of(trainer, StochasticWeightAveraging)
+    )
 
 
 def _had_epoch(trainer: Trainer, callback: StochasticWeightAveraging) -> bool:

@@ -62,6 +62,8 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self.monitor = monitor
         self.mode = mode
         self.best_score: float | None = None
+        self.ends_with_mean = False  # whether best.ckpt has a mean, which no epoch ended with
+        self.mean_score: float | None = None  # what a validation of the mean has given
         self._resumed: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}  # the checkpoint of the run that is resumed
         self._attributes: Attributes | None = None
@@ -162,12 +164,14 @@ class Checkpoints(FollowsMetric, Checkpoint):
         if (self._has_said or is_nan) and self.best_score is None:
             log.warning("no best.ckpt, so the last weights take its place")
         ends_with_mean = averaged.ends_with_mean(trainer)
+        self.ends_with_mean, self.mean_score = bool(ends_with_mean), None
         if ends_with_mean:
             trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
             self.best_score = None  # the test loads it with the weights, which are no epoch's
             self._save(trainer, BEST)
-            lacks = averaged.what_it_lacks(trainer)
-            log.info("best.ckpt has the mean of the last epochs%s", lacks)
+            lacks = averaged.lacks_statistics(trainer)
+            statistics = ", and the batch statistics of the last weights" if lacks else ""
+            log.info("best.ckpt has the mean of the last epochs%s", statistics)
         elif ends_with_mean is False:
             said = "no mean of the last epochs: training ended in epoch %d, before it was made"
             log.warning(said, trainer.current_epoch)

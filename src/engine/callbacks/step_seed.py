@@ -98,6 +98,10 @@ class StepSeed(StepCallback):
         seed_plain(seed)
         torch.manual_seed(seed)
 
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == "validate":  # that of a training begins where training has come to
+            self.on_test_start(trainer, module)
+
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
     ) -> None:

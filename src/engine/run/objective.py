@@ -10,7 +10,7 @@ from engine.config.resolved import Config
 from engine.run import summaries
 from engine.run.records import read
 from engine.run.records.read import BrokenFile
-from engine.run.summaries import BEST_EPOCH, LAST_PASS, LAST_VALUE, Objective
+from engine.run.summaries import BEST_EPOCH, LAST_PASS, LAST_VALUE, OF_MEAN, Objective
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -44,10 +44,11 @@ def compared(
 ) -> Objective | None:
     """Returns what a sweep compares of a run, under its name; None where there is nothing.
 
-    It is the best value of the metric that the checkpoints follow, or the metric's last value where
-    no checkpoint is the best. A run without validation is compared by its training loss, over the
-    last pass over the data: the last row may be of one small batch. A run with a validation never
-    is: its validation may be NaN, or go by another name.
+    It is the best value of the metric that the checkpoints follow, or its value of a mean of
+    weights with which training ends, or its last value where no checkpoint is the best. A run
+    without validation is compared by its training loss, over the last pass over the data: the last
+    row may be of one small batch. A run with a validation never is: its validation may be NaN, or
+    go by another name.
 
     Args:
         trainer: that has trained the run.
@@ -60,6 +61,9 @@ def compared(
     mode = getattr(callback, "mode", "min")
     if monitor and best is not None:
         return Objective(monitor, BEST_EPOCH, mode, float(best))
+    of_mean = getattr(callback, "mean_score", None)
+    if of_mean is not None:
+        return Objective(monitor, OF_MEAN, mode, float(of_mean))
     loss = summaries.training_loss(metrics)
     if monitor in metrics and monitor != loss:
         value = metrics[monitor]

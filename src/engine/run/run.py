@@ -301,6 +301,40 @@ class Run:
                 f"{type(data).__name__}: its loader of training gives no batch: is the batch size "
                 "above the number of samples, with drop_last=True?"
             )
+        self._validate_mean(trainer, module, data)
+
+    def _validate_mean(
+        self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
+    ) -> None:
+        """Validates a mean of weights that the end of training has made, in a row of its own.
+
+        It is tested, so that the run is compared by it. No epoch has ended with these weights.
+        """
+        from engine.fence.lightning import has_validation
+
+        callback = chooser(trainer)
+        has_mean = getattr(callback, "ends_with_mean", False)
+        if has_mean and not has_diverged(trainer) and has_validation(trainer):
+            best = self.folder / folders.BEST
+            self._measure(trainer.validate, trainer, module, data, best)
+            callback.mean_score = trainer.callback_metrics.get(callback.monitor)
+
+    def _measure(
+        self,
+        measure: Callable[..., Any],
+        trainer: "Trainer",
+        module: "LightningModule",
+        data: "LightningDataModule",
+        checkpoint: Path | None,
+    ) -> bool:
+        """Calls the Trainer's method that validates or tests; tells whether it gave a metric."""
+        from engine.seeds import restore_generators
+
+        if self._drawn:  # a `setup` that divides the data at random divides them as for training
+            restore_generators(self._drawn)
+        with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
+            found = measure(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+        return any(found)
 
     def _describe(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
@@ -386,7 +420,6 @@ class Run:
         """
         from engine.run import build
         from engine.run.checkpoint import choice
-        from engine.seeds import restore_generators
 
         if has_diverged(trainer):
             return
@@ -402,13 +435,7 @@ class Run:
         is_chosen = getattr(chooser(trainer), "best_score", None) is not None
         best = choice.best(self.folder, self.config, is_chosen)
         checkpoint = self.folder / folders.BEST if best else None
-        if self._drawn:  # a `setup` that divides the data at random divides them as for training
-            restore_generators(self._drawn)
-        with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
-            tested = trainer.test(
-                module, data, ckpt_path=checkpoint, verbose=False, weights_only=True
-            )
-        if not any(tested):
+        if not self._measure(trainer.test, trainer, module, data, checkpoint):
             log.info("not tested: %s", build.why_nothing(trainer, "test", data))
 
     def objective(self, trainer: "Trainer") -> float:

@@ -22,6 +22,7 @@ METRICS = "metrics.csv"
 TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
 # Which value of a metric counts.
 BEST_EPOCH, LAST_PASS, LAST_VALUE = "best epoch", "last pass", "last value"
+OF_MEAN = "of the mean"  # of the weights of the last epochs
 SPLITS, OTHER = ("train", "val", "test"), "value"  # columns of the table of metrics
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
@@ -240,17 +241,21 @@ def compared(summary: Mapping[str, Any]) -> str:
 def closing_words(summary: Mapping[str, Any], run_dir: Path) -> str:
     """Returns the last lines of a run's log: its metrics, how and when it ended, its folder."""
     end = f"{ending(summary)}: {messages.short(run_dir)}"
-    of_best = objective_name(summary).endswith(BEST_EPOCH) and any(tested(summary))
-    of_best = of_best and (run_dir / BEST).exists()
-    whose = ["test: with best.ckpt; val: the last ones logged"] if of_best else []
+    has_best = any(tested(summary)) and (run_dir / BEST).exists()
+    said = {
+        BEST_EPOCH: "test: with best.ckpt; val: the last ones logged",
+        OF_MEAN: "test and val: with best.ckpt",
+    }
+    compares = objective_name(summary)
+    whose = [words for taken, words in said.items() if has_best and compares.endswith(taken)]
     metrics = summary["metrics"]
     # Where the last row is the last pass, the next line says so.
     if any(name.startswith("train/") for name in metrics) and objective(summary) != metrics.get(
         "train/loss"
     ):
         whose.append("train: the last row of metrics.csv")
-    said = [table(metrics), "; ".join(whose), compared(summary), end]
-    return "\n".join(filter(None, said))
+    lines = [table(metrics), "; ".join(whose), compared(summary), end]
+    return "\n".join(filter(None, lines))
 
 
 def next_commands(folder: Path, door: str) -> str:

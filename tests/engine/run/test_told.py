@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import ways
 from commands import only_run, run_train
 from engine.run import folders
-from engine.run.summaries import LAST_VALUE
+from engine.run.summaries import LAST_PASS, OF_MEAN
+from fitting import columns
 from resuming import SMALL, refused
 
 WORDS = ("lrs=0.02", "epoch_start=0.25")
@@ -36,23 +38,41 @@ def test_where_all_validations_are_nan_the_last_weights_are_tested(
     assert "test: with best.ckpt" not in text
 
 
-@pytest.mark.parametrize(
-    ("module", "every", "is_validated"),
-    [("Small", 1, False), ("Normalised", 1, True), ("Normalised", 2, False)],
-)
-def test_a_mean_of_weights_with_batch_statistics_is_validated(
-    module: str, every: int, is_validated: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("module", "every"), [("Small", 1), ("Normalised", 1), ("Normalised", 2)])
+def test_a_mean_of_weights_is_validated_and_compared(
+    module: str, every: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Lightning has an epoch more for the statistics."""
+    """As it happened: a sweep compared the last validation, of weights that nobody keeps or tests.
+
+    Lightning has an epoch more for batch statistics.
+    """
     words = [f"module._target_=ways.{module}", f"trainer.check_val_every_n_epoch={every}"]
     run_dir, text = told(tmp_path, caplog, *words, *SWA)
-    said = "best.ckpt has the mean of the last epochs"
-    assert said in text
-    assert (f"{said}, which no validation has seen" in text) == (not is_validated)
-    assert "batch statistics of the last weights" not in text
-    # As it happened: the test loaded the score of an epoch, whose weights are gone.
-    objective = json.loads((run_dir / "summary.json").read_text())["objective_of"]
-    assert objective["taken"] == LAST_VALUE
+    assert "best.ckpt has the mean of the last epochs\n" in text
+    ended = json.loads((run_dir / "summary.json").read_text())
+    assert ended["objective_of"] == {"metric": "val/loss", "taken": OF_MEAN, "mode": "min"}
+    assert "objective: val/loss, of the mean" in text
+    assert "test and val: with best.ckpt; train: the last row" in text
+    network = getattr(ways, module)(optimizer=None).eval()
+    network.load_state_dict(torch.load(run_dir / folders.BEST, weights_only=True)["state_dict"])
+    splits = ways.Points(seed=0, batch_size=5).load()
+    for name in ("val", "test"):
+        predictions = network.network(splits[name].inputs)
+        loss = (predictions - splits[name].targets).square().mean().item()
+        assert ended["metrics"][f"{name}/loss"] == pytest.approx(loss, rel=1e-6)
+    assert ended["objective"] == ended["metrics"]["val/loss"]
+    *epochs, last = columns(run_dir, "val/loss")[0]
+    assert len(epochs) == (4 if module == "Small" else 5) // every
+    assert last == ended["objective"]
+
+
+def test_a_mean_of_weights_without_validation_is_not_validated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir, _ = told(tmp_path, caplog, "trainer.limit_val_batches=0", *SWA)
+    ended = json.loads((run_dir / "summary.json").read_text())
+    assert ended["objective_of"]["taken"] == LAST_PASS
+    assert not any(name.startswith("val") for name in ended["metrics"])
 
 
 @pytest.mark.parametrize(
@@ -72,13 +92,19 @@ def test_a_mean_without_batch_statistics_of_its_own_says_so_and_is_resumed_with(
     steps = 2 * STEPS
     run_train(*own, *(word.format(steps) for word in limits), draws=False)
     run_dir = only_run(tmp_path)
-    said = "best.ckpt has the mean of the last epochs, which no validation has seen, and the batch"
+    said = "best.ckpt has the mean of the last epochs, and the batch statistics of the last weights"
     assert said in caplog.text
+    before = json.loads((run_dir / "summary.json").read_text())
+    rows = (run_dir / "metrics.csv").read_text()
     ended = torch.load(run_dir / folders.BEST, weights_only=True)["state_dict"]
     (run_dir / "summary.json").unlink()
     run_train(f"resume={run_dir}", draws=False)
     again = torch.load(run_dir / folders.BEST, weights_only=True)["state_dict"]
     assert all(torch.equal(weight, again[name]) for name, weight in ended.items())
+    after = json.loads((run_dir / "summary.json").read_text())
+    assert after["objective_of"] == before["objective_of"]
+    assert after["objective"] == before["objective"]
+    assert (run_dir / "metrics.csv").read_text() == rows
 
 
 @pytest.mark.parametrize("module", ["Small", "Normalised"])

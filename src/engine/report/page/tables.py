@@ -12,7 +12,7 @@ from engine import messages
 from engine.report.read import settings
 from engine.report.statistics import findings, numbers
 from engine.report.statistics.content import Content
-from engine.run.summaries import BEST_EPOCH, LAST_PASS, LAST_VALUE
+from engine.run.summaries import BEST_EPOCH, LAST_PASS, LAST_VALUE, OF_MEAN
 
 MOST = 30  # groups in the terminal
 LEFT_OUT = "left out"
@@ -152,7 +152,7 @@ def runs(content: Content) -> list[Column]:
 
 def _latest(content: Content, values: pd.Series) -> list[str]:
     """Writes what each run is compared by, and names the last value of a run without another."""
-    is_another = content.compared.taken in (BEST_EPOCH, LAST_PASS)
+    is_another = content.compared.taken in (BEST_EPOCH, LAST_PASS, OF_MEAN)
     texts = []
     for run, value in zip((content.runs[number] for number in values.index), values, strict=True):
         is_last = is_another and not run.objective and not pd.isna(value)
