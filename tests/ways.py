@@ -224,6 +224,16 @@ class SavesItsOwn(Small):
         assert checkpoint["of_its_own"] == 1
 
 
+class CyclesOnce(Small):
+    """Has one cycle of learning rates, as long as the training."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
 class FollowsValidation(Small):
     """Divides its learning rate by two where the validation's loss is no better."""
 

@@ -163,6 +163,21 @@ def test_a_run_that_cannot_be_longer(
     assert len(list(run_dir.parent.iterdir())) == 1
 
 
+def test_a_schedule_that_would_end_before_the_training_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: the first step that it had no rate for ended in a traceback."""
+    words = ["module._target_=ways.CyclesOnce", "trainer.max_epochs=1"]
+    run_train(*SMALL, *words, f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    assert refused(capsys, f"resume={run_dir}", "trainer.max_epochs=2") == [
+        "error: OneCycleLR: goes on as it was made, and ends after total_steps=10: this training "
+        "has 20.",
+        f"Begin a new schedule from the weights: init_from={run_dir}",
+    ]
+    assert [*run_dir.parent.iterdir()] == [run_dir]
+
+
 def test_a_learning_rate_that_follows_a_metric_goes_on(tmp_path: Path) -> None:
     plateau = ["scheduler=plateau", "scheduler.patience=0", "scheduler.threshold=0.5"]
     run_train(*RUN, *plateau, f"paths.log_dir={tmp_path / 'short'}", draws=False)

@@ -386,10 +386,8 @@ class Run:
         check_partials(self._partials, self.config, type(trainer.lightning_module).__name__)
         for said in unsaved(trainer, trainer.lightning_module):
             log.warning("%s", said)
-        for schedule in trainer.lr_scheduler_configs if self._parent else ():
-            if not schedule.reduce_on_plateau:
-                kind = type(schedule.scheduler).__name__
-                log.warning("%s goes on as it was made: it may know the shorter length", kind)
+        if self._parent:
+            self._check_schedules(trainer)
         if not self._made_of or identity.is_whole(self._made_of):
             return
         from engine.fence.lightning import training_sizes
@@ -410,6 +408,28 @@ class Run:
             before = self._parent if self._is_new and self._parent else self.folder
             identity.compare(before, self._made_of, self.insists)
             identity.save(self.folder, self._made_of)
+
+    def _check_schedules(self, trainer: "Trainer") -> None:
+        """Says of a longer run's learning rates that they go on as they were made.
+
+        Raises:
+            UserError: if one would come to its end before the training does.
+        """
+        from engine.steps.length import rates_of
+
+        for schedule in trainer.lr_scheduler_configs:
+            if schedule.reduce_on_plateau:
+                continue
+            kind = type(schedule.scheduler).__name__
+            most = getattr(schedule.scheduler, "total_steps", math.inf)
+            interval: Any = schedule.interval
+            if (rates := rates_of(trainer, interval, schedule.frequency)) > most:
+                raise UserError(
+                    f"{kind}: goes on as it was made, and ends after total_steps={most}: this "
+                    f"training has {rates:,}.\n"
+                    f"Begin a new schedule from the weights: init_from={self._parent}"
+                )
+            log.warning("%s goes on as it was made: it may know the shorter length", kind)
 
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
