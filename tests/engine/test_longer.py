@@ -163,6 +163,24 @@ def test_a_run_that_cannot_be_longer(
     assert len(list(run_dir.parent.iterdir())) == 1
 
 
+def test_values_of_the_shorter_length_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: they went on, and nothing said so."""
+    every = "callbacks.checkpoints.every_n_steps"
+    words = [*SMALL, f"{every}=${{trainer.max_epochs}}", "trainer.max_epochs=1"]
+    run_train(*words, f"paths.log_dir={tmp_path}", draws=False)
+    run_dir = only_run(tmp_path)
+    for epochs in (2, 3):
+        caplog.clear()
+        before = set(run_dir.parent.iterdir())
+        run_train(f"resume={run_dir}", f"trainer.max_epochs={epochs}", draws=False)
+        said = f"goes on with what was made of the shorter length: {every}"
+        assert caplog.messages.count(said) == 1
+        (run_dir,) = set(run_dir.parent.iterdir()) - before
+        assert folders.load_config(run_dir)[every] == 1
+
+
 def test_a_schedule_that_would_end_before_the_training_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

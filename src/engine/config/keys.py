@@ -31,6 +31,8 @@ ROOT = "${root:}"
 # Values that the run's seed gives.
 SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
 FOLD = "datamodule.fold"
+# The length of the training.
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 # How a sweep treats its jobs, as the config of each job's run has it: however it is, a run is the
 # same.
 TREATMENT = {"retry": None, "force": False, "dry_run": False, "wait": False}

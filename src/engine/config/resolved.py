@@ -127,6 +127,20 @@ class Config(Mapping[str, Any]):
         sweep = {**self.values_by_node["sweep"], **TREATMENT}
         return Config({**self.values_by_node, "sweep": sweep}, self.written, self.overrides)
 
+    def following(self, keys: Collection[str]) -> list[str]:
+        """Returns the keys whose values are made of those of others, as they were written."""
+        found = set(keys)
+        new = found
+        while new:
+            new = {
+                key
+                for key, text in self.written.items()
+                if key not in found
+                and any(is_below(own, (path,)) for path in _paths(text) for own in found)
+            }
+            found |= new
+        return sorted(key for key in found - set(keys) if key.partition(".")[0] in self)
+
     def __getitem__(self, key: str) -> Any:
         node: Any = self.values_by_node
         for name in key.split("."):
@@ -229,13 +243,20 @@ def _makes_objects(name: str, node: Any) -> bool:
     return is_group and (name in OPEN or any(objects.nodes(node, name)))
 
 
+def _paths(text: Any) -> list[str]:
+    """Returns the dotted keys that a value refers to, as it is written."""
+    if "${" not in (words := str(text)):
+        return []
+    found = re.findall(r"[\w.-]+", " ".join(REFERENCE.findall(words)))
+    return [path.lstrip(".") for path in found]
+
+
 def _references(written: Mapping[str, Any]) -> dict[str, set[str]]:
     """Returns the names that each of the first names in a config refers to."""
     found: dict[str, set[str]] = {}
     for key, text in written.items():
-        if "${" in (words := str(text)):
-            paths = re.findall(r"[\w.-]+", " ".join(REFERENCE.findall(words)))
-            names = {path.lstrip(".").partition(".")[0] for path in paths}
+        if paths := _paths(text):
+            names = {path.partition(".")[0] for path in paths}
             found.setdefault(key.partition(".")[0], set()).update(names)
     return found
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import files
 from engine.config import plain_yaml
-from engine.config.keys import IRRELEVANT, is_below
+from engine.config.keys import IRRELEVANT, LENGTHS, is_below
 from engine.config.nested import words_in
 from engine.config.resolved import Config
 from engine.errors import UserError
@@ -76,6 +76,7 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
         },
         "code": code.digests(config, door),
         "begins_from": _weights_digest(config),
+        "of_length": config.following(LENGTHS),
         "files": _files_named(config),
         "versions": {**versions(), "engine": code.of_the_engine()},
     }

@@ -152,8 +152,10 @@ class Run:
         if self._lost:  # the Trainer was made before the module
             self._made_of["mixed"] = list(self._lost)
         if before := self._folder or self._parent:
+            was = identity.load(before) or {}
             if goes_on:  # it has not begun anew from the weights that are there now
-                self._made_of["begins_from"] = (identity.load(before) or {}).get("begins_from")
+                self._made_of["begins_from"] = was.get("begins_from")
+            self._made_of["of_length"] = was.get("of_length", self._made_of["of_length"])
             identity.compare(before, self._made_of, self.insists)
         return model
 
@@ -387,6 +389,9 @@ class Run:
         for said in unsaved(trainer, trainer.lightning_module):
             log.warning("%s", said)
         if self._parent:
+            if keys := self._made_of.get("of_length"):
+                said = "goes on with what was made of the shorter length: %s"
+                log.warning(said, ", ".join(keys))
             self._check_schedules(trainer)
         if not self._made_of or identity.is_whole(self._made_of):
             return

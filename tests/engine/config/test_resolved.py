@@ -186,6 +186,21 @@ def test_hash_leaves_the_config_as_it_was() -> None:
     assert OmegaConf.is_interpolation(made.module, "optimizer")
 
 
+def test_keys_that_follow_another_one_are_known_as_they_were_written() -> None:
+    made = config(
+        **{
+            "trainer.epochs": "${trainer.max_epochs}",
+            "module.of_both": "${seed} of ${trainer.epochs}",
+            "module.inner": {"whole": "${trainer}", "other": "${seed}"},
+            "module.no_reference": "trainer.max_epochs",
+            "module.of_seed": "${seed}",
+        }
+    )
+    keys = ["module.inner.whole", "module.of_both", "trainer.epochs"]
+    assert resolved(made).following(["trainer.max_epochs"]) == keys
+    assert Config(resolved(made).values_by_node).following(["trainer.max_epochs"]) == []
+
+
 def test_a_value_is_read_by_dotted_key() -> None:
     made = resolved(config())
     assert made["trainer.max_epochs"] == made["trainer"]["max_epochs"] == 5

@@ -54,6 +54,7 @@ OF_MADE_OF: Shape = {
     "code": dict[str, str | None],
     "versions": dict[str, str | None],
     "begins_from": str | None,
+    "of_length": list[str],
     "files": dict[str, str],
     "mixed": list[str],
 }
