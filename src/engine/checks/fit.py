@@ -256,9 +256,7 @@ def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Except
     ) from None
 
 
-def _check_loss(
-    model: SupervisedModule, data: TensorDataModule, prepare: bad_data.Prepare
-) -> None:
+def _check_loss(model: SupervisedModule, data: TensorDataModule, prepare: bad_data.Prepare) -> None:
     """Refuses a loss that is not one number, or that no weight has made."""
     if overrides(model, SupervisedModule, (*bad_data.OWN_STEP, *UPDATES, *FREE)):
         return

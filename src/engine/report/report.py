@@ -55,7 +55,7 @@ def report(door: Door) -> None:
         if not words or {"-h", "--help"} & set(words):
             print_text(USAGE.format(command=command))
             return
-        with imports.large(False):  # a report keeps nearly all that it makes to its end
+        with imports.large(has_torch=False):  # a report keeps nearly all that it makes to its end
             write_report(parse(words), f"python -m {command} {shlex.join(words)}", door.module)
 
 

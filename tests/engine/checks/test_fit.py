@@ -1,5 +1,6 @@
 """Module and data have to fit together."""
 
+import copy
 import json
 import re
 from functools import partial
@@ -335,6 +336,48 @@ def test_a_loss_is_one_number_that_weights_have_made(
         assert str(raised.value) == f"{type(module).__name__}: its loss, {says}"
     assert torch.equal(torch.get_rng_state(), drawn)
     assert all(part.training == is_training for part in module.modules())
+
+
+class Keeps(nn.Sequential):
+    """Keeps what it computes."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.features = self[0](inputs)
+        outputs: Tensor = self[1](self.features)
+        return outputs
+
+
+class Pairs(nn.Module):
+    """Compares nothing where there is no pair, as a contrastive loss does."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        close = targets < -9
+        return (predictions[close] ** 2).mean() if close.any() else torch.zeros(())
+
+
+class ByHand(SupervisedModule):
+    """Has gradients of its own."""
+
+    def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
+        for own in self.parameters():
+            own.grad = torch.ones_like(own)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        SupervisedModule(Keeps(nn.Linear(1, 2), nn.Linear(2, 1)), nn.MSELoss()),
+        SupervisedModule(nn.utils.spectral_norm(nn.Linear(1, 1)), nn.MSELoss()),
+        SupervisedModule(nn.Linear(1, 1), Pairs()),
+        ByHand(Cut((False, True)), nn.MSELoss()),
+    ],
+    ids=["features", "spectral norm", "no pair", "by hand"],
+)
+def test_what_can_be_trained_is_left_as_it_is(module: SupervisedModule) -> None:
+    """As it happened: a try with gradients left results in a network, which nobody could copy."""
+    values = np.random.default_rng(0).normal(size=(5, 1)).astype(np.float32)
+    fit_to(module, Arrays({"train": (values, values)}))
+    copy.deepcopy(module)  # as callbacks do that keep a mean of the weights
 
 
 class Squares(MeanSquaredError):

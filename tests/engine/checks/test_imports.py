@@ -1,5 +1,6 @@
 """Large imports look for no garbage, and what they leave is never looked at."""
 
+import builtins
 import gc
 import os
 import signal
@@ -58,35 +59,51 @@ def test_only_what_is_there_before_the_first_run_is_frozen(monkeypatch: pytest.M
         pass
     assert frozen == []
     monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(imports, "_import_torch", lambda: None)
     with pytest.raises(KeyboardInterrupt), imports.large():
         raise KeyboardInterrupt
     assert frozen == ["frozen", gc.unfreeze]
     assert gc.isenabled()
 
 
-@pytest.mark.parametrize("waits", [True, False])
-def test_a_signal_waits_for_the_first_import(
-    waits: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("of", ["torch", "user"])
+def test_a_signal_waits_for_the_import_of_pytorch_and_for_no_other(
+    of: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As it happened: its exception came out of Python under C++, and the process aborted."""
     reached: list[str] = []
-    monkeypatch.setattr(imports, "freeze", lambda: reached.append("the end"))
+    real = builtins.__import__
+
+    def imported(name: str, *args: Any, **options: Any) -> Any:
+        if name == "torch.distributed":
+            return comes("torch")
+        return real(name, *args, **options)
+
+    def comes(during: str) -> None:
+        if during == of:
+            os.kill(os.getpid(), signal.SIGTERM)
+        reached.append(f"{during} is there")
+
+    monkeypatch.setattr(imports, "freeze", lambda: None)
     monkeypatch.delitem(sys.modules, "torch")
-
-    def loads() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        reached.append("on")
-
+    monkeypatch.setattr(builtins, "__import__", imported)
     with (
         pytest.raises(signals.Interrupted) as stop,
         signals.heeded(signal.SIGTERM),
-        imports.large(*([] if waits else [False])),
+        imports.large(),
     ):
-        loads()
+        comes("user")
     assert stop.value.code == 143
-    assert reached == (["on", "the end"] if waits else ["the end"])
+    assert reached == ["torch is there"]
     says = "\nstopping after the import of PyTorch; once more ends the process at once\n"
-    assert capfd.readouterr().err == (says if waits else "")
+    assert capfd.readouterr().err == says * (of == "torch")
+
+
+def test_a_report_imports_no_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "freeze", lambda: None)
+    monkeypatch.delitem(sys.modules, "torch")
+    with imports.large(has_torch=False):
+        assert "torch" not in sys.modules
 
 
 def test_who_collects_nothing_is_not_made_to() -> None:

@@ -39,6 +39,9 @@ OF_ALL: list[Callable[[], Any]] = [
     lambda: of_modules.register_module_forward_pre_hook(lambda *args: None),
     lambda: of_modules.register_module_full_backward_hook(lambda *args: None),
     lambda: of_modules.register_module_full_backward_pre_hook(lambda *args: None),
+    lambda: of_modules.register_module_buffer_registration_hook(lambda *args: None),
+    lambda: of_modules.register_module_module_registration_hook(lambda *args: None),
+    lambda: of_modules.register_module_parameter_registration_hook(lambda *args: None),
     lambda: of_all.register_optimizer_step_pre_hook(lambda *args: None),
     lambda: of_all.register_optimizer_step_post_hook(lambda *args: None),
 ]
@@ -138,9 +141,12 @@ def test_hooks_of_all_has_each_kind_and_they_are_put_back(register: Callable[[],
     before = fence.hooks_of_all()
     assert not any(before)
     register()
-    assert [len(table) for table in fence.hooks_of_all()].count(1) == 1
+    assert [len(table) for table in fence.hooks_of_all()[:-1]].count(1) == 1
     fence.put_hooks_of_all(before)
     assert fence.hooks_of_all() == before
+    # To have one kind of hooks upon gradients excludes the other, also when they are removed.
+    of_modules.register_module_backward_hook(lambda *args: None).remove()
+    fence.put_hooks_of_all(before)
 
 
 def gradients(backward: Callable[[Tensor], None]) -> list[Tensor | None]:

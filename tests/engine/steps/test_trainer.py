@@ -502,6 +502,43 @@ def test_a_network_that_stops_training_ends_it_with_its_step(
     assert left(tmp_path / "100")[1]["global_step"] == end
 
 
+class StopsAtStep(StepCallback):
+    """Stops training as step 5 begins, within a block or as its first."""
+
+    def __init__(self, step: int = 5) -> None:
+        self.step = step
+
+    def on_step_start(self, trainer: Any, module: Any, batch: int) -> None:
+        trainer.should_stop = trainer.should_stop or batch == self.step
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step == self.step
+
+
+@pytest.mark.parametrize("step", [15, 16, 17])  # one of three is the first of its block
+def test_a_callback_that_stops_training_as_a_step_begins_ends_it_with_this_step(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_hurry(monkeypatch)
+    for steps in (1, 3):
+        fit(tmp_path / str(steps), steps, callbacks=[StopsAtStep(step)], max_epochs=3)
+    assert_same(left(tmp_path / "3"), left(tmp_path / "1"))
+    assert left(tmp_path / "3")[1]["global_step"] == step + 1
+
+
+class LooksAtData(Callback):
+    """Looks at the batches of training before it, as a search of Lightning's does."""
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        self.seen = len([*trainer.datamodule.train_dataloader()])
+
+
+def test_batches_are_there_before_training(tmp_path: Path) -> None:
+    looks = LooksAtData()
+    fit(tmp_path, 100, callbacks=[looks])
+    assert looks.seen == 13
+
+
 class AsksForMetrics(Classifier):
     """Weighs its outputs by the loss of the last row."""
 

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,6 +188,24 @@ def test_what_is_no_folder_is_broken_and_not_written_to(kind: str, tmp_path: Pat
     folders.save_config(place.with_name(f"zz-{place.name}"), job.config, "project.train")
     place.symlink_to(gone)
     assert made(tmp_path, "seed=1")[0].status == "interrupted"  # the copy that is there
+
+
+def test_a_folder_that_another_process_sets_aside_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = made(tmp_path, "seed=1")
+    place = folders.job_dir(job.config, tmp_path, job.overrides)
+    place.mkdir()
+    is_own = type(job)._is_own
+
+    def and_set_aside(self: Any, path: Path) -> bool:
+        found = is_own(self, path)
+        place.rename(tmp_path / "aside")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(job), "_is_own", and_set_aside)
+        assert (job.status, job.is_due) == ("new", True)
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["of its name", "renamed"])

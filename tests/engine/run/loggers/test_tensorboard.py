@@ -305,6 +305,20 @@ def test_numbers_in_folders_of_their_own_come_once_though_a_run_is_killed(tmp_pa
     assert scalars(tmp_path / "both_c")["both"] == [(5, 5), (6, 6), (7, 7)]
 
 
+def test_nobody_writes_where_a_checkpoint_of_somebody_leads(tmp_path: Path) -> None:
+    for name in ("run", "other"):
+        board = TensorBoard(tmp_path / name, default_hp_metric=False)
+        board.experiment.add_scalar("x", 1.0, 1)
+        board.experiment.close()
+    ((name, size),) = places_of(board)
+    before = sorted((tmp_path / "other").iterdir())
+    resumed = TensorBoard(tmp_path / "run", default_hp_metric=False, purge_step=2)
+    write_events(resumed, tmp_path / "run")
+    go_on_from(resumed, [(name, size), (f"../other/{before[0].name}", size)], 2)
+    resumed.experiment.flush()
+    assert sorted((tmp_path / "other").iterdir()) == before
+
+
 def test_of_a_logger_of_lightnings_no_file_is_read_too_early(tmp_path: Path) -> None:
     """It begins a file at each stage; TensorBoard reads them in the order of their names."""
     threads = threading.active_count()
