@@ -306,15 +306,20 @@ def test_numbers_in_folders_of_their_own_come_once_though_a_run_is_killed(tmp_pa
 
 
 def test_nobody_writes_where_a_checkpoint_of_somebody_leads(tmp_path: Path) -> None:
+    places = []
     for name in ("run", "other"):
+        (tmp_path / name).mkdir()
         board = TensorBoard(tmp_path / name, default_hp_metric=False)
-        board.experiment.add_scalar("x", 1.0, 1)
+        write_events(board, tmp_path / name)
+        board.experiment.add_scalar("x", 1.0, 3)
+        board.experiment.flush()
+        places += places_of(board)
         board.experiment.close()
-    ((name, size),) = places_of(board)
+    own, (name, size) = places
     before = sorted((tmp_path / "other").iterdir())
     resumed = TensorBoard(tmp_path / "run", default_hp_metric=False, purge_step=2)
     write_events(resumed, tmp_path / "run")
-    go_on_from(resumed, [(name, size), (f"../other/{before[0].name}", size)], 2)
+    go_on_from(resumed, [own, (f"../other/{name}", size)], 2)
     resumed.experiment.flush()
     assert sorted((tmp_path / "other").iterdir()) == before
 
