@@ -129,16 +129,16 @@ class Config(Mapping[str, Any]):
 
     def following(self, keys: Collection[str]) -> list[str]:
         """Returns the keys whose values are made of those of others, as they were written."""
-        found = set(keys)
-        new = found
+        referring = {key: paths for key, text in self.written.items() if (paths := _paths(text))}
+        found = new = set(keys)
         while new:
             new = {
                 key
-                for key, text in self.written.items()
+                for key, paths in referring.items()
                 if key not in found
-                and any(is_below(own, (path,)) for path in _paths(text) for own in found)
+                and any(is_below(own, (path,)) for path in paths for own in found)
             }
-            found |= new
+            found = found | new
         return sorted(key for key in found - set(keys) if key.partition(".")[0] in self)
 
     def __getitem__(self, key: str) -> Any:

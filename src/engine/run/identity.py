@@ -111,7 +111,7 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
             log.warning("%s: missing, so data and code are not compared", run_dir / MADE_OF)
         return
     changes = differences(before, made_of)
-    if made_of["begins_from"] != before["begins_from"]:
+    if made_of["begins_from"] != before.get("begins_from", made_of["begins_from"]):
         changes.append("the weights of init_from changed")
     changes = [one for one in changes if one not in made_of.get("mixed", [])]
     if changes and not insists:

@@ -68,9 +68,9 @@ def batches_after(trainer: Trainer) -> Callable[[int], int]:
     windows: list[int] = []  # of the epochs so far
     ends = [0]  # steps before each epoch, and after the last one
     further = _windows(trainer, math.inf)
+    batches = max(int(trainer.num_training_batches), 1)
 
     def after(step: int) -> int:
-        batches = max(int(trainer.num_training_batches), 1)
         while ends[-1] < step:
             windows.append(next(further))
             ends.append(ends[-1] + math.ceil(batches / windows[-1]))
