@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from sklearn.datasets import load_iris
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -232,6 +233,61 @@ class CyclesOnce(Small):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+class Slows(LRScheduler):
+    """Lowers a rate down to a tenth, and leaves it there."""
+
+    def __init__(self, optimizer: Optimizer, total_steps: int | None) -> None:
+        self.total_steps = total_steps  # that of Lightning's cycle is an end
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        share = max(0.1, 1 - self.last_epoch / (self.total_steps or 1))
+        return [rate * share for rate in self.base_lrs]
+
+
+class SlowsDown(Small):
+    """Has a schedule of its own, which has no end."""
+
+    def __init__(self, total_steps: int | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.total_steps = total_steps
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        schedule = Slows(optimizer, self.total_steps)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+class CyclesOnceAndStays(CyclesOnce):
+    """Leaves its rate as it is after the cycle."""
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if scheduler.last_epoch < scheduler.total_steps:
+            scheduler.step()
+
+
+class LogsItsRate(Small):
+    """Logs in each validation the rate of its schedule, and how many batches training has."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 2)]
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        schedule: Any = self.lr_schedulers()
+        self.log("val/rate", schedule.get_last_lr()[0])
+
+
+class ValidatesInTraining(Small):
+    """Cannot be validated beside a training."""
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        if self.trainer.state.fn == "validate":
+            raise ValueError("no training goes on")
 
 
 class FollowsValidation(Small):

@@ -11,14 +11,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from engine.config.keys import LENGTHS
+from engine.config.keys import AVERAGES, LENGTHS
 from engine.config.overrides import changed, default_of
 from engine.config.resolved import Config
 from engine.errors import UserError
 
 log = logging.getLogger(__name__)
-
-AVERAGES = "StochasticWeightAveraging"
 
 
 def config_of(run_dir: Path, own: Config, words: Sequence[str], conf: Path) -> Config:

@@ -196,6 +196,23 @@ def test_a_schedule_that_would_end_before_the_training_is_refused(
     assert [*run_dir.parent.iterdir()] == [run_dir]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["module._target_=ways.SlowsDown", "+module.total_steps=5"],
+        ["module._target_=ways.SlowsDown", "+module.total_steps=null"],
+        ["module._target_=ways.CyclesOnceAndStays"],
+    ],
+    ids=["without an end", "without a number", "of the module"],
+)
+def test_a_schedule_that_goes_on_without_an_end_is_not_refused(
+    words: list[str], tmp_path: Path
+) -> None:
+    run_train(*SMALL, *words, "trainer.max_epochs=1", f"paths.log_dir={tmp_path}", draws=False)
+    run_train(f"resume={(short := only_run(tmp_path))}", "trainer.max_epochs=2", draws=False)
+    assert json.loads((only_other(short) / "summary.json").read_text())["steps"] == 20
+
+
 def test_a_learning_rate_that_follows_a_metric_goes_on(tmp_path: Path) -> None:
     plateau = ["scheduler=plateau", "scheduler.patience=0", "scheduler.threshold=0.5"]
     run_train(*RUN, *plateau, f"paths.log_dir={tmp_path / 'short'}", draws=False)

@@ -166,9 +166,11 @@ class Checkpoints(FollowsMetric, Checkpoint):
         ends_with_mean = averaged.ends_with_mean(trainer)
         self.ends_with_mean, self.mean_score = bool(ends_with_mean), None
         if ends_with_mean:
-            trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
             self.best_score = None  # the test loads it with the weights, which are no epoch's
+            schedules = [*trainer.lr_scheduler_configs]
+            trainer.lr_scheduler_configs.clear()  # a run without a step left has none, either
             self._save(trainer, BEST)
+            trainer.lr_scheduler_configs.extend(schedules)
             lacks = averaged.lacks_statistics(trainer)
             statistics = ", and the batch statistics of the last weights" if lacks else ""
             log.info("best.ckpt has the mean of the last epochs%s", statistics)

@@ -31,6 +31,8 @@ ROOT = "${root:}"
 # Values that the run's seed gives.
 SEEDS = ("seed", "datamodule.seed", "callbacks.step_seed.seed")
 FOLD = "datamodule.fold"
+# The class of a callback that ends training with a mean of weights.
+AVERAGES = "StochasticWeightAveraging"
 # The length of the training.
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 # How a sweep treats its jobs, as the config of each job's run has it: however it is, a run is the

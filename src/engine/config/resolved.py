@@ -129,7 +129,11 @@ class Config(Mapping[str, Any]):
 
     def following(self, keys: Collection[str]) -> list[str]:
         """Returns the keys whose values are made of those of others, as they were written."""
-        referring = {key: paths for key, text in self.written.items() if (paths := _paths(text))}
+        referring = {
+            key: [_absolute_path(path, key) for path in paths]
+            for key, text in self.written.items()
+            if (paths := _paths(text))
+        }
         found = new = set(keys)
         while new:
             new = {
@@ -244,11 +248,17 @@ def _makes_objects(name: str, node: Any) -> bool:
 
 
 def _paths(text: Any) -> list[str]:
-    """Returns the dotted keys that a value refers to, as it is written."""
+    """Returns the dotted keys that a value refers to, as it is written: some begin with dots."""
     if "${" not in (words := str(text)):
         return []
-    found = re.findall(r"[\w.-]+", " ".join(REFERENCE.findall(words)))
-    return [path.lstrip(".") for path in found]
+    return re.findall(r"[\w.-]+", " ".join(REFERENCE.findall(words)))
+
+
+def _absolute_path(path: str, key: str) -> str:
+    """Returns a dotted key that the value of another refers to: `.x` lies beside that."""
+    name = path.lstrip(".")
+    dots = len(path) - len(name)
+    return ".".join([*key.split(".")[:-dots], name]) if dots else path
 
 
 def _references(written: Mapping[str, Any]) -> dict[str, set[str]]:
@@ -256,7 +266,7 @@ def _references(written: Mapping[str, Any]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for key, text in written.items():
         if paths := _paths(text):
-            names = {path.partition(".")[0] for path in paths}
+            names = {path.lstrip(".").partition(".")[0] for path in paths}
             found.setdefault(key.partition(".")[0], set()).update(names)
     return found
 

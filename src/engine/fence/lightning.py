@@ -347,11 +347,15 @@ def _load(
         strategy.process_dataloader = outside
 
 
-def skip_searches(trainer: Trainer) -> None:
-    """Has Lightning's own finders search no more as training begins. In a test, they do."""
+def skip_searches(trainer: Trainer, hook: str) -> None:
+    """Has Lightning's own finders search no more in a hook, such as `on_fit_start`."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if type(callback) in (BatchSizeFinder, LearningRateFinder):
-            callback.on_fit_start = lambda *_: None
+            setattr(callback, hook, _no_search)  # a lambda could not go to another process
+
+
+def _no_search(*_: object) -> None:
+    """Searches for nothing."""
 
 
 def found_batch_sizes(trainer: Trainer) -> list[int | None]:

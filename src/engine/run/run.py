@@ -176,7 +176,7 @@ class Run:
         goes_on_at = progress.row if progress else 0 if is_first else None
         made = build.trainer(self.config, folder, goes_on_at)
         if progress:  # the checkpoint has what was found
-            skip_searches(made)
+            skip_searches(made, "on_fit_start")
         if progress and processes.is_first():
             self._compare_rows(made, progress.rows)
             for logger, places in zip(tensorboards(made), progress.events, strict=False):
@@ -310,15 +310,29 @@ class Run:
     ) -> None:
         """Validates a mean of weights that the end of training has made, in a row of its own.
 
-        It is tested, so that the run is compared by it. No epoch has ended with these weights.
+        It is tested, so that the run is compared by it. No epoch has ended with these weights. Code
+        that validates within a training only loses the run nothing but this.
         """
-        from engine.fence.lightning import has_validation
+        from engine.fence.lightning import has_validation, skip_searches
 
         callback = chooser(trainer)
         has_mean = getattr(callback, "ends_with_mean", False)
-        if has_mean and not has_diverged(trainer) and has_validation(trainer):
-            best = self.folder / folders.BEST
-            self._measure(trainer.validate, trainer, module, data, best)
+        if not has_mean or has_diverged(trainer) or not has_validation(trainer):
+            return
+        self._steps = trainer.global_step
+        skip_searches(trainer, "on_validation_start")  # for a batch size, as within a training
+        try:
+            with signals.undisguised():
+                best = self.folder / folders.BEST
+                self._measure(trainer.validate, trainer, module, data, best)
+        except (UserError, RunFailed, Pruned):
+            raise
+        except Exception as error:
+            if files.cannot_write(error):
+                raise
+            said = "the mean of the last epochs is not validated: %s: %s"
+            log.warning(said, type(error).__name__, error)
+        else:
             callback.mean_score = trainer.callback_metrics.get(callback.monitor)
 
     def _measure(
@@ -420,13 +434,24 @@ class Run:
         Raises:
             UserError: if one would come to its end before the training does.
         """
+        from lightning.pytorch import LightningModule
+        from torch.optim.lr_scheduler import OneCycleLR
+
+        from engine.steps.callback import overrides
         from engine.steps.length import rates_of
 
+        module: Any = trainer.lightning_module
+        steps_itself = not module.automatic_optimization or overrides(
+            module, LightningModule, ("lr_scheduler_step",)
+        )
         for schedule in trainer.lr_scheduler_configs:
             if schedule.reduce_on_plateau:
                 continue
             kind = type(schedule.scheduler).__name__
-            most = getattr(schedule.scheduler, "total_steps", math.inf)
+            # Others' go on after that number of theirs.
+            scheduler: Any = schedule.scheduler
+            is_bounded = isinstance(scheduler, OneCycleLR) and not steps_itself
+            most = scheduler.total_steps if is_bounded else math.inf
             interval: Any = schedule.interval
             if (rates := rates_of(trainer, interval, schedule.frequency)) > most:
                 raise UserError(

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from engine import files, locks, messages, signals
 from engine.config import secrets
+from engine.config.keys import AVERAGES
 from engine.errors import NotWritten, RunFailed, Stopped, UserError
 from engine.run import summaries
 from engine.search import space
@@ -189,10 +190,15 @@ class Search:
         if (number := len(study.get_trials(deepcopy=False))) > MANY:
             log.info("comparing %d trials with data and code as they are", number)
         (goes_by,) = study.metric_names or [""]
-        if goes_by in OF_BEFORE:
+        values = map(str, self.base.config.flat.values())
+        has_mean = any(value.endswith(AVERAGES) for value in values)
+        now = summaries.LAST_PASS if goes_by in OF_BEFORE else ""
+        if has_mean and goes_by.endswith(summaries.LAST_VALUE):
+            now = summaries.OF_MEAN
+        if now:
             raise UserError(
                 f"{self.name}: this search goes by {goes_by}, and further trials would go by "
-                f"{summaries.LAST_PASS}.\n{ANEW}"
+                f"{now}.\n{ANEW}"
             )
         states = self._states(study)
         ended = f"of {messages.counted(len(states), 'ended trial')}"

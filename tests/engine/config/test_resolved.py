@@ -190,13 +190,16 @@ def test_keys_that_follow_another_one_are_known_as_they_were_written() -> None:
     made = config(
         **{
             "trainer.epochs": "${trainer.max_epochs}",
+            "trainer.relative": "${.max_epochs}",
+            "module.relative": "${..trainer.max_epochs}",
             "module.of_both": "${seed} of ${trainer.epochs}",
             "module.inner": {"whole": "${trainer}", "other": "${seed}"},
             "module.no_reference": "trainer.max_epochs",
             "module.of_seed": "${seed}",
         }
     )
-    keys = ["module.inner.whole", "module.of_both", "trainer.epochs"]
+    keys = ["module.inner.whole", "module.of_both", "module.relative"]
+    keys += ["trainer.epochs", "trainer.relative"]
     assert resolved(made).following(["trainer.max_epochs"]) == keys
     assert Config(resolved(made).values_by_node).following(["trainer.max_epochs"]) == []
 

@@ -331,7 +331,7 @@ def test_a_search_that_is_skipped_goes_on_with_what_was_found(
     go_on = Recorder(lambda own: fence.go_on_with_batch_sizes(own, [8]), "on_fit_start")
     finders = [BatchSizeFinder(), LearningRateFinder()]
     again = plain_trainer(tmp_path, max_epochs=1, callbacks=[*finders, go_on], logger=False)
-    fence.skip_searches(again)
+    fence.skip_searches(again, "on_fit_start")
     data = Sized()
     again.fit(Asks(), data)
     assert (data.batch_size, again.global_step, asked) == (8, 3, [24])

@@ -9,7 +9,7 @@ import torch
 import ways
 from commands import only_run, run_train
 from engine.run import folders
-from engine.run.summaries import LAST_PASS, OF_MEAN
+from engine.run.summaries import LAST_PASS, LAST_VALUE, OF_MEAN
 from fitting import columns
 from resuming import SMALL, refused
 
@@ -64,6 +64,38 @@ def test_a_mean_of_weights_is_validated_and_compared(
     *epochs, last = columns(run_dir, "val/loss")[0]
     assert len(epochs) == (4 if module == "Small" else 5) // every
     assert last == ended["objective"]
+
+
+def test_schedules_are_there_as_a_mean_is_validated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir, _ = told(tmp_path, caplog, "module._target_=ways.LogsItsRate", *SWA)
+    rates = columns(run_dir, "val/rate")[0]
+    assert len(rates) == 5
+    assert rates[-1] == rates[-2]
+
+
+def test_a_mean_that_cannot_be_validated_is_tested_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir, text = told(tmp_path, caplog, "module._target_=ways.ValidatesInTraining", *SWA)
+    said = "the mean of the last epochs is not validated: ValueError: no training goes on"
+    assert text.count(said) == 1
+    ended = json.loads((run_dir / "summary.json").read_text())
+    assert (ended["status"], ended["objective_of"]["taken"]) == ("finished", LAST_VALUE)
+    assert "test/loss" in ended["metrics"]
+
+
+def test_a_search_for_a_batch_size_is_over_when_a_mean_is_validated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    finder = "+callbacks.finder={_target_: lightning.pytorch.callbacks.BatchSizeFinder, "
+    words = ["datamodule._target_=ways.Ordinary", f"{finder}max_trials: 1, init_val: 4}}"]
+    run_dir, _ = told(tmp_path, caplog, *SWA, *words)
+    ended = json.loads((run_dir / "summary.json").read_text())
+    epochs, steps = columns(run_dir, "epoch")[0], columns(run_dir, "step")[0]
+    assert ended["steps"] == max(steps) > 0
+    assert (epochs[-2], steps[-2]) == (4, max(steps))
 
 
 def test_a_mean_of_weights_without_validation_is_not_validated(

@@ -400,24 +400,36 @@ def test_a_search_that_goes_on_with_another_sampler_says_so(
     ]
 
 
-def test_a_search_by_the_last_row_of_before_does_not_go_on_by_the_last_pass(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "before_by", "by"),
+    [
+        ([], "train/loss, last value", "last pass"),
+        (["callbacks=[default,swa]"], "val/loss, last value", "of the mean"),
+    ],
+    ids=["the last pass", "the mean"],
+)
+def test_a_search_by_another_value_of_before_does_not_go_on(
+    words: list[str],
+    before_by: str,
+    by: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As it happened: all further trials were trained, and none of them counted."""
-    run_train(*command(tmp_path, *SPACE, "n_trials=1"), draws=False)
+    run_train(*command(tmp_path, *SPACE, "n_trials=1"), *words, draws=False)
     storage = study.opened(str(folder(tmp_path) / "study.log"))
     (name,) = optuna.get_all_study_names(storage)
     before = optuna.load_study(study_name=name, storage=storage)
     assert before.metric_names == ["train/loss, last pass"]
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        before.set_metric_names(["train/loss, last value"])
+        before.set_metric_names([before_by])
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        run_train(*command(tmp_path, *SPACE, "n_trials=2"), draws=False)
+        run_train(*command(tmp_path, *SPACE, "n_trials=2"), *words, draws=False)
     assert (stop.value.code, len(trials(tmp_path))) == (2, 1)
     assert capsys.readouterr().err == (
-        f"error: {name}: this search goes by train/loss, last value, and further trials would go "
-        "by last pass.\nTo begin a new search: hydra.sweeper.study_name=NAME\n"
+        f"error: {name}: this search goes by {before_by}, and further trials would go "
+        f"by {by}.\nTo begin a new search: hydra.sweeper.study_name=NAME\n"
     )
 
 
