@@ -216,7 +216,9 @@ def as_mistake(error: Exception) -> Exception:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         hint = nearest(choice, error.options)
         known = f"{group} is one of: {', '.join(error.options)}."
-        return UserError(f"{group}={choice}: no such choice.{hint} {known}")
+        is_typed = any(re.match(rf"[+~]*{re.escape(group)}=", word) for word in sys.argv[1:])
+        where = "" if is_typed else f"\nA file below conf/ chooses it, by `{group}: {choice}`."
+        return UserError(f"{group}={choice}: no such choice.{hint} {known}{where}")
     if isinstance(error, HydraException) and (match := LOST_OVERRIDE.match(str(error))):
         return UserError(_about_override(*match.groups()))
     if isinstance(error, HydraException | OmegaConfBaseException):

@@ -110,6 +110,18 @@ def command(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return run
 
 
+def test_a_choice_that_no_word_names_is_said_to_be_a_files(
+    conf: Path, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: without the data that an experiment chooses, the words were blamed."""
+    (conf / "datamodule" / "cifar10.yaml").unlink()
+    with pytest.raises(SystemExit):
+        command("experiment=lenet")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: datamodule=cifar10: no such choice. datamodule is one of: ")
+    assert second == "A file below conf/ chooses it, by `datamodule: cifar10`."
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("sweeps", [[], ["-m", "seed=1,2"]], ids=["run", "sweep"])
 def test_refused(
