@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -64,3 +64,17 @@ def fit(folder: Path, net: Net | None = None, data: Any = None, **options: Any) 
     trainer = plain_trainer(folder, **options)
     trainer.fit(net or Net(), loader() if data is None else data, loader(1))
     return trainer
+
+
+class Sized(LightningDataModule):
+    """Makes its loaders by a batch size that a search may set."""
+
+    def __init__(self, samples: int, batch_size: int) -> None:
+        super().__init__()
+        self.samples, self.batch_size = samples, batch_size
+
+    def train_dataloader(self) -> Any:
+        return DataLoader([torch.ones(1)] * self.samples, self.batch_size)
+
+    def val_dataloader(self) -> Any:
+        return loader(1)

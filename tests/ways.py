@@ -269,7 +269,7 @@ class CyclesOnceAndStays(CyclesOnce):
 
 
 class LogsItsRate(Small):
-    """Logs in each validation the rate of its schedule, and how many batches training has."""
+    """Logs in each validation the rate of its schedule."""
 
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()

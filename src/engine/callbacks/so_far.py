@@ -51,12 +51,11 @@ def so_far(
     """Returns what a resumed run needs beside Lightning's own checkpoint.
 
     That is whether training was stopped, options of the Trainer, batch sizes that Lightning has
-    found, which parameters the groups of
-    each optimiser have, and which parameters and layers a callback has frozen; and of each process
-    the metrics that callbacks and learning rates follow, the states of the generators of random
-    numbers, the steps that are in no row yet, what the module has logged of the current epoch, its
-    torchmetrics, gradients that it gathers or that somebody looks at, buffers of a mean, and
-    attributes of a user's.
+    found, which parameters the groups of each optimiser have, and which parameters and layers a
+    callback has frozen; and of each process the metrics that callbacks and learning rates follow,
+    the states of the generators of random numbers, the steps that are in no row yet, what the
+    module has logged of the current epoch, its torchmetrics, gradients that it gathers or that
+    somebody looks at, buffers of a mean, and attributes of a user's.
 
     Args:
         trainer: the run's.

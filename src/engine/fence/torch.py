@@ -115,6 +115,11 @@ def hooks_of_all() -> list[Any]:
     return [*map(dict, _tables_of_all()), of_modules._global_is_full_backward_hook]
 
 
+def has_hooks_of_all() -> bool:
+    """Tells whether all modules, or all optimisers, have a hook."""
+    return any(_tables_of_all())
+
+
 def put_hooks_of_all(found: Sequence[Any]) -> None:
     """Gives all modules and all optimisers the hooks that `hooks_of_all` returned."""
     *tables, kind = found

@@ -397,6 +397,7 @@ class Run:
     def _check_at_start(self, trainer: "Trainer", data: "LightningDataModule") -> None:
         """Checks what is known when optimisers and loaders are made."""
         from engine.checks.partials import check_partials
+        from engine.checks.schedules import check_schedules
         from engine.checks.unsaved import unsaved
 
         check_partials(self._partials, self.config, type(trainer.lightning_module).__name__)
@@ -406,7 +407,7 @@ class Run:
             if keys := self._made_of.get("of_length"):
                 said = "goes on with what was made of the shorter length: %s"
                 log.warning(said, ", ".join(keys))
-            self._check_schedules(trainer)
+            check_schedules(trainer, self._parent)
         if not self._made_of or identity.is_whole(self._made_of):
             return
         from engine.fence.lightning import training_sizes
@@ -427,39 +428,6 @@ class Run:
             before = self._parent if self._is_new and self._parent else self.folder
             identity.compare(before, self._made_of, self.insists)
             identity.save(self.folder, self._made_of)
-
-    def _check_schedules(self, trainer: "Trainer") -> None:
-        """Says of a longer run's learning rates that they go on as they were made.
-
-        Raises:
-            UserError: if one would come to its end before the training does.
-        """
-        from lightning.pytorch import LightningModule
-        from torch.optim.lr_scheduler import OneCycleLR
-
-        from engine.steps.callback import overrides
-        from engine.steps.length import rates_of
-
-        module: Any = trainer.lightning_module
-        steps_itself = not module.automatic_optimization or overrides(
-            module, LightningModule, ("lr_scheduler_step",)
-        )
-        for schedule in trainer.lr_scheduler_configs:
-            if schedule.reduce_on_plateau:
-                continue
-            kind = type(schedule.scheduler).__name__
-            # Others' go on after that number of theirs.
-            scheduler: Any = schedule.scheduler
-            is_bounded = isinstance(scheduler, OneCycleLR) and not steps_itself
-            most = scheduler.total_steps if is_bounded else math.inf
-            interval: Any = schedule.interval
-            if (rates := rates_of(trainer, interval, schedule.frequency)) > most:
-                raise UserError(
-                    f"{kind}: goes on as it was made, and ends after total_steps={most}: this "
-                    f"training has {rates:,}.\n"
-                    f"Begin a new schedule from the weights: init_from={self._parent}"
-                )
-            log.warning("%s goes on as it was made: it may know the shorter length", kind)
 
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"

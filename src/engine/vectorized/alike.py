@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.data.datamodule import TensorDataModule, class_names_of
-from engine.fence.torch import has_gradient_hooks, hooks_of, hooks_of_all, version_of
+from engine.fence.torch import has_gradient_hooks, has_hooks_of_all, hooks_of, version_of
 from engine.kept import values
 from engine.kept.attributes import kept_by
 from engine.steps.callback import overrides
@@ -33,7 +33,7 @@ def why_unlike(members: Sequence[Member]) -> str | None:
         kind: Any = type(layer)
         if names := kept_by(kind):  # a stack calls one of them for all jobs, and saves none
             return f"{kind.__name__} keeps {names[0]} in an attribute"
-    if any(hooks_of_all()[:-1]):  # the last is the kind of some
+    if has_hooks_of_all():
         return "there are hooks for all modules or all optimisers"
     known, splits = _described(first), _described_data(first.data)
     switches = optimizer.switches(first.optimizer)

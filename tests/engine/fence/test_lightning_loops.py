@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import CombinedLoader
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
 from engine.fence import lightning as fence
-from fenced import Endless, Net, Recorder, fit, loader
+from fenced import Endless, Net, Recorder, Sized, fit, loader
 from fitting import plain_trainer
 
 
@@ -301,25 +301,13 @@ def test_around_loading_is_around_each_making_of_loaders(
     assert made == names
 
 
-class Sized(LightningDataModule):
-    """Makes its loaders by a batch size that a search may set."""
-
-    batch_size = 1
-
-    def train_dataloader(self) -> Any:
-        return DataLoader([torch.ones(1)] * 24, self.batch_size)
-
-    def val_dataloader(self) -> Any:
-        return loader(1)
-
-
 @pytest.mark.parametrize("are_loaded", [False, True])
 def test_a_search_that_is_skipped_goes_on_with_what_was_found(
     are_loaded: bool, tmp_path: Path
 ) -> None:
     finder = BatchSizeFinder(max_trials=3, init_val=2)
     first = plain_trainer(tmp_path, max_epochs=1, callbacks=[finder], logger=False)
-    first.fit(Net(), Sized())
+    first.fit(Net(), Sized(24, batch_size=1))
     assert fence.found_batch_sizes(first) == [8]
 
     class Asks(Net):
@@ -332,7 +320,7 @@ def test_a_search_that_is_skipped_goes_on_with_what_was_found(
     finders = [BatchSizeFinder(), LearningRateFinder()]
     again = plain_trainer(tmp_path, max_epochs=1, callbacks=[*finders, go_on], logger=False)
     fence.skip_searches(again, "on_fit_start")
-    data = Sized()
+    data = Sized(24, batch_size=1)
     again.fit(Asks(), data)
     assert (data.batch_size, again.global_step, asked) == (8, 3, [24])
     assert fence.found_batch_sizes(again) == [8]

@@ -140,7 +140,9 @@ def test_a_step_of_the_object_counts_as_a_hook_and_that_of_a_scheduler_does_not(
 def test_hooks_of_all_has_each_kind_and_they_are_put_back(register: Callable[[], Any]) -> None:
     before = fence.hooks_of_all()
     assert not any(before)
+    assert not fence.has_hooks_of_all()
     register()
+    assert fence.has_hooks_of_all()
     assert [len(table) for table in fence.hooks_of_all()[:-1]].count(1) == 1
     fence.put_hooks_of_all(before)
     assert fence.hooks_of_all() == before

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     Callback,
@@ -25,7 +24,7 @@ from engine.run.folders import LAST
 from engine.run.loggers.table import MetricsCSV
 from engine.steps.callback import StepCallback
 from engine.supervised import SupervisedModule
-from fenced import Net, loader
+from fenced import Net, Sized, loader
 from fitting import Arrays, Crashes, columns, plain_trainer
 from stepping import SGD, Classifier, X, Y, assert_same, data, fit, left, without_hurry
 
@@ -263,25 +262,13 @@ def test_an_epoch_that_a_callback_ends_is_not_the_loaders(
     assert "has given no batch" not in caplog.text
 
 
-class Sized(LightningDataModule):
-    """Makes its loader by a batch size that a search may set."""
-
-    batch_size = 2
-
-    def train_dataloader(self) -> Any:
-        return DataLoader([torch.ones(1)] * 48, self.batch_size)
-
-    def val_dataloader(self) -> Any:
-        return loader(1)
-
-
 def test_a_search_of_lightnings_has_epochs_of_its_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As it happened: each trial behind the first was said to have no batch."""
     finder = BatchSizeFinder(max_trials=3, init_val=2)
     trainer = plain_trainer(tmp_path, max_epochs=2, logger=False, callbacks=[finder])
-    trainer.fit(Net(), Sized())
+    trainer.fit(Net(), Sized(48, batch_size=2))
     assert finder.optimal_batch_size == 8
     assert trainer.global_step == 2 * 6
     assert "has given no batch" not in caplog.text
