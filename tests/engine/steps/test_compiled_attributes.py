@@ -490,6 +490,14 @@ class Warms(nn.Module):
         return y
 
 
+class Damped(nn.Linear):
+    """Gives the less, the larger the gradient of the step before was."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.weight.grad
+        return super().forward(x) / (1 if before is None else 1 + before.abs().mean())
+
+
 class Nested(LightningModule):
     """Is a network that is a LightningModule, which finds its Trainer by itself."""
 
@@ -555,6 +563,7 @@ DRAWN = "UserError: Could not guard on data-dependent expression"
             lambda: SupervisedModule(nn.Linear(6, 2), CountsLosses()),
             "a step changes CountsLosses.counts",
         ),
+        (lambda: SupervisedModule(Damped(6, 2), nn.MSELoss()), "Damped reads gradients"),
         (lambda: SupervisedModule(Draws(), nn.MSELoss()), DRAWN),
         (lambda: SupervisedModule(Keeps(), nn.MSELoss()), "BackendCompilerFailed"),
         (by_step, TRAINER),
@@ -570,6 +579,7 @@ DRAWN = "UserError: Could not guard on data-dependent expression"
         "hook",
         "counts",
         "list",
+        "gradient",
         "draws",
         "keeps",
         "step",
