@@ -24,6 +24,7 @@ from engine.config.objects import located
 from engine.config.resolved import Config
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, is_close, largest_of
 from engine.fence.lightning import asked_of_trainers
+from engine.kept.attributes import reads_gradients
 from engine.kept.values import package_of
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV
@@ -409,6 +410,8 @@ def _odd_module(module: Any) -> str | None:
     parts = (*module.network.modules(), *module.loss.modules())
     if not all(part.training for part in parts):
         return f"{name} has a layer that stays in eval mode"
+    if reader := next(filter(reads_gradients, dict.fromkeys(map(type, parts))), None):
+        return f"{reader.__name__} reads gradients"
     if module.transforms:
         return "augment: each job's step draws random numbers"
     if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:

@@ -97,6 +97,7 @@ def until_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
             "HasLoss: vmap: called random operation",
         ),
         (["module._target_=tried.StaysInEval"], "StaysInEval has a layer that stays in eval mode"),
+        (["module._target_=tried.IsDamped"], "Damped reads gradients"),
         (["module._target_=tried.IsComplex", *ADAM, "init=default"], "complex parameters"),
         ([*ADAM, "+optimizer.capturable=true"], "CurveMLP: If capturable=True, params and state"),
         (["scheduler=cosine,step", "seed=0"], "there is none to train it with"),
