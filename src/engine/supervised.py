@@ -377,7 +377,7 @@ class SupervisedModule(LightningModule):
         callbacks: Any = self.trainer.callbacks  # type: ignore[attr-defined]
         # A compiled step leaves none behind. A StepCallback says which steps it looks into.
         ordinary = [callback for callback in callbacks if not isinstance(callback, StepCallback)]
-        kinds = dict.fromkeys(type(own) for own in (*self.modules(), *ordinary))
+        kinds: dict[Any, None] = dict.fromkeys(map(type, (*self.modules(), *ordinary)))
         return next(
             (f"{kind.__name__} reads gradients" for kind in kinds if reads_gradients(kind)), None
         )
