@@ -145,7 +145,7 @@ def _compare(folder: Path, found: list[str], classes: list[str]) -> None:
 
 
 def list_images(
-    data_dir: Path, folder: str, target: int, classes: dict[str, str] | None = None
+    data_dir: Path, folder: str, target: int, classes: dict[str, str]
 ) -> tuple[list[ImageFile], list[str]]:
     """Returns the images of one class, sorted by path, and the paths of the other files.
 
@@ -157,7 +157,6 @@ def list_images(
         target: number of the class.
         classes: the folders of classes by the real folders that they have read so far.
     """
-    classes = {} if classes is None else classes
     images: list[ImageFile] = []
     others: list[str] = []
     try:

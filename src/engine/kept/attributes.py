@@ -664,10 +664,11 @@ def _files(kind: type) -> list[ModuleType]:
     A package that is installed may keep in its files what it likes.
     """
     found = dict.fromkeys(file for one in _users(kind) for file in _files_of(one))
-    return [file for file in found if not _is_installed(file)]
+    return [file for file in found if not is_installed(file)]
 
 
-def _is_installed(file: ModuleType) -> bool:
+def is_installed(file: ModuleType | None) -> bool:
+    """Tells whether a module lies among installed packages."""
     return not INSTALLED.isdisjoint(Path(getattr(file, "__file__", None) or "").parts)
 
 
@@ -682,12 +683,12 @@ def _files_of(kind: type) -> list[ModuleType]:
     for one in found:  # it grows
         own = [*vars(one).values()]
         named = [value for value in own if inspect.ismodule(value)]
-        if not (is_installed := _is_installed(one)):
+        if not (is_theirs := is_installed(one)):
             homes = {value.__module__ for value in own if isinstance(value, FunctionType | type)}
             named += [sys.modules[home] for home in sorted(homes & sys.modules.keys())]
         near = [other for other in dict.fromkeys(named) if _is_near(other, found[0])]
         found += [other for other in near if other not in found]
-        if is_installed:
+        if is_theirs:
             break
     return found
 

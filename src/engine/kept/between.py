@@ -19,9 +19,15 @@ from torch import backends
 from torch.backends import cudnn, mkldnn
 
 from engine.fence.torch import hooks_of_all, put_hooks_of_all
-from engine.files import INSTALLED
 from engine.kept import values
-from engine.kept.attributes import FILLED, LIBRARIES, has_attributes, looked_into, names_of
+from engine.kept.attributes import (
+    FILLED,
+    LIBRARIES,
+    has_attributes,
+    is_installed,
+    looked_into,
+    names_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -187,8 +193,7 @@ def _is_a_librarys(name: str, value: Any) -> bool:
 
 
 def _is_installed(name: str) -> bool:
-    file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
-    return name.partition(".")[0] in LIBRARIES or not INSTALLED.isdisjoint(file.parts)
+    return name.partition(".")[0] in LIBRARIES or is_installed(sys.modules.get(name))
 
 
 def _mark(value: Any) -> Any:

@@ -84,8 +84,6 @@ class _Same:
             return False
         return self.value is other.value and self.version == other.version
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 class _Numbers:
     """Stands for the numbers of a tensor. Its version does not tell of fused steps and `.data`."""
@@ -99,8 +97,6 @@ class _Numbers:
         mine, others = self.numbers, other.numbers
         is_alike = (mine.dtype, mine.device) == (others.dtype, others.device)
         return is_alike and torch.equal(mine, others)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class _Left:

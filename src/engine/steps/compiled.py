@@ -241,7 +241,7 @@ class CompiledStep:
         log.info("compiling the training step: up to a minute the first time, seconds from then on")
         has_run = sees_weights = goes_on = False
         before = [
-            {name: _Kept(value) for name, value in _attributes(part).items()}
+            {name: _Kept(value) for name, value in own_attributes(part).items()}
             for part in self._parts
         ]
         buffers = list(loss_of.buffers()) if isinstance(loss_of, nn.Module) else []
@@ -385,7 +385,7 @@ def _trained(group: dict[str, Any]) -> list[nn.Parameter]:
     return [parameter for parameter in group["params"] if parameter.requires_grad]
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
+def own_attributes(module: nn.Module) -> dict[str, Any]:
     """Returns a module's own attributes, besides those of each layer."""
     return {name: value for name, value in vars(module).items() if name not in OF_TORCH}
 
@@ -467,7 +467,7 @@ def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, _Kept]]) ->
     """
     changed = None
     for part, then in zip(parts, before, strict=True):
-        now = _attributes(part)
+        now = own_attributes(part)
         for name in sorted(now.keys() | then.keys()):
             if name not in then and isinstance(now[name], Tensor):
                 continue

@@ -18,10 +18,10 @@ from engine.fence.torch import has_gradient_hooks, has_hooks_of_all, hooks_of, v
 from engine.kept import values
 from engine.kept.attributes import kept_by
 from engine.steps.callback import overrides
+from engine.steps.compiled import own_attributes
 from engine.vectorized import optimizer
 from engine.vectorized.job import Member
 
-PLAIN = frozenset(vars(nn.Module()))  # what each layer has, and no rule of a stack reads
 OWN = {"log", "optimizers"}  # that a stack sets on modules
 GROUPS = (dict, list, set)
 
@@ -152,12 +152,11 @@ def attributes(part: nn.Module, module: nn.Module) -> dict[str, Any]:
         part: the layer.
         module: the one that has it.
     """
-    own = {key: value for key, value in vars(part).items() if key not in PLAIN}
     return {
         key: _described_function(value, _places(module))
         if isinstance(value, FunctionType)
         else values.mark(value)
-        for key, value in own.items()
+        for key, value in own_attributes(part).items()
     }
 
 

@@ -52,7 +52,7 @@ class Member:
             self.optimizer: Optimizer = module.optimizer(module.parameters())
         self.began, self.ended = time.monotonic(), 0.0
         self.messages: list[logging.LogRecord] = []
-        self._rows: list[Row] = []
+        self.rows: list[Row] = []  # that are in no file
         self.logged: dict[str, Tensor] | None = None  # by the evaluation that ends, if one does
         self.hidden: set[str] = set()  # metrics that are not for the progress bar
         self.trainer: Any = None
@@ -88,16 +88,11 @@ class Member:
 
     def write(self, values: dict[str, Any], step: int) -> None:
         """Adds a row for all loggers; the row is in no file before the next flush."""
-        self._rows.append(Row(step, values, time.time()))
-
-    @property
-    def has_rows(self) -> bool:
-        """Tells whether there are rows that are in no file."""
-        return bool(self._rows)
+        self.rows.append(Row(step, values, time.time()))
 
     def flush(self) -> None:
         """Writes all rows to the files."""
-        rows, self._rows = self._rows, []
+        rows, self.rows = self.rows, []
         for logger in self.loggers:
             logger.log_rows(rows)
             logger.save()
@@ -218,7 +213,7 @@ class TrainerOfJob:
     @property
     def loggers(self) -> list[MetricsCSV | TensorBoard]:
         """Returns the job's loggers, which have all rows so far: who logs by hand adds to these."""
-        if self._member.has_rows:
+        if self._member.rows:
             self._member.flush()
         found: list[MetricsCSV | TensorBoard] = self._member.loggers
         return found

@@ -7,7 +7,6 @@ import functools
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch.nn.parameter import is_lazy
 
 from engine.checks.bad_data import are_as_right
@@ -18,6 +17,7 @@ from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.errors import blamed_on
 from engine.seeds import generator_states, seed_all
+from engine.supervised import SupervisedModule
 
 
 def make(node: Any, key: str) -> Any:
@@ -46,7 +46,7 @@ def has_drawn(config: Config) -> bool:
 
 
 @blamed_on("module")
-def module(config: Config, data: Any, tried: tuple[Any, Any] | None = None) -> LightningModule:
+def module(config: Config, data: Any, tried: tuple[Any, Any] | None = None) -> SupervisedModule:
     """Builds a job's module from its seed alone, as `build.module` does.
 
     Args:
@@ -57,17 +57,16 @@ def module(config: Config, data: Any, tried: tuple[Any, Any] | None = None) -> L
     """
     check_classes(config, data)
     _seed(config)
-    model: Any = make(config["module"], "module")
+    model: SupervisedModule = make(config["module"], "module")
     if tried and _shapes(model) == _shapes(tried[0]) and are_as_right(model.loss, data, tried[1]):
         if model.example_input_array is None:
             model.example_input_array = data.example()
     else:
         fit_to(model, data, config.get("trainer.precision"))
-    made: LightningModule = model
-    return made
+    return model
 
 
-def _shapes(model: LightningModule) -> dict[str, Any]:
+def _shapes(model: SupervisedModule) -> dict[str, Any]:
     """Returns the shapes of weights; None for one that a first forward pass is to make."""
     named = model.named_parameters()
     return {name: None if is_lazy(own) else own.shape for name, own in named}

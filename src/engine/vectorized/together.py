@@ -248,7 +248,7 @@ class _Chunk:
             try:
                 if not shared:
                     own.prepare_data()
-                module: Any = make.module(job.config, own, tried)
+                module = make.module(job.config, own, tried)
                 tried = tried or (module, own)
                 folder, draws = self.folders[job], self.options.figures
                 callbacks = [

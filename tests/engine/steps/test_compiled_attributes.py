@@ -459,7 +459,7 @@ class Changes(nn.Linear):
 
 def test_what_a_try_changes_is_put_back() -> None:
     layer = Changes()
-    before = {name: compiled._Kept(value) for name, value in compiled._attributes(layer).items()}
+    before = {name: compiled._Kept(value) for name, value in compiled.own_attributes(layer).items()}
     record, gone = layer.record, layer.gone
     layer(torch.ones(1, 6))
     assert compiled._put_back([layer], [before]) == "Changes.record"

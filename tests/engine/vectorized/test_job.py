@@ -24,7 +24,7 @@ def trainer(tmp_path: Path) -> Any:
         optimizer=torch.optim.SGD([nn.Parameter(torch.ones(1))]),
         callbacks=[],
         loggers=[],
-        has_rows=False,
+        rows=[],
         draws=False,
     )
     return TrainerOfJob(of_all, SimpleNamespace(members=[member], refuse=NotStacked), 0)

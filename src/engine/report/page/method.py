@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 
-from engine.report.statistics import numbers
+from engine.messages import counted
 from engine.report.statistics.content import Content
 
 LIBRARIES = ("pandas", "scipy", "matplotlib")
@@ -12,7 +12,7 @@ LIBRARIES = ("pandas", "scipy", "matplotlib")
 def sentences(content: Content) -> list[str]:
     """Returns sentences about groups, intervals, tests, versions and the command."""
     keys = ", ".join(content.keys) or "all"
-    tests = numbers.count(int(content.groups["p"].notna().sum()), "test")
+    tests = counted(int(content.groups["p"].notna().sum()), "test")
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     made_with = [f"{kind} {', '.join(values)}" for kind, values in content.made_with().items()]
     better = "higher" if content.mode == "max" else "lower"

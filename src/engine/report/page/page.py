@@ -16,7 +16,7 @@ from engine.pictures import looks
 from engine.report.page import curves, drawing, heatmap, method, parallel, points, search, tables
 from engine.report.page.drawing import Panel, Picture
 from engine.report.page.trained import Trained
-from engine.report.statistics import findings, numbers
+from engine.report.statistics import findings
 from engine.report.statistics.content import Content
 from engine.report.statistics.importance import importances, is_scale
 
@@ -44,7 +44,7 @@ def html(parts: Sequence[tuple[Content, Trained, Sequence[Picture]]]) -> str:
             "verdicts": [str(verdict).replace(" ", "-") for verdict in content.groups["verdict"]],
             "figures": [_shown(f"part{number}", picture) for picture in pictures],
             "runs": tables.runs(content),
-            "count": numbers.count(len(content.runs), "run"),
+            "count": messages.counted(len(content.runs), "run"),
         }
         for number, (content, trained, pictures) in enumerate(parts)
     ]

@@ -220,8 +220,8 @@ def opening(content: Content) -> str:
     """Writes `40 runs (38 finished, 2 running) in 8 groups; val/acc: higher is better`."""
     statuses = ", ".join(f"{n:,} {status}" for status, n in content.statuses.items())
     better = "higher" if content.mode == "max" else "lower"
-    runs = numbers.count(len(content.runs), "run")
-    groups = numbers.count(len(content.groups), "group")
+    runs = messages.counted(len(content.runs), "run")
+    groups = messages.counted(len(content.groups), "group")
     return f"{runs} ({statuses}) in {groups}; {content.metric}: {better} is better"
 
 
@@ -241,9 +241,9 @@ def terminal(content: Content) -> str:
     ]
     lines += ["", table]
     if (more := len(content.groups) - MOST) > 0:
-        lines.append(f"… and {numbers.count(more, 'more group')} in report.md")
+        lines.append(f"… and {messages.counted(more, 'more group')} in report.md")
     if lost := [one.name for one in shown if one.is_setting and one not in columns]:
-        said = f"… and {numbers.count(len(lost), 'more key')} in report.md: {', '.join(lost)}"
+        said = f"… and {messages.counted(len(lost), 'more key')} in report.md: {', '.join(lost)}"
         lines.append(messages.filled(said, subsequent_indent="  "))
     statements = [f"{one.text} {'; '.join(one.items)}" for one in findings.statements(content)]
     for sentence in [*statements, *(f"Note: {note}" for note in findings.notes(content))]:

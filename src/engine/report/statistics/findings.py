@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from engine.config.keys import FOLD, IRRELEVANT, is_below
+from engine.messages import counted
 from engine.report.statistics import numbers
 from engine.report.statistics.content import Content
 from engine.report.statistics.groups import count_reasons
@@ -94,13 +95,13 @@ def mean_of(group: pd.Series) -> str:
 def verdict(group: pd.Series) -> str:
     """Writes the comparison with the best as a cell of a table."""
     if group["verdict"] == UNTESTED:
-        return f"{UNTESTED}: {numbers.count(group['common'], 'pair')}"
+        return f"{UNTESTED}: {counted(group['common'], 'pair')}"
     return "" if group["verdict"] == NOTHING else str(group["verdict"])
 
 
 def _difference(group: pd.Series) -> str:
     """Writes `SGD, he: −0.012 (CI −0.020 to −0.004), Holm p = 0.03, 5 pairs`."""
-    parts = [numbers.count(group["common"], "pair")]
+    parts = [counted(group["common"], "pair")]
     if group["verdict"] in (WORSE, BETTER, NOISE):
         size = numbers.difference(group["difference"], group["diff_low"], group["diff_high"])
         p = numbers.p(group["p_holm"])
@@ -131,18 +132,18 @@ def _left_out(content: Content) -> Iterator[str]:
             f"Means are over finished runs with a number for {content.metric}; "
             f"left out: {count_reasons(reasons)}."
         )
-    counted = content.rows[content.rows["value"].notna()]
+    rows = content.rows[content.rows["value"].notna()]
     for name in content.tests:
-        if without := int((~(counted[name].abs() < math.inf)).sum()):
-            yield f"{name}: {numbers.count(without, 'run')} without a number; means leave it out."
+        if without := int((~(rows[name].abs() < math.inf)).sum()):
+            yield f"{name}: {counted(without, 'run')} without a number; means leave it out."
     if len(empty := content.groups[content.groups["n"] == 0]):
         yield f"Without any such run, and so without a rank: {_labels(empty)}."
 
 
 def _seeds(content: Content) -> Iterator[str]:
-    counted = content.rows[content.rows["value"].notna()]
+    rows = content.rows[content.rows["value"].notna()]
     seeds, folds = (
-        {tuple(sorted(set(map(str, own)))) for _, own in counted.groupby("group")[name]}
+        {tuple(sorted(set(map(str, own)))) for _, own in rows.groupby("group")[name]}
         for name in ("seed", "fold")
     )
     single = content.valued[content.valued["n"] == 1]
@@ -160,9 +161,9 @@ def _seeds(content: Content) -> Iterator[str]:
             f"Groups differ in their {' and '.join(differ)}; each mean is over its own, "
             "each test over those in common."
         )
-    if repeated := int(counted.duplicated(["group", "seed", "fold", *content.others]).sum()):
+    if repeated := int(rows.duplicated(["group", "seed", "fold", *content.others]).sum()):
         yield (
-            f"{numbers.count(repeated, 'run')} repeat{'s' * (repeated == 1)} another's config and "
+            f"{counted(repeated, 'run')} repeat{'s' * (repeated == 1)} another's config and "
             "seed; such runs count once, by their mean."
         )
 

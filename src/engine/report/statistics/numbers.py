@@ -87,11 +87,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
-def count(n: int, noun: str) -> str:
-    """Writes a number of things: `1 run`, `12 runs`."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
 def listed(words: list[str], longest: int = 10) -> tuple[str, ...]:
     """Returns the first words, and how many more there are."""
     more = len(words) - longest
