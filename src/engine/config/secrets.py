@@ -32,7 +32,7 @@ INNER = re.compile(rf"""([\w.-]+)['"]?\s*:\s*((?:{REFERENCE.pattern}|[^\s,{{}}\[
 PLAIN = re.compile(r"(null|true|false|[-+.\d][-+.\de]*)?,*", re.IGNORECASE)
 # https://me:${oc.env:NAME}@host, of which it finds the password
 HOLE = re.compile(r"://(?:\$\{[^}]*\}|\$(?!\{)|[^/?#\s@:$])*:([^/?#\s@]*\$\{[^\s@]*)@")
-SUSPECT = re.compile("|".join((*WORDS, "://")), re.IGNORECASE)
+SUSPECT = re.compile("|".join((*WORDS, "://[^@]*@")), re.IGNORECASE)  # or a URL with a user
 DOLLAR = re.compile(r"(\\*)\$\{(oc\.env:)?")
 FOLDERS = ("resume", "run")  # their values are paths, which may have any name
 

@@ -91,6 +91,15 @@ def test_a_key_holds_a_secret_by_a_whole_word(key: str, holds: bool) -> None:
     assert secrets.is_secret(key) == holds
 
 
+@pytest.mark.parametrize(
+    ("word", "may"),
+    [("https://host/a.tar.gz", False), ("https://me:pw@host", True), ("https://pw@host/a", True)],
+)
+def test_a_url_may_hold_a_secret_if_it_names_a_user(word: str, may: bool) -> None:
+    """Each job of a sweep over CIFAR-10 was composed by Hydra, as its data have a URL."""
+    assert secrets.may_hold({"a": {"url": word}, "b": [1]}) == may
+
+
 TYPED = [
     "+logger.wandb.api_key=abc",
     "++module.token='a b'",
