@@ -85,7 +85,8 @@ def _not_filled(network: nn.Module, init: Callable[[nn.Module], object]) -> list
     drawn = {
         name: weight.detach().clone()
         for name, weight in network.named_parameters()
-        if not is_lazy(weight) and weight.dim() > 1 and _varies(weight)
+        if not is_lazy(weight) and weight.dim() > 1 and weight.numel()
+        if (weight != weight.flatten()[0]).any()
     }
     if init(network) is LEFT:
         return []
@@ -93,10 +94,6 @@ def _not_filled(network: nn.Module, init: Callable[[nn.Module], object]) -> list
     return [
         name for name, weight in drawn.items() if name in now and torch.equal(weight, now[name])
     ]
-
-
-def _varies(weight: Tensor) -> bool:
-    return weight.numel() > 0 and bool((weight != weight.flatten()[0]).any())
 
 
 def _kind(made: object) -> str:

@@ -235,15 +235,11 @@ def _check_metrics(
         is_tensor = isinstance(value, Tensor)
         if value is None or (is_tensor and value.numel() == 1):
             continue
-        gives = f"{value.numel()} numbers" if is_tensor else _kind(value)
+        gives = f"{value.numel()} numbers" if is_tensor else f"a {type(value).__name__}"
         raise UserError(
             f"{own} gives {gives}, and a row of metrics takes one number.\n"
             "Leave it out of `metrics`; a callback can draw it, a module of yours can log it."
         )
-
-
-def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
 
 
 def _refuse_metric(own: str, predictions: Tensor, targets: Tensor, error: Exception) -> None:
@@ -281,7 +277,11 @@ def _check_loss(model: SupervisedModule, data: TensorDataModule, prepare: bad_da
 def _wrong_with(loss: Any, model: nn.Module) -> str:
     """Says why nobody can train with what a loss gives for a batch; "" if one can."""
     if not isinstance(loss, Tensor) or loss.numel() != 1:
-        gives = f"values {bad_data.shape_of(loss)}" if isinstance(loss, Tensor) else _kind(loss)
+        gives = (
+            f"values {bad_data.shape_of(loss)}"
+            if isinstance(loss, Tensor)
+            else f"a {type(loss).__name__}"
+        )
         return (
             f"gives {gives} for a batch, and training needs one number.\n"
             'Leave out reduction="none", or override compute_loss.'

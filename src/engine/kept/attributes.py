@@ -238,7 +238,7 @@ def restore(
                 continue
             value = values.made(plain)
             buffers = {}
-            if _is_part(owner):
+            if issubclass(type(owner), nn.Module):
                 buffers = dict(owner.named_buffers(recurse=False))
                 buffers |= dict(owner.named_parameters(recurse=False))
             now = buffers.get(name, inner.get(name))
@@ -369,7 +369,8 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
         seen.add(id(owner))
         yield where, owner
         kind: Any = type(owner)
-        found += [(_name_of(one), one) for one in _users(kind)]
+        for one in _users(kind):
+            found.append((f"{OF_PROCESS[1]}{one.__module__}.{one.__qualname__}", one))
         found += [(f"{OF_PROCESS[0]}{file.__name__}", file) for file in _files(kind)]
         for name, value in inner.items():
             if name.endswith("_hooks") and type(value) is OrderedDict and not value:
@@ -461,10 +462,6 @@ def _itself(value: Any) -> Any:
     return value.__self__ if type(value) is MethodType else value
 
 
-def _is_part(owner: Any) -> bool:
-    return issubclass(type(owner), nn.Module)
-
-
 def looked_into(owner: Any) -> dict[str, Any] | None:
     """Returns the attributes of an object that a user's code may write into; None: it does not."""
     kind: Any = type(owner)
@@ -512,11 +509,6 @@ def _slots(kind: Any) -> list[str]:
 def _users(kind: Any) -> list[type]:
     """Returns a class and its bases, as far as they are a user's."""
     return [one for one in kind.__mro__ if _is_users(one)]
-
-
-def _name_of(kind: type) -> str:
-    """Returns the name of a class as the owner of its own attributes."""
-    return f"{OF_PROCESS[1]}{kind.__module__}.{kind.__qualname__}"
 
 
 def has_attributes(kind: type) -> bool:

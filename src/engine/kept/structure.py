@@ -102,8 +102,13 @@ class Structure:
         """
         parts = dict(self._module.named_modules())
         weights, layers = weights_of(parts), _without_metrics(parts)
-        others = [name for name, part in layers.items() if not self._is_as_begun(name, part)]
-        others += [name for name in self._layers if name not in layers]
+        begun = self._layers
+        others = [
+            name
+            for name, part in layers.items()
+            if name not in begun or not begun[name].is_like(part)
+        ]
+        others += [name for name in begun if name not in layers]
         # A module that takes the state of such layers has to make them.
         made = unlike(self._shapes, state) if _makes_layers(self._module) else []
         found: list[str] = []
@@ -125,9 +130,6 @@ class Structure:
         if self._strangers_to(weights) > self._strangers:
             said.append(f"an optimiser (weights that are not of {root})")
         return said
-
-    def _is_as_begun(self, name: str, part: nn.Module) -> bool:
-        return name in self._layers and self._layers[name].is_like(part)
 
     def _hooks_of(
         self, parts: Mapping[str, nn.Module], weights: Mapping[str, nn.Parameter]

@@ -2,8 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from engine import signals
@@ -13,16 +12,6 @@ from engine.launch.worker import Work
 from engine.signals import end_with_parent, out_of_reach_of_ctrl_c
 
 A_MOMENT = 0.2  # seconds, after which this process looks for a signal again
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Starts loky's processes so that they do not warn of what a killed process has left."""
-    from unittest.mock import patch  # imports asyncio, for which `--help` would wait
-
-    ignored = "ignore:resource_tracker:UserWarning"
-    with patch.dict(os.environ, PYTHONWARNINGS=os.environ.get("PYTHONWARNINGS", ignored)):
-        yield
 
 
 class JoblibLauncher(WorkerLauncher):
@@ -45,19 +34,22 @@ class JoblibLauncher(WorkerLauncher):
 
     def answers(self, works: Sequence[Work]) -> Answers:
         from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+        from unittest.mock import patch  # imports asyncio, for which `--help` would wait
 
         from joblib.externals.loky import ProcessPoolExecutor
 
         todo = deque(enumerate(works))
         most = self.n_jobs or self.at_once()
         running: dict[Future[float | Exception], tuple[int, Any]] = {}
+        # They would warn of what a killed process has left.
+        ignored = os.environ.get("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         signals.let_steps_look(True)
         try:
             while todo or running:
                 signals.heed()
                 while todo and len(running) < most:
                     number, work = todo.popleft()
-                    with out_of_reach_of_ctrl_c(), _without_warnings():
+                    with out_of_reach_of_ctrl_c(), patch.dict(os.environ, PYTHONWARNINGS=ignored):
                         pool = (
                             self.idle.pop()
                             if self.idle

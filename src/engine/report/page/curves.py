@@ -58,9 +58,14 @@ def collect(content: Content, most: int) -> Curves:
     groups = content.groups[content.groups.index.isin(rows["group"])].head(most)
     rows = rows[rows["group"].isin(groups.index)]
     runs = {number: content.runs[number] for number in rows.index}
-    frames, problems = read(runs, dict(rows["group"]), candidates(content.compared.metric))
     wanted = candidates(content.compared.metric)
-    return Curves(frames, [name for name in wanted if _is_curve(frames, name)][:2], problems)
+    frames, problems = read(runs, dict(rows["group"]), wanted)
+    names = [
+        name
+        for name in wanted  # that any run has more than one value of
+        if name in frames and frames.dropna(subset=name).groupby("run").size().max() > 1
+    ]
+    return Curves(frames, names[:2], problems)
 
 
 def candidates(metric: str) -> list[str]:
@@ -145,11 +150,6 @@ def once(content: Content, of_runs: pd.DataFrame, name: str) -> pd.DataFrame:
     unit = units.loc[of_runs["run"].astype(int)].to_numpy()
     means = of_runs.assign(unit=unit).groupby(["group", "unit", "bin"])[["step", name]].mean()
     return means.reset_index()
-
-
-def _is_curve(frames: pd.DataFrame, name: str) -> bool:
-    """Tells whether any run has more than one value of a metric."""
-    return name in frames and frames.dropna(subset=name).groupby("run").size().max() > 1
 
 
 def draw(content: Content, curves: Curves) -> list[drawing.Panel]:
