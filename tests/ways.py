@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateFinder
 from sklearn.datasets import load_iris
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -330,20 +331,37 @@ class FollowsEachStep(Small):
         return {"optimizer": optimizer, "lr_scheduler": followed}
 
 
-class HasARate(Small):
-    """Has the attribute that a search for a learning rate sets."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.lr = 0.01
-
-
 class AsksForSteps(Small):
     """Asks how long training is, which loads the data before a checkpoint is read."""
 
     def configure_optimizers(self) -> Any:
         _ = self.trainer.estimated_stepping_batches
         return super().configure_optimizers()
+
+
+class HasARate(AsksForSteps):
+    """Has the attribute that a search for a learning rate sets, and warms up to it.
+
+    The warm-up is that of Lightning's documents.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.lr = 1e-6
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        optimizer.step(closure=optimizer_closure)
+        for group in optimizer.param_groups:
+            group["lr"] = min(1.0, (self.trainer.global_step + 1) / 20) * self.lr
+
+
+class SearchesForARate(HasARate):
+    """Brings the callback that searches for the rate."""
+
+    def configure_callbacks(self) -> Any:
+        return LearningRateFinder(num_training_steps=20)
 
 
 class Averages(Small):

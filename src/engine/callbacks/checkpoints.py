@@ -23,7 +23,7 @@ from engine.callbacks.so_far import (
 )
 from engine.config.ranges import Count
 from engine.errors import UserError, nearest
-from engine.fence.lightning import is_last_batch, stops, whole_checkpoint
+from engine.fence.lightning import go_on_with_found, is_last_batch, stops, whole_checkpoint
 from engine.kept.attributes import Attributes
 from engine.kept.structure import Structure, optimizers_of
 from engine.run import plain
@@ -218,6 +218,8 @@ class Checkpoints(FollowsMetric, Checkpoint):
             is_runs = Path(str(trainer.ckpt_path)).name in (LAST.name, PREVIOUS.name)
             if is_runs and not self._resumed:
                 self._resumed, self._loaded = checkpoint.get("so_far", {}), checkpoint
+                if self._resumed:
+                    go_on_with_found(trainer, self._resumed["found"])
         elif averaged.has_running_mean(trainer):
             # After a training with WeightAveraging, that callback has loaded the last weights.
             module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)

@@ -21,9 +21,8 @@ from engine.data.exact_loader import same
 from engine.errors import UserError
 from engine.fence import torchmetrics as metrics
 from engine.fence.lightning import (
-    found_batch_sizes,
+    found_by_searches,
     go_on_in_validation,
-    go_on_with_batch_sizes,
     is_within_epoch,
     reloads_each_epoch,
     reset_after_validation,
@@ -50,7 +49,7 @@ def so_far(
 ) -> dict[str, Any]:
     """Returns what a resumed run needs beside Lightning's own checkpoint.
 
-    That is whether training was stopped, options of the Trainer, batch sizes that Lightning has
+    That is whether training was stopped, options of the Trainer, what Lightning's searches have
     found, which parameters the groups of each optimiser have, and which parameters and layers a
     callback has frozen; and of each process the metrics that callbacks and learning rates follow,
     the states of the generators of random numbers, the steps that are in no row yet, what the
@@ -96,7 +95,7 @@ def so_far(
         "stopped": bool(trainer.should_stop),
         "log_every_n_steps": trainer.log_every_n_steps,  # type: ignore[attr-defined]
         "trainer": {name: getattr(trainer, name) for name in CHANGING},
-        "batch_sizes": found_batch_sizes(trainer),
+        "found": found_by_searches(trainer),
         "groups": _groups(trainer, module),
         "optimizers": [*optimizers],
         "gradients": move_data_to_device(shared, "cpu"),
@@ -126,7 +125,6 @@ def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) ->
         UserError: if it has states of other optimisers.
     """
     trainer.log_every_n_steps = saved["log_every_n_steps"]  # type: ignore[attr-defined]
-    go_on_with_batch_sizes(trainer, saved["batch_sizes"])
     if (now := optimizers_of(trainer)) != saved["optimizers"]:
         raise UserError(
             f"{trainer.ckpt_path}: has the states of {', '.join(saved['optimizers'])}, and this "

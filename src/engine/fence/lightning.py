@@ -30,6 +30,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import (
     _ResultMetric,
     _Sync,
 )
+from lightning.pytorch.tuner.lr_finder import _determine_lr_attr_name, _LRFinder
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.combined_loader import (
     CombinedLoader,
@@ -348,35 +349,58 @@ def _load(
 
 
 def skip_searches(trainer: Trainer, hook: str) -> None:
-    """Has Lightning's own finders search no more in a hook, such as `on_fit_start`."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if type(callback) in (BatchSizeFinder, LearningRateFinder):
-            setattr(callback, hook, _no_search)  # a lambda could not go to another process
+    """Has Lightning's own finders search no more in a hook, such as `on_validation_start`."""
+    for finder in _finders(trainer):
+        setattr(finder, hook, _no_search)  # a lambda could not go to another process
 
 
 def _no_search(*_: object) -> None:
     """Searches for nothing."""
 
 
-def found_batch_sizes(trainer: Trainer) -> list[int | None]:
-    """Returns what each of Lightning's own finders has found; None where it did not search."""
-    return [finder.optimal_batch_size for finder in _finders(trainer)]
+def found_by_searches(trainer: Trainer) -> list[Any]:
+    """Returns what each of Lightning's own finders has found; None where it finds nothing.
+
+    Of a search for a rate, that is the loss at each rate, which says which rate it is.
+    """
+    found: list[Any] = []
+    for finder in _finders(trainer):
+        if isinstance(finder, LearningRateFinder):
+            found.append(finder.optimal_lr and finder.optimal_lr.results)
+        else:
+            found.append(finder.optimal_batch_size)
+    return found
 
 
-def go_on_with_batch_sizes(trainer: Trainer, found: list[int | None]) -> None:
-    """Sets what `found_batch_sizes` returned; loaders that are there already are made anew."""
+def go_on_with_found(trainer: Trainer, found: list[Any]) -> None:
+    """Has each of Lightning's own finders set what it has found, where it would search in `fit`."""
+    for finder, result in zip(_finders(trainer), found, strict=True):
+        cast(Any, finder).on_fit_start = partial(_set_found, finder, result)
+
+
+def _set_found(finder: Any, result: Any, trainer: Trainer, module: LightningModule) -> None:
+    """Sets a size or a rate as a search does; loaders that are there already are made anew."""
+    del finder.on_fit_start  # it searches in another training
+    if result is None:
+        return
+    if isinstance(finder, LearningRateFinder):
+        own = _LRFinder(finder._mode, finder._min_lr, finder._max_lr, finder._num_training_steps)
+        own.results = result
+        finder.optimal_lr = own
+        rate = own.suggestion() if finder._update_attr else None
+        if rate is not None:
+            lightning_setattr(module, _determine_lr_attr_name(module, finder._attr_name), rate)
+        return
+    finder.optimal_batch_size = result
+    lightning_setattr(module, finder._batch_arg_name, result)
     of_training: Any = trainer.fit_loop
-    for finder, size in zip(_finders(trainer), found, strict=True):
-        if size is not None:
-            finder.optimal_batch_size = size
-            lightning_setattr(trainer.lightning_module, finder._batch_arg_name, size)
-            for loop in (of_training, of_training.epoch_loop.val_loop):
-                loop._combined_loader = None
+    for loop in (of_training, of_training.epoch_loop.val_loop):
+        loop._combined_loader = None
 
 
-def _finders(trainer: Trainer) -> list[BatchSizeFinder]:
+def _finders(trainer: Trainer) -> list[BatchSizeFinder | LearningRateFinder]:
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return [callback for callback in callbacks if type(callback) is BatchSizeFinder]
+    return [own for own in callbacks if type(own) in (BatchSizeFinder, LearningRateFinder)]
 
 
 def reloads_each_epoch(trainer: Trainer) -> bool:

@@ -166,7 +166,6 @@ class Run:
             UserError: if the accelerator is not there, or options exclude each other.
         """
         from engine import processes
-        from engine.fence.lightning import skip_searches
         from engine.run import build
         from engine.run.loggers.tensorboard import go_on_from, tensorboards
 
@@ -175,8 +174,6 @@ class Run:
         progress = self._found.progress if self._found and is_first else None
         goes_on_at = progress.row if progress else 0 if is_first else None
         made = build.trainer(self.config, folder, goes_on_at)
-        if progress:  # the checkpoint has what was found
-            skip_searches(made, "on_fit_start")
         if progress and processes.is_first():
             self._compare_rows(made, progress.rows)
             for logger, places in zip(tensorboards(made), progress.events, strict=False):

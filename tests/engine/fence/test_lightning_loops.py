@@ -302,28 +302,42 @@ def test_around_loading_is_around_each_making_of_loaders(
 
 
 @pytest.mark.parametrize("are_loaded", [False, True])
-def test_a_search_that_is_skipped_goes_on_with_what_was_found(
-    are_loaded: bool, tmp_path: Path
-) -> None:
-    finder = BatchSizeFinder(max_trials=3, init_val=2)
-    first = plain_trainer(tmp_path, max_epochs=1, callbacks=[finder], logger=False)
-    first.fit(Net(), Sized(24, batch_size=1))
-    assert fence.found_batch_sizes(first) == [8]
-
+def test_a_training_goes_on_with_what_searches_have_found(are_loaded: bool, tmp_path: Path) -> None:
     class Asks(Net):
-        def configure_optimizers(self) -> Any:
-            asked.append(self.trainer.estimated_stepping_batches if are_loaded else 24)
-            return super().configure_optimizers()
+        def __init__(self) -> None:
+            super().__init__()
+            self.lr = 1e-6
 
-    asked: list[float] = []
-    go_on = Recorder(lambda own: fence.go_on_with_batch_sizes(own, [8]), "on_fit_start")
-    finders = [BatchSizeFinder(), LearningRateFinder()]
-    again = plain_trainer(tmp_path, max_epochs=1, callbacks=[*finders, go_on], logger=False)
-    fence.skip_searches(again, "on_fit_start")
-    data = Sized(24, batch_size=1)
-    again.fit(Asks(), data)
-    assert (data.batch_size, again.global_step, asked) == (8, 3, [24])
-    assert fence.found_batch_sizes(again) == [8]
+        def configure_optimizers(self) -> Any:
+            if are_loaded:
+                _ = self.trainer.estimated_stepping_batches
+            return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def finders() -> list[Any]:
+        return [
+            BatchSizeFinder(max_trials=3, init_val=2),
+            LearningRateFinder(num_training_steps=20),
+            LearningRateFinder(num_training_steps=20, update_attr=False),
+        ]
+
+    first = plain_trainer(tmp_path, max_epochs=1, callbacks=finders(), logger=False)
+    searched = Asks()
+    first.fit(searched, Sized(192, batch_size=1))
+    size, rate, other = found = fence.found_by_searches(first)
+    assert (size, len(rate["lr"]), len(other["loss"])) == (8, 20, 20)
+    assert searched.lr in rate["lr"]
+
+    starts = Recorder(lambda own: own.lightning_module.lr, "on_fit_start")
+    again = plain_trainer(tmp_path, max_epochs=1, callbacks=[*finders(), starts], logger=False)
+    fence.go_on_with_found(again, found)
+    module, data = Asks(), Sized(192, batch_size=1)
+    again.fit(module, data)
+    assert (data.batch_size, again.global_step) == (8, 24)
+    assert (starts.said, module.lr) == ([searched.lr], searched.lr)
+    assert fence.found_by_searches(again) == found
+    again.fit(module, data)  # another training of the same Trainer searches
+    (_, anew, _) = fence.found_by_searches(again)
+    assert anew["loss"] != rate["loss"]
 
 
 def test_place_of_validation_tells_passes_apart(tmp_path: Path) -> None:

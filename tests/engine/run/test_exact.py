@@ -200,11 +200,14 @@ def test_a_loader_that_grows_with_the_epochs_is_no_change_of_the_data(
     assert "knows the data again by their classes only" in caplog.text
 
 
-def test_a_batch_size_is_searched_once(tmp_path: Path) -> None:
-    """As it happened: the resumed run began its epochs anew, upon the weights of the checkpoint."""
+def test_a_batch_size_and_a_rate_are_searched_once(tmp_path: Path) -> None:
+    """As it happened: the resumed run began its epochs anew, upon the weights of the checkpoint.
+
+    Later, it trained with the rate of the config wherever the module reads `self.lr`.
+    """
     own = [
         "datamodule._target_=ways.Ordinary",
-        "module._target_=ways.AsksForSteps",  # which loads the data before the size is known
+        "module._target_=ways.SearchesForARate",  # which loads the data before the size is known
         "+callbacks.size._target_=lightning.pytorch.callbacks.BatchSizeFinder",
         "+callbacks.size.max_trials=2",
         "+callbacks.size.init_val=4",
@@ -218,6 +221,7 @@ def test_a_batch_size_is_searched_once(tmp_path: Path) -> None:
     assert summary(killed)["steps"] == 2 * 7  # 50 samples, 8 at once
     log = (killed / "train.log").read_text()
     assert log.count("Finished batch size finder") == 2  # once before the kill, once in the test
+    assert log.count("Learning rate set to") == 1
     assert "not exact" not in log
 
 

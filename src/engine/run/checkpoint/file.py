@@ -28,7 +28,7 @@ HASH, VALUES = "config_hash", "config"
 FORMAT_KEY = "format"
 # Stands for what a run goes on from. Where other keys or other kinds of values are saved, or they
 # mean something else: one more.
-FORMAT = 14
+FORMAT = 15
 # What to do where the state of a checkpoint does not fit what there is to load it.
 NO_WAY = (
     "Take the code of then, begin a new run, or make in on_load_checkpoint what training has made."

@@ -104,7 +104,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
     saved = torch.load(killed / folders.LAST, weights_only=True)
     of_lightning = ("state_dict", "optimizer_states", "loops", "pytorch-lightning_version")
     own = {key: value for key, value in saved.items() if key not in of_lightning}
-    assert own["format"] == 14
+    assert own["format"] == 15
     process = {
         "attributes": {},
         "averaged": {},
@@ -138,7 +138,7 @@ def test_the_number_of_the_format_stands_for_what_a_run_goes_on_from(killed: Pat
                 "gradient_clip_val": "NoneType",
                 "check_val_every_n_epoch": "int",
             },
-            "batch_sizes": [],
+            "found": [],
             "groups": [[4 * ["str"]]],
             "optimizers": ["str"],
             "gradients": {},
@@ -160,7 +160,7 @@ def test_it_stands_for_the_state_of_loaders_and_of_means_too(tmp_path: Path) -> 
     with as_killed("on_train_batch_end:17", tmp_path / "whole", tmp_path / "killed"):
         begin(composed([*RUN, *own]), tmp_path / "whole")
     saved = torch.load(tmp_path / "killed" / folders.LAST, weights_only=True)
-    assert saved["format"] == 14
+    assert saved["format"] == 15
     loader = {"stream": "str", "rank": "int", "epoch": "int", "digest": "str"}
     assert kinds(saved["loops"]["fit_loop"]["state_dict"]) == {"combined_loader": [loader]}
     (process,) = kinds(saved["so_far"])["processes"]
@@ -196,7 +196,7 @@ def test_a_checkpoint_of_another_engine_is_not_gone_on_with(
     first, second = refused(run_train, capsys, f"resume={killed}").splitlines()
     assert first == (
         f"error: {killed / folders.LAST}: was written by another version of the engine (its format "
-        f"is {shown.get(change, '99')}, not 14), so the run cannot go on exactly."
+        f"is {shown.get(change, '99')}, not 15), so the run cannot go on exactly."
     )
     assert second == (
         f"Go on with that version, or begin a new run with its weights: init_from={killed}"
