@@ -1,7 +1,6 @@
 """Looks whether learning rates that were made for a shorter training last for a longer one."""
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.optim.lr_scheduler import OneCycleLR
 
 from engine.errors import UserError
+from engine.fence.torch import schedules_within
 from engine.steps.callback import overrides
 from engine.steps.length import rates_of
 
@@ -32,16 +32,17 @@ def check_schedules(trainer: Trainer, shorter: Path) -> None:
     for schedule in trainer.lr_scheduler_configs:
         if schedule.reduce_on_plateau:
             continue
-        scheduler: Any = schedule.scheduler
-        kind = type(scheduler).__name__
-        # Others' go on after that number of theirs.
-        is_bounded = isinstance(scheduler, OneCycleLR) and not steps_itself
-        most = scheduler.total_steps if is_bounded else math.inf
+        whole: Any = schedule.scheduler
+        kind = type(whole).__name__
         interval: Any = schedule.interval
-        if (rates := rates_of(trainer, interval, schedule.frequency)) > most:
-            raise UserError(
-                f"{kind}: goes on as it was made, and ends after total_steps={most}: this "
-                f"training has {rates:,}.\n"
-                f"Begin a new schedule from the weights: init_from={shorter}"
-            )
+        rates = rates_of(trainer, interval, schedule.frequency)
+        for own, number in schedules_within(whole, rates):
+            # Others' go on after that number of theirs.
+            if isinstance(own, OneCycleLR) and number > own.total_steps and not steps_itself:
+                place = "" if own is whole else f" in {kind}"
+                raise UserError(
+                    f"{type(own).__name__}{place}: goes on as it was made, and ends after "
+                    f"total_steps={own.total_steps}: this training has {number:,}.\n"
+                    f"Begin a new schedule from the weights: init_from={shorter}"
+                )
         log.warning("%s goes on as it was made: it may know the shorter length", kind)

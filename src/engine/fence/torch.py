@@ -3,7 +3,8 @@
 import copy
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn.modules import module as of_modules
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.optim import Optimizer
 from torch.optim import optimizer as of_all
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
@@ -197,6 +199,27 @@ def take_step(optimizer: Optimizer) -> None:
         optimizer.step()
     else:
         step.__wrapped__(optimizer)
+
+
+def schedules_within(schedule: LRScheduler, calls: float) -> Iterator[tuple[LRScheduler, float]]:
+    """Yields a schedule, or those that it has one after the other or at once.
+
+    Each comes with the number of the last call that reaches it, counted from its own beginning.
+
+    Args:
+        schedule: of a training.
+        calls: how often the training calls it.
+    """
+    if isinstance(schedule, SequentialLR):
+        begins = (0, *schedule._milestones)
+        ends = (*schedule._milestones, math.inf)
+        for inner, begin, end in zip(schedule._schedulers, begins, ends, strict=True):
+            yield from schedules_within(inner, min(calls, end - 1) - begin)
+    elif isinstance(schedule, ChainedScheduler):
+        for inner in schedule._schedulers:
+            yield from schedules_within(inner, calls)
+    else:
+        yield schedule, calls
 
 
 def with_own_workers(loader: Any) -> Any:
