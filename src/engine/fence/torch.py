@@ -201,6 +201,13 @@ def take_step(optimizer: Optimizer) -> None:
         step.__wrapped__(optimizer)
 
 
+def has_step_of_a_schedule(optimizer: Optimizer) -> bool:
+    """Tells whether an optimiser's own `step` is that of its class, and a schedule counts it."""
+    step = vars(optimizer).get("step")
+    inner = getattr(step, "__wrapped__", None)
+    return hasattr(step, "_wrapped_by_lr_sched") and inner is type(optimizer).step
+
+
 def schedules_within(schedule: LRScheduler, calls: float) -> Iterator[tuple[LRScheduler, float]]:
     """Yields a schedule, or those that it has one after the other or at once.
 

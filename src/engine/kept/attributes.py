@@ -31,6 +31,7 @@ from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric
 
 from engine.fence.lightning import training_loaders, validation_loaders
+from engine.fence.torch import has_step_of_a_schedule
 from engine.files import INSTALLED
 from engine.kept import values
 
@@ -278,7 +279,10 @@ def _values(
     names = names_of(owners.values())
     for where, owner in owners.items():
         states = [*owner.metric_state] if isinstance(owner, Metric) else []
-        states += OF_OPTIMIZERS if isinstance(owner, Optimizer) else ()
+        if isinstance(owner, Optimizer):
+            states += OF_OPTIMIZERS
+            if has_step_of_a_schedule(owner):  # which may come late, as that of SWA does
+                states.append("step")
         for name, value in _inner(owner).items():
             is_state = name in states or id(value) in parts
             if _is_kept(owner, name, value, names) and not is_state:

@@ -284,6 +284,17 @@ def test_changes_its_step_finds_what_comes_before_a_step_of_the_optimiser() -> N
         assert fence.changes_its_step(optimizer)
 
 
+@pytest.mark.parametrize("is_scheduled", [False, True])
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_has_step_of_a_schedule(is_changed: bool, is_scheduled: bool) -> None:
+    _, optimizer = linear()
+    if is_changed:
+        optimizer.step = MethodType(lambda self: None, optimizer)  # type: ignore[method-assign]
+    if is_scheduled:
+        torch.optim.lr_scheduler.ConstantLR(optimizer)
+    assert fence.has_step_of_a_schedule(optimizer) is (is_scheduled and not is_changed)
+
+
 def test_take_step_tells_a_scheduler_and_a_profiler() -> None:
     layer, optimizer = linear()
     layer.weight.grad = torch.ones(2, 2)

@@ -321,3 +321,24 @@ def test_what_all_metrics_have_is_saved_elsewhere(tmp_path: Path) -> None:
         "Measures._count": 1,
         "Measures.tracked._increment_called": True,
     }
+
+
+class Steps(Module):
+    """Has an attribute of the name that a schedule writes into an optimiser."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = 0
+
+
+def test_what_a_schedule_puts_around_a_step_is_no_change_of_a_user_s(tmp_path: Path) -> None:
+    """As it happened: with SWA, whose schedule comes late, a run was not exact by SGD.step."""
+    module = Steps()
+    trainer = trainer_of(tmp_path, module)
+    optimizers = [torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1) for _ in "ab"]
+    trainer.strategy.optimizers = [*optimizers]
+    found = Attributes(trainer, module)
+    torch.optim.lr_scheduler.ConstantLR(optimizers[0])
+    assert found.changed() == ({}, [])
+    optimizers[1].step = print  # type: ignore[assignment]
+    assert found.changed() == ({}, ["SGD (2).step"])
