@@ -36,7 +36,9 @@ HAVE_KEYS = ("sweep", "paths")  # nodes of the engine's
 KNOWN = (*LIMITS, "sweep.trial")
 PLAIN = (str, int, float, bool, type(None))
 TABLE = "CSV"  # in the names of the loggers that write metrics.csv
-REFERENCE = re.compile(r"\$\{[^}]*")  # ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}
+# ${optimizer.lr}, ${..optimizer}, ${oc.select:optimizer}; with an odd number of backslashes before
+# it, OmegaConf takes it for a word.
+REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*(\$\{[^}]*)")
 
 
 class Config(Mapping[str, Any]):

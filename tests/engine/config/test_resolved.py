@@ -204,6 +204,22 @@ def test_keys_that_follow_another_one_are_known_as_they_were_written() -> None:
     assert Config(resolved(made).values_by_node).following(["trainer.max_epochs"]) == []
 
 
+@pytest.mark.parametrize("before", ["", "a ", "${seed}", r"\${seed}"])
+@pytest.mark.parametrize("backslashes", range(6))
+def test_what_is_escaped_follows_no_other_key(before: str, backslashes: int) -> None:
+    """As it happened: a longer run was said to go on with what is made of the shorter length.
+
+    OmegaConf itself knows: a value that is made of another one changes with it.
+    """
+    text = before + backslashes * "\\" + "${trainer.max_epochs}"
+    one, other = (
+        resolved(config(**{"module.text": text, "trainer.max_epochs": epochs})) for epochs in (5, 6)
+    )
+    is_made_of_it = one["module.text"] != other["module.text"]
+    assert is_made_of_it is (backslashes % 2 == 0)
+    assert one.following(["trainer.max_epochs"]) == ["module.text"] * is_made_of_it
+
+
 def test_a_value_is_read_by_dotted_key() -> None:
     made = resolved(config())
     assert made["trainer.max_epochs"] == made["trainer"]["max_epochs"] == 5
