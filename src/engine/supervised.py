@@ -374,9 +374,10 @@ class SupervisedModule(LightningModule):
         callbacks: Any = self.trainer.callbacks  # type: ignore[attr-defined]
         # A compiled step leaves none behind. A StepCallback says which steps it looks into.
         ordinary = [callback for callback in callbacks if not isinstance(callback, StepCallback)]
-        kinds: dict[Any, None] = dict.fromkeys(map(type, (*self.modules(), *ordinary)))
+        owners = (*self.modules(), *ordinary)
         return next(
-            (f"{kind.__name__} reads gradients" for kind in kinds if reads_gradients(kind)), None
+            (f"{type(own).__name__} reads gradients" for own in owners if reads_gradients(own)),
+            None,
         )
 
     def metric_names(self, data: Any) -> list[str] | None:

@@ -110,8 +110,10 @@ def so_far(
 def _reads_gradients(trainer: Trainer, module: LightningModule) -> bool:
     """Tells whether code of a user's names gradients: those of the step before are there, too."""
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    kinds: set[Any] = {type(own) for own in (*module.modules(), *callbacks)}
-    return any(attributes.reads(kind, name) for kind in kinds for name in attributes.GRADIENTS)
+    owners: list[Any] = [*module.modules(), *callbacks]
+    kinds: list[Any] = [type(own) for own in owners]
+    named = any(attributes.reads(kind, attributes.GRADIENT) for kind in kinds)
+    return named or any(map(attributes.reads_gradients, owners))
 
 
 def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:

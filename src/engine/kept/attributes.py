@@ -19,7 +19,7 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +55,9 @@ ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__di
 OF_PROCESS = ("file ", "class ")  # whose attributes are those of all runs of a process
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (*values.GROUPS, frozenset, dict, np.ndarray)  # that are looked into for objects
-GRADIENTS = ("grad", "grad_norm")  # an attribute of weights, and Lightning's function that reads it
+GRADIENT = "grad"  # an attribute of weights
+BY_NAME = ("getattr", "attrgetter")  # what reads an attribute whose name it is given
+MOST_HELPERS = 10  # objects in a list or a dict that are looked at: others are of the same kinds
 COMPUTING = ("autograd", "func", "functorch")  # torch's modules whose `grad` is a function
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
 STORE_CODES = {dis.opmap[name] for name in STORES}
@@ -605,38 +607,80 @@ def reads(kind: Any, name: str) -> bool:
     return f"{name}{READ}" in _written(kind)
 
 
-@functools.cache
-def reads_gradients(kind: Any) -> bool:
-    """Tells whether a user's class, or a function that it calls, reads gradients of weights.
+def reads_gradients(owner: Any) -> bool:
+    """Tells whether code of a user's object, or what it calls, reads gradients of weights.
 
     What else its file has is for others, and `torch.autograd.grad` computes gradients of its own.
     """
-    methods = (value for one in _users(kind) for value in vars(one).values())
-    found = dict.fromkeys(function for value in methods for function in _functions(value))
-    waiting = [*found]
+    kind: Any = type(owner)
+    return bool(_users(kind)) and _is_reader(kind, frozenset(_helpers(owner)))
+
+
+def _helpers(owner: Any) -> set[Any]:
+    """Returns the functions, and the classes of a user's objects, that an object has."""
+    found: set[Any] = set()
+    waiting = [owner]
+    for one in waiting:  # it grows
+        for value in (looked_into(one) or {}).values():
+            inner = value.values() if isinstance(value, dict) else value
+            group = inner if isinstance(value, HOLDERS) else [value]
+            for own in itertools.islice(group, MOST_HELPERS):
+                own = _itself(own.func if isinstance(own, functools.partial) else own)
+                if isinstance(own, FunctionType):
+                    found.add(own)
+                    continue
+                kind: Any = type(own)
+                if kind not in found and _users(kind):
+                    found.add(kind)
+                    waiting.append(own)
+    return found
+
+
+@functools.cache
+def _is_reader(kind: Any, helpers: frozenset[Any]) -> bool:
+    """Tells whether methods of a class read gradients, or what they call by its name.
+
+    Args:
+        kind: the class.
+        helpers: functions, and classes of objects, that an object of the class has.
+    """
+    held = [one for one in helpers if isinstance(one, FunctionType)]
+    holders = dict.fromkeys(one for own in (kind, *helpers.difference(held)) for one in _users(own))
+    kinds: list[Any] = [type(own) for one in holders for own in vars(one).values()]
+    shared = (base for one in kinds for base in _users(one))
+    objects = [vars(one) for one in dict.fromkeys((*holders, *shared))]
+    methods = [value for one in _users(kind) for value in vars(one).values()]
+    waiting = [*dict.fromkeys(found for own in (*methods, *held) for found in _functions(own))]
     for function in waiting:  # it grows
         names, reads = _looked_up(function.__code__)
         if reads:
             return True
-        modules = [one for one in map(function.__globals__.get, names) if inspect.ismodule(one)]
-        for place in (function.__globals__, *map(vars, modules)):
-            called = (place.get(name) for name in names)
-            own = [one for one in called if isinstance(one, FunctionType) and _is_users(one)]
-            waiting += [one for one in own if one not in waiting]
+        if not _is_users(function):  # of a library's, what each of its functions calls is too much
+            continue
+        inner = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
+        imported = [vars(sys.modules[name]) for name in names & sys.modules.keys()]
+        places = [function.__globals__, *imported, *objects]
+        for place in places:  # it grows
+            named = [place[name] for name in names & place.keys()]
+            inner += named
+            for one in named:
+                if isinstance(one, ModuleType) or (isinstance(one, type) and _is_users(one)):
+                    places += [vars(one)] * all(vars(one) is not other for other in places)
+        found = dict.fromkeys(own for value in inner for own in _functions(value))
+        waiting += [own for own in found if own not in waiting]
     return False
 
 
 @functools.cache
 def _looked_up(code: CodeType) -> tuple[frozenset[str], bool]:
     """Returns all names that code looks up, and whether one is a gradient of a weight."""
-    names, reads = {*code.co_names}, False
-    if names & {*GRADIENTS}:
+    names = {*code.co_names}
+    reads = GRADIENT in code.co_consts and not names.isdisjoint(BY_NAME)
+    if GRADIENT in names:
         owner: Any = None
         for line in dis.get_instructions(code):
-            is_attribute = line.opname in ("LOAD_ATTR", "LOAD_METHOD")
-            if is_attribute and line.argval in GRADIENTS:
+            if line.opname in ("LOAD_ATTR", "LOAD_METHOD") and line.argval == GRADIENT:
                 reads = reads or owner not in COMPUTING
-            reads = reads or (line.opname == "LOAD_GLOBAL" and line.argval == GRADIENTS[1])
             owner = line.argval
     for own in code.co_consts:
         if isinstance(own, CodeType):

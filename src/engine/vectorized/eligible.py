@@ -410,8 +410,8 @@ def _odd_module(module: Any) -> str | None:
     parts = (*module.network.modules(), *module.loss.modules())
     if not all(part.training for part in parts):
         return f"{name} has a layer that stays in eval mode"
-    if reader := next(filter(reads_gradients, dict.fromkeys(map(type, parts))), None):
-        return f"{reader.__name__} reads gradients"
+    if reader := next(filter(reads_gradients, parts), None):
+        return f"{type(reader).__name__} reads gradients"
     if module.transforms:
         return "augment: each job's step draws random numbers"
     if {id(p) for p in module.parameters()} != {id(p) for p in module.network.parameters()}:

@@ -1,5 +1,7 @@
 """Whose code reads gradients of weights."""
 
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -43,6 +45,100 @@ class Inherits(ReadsHere):
     """Has what its base has."""
 
 
+class Clips(Callback):
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 1e9)
+
+
+class ClipsByAnImport(Callback):
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        from torch.nn.utils.clip_grad import clip_grad_value_
+
+        clip_grad_value_(module.parameters(), 1e9)
+
+
+class ReadsByName(Callback):
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.found = [getattr(own, "grad", None) for own in module.parameters()]
+
+
+class ReadsByAGetter(Callback):
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.found = [*map(attrgetter("grad"), module.parameters())]
+
+
+class Stats:
+    def lengths(self, module: nn.Module) -> list[float]:
+        return [own.grad.norm().item() for own in module.parameters() if own.grad is not None]
+
+    def sizes(self, module: nn.Module) -> list[int]:
+        return [own.numel() for own in module.parameters()]
+
+
+class Inner:
+    def __init__(self) -> None:
+        self.stats = [Stats()]
+
+    def sum(self, module: nn.Module) -> float:
+        return sum(self.stats[0].lengths(module))
+
+
+class AsksItsObject(Callback):
+    def __init__(self) -> None:
+        self.stats = Stats()
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.norms = self.stats.lengths(module)
+
+
+class AsksForSizes(Callback):
+    """Has such an object, and asks it for something else."""
+
+    def __init__(self) -> None:
+        self.stats = Stats()
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.sizes = self.stats.sizes(module)
+
+
+class AsksThroughAnother(Callback):
+    def __init__(self) -> None:
+        self.inner = {"first": Inner()}
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.found = self.inner["first"].sum(module)
+
+
+class AsksItsClass(Callback):
+    stats = Stats()
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.found = self.stats.lengths(module)
+
+
+class AsksANewObject(Callback):
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.found = Stats().lengths(module)
+
+
+class AsksAFunction(Callback):
+    def __init__(self, measure: Any = by_another) -> None:
+        self.measure = partial(measure)
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.found = self.measure(module)
+
+
+def told(method: Any) -> Any:
+    return lambda *args: method(*args)
+
+
+class IsDecorated(Callback):
+    @told
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.found = norms(module)
+
+
 class Computes(Callback):
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         self.slope = torch.func.grad(torch.sin)(torch.ones(()))
@@ -61,6 +157,17 @@ class Clears(Callback):
         (ReadsByOthers, True),
         (ReadsByLightning, True),
         (Inherits, True),
+        (Clips, True),
+        (ClipsByAnImport, True),
+        (ReadsByName, True),
+        (ReadsByAGetter, True),
+        (AsksItsObject, True),
+        (AsksThroughAnother, True),
+        (AsksItsClass, True),
+        (AsksANewObject, True),
+        (AsksAFunction, True),
+        (IsDecorated, True),
+        (AsksForSizes, False),
         (Computes, False),
         (Clears, False),
         (Callback, False),
@@ -68,4 +175,4 @@ class Clears(Callback):
 )
 def test_who_reads_gradients_of_weights(kind: type, reads: bool) -> None:
     """What else a file has is for others: a helper of another class spoilt its compiled steps."""
-    assert attributes.reads_gradients(kind) == reads
+    assert attributes.reads_gradients(kind()) == reads
