@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 _AROUND_STEP = Optimizer.profile_hook_step(lambda: None).__code__
 # Where layers, weights and optimisers keep the hooks of their steps.
 _OF_LAYERS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_OF_FORWARD_HOOKS = ("_forward_hooks_always_called", "_forward_hooks_with_kwargs")  # who is how
 _OF_PARTS = tuple(f"_{kind}_registration_hooks" for kind in ("buffer", "module", "parameter"))
+_OF_ALL_LAYERS = (*_OF_LAYERS, *_OF_FORWARD_HOOKS, *_OF_PARTS)
 _OF_WEIGHTS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _OF_OPTIMIZERS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
@@ -133,7 +135,7 @@ def put_hooks_of_all(found: Sequence[Any]) -> None:
 
 def _tables_of_all() -> list[dict[int, Any]]:
     return [
-        *(getattr(of_modules, f"_global{name}") for name in (*_OF_LAYERS, *_OF_PARTS)),
+        *(getattr(of_modules, f"_global{name}") for name in _OF_ALL_LAYERS),
         of_all._global_optimizer_pre_hooks,
         of_all._global_optimizer_post_hooks,
     ]
@@ -169,15 +171,14 @@ def backward(loss: Tensor, ones: Tensor) -> None:
 
 
 def changes_its_step(optimizer: Optimizer) -> bool:
-    """Tells whether an optimiser does more before its step, by a hook or a step of the object.
+    """Tells whether an optimiser does more before its step than its class's own `step`.
 
-    Lightning has the gradients computed within the step, so that this comes before them.
+    That is a hook, a step of the object, or another `zero_grad` than torch's. Lightning has the
+    gradients computed within the step, so that this comes before them.
     """
-    step = vars(optimizer).get("step")
-    inner = getattr(step, "__wrapped__", None)
-    is_schedulers = hasattr(step, "_wrapped_by_lr_sched") and inner is type(optimizer).step
-    hooks = optimizer._optimizer_step_pre_hooks or of_all._global_optimizer_pre_hooks
-    return bool(hooks) or not (step is None or is_schedulers)
+    is_own = getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad
+    is_own = is_own or ("step" in vars(optimizer) and not has_step_of_a_schedule(optimizer))
+    return is_own or bool(optimizer._optimizer_step_pre_hooks or of_all._global_optimizer_pre_hooks)
 
 
 def take_step(optimizer: Optimizer) -> None:

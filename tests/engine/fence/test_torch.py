@@ -151,6 +151,15 @@ def test_hooks_of_all_has_each_kind_and_they_are_put_back(register: Callable[[],
     fence.put_hooks_of_all(before)
 
 
+def test_hooks_of_all_are_put_back_with_what_they_are_given() -> None:
+    """As it happened: the number of a hook that was gone stayed among those that get keywords."""
+    before = fence.hooks_of_all()
+    of_modules.register_module_forward_hook(lambda *args: None, with_kwargs=True, always_call=True)
+    fence.put_hooks_of_all(before)
+    assert len(of_modules._global_forward_hooks_with_kwargs) == 0
+    assert len(of_modules._global_forward_hooks_always_called) == 0
+
+
 def gradients(backward: Callable[[Tensor], None]) -> list[Tensor | None]:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
@@ -293,6 +302,27 @@ def test_has_step_of_a_schedule(is_changed: bool, is_scheduled: bool) -> None:
     if is_scheduled:
         torch.optim.lr_scheduler.ConstantLR(optimizer)
     assert fence.has_step_of_a_schedule(optimizer) is (is_scheduled and not is_changed)
+
+
+class KeepsHalf(torch.optim.SGD):
+    """Begins a step with half of the gradients of the step before."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for own in self.param_groups[0]["params"]:
+            if own.grad is not None:
+                own.grad.mul_(0.5)
+
+
+def test_changes_its_step_finds_how_gradients_are_made_zero() -> None:
+    weight = nn.Parameter(torch.ones(2))
+    assert fence.changes_its_step(KeepsHalf([weight], lr=0.1))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    optimizer.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
+    assert fence.changes_its_step(optimizer)
+    kinds = [own for own in vars(torch.optim).values() if isinstance(own, type)]
+    own = [kind for kind in kinds if issubclass(kind, torch.optim.Optimizer)]
+    assert len(own) > 10
+    assert {kind.zero_grad for kind in own} == {torch.optim.Optimizer.zero_grad}
 
 
 def test_take_step_tells_a_scheduler_and_a_profiler() -> None:
