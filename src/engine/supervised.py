@@ -1,7 +1,6 @@
 """Has the supervised step, the metrics and the optimiser, once for every model."""
 
 import copy
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
@@ -16,7 +15,13 @@ from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
 from engine.data.augment import Transform
 from engine.errors import UserError
-from engine.fence.lightning import batch_of_training
+from engine.fence.lightning import (
+    batch_of_log,
+    batch_of_training,
+    hook_of,
+    log_as_batch,
+    logging_as,
+)
 from engine.fence.torch import backward, hooks_of, only_forwards, take_step
 from engine.kept.attributes import reads_gradients
 from engine.schedules import Schedule, configured
@@ -40,6 +45,9 @@ STEP_HOOKS = (
     "transfer_batch_to_device",
     "on_after_batch_transfer",
 )
+BEGINS = "on_train_batch_start"
+# The hooks as which code of a step logs, but for those of callbacks that watch the step.
+LOGGED_AS = {"backward", *STEP_HOOKS}.difference(PER_STEP)
 
 
 P = ParamSpec("P")
@@ -165,12 +173,6 @@ def additions(module: LightningModule) -> list[str]:
     ]
 
 
-def _logs(method: Any) -> bool:
-    """Tells whether a method calls `self.log`."""
-    code = getattr(inspect.unwrap(method), "__code__", None)
-    return code is not None and not {"log", "log_dict"}.isdisjoint(code.co_names)
-
-
 class SupervisedModule(LightningModule):
     """Trains a network by one optimiser, on batches (inputs, targets), with a loss and metrics.
 
@@ -243,6 +245,8 @@ class SupervisedModule(LightningModule):
         # The Trainer, the batch that is in a row last, and its inputs as the network took them.
         self._counted: tuple[int, int, Tensor] | None = None
         self._has_augmented = not self.transforms
+        self._step_logs = False  # or has, in this training or one before: more than rows
+        self._logs_row = False
         self.not_filled = _not_filled(network, init) if init is not None else []
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -273,10 +277,13 @@ class SupervisedModule(LightningModule):
         update = None if compiled else self._update_of(trainer)
         has_metrics = len(self.train_metrics) > 0
         row: dict[str, float] = {}
-        # Or will, once training has its least length. A callback may stop it as a block begins.
-        stops = trainer.stops if isinstance(batch, Block) else trainer.should_stop
         batches = batch.batches() if isinstance(batch, Block) else [batch]
-        for number, (inputs, targets) in enumerate(batches, start=batch_idx + 1):
+        for number, served in enumerate(batches, start=batch_idx + 1):
+            if steps > 1:
+                trainer.batch_of_step = served
+            if number > batch_idx + 1:
+                trainer.next_step()
+            inputs, targets = served
             inputs = self.augmented(inputs)
             loss, predictions = compute(inputs, targets)
             value = loss.item() if loss.is_cpu else loss.detach()
@@ -288,17 +295,17 @@ class SupervisedModule(LightningModule):
                     trainer.row_of_block = row
                 if not math.isfinite(row.get("train/loss", 0)):  # a callback may stop training here
                     break
-            if trainer.should_stop != stops:  # by the network, say: Lightning ends with this step
+            # Lightning ends the last step, and one that logs or changes what steps go by.
+            if number == end or self._step_logs or trainer.has_changed():
                 break
-            if number < end:
-                if update:
-                    update(loss)
-                trainer.next_step()
+            if update:
+                update(loss)
         self._counted = (*now, inputs) if steps == 1 else None
         if steps > 1:
-            trainer.row_of_block = {}
+            log_as_batch(trainer, served)
+            trainer.end_block()
         if row:
-            self.log_dict(row, logger=False, prog_bar=True)  # for the progress bar and callbacks
+            self.log_row(row)
         if compiled:
             # Nothing leads back to the parameters, so that Lightning's update finds no gradients.
             return loss.requires_grad_()
@@ -308,7 +315,6 @@ class SupervisedModule(LightningModule):
         """Returns what Lightning does with the loss that `training_step` returns."""
         optimizer = trainer.optimizers[0]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        clip = trainer.gradient_clip_val
         ones: Tensor | None = None
 
         def update(loss: Tensor) -> None:
@@ -318,7 +324,7 @@ class SupervisedModule(LightningModule):
                 parameter.grad = None
             ones = torch.ones_like(loss) if ones is None else ones
             backward(loss, ones)
-            if clip:
+            if clip := trainer.gradient_clip_val:
                 self.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
             take_step(optimizer)
 
@@ -353,15 +359,40 @@ class SupervisedModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if self._since_row:  # training stops within an epoch
-            self.log_dict(self._write_row(self.global_step - 1), logger=False, prog_bar=True)
+            self.log_row(self._write_row(self.global_step - 1))
+
+    def log_row(self, row: Mapping[str, float]) -> None:
+        """Logs a row for the progress bar and for callbacks."""
+        self._logs_row = True
+        try:
+            self.log_dict(row, logger=False, prog_bar=True)
+        finally:
+            self._logs_row = False
+
+    def log(self, *args: Any, **options: Any) -> None:
+        """Logs a value as Lightning does; a block ends with the step that logs one."""
+        hook = hook_of(self) or ""
+        begins = hook == BEGINS and isinstance(block := batch_of_log(self.trainer), Block)
+        if self._logs_row or not (begins or hook in LOGGED_AS):
+            super().log(*args, **options)
+            return
+        self._step_logs = True
+        trainer: Any = self.trainer
+        batch = next(block.batches()) if begins else getattr(trainer, "batch_of_step", None)
+        if batch is not None:
+            log_as_batch(trainer, batch)
+        with logging_as(self, BEGINS if getattr(trainer, "begins_step", False) else hook):
+            super().log(*args, **options)
 
     def why_no_blocks(self) -> str | None:
         """Returns why each step needs a call of its own, if so."""
         hooks = overrides(self, SupervisedModule, STEP_HOOKS)
-        # What is logged within a block would count as all of the block's samples.
-        own = overrides(self, SupervisedModule, ["forward", "_loss", "augmented"])
-        hooks += [name for name in own if _logs(getattr(self, name))]
-        return f"{type(self).__name__}.{hooks[0]} wants every step" if hooks else None
+        name = type(self).__name__
+        if hooks:
+            return f"{name}.{hooks[0]} wants every step"
+        if not self.automatic_optimization:
+            return f"{name}.automatic_optimization=False"
+        return f"a step of {name} logs something" if self._step_logs else None
 
     def why_not_compiled(self) -> str | None:
         """Returns why a step is more than network, loss and optimiser, if so."""

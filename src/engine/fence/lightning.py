@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import signal
 import warnings
 from abc import abstractmethod
@@ -575,9 +576,42 @@ def is_within_epoch(trainer: Trainer) -> bool:
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0
 
 
-def is_in_training_step(trainer: Trainer) -> bool:
-    """Tells whether a module's `training_step` runs, and what it logs counts as that."""
-    return trainer.lightning_module._current_fx_name == "training_step"
+def hook_of(module: LightningModule) -> str | None:
+    """Returns the hook that runs, and as whose what a module logs counts."""
+    return module._current_fx_name
+
+
+@contextmanager
+def logging_as(module: LightningModule, hook: str) -> Iterator[None]:
+    """Has what a module logs count as that of a hook."""
+    before, module._current_fx_name = module._current_fx_name, hook
+    try:
+        yield
+    finally:
+        module._current_fx_name = before
+
+
+def batch_of_log(trainer: Trainer) -> Any:
+    """Returns the batch whose samples count in a mean of what is logged."""
+    results: Any = trainer._results
+    return results.batch
+
+
+def log_as_batch(trainer: Trainer, batch: Any) -> None:
+    """Has what is logged from now on count as that of a batch, until Lightning begins another."""
+    results: Any = trainer._results
+    results.batch, results.batch_size = batch, None
+
+
+def steps_to_row(trainer: Trainer) -> float:
+    """Returns the steps up to Lightning's next row of what is logged in training.
+
+    It writes the last value of each metric until the epoch ends; without one, it is infinity.
+    """
+    loop: Any = trainer.fit_loop.epoch_loop
+    has_row = any(own.meta.on_step and own.meta.logger for _, own in loop._results.valid_items())
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return every - loop._batches_that_stepped % every if has_row else math.inf
 
 
 def restore_metrics(trainer: Trainer, logged: Mapping[str, Mapping[str, Any]]) -> None:

@@ -10,7 +10,8 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -27,9 +28,10 @@ from engine.fence.lightning import (
     batch_of_epoch,
     batch_of_training,
     has_validation,
-    is_in_training_step,
+    hook_of,
     is_within_epoch,
     kill_children,
+    steps_to_row,
     validation_interval,
     watch_loops,
 )
@@ -45,6 +47,26 @@ log = logging.getLogger(__name__)
 # Seconds that a block takes, about. Between two blocks, progress is shown and signals are heeded.
 BLOCK_SECONDS = 0.3
 NUMBER = re.compile(r"=\d+")
+# What a step goes by. Where a network changes it, Lightning has to end that very step.
+GOES_BY = attrgetter(
+    "should_stop",
+    "gradient_clip_val",
+    "accumulate_grad_batches",
+    "log_every_n_steps",
+    "val_check_batch",
+    "fit_loop.max_batches",
+    "fit_loop.epoch_loop.max_steps",
+)
+# What a strategy or a precision does in a step, unless the object has a function in its place.
+TAKEN_BY = (
+    "batch_to_device",
+    "training_step",
+    "train_step_context",
+    "pre_backward",
+    "backward",
+    "post_backward",
+    "optimizer_step",
+)
 NOT_COMPILED = "compile=true, but the steps are not compiled: %s"
 
 
@@ -88,9 +110,11 @@ class BlockTrainer(Trainer):
         self.saves_within_epochs = True  # whether a loader can go on within an epoch
         self.log_every_n_steps: int = every
         self.before_training: Callable[[], None] = lambda: None  # called when all is set up
-        self.row_of_block: dict[str, float] = {}  # that is not logged
-        self.stops = False  # whether training was to stop as a block began
+        self._way: list[Any] = []  # what steps went by as a block began
         self._met: list[Callback] = []
+        self.row_of_block: dict[str, float] = {}  # that is not logged
+        self.batch_of_step: Batch | None = None  # of the step of a block that is taken now
+        self.begins_step = False  # whether callbacks are told of it
         self.end_blocks()
         watch_loops(
             self,
@@ -136,10 +160,10 @@ class BlockTrainer(Trainer):
 
     def _log_row(self) -> None:
         """Logs the row of a block that goes on. To log each would take longer than a small step."""
-        row = self.row_of_block
-        if row and is_in_training_step(self):  # else an error has ended the block
+        row, module = self.row_of_block, cast("Any", self.lightning_module)
+        if row and hook_of(module) == "training_step":  # else an error has ended the block
             self.row_of_block = {}
-            self.lightning_module.log_dict(row, logger=False, prog_bar=True)
+            module.log_row(row)
 
     def save_checkpoint(self, *args: Any, **options: Any) -> None:
         """Writes a checkpoint, and before it the rows that loggers still have in memory."""
@@ -212,7 +236,11 @@ class BlockTrainer(Trainer):
     def end_blocks(self) -> None:
         """Ends blocks with training: whoever reads the batches afterwards gets them one by one."""
         self._has_blocks, self._compiled = False, None
-        self.row_of_block = {}
+        self.end_block()
+
+    def end_block(self) -> None:
+        """Forgets what is known within a block only."""
+        self.row_of_block, self.batch_of_step, self.begins_step = {}, None, False
 
     def compiled_step(self, batch: Batch | Block, batch_idx: int) -> CompiledStep | None:
         """Returns the function that takes a block's steps, or None if they are not compiled.
@@ -243,7 +271,7 @@ class BlockTrainer(Trainer):
 
     def next_block(self, most: int) -> int:
         """Returns how many steps, `most` at most, the next call of `training_step` may take."""
-        self.stops = self.should_stop
+        self._way = self._goes_by()  # a callback may change it as the block begins
         if self._met != self.callbacks:  # type: ignore[attr-defined]
             self._meet_callbacks()
         # Callbacks may change on the way what rules blocks out, in any of their hooks.
@@ -263,6 +291,7 @@ class BlockTrainer(Trainer):
             in_epoch = self.check_val_every_n_epoch is not None
             done = batch if in_epoch else batch_of_training(self) + 1
             most = min(most, interval - done % interval)
+        most = int(min(most, steps_to_row(self)))
         # On a GPU, reading a row's loss within a block would make the CPU wait for the GPU.
         if self.strategy.root_device.type != "cpu":
             every = self.log_every_n_steps
@@ -280,8 +309,19 @@ class BlockTrainer(Trainer):
         """Counts the step that a block just took, as Lightning would, and begins the next one."""
         batch = self._counts.count_step()
         signals.heed()
+        self.begins_step = True
         for start in self._step_starts:
             start(batch)
+        self.begins_step = False
+
+    def has_changed(self) -> bool:
+        """Tells whether a step is not what it was as the block began: it ends with this step."""
+        return self._way != self._goes_by()
+
+    def _goes_by(self) -> list[Any]:
+        strategy = self.strategy
+        parts = *strategy.optimizers, *strategy.lr_scheduler_configs
+        return [*GOES_BY(self), *self.callbacks, *parts]  # type: ignore[attr-defined]
 
     def _steps_within_limit(self) -> int:
         """Returns how many steps take about `BLOCK_SECONDS`, by the time of the last block.
@@ -342,7 +382,7 @@ class BlockTrainer(Trainer):
             f"{type(optimizer).__name__} may evaluate a step several times": (
                 not evaluates_once(optimizer)
             ),
-            f"{type(optimizer).__name__} has a step, or hooks before it, of its own": (
+            f"{type(optimizer).__name__} has a step, zero_grad or hooks before it of its own": (
                 changes_its_step(optimizer)
             ),
             f"{type(self.precision_plugin).__name__} may change a backward pass": not is_lightnings(
@@ -366,8 +406,9 @@ class BlockTrainer(Trainer):
 
 
 def is_lightnings(part: object) -> bool:
-    """Tells whether a strategy or a precision is of Lightning's own classes."""
-    return type(part).__module__.partition(".")[0] in ("lightning", "engine")
+    """Tells whether a strategy or a precision takes a step as one of Lightning's own classes."""
+    is_known = type(part).__module__.partition(".")[0] in ("lightning", "engine")
+    return is_known and vars(part).keys().isdisjoint(TAKEN_BY)
 
 
 class _Begins(StepCallback):

@@ -49,19 +49,26 @@ class Logs(Net):
         return super().training_step(batch, batch_idx)
 
 
-def test_is_in_training_step_is_where_a_module_may_log_as_in_its_step(tmp_path: Path) -> None:
-    seen: list[bool] = []
+def test_what_is_logged_counts_as_that_of_a_hook_and_of_a_batch(tmp_path: Path) -> None:
+    """Means over an epoch weigh values by the sizes of their batches: 3 × 1 and 4 × 5."""
+    hooks: list[str | None] = []
 
     class Asks(Net):
         def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-            seen.append(fence.is_in_training_step(self.trainer))
+            fence.log_as_batch(self.trainer, torch.zeros(3 + 2 * batch_idx))
+            with fence.logging_as(self, "on_train_batch_start"):
+                hooks.append(fence.hook_of(self))
+                self.log("mean", 1.0 + 3 * batch_idx, on_step=False, on_epoch=True)
+            hooks.append(fence.hook_of(self))
             return super().training_step(batch, batch_idx)
 
         def on_train_batch_end(self, *args: Any) -> None:
-            seen.append(fence.is_in_training_step(self.trainer))
+            hooks.append(fence.hook_of(self))
 
-    plain_trainer(tmp_path, max_steps=1).fit(Asks(), loader(4), loader(4))
-    assert seen == [True, False]
+    trainer = plain_trainer(tmp_path, max_epochs=1)
+    trainer.fit(Asks(), loader(2), loader(1))
+    assert hooks == 2 * ["on_train_batch_start", "training_step", "on_train_batch_end"]
+    assert trainer.callback_metrics["mean"] == (3 * 1 + 5 * 4) / 8
 
 
 def test_of_loops_is_what_loops_put_on_a_trainer(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import contextlib
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -19,9 +21,20 @@ from engine.steps import trainer as trainer_module
 from engine.steps.block import Block
 from engine.steps.callback import StepCallback
 from engine.supervised import SupervisedModule
-from fitting import Arrays, Crashes, plain_trainer
+from fitting import Arrays, Crashes, columns, plain_trainer
 from project.callbacks.histograms import Histograms
-from stepping import SGD, Calls, Classifier, X, Y, data, fit, without_hurry
+from stepping import (
+    SGD,
+    Calls,
+    Classifier,
+    X,
+    Y,
+    assert_same,
+    data,
+    fit,
+    left,
+    without_hurry,
+)
 
 
 def test_an_error_within_a_block_leaves_right_counts(
@@ -261,6 +274,137 @@ class LogsItsOutputs(Classifier):
         return outputs
 
 
+def by_hand() -> Classifier:
+    module = Classifier()
+    module.automatic_optimization = False
+    return module
+
+
+class LogsWithin(Classifier):
+    """Has a helper that logs from step 6 on, but for every second step: the mean of its inputs."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.note(inputs)
+        return super().forward(inputs)
+
+    def note(self, inputs: Tensor) -> None:
+        if self.training and self.global_step >= 6 and self.global_step % 2 == 0:
+            self.log("own", inputs.mean(), on_step=True, on_epoch=True)
+
+
+class Inherits(LogsWithin):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 2 * super().forward(inputs)
+
+
+class LossLogs(Classifier):
+    """Has a loss that logs itself, through a network's owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = Tells([self])
+
+
+class Tells(nn.CrossEntropyLoss):
+    def __init__(self, owner: list[SupervisedModule]) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        loss = super().forward(predictions, targets)
+        if (module := self.owner[0]).training and module.global_step >= 6:
+            module.log("own", targets.float().mean(), on_step=True, on_epoch=True)
+        return loss
+
+
+class LogsAsItStarts(StepCallback):
+    """Logs the number of each batch from one on, as its step starts."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def on_step_start(self, trainer: Trainer, module: Any, batch: int) -> None:
+        if batch >= self.first:
+            module.log("own", float(batch), on_step=True, on_epoch=True)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.on_step_start(trainer, module, trainer.fit_loop.total_batch_idx)
+
+
+@pytest.mark.parametrize(
+    ("made", "first"),
+    [
+        (LogsWithin, 6),
+        (Inherits, 6),
+        (LossLogs, 6),
+        (lambda: LogsAsItStarts(6), 6),
+        (lambda: LogsAsItStarts(5), 5),  # with its block
+    ],
+    ids=["helper", "base class", "loss", "callback", "callback of a block"],
+)
+def test_what_is_logged_within_a_block_is_logged_as_that_of_its_step(
+    made: Callable[[], Any],
+    first: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As it happened: most rows were missing, and which ones went by the clock.
+
+    Batches have 4 samples, but for the last of a pass, the eighth, which has 3.
+    """
+    without_hurry(monkeypatch)
+    caplog.set_level(logging.INFO, logger="engine")
+    for steps in (1, 100):
+        own = made()
+        is_callback = isinstance(own, Callback)
+        given: Any = {"callbacks": [own]} if is_callback else {"module": own}
+        folder = tmp_path / str(steps)
+        calls = fit(folder, steps, log_every_n_steps=1, max_epochs=1, **given).calls
+    assert_same(left(tmp_path / "100"), left(tmp_path / "1"))
+    assert (5, 3) in calls  # a block, which ends early
+    assert [call for call in calls if call[0] > first] == [
+        (step, 1) for step in range(first + 1, 13)
+    ]
+    told = [text for text in caplog.messages if text.startswith("one step a call")]
+    assert len(told) == 1
+    assert told[0].endswith("logs something")
+    values, at = columns(tmp_path / "100", "own_step", "step")
+    assert at == [*range(first, 13)]  # Lightning writes a last value once more
+    if is_callback:
+        sizes = np.array([4, 4, 4, 4, 4, 4, 4, 3, 4, 4, 4, 4, 4])[first:]
+        assert values == at
+        mean = columns(tmp_path / "100", "own_epoch")[0]
+        assert mean == [pytest.approx(np.average(at, weights=sizes))]
+
+
+class LogsAtTimes(StepCallback):
+    """Logs the number of every seventh step, which it watches."""
+
+    def watches(self, trainer: Trainer, step: int, batch_idx: int) -> bool:
+        return step % 7 == 6
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *args: Any) -> None:
+        if trainer.global_step % 7 == 0:
+            module.log("own", float(trainer.global_step))
+
+
+def test_what_is_logged_at_times_is_in_each_row_of_lightnings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: only in those at the end of a block. A row has three steps, and an epoch 13.
+
+    Lightning writes the last value of the epoch once more in each row.
+    """
+    without_hurry(monkeypatch)
+    calls = fit(tmp_path, 100, callbacks=[LogsAtTimes()]).calls
+    found = columns(tmp_path, "own", "step")
+    assert found == [[7, 7, 14, 14, 21, 21], [8, 11, 14, 17, 20, 23]]
+    assert {(1, 3), (10, 2), (16, 2)} < {*calls}
+
+
 def plain_loader() -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), batch_size=4)
 
@@ -299,14 +443,15 @@ def plain_loader() -> DataLoader[Any]:
         ({"precision": "bf16-mixed"}, "trainer.precision=bf16-mixed"),
         (
             {"module": lambda: Classifier(optimizer=hooked)},
-            "SGD has a step, or hooks before it, of its own",
+            "SGD has a step, zero_grad or hooks before it of its own",
         ),
         (
             {"module": lambda: Classifier(optimizer=replaced)},
-            "SGD has a step, or hooks before it, of its own",
+            "SGD has a step, zero_grad or hooks before it of its own",
         ),
         ({"plugins": [Scaled()]}, "Scaled may change a backward pass"),
-        ({"module": LogsItsOutputs}, "LogsItsOutputs.forward wants every step"),
+        ({"module": LogsItsOutputs}, "a step of LogsItsOutputs logs something"),
+        ({"module": by_hand}, "Classifier.automatic_optimization=False"),
         ({"accumulate_grad_batches": 2}, None),
     ],
     ids=[
@@ -325,6 +470,7 @@ def plain_loader() -> DataLoader[Any]:
         "step of the object",
         "precision",
         "logs",
+        "by hand",
         "accumulation",
     ],
 )

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import (
     GradientAccumulationScheduler,
 )
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -385,6 +386,11 @@ def halve(optimizer: Any, *args: Any) -> None:
             own.grad.mul_(0.5)
 
 
+def treble(trainer: Any, module: Any) -> None:
+    backward = trainer.strategy.backward
+    trainer.strategy.backward = lambda loss, *args, **options: backward(3 * loss, *args, **options)
+
+
 CHANGES: dict[str, tuple[Callable[[Any, Any], Any], str | None]] = {
     "a closure": (replace(partial(torch.optim.LBFGS, lr=0.1, max_iter=3)), "LBFGS may evaluate"),
     "two closures": (replace(partial(LooksTwice, lr=0.05)), "LooksTwice may evaluate"),
@@ -398,8 +404,13 @@ CHANGES: dict[str, tuple[Callable[[Any, Any], Any], str | None]] = {
     ),
     "a hook": (
         lambda trainer, _: trainer.optimizers[0].register_step_pre_hook(halve),
-        "SGD has a step, or hooks before it, of its own",
+        "SGD has a step, zero_grad or hooks before it of its own",
     ),
+    "gradients that stay": (
+        lambda trainer, _: setattr(trainer.optimizers[0], "zero_grad", lambda *args: None),
+        "SGD has a step, zero_grad or hooks before it of its own",
+    ),
+    "a backward pass": (treble, "SingleDeviceStrategy may change a step"),
 }
 
 
@@ -487,6 +498,63 @@ def test_a_network_that_stops_training_ends_it_with_its_step(
         fit(tmp_path / str(steps), steps, Stops(), max_epochs=3, min_steps=least)
     assert_same(left(tmp_path / "100"), left(tmp_path / "1"))
     assert left(tmp_path / "100")[1]["global_step"] == end
+
+
+def anneal(trainer: Any, module: Any) -> None:
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(trainer.optimizers[0], 0.5)
+    trainer.strategy.lr_scheduler_configs = [LRSchedulerConfig(scheduler, interval="step")]
+
+
+def end_at_18(trainer: Any, module: Any) -> None:
+    trainer.fit_loop.epoch_loop.max_steps = 18
+
+
+def end_epoch_at_18(trainer: Any, module: Any) -> None:
+    trainer.fit_loop.max_batches = 5
+
+
+class Sets(Classifier):
+    """Its network changes the training at step 17, in the midst of a block."""
+
+    configure_optimizers = SupervisedModule.configure_optimizers  # without a schedule
+
+    def __init__(self, change: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training and self.global_step == 17:
+            self.change(self.trainer, self)
+        predictions: Tensor = super().forward(inputs)
+        return predictions
+
+
+WITHIN: dict[str, tuple[Callable[[Any, Any], Any], int]] = {
+    "nothing": (lambda trainer, _: None, 26),
+    "clip": (lambda trainer, _: setattr(trainer, "gradient_clip_val", 0.01), 26),
+    "window": (lambda trainer, _: setattr(trainer, "accumulate_grad_batches", 3), 22),
+    "optimizers": (replace(partial(torch.optim.Adam, lr=0.1)), 26),
+    "schedules": (anneal, 26),
+    "a callback": (CHANGES["a callback"][0], 26),
+    "the last step": (end_at_18, 18),
+    "the last batch": (end_epoch_at_18, 18),
+    "rows": (lambda trainer, _: setattr(trainer, "log_every_n_steps", 5), 26),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step... before .optimizer.step:UserWarning")
+@pytest.mark.parametrize("name", WITHIN)
+def test_what_a_network_changes_counts_from_its_step_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: from the end of the block on, whose length goes by the clock, or never."""
+    without_hurry(monkeypatch)
+    change, end = WITHIN[name]
+    for steps in (1, 100):
+        calls = fit(tmp_path / str(steps), steps, Sets(change))
+    assert_same(left(tmp_path / "100"), left(tmp_path / "1"))
+    assert left(tmp_path / "100")[1]["global_step"] == end
+    assert (16, 3) in calls.calls
 
 
 class StopsAtStep(StepCallback):
