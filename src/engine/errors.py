@@ -101,6 +101,7 @@ def exit_codes() -> Iterator[None]:
     HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit
     code 1. Inside, HYDRA_FULL_ERROR is set for Hydra, which else would print the error itself.
     """
+    messages.let_readers_go()
     asked = wants_traceback()
     before = os.environ.get(FULL_ERROR)
     token = _wants_traceback.set(asked)

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -192,6 +192,28 @@ def short(path: Path) -> str:
     return shlex.quote(str(path))
 
 
+def let_readers_go() -> None:
+    """Has what is printed go nowhere once its reader has gone, such as `head`: that is no error.
+
+    Hydra prints, too, and so may the user's own code. Python flushes once more when it exits.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        for name in {"write", "flush"} - vars(stream).keys():  # else it has been done
+            setattr(stream, name, _while_read(stream, getattr(stream, name)))
+
+
+def _while_read(stream: IO[str], write: Callable[..., Any]) -> Callable[..., Any]:
+    def written(*text: str) -> Any:
+        try:
+            return write(*text)
+        except BrokenPipeError:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+            return sum(map(len, text))
+
+    return written
+
+
 def begin_wait(text: str) -> None:
     """Shows a line in the terminal, until the next message or `end_wait`; in a pipe, nothing."""
     if _is_screen(sys.stderr) and _is_first_process():
@@ -266,6 +288,7 @@ def of_a_worker() -> Iterator[None]:
     The job's log has the rest. Several progress bars in one terminal would overwrite each other,
     so inside there is no terminal.
     """
+    let_readers_go()
     handler = _Terminal(sys.stderr)
     handler.setLevel(logging.WARNING)
     # Without effect the second time.

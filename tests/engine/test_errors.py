@@ -202,6 +202,32 @@ def test_what_a_shell_sees(full_error: str, lines: list[str]) -> None:
     assert ended.stdout == ""
 
 
+UNREAD = """
+import logging
+from engine import messages
+from engine.errors import UserError, exit_codes
+with exit_codes():
+    messages.to_terminal()
+    logging.warning("two of them")
+    logging.warning("once more")
+    print("as Hydra does " * 10_000)
+    raise UserError("seed=-1: the end")
+"""
+
+
+@pytest.mark.parametrize(
+    ("stream", "seen"), [("stdout", b"error: seed=-1: the end\n"), ("both", b"")]
+)
+def test_a_reader_that_has_gone_changes_nothing(stream: str, seen: bytes) -> None:
+    """Python itself would say that it cannot flush, and end with 120 or 1."""
+    unread, pipe = os.pipe()
+    os.close(unread)
+    stderr = subprocess.PIPE if stream == "stdout" else pipe
+    ended = subprocess.run([sys.executable, "-c", UNREAD], stdout=pipe, stderr=stderr, timeout=60)
+    os.close(pipe)
+    assert (ended.returncode, ended.stderr or b"") == (2, seen)
+
+
 def test_describe_gives_the_cause_and_its_key() -> None:
     config = OmegaConf.create({"a": {"b": 1}})
     assert isinstance(config, DictConfig)

@@ -1,7 +1,6 @@
 """The command that compares runs: a ranking in the terminal, a page, a table."""
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -53,7 +52,7 @@ def report(door: Door) -> None:
         words = sys.argv[1:]
         command = door.beside("report")
         if not words or {"-h", "--help"} & set(words):
-            print_text(USAGE.format(command=command))
+            print(USAGE.format(command=command))
             return
         with imports.large(has_torch=False):  # a report keeps nearly all that it makes to its end
             write_report(parse(words), f"python -m {command} {shlex.join(words)}", door.module)
@@ -139,11 +138,11 @@ def write_report(options: argparse.Namespace, command: str, door: str) -> None:
         for part in ranked
     ]
     made = Report(contents, door)
-    print_text(made.terminal())  # the folder may be one that nobody can write to
+    print(made.terminal(), flush=True)  # the folder may be one that nobody can write to
     write(folder, made.files())
     if options.latex:
         write(folder, made.papers())
-    print_text(f"\n{folder / 'report.html'}")
+    print(f"\n{folder / 'report.html'}")
 
 
 def write(folder: Path, contents: Mapping[str, str | bytes]) -> None:
@@ -151,12 +150,3 @@ def write(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     for name, content in contents.items():
         files.make_folder((folder / name).parent)
         files.write_whole(folder / name, content)
-
-
-def print_text(text: str) -> None:
-    """Prints a text; a reader that has gone, such as `head`, is no error."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Python flushes stdout once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
