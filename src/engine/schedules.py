@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, Le
+from annotated_types import Gt, Le, Lt
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
@@ -28,7 +28,7 @@ from engine.errors import UserError
 from engine.steps.length import Interval
 
 Share = Annotated[float, Gt(0), Le(1)]
-AboveOne = Annotated[float, Gt(1)]
+AboveOne = Annotated[float, Gt(1), Lt(math.inf)]
 Factor = Annotated[float, Gt(0), Le(1)]
 # How many rates the whole training uses, for an interval and a frequency.
 Rates = Callable[[Interval, int], float]

@@ -138,6 +138,8 @@ def _words(error: Mapping[str, Any]) -> str:
     text = "longer" if error["type"] == "missing" else str(error["msg"])
     for start in ("Input should be ", "Value error, ", "Assertion failed, "):
         text = text.removeprefix(start)
+    text = re.sub(r"^\w+ should have (.*) after validation, not \d+$", r"a list of \1", text)
+    text = text.replace("less than inf", "a finite number")
     lower = text[:1].lower() + text[1:]
     if error["loc"][-1:] == ("[key]",):
         lower = f"{lower} for each key"

@@ -1,11 +1,14 @@
 """Normalises images for classification: the base class of the image data sets."""
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
-from engine import TensorDataModule, UserError
+from engine import Positive, TensorDataModule
+
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 class ImageDataModule(TensorDataModule):
@@ -19,17 +22,13 @@ class ImageDataModule(TensorDataModule):
 
     def __init__(
         self,
-        mean: Sequence[float] = (0.5, 0.5, 0.5),
-        std: Sequence[float] = (0.5, 0.5, 0.5),
+        mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5),
+        std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5),
         **options: object,
     ) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
-        if len(mean) != 3:
-            raise UserError(f"datamodule.mean={list(mean)}: must be three numbers.")
-        if len(std) != 3 or min(std) <= 0:
-            raise UserError(f"datamodule.std={list(std)}: must be three numbers above 0.")
-        self.mean = tuple(mean)
-        self.std = tuple(std)
+        self.mean = mean
+        self.std = std
         # (x / 255 - mean) / std = x * scale + shift: one multiplication and one addition a pixel.
         self._scale = (255 * torch.tensor(self.std)).reciprocal().view(-1, 1, 1)  # (3, 1, 1)
         self._shift = (-torch.tensor(self.mean) / torch.tensor(self.std)).view(-1, 1, 1)

@@ -26,6 +26,7 @@ from engine.config.objects import check
 from engine.config.ranges import why_not
 from engine.errors import blamed_on
 from engine.fence import hydra as fence
+from engine.schedules import AboveOne
 
 
 class Options(TypedDict, total=False):
@@ -623,6 +624,7 @@ def test_arguments_of_something_in_c_are_not_known() -> None:
         (float | None, [None, float("nan")], ["1.5"]),
         (Positive | None, [None, 1], [float("nan"), 0]),
         (Any, [float("nan")], []),
+        (AboveOne, [1.5, 1e9], [1, float("inf"), float("nan")]),
     ],
     ids=[
         "Count",
@@ -637,6 +639,7 @@ def test_arguments_of_something_in_c_are_not_known() -> None:
         "float or null",
         "Positive or null",
         "anything",
+        "of one_cycle",
     ],
 )
 def test_ranges(hint: Any, right: list[Any], wrong: list[Any]) -> None:

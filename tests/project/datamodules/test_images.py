@@ -1,9 +1,13 @@
 """Images, against torchvision's transforms."""
 
+import math
+
 import pytest
 import torch
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
+from engine import UserError
+from engine.config.objects import check
 from fitting import Arrays
 from project.datamodules.images import ImageDataModule
 
@@ -44,3 +48,24 @@ def test_preparing_leaves_the_stored_images_alone() -> None:
     data = images()
     data.prepare_inputs(data.splits["train"].inputs)
     assert torch.equal(data.splits["train"].inputs, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"std": [0.5, 0.5, 0]}, "datamodule.std=[0.5, 0.5, 0]: must be greater than 0, "),
+        ({"std": [math.inf] * 3}, "datamodule.std=[inf, inf, inf]: must be a finite number, "),
+        ({"std": [1, math.nan, 1]}, "datamodule.std=[1, nan, 1]: must be a finite number, "),
+        ({"std": [1, 1]}, "datamodule.std=[1, 1]: must be longer, "),
+        ({"mean": [0, math.nan, 0]}, "datamodule.mean=[0, nan, 0]: must be "),
+        ({"mean": [125, 122, 114]}, "datamodule.mean=[125, 122, 114]: must be less than or equal "),
+        ({"mean": [0.5] * 4}, "datamodule.mean=[0.5, 0.5, 0.5, 0.5]: must be a list of at most 3 "),
+    ],
+    ids=str,
+)
+def test_numbers_that_make_no_images(options: dict[str, list[float]], says: str) -> None:
+    node = {"_target_": "project.datamodules.digits.DigitsDataModule"}
+    check({"datamodule": {**node, "mean": [0, 1, 0.5], "std": [1, 2, 0.25]}})
+    with pytest.raises(UserError) as refused:
+        check({"datamodule": {**node, **options}})
+    assert str(refused.value).startswith(says)
