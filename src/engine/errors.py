@@ -35,7 +35,20 @@ NO_JOB = (
 )
 LEADS_TO_NONE = re.compile(r"\w+ while .*: Missing mandatory value: (\S+)\nfull_key: \S+")
 NO_VALUE = r"\1: has no value (???); write \1=VALUE"
-IN_OUR_WORDS = ((LEADS_NOWHERE, NOWHERE), (LEADS_TO_NONE, NO_VALUE), (HYDRAS_OWN, NO_JOB))
+NOT_SET = re.compile(r"\w+ raised .*: \"Environment variable '(\S+)' not found\"\nfull_key: (\S+)")
+NO_VARIABLE = r"${oc.env:\1}: there is no such environment variable; \2 needs it."
+UNRESOLVED = re.compile(r"\w+ raised while resolving interpolation: (.*)\nfull_key: (\S+)")
+WHY_UNRESOLVED = r"\2: its ${…} cannot be resolved: \1"
+IS_THERE = re.compile(r"Could not append .* at '(\S+)'\.\nEither remove \+ prefix: '(.*)'")
+WITHOUT_PLUS = r"+\2: there is a \1 already; write \2"
+IN_OUR_WORDS = (
+    (LEADS_NOWHERE, NOWHERE),
+    (LEADS_TO_NONE, NO_VALUE),
+    (HYDRAS_OWN, NO_JOB),
+    (NOT_SET, NO_VARIABLE),
+    (UNRESOLVED, WHY_UNRESOLVED),
+    (IS_THERE, WITHOUT_PLUS),
+)
 LOST_OVERRIDE = re.compile(r"In '([^']+)': Could not override '([^'@]+)(@[^']+)?'\.")
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
@@ -145,7 +158,7 @@ def words_about(text: str, words: Sequence[str]) -> list[str]:
     """
     about = [r"(?:[^=]*\.)?([^=.]+)=.*\$\{"] if re.search(INTERPOLATION, text) else []
     if node := re.match(r"(\w+)[\w.]*: ", text):
-        nodes = OF_LIGHTNING if re.match(r"Lightning: |trainer: Misconfig", text) else node[1]
+        nodes = OF_LIGHTNING if re.match(r"(trainer: )?Lightning: ", text) else node[1]
         about.append(rf"(?:{nodes})\.(?:[^=]*\.)?(\w+)(?:=|$)")
     for pattern in about:
         found = {word: re.match(rf"[+~]*{pattern}", word, re.DOTALL) for word in words}
@@ -280,7 +293,10 @@ def _said(error: BaseException) -> str:
     text, *more = _lines(str(error)) or [""]
     if text.endswith(":") and more:  # torch names the weights that do not fit in lines below
         text = f"{text} {more[0][:MOST_SHOWN]}"
-    if not text or not isinstance(error, ABOUT_VALUES):
+    package = type(error).__module__.partition(".")[0]
+    if package == "lightning":  # whose words name an argument of its Trainer
+        text = f"Lightning: {text}"
+    elif not text or not (isinstance(error, ABOUT_VALUES) or package in HYDRAS):
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
     last = [frame for frame in frames if not any(own in frame.filename for own in LIBRARIES)][-1:]

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from hydra.errors import HydraException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -78,7 +79,7 @@ def test_words_about_an_interpolation(text: str, said: list[str]) -> None:
     assert words_about(text, ["compile=${x}", "optimizer.lr=1", "+a=x$"]) == said
 
 
-@pytest.mark.parametrize("begins", ["Lightning: ", "trainer: MisconfigurationException: "])
+@pytest.mark.parametrize("begins", ["Lightning: ", "trainer: Lightning: "])
 def test_of_lightning_s_messages_the_words_of_all_that_a_trainer_is_made_of(begins: str) -> None:
     own = ["callbacks.divergence._target_=engine.StepProgressBar", "+trainer.barebones=true"]
     words = ["seed=1", "module.width=2", *own]
@@ -259,12 +260,21 @@ PLACE = "\nRaised in tests/engine/test_errors.py, line {}; HYDRA_FULL_ERROR=1 sh
     [
         (ValueError("too large\nby far"), "module: too large"),
         (KeyError("x"), "module: KeyError: 'x'"),
+        (MisconfigurationException("It has to be 1."), "module: Lightning: It has to be 1."),
         (MemoryError(), "module: MemoryError"),
         (RuntimeError("module.optimizer: no"), "module.optimizer: no"),
         (RuntimeError("in loading:\n\tMissing: a\n\tmore"), "module: in loading: Missing: a"),
         (SystemExit(3), "module: the code would end the process: SystemExit: 3"),
     ],
-    ids=["first line", "the kind of error", "no text", "has the key", "goes on below", "an exit"],
+    ids=[
+        "first line",
+        "the kind of error",
+        "of Lightning",
+        "no text",
+        "has the key",
+        "goes on below",
+        "an exit",
+    ],
 )
 def test_blamed_on_names_the_key_and_the_place(error: BaseException, says: str) -> None:
     with pytest.raises(UserError) as refused, blamed_on("module"):

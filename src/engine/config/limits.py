@@ -1,10 +1,11 @@
 """Limits of the engine's own keys: checked before anything large is imported."""
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, Le, MinLen, Predicate
 
 from engine.config.ranges import (
     Count,
@@ -99,6 +100,16 @@ def advice_on(key: str, value: object, hint: Any) -> str:
     return f"\nIt is a word: leave its quotes out, or write {decoded} for a variable."
 
 
+def is_share_or_whole(number: float) -> bool:
+    """Tells whether Lightning takes a number for batches: a share of all, or so many."""
+    return number <= 1 or number % 1 == 0
+
+
+def is_time(text: str) -> bool:
+    """Tells whether Lightning takes a word for a time: DD:HH:MM:SS."""
+    return bool(re.fullmatch(r"\d+:\d\d:\d\d:\d\d", text))
+
+
 COUNT = Limit(Count, "a whole number from 1")
 COUNT_OR_ZERO = Limit(CountOrZero, "a whole number from 0")
 COUNT_OR_NULL = replace(COUNT, words=(None,))
@@ -108,14 +119,20 @@ SEED = Limit(Seed, "a whole number from 0 to 4294967295")
 # Without a letter, as KEY=$UNSET in a shell, it would mean another place.
 PATH = Limit(Annotated[str, MinLen(1)], "a path, such as ./2026")
 BOOL = Limit(bool, "true or false")
-THREADS = Limit(Annotated[Count, Le(1024)], "a whole number from 1 to 1024")  # a thread has a stack
+# A thread has a stack, and a device has a process.
+FEW = Limit(Annotated[Count, Le(1024)], "a whole number from 1 to 1024")
+BATCHES = Annotated[Positive, Predicate(is_share_or_whole)]
+SHARE = "a share such as 0.5, a whole number from"
+BATCHES_OR_ZERO = Limit(Annotated[NotNegative, Predicate(is_share_or_whole)], f"{SHARE} 0", (None,))
 FROM_MINUS_ONE = Limit(Annotated[int, Ge(-1)], "a whole number from -1")
+STEPS = Limit(Count | Literal[-1], "a whole number from 1, or -1")
 # The engine's own keys. What the arguments of a class may be, the class says by its annotations.
+# Without a step or a batch of training, an untrained network would count as a result.
 LIMITS = {
     "name": Limit(
         FolderName, "the name of a folder below paths.log_dir; it may not lead out of it"
     ),
-    "threads": THREADS,
+    "threads": FEW,
     "compile": BOOL,
     "sweep.retry": one_of(None, "failed", "stale"),
     "sweep.force": BOOL,
@@ -127,14 +144,20 @@ LIMITS = {
     "init_from": replace(PATH, words=(None,)),
     "seed": SEED,
     "trainer.max_epochs": COUNT_OR_NULL,
-    "trainer.max_steps": FROM_MINUS_ONE,
+    "trainer.max_steps": STEPS,
     "trainer.log_every_n_steps": replace(COUNT, words=("auto",)),
     "trainer.steps_per_call": COUNT,
     "trainer.check_val_every_n_epoch": COUNT_OR_NULL,
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.val_check_interval": Limit(
-        Positive | str | dict[str, Any], "a number above 0, a time such as 00:00:30:00", (None,)
+        BATCHES | Annotated[str, Predicate(is_time)] | dict[str, Any],
+        f"{SHARE} 1, a time such as 00:00:30:00",
+        (None,),
     ),
+    "trainer.limit_train_batches": Limit(BATCHES, f"{SHARE} 1", (None,)),
+    "trainer.limit_val_batches": BATCHES_OR_ZERO,
+    "trainer.limit_test_batches": BATCHES_OR_ZERO,
+    "trainer.overfit_batches": BATCHES_OR_ZERO,
     "trainer.gradient_clip_val": NOT_NEGATIVE_OR_NULL,
-    "trainer.devices": replace(COUNT, words=("auto",)),
+    "trainer.devices": replace(FEW, words=("auto",)),
 }

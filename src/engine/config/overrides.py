@@ -86,12 +86,20 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
             for override in parsed
             if override not in choosing and not override.key_or_group.startswith("hydra")
         ]
-        for choices in itertools.product(*map(_values, choosing)) if setting else ():
+        hydras = [
+            override.key_or_group
+            for override in parsed
+            if override.key_or_group.startswith("hydra.")
+            and not (override.is_add() or override.is_force_add())
+        ]
+        for choices in itertools.product(*map(_values, choosing)) if setting or hydras else ():
             chosen = [
                 f"{override.get_key_element()}={choice}"
                 for override, choice in zip(choosing, choices, strict=True)
                 if choice is not None
             ]
+            for key in hydras:
+                _check_key_of_hydras(key, chosen)
             config = compose("config", overrides=chosen)
             for override in setting:
                 _check_value(override, config, _known)
@@ -158,6 +166,23 @@ def _check_hydras(parsed: Sequence[Override]) -> None:
             raise UserError(f"{override.input_line}: must be none; the engine shows and writes it.")
 
 
+def _check_key_of_hydras(key: str, chosen: Sequence[str]) -> None:
+    """Refuses a key that Hydra's own config does not have; names the choices that bring it."""
+    config = compose("config", overrides=list(chosen), return_hydra_config=True)
+    known = _dotted_keys(config)
+    if key in known:
+        return
+    node, _, name = key.rpartition(".")
+    group = node.replace(".", "/")
+    loader = GlobalHydra.instance().config_loader()
+    choices = config.hydra.runtime.choices
+    options = loader.get_group_options(group) if group in choices else []
+    others = [one for one in options if name in own_config(loader, f"{group}/{one}")[0]]
+    is_of = f" of {group}={choices[group]}" if options else ""
+    how = f" Choose one that has it: {group}={' or '.join(others)}." if others else ""
+    raise UserError(f"{key}: no such key{is_of}.{how or nearest(key, known)}")
+
+
 def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
     """Refuses several values without -m, and no jobs or more than a sweep can have."""
     swept = [str(override.input_line) for override in parsed if override.is_sweep_override()]
@@ -211,6 +236,8 @@ def _is_choice(override: Override) -> bool:
         options = [option for option in options if option != "basic"]
     if options and override.package == "":
         raise UserError(f"{override.input_line}: write {group}=CHOICE, or a place behind the @.")
+    if options and (override.is_add() or override.is_force_add()):
+        _check_is_new(override)
     if override.is_delete():
         if group in REQUIRED:
             raise UserError(f"~{group}: a run needs one of: {', '.join(options)}.")
@@ -228,6 +255,19 @@ def _is_choice(override: Override) -> bool:
                 how = _how_to_add(group, str(name))
                 raise UserError(f"{group}={shown(name)}: no such choice.{hint} {known}{how}")
     return bool(options)
+
+
+def _check_is_new(override: Override) -> None:
+    """Refuses to add a choice to a group that has one; says how to replace it, or to have both."""
+    word = str(override.input_line).lstrip("+")
+    place, _, choice = word.partition("=")
+    group = override.key_or_group
+    present = compose("config", overrides=[], return_hydra_config=True).hydra.runtime.choices
+    if place in present:
+        both = f', or both: "{group}=[{present[place]},{choice}]"' if place in OPEN else ""
+        raise UserError(f"{override.input_line}: {group} has a choice; write {word}{both}.")
+    if override.is_force_add():
+        raise UserError(f"{override.input_line}: write +{word}.")
 
 
 def choices_of(group: str) -> list[str]:

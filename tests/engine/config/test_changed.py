@@ -48,7 +48,7 @@ class TestChanged:
     @pytest.mark.parametrize(
         ("word", "says"),
         [
-            ("trainer.max_steps=x", "trainer.max_steps=x: must be a whole number from -1."),
+            ("trainer.max_steps=x", "trainer.max_steps=x: must be a whole number from 1, or -1."),
             (
                 "datamodule=digitz",
                 "datamodule=digitz: no such choice. Did you mean digits? datamodule is one of: ",

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from engine import UserError
+from engine.config.overrides import check_command_line
 from project.train import train
 
 GLOBAL = "# @package _global_\n"
@@ -185,6 +187,14 @@ def test_a_key_of_ones_own_that_is_referred_to_is_part_of_the_run(
     (second,) = (tmp_path / "logs" / "runs" / "wider").iterdir()
     assert "out_features=7" in (first / "train.log").read_text()
     assert "out_features=8" in (second / "train.log").read_text()
+
+
+def test_a_key_of_the_launcher_that_an_experiment_chooses(conf: Path) -> None:
+    text = f"{GLOBAL}defaults:\n  - override /hydra/launcher: joblib\n"
+    (conf / "experiment" / "mine.yaml").write_text(text)
+    check_command_line(["-m", "experiment=mine", "hydra.launcher.n_jobs=2"], conf)
+    with pytest.raises(UserError, match=r"no such key of hydra/launcher=basic\. Choose one"):
+        check_command_line(["-m", "experiment=mine,linear", "hydra.launcher.n_jobs=2"], conf)
 
 
 def test_a_choice_may_lie_in_a_folder(

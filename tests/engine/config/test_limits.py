@@ -28,12 +28,27 @@ NO_NUMBERS = [math.nan, math.inf, -math.inf, True, "0.5", "auto", [1]]
 CASES = {
     "a whole number from 1": (COUNT, [1, 2, 10**400], [0, -1, 1.0, 2.5, None, *NO_NUMBERS]),
     "a whole number from 1 or null": (COUNT_OR_NULL, [1, None], [0, 1.0, "null", "None", False]),
-    "a whole number from 1 or auto": (
+    "a whole number from 1 to 1024 or auto": (
         LIMITS["trainer.devices"],
-        [1, "auto"],
-        [0, "Auto", "automatic", None, True],
+        [1, 1024, "auto"],
+        [0, 1025, 5000, "Auto", "automatic", None, True],
     ),
-    "a whole number from -1": (LIMITS["trainer.max_steps"], [-1, 0, 9], [-2, 1.5, None]),
+    "a whole number from 1, or -1": (LIMITS["trainer.max_steps"], [-1, 1], [0, -2, 1.5, None]),
+    "a share such as 0.5, a whole number from 1 or null": (
+        LIMITS["trainer.limit_train_batches"],
+        [1e-9, 1.0, 1, 2.0, 20, None],
+        [0, 0.0, 1.5, -1, *NO_NUMBERS],
+    ),
+    "a share such as 0.5, a whole number from 0 or null": (
+        LIMITS["trainer.overfit_batches"],
+        [0, 0.5, 3, None],
+        [2.5, -0.5, *NO_NUMBERS],
+    ),
+    "a share such as 0.5, a whole number from 1, a time such as 00:00:30:00 or null": (
+        LIMITS["trainer.val_check_interval"],
+        [0.5, 1, 7.0, None, "1:00:00:00", {"days": 1}],
+        [0, 2.5, "soon", "00:30", *NO_NUMBERS],
+    ),
     "a whole number from 0 to 4294967295": (SEED, [0, 2**32 - 1], [-1, 2**32, 3.0, None]),
     "a number above 0 or null": (
         POSITIVE_OR_NULL,

@@ -102,7 +102,7 @@ REFUSED = {
     # out of range
     "seed=-1": "seed=-1: must be a whole number from 0 to 4294967295.",
     "seed=4294967296": "seed=4294967296: must be a whole number from 0 to 4294967295.",
-    "trainer.devices=0": "trainer.devices=0: must be a whole number from 1 or auto.",
+    "trainer.devices=0": "trainer.devices=0: must be a whole number from 1 to 1024 or auto.",
     "++threads=0": "threads=0: must be a whole number from 1 to 1024.",
     "threads=10000000000000": "threads=10000000000000: must be a whole number from 1 to 1024.",
     "trainer.gradient_clip_val=nan": (
@@ -277,8 +277,13 @@ REFUSED = {
     "trainer.accumulate_grad_batches=0": (
         "trainer.accumulate_grad_batches=0: must be a whole number from 1."
     ),
-    "trainer.val_check_interval=0": "trainer.val_check_interval=0: must be a number above 0, "
-    "a time such as 00:00:30:00 or null.",
+    "trainer.val_check_interval=2.5": (
+        "trainer.val_check_interval=2.5: must be a share such as 0.5, a whole number from 1, "
+        "a time such as 00:00:30:00 or null."
+    ),
+    "trainer.limit_train_batches=0": (
+        "trainer.limit_train_batches=0: must be a share such as 0.5, a whole number from 1 or null."
+    ),
     f"seed={'[' * 400}{']' * 400}": f"seed={'[' * 195}…: is nested too deeply.",
     # Hydra's options and keys
     "hydra.run.dir=there": "hydra.run.dir=there: the engine makes the folder of a run; "
@@ -300,9 +305,10 @@ REFUSED = {
     "+hydra.callbacks.x.y=1": (
         "+hydra.callbacks.x.y=1: Hydra's callbacks are chosen in conf/config.yaml."
     ),
-    "hydra.job={x:1}": "hydra.job.x: ConfigKeyError: Key 'x' not in 'JobConf'",
-    "-m name=${oc.select:[]}": "AttributeError raised while resolving interpolation: "
-    "'list' object has no attribute 'startswith'\nfull_key: name",
+    "hydra.job={x:1}": "hydra.job.x: Key 'x' not in 'JobConf'",
+    "-m name=${oc.select:[]}": (
+        "name: its ${…} cannot be resolved: 'list' object has no attribute 'startswith'"
+    ),
     "--config-name=experiment/lenet": (
         "--config-name: must be config; choose from it, such as experiment=lenet."
     ),
@@ -311,8 +317,30 @@ REFUSED = {
     ),
     "--shell-completion install=bash": ("--shell-completion: there is none for `python -m`."),
     "--hydra-help": "--hydra-help: write it alone; --help is about this command.",
-    "init_from=${hydra:[1]}": "AttributeError raised while resolving interpolation: "
-    "'list' object has no attribute 'startswith'\nfull_key: init_from",
+    "init_from=${hydra:[1]}": (
+        "init_from: its ${…} cannot be resolved: 'list' object has no attribute 'startswith'"
+    ),
+    "seed=${oc.env:NO_SUCH_NAME}": (
+        "${oc.env:NO_SUCH_NAME}: there is no such environment variable; datamodule.seed needs it."
+    ),
+    # a plus too many, and keys of Hydra's that another choice has
+    "+datamodule=digits": "+datamodule=digits: datamodule has a choice; write datamodule=digits.",
+    "++debug=fast": "++debug=fast: debug has a choice; write debug=fast.",
+    "+callbacks=histograms": "+callbacks=histograms: callbacks has a choice; "
+    'write callbacks=histograms, or both: "callbacks=[classification,histograms]".',
+    "++callbacks@more=histograms": (
+        "++callbacks@more=histograms: write +callbacks@more=histograms."
+    ),
+    "+seed=6": "+seed=6: there is a seed already; write seed=6",
+    "-m hydra.launcher.n_jobs=2": (
+        "hydra.launcher.n_jobs: no such key of hydra/launcher=basic. "
+        "Choose one that has it: hydra/launcher=joblib or submitit_local."
+    ),
+    "-m hydra/launcher=joblib hydra.launcher.n_job=2": (
+        "hydra.launcher.n_job: no such key of hydra/launcher=joblib. "
+        "Did you mean hydra.launcher.n_jobs?"
+    ),
+    "hydra.jbo.chdir=true": "hydra.jbo.chdir: no such key. Did you mean hydra.job.chdir?",
     "hydra.job.env_copy=[NO_SUCH_NAME]": "KeyError: 'NO_SUCH_NAME'\n"
     "HYDRA_FULL_ERROR=1 shows the traceback.",
     "-m hydra.sweeper._target_=builtins.dict": "Invalid plugin 'builtins.dict': "
@@ -589,7 +617,7 @@ def test_values_of_the_config_files_are_checked_too() -> None:
     check_values(Config.resolve(chosen))
     chosen.trainer.max_steps = 1.5
     with pytest.raises(
-        UserError, match=r"^trainer\.max_steps=1\.5: must be a whole number from -1\.$"
+        UserError, match=r"^trainer\.max_steps=1\.5: must be a whole number from 1, or -1\.$"
     ):
         check_values(Config.resolve(chosen))
 

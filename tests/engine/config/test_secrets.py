@@ -357,7 +357,7 @@ def test_a_run_leaves_its_secrets_nowhere_and_resumes_from_the_environment(
     with pytest.raises(SystemExit) as stop:
         run_train(f"resume={run_dir}")
     assert stop.value.code == 2
-    assert "Environment variable 'A_KEY' not found" in capsys.readouterr().err
+    assert "${oc.env:A_KEY}: there is no such environment variable; " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,9 @@ REFUSED = {
     "optimizer.lr=interval(0.5,0.1)": (
         "optimizer.lr=interval(0.5,0.1): the first bound must not be above the second."
     ),
-    "trainer.max_steps=interval(0.5,3)": "trainer.max_steps=0.5: must be a whole number from -1.",
+    "trainer.max_steps=interval(0.5,3)": (
+        "trainer.max_steps=0.5: must be a whole number from 1, or -1."
+    ),
     "optimizer.lr=0.1": (
         "hydra/sweeper=optuna: give a key to search, as 'optimizer.lr=tag(log,interval(0.01,1))'."
     ),
