@@ -93,7 +93,7 @@ def confusion(counts: Tensor, names: Sequence[str], split: str, run: str) -> Fig
         run: its name.
     """
     has_names = len(names) <= MOST_NAMES
-    labels = looks.cut_all(names, 12) if has_names else []
+    labels = looks.cut_all(looks.drawable(names), 12) if has_names else []
     longest = max(map(len, labels), default=4)
     is_slim = longest <= 2
     left = 0.4 + LETTER * longest
@@ -166,6 +166,7 @@ def images(
     figure, (axes,) = looks.panels(size, margins, title, run)
     axes.imshow(mosaic, interpolation="nearest")
     axes.axis("off")
+    names = looks.drawable(names)
     guesses = looks.cut_all(names, 11)
     owns = looks.cut_all(names, 9)
     for index in range(number):

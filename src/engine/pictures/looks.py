@@ -1,11 +1,17 @@
 """Says what pictures look like: colours, dashes and markers of lines, sizes and margins."""
 
+import functools
 import itertools
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+log = logging.getLogger(__name__)
 
 # Colours of lines on a white page and on a dark one, in the same order: blue, orange, green, pink,
 # brown or lime, sky, ink. Each has a contrast of 3 or more to its page. Any two can be told apart
@@ -20,6 +26,7 @@ INK = LIGHT[6]
 FAINT = "#5f6b76"
 
 WIDTH = 4.0  # inches: a card of TensorBoard has 345 pixels, where 10 points are 12 pixels
+MOST_SAID = 20  # letters in a line of the log
 DPI = 120  # dots per inch: sharp where a card is enlarged, and fast to write
 
 
@@ -49,6 +56,7 @@ def panels(
         grid: rows and columns of panels.
         gap: between two rows and between two columns.
     """
+    title, below = drawable([title, below])
     width, height = size
     left, right, bottom, top = margins
     rows, columns = grid
@@ -70,6 +78,40 @@ def panels(
         one.spines[["top", "right"]].set_visible(False)
         one.locator_params(nbins=5)  # each number at an axis takes time to draw
     return figure, axes
+
+
+def drawable(texts: Iterable[str]) -> list[str]:
+    r"""Returns texts with `\u72ac` and the like for letters that matplotlib's font lacks.
+
+    It would draw the same box for all of them. A line says so.
+    """
+    texts = list(texts)
+    lacking = {letter for letter in set("".join(texts)) if not letter.isspace()}
+    lacking -= {letter for letter in lacking if letter.isascii() or ord(letter) in _letters()}
+    if lacking:
+        _say_lacking("".join(sorted(lacking)))
+    return ["".join(_code(own) if own in lacking else own for own in text) for text in texts]
+
+
+def _code(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode()
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    """Returns the code points that the fonts of matplotlib's settings have."""
+    paths = [findfont(FontProperties(family=[family])) for family in rcParams["font.family"]]
+    return frozenset().union(*(get_font(path).get_charmap() for path in paths))
+
+
+@functools.cache
+def _say_lacking(letters: str) -> None:
+    log.info(
+        "figures show codes such as %s: matplotlib's font lacks %s. "
+        "Name another font by font.family in a file matplotlibrc.",
+        _code(letters[0]),
+        cut(letters, MOST_SAID),
+    )
 
 
 def cut(name: str, longest: int) -> str:

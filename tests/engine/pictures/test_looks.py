@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from engine.pictures import looks
+from engine import figures
+from engine.pictures import classified, looks
 
 # Severity 1.0 of each deficiency, on linear RGB (Machado, Oliveira and Fernandes, 2009).
 SEEN_BY = {
@@ -111,6 +113,21 @@ def test_a_long_name_keeps_its_begin_and_its_end() -> None:
     assert looks.cut("automobile", 10) == "automobile"
     assert looks.cut("lenet/optimizer=adam,init=he-2571c357", 20) == "lenet/optimize…1c357"
     assert all(len(looks.cut("x" * 99, longest)) == longest for longest in (9, 12, 42))
+
+
+def test_letters_that_the_font_lacks_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """As it happened: the classes 犬 and 猫 were the same box, and matplotlib warned of each."""
+    caplog.set_level("INFO")
+    names = ["犬", "猫", "chat é", "a\nb", "🐕"]
+    looks._say_lacking.cache_clear()
+    codes = [r"\u72ac", r"\u732b", "chat é", "a\nb", r"\U0001f415"]
+    assert looks.drawable(names) == looks.drawable(names) == codes
+    (record,) = caplog.records
+    assert record.args == (r"\u72ac", "犬猫🐕")
+    drawn = classified.confusion(torch.eye(2).long() * 9, names[:2], "test", "犬")
+    labels = [text.get_text() for text in drawn.axes[0].get_xticklabels()]
+    assert [*labels, drawn.texts[1].get_text()] == [*codes[:2], codes[0]]
+    assert figures._pixels(drawn).shape[2] == 3  # a warning is an error
 
 
 def test_names_that_differ_do_not_look_alike_when_they_are_cut() -> None:
