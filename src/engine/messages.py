@@ -1,6 +1,7 @@
 """Sends messages to the terminal and to a run's train.log; ignores warnings that say nothing."""
 
 import functools
+import itertools
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ import sys
 import textwrap
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -183,6 +184,39 @@ def _is_screen(stream: IO[str]) -> bool:
 def counted(number: int, noun: str) -> str:
     """Returns `1 job`, `2 jobs`, `1,000 jobs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def cut(name: str, longest: int) -> str:
+    """Returns a name with at most so many letters: its begin, … and its end."""
+    end = longest // 4
+    return (
+        name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[len(name) - end :]}"
+    )
+
+
+def cut_all(names: Iterable[str], longest: int) -> list[str]:
+    """Returns names with at most so many letters, of which no two that differ look alike.
+
+    Those that would keep less of what they have in common, or else get a number.
+    """
+    names = list(names)
+    shown = {name: cut(name, longest) for name in names}
+    begin = longest // 3
+    for alike in _alike(shown):
+        letters = enumerate(zip(*alike, strict=False))
+        common = next((place for place, own in letters if len(set(own)) > 1), 0)
+        shown |= {n: n[:begin] + cut(f"…{n[common:]}", longest - begin) for n in alike}
+    for number, name in enumerate(itertools.chain(*_alike(shown)), start=1):
+        shown[name] = f"{cut(name, longest - 3 - len(str(number)))} ({number})"
+    return [shown[name] for name in names]
+
+
+def _alike(shown: Mapping[str, str]) -> list[list[str]]:
+    """Returns groups of the names of which the same is shown."""
+    by_text: dict[str, list[str]] = {}
+    for name, text in shown.items():
+        by_text.setdefault(text, []).append(name)
+    return [group for group in by_text.values() if len(group) > 1]
 
 
 def short(path: Path) -> str:

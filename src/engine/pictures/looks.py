@@ -1,15 +1,17 @@
 """Says what pictures look like: colours, dashes and markers of lines, sizes and margins."""
 
 import functools
-import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from engine.messages import cut as cut
+from engine.messages import cut_all as cut_all
 
 log = logging.getLogger(__name__)
 
@@ -112,36 +114,3 @@ def _say_lacking(letters: str) -> None:
         _code(letters[0]),
         cut(letters, MOST_SAID),
     )
-
-
-def cut(name: str, longest: int) -> str:
-    """Returns a name with at most so many letters: its begin, … and its end."""
-    end = longest // 4
-    return (
-        name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[len(name) - end :]}"
-    )
-
-
-def cut_all(names: Iterable[str], longest: int) -> list[str]:
-    """Returns names with at most so many letters, of which no two that differ look alike.
-
-    Those that would keep less of what they have in common, or else get a number.
-    """
-    names = list(names)
-    shown = {name: cut(name, longest) for name in names}
-    begin = longest // 3
-    for alike in _alike(shown):
-        letters = enumerate(zip(*alike, strict=False))
-        common = next((place for place, own in letters if len(set(own)) > 1), 0)
-        shown |= {n: n[:begin] + cut(f"…{n[common:]}", longest - begin) for n in alike}
-    for number, name in enumerate(itertools.chain(*_alike(shown)), start=1):
-        shown[name] = f"{cut(name, longest - 3 - len(str(number)))} ({number})"
-    return [shown[name] for name in names]
-
-
-def _alike(shown: Mapping[str, str]) -> list[list[str]]:
-    """Returns groups of the names of which the same is shown."""
-    by_text: dict[str, list[str]] = {}
-    for name, text in shown.items():
-        by_text.setdefault(text, []).append(name)
-    return [group for group in by_text.values() if len(group) > 1]

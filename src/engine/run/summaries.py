@@ -24,6 +24,7 @@ TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
 BEST_EPOCH, LAST_PASS, LAST_VALUE = "best epoch", "last pass", "last value"
 OF_MEAN = "of the mean"  # of the weights of the last epochs
 SPLITS, OTHER = ("train", "val", "test"), "value"  # columns of the table of metrics
+LONGEST = 40  # letters of a metric's name in a table
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
 
@@ -215,10 +216,11 @@ def table(metrics: Mapping[str, float]) -> str:
         name, column = (rest, split) if rest and split in SPLITS else (metric, OTHER)
         rows.setdefault(name, {})[column] = f"{value:.4g}"
     columns = [column for column in (*SPLITS, OTHER) if any(column in row for row in rows.values())]
-    width = max(map(len, rows), default=0)
+    names = messages.cut_all(rows, LONGEST)
+    width = max(map(len, names), default=0)
     header = "".join(f"{column:>12}" for column in columns)
     lines = [messages.styled(f"  {'':<{width}}{header}", messages.BOLD)]
-    for name, row in rows.items():
+    for name, row in zip(names, rows.values(), strict=True):
         values = "".join(f"{row.get(column, ''):>12}" for column in columns)
         lines.append(f"  {name:<{width}}{values}".rstrip())
     return "\n".join(lines if rows else [])

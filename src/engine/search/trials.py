@@ -209,6 +209,8 @@ def table(
     counts["to come"] = max(0, n_trials - len(trials))
     numbers = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     numbers += "".join(f", {number} {text}" for text, number in Counter(marks.values()).items())
+    if more := best[SHOWN:]:
+        lines.append(f"  {len(more)} more have finished, none of them better; a report has all.")
     # A study may have more than are asked for.
     lines.append(f"{messages.counted(max(n_trials, len(trials)), 'trial')}: {numbers}")
     for trial in best[:1]:

@@ -128,6 +128,10 @@ def test_closing_words_read_well(tmp_path: Path) -> None:
         "val/acc, best epoch: 0.1235",
         "finished after 62,500 steps, 60.0 s: /logs/x",
     ]
+    summary["metrics"] = {f"test/acc/{'very ' * 24}{which}": 0.5 for which in ("large", "small")}
+    words = re.sub(r"\x1b\[\d*m", "", summaries.closing_words(summary, tmp_path)).splitlines()
+    assert {len(word) for word in words[:3]} == {2 + 40 + 12}
+    assert [word.split()[-2] for word in words[1:3]] == ["large", "small"]
     summary["metrics"] = {"val/acc": 0.25, "test/acc": 0.5}
     whose = "test: with best.ckpt; val: the last ones logged"
     assert whose not in summaries.closing_words(summary, tmp_path)  # every validation was NaN, say

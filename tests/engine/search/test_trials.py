@@ -190,6 +190,21 @@ def test_a_trial_that_a_user_enqueued_is_run_with_his_values(tmp_path: Path) -> 
     assert made.all()[0].params == {"lr": 0.5, "hidden": 7, "init": "he"}
 
 
+def test_the_table_counts_the_trials_that_it_leaves_out(tmp_path: Path) -> None:
+    """As it happened: of 12 trials that had finished, 10 were there, and no line said so."""
+    made = process(tmp_path, n_trials=12)
+    while claimed := made.claim():
+        end(made, claimed)
+    _, *rows, said, count, _, _ = trials.table(made.study, 12, {}, tmp_path).splitlines()
+    assert len(rows) == 10
+    assert said == "  2 more have finished, none of them better; a report has all."
+    assert count == "12 trials: 12 finished"
+    made = process(tmp_path / "ten", n_trials=10)
+    while claimed := made.claim():
+        end(made, claimed)
+    assert len(trials.table(made.study, 10, {}, tmp_path).splitlines()) == 1 + 10 + 3
+
+
 def test_the_table_names_the_log_of_a_failed_trial_that_has_a_folder(tmp_path: Path) -> None:
     made = process(tmp_path)
     for params in (
