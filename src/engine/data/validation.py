@@ -1,10 +1,12 @@
 """Chooses validation samples, the same ones for every run: a share of all, or one of k folds."""
 
+import math
 from collections import Counter
 
 import numpy as np
 import torch
 
+from engine import messages
 from engine.data.split import Split
 from engine.errors import UserError
 
@@ -32,15 +34,21 @@ def carve_validation(
 
     # NumPy has no bfloat16.
     classes = np.array(train.targets.tolist()) if _has_classes(train) else None
-    try:
-        kept, held = train_test_split(
-            range(len(train)), test_size=fraction, stratify=classes, random_state=seed
+    counts = Counter([] if classes is None else classes.tolist())
+    number, needed = math.ceil(fraction * len(train)), max(1, len(counts))
+    rest = len(train) - number
+    if min(number, rest) < needed:
+        of_each = f", for {len(counts)} classes" if counts else ""
+        raise UserError(
+            f"{key}={fraction} divides {messages.counted(len(train), 'sample')} into {rest} and "
+            f"{number}: each part needs {needed} or more{of_each}."
         )
-    except ValueError as error:
-        how = "cannot be split off" if classes is None else "cannot be split off by class"
-        # Of a class that is too small, scikit-learn names all such classes.
-        reason, _, _ = str(error).partition(", which is too few")
-        raise UserError(f"{key}={fraction} {how}: {reason.partition(chr(10))[0][:200]}") from None
+    if min(counts.values(), default=2) < 2:
+        rare = next(own for own, count in counts.items() if count < 2)
+        raise UserError(f"{key}={fraction}: class {rare} has one sample, and each part needs one.")
+    kept, held = train_test_split(
+        range(len(train)), test_size=fraction, stratify=classes, random_state=seed
+    )
     kept = torch.tensor(sorted(kept))
     held = torch.tensor(sorted(held))
     if classes is not None and any(

@@ -50,10 +50,32 @@ def test_no_fraction_leaves_all_to_training() -> None:
 
 @pytest.mark.parametrize("key", ["val_fraction", "test_fraction"])
 def test_a_fraction_that_leaves_a_class_out_is_an_error(key: str) -> None:
-    with pytest.raises(
-        UserError, match=rf"^datamodule\.{key}=0\.05 cannot be split off by class: .*classes = 10"
-    ):
+    """As it happened: scikit-learn's own words spoke of its arguments."""
+    with pytest.raises(UserError) as error:
         carve_validation(numbered((3,) * 10), 0.05, seed=0, key=f"datamodule.{key}")
+    assert str(error.value) == (
+        f"datamodule.{key}=0.05 divides 30 samples into 28 and 2: "
+        "each part needs 10 or more, for 10 classes."
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "fraction", "into"),
+    [(20, 0.999, "0 and 20"), (1, 0.5, "0 and 1"), (0, 0.5, "0 and 0")],
+)
+def test_a_part_without_a_sample_is_an_error(samples: int, fraction: float, into: str) -> None:
+    with pytest.raises(UserError, match=f"into {into}: each part needs 1 or more\\.$"):
+        carve_validation(Split(torch.zeros(samples, 1), torch.rand(samples, 2)), fraction, seed=0)
+
+
+def test_the_parts_are_as_large_as_the_message_would_say() -> None:
+    """By scikit-learn, which makes them."""
+    whole = Split(torch.arange(7), torch.rand(7))
+    for fraction in (0.01, 1 / 7, 0.3, 3 / 7, 0.85):
+        held = len(carve_validation(whole, fraction, seed=0)["val"])
+        expected = f"divides 7 samples into {7 - held} and {held}: each part needs 7 or more"
+        with pytest.raises(UserError, match=expected):
+            carve_validation(Split(torch.arange(7), torch.arange(7)), fraction, seed=0)
 
 
 def test_a_fraction_that_rounds_a_class_away_is_an_error() -> None:
@@ -77,13 +99,21 @@ def test_targets_that_are_no_classes_are_divided_at_random(targets: torch.Tensor
     assert torch.equal(parts["val"].targets, targets[parts["val"].inputs])
 
 
+def test_a_class_of_one_sample_is_named() -> None:
+    with pytest.raises(UserError) as error:
+        carve_validation(numbered((9, 1)), 0.25, seed=0)
+    assert str(error.value) == (
+        "datamodule.val_fraction=0.25: class 1 has one sample, and each part needs one."
+    )
+
+
 def test_a_mistake_does_not_show_all_classes() -> None:
     whole = Split(torch.arange(5000), torch.arange(5000))
     with pytest.raises(UserError) as error:
         carve_validation(whole, 0.25, seed=0)
     assert str(error.value) == (
-        "datamodule.val_fraction=0.25 cannot be split off by class: The least populated classes in "
-        "y have only 1 member"
+        "datamodule.val_fraction=0.25 divides 5,000 samples into 3750 and 1250: "
+        "each part needs 5000 or more, for 5000 classes."
     )
 
 
