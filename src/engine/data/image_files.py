@@ -2,12 +2,13 @@
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from engine.data.image_cache import ImageFile
-from engine.errors import UserError
+from engine.errors import UserError, nearest
 from engine.messages import sayable
 
 SUFFIXES = (
@@ -77,22 +78,35 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
     """Returns the sorted names of a split's class folders.
 
     Raises:
-        UserError: if there are none, or a name cannot be written into a file.
+        UserError: if there are none, a name cannot be written into a file, or two look the same.
     """
     if not data_dir.is_dir():
         raise UserError(f"datamodule.data_dir={data_dir}: no such folder. {LAYOUT}")
     if not (data_dir / split).is_dir():
-        raise UserError(f"datamodule.data_dir={data_dir}: holds no folder {split}/. {LAYOUT}")
+        has = [name for name in entries(data_dir)[0] if nearest(split, [name.lower()])]
+        how = f" Rename {has[0]}/ to {split}/." if has else ""
+        raise UserError(f"datamodule.data_dir={data_dir}: holds no folder {split}/.{how} {LAYOUT}")
     folders, _ = entries(data_dir / split)
     if not folders:
         raise UserError(f"{data_dir / split}: holds no class folder. {LAYOUT}")
+    alike: dict[str, str] = {}
     for name in folders:
+        if (other := alike.setdefault(_composed(name), name)) != name:
+            raise UserError(
+                f"{data_dir / split}: holds the folders {other!a} and {name!a}, which look "
+                "the same.\nPut their images into one."
+            )
         if (shown := sayable(name)) != name:
             raise UserError(
                 f"{data_dir / split}: holds the folder {shown}, whose name is not UTF-8.\n"
                 "Rename it: it is the name of a class."
             )
     return folders
+
+
+def _composed(name: str) -> str:
+    """Returns a name as Unicode writes it shortest: é may be one character or two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def entries(folder: Path) -> tuple[list[str], list[str]]:
@@ -136,6 +150,13 @@ def _compare(folder: Path, found: list[str], classes: list[str]) -> None:
         return
     lacks = sorted(set(classes) - set(found))
     adds = sorted(set(found) - set(classes))
+    trained = {_composed(name): name for name in lacks}
+    for name in adds:
+        if other := trained.get(_composed(name)):
+            raise UserError(
+                f"{folder}: {name} is {name!a}, and that of train/ is {other!a}, which "
+                "looks the same.\nRename one as the other."
+            )
     differences = [
         f"{verb} {', '.join(names[:5])}" + (f" and {len(names) - 5} more" if names[5:] else "")
         for verb, names in (("lacks", lacks), ("adds", adds))

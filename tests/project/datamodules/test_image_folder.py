@@ -206,12 +206,17 @@ def break_no_folder(folder: Path) -> str:
 
 def break_no_train(folder: Path) -> str:
     (folder / "train").rename(folder / "training")
-    return f"datamodule.data_dir={folder}: holds no folder train/. {LAYOUT}"
+    return (
+        f"datamodule.data_dir={folder}: holds no folder train/. "
+        f"Rename training/ to train/. {LAYOUT}"
+    )
 
 
 def break_no_test(folder: Path) -> str:
     (folder / "test").rename(folder / "testing")
-    return f"datamodule.data_dir={folder}: holds no folder test/. {LAYOUT}"
+    return (
+        f"datamodule.data_dir={folder}: holds no folder test/. Rename testing/ to test/. {LAYOUT}"
+    )
 
 
 def break_empty_test(folder: Path) -> str:
@@ -297,7 +302,36 @@ def break_bytes_of_a_name(folder: Path) -> str:
     )
 
 
-BREAKS += [break_link_to_another_class, break_bytes_of_a_name]
+def break_big_letters(folder: Path) -> str:
+    for split in ("train", "test"):
+        (folder / split).rename(folder / split.title())
+    return (
+        f"datamodule.data_dir={folder}: holds no folder train/. Rename Train/ to train/. {LAYOUT}"
+    )
+
+
+def break_letters_of_a_split(folder: Path) -> str:
+    """As it happened: the test lacked café and added café."""
+    (folder / "train" / "ant").rename(folder / "train" / "caf\xe9")
+    (folder / "test" / "ant").rename(folder / "test" / "cafe\u0301")
+    return (
+        f"{folder}/test: cafe\u0301 is 'cafe\\u0301', and that of train/ is 'caf\\xe9', "
+        "which looks the same.\nRename one as the other."
+    )
+
+
+def break_two_ways_of_a_letter(folder: Path) -> str:
+    for split in ("train", "test"):
+        (folder / split / "ant").rename(folder / split / "caf\xe9")
+        (folder / split / "cat").rename(folder / split / "cafe\u0301")
+    return (
+        f"{folder}/train: holds the folders 'cafe\\u0301' and 'caf\\xe9', which look the same.\n"
+        "Put their images into one."
+    )
+
+
+BREAKS += [break_link_to_another_class, break_bytes_of_a_name, break_big_letters]
+BREAKS += [break_letters_of_a_split, break_two_ways_of_a_letter]
 
 
 @pytest.mark.parametrize("damage", BREAKS, ids=lambda damage: damage.__name__[6:])
@@ -324,8 +358,6 @@ def test_val_folder_and_val_fraction_exclude_each_other(folder: Path, name: str)
 
 
 def test_a_fraction_too_small_for_the_classes_names_its_key(folder: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"datamodule\.val_fraction=0\.01 cannot be split off by class"
-    ):
+    with pytest.raises(UserError, match=r"datamodule\.val_fraction=0\.01 divides .* 2 classes\.$"):
         prepared(folder, val_fraction=0.01)
     assert not (folder.parent / "cache").exists()
