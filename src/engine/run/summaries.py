@@ -25,6 +25,7 @@ BEST_EPOCH, LAST_PASS, LAST_VALUE = "best epoch", "last pass", "last value"
 OF_MEAN = "of the mean"  # of the weights of the last epochs
 SPLITS, OTHER = ("train", "val", "test"), "value"  # columns of the table of metrics
 LONGEST = 40  # letters of a metric's name in a table
+SELECTED = 40  # runs: of more, TensorBoard's page selects none by itself
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
 
@@ -261,7 +262,7 @@ def closing_words(summary: Mapping[str, Any], run_dir: Path) -> str:
 
 
 def next_commands(folder: Path, door: str) -> str:
-    """Returns the commands that show the runs below a folder, to paste.
+    """Returns the commands that show the runs below a folder, to paste, and what to click.
 
     Args:
         folder: a sweep's, or one with runs.
@@ -269,4 +270,10 @@ def next_commands(folder: Path, door: str) -> str:
     """
     place = messages.short(folder)
     report = f"python -m {door.rpartition('.')[0]}.report {place}"
-    return f"Look at it, and compare:\n  tensorboard --logdir {place}\n  {report}"
+    own = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    listed = len(own) + sum((path / "hparams").is_dir() for path in own)  # a row is a run, too
+    lines = ["Look at it, and compare:", f"  tensorboard --logdir {place}", f"  {report}"]
+    if listed > SELECTED:
+        how = "tick the box above their list"
+        lines.append(f"Of more than {SELECTED} runs, TensorBoard selects none: {how}.")
+    return "\n".join(lines)

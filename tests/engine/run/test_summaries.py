@@ -155,6 +155,17 @@ def test_the_next_commands_can_be_pasted() -> None:
     ]
 
 
+def test_of_many_runs_the_page_of_tensorboard_selects_none(tmp_path: Path) -> None:
+    """It lists a job's row of HParams as a run, too."""
+    for number in range(20):
+        (tmp_path / f"job {number}" / "hparams").mkdir(parents=True)
+    assert len(summaries.next_commands(tmp_path, "mine.train").splitlines()) == 3
+    (tmp_path / "job 20").mkdir()
+    assert summaries.next_commands(tmp_path, "mine.train").splitlines()[3:] == [
+        "Of more than 40 runs, TensorBoard selects none: tick the box above their list."
+    ]
+
+
 def table_of(*points: tuple[int, int, float]) -> list[dict[str, str]]:
     """Rows of a table: epoch, step and training loss."""
     return [
