@@ -38,7 +38,8 @@ LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 # How a sweep treats its jobs, as the config of each job's run has it: however it is, a run is the
 # same.
 TREATMENT = {"retry": None, "force": False, "dry_run": False, "wait": False}
-# Values that cannot change a result: a name, a place, what is shown, which device computes.
+# Keys that cannot change a result: a name, a place, what is shown, which device computes. Of some,
+# single values can, see `relevant`.
 STRATEGY = "trainer.strategy"
 IRRELEVANT = (
     "name",
@@ -56,6 +57,12 @@ IRRELEVANT = (
     "trainer.detect_anomaly",
     "trainer.profiler",
 )
+# Values by which one process computes, and reads its data by itself. Any other number shares the
+# samples otherwise: it changes at the least rounding and dropout, and of data modules of others,
+# batches and their number.
+OF_ONE_PROCESS = {"trainer.devices": (1, "auto"), "datamodule.num_workers": (0, None)}
+# How the words begin for strategies that leave weights and gradients whole: on one device, or DDP.
+WHOLE = ("auto", "single_device", "ddp")
 # Overrides that `evaluate` takes: the data and the device may be others than in training.
 EVALUATED_WITH = ("datamodule", "accelerator", "trainer")
 
@@ -85,14 +92,21 @@ def relevant(flat: Mapping[str, Any]) -> dict[str, Any]:
 
     A secret counts by the name of its variable, as its value is not known. The data folder counts
     relative to `paths.data_dir`, and a run to begin from relative to `paths.log_dir`: the same may
-    lie elsewhere. A strategy that is a word says where a run computes; one that is an object may
-    round gradients on their way, or be a user's own.
+    lie elsewhere. Several processes count by their number. A strategy that is an object may round
+    gradients on their way, or be a user's own.
     """
-    own = f"{STRATEGY}."
-    kept = {k: v for k, v in flat.items() if not is_below(k, IRRELEVANT) or k.startswith(own)}
+    kept = {k: v for k, v in flat.items() if not is_below(k, IRRELEVANT) or _counts(k, v)}
     for key, home in zip(("datamodule.data_dir", "init_from"), PATHS, strict=True):
         place = kept.get(key)
         above = str(flat.get(home))
         if isinstance(place, str) and PurePath(place).is_relative_to(above):
             kept[key] = str(PurePath(place).relative_to(above))
     return kept
+
+
+def _counts(key: str, value: Any) -> bool:
+    """Tells whether a value can change a result, though other values of its key cannot."""
+    if key == STRATEGY:
+        return not str(value or "auto").startswith(WHOLE)
+    of_several = value not in OF_ONE_PROCESS.get(key, (value,))
+    return of_several or is_below(key, (STRATEGY,))

@@ -30,9 +30,6 @@ if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
 log = logging.getLogger(__name__)
 
 MADE_OF = Path(".hydra/made_of.json")
-# A TensorDataModule shares a batch among processes. With other loaders each has a whole batch, so
-# that their number makes the steps.
-SHARES = ("trainer.devices", "trainer.strategy")
 # Their files are known in other ways, or change no number.
 NOT_NAMED = ("datamodule", "init_from", *IRRELEVANT)
 
@@ -40,9 +37,8 @@ NOT_NAMED = ("datamodule", "init_from", *IRRELEVANT)
 class Changed(NamedTuple):
     """Says what is not as it was when a run was made: the data, and which files of code.
 
-    The weights that a run begins from count as data. So does a file that another key names, and so
-    do the processes that share the batches of another data module than ours: `data` names these, or
-    is "data", or "".
+    The weights that a run begins from count as data. So does a file that another key names: `data`
+    is its key, or "data", or "".
     """
 
     data: str = ""
@@ -72,7 +68,6 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
             "samples": {name: len(split) for name, split in splits.items()},
             "classes": classes_of(data),
             "files": _state_of_data(config, digest is not None),
-            "shares": None if isinstance(data, TensorDataModule) else _shares(config),
         },
         "code": code.digests(config, door),
         "begins_from": _weights_digest(config),
@@ -159,10 +154,6 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         said.append(f"the data changed from {_sizes(theirs)} to {_sizes(ours)} samples")
     elif ours["digest"] != theirs["digest"]:
         said.append("the content of the data changed")
-    then, shares = theirs.get("shares") or {}, ours.get("shares") or {}
-    for key in then.keys() & shares.keys():
-        if then[key] != shares[key]:
-            said.append(f"{key} changed from {then[key]} to {shares[key]}")
     said += [f"the file of {key} changed" for key in _other_files(before, now["files"])]
     changed = [name for name, digest in now["code"].items() if before["code"].get(name) != digest]
     if changed:
@@ -185,13 +176,7 @@ def changed(run_dir: Path, config: Config) -> Changed:
     begins_elsewhere = weights is not None and weights != before["begins_from"]
     data = "data" if begins_elsewhere or _data_changed(run_dir, before, config) else ""
     data = data or next(iter(_other_files(before, _files_named(config))), "")
-    if (before["data"].get("shares") or _shares(config)) != _shares(config):
-        data = "processes"
     return Changed(data, tuple(map(code.file_name, others)))
-
-
-def _shares(config: Config) -> dict[str, Any]:
-    return {key: config.get(key) for key in SHARES}
 
 
 def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool:

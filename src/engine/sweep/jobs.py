@@ -173,8 +173,8 @@ class Job:
     def status(self) -> str:
         """Returns new, running (in any process), interrupted, finished, diverged, failed or broken.
 
-        Or `stale (lenet.py)` for a job that has ended, and whose code has changed; or `other data`,
-        or `other processes`; or `to run again` for one that sweep.force has not run yet.
+        Or `stale (lenet.py)` for a job that has ended, and whose code has changed; or `other data`;
+        or `to run again` for one that sweep.force has not run yet.
         """
         return self.state().status
 

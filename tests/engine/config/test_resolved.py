@@ -135,10 +135,11 @@ def test_hash_tells_mappings_apart_that_are_handed_on_as_they_are(
         ("callbacks.progress_bar.refresh_seconds", 9),
         ("callbacks.progress_bar", None),
         ("datamodule.cache_dir", "/c"),
-        ("datamodule.num_workers", 8),
+        ("datamodule.num_workers", None),
         ("trainer.accelerator", "gpu"),
-        ("trainer.devices", 2),
+        ("trainer.devices", 1),
         ("trainer.strategy", "ddp"),
+        ("trainer.strategy", "ddp_find_unused_parameters_true"),
     ],
 )
 def test_hash_does_not_depend_on_what_cannot_change_the_result(key: str, value: object) -> None:
@@ -174,6 +175,10 @@ def test_hash_tells_all_else_apart() -> None:
         {"named": "x"},
         {"trainer.strategy": {"_target_": "lightning.pytorch.strategies.DDPStrategy"}},
         {"trainer.strategy": {"_target_": "mine.Rounding", "bits": 16}},
+        {"trainer.strategy": "fsdp"},
+        {"trainer.devices": 2},
+        {"trainer.devices": 3},
+        {"datamodule.num_workers": 2},
     ]
     hashes = {resolved(config(**change)).hash for change in changes}
     assert len(hashes) == len(changes)

@@ -257,28 +257,6 @@ def test_a_sweep_runs_jobs_anew_whose_images_changed(
     assert made_of(again)["data"]["samples"] == {"train": 16, "test": 16}
 
 
-@pytest.mark.parametrize(("data", "is_ours"), [("Points", True), ("Ordinary", False)])
-def test_a_job_whose_loaders_are_shared_among_other_processes_runs_anew(
-    data: str, is_ours: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """As it happened: with two devices, other people's loaders make half as many steps."""
-    caplog.set_level("INFO")
-    sweep = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "seed=1,2"]
-    sweep += ["module._target_=ways.Small", f"datamodule._target_=ways.{data}"]
-    sweep += ["trainer.max_steps=2", f"paths.log_dir={tmp_path}"]
-    run_train(*sweep, draws=False)
-    (one, _) = (path for path in (tmp_path / "sweeps/linear").glob("seed=*"))
-    made = made_of(one)
-    own = None if is_ours else {"trainer.devices": 1, "trainer.strategy": "auto"}
-    assert made["data"]["shares"] == own
-    caplog.clear()
-    run_train(*sweep, "trainer.devices=2", "trainer.strategy=ddp", "sweep.dry_run=true")
-    assert f"2 jobs: 2 {'finished' if is_ours else 'other processes'}" in caplog.text
-    other = {**made, "data": {**made["data"], "shares": {**(own or {}), "trainer.devices": 2}}}
-    said = [] if is_ours else ["trainer.devices changed from 1 to 2"]
-    assert identity.differences(made, other) == said
-
-
 class Owner:
     """A data module that says nothing of its data."""
 

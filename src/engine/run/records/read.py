@@ -64,7 +64,6 @@ OF_DATA: Shape = {
     "samples": dict[str, int | None],
     "digest": str | None,
     "files": str | None,
-    "shares": dict[str, Any] | None,
 }
 
 

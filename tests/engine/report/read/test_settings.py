@@ -33,10 +33,10 @@ def a_run(optimizer: str = "SGD", *, seed: int = 0, lr: float | None = None, **c
         "init": {"seed": seed},
         "name": f"name{seed}",
         "paths": {"data_dir": f"/data{seed}"},
-        "trainer": {"devices": seed},
+        "trainer": {"accelerator": f"kind{seed}"},
         "logger": {"csv": {"purge_step": seed}},
         "callbacks": {"progress_bar": {"refresh_seconds": seed}},
-        "datamodule": {"num_workers": seed, "data_dir": f"/data{seed}/digits", "fold": seed},
+        "datamodule": {"cache_dir": f"/c{seed}", "data_dir": f"/data{seed}/digits", "fold": seed},
     }
     flat = dotted(config) | {key.replace("__", "."): value for key, value in changes.items()}
     return Run(Path(), "", flat, "finished", {})

@@ -129,7 +129,7 @@ def test_other_samples_to_validate_on_are_noted(key: str, is_noted: bool, tmp_pa
 
 def test_code_that_changed_between_runs_is_noted(tmp_path: Path) -> None:
     """A sweep's table calls the older ones stale."""
-    data = {"digest": "a", "samples": {}, "classes": [], "files": None, "shares": None}
+    data = {"digest": "a", "samples": {}, "classes": [], "files": None}
     for seed, digest in enumerate(("one", "one", "other")):
         run_dir = write_run(tmp_path / str(seed), seed=seed, metrics={"val/acc": 0.5 + seed / 10})
         code = {"project.modules.lenet": digest, "project.init": "same"}
@@ -162,7 +162,7 @@ def test_data_that_changed_between_runs_are_noted(
         metrics = {"val/acc": 0.5 + number / 10}
         changes = {key: number}
         run_dir = write_run(tmp_path / name, seed=seed, metrics=metrics, changes=changes)
-        data = {"digest": None, "samples": {}, "classes": [], "files": None, "shares": None}
+        data = {"digest": None, "samples": {}, "classes": [], "files": None}
         data[known_by] = f"digest {number}"
         made_of = {"data": data, "code": {}, "begins_from": None, "versions": {}}
         (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
@@ -187,7 +187,7 @@ def test_data_that_are_not_drawn_from_the_seed_are_known_by_other_seeds(
         changes = {"datamodule.seed": seed if follows else 7, "datamodule.data_dir": "/data"}
         metrics = {"val/acc": 0.5 + seed / 10}
         run_dir = write_run(tmp_path / str(seed), seed=seed, metrics=metrics, changes=changes)
-        data = {"digest": digest, "samples": {}, "classes": [], "files": None, "shares": None}
+        data = {"digest": digest, "samples": {}, "classes": [], "files": None}
         made_of = {"data": data, "code": {}, "begins_from": None, "versions": {}}
         (run_dir / ".hydra/made_of.json").write_text(json.dumps(made_of))
     said = "The data changed from run to run: with one config of the data, runs had other samples."
