@@ -7,9 +7,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import DeviceStatsMonitor
 
+from engine.config.keys import STRATEGY, TARGET
 from engine.config.resolved import Config
 from engine.data.datamodule import TensorDataModule
 from engine.errors import UserError
+from engine.fence.lightning import trains_in_copies
 from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
 
@@ -30,6 +32,17 @@ def check_options(config: Config) -> None:
         raise UserError(
             f"accelerator={wanted}: PyTorch {torch.__version__} sees no GPU; "
             "use accelerator=cpu or accelerator=auto."
+        )
+
+
+def check_strategy(trainer: Trainer, config: Config) -> None:
+    """Refuses a strategy that trains in copies of this process, which would have nothing of it."""
+    if trains_in_copies(trainer):
+        own = config.get(STRATEGY)
+        name = f": {own[TARGET]}" if isinstance(own, dict) else f"={own}"
+        raise UserError(
+            f"{STRATEGY}{name}: trains in processes that end before the run records anything. "
+            f"Use {STRATEGY}=ddp (of an object: start_method=popen)."
         )
 
 

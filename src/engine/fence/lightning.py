@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors.logger_connector.result import (
     _Metadata,
     _ResultCollection,
@@ -449,6 +450,11 @@ def kill_children(trainer: Trainer) -> None:
     launcher: Any = trainer.strategy.launcher
     if launcher is not None:
         launcher.kill(signal.SIGKILL)
+
+
+def trains_in_copies(trainer: Trainer) -> bool:
+    """Tells whether all processes that train are copies, and this one waits for their end."""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
 
 
 def average_whole_numbers(trainer: Trainer) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
-from engine.checks.device import check_shares
+from engine.checks.device import check_shares, check_strategy
+from engine.config import objects
+from engine.config.resolved import Config
 from engine.errors import UserError
 from engine.supervised import SupervisedModule
 from fitting import Arrays
@@ -68,3 +70,31 @@ class Own(SupervisedModule):
 def test_the_step_of_a_supervised_module_weighs_its_shares() -> None:
     assert shares(9, 2, SupervisedModule(nn.Linear(1, 1), nn.MSELoss())) is None
     assert "of Own: these are not" in str(shares(7, 2, Own(nn.Linear(1, 1), nn.MSELoss())))
+
+
+DDP = "lightning.pytorch.strategies.DDPStrategy"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        ("ddp_notebook", "=ddp_notebook: "),
+        ("ddp_spawn", "=ddp_spawn: "),
+        ({"_target_": DDP, "start_method": "fork"}, f": {DDP}: "),
+        ({"_target_": DDP}, None),
+        ("ddp", None),
+    ],
+)
+def test_a_strategy_that_trains_in_copies_is_refused(
+    strategy: str | dict[str, str], said: str | None
+) -> None:
+    """As it happened: exit code 0, "finished after 0 steps", and no objective."""
+    config = Config({"trainer": {"strategy": strategy}})
+    made = strategy if isinstance(strategy, str) else objects.build(strategy, "trainer.strategy")
+    trainer = Trainer(accelerator="cpu", devices=2, strategy=made, logger=False)
+    if said is None:
+        check_strategy(trainer, config)
+        return
+    with pytest.raises(UserError) as refused:
+        check_strategy(trainer, config)
+    assert str(refused.value).startswith(f"trainer.strategy{said}trains in processes that end")

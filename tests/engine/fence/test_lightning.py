@@ -494,6 +494,12 @@ def test_kill_children_ends_the_processes_of_further_devices(tmp_path: Path) -> 
         assert child.wait(timeout=10) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize(("strategy", "expected"), [("ddp", False), ("ddp_fork", True)])
+def test_trains_in_copies_is_what_multiprocessing_starts(strategy: str, expected: bool) -> None:
+    trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False)
+    assert fence.trains_in_copies(trainer) is expected
+
+
 def test_what_is_asked_of_trainers_is_seen(tmp_path: Path) -> None:
     trainer, module, data = plain_trainer(tmp_path), Net(), LightningDataModule()
     with fence.asked_of_trainers() as asked:

@@ -223,6 +223,12 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
             id="what Lightning refuses",
         ),
         pytest.param(
+            ["accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp_fork"],
+            "trainer.strategy=ddp_fork: trains in processes that end before the run records "
+            "anything. Use trainer.strategy=ddp (of an object: start_method=popen).",
+            id="processes that are copies",
+        ),
+        pytest.param(
             ["+trainer.logger=false"],
             "trainer.logger=false: the run gives it; choose loggers with logger=",
             id="loggers elsewhere",
