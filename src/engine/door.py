@@ -34,6 +34,7 @@ from engine.sweep.jobs import Job
 RESUME = "resume="
 INSIST = "insist=true"
 TRUST = "trust="
+GRACE = 5.0  # seconds, in which a further process of a run ends by itself after the first one
 OF_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweep")
 Train = Callable[[Run], float]
 
@@ -125,6 +126,8 @@ class Door:
             # Lightning adds hydra.* to the command of the processes that it starts.
             others = [word for word in words if not word.startswith((RESUME, "hydra."))]
             trust = "".join(word.removeprefix(TRUST) for word in others if word.startswith(TRUST))
+            if trust not in ("", "true"):  # the digest that a run gives its further processes
+                signals.end_with_parent(GRACE)
             lengths = [word for word in others if word not in (INSIST, TRUST + trust)]
             longer.check_words(run_dir, lengths)
             config = self.received(run_dir, trust)

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+A_MOMENT = 1.0  # seconds in which a handler is called, unless this process waits for others
 
 
 class Interrupted(SystemExit):
@@ -21,6 +24,7 @@ class _Heeded:
     came: int | None = None  # the first one that came
     steps_look = False  # whether each step looks at `came`, and the handler need not raise
     step = ""  # what is to end before somebody looks
+    is_counted = False  # whether a thread counts them
     is_answered = False  # whether somebody records or tells now that it came
 
 
@@ -34,8 +38,13 @@ def _handle(number: int, frame: object) -> None:
     _Heeded.came = number
     if not _Heeded.steps_look:
         heed()
-    says = f"\nstopping after {_Heeded.step}; once more ends the process at once\n"
-    os.write(2, says.encode())
+    _say(f"stopping after {_Heeded.step}; once more ends the process at once")
+
+
+def _say(text: str) -> None:
+    """Writes a line of its own; of the processes of a run, the first one does."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        os.write(2, f"\n{text}\n".encode())
 
 
 @contextmanager
@@ -166,6 +175,50 @@ def let_steps_look(look: bool, step: str = "this step") -> None:
 
 
 @contextmanager
+def counted_while_waiting() -> Iterator[None]:
+    """Lets the second signal end this process also while it waits for others in C++.
+
+    Python calls a handler between two lines of the main thread. There are none while that thread
+    is in a collective, and a process that never comes may keep it there. A thread of its own reads
+    the numbers that Python writes as signals come.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def count() -> None:
+        is_second = False
+        while number := reader.recv(1):
+            if number[0] not in _Heeded.handled:
+                continue
+            if is_second:
+                os._exit(128 + number[0])
+            is_second = True
+            time.sleep(A_MOMENT)
+            if _Heeded.came is None:
+                _say("waiting for other processes; once more ends this one at once")
+        reader.close()
+
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    _Heeded.is_counted = True
+    threading.Thread(target=count, daemon=True).start()
+    try:
+        yield
+    finally:
+        _Heeded.is_counted = False
+        signal.set_wakeup_fd(before)
+        writer.close()
+
+
+def _count_no_more() -> None:
+    """Takes a forked process, such as a DataLoader's worker, from what its parent counts."""
+    if _Heeded.is_counted:
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_count_no_more)
+
+
+@contextmanager
 def out_of_reach_of_ctrl_c() -> Iterator[None]:
     """Keeps Ctrl-C from processes that are started inside: this process gets it and stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
@@ -175,13 +228,18 @@ def out_of_reach_of_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with_parent() -> None:
-    """Ends this process within a second of its parent, even if the parent was killed."""
+def end_with_parent(grace: float = 0.0) -> None:
+    """Ends this process within a second of its parent, even if the parent was killed.
+
+    Args:
+        grace: seconds more, for what this process is about to end by itself.
+    """
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
+        time.sleep(grace)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -53,6 +53,54 @@ def test_a_signal_ends_a_command_with_its_code(number: int, code: int) -> None:
     assert handlers() == before
 
 
+STUCK = """
+import ctypes, os, signal, time
+from engine import signals
+
+signals.A_MOMENT = 0.1
+with signals.heeded(signal.SIGINT, signal.SIGTERM), signals.counted_while_waiting():
+    if not (forked := os.fork()):  # as a DataLoader's worker is
+        time.sleep(0.3)
+        os._exit(0)
+    for _ in range(2):
+        time.sleep(0.05)
+        os.kill(forked, signal.SIGINT)
+    os.waitpid(forked, 0)
+    lock = ctypes.create_string_buffer(128)  # a pthread_mutex_t, which nobody gives back
+    ctypes.CDLL(None).pthread_mutex_lock(lock)
+    print("stuck", flush=True)
+    ctypes.CDLL(None).pthread_mutex_lock(lock)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_ends_a_process_that_waits_for_others_in_c(
+    number: int, code: int
+) -> None:
+    """As it happened: only SIGKILL ended two processes of which one waited for the other's batch.
+
+    A signal that a worker gets counts for the worker alone.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        try:
+            assert process.stdout.readline() == "stuck\n"
+            while ") S " not in Path(f"/proc/{process.pid}/stat").read_text():
+                time.sleep(0.01)
+            process.send_signal(number)
+            assert process.stderr.readline() == "\n"
+            said = process.stderr.readline()
+            assert said == "waiting for other processes; once more ends this one at once\n"
+            assert process.poll() is None
+            process.send_signal(number)
+            assert process.wait(timeout=5) == code
+        finally:
+            process.kill()
+
+
 def test_a_signal_that_comes_as_a_command_puts_its_variable_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -190,6 +190,8 @@ class Run:
             identity.save(self.folder, self._made_of)
         self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
         self._until_the_end.enter_context(joinable(self.folder, self.door, digest))
+        if made.world_size > 1:
+            self._until_the_end.enter_context(signals.counted_while_waiting())
         self._began = time.monotonic()
         self._trainer = made
         return made
