@@ -446,10 +446,17 @@ class ServesLoader:
 
 
 def kill_children(trainer: Trainer) -> None:
-    """Kills the processes that were started for further devices, as Lightning does at Ctrl-C."""
+    """Kills the processes that were started for further devices, as Lightning does at Ctrl-C.
+
+    Lightning's observer forgets them. It would kill this process for the end of one of them, up to
+    5 seconds later, when this one may be at the next job of a sweep.
+    """
     launcher: Any = trainer.strategy.launcher
     if launcher is not None:
         launcher.kill(signal.SIGKILL)
+        for process in launcher.procs:
+            process.wait()
+        launcher.procs.clear()
 
 
 def trains_in_copies(trainer: Trainer) -> bool:

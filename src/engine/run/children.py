@@ -2,12 +2,19 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import FULL_ERROR, wants_traceback
+
+if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
+    from lightning.pytorch import Trainer
+
+PATIENCE = 10.0  # seconds, after which a process that has failed takes itself for the only one
 
 
 @contextmanager
@@ -43,3 +50,17 @@ def joinable(run_dir: Path, door: str, digest: str) -> Iterator[None]:
         finally:
             if distributed.is_available() and distributed.is_initialized():
                 distributed.destroy_process_group()
+
+
+def end_others(trainer: "Trainer") -> None:
+    """Ends the processes that train together with this one, which has failed.
+
+    Mostly all have failed, for one reason, and the first process says it. So another one waits to
+    be ended, and says why it has failed only if it is alone.
+    """
+    from engine.fence.lightning import kill_children
+
+    if trainer.is_global_zero:
+        kill_children(trainer)
+    else:
+        time.sleep(PATIENCE)

@@ -20,7 +20,7 @@ from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on
 from engine.run import code, folders, identity, summaries
-from engine.run.children import joinable
+from engine.run.children import end_others, joinable
 from engine.run.objective import chooser, compared, has_diverged, outcome
 from engine.run.records import read
 
@@ -498,6 +498,8 @@ class Run:
             except Pruned:
                 summary |= {"status": "pruned", "study": self.config["sweep.trial.study"]}
             except Exception as exception:
+                if self._trainer is not None:
+                    end_others(self._trainer)
                 if isinstance(exception, UserError):  # found no earlier; no traceback
                     said = messages.redacted(str(exception))
                     summary |= {"status": "failed", "error": said}

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
@@ -487,11 +488,16 @@ def test_kill_children_ends_the_processes_of_further_devices(tmp_path: Path) -> 
     trainer = plain_trainer(tmp_path, logger=False)
     fence.kill_children(trainer)  # there are none
     launcher = _SubprocessScriptLauncher(LightningEnvironment(), 2, 1)
-    with subprocess.Popen(["sleep", "60"]) as child:
+    with subprocess.Popen(["sleep", "60"]) as child, subprocess.Popen(["sleep", "60"]) as parent:
         launcher.procs = [child]
         trainer.strategy._launcher = launcher
+        observer = _ChildProcessObserver(parent.pid, launcher.procs)
         fence.kill_children(trainer)
-        assert child.wait(timeout=10) == -signal.SIGKILL
+        assert child.returncode == -signal.SIGKILL
+        assert observer._run()  # as it happened: for the end of one, it killed a whole sweep
+        with pytest.raises(subprocess.TimeoutExpired):
+            parent.wait(timeout=0.1)
+        parent.kill()
 
 
 @pytest.mark.parametrize(("strategy", "expected"), [("ddp", False), ("ddp_fork", True)])

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from commands import only_run, run_train
+from engine import door
 from engine.run import children, folders
 from warm import python
 
@@ -115,3 +117,46 @@ def test_joinable_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert sys.argv == words
     assert dict(os.environ) == before
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(("digest", "expected"), [("0" * 64, [door.GRACE]), ("true", [])])
+def test_a_further_process_ends_with_the_first_one(
+    digest: str, expected: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: one that had just begun lived on after the first one was killed."""
+    graces: list[float] = []
+    monkeypatch.setattr("engine.signals.end_with_parent", graces.append)
+    with pytest.raises(SystemExit) as stop:
+        run_train(f"resume={tmp_path}", f"trust={digest}")
+    assert (stop.value.code, graces) == (2, expected)
+
+
+PARENT = """
+import os, subprocess, sys
+child = "import time; from engine.signals import end_with_parent as end; end(0.1); print(); "
+command = [sys.executable, "-c", child + "time.sleep(60)"]
+process = subprocess.Popen(command, stdout=subprocess.PIPE)
+process.stdout.readline()
+print("begun", flush=True)
+os._exit(0)
+"""
+
+
+def test_a_process_ends_after_its_parent() -> None:
+    command = [sys.executable, "-c", PARENT]
+    # The child has an end of the pipe for errors, so this waits for its end: not for 60 seconds.
+    done = subprocess.run(command, capture_output=True, check=True, timeout=20)
+    assert done.stdout == b"begun\n"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_processes_that_have_failed_the_first_one_tells_and_ends_the_others(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: each printed a traceback, before the first step of a folder that was gone."""
+    did: list[Any] = []
+    monkeypatch.setattr("engine.fence.lightning.kill_children", did.append)
+    monkeypatch.setattr("time.sleep", did.append)
+    trainer: Any = SimpleNamespace(is_global_zero=rank == 0)
+    children.end_others(trainer)
+    assert did == [children.PATIENCE if rank else trainer]
