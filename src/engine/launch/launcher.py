@@ -82,8 +82,10 @@ class WorkerLauncher(Launcher):
                 returns[number].return_value = answer
                 if not isinstance(answer, Exception):
                     returns[number].status = JobStatus.COMPLETED
-                name = " ".join(names[number]) or "the job"
-                said = answer_text(answer, works[number].job)
+                job = works[number].job
+                own = job and not names[number] and job.folder  # alone, as it is tried again
+                name = " ".join(names[number]) or (own.name if own else "the job")
+                said = answer_text(answer, job)
                 log.info("%d of %d: %s: %s", count, len(works), name, said)
         return returns
 

@@ -4,11 +4,17 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from commands import environment, killable, run_train
+from engine.errors import WorkerLost
+from engine.launch.launcher import Answers, WorkerLauncher
+from engine.launch.worker import Work
 from launching import (
     CURVE,
     ENDLESS,
@@ -58,6 +64,35 @@ def test_a_stopped_sweep(launcher: str, sent: int, code: int, tmp_path: Path, ru
     assert process.returncode == code
     assert "Traceback" not in printed
     assert_interrupted(tmp_path, launcher, run)
+
+
+class Kills(WorkerLauncher):
+    """A launcher whose workers are all killed."""
+
+    def answers(self, works: Sequence[Work]) -> Answers:
+        yield from ((number, WorkerLost()) for number, _ in enumerate(works))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [(Path("sweeps/linear/seed=3-0123"), "seed=3-0123"), (None, "the job")]
+)
+def test_a_job_that_is_tried_alone_is_named_by_its_folder(
+    folder: Path | None, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: of three killed jobs, each was "1 of 1: the job"."""
+    caplog.set_level("INFO")
+    launcher: Any = Kills()
+    launcher.hydra_context = launcher.config = object()
+    job = SimpleNamespace(folder=folder, summary={})
+    launcher.task = SimpleNamespace(door=SimpleNamespace(module="mine.train"), jobs={0: job})
+    launcher.state = {}
+    launcher.launch([["seed=3"]], 0)
+    launcher.launch([["seed=3"], ["seed=4"]], 0)
+    assert caplog.messages == [
+        f"1 of 1: {name}: its process was killed",
+        "1 of 2: seed=3: its process was killed",
+        "2 of 2: seed=4: its process was killed",
+    ]
 
 
 @pytest.mark.parametrize(
