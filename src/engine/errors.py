@@ -50,6 +50,7 @@ IN_OUR_WORDS = (
     (IS_THERE, WITHOUT_PLUS),
 )
 LOST_OVERRIDE = re.compile(r"In '([^']+)': Could not override '([^'@]+)(@[^']+)?'\.")
+CAUGHT = re.compile(r"Caught (\w+) .*\.\nOriginal ")  # in a process of torch's
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
 # Folders of Python's own modules and of installed packages.
@@ -290,13 +291,15 @@ def _said(error: BaseException) -> str:
     """Returns what an exception says in a line, and in another where the user's code raised it."""
     if isinstance(error, UserError):
         return str(error)
-    text, *more = _lines(str(error)) or [""]
+    of_worker = _raised_in_worker(error)
+    text, *more = _lines(of_worker or str(error)) or [""]
     if text.endswith(":") and more:  # torch names the weights that do not fit in lines below
         text = f"{text} {more[0][:MOST_SHOWN]}"
     package = type(error).__module__.partition(".")[0]
+    says_what = isinstance(error, ABOUT_VALUES) or package in HYDRAS
     if package == "lightning":  # whose words name an argument of its Trainer
         text = f"Lightning: {text}"
-    elif not text or not (isinstance(error, ABOUT_VALUES) or package in HYDRAS):
+    elif not of_worker and not (text and says_what):
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
     last = [frame for frame in frames if not any(own in frame.filename for own in LIBRARIES)][-1:]
@@ -305,3 +308,20 @@ def _said(error: BaseException) -> str:
             place = f"{messages.short(Path(frame.filename))}, line {frame.lineno}"
             text = f"{text}\nRaised in {place}; {HINT}"
     return text
+
+
+def named(error: BaseException) -> str:
+    """Returns an exception as `Type: text`; of a DataLoader's worker, the one that it has raised.
+
+    The first line says why, as tables show no more.
+    """
+    return _raised_in_worker(error) or f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _raised_in_worker(error: BaseException) -> str:
+    """Returns the end of the traceback that torch makes the text of a worker's exception; or ""."""
+    text = str(error)
+    if not (caught := CAUGHT.match(text)):
+        return ""
+    found = [own.start() for own in re.finditer(rf"^(?:\w+\.)*{caught[1]}\b", text, re.MULTILINE)]
+    return text[found[-1] :].strip() if found else ""

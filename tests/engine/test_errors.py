@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch.utils.data import DataLoader, Dataset
 
 from engine import messages, seeds
 from engine.errors import (
@@ -19,6 +20,7 @@ from engine.errors import (
     blamed_on,
     describe,
     exit_codes,
+    named,
     nearest,
     wants_traceback,
     words_about,
@@ -282,6 +284,52 @@ def test_blamed_on_names_the_key_and_the_place(error: BaseException, says: str) 
     line = raised_here.__code__.co_firstlineno + 1
     assert str(refused.value) == says + PLACE.format(line)
     assert refused.value.__cause__ is error or isinstance(error, SystemExit)
+
+
+class Odd(Exception):
+    """Is made of two arguments, so torch cannot make it of a text."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one, two)
+
+
+class Raises(Dataset[int]):
+    """Has no sample."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        raise self.error from LookupError("OSError: of before")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError("picture 60 is broken"), "OSError: picture 60 is broken"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (ValueError("too large\nby far"), "ValueError: too large\nby far"),
+        (AssertionError(), "AssertionError"),
+        (Odd("a", "b"), f"{__name__}.Odd: ('a', 'b')"),
+    ],
+    ids=str,
+)
+def test_what_a_worker_has_raised_is_said_first(error: Exception, says: str) -> None:
+    """As it happened: tables had "OSError: Caught OSError in DataLoader worker process 1."."""
+    with pytest.raises((type(error), RuntimeError)) as raised:
+        next(iter(DataLoader(Raises(error), num_workers=1)))
+    assert named(raised.value) == says
+    with pytest.raises(UserError) as refused, blamed_on("before the first step", is_node=False):
+        raise raised.value
+    assert str(refused.value).startswith(f"before the first step: {says.partition(chr(10))[0]}\n")
+
+
+def test_an_exception_is_named_by_its_type_and_text() -> None:
+    assert named(OSError("no")) == "OSError: no"
+    assert named(MemoryError()) == "MemoryError"
 
 
 def test_blamed_on_names_no_place_in_a_library_and_leaves_other_endings_alone() -> None:

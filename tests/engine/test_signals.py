@@ -82,7 +82,10 @@ def test_the_second_signal_ends_a_process_that_waits_for_others_in_c(
     A signal that a worker gets counts for the worker alone.
     """
     with subprocess.Popen(
-        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-W", "ignore", "-c", STUCK],  # Python warns of a fork beside threads
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout
         assert process.stderr

@@ -19,6 +19,7 @@ from engine.errors import (
     RunFailed,
     UserError,
     as_mistake,
+    named,
     wants_traceback,
 )
 from engine.fence.hydra import answer_of, composed_by_hydra, take_over
@@ -77,7 +78,7 @@ class Work:
                 is_known = isinstance(mistake, UserError | RunFailed)
                 if is_known:
                     return mistake
-                return RunFailed(messages.redacted(f"{type(error).__name__}: {error}"))
+                return RunFailed(messages.redacted(named(error)))
 
     def _run(self) -> float:
         # `__main__` is another module here. What that module registers, such as a resolver, the

@@ -18,7 +18,7 @@ from engine import files, messages, signals
 from engine.checks import imports
 from engine.config import objects
 from engine.config.resolved import Config
-from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on
+from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on, named
 from engine.run import code, folders, identity, summaries
 from engine.run.children import end_others, joinable
 from engine.run.objective import chooser, compared, has_diverged, outcome
@@ -329,8 +329,7 @@ class Run:
         except Exception as error:
             if files.cannot_write(error):
                 raise
-            said = "the mean of the last epochs is not validated: %s: %s"
-            log.warning(said, type(error).__name__, error)
+            log.warning("the mean of the last epochs is not validated: %s", named(error))
         else:
             callback.mean_score = trainer.callback_metrics.get(callback.monitor)
 
@@ -516,7 +515,7 @@ class Run:
                 if refused:
                     summary["error"] = str(refused)
                     raise self._stopped_by(refused) from exception
-                said = messages.redacted(f"{type(exception).__name__}: {exception}")
+                said = messages.redacted(named(exception))
                 summary |= {"status": "failed", "error": said}
                 log.exception("run failed: %s", self.folder)
                 raise RunFailed(summary["error"]) from exception

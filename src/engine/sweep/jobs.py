@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn
 from engine import files, locks, messages, signals
 from engine.checks import imports
 from engine.config.resolved import Config, absolute
-from engine.errors import NotWritten, RunFailed, Stopped, UserError, WorkerLost, as_mistake
+from engine.errors import NotWritten, RunFailed, Stopped, UserError, WorkerLost, as_mistake, named
 from engine.fence.hydra import answer_of
 from engine.run import folder_names, folders, identity, summaries
 from engine.run.records.read import BrokenFile
@@ -429,7 +429,7 @@ def _launch_each(jobs: Sequence[Job], launch: Launch) -> None:
                 is_left = not job.state().has_ended or job.is_as_launched
                 job.error = mistake if is_left else None
         else:
-            log.warning("%s: %s", type(error).__name__, error)
+            log.warning("%s", named(error))
         return
     signals.heed()  # it may have broken a job before the run began: no answer, and no failure
     for job, result in zip(jobs, returns, strict=True):
