@@ -60,14 +60,14 @@ def exact(
             "state_dict(). That is exact if the state has all: neither random numbers of workers "
             "nor what the loader keeps from one epoch to the next are saved."
         )
-        return StatefulLoader(loader, seed, place)
+        return StatefulLoader(loader, seed, place, say)
     say(
         f"{name}: {reason}. A resumed run continues from the end of the last whole epoch: "
         "last.ckpt is written there only. That is exact if the loader keeps nothing from one epoch "
         "to the next.\nTo continue within an epoch, the loader needs state_dict() and "
         "load_state_dict()."
     )
-    return EpochLoader(loader, seed, place)
+    return EpochLoader(loader, seed, place, say)
 
 
 def why_not(loader: Any, seed: int) -> str | None:

@@ -1,7 +1,9 @@
 """Serves other people's loaders as they are, with their random numbers seeded."""
 
 import copy
+import hashlib
 import inspect
+import io
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from engine import processes
 from engine.fence.lightning import Place, ServesLoader, restart_workers, wrapped_sampler
 from engine.fence.torch import iterates_itself, with_own_workers
 from engine.seeds import derive, kept
@@ -77,10 +80,22 @@ class EpochLoader(Served):
 
     Workers that the loader starts have one seed for a whole pass. A loader that begins anew, as a
     longer one beside it goes on, counts on.
+
+    Args:
+        loader: the user's.
+        seed: the run's.
+        place: tells how far training is.
+        say: is told if each of several processes trains on the same batches; None: nobody asks.
     """
 
     _ended = ""  # the name of the last whole pass
     _given = 0  # the number of the last batch
+
+    def __init__(
+        self, loader: Any, seed: int, place: Place, say: Callable[[str], None] | None = None
+    ) -> None:
+        super().__init__(loader, seed, place)
+        self._say = say
 
     def __iter__(self) -> Iterator[Any]:
         asks: Any = inspect.currentframe()
@@ -102,6 +117,9 @@ class EpochLoader(Served):
         for done, batch in enumerate(batches, start=number + 1):
             self._note(done)
             self._given = done
+            if self._say is not None:
+                self._compare(batch, self._say)
+                self._say = None
             yield batch
         self._ended = stream
 
@@ -141,12 +159,26 @@ class EpochLoader(Served):
     def _note(self, number: int) -> None:
         """Is called after so many batches of an epoch."""
 
+    def _compare(self, batch: Any, say: Callable[[str], None]) -> None:
+        """Tells whether each of several processes has got the same first batch."""
+        if not processes.is_one_of_several():
+            return
+        first, *others = processes.gathered(_digest(batch))
+        if first and others and set(others) == {first}:
+            say(
+                f"{type(self._loader).__name__}: each of {len(others) + 1} processes has got the "
+                "same first batch, and trains on it.\nIf the data set is iterable, its __iter__ "
+                "has to share the samples out, by torch.distributed.get_rank()."
+            )
+
 
 class StatefulLoader(EpochLoader):
     """Saves the loader's own state, too."""
 
-    def __init__(self, loader: Any, seed: int, place: Place) -> None:
-        super().__init__(loader, seed, place)
+    def __init__(
+        self, loader: Any, seed: int, place: Place, say: Callable[[str], None] | None = None
+    ) -> None:
+        super().__init__(loader, seed, place, say)
         self._states: dict[int, Any] = {}  # by the number of batches served in the epoch
 
     def _note(self, number: int) -> None:
@@ -189,3 +221,13 @@ def seed_each(generators: Sequence[torch.Generator], seed: int, stream: str) -> 
 def _is_in(value: object, others: Sequence[object]) -> bool:
     """Tells whether an object is among others; an object may equal another one."""
     return any(value is other for other in others)
+
+
+def _digest(batch: Any) -> str:
+    """Returns a digest of a batch's content; "" where it has no bytes."""
+    content = io.BytesIO()
+    try:
+        torch.save(batch, content)
+    except Exception:  # of a class of the user's
+        return ""
+    return hashlib.sha256(content.getbuffer()).hexdigest()

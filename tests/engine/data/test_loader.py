@@ -286,3 +286,29 @@ def test_a_loader_that_begins_anew_within_an_epoch_draws_other_numbers(workers: 
     drawn = [tuple(map(str, batch)) for taken in passes for batch in taken]
     assert len(set(drawn)) == len(drawn) > 3
     restart_workers(served)
+
+
+@pytest.mark.parametrize(("other", "is_told"), [(0, True), (1, False)])
+def test_processes_that_train_on_the_same_batches_are_told_of(
+    other: int, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: of an iterable data set, each process had the whole stream, in silence."""
+    digests: list[str] = []
+
+    def gathered(own: str) -> list[str]:
+        digests.append(own)
+        return digests[:]
+
+    monkeypatch.setattr("engine.processes.is_one_of_several", lambda: True)
+    monkeypatch.setattr("engine.processes.gathered", gathered)
+    said: list[str] = []
+    for first in (other, 0):
+        batches = [{"x": torch.arange(4) + first}, {"x": torch.arange(4)}]
+        list(exact_and_say(batches, 5, At(), 0, said.append))
+    assert len(digests) == 2
+    text = (
+        "list: each of 2 processes has got the same first batch, and trains on it.\nIf the data "
+        "set is iterable, its __iter__ has to share the samples out, by "
+        "torch.distributed.get_rank()."
+    )
+    assert [one for one in said if "first batch" in one] == [text] * is_told
