@@ -38,6 +38,9 @@ LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 # How a sweep treats its jobs, as the config of each job's run has it: however it is, a run is the
 # same.
 TREATMENT = {"retry": None, "force": False, "dry_run": False, "wait": False}
+# Devices of one process. Any other number shares the samples otherwise: it changes at the least
+# rounding and dropout, and of data modules of others, batches and their number.
+DEVICES, ONE = "trainer.devices", (1, "auto")
 # Keys that cannot change a result: a name, a place, what is shown, which device computes. Of some,
 # single values can, see `relevant`.
 STRATEGY = "trainer.strategy"
@@ -51,16 +54,12 @@ IRRELEVANT = (
     "datamodule.cache_dir",
     "datamodule.num_workers",
     "trainer.accelerator",
-    "trainer.devices",
+    DEVICES,
     STRATEGY,
     "trainer.steps_per_call",
     "trainer.detect_anomaly",
     "trainer.profiler",
 )
-# Values by which one process computes, and reads its data by itself. Any other number shares the
-# samples otherwise: it changes at the least rounding and dropout, and of data modules of others,
-# batches and their number.
-OF_ONE_PROCESS = {"trainer.devices": (1, "auto"), "datamodule.num_workers": (0, None)}
 # How the words begin for strategies that leave weights and gradients whole: on one device, or DDP.
 WHOLE = ("auto", "single_device", "ddp")
 # Overrides that `evaluate` takes: the data and the device may be others than in training.
@@ -108,5 +107,4 @@ def _counts(key: str, value: Any) -> bool:
     """Tells whether a value can change a result, though other values of its key cannot."""
     if key == STRATEGY:
         return not str(value or "auto").startswith(WHOLE)
-    of_several = value not in OF_ONE_PROCESS.get(key, (value,))
-    return of_several or is_below(key, (STRATEGY,))
+    return (key == DEVICES and value not in ONE) or is_below(key, (STRATEGY,))

@@ -30,6 +30,9 @@ if TYPE_CHECKING:  # a sweep that has nothing to run does not wait for Lightning
 log = logging.getLogger(__name__)
 
 MADE_OF = Path(".hydra/made_of.json")
+# Workers share the batches of a loader whose batches have numbers. Each of them reads any other
+# loader by itself, so that their number makes the batches.
+WORKERS = "datamodule.num_workers"
 # Their files are known in other ways, or change no number.
 NOT_NAMED = ("datamodule", "init_from", *IRRELEVANT)
 
@@ -37,8 +40,8 @@ NOT_NAMED = ("datamodule", "init_from", *IRRELEVANT)
 class Changed(NamedTuple):
     """Says what is not as it was when a run was made: the data, and which files of code.
 
-    The weights that a run begins from count as data. So does a file that another key names: `data`
-    is its key, or "data", or "".
+    The weights that a run begins from count as data. So does a file that another key names, and
+    so may the number of workers: `data` is the key, or "data", or "".
     """
 
     data: str = ""
@@ -154,6 +157,11 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         said.append(f"the data changed from {_sizes(theirs)} to {_sizes(ours)} samples")
     elif ours["digest"] != theirs["digest"]:
         said.append("the content of the data changed")
+    then, workers = theirs.get("workers"), ours.get("workers")
+    if None not in (then, workers) and then != workers:
+        said.append(
+            f"{WORKERS} changed from {then} to {workers}, and each reads the loader by itself"
+        )
     said += [f"the file of {key} changed" for key in _other_files(before, now["files"])]
     changed = [name for name, digest in now["code"].items() if before["code"].get(name) != digest]
     if changed:
@@ -176,7 +184,14 @@ def changed(run_dir: Path, config: Config) -> Changed:
     begins_elsewhere = weights is not None and weights != before["begins_from"]
     data = "data" if begins_elsewhere or _data_changed(run_dir, before, config) else ""
     data = data or next(iter(_other_files(before, _files_named(config))), "")
+    if before["data"].get("workers") not in (None, workers_of(config)):
+        data = WORKERS
     return Changed(data, tuple(map(code.file_name, others)))
+
+
+def workers_of(config: Config) -> int:
+    """Returns how many workers a run's config asks for."""
+    return int(config.get(WORKERS) or 0)
 
 
 def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool:

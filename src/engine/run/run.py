@@ -406,8 +406,25 @@ class Run:
                 said = "goes on with what was made of the shorter length: %s"
                 log.warning(said, ", ".join(keys))
             check_schedules(trainer, self._parent)
-        if not self._made_of or identity.is_whole(self._made_of):
+        from engine.data.served_loader import EpochLoader
+        from engine.fence.lightning import training_loaders
+
+        loaders = training_loaders(trainer)
+        are_numbered = not any(isinstance(loader, EpochLoader) for loader in loaders)
+        if not self._made_of or (identity.is_whole(self._made_of) and are_numbered):
             return
+        if not are_numbered:
+            self._made_of["data"]["workers"] = identity.workers_of(self.config)
+        if not identity.is_whole(self._made_of):
+            self._made_of["data"]["samples"] = self._sizes(trainer, data)
+        if trainer.is_global_zero:
+            # A longer run's new folder has no record yet.
+            before = self._parent if self._is_new and self._parent else self.folder
+            identity.compare(before, self._made_of, self.insists)
+            identity.save(self.folder, self._made_of)
+
+    def _sizes(self, trainer: "Trainer", data: "LightningDataModule") -> dict[str, int]:
+        """Returns the number of samples of each loader of training, as far as it can be known."""
         from engine.fence.lightning import training_sizes
 
         found = training_sizes(trainer)
@@ -420,12 +437,7 @@ class Run:
             type(data).__name__,
             " and the number of samples" if sizes else "",
         )
-        self._made_of["data"]["samples"] = sizes
-        if trainer.is_global_zero:
-            # A longer run's new folder has no record yet.
-            before = self._parent if self._is_new and self._parent else self.folder
-            identity.compare(before, self._made_of, self.insists)
-            identity.save(self.folder, self._made_of)
+        return sizes
 
     def test(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"

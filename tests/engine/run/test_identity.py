@@ -257,6 +257,28 @@ def test_a_sweep_runs_jobs_anew_whose_images_changed(
     assert made_of(again)["data"]["samples"] == {"train": 16, "test": 16}
 
 
+@pytest.mark.parametrize(("data", "is_read_by_each"), [("Ordinary", False), ("Streams", True)])
+def test_a_job_whose_workers_read_a_stream_runs_anew_with_other_workers(
+    data: str, is_read_by_each: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: with two workers, a stream that they do not share has twice the steps."""
+    caplog.set_level("INFO")
+    sweep = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "seed=1,2"]
+    sweep += ["module._target_=ways.Small", f"datamodule._target_=ways.{data}"]
+    sweep += ["trainer.max_steps=2", f"paths.log_dir={tmp_path}"]
+    run_train(*sweep, draws=False)
+    (one, _) = (path for path in (tmp_path / "sweeps/linear").glob("seed=*"))
+    made = made_of(one)
+    assert made["data"].get("workers") == (0 if is_read_by_each else None)
+    caplog.clear()
+    run_train(*sweep, "datamodule.num_workers=2", "sweep.dry_run=true")
+    status = "other datamodule.num_workers" if is_read_by_each else "finished"
+    assert f"2 jobs: 2 {status}" in caplog.text
+    other = {**made, "data": {**made["data"], "workers": 2}}
+    said = "datamodule.num_workers changed from 0 to 2, and each reads the loader by itself"
+    assert identity.differences(made, other) == [said] * is_read_by_each
+
+
 class Owner:
     """A data module that says nothing of its data."""
 

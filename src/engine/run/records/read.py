@@ -64,6 +64,7 @@ OF_DATA: Shape = {
     "samples": dict[str, int | None],
     "digest": str | None,
     "files": str | None,
+    "workers": int | None,
 }
 
 

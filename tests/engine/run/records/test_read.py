@@ -1,5 +1,6 @@
 """The files of a run, read and checked."""
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,18 @@ def test_rows_have_the_cells_that_are_not_empty_but_for_a_line_that_is_cut(tmp_p
         ["epoch", "step", "a", "b"],
         [{"step": "0", "a": "1"}, {"epoch": "0", "step": "1", "b": "-inf"}],
     )
+
+
+@pytest.mark.parametrize("workers", ["two", [2], 1.5])
+def test_a_number_of_workers_that_is_none_is_named(workers: object, tmp_path: Path) -> None:
+    data = {"classes": [], "samples": {}, "digest": None, "files": None}
+    made = {"data": data, "code": {}, "versions": {}}
+    path = tmp_path / "made_of.json"
+    path.write_text(json.dumps(made))
+    assert read.made_of(path) == made
+    path.write_text(json.dumps({**made, "data": {**data, "workers": workers}}))
+    with pytest.raises(BrokenFile, match="workers: should be"):
+        read.made_of(path)
 
 
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
