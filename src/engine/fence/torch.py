@@ -121,7 +121,9 @@ def hooks_of_all() -> list[Any]:
 
 def has_hooks_of_all() -> bool:
     """Tells whether all modules, or all optimisers, have a hook."""
-    return any(_tables_of_all())
+    of_forward = [getattr(of_modules, f"_global{name}") for name in _OF_FORWARD_HOOKS]
+    # torch leaves in these how a hook was that has been removed.
+    return any(own for own in _tables_of_all() if all(own is not how for how in of_forward))
 
 
 def put_hooks_of_all(found: Sequence[Any]) -> None:

@@ -57,6 +57,8 @@ GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (*values.GROUPS, frozenset, dict, np.ndarray)  # that are looked into for objects
 GRADIENT = "grad"  # an attribute of weights
 BY_NAME = ("getattr", "attrgetter")  # what reads an attribute whose name it is given
+LISTED = (*values.GROUPS, frozenset, dict)
+CALLED = (FunctionType, MethodType, property, staticmethod, classmethod)
 MOST_HELPERS = 10  # objects in a list or a dict that are looked at: others are of the same kinds
 COMPUTING = ("autograd", "func", "functorch")  # torch's modules whose `grad` is a function
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
@@ -613,62 +615,107 @@ def reads_gradients(owner: Any) -> bool:
     What else its file has is for others, and `torch.autograd.grad` computes gradients of its own.
     """
     kind: Any = type(owner)
-    return bool(_users(kind)) and _is_reader(kind, frozenset(_helpers(owner)))
+    if not _users(kind) or _is_metrics(kind):
+        return False
+    kinds, functions = _helpers(owner)
+    held = frozenset(kinds)
+    if not functions:
+        return _methods_read(kind, held)
+    # Functions of an object may hold layers and metrics, which no cache must keep; their code may.
+    key = kind, held, frozenset(one.__code__ for one in _with_closures(functions))
+    if key not in _known:
+        _known[key] = _read(functions, _homes(kind, held))
+    return _known[key] or _methods_read(kind, held)
 
 
-def _helpers(owner: Any) -> set[Any]:
-    """Returns the functions, and the classes of a user's objects, that an object has."""
-    found: set[Any] = set()
-    waiting = [owner]
-    for one in waiting:  # it grows
-        for value in (looked_into(one) or {}).values():
-            inner = value.values() if isinstance(value, dict) else value
-            group = inner if isinstance(value, HOLDERS) else [value]
-            for own in itertools.islice(group, MOST_HELPERS):
-                own = _itself(own.func if isinstance(own, functools.partial) else own)
-                if isinstance(own, FunctionType):
-                    found.add(own)
-                    continue
-                kind: Any = type(own)
-                if kind not in found and _users(kind):
-                    found.add(kind)
-                    waiting.append(own)
+_known: dict[Any, bool] = {}
+
+
+def _with_closures(functions: Iterable[FunctionType]) -> list[FunctionType]:
+    """Returns functions, and those that they close over."""
+    found = [*functions]
+    for one in found:  # it grows
+        found += [own for own in _called(_closed_over(one)) if own not in found]
     return found
 
 
+def _closed_over(function: FunctionType) -> list[Any]:
+    empty = CellType()
+    return [cell.cell_contents for cell in function.__closure__ or () if cell != empty]
+
+
+def _helpers(owner: Any) -> tuple[set[type], list[FunctionType]]:
+    """Returns the classes of a user's objects, and the functions, that an object has."""
+    kinds: set[type] = set()
+    functions: list[FunctionType] = []
+    waiting = [owner]
+    for one in waiting:  # it grows
+        for value in (looked_into(one) or {}).values():
+            inner = value.values() if type(value) is dict else value
+            group = inner if type(value) in LISTED else [value]
+            for own in itertools.islice(group, MOST_HELPERS):
+                own = _itself(own.func if type(own) is functools.partial else own)
+                kind: Any = type(own)
+                if kind is FunctionType:
+                    functions.append(own)
+                elif kind not in kinds and _users(kind):
+                    kinds.add(kind)
+                    waiting.append(own)
+    return kinds, functions
+
+
 @functools.cache
-def _is_reader(kind: Any, helpers: frozenset[Any]) -> bool:
+def _methods_read(kind: Any, held: frozenset[type]) -> bool:
     """Tells whether methods of a class read gradients, or what they call by its name.
 
     Args:
         kind: the class.
-        helpers: functions, and classes of objects, that an object of the class has.
+        held: the classes of objects that an object of the class has.
     """
-    held = [one for one in helpers if isinstance(one, FunctionType)]
-    holders = dict.fromkeys(one for own in (kind, *helpers.difference(held)) for one in _users(own))
-    kinds: list[Any] = [type(own) for one in holders for own in vars(one).values()]
-    shared = (base for one in kinds for base in _users(one))
-    objects = [vars(one) for one in dict.fromkeys((*holders, *shared))]
-    methods = [value for one in _users(kind) for value in vars(one).values()]
-    waiting = [*dict.fromkeys(found for own in (*methods, *held) for found in _functions(own))]
+    methods = (value for one in _users(kind) for value in vars(one).values())
+    return _read(_called(methods), _homes(kind, held))
+
+
+def _homes(kind: Any, held: frozenset[type]) -> list[type]:
+    """Returns the users' classes whose methods an object's code calls by their names alone."""
+    own = list(dict.fromkeys(one for each in (kind, *held) for one in _users(each)))
+    kinds: list[Any] = [type(value) for one in own for value in vars(one).values()]
+    return list(dict.fromkeys((*own, *(base for each in kinds for base in _users(each)))))
+
+
+def _read(functions: Iterable[FunctionType], homes: Iterable[type]) -> bool:
+    """Tells whether functions read gradients, or what they call by its name.
+
+    Args:
+        functions: with what they close over.
+        homes: classes whose methods are called by their names.
+    """
+    waiting = [*dict.fromkeys(functions)]
     for function in waiting:  # it grows
         names, reads = _looked_up(function.__code__)
         if reads:
             return True
         if not _is_users(function):  # of a library's, what each of its functions calls is too much
             continue
-        inner = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
-        imported = [vars(sys.modules[name]) for name in names & sys.modules.keys()]
-        places = [function.__globals__, *imported, *objects]
-        for place in places:  # it grows
-            named = [place[name] for name in names & place.keys()]
-            inner += named
+        found = _closed_over(function)
+        imported = [file for name in names if type(file := sys.modules.get(name)) is ModuleType]
+        places: dict[Any, Any] = {place: vars(place) for place in (*imported, *homes)}
+        tables = [function.__globals__, *places.values()]
+        for table in tables:  # it grows
+            named = [table[name] for name in names & table.keys()]
+            found += named
             for one in named:
-                if isinstance(one, ModuleType) or (isinstance(one, type) and _is_users(one)):
-                    places += [vars(one)] * all(vars(one) is not other for other in places)
-        found = dict.fromkeys(own for value in inner for own in _functions(value))
-        waiting += [own for own in found if own not in waiting]
+                is_own = issubclass(type(one), type) and _is_users(one)
+                if (is_own or type(one) is ModuleType) and one not in places:
+                    places[one] = vars(one)
+                    tables.append(places[one])
+        waiting += [own for own in dict.fromkeys(_called(found)) if own not in waiting]
     return False
+
+
+def _called(found: Iterable[Any]) -> Iterator[FunctionType]:
+    """Yields the functions among some values, whatever other objects do when they are asked."""
+    return (own for value in found if type(value) in CALLED for own in _functions(value))
 
 
 @functools.cache

@@ -160,6 +160,15 @@ def test_hooks_of_all_are_put_back_with_what_they_are_given() -> None:
     assert len(of_modules._global_forward_hooks_always_called) == 0
 
 
+def test_a_hook_of_all_that_was_removed_is_none() -> None:
+    """As it happened: torch keeps how it was called, so that later jobs trained one by one."""
+    before = fence.hooks_of_all()
+    of_modules.register_module_forward_hook(lambda *args: None, with_kwargs=True).remove()
+    assert len(of_modules._global_forward_hooks_with_kwargs) == 1
+    assert not fence.has_hooks_of_all()
+    fence.put_hooks_of_all(before)
+
+
 def gradients(backward: Callable[[Tensor], None]) -> list[Tensor | None]:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))

@@ -1,9 +1,13 @@
 """Whose code reads gradients of weights."""
 
+import gc
+import sys
+import weakref
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -176,3 +180,64 @@ class Clears(Callback):
 def test_who_reads_gradients_of_weights(kind: type, reads: bool) -> None:
     """What else a file has is for others: a helper of another class spoilt its compiled steps."""
     assert attributes.reads_gradients(kind()) == reads
+
+
+class Exp:
+    inverse: Any = None
+
+    def back(self, x: Any) -> Any:
+        return self.inverse().back(x), Exp, Log
+
+
+class Log:
+    inverse = Exp
+
+    def back(self, x: Any) -> Any:
+        return self.inverse().back(x), Exp, Log
+
+
+Exp.inverse = Log
+
+
+class AttrDict(dict[str, Any]):
+    """Has its keys as attributes, and raises a KeyError for any other."""
+
+    __getattr__ = dict.__getitem__
+
+
+SCALES = AttrDict(scale=2.0)
+
+
+class HoldsOddThings(nn.Module):
+    """Holds classes that name each other, an array without axes, and what raises odd errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        scales = SCALES
+        self.log, self.exp, self.mean = Log(), Exp(), np.array(0.5)
+        self.scales, self.scaled = scales, lambda x: x * scales.scale
+
+    def forward(self, x: torch.Tensor) -> Any:
+        import not_installed  # type: ignore[import-not-found]
+
+        return not_installed, self.log.back(x), torch.ops.aten.relu(x) * SCALES.scale
+
+
+def test_objects_that_do_what_they_like_are_asked_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it happened: a run ended at its first checkpoint, or stood still."""
+    monkeypatch.setitem(sys.modules, "not_installed", None)
+    assert not attributes.reads_gradients(HoldsOddThings())
+
+
+def test_who_is_asked_is_not_kept() -> None:
+    """A cache of what an object's functions do would keep the networks of all jobs."""
+
+    def asked() -> weakref.ref[nn.Module]:
+        owner = HoldsOddThings()
+        owner.scaled = lambda x: owner.mean * x
+        assert not attributes.reads_gradients(owner)
+        return weakref.ref(owner)
+
+    found = asked()
+    gc.collect()
+    assert found() is None
