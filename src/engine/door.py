@@ -5,6 +5,7 @@ A command line is checked first; then it is one run, a sweep, help, or a run res
 
 import ast
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from engine.errors import FAILED, WRONG_USE, UserError, exit_codes
 from engine.fence.hydra import composing_once, options_of
 from engine.fence.omegaconf import parsing_once
 from engine.run import folders
+from engine.run.children import PARENT
 from engine.run.run import Run, train_one
 from engine.sweep.jobs import Job
 
@@ -127,7 +129,8 @@ class Door:
             others = [word for word in words if not word.startswith((RESUME, "hydra."))]
             trust = "".join(word.removeprefix(TRUST) for word in others if word.startswith(TRUST))
             if trust not in ("", "true"):  # the digest that a run gives its further processes
-                signals.end_with_parent(GRACE)
+                first = os.environ.get(PARENT)  # gone already, it may be
+                signals.end_with_parent(GRACE, int(first) if first else None)
             lengths = [word for word in others if word not in (INSIST, TRUST + trust)]
             longer.check_words(run_dir, lengths)
             config = self.received(run_dir, trust)

@@ -50,6 +50,7 @@ IN_OUR_WORDS = (
     (IS_THERE, WITHOUT_PLUS),
 )
 LOST_OVERRIDE = re.compile(r"In '([^']+)': Could not override '([^'@]+)(@[^']+)?'\.")
+TRACEBACK = "Traceback (most recent call last):"
 CAUGHT = re.compile(r"Caught (\w+) .*\.\nOriginal ")  # in a process of torch's
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
@@ -323,5 +324,6 @@ def _raised_in_worker(error: BaseException) -> str:
     text = str(error)
     if not (caught := CAUGHT.match(text)):
         return ""
-    found = [own.start() for own in re.finditer(rf"^(?:\w+\.)*{caught[1]}\b", text, re.MULTILINE)]
-    return text[found[-1] :].strip() if found else ""
+    last = text[text.rfind(TRACEBACK) :]  # of those that led to one another
+    found = re.search(rf"^(?:\w+\.)*{caught[1]}\b", last, re.MULTILINE)
+    return last[found.start() :].strip() if found else ""

@@ -195,7 +195,7 @@ def counted_while_waiting() -> Iterator[None]:
             is_second = True
             time.sleep(A_MOMENT)
             if _Heeded.came is None:
-                _say("waiting for other processes; once more ends this one at once")
+                _say("busy, or waiting for other processes; once more ends this one at once")
         reader.close()
 
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
@@ -228,13 +228,14 @@ def out_of_reach_of_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with_parent(grace: float = 0.0) -> None:
+def end_with_parent(grace: float = 0.0, parent: int | None = None) -> None:
     """Ends this process within a second of its parent, even if the parent was killed.
 
     Args:
         grace: seconds more, for what this process is about to end by itself.
+        parent: the number of the process that has started this one; None: whichever it is now.
     """
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -311,6 +311,7 @@ class Raises(Dataset[int]):
     [
         (OSError("picture 60 is broken"), "OSError: picture 60 is broken"),
         (KeyError("x"), "KeyError: 'x'"),
+        (ValueError("bad\nValueError: it says"), "ValueError: bad\nValueError: it says"),
         (ValueError("too large\nby far"), "ValueError: too large\nby far"),
         (AssertionError(), "AssertionError"),
         (Odd("a", "b"), f"{__name__}.Odd: ('a', 'b')"),

@@ -96,7 +96,7 @@ def test_the_second_signal_ends_a_process_that_waits_for_others_in_c(
             process.send_signal(number)
             assert process.stderr.readline() == "\n"
             said = process.stderr.readline()
-            assert said == "waiting for other processes; once more ends this one at once\n"
+            assert said == "busy, or waiting for other processes; once more ends this one at once\n"
             assert process.poll() is None
             process.send_signal(number)
             assert process.wait(timeout=5) == code

@@ -223,11 +223,20 @@ def _is_in(value: object, others: Sequence[object]) -> bool:
     return any(value is other for other in others)
 
 
+def _without_views(value: Any) -> Any:
+    """Returns what a batch has; a view would be saved with all that it is a view of."""
+    if isinstance(value, dict):
+        return {key: _without_views(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_views(one) for one in value]
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
 def _digest(batch: Any) -> str:
     """Returns a digest of a batch's content; "" where it has no bytes."""
     content = io.BytesIO()
     try:
-        torch.save(batch, content)
+        torch.save(_without_views(batch), content)
     except Exception:  # of a class of the user's
         return ""
     return hashlib.sha256(content.getbuffer()).hexdigest()

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-import signal
+import subprocess
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -445,18 +445,23 @@ class ServesLoader:
         """Ends the pass that is served, and its workers."""
 
 
-def kill_children(trainer: Trainer) -> None:
-    """Kills the processes that were started for further devices, as Lightning does at Ctrl-C.
+def taken_children(trainer: Trainer) -> list[subprocess.Popen[Any]]:
+    """Returns the processes that were started for further devices, which Lightning forgets.
 
-    Lightning's observer forgets them. It would kill this process for the end of one of them, up to
-    5 seconds later, when this one may be at the next job of a sweep.
+    Its observer would kill this process for the end of one of them, up to 5 seconds later, when
+    this one may be at the next job of a sweep.
     """
-    launcher: Any = trainer.strategy.launcher
-    if launcher is not None:
-        launcher.kill(signal.SIGKILL)
-        for process in launcher.procs:
-            process.wait()
-        launcher.procs.clear()
+    own = getattr(trainer.strategy.launcher, "procs", [])
+    taken = [*own]
+    own.clear()
+    return taken
+
+
+def kill_children(trainer: Trainer) -> None:
+    """Kills the processes that were started for further devices."""
+    for process in taken_children(trainer):
+        process.kill()
+        process.wait()
 
 
 def trains_in_copies(trainer: Trainer) -> bool:

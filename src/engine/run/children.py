@@ -1,6 +1,8 @@
 """The processes that Lightning starts for further devices: they join the run that starts them."""
 
+import logging
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +16,9 @@ from engine.errors import FULL_ERROR, wants_traceback
 if TYPE_CHECKING:  # the command answers `--help` and mistakes before Lightning is imported
     from lightning.pytorch import Trainer
 
+log = logging.getLogger(__name__)
+
+PARENT = "ENGINE_FIRST_PROCESS"  # the variable by which further processes know the first one
 PATIENCE = 10.0  # seconds, after which a process that has failed takes itself for the only one
 
 
@@ -45,6 +50,7 @@ def joinable(run_dir: Path, door: str, digest: str) -> Iterator[None]:
     ):
         if not wants_traceback():
             os.environ.pop(FULL_ERROR, None)  # set by `exit_codes`, not by the user
+        os.environ[PARENT] = str(os.getpid())
         try:
             yield
         finally:
@@ -64,3 +70,21 @@ def end_others(trainer: "Trainer") -> None:
         kill_children(trainer)
     else:
         time.sleep(PATIENCE)
+
+
+def await_others(trainer: "Trainer") -> None:
+    """Waits for the processes that have trained together with this one, and tells of failed ones.
+
+    They end by themselves, but for what code of a user's still does in them.
+    """
+    from engine.fence.lightning import taken_children
+
+    until = time.monotonic() + 1.5 * PATIENCE  # one that has failed waits before it says why
+    for rank, process in enumerate(taken_children(trainer), start=1):
+        try:
+            code = process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.warning("process %d of the run is still at work, and ends with this command", rank)
+        else:
+            if code:
+                log.warning("process %d of the run has failed, by exit code %d", rank, code)

@@ -20,7 +20,7 @@ from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on, named
 from engine.run import code, folders, identity, summaries
-from engine.run.children import end_others, joinable
+from engine.run.children import await_others, end_others, joinable
 from engine.run.objective import chooser, compared, has_diverged, outcome
 from engine.run.records import read
 
@@ -534,6 +534,8 @@ class Run:
             finally:
                 if self._trainer is not None:
                     self._end(self._trainer, summary)
+        if self._trainer is not None:
+            await_others(self._trainer)
         return summaries.objective(summary)
 
     @property

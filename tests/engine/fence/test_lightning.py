@@ -494,6 +494,7 @@ def test_kill_children_ends_the_processes_of_further_devices(tmp_path: Path) -> 
         observer = _ChildProcessObserver(parent.pid, launcher.procs)
         fence.kill_children(trainer)
         assert child.returncode == -signal.SIGKILL
+        assert fence.taken_children(trainer) == []
         assert observer._run()  # as it happened: for the end of one, it killed a whole sweep
         with pytest.raises(subprocess.TimeoutExpired):
             parent.wait(timeout=0.1)

@@ -1,8 +1,10 @@
 """Two processes on the CPU give the results of one, for all losses, batches and splits."""
 
+import contextlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -125,7 +127,13 @@ def test_a_further_process_ends_with_the_first_one(
 ) -> None:
     """As it happened: one that had just begun lived on after the first one was killed."""
     graces: list[float] = []
-    monkeypatch.setattr("engine.signals.end_with_parent", graces.append)
+
+    def end(grace: float, parent: int | None) -> None:
+        assert parent == 4321
+        graces.append(grace)
+
+    monkeypatch.setattr("engine.signals.end_with_parent", end)
+    monkeypatch.setenv(children.PARENT, "4321")
     with pytest.raises(SystemExit) as stop:
         run_train(f"resume={tmp_path}", f"trust={digest}")
     assert (stop.value.code, graces) == (2, expected)
@@ -147,6 +155,33 @@ def test_a_process_ends_after_its_parent() -> None:
     # The child has an end of the pipe for errors, so this waits for its end: not for 60 seconds.
     done = subprocess.run(command, capture_output=True, check=True, timeout=20)
     assert done.stdout == b"begun\n"
+
+
+def test_a_process_ends_whose_parent_is_gone_before_it_looks() -> None:
+    """As it happened: it took the process that it was left to for its parent."""
+    gone = "import time; from engine.signals import end_with_parent as end; end(0.1, 1); "
+    done = subprocess.run([sys.executable, "-c", gone + "time.sleep(60)"], timeout=20)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_ends_well_tells_of_processes_that_have_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: one that failed at the end was killed before it had said why."""
+    monkeypatch.setattr(children, "PATIENCE", 1.0)
+    ends = ("raise SystemExit(3)", "", "import time; time.sleep(60)")
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", end])) for end in ends
+        ]
+        stack.callback(started[-1].kill)
+        monkeypatch.setattr("engine.fence.lightning.taken_children", lambda trainer: started)
+        children.await_others(SimpleNamespace())  # type: ignore[arg-type]
+        assert started[-1].poll() is None
+    assert caplog.messages == [
+        "process 1 of the run has failed, by exit code 3",
+        "process 3 of the run is still at work, and ends with this command",
+    ]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
