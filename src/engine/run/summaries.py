@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -270,8 +271,9 @@ def next_commands(folder: Path, door: str) -> str:
     """
     place = messages.short(folder)
     report = f"python -m {door.rpartition('.')[0]}.report {place}"
-    own = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    listed = len(own) + sum((path / "hparams").is_dir() for path in own)  # a row is a run, too
+    # As TensorBoard counts: a job's row of HParams is a run, too. What nobody may list is left out.
+    below = (names for _, _, names in os.walk(folder) if any("tfevents" in one for one in names))
+    listed = len([*itertools.islice(below, SELECTED + 1)])
     lines = ["Look at it, and compare:", f"  tensorboard --logdir {place}", f"  {report}"]
     if listed > SELECTED:
         how = "tick the box above their list"

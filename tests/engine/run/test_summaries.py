@@ -2,10 +2,12 @@
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 
 from engine.run import summaries
 from engine.run.folders import BEST
@@ -155,14 +157,44 @@ def test_the_next_commands_can_be_pasted() -> None:
     ]
 
 
-def test_of_many_runs_the_page_of_tensorboard_selects_none(tmp_path: Path) -> None:
-    """It lists a job's row of HParams as a run, too."""
+@pytest.mark.parametrize("parent", ["", "a"])
+def test_of_many_runs_the_page_of_tensorboard_selects_none(parent: str, tmp_path: Path) -> None:
+    """It lists a job's row of HParams as a run, too, and no folder of locks or figures."""
+
+    def add(name: str) -> int:
+        """Adds a file of events, and returns how many runs TensorBoard finds."""
+        (tmp_path / parent / name).mkdir(parents=True)
+        (tmp_path / parent / name / "events.out.tfevents.1.here").touch()
+        return len([*GetLogdirSubdirectories(str(tmp_path))])
+
+    for folder in (".locks", "figures", "optuna"):
+        (tmp_path / folder).mkdir()
     for number in range(20):
-        (tmp_path / f"job {number}" / "hparams").mkdir(parents=True)
+        add(f"job {number}")
+        listed = add(f"job {number}/hparams")
+    assert listed == 40
     assert len(summaries.next_commands(tmp_path, "mine.train").splitlines()) == 3
-    (tmp_path / "job 20").mkdir()
+    assert add("job 20") == 41
     assert summaries.next_commands(tmp_path, "mine.train").splitlines()[3:] == [
         "Of more than 40 runs, TensorBoard selects none: tick the box above their list."
+    ]
+
+
+def test_a_folder_that_may_not_be_listed_has_its_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a finished run ended with a traceback, below a folder of mode 711."""
+
+    def refuse(folder: object) -> None:
+        raise PermissionError(13, "Permission denied", folder)
+
+    with monkeypatch.context() as limited:
+        for name in ("listdir", "scandir"):
+            limited.setattr(os, name, refuse)
+        said = summaries.next_commands(tmp_path, "mine.train")
+    assert said.splitlines()[1:] == [
+        f"  tensorboard --logdir {tmp_path}",
+        f"  python -m mine.report {tmp_path}",
     ]
 
 
