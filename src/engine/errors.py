@@ -40,7 +40,7 @@ NO_VARIABLE = r"${oc.env:\1}: there is no such environment variable; \2 needs it
 UNRESOLVED = re.compile(r"\w+ raised while resolving interpolation: (.*)\nfull_key: (\S+)")
 WHY_UNRESOLVED = r"\2: its ${…} cannot be resolved: \1"
 IS_THERE = re.compile(r"Could not append .* at '(\S+)'\.\nEither remove \+ prefix: '(.*)'")
-WITHOUT_PLUS = r"+\2: there is a \1 already; write \2"
+WITHOUT_PLUS = r"+\2: \1 has a value already; write \2"
 IN_OUR_WORDS = (
     (LEADS_NOWHERE, NOWHERE),
     (LEADS_TO_NONE, NO_VALUE),

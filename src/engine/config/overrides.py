@@ -86,11 +86,13 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
             for override in parsed
             if override not in choosing and not override.key_or_group.startswith("hydra")
         ]
+        added = [override for override in choosing if _adds(override)]
+        for override in added:
+            _check_is_new(override, [own for own in choosing if own not in added])
         hydras = [
-            override.key_or_group
+            override
             for override in parsed
-            if override.key_or_group.startswith("hydra.")
-            and not (override.is_add() or override.is_force_add())
+            if override.key_or_group.startswith("hydra.") and not _adds(override)
         ]
         for choices in itertools.product(*map(_values, choosing)) if setting or hydras else ():
             chosen = [
@@ -98,13 +100,13 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
                 for override, choice in zip(choosing, choices, strict=True)
                 if choice is not None
             ]
-            for key in hydras:
-                _check_key_of_hydras(key, chosen)
+            if hydras:
+                _check_keys_of_hydras(hydras, chosen)
             config = compose("config", overrides=chosen)
             for override in setting:
                 _check_value(override, config, _known)
-                is_new = override.is_add() or override.is_force_add()
-                if is_new and not override.is_sweep_override():  # later words may build on it
+                # Later words may build on it.
+                if _adds(override) and not override.is_sweep_override():
                     config = copy.deepcopy(config)
                     with suppress(HydraException):  # which Hydra says when it composes the line
                         apply_overrides([override], config)
@@ -126,6 +128,8 @@ def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:
                 _check_value(override, config, _dotted_keys)
                 OmegaConf.update(config, key, override.value(), force_add=True)
                 continue
+            if _adds(override):
+                _check_is_new(override, [])
             fresh = compose("config", overrides=[f"{key}={override.value()}"])
             if key == "accelerator":
                 for name in ("accelerator", "devices"):
@@ -166,12 +170,14 @@ def _check_hydras(parsed: Sequence[Override]) -> None:
             raise UserError(f"{override.input_line}: must be none; the engine shows and writes it.")
 
 
-def _check_key_of_hydras(key: str, chosen: Sequence[str]) -> None:
+def _check_keys_of_hydras(overrides: Sequence[Override], chosen: Sequence[str]) -> None:
     """Refuses a key that Hydra's own config does not have; names the choices that bring it."""
     config = compose("config", overrides=list(chosen), return_hydra_config=True)
     known = _dotted_keys(config)
-    if key in known:
+    override = next((own for own in overrides if own.key_or_group not in known), None)
+    if override is None:
         return
+    key = override.key_or_group
     node, _, name = key.rpartition(".")
     group = node.replace(".", "/")
     loader = GlobalHydra.instance().config_loader()
@@ -180,7 +186,22 @@ def _check_key_of_hydras(key: str, chosen: Sequence[str]) -> None:
     others = [one for one in options if name in own_config(loader, f"{group}/{one}")[0]]
     is_of = f" of {group}={choices[group]}" if options else ""
     how = f" Choose one that has it: {group}={' or '.join(others)}." if others else ""
-    raise UserError(f"{key}: no such key{is_of}.{how or nearest(key, known)}")
+    meant = nearest(key, known)
+    how = how or f"{meant}{_how_to_set(override, meant) if options else ''}"
+    raise UserError(f"{key}: no such key{is_of}.{how}")
+
+
+def _how_to_set(override: Override, meant: str) -> str:
+    """Returns a line that says how to add a key; nothing where another one is surely meant."""
+    # Names of Lightning's are long, and alike in their ends.
+    name, close = (key.rpartition(".")[2] for key in (override.key_or_group, meant.rstrip("?")))
+    alike = difflib.SequenceMatcher(None, name, close.rpartition(" ")[2]).ratio()
+    return f"\nIf the class takes it, add it: +{override.input_line}" if alike < SURELY else ""
+
+
+def _adds(override: Override) -> bool:
+    """Tells whether a word adds what is not there: `+` or `++`."""
+    return override.is_add() or override.is_force_add()
 
 
 def _check_sweep(words: Sequence[str], parsed: Sequence[Override]) -> None:
@@ -236,8 +257,6 @@ def _is_choice(override: Override) -> bool:
         options = [option for option in options if option != "basic"]
     if options and override.package == "":
         raise UserError(f"{override.input_line}: write {group}=CHOICE, or a place behind the @.")
-    if options and (override.is_add() or override.is_force_add()):
-        _check_is_new(override)
     if override.is_delete():
         if group in REQUIRED:
             raise UserError(f"~{group}: a run needs one of: {', '.join(options)}.")
@@ -257,14 +276,26 @@ def _is_choice(override: Override) -> bool:
     return bool(options)
 
 
-def _check_is_new(override: Override) -> None:
-    """Refuses to add a choice to a group that has one; says how to replace it, or to have both."""
+def _check_is_new(override: Override, others: Sequence[Override]) -> None:
+    """Refuses to add a choice to a group that has one; says how to replace it, or to have both.
+
+    Args:
+        override: adds the choice.
+        others: the other choices of the line, which may bring the one that the group has.
+    """
     word = str(override.input_line).lstrip("+")
     place, _, choice = word.partition("=")
     group = override.key_or_group
-    present = compose("config", overrides=[], return_hydra_config=True).hydra.runtime.choices
-    if place in present:
-        both = f', or both: "{group}=[{present[place]},{choice}]"' if place in OPEN else ""
+    are_one = not any(own.is_sweep_override() for own in (override, *others))
+    words = [str(own.input_line) for own in others] if are_one else []
+    before, present = (
+        compose("config", overrides=line, return_hydra_config=True).hydra.runtime.choices
+        for line in ([], words)
+    )
+    if place in before or place in present:
+        own = present.get(place)  # not there if it is a list
+        is_known = place in OPEN and are_one and own not in (None, "none")
+        both = f', or both: "{group}=[{own},{choice.strip("[]")}]"' if is_known else ""
         raise UserError(f"{override.input_line}: {group} has a choice; write {word}{both}.")
     if override.is_force_add():
         raise UserError(f"{override.input_line}: write +{word}.")
@@ -319,7 +350,7 @@ def _check_value(
     is_argument = any(TARGET in node for node in nodes)  # of a class, which says what it takes
     if not is_whole or name not in list(nodes[-1]):  # `in node` would resolve it
         takes_more = key.partition(".")[0] in OPEN or is_argument
-        if (override.is_add() or override.is_force_add()) and takes_more:
+        if _adds(override) and takes_more:
             return
         known = known_in(config)
         if not nodes and above in known:
@@ -331,13 +362,9 @@ def _check_value(
         # What is not there has no arguments, but it may be named.
         is_new = takes_more and (is_whole or is_argument or key.endswith(TARGET))
         is_new = is_new and not override.is_delete()
-        add = f"\nIf the class takes it, add it: +{override.input_line}"
-        if above == "" and (override.is_add() or override.is_force_add()):
-            is_new, add = True, "\nA key of your own has its place in a file of conf/experiment."
-        # Names of Lightning's are long, and alike in their ends.
-        close = meant.rstrip("?").rpartition(".")[2].rpartition(" ")[2]
-        alike = difflib.SequenceMatcher(None, name, close).ratio()
-        add = add if is_new and alike < SURELY else ""
+        add = _how_to_set(override, meant) if is_new or (above == "" and _adds(override)) else ""
+        if add and above == "" and _adds(override):
+            add = "\nA key of your own has its place in a file of conf/experiment."
         raise UserError(f"{key}: no such key.{meant}{has}{add}")
     if override.is_delete():
         if any(is_below(own, (key,)) for own in LIMITS):

@@ -197,6 +197,17 @@ def test_a_key_of_the_launcher_that_an_experiment_chooses(conf: Path) -> None:
         check_command_line(["-m", "experiment=mine,linear", "hydra.launcher.n_jobs=2"], conf)
 
 
+def test_a_plus_beside_a_list_of_an_experiment_s(conf: Path) -> None:
+    """As it happened: the advice had the default choice beside the new one, and not the list."""
+    text = f"{GLOBAL}defaults:\n  - override /callbacks: [classification, grad_norm]\n"
+    (conf / "experiment" / "mine.yaml").write_text(text)
+    with pytest.raises(UserError) as refused:
+        check_command_line(["experiment=mine", "+callbacks=histograms"], conf)
+    assert str(refused.value) == (
+        "+callbacks=histograms: callbacks has a choice; write callbacks=histograms."
+    )
+
+
 def test_a_choice_may_lie_in_a_folder(
     conf: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -328,10 +328,21 @@ REFUSED = {
     "++debug=fast": "++debug=fast: debug has a choice; write debug=fast.",
     "+callbacks=histograms": "+callbacks=histograms: callbacks has a choice; "
     'write callbacks=histograms, or both: "callbacks=[classification,histograms]".',
+    "experiment=curve_fit +callbacks=histograms": "+callbacks=histograms: callbacks has a choice; "
+    'write callbacks=histograms, or both: "callbacks=[curve_fit,histograms]".',
+    "-m experiment=linear,curve_fit +callbacks=histograms": (
+        "+callbacks=histograms: callbacks has a choice; write callbacks=histograms."
+    ),
+    "-m +callbacks=histograms,ema": (
+        "+callbacks=histograms,ema: callbacks has a choice; write callbacks=histograms,ema."
+    ),
+    "+callbacks=[histograms,ema]": "+callbacks=[histograms,ema]: callbacks has a choice; "
+    'write callbacks=[histograms,ema], or both: "callbacks=[classification,histograms,ema]".',
+    "+augment=flip_crop": "+augment=flip_crop: augment has a choice; write augment=flip_crop.",
     "++callbacks@more=histograms": (
         "++callbacks@more=histograms: write +callbacks@more=histograms."
     ),
-    "+seed=6": "+seed=6: there is a seed already; write seed=6",
+    "+seed=6": "+seed=6: seed has a value already; write seed=6",
     "-m hydra.launcher.n_jobs=2": (
         "hydra.launcher.n_jobs: no such key of hydra/launcher=basic. "
         "Choose one that has it: hydra/launcher=joblib or submitit_local."
@@ -339,6 +350,11 @@ REFUSED = {
     "-m hydra/launcher=joblib hydra.launcher.n_job=2": (
         "hydra.launcher.n_job: no such key of hydra/launcher=joblib. "
         "Did you mean hydra.launcher.n_jobs?"
+    ),
+    "-m hydra/launcher=submitit_slurm hydra.launcher.slurm_qos=x": (
+        "hydra.launcher.slurm_qos: no such key of hydra/launcher=submitit_slurm. "
+        "Did you mean hydra.launcher.slurm_setup?\n"
+        "If the class takes it, add it: +hydra.launcher.slurm_qos=x"
     ),
     "hydra.jbo.chdir=true": "hydra.jbo.chdir: no such key. Did you mean hydra.job.chdir?",
     "hydra.job.env_copy=[NO_SUCH_NAME]": "KeyError: 'NO_SUCH_NAME'\n"
