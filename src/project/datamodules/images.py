@@ -1,14 +1,10 @@
 """Normalises images for classification: the base class of the image data sets."""
 
-from typing import Annotated
-
 import torch
-from annotated_types import Interval
+from pydantic import FiniteFloat
 from torch import Tensor
 
-from engine import Positive, TensorDataModule
-
-Share = Annotated[float, Interval(ge=0, le=1)]
+from engine import Positive, TensorDataModule, UserError
 
 
 class ImageDataModule(TensorDataModule):
@@ -22,11 +18,17 @@ class ImageDataModule(TensorDataModule):
 
     def __init__(
         self,
-        mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5),
+        mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (0.5, 0.5, 0.5),
         std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5),
         **options: object,
     ) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
+        # What a subclass gives here is no value of the config, which the signature would check.
+        if min(std) <= 0 or not torch.tensor([*mean, *std]).isfinite().all():
+            raise UserError(
+                f"datamodule.std={list(std)}: must be finite and above 0, "
+                f"and datamodule.mean={list(mean)} finite."
+            )
         self.mean = mean
         self.std = std
         # (x / 255 - mean) / std = x * scale + shift: one multiplication and one addition a pixel.
