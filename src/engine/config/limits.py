@@ -107,7 +107,7 @@ def is_share_or_whole(number: float) -> bool:
 
 def is_time(text: str) -> bool:
     """Tells whether Lightning takes a word for a time: DD:HH:MM:SS."""
-    return bool(re.fullmatch(r"\d+:\d\d:\d\d:\d\d", text))
+    return bool(re.fullmatch(r"\d+(:\d+){3}", text))
 
 
 COUNT = Limit(Count, "a whole number from 1")

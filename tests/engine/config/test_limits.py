@@ -46,8 +46,8 @@ CASES = {
     ),
     "a share such as 0.5, a whole number from 1, a time such as 00:00:30:00 or null": (
         LIMITS["trainer.val_check_interval"],
-        [0.5, 1, 7.0, None, "1:00:00:00", {"days": 1}],
-        [0, 2.5, "soon", "00:30", *NO_NUMBERS],
+        [0.5, 1, 7.0, None, "1:00:00:00", "0:0:30:0", {"days": 1}],
+        [0, 2.5, "soon", "00:30", "0:0:0:30:0", *NO_NUMBERS],
     ),
     "a whole number from 0 to 4294967295": (SEED, [0, 2**32 - 1], [-1, 2**32, 3.0, None]),
     "a number above 0 or null": (
