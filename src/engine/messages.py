@@ -232,7 +232,9 @@ def let_readers_go() -> None:
     Hydra prints, too, and so may the user's own code. Python flushes once more when it exits.
     """
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        for name in {"write", "flush"} - vars(stream).keys():  # else it has been done
+        own = getattr(stream, "__dict__", None)
+        # It has been done, or a stream with slots takes no other method.
+        for name in () if own is None else {"write", "flush"} - own.keys():
             setattr(stream, name, _while_read(stream, getattr(stream, name)))
 
 

@@ -307,3 +307,23 @@ def test_paths_are_short_below_the_working_directory(
     monkeypatch.chdir(tmp_path)
     assert messages.short(tmp_path / "logs" / "my run") == "'logs/my run'"
     assert messages.short(Path("/else/where")) == "/else/where"
+
+
+def test_a_stream_that_takes_no_other_method_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slots:
+        __slots__ = ("said",)
+
+        def write(self, text: str) -> None:
+            self.said = text
+
+        def flush(self) -> None:
+            pass
+
+    stream = Slots()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream)
+    messages.let_readers_go()
+    stream.write("x")
+    assert stream.said == "x"
