@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from engine.data.image_cache import ImageFile
-from engine.errors import UserError, nearest
+from engine.errors import UserError
 from engine.messages import sayable
 
 SUFFIXES = (
@@ -83,7 +83,8 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
     if not data_dir.is_dir():
         raise UserError(f"datamodule.data_dir={data_dir}: no such folder. {LAYOUT}")
     if not (data_dir / split).is_dir():
-        has = [name for name in entries(data_dir)[0] if nearest(split, [name.lower()])]
+        meant = (split, f"{split}s", f"{split}ing")
+        has = [name for name in entries(data_dir)[0] if name.lower() in meant]
         how = f" Rename {has[0]}/ to {split}/." if has else ""
         raise UserError(f"datamodule.data_dir={data_dir}: holds no folder {split}/.{how} {LAYOUT}")
     folders, _ = entries(data_dir / split)
@@ -91,7 +92,7 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
         raise UserError(f"{data_dir / split}: holds no class folder. {LAYOUT}")
     alike: dict[str, str] = {}
     for name in folders:
-        if (other := alike.setdefault(_composed(name), name)) != name:
+        if (other := alike.setdefault(_in_parts(name), name)) != name:
             raise UserError(
                 f"{data_dir / split}: holds the folders {other!a} and {name!a}, which look "
                 "the same.\nPut their images into one."
@@ -104,9 +105,13 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
     return folders
 
 
-def _composed(name: str) -> str:
-    """Returns a name as Unicode writes it shortest: é may be one character or two."""
-    return unicodedata.normalize("NFC", name)
+def _in_parts(name: str) -> str:
+    """Returns a name with each letter in its parts: é may be one character or two.
+
+    A character that stands for one other character may look otherwise, as of the signs of Chinese.
+    """
+    apart = ((letter, unicodedata.normalize("NFD", letter)) for letter in name)
+    return "".join(parts if len(parts) > 1 else letter for letter, parts in apart)
 
 
 def entries(folder: Path) -> tuple[list[str], list[str]]:
@@ -150,9 +155,9 @@ def _compare(folder: Path, found: list[str], classes: list[str]) -> None:
         return
     lacks = sorted(set(classes) - set(found))
     adds = sorted(set(found) - set(classes))
-    trained = {_composed(name): name for name in lacks}
+    trained = {_in_parts(name): name for name in lacks}
     for name in adds:
-        if other := trained.get(_composed(name)):
+        if other := trained.get(_in_parts(name)):
             raise UserError(
                 f"{folder}: {name} is {name!a}, and that of train/ is {other!a}, which "
                 "looks the same.\nRename one as the other."

@@ -310,6 +310,18 @@ def break_big_letters(folder: Path) -> str:
     )
 
 
+def break_words_that_are_alike(folder: Path) -> str:
+    """As it happened: latest/ was to be renamed to test/."""
+    (folder / "test").rename(folder / "latest")
+    (folder / "text").mkdir()
+    return f"datamodule.data_dir={folder}: holds no folder test/. {LAYOUT}"
+
+
+def break_many_letters(folder: Path) -> str:
+    (folder / "test").rename(folder / "Tests")
+    return f"datamodule.data_dir={folder}: holds no folder test/. Rename Tests/ to test/. {LAYOUT}"
+
+
 def break_letters_of_a_split(folder: Path) -> str:
     """As it happened: the test lacked café and added café."""
     (folder / "train" / "ant").rename(folder / "train" / "caf\xe9")
@@ -330,8 +342,20 @@ def break_two_ways_of_a_letter(folder: Path) -> str:
     )
 
 
+def break_two_ways_of_hangul(folder: Path) -> str:
+    """The parts of a syllable are no marks, and macOS writes them."""
+    for split in ("train", "test"):
+        (folder / split / "ant").rename(folder / split / "\ud55c")
+        (folder / split / "cat").rename(folder / split / "\u1112\u1161\u11ab")
+    return (
+        f"{folder}/train: holds the folders '\\u1112\\u1161\\u11ab' and '\\ud55c', which look the "
+        "same.\nPut their images into one."
+    )
+
+
 BREAKS += [break_link_to_another_class, break_bytes_of_a_name, break_big_letters]
-BREAKS += [break_letters_of_a_split, break_two_ways_of_a_letter]
+BREAKS += [break_letters_of_a_split, break_two_ways_of_a_letter, break_two_ways_of_hangul]
+BREAKS += [break_words_that_are_alike, break_many_letters]
 
 
 @pytest.mark.parametrize("damage", BREAKS, ids=lambda damage: damage.__name__[6:])
@@ -343,6 +367,14 @@ def test_what_is_wrong_with_the_folder_is_said_before_anything_is_written(
         prepared(folder)
     assert str(raised.value) == text
     assert not (folder.parent / "cache").exists()
+
+
+def test_two_signs_of_chinese_are_two_classes(folder: Path) -> None:
+    """As it happened: they were refused, as Unicode puts the one in place of the other."""
+    for split in ("train", "test"):
+        (folder / split / "ant").rename(folder / split / "\u795e")
+        (folder / split / "cat").rename(folder / split / "\ufa19")
+    assert find_images(folder).classes == ["\u795e", "\ufa19"]
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
