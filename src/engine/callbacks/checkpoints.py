@@ -218,8 +218,11 @@ class Checkpoints(FollowsMetric, Checkpoint):
             is_runs = Path(str(trainer.ckpt_path)).name in (LAST.name, PREVIOUS.name)
             if is_runs and not self._resumed:
                 self._resumed, self._loaded = checkpoint.get("so_far", {}), checkpoint
-                if self._resumed:
-                    go_on_with_found(trainer, self._resumed["found"])
+                if self._resumed and not go_on_with_found(trainer, self._resumed["found"]):
+                    raise UserError(
+                        f"{trainer.ckpt_path}: this run begins with other callbacks that search "
+                        "for a batch size or a rate.\nTake the code of then, or begin a new run."
+                    )
         elif averaged.has_running_mean(trainer):
             # After a training with WeightAveraging, that callback has loaded the last weights.
             module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)

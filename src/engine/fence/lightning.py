@@ -374,10 +374,20 @@ def found_by_searches(trainer: Trainer) -> list[Any]:
     return found
 
 
-def go_on_with_found(trainer: Trainer, found: list[Any]) -> None:
-    """Has each of Lightning's own finders set what it has found, where it would search in `fit`."""
-    for finder, result in zip(_finders(trainer), found, strict=True):
+def go_on_with_found(trainer: Trainer, found: list[Any]) -> bool:
+    """Has each of Lightning's own finders set what it has found, where it would search in `fit`.
+
+    Returns:
+        whether the finders are those that have found it; else nothing is set.
+    """
+    finders = _finders(trainer)
+    fit = len(finders) == len(found) and all(
+        result is None or isinstance(result, dict) == isinstance(finder, LearningRateFinder)
+        for finder, result in zip(finders, found, strict=False)
+    )
+    for finder, result in zip(finders, found if fit else (), strict=False):
         cast(Any, finder).on_fit_start = partial(_set_found, finder, result)
+    return fit
 
 
 def _set_found(finder: Any, result: Any, trainer: Trainer, module: LightningModule) -> None:

@@ -329,7 +329,9 @@ def test_a_training_goes_on_with_what_searches_have_found(are_loaded: bool, tmp_
 
     starts = Recorder(lambda own: own.lightning_module.lr, "on_fit_start")
     again = plain_trainer(tmp_path, max_epochs=1, callbacks=[*finders(), starts], logger=False)
-    fence.go_on_with_found(again, found)
+    for others in (found[1:], [rate, size, None], [size, rate, other, None]):
+        assert not fence.go_on_with_found(again, others)
+    assert fence.go_on_with_found(again, found)
     module, data = Asks(), Sized(192, batch_size=1)
     again.fit(module, data)
     assert (data.batch_size, again.global_step) == (8, 24)

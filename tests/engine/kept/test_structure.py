@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, LearningRateFinder
 from torch import nn
 from torch.nn.utils import prune
 from torch.optim import SGD, Adam
@@ -308,6 +308,18 @@ def test_a_run_that_nobody_can_resume_says_so_once_and_is_refused(
     assert second == (
         "Take the code of then, begin a new run, or make in on_load_checkpoint what training has "
         "made."
+    )
+
+
+def test_other_searches_than_a_run_began_with_are_refused(tmp_path: Path) -> None:
+    """As it happened: one more was a ValueError of `zip`."""
+    fit(tmp_path)
+    last = tmp_path / "checkpoints/last.ckpt"
+    with pytest.raises(UserError) as refused:
+        fit(tmp_path, LearningRateFinder(), last=last)
+    assert str(refused.value) == (
+        f"{last}: this run begins with other callbacks that search for a batch size or a rate.\n"
+        "Take the code of then, or begin a new run."
     )
 
 
