@@ -178,7 +178,8 @@ def test_tensorboard(tmp_path: Path) -> None:
                 time.sleep(0.5)
         finally:
             server.terminate()
-            server.stderr.close()
+            # It says something at its end. With nobody to read that, it has gone on: no closing yet.
+            server.wait(timeout=30)
     assert b"runs/linear/" in answer
 
 

@@ -40,8 +40,8 @@ def carve_validation(
     if min(number, rest) < needed:
         of_each = f", for {len(counts)} classes" if counts else ""
         raise UserError(
-            f"{key}={fraction} divides {messages.counted(len(train), 'sample')} into {rest} and "
-            f"{number}: each part needs {needed} or more{of_each}."
+            f"{key}={fraction} divides {messages.counted(len(train), 'sample')} into {rest:,} and "
+            f"{number:,}: each part needs {needed} or more{of_each}."
         )
     if min(counts.values(), default=2) < 2:
         rare = next(own for own, count in counts.items() if count < 2)

@@ -112,7 +112,7 @@ def test_a_mistake_does_not_show_all_classes() -> None:
     with pytest.raises(UserError) as error:
         carve_validation(whole, 0.25, seed=0)
     assert str(error.value) == (
-        "datamodule.val_fraction=0.25 divides 5,000 samples into 3750 and 1250: "
+        "datamodule.val_fraction=0.25 divides 5,000 samples into 3,750 and 1,250: "
         "each part needs 5000 or more, for 5000 classes."
     )
 

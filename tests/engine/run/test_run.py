@@ -128,14 +128,14 @@ def test_a_stopped_run_can_be_resumed(stopped_by: int, code: int, tmp_path: Path
         ),
         pytest.param(
             ["datamodule.val_fraction=0.001"],
-            "datamodule.val_fraction=0.001 cannot be split off by class: "
-            "The test_size = 2 should be greater or equal to the number of classes = 10",
+            "datamodule.val_fraction=0.001 divides 1,437 samples into 1,435 and 2: "
+            "each part needs 10 or more, for 10 classes.",
             id="validation split",
         ),
         pytest.param(
             ["datamodule.test_fraction=0.001"],
-            "datamodule.test_fraction=0.001 cannot be split off by class: "
-            "The test_size = 2 should be greater or equal to the number of classes = 10",
+            "datamodule.test_fraction=0.001 divides 1,797 samples into 1,795 and 2: "
+            "each part needs 10 or more, for 10 classes.",
             id="test split",
         ),
         pytest.param(
