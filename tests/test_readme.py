@@ -178,7 +178,7 @@ def test_tensorboard(tmp_path: Path) -> None:
                 time.sleep(0.5)
         finally:
             server.terminate()
-            # It says something at its end. With nobody to read that, it has gone on: no closing yet.
+            # It says something at its end; with nobody to read that, it has gone on.
             server.wait(timeout=30)
     assert b"runs/linear/" in answer
 
