@@ -23,7 +23,7 @@ from engine.fence.lightning import (
     logging_as,
 )
 from engine.fence.torch import backward, hooks_of, only_forwards, take_step
-from engine.kept.attributes import reads_gradients
+from engine.kept.gradients import reads_gradients
 from engine.schedules import Schedule, configured
 from engine.steps import rows
 from engine.steps.block import Batch, Block

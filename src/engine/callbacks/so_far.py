@@ -30,7 +30,7 @@ from engine.fence.lightning import (
     results_of_training,
     seen_in_validation,
 )
-from engine.kept import attributes, values
+from engine.kept import attributes, gradients, values
 from engine.kept.structure import optimizers_of
 from engine.run.checkpoint.file import NO_WAY
 from engine.supervised import SupervisedModule
@@ -112,8 +112,8 @@ def _reads_gradients(trainer: Trainer, module: LightningModule) -> bool:
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     owners: list[Any] = [*module.modules(), *callbacks]
     kinds: list[Any] = [type(own) for own in owners]
-    named = any(attributes.reads(kind, attributes.GRADIENT) for kind in kinds)
-    return named or any(map(attributes.reads_gradients, owners))
+    named = any(attributes.reads(kind, gradients.GRADIENT) for kind in kinds)
+    return named or any(map(gradients.reads_gradients, owners))
 
 
 def prepare(trainer: Trainer, module: LightningModule, saved: dict[str, Any]) -> None:

@@ -35,7 +35,8 @@ def carve_validation(
     # NumPy has no bfloat16.
     classes = np.array(train.targets.tolist()) if _has_classes(train) else None
     counts = Counter([] if classes is None else classes.tolist())
-    number, needed = math.ceil(fraction * len(train)), max(1, len(counts))
+    needed = max(1, len(counts))
+    number = math.ceil(fraction * len(train))
     rest = len(train) - number
     if min(number, rest) < needed:
         of_each = f", for {len(counts)} classes" if counts else ""

@@ -19,7 +19,7 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,12 +55,6 @@ ANY_NAME = {f"{name}{READ}" for name in ("setattr", "__setattr__", "vars", "__di
 OF_PROCESS = ("file ", "class ")  # whose attributes are those of all runs of a process
 GONE = "gone"  # stands for the value of an attribute that is deleted on the way
 HOLDERS = (*values.GROUPS, frozenset, dict, np.ndarray)  # that are looked into for objects
-GRADIENT = "grad"  # an attribute of weights
-BY_NAME = ("getattr", "attrgetter")  # what reads an attribute whose name it is given
-LISTED = (*values.GROUPS, frozenset, dict)
-CALLED = (FunctionType, MethodType, property, staticmethod, classmethod)
-MOST_HELPERS = 10  # objects in a list or a dict that are looked at: others are of the same kinds
-COMPUTING = ("autograd", "func", "functorch")  # torch's modules whose `grad` is a function
 STORES = {"STORE_ATTR", "STORE_GLOBAL"}
 STORE_CODES = {dis.opmap[name] for name in STORES}
 WORDS = (type(None), bool, int, float, str)
@@ -333,8 +327,8 @@ def _is_free(owner: Any, name: str, names: frozenset[str]) -> bool:
     known = _of_libraries(kind)
     if not name.startswith("_"):
         return name not in known
-    is_users = bool(_users(owner if isinstance(owner, type) else kind))
-    return is_users and known.isdisjoint({name, f"{name}{READ}"}) and not name.endswith("_")
+    is_own = bool(own_classes(owner if isinstance(owner, type) else kind))
+    return is_own and known.isdisjoint({name, f"{name}{READ}"}) and not name.endswith("_")
 
 
 def _inner(owner: Any) -> dict[str, Any]:
@@ -371,19 +365,19 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
     found = deque(roots)
     while found and len(seen) < MOST_OWNERS:
         where, owner = found.popleft()
-        owner = _itself(owner)
+        owner = method_owner(owner)
         if id(owner) in seen or (inner := looked_into(owner)) is None:
             continue
         seen.add(id(owner))
         yield where, owner
         kind: Any = type(owner)
-        for one in _users(kind):
+        for one in own_classes(kind):
             found.append((f"{OF_PROCESS[1]}{one.__module__}.{one.__qualname__}", one))
         found += [(f"{OF_PROCESS[0]}{file.__name__}", file) for file in _files(kind)]
         for name, value in inner.items():
             if name.endswith("_hooks") and type(value) is OrderedDict and not value:
                 continue  # a layer has a dozen of these: they would be most of the objects
-            if has_attributes(type(_itself(value))):
+            if has_attributes(type(method_owner(value))):
                 found.append((f"{where}.{name}", value))
             if _group_of(value) is not None:
                 found += _items(f"{where}.{name}", value)
@@ -391,7 +385,7 @@ def _below(roots: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[s
 
 def _named(objects: Iterable[Any], numbered: Counter[str]) -> Iterator[tuple[str, Any]]:
     """Yields objects with the names of their classes, numbered from the second one on."""
-    for own in map(_itself, objects):
+    for own in map(method_owner, objects):
         kind = type(own).__name__
         numbered[kind] += 1
         yield kind if numbered[kind] == 1 else f"{kind} ({numbered[kind]})", own
@@ -456,7 +450,7 @@ def _some(value: Any, reached: Collection[int]) -> list[Any]:
     """Returns what changes with objects in a list or a dict that are not looked into by name."""
     found: list[Any] = []
     for place, one in _items("here", value, with_nameless=True):
-        if id(own := _itself(one)) in reached:
+        if id(own := method_owner(one)) in reached:
             continue
         if not place and issubclass(type(own), values.STATEFUL):
             found.append(values.mark(own))
@@ -465,7 +459,7 @@ def _some(value: Any, reached: Collection[int]) -> list[Any]:
     return found
 
 
-def _itself(value: Any) -> Any:
+def method_owner(value: Any) -> Any:
     """Returns the object whose method a value is; or the value, if it is none."""
     return value.__self__ if type(value) is MethodType else value
 
@@ -476,7 +470,7 @@ def looked_into(owner: Any) -> dict[str, Any] | None:
     try:
         if isinstance(owner, ModuleType | Trainer):
             return _own(owner)
-        is_open = _is_users(owner) if isinstance(owner, type) else _is_open(kind)
+        is_open = is_users(owner) if isinstance(owner, type) else _is_open(kind)
         return _own(owner) if is_open else None
     except Exception:  # it does what it likes
         return None
@@ -509,14 +503,14 @@ def _own(owner: Any) -> dict[str, Any]:
 @functools.cache
 def _slots(kind: Any) -> list[str]:
     """Names the attributes that a user's class and its bases keep in `__slots__`."""
-    items = [item for one in _users(kind) for item in vars(one).items()]
+    items = [item for one in own_classes(kind) for item in vars(one).items()]
     return [name for name, value in items if isinstance(value, MemberDescriptorType)]
 
 
 @functools.cache
-def _users(kind: Any) -> list[type]:
+def own_classes(kind: Any) -> list[type]:
     """Returns a class and its bases, as far as they are a user's."""
-    return [one for one in kind.__mro__ if _is_users(one)]
+    return [one for one in kind.__mro__ if is_users(one)]
 
 
 def has_attributes(kind: type) -> bool:
@@ -534,10 +528,10 @@ def _is_open(kind: Any) -> bool:
     if issubclass(kind, CLOSED) or not has_attributes(kind):
         return False
     is_closed = values.is_machine(kind) and not issubclass(kind, nn.Module)
-    return not is_closed or bool(_users(kind))
+    return not is_closed or bool(own_classes(kind))
 
 
-def _is_users(kind: type | FunctionType) -> bool:
+def is_users(kind: type | FunctionType) -> bool:
     return values.package_of(kind) not in LIBRARIES and kind.__module__ not in SAVED
 
 
@@ -550,7 +544,7 @@ def names_of(owners: Iterable[Any]) -> frozenset[str]:
 @functools.cache
 def _written(kind: type) -> frozenset[str]:
     """Returns the names of the attributes that code of a class and its bases writes, or near it."""
-    return frozenset().union(*map(_written_by, _users(kind)))
+    return frozenset().union(*map(_written_by, own_classes(kind)))
 
 
 @functools.cache
@@ -561,7 +555,7 @@ def _written_by(kind: type) -> frozenset[str]:
     constructor sets, nor what all metrics have, however the metric writes it.
     """
     items = vars(kind).items()
-    if _is_metrics(kind):
+    if is_metrics(kind):
         own = _stored_by(value for name, value in items if name != "__init__")
         return own - _of_libraries(Metric)
     found = _stored_by(value for _, value in items)
@@ -569,7 +563,7 @@ def _written_by(kind: type) -> frozenset[str]:
     return found.union(*map(_stored_in, _files_of(kind)))
 
 
-def _is_metrics(kind: type) -> bool:
+def is_metrics(kind: type) -> bool:
     return values.package_of(kind) == METRICS
 
 
@@ -588,7 +582,7 @@ def _stored_in(file: ModuleType) -> frozenset[str]:
 @functools.cache
 def _of_libraries(kind: type) -> frozenset[str]:
     """Returns the names of the attributes that code of a class's bases in libraries writes."""
-    own = [one for one in _users(kind) if not _is_metrics(one)]
+    own = [one for one in own_classes(kind) if not is_metrics(one)]
     return _stored_by(v for one in kind.__mro__ if one not in own for v in vars(one).values())
 
 
@@ -609,137 +603,10 @@ def reads(kind: Any, name: str) -> bool:
     return f"{name}{READ}" in _written(kind)
 
 
-def reads_gradients(owner: Any) -> bool:
-    """Tells whether code of a user's object, or what it calls, reads gradients of weights.
-
-    What else its file has is for others, and `torch.autograd.grad` computes gradients of its own.
-    """
-    kind: Any = type(owner)
-    if not _users(kind) or _is_metrics(kind):
-        return False
-    kinds, functions = _helpers(owner)
-    held = frozenset(kinds)
-    if not functions:
-        return _methods_read(kind, held)
-    # Functions of an object may hold layers and metrics, which no cache must keep; their code may.
-    key = kind, held, frozenset(one.__code__ for one in _with_closures(functions))
-    if key not in _known:
-        _known[key] = _read(functions, _homes(kind, held))
-    return _known[key] or _methods_read(kind, held)
-
-
-_known: dict[Any, bool] = {}
-
-
-def _with_closures(functions: Iterable[FunctionType]) -> list[FunctionType]:
-    """Returns functions, and those that they close over."""
-    found = [*functions]
-    for one in found:  # it grows
-        found += [own for own in _called(_closed_over(one)) if own not in found]
-    return found
-
-
-def _closed_over(function: FunctionType) -> list[Any]:
-    empty = CellType()
-    return [cell.cell_contents for cell in function.__closure__ or () if cell != empty]
-
-
-def _helpers(owner: Any) -> tuple[set[type], list[FunctionType]]:
-    """Returns the classes of a user's objects, and the functions, that an object has."""
-    kinds: set[type] = set()
-    functions: list[FunctionType] = []
-    waiting = [owner]
-    for one in waiting:  # it grows
-        for value in (looked_into(one) or {}).values():
-            inner = value.values() if type(value) is dict else value
-            group = inner if type(value) in LISTED else [value]
-            for own in itertools.islice(group, MOST_HELPERS):
-                own = _itself(own.func if type(own) is functools.partial else own)
-                kind: Any = type(own)
-                if kind is FunctionType:
-                    functions.append(own)
-                elif kind not in kinds and _users(kind):
-                    kinds.add(kind)
-                    waiting.append(own)
-    return kinds, functions
-
-
-@functools.cache
-def _methods_read(kind: Any, held: frozenset[type]) -> bool:
-    """Tells whether methods of a class read gradients, or what they call by its name.
-
-    Args:
-        kind: the class.
-        held: the classes of objects that an object of the class has.
-    """
-    methods = (value for one in _users(kind) for value in vars(one).values())
-    return _read(_called(methods), _homes(kind, held))
-
-
-def _homes(kind: Any, held: frozenset[type]) -> list[type]:
-    """Returns the users' classes whose methods an object's code calls by their names alone."""
-    own = list(dict.fromkeys(one for each in (kind, *held) for one in _users(each)))
-    kinds: list[Any] = [type(value) for one in own for value in vars(one).values()]
-    return list(dict.fromkeys((*own, *(base for each in kinds for base in _users(each)))))
-
-
-def _read(functions: Iterable[FunctionType], homes: Iterable[type]) -> bool:
-    """Tells whether functions read gradients, or what they call by its name.
-
-    Args:
-        functions: with what they close over.
-        homes: classes whose methods are called by their names.
-    """
-    waiting = [*dict.fromkeys(functions)]
-    for function in waiting:  # it grows
-        names, reads = _looked_up(function.__code__)
-        if reads:
-            return True
-        if not _is_users(function):  # of a library's, what each of its functions calls is too much
-            continue
-        found = _closed_over(function)
-        imported = [file for name in names if type(file := sys.modules.get(name)) is ModuleType]
-        places: dict[Any, Any] = {place: vars(place) for place in (*imported, *homes)}
-        tables = [function.__globals__, *places.values()]
-        for table in tables:  # it grows
-            named = [table[name] for name in names & table.keys()]
-            found += named
-            for one in named:
-                is_own = issubclass(type(one), type) and _is_users(one)
-                if (is_own or type(one) is ModuleType) and one not in places:
-                    places[one] = vars(one)
-                    tables.append(places[one])
-        waiting += [own for own in dict.fromkeys(_called(found)) if own not in waiting]
-    return False
-
-
-def _called(found: Iterable[Any]) -> Iterator[FunctionType]:
-    """Yields the functions among some values, whatever other objects do when they are asked."""
-    return (own for value in found if type(value) in CALLED for own in _functions(value))
-
-
-@functools.cache
-def _looked_up(code: CodeType) -> tuple[frozenset[str], bool]:
-    """Returns all names that code looks up, and whether one is a gradient of a weight."""
-    names = {*code.co_names}
-    reads = GRADIENT in code.co_consts and not names.isdisjoint(BY_NAME)
-    if GRADIENT in names:
-        owner: Any = None
-        for line in dis.get_instructions(code):
-            if line.opname in ("LOAD_ATTR", "LOAD_METHOD") and line.argval == GRADIENT:
-                reads = reads or owner not in COMPUTING
-            owner = line.argval
-    for own in code.co_consts:
-        if isinstance(own, CodeType):
-            more, inner = _looked_up(own)
-            names, reads = names | more, reads or inner
-    return frozenset(names), reads
-
-
 @functools.cache
 def kept_by(kind: type) -> list[str]:
     """Names the attributes that methods of a user's class write, but for its constructor."""
-    own = [vars(one).items() for one in _users(kind)]
+    own = [vars(one).items() for one in own_classes(kind)]
     found = _stored_by(value for items in own for name, value in items if name != "__init__")
     return sorted(name for name in found if not name.endswith(READ))
 
@@ -750,7 +617,7 @@ def _files(kind: type) -> list[ModuleType]:
 
     A package that is installed may keep in its files what it likes.
     """
-    found = dict.fromkeys(file for one in _users(kind) for file in _files_of(one))
+    found = dict.fromkeys(file for one in own_classes(kind) for file in _files_of(one))
     return [file for file in found if not is_installed(file)]
 
 
@@ -790,11 +657,11 @@ def _is_near(module: ModuleType, file: ModuleType) -> bool:
 
 def _stored_by(found: Iterable[Any]) -> frozenset[str]:
     """Returns what `_stored` does for the functions among some values."""
-    functions = (function for value in found for function in _functions(value))
+    functions = (function for value in found for function in functions_of(value))
     return frozenset().union(*(_stored(function.__code__) for function in functions))
 
 
-def _functions(value: Any) -> Iterator[FunctionType]:
+def functions_of(value: Any) -> Iterator[FunctionType]:
     parts = (value.fget, value.fset) if isinstance(value, property) else (value,)
     for part in parts:
         function = getattr(part, "__func__", part)

@@ -157,7 +157,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         said.append(f"the data changed from {_sizes(theirs)} to {_sizes(ours)} samples")
     elif ours["digest"] != theirs["digest"]:
         said.append("the content of the data changed")
-    then, workers = theirs.get("workers"), ours.get("workers")
+    then = theirs.get("workers")
+    workers = ours.get("workers")
     if None not in (then, workers) and then != workers:
         said.append(
             f"{WORKERS} changed from {then} to {workers}, and each reads the loader by itself"

@@ -160,7 +160,8 @@ class BlockTrainer(Trainer):
 
     def _log_row(self) -> None:
         """Logs the row of a block that goes on. To log each would take longer than a small step."""
-        row, module = self.row_of_block, cast("Any", self.lightning_module)
+        row = self.row_of_block
+        module = cast("Any", self.lightning_module)
         if row and hook_of(module) == "training_step":  # else an error has ended the block
             self.row_of_block = {}
             module.log_row(row)

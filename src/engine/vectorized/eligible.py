@@ -24,7 +24,7 @@ from engine.config.objects import located
 from engine.config.resolved import Config
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, is_close, largest_of
 from engine.fence.lightning import asked_of_trainers
-from engine.kept.attributes import reads_gradients
+from engine.kept.gradients import reads_gradients
 from engine.kept.values import package_of
 from engine.run import build
 from engine.run.loggers.table import MetricsCSV

@@ -332,25 +332,24 @@ def break_letters_of_a_split(folder: Path) -> str:
     )
 
 
-def break_two_ways_of_a_letter(folder: Path) -> str:
+def alike(folder: Path, one: str, other: str) -> str:
+    """Gives two classes names that look the same; returns what is said of them."""
     for split in ("train", "test"):
-        (folder / split / "ant").rename(folder / split / "caf\xe9")
-        (folder / split / "cat").rename(folder / split / "cafe\u0301")
+        (folder / split / "ant").rename(folder / split / one)
+        (folder / split / "cat").rename(folder / split / other)
     return (
-        f"{folder}/train: holds the folders 'cafe\\u0301' and 'caf\\xe9', which look the same.\n"
+        f"{folder}/train: holds the folders {other!a} and {one!a}, which look the same.\n"
         "Put their images into one."
     )
 
 
+def break_two_ways_of_a_letter(folder: Path) -> str:
+    return alike(folder, "caf\xe9", "cafe\u0301")
+
+
 def break_two_ways_of_hangul(folder: Path) -> str:
     """The parts of a syllable are no marks, and macOS writes them."""
-    for split in ("train", "test"):
-        (folder / split / "ant").rename(folder / split / "\ud55c")
-        (folder / split / "cat").rename(folder / split / "\u1112\u1161\u11ab")
-    return (
-        f"{folder}/train: holds the folders '\\u1112\\u1161\\u11ab' and '\\ud55c', which look the "
-        "same.\nPut their images into one."
-    )
+    return alike(folder, "\ud55c", "\u1112\u1161\u11ab")
 
 
 BREAKS += [break_link_to_another_class, break_bytes_of_a_name, break_big_letters]

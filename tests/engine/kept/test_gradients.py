@@ -14,7 +14,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import grad_norm
 from torch import nn
 
-from engine.kept import attributes
+from engine.kept import gradients
 
 
 def norms(module: nn.Module) -> list[float]:
@@ -179,7 +179,7 @@ class Clears(Callback):
 )
 def test_who_reads_gradients_of_weights(kind: type, reads: bool) -> None:
     """What else a file has is for others: a helper of another class spoilt its compiled steps."""
-    assert attributes.reads_gradients(kind()) == reads
+    assert gradients.reads_gradients(kind()) == reads
 
 
 class Exp:
@@ -226,7 +226,7 @@ class HoldsOddThings(nn.Module):
 def test_objects_that_do_what_they_like_are_asked_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it happened: a run ended at its first checkpoint, or stood still."""
     monkeypatch.setitem(sys.modules, "not_installed", None)
-    assert not attributes.reads_gradients(HoldsOddThings())
+    assert not gradients.reads_gradients(HoldsOddThings())
 
 
 def test_who_is_asked_is_not_kept() -> None:
@@ -235,7 +235,7 @@ def test_who_is_asked_is_not_kept() -> None:
     def asked() -> weakref.ref[nn.Module]:
         owner = HoldsOddThings()
         owner.scaled = lambda x: owner.mean * x
-        assert not attributes.reads_gradients(owner)
+        assert not gradients.reads_gradients(owner)
         return weakref.ref(owner)
 
     found = asked()
