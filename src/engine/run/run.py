@@ -174,6 +174,7 @@ class Run:
         progress = self._found.progress if self._found and is_first else None
         goes_on_at = progress.row if progress else 0 if is_first else None
         made = build.trainer(self.config, folder, goes_on_at)
+        made.only_by_run = True  # type: ignore[attr-defined]
         if progress and processes.is_first():
             self._compare_rows(made, progress.rows)
             for logger, places in zip(tensorboards(made), progress.events, strict=False):
@@ -295,8 +296,10 @@ class Run:
                         type(logger).__name__,
                     )
         self._drawn = generator_states()
+        trainer.only_by_run = False  # type: ignore[attr-defined]
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.only_by_run = True  # type: ignore[attr-defined]
         if trainer.num_training_batches == 0 and trainer.limit_train_batches:
             raise UserError(
                 f"{type(data).__name__}: its loader of training gives no batch: is the batch size "

@@ -104,6 +104,7 @@ class BlockTrainer(Trainer):
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.fit_number = 1  # which training of a run this is
+        self.only_by_run = False  # whether a training has to be one of a run's, which go on exactly
         self._batches = 0  # of all epochs before
         self._searches = False
         self._told: float | None = None  # Lightning's number of steps, in a line of the log
@@ -417,6 +418,14 @@ class _Begins(StepCallback):
 
     Between them, a signal ends the run after a step, or after a batch of a validation or a test.
     """
+
+    def on_fit_start(self, trainer: Any, module: LightningModule) -> None:
+        # The searches of Lightning's Tuner have ended before.
+        if trainer.only_by_run:
+            raise UserError(
+                "train() calls trainer.fit, which would begin anew where this run is resumed.\n"
+                "Write run.fit(trainer, module, data): it goes on from the run's checkpoint."
+            )
 
     def on_train_start(self, trainer: Any, module: LightningModule) -> None:
         signals.let_steps_look(True)

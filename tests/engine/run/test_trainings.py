@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.tuner import Tuner
 
 from commands import Clock, composed
 from engine.config.resolved import Config
@@ -17,6 +19,7 @@ from engine.errors import UserError
 from engine.run.checkpoint.choice import of_no_use
 from engine.run.loggers import events
 from engine.run.run import Run
+from engine.steps.trainer import BlockTrainer
 from identical import assert_bit_identical
 from moments import as_killed
 from resuming import RUN
@@ -147,3 +150,57 @@ def test_without_an_objective_a_run_says_so(
 ) -> None:
     returning(None, tmp_path / "run")
     assert "train() returns nothing, so this run has no objective" in caplog.text
+
+
+def fitted_past(config: Config, folder: Path, *before: Callable[..., Any], **options: Any) -> None:
+    """Trains by the Trainer's own `fit`, as Lightning's documents do, after other calls."""
+
+    def past(run: Run) -> float:
+        data = run.datamodule()
+        module = run.module(data)
+        trainer = run.trainer()
+        for call in before:
+            call(run, trainer, module, data)
+        trainer.fit(module, data, **options)
+        return run.objective(trainer)
+
+    Run(config, folder, "project.train").execute(past)
+
+
+def test_a_training_past_the_run_is_refused_before_its_first_step(
+    config: Config, tmp_path: Path
+) -> None:
+    """As it happened: resumed, the run began anew, and metrics.csv had its steps once more."""
+    run_dir = tmp_path / "run"
+    with pytest.raises(UserError, match=r"^train\(\) calls trainer\.fit, .*\nWrite run\.fit\("):
+        fitted_past(config, run_dir)
+    assert not run_dir.exists()
+
+
+def test_so_is_one_after_the_run_s_own(config: Config, tmp_path: Path) -> None:
+    """Its checkpoints would count as those of the first training."""
+    run_dir = tmp_path / "run"
+    with pytest.raises(UserError, match=r"^train\(\) calls trainer\.fit"):
+        fitted_past(config, run_dir, Run.fit, ckpt_path=run_dir / "checkpoints/last.ckpt")
+    assert max(steps(run_dir)) == 19  # of two epochs of 10 steps
+    train(config, run_dir, nullcontext(), nullcontext())
+    assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
+
+
+def test_trainers_of_a_user_s_own_and_searches_are_not(config: Config, tmp_path: Path) -> None:
+    found = []
+
+    def search(run: Run, trainer: Trainer, module: Any, data: Any) -> None:
+        tuner = Tuner(trainer)
+        tuner.scale_batch_size(module, datamodule=data, max_trials=1, init_val=4)
+        found.append(data.batch_size)  # it was 5
+
+    def other(run: Run, trainer: Trainer, module: Any, data: Any) -> None:
+        for kind in (Trainer, BlockTrainer):
+            own = kind(max_steps=3, logger=False, enable_checkpointing=False)
+            own.fit(module, data)
+            found.append(own.global_step)
+
+    with pytest.raises(UserError, match=r"^train\(\) calls trainer\.fit"):
+        fitted_past(config, tmp_path / "run", search, other)
+    assert found == [4, 3, 3]
