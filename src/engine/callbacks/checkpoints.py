@@ -72,6 +72,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._named: set[str] = set()  # what no checkpoint can have, or nobody can load
         self._trains = self._has_stepped = self._has_said = False
         self._is_last = False  # whether a last.ckpt is being written
+        self.best_model_path = ""  # what Lightning takes `ckpt_path="best"` for
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         for other in trainer.checkpoint_callbacks:
@@ -177,6 +178,8 @@ class Checkpoints(FollowsMetric, Checkpoint):
         elif ends_with_mean is False:
             said = "no mean of the last epochs: training ended in epoch %d, before it was made"
             log.warning(said, trainer.current_epoch)
+        paths = (Path(trainer.default_root_dir) / name for name in (BEST, LAST))
+        self.best_model_path = next((str(path) for path in paths if path.exists()), "")
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]

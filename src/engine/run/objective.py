@@ -150,6 +150,7 @@ def outcome(
         "objective": value,
         "objective_of": of,
         "metrics": metrics,
+        "tested": summaries.tested_with(trainer, run_dir),
         "rows": len(rows),
         "config_hash": config.hash,
         "seed": config["seed"],

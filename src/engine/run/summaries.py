@@ -27,6 +27,7 @@ OF_MEAN = "of the mean"  # of the weights of the last epochs
 SPLITS, OTHER = ("train", "val", "test"), "value"  # columns of the table of metrics
 LONGEST = 40  # letters of a metric's name in a table
 SELECTED = 40  # runs: of more, TensorBoard's page selects none by itself
+OWN = "the weights that the module had"  # as a test began that has loaded none
 COMPLETE = ("finished", "diverged")  # as opposed to failed and interrupted
 
 
@@ -99,11 +100,32 @@ def objective_name(summary: Mapping[str, Any]) -> str:
 
 
 def tested(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the metric of the test that is the objective's: `test/acc`, if that is `val/acc`."""
-    found = objective_of(summary)
+    """Returns the metric of the test that is the objective's: `test/acc`, if that is `val/acc`.
+
+    It is of the weights that have the objective; `{}` where others were tested.
+    """
+    found = None if tests_others(summary) else objective_of(summary)
     name = re.sub(r"^[a-z]+(?=[/_.])", "test", found.metric) if found else ""
     value = (summary.get("metrics") or {}).get(name)
     return {} if value is None else {name: value}
+
+
+def tests_others(summary: Mapping[str, Any]) -> bool:
+    """Tells whether the metrics of the test are of other weights than the objective, in best.ckpt.
+
+    Earlier versions recorded nothing, and tested best.ckpt.
+    """
+    found = objective_of(summary)
+    if found is None or found.taken not in (BEST_EPOCH, OF_MEAN) or math.isnan(found.value):
+        return False  # there is no best.ckpt
+    return summary.get("tested") not in (None, BEST.name)
+
+
+def tested_with(trainer: Any, run_dir: Path) -> str | None:
+    """Returns which weights a Trainer has tested last: `best.ckpt`; None if it has tested none."""
+    if (path := getattr(trainer, "tested", None)) is None:
+        return None
+    return path.removeprefix(f"{run_dir / BEST.parent}{os.sep}") or OWN
 
 
 def is_validation(metric: str) -> bool:
@@ -245,13 +267,15 @@ def compared(summary: Mapping[str, Any]) -> str:
 def closing_words(summary: Mapping[str, Any], run_dir: Path) -> str:
     """Returns the last lines of a run's log: its metrics, how and when it ended, its folder."""
     end = f"{ending(summary)}: {messages.short(run_dir)}"
-    has_best = any(tested(summary)) and (run_dir / BEST).exists()
+    has_best = any(tested(summary)) and summary.get("tested") == BEST.name
     said = {
         BEST_EPOCH: "test: with best.ckpt; val: the last ones logged",
         OF_MEAN: "test and val: with best.ckpt",
     }
     compares = objective_name(summary)
     whose = [words for taken, words in said.items() if has_best and compares.endswith(taken)]
+    if tests_others(summary):
+        whose.append(f"test: with {summary['tested']}")
     metrics = summary["metrics"]
     # Where the last row is the last pass, the next line says so.
     if any(name.startswith("train/") for name in metrics) and objective(summary) != metrics.get(

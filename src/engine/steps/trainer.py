@@ -104,6 +104,7 @@ class BlockTrainer(Trainer):
         self.steps_per_call, self.wants_compiled = steps_per_call, compiled
         self.steps_before_batch = 0
         self.fit_number = 1  # which training of a run this is
+        self.tested: str | None = None  # the checkpoint of the last test; "": the module as it was
         self.only_by_run = False  # whether a training has to be one of a run's, which go on exactly
         self._batches = 0  # of all epochs before
         self._searches = False
@@ -442,6 +443,7 @@ class _Begins(StepCallback):
         signals.let_steps_look(True)
 
     def on_test_end(self, trainer: Any, module: LightningModule) -> None:
+        trainer.tested = str(trainer.ckpt_path or "")
         self._stop_looking()
 
     def on_validation_batch_end(self, *_: Any) -> None:

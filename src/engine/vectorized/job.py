@@ -190,6 +190,7 @@ class TrainerOfJob:
             "optimizers": [member.optimizer],
             "callbacks": member.callbacks,
             "metrics": {},
+            "tested": None,
             "should_stop": False,
         }
         vars(self).update(own)

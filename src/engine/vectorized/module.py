@@ -29,6 +29,7 @@ from engine.kept import between
 from engine.kept.attributes import may_read, written_by
 from engine.kept.values import mark, package_of
 from engine.run.checkpoint import choice
+from engine.run.folders import BEST
 from engine.run.objective import has_diverged
 from engine.schedules import configured
 from engine.seeds import generator_states
@@ -166,6 +167,7 @@ class StackedModule(LightningModule):
             is_chosen = getattr(member.trainer.checkpoint_callback, "best_score", None) is not None
             if saved := choice.best(member.folder, member.job.config, is_chosen):
                 member.module.load_state_dict(saved["state_dict"])
+            member.trainer.tested = str(member.folder / BEST) if saved else ""
 
     def tie(self) -> None:
         """Makes each job's weights views of the stack's, whose device and precision may be new."""

@@ -85,6 +85,7 @@ class TestWhatARunLeaves:
             "objective": float,
             "objective_of": dict,
             "metrics": dict,
+            "tested": str,
             "rows": int,
             "config_hash": str,
             "seed": int,
@@ -96,6 +97,7 @@ class TestWhatARunLeaves:
         }
         assert (summary["status"], summary["seed"], summary["steps"]) == ("finished", 5, 154)
         assert summary["objective"] == best
+        assert summary["tested"] == "best.ckpt"
         assert summary["objective_of"] == {
             "metric": "val/acc",
             "taken": "best epoch",

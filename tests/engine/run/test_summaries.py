@@ -10,7 +10,6 @@ import pytest
 from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 
 from engine.run import summaries
-from engine.run.folders import BEST
 
 
 def test_summary_is_strict_json_without_nan(tmp_path: Path) -> None:
@@ -80,6 +79,8 @@ def test_the_metric_of_the_test_is_the_one_of_the_objective(
     summary = {"objective": 0.6, "objective_of": of, "metrics": metrics}
     assert summaries.tested(summary) == tested
     assert summaries.tested({**summary, "metrics": None}) == {}
+    assert summaries.tested({**summary, "tested": "best.ckpt"}) == tested
+    assert summaries.tested({**summary, "tested": "last.ckpt"}) == {}
     assert summaries.tested({**summary, "objective_of": None}) == {}
 
 
@@ -136,9 +137,11 @@ def test_closing_words_read_well(tmp_path: Path) -> None:
     assert [word.split()[-2] for word in words[1:3]] == ["large", "small"]
     summary["metrics"] = {"val/acc": 0.25, "test/acc": 0.5}
     whose = "test: with best.ckpt; val: the last ones logged"
-    assert whose not in summaries.closing_words(summary, tmp_path)  # every validation was NaN, say
-    (tmp_path / BEST).parent.mkdir()
-    (tmp_path / BEST).touch()
+    for recorded in ({}, {"tested": "the weights that the module had"}):
+        assert whose not in summaries.closing_words({**summary, **recorded}, tmp_path)
+    said = summaries.closing_words({**summary, "tested": "/x/best.ckpt"}, tmp_path)
+    assert said.splitlines()[2] == "test: with /x/best.ckpt"
+    summary["tested"] = "best.ckpt"
     assert summaries.closing_words(summary, tmp_path).splitlines()[2] == whose
     summary["metrics"] |= {"train/loss": 1.5}
     lines = summaries.closing_words(summary, tmp_path).splitlines()

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.tuner import Tuner
 
+import ways
 from commands import Clock, composed
 from engine.config.resolved import Config
 from engine.errors import UserError
+from engine.run import folders, summaries
 from engine.run.checkpoint.choice import of_no_use
 from engine.run.loggers import events
 from engine.run.run import Run
@@ -204,3 +207,48 @@ def test_trainers_of_a_user_s_own_and_searches_are_not(config: Config, tmp_path:
     with pytest.raises(UserError, match=r"^train\(\) calls trainer\.fit"):
         fitted_past(config, tmp_path / "run", search, other)
     assert found == [4, 3, 3]
+
+
+def test_what_was_tested_last_is_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As it happened: the end said "with best.ckpt" of any test, and `ckpt_path="best"` failed."""
+    run_dir = tmp_path / "run"
+    found = []
+
+    def tests(run: Run) -> float:
+        data = run.datamodule()
+        module = run.module(data)
+        trainer: Any = run.trainer()
+        run.fit(trainer, module, data)
+        for test in (
+            partial(trainer.test, module, data, verbose=False),
+            partial(trainer.test, datamodule=data, ckpt_path="best", verbose=False),
+            partial(run.test, trainer, module, data),
+            partial(trainer.test, module, data, run_dir / folders.LAST, verbose=False),
+        ):
+            test()
+            loss = trainer.callback_metrics["test/loss"].item()
+            found.append((summaries.tested_with(trainer, run_dir), loss))
+        return run.objective(trainer)
+
+    caplog.set_level("INFO")
+    config = composed([*RUN, "callbacks.checkpoints.mode=max"])  # the first epoch is best
+    Run(config, run_dir, "project.train").execute(tests)
+    losses = {}
+    split = ways.Points(seed=0, batch_size=5).load()["test"]
+    for path in (folders.BEST, folders.LAST):
+        saved = torch.load(run_dir / path, weights_only=True)["state_dict"]
+        network = ways.Small(optimizer=None).eval()
+        network.load_state_dict(saved)
+        loss = (network.network(split.inputs) - split.targets).square().mean()
+        losses[path.name] = pytest.approx(loss.item(), rel=1e-6)
+    assert found[1][1] > 1.2 * found[0][1]
+    assert found == [
+        ("the weights that the module had", losses["last.ckpt"]),
+        ("best.ckpt", losses["best.ckpt"]),
+        ("best.ckpt", losses["best.ckpt"]),
+        ("last.ckpt", losses["last.ckpt"]),
+    ]
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["tested"] == "last.ckpt"
+    assert summaries.tested(summary) == {}
+    assert "test: with last.ckpt; train: the last row" in caplog.text

@@ -196,7 +196,7 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
         assert text == right
     one, other = summary(ours), summary(theirs)
     assert one.keys() == other.keys()
-    same = "status", "error", "config_hash", "seed", "steps", "device", "versions", "git"
+    same = "status", "error", "tested", "config_hash", "seed", "steps", "device", "versions", "git"
     assert {key: one[key] for key in same} == {key: other[key] for key in same}
     assert (one["objective"] is None) == (other["objective"] is None)
     assert one["objective"] == (other["objective"] and pytest.approx(other["objective"], rel=LATER))

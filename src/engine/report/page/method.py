@@ -16,9 +16,13 @@ def sentences(content: Content) -> list[str]:
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     made_with = [f"{kind} {', '.join(values)}" for kind, values in content.made_with().items()]
     better = "higher" if content.mode == "max" else "lower"
+    others = sum(run.tests_others for run in content.runs)
+    but = (
+        f" (of {counted(others, 'run')}, of the weights that train() had tested)" if others else ""
+    )
     sentences = [
         f"Compared: {content.metric}; {better} is better. Metrics of the test, where there are "
-        "some, are of best.ckpt, or of the last weights where there is none. Runs of other "
+        f"some, are of best.ckpt, or of the last weights where there is none{but}. Runs of other "
         "experiments, data or objectives are ranked apart.",
         f"A group is all runs that agree in {keys}, whatever their seed and fold; n counts those "
         "that finished with a number. Time is the median of finished runs, each from building its "

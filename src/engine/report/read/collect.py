@@ -16,7 +16,7 @@ from engine.run import folder_names, identity
 from engine.run.folders import CONFIG, OVERRIDES
 from engine.run.records import read as files
 from engine.run.records.read import BrokenFile
-from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of
+from engine.run.summaries import SUMMARY, Objective, final_metrics, objective_of, tests_others
 
 # The statuses of runs without a summary.
 RUNNING, INTERRUPTED, UNFINISHED = "running", "interrupted", "interrupted or running"
@@ -42,6 +42,7 @@ class Run:
         code: a digest of each of the user's modules, by name.
         data: a digest of the data, or of the names, sizes and times of their files; "" if unknown.
         objective: what the run is compared by; None for a run that has not finished.
+        tests_others: whether its metrics of the test are of other weights than the objective.
         overrides: the words of the command line that made the run.
     """
 
@@ -57,6 +58,7 @@ class Run:
     code: dict[str, str] = field(default_factory=dict)
     data: str = ""
     objective: Objective | None = None
+    tests_others: bool = False
     overrides: tuple[str, ...] = ()
 
     @property
@@ -180,6 +182,7 @@ def of_summary(summary: dict[str, Any]) -> dict[str, Any]:
         "error": first_line(str(summary.get("error") or "")),
         "made_with": {key: str(value) for key, value in made_with.items() if value},
         "objective": objective_of(summary),
+        "tests_others": tests_others(summary),
     }
 
 

@@ -41,6 +41,7 @@ OF_SUMMARY: Shape = {
     "objective": float | None,
     "objective_of": dict[str, str] | None,
     "metrics": dict[str, float | None] | None,
+    "tested": str | None,
     "seconds": float | None,
     "steps": int,
     "rows": int,

@@ -5,12 +5,14 @@ import html
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
 from engine.report.page import latex, method, page, tables, trained
+from engine.report.read.collect import of_summary
 from engine.report.statistics.content import Content
 from engine.run.summaries import BEST_EPOCH, LAST_PASS, Objective
 from synthetic_runs import content_of, write_run
@@ -285,3 +287,19 @@ def test_a_report_says_which_time_it_shows(content: Content) -> None:
     (said,) = [text for text in method.sentences(content) if "Time is" in text]
     assert "without processes that were killed and, of a retried job, without what failed" in said
     assert "trained together with others has the time of all of them" in said
+
+
+def test_a_report_says_how_many_runs_tested_other_weights(content: Content) -> None:
+    of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
+    summary = {"status": "finished", "objective": 0.5, "objective_of": of}
+    for tested, others in ((None, False), ("best.ckpt", False), ("last.ckpt", True)):
+        found = of_summary({**summary, "tested": tested})["tests_others"]
+        assert found == others
+        runs = [replace(run, tests_others=found) for run in content.runs]
+        (said,) = [
+            text
+            for text in method.sentences(replace(content, runs=runs))
+            if text.startswith("Compared")
+        ]
+        words = f" (of {len(runs)} runs, of the weights that train() had tested)"
+        assert (words in said) == others
