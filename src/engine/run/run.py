@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -66,6 +67,7 @@ class Run:
         self._until_the_end = ExitStack()
         self._until_the_end.callback(self._remove_unused)
         self._trainer: Trainer | None = None
+        self._trainers: WeakSet[Trainer] = WeakSet()  # that this run has made
         self._leaves_nothing = False
         self._seconds = 0.0  # of the processes before, as far as they have recorded their end
         self._fits = 0  # trainings so far
@@ -175,6 +177,7 @@ class Run:
         goes_on_at = progress.row if progress else 0 if is_first else None
         made = build.trainer(self.config, folder, goes_on_at)
         made.only_by_run = True  # type: ignore[attr-defined]
+        self._trainers.add(made)
         if progress and processes.is_first():
             self._compare_rows(made, progress.rows)
             for logger, places in zip(tensorboards(made), progress.events, strict=False):
@@ -196,6 +199,14 @@ class Run:
         self._began = time.monotonic()
         self._trainer = made
         return made
+
+    def _check_trainer(self, trainer: "Trainer") -> None:
+        """Refuses a Trainer with neither the folder nor the callbacks and loggers of this run."""
+        if trainer not in self._trainers:
+            raise UserError(
+                f"train() has made this {type(trainer).__name__} itself: use run.trainer().\n"
+                "conf/trainer has its options; trainer._target_ chooses its class."
+            )
 
     def _compare_rows(self, trainer: "Trainer", marks: Sequence[Any]) -> None:
         """Compares the rows of metrics that there are with those of the checkpoint's moment.
@@ -230,8 +241,9 @@ class Run:
         later one than the first does not go on: what the earlier ones gave is gone.
 
         Raises:
-            UserError: if the checkpoint is of a later training.
+            UserError: if the checkpoint is of a later training, or the Trainer is not the run's.
         """
+        self._check_trainer(trainer)
         from engine.checks.device import check_shares
         from engine.checks.fit import may_make_layers
         from engine.checks.monitors import wrong_ways
@@ -448,7 +460,11 @@ class Run:
         """Tests the best weights by validation, or the last ones where there is no validation.
 
         A run that diverged is not tested, nor one without a test split or a `test_step`.
+
+        Raises:
+            UserError: if the Trainer is not the run's.
         """
+        self._check_trainer(trainer)
         from engine.run import build
         from engine.run.checkpoint import choice
 

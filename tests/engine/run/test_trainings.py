@@ -209,6 +209,24 @@ def test_trainers_of_a_user_s_own_and_searches_are_not(config: Config, tmp_path:
     assert found == [4, 3, 3]
 
 
+@pytest.mark.parametrize("call", [Run.fit, Run.test])
+def test_a_trainer_that_is_not_the_run_s_is_refused(
+    call: Callable[..., None], config: Config, tmp_path: Path
+) -> None:
+    """As it happened: AttributeError: 'NoneType' object has no attribute 'checkpoint_callbacks'."""
+
+    def own(run: Run) -> None:
+        data = run.datamodule()
+        trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False)
+        call(run, trainer, run.module(data), data)
+
+    run_dir = tmp_path / "run"
+    said = r"^train\(\) has made this Trainer itself: use run\.trainer\(\)\.\nconf/trainer has"
+    with pytest.raises(UserError, match=said):
+        Run(config, run_dir, "project.train").execute(own)
+    assert not run_dir.exists()
+
+
 def test_what_was_tested_last_is_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """As it happened: the end said "with best.ckpt" of any test, and `ckpt_path="best"` failed."""
     run_dir = tmp_path / "run"
