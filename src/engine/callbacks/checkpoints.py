@@ -71,6 +71,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
         self._share: Callable[[], None] = lambda: None  # see `sharing`
         self._named: set[str] = set()  # what no checkpoint can have, or nobody can load
         self._trains = self._has_stepped = self._has_said = False
+        self._is_unchecked = False  # whether a hook failed before the first step
         self._is_last = False  # whether a last.ckpt is being written
         self.best_model_path = ""  # what Lightning takes `ckpt_path="best"` for
 
@@ -103,7 +104,16 @@ class Checkpoints(FollowsMetric, Checkpoint):
         try:
             checkpoint = whole_checkpoint(trainer)
         except Exception:  # a hook of a user's may need what only a step makes
-            return
+            self._is_unchecked = True
+        else:
+            self._check(trainer, module, checkpoint)
+
+    def _check(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Finds out what checkpoints will lack, by one that is as if it was written now.
+
+        Raises:
+            UserError: if a resumed run would need it.
+        """
         if self._attributes:
             self._attributes.leave_out(module.state_dict().keys() - checkpoint["state_dict"].keys())
         if dropped := plain.check(trainer, checkpoint):
@@ -121,6 +131,9 @@ class Checkpoints(FollowsMetric, Checkpoint):
             self._has_stepped = True
             states = [trainer.strategy.optimizer_state(own) for own in trainer.optimizers]
             plain.check(trainer, {"optimizer_states": states})
+        if self._is_unchecked:  # after this step and any other one, a last.ckpt may be due
+            self._is_unchecked = False
+            self._check(trainer, module, whole_checkpoint(trainer))
         # After an epoch's last batch, the epoch's end follows.
         ends = is_last_batch(trainer) or stops(trainer)
         is_exact: bool = getattr(trainer, "saves_within_epochs", True)

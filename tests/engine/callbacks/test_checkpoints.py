@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -267,3 +268,37 @@ def test_what_was_logged_before_a_checkpoint_is_on_the_disk_with_it(tmp_path: Pa
     shown = EventAccumulator(str(run_dir)).Reload().Tags()
     assert shown["scalars"] == []
     assert {"command/text_summary", "config/text_summary"} <= set(shown["tensors"])
+
+
+class Saves(Scored):
+    """Adds to a checkpoint what it has from a step on, which it notes at each try."""
+
+    def __init__(self, by_step: Any) -> None:
+        super().__init__([0.5])
+        self.by_step, self.tried = by_step, []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.tried.append(self.trainer.global_step)
+        checkpoint["extra"] = self.by_step[self.trainer.global_step]
+
+
+@pytest.mark.parametrize(
+    ("by_step", "raised"),
+    [({}, KeyError), ({1: np.arange(3), 5: 3}, UserError)],
+    ids=["fails", "adds what cannot be saved"],
+)
+def test_a_hook_that_fails_before_the_first_step_is_tried_after_it(
+    by_step: dict[int, Any], raised: type[Exception], tmp_path: Path
+) -> None:
+    """As it happened: it was not, and ended the run at its first last.ckpt."""
+    module = Saves(by_step)
+    with pytest.raises(raised):
+        fit(tmp_path, module, Checkpoints(1000, "val/score", "max"))
+    assert module.tried == [0, 1]
+
+
+def test_a_hook_that_needs_the_first_step_is_as_good(tmp_path: Path) -> None:
+    module = Saves({1: 3, 5: 3})
+    fit(tmp_path, module, Checkpoints(1000, "val/score", "max"))
+    assert module.tried == [0, 1, 5, 5]  # the last two are best.ckpt and last.ckpt
+    assert load(tmp_path, "last")["extra"] == 3
