@@ -102,7 +102,17 @@ class Door:
         return folders.load_config(run_dir, self.module.partition(".")[0], trust)
 
     def open(self) -> None:
-        """Makes `${root:}` known to OmegaConf in this process."""
+        """Makes `${root:}` known to OmegaConf in this process.
+
+        Raises:
+            UserError: if there is no config.yaml.
+        """
+        if not (self.conf / "config.yaml").is_file():
+            name = os.path.relpath(self.conf, self.root)
+            file = self.train.__code__.co_filename
+            raise UserError(
+                f'{file}: @command(conf="{name}"): no folder above it has {name}/config.yaml.'
+            )
         OmegaConf.register_new_resolver("root", lambda: str(self.root), replace=True)
 
     def do(self, config: Config, folder: Path | None, insists: bool = False) -> float:
@@ -214,10 +224,9 @@ def command(conf: str) -> Callable[[Train], Door]:
 
     def decorate(train: Train) -> Door:
         file = Path(train.__code__.co_filename).resolve()
-        for folder in file.parents:
-            if (folder / conf / "config.yaml").is_file():
-                return Door(train, folder, folder / conf)
-        raise UserError(f"{file}: no folder above it has {conf}/config.yaml.")
+        roots = (folder for folder in file.parents if (folder / conf / "config.yaml").is_file())
+        root = next(roots, file.parent)  # a call of the door says so if there is none
+        return Door(train, root, root / conf)
 
     return decorate
 

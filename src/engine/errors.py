@@ -113,8 +113,9 @@ def wants_traceback() -> bool:
 def exit_codes() -> Iterator[None]:
     """Runs a command: a user's mistake ends it with 2, Ctrl-C with 130, SIGTERM with 143.
 
-    HYDRA_FULL_ERROR=1 shows the traceback instead. Any other exception is a bug: traceback, exit
-    code 1. Inside, HYDRA_FULL_ERROR is set for Hydra, which else would print the error itself.
+    HYDRA_FULL_ERROR=1 shows the traceback, with the same code. Any other exception is a bug:
+    traceback, exit code 1. Inside, HYDRA_FULL_ERROR is set for Hydra, which else would print the
+    error itself.
     """
     messages.let_readers_go()
     asked = wants_traceback()
@@ -132,8 +133,11 @@ def exit_codes() -> Iterator[None]:
     except Exception as error:
         messages.end_wait()
         mistake = as_mistake(error)
-        if asked or not isinstance(mistake, UserError):
+        if not isinstance(mistake, UserError):
             raise
+        if asked:
+            sys.excepthook(type(error), error, error.__traceback__)  # it leaves secrets out
+            sys.exit(WRONG_USE)
         text = f"error: {describe(mistake)}"
         for theirs, ours in IN_OUR_WORDS:
             text = theirs.sub(ours, text)

@@ -165,10 +165,18 @@ def test_a_bug_keeps_its_traceback() -> None:
         _ = 1 // 0
 
 
-def test_hydra_full_error_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [UserError("shown"), HydraException("shown")])
+def test_hydra_full_error_shows_the_traceback(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: the exit code was 1, which is for runs that fail."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(UserError, match="shown"), exit_codes():
-        raise UserError("shown")
+    with pytest.raises(SystemExit) as stop, exit_codes():
+        raise error
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "Traceback (most recent call last):"
+    assert said[-1] == f"{type(error).__module__}.{type(error).__name__}: shown"
 
 
 @pytest.mark.parametrize(
@@ -199,9 +207,7 @@ def test_what_a_shell_sees(full_error: str, lines: list[str]) -> None:
     printed = ended.stderr.splitlines()
     assert [printed[0], printed[-1]] == [lines[0], lines[-1]]
     assert len(printed) == 1 or full_error == "1"
-    assert ended.returncode == (
-        1 if full_error == "1" else 2
-    )  # 1 is Python's own, for an exception
+    assert ended.returncode == 2
     assert ended.stdout == ""
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine import UserError
+import engine
+from engine import Run, UserError
 from engine.config.overrides import check_command_line
 from project.train import train
 
@@ -110,6 +111,24 @@ def command(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         dataclasses.replace(train, conf=conf)()
 
     return run
+
+
+def test_a_command_without_a_config_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: a traceback, as the file of the command was imported."""
+
+    def train(run: Run) -> float:
+        raise AssertionError
+
+    door = engine.command(conf="config")(train)
+    for words in (["seed=1"], ["--help"]):
+        monkeypatch.setattr(sys, "argv", ["train", *words])
+        with pytest.raises(SystemExit) as stop:
+            door()
+        assert stop.value.code == 2
+        said = '@command(conf="config"): no folder above it has config/config.yaml.'
+        assert capsys.readouterr().err == f"error: {__file__}: {said}\n"
 
 
 def test_a_choice_that_no_word_names_is_said_to_be_a_files(

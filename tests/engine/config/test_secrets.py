@@ -388,7 +388,7 @@ def test_an_unforeseen_error_of_a_process_is_shown_without_them(
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     words = [*RUN, *SECRETS, "+module.fails=__init__", f"paths.log_dir={tmp_path}"]
-    assert train_in_process(words) == 1
+    assert train_in_process(words) == 2
     said = capfd.readouterr().err
     assert "Traceback" in said
     assert "RuntimeError" in said
