@@ -1,4 +1,4 @@
-# make run | test | lint | format | pictures | audit | lock | licences | gpu | clean — each makes
+# make run | test | template | lint | format | pictures | audit | lock | licences | gpu | clean — each makes
 # .venv first, if it is not there or its inputs have changed;
 # make gpu alone uses whatever Python has torch installed already.
 PYTHON ?= python3
@@ -11,13 +11,17 @@ WHEELS ?=
 SERVICE ?= pypi
 AUDIT := $(VENV)/.audit
 
-.PHONY: run test lint format pictures audit lock licences gpu clean
+.PHONY: run test template lint format pictures audit lock licences gpu clean
 
 run: $(INSTALLED)
 	$(BIN)/python -m project.train experiment=lenet datamodule=digits
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What the template's own files in src/project and conf keep to; a fork's files need not.
+template: $(INSTALLED)
+	$(BIN)/python -m pytest tests/house/template.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

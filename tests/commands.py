@@ -24,6 +24,19 @@ from warm import python
 ROOT = train.root
 CONF = train.conf
 TESTS = Path(__file__).parent
+# The template's own, which the tests train; a user may have more.
+EXPERIMENTS = (
+    "curve_fit",
+    "init_depth",
+    "lenet",
+    "lenet_init",
+    "linear",
+    "resnet",
+    "tabular",
+    "two_layer",
+    "two_layer_by_hand",
+)
+SCHEMES = ("default", "he", "randn", "xavier", "zero")
 
 
 class Clock:

@@ -259,6 +259,7 @@ def keep_configs() -> None:
 
 def remember() -> None:
     """Fills the engine's caches of types, signatures and sources, which each process would fill."""
+    from engine import UserError
     from engine.config import limits, objects, ranges
     from engine.run import code
     from project.datamodules import digits
@@ -266,9 +267,10 @@ def remember() -> None:
     hints = [limit.hint for limit in limits.LIMITS.values()] + list(objects.FLAGS.values())
     for path in sorted(CONF.glob("**/*.yaml")):
         for target in re.findall(TARGETS, path.read_text(encoding="utf-8")):
-            arguments = objects.arguments_of(objects.located(target, path.stem)) or {}
-            hints += [argument.annotation for argument in arguments.values()]
-            code.source(target.rpartition(".")[0])
+            with contextlib.suppress(UserError):  # a class of a user's that cannot be imported
+                arguments = objects.arguments_of(objects.located(target, path.stem)) or {}
+                hints += [argument.annotation for argument in arguments.values()]
+                code.source(target.rpartition(".")[0])
     digits._digits()
     for hint in hints:
         ranges.why_not(None, hint)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from commands import CONF, ROOT, composed
+from commands import EXPERIMENTS, ROOT, composed
 from engine.config import admission, objects, plain_yaml
 from engine.errors import UserError
 from engine.run import folders
@@ -91,7 +91,6 @@ def test_an_archive_that_grows_is_no_checkpoint(tmp_path: Path) -> None:
         checkpoint_file.WholeFileIO().load_checkpoint(tmp_path / "bomb.ckpt", weights_only=True)
 
 
-EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 MORE = {
     "augment, schedule": ["augment=flip_crop", "scheduler=one_cycle", "optimizer=adamw"],
     "plateau": ["scheduler=plateau", "init=xavier", "logger=csv"],

@@ -1,15 +1,12 @@
-"""The limits of values: what is inside, how they read, and that conf/ keeps to them."""
+"""The limits of values: what is inside, how they read."""
 
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from lightning.pytorch import Trainer
-from omegaconf import OmegaConf
 
-from commands import CONF
 from engine import UserError
 from engine.config.limits import (
     COUNT,
@@ -122,33 +119,3 @@ def test_the_time_in_a_message_is_one_that_lightning_takes() -> None:
     options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     trainer = Trainer(accelerator="cpu", val_check_interval=time, **options)
     assert trainer._val_check_time_interval == 30 * 60  # seconds
-
-
-def test_conf_keeps_to_the_limits() -> None:
-    given = list(given_in_conf())
-    for _, key, value in given:
-        if key in LIMITS and not str(value).startswith("${"):  # which is given elsewhere
-            check(key, value, LIMITS[key])
-    # A limit of a key that does not exist would limit nothing.
-    assert LIMITS.keys() - {key for _, key, _ in given} == set()
-
-
-def given_in_conf() -> Iterator[tuple[str, str, object]]:
-    """Every (file, dotted key, value) in conf/."""
-    for path in CONF.rglob("*.yaml"):
-        package = re.match(r"# @package (\w+)", path.read_text())
-        prefix = (
-            package[1].replace("_global_", "")
-            if package
-            else path.parent.name * (path.parent != CONF)
-        )
-        for key, value in flat(prefix, OmegaConf.to_container(OmegaConf.load(path))):
-            yield path.name, key, value
-
-
-def flat(prefix: str, values: object) -> Iterator[tuple[str, object]]:
-    if not isinstance(values, dict):
-        yield prefix, values
-        return
-    for key, value in values.items():
-        yield from flat(f"{prefix}.{key}" if prefix else key, value)

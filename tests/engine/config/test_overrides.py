@@ -24,9 +24,10 @@ from engine.run import summaries
 from project.train import train
 
 SGD = "optimizer has: _target_, _partial_, lr, momentum, weight_decay, fused."
-EXPERIMENTS = ", ".join(sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
-CALLBACKS = ", ".join(sorted(path.stem for path in CONF.glob("callbacks/*.yaml")))
-OPTIMIZERS = "adam, adamw, lbfgs, rmsprop, sgd, sgd_batch_64, sgd_plain"
+EXPERIMENTS, CALLBACKS, OPTIMIZERS, SCHEMES, LOGGERS = (
+    ", ".join(sorted(path.stem for path in CONF.glob(f"{group}/*.yaml")))
+    for group in ("experiment", "callbacks", "optimizer", "init", "logger")
+)
 OF_SEED = (
     "\nIt is a word: leave its quotes out, or write 'seed=\"${oc.decode:${oc.env:NAME}}\"' "
     "for a variable."
@@ -166,8 +167,8 @@ REFUSED = {
         "optimizer=my_rmsprop."
     ),
     "logger=lightning.pytorch.loggers.CSVLogger": (
-        "logger=lightning.pytorch.loggers.CSVLogger: no such choice. logger is one of: csv, "
-        "tensorboard.\nTo choose a class of your own, write conf/logger/csvlogger.yaml with the "
+        f"logger=lightning.pytorch.loggers.CSVLogger: no such choice. logger is one of: {LOGGERS}."
+        "\nTo choose a class of your own, write conf/logger/csvlogger.yaml with the "
         "lines `csvlogger:`, `  _target_: lightning.pytorch.loggers.CSVLogger`, "
         "`  ARGUMENT: VALUE`, and then logger=csvlogger."
     ),
@@ -240,8 +241,8 @@ REFUSED = {
     '-m \'optimizer="sgd","adamm"\'': (
         f"optimizer=adamm: no such choice. Did you mean adam? optimizer is one of: {OPTIMIZERS}."
     ),
-    '-m \'callbacks=["default"],["mine"]\'': (
-        f"callbacks=mine: no such choice. callbacks is one of: {CALLBACKS}."
+    '-m \'callbacks=["default"],["nothing_like_it"]\'': (
+        f"callbacks=nothing_like_it: no such choice. callbacks is one of: {CALLBACKS}."
     ),
     "-m 'seed=\"1 \",2'": f"seed='1 ': must be a whole number from 0 to 4294967295.{OF_SEED}",
     "'seed=\"3\"'": f"seed='3': must be a whole number from 0 to 4294967295.{OF_SEED}",
@@ -249,10 +250,7 @@ REFUSED = {
         "optimizer.lr='0.1': must be a valid number or an instance of Tensor, by the signature of "
         f"SGD.{OF_SEED.replace('seed', 'optimizer.lr')}"
     ),
-    "-m init=he,hee": (
-        "init=hee: no such choice. Did you mean he? init is one of: default, he, randn, "
-        "xavier, zero."
-    ),
+    "-m init=he,hee": (f"init=hee: no such choice. Did you mean he? init is one of: {SCHEMES}."),
     "-m optimizer=sgd,adam optimizer.momentum=0.5": (
         "optimizer.momentum: no such key. "
         "optimizer has: _target_, _partial_, lr, betas, weight_decay, fused.\n"

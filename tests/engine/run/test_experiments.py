@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from commands import CONF
+from commands import CONF, EXPERIMENTS, SCHEMES
 from engine.config.resolved import Config
 from engine.run import build, folders
 from fitting import plain_trainer
 from whole_runs import LINEAR, SHORT, column, composed, done, run, summary_of
 
-EXPERIMENTS = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
-SCHEMES = sorted(path.stem for path in CONF.glob("init/*.yaml"))
 MODELS = {
     "lenet": "digits",
     "linear": "line",
@@ -118,56 +115,6 @@ def test_the_lenet_study_sweeps_over_what_it_says() -> None:
         "init": "default,zero,randn,xavier,he",
         "seed": "0,1,2",
     }
-
-
-STATED = {  # words of an experiment's head: the keys whose product they state
-    r"batches of (\d+)": ["datamodule.batch_size"],
-    r"(two) epochs": ["trainer.max_epochs"],
-    r"(?:[:,]|for) (\d+)(?: full-batch)? steps": [
-        "trainer.max_epochs",
-        "datamodule.steps_per_epoch",
-    ],
-    r"picture every (\d+) steps": ["callbacks.curve.every_n_steps"],
-    r"a (tenth) of the training": ["datamodule.val_fraction"],
-    r"([\d,]+) inputs": ["datamodule.samples"],
-    r"(\d+) features": ["module.in_features"],
-    r"(\d+) layers of \d+": ["module.depth"],
-    r"layers of (\d+)": ["module.width"],
-    r"MLP 1-(\d+)-1": ["module.hidden"],
-    r"x² \+ ([\d.]+) u": ["datamodule.noise"],
-    r"y = (\d+)x": ["datamodule.slope"],
-    r"(\d+) × \d+ -> \d+ -> \d+": ["datamodule.samples"],
-    r"× (\d+) -> \d+ -> \d+": ["module.in_features"],
-    r"× \d+ -> (\d+) -> \d+": ["module.hidden"],
-    r"× \d+ -> \d+ -> (\d+)": ["module.out_features"],
-}
-OF_OPTIMIZER = r"\b(SGD|AdamW|Adam) with lr ([\d.]+\d)(?: and momentum ([\d.]+\d))?"
-NUMBERS = {"two": 2.0, "tenth": 0.1}
-
-
-def test_an_experiment_has_the_numbers_that_its_head_states() -> None:
-    """As it happened: the default rate of SGD changed, and a study had a tenth of its own."""
-    stated = Counter[str]()
-    for experiment in EXPERIMENTS:
-        text = (CONF / f"experiment/{experiment}.yaml").read_text()
-        head = re.split(r"#   (?:run|sweep)  ", text)[0].replace("\n#", "")
-        chosen = composed(f"experiment={experiment}")
-        for pattern, keys in STATED.items():
-            for number in re.findall(pattern, head):
-                value = math.prod(OmegaConf.select(chosen, key) for key in keys)
-                says = NUMBERS.get(number) or float(number.replace(",", ""))
-                assert says == value, f"{experiment}: {number}, {keys}"
-                stated[pattern] += 1
-        swept = re.findall(r"^      optimizer: (\S+)", text, re.MULTILINE)
-        choices = swept[0].split(",") if swept else []
-        nodes = [composed(f"experiment={experiment}", f"optimizer={own}") for own in choices]
-        kinds = {own.optimizer._target_.split(".")[-1]: own for own in nodes or [chosen]}
-        assert set(re.findall(r"\b(?:SGD|AdamW|Adam)\b", head)) <= set(kinds), experiment
-        for kind, *numbers in re.findall(OF_OPTIMIZER, head):
-            for key, number in zip(("lr", "momentum"), filter(None, numbers), strict=False):
-                assert float(number) == kinds[kind].optimizer[key], f"{experiment}: {kind}, {key}"
-                stated[key] += 1
-    assert set(stated) == {*STATED, "lr", "momentum"}
 
 
 def test_another_optimizer_keeps_the_numbers_of_the_experiment() -> None:
