@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import pkgutil
 import re
 import signal
 import sys
@@ -19,6 +20,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 HINT = f"{FULL_ERROR}=1 shows the traceback."
 KEY = "full_key:"  # of what OmegaConf says: without a key, the next one has it
 MOST_SHOWN = 200  # characters of a word
+LOST_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 LEXER = "LexerNoViableAltException"  # all that the lexer of Hydra's grammar says
 OF_LIGHTNING = "trainer|callbacks|logger"  # the nodes that its Trainer is made of
 INTERPOLATION = (  # OmegaConf's words on one
@@ -95,6 +97,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     begin = [k for k in known if k.startswith(f"{word}/")]  # val/loss -> val/loss/dataloader_idx_0
     close = ends or begin or [one for one in alike if _is_like(word, one)]
     return f" Did you mean {close[0]}?" if close else ""
+
+
+def nearest_in(package: str, word: str) -> str:
+    """Returns what `nearest` does, of the names and files of a package that is imported, or ''."""
+    module = sys.modules.get(package)
+    files = pkgutil.iter_modules(getattr(module, "__path__", []))
+    return nearest(word, [*dir(module), *(file.name for file in files)]) if module else ""
 
 
 def _is_like(word: str, known: str) -> bool:
@@ -300,6 +309,8 @@ def _said(error: BaseException) -> str:
     text, *more = _lines(of_worker or str(error)) or [""]
     if text.endswith(":") and more:  # torch names the weights that do not fit in lines below
         text = f"{text} {more[0][:MOST_SHOWN]}"
+    if isinstance(error, ImportError):
+        text = _with_what_was_meant(error, text)
     package = type(error).__module__.partition(".")[0]
     says_what = isinstance(error, ABOUT_VALUES) or package in HYDRAS
     if package == "lightning":  # whose words name an argument of its Trainer
@@ -313,6 +324,17 @@ def _said(error: BaseException) -> str:
             place = f"{messages.short(Path(frame.filename))}, line {frame.lineno}"
             text = f"{text}\nRaised in {place}; {HINT}"
     return text
+
+
+def _with_what_was_meant(error: ImportError, text: str) -> str:
+    """Returns what an ImportError says, without the file of the package, with the right name."""
+    if lost := LOST_NAME.match(text):
+        text, word, package = lost.group(0, 1, 2)
+    else:
+        name = error.name if isinstance(error, ModuleNotFoundError) else None
+        package, _, word = (name or "").rpartition(".")
+    hint = nearest_in(package, word)
+    return f"{text}.{hint}" if hint else text
 
 
 def named(error: BaseException) -> str:

@@ -17,13 +17,12 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from engine import signals
 from engine.config.keys import PARTIAL, PARTIALS, TARGET
 from engine.config.limits import advice_on, shown
 from engine.config.nested import copied
 from engine.config.ranges import kinds_of_values, why_not
 from engine.config.secrets import escaped, told
-from engine.errors import UserError, blamed_on, nearest
+from engine.errors import UserError, blamed_on, nearest, nearest_in
 from engine.messages import short
 
 MOST_SHOWN = 15  # names of arguments in a message
@@ -161,15 +160,20 @@ def located(path: str, key: str) -> Any:
     """
     from engine.fence.hydra import locate
 
-    try:
-        with signals.undisguised():
+    failed = f"{key}={path}: cannot be imported"
+    with blamed_on(failed):  # for whatever the module that is imported raises
+        try:
             target = locate(path)
-    except Exception as error:  # whatever the module that is imported raises
-        if isinstance(wrong := error.__cause__, SyntaxError):
-            place = f"{short(Path(str(wrong.filename)))}, line {wrong.lineno}"
-            raise UserError(f"{key}={path}: cannot be imported: {place}: {wrong.msg}.") from error
-        *_, reason = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
-        raise UserError(f"{key}={path}: cannot be imported: {reason.strip()}") from error
+        except ImportError as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, SyntaxError):
+                place = f"{short(Path(str(cause.filename)))}, line {cause.lineno}"
+                raise UserError(f"{failed}: {place}: {cause.msg}.") from error
+            if isinstance(cause, ModuleNotFoundError) and f"{path}.".startswith(f"{cause.name}."):
+                package, _, word = str(cause.name).rpartition(".")
+                no = f"{package} has no {word}." if package else f"there is no module {word}."
+                raise UserError(f"{failed}: {no}{nearest_in(package, word)}") from error
+            raise cause from cause.__cause__
     if not callable(target):
         raise UserError(f"{key}={path}: must be a class or a function.")
     return target

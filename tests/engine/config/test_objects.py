@@ -24,7 +24,7 @@ from engine.config import objects
 from engine.config.limits import shown
 from engine.config.objects import check
 from engine.config.ranges import why_not
-from engine.errors import blamed_on
+from engine.errors import blamed_on, describe
 from engine.fence import hydra as fence
 from engine.schedules import AboveOne
 
@@ -545,8 +545,15 @@ def test_what_is_right_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("torch.optim.SDG", "optimizer._target_=torch.optim.SDG: cannot be imported: "),
-        ("nowhere.at.all", "optimizer._target_=nowhere.at.all: cannot be imported: "),
+        (
+            "torch.optim.SDG",
+            "optimizer._target_=torch.optim.SDG: cannot be imported: torch.optim has no SDG. "
+            "Did you mean SGD?",
+        ),
+        (
+            "nowhere.at.all",
+            "optimizer._target_=nowhere.at.all: cannot be imported: there is no module nowhere.",
+        ),
         ("torch.pi", "optimizer._target_=torch.pi: must be a class or a function."),
     ],
 )
@@ -555,6 +562,51 @@ def test_a_target_that_is_none(target: str, says: str) -> None:
         check({"optimizer": {"_target_": target}})
     assert str(refused.value).startswith(says)
     assert len(str(refused.value).splitlines()) == 1
+
+
+NO = "cannot be imported: "
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        ("\nimport timm_xyz", "Net", f"{NO}ModuleNotFoundError: No module named 'timm_xyz'"),
+        (
+            "\nfrom PACKAGE.nothere import x",
+            "Net",
+            f"{NO}ModuleNotFoundError: No module named 'PACKAGE.nothere'",
+        ),
+        (
+            "\nfrom PACKAGE.sibbling import x",
+            "Net",
+            f"{NO}ModuleNotFoundError: No module named 'PACKAGE.sibbling'. Did you mean sibling?",
+        ),
+        ("\nx = 1 / 0", "Net", f"{NO}ZeroDivisionError: division by zero"),
+        (
+            "\nfrom engine import Cuont",
+            "Net",
+            f"{NO}ImportError: cannot import name 'Cuont' from 'engine'. Did you mean Count?",
+        ),
+        ("class Bad: ...", "Bda", f"{NO}PACKAGE.own has no Bda. Did you mean Bad?"),
+        ("", "Bda", f"{NO}PACKAGE.own has no Bda."),
+    ],
+)
+def test_an_import_that_fails_is_told_with_its_place_or_the_right_name(
+    text: str, name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a missing package was told as "Are you sure that 'own' is importable"."""
+    package = f"of_a_stranger_{tmp_path.name}"
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "sibling.py").touch()
+    (own := tmp_path / package / "own.py").write_text(text.replace("PACKAGE", package))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as refused:
+        check({"module": {"_target_": f"{package}.own.{name}"}})
+    place = f"\nRaised in {own}, line 2; HYDRA_FULL_ERROR=1 shows the traceback."
+    expected = f"module._target_=PACKAGE.own.{name}: {says}{place if name == 'Net' else ''}"
+    assert describe(refused.value) == expected.replace("PACKAGE", package)
+    with pytest.raises(UserError, match=r"has no ownn\. Did you mean own\?$"):
+        check({"module": {"_target_": f"{package}.ownn.{name}"}})
 
 
 def test_a_script_that_ends_the_process_is_no_target(
@@ -567,7 +619,8 @@ def test_a_script_that_ends_the_process_is_no_target(
         check({"module": {"_target_": "a_script.Model"}})
     assert str(refused.value) == (
         "module._target_=a_script.Model: cannot be imported: the code would end the process: "
-        "SystemExit: 0"
+        f"SystemExit: 0\nRaised in {tmp_path}/a_script.py, line 3; HYDRA_FULL_ERROR=1 shows the "
+        "traceback."
     )
 
 
