@@ -318,11 +318,10 @@ def _said(error: BaseException) -> str:
     elif not of_worker and not (text and says_what):
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
-    last = [frame for frame in frames if not any(own in frame.filename for own in LIBRARIES)][-1:]
-    for frame in last:
-        if not Path(frame.filename).is_relative_to(Path(__file__).parent):
-            place = f"{messages.short(Path(frame.filename))}, line {frame.lineno}"
-            text = f"{text}\nRaised in {place}; {HINT}"
+    others = (*LIBRARIES, f"{Path(__file__).parent}{os.sep}")  # the engine's, too
+    for frame in [one for one in frames if not any(own in one.filename for own in others)][-1:]:
+        place = f"{messages.short(Path(frame.filename))}, line {frame.lineno}"
+        text = f"{text}\nRaised in {place}; {HINT}"
     return text
 
 

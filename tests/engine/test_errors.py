@@ -292,6 +292,19 @@ def test_blamed_on_names_the_key_and_the_place(error: BaseException, says: str) 
     assert refused.value.__cause__ is error or isinstance(error, SystemExit)
 
 
+def test_the_place_of_what_the_engine_raises_is_where_the_user_s_code_called_it() -> None:
+    """As it happened: `generator("seed", 3)` in a model's `__init__` had no place at all."""
+    with pytest.raises(UserError) as refused, blamed_on("module"):
+        wrong_seed()
+    line = wrong_seed.__code__.co_firstlineno + 1
+    text = "module: unsupported operand type(s) for &: 'str' and 'int'"
+    assert str(refused.value) == text + PLACE.format(line)
+
+
+def wrong_seed() -> None:
+    seeds.generator("seed", 3)  # type: ignore[arg-type]
+
+
 class Odd(Exception):
     """Is made of two arguments, so torch cannot make it of a text."""
 
@@ -340,15 +353,16 @@ def test_an_exception_is_named_by_its_type_and_text() -> None:
 
 
 def test_blamed_on_names_no_place_in_a_library_and_leaves_other_endings_alone() -> None:
-    with pytest.raises(UserError) as refused, blamed_on("seed"):
-        seeds.derive(object(), "x")  # type: ignore[arg-type]
+    derive, short = blamed_on("seed")(seeds.derive), blamed_on("seed")(messages.short)
+    with pytest.raises(UserError) as refused:
+        derive(object(), "x")  # type: ignore[arg-type]
     assert re.fullmatch("seed: [^\n]+", str(refused.value))
-    with pytest.raises(UserError) as refused, blamed_on("seed"):
-        messages.short("no path")  # type: ignore[arg-type]
+    with pytest.raises(UserError) as refused:
+        short("no path")  # type: ignore[arg-type]
     assert str(refused.value).endswith("relative_to'\nHYDRA_FULL_ERROR=1 shows the traceback.")
-    with pytest.raises(UserError) as refused, blamed_on("before the first step", is_node=False):
-        seeds.derive(object(), "x")  # type: ignore[arg-type]
-    assert str(refused.value).endswith("\nHYDRA_FULL_ERROR=1 shows the traceback.")
+    with pytest.raises(UserError) as refused:
+        blamed_on("before the first step", is_node=False)(seeds.derive)(object(), "x")  # type: ignore[arg-type]
+    assert str(refused.value).endswith("'int'\nHYDRA_FULL_ERROR=1 shows the traceback.")
     for error in (UserError("as it is"), RunFailed("it has said how")):
         with pytest.raises(type(error), match=str(error)), blamed_on("module"):
             raise error

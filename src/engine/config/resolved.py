@@ -148,6 +148,23 @@ class Config(Mapping[str, Any]):
         return sorted(key for key in found - set(keys) if key.partition(".")[0] in self)
 
     def __getitem__(self, key: str) -> Any:
+        try:
+            return self._read(key)
+        except KeyError:
+            known = [*self.values_by_node, *dotted(self.values_by_node)]
+            raise KeyError(f"{key}: no such key.{nearest(key, known)}") from None
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(str(key), self) is not self
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Returns the value of a key, or the default; sooner than where each miss is worded."""
+        try:
+            return self._read(key)
+        except KeyError:
+            return default
+
+    def _read(self, key: str) -> Any:
         node: Any = self.values_by_node
         for name in key.split("."):
             if not isinstance(node, (dict, Mapping)):  # a dict is found sooner

@@ -235,6 +235,12 @@ def test_a_value_is_read_by_dotted_key() -> None:
     assert "trainer.acelerator" not in made
     with pytest.raises(KeyError, match=r"trainer\.max_epochs\.x"):
         _ = made["trainer.max_epochs.x"]
+    assert "sweep.trial.study" not in made
+    with pytest.raises(KeyError) as refused:
+        _ = made["optimizer.lrr"]
+    assert refused.value.args == ("optimizer.lrr: no such key. Did you mean optimizer.lr?",)
+    with pytest.raises(KeyError, match=r"optimizerr: no such key\. Did you mean optimizer\?"):
+        _ = made["optimizerr"]
     assert {**made} == made.values_by_node
     assert len(made) == len(CONFIG)
 
