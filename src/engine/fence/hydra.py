@@ -1,6 +1,7 @@
 """Hydra: what is used of it beyond its documentation."""
 
 import pickle
+import re
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLauncher
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra._internal.utils import _locate, get_args_parser
+from hydra.core.default_element import DefaultsTreeNode, GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
@@ -68,7 +70,9 @@ def composing_once() -> Iterator[None]:
             )
             try:
                 lists[key] = made(skip_missing=False)
-            except ConfigCompositionException:  # a group without a choice, say
+            except ConfigCompositionException as error:  # a group without a choice, say
+                if said := _chosen_twice(error):
+                    raise UserError(said) from None
                 return made(skip_missing=skip_missing)
             except RecursionError as error:
                 raise UserError(_circle(error)) from None
@@ -99,6 +103,24 @@ def _circle(error: RecursionError) -> str:
     first = next((number for number, path in enumerate(paths) if path in paths[number + 1 :]), 0)
     names = [*dict.fromkeys(paths[first:]), paths[first]]
     return f"conf/{names[0]}.yaml: its defaults lead back to it: {', '.join(names)}."
+
+
+def _chosen_twice(error: ConfigCompositionException) -> str:
+    """Says which file lacks an `override`, by the trees of files that Hydra has read; or ""."""
+    if not (group := re.match(r"Multiple values for (\S+)\. ", str(error))):
+        return ""
+    frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+    kept = [tree for own in frames for tree in own.get("children", ())]
+    trees = [tree for tree in kept if isinstance(tree, DefaultsTreeNode)]
+    for tree in trees:  # a list that grows
+        for own in tree.children or ():
+            node: Any = own.node if isinstance(own, DefaultsTreeNode) else own
+            trees += [own] if isinstance(own, DefaultsTreeNode) else []
+            if isinstance(node, GroupDefault) and node.get_override_key() == group[1]:
+                file = f"conf/{tree.node.get_config_path()}.yaml"
+                meant = f"`override /{group[1]}: {node.get_name()}`"
+                return f"{file}: {group[1]} is chosen already: write {meant}"
+    return ""
 
 
 def _copy(kept: dict[str, bytes], key: str, make: Callable[[], Any]) -> Any:

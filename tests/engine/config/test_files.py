@@ -57,6 +57,10 @@ MISTAKES = {
         f"{GLOBAL}sweep: {{retrry: failed}}\n",
         "sweep.retrry: no such key. Did you mean sweep.retry?",
     ),
+    "no override": (
+        f"{GLOBAL}defaults:\n  - /module: linear\n",
+        "conf/experiment/mine.yaml: module is chosen already: write `override /module: linear`",
+    ),
     "an override of no group": (
         f"{GLOBAL}defaults:\n  - override /model: linear\n",
         "conf/experiment/mine.yaml: override /model finds nothing: config.yaml chooses no model.",

@@ -180,6 +180,19 @@ def test_defaults_that_lead_back_to_their_file_are_named(loader: Any, tmp_path: 
 
 
 @pytest.mark.usefixtures("_by_hydra")
+def test_a_group_that_two_files_choose_is_named_with_the_file(loader: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("defaults: [{model: small}, {deep: outer}]\n")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/outer.yaml").write_text("defaults: [inner]\n")
+    (tmp_path / "deep/inner.yaml").write_text("# @package _global_\ndefaults: [{/model: large}]\n")
+    with fence.composing_once(), pytest.raises(UserError) as refused:
+        loader.load_configuration("config", [], RunMode.RUN)
+    assert str(refused.value) == (
+        "conf/deep/inner.yaml: model is chosen already: write `override /model: large`"
+    )
+
+
+@pytest.mark.usefixtures("_by_hydra")
 def test_composing_once_composes_what_pickle_does_not_know(loader: Any, tmp_path: Path) -> None:
     @dataclass
     class Local:
