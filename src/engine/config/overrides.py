@@ -77,39 +77,44 @@ def check_command_line(words: Sequence[str], conf: Path) -> None:
         UserError: for the first that is wrong; names the key, the value and what is allowed.
     """
     with initialize_config_dir(str(conf), version_base="1.3"):
-        parsed = parsed_words(words, lambda: _known(compose("config", overrides=[])))
-        _check_hydras(parsed)
-        _check_sweep(words, parsed)
-        choosing = [override for override in parsed if _is_choice(override)]
-        setting = [
-            override
-            for override in parsed
-            if override not in choosing and not override.key_or_group.startswith("hydra")
+        check_overrides(words)
+
+
+def check_overrides(words: Sequence[str]) -> None:
+    """Does what `check_command_line` does, where Hydra knows the folder with config.yaml."""
+    parsed = parsed_words(words, lambda: _known(compose("config", overrides=[])))
+    _check_hydras(parsed)
+    _check_sweep(words, parsed)
+    choosing = [override for override in parsed if _is_choice(override)]
+    setting = [
+        override
+        for override in parsed
+        if override not in choosing and not override.key_or_group.startswith("hydra")
+    ]
+    added = [override for override in choosing if _adds(override)]
+    for override in added:
+        _check_is_new(override, [own for own in choosing if own not in added])
+    hydras = [
+        override
+        for override in parsed
+        if override.key_or_group.startswith("hydra.") and not _adds(override)
+    ]
+    for choices in itertools.product(*map(_values, choosing)) if setting or hydras else ():
+        chosen = [
+            f"{override.get_key_element()}={choice}"
+            for override, choice in zip(choosing, choices, strict=True)
+            if choice is not None
         ]
-        added = [override for override in choosing if _adds(override)]
-        for override in added:
-            _check_is_new(override, [own for own in choosing if own not in added])
-        hydras = [
-            override
-            for override in parsed
-            if override.key_or_group.startswith("hydra.") and not _adds(override)
-        ]
-        for choices in itertools.product(*map(_values, choosing)) if setting or hydras else ():
-            chosen = [
-                f"{override.get_key_element()}={choice}"
-                for override, choice in zip(choosing, choices, strict=True)
-                if choice is not None
-            ]
-            if hydras:
-                _check_keys_of_hydras(hydras, chosen)
-            config = compose("config", overrides=chosen)
-            for override in setting:
-                _check_value(override, config, _known)
-                # Later words may build on it.
-                if _adds(override) and not override.is_sweep_override():
-                    config = copy.deepcopy(config)
-                    with suppress(HydraException):  # which Hydra says when it composes the line
-                        apply_overrides([override], config)
+        if hydras:
+            _check_keys_of_hydras(hydras, chosen)
+        config = compose("config", overrides=chosen)
+        for override in setting:
+            _check_value(override, config, _known)
+            # Later words may build on it.
+            if _adds(override) and not override.is_sweep_override():
+                config = copy.deepcopy(config)
+                with suppress(HydraException):  # which Hydra says when it composes the line
+                    apply_overrides([override], config)
 
 
 def changed(config: DictConfig, words: Sequence[str], conf: Path) -> DictConfig:

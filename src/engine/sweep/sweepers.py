@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from engine import files, locks, messages, signals
 from engine.config import secrets
 from engine.config.limits import typed
+from engine.config.overrides import check_overrides
 from engine.errors import UserError, blamed_on
 from engine.run import folders
 from engine.sweep.compose import PARAMS, Composer
@@ -87,6 +88,7 @@ class JobSweeper(Sweeper):
     def overrides(self, arguments: list[str]) -> dict[str, Override]:
         """Returns the overrides by key: a later word replaces an earlier one."""
         assert self.hydra_context is not None
+        assert self.config is not None
         if not isinstance(self.params, Mapping):
             raise UserError(f"{PARAMS}={self.params}: must be a mapping, such as {{seed: '1,2'}}.")
         params = [f"{key}={typed(value)}" for key, value in self.params.items()]
@@ -95,7 +97,14 @@ class JobSweeper(Sweeper):
         with blamed_on(PARAMS):
             parsed = parser.parse_overrides(params)
         parsed += parser.parse_overrides(arguments)
-        return {override.get_key_element(): override for override in parsed}
+        found = {override.get_key_element(): override for override in parsed}
+        if params:  # the words of the command line are right already
+            chosen = [own for own in self.config.hydra.overrides.hydra if own.startswith("hydra/")]
+            try:
+                check_overrides(["-m", *chosen, *(str(own.input_line) for own in found.values())])
+            except UserError as error:
+                raise UserError(f"{PARAMS}: {error}") from None
+        return found
 
     @contextmanager
     def begun(self, sweep_dirs: Collection[Path]) -> Iterator[None]:

@@ -421,6 +421,28 @@ def test_an_experiment_s_own_sweep_is_not_lost_among_others(
         assert f"{jobs} jobs: {jobs} new" in caplog.messages[-1]
 
 
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ("{seedd:'0,1'}", "seedd: no such key. Did you mean seed?"),
+        (
+            "{optimizer:'adam,sgd',optimizer.momentum:0.5}",
+            "optimizer.momentum: no such key. optimizer has: _target_, _partial_, lr, betas, ",
+        ),
+        ("{seed:'-1,0'}", "seed=-1: must be a whole number from 0 to 4294967295."),
+    ],
+)
+def test_keys_of_params_are_checked_as_words_are(
+    params: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it happened: the words were those of OmegaConf, "Key 'seedd' is not in struct"."""
+    with pytest.raises(SystemExit) as stop:
+        run_train("-m", f"hydra.sweeper.params={params}", *LINEAR[1:], f"paths.log_dir={tmp_path}")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: hydra.sweeper.params: {says}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_run_of_an_experiment_s_own_sweep_says_what_else_there_is(tmp_path: Path) -> None:
     few = ["datamodule=digits", "callbacks=default", "logger=csv", "trainer.max_steps=1"]
     words = ["experiment=lenet_init", "accelerator=cpu", *few, f"paths.log_dir={tmp_path}"]
