@@ -15,8 +15,12 @@ class LoadersOfModule(LightningDataModule):
     def train_dataloader(self) -> Any:
         return self._made("train_dataloader")
 
+    @property
     def val_dataloader(self) -> Any:
-        return self._made("val_dataloader")
+        """Returns the module's hook, or Lightning's own: with any other, it misses a step."""
+        module: Any = getattr(self.trainer, "lightning_module", None)
+        has_own = module is not None and is_overridden("val_dataloader", module)
+        return module.val_dataloader if has_own else super().val_dataloader
 
     def test_dataloader(self) -> Any:
         return self._made("test_dataloader")
