@@ -298,7 +298,12 @@ def _lines(text: str) -> list[str]:
     text = text.replace(f"{LEXER}:", "Hydra cannot read")  # it points at the place in a line more
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line.strip("^") and line != KEY]
-    return [line for line in lines if not line.startswith("object_type=")]
+    made: list[str] = []
+    for line in [line for line in lines if not line.startswith("object_type=")]:
+        is_item = line.startswith("* ") and bool(made)  # of a list of Lightning's
+        joint = "," if is_item and not made[-1].endswith(":") else ""
+        made += [f"{made.pop()}{joint} {line.removeprefix('* ')}" if is_item else line]
+    return made
 
 
 def _said(error: BaseException) -> str:

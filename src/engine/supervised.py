@@ -440,7 +440,15 @@ class SupervisedModule(LightningModule):
         """Returns an optimiser with the schedule that `scheduler` makes for it.
 
         A `configure_optimizers` of your own returns it, for parameter groups of its own.
+
+        Raises:
+            TypeError: for what is no optimiser, such as `self.optimizer`, which makes one.
         """
+        if not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                "scheduled() takes an optimizer, such as self.optimizer(self.parameters()), "
+                f"not {_kind(optimizer)}"
+            )
         if self.scheduler is None:
             return optimizer
         config = configured(self.scheduler, optimizer, partial(rates_of, self.trainer))

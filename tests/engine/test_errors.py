@@ -251,6 +251,10 @@ def test_describe_gives_the_cause_and_its_key() -> None:
     wrapped.__cause__ = TypeError("unexpected keyword 'lrr'")
     assert describe(wrapped) == "optimizer: unexpected keyword 'lrr'"
 
+    text = "Odd. It should be one of:\n * `Optimizer`\n * [`Optimizer`]\n * (`a`, `b`)\nfound\nmore"
+    said = "Odd. It should be one of: `Optimizer`, [`Optimizer`], (`a`, `b`)\nfound"
+    assert describe(MisconfigurationException(text)) == describe(UserError(text)) == said
+
     wrapped = HydraException("something else")
     wrapped.__cause__ = UserError("first\nsecond\nthird")
     assert describe(wrapped) == "first\nsecond"

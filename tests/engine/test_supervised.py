@@ -603,6 +603,14 @@ def test_what_is_no_optimizer_and_no_scheduler_is_refused(
         SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), **options).configure_optimizers()
 
 
+def test_scheduled_refuses_what_is_no_optimizer() -> None:
+    """As it happened: without its parentheses, `self.optimizer` was an "unknown configuration"."""
+    module = SupervisedModule(nn.Linear(1, 1), nn.MSELoss(), optimizer=partial(torch.optim.SGD))
+    says = r"^scheduled\(\) takes an optimizer, such as self\.optimizer\(.*\), not partial$"
+    with pytest.raises(TypeError, match=says):
+        module.scheduled(module.optimizer)
+
+
 @pytest.mark.parametrize(
     ("metrics", "says"),
     [
