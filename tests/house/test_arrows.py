@@ -134,4 +134,4 @@ def test_no_rule_binds_the_files_that_a_user_adds() -> None:
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     tests = [path for path in files if ROOT / "tests/project" not in path.parents]
     found = [path.name for path in tests if reads_all.search(path.read_text(encoding="utf-8"))]
-    assert found == ["test_overrides.py"]
+    assert found == ["test_overrides.py", "test_evaluation.py"]
