@@ -135,7 +135,7 @@ def obstacle(config: Config) -> str | None:
         for key, node in config.nodes(group).items():
             kind = located(node[TARGET], key)
             if kind not in (MetricsCSV, TensorBoard) and in_a_stack(kind) is None:
-                return key
+                return f"{key}: {kind.__name__} has no in_a_stack (docs/interface.md)"
             if (own := in_a_stack(kind)) not in (None, EACH_JOB, ONCE, LEFT_OUT):
                 return f'{key}: in_a_stack="{own}" is none of "{EACH_JOB}", "{ONCE}", "{LEFT_OUT}"'
             if in_a_stack(kind) != EACH_JOB:

@@ -152,7 +152,8 @@ def _options(single: Optimizer) -> list[Any]:
 def why_not_stacked(single: Optimizer) -> str | None:
     """Returns the reason why there is no stacked optimiser like this one; None if there is one."""
     if type(single) not in RULES:
-        return f"optimizer {type(single).__name__}"
+        known = ", ".join(kind.__name__ for kind in RULES)
+        return f"optimizer {type(single).__name__}: not one of {known}"
     if len(single.param_groups) > 1:
         return "an optimiser of several groups of parameters"
     group = single.param_groups[0]

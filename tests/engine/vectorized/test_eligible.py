@@ -34,7 +34,10 @@ def test_groups_and_what_runs_one_by_one(tmp_path: Path, caplog: pytest.LogCaptu
     assert set(statuses(made).values()) == {"finished"}
     assert len(jobs(made)) == 8
     assert caplog.text.count("2 jobs together") == 2
-    assert "4 of 8 jobs one by one: callbacks.histograms" in caplog.text
+    assert (
+        "4 of 8 jobs one by one: callbacks.histograms: Histograms has no in_a_stack "
+        "(docs/interface.md)\n"
+    ) in caplog.text
 
 
 class OneByOne(BaseException):

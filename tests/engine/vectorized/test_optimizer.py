@@ -79,7 +79,9 @@ def test_every_row_is_the_job_alone(
 def test_what_is_not_stacked() -> None:
     weight = [torch.zeros(2, requires_grad=True)]
     assert why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, fused=True)) is None
-    assert why_not_stacked(torch.optim.LBFGS(weight)) == "optimizer LBFGS"
+    assert why_not_stacked(torch.optim.LBFGS(weight)) == (
+        "optimizer LBFGS: not one of SGD, Adam, AdamW, RMSprop"
+    )
     assert (
         why_not_stacked(torch.optim.SGD(weight, lr=0.1, momentum=0.9, nesterov=True))
         == "optimizer.nesterov=True"
