@@ -41,11 +41,12 @@ def sentences(content: Content) -> list[str]:
             "difference is shown, and nowhere else. The best is chosen from the same runs, which "
             "favours it.",
             "In the legend of curves, “equal to” says that two means are the same numbers, and "
-            "“same curve as the best” that a group ties: at every common seed the two curves "
-            "agree to 0.5 % over the first half, and end closer than 0.5 % of their span. Curves "
-            "that are the same numbers over the first half, and part later, are no tie. A group "
-            "that is shown to be worse ties only if its curves begin as the best's but for the "
-            "rounding of float32.",
+            "“same curve as the best” that a group ties: at every common seed the two curves of "
+            f"{content.compared.metric} agree to 0.5 % over the first half, and end closer than "
+            "0.5 % of their span. Curves that are the same numbers over the first half, and part "
+            "later, are no tie. A group that is shown to be worse ties only if its curves begin "
+            "as the best's but for the rounding of float32. Fewer than 10 common rows, such as "
+            "one validation, are no curve.",
         ]
     return [
         *sentences,

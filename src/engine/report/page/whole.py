@@ -20,8 +20,7 @@ class Report:
         lines = [curves.collect(content, page.MOST_CURVES) for content in contents]
         self.contents = [
             dataclasses.replace(
-                with_ties(content, own.frames, own.names[0]) if own.names else content,
-                problems=[*content.problems, *own.problems],
+                with_ties(content, own.frames), problems=[*content.problems, *own.problems]
             )
             for content, own in zip(contents, lines, strict=True)
         ]

@@ -29,9 +29,9 @@ FEW = 5  # seeds; with fewer, a paired test finds large differences only
 ORDER = ("batch_size", "eval_batch_size", "seed", "steps_per_epoch", "fold")
 OPENINGS = {  # the words before the groups of a verdict; of one, with the level of the tests
     TIE: (
-        "A tie with the best: at every common seed the learning curves agree to 0.5 % over the "
-        "first half of training, whatever their last digits are (a p says that a paired test "
-        "tells these apart):"
+        "A tie with the best: at every common seed the learning curves of what is compared agree "
+        "to 0.5 % over the first half of training, whatever their last digits are (a p says that a "
+        "paired test tells these apart):"
     ),
     WORSE: "Worse than the best by more than noise (paired t-test, Holm, α = {:g}):",
     BETTER: "Better than the best at the seeds that both have, though not over all of their own:",

@@ -15,8 +15,11 @@ EARLY = 5  # rows at least, of the first tenth, in which rounding has not grown 
 ROUNDING = 100 * np.finfo(np.float32).eps  # relative difference in these rows
 
 
-def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
+def with_ties(content: Content, curves: pd.DataFrame) -> Content:
     """Returns the content with the best's rank for each group whose curves are the best's.
+
+    They are curves of the compared metric. Equal training losses say nothing about validation:
+    another mean of the weights, or another regularisation of it, changes only that.
 
     Rounding grows as training goes on: two ways to compute one gradient part in the end, by little
     beside what training has done. Until the half of training they agree, and two settings that
@@ -29,9 +32,9 @@ def with_ties(content: Content, curves: pd.DataFrame, name: str) -> Content:
     Args:
         content: of the report.
         curves: run, step and metrics, as the function that reads the curves returns them.
-        name: the metric of the curves.
     """
     groups = content.groups
+    name = content.compared.metric
     if content.is_search or name not in curves or not (groups["verdict"] == BEST).any():
         return content
     drawn = groups[groups.index.isin(curves["group"])].index

@@ -157,7 +157,7 @@ def test_a_tie_is_said_in_the_legend(tmp_path: Path) -> None:
         write_run(tmp_path / way, metrics=loss[19], curve=loss, changes=changes)
     content = content_of(tmp_path)
     lines = curves.collect(content, 7)
-    (panel,) = curves.draw(with_ties(content, lines.frames, "train/loss"), lines)
+    (panel,) = curves.draw(with_ties(content, lines.frames), lines)
     (legend,) = panel.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
         "way=by hand",

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from engine.report.page import curves
+from engine.report.page.whole import Report
 from engine.report.statistics.content import Content
 from engine.report.statistics.ties import with_ties
+from engine.run.summaries import BEST_EPOCH, Objective
 from synthetic_runs import content_of, write_run
 
 STEPS = np.arange(0, 500, 10)
@@ -28,7 +31,7 @@ def of_curves(folder: Path, losses: dict[str, np.ndarray], seeds: int = 3) -> Co
                 changes={"module.way": name},
             )
     content = content_of(folder)
-    return with_ties(content, curves.collect(content, 7).frames, "train/loss")
+    return with_ties(content, curves.collect(content, 7).frames)
 
 
 def falling(rate: float, noise: float = 0.0, late: float = 0.0) -> np.ndarray:
@@ -99,6 +102,29 @@ def test_curves_that_are_the_same_numbers_are_a_tie(tmp_path: Path) -> None:
     assert list(groups["verdict"]) == ["best", "same curve"]
 
 
+def test_a_curve_of_another_metric_makes_no_tie(tmp_path: Path) -> None:
+    """As it happened: a mean of the weights trained the same, was validated worse, and tied."""
+    rng = np.random.default_rng(0)
+    losses = {"plain": rng.normal(0.3, 0.02, 5), "mean": rng.normal(0.9, 0.02, 5)}
+    for name, validated in losses.items():
+        curve = falling(0.03) * (1 + 1e-7 * (name == "mean"))
+        for seed, loss in enumerate(validated):
+            rows = {int(s): {"train/loss": v} for s, v in zip(STEPS, curve, strict=True)}
+            write_run(
+                tmp_path / f"{name}{seed}",
+                seed=seed,
+                metrics={"val/loss": loss},
+                curve={**rows, 500: {"val/loss": loss}},
+                objective=Objective("val/loss", BEST_EPOCH, "min", loss),
+                changes={"module.weights": name},
+            )
+    (made,) = Report([content_of(tmp_path)], "project.train").contents
+    assert list(made.groups["rank"]) == [1, 2]
+    assert list(made.groups["verdict"]) == ["best", "worse"]
+    expected = stats.ttest_rel(losses["plain"], losses["mean"]).pvalue
+    assert made.groups["p_holm"].iloc[1] == pytest.approx(expected)
+
+
 def test_the_other_tests_are_corrected_over_those_that_are_left(tmp_path: Path) -> None:
     """A tie that came last by its mean leaves the ranks after its own, and takes no test along."""
     losses = {"a": falling(0.03), "b": falling(0.03, 0.001, 0.5), "c": falling(0.0299)}
@@ -115,5 +141,5 @@ def test_a_step_with_two_rows_counts_by_the_last(tmp_path: Path) -> None:
         first, *lines = table.read_text().splitlines()
         table.write_text("\n".join([first, lines[0].replace(",1", ",9"), *lines]) + "\n")
     content = content_of(tmp_path)
-    groups = with_ties(content, curves.collect(content, 7).frames, "train/loss").groups
+    groups = with_ties(content, curves.collect(content, 7).frames).groups
     assert list(groups["rank"]) == [1, 1]
