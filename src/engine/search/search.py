@@ -275,7 +275,8 @@ class Search:
     def _tell(self, trials: Trials, number: int, job: Job) -> None:
         """Tells the study how a trial ended.
 
-        A trial that diverged gets the worst value, so that the search goes elsewhere.
+        A trial that diverged, or whose value is no finite number, gets the worst value, so that the
+        search goes elsewhere.
 
         Raises:
             RunFailed, UserError: if the job's files could not be written.
@@ -286,17 +287,21 @@ class Search:
             raise job.error  # the trial stays begun, and the same command goes on with it
         state = STATES.get(status, TrialState.FAIL)
         value = summaries.objective(summary)
+        found = summaries.objective_of(summary)
         said = messages.redacted(str(job.error or summary.get("error") or ""))
         error = said.partition("\n")[0]
-        if status == "diverged":
+        if state == TrialState.COMPLETE and not math.isfinite(value):
             value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
-        elif state == TrialState.COMPLETE and math.isnan(value):
-            state, error = TrialState.FAIL, "summary.json has no objective"
+            if found:
+                error = "its objective is no finite number"
+            elif status == "finished":
+                state, status, error = TrialState.FAIL, "failed", "summary.json has no objective"
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
-        name = summaries.objective_name(summary) if state == TrialState.COMPLETE else None
+        name = found.name if found and state == TrialState.COMPLETE else None
         if name and (of := trials.name(name)) != name:
-            state, error = TrialState.FAIL, f"its value is {name}, and this search's are {of}"
+            error = f"its value is {name}, and this search's are {of}"
+            state, status = TrialState.FAIL, "failed"
         elif name:
             self._check_direction(job)
         trials.tell(

@@ -153,7 +153,7 @@ def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> None:
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
-    """Returns the trials that finished, the best first."""
+    """Returns the trials that finished with a number, the best first."""
     done = [
         t
         for t in study.get_trials(states=(TrialState.COMPLETE,))
@@ -184,14 +184,16 @@ def table(
     """
     trials = study.trials if study else []
     best = ranked(study) if study else []
-    # Also of a job that finished without an objective.
-    wrong = [t for t in trials if t.state == TrialState.FAIL or status(t) == "diverged"]
+    # Failed, diverged, or finished with a value that is no finite number.
+    valued = {trial.number for trial in best}
+    ended = (TrialState.COMPLETE, TrialState.FAIL)
+    wrong = [trial for trial in trials if trial.state in ended and trial.number not in valued]
     name = (study.metric_names if study else None) or ["objective"]
     wide = max(12, len(name[0]) + 2)
     head = f"  {'trial':>5}  {'status':<11}{name[0]:>{wide}}  "
     lines = [messages.styled(f"{head}parameters", messages.BOLD)] if best or wrong else []
     for trial in best[:SHOWN] + wrong:
-        value = f"{trial.value:.4g}" if trial in best else ""
+        value = f"{trial.value:.4g}" if trial.number in valued else ""
         own = folder_names.settings(words(trial.params))
         short = " ".join(f"{key}={value}" for key, value in own)
         parameters = messages.indented(short, len(head)).lstrip()

@@ -14,14 +14,18 @@ from unittest import mock
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from commands import ROOT, composed, run_train
 from engine.run import folders, identity
+from engine.run import summaries as of_runs
 from engine.search import study
 from engine.search.search import Search
+from engine.search.trials import Trials, table
+from engine.sweep.jobs import State
 from searching import (
     COMPLETE,
     FAIL,
@@ -30,6 +34,7 @@ from searching import (
     command,
     folder,
     logs,
+    options,
     summaries,
     told,
     trials,
@@ -491,3 +496,46 @@ def test_a_trial_that_goes_the_other_way_is_refused(
         "error: hydra.sweeper.direction=null: this search would minimise val/loss, and the best of "
         "it is the maximum; choose hydra.sweeper.direction=maximize.\n"
     )
+
+
+@pytest.mark.parametrize("lost", [math.nan, -math.inf, math.inf])
+def test_a_value_that_is_no_number_is_the_worst_and_no_failure(
+    lost: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: exit code 1, beside a table of finished trials."""
+    caplog.set_level("INFO")
+    named = {"metric": "val/loss", "taken": "best epoch", "mode": "min"}
+    storage = str(tmp_path / "study.log")
+    shared = optuna.create_study(study_name="s", storage=study.opened(storage))
+    rates: Any = {"lr": FloatDistribution(0.1, 1)}
+    made = Trials(shared, options(), rates, 3, tmp_path / ".locks")
+    search: Any = SimpleNamespace(
+        direction=StudyDirection.MINIMIZE,
+        base=SimpleNamespace(sweep_dir=tmp_path / "gone"),
+        mistake=None,
+        name="s",
+        storage=storage,
+        _check_direction=lambda job: None,
+        _table=lambda of: table(of, 3, {}, tmp_path),
+    )
+    endings: list[dict[str, Any]] = [
+        {"status": "finished", "objective": 0.5, "objective_of": named},
+        {"status": "finished", "objective": lost, "objective_of": named},
+        {"status": "diverged", "objective": None, "objective_of": None, "error": "nan at step 3"},
+    ]
+    for ending in endings:
+        ((number, lock),) = made.claim().items()
+        of_runs.save(tmp_path, ending)
+        state = State(ending["status"], tmp_path, of_runs.load(tmp_path) or {}, True, True, False)
+        Search._tell(search, made, number, SimpleNamespace(error=None, state=lambda s=state: s))
+        lock.release()
+    assert [(trial.state, trial.value) for trial in made.all()] == [
+        (COMPLETE, 0.5),
+        (COMPLETE, math.inf),
+        (COMPLETE, math.inf),
+    ]
+    Search.conclude(search, "project.train")  # raises nothing
+    lines = re.sub(r"\x1b\[\d*m", "", caplog.messages[-1]).splitlines()
+    assert [line.split()[:2] for line in lines[3:7:2]] == [["1", "finished"], ["2", "diverged"]]
+    assert lines[4] == "         its objective is no finite number"
+    assert lines[7] == "3 trials: 2 finished, 1 diverged"
