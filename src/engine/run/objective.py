@@ -143,7 +143,8 @@ def outcome(
         shown = None
         if of and value is not None and math.isfinite(value):
             shown = (summaries.objective_name({"objective_of": of}), value)
-        tabs.log_end(trainer, config, run_dir, metrics, shown)
+        monitor = getattr(chooser(trainer), "monitor", None) or ""
+        tabs.log_end(trainer, config, run_dir, metrics, shown, monitor)
     diverged = cause_of_divergence(trainer) if summary["status"] == "diverged" else None
     return {
         "error": summary["error"] or broken or diverged,

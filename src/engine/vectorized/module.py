@@ -30,7 +30,7 @@ from engine.kept.attributes import may_read, written_by
 from engine.kept.values import mark, package_of
 from engine.run.checkpoint import choice
 from engine.run.folders import BEST
-from engine.run.objective import has_diverged
+from engine.run.objective import chooser, has_diverged
 from engine.schedules import configured
 from engine.seeds import generator_states
 from engine.steps import rows
@@ -164,7 +164,7 @@ class StackedModule(LightningModule):
         self.tie()
         self._call("setup", self.running, lambda job: ("test",))
         for member in self._members(self.running):
-            is_chosen = getattr(member.trainer.checkpoint_callback, "best_score", None) is not None
+            is_chosen = getattr(chooser(member.trainer), "best_score", None) is not None
             if saved := choice.best(member.folder, member.job.config, is_chosen):
                 member.module.load_state_dict(saved["state_dict"])
             member.trainer.tested = str(member.folder / BEST) if saved else ""

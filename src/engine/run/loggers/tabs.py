@@ -42,6 +42,7 @@ def log_end(
     run_dir: Path,
     metrics: Mapping[str, float],
     objective: tuple[str, float] | None,
+    monitor: str,
 ) -> None:
     """Shows the final metrics of a run as a text, and a job of a sweep in HParams.
 
@@ -51,6 +52,7 @@ def log_end(
         run_dir: the run's folder.
         metrics: the last value of each.
         objective: the name and the value that a sweep compares; None for a run that diverged.
+        monitor: the metric that best.ckpt has the best value of; "" for none.
     """
     if not trainer.is_global_zero or not (loggers := tensorboards(trainer)):
         return
@@ -62,7 +64,6 @@ def log_end(
         logger.experiment.add_text("result", text, trainer.global_step)
     if config.hash.startswith(digest_of(run_dir)):  # a job of a sweep
         tests = [name for name in metrics if name.startswith("test") and not is_of_one_class(name)]
-        monitor = str(getattr(trainer.checkpoint_callback, "monitor", ""))
         same = [name for name in tests if name[len("test") :] == monitor.removeprefix("val")]
         shown = {tag_of(name): metrics[name] for name in (same or tests)[:MOST_TESTS]}
         # TensorBoard sorts the columns, and ★ comes after all letters.

@@ -3,14 +3,24 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from board import Server
 from commands import run_train
+from engine.callbacks.checkpoints import Checkpoints
 from engine.config.resolved import Config
+from engine.run import versions
 from engine.run.loggers import tabs
+from engine.run.loggers.table import MetricsCSV
+from engine.run.loggers.tensorboard import TensorBoard
+from engine.run.objective import outcome
 
 # 10 steps of a small regressor, with validation and test
 RUN = [
@@ -139,6 +149,39 @@ def test_one_graph_a_run(of_all: Server) -> None:
     graphs = of_all.ask("plugin/graphs/info")
     assert len(graphs) == 11
     assert all(run["run_graph"] for run in graphs.values())
+
+
+def end(folder: Path, metrics: dict[str, float], *callbacks: Callback) -> Path:
+    """Ends a job of a sweep as a training does; returns its folder."""
+    config = Config({"seed": 0}, [])
+    run_dir = folder / f"job-{config.hash[:8]}"
+    run_dir.mkdir()
+    logger = TensorBoard(run_dir)
+    MetricsCSV(run_dir).log_metrics(metrics, 3)
+    ours = Checkpoints(1, "val/acc", "max")
+    ours.best_score = 0.5
+    trainer: Any = SimpleNamespace(
+        is_global_zero=True,
+        loggers=[logger],
+        checkpoint_callbacks=[*callbacks, ours],
+        checkpoint_callback=[*callbacks, ours][0],  # as Lightning chooses it
+        global_step=3,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        world_size=1,
+    )
+    with mock.patch.object(versions, "root", return_value=folder):
+        outcome(config, run_dir, trainer, {"status": "finished", "error": None})
+    logger.experiment.flush()
+    return run_dir
+
+
+def test_another_callback_that_writes_checkpoints_does_not_choose_the_test(tmp_path: Path) -> None:
+    """As it happened: the first one did, so that test/loss stood beside ★ val/acc."""
+    metrics = {"test/loss": 0.75, "test/acc": 0.25}
+    run_dir = end(tmp_path, metrics, ModelCheckpoint(monitor="val/loss"))
+    row = EventAccumulator(str(run_dir / "hparams")).Reload()
+    shown = {tag: row.Scalars(tag)[0].value for tag in row.Tags()["scalars"]}
+    assert shown == {"test/acc": 0.25, "★ val/acc, best epoch": 0.5}
 
 
 def test_values_are_numbers_or_words() -> None:
