@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.special import stdtrit  # all that a report needs of scipy.stats
 
 from engine.report.read.collect import Run
-from engine.report.read.settings import short_names
+from engine.report.read.settings import MISSING, short_names
 from engine.report.statistics import metric, numbers
 from engine.run.summaries import Objective
 
@@ -88,7 +88,8 @@ def summarise(
     Args:
         rows: of the runs, as `table_of_runs` returns them.
         keys: the columns that are alike in a group.
-        labels: the keys of a group's label; True for a key whose value says enough alone.
+        labels: the keys of a group's label; True for a key whose values say enough alone, but
+            for a missing one.
         unit: the columns in which runs of a group differ, such as the seed: others are repeats.
         mode: `min` or `max`, whichever is better.
         level: of the intervals, such as 0.95.
@@ -102,12 +103,14 @@ def summarise(
     means = runs.groupby("group", sort=False)
     table = groups[list(keys)].first() if keys else pd.DataFrame(index=groups.size().index)
     names = short_names(keys)
-    prefixes = {key: "" if alone else f"{names[key]}=" for key, alone in labels.items()}
-    texts = {key: numbers.settings(list(table[key])) for key in prefixes}
-    table["label"] = [
-        ", ".join(f"{prefix}{texts[key][number]}" for key, prefix in prefixes.items()) or "all runs"
-        for number in range(len(table))
+    texts = [
+        [
+            text if alone and text != MISSING else f"{names[key]}={text}"
+            for text in numbers.settings(list(table[key]))
+        ]
+        for key, alone in labels.items()
     ]
+    table["label"] = list(map(", ".join, zip(*texts, strict=True))) or "all runs"
     table["runs"] = means.size()
     columns = ["n", "mean", "median", "sem", "best"]
     table[columns] = means["value"].agg(["count", "mean", "median", "sem", mode])

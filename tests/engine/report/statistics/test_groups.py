@@ -3,6 +3,7 @@
 import math
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -278,6 +279,24 @@ def test_a_key_of_any_name_is_a_column_of_its_own(tmp_path: Path) -> None:
         assert {column.name for column in runs(content)} >= {"folder", "status", name, "seed"}
     with_n = content_of(tmp_path / "n", group_by=["n"])
     assert list(with_n.groups["label"]) == ["n=100", "n=50"]
+
+
+def test_a_group_without_a_node_is_called_by_its_key(tmp_path: Path) -> None:
+    """As it happened: "Best: –, val/acc", for the runs without a mean of the weights."""
+    nodes: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "ema": {"callbacks.ema._target_": "engine.Averaging"},
+        "step": {"scheduler._target_": "torch.optim.lr_scheduler.StepLR"},
+    }
+    for number, (name, changes) in enumerate(nodes.items()):
+        accuracy = {"val/acc": 0.5 + number / 10}
+        write_run(tmp_path / name, metrics=accuracy, changes=changes)
+    labels = content_of(tmp_path).groups.sort_values("mean")["label"]
+    assert list(labels) == [
+        "ema=–, scheduler=–",
+        "Averaging, scheduler=–",
+        "ema=–, StepLR",
+    ]
 
 
 def test_a_metric_that_is_asked_for_counts_in_all_runs_that_have_it(tmp_path: Path) -> None:
