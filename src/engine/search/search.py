@@ -362,7 +362,10 @@ class Search:
         """
         study = studies.load(self.storage, self.name)
         log.info("\n%s", self._table(study))
-        storage = self.storage if "://" in self.storage else messages.short(Path(self.storage))
+        storage = messages.short(Path(self.storage))
+        if "://" in self.storage:
+            # What is redacted is looked for as it is, not as a shell takes it.
+            storage = shlex.quote(messages.redacted(self.storage))
         if self.base.sweep_dir.exists():  # it is taken back where all trials were refused
             commands = summaries.next_commands(self.base.sweep_dir, door)
             log.info("\n%s\n  optuna-dashboard %s", commands, storage)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -496,6 +497,27 @@ def test_a_trial_that_goes_the_other_way_is_refused(
         "error: hydra.sweeper.direction=null: this search would minimise val/loss, and the best of "
         "it is the maximum; choose hydra.sweeper.direction=maximize.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("storage", "shown"),
+    [
+        ("sqlite:///a b/s.db?mode=rw&cache=x", "sqlite:///a b/s.db?mode=rw&cache=x"),
+        ("mysql://me:it's@host/s;t", "mysql://…@host/s;t"),
+    ],
+)
+def test_the_command_of_the_dashboard_can_be_pasted(
+    storage: str, shown: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a shell made two words of a URL, or went on in the background at its `&`."""
+    caplog.set_level("INFO")
+    made = optuna.create_study()
+    made.add_trial(optuna.trial.create_trial(value=0.5))
+    base = SimpleNamespace(sweep_dir=tmp_path)
+    search: Any = SimpleNamespace(base=base, name="s", storage=storage, _table=lambda of: "")
+    with mock.patch.object(study, "load", return_value=made):
+        Search.conclude(search, "project.train")
+    assert shlex.split(caplog.messages[-1].splitlines()[-1]) == ["optuna-dashboard", shown]
 
 
 @pytest.mark.parametrize("lost", [math.nan, -math.inf, math.inf])
