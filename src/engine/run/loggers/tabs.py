@@ -1,5 +1,6 @@
 """Shows in TensorBoard what is neither a curve nor a picture: texts, and a job's row of HParams."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,8 +58,9 @@ def log_end(
     if not trainer.is_global_zero or not (loggers := tensorboards(trainer)):
         return
     compared = dict([objective] if objective else [])
-    named = {f"**objective: {name}**": value for name, value in compared.items()}
-    rows = [f"| {name} | {value:.6g} |" for name, value in {**named, **metrics}.items()]
+    others = {_escaped(name): value for name, value in metrics.items()}
+    named = {f"**objective: {_escaped(name)}**": value for name, value in compared.items()}
+    rows = [f"| {name} | {value:.6g} |" for name, value in {**named, **others}.items()]
     for logger in loggers:
         text = "\n".join(["| metric | value |", "|---|---|", *rows])
         logger.experiment.add_text("result", text, trainer.global_step)
@@ -70,6 +72,11 @@ def log_end(
         shown |= {f"★ {name}": value for name, value in compared.items()}
         words = folders.own_words(run_dir.parent, config.overrides)
         _save_hparams(run_dir, values_of(config, words), shown, trainer.global_step)
+
+
+def _escaped(name: str) -> str:
+    """Returns a name that Markdown shows as it is: a `|` would end its cell."""
+    return re.sub(r"[^\w /,.-]|_", lambda sign: f"&#{ord(sign[0])};", name)
 
 
 def values_of(config: Config, words: Sequence[str]) -> dict[str, bool | float | str]:

@@ -1,7 +1,9 @@
 """What TensorBoard shows of runs, as its own server answers: with its data server, and without."""
 
+import html
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -182,6 +184,21 @@ def test_another_callback_that_writes_checkpoints_does_not_choose_the_test(tmp_p
     row = EventAccumulator(str(run_dir / "hparams")).Reload()
     shown = {tag: row.Scalars(tag)[0].value for tag in row.Tags()["scalars"]}
     assert shown == {"test/acc": 0.25, "★ val/acc, best epoch": 0.5}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_metric_of_any_name_keeps_its_value_in_the_text(tmp_path: Path) -> None:
+    """As it happened: a name with `|` had two cells, and the value none."""
+    from tensorboard.plugin_util import markdown_to_safe_html  # it warns of its own libraries
+
+    names = ["val/a|b", "*x* _y_ `z`", "<b>&lt;", "train/loss", "ü [1](2) \\", "#~!{}+>"]
+    metrics = {name: number + 0.5 for number, name in enumerate(names)}
+    (text,) = EventAccumulator(str(end(tmp_path, metrics))).Reload().Tensors("result/text_summary")
+    shown = markdown_to_safe_html(text.tensor_proto.string_val[0])
+    cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*)</td>", shown)]
+    assert cells[:2] == ["<strong>objective: val/acc, best epoch</strong>", "0.5"]
+    said = dict(zip(cells[2::2], cells[3::2], strict=True))
+    assert said == {name: f"{value:g}" for name, value in metrics.items()}
 
 
 def test_values_are_numbers_or_words() -> None:
