@@ -13,6 +13,7 @@ from engine.report.statistics import metric, numbers
 from engine.run.summaries import Objective
 
 COUNTS = "finished"  # the status of runs whose final metrics count
+NOT_FINITE = "not finite"  # NaN or infinite: summary.json has null for both
 
 
 def table_of_runs(
@@ -26,9 +27,9 @@ def table_of_runs(
     """Returns one row per run.
 
     It has folder, status, the given columns, seed, fold, latest (what is compared, whatever the
-    run's status), left_out (why the run does not count: its status, or a value that is NaN or
-    absent), value (that of a run that counts), a column for each metric of the test (NaN for a run
-    that does not count), seconds, error and group (a number).
+    run's status), left_out (why the run does not count: its status, or a value that is not finite
+    or absent), value (that of a run that counts), a column for each metric of the test (NaN for a
+    run that does not count), seconds, error and group (a number).
 
     Args:
         runs: of the table.
@@ -65,7 +66,7 @@ def _left_out(run: Run, compared: Objective, by_objective: bool) -> str:
         return run.status
     if metric.lacks(run, compared, by_objective):
         return f"without {compared.name if by_objective else compared.metric}"
-    return "" if abs(metric.value_of(run, compared) or 0.0) < float("inf") else "NaN"
+    return "" if abs(metric.value_of(run, compared) or 0.0) < float("inf") else NOT_FINITE
 
 
 def summarise(
@@ -151,6 +152,6 @@ def interval(
 
 
 def count_reasons(reasons: pd.Series) -> str:
-    """Returns how often there is each reason: `2 diverged, 1 NaN`."""
+    """Returns how often there is each reason: `2 diverged, 1 not finite`."""
     counts = Counter(reason for reason in reasons if reason)
     return ", ".join(f"{n} {reason}" for reason, n in counts.items())

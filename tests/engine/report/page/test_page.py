@@ -360,7 +360,7 @@ def test_every_trial_that_ended_without_a_number_is_a_cross(tmp_path: Path) -> N
         crosses = panel.figure.axes[0].lines[-1]
         assert (crosses.get_marker(), sorted(crosses.get_xdata())) == ("x", [2, 4, 5, 6, 7])
     ends = [text.rpartition(": ")[2] for text in progress.panels[0].texts["points0"]]
-    assert sorted(ends) == sorted(["NaN", *statuses])
+    assert sorted(ends) == sorted(["not finite", *statuses])
 
 
 def of(metric: str, value: float, **changes: Any) -> dict[str, Any]:

@@ -109,18 +109,20 @@ def test_what_does_not_count_is_counted_apart(tmp_path: Path) -> None:
             tmp_path / f"sgd{seed}", seed=seed, status=status, metrics={"val/acc": 0.0}, seconds=1e6
         )
     write_run(tmp_path / "nan", seed=8, metrics={"val/acc": math.nan})
+    # As it happened: an infinite value was called NaN.
+    write_run(tmp_path / "infinite", seed=10, metrics={"val/acc": math.inf})
     write_run(tmp_path / "without", seed=9, metrics={"val/loss": 1.0})
     write_run(tmp_path / "empty", optimizer="adam", status="diverged", metrics={"val/acc": 1.0})
     content = content_of(tmp_path)
     sgd, adam = (group for _, group in content.groups.iterrows())
     assert (sgd["runs"], sgd["n"], sgd["seconds"]) == (
-        10,
+        11,
         2,
         10.0,
     )  # of 10, 40, 10, 10 s: those that finished
     assert sgd["mean"] == pytest.approx(0.6, rel=1e-12)
-    reasons = "1 diverged, 2 failed, 1 interrupted, 1 pruned, 1 running, 1 NaN, 1 without val/acc"
-    assert set(sgd["left_out"].split(", ")) == set(reasons.split(", "))
+    reasons = "1 diverged, 2 failed, 1 interrupted, 1 pruned, 1 running, 2 not finite"
+    assert set(sgd["left_out"].split(", ")) == {*reasons.split(", "), "1 without val/acc"}
     assert (adam["n"], adam["left_out"], adam["label"]) == (0, "1 diverged", "Adam")
     assert math.isnan(adam["rank"])
 
