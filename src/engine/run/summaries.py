@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 METRICS = "metrics.csv"
+NO_METRICS = ("epoch", "step", "lr")  # columns of metrics.csv; lr is the learning rate
 TRAINING_LOSSES = ("train/loss", "train_loss", "loss")
 # Which value of a metric counts.
 BEST_EPOCH, LAST_PASS, LAST_VALUE = "best epoch", "last pass", "last value"
@@ -166,7 +167,7 @@ def last_values(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> di
     last: dict[str, str] = {}
     for row in rows:
         last |= row
-    kept = [key for key in columns if key in last and key not in ("epoch", "step", "lr")]
+    kept = [key for key in columns if key in last and key not in NO_METRICS]
     return {key: float(last[key]) for key in kept}
 
 

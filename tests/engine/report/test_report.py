@@ -77,6 +77,11 @@ def test_a_broken_table_of_metrics_is_named_in_all_documents(
             "add --mode min or --mode max.",
         ),
         (
+            ["DIR", "--metric", "lr"],
+            "--metric lr: epoch, step and lr (the learning rate) are no metrics.\n"
+            "To compare one of your module's, log it under another name.",
+        ),
+        (
             ["DIR", "--group-by", "optimiser"],
             "--group-by optimiser: no such key. Did you mean optimizer? "
             "Those that differ: optimizer, init.",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.checks.directions import direction_of
 from engine.errors import UserError, nearest
 from engine.report.read.collect import Run
-from engine.run.summaries import LAST_VALUE, Objective, is_of_one_class
+from engine.run.summaries import LAST_VALUE, NO_METRICS, Objective, is_of_one_class
 
 # The best first: validation is what to choose by, test what to report, training is always there.
 SPLITS = ("val", "test", "train")
@@ -65,8 +65,13 @@ def known(runs: Sequence[Run], asked: str) -> str:
     """Returns a metric that was asked for.
 
     Raises:
-        UserError: if no run has it.
+        UserError: if no run has it, or its name is that of a column that is no metric.
     """
+    if asked in NO_METRICS:
+        raise UserError(
+            f"--metric {asked}: epoch, step and lr (the learning rate) are no metrics.\n"
+            "To compare one of your module's, log it under another name."
+        )
     counts = Counter(name for run in runs for name in run.metrics)
     if asked not in counts:
         # Without val/acc/3, the accuracy of one class.
