@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from engine import files, locks, messages, signals
 from engine.config import secrets
 from engine.config.keys import AVERAGES
-from engine.errors import NotWritten, RunFailed, Stopped, UserError
+from engine.errors import NotWritten, RunFailed, Stopped, UserError, nearest
 from engine.run import summaries
 from engine.search import space
 from engine.search import study as studies
@@ -279,7 +279,8 @@ class Search:
         search goes elsewhere.
 
         Raises:
-            RunFailed, UserError: if the job's files could not be written.
+            RunFailed, UserError: if the job's files could not be written, or nothing tells the
+                search which trials are better.
         """
         status, folder, summary, *_ = job.state()
         signals.heed()
@@ -295,6 +296,8 @@ class Search:
             if found:
                 error = "its objective is no finite number"
             elif status == "finished":
+                if trials.study.metric_names is None:
+                    raise _without_objective(number, job)
                 state, status, error = TrialState.FAIL, "failed", "summary.json has no objective"
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
@@ -373,6 +376,18 @@ class Search:
             raise self.mistake or RunFailed("no trial finished")
         if study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
             raise RunFailed("a trial failed")
+
+
+def _without_objective(number: int, job: Job) -> UserError:
+    """Returns what to say where the first trial that has finished has no value."""
+    monitor = job.config.get("callbacks.checkpoints.monitor") or "null"
+    metrics = job.summary.get("metrics") or {}
+    logged = [name for name in metrics if not name.startswith("test")]
+    return UserError(
+        f"callbacks.checkpoints.monitor={monitor}: trial {number} has finished without it, so that "
+        f"there is nothing to search by.{nearest(monitor, logged)} Logged are: "
+        f"{', '.join(logged) or 'nothing'}."
+    )
 
 
 def _quoted(text: str) -> str:
