@@ -230,4 +230,4 @@ def _text(value: Any) -> str:
     """Returns the shortest text that reads back as the same number."""
     number = float(value)
     is_short = number.is_integer() and abs(number) < 1e15
-    return str(int(number)) if is_short else repr(number)
+    return f"{number:.0f}" if is_short else repr(number)

@@ -39,6 +39,7 @@ def test_every_number_reads_back_exactly(tmp_path: Path) -> None:
         1e15,
         123_456_789.0,
         0.0,
+        -0.0,
         7,
         True,
         *rng.normal(size=100),
@@ -52,9 +53,10 @@ def test_every_number_reads_back_exactly(tmp_path: Path) -> None:
         logger.log_metrics({"a/b": number}, step)
     rows = read(tmp_path)
     assert [int(row["step"]) for row in rows] == list(range(len(numbers)))
-    np.testing.assert_array_equal(
-        [float(row["a/b"]) for row in rows], [float(number) for number in numbers]
-    )
+    found = np.array([float(row["a/b"]) for row in rows])
+    expected = np.array([float(number) for number in numbers])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))  # of -0.0, too
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
