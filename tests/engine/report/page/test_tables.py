@@ -195,6 +195,13 @@ def test_a_paper_shows_the_signs_that_latex_takes_for_commands(tmp_path: Path) -
         assert rf"\textbf{{{shown}}}" in text
 
 
+def test_a_paper_shows_an_interval_that_no_number_can_hold(tmp_path: Path) -> None:
+    """LaTeX knows no ∞: it ends with an error."""
+    for seed, value in enumerate((1e200, 5e200)):
+        write_run(tmp_path / str(seed), seed=seed, metrics={"val/loss": value})
+    assert r"3e+200 $\pm$ $\infty$" in latex.table(content_of(tmp_path))
+
+
 def test_a_paper_s_table_reads_back(content: Content) -> None:
     """The cells between & and \\\\ are those of the ranking; the best row is bold."""
     lines = latex.table(content).splitlines()
