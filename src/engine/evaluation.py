@@ -95,15 +95,18 @@ def measure(
         raise UserError(f"split={split}: must be test, val or train.")
     with imports.large():
         from engine.callbacks.as_in_training import AsInTraining
-        from engine.checks.config import check
+        from engine.checks.config import check, try_update
+        from engine.kept.between import put_back
         from engine.kept.values import make_room
-        from engine.run import build
+        from engine.run import build, code
         from engine.run.checkpoint.choice import in_memory, to_measure
         from engine.run.checkpoint.file import whether_compiled_or_not
         from engine.run.run import mistakes_as_lightning_says
 
         messages.silence_harmless()
         check(config)  # imports what the config names
+        with put_back(code.digests(config, ""), is_try=True):
+            try_update(config)
     checkpoint = to_measure(run_dir, own)
     for change in identity.mixture(run_dir):
         log.warning("not exact: since %s began, %s", run_dir, change)

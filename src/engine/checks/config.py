@@ -41,8 +41,7 @@ RUNS_OWN = {
 def check(config: Config, checked: set[str] | None = None) -> None:
     """Checks all values of a config: the engine's own, and each object's by its signature.
 
-    Nothing is built, but for an optimiser over one number: torch's optimisers say so which
-    numbers they take.
+    Nothing is built: `try_update` does that.
 
     Args:
         config: the run's.
@@ -62,7 +61,6 @@ def check(config: Config, checked: set[str] | None = None) -> None:
     for group in OPEN:
         _check_names(config, group)
     objects.check(config.values_by_node, KINDS, GIVEN, checked)
-    _check_update(config, checked)
 
 
 def _check_names(config: Config, group: str) -> None:
@@ -82,8 +80,20 @@ def _check_names(config: Config, group: str) -> None:
             )
 
 
-def _check_update(config: Config, checked: set[str]) -> None:
-    """Tries the optimiser over one number, and the schedule on the optimiser."""
+def try_update(config: Config, checked: set[str] | None = None) -> None:
+    """Tries the optimiser over one number, and the schedule on the optimiser.
+
+    Torch's optimisers say so which numbers they take. A user's may change what is in a file: so
+    call it within `put_back`, once `check` has imported what the config names.
+
+    Args:
+        config: as `check` takes it.
+        checked: as `check` takes it.
+
+    Raises:
+        UserError: if they are wrong.
+    """
+    checked = set() if checked is None else checked
     node = config.get("optimizer") or {}
     schedule = config.get("scheduler")
     ends = config.get("trainer.max_epochs") is not None or config.get("trainer.max_steps") != -1

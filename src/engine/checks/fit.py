@@ -18,6 +18,7 @@ from engine.config.resolved import Config
 from engine.data.augment import try_out
 from engine.data.datamodule import BATCH_HOOKS, TensorDataModule, class_names_of
 from engine.errors import UserError, blamed_on
+from engine.kept.between import put_back
 from engine.seeds import kept
 from engine.steps.callback import overrides
 from engine.supervised import SupervisedModule
@@ -61,22 +62,34 @@ def fit_to(
     data: LightningDataModule,
     precision: object = None,
     left_out: Collection[str] = (),
+    files: Collection[str] = (),
 ) -> None:
     """Tries a module's optimiser, and its network and loss on samples: they must fit the data.
 
-    What fails for layers that a hook makes later is left to the first step.
+    What fails for layers that a hook makes later is left to the first step. What a try changes in
+    the user's files is not there for the training.
 
     Args:
         model: with its first weights, in 32 bits.
         data: its files are on disk.
         precision: the Trainer's.
         left_out: splits that nothing is evaluated on.
+        files: the user's modules that the run imports, by import path.
 
     Raises:
         UserError: if they do not fit.
     """
     if isinstance(model, SupervisedModule):
         _check_who_updates(model)
+    if isinstance(data, TensorDataModule):
+        data.example()  # loads the samples, which is no try
+    with put_back(files, is_try=True):
+        _fit_to(model, data, precision, left_out)
+
+
+def _fit_to(
+    model: LightningModule, data: LightningDataModule, precision: object, left_out: Collection[str]
+) -> None:
     optimizer = getattr(model, "optimizer", None)
     comes_later = may_make_layers(model)
     lacks_all = comes_later and not [*model.parameters()]

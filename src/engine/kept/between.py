@@ -88,15 +88,16 @@ def marks(files: Collection[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def put_back(files: Collection[str]) -> Iterator[None]:
+def put_back(files: Collection[str], is_try: bool = False) -> Iterator[None]:
     """Lets a run within this context change what it likes, and puts it back at the end.
 
     Args:
         files: the user's modules that the run imports, by import path.
+        is_try: whether it is only a try of a part of a run, of which nobody looks for results.
     """
-    if _back:
+    if _back and not is_try:
         _say(", ".join(sorted(_back)))
-    if _left:
+    if _left and not is_try:
         names = ", ".join(sorted(_left))
         log.warning("not as in a process of its own: runs before this one have changed %s", names)
         _left.clear()
@@ -116,9 +117,17 @@ def put_back(files: Collection[str]) -> Iterator[None]:
             if is_whole and was is not NONE and _asked(ask) != was:
                 put(was)
         written = names_of(owners.values())
-        for path, owner in owners.items():
-            for name, is_back in _restore(owner, noted[path], written, is_whole):
-                (_back if is_back else _left).add(f"{path}.{name}")
+        found = {
+            f"{path}.{name}": is_back
+            for path, owner in owners.items()
+            for name, is_back in _restore(owner, noted[path], written, is_whole)
+        }
+        if not is_try:
+            _back.update(name for name, is_back in found.items() if is_back)
+            _left.update(name for name, is_back in found.items() if not is_back)
+        elif left := sorted(name for name, is_back in found.items() if is_back is False):
+            text = "a try before training has changed %s, and nobody can put that back"
+            log.warning(text, ", ".join(left))
 
 
 @functools.cache
@@ -236,8 +245,10 @@ def _copied(value: Any) -> Any:
 
 def _restore(
     owner: Any, noted: Mapping[str, _Noted], written: Collection[str], is_whole: bool
-) -> Iterator[tuple[str, bool]]:
+) -> Iterator[tuple[str, bool | None]]:
     """Gives an owner what it had; yields the names of what had changed, and whether it takes it.
+
+    None stands for what is left as it is, since it may have to be.
 
     Args:
         owner: a file, a class or an object.
@@ -248,7 +259,7 @@ def _restore(
     now = looked_into(owner) or {}
     for name, (value, mark, copied) in noted.items():
         if value is False and now.get(name) is True and isinstance(owner, type | ModuleType):
-            yield name, False  # it may stand for what a process can do only once
+            yield name, None  # it may stand for what a process can do only once
             continue
         try:
             if is_other := now.get(name, NONE) is not value:

@@ -25,6 +25,7 @@ from engine.data.of_module import LoadersOfModule
 from engine.errors import blamed_on
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.messages import counted
+from engine.run import code
 from engine.run.checkpoint.file import WholeFileIO
 from engine.run.loggers import events, tensorboard
 from engine.run.loggers.options import given, in_words
@@ -125,7 +126,7 @@ def module(
     model: LightningModule = objects.build(config["module"], "module", **(partials or {}))
     limits = {name: f"trainer.limit_{name}_batches" for name in ("val", "test")}
     left_out = [name for name, key in limits.items() if config.get(key) == 0]
-    fit_to(model, data, config.get("trainer.precision"), left_out)
+    fit_to(model, data, config.get("trainer.precision"), left_out, code.digests(config, ""))
     check_monitors(config, model, data)
     return model
 

@@ -682,15 +682,18 @@ def train_one(
         log.info("%s already, nothing to do: %s", done["status"], run_dir)
         return summaries.objective(done)
     with imports.large():
-        from engine.checks.config import check
+        from engine.checks.config import check, try_update
 
         messages.silence_harmless()
         check(config)  # imports what the config names
     from engine.kept.between import put_back
 
+    files = code.digests(config, door)
+    with put_back(files, is_try=True):
+        try_update(config)
     run = Run(config, run_dir, door, insists)
     try:
-        with put_back(code.digests(config, door)):
+        with put_back(files):
             return run.execute(train)
     except SystemExit:
         run.say_how_to_go_on()

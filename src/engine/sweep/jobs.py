@@ -314,18 +314,24 @@ def check_all(jobs: Sequence[Job]) -> bool:
     if not (due := [job for job in jobs if job.is_due]):
         return False
     with imports.large():
-        from engine.checks.config import check
+        from engine.checks.config import check, try_update
+        from engine.kept.between import put_back
         from engine.run import code
         from engine.run.checkpoint.choice import to_begin_with
 
         messages.silence_harmless()
         checked: set[str] = set()
+        files: set[str] = set()
         for job in due:
             known = len(checked)
             check(job.config, checked)
             if len(checked) > known:
-                code.digests(job.config, "")  # are kept by file
-            job.is_checked = True
+                files |= code.digests(job.config, "").keys()  # the digests are kept by file
+        # One context for all: to note what hundreds of jobs' files have would take long.
+        with put_back(files, is_try=True):
+            for job in due:
+                try_update(job.config, checked)
+                job.is_checked = True
         named = ((job.config.get("init_from"), job) for job in due)
         for source in {source for source, job in named if source and job.begins_anew}:
             to_begin_with(Path(source))

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from torch import Tensor, nn
 
-from engine.checks.config import check
+from engine.checks.config import check, try_update
 from engine.config import objects
 from engine.config.keys import SEEDS, TARGET, is_below
 from engine.config.objects import located
@@ -181,6 +181,7 @@ def try_out(group: Sequence[Job]) -> tuple[list[TensorDataModule], list[Supervis
     configs = [group[0].config, other.config]
     for config in configs:
         check(config)
+        try_update(config)
     data: list[Any] = []
     for config in configs:
         data.append(build.datamodule(config))

@@ -4,6 +4,7 @@
 """
 
 import functools
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -46,7 +47,12 @@ def has_drawn(config: Config) -> bool:
 
 
 @blamed_on("module")
-def module(config: Config, data: Any, tried: tuple[Any, Any] | None = None) -> SupervisedModule:
+def module(
+    config: Config,
+    data: Any,
+    tried: tuple[Any, Any] | None = None,
+    files: Collection[str] = (),
+) -> SupervisedModule:
     """Builds a job's module from its seed alone, as `build.module` does.
 
     Args:
@@ -54,6 +60,7 @@ def module(config: Config, data: Any, tried: tuple[Any, Any] | None = None) -> S
         data: the job's.
         tried: a module of this config, but for numbers, and the data that it fits. What has the
             same weights by name and shape fits such data, too: a try takes as long as all the rest.
+        files: the user's modules that the job imports, by import path.
     """
     check_classes(config, data)
     _seed(config)
@@ -62,7 +69,7 @@ def module(config: Config, data: Any, tried: tuple[Any, Any] | None = None) -> S
         if model.example_input_array is None:
             model.example_input_array = data.example()
     else:
-        fit_to(model, data, config.get("trainer.precision"))
+        fit_to(model, data, config.get("trainer.precision"), files=files)
     return model
 
 

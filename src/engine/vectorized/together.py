@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 
 from engine import messages, signals
 from engine.checks import imports
-from engine.checks.config import check
+from engine.checks.config import check, try_update
 from engine.checks.monitors import wrong_ways
 from engine.config import objects
 from engine.config.keys import TARGET
@@ -214,16 +214,28 @@ class _Chunk:
             self.folders[job] = folder
             self.found[job] = set(folder.rglob("*"))
 
+    def _check(self) -> None:
+        """Checks the configs that are not checked yet; a mistake is the answer of that job only."""
+        checked: set[str] = set()  # nodes of the configs that are right
+        with put_back(_files(self.jobs, self.options), is_try=True):
+            for job in self.folders:
+                try:
+                    if not job.is_checked:
+                        check(job.config, checked)
+                        try_update(job.config, checked)
+                except Exception as mistake:
+                    self.answers[job] = mistake
+
     def _build(self) -> None:
         """Builds each job's parts as alone; an error is the answer of that job only."""
         data: dict[Job, Any] = {}
         keys: list[Any] = []  # on which the samples of each job depend
         draws: bool | None = None
-        checked: set[str] = set()  # nodes of the configs that are right
+        self._check()
         for job in self.folders:
+            if job in self.answers:
+                continue
             try:
-                if not job.is_checked:
-                    check(job.config, checked)
                 data[job] = own = make.datamodule(job.config)
                 if draws is None:  # as those of all jobs do
                     draws = make.has_drawn(job.config)
@@ -243,12 +255,13 @@ class _Chunk:
             data: the data modules.
             shared: whether their data are prepared.
         """
+        files = _files(self.jobs, self.options)
         tried: Any = None  # the first module, and its data
         for job, own in data.items():
             try:
                 if not shared:
                     own.prepare_data()
-                module = make.module(job.config, own, tried)
+                module = make.module(job.config, own, tried, files)
                 tried = tried or (module, own)
                 folder, draws = self.folders[job], self.options.figures
                 callbacks = [

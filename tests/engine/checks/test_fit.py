@@ -21,6 +21,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, Running
 
+import counting
 import engine.supervised
 import ways
 from commands import ROOT, run_train
@@ -46,6 +47,27 @@ class Later(LightningModule):
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.layer(inputs)  # type: ignore[misc]
         return outputs
+
+
+def test_a_try_changes_nothing_in_a_users_file() -> None:
+    """What loading the samples and making the module change is no try, and stays."""
+
+    class Loads(Arrays):
+        def load(self) -> Any:
+            counting.Tires.calls += 100
+            return super().load()
+
+    network = nn.Sequential(nn.Linear(2, 1), counting.Tires(1, 1))
+    optimizer = partial(counting.slower, lr=0.1)
+    module = SupervisedModule(network, nn.MSELoss(), optimizer=optimizer)
+    data = Loads({"train": (np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))})
+    try:
+        fit_to(module, data, files=["counting"])
+        assert (counting.Tires.calls, counting.optimizers) == (100, 0)
+        fit_to(module, data)
+        assert counting.optimizers == 1
+    finally:
+        counting.Tires.calls = counting.optimizers = 0
 
 
 def test_what_fails_for_a_layer_that_comes_later_is_not_refused() -> None:

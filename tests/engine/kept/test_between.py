@@ -170,6 +170,25 @@ def test_what_nobody_can_put_back_is_said_at_the_next_run(
     assert f"runs before this one have changed {names}" in caplog.text
 
 
+def test_what_a_try_changes_is_put_back_without_a_word(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    vars(file)["is_ready"] = False
+    with put_back([file.__name__], is_try=True):
+        file.counter.go_on()
+        vars(file)["is_ready"] = True
+    assert (file.steps, file.seen, file.is_ready) == (0, [], True)
+    with put_back([file.__name__]):
+        pass
+    assert not caplog.text
+    with put_back([file.__name__], is_try=True):
+        next(file.numbers)
+    assert "a try before training has changed file_of_a_user.numbers, and" in caplog.text
+    with put_back([file.__name__]):  # it was said
+        pass
+    assert len(caplog.messages) == 1
+
+
 def test_what_a_process_does_once_by_a_flag_is_not_done_again(
     file: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from commands import only_run, run_train, train_in_process
+from commands import only_run, own_schedule, run_train, train_in_process
+from fitting import columns
 from identical import assert_bit_identical
 from resuming import RUN
 
@@ -19,6 +20,14 @@ def test_what_a_job_keeps_in_files_and_classes_is_not_there_for_the_next(tmp_pat
     alone = tmp_path / "alone"
     assert train_in_process([*RUN, hoards, "seed=1", f"paths.log_dir={alone}"]) == 0
     assert_bit_identical(made["seed=1"], only_run(alone))
+
+
+def test_the_tries_before_training_are_not_there_for_any_job(tmp_path: Path) -> None:
+    """As it happened: the schedule of the first job was the second that was made, and so on."""
+    own = ["optimizer._target_=counting.slower", *own_schedule("counting.falls")]
+    made = jobs(tmp_path, *own, "seed=0,1")
+    rates = {job: {*columns(run, "lr")[0]} for job, run in made.items()}
+    assert rates == {"seed=0": {0.05}, "seed=1": {0.05}}
 
 
 def test_a_precision_that_a_job_sets_is_its_own(tmp_path: Path) -> None:

@@ -67,23 +67,23 @@ def test_what_fits_as_another_module_does_is_not_tried_again(
     tried: list[Any] = []
     monkeypatch.setattr(make, "check_classes", lambda config, data: None)
 
-    def fit(model: Any, data: Any, precision: str) -> None:
-        assert precision == "64-true"
+    def fit(model: Any, data: Any, precision: str, files: Any) -> None:
+        assert (precision, files) == ("64-true", ["mine"])
         tried.append((model, data))
 
     monkeypatch.setattr(make, "fit_to", fit)
-    first = make.module(config, data)
+    first = make.module(config, data, files=["mine"])
     assert tried.pop() == (first, data)
     for right in (data, others):
-        own = make.module({**config, "seed": 1}, right, (first, data))
+        own = make.module({**config, "seed": 1}, right, (first, data), ["mine"])
         assert torch.equal(own.example_input_array, right.example())
     assert tried == []
     for wrong in (odd, more):
-        own = make.module(config, wrong, (first, data))
+        own = make.module(config, wrong, (first, data), ["mine"])
         assert tried.pop() == (own, wrong)
-    own = make.module({**config, "module": node(hidden=7)}, data, (first, data))
+    own = make.module({**config, "module": node(hidden=7)}, data, (first, data), ["mine"])
     assert tried.pop() == (own, data)
-    entropy = make.module(config, data)
+    entropy = make.module(config, data, files=["mine"])
     entropy.loss = torch.nn.CrossEntropyLoss()
     assert not are_as_right(entropy.loss, others, data)
 

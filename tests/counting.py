@@ -1,0 +1,45 @@
+"""Parts of runs that go by how many of them were made before, or by how often one was called."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+optimizers = 0
+
+
+def slower(params: Iterable[nn.Parameter], lr: float, **options: Any) -> Optimizer:
+    """Has half the rate the second time, a third the third time, and so on."""
+    global optimizers
+    optimizers += 1
+    return SGD(params, lr=lr / optimizers, **options)
+
+
+class Falls(LRScheduler):
+    """Has half the rate where it is the second one that is made, and so on."""
+
+    made: ClassVar[int] = 0
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        Falls.made += 1
+        self.factor = 1 / Falls.made
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[Any]:
+        return [rate * self.factor for rate in self.base_lrs]
+
+
+def falls(optimizer: Optimizer, rates: Callable[..., float]) -> LRScheduler:
+    return Falls(optimizer)
+
+
+class Tires(nn.Linear):
+    """Gives less with each call of any such layer."""
+
+    calls: ClassVar[int] = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        Tires.calls += 1
+        return super().forward(inputs) / Tires.calls
