@@ -87,6 +87,17 @@ def marks(files: Collection[str]) -> dict[str, Any]:
     }
 
 
+def changed(before: Mapping[str, Any], files: Collection[str]) -> str | None:
+    """Names something in a user's files that has changed; None if nothing has.
+
+    Args:
+        before: what `marks` has returned.
+        files: as `marks` takes them.
+    """
+    now = marks(files)
+    return next((name for name in now if before.get(name) != now[name]), None)
+
+
 @contextmanager
 def put_back(files: Collection[str], is_try: bool = False) -> Iterator[None]:
     """Lets a run within this context change what it likes, and puts it back at the end.

@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from inspect import signature
@@ -113,13 +113,18 @@ class StackedModule(LightningModule):
         members: the jobs.
         data: the data of these jobs.
         files: the user's modules that they import, by import path.
+        shared: marks of what is in these, from before the jobs were built.
     """
 
     def __init__(
-        self, members: Sequence[Member], data: StackedData, files: Collection[str]
+        self,
+        members: Sequence[Member],
+        data: StackedData,
+        files: Collection[str],
+        shared: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self.members, self.data, self.files = list(members), data, files
+        self.members, self.data, self.files, self.shared = list(members), data, files, shared
         # Lightning moves modules to the device that it finds here.
         self.modules_of_jobs = nn.ModuleList(member.module for member in members)
         first = members[0]
@@ -151,7 +156,6 @@ class StackedModule(LightningModule):
         for number, member in enumerate(self.members):
             trainer: Any = TrainerOfJob(self.trainer, self, number)
             member.trainer = member.module.trainer = member.data.trainer = trainer
-        self._shared = between.marks(self.files)
         self._built = [self._attributes(number) for number in self.running]
         self._prepared = [self._data_of(number) for number in self.running]
         self._drawn = generator_states()
@@ -343,8 +347,7 @@ class StackedModule(LightningModule):
             raise NotStacked("training changes a buffer of the loss")
         if not self.running:
             return
-        now = between.marks(self.files)
-        if name := next((name for name in now if self._shared.get(name) != now[name]), None):
+        if name := between.changed(self.shared, self.files):
             raise NotStacked(f"training changes {name}, which is another one for each job alone")
         for number in self.running:
             member = self.members[number]

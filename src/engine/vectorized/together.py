@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,7 @@ from engine.door import Door
 from engine.errors import Stopped, UserError
 from engine.fence.tensorboard import events_of
 from engine.files import cannot_write
+from engine.kept import between
 from engine.kept.between import put_back
 from engine.messages import counted, short
 from engine.run import build, code, folders, identity, summaries
@@ -142,8 +144,9 @@ def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
         raise NotStacked(SINGLE)
     gpus.claim(group[0].config)
     try:
-        with signals.undisguised(), put_back(_files(group, options)):
+        with signals.undisguised(), put_back(_files(group, options), is_try=True):
             data, modules = try_out(group)
+            most = options.chunk or chunk_size(group[0].config, data[0], modules[0])
     except NotStacked:
         raise
     except Exception as error:  # each job's own run says more about the error
@@ -151,7 +154,6 @@ def _chunks(group: Sequence[Job], options: Options) -> list[list[Job]]:
         if not isinstance(error, UserError):
             text = f"{type(error).__name__} in a try: {error}".partition("\n")[0]
         raise NotStacked(text) from None
-    most = options.chunk or chunk_size(group[0].config, data[0], modules[0])
     number = -(-len(group) // most)
     size = -(-len(group) // number)
     return [list(group[start : start + size]) for start in range(0, len(group), size)]
@@ -172,7 +174,13 @@ class _Chunk:
         self.alone: Counter[str] = Counter()  # jobs that have to run one by one, by reason
         self.folders: dict[Job, Path] = {}  # of the jobs that begin here
         self.found: dict[Job, set[Path]] = {}  # what is in those folders before
+        self._changed: str | None = None  # in a user's files, by what makes jobs
         self.graph: list[bytes] | None = None  # the network in events: alike for all jobs
+
+    @cached_property
+    def files(self) -> Collection[str]:
+        """Names the user's modules that the jobs import."""
+        return _files(self.jobs, self.options)
 
     def run(self) -> Answers:
         """Returns each job's objective or error; nothing for a job that has to run alone."""
@@ -217,7 +225,7 @@ class _Chunk:
     def _check(self) -> None:
         """Checks the configs that are not checked yet; a mistake is the answer of that job only."""
         checked: set[str] = set()  # nodes of the configs that are right
-        with put_back(_files(self.jobs, self.options), is_try=True):
+        with put_back(self.files, is_try=True):
             for job in self.folders:
                 try:
                     if not job.is_checked:
@@ -232,6 +240,7 @@ class _Chunk:
         keys: list[Any] = []  # on which the samples of each job depend
         draws: bool | None = None
         self._check()
+        self.shared = between.marks(self.files)
         for job in self.folders:
             if job in self.answers:
                 continue
@@ -245,8 +254,15 @@ class _Chunk:
         shared = _share(list(data.values()), keys)
         with imports.large():  # all that is made stays as long as the jobs
             self._make(data, shared)
-        if len(self.members) > 1 and (reason := why_unlike([*self.members.values()])):
+        if len(self.members) > 1 and (reason := self._why_not()):
             self._leave(reason)
+
+    def _why_not(self) -> str | None:
+        """Says why the jobs that were built cannot train together; None if they can."""
+        if name := self._changed or between.changed(self.shared, self.files):
+            return f"building a job changes {name}, which each job alone finds as it was"
+        with put_back(self.files, is_try=True):
+            return why_unlike([*self.members.values()])
 
     def _make(self, data: Mapping[Job, Any], shared: bool) -> None:
         """Makes the module, the callbacks and the loggers of each job.
@@ -255,13 +271,12 @@ class _Chunk:
             data: the data modules.
             shared: whether their data are prepared.
         """
-        files = _files(self.jobs, self.options)
         tried: Any = None  # the first module, and its data
         for job, own in data.items():
             try:
                 if not shared:
                     own.prepare_data()
-                module = make.module(job.config, own, tried, files)
+                module = make.module(job.config, own, tried, self.files)
                 tried = tried or (module, own)
                 folder, draws = self.folders[job], self.options.figures
                 callbacks = [
@@ -273,6 +288,8 @@ class _Chunk:
                 self.members[job] = Member(job, folder, own, module, callbacks, loggers, draws)
             except Exception as error:
                 self.answers[job] = error
+            if len(self.members) == 1:  # a look after each takes as long as to build it
+                self._changed = self._changed or between.changed(self.shared, self.files)
 
     def _leave(self, reason: str) -> None:
         """Leaves all jobs to run one by one."""
@@ -290,7 +307,7 @@ class _Chunk:
         trainer = self._trainer(members[0].job.config)
         log.info("%d jobs together: %s", len(members), short(members[0].folder.parent))
         data = StackedData([member.data for member in members])
-        stack = StackedModule(members, data, _files(self.jobs, self.options))
+        stack = StackedModule(members, data, self.files, self.shared)
         with synced_together(), imports.large():
             self._begin(trainer)
         try:

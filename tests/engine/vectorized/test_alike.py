@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from commands import only_run, run_train
 from engine.vectorized import alike, eligible, together
 from engine.vectorized.alike import Glance, attributes
 from engine.vectorized.eligible import CALLED
@@ -288,6 +289,28 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
     assert set(statuses(made).values()) == {"finished"}
     if "2 jobs together" in caplog.text:  # to rounding: with a checkpoint by then, a job goes on
         assert_ends_as(made, sweep(tmp_path / "alone", *own, together=False))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["module._target_=counting.Shrinks"], "building a job changes counting.Shrinks.made,"),
+        (["datamodule._target_=counting.LoadsOnce"], "building a job changes counting.loaded,"),
+        (["optimizer._target_=counting.slower"], "building a job changes counting.optimizers,"),
+        ([*SCHEDULE, "scheduler._target_=counting.falls"], "training changes counting.Falls.made,"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_what_building_a_job_changes_for_the_next_leaves_them_as_alone(
+    words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    made = sweep(tmp_path / "together", *FEW, *words, "seed=1,2")
+    assert f"2 of 2 jobs one by one: {reason} which" in caplog.text
+    for name, job in jobs(made).items():
+        log_dir = tmp_path / name[-8:]
+        run_train(*FEW, *words, name[:-9], f"paths.log_dir={log_dir}", draws=False)
+        assert rows(job) == rows(only_run(log_dir))
 
 
 BY_SEED = ["datamodule._target_=unlike_data.OtherBySeed", "seed=0,2,1"]
