@@ -1,12 +1,14 @@
-"""Parts of runs that go by how many of them were made before, or by how often one was called."""
+"""Parts of runs that go by how many of them were made before, or by what they draw as they are."""
 
+import random
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 
 from engine import Split
 from project.datamodules.parabola import ParabolaDataModule
@@ -21,6 +23,12 @@ def slower(params: Iterable[nn.Parameter], lr: float, **options: Any) -> Optimiz
     global optimizers
     optimizers += 1
     return SGD(params, lr=lr / optimizers, **options)
+
+
+def drawn(params: Iterable[nn.Parameter], lr: float, **options: Any) -> Optimizer:
+    """Draws its rate, below the one that it is given."""
+    share = float(torch.rand(())) * random.random() * np.random.rand()
+    return SGD(params, lr=lr * share, **options)
 
 
 class Falls(LRScheduler):
@@ -39,6 +47,10 @@ class Falls(LRScheduler):
 
 def falls(optimizer: Optimizer, rates: Callable[..., float]) -> LRScheduler:
     return Falls(optimizer)
+
+
+def falls_by_chance(optimizer: Optimizer, rates: Callable[..., float]) -> LRScheduler:
+    return ExponentialLR(optimizer, 0.3 + 0.6 * random.random())
 
 
 class Tires(nn.Linear):

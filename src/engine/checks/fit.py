@@ -94,7 +94,7 @@ def _fit_to(
     comes_later = may_make_layers(model)
     lacks_all = comes_later and not [*model.parameters()]
     if callable(optimizer) and not inspect.ismethod(optimizer) and not lacks_all:
-        with blamed_on("optimizer"):
+        with blamed_on("optimizer"), kept(0):  # it may draw its rate
             getattr(optimizer, "tried", optimizer)(model.parameters())
     if isinstance(data, TensorDataModule):
         sample = data.example()

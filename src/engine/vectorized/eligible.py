@@ -423,12 +423,15 @@ def _odd_module(module: Any) -> str | None:
     trained = all(p.requires_grad for p in module.parameters())
     if not trained or any(True for _ in module.network.buffers()):
         return f"{name} has buffers, or parameters that are not trained"
+    drawn = generator_states()
     single = module.optimizer(module.parameters())
     reason = optimizer.why_not_stacked(single)
     if module.scheduler and not reason:
         config = configured(module.scheduler, single, lambda interval, frequency: 100)
         if follows_metric(config):
             return "scheduler: the learning rate of each job follows a metric of the job"
+    if generator_states() != drawn:  # alone, each job's are seeded before
+        return "the optimiser or the schedule draws random numbers as it is made"
     return reason
 
 

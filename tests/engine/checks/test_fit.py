@@ -27,6 +27,7 @@ import ways
 from commands import ROOT, run_train
 from engine.checks.fit import check_classes, fit_to
 from engine.errors import UserError
+from engine.seeds import generator_states
 from engine.supervised import SupervisedModule
 from fitting import Arrays, columns, plain_trainer
 from project import init
@@ -68,6 +69,15 @@ def test_a_try_changes_nothing_in_a_users_file() -> None:
         assert counting.optimizers == 1
     finally:
         counting.Tires.calls = counting.optimizers = 0
+
+
+def test_a_try_draws_nothing_of_the_run() -> None:
+    """As it happened: an optimiser that draws its rate had another one than in Lightning."""
+    optimizer = partial(counting.drawn, lr=0.1)
+    module = SupervisedModule(nn.Linear(2, 1), nn.MSELoss(), optimizer=optimizer)
+    before = generator_states()
+    fit_to(module, Arrays({"train": (np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))}))
+    assert generator_states() == before
 
 
 def test_what_fails_for_a_layer_that_comes_later_is_not_refused() -> None:

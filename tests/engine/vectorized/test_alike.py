@@ -28,6 +28,7 @@ MEDDLES = [
     "trainer.max_epochs=2",
 ]
 LOTS = ["module._target_=unlike.HasLots", "datamodule._target_=unlike_data.ThreeSplits"]
+DRAWN = "the optimiser or the schedule draws random numbers as it is made"
 DRAWS = "a metric, a schedule or a layer draws random numbers"
 HALVES = ["scheduler._target_=unlike.halves", "+scheduler.each=epoch"]
 
@@ -294,19 +295,33 @@ def test_what_is_not_alike_runs_one_by_one_and_ends_as_alone(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["module._target_=counting.Shrinks"], "building a job changes counting.Shrinks.made,"),
-        (["datamodule._target_=counting.LoadsOnce"], "building a job changes counting.loaded,"),
-        (["optimizer._target_=counting.slower"], "building a job changes counting.optimizers,"),
-        ([*SCHEDULE, "scheduler._target_=counting.falls"], "training changes counting.Falls.made,"),
+        (
+            ["module._target_=counting.Shrinks"],
+            "building a job changes counting.Shrinks.made",
+        ),
+        (
+            ["datamodule._target_=counting.LoadsOnce"],
+            "building a job changes counting.loaded",
+        ),
+        (
+            ["optimizer._target_=counting.slower"],
+            "building a job changes counting.optimizers",
+        ),
+        (
+            [*SCHEDULE, "scheduler._target_=counting.falls"],
+            "training changes counting.Falls.made",
+        ),
+        (["optimizer._target_=counting.drawn"], DRAWN),
+        ([*SCHEDULE, "scheduler._target_=counting.falls_by_chance"], DRAWN),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_what_building_a_job_changes_for_the_next_leaves_them_as_alone(
+def test_what_building_a_job_changes_or_draws_leaves_them_as_alone(
     words: list[str], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     made = sweep(tmp_path / "together", *FEW, *words, "seed=1,2")
-    assert f"2 of 2 jobs one by one: {reason} which" in caplog.text
+    assert f"2 of 2 jobs one by one: {reason}" in caplog.text
     for name, job in jobs(made).items():
         log_dir = tmp_path / name[-8:]
         run_train(*FEW, *words, name[:-9], f"paths.log_dir={log_dir}", draws=False)
