@@ -35,6 +35,7 @@ MADE_OF = Path(".hydra/made_of.json")
 WORKERS = "datamodule.num_workers"
 # Their files are known in other ways, or change no number.
 NOT_NAMED = ("datamodule", "init_from", *IRRELEVANT)
+CONTENT_BYTES = 2**28  # of files whose content is read; larger ones go by their sizes and times
 
 
 class Changed(NamedTuple):
@@ -70,7 +71,7 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
             "digest": digest,
             "samples": {name: len(split) for name, split in splits.items()},
             "classes": classes_of(data),
-            "files": _state_of_data(config, digest is not None),
+            **_files_of_data(config, digest is not None),
         },
         "code": code.digests(config, door),
         "begins_from": _weights_digest(config),
@@ -83,6 +84,13 @@ def record(config: Config, data: "LightningDataModule", door: str) -> dict[str, 
 def is_whole(made_of: dict[str, Any]) -> bool:
     """Tells whether a record has all: the sizes of some data come with their loaders."""
     return bool(made_of) and made_of["data"]["digest"] is not None
+
+
+def look_again(made_of: dict[str, Any], config: Config) -> None:
+    """Looks at the files of the data once more: what makes the loaders may have written some."""
+    for looked in (_is_path, state_of_files):
+        looked.cache_clear()
+    made_of["data"] |= _files_of_data(config, is_known=False)
 
 
 def save(run_dir: Path, made_of: dict[str, Any]) -> None:
@@ -157,6 +165,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         said.append(f"the data changed from {_sizes(theirs)} to {_sizes(ours)} samples")
     elif ours["digest"] != theirs["digest"]:
         said.append("the content of the data changed")
+    elif ours["digest"] is None and _are_other_files(theirs, ours):
+        said.append("the files of the data changed")
     then = theirs.get("workers")
     workers = ours.get("workers")
     if None not in (then, workers) and then != workers:
@@ -202,8 +212,28 @@ def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool
     if state in (None, then["files"]):
         return False
     # The same content may be in other files.
+    if not is_known:
+        return _are_other_files(then, _files_of_data(config, is_known))
     node = plain_yaml.dump(config["datamodule"])  # in its order, and with numbers as keys
-    return not is_known or _digest_now(node, config.get("seed")) != then["digest"]
+    return bool(_digest_now(node, config.get("seed")) != then["digest"])
+
+
+def _are_other_files(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Tells whether the files of data without a digest are others; a copy has other times only."""
+    kind = "content" if then.get("content") and now.get("content") else "files"
+    before, after = then[kind], now[kind]
+    return bool(before and after and before != after)
+
+
+def _files_of_data(config: Config, is_known: bool) -> dict[str, str | None]:
+    """Returns what the files of the data are known by: their "files" and their "content".
+
+    Data with a digest need no content of files. Many or large files have none: to read them would
+    take long.
+    """
+    state = _state_of_data(config, is_known)
+    content = None if is_known or state is None else _content(_paths_of_data(config), state)
+    return {"files": state, "content": content}
 
 
 def _state_of_data(config: Config, is_known: bool) -> str | None:
@@ -214,9 +244,14 @@ def _state_of_data(config: Config, is_known: bool) -> str | None:
         is_known: whether the content has a digest, by which files that were only moved count as
             before. Then the time when a file was put there counts, too.
     """
+    return " ".join(state_of_files(path, is_known) for path in _paths_of_data(config)) or None
+
+
+def _paths_of_data(config: Config) -> tuple[Path, ...]:
+    """Returns the files and folders that the data module's config names."""
     words = {word for path, word in words_in(config.get("datamodule"))}
     kept = sorted(words - {config.get("datamodule.cache_dir")})
-    return " ".join(state_of_files(Path(word), is_known) for word in kept if _is_path(word)) or None
+    return tuple(Path(word) for word in kept if _is_path(word))
 
 
 def _files_named(config: Config) -> dict[str, str]:
@@ -257,6 +292,10 @@ def _weights_digest(config: Config) -> str | None:
 
 @functools.cache
 def _file_digest(path: Path) -> str:
+    return _digest_of(path)
+
+
+def _digest_of(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
@@ -291,6 +330,37 @@ def classes_of(data: Any) -> list[str]:
 @functools.cache
 def state_of_files(folder: Path, is_known: bool) -> str:
     """Returns a digest of the names, sizes and times of all files below a folder, or of a file."""
+    digest = hashlib.sha256()
+    for file in _files_below(folder):
+        state = file.stat()
+        times = (state.st_mtime_ns, state.st_ctime_ns)[: 2 if is_known else 1]
+        said = (str(file.relative_to(folder)), state.st_size, *times)
+        digest.update(repr(said).encode())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _content(paths: tuple[Path, ...], state: str) -> str | None:
+    """Returns a digest of the names and contents of files, of up to `CONTENT_BYTES` in all.
+
+    Args:
+        paths: files and folders.
+        state: of them now; where it is as before, they need not be read again.
+    """
+    digest = hashlib.sha256()
+    found = [(str(file.relative_to(path)), file) for path in paths for file in _files_below(path)]
+    if sum(file.stat().st_size for _, file in found) > CONTENT_BYTES:
+        return None
+    try:
+        for name, file in found:
+            digest.update(repr((name, _digest_of(file))).encode())
+    except OSError:  # of a file that the data module does not read, maybe
+        return None
+    return digest.hexdigest()[:16]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Returns all files below a folder, sorted, but hidden ones; of a file, itself."""
     found = [] if folder.is_dir() else [folder]
     seen: set[str] = set()
     for path, folders_below, names in os.walk(folder, followlinks=True):
@@ -300,14 +370,7 @@ def state_of_files(folder: Path, is_known: bool) -> str:
             continue
         seen.add(real)
         found += [Path(path, name) for name in names if not name.startswith(".")]
-    digest = hashlib.sha256()
-    for file in sorted(found):
-        if file.is_file():
-            state = file.stat()
-            times = (state.st_mtime_ns, state.st_ctime_ns)[: 2 if is_known else 1]
-            said = (str(file.relative_to(folder)), state.st_size, *times)
-            digest.update(repr(said).encode())
-    return digest.hexdigest()[:16]
+    return [file for file in sorted(found) if file.is_file()]
 
 
 def _sizes(data: dict[str, Any]) -> str:

@@ -431,6 +431,7 @@ class Run:
         if not are_numbered:
             self._made_of["data"]["workers"] = identity.workers_of(self.config)
         if not identity.is_whole(self._made_of):
+            identity.look_again(self._made_of, self.config)
             self._made_of["data"]["samples"] = self._sizes(trainer, data)
         if trainer.is_global_zero:
             # A longer run's new folder has no record yet.
@@ -447,10 +448,12 @@ class Run:
         # Those of an epoch say nothing of another one's.
         is_one = not trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
         sizes = dict(zip(names, found, strict=True)) if is_one else {}
+        known = ["their classes", *["the number of samples"] * bool(sizes)]
+        known += ["the files that the config names"] * bool(self._made_of["data"]["files"])
         log.info(
-            "%s has no fingerprint(): a resumed run knows the data again by their classes%s only",
+            "%s has no fingerprint(): a resumed run knows the data again by %s only",
             type(data).__name__,
-            " and the number of samples" if sizes else "",
+            " and ".join([", ".join(known[:-1]), known[-1]] if known[1:] else known),
         )
         return sizes
 

@@ -21,6 +21,7 @@ from commands import only_run, run_evaluate, run_train, train_in_process
 from engine.config.resolved import Config
 from engine.report.read.collect import collect
 from engine.run import code, identity
+from identical import assert_bit_identical
 from moments import as_killed
 
 ENGINE = Path(engine.__file__).parent
@@ -63,7 +64,7 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 def forget() -> None:
     """Forgets what this process knows of files, as a new process has nothing."""
     of_code = (code.source, code._file_of, code._is_users, code._followed)
-    of_data = (identity.state_of_files, identity._digest_now)
+    of_data = (identity.state_of_files, identity._content, identity._digest_now)
     for cached in (*of_code, *of_data, identity._is_path, identity._file_digest):
         cached.cache_clear()
 
@@ -312,6 +313,81 @@ def test_files_of_others_are_known_by_names_sizes_and_times(
     with mock.patch.object(identity, "_digest_now", return_value="0123"):
         assert identity.changed(tmp_path, config).data == ("data" if digest is None else "")
     assert identity.load(tmp_path) == made
+
+
+@pytest.mark.parametrize(("read", "is_by_times"), [(2**28, False), (3, True)])
+def test_files_of_others_are_compared_by_their_content_unless_they_are_large(
+    read: int, is_by_times: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: a resumed run went on with other numbers in as many rows."""
+    monkeypatch.setattr(identity, "CONTENT_BYTES", read)
+    file = tmp_path / "data" / "a.txt"
+    file.parent.mkdir()
+    file.write_text("1, 2")
+    config = Config({"datamodule": {"_target_": f"{__name__}.Owner", "folder": f"{tmp_path}/data"}})
+
+    def now() -> dict[str, Any]:
+        forget()
+        return identity.record(config, Owner(), "project.train")  # type: ignore[arg-type]
+
+    first = now()
+    (tmp_path / ".hydra").mkdir()
+    identity.save(tmp_path, first)
+    said = ["the files of the data changed"]
+    assert identity.differences(first, now()) == []
+    os.utime(file, (1, 1))
+    assert identity.differences(first, now()) == said * is_by_times
+    assert identity.changed(tmp_path, config).data == "data" * is_by_times
+    file.write_text("1, 3")
+    assert identity.differences(first, now()) == said
+    forget()
+    assert identity.changed(tmp_path, config).data == "data"
+    older = {**first, "data": {**first["data"], "files": None}}  # of before there were files
+    del older["data"]["content"]
+    assert identity.differences(older, now()) == []
+
+
+class Table(ways.Ordinary):
+    """Has its points in a file of a folder, to which `setup` adds another one."""
+
+    def __init__(self, folder: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.folder = Path(folder)
+
+    def setup(self, stage: str) -> None:
+        numbers = [float(word) for word in (self.folder / "table.txt").read_text().split()]
+        self.points["train"].inputs[:, 0] = torch.tensor(numbers)
+        (self.folder / "made.txt").write_text("made of the table")
+
+
+def test_a_run_goes_on_with_a_copy_of_its_files_and_with_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (data := tmp_path / "data").mkdir()
+    (data / "table.txt").write_text("0.25 " * 50)
+    command = ["experiment=linear", "accelerator=cpu", "logger=csv", "trainer.max_steps=9"]
+    command += ["module._target_=ways.Small", f"datamodule._target_={__name__}.Table"]
+    command += [f"+datamodule.folder={data}", "callbacks.checkpoints.every_n_steps=4"]
+    log_dir, left = tmp_path / "log", tmp_path / "left"
+    with as_killed("on_train_batch_end:6", log_dir, left):
+        run_train(*command, f"paths.log_dir={log_dir}", draws=False)
+    whole, killed = only_run(log_dir), only_run(left)
+    (data / "table.txt").write_text("0.75 " * 50)
+    forget()
+    assert refused(capsys, f"resume={killed}") == [
+        f"error: {killed}: since this run began, the files of the data changed.",
+        "Put that back, begin a new run, or go on all the same: add insist=true",
+    ]
+    run_evaluate(f"run={whole}", draws=False)
+    said = f"not as in training: since {whole} began, the files of the data changed"
+    assert said in caplog.text
+    (data / "table.txt").write_text("0.25 " * 50)
+    forget()
+    caplog.clear()
+    run_train(f"resume={killed}", draws=False)
+    run_evaluate(f"run={killed}", draws=False)
+    assert "files of the data" not in caplog.text
+    assert_bit_identical(killed, whole)
 
 
 class InOrder:
