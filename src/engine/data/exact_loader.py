@@ -20,6 +20,7 @@ from engine.fence.lightning import Place, restart_workers
 from engine.fence.torch import show_in_worker
 from engine.kept import values
 from engine.kept.attributes import marks_of
+from engine.kept.values import GENERATORS
 from engine.seeds import derive, kept, seed_all
 
 COMPARED = 100  # batches of an epoch, to tell two orders apart
@@ -27,6 +28,11 @@ DIFFERENT = (
     "it gave two different samples for one index and one seed, or its collate function two "
     "batches. A resumed run may get other samples.\nDraw random numbers by the functions of the "
     "modules random, numpy.random and torch: these are seeded."
+)
+OWN = (
+    "a generator of its own draws in each worker's copy. No checkpoint has it, so a resumed run "
+    "draws other numbers.\nDraw random numbers by the functions of the modules random, "
+    "numpy.random and torch: these are seeded."
 )
 KEPT = (
     "a worker keeps random numbers that it drew for the first sample, in its copy. No checkpoint "
@@ -312,16 +318,23 @@ class _Batches(Dataset[tuple[Any, str]]):
         """
         is_copy = get_worker_info() is not None
         first = [next(iter(indices))] if self._is_batched and not is_copy else indices
+        kinds = GENERATORS if is_copy else (object,)
         made, drawn = [], []
+        marks = [marks_of(self._dataset, self.collate, kinds=kinds)]
         for _ in range(2):
             seed_all(seed)
             samples = self._samples(first)
             made.append(self.collate(samples) if is_copy else samples)
             drawn.append([random.random(), np.random.random(), torch.rand(()).item()])
+            marks.append(marks_of(self._dataset, self.collate, kinds=kinds))
+        if not is_copy:
+            # What this process keeps, and has changed by the first draw, is in checkpoints.
+            return DIFFERENT if not same(*made) and marks[0] == marks[1] else ""
         if not same(*made):
             return DIFFERENT
-        # What this process keeps is in checkpoints.
-        return KEPT if is_copy and drawn[0] != drawn[1] else ""
+        if marks[1] != marks[2]:  # one that each sample seeds has the same state after each draw
+            return OWN
+        return KEPT if drawn[0] != drawn[1] else ""
 
 
 def same(one: Any, other: Any) -> bool:

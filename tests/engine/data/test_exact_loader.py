@@ -2,6 +2,8 @@
 
 import copy
 import os
+import random
+import time
 from array import array
 from collections.abc import Iterator
 from multiprocessing import active_children
@@ -283,16 +285,59 @@ def test_each_generator_of_a_loader_has_numbers_of_its_own() -> None:
     assert len(set(numbers)) == 3
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+class Clock(Noisy):
+    """Has numbers that nothing in it tells."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"index": index, "drawn": time.perf_counter_ns()}
+
+
+class Seldom(Noisy):
+    """Draws from a generator of its own, which hardly ever shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = random.Random(0)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"index": -index if self.rng.random() < 1e-9 else index}
+
+
+class SeedsEach(Noisy):
+    """Seeds a generator of its own by the number of the sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = torch.Generator()
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"drawn": torch.rand((), generator=self.own.manual_seed(index)).item()}
+
+
+@pytest.mark.parametrize(
+    ("data", "workers", "says"),
+    [
+        (Noisy, 0, ""),
+        (Noisy, 1, ""),
+        (Clock, 0, "it gave two different samples"),
+        (Clock, 1, "it gave two different samples"),
+        (Own, 0, ""),  # a checkpoint has its state
+        (Own, 1, "it gave two different samples"),
+        (Seldom, 0, ""),
+        (Seldom, 1, "a generator of its own draws in each worker's copy"),
+        (SeedsEach, 0, ""),
+        (SeedsEach, 1, ""),
+    ],
+)
 def test_a_generator_of_the_data_set_is_found_out(
-    workers: int,
+    data: type[Noisy], workers: int, says: str
 ) -> None:
+    """As it happened: one that hardly ever shows was not, and one in no worker was named, too."""
     said: list[str] = []
-    for dataset in (Noisy(), Own()):
-        loader = DataLoader(dataset, batch_size=4, num_workers=workers)
-        list(exact_and_say(loader, 5, At(), 0, said.append))
-    (text,) = said
-    assert text.startswith("Own: not exact: it gave two different samples")
+    loader = DataLoader(data(), batch_size=4, num_workers=workers)
+    list(exact_and_say(loader, 5, At(), 0, said.append))
+    assert [text.partition(":")[0] for text in said] == [data.__name__] * bool(says)
+    assert not says or f": not exact: {says}" in said[0]
 
 
 class Keeps(Noisy):
