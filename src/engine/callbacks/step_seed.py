@@ -17,6 +17,7 @@ from engine.fence.lightning import (
     PlaceOfValidation,
     around_loading,
     batch_of_training,
+    beside_loading,
 )
 from engine.kept.attributes import marks_of
 from engine.kept.values import GENERATORS
@@ -47,6 +48,8 @@ class StepSeed(StepCallback):
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         trainer.has_step_seed = True  # type: ignore[attr-defined]
+        if stage in ("test", "validate"):
+            beside_loading(trainer, partial(self.on_test_start, trainer, module))
         if stage == "fit":
             around_loading(trainer, partial(self._making, trainer), partial(self._exact, trainer))
             if "dataloader_iter" in inspect.signature(module.training_step).parameters:

@@ -332,6 +332,23 @@ def around_loading(
         loop.setup_data = partial(_load, trainer, loop.setup_data, name, within, processed)
 
 
+def beside_loading(trainer: Trainer, then: Callable[[], None]) -> None:
+    """Calls a function before and after the loaders of a test, or of `validate`, are made.
+
+    Lightning's hooks of the start come after it has begun to iterate over the loaders, which draws
+    the seed of their workers.
+    """
+    loops: list[Any] = [trainer.validate_loop, trainer.test_loop]
+    for loop in loops:
+        loop.setup_data = partial(_load_between, loop.setup_data, then)
+
+
+def _load_between(load: Callable[[], None], then: Callable[[], None]) -> None:
+    then()
+    load()
+    then()
+
+
 def _load(
     trainer: Any,
     load: Callable[[], None],

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from engine.callbacks.checkpoints import Checkpoints
 from engine.callbacks.step_seed import StepSeed
@@ -150,3 +150,55 @@ def test_a_validation_is_whole_after_a_search_for_a_batch_size(tmp_path: Path) -
         found.append((counts.sizes, trainer.callback_metrics["val/loss"].item()))
     assert found[1] == found[0]
     assert found[0][0] == [[4, 4, 4, 2]] * 3
+
+
+class Random(Dataset[Any]):
+    """One sample, with a number that is drawn."""
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.rand(1), torch.ones(1)
+
+    def __len__(self) -> int:
+        return 1
+
+
+class DrawsLoaders(LightningDataModule):
+    """Draws while its loaders are made, and in a worker."""
+
+    def __init__(self, draws: int) -> None:
+        super().__init__()
+        self.draws = draws
+
+    def test_dataloader(self) -> Any:
+        torch.rand(self.draws)
+        return DataLoader(Random(), num_workers=1)
+
+    val_dataloader = test_dataloader
+
+
+class Takes(Callback):
+    """Keeps the inputs of the last batch of a test or a validation."""
+
+    def on_test_batch_end(self, trainer: Any, module: Any, out: Any, batch: Any, *_: Any) -> None:
+        self.inputs = batch[0]
+
+    on_validation_batch_end = on_test_batch_end
+
+
+@pytest.mark.parametrize("way", ["test", "validate"])
+def test_the_workers_of_a_test_have_seeds_of_the_run_alone(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: `evaluate` measured others than the run's own test, after another setup."""
+    monkeypatch.delenv("PL_SEED_WORKERS", raising=False)  # by which Lightning derives other seeds
+    torch.manual_seed(derive(3, "test/0"))
+    torch.manual_seed(int(torch.empty((), dtype=torch.int64).random_()))  # that of the first worker
+    expected = torch.rand(1, 1)
+    found = []
+    for draws in (0, 2):
+        takes = Takes()
+        trainer = plain_trainer(tmp_path, callbacks=[takes, StepSeed(3)], logger=False)
+        module = SupervisedModule(nn.Linear(1, 1), nn.MSELoss())
+        getattr(trainer, way)(module, DrawsLoaders(draws), verbose=False)
+        found.append(takes.inputs)
+    assert [inputs.tolist() for inputs in found] == [expected.tolist()] * 2

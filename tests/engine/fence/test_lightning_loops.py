@@ -301,6 +301,40 @@ def test_around_loading_is_around_each_making_of_loaders(
     assert made == names
 
 
+@pytest.mark.parametrize("way", ["test", "validate"])
+def test_beside_loading_is_before_a_loader_is_made_and_before_it_is_iterated_over(
+    way: str, tmp_path: Path
+) -> None:
+    called: list[str] = []
+
+    class Iterated(DataLoader[Any]):
+        def __iter__(self) -> Any:
+            called.append("iterated over")
+            return super().__iter__()
+
+    class Makes(Net):
+        def test_dataloader(self) -> Any:
+            called.append("made")
+            return Iterated(loader(1).dataset)
+
+        val_dataloader = test_dataloader
+
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            called.append("step")
+
+        validation_step = test_step
+
+        def on_test_start(self) -> None:
+            called.append("hook")
+
+        on_validation_start = on_test_start
+
+    trainer = plain_trainer(tmp_path)
+    fence.beside_loading(trainer, lambda: called.append("beside"))
+    getattr(trainer, way)(Makes(), verbose=False)
+    assert called[:6] == ["beside", "made", "beside", "iterated over", "hook", "step"]
+
+
 @pytest.mark.parametrize("are_loaded", [False, True])
 def test_a_training_goes_on_with_what_searches_have_found(are_loaded: bool, tmp_path: Path) -> None:
     class Asks(Net):
