@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from engine.errors import UserError
 from engine.files import write_whole
 
 FORMAT = 4  # of the cache: raise it when the same files are decoded or stored in another way
+KINDS = ("images", "targets")  # a file of each for each split
 CHUNK = 256  # images decoded before they are written
 # Bytes of a file, on average, from which several threads are faster than one. With smaller files
 # the threads wait for Python's lock.
@@ -92,24 +94,46 @@ class ImageCache:
             ) from error
 
     def read(self, split: str, in_memory: bool) -> Split:
-        """Returns one split, in memory or over a memory-mapped file."""
+        """Returns one split, in memory or over a memory-mapped file.
+
+        Raises:
+            UserError: if another run has replaced the cache.
+        """
         # "c": pages are private to a process that writes to them, so torch may call them writable.
-        images = np.load(self.folder / f"{split}_images.npy", mmap_mode=None if in_memory else "c")
-        targets = np.load(self.folder / f"{split}_targets.npy")
+        path = self.folder / f"{split}_images.npy"
+        with self._while_it_is_there():
+            images = np.load(path, mmap_mode=None if in_memory else "c")
+            targets = np.load(self.folder / f"{split}_targets.npy")
         return Split(torch.from_numpy(images), torch.from_numpy(targets))
 
     def digest(self) -> str:
-        """Returns a digest of the decoded images and their targets; computed once for a cache."""
+        """Returns a digest of the decoded images and their targets; computed once for a cache.
+
+        Raises:
+            UserError: if another run has replaced the cache.
+        """
         path = self.folder / "digest"
-        if not path.exists():
+        with self._while_it_is_there():
+            if path.exists():
+                return path.read_text()
             digest = hashlib.sha256()
-            for array in sorted(self.folder.glob("*.npy")):
-                with open(array, "rb") as file:
+            names = [f"{split}_{kind}.npy" for split in self.splits for kind in KINDS]
+            for name in sorted(names):
+                with open(self.folder / name, "rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
-            with contextlib.suppress(OSError):  # the folder may be somebody else's
-                write_whole(path, digest.hexdigest()[:16])
-            return digest.hexdigest()[:16]
-        return path.read_text()
+        with contextlib.suppress(OSError):  # the folder may be somebody else's
+            write_whole(path, digest.hexdigest()[:16])
+        return digest.hexdigest()[:16]
+
+    @contextlib.contextmanager
+    def _while_it_is_there(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.folder}: is gone since this run began: another one found other images in "
+                f"{self.data_dir}, and decoded those.\nBegin this run again."
+            ) from error
 
     def _replace_stale(self) -> None:
         for stale in self.home.glob("*/"):  # of other contents, and what a killed process left

@@ -72,6 +72,21 @@ def test_changed_contents_replace_the_cache(
     assert caches(folder) != stale
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_cache_that_another_run_has_replaced_is_named(folder: Path, in_memory: bool) -> None:
+    """As it happened: a fingerprint of nothing, or a FileNotFoundError."""
+    data = prepared(folder, in_memory=in_memory)
+    save(folder / "train" / "cat" / "new.png", 50)
+    prepared(folder)
+    for use in (data.fingerprint, lambda: data.splits):
+        with pytest.raises(UserError) as refused:
+            use()
+        assert str(refused.value) == (
+            f"{data.cache.folder}: is gone since this run began: another one found other images "
+            f"in {folder}, and decoded those.\nBegin this run again."
+        )
+
+
 def test_other_settings_have_caches_of_their_own(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
