@@ -78,7 +78,7 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
     """Returns the sorted names of a split's class folders.
 
     Raises:
-        UserError: if there are none, a name cannot be written into a file, or two look the same.
+        UserError: if there are none, a name cannot be written into a line, or two look the same.
     """
     if not data_dir.is_dir():
         raise UserError(f"datamodule.data_dir={data_dir}: no such folder. {LAYOUT}")
@@ -100,6 +100,11 @@ def class_folders(data_dir: Path, split: str) -> list[str]:
         if (shown := sayable(name)) != name:
             raise UserError(
                 f"{data_dir / split}: holds the folder {shown}, whose name is not UTF-8.\n"
+                "Rename it: it is the name of a class."
+            )
+        if name.splitlines() != [name]:
+            raise UserError(
+                f"{data_dir / split}: holds the folder {name!a}, whose name has a line break.\n"
                 "Rename it: it is the name of a class."
             )
     return folders

@@ -302,6 +302,16 @@ def break_bytes_of_a_name(folder: Path) -> str:
     )
 
 
+def break_two_lines(folder: Path) -> str:
+    """As it happened: the message was about class_names, which nobody had written."""
+    for split in ("train", "test"):
+        (folder / split / "ant").rename(folder / split / "a\nb")
+    return (
+        f"{folder}/train: holds the folder 'a\\nb', whose name has a line break.\n"
+        "Rename it: it is the name of a class."
+    )
+
+
 def break_big_letters(folder: Path) -> str:
     for split in ("train", "test"):
         (folder / split).rename(folder / split.title())
@@ -354,7 +364,7 @@ def break_two_ways_of_hangul(folder: Path) -> str:
 
 BREAKS += [break_link_to_another_class, break_bytes_of_a_name, break_big_letters]
 BREAKS += [break_letters_of_a_split, break_two_ways_of_a_letter, break_two_ways_of_hangul]
-BREAKS += [break_words_that_are_alike, break_many_letters]
+BREAKS += [break_words_that_are_alike, break_many_letters, break_two_lines]
 
 
 @pytest.mark.parametrize("damage", BREAKS, ids=lambda damage: damage.__name__[6:])
