@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from engine import messages
 from engine.data.split import Split
@@ -66,7 +67,8 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
     each class is spread evenly over the parts, where there is one class for each sample.
 
     Raises:
-        UserError: if there is no such fold, or there are too few samples for so many folds.
+        UserError: if there is no such fold, there are too few samples for so many folds, or those
+            of "train" and "val" are not alike.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -75,6 +77,13 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
             f"datamodule.fold={fold}: must be from 0 to {folds - 1}, as datamodule.folds={folds}."
         )
     parts = [splits[name] for name in ("train", "val") if name in splits]
+    for name in ("inputs", "targets"):
+        kinds = [_kind(getattr(part, name)) for part in parts]
+        if len(set(kinds)) > 1:
+            raise UserError(
+                f'datamodule.folds={folds}: "train" has {name} of {kinds[0]}, and "val" of '
+                f"{kinds[1]}; those that are divided anew must be alike."
+            )
     inputs = torch.cat([part.inputs for part in parts])
     targets = torch.cat([part.targets for part in parts])
     by_class = by_class and _has_classes(Split(inputs, targets))
@@ -87,6 +96,12 @@ def fold_of(splits: dict[str, Split], folds: int, fold: int, by_class: bool) -> 
     divided = list(divider.split(inputs, classes))[fold]
     train, val = (Split(inputs, targets).select(torch.from_numpy(part)) for part in divided)
     return {**splits, "train": Split(*train), "val": Split(*val)}
+
+
+def _kind(values: Tensor) -> str:
+    """Returns the words for type and shape, such as float32 (N, 3)."""
+    shape = ", ".join(["N", *map(str, values.shape[1:])])
+    return f"{str(values.dtype).removeprefix('torch.')} ({shape})"
 
 
 def _has_classes(split: Split) -> bool:

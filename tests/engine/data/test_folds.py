@@ -85,6 +85,39 @@ def test_mistakes(folds: int, fold: int, by_class: bool, says: str) -> None:
     assert str(refused.value) == says
 
 
+@pytest.mark.parametrize(
+    ("inputs", "targets", "says"),
+    [
+        (
+            torch.zeros(2, 3).double(),
+            torch.zeros(2),
+            'inputs of float32 (N, 3), and "val" of float64 (N, 3)',
+        ),
+        (
+            torch.zeros(2, 4),
+            torch.zeros(2),
+            'inputs of float32 (N, 3), and "val" of float32 (N, 4)',
+        ),
+        (
+            torch.zeros(2, 3),
+            torch.zeros(2, 1),
+            'targets of float32 (N), and "val" of float32 (N, 1)',
+        ),
+    ],
+    ids=["type", "width", "targets"],
+)
+def test_samples_of_train_and_val_that_are_not_alike_are_named(
+    inputs: torch.Tensor, targets: torch.Tensor, says: str
+) -> None:
+    """As it happened: other types were converted in silence, other widths told in torch's words."""
+    splits = {"train": Split(torch.zeros(6, 3), torch.zeros(6)), "val": Split(inputs, targets)}
+    with pytest.raises(UserError) as refused:
+        fold_of(splits, 2, 0, by_class=False)
+    assert str(refused.value) == (
+        f'datamodule.folds=2: "train" has {says}; those that are divided anew must be alike.'
+    )
+
+
 @pytest.mark.slow
 def test_a_sweep_over_folds(tmp_path: Path) -> None:
     run_train(
