@@ -1,5 +1,6 @@
 """Finds the image files of each split and each class below a folder."""
 
+import logging
 import os
 import stat
 import unicodedata
@@ -10,6 +11,8 @@ from typing import NamedTuple, NoReturn
 from engine.data.image_cache import ImageFile
 from engine.errors import UserError
 from engine.messages import sayable
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (
     ".bmp",
@@ -63,6 +66,7 @@ def find_images(data_dir: str | Path) -> FoundImages:
     folders, _ = entries(data_dir)
     left_out = [f"{name}/" for name in folders if name not in splits.values()]
     images: dict[str, list[ImageFile]] = {split: [] for split in splits}
+    found_at: dict[str, str] = {}
     for split, folder in splits.items():
         _, files = entries(data_dir / folder)
         left_out += [f"{folder}/{name}" for name in files]
@@ -71,6 +75,10 @@ def find_images(data_dir: str | Path) -> FoundImages:
             own, others = list_images(data_dir, f"{folder}/{name}", target, read)
             images[split] += own
             left_out += others
+        for real in read:
+            if (other := found_at.setdefault(real, folder)) != folder:
+                log.warning("%s: by a link, its images are in %s/ and in %s/", real, other, folder)
+                break
     return FoundImages(classes, images, left_out)
 
 

@@ -1,6 +1,7 @@
 """Images in folders: what is read of them, and what is refused."""
 
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,23 @@ def test_a_class_folder_may_be_a_link(folder: Path, tmp_path: Path) -> None:
     (folder / "train" / "ant").rename(tmp_path / "elsewhere")
     (folder / "train" / "ant").symlink_to(tmp_path / "elsewhere")
     assert prepared(folder).splits["train"].targets.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize(("link", "to"), [("val", "test"), ("val/cat", "train/cat")])
+def test_a_link_from_split_to_split_is_told(
+    link: str, to: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: a validation chose weights by the images of the test, and no line said so."""
+    find_images(folder)
+    assert caplog.messages == []
+    for name in ("ant", "cat") if link != "val" else ():
+        save(folder / "val" / name / "1.png", 50)
+    shutil.rmtree(folder / link, ignore_errors=True)
+    (folder / link).symlink_to(folder / to)
+    find_images(folder)
+    one, other = sorted({link[:3], to.partition("/")[0]}, key=["train", "val", "test"].index)
+    real = folder / ("test/ant" if link == "val" else to)
+    assert caplog.messages == [f"{real}: by a link, its images are in {one}/ and in {other}/"]
 
 
 def test_class_names_need_no_decoding(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
