@@ -16,6 +16,7 @@ from .data.image_cache import ImageCache as ImageCache
 from .data.image_cache import ImageFile as ImageFile
 from .data.image_files import FoundImages as FoundImages
 from .data.image_files import find_images as find_images
+from .data.image_files import fold_of_files as fold_of_files
 from .data.split import Split as Split
 from .data.validation import carve_validation as carve_validation
 from .data import augment as augment

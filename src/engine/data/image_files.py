@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import torch
+
 from engine.data.image_cache import ImageFile
+from engine.data.split import Split
+from engine.data.validation import fold_of
 from engine.errors import UserError
 from engine.messages import sayable
 
@@ -80,6 +84,23 @@ def find_images(data_dir: str | Path) -> FoundImages:
                 log.warning("%s: by a link, its images are in %s/ and in %s/", real, other, folder)
                 break
     return FoundImages(classes, images, left_out)
+
+
+def fold_of_files(
+    splits: dict[str, list[ImageFile]], folds: int, fold: int
+) -> dict[str, list[ImageFile]]:
+    """Divides all files but those of "test" as `TensorDataModule` divides samples by `folds`.
+
+    Images that do not fit in memory are divided before they are decoded.
+
+    Raises:
+        UserError: if there is no such fold, or there are too few images for so many folds.
+    """
+    files = [file for name in ("train", "val") for file in splits.get(name, [])]
+    numbers = Split(torch.arange(len(files)), torch.tensor([file.target for file in files]))
+    divided = fold_of({"train": numbers}, folds, fold, by_class=True)
+    parts = {name: [files[n] for n in part.inputs.tolist()] for name, part in divided.items()}
+    return {**splits, **parts}
 
 
 def class_folders(data_dir: Path, split: str) -> list[str]:

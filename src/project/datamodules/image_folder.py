@@ -19,6 +19,7 @@ from engine import (
     UserError,
     carve_validation,
     find_images,
+    fold_of_files,
 )
 from project.datamodules.images import ImageDataModule
 
@@ -57,6 +58,9 @@ class ImageFolderDataModule(ImageDataModule):
         self.in_memory = in_memory
         self.val_fraction = val_fraction
         self.split_seed = split_seed
+        # Of images that need not fit in memory, the files are divided: each fold has its own cache.
+        self.divided = () if in_memory or not self.folds else (self.folds, self.fold)
+        self.folds = None if self.divided else self.folds
 
     @cached_property
     def class_names(self) -> list[str]:  # type: ignore[override]
@@ -74,7 +78,8 @@ class ImageFolderDataModule(ImageDataModule):
         # Validation images are split off before anything is decoded: so the arrays of images need
         # not be copied, nor fit in memory.
         splits = self._carve(self.found.splits)
-        settings = repr((os.path.abspath(self.data_dir), self.val_fraction, self.split_seed))
+        decided = (self.val_fraction, self.split_seed, *self.divided)
+        settings = repr((os.path.abspath(self.data_dir), *decided))
         digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
         home = self.cache_dir / f"{self.data_dir.absolute().name}-{self.image_size}px-{digest}"
         return ImageCache(home, self.data_dir, splits, self.image_size)
@@ -111,4 +116,5 @@ class ImageFolderDataModule(ImageDataModule):
         numbers = Split(torch.arange(len(train)), torch.tensor([file.target for file in train]))
         carved = carve_validation(numbers, self.val_fraction, self.split_seed)
         files = {name: [train[i] for i in part.inputs.tolist()] for name, part in carved.items()}
-        return {**splits, **files}
+        splits = {**splits, **files}
+        return fold_of_files(splits, *self.divided) if self.divided else splits

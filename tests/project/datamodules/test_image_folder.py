@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from commands import only_run, run_train
-from engine import ImageCache, find_images
+from engine import ImageCache, Split, find_images
 from engine.data import image_cache
 from engine.data.image_files import SUFFIXES
 from engine.errors import UserError
@@ -204,6 +204,32 @@ def test_validation_images_are_carved_off_by_class(folder: Path, in_memory: bool
     parts = torch.cat([data.splits["train"].inputs, data.splits["val"].inputs])
     assert sorted(map(bytes, parts.numpy())) == sorted(map(bytes, whole.numpy()))
     assert data.splits["train"].inputs.is_contiguous()
+
+
+@pytest.mark.parametrize("val_fraction", [0.0, 0.25])
+def test_folds_are_the_same_whether_images_are_in_memory_or_mapped(
+    val_fraction: float, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: of folds, all images were read into memory."""
+    options = {"val_fraction": val_fraction, "folds": 2}
+    expected = [prepared(folder, **options, fold=fold).splits for fold in range(2)]
+    mapped: list[int] = []
+    read = ImageCache.read
+
+    def spy(cache: ImageCache, split: str, in_memory: bool) -> Split:
+        made = read(cache, split, in_memory)
+        mapped.append(made.inputs.data_ptr())
+        return made
+
+    monkeypatch.setattr(ImageCache, "read", spy)
+    for fold, theirs in enumerate(expected):
+        ours = prepared(folder, **options, fold=fold, in_memory=False)
+        for name, split in ours.splits.items():
+            assert torch.equal(split.inputs, theirs[name].inputs)
+            assert torch.equal(split.targets, theirs[name].targets)
+            assert len(split) == 4
+            assert split.inputs.data_ptr() in mapped  # no copy
+        del mapped[:]
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
