@@ -214,7 +214,7 @@ def blamed_on(key: str, is_node: bool = True) -> Iterator[None]:
         if files.cannot_write(error):
             raise
         mistake = as_mistake(error)
-        text = str(mistake) if mistake is not error else _said(error)
+        text = str(mistake) if mistake is not error else said(error)
         is_told = is_node and isinstance(error, ABOUT_VALUES)
         if mistake is error and HINT not in text and not is_told:
             text = f"{text}\n{HINT}"  # it may be a mistake of the engine's own
@@ -255,7 +255,7 @@ def as_mistake(error: Exception) -> Exception:
     if not _is_raised_by_hydra(error):
         return error
     hint = "" if isinstance(error, ABOUT_VALUES) else f"\n{HINT}"
-    return UserError(f"{_said(error)}{hint}")
+    return UserError(f"{said(error)}{hint}")
 
 
 def _about_override(file: str, group: str, package: str | None) -> str:
@@ -288,7 +288,7 @@ def describe(error: Exception) -> str:
     if not isinstance(error, UserError) and error.__cause__ is not None:
         texts = f"{text}\n{error.__cause__}"
         key = next(iter(re.findall(r"full_key: (\S+)", texts)), "")
-        text = messages.redacted(_said(error.__cause__))
+        text = messages.redacted(said(error.__cause__))
         if key and not text.startswith(key):
             text = f"{key}: {text}"
     return "\n".join(_lines(text)[:2])
@@ -306,7 +306,7 @@ def _lines(text: str) -> list[str]:
     return made
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """Returns what an exception says in a line, and in another where the user's code raised it."""
     if isinstance(error, UserError):
         return str(error)

@@ -22,7 +22,7 @@ from engine.callbacks.so_far import (
     so_far,
 )
 from engine.config.ranges import Count
-from engine.errors import UserError, nearest
+from engine.errors import UserError, nearest, said
 from engine.fence.lightning import go_on_with_found, is_last_batch, stops, whole_checkpoint
 from engine.kept.attributes import Attributes
 from engine.kept.structure import Structure, optimizers_of
@@ -131,9 +131,18 @@ class Checkpoints(FollowsMetric, Checkpoint):
             self._has_stepped = True
             states = [trainer.strategy.optimizer_state(own) for own in trainer.optimizers]
             plain.check(trainer, {"optimizer_states": states})
-        if self._is_unchecked:  # after this step and any other one, a last.ckpt may be due
+        if self._is_unchecked:
             self._is_unchecked = False
-            self._check(trainer, module, whole_checkpoint(trainer))
+            try:
+                checkpoint = whole_checkpoint(trainer)
+            except UserError:
+                raise
+            except Exception as error:  # it may need what only a validation makes
+                log.warning(
+                    "no checkpoint can be written yet, so that a stop loses all: %s", said(error)
+                )
+            else:
+                self._check(trainer, module, checkpoint)
         # After an epoch's last batch, the epoch's end follows.
         ends = is_last_batch(trainer) or stops(trainer)
         is_exact: bool = getattr(trainer, "saves_within_epochs", True)

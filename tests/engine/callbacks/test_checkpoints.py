@@ -282,19 +282,25 @@ class Saves(Scored):
         checkpoint["extra"] = self.by_step[self.trainer.global_step]
 
 
-@pytest.mark.parametrize(
-    ("by_step", "raised"),
-    [({}, KeyError), ({1: np.arange(3), 5: 3}, UserError)],
-    ids=["fails", "adds what cannot be saved"],
-)
-def test_a_hook_that_fails_before_the_first_step_is_tried_after_it(
-    by_step: dict[int, Any], raised: type[Exception], tmp_path: Path
-) -> None:
+def test_what_a_hook_adds_after_the_first_step_is_looked_at(tmp_path: Path) -> None:
     """As it happened: it was not, and ended the run at its first last.ckpt."""
-    module = Saves(by_step)
-    with pytest.raises(raised):
+    module = Saves({1: np.arange(3), 5: 3})
+    with pytest.raises(UserError):
         fit(tmp_path, module, Checkpoints(1000, "val/score", "max"))
     assert module.tried == [0, 1]
+
+
+def test_a_hook_that_fails_until_a_validation_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = Saves({5: 3})
+    fit(tmp_path, module, Checkpoints(1000, "val/score", "max"))
+    assert module.tried == [0, 1, 5, 5]
+    assert load(tmp_path, "last")["extra"] == 3
+    told = [text for text in caplog.messages if "no checkpoint can be written yet" in text]
+    assert len(told) == 1
+    assert "KeyError: 1\nRaised in " in told[0]
+    assert "test_checkpoints.py, line " in told[0]
 
 
 def test_a_hook_that_needs_the_first_step_is_as_good(tmp_path: Path) -> None:
