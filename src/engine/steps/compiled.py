@@ -31,7 +31,7 @@ from engine.fence.torch import (
 from engine.seeds import kept
 from engine.steps.granted import MOST_SIZES, Granted
 from engine.steps.pooling import PoolsByComparison
-from engine.steps.updates import RULES, State, flags, numbers
+from engine.steps.updates import RULES, State, flags, numbers, why_not_plain
 
 log = logging.getLogger(__name__)
 
@@ -342,9 +342,6 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
     reasons = {
         f"{no_update}, only for SGD, Adam, AdamW and RMSprop": type(optimizer) not in RULES,
         **{f"{no_update} with {key}": any(group.get(key) for group in groups) for key in options},
-        f"{type(optimizer).__name__}'s lr is a tensor": any(
-            isinstance(group.get(key), Tensor) for group in groups for key in ("lr", "betas")
-        ),
         f"{no_update} of complex parameters": any(own.is_complex() for own in parameters),
         "there are hooks on gradients or on the optimiser's step": has_gradient_hooks(
             network, optimizer
@@ -357,6 +354,8 @@ def check(network: nn.Module, optimizer: Optimizer) -> None:
     for reason, holds in reasons.items():
         if holds:
             raise CannotCompile(reason)
+    if tensor := why_not_plain(optimizer):
+        raise CannotCompile(tensor)
 
 
 def fault_of_compiler(device: torch.device, cpp_wrapper: bool) -> str | None:

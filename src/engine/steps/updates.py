@@ -156,6 +156,19 @@ def numbers(group: Mapping[str, Any]) -> tuple[float, ...]:
     return tuple(group[name] for name in rule.numbers)
 
 
+def why_not_plain(optimizer: torch.optim.Optimizer) -> str | None:
+    """Returns which number of an optimiser with a rule is a tensor; None if all are plain numbers.
+
+    A tensor changes in place, and whoever has read the number before does not see it.
+    """
+    names = RULES[type(optimizer)].numbers
+    for group in optimizer.param_groups:
+        for name, number in zip(names, numbers(group), strict=True):
+            if isinstance(number, Tensor):
+                return f"{type(optimizer).__name__}'s {name} is a tensor"
+    return None
+
+
 def flags(group: Mapping[str, Any]) -> dict[str, bool]:
     """Returns the switches of a parameter group that its rule looks at."""
     return {key: bool(group.get(key)) for key in ("nesterov", "decoupled_weight_decay")}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from engine.steps.updates import RULES, flags, numbers
+from engine.steps.updates import RULES, flags, numbers, why_not_plain
 from engine.vectorized import NotStacked
 
 # Numbers that the jobs may differ in, as the config names them.
@@ -52,7 +52,13 @@ class StackedOptimizer(Optimizer):
         self.kept = [name for name in self.rule.state if name not in without]
 
     def read_numbers(self) -> None:
-        """Reads the numbers of the jobs' optimisers, which a schedule may have changed."""
+        """Reads the numbers of the jobs' optimisers, which a schedule may have changed.
+
+        Raises:
+            NotStacked: if a schedule has put a tensor in a number's place.
+        """
+        if reason := next(filter(None, map(why_not_plain, self.singles)), None):
+            raise NotStacked(reason)
         self.rows = [numbers(single.param_groups[0]) for single in self.singles]
         device = self.parameters[0].device
         columns = torch.tensor(self.rows, dtype=torch.float64, device=device).unbind(1)
@@ -160,4 +166,4 @@ def why_not_stacked(single: Optimizer) -> str | None:
     if any(parameter.is_complex() for parameter in group["params"]):
         return "complex parameters"
     wrong = [key for key, value in NEEDED.items() if group.get(key, value) != value]
-    return f"optimizer.{wrong[0]}={group[wrong[0]]}" if wrong else None
+    return f"optimizer.{wrong[0]}={group[wrong[0]]}" if wrong else why_not_plain(single)

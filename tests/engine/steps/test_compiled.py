@@ -31,6 +31,7 @@ from fitting import OPTIMIZERS, Arrays, Crashes, columns, plain_trainer
 from project.modules.two_layer_by_hand import TwoLayerByHand
 
 RNG = np.random.default_rng(0)
+TENSORS: Any = torch.tensor([0.9, 0.99]).unbind()
 X, Y = RNG.normal(size=(31, 6)), RNG.normal(size=(31, 2))
 SAME = OPTIMIZERS["nesterov"]  # where any will do: another one's step takes seconds to compile
 
@@ -413,6 +414,7 @@ def hooked_later() -> nn.Sequential:
             "there is no compiled update for Adam with amsgrad",
         ),
         ({"optimizer": partial(Adam, lr=torch.tensor(0.1))}, "Adam's lr is a tensor"),
+        ({"optimizer": partial(Adam, betas=TENSORS)}, "Adam's beta1 is a tensor"),
         ({"network": Complex}, "there is no compiled update for SGD of complex parameters"),
         ({"gradient_clip_val": 1.0}, "trainer.gradient_clip_val=1.0"),
         ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2"),
@@ -433,6 +435,7 @@ def hooked_later() -> nn.Sequential:
         "closure",
         "option",
         "tensor",
+        "tensor of betas",
         "complex",
         "clipping",
         "accumulation",

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.vectorized.optimizer import StackedOptimizer, why_not_stacked
+from engine.vectorized import NotStacked
+from engine.vectorized.optimizer import StackedOptimizer, StackedSchedule, why_not_stacked
+
+HALF: Any = torch.tensor(0.5)  # what a schedule multiplies a rate by
 
 CASES: list[tuple[type[torch.optim.Optimizer], list[dict[str, Any]]]] = [
     (torch.optim.SGD, [{"lr": lr} for lr in (0.1, 0.01, 1.0)]),
@@ -92,5 +95,19 @@ def test_what_is_not_stacked() -> None:
     )
     assert why_not_stacked(torch.optim.SGD(weight, maximize=True)) == "optimizer.maximize=True"
     assert why_not_stacked(torch.optim.Adam(weight, amsgrad=True)) == "optimizer.amsgrad=True"
+    rate = torch.tensor(0.1)
+    assert why_not_stacked(torch.optim.Adam(weight, lr=rate)) == "Adam's lr is a tensor"
+    betas: Any = torch.tensor([0.9, 0.99]).unbind()
+    assert why_not_stacked(torch.optim.AdamW(weight, betas=betas)) == "AdamW's beta1 is a tensor"
     groups = torch.optim.SGD([{"params": weight}, {"params": [torch.zeros(1)]}], lr=0.1)
     assert why_not_stacked(groups) == "an optimiser of several groups of parameters"
+
+
+def test_a_schedule_that_puts_a_tensor_in_the_place_of_a_rate_ends_a_stack() -> None:
+    """Whoever changes the tensor in place changes what was read of it, too."""
+    stack = [tensor.requires_grad_() for tensor in parameters(1)]
+    single = torch.optim.SGD([tensor[0].requires_grad_() for tensor in parameters(1)], lr=0.1)
+    ours = StackedOptimizer(stack, [single])
+    config = {"scheduler": torch.optim.lr_scheduler.LambdaLR(single, lambda epoch: HALF)}
+    with pytest.raises(NotStacked, match="SGD's lr is a tensor"):
+        StackedSchedule(ours, [config])
