@@ -136,6 +136,29 @@ class HasLots(CurveMLP):
             setattr(self, f"{split}_metrics", lots)
 
 
+class Least(MeanMetric):
+    """Means predictions, and gives the least mean so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means: list[Tensor] = []
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        super().update(predictions)
+
+    def compute(self) -> Tensor:
+        self.means.append(super().compute())
+        return min(self.means)
+
+
+class HasLeast(CurveMLP):
+    """Has a metric that keeps more than its states."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.val_metrics = MetricCollection({"least": Least()}, prefix="val/")
+
+
 class SetsLoss(CurveMLP):
     """Sets a loss of its own on the object."""
 

@@ -611,6 +611,20 @@ def kept_by(kind: type) -> list[str]:
     return sorted(name for name in found if not name.endswith(READ))
 
 
+def marks_beside_states(metric: Metric) -> dict[str, Any]:
+    """Returns what is equal as long as a metric's own code changes nothing beside its states."""
+    names = vars(metric).keys() & _beside_states(type(metric)) - metric.metric_state.keys()
+    return {name: values.mark(vars(metric)[name]) for name in names}
+
+
+@functools.cache
+def _beside_states(kind: type) -> frozenset[str]:
+    """Returns the names of attributes that methods of a metric write, or may write into."""
+    own = [vars(one).items() for one in own_classes(kind)]
+    found = _stored_by(value for items in own for name, value in items if name != "__init__")
+    return frozenset(name.removesuffix(READ) for name in found) - _of_libraries(Metric)
+
+
 @functools.cache
 def _files(kind: type) -> list[ModuleType]:
     """Returns the files with a user's class and its bases, and those near that they import.

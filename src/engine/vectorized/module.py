@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from engine.data.datamodule import TensorDataModule
 from engine.fence.lightning import (
@@ -26,7 +27,7 @@ from engine.fence.lightning import (
 )
 from engine.fence.torch import has_gradient_hooks, hooks_of, hooks_of_all, version_of
 from engine.kept import between
-from engine.kept.attributes import may_read, written_by
+from engine.kept.attributes import marks_beside_states, may_read, written_by
 from engine.kept.values import mark, package_of
 from engine.run.checkpoint import choice
 from engine.run.folders import BEST
@@ -158,6 +159,7 @@ class StackedModule(LightningModule):
             member.trainer = member.module.trainer = member.data.trainer = trainer
         self._built = [self._attributes(number) for number in self.running]
         self._prepared = [self._data_of(number) for number in self.running]
+        self._measured = [self._metrics_of(number) for number in self.running]
         self._drawn = generator_states()
         self._hooks = hooks_of_all()
         self._of_loss = self._buffers_of_loss()
@@ -364,6 +366,10 @@ class StackedModule(LightningModule):
                 )
             if self._data_of(number) != self._prepared[number]:
                 raise NotStacked("a callback changes the data module or its samples")
+            measured = self._metrics_of(number).items()
+            first = self._measured[number]
+            if name := next((name for name, own in measured if own != first[name]), None):
+                raise NotStacked(f"{name} keeps more than its states, which is in no checkpoint")
 
     def _buffers_of_loss(self) -> list[Any]:
         return [mark(own.cpu()) for own in self.loss.buffers()]
@@ -393,6 +399,20 @@ class StackedModule(LightningModule):
             own |= {f"{name}.inputs": split.inputs, f"{name}.targets": split.targets}
         # A copy of large values for each of hundreds of jobs would not be small.
         return {name: _shown(value) for name, value in own.items()}
+
+    def _metrics_of(self, number: int) -> dict[str, Any]:
+        """Returns what a job's metrics have beside their states, but those of the test.
+
+        No job that has a test goes on from a checkpoint in its midst.
+        """
+        module = self.members[number].module
+        found = {
+            f"{stage}.{name}": part
+            for stage in ("train_metrics", "val_metrics")
+            for name, part in getattr(module, stage).named_modules()
+            if isinstance(part, Metric)
+        }
+        return {name: marks_beside_states(part) for name, part in found.items()}
 
     def _stop(self, within_epoch: bool) -> None:
         """Ends the jobs whose callbacks asked for it, as Lightning ends a run.

@@ -239,6 +239,14 @@ def assert_ends_as(made: Path, alone: Path) -> None:
         ([*LOTS, "+module.adds=true", "+module.splits=val"], DRAWS),
         ([*LOTS, "+module.adds=false", "+module.splits=test"], DRAWS),
         (
+            [
+                "module._target_=unlike.HasLeast",
+                "datamodule._target_=unlike_data.ThreeSplits",
+                "trainer.max_epochs=2",
+            ],
+            "val_metrics.least keeps more than its states",
+        ),
+        (
             ["+callbacks.hooks._target_=unlike_callbacks.HooksAll"],
             "a callback registers a hook for all modules or all optimisers",
         ),
