@@ -5,11 +5,12 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -61,19 +62,26 @@ class Member:
         # Lightning's would tell of all jobs.
         vars(module).update(log=self.log, optimizers=self.optimizers)
 
-    def log(self, name: str, value: Tensor, **options: Any) -> None:
-        """Takes a value that a callback logs through the module, at the end of an evaluation.
+    def log(self, name: str, value: Any, *others: Any, **options: Any) -> None:
+        """Takes a number that a callback logs through the module, at the end of an evaluation.
 
         Raises:
-            NotStacked: for a value of another moment, which has a row of its own where a job is
-                alone, and for one that is not logged in the usual way.
+            NotStacked: for a number of another moment, which has a row of its own where a job is
+                alone, for one that is not logged in the usual way, and for what is no number.
         """
         if self.logged is None:
             raise NotStacked(f"a callback logs {name} at another moment than an evaluation's end")
-        is_shown = options.pop("prog_bar", False)
-        if odd := sorted(options.keys() - WITHOUT_EFFECT):
-            raise NotStacked(f"a callback logs {name} with {odd[0]}={options[odd[0]]}")
-        self.logged[name] = value
+        if not isinstance(value, Tensor | Number) or torch.as_tensor(value).numel() != 1:
+            raise NotStacked(f"a callback logs {name}, which is no single number")
+        given = LOG.bind(self, name, value, *others, **options).arguments
+        is_shown = given.pop("prog_bar", False)
+        for option, usual in USUAL.items():
+            if given.get(option) not in (None, usual):
+                raise NotStacked(f"a callback logs {name} with {option}={given[option]}")
+        number = torch.as_tensor(value).squeeze()
+        # As Lightning keeps a whole number, too.
+        is_whole = not number.is_floating_point()
+        self.logged[name] = number.to(torch.get_default_dtype()) if is_whole else number
         if not is_shown:
             self.hidden.add(name)
 
@@ -107,8 +115,16 @@ OF_ALL_JOBS = {
 PARTS = {"strategy", *(f"{name}_loop" for name in ("fit", "validate", "test", "predict"))}
 # What properties of a Trainer may follow from, and is a job's own.
 OWN = ("loggers", "callbacks", "default_root_dir", "lightning_module", "datamodule", "optimizers")
-# Options of `log` that make no difference at the end of an evaluation.
-WITHOUT_EFFECT = {"on_epoch", "sync_dist", "batch_size", "add_dataloader_idx", "rank_zero_only"}
+LOG = inspect.signature(LightningModule.log)
+# Options of `log` that make a difference at the end of an evaluation, as they are if not given.
+USUAL = {
+    "enable_graph": False,
+    "logger": True,
+    "metric_attribute": None,
+    "on_step": False,
+    "reduce_fx": "mean",
+    "sync_dist_group": None,
+}
 
 ARITHMETIC = (
     "add",
