@@ -105,6 +105,15 @@ def _shown(value: Any) -> Any:
     return id(value), version_of(value) if isinstance(value, Tensor) else 0
 
 
+def parts_of(batch: Tensor, jobs: int) -> tuple[Tensor, ...]:
+    """Divides samples (N,) into parts of about N / J for J networks, of two samples at least.
+
+    Of a part of one sample, a network that ends with `squeeze()` would lose the samples' dimension.
+    """
+    size = max(2, len(batch) // jobs)
+    return torch.tensor_split(batch, max(1, len(batch) // size))
+
+
 class StackedModule(LightningModule):
     """Trains the modules of J jobs, which are of one class, by one step for all.
 
@@ -542,7 +551,7 @@ class StackedModule(LightningModule):
             return
         split = self.data.data[0].test_split if stage == "test" else SPLITS[stage]
         seen = []
-        for part in torch.split(batch.cpu(), max(1, len(batch) // len(self.members))):
+        for part in parts_of(batch.cpu(), len(self.members)):
             inputs, targets = self.data.gather(split, part.expand(len(self.members), -1))
             seen.append((self(inputs), targets))
         predictions, targets = (torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))

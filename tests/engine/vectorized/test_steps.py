@@ -2,14 +2,17 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+from torch import Tensor, nn
 
 from engine.run.checkpoint.file import WholeFileIO
 from engine.vectorized.module import StackedModule
+from engine.vectorized.network import stacked
 from together import CURVE, FIRST, MINIBATCHES, SHORT_LENET, jobs, rows, sweep
 
 
@@ -101,3 +104,48 @@ def test_lightning_is_asked_for_its_state_once_for_all_checkpoints_of_a_moment(
         "dump_checkpoint": 4,
         "save_checkpoint": 3 * 4,
     }  # at steps 2, 4, 6 and 8, the epoch's end
+
+
+class Squeezes(nn.Linear):
+    """Maps (N, 2) to (N,); a single sample to a number without a dimension."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).squeeze()
+
+
+class Evaluated(SimpleNamespace):
+    """Evaluates as a stack does."""
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return self.pass_of_all(self.weights, inputs)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("samples", "jobs_at_once"), [(37, 2), (5, 6), (2, 9), (40, 7)])
+def test_no_part_of_an_evaluated_batch_is_a_single_sample(samples: int, jobs_at_once: int) -> None:
+    """As it happened: of 37 samples, two jobs had parts of 18, 18 and 1."""
+    inputs, targets = torch.rand(samples, 2), torch.rand(samples)
+    networks = [Squeezes(2, 1) for _ in range(jobs_at_once)]
+    names = ("weight", "bias")
+    sizes: list[int] = []
+    found: list[Tensor] = []
+
+    def gather(split: str, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        sizes.append(numbers.shape[1])
+        return inputs[numbers], targets[numbers]
+
+    loss, module = object(), SimpleNamespace(add_loss=lambda *own: None)
+    metrics = SimpleNamespace(update=lambda predictions, own: found.append(predictions))
+    stack: Any = Evaluated(
+        data=SimpleNamespace(gather=gather),
+        members=[SimpleNamespace(module=module)] * jobs_at_once,
+        pass_of_all=stacked(networks[0]),
+        weights={name: torch.stack([getattr(own, name) for own in networks]) for name in names},
+        _losses=lambda predictions, own: predictions.sum(1),
+        _loss_and_metrics=lambda stage, number: (loss, metrics),
+        _call=lambda *own: None,
+    )
+    StackedModule._count(stack, "validation", range(jobs_at_once), torch.arange(samples), 0)
+    assert sum(sizes) == samples
+    assert 2 <= min(sizes) <= max(sizes) <= max(3, -(-samples // jobs_at_once))
+    for network, own in zip(networks, found, strict=True):
+        torch.testing.assert_close(own, network(inputs))
