@@ -80,6 +80,22 @@ def of_optimizer(optimizer: Optimizer) -> LRScheduler:
     return ExponentialLR(optimizer, 0.5)
 
 
+class Waits:
+    """Changes nothing, and has all methods of a scheduler, but not torch's class."""
+
+    def __init__(self, optimizer: Optimizer, rates: Callable[..., int]) -> None:
+        self.optimizer = optimizer
+
+    def step(self) -> None:
+        """Leaves the rate as it is."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Loads nothing."""
+
+
 class FollowsLoss(LRScheduler):
     """Has the rate of the loss that it is given; Lightning gives it to schedulers of any class."""
 

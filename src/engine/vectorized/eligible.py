@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, seed_everything
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from engine.checks.config import check, try_update
 from engine.config import objects
@@ -428,6 +429,9 @@ def _odd_module(module: Any) -> str | None:
     reason = optimizer.why_not_stacked(single)
     if module.scheduler and not reason:
         config = configured(module.scheduler, single, lambda interval, frequency: 100)
+        if not isinstance(made := config["scheduler"], LRScheduler):
+            # Lightning refuses it, but not of a module with an `lr_scheduler_step`, as a stack is.
+            return f"scheduler: {type(made).__name__} is no LRScheduler"
         if follows_metric(config):
             return "scheduler: the learning rate of each job follows a metric of the job"
     if generator_states() != drawn:  # alone, each job's are seeded before

@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn
 from torch import Tensor
 from torch.optim import SGD
 
-from commands import run_train
+from commands import own_schedule, run_train
 from engine.config.resolved import Config
 from engine.fence.hydra import BasicLauncher
 from engine.steps.updates import RULES
@@ -89,6 +89,10 @@ def until_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
                 "scheduler._target_=unlike.follows",
             ],
             "scheduler: the learning rate of each job follows a metric of the job",
+        ),
+        (
+            own_schedule("unlike.Waits"),
+            "scheduler: Waits is no LRScheduler",  # as it happened: alone, Lightning refuses it
         ),
         # As it happened: only the losses and gradients of a step were tried.
         (
