@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
@@ -466,6 +467,19 @@ class Has(CurveMLP):
     def __init__(self, kind: str, **options: Any) -> None:
         super().__init__(**options)
         self.network = globals()[kind](self.network)
+
+
+class Bounded(nn.Module):
+    """Computes a weight within ±1 of one without bounds."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.tanh()
+
+
+def bounded(network: Any) -> nn.Module:
+    """Computes the first weight from another one, by a parametrisation of PyTorch's."""
+    register_parametrization(network.linear1, "weight", Bounded())
+    return network
 
 
 class WeightedMLP(CurveMLP):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from engine.data.datamodule import TensorDataModule, class_names_of
 from engine.fence.torch import has_gradient_hooks, has_hooks_of_all, hooks_of, version_of
@@ -55,8 +56,9 @@ def why_unlike(members: Sequence[Member]) -> str | None:
             return f"{name} has hooks on gradients"
         if hooks_of(module):
             return f"{name} has hooks of its own"
-        if _described(member) != known:
-            return f"{name} is not the same network and loss in each job"
+        if (found := _described(member)) != known:
+            other = next(key for key in found | known if found.get(key, ()) != known.get(key, ()))
+            return f"{name} is not the same network and loss in each job: {other} differs"
         if _described_data(member.data) != splits:
             return f"{type(member.data).__name__} has other splits, shapes or classes in some jobs"
     knowledge = _knowledge(first.data) if prepares else None
@@ -129,20 +131,28 @@ def replaced(part: Any) -> str | None:
     return next((name for name in names if callable(getattr(kind, name, None))), None)
 
 
-def _described(member: Member) -> list[Any]:
-    """Returns what is equal for jobs with the same layers and loss, but for the weights."""
-    parts = [*member.module.network.named_modules(), *member.module.loss.named_modules()]
-    return [
-        (
-            name,
-            type(part),
-            [parameter.requires_grad for parameter in part.parameters(recurse=False)],
-            len(hooks_of(part)),
-            [values.mark(buffer) for buffer in part.buffers(recurse=False)],
-            attributes(part, member.module),
-        )
-        for name, part in parts
-    ]
+def _described(member: Member) -> dict[str, Any]:
+    """Returns, by name, what is equal for jobs with the same layers and loss, but for weights."""
+    found: dict[str, Any] = {}
+    for root in ("network", "loss"):
+        for name, part in getattr(member.module, root).named_modules(prefix=root):
+            found[f"the class of {name}"] = _classes(part)
+            trained = [parameter.requires_grad for parameter in part.parameters(recurse=False)]
+            found[f"what is trained of {name}"] = trained
+            found[f"the number of hooks of {name}"] = len(hooks_of(part))
+            own = {key: values.mark(one) for key, one in part.named_buffers(recurse=False)}
+            own |= attributes(part, member.module)
+            found |= {f"{name}.{key}": mark for key, mark in own.items()}
+    return found
+
+
+def _classes(part: nn.Module) -> tuple[type, ...]:
+    """Returns a layer's class, or the class below that PyTorch makes for parametrisations.
+
+    What computes its weights, such as `weight_norm`, is a layer within it.
+    """
+    kind = type(part)
+    return kind.__bases__ if is_parametrized(part) else (kind,)
 
 
 def attributes(part: nn.Module, module: nn.Module) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def assert_ends_as(made: Path, alone: Path) -> None:
         (["module._target_=unlike.Has", "+module.kind=Weighs"], "Has gives other numbers in a"),
         (
             ["init._target_=unlike.halved", "+init.freezes=false,true"],
-            "CurveMLP is not the same network and loss in each job",
+            "CurveMLP is not the same network and loss in each job: what is trained of network.lin",
         ),
         (
             ["module._target_=unlike.Has", "+module.kind=OfTheBatch"],
@@ -422,12 +422,14 @@ def test_callbacks_see_the_gradients_of_the_last_step_as_alone(
         assert [bool(row["gradients"]) for row in rows(run)].count(True) == 3
 
 
-@pytest.mark.parametrize("kind", ["Has", "HasLoss"])
-def test_a_weight_without_dimensions_and_a_loss_that_is_no_number_hinder_nothing(
-    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("kind", "own"), [("Has", "Scales"), ("HasLoss", "NoNumber"), ("Has", "bounded")]
+)
+def test_odd_weights_and_a_loss_that_is_no_number_hinder_nothing(
+    kind: str, own: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Such as a weight without dimensions, and one that PyTorch computes from others."""
     caplog.set_level("INFO")
-    own = {"Has": "Scales", "HasLoss": "NoNumber"}[kind]
     words = [*FEW, f"module._target_=unlike.{kind}", f"+module.kind={own}", "seed=0,1"]
     made = sweep(tmp_path / "together", *words)
     assert "2 jobs together" in caplog.text
