@@ -1,5 +1,6 @@
 """The sweepers: what all have in common, and `hydra/sweeper=grid`, the default."""
 
+import copy
 import itertools
 import logging
 import shlex
@@ -12,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from engine import files, locks, messages, signals
 from engine.config import secrets
 from engine.config.limits import typed
 from engine.config.overrides import check_overrides
+from engine.config.resolved import absolute
 from engine.errors import UserError, blamed_on
 from engine.run import folders
 from engine.sweep.compose import PARAMS, Composer
@@ -53,7 +56,7 @@ class JobSweeper(Sweeper):
         door: Any = getattr(task_function, "door", None)
         self.door: str = door.module if door else ""
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=hydra_context, task_function=task_function, config=_placed(config)
         )
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -123,6 +126,25 @@ class JobSweeper(Sweeper):
         finally:
             for path, above in new.items():
                 _take_back(path, above)
+
+
+def _placed(sweep: DictConfig) -> DictConfig:
+    """Returns a sweep's config in which the folder of jobs has its whole path, as jobs have it.
+
+    Hydra's launcher makes that folder, and again for each job, and takes `~` for a folder's name.
+    """
+    try:
+        folder = str(sweep.hydra.sweep.dir)
+    except OmegaConfBaseException:  # it may be wrong for the sweep, and right for jobs
+        return sweep
+    if (whole := absolute(folder)) == folder:
+        return sweep
+    placed = copy.deepcopy(sweep)
+    with read_write(placed), open_dict(placed):
+        placed.hydra.sweep.dir = whole
+        quoted = QuotedString(whole, Quote.single).with_quotes()
+        placed.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")  # jobs have these words
+    return placed
 
 
 def _take_back(sweep_dir: Path, above: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 
+from commands import run_train
 from engine import locks
+from engine.run import folders
 from engine.sweep.sweepers import GridSweeper
 
 
@@ -50,3 +52,22 @@ def test_what_another_process_has_made_stays(
     assert isinstance(held, ExitStack | None)
     if held:
         held.close()
+
+
+@pytest.mark.parametrize("name", ["logs", "o'clock, x=1"])
+def test_a_sweep_makes_no_folder_beside_its_own(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: `~` was the home for jobs, and a folder's name for Hydra."""
+    here, home = tmp_path / "here", tmp_path / "home"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    written = "~/" + name.replace("'", "\\'")
+    words = ["experiment=linear", "accelerator=cpu", "callbacks=default", "logger=csv", "seed=0,1"]
+    run_train("-m", *words, f"paths.log_dir='{written}'", draws=False)
+    assert [*here.iterdir()] == []
+    (made,) = (home / name / "sweeps").iterdir()
+    assert len([*made.glob("seed=?-*/summary.json")]) == 2
+    assert OmegaConf.load(made / folders.SWEEP).hydra.sweep.dir == f"~/{name}/sweeps/linear"
