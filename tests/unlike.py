@@ -116,7 +116,10 @@ def follows(optimizer: Optimizer, rates: Callable[..., int]) -> dict[str, Any]:
 
 def noisy(optimizer: Optimizer, rates: Callable[..., int]) -> dict[str, Any]:
     """Draws the rate of each step."""
-    return {"scheduler": LambdaLR(optimizer, lambda n: 0.5 + random.random()), "interval": "step"}
+    return {
+        "scheduler": LambdaLR(optimizer, lambda n: 0.5 + (random.random() if n else 0)),
+        "interval": "step",
+    }
 
 
 class Lot(MeanMetric):
