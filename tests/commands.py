@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hydra import compose, initialize_config_dir
 
 from engine import evaluate, figures, report
@@ -64,6 +65,14 @@ def _command(name: str, words: Sequence[str], draws: bool) -> Iterator[None]:
         yield
 
 
+def skip_if_edited() -> None:
+    """Skips a test of jobs that train together where the user's `train(run)` was edited."""
+    from engine.vectorized.eligible import is_edited
+
+    if is_edited(train.train):
+        pytest.skip("train(run) was edited, so jobs train one by one")
+
+
 def run_train(*words: str, draws: bool = True) -> None:
     """Runs `python -m project.train …` here; raises SystemExit for any exit code but 0.
 
@@ -71,6 +80,8 @@ def run_train(*words: str, draws: bool = True) -> None:
         words: of the command line.
         draws: whether there are figures; one takes longer than a small run.
     """
+    if "hydra/launcher=vectorized" in words:
+        skip_if_edited()
     with _command("train", words, draws):
         train()
 

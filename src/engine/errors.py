@@ -56,8 +56,9 @@ TRACEBACK = "Traceback (most recent call last):"
 CAUGHT = re.compile(r"Caught (\w+) .*\.\nOriginal ")  # in a process of torch's
 ABOUT_VALUES = (TypeError, ValueError, RuntimeError)  # what libraries say of values
 HYDRAS = ("hydra", "omegaconf", "antlr4")  # packages that read the config
-# Folders of Python's own modules and of installed packages.
-PYTHONS = ("<frozen ", str(Path(traceback.__file__).parent))
+# Files of Python's own modules, of code that is in no file, and of installed packages.
+PYTHONS = ("<", str(Path(traceback.__file__).parent))
+RUN = str(Path("run", "run.py"))  # of the engine
 LIBRARIES = ("site-packages", "dist-packages", *PYTHONS)
 _wants_traceback: ContextVar[bool | None] = ContextVar("wants_traceback", default=None)
 
@@ -323,8 +324,16 @@ def said(error: BaseException) -> str:
     elif not of_worker and not (text and says_what):
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
-    others = (*LIBRARIES, f"{Path(__file__).parent}{os.sep}")  # the engine's, too
-    for frame in [one for one in frames if not any(own in one.filename for own in others)][-1:]:
+    engine = f"{Path(__file__).parent}{os.sep}"
+    others = (*LIBRARIES, engine)
+    # What train(run) calls of its run leads to all that there is, so that its line says nothing.
+    theirs = [
+        frame
+        for frame, called in zip(frames, [*frames[1:], None], strict=False)
+        if not any(own in frame.filename for own in others)
+        and not (called and called.filename == f"{engine}{RUN}")
+    ]
+    for frame in theirs[-1:]:
         place = f"{messages.short(Path(frame.filename))}, line {frame.lineno}"
         text = f"{text}\nRaised in {place}; {HINT}"
     return text

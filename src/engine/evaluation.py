@@ -307,6 +307,7 @@ def _say_what_has_changed(run_dir: Path, own: Config, data: Any, has_other_data:
         for change in identity.differences(before, now):
             if change not in known:
                 log.warning("not as in training: since %s began, %s", run_dir, change)
+        identity.warn_of_files(before, now)
 
 
 def _say_what_was_trained_on(own: Config, data: Any, split: str, words: Sequence[str]) -> None:

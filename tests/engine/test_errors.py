@@ -5,6 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from hydra.errors import HydraException
@@ -13,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch.utils.data import DataLoader, Dataset
 
-from engine import messages, seeds
+from engine import errors, messages, seeds
 from engine.errors import (
     RunFailed,
     UserError,
@@ -294,6 +297,18 @@ def test_blamed_on_names_the_key_and_the_place(error: BaseException, says: str) 
     line = raised_here.__code__.co_firstlineno + 1
     assert str(refused.value) == says + PLACE.format(line)
     assert refused.value.__cause__ is error or isinstance(error, SystemExit)
+
+
+def test_code_that_is_in_no_file_and_a_call_of_the_run_are_no_places() -> None:
+    """As it happened: "Raised in '<string>', line 3", and the shipped `run.fit(…)` for a config."""
+    called = SimpleNamespace(filename=f"{Path(errors.__file__).parent}/run/run.py", lineno=1)
+    shipped = SimpleNamespace(filename="/home/me/train.py", lineno=29)
+    with mock.patch("traceback.extract_tb", return_value=[shipped, called]):
+        assert errors.said(KeyError("x")) == "KeyError: 'x'"
+    with pytest.raises(UserError) as refused, blamed_on("module"):
+        exec("raise ValueError('no')")
+    line = sys._getframe().f_lineno - 1
+    assert str(refused.value) == "module: no" + PLACE.format(line)
 
 
 def test_the_place_of_what_the_engine_raises_is_where_the_user_s_code_called_it() -> None:

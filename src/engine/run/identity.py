@@ -10,7 +10,9 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,7 +37,10 @@ MADE_OF = Path(".hydra/made_of.json")
 WORKERS = "datamodule.num_workers"
 # Their files are known in other ways, or change no number.
 NOT_NAMED = ("datamodule", "init_from", *IRRELEVANT)
-CONTENT_BYTES = 2**28  # of files whose content is read; larger ones go by their sizes and times
+# Of files whose content is read; more or larger ones go by their names, sizes and times.
+CONTENT_BYTES, CONTENT_FILES = 2**28, 1000
+# How the names of files end that are written when data are read, as by LMDB and SQLite.
+OF_READERS = (".lock", "lock.mdb", "-wal", "-shm", "-journal")
 
 
 class Changed(NamedTuple):
@@ -87,9 +92,11 @@ def is_whole(made_of: dict[str, Any]) -> bool:
 
 
 def look_again(made_of: dict[str, Any], config: Config) -> None:
-    """Looks at the files of the data once more: what makes the loaders may have written some."""
-    for looked in (_is_path, state_of_files):
-        looked.cache_clear()
+    """Looks at the files of the data once more: what makes the loaders may have written some.
+
+    Of many jobs in a process it looks for the first one only: to walk over many files is slow.
+    """
+    _forget(_paths_of_data(config))
     made_of["data"] |= _files_of_data(config, is_known=False)
 
 
@@ -127,11 +134,24 @@ def compare(run_dir: Path, made_of: dict[str, Any], insists: bool = False) -> No
         )
     for change in changes:
         log.warning("not exact: since this run began, %s", change)
+    warn_of_files(before, made_of)
     if mixed := dict.fromkeys([*mixture(run_dir), *made_of.get("mixed", []), *changes]):
         made_of["mixed"] = list(mixed)
     for name, version in made_of["versions"].items():
         if version != (then := before["versions"].get(name)):
             log.warning("not exact: %s was %s and is %s", name, then, version)
+
+
+def warn_of_files(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Warns where files of the data, whose content is not compared, may be others."""
+    then, ours = before["data"], now["data"]
+    if any(None not in (then.get(key), ours.get(key)) for key in ("digest", "content")):
+        return
+    if None not in (then["files"], ours["files"]) and then["files"] != ours["files"]:
+        log.warning(
+            "not exact if the data are others: since this run began, names, sizes or times of files "
+            "changed that datamodule names"
+        )
 
 
 def load(run_dir: Path) -> dict[str, Any] | None:
@@ -165,7 +185,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         said.append(f"the data changed from {_sizes(theirs)} to {_sizes(ours)} samples")
     elif ours["digest"] != theirs["digest"]:
         said.append("the content of the data changed")
-    elif ours["digest"] is None and _are_other_files(theirs, ours):
+    elif _are_other_files(theirs.get("content"), ours.get("content")):
         said.append("the files of the data changed")
     then = theirs.get("workers")
     workers = ours.get("workers")
@@ -178,6 +198,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if changed:
         said.append(f"code changed ({', '.join(map(code.file_name, changed))})")
     return said
+
+
+def _are_other_files(then: dict[str, str] | None, now: dict[str, str] | None) -> bool:
+    """Tells whether files have another content or are gone; what came since may be a cache."""
+    if then is None or now is None:
+        return False
+    return any(now.get(name) != digest for name, digest in then.items())
 
 
 def changed(run_dir: Path, config: Config) -> Changed:
@@ -213,27 +240,27 @@ def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool
         return False
     # The same content may be in other files.
     if not is_known:
-        return _are_other_files(then, _files_of_data(config, is_known))
+        content = _files_of_data(config, is_known)["content"]
+        return None in (content, then.get("content")) or content != then["content"]
     node = plain_yaml.dump(config["datamodule"])  # in its order, and with numbers as keys
     return bool(_digest_now(node, config.get("seed")) != then["digest"])
 
 
-def _are_other_files(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Tells whether the files of data without a digest are others; a copy has other times only."""
-    kind = "content" if then.get("content") and now.get("content") else "files"
-    before, after = then[kind], now[kind]
-    return bool(before and after and before != after)
-
-
-def _files_of_data(config: Config, is_known: bool) -> dict[str, str | None]:
+def _files_of_data(config: Config, is_known: bool) -> dict[str, Any]:
     """Returns what the files of the data are known by: their "files" and their "content".
 
     Data with a digest need no content of files. Many or large files have none: to read them would
     take long.
     """
     state = _state_of_data(config, is_known)
-    content = None if is_known or state is None else _content(_paths_of_data(config), state)
+    paths, logs = _paths_of_data(config), _logs(config)
+    content = None if is_known or state is None else _content(paths, logs, state)
     return {"files": state, "content": content}
+
+
+def _logs(config: Config) -> str:
+    """Returns the folder with runs, which is no part of the data that it lies below."""
+    return os.path.realpath(config.get("paths.log_dir") or os.devnull)
 
 
 def _state_of_data(config: Config, is_known: bool) -> str | None:
@@ -244,7 +271,8 @@ def _state_of_data(config: Config, is_known: bool) -> str | None:
         is_known: whether the content has a digest, by which files that were only moved count as
             before. Then the time when a file was put there counts, too.
     """
-    return " ".join(state_of_files(path, is_known) for path in _paths_of_data(config)) or None
+    paths, logs = _paths_of_data(config), _logs(config)
+    return " ".join(state_of_files(path, logs, is_known) for path in paths) or None
 
 
 def _paths_of_data(config: Config) -> tuple[Path, ...]:
@@ -328,11 +356,17 @@ def classes_of(data: Any) -> list[str]:
 
 
 @functools.cache
-def state_of_files(folder: Path, is_known: bool) -> str:
+def _forget(paths: tuple[Path, ...]) -> None:
+    """Forgets, once in a process, which files there are."""
+    for looked in (_is_path, state_of_files):
+        looked.cache_clear()
+
+
+@functools.cache
+def state_of_files(folder: Path, logs: str, is_known: bool) -> str:
     """Returns a digest of the names, sizes and times of all files below a folder, or of a file."""
     digest = hashlib.sha256()
-    for file in _files_below(folder):
-        state = file.stat()
+    for file, state in _files_below(folder, logs):
         times = (state.st_mtime_ns, state.st_ctime_ns)[: 2 if is_known else 1]
         said = (str(file.relative_to(folder)), state.st_size, *times)
         digest.update(repr(said).encode())
@@ -340,37 +374,48 @@ def state_of_files(folder: Path, is_known: bool) -> str:
 
 
 @functools.cache
-def _content(paths: tuple[Path, ...], state: str) -> str | None:
-    """Returns a digest of the names and contents of files, of up to `CONTENT_BYTES` in all.
+def _content(paths: tuple[Path, ...], logs: str, state: str) -> dict[str, str] | None:
+    """Returns digests of the contents of files by their names; None for many or large ones.
 
     Args:
         paths: files and folders.
+        logs: the folder with runs.
         state: of them now; where it is as before, they need not be read again.
     """
-    digest = hashlib.sha256()
-    found = [(str(file.relative_to(path)), file) for path in paths for file in _files_below(path)]
-    if sum(file.stat().st_size for _, file in found) > CONTENT_BYTES:
+    found = [
+        (f"{number}:{file.relative_to(path)}", file, state.st_size)
+        for number, path in enumerate(paths)
+        for file, state in _files_below(path, logs)
+    ]
+    if len(found) > CONTENT_FILES or sum(size for *_, size in found) > CONTENT_BYTES:
         return None
     try:
-        for name, file in found:
-            digest.update(repr((name, _digest_of(file))).encode())
+        return {name: _digest_of(file) for name, file, _ in found}
     except OSError:  # of a file that the data module does not read, maybe
         return None
-    return digest.hexdigest()[:16]
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Returns all files below a folder, sorted, but hidden ones; of a file, itself."""
+def _files_below(folder: Path, logs: str) -> list[tuple[Path, os.stat_result]]:
+    """Returns all files below a folder with their states, sorted; of a file, itself.
+
+    Hidden ones do not count, what is in hidden folders and in the folder with runs neither.
+    """
     found = [] if folder.is_dir() else [folder]
     seen: set[str] = set()
     for path, folders_below, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(path)
-        if real in seen:  # links may lead in a circle
+        if real in seen or real == logs:  # links may lead in a circle
             folders_below.clear()
             continue
         seen.add(real)
-        found += [Path(path, name) for name in names if not name.startswith(".")]
-    return [file for file in sorted(found) if file.is_file()]
+        folders_below[:] = [name for name in folders_below if not name.startswith(".")]
+        shown = [name for name in names if not name.startswith(".")]
+        found += [Path(path, name) for name in shown if not name.endswith(OF_READERS)]
+    states = []
+    for file in sorted(found):
+        with suppress(OSError):  # another process may have removed it
+            states.append((file, file.stat()))
+    return [(file, state) for file, state in states if stat.S_ISREG(state.st_mode)]
 
 
 def _sizes(data: dict[str, Any]) -> str:

@@ -126,7 +126,9 @@ def tested_with(trainer: Any, run_dir: Path) -> str | None:
     """Returns which weights a Trainer has tested last: `best.ckpt`; None if it has tested none."""
     if (path := getattr(trainer, "tested", None)) is None:
         return None
-    return path.removeprefix(f"{run_dir / BEST.parent}{os.sep}") or OWN
+    folder = (run_dir / BEST.parent).resolve()
+    is_own = path and Path(path).resolve().parent == folder
+    return Path(path).name if is_own else path or OWN
 
 
 def is_validation(metric: str) -> bool:

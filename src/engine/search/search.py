@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from engine import files, locks, messages, signals
 from engine.config import secrets
 from engine.config.keys import AVERAGES
-from engine.errors import NotWritten, RunFailed, Stopped, UserError, nearest
+from engine.errors import NotWritten, RunFailed, Stopped, UserError
 from engine.run import summaries
 from engine.search import space
 from engine.search import study as studies
@@ -279,8 +279,7 @@ class Search:
         search goes elsewhere.
 
         Raises:
-            RunFailed, UserError: if the job's files could not be written, or nothing tells the
-                search which trials are better.
+            RunFailed, UserError: if the job's files could not be written.
         """
         status, folder, summary, *_ = job.state()
         signals.heed()
@@ -289,6 +288,9 @@ class Search:
         state = STATES.get(status, TrialState.FAIL)
         value = summaries.objective(summary)
         found = summaries.objective_of(summary)
+        # A number names what a search compares; without one, `train(run)` may have meant another.
+        has_value = state == TrialState.COMPLETE and math.isfinite(value)
+        name = found.name if found and has_value else None
         said = messages.redacted(str(job.error or summary.get("error") or ""))
         error = said.partition("\n")[0]
         if state == TrialState.COMPLETE and not math.isfinite(value):
@@ -296,12 +298,9 @@ class Search:
             if found:
                 error = "its objective is no finite number"
             elif status == "finished":
-                if trials.study.metric_names is None:
-                    raise _without_objective(number, job)
                 state, status, error = TrialState.FAIL, "failed", "summary.json has no objective"
         if isinstance(job.error, UserError):
             self.mistake = self.mistake or job.error
-        name = found.name if found and state == TrialState.COMPLETE else None
         if name and (of := trials.name(name)) != name:
             error = f"its value is {name}, and this search's are {of}"
             state, status = TrialState.FAIL, "failed"
@@ -361,7 +360,7 @@ class Search:
 
         Raises:
             UserError: if no trial finished, for a mistake in the config.
-            RunFailed: if a trial failed, or none finished.
+            RunFailed: if a trial failed, or none finished with a number.
         """
         study = studies.load(self.storage, self.name)
         log.info("\n%s", self._table(study))
@@ -373,21 +372,9 @@ class Search:
             commands = summaries.next_commands(self.base.sweep_dir, door)
             log.info("\n%s\n  optuna-dashboard %s", commands, storage)
         if not ranked(study):
-            raise self.mistake or RunFailed("no trial finished")
+            raise self.mistake or RunFailed("no trial finished with a number")
         if study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
             raise RunFailed("a trial failed")
-
-
-def _without_objective(number: int, job: Job) -> UserError:
-    """Returns what to say where the first trial that has finished has no value."""
-    monitor = job.config.get("callbacks.checkpoints.monitor") or "null"
-    metrics = job.summary.get("metrics") or {}
-    logged = [name for name in metrics if not name.startswith("test")]
-    return UserError(
-        f"callbacks.checkpoints.monitor={monitor}: trial {number} has finished without it, so that "
-        f"there is nothing to search by.{nearest(monitor, logged)} Logged are: "
-        f"{', '.join(logged) or 'nothing'}."
-    )
 
 
 def _quoted(text: str) -> str:

@@ -64,7 +64,7 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 def forget() -> None:
     """Forgets what this process knows of files, as a new process has nothing."""
     of_code = (code.source, code._file_of, code._is_users, code._followed)
-    of_data = (identity.state_of_files, identity._content, identity._digest_now)
+    of_data = (identity.state_of_files, identity._content, identity._digest_now, identity._forget)
     for cached in (*of_code, *of_data, identity._is_path, identity._file_digest):
         cached.cache_clear()
 
@@ -317,7 +317,11 @@ def test_files_of_others_are_known_by_names_sizes_and_times(
 
 @pytest.mark.parametrize(("read", "is_by_times"), [(2**28, False), (3, True)])
 def test_files_of_others_are_compared_by_their_content_unless_they_are_large(
-    read: int, is_by_times: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read: int,
+    is_by_times: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As it happened: a resumed run went on with other numbers in as many rows."""
     monkeypatch.setattr(identity, "CONTENT_BYTES", read)
@@ -333,18 +337,58 @@ def test_files_of_others_are_compared_by_their_content_unless_they_are_large(
     first = now()
     (tmp_path / ".hydra").mkdir()
     identity.save(tmp_path, first)
-    said = ["the files of the data changed"]
+    said = [] if is_by_times else ["the files of the data changed"]
+
+    def warned() -> bool:
+        caplog.clear()
+        identity.warn_of_files(first, now())
+        return "not exact if the data are others" in caplog.text
+
     assert identity.differences(first, now()) == []
+    assert not warned()
     os.utime(file, (1, 1))
-    assert identity.differences(first, now()) == said * is_by_times
+    assert identity.differences(first, now()) == []
+    assert warned() == is_by_times
     assert identity.changed(tmp_path, config).data == "data" * is_by_times
     file.write_text("1, 3")
     assert identity.differences(first, now()) == said
+    assert warned() == is_by_times
     forget()
     assert identity.changed(tmp_path, config).data == "data"
+    file.unlink()
+    assert identity.differences(first, now()) == said
     older = {**first, "data": {**first["data"], "files": None}}  # of before there were files
     del older["data"]["content"]
     assert identity.differences(older, now()) == []
+
+
+def test_what_is_written_beside_the_data_is_no_other_data(tmp_path: Path) -> None:
+    """As it happened: a lock of LMDB's, or the run's own files, were taken for other data."""
+    data = tmp_path / "data"
+    (data / "logs").mkdir(parents=True)
+    (data / "table.txt").write_text("1, 2")
+    (data / "lock.mdb").write_text("process 1")
+    node = {"_target_": f"{__name__}.Owner", "folder": str(data)}
+    config = Config({"datamodule": node, "paths": {"log_dir": str(data / "logs")}})
+
+    def now() -> dict[str, Any]:
+        forget()
+        return identity.record(config, Owner(), "project.train")  # type: ignore[arg-type]
+
+    first = now()
+    assert [*first["data"]["content"]] == ["0:table.txt"]
+    (data / "lock.mdb").write_text("process 2")
+    (data / "logs/metrics.csv").write_text("step")
+    (data / ".cache").mkdir()
+    (data / ".cache/index").write_text("1")
+    (data / "gone").symlink_to(data / "nothing")
+    assert now()["data"] == first["data"]
+    (data / "index.cache").write_text("1")  # what is new may be a cache, for a resumed run
+    assert identity.differences(first, now()) == []
+    (tmp_path / ".hydra").mkdir()
+    identity.save(tmp_path, first)
+    forget()
+    assert identity.changed(tmp_path, config).data == "data"
 
 
 class Table(ways.Ordinary):

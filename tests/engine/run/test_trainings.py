@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -241,7 +242,7 @@ def test_what_was_tested_last_is_recorded(tmp_path: Path, caplog: pytest.LogCapt
             partial(trainer.test, module, data, verbose=False),
             partial(trainer.test, datamodule=data, ckpt_path="best", verbose=False),
             partial(run.test, trainer, module, data),
-            partial(trainer.test, module, data, run_dir / folders.LAST, verbose=False),
+            partial(trainer.test, module, data, os.path.relpath(run_dir / folders.LAST)),
         ):
             test()
             loss = trainer.callback_metrics["test/loss"].item()

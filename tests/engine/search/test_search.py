@@ -21,7 +21,6 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from commands import ROOT, composed, run_train
-from engine.errors import RunFailed, UserError
 from engine.run import folders, identity
 from engine.run import summaries as of_runs
 from engine.search import study
@@ -521,79 +520,45 @@ def test_the_command_of_the_dashboard_can_be_pasted(
     assert shlex.split(caplog.messages[-1].splitlines()[-1]) == ["optuna-dashboard", shown]
 
 
-NAMED = {"metric": "val/loss", "taken": "best epoch", "mode": "min"}
-
-
-def ended(folder: Path, *endings: dict[str, Any]) -> tuple[Any, Trials]:
-    """Tells a search of trials whose jobs have ended so."""
-    folder.mkdir(exist_ok=True)
-    storage = str(folder / "study.log")
-    shared = optuna.create_study(study_name="s", storage=study.opened(storage))
-    rates: Any = {"lr": FloatDistribution(0.1, 1)}
-    made = Trials(shared, options(), rates, len(endings), folder / ".locks")
-    search: Any = SimpleNamespace(
-        direction=StudyDirection.MINIMIZE,
-        base=SimpleNamespace(sweep_dir=folder / "gone"),
-        mistake=None,
-        name="s",
-        storage=storage,
-        _check_direction=lambda job: None,
-        _table=lambda of: table(of, len(endings), {}, folder),
-    )
-    config = {"callbacks.checkpoints.monitor": "val/los"}
-    for ending in endings:
-        ((number, lock),) = made.claim().items()
-        of_runs.save(folder, ending)
-        summary = of_runs.load(folder) or {}
-        state = State(ending["status"], folder, summary, True, True, False)
-        job: Any = SimpleNamespace(error=None, config=config, summary=summary)
-        job.state = lambda own=state: own
-        Search._tell(search, made, number, job)
-        lock.release()
-    return search, made
-
-
 @pytest.mark.parametrize("lost", [math.nan, -math.inf, math.inf])
 def test_a_value_that_is_no_number_is_the_worst_and_no_failure(
     lost: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As it happened: exit code 1, beside a table of finished trials."""
     caplog.set_level("INFO")
-    search, made = ended(
-        tmp_path,
-        {"status": "finished", "objective": 0.5, "objective_of": NAMED},
-        {"status": "finished", "objective": lost, "objective_of": NAMED},
-        {"status": "diverged", "objective": None, "objective_of": None, "error": "nan at step 3"},
+    named = {"metric": "val/loss", "taken": "best epoch", "mode": "min"}
+    storage = str(tmp_path / "study.log")
+    shared = optuna.create_study(study_name="s", storage=study.opened(storage))
+    rates: Any = {"lr": FloatDistribution(0.1, 1)}
+    made = Trials(shared, options(), rates, 3, tmp_path / ".locks")
+    search: Any = SimpleNamespace(
+        direction=StudyDirection.MINIMIZE,
+        base=SimpleNamespace(sweep_dir=tmp_path / "gone"),
+        mistake=None,
+        name="s",
+        storage=storage,
+        _check_direction=lambda job: None,
+        _table=lambda of: table(of, 3, {}, tmp_path),
     )
+    other = {"metric": "train/loss", "taken": "last pass", "mode": "min"}
+    endings: list[dict[str, Any]] = [
+        {"status": "finished", "objective": lost, "objective_of": other},  # it names nothing
+        {"status": "finished", "objective": 0.5, "objective_of": named},
+        {"status": "diverged", "objective": None, "objective_of": None, "error": "nan at step 3"},
+    ]
+    for ending in endings:
+        ((number, lock),) = made.claim().items()
+        of_runs.save(tmp_path, ending)
+        state = State(ending["status"], tmp_path, of_runs.load(tmp_path) or {}, True, True, False)
+        Search._tell(search, made, number, SimpleNamespace(error=None, state=lambda s=state: s))
+        lock.release()
     assert [(trial.state, trial.value) for trial in made.all()] == [
-        (COMPLETE, 0.5),
         (COMPLETE, math.inf),
+        (COMPLETE, 0.5),
         (COMPLETE, math.inf),
     ]
     Search.conclude(search, "project.train")  # raises nothing
     lines = re.sub(r"\x1b\[\d*m", "", caplog.messages[-1]).splitlines()
-    assert [line.split()[:2] for line in lines[3:7:2]] == [["1", "finished"], ["2", "diverged"]]
+    assert [line.split()[:2] for line in lines[3:7:2]] == [["0", "finished"], ["2", "diverged"]]
     assert lines[4] == "         its objective is no finite number"
     assert lines[7] == "3 trials: 2 finished, 1 diverged"
-
-
-def test_a_search_by_what_nobody_logs_ends_with_its_first_trial(tmp_path: Path) -> None:
-    """As it happened: all trials ran, before the last line said that none had a value."""
-    nothing: dict[str, Any] = {
-        "status": "finished",
-        "objective": None,
-        "objective_of": None,
-        "metrics": {"train/loss": 0.25, "val/loss": 0.5, "test/loss": 0.5},
-    }
-    diverged = {**nothing, "status": "diverged"}
-    says = (
-        "callbacks.checkpoints.monitor=val/los: trial 1 has finished without it, so that there "
-        "is nothing to search by. Did you mean val/loss? Logged are: train/loss, val/loss."
-    )
-    with pytest.raises(UserError, match=f"^{re.escape(says)}$"):
-        ended(tmp_path / "first", diverged, nothing, nothing)
-    value = {"status": "finished", "objective": 0.5, "objective_of": NAMED}
-    search, made = ended(tmp_path / "later", value, nothing)
-    assert [trial.user_attrs["status"] for trial in made.all()] == ["finished", "failed"]
-    with pytest.raises(RunFailed, match=r"^a trial failed$"):
-        Search.conclude(search, "project.train")

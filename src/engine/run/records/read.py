@@ -65,7 +65,7 @@ OF_DATA: Shape = {
     "samples": dict[str, int | None],
     "digest": str | None,
     "files": str | None,
-    "content": str | None,
+    "content": dict[str, str] | None,
     "workers": int | None,
 }
 
