@@ -25,6 +25,7 @@ from warm import python
 ROOT = train.root
 CONF = train.conf
 TESTS = Path(__file__).parent
+TOGETHER = "hydra/launcher=vectorized"
 # The template's own, which the tests train; a user may have more.
 EXPERIMENTS = (
     "curve_fit",
@@ -65,11 +66,11 @@ def _command(name: str, words: Sequence[str], draws: bool) -> Iterator[None]:
         yield
 
 
-def skip_if_edited() -> None:
+def skip_if_edited(words: Sequence[str] = (TOGETHER,)) -> None:
     """Skips a test of jobs that train together where the user's `train(run)` was edited."""
     from engine.vectorized.eligible import is_edited
 
-    if is_edited(train.train):
+    if TOGETHER in words and is_edited(train.train):
         pytest.skip("train(run) was edited, so jobs train one by one")
 
 
@@ -80,8 +81,7 @@ def run_train(*words: str, draws: bool = True) -> None:
         words: of the command line.
         draws: whether there are figures; one takes longer than a small run.
     """
-    if "hydra/launcher=vectorized" in words:
-        skip_if_edited()
+    skip_if_edited(words)
     with _command("train", words, draws):
         train()
 
@@ -157,6 +157,7 @@ def train_in_process(
         kill_at: the moment of a signal, as `moments.at` takes a moment; None: no signal.
         kill_with: the signal.
     """
+    skip_if_edited(words)
     return subprocess.run(
         killable(words, kill_at, kill_with), env=environment(), timeout=120
     ).returncode

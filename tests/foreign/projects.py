@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import warm
-from commands import only_run, train
+from commands import only_run, skip_if_edited, train
 from house.copies import copied
 
 HERE = Path(__file__).parent
@@ -62,6 +62,7 @@ class Foreign:
     def swept(self, words: list[str], launcher: str) -> tuple[str, list[dict[str, Any]]]:
         """Trains two seeds; returns what the sweep says, and the metrics of its jobs."""
         log_dir = self.folder / launcher
+        skip_if_edited([f"hydra/launcher={launcher}"])
         said = self.train(
             "-m",
             *words,

@@ -149,8 +149,8 @@ def warn_of_files(before: dict[str, Any], now: dict[str, Any]) -> None:
         return
     if None not in (then["files"], ours["files"]) and then["files"] != ours["files"]:
         log.warning(
-            "not exact if the data are others: since this run began, names, sizes or times of files "
-            "changed that datamodule names"
+            "not exact if the data are others: since this run began, names, sizes or times of "
+            "their files changed"
         )
 
 
