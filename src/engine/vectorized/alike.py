@@ -56,8 +56,10 @@ def why_unlike(members: Sequence[Member]) -> str | None:
             return f"{name} has hooks on gradients"
         if hooks_of(module):
             return f"{name} has hooks of its own"
-        if (found := _described(member)) != known:
-            other = next(key for key in found | known if found.get(key, ()) != known.get(key, ()))
+        found = _described(member)
+        if [*found.items()] != [*known.items()]:  # a network may go by the order of its layers
+            keys = (key for key in found | known if found.get(key, ()) != known.get(key, ()))
+            other = next(keys, "the order of its layers")
             return f"{name} is not the same network and loss in each job: {other} differs"
         if _described_data(member.data) != splits:
             return f"{type(member.data).__name__} has other splits, shapes or classes in some jobs"
@@ -137,7 +139,8 @@ def _described(member: Member) -> dict[str, Any]:
     for root in ("network", "loss"):
         for name, part in getattr(member.module, root).named_modules(prefix=root):
             found[f"the class of {name}"] = _classes(part)
-            trained = [parameter.requires_grad for parameter in part.parameters(recurse=False)]
+            weights = part.named_parameters(recurse=False)
+            trained = [(key, parameter.requires_grad) for key, parameter in weights]
             found[f"what is trained of {name}"] = trained
             found[f"the number of hooks of {name}"] = len(hooks_of(part))
             own = {key: values.mark(one) for key, one in part.named_buffers(recurse=False)}

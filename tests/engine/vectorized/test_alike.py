@@ -606,6 +606,35 @@ def members() -> list[Any]:
     return made
 
 
+def of_layers(names: str) -> nn.Module:
+    return nn.ModuleDict({name: nn.Linear(1, 1) for name in names})
+
+
+def of_weights(names: str) -> nn.Module:
+    made = nn.Module()
+    for name in names:
+        made.register_parameter(name, nn.Parameter(torch.ones(1)))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("make", "differs"),
+    [(of_layers, "the order of its layers"), (of_weights, "what is trained of network")],
+)
+def test_a_network_with_its_parts_in_another_order_is_another_one(
+    make: Callable[[str], nn.Module], differs: str, members: list[Any]
+) -> None:
+    """As it happened: it went over them, and together all jobs had the order of the first."""
+    found = []
+    for names in ("ab", "ba"):
+        for member, own in zip(members, ("ab", names), strict=True):
+            network = member.module.network = make(own)
+            member.optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        found.append(alike.why_unlike(members))
+    text = f"Module is not the same network and loss in each job: {differs} differs"
+    assert found == [None, text]
+
+
 def replace_weights(job: Any) -> None:
     first = job.module.network[0]
     first.weight.data = first.weight.data.clone()
