@@ -111,8 +111,10 @@ OF_ALL_JOBS = {
     *(f"{name}_dataloader{'s' * (name != 'train')}" for name in ("train", "val", "test")),
     *("model", "lr_scheduler_configs", "fit", "validate", "test", "predict"),
 }
-# Parts of the stack's Trainer that are of all jobs, too: the engine and Lightning look at them.
+# Parts of a Trainer that are of all jobs, too, or of which a job has some: the engine and Lightning
+# look at them.
 PARTS = {"strategy", *(f"{name}_loop" for name in ("fit", "validate", "test", "predict"))}
+PARTS |= {"callbacks", "progress_bar_callback"}
 # What properties of a Trainer may follow from, and is a job's own.
 OWN = ("loggers", "callbacks", "default_root_dir", "lightning_module", "datamodule", "optimizers")
 LOG = inspect.signature(LightningModule.log)
@@ -187,7 +189,8 @@ class TrainerOfJob:
 
     Raises:
         NotStacked: where somebody asks for what is of all jobs, or sets an option of the Trainer,
-            or where a user's code asks for a loop, the strategy or a hidden part of it.
+            or where a user's code asks for a loop, the strategy, all callbacks or a hidden part of
+            it.
     """
 
     def __init__(self, trainer: Trainer, stack: Any, number: int) -> None:
@@ -195,7 +198,7 @@ class TrainerOfJob:
         kind: Any = type(trainer)
         own: dict[str, Any] = {
             "_trainer": trainer,
-            "_derived": _derived(kind),
+            "_derived": _derived(kind) | {"callbacks": lambda _: member.callbacks},
             "_stack": stack,
             "_number": number,
             "_member": member,
@@ -204,7 +207,6 @@ class TrainerOfJob:
             "lightning_module": member.module,
             "datamodule": member.data,
             "optimizers": [member.optimizer],
-            "callbacks": member.callbacks,
             "metrics": {},
             "tested": None,
             "should_stop": False,

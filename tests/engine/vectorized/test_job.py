@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torchmetrics import MeanMetric
 
@@ -24,7 +25,7 @@ def trainer(tmp_path: Path) -> Any:
         module=nn.Linear(1, 1),
         data=None,
         optimizer=torch.optim.SGD([nn.Parameter(torch.ones(1))]),
-        callbacks=[],
+        callbacks=[EarlyStopping("val/loss")],
         loggers=[],
         rows=[],
         draws=False,
@@ -34,7 +35,10 @@ def trainer(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    ["strategy", "fit_loop", "validate_loop", "test_loop", "predict_loop", "_callback_connector"],
+    [
+        *("strategy", "fit_loop", "validate_loop", "test_loop", "predict_loop"),
+        *("callbacks", "progress_bar_callback", "_callback_connector"),
+    ],
 )
 def test_parts_of_all_jobs_are_refused_to_a_users_code(name: str, trainer: Any) -> None:
     with pytest.raises(NotStacked, match=f"a callback asks for trainer.{name}"):
@@ -42,6 +46,7 @@ def test_parts_of_all_jobs_are_refused_to_a_users_code(name: str, trainer: Any) 
 
 
 def test_what_the_engine_or_lightning_asks_these_parts_for_is_answered(trainer: Any) -> None:
+    assert [type(own) for own in trainer.early_stopping_callbacks] == [EarlyStopping]
     assert logged_step(trainer) == 0
     assert trainer.log_dir == trainer.default_root_dir
     assert (trainer.global_step, trainer.max_epochs, trainer.is_global_zero) == (0, 3, True)
