@@ -165,5 +165,7 @@ def why_not_stacked(single: Optimizer) -> str | None:
     group = single.param_groups[0]
     if any(parameter.is_complex() for parameter in group["params"]):
         return "complex parameters"
+    if len({parameter.dtype for parameter in group["params"]}) > 1:  # the columns have one
+        return "parameters of several dtypes"
     wrong = [key for key, value in NEEDED.items() if group.get(key, value) != value]
     return f"optimizer.{wrong[0]}={group[wrong[0]]}" if wrong else why_not_plain(single)

@@ -101,6 +101,8 @@ def test_what_is_not_stacked() -> None:
     assert why_not_stacked(torch.optim.AdamW(weight, betas=betas)) == "AdamW's beta1 is a tensor"
     groups = torch.optim.SGD([{"params": weight}, {"params": [torch.zeros(1)]}], lr=0.1)
     assert why_not_stacked(groups) == "an optimiser of several groups of parameters"
+    mixed = [*weight, torch.zeros(2, dtype=torch.float64, requires_grad=True)]
+    assert why_not_stacked(torch.optim.SGD(mixed)) == "parameters of several dtypes"
 
 
 def test_a_schedule_that_puts_a_tensor_in_the_place_of_a_rate_ends_a_stack() -> None:
