@@ -16,6 +16,8 @@ from project.modules.curve_mlp import CurveMLP
 
 optimizers = 0
 loaded: dict[str, Split] = {}
+tables: dict[object, float] = {}
+is_ready = False
 
 
 def slower(params: Iterable[nn.Parameter], lr: float, **options: Any) -> Optimizer:
@@ -53,6 +55,41 @@ def falls_by_chance(optimizer: Optimizer, rates: Callable[..., float]) -> LRSche
     return ExponentialLR(optimizer, 0.3 + 0.6 * random.random())
 
 
+def falls_by_a_table(optimizer: Optimizer, rates: Callable[..., float]) -> LRScheduler:
+    """Has half the rate after each epoch, by a table that is made once."""
+    make_ready()
+    return ExponentialLR(optimizer, tables["once"])
+
+
+def make_ready() -> None:
+    global is_ready
+    if not is_ready:
+        tables["once"] = 0.5
+        is_ready = True
+
+
+class AddsOnce(nn.Linear):
+    """Adds a half, of a table that is made once."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        make_ready()
+        return super().forward(inputs) + tables["once"]
+
+
+class AddsOwn(nn.Linear):
+    """Adds a half, by a key to a table that it makes and remembers in its first pass."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.keys: list[int] = []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.keys:
+            self.keys.append(len(tables))
+            tables[self.keys[0]] = 0.5
+        return super().forward(inputs) + tables[self.keys[0]]
+
+
 class Tires(nn.Linear):
     """Gives less with each call of any such layer."""
 
@@ -74,6 +111,19 @@ class Shrinks(CurveMLP):
         with torch.no_grad():
             for weights in self.parameters():
                 weights.div_(Shrinks.made)
+
+
+class AddsAny(nn.Linear):
+    """Adds a half, of a table that the first pass of any such layer fills."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) + tables.setdefault("any", 0.5)
+
+
+class Fills(CurveMLP):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.network = AddsAny(1, 1)
 
 
 class LoadsOnce(ParabolaDataModule):

@@ -105,7 +105,7 @@ def measure(
 
         messages.silence_harmless()
         check(config)  # imports what the config names
-        with put_back(code.digests(config, ""), is_try=True):
+        with put_back(code.digests(config, ""), is_within=True):
             try_update(config)
     checkpoint = to_measure(run_dir, own)
     for change in identity.mixture(run_dir):

@@ -66,8 +66,8 @@ def fit_to(
 ) -> None:
     """Tries a module's optimiser, and its network and loss on samples: they must fit the data.
 
-    What fails for layers that a hook makes later is left to the first step. What a try changes in
-    the user's files is not there for the training.
+    What fails for layers that a hook makes later is left to the first step. Numbers and words that
+    a try changes in the user's files are put back, as far as they can be.
 
     Args:
         model: with its first weights, in 32 bits.
@@ -83,7 +83,7 @@ def fit_to(
         _check_who_updates(model)
     if isinstance(data, TensorDataModule):
         data.example()  # loads the samples, which is no try
-    with put_back(files, is_try=True):
+    with put_back(files, is_within=True):
         _fit_to(model, data, precision, left_out)
 
 

@@ -58,7 +58,8 @@ SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (hooks_of_all, put_hooks_of_all),
 )
 CHANGING = (*FILLED, *values.STATEFUL)  # classes of values that change in their place
-FIXED = (type(None), bool, int, float, complex, str, bytes, type)
+COUNTS = (int, float, complex, str, bytes)
+FIXED = (*COUNTS, type(None), bool, type)
 NONE = object()  # stands where there is no attribute, or no copy of a value
 
 # What the runs so far have changed: what was put back, and what nobody could. The next one says so.
@@ -99,13 +100,22 @@ def changed(before: Mapping[str, Any], files: Collection[str]) -> str | None:
 
 
 @contextmanager
-def put_back(files: Collection[str], is_try: bool = False) -> Iterator[None]:
+def put_back(
+    files: Collection[str], is_try: bool = False, is_within: bool = False
+) -> Iterator[None]:
     """Lets a run within this context change what it likes, and puts it back at the end.
+
+    A file, with its classes and their objects, is put back as a whole or not at all: what is put
+    back in part may fit nothing.
 
     Args:
         files: the user's modules that the run imports, by import path.
         is_try: whether it is only a try of a part of a run, of which nobody looks for results.
+        is_within: whether it is a try within a run, at whose end all is put back. Objects of the
+            run may know what they have put into a list or a dict, so a file where more than
+            numbers and words have changed stays.
     """
+    is_try = is_try or is_within
     if _back and not is_try:
         _say(", ".join(sorted(_back)))
     if _left and not is_try:
@@ -116,7 +126,8 @@ def put_back(files: Collection[str], is_try: bool = False) -> Iterator[None]:
     modules = set(sys.modules)
     known = _imported(files)
     roots = _roots(known)
-    owners = dict(_owners(known))
+    owned = {file: dict(_owners([file])) for file in sorted(known)}
+    owners = {path: owner for own in owned.values() for path, owner in own.items()}
     noted = {path: _noted(owner) for path, owner in owners.items()}
     try:
         yield
@@ -124,15 +135,27 @@ def put_back(files: Collection[str], is_try: bool = False) -> Iterator[None]:
         # A file that is imported on the way may have set something, or have put itself into a list
         # of another file: it is not imported once more.
         is_whole = not any(_is_below(roots, name) for name in sys.modules.keys() - modules)
-        for (ask, put), was in zip(SETTINGS, settings, strict=True):
-            if is_whole and was is not NONE and _asked(ask) != was:
-                put(was)
         written = names_of(owners.values())
-        found = {
-            f"{path}.{name}": is_back
-            for path, owner in owners.items()
-            for name, is_back in _restore(owner, noted[path], written, is_whole)
+        changes = {path: _changes(owner, noted[path], written) for path, owner in owners.items()}
+        staying = {
+            path
+            for own in owned.values()
+            if any(_stays(one, noted[path], changes[path], is_within) for path, one in own.items())
+            for path in own
         }
+        for (ask, put), was in zip(SETTINGS, settings, strict=True):
+            has_to = is_whole and not (is_within and staying)
+            if has_to and was is not NONE and _asked(ask) != was:
+                put(was)
+        found: dict[str, bool | None] = {}
+        for path, owner in owners.items():
+            if path in staying:  # of what a run has till its end, a number may make it another one
+                for name, one in changes[path].items():
+                    may_have_to = one is True or (is_within and type(one) not in COUNTS)
+                    found[f"{path}.{name}"] = None if may_have_to else False
+            else:
+                for name, is_back in _restore(owner, noted[path], changes[path], is_whole):
+                    found[f"{path}.{name}"] = is_back
         if not is_try:
             _back.update(name for name, is_back in found.items() if is_back)
             _left.update(name for name, is_back in found.items() if not is_back)
@@ -254,40 +277,75 @@ def _copied(value: Any) -> Any:
     return set(iter(value)) if isinstance(value, set) else [_copied(one) for one in value]
 
 
-def _restore(
-    owner: Any, noted: Mapping[str, _Noted], written: Collection[str], is_whole: bool
-) -> Iterator[tuple[str, bool | None]]:
-    """Gives an owner what it had; yields the names of what had changed, and whether it takes it.
-
-    None stands for what is left as it is, since it may have to be.
+def _changes(owner: Any, noted: Mapping[str, _Noted], written: Collection[str]) -> dict[str, Any]:
+    """Returns the attributes of an owner that have changed, as they are now.
 
     Args:
         owner: a file, a class or an object.
         noted: its attributes before the run.
         written: names of what a user's code writes.
-        is_whole: whether lists and dicts have changed by what the run did, and not by an import.
     """
     now = looked_into(owner) or {}
-    for name, (value, mark, copied) in noted.items():
-        if value is False and now.get(name) is True and isinstance(owner, type | ModuleType):
-            yield name, None  # it may stand for what a process can do only once
-            continue
+    found = {
+        name: now.get(name, NONE)
+        for name, (value, mark, _) in noted.items()
+        if now.get(name, NONE) is not value or _is_written(name, value, mark)
+    }
+    return found | {name: now[name] for name in now.keys() - noted.keys() if name in written}
+
+
+def _is_written(name: str, value: Any, mark: Any) -> bool:
+    """Tells whether a value has changed in its place."""
+    return mark is not None and values.mark(value) != mark and not _is_a_librarys(name, value)
+
+
+def _stays(
+    owner: Any, noted: Mapping[str, _Noted], changes: Mapping[str, Any], is_within: bool
+) -> bool:
+    """Tells whether an owner has changed so that its file stays as it is.
+
+    Args:
+        owner: a file, a class or an object.
+        noted: its attributes before the run.
+        changes: as `_changes` returns them.
+        is_within: as `put_back` takes it.
+    """
+    for name, value in changes.items():
+        was = noted[name].value if name in noted else 0  # a counter may begin at its first use
+        if was is False and value is True and isinstance(owner, type | ModuleType):
+            return True  # it may stand for what a process can do only once
+        is_number = type(was) in COUNTS and type(value) in COUNTS
+        has_moved_on = value is was and not isinstance(was, FILLED)  # a generator or an iterator
+        if is_within and not is_number and not has_moved_on:
+            return True
+    return False
+
+
+def _restore(
+    owner: Any, noted: Mapping[str, _Noted], changes: Mapping[str, Any], is_whole: bool
+) -> Iterator[tuple[str, bool]]:
+    """Gives an owner what it had; yields the names of what had changed, and whether it takes it.
+
+    Args:
+        owner: a file, a class or an object.
+        noted: its attributes before the run.
+        changes: as `_changes` returns them.
+        is_whole: whether lists and dicts have changed by what the run did, and not by an import.
+    """
+    for name in changes.keys() & noted.keys():
+        value, mark, copied = noted[name]
         try:
-            if is_other := now.get(name, NONE) is not value:
+            if changes[name] is not value:
                 setattr(owner, name, value)
-            if mark is None or values.mark(value) == mark:
-                if is_other:
-                    yield name, True
-                continue
-            if _is_a_librarys(name, value):
+            if not _is_written(name, value, mark):
+                yield name, True
                 continue
             is_group = isinstance(value, (*values.GROUPS, dict))
             stays = copied is NONE or (is_group and not is_whole)
             yield name, not stays and values.filled(value, copied)
         except Exception:  # it takes no value
             yield name, False
-    for name in now.keys() - noted.keys() if is_whole else ():
-        if name in written:
-            with suppress(Exception):  # a class that lets nothing go
-                delattr(owner, name)
-            yield name, name not in (looked_into(owner) or {})
+    for name in changes.keys() - noted.keys() if is_whole else ():
+        with suppress(Exception):  # a class that lets nothing go
+            delattr(owner, name)
+        yield name, name not in (looked_into(owner) or {})

@@ -692,15 +692,15 @@ def train_one(
     from engine.kept.between import put_back
 
     files = code.digests(config, door)
-    with put_back(files, is_try=True):
-        try_update(config)
-    run = Run(config, run_dir, door, insists)
-    try:
-        with put_back(files):
+    with put_back(files):
+        with put_back(files, is_within=True):
+            try_update(config)
+        run = Run(config, run_dir, door, insists)
+        try:
             return run.execute(train)
-    except SystemExit:
-        run.say_how_to_go_on()
-        raise
+        except SystemExit:
+            run.say_how_to_go_on()
+            raise
 
 
 def _swept_by_the_experiment() -> list[str]:

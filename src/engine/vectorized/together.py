@@ -225,7 +225,7 @@ class _Chunk:
     def _check(self) -> None:
         """Checks the configs that are not checked yet; a mistake is the answer of that job only."""
         checked: set[str] = set()  # nodes of the configs that are right
-        with put_back(self.files, is_try=True):
+        with put_back(self.files, is_within=True):
             for job in self.folders:
                 try:
                     if not job.is_checked:
@@ -239,8 +239,8 @@ class _Chunk:
         data: dict[Job, Any] = {}
         keys: list[Any] = []  # on which the samples of each job depend
         draws: bool | None = None
-        self._check()
         self.shared = between.marks(self.files)
+        self._check()
         for job in self.folders:
             if job in self.answers:
                 continue
@@ -259,10 +259,13 @@ class _Chunk:
 
     def _why_not(self) -> str | None:
         """Says why the jobs that were built cannot train together; None if they can."""
+        reason = None
+        if not self._changed:
+            with put_back(self.files, is_within=True):
+                reason = why_unlike([*self.members.values()])
         if name := self._changed or between.changed(self.shared, self.files):
             return f"building a job changes {name}, which each job alone finds as it was"
-        with put_back(self.files, is_try=True):
-            return why_unlike([*self.members.values()])
+        return reason
 
     def _make(self, data: Mapping[Job, Any], shared: bool) -> None:
         """Makes the module, the callbacks and the loggers of each job.

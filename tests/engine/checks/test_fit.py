@@ -71,6 +71,22 @@ def test_a_try_changes_nothing_in_a_users_file() -> None:
         counting.Tires.calls = counting.optimizers = 0
 
 
+@pytest.mark.parametrize("layer", [counting.AddsOnce, counting.AddsOwn])
+def test_what_a_try_puts_into_a_table_is_there_for_training(
+    layer: type[nn.Linear], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: each run of such a network ended before its first step, with a KeyError."""
+    for name, value in {"tables": {}, "is_ready": False, "optimizers": 0}.items():
+        monkeypatch.setattr(counting, name, value)
+    optimizer = partial(counting.slower, lr=0.1)
+    module = SupervisedModule(network := layer(2, 1), nn.MSELoss(), optimizer=optimizer)
+    data = Arrays({"train": (np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))})
+    fit_to(module, data, files=["counting"])
+    expected = network.weight.sum() + network.bias + 0.5
+    assert module(torch.ones(1, 2)).item() == pytest.approx(expected.item())
+    assert "a try before training has changed counting.optimizers, and" in caplog.text
+
+
 def test_a_try_draws_nothing_of_the_run() -> None:
     """As it happened: an optimiser that draws its rate had another one than in Lightning."""
     optimizer = partial(counting.drawn, lr=0.1)

@@ -4,7 +4,7 @@ That the jobs of a sweep in one process are as alone is shown in sweep/test_one_
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -173,11 +173,9 @@ def test_what_nobody_can_put_back_is_said_at_the_next_run(
 def test_what_a_try_changes_is_put_back_without_a_word(
     file: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
-    vars(file)["is_ready"] = False
     with put_back([file.__name__], is_try=True):
         file.counter.go_on()
-        vars(file)["is_ready"] = True
-    assert (file.steps, file.seen, file.is_ready) == (0, [], True)
+    assert (file.steps, file.seen) == (0, [])
     with put_back([file.__name__]):
         pass
     assert not caplog.text
@@ -187,6 +185,55 @@ def test_what_a_try_changes_is_put_back_without_a_word(
     with put_back([file.__name__]):  # it was said
         pass
     assert len(caplog.messages) == 1
+
+
+def test_a_try_within_a_run_leaves_what_objects_of_the_run_may_know(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = file.drawn.get_state()
+    vars(file)["is_first"] = True
+    with put_back([file.__name__], is_within=True):
+        file.Counter.total = file.steps = file.late = 3
+        torch.rand(1, generator=file.drawn)
+    assert (file.Counter.total, file.steps, hasattr(file, "late")) == (0, 0, False)
+    assert torch.equal(file.drawn.get_state(), begun)
+    assert not caplog.text
+    changes: list[Callable[[], Any]] = [
+        lambda: file.seen.append(1),
+        lambda: file.rates.mul_(2),
+        lambda: setattr(file.Counter, "last", file.counter),
+        lambda: setattr(file.Counter, "best", [1.0]),
+        lambda: setattr(file, "is_first", False),
+    ]
+    for number, change in enumerate(changes, 1):
+        with put_back([file.__name__], is_within=True):
+            file.Counter.total = file.steps = number
+            change()
+        assert (file.Counter.total, file.steps) == (number, number)
+        assert len(caplog.messages) == number
+        names = "file_of_a_user.Counter.total, file_of_a_user.steps"
+        assert f"a try before training has changed {names}, and" in caplog.messages[-1]
+    assert (file.seen, file.rates.tolist(), file.Counter.best) == ([1], [2, 2, 2], [1.0])
+    assert (file.Counter.last, file.is_first) == (file.counter, False)
+
+
+@pytest.mark.parametrize("is_try", [False, True])
+def test_a_file_with_a_flag_is_put_back_as_a_whole_or_not_at_all(
+    is_try: bool, file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the table was empty, and the flag said that it was made."""
+    vars(file)["is_ready"] = False
+    with put_back([file.__name__], is_try=is_try):
+        file.counter.go_on()
+        vars(file)["is_ready"] = True
+    assert (file.steps, file.seen, file.Counter.total, file.late) == (1, [1], 1, 1)
+    with put_back([file.__name__]):
+        pass
+    kept = ["Counter.best", "Counter.last", "Counter.rows", "Counter.total", "counter.count"]
+    kept += ["drawn", *["is_ready"] * (not is_try), "kinds", "late", "nested", "rates", "seen"]
+    names = ", ".join(f"file_of_a_user.{name}" for name in [*kept, "steps"])
+    (said,) = caplog.messages
+    assert f"changed {names}" in said
 
 
 def test_what_a_process_does_once_by_a_flag_is_not_done_again(

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
+import counting
 from commands import only_run, own_schedule, run_train, train_in_process
+from engine.kept import between
 from fitting import columns
 from identical import assert_bit_identical
 from resuming import RUN
@@ -28,6 +32,18 @@ def test_the_tries_before_training_are_not_there_for_any_job(tmp_path: Path) -> 
     made = jobs(tmp_path, *own, "seed=0,1")
     rates = {job: {*columns(run, "lr")[0]} for job, run in made.items()}
     assert rates == {"seed=0": {0.05}, "seed=1": {0.05}}
+
+
+def test_a_table_that_a_schedule_makes_once_is_there_for_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happened: the try before training made it, and each such run ended with a KeyError."""
+    monkeypatch.setattr(counting, "tables", {})
+    monkeypatch.setattr(counting, "is_ready", False)
+    monkeypatch.setattr(between, "_left", set())
+    own = own_schedule("counting.falls_by_a_table")
+    assert train_in_process([*RUN, *own, f"paths.log_dir={tmp_path}"]) == 0
+    assert {*columns(only_run(tmp_path), "lr")[0]} == {0.05, 0.025}
 
 
 def test_a_precision_that_a_job_sets_is_its_own(tmp_path: Path) -> None:
