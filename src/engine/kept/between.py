@@ -76,27 +76,33 @@ class _Noted(NamedTuple):
 
 
 def marks(files: Collection[str]) -> dict[str, Any]:
-    """Returns what is equal as long as nothing changes in a user's files, by name.
+    """Returns what is equal as long as nothing changes in a user's files, by owner and name.
 
     Args:
         files: the user's modules, by import path; what is not imported has nothing.
     """
     return {
-        f"{path}.{name}": (id(value), _mark(value))
+        path: {name: (id(one), _mark(one)) for name, one in (looked_into(owner) or {}).items()}
         for path, owner in _owners(_imported(files))
-        for name, value in (looked_into(owner) or {}).items()
     }
 
 
 def changed(before: Mapping[str, Any], files: Collection[str]) -> str | None:
     """Names something in a user's files that has changed; None if nothing has.
 
+    To import a file is no change.
+
     Args:
         before: what `marks` has returned.
         files: as `marks` takes them.
     """
-    now = marks(files)
-    return next((name for name in now if before.get(name) != now[name]), None)
+    found = (
+        f"{path}.{name}"
+        for path, now in marks(files).items()
+        for name, own in now.items()
+        if path in before and before[path].get(name) != own
+    )
+    return next(found, None)
 
 
 @contextmanager

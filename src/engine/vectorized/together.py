@@ -291,8 +291,11 @@ class _Chunk:
                 self.members[job] = Member(job, folder, own, module, callbacks, loggers, draws)
             except Exception as error:
                 self.answers[job] = error
-            if len(self.members) == 1:  # a look after each takes as long as to build it
-                self._changed = self._changed or between.changed(self.shared, self.files)
+            # A look after each takes as long as to build it.
+            if len(self.members) == 1 and job in self.members:
+                self._changed = between.changed(self.shared, self.files)
+                # Of files that it has imported, what the others change is a change.
+                self.shared = {**between.marks(self.files), **self.shared}
 
     def _leave(self, reason: str) -> None:
         """Leaves all jobs to run one by one."""

@@ -217,6 +217,21 @@ def test_a_try_within_a_run_leaves_what_objects_of_the_run_may_know(
     assert (file.Counter.last, file.is_first) == (file.counter, False)
 
 
+def test_an_import_is_no_change_and_what_it_brings_may_change_later(file: ModuleType) -> None:
+    before = between.marks(["late", file.__name__])
+    late = sys.modules["late"] = ModuleType("late")
+    try:
+        vars(late)["table"] = [1]
+        assert between.changed(before, ["late", file.__name__]) is None
+        now = between.marks(["late", file.__name__])
+        late.table.append(2)
+        assert between.changed(now, ["late", file.__name__]) == "late.table"
+    finally:
+        del sys.modules["late"]
+    file.steps += 1
+    assert between.changed(before, ["late", file.__name__]) == "file_of_a_user.steps"
+
+
 @pytest.mark.parametrize("is_try", [False, True])
 def test_a_file_with_a_flag_is_put_back_as_a_whole_or_not_at_all(
     is_try: bool, file: ModuleType, caplog: pytest.LogCaptureFixture
