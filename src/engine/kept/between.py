@@ -153,21 +153,35 @@ def put_back(
             has_to = is_whole and not (is_within and staying)
             if has_to and was is not NONE and _asked(ask) != was:
                 put(was)
-        found: dict[str, bool | None] = {}
+        # Another file may have imported a list or a dict by its name.
+        kept = (one for path in staying for one in changes[path].values())
+        shared = {id(one) for one in kept if isinstance(one, CHANGING)}
+        found: dict[str, bool] = {}
+        left: dict[str, Any] = {}
         for path, owner in owners.items():
-            if path in staying:  # of what a run has till its end, a number may make it another one
-                for name, one in changes[path].items():
-                    may_have_to = one is True or (is_within and type(one) not in COUNTS)
-                    found[f"{path}.{name}"] = None if may_have_to else False
-            else:
-                for name, is_back in _restore(owner, noted[path], changes[path], is_whole):
-                    found[f"{path}.{name}"] = is_back
+            own = changes[path]
+            stay = {n: one for n, one in own.items() if path in staying or id(one) in shared}
+            left |= {f"{path}.{name}": one for name, one in stay.items()}
+            goes = {name: one for name, one in own.items() if name not in stay}
+            for name, is_back in _restore(owner, noted[path], goes, is_whole):
+                found[f"{path}.{name}"] = is_back
+        left |= {name: 0 for name, is_back in found.items() if not is_back}
         if not is_try:
             _back.update(name for name, is_back in found.items() if is_back)
-            _left.update(name for name, is_back in found.items() if not is_back)
-        elif left := sorted(name for name, is_back in found.items() if is_back is False):
-            text = "a try before training has changed %s, and nobody can put that back"
-            log.warning(text, ", ".join(left))
+            _left.update(left)
+        else:
+            _tell_of_a_try(left, is_within)
+
+
+def _tell_of_a_try(left: Mapping[str, Any], is_within: bool) -> None:
+    """Says what stays of a try, by name; flags that went to True are there to stay."""
+    told = {name: one for name, one in left.items() if one is not True}
+    # Within a run, a table is mostly a cache, but a number may make the run another one.
+    doubtful = {name for name, one in told.items() if not is_within or type(one) in COUNTS}
+    for level, names in ((logging.WARNING, doubtful), (logging.INFO, told.keys() - doubtful)):
+        if names:
+            text = "a try before training has changed %s, and training begins with that"
+            log.log(level, text, ", ".join(sorted(names)))
 
 
 @functools.cache

@@ -92,11 +92,9 @@ def is_whole(made_of: dict[str, Any]) -> bool:
 
 
 def look_again(made_of: dict[str, Any], config: Config) -> None:
-    """Looks at the files of the data once more: what makes the loaders may have written some.
-
-    Of many jobs in a process it looks for the first one only: to walk over many files is slow.
-    """
-    _forget(_paths_of_data(config))
+    """Looks at the files of the data once more: what makes the loaders may have written some."""
+    for looked in (_is_path, state_of_files):
+        looked.cache_clear()
     made_of["data"] |= _files_of_data(config, is_known=False)
 
 
@@ -236,7 +234,7 @@ def _data_changed(run_dir: Path, before: dict[str, Any], config: Config) -> bool
     then = before["data"]
     is_known = then["digest"] is not None
     state = _state_of_data(config, is_known)
-    if state in (None, then["files"]):
+    if state is None or then["files"] in (None, state):
         return False
     # The same content may be in other files.
     if not is_known:
@@ -353,13 +351,6 @@ def classes_of(data: Any) -> list[str]:
         return class_names_of(data) or []
     except UserError:  # whoever needs names refuses these
         return []
-
-
-@functools.cache
-def _forget(paths: tuple[Path, ...]) -> None:
-    """Forgets, once in a process, which files there are."""
-    for looked in (_is_path, state_of_files):
-        looked.cache_clear()
 
 
 @functools.cache

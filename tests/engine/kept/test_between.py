@@ -198,21 +198,26 @@ def test_a_try_within_a_run_leaves_what_objects_of_the_run_may_know(
     assert (file.Counter.total, file.steps, hasattr(file, "late")) == (0, 0, False)
     assert torch.equal(file.drawn.get_state(), begun)
     assert not caplog.text
-    changes: list[Callable[[], Any]] = [
-        lambda: file.seen.append(1),
-        lambda: file.rates.mul_(2),
-        lambda: setattr(file.Counter, "last", file.counter),
-        lambda: setattr(file.Counter, "best", [1.0]),
-        lambda: setattr(file, "is_first", False),
-    ]
-    for number, change in enumerate(changes, 1):
+    caplog.set_level("INFO")
+    changes: dict[str, Callable[[], Any]] = {
+        "seen": lambda: file.seen.append(1),
+        "rates": lambda: file.rates.mul_(2),
+        "Counter.last": lambda: setattr(file.Counter, "last", file.counter),
+        "Counter.best": lambda: setattr(file.Counter, "best", [1.0]),
+        "is_first": lambda: setattr(file, "is_first", False),
+    }
+    text = "a try before training has changed {}, and training begins with that"
+    for number, (name, change) in enumerate(changes.items(), 1):
+        caplog.clear()
         with put_back([file.__name__], is_within=True):
             file.Counter.total = file.steps = number
             change()
         assert (file.Counter.total, file.steps) == (number, number)
-        assert len(caplog.messages) == number
-        names = "file_of_a_user.Counter.total, file_of_a_user.steps"
-        assert f"a try before training has changed {names}, and" in caplog.messages[-1]
+        numbers = "file_of_a_user.Counter.total, file_of_a_user.steps"
+        assert [(one.levelname, one.message) for one in caplog.records] == [
+            ("WARNING", text.format(numbers)),
+            ("INFO", text.format(f"file_of_a_user.{name}")),
+        ]
     assert (file.seen, file.rates.tolist(), file.Counter.best) == ([1], [2, 2, 2], [1.0])
     assert (file.Counter.last, file.is_first) == (file.counter, False)
 
@@ -249,6 +254,28 @@ def test_a_file_with_a_flag_is_put_back_as_a_whole_or_not_at_all(
     names = ", ".join(f"file_of_a_user.{name}" for name in [*kept, "steps"])
     (said,) = caplog.messages
     assert f"changed {names}" in said
+
+
+def test_a_table_that_stays_is_not_emptied_where_another_file_has_imported_it(
+    file: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it happened: the table was emptied by its other name, and the next job found no width."""
+    sys.modules["other"] = other = ModuleType("other")
+    vars(other).update(seen=file.seen, steps=5)
+    vars(file)["is_ready"] = False
+    try:
+        with put_back([file.__name__, "other"]):
+            file.seen.append(3)
+            vars(file)["is_ready"] = True
+            vars(other)["steps"] = 6
+        assert file.seen == [3]
+        assert other.steps == 5
+        with put_back([file.__name__, "other"]):
+            pass
+    finally:
+        del sys.modules["other"]
+    names = "file_of_a_user.is_ready, file_of_a_user.seen, other.seen"
+    assert f"runs before this one have changed {names}" in caplog.text
 
 
 def test_what_a_process_does_once_by_a_flag_is_not_done_again(

@@ -64,7 +64,7 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 def forget() -> None:
     """Forgets what this process knows of files, as a new process has nothing."""
     of_code = (code.source, code._file_of, code._is_users, code._followed)
-    of_data = (identity.state_of_files, identity._content, identity._digest_now, identity._forget)
+    of_data = (identity.state_of_files, identity._content, identity._digest_now)
     for cached in (*of_code, *of_data, identity._is_path, identity._file_digest):
         cached.cache_clear()
 
@@ -389,6 +389,40 @@ def test_what_is_written_beside_the_data_is_no_other_data(tmp_path: Path) -> Non
     identity.save(tmp_path, first)
     forget()
     assert identity.changed(tmp_path, config).data == "data"
+
+
+class Makes(ways.Ordinary):
+    """Makes a file, before the loaders or after the end."""
+
+    def __init__(self, early: str = "", late: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self.early, self.late = early, late
+
+    def setup(self, stage: str) -> None:
+        if self.early:
+            (folder := Path(self.early)).mkdir(exist_ok=True)
+            (folder / "made.txt").write_text("made")
+
+    def teardown(self, stage: str) -> None:
+        if self.late:
+            Path(self.late).write_text("made")
+
+
+@pytest.mark.parametrize(
+    ("key", "content"), [("early", {"0:made.txt": "ea0890697a77af0a"}), ("late", None)]
+)
+def test_files_that_jobs_make_themselves_are_no_other_data(
+    key: str, content: dict[str, str] | None, tmp_path: Path
+) -> None:
+    """As it happened: the second job of a process knew no files, and a sweep ran it anew."""
+    command = ["-m", "experiment=linear", "accelerator=cpu", "logger=csv", "trainer.max_steps=2"]
+    command += ["module._target_=ways.Small", f"datamodule._target_={__name__}.Makes"]
+    command += [f"+datamodule.{key}={tmp_path}/a,{tmp_path}/b", f"paths.log_dir={tmp_path}/log"]
+    for _ in range(2):
+        run_train(*command, draws=False)
+        forget()
+    made = [json.loads(path.read_text()) for path in tmp_path.glob("log/**/made_of.json")]
+    assert [one["data"]["content"] for one in made] == [content] * 2
 
 
 class Table(ways.Ordinary):
