@@ -185,8 +185,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         said.append("the content of the data changed")
     elif _are_other_files(theirs.get("content"), ours.get("content")):
         said.append("the files of the data changed")
-    then = theirs.get("workers")
-    workers = ours.get("workers")
+    then, workers = theirs.get("workers"), ours.get("workers")
     if None not in (then, workers) and then != workers:
         said.append(
             f"{WORKERS} changed from {then} to {workers}, and each reads the loader by itself"

@@ -118,7 +118,7 @@ def tests_others(summary: Mapping[str, Any]) -> bool:
     """
     found = objective_of(summary)
     if found is None or found.taken not in (BEST_EPOCH, OF_MEAN) or math.isnan(found.value):
-        return False  # there is no best.ckpt
+        return False  # no number has chosen a best.ckpt
     return summary.get("tested") not in (None, BEST.name)
 
 
