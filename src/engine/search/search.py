@@ -304,21 +304,20 @@ class Search:
         if name and (of := trials.name(name)) != name:
             error = f"its value is {name}, and this search's are {of}"
             state, status = TrialState.FAIL, "failed"
-        elif name:
-            self._check_direction(job)
+        elif name and found:
+            self._check_direction(job, found)
         trials.tell(
             number, state, value, status=status, error=error, folder=folder.name if folder else None
         )
 
-    def _check_direction(self, job: Job) -> None:
+    def _check_direction(self, job: Job, found: summaries.Objective) -> None:
         """Refuses to maximise what is to be low, or to minimise what is to be high.
 
         Which way a search goes is known before its first trial, by what no trial sweeps. A trial
         may have no validation, or another metric by what it swept.
         """
-        found = summaries.objective_of(job.summary)
         way = "max" if self.direction == StudyDirection.MAXIMIZE else "min"
-        if found is None or found.mode == way:
+        if found.mode == way:
             return
         monitor = job.config.get("callbacks.checkpoints.monitor")
         is_monitor = found.metric == monitor

@@ -35,18 +35,20 @@ class State(NamedTuple):
         status: in a word, as the table shows it.
         folder: the job's; None if it has none yet.
         summary: how the job ended; empty while it has not.
-        is_due: whether the sweep is to run the job.
+        changed: what of data and code is other than when the job began.
+        is_due: whether the sweep is to run the job: it has not ended, or is to be run again.
         has_ended: whether the job ran to an end, with the data as they are now. A failure is an
             end. Pruning is an end for the study that pruned the job, and for no other.
-        is_changed: whether data or code are others than when the job began.
+        is_over: whether the job is not to go on from what its folder has.
     """
 
     status: str
     folder: Path | None
     summary: dict[str, Any]
+    changed: identity.Changed
     is_due: bool
     has_ended: bool
-    is_changed: bool
+    is_over: bool
 
 
 class Job:
@@ -123,15 +125,6 @@ class Job:
         return folder
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """Reads the job's summary.json; empty while there is none."""
-        try:
-            folder = self._folder_to_read()
-            return (folder and summaries.load(folder)) or {}
-        except BrokenFile as broken:
-            return {"status": BROKEN, "error": str(broken)}
-
-    @property
     def stamp(self) -> tuple[Path, int] | None:
         """Returns what is another when the job has been run again; None if no summary is known."""
         with suppress(OSError):
@@ -148,70 +141,53 @@ class Job:
         """Tells whether the job is still to run: its worker may have been killed."""
         return not self.error and (not state.has_ended or self.is_as_launched)
 
-    def _read(self) -> tuple[dict[str, Any], identity.Changed]:
-        """Reads the job's summary, and what has changed since; a broken file is the job's error."""
-        try:
-            if not (folder := self._folder_to_read()):
-                return {}, identity.Changed()
-            return summaries.load(folder) or {}, identity.changed(folder, self.config)
-        except BrokenFile as broken:
-            return {"status": BROKEN, "error": str(broken)}, identity.Changed()
-
     @property
     def is_forced(self) -> bool:
         """Tells whether the job is to begin anew, whatever it has: sweep.force=true asks for it."""
         return self.treated["force"] and (not self.token or forced.read(self.mark) != self.token)
 
-    @property
-    def begins_anew(self) -> bool:
-        """Tells whether the job has nothing to go on from, or is not to go on from what it has."""
-        summary, changed = self._read()
-        is_over = self.is_forced or any(changed) or summary.get("status") in ("diverged", BROKEN)
-        return is_over or not (self.folder and folders.has_trained(self.folder))
-
-    @property
-    def status(self) -> str:
-        """Returns new, running (in any process), interrupted, finished, diverged, failed or broken.
-
-        Or `stale (lenet.py)` for a job that has ended, and whose code has changed; or `other data`;
-        or `to run again` for one that sweep.force has not run yet.
-        """
-        return self.state().status
-
     def state(self) -> State:
-        """Reads the job's status, folder and summary: any process may change them."""
-        summary, changed = self._read()
-        folder = self.folder
-        if self._is_end(summary) and self.is_forced:
+        """Reads the job's status, folder and summary: any process may change them.
+
+        The status is new, running (in any process), interrupted, finished, diverged, failed or
+        broken. Or it is `stale (lenet.py)` for a job that has ended, and whose code has changed; or
+        `other data`; or `to run again` for one that sweep.force has not run yet.
+        """
+        folder: Path | None = None
+        summary: dict[str, Any] = {}
+        changed = identity.Changed()
+        try:
+            if folder := self._folder_to_read():
+                summary = summaries.load(folder) or {}
+                changed = identity.changed(folder, self.config)
+        except BrokenFile as broken:
+            folder, summary = self.folder, {"status": BROKEN, "error": str(broken)}
+        is_forced = self.is_forced
+        ended = summary.get("status")
+        study = self.config.get("sweep.trial.study")
+        is_end = ended in ENDS or (ended == "pruned" and summary.get("study") == study)
+        if is_end and is_forced:
             status = "to run again"
-        elif self._is_end(summary) and changed.data:
+        elif is_end and changed.data:
             status = f"other {changed.data}"
-        elif self._is_end(summary) and changed.code:
+        elif is_end and changed.code:
             status = f"stale ({', '.join(changed.code)})"
-        elif self._is_end(summary):
-            status = str(summary["status"])
+        elif is_end:
+            status = str(ended)
         elif self.error:
             status = "failed"
         elif locks.is_held(self._lock):
             status = "running"
         else:
             status = "interrupted" if folder else "new"
-        has_ended = self._is_end(summary) and not changed.data
-        is_due = self._is_due(summary, changed)
-        return State(status, folder, summary, is_due, has_ended, any(changed))
-
-    @property
-    def is_due(self) -> bool:
-        """Tells whether the sweep is to run the job: it has not ended, or is to be run again."""
-        return self._is_due(*self._read())
-
-    def _is_due(self, summary: dict[str, Any], changed: identity.Changed) -> bool:
-        if not self._is_end(summary) or bool(changed.data) or self.is_forced:
-            return True
-        if self.treated["retry"] == "stale":
-            return bool(changed.code)
-        retries = self.treated["retry"] == "failed"
-        return retries and summary.get("status") in ("failed", "diverged", BROKEN)
+        has_ended = is_end and not changed.data
+        retry = self.treated["retry"]
+        is_retried = (retry == "stale" and bool(changed.code)) or (
+            retry == "failed" and ended in ("failed", "diverged", BROKEN)
+        )
+        is_due = not has_ended or is_forced or is_retried
+        is_over = is_forced or any(changed) or ended in ("diverged", BROKEN)
+        return State(status, folder, summary, changed, is_due, has_ended, is_over)
 
     def run(self, train: Callable[[Config, Path], float]) -> float:
         """Runs the job, unless it is not due or another process runs it; returns its objective.
@@ -220,7 +196,7 @@ class Job:
         """
         with self.claimed() as folder:
             if folder is None:
-                return summaries.objective(self.summary)
+                return summaries.objective(self.state().summary)
             gpus.claim(self.config)
             log.info("%s", folder.name)
             try:
@@ -250,37 +226,30 @@ class Job:
             log.info("waiting for another process, which runs %s", self.folder or self.hash)
         lock = locks.acquire(self._lock, locks.FOR_EVER if wait else 0)
         try:
-            found = self._read() if lock else None
-            yield self._folder_to_run_in(*found) if found and self._is_due(*found) else None
+            now = self.state() if lock else None
+            yield self._folder_to_run_in(now) if now and now.is_due else None
         finally:
             if lock:
                 lock.release()
 
-    def _folder_to_run_in(self, summary: dict[str, Any], changed: identity.Changed) -> Path:
-        folder = self.folder
-        is_forced = self.is_forced
-        is_over = is_forced or summary.get("status") in ("diverged", BROKEN)
-        reason = str(changed) if any(changed) else ""
-        if folder and not (is_over or reason) and (why := _of_no_use(folder, self.config)):
+    def _folder_to_run_in(self, now: State) -> Path:
+        folder = now.folder
+        reason = str(now.changed) if any(now.changed) else ""
+        if folder and not now.is_over and (why := _of_no_use(folder, self.config)):
             reason = f"checkpoint {why}"
         if folder and reason:
             log.info("%s: begins anew, as its %s", folder, reason)
-        if folder and (is_over or reason):  # what is there cannot be gone on with
+        if folder and (now.is_over or reason):  # what is there cannot be gone on with
             folders.set_aside(folder)
             folder = None
-        elif folder and self._is_end(summary):  # a failed one goes on from its checkpoint
+        elif folder and now.has_ended:  # a failed one goes on from its checkpoint
             (folder / summaries.SUMMARY).unlink()
-        if is_forced and self.token:  # a worker that a cluster starts again goes on
+        if self.token and self.is_forced:  # a worker that a cluster starts again goes on
             forced.write(self.mark, self.token)
         name = self.config, self.sweep_dir, self.config.overrides
         is_taken = folders.job_dir(*name).exists()  # by another job
         self._folder = folder or folders.job_dir(*name, is_whole=is_taken)
         return self._folder
-
-    def _is_end(self, summary: dict[str, Any]) -> bool:
-        study = self.config.get("sweep.trial.study")
-        pruned = summary.get("status") == "pruned" and summary.get("study") == study
-        return pruned or summary.get("status") in ENDS
 
 
 @functools.cache  # said once: a sweep looks for a job's folder several times
@@ -311,7 +280,7 @@ def check_all(jobs: Sequence[Job]) -> bool:
     Raises:
         UserError: for the first that is wrong; names the key.
     """
-    if not (due := [job for job in jobs if job.is_due]):
+    if not (due := [(job, now) for job in jobs if (now := job.state()).is_due]):
         return False
     with imports.large():
         from engine.checks.config import check, try_update
@@ -322,18 +291,22 @@ def check_all(jobs: Sequence[Job]) -> bool:
         messages.silence_harmless()
         checked: set[str] = set()
         files: set[str] = set()
-        for job in due:
+        for job, _ in due:
             known = len(checked)
             check(job.config, checked)
             if len(checked) > known:
                 files |= code.digests(job.config, "").keys()  # the digests are kept by file
         # One context for all: to note what hundreds of jobs' files have would take long.
         with put_back(files, is_try=True):
-            for job in due:
+            for job, _ in due:
                 try_update(job.config, checked)
                 job.is_checked = True
-        named = ((job.config.get("init_from"), job) for job in due)
-        for source in {source for source, job in named if source and job.begins_anew}:
+        sources = {
+            job.config.get("init_from")
+            for job, now in due
+            if now.is_over or not (now.folder and folders.has_trained(now.folder))
+        }
+        for source in filter(None, sources):
             to_begin_with(Path(source))
     return True
 
@@ -401,9 +374,9 @@ def _force(jobs: Sequence[Job], path: Path) -> None:
         job.token = token
     if begun := [(job, job.state()) for job in jobs if not job.is_forced]:
         for job, now in begun:
-            if now.has_ended and now.is_changed:
+            if now.has_ended and any(now.changed):
                 job.mark.unlink(missing_ok=True)
-        left = len(jobs) - sum(now.has_ended and not now.is_changed for _, now in begun)
+        left = len(jobs) - sum(now.has_ended and not any(now.changed) for _, now in begun)
         log.info(
             "sweep.force=true goes on with a sweep that was interrupted, or that another process "
             "runs; left: %d of %s",
@@ -577,6 +550,6 @@ def answer_text(answer: float | Exception, job: Job | None) -> str:
     """Returns a job's answer as the line about the job shows it."""
     if isinstance(answer, Exception):
         return messages.redacted(str(answer)).partition("\n")[0]
-    if math.isnan(answer) and job and not job.summary:
+    if math.isnan(answer) and job and not job.state().summary:
         return "another process runs it"
     return f"{answer:.4g}"

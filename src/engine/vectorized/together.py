@@ -215,7 +215,7 @@ class _Chunk:
             self.answers[job] = mistake
             return
         if folder is None:  # the job needs no run, or another process runs it
-            self.answers[job] = summaries.objective(job.summary)
+            self.answers[job] = summaries.objective(job.state().summary)
         elif folders.has_trained(folder):
             self.alone["they go on from their checkpoints"] += 1
         else:

@@ -191,8 +191,8 @@ def test_a_search_that_goes_another_way_than_a_report_says_so_once(
 ) -> None:
     """As it happened: losses of training were maximised without a word."""
     named = {"metric": "train/loss", "taken": "last pass", "mode": "min"}
-    summary = {"objective": 0.5, "objective_of": named}
-    job: Any = SimpleNamespace(config={"callbacks.checkpoints.monitor": None}, summary=summary)
+    found: Any = of_runs.objective_of({"objective": 0.5, "objective_of": named})
+    job: Any = SimpleNamespace(config={"callbacks.checkpoints.monitor": None})
     for direction, times in (("MINIMIZE", 0), ("MAXIMIZE", 1)):
         search: Any = SimpleNamespace(
             direction=StudyDirection[direction],
@@ -200,7 +200,7 @@ def test_a_search_that_goes_another_way_than_a_report_says_so_once(
             _has_warned=False,
         )
         for _ in range(2):
-            Search._check_direction(search, job)
+            Search._check_direction(search, job, found)
         said = (
             "hydra.sweeper.direction=maximize: of train/loss, the minimum is the best, and a "
             "report goes by it"
@@ -537,7 +537,7 @@ def test_a_value_that_is_no_number_is_the_worst_and_no_failure(
         mistake=None,
         name="s",
         storage=storage,
-        _check_direction=lambda job: None,
+        _check_direction=lambda job, found: None,
         _table=lambda of: table(of, 3, {}, tmp_path),
     )
     other = {"metric": "train/loss", "taken": "last pass", "mode": "min"}
@@ -549,7 +549,8 @@ def test_a_value_that_is_no_number_is_the_worst_and_no_failure(
     for ending in endings:
         ((number, lock),) = made.claim().items()
         of_runs.save(tmp_path, ending)
-        state = State(ending["status"], tmp_path, of_runs.load(tmp_path) or {}, True, True, False)
+        summary = of_runs.load(tmp_path) or {}
+        state = State(ending["status"], tmp_path, summary, identity.Changed(), True, True, False)
         Search._tell(search, made, number, SimpleNamespace(error=None, state=lambda s=state: s))
         lock.release()
     assert [(trial.state, trial.value) for trial in made.all()] == [

@@ -21,6 +21,7 @@ from engine.door import Door
 from engine.errors import Stopped, as_mistake
 from engine.files import CannotWrite
 from engine.run import build
+from engine.run.identity import Changed
 from engine.search import study
 from engine.search.search import Search
 from engine.sweep.jobs import State
@@ -92,7 +93,7 @@ def test_a_search_on_a_full_disk_goes_on_when_there_is_space(
 def test_a_study_is_not_told_of_a_full_disk_by_another_process_either(error: Exception) -> None:
     unused: Any = None
     job: Any = SimpleNamespace(error=pickle.loads(pickle.dumps(error)))
-    job.state = lambda: State("failed", None, {}, True, True, False)
+    job.state = lambda: State("failed", None, {}, Changed(), True, True, False)
     with pytest.raises(type(error), match=re.escape(str(error))):
         Search._tell(unused, unused, 0, job)
 

@@ -87,7 +87,7 @@ def test_what_a_forced_sweep_has_not_run_yet_is_not_called_finished(ended: Path)
     (token,) = (path.read_text() for path in ended.glob(".locks/*.token"))
     for job in jobs:
         job.treated["force"], job.token = True, token
-    assert [job.status for job in jobs] == ["finished", "interrupted", "to run again"]
+    assert [job.state().status for job in jobs] == ["finished", "interrupted", "to run again"]
 
 
 def test_a_job_whose_code_has_changed_since_runs_once_more(

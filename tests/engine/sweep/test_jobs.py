@@ -10,7 +10,8 @@ import pytest
 
 from commands import only_run, run_train
 from engine.config.resolved import Config
-from engine.run import folders, identity
+from engine.run import folders
+from engine.run.identity import Changed
 from engine.run.summaries import save
 from engine.sweep.jobs import Job, State, own_words, table
 from sweeping import FAILING, LINEAR, folder, made, summaries, sweep, written
@@ -151,15 +152,13 @@ def test_a_broken_summary_is_no_end(
     (job,) = made(tmp_path, "seed=1")
     (run_dir := folders.job_dir(job.config, tmp_path, job.overrides)).mkdir()
     (run_dir / "summary.json").write_text('{"status": "fin')
-    assert job.status == "interrupted"
+    assert job.state().status == "interrupted"
     assert f"{run_dir / 'summary.json'}: left out, as it is broken" in caplog.text
     assert re.sub(r"\x1b\[\d*m", "", table([job])).splitlines()[1:] == [
         f"  interrupted  {run_dir.name}",
         "1 job: 1 interrupted",
     ]
-    with monkeypatch.context() as patch:
-        patch.delattr(identity, "changed")
-        assert job.summary == {}  # without a comparison of code and data
+    assert job.state().summary == {}
     assert len(caplog.records) == 1
 
 
@@ -174,8 +173,8 @@ def test_what_is_no_folder_is_broken_and_not_written_to(kind: str, tmp_path: Pat
         place.with_name(f"{place.name}.1").symlink_to(gone)  # an earlier one's
     else:
         place.write_text("mine")
-    assert (job.status, job.is_due) == ("broken", False)
-    assert job.summary["error"] == f"{place}: {says}.\nPut it back."
+    assert (job.state().status, job.state().is_due) == ("broken", False)
+    assert job.state().summary["error"] == f"{place}: {says}.\nPut it back."
     with job.claimed() as folder:
         assert folder is None
     job.treated = job.treated | {"retry": "failed"}
@@ -187,7 +186,7 @@ def test_what_is_no_folder_is_broken_and_not_written_to(kind: str, tmp_path: Pat
     assert not gone.parent.exists()
     folders.save_config(place.with_name(f"zz-{place.name}"), job.config, "project.train")
     place.symlink_to(gone)
-    assert made(tmp_path, "seed=1")[0].status == "interrupted"  # the copy that is there
+    assert made(tmp_path, "seed=1")[0].state().status == "interrupted"  # the copy that is there
 
 
 def test_a_folder_that_another_process_sets_aside_is_none(
@@ -205,7 +204,7 @@ def test_a_folder_that_another_process_sets_aside_is_none(
 
     with monkeypatch.context() as patch:
         patch.setattr(type(job), "_is_own", and_set_aside)
-        assert (job.status, job.is_due) == ("new", True)
+        assert (job.state().status, job.state().is_due) == ("new", True)
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["of its name", "renamed"])
@@ -221,7 +220,7 @@ def test_a_copy_of_a_folder_is_not_taken_for_the_job(
     if renamed:
         ended = ended.rename(tmp_path / f"mine-{ended.name}")
     save(ended, {"status": "finished", "objective": 0.5})
-    assert (job.folder, job.status, job.is_due) == (ended, "finished", False)
+    assert (job.folder, job.state().status, job.state().is_due) == (ended, "finished", False)
     assert made(tmp_path, "seed=1")[0].folder == ended
     assert [line.partition("goes by this one, as ")[2] for line in caplog.messages] == [
         f"aa-{name}, zz-{name} are of the same job" for name in [ended.name.removeprefix("mine-")]
@@ -242,8 +241,9 @@ def test_a_row_says_what_its_job_has_of_its_own(
 ) -> None:
     own = ["optimizer=adam init=he seed=1", "optimizer=sgd init=xavier +init.gain=2 seed=12"]
     words = [["experiment=lenet", *text.split()] for text in own]
+    asked = {"force": False, "retry": None}
     jobs = [
-        Job(Config({"n": i, "sweep": {}}, overrides=one), tmp_path, one)
+        Job(Config({"n": i, "sweep": asked}, overrides=one), tmp_path, one)
         for i, one in enumerate(words)
     ]
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -264,7 +264,7 @@ def test_what_a_sweep_tells_its_jobs_names_none() -> None:
 def test_a_log_that_is_not_there_is_not_named(tmp_path: Path) -> None:
     """As it happened on a full disk, and where a file has the place of a job's folder."""
     (job,) = made(tmp_path, "seed=1")
-    state = State("failed", tmp_path, {"error": "no"}, False, True, False)
+    state = State("failed", tmp_path, {"error": "no"}, Changed(), False, True, False)
     path = tmp_path / "train.log"
     assert table([job], [state]).splitlines()[2:-1] == ["    no"]
     path.touch()
@@ -276,7 +276,7 @@ def test_the_metric_of_the_test_stands_beside_the_objective(tmp_path: Path) -> N
     of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
     summary = {"objective": 0.625, "objective_of": of, "metrics": {"test/acc": 0.5}, "seconds": 1.0}
     ends = [("finished", summary), ("diverged", {})]
-    states = [State(status, None, own, False, True, False) for status, own in ends]
+    states = [State(status, None, own, Changed(), False, True, False) for status, own in ends]
     assert re.sub(r"\x1b\[\d*m", "", table(jobs, states)).splitlines()[:3] == [
         "  status       job     val/acc, best epoch   test/acc      time",
         "  finished     seed=1                0.625        0.5     1.0 s",
@@ -292,7 +292,8 @@ def test_where_names_would_be_cut_the_heading_is_shorter(
     monitor = "callbacks.checkpoints.monitor=a_metric_with_a_long_name"
     jobs = made(tmp_path, f"{monitor}/0", f"{monitor}/1")
     of = {"metric": "val/acc", "taken": "best epoch", "mode": "max"}
-    state = State("new", None, {"objective": 0.625, "objective_of": of}, False, False, False)
+    summary = {"objective": 0.625, "objective_of": of}
+    state = State("new", None, summary, Changed(), False, False, False)
     head, *rows, _ = re.sub(r"\x1b\[\d*m", "", table(jobs, [state, state])).splitlines()
     assert re.split(r"\s{2,}", head.strip()) == ["status", "job", title, "time"]
     said = [re.split(r"\s{2,}", row.strip()) for row in rows]
