@@ -27,29 +27,34 @@ INTERPOLATION = (  # OmegaConf's words on one
     r"Interpolation key '|Interpolation to parent node|"
     r"(?:resolving|dereferencing|Recursive|Unsupported) interpolation"
 )
-LEADS_NOWHERE = re.compile(r"Interpolation key '(\S+)' not found\nfull_key: (\S+)")
-NOWHERE = r"\2: refers to \1, which these choices do not have."
-# Of ${hydra:…}: the jobs of a sweep are composed before there is a config of Hydra's for each.
-HYDRAS_OWN = re.compile(r"\w+ raised while .*: HydraConfig was not set\nfull_key: (\S+)")
-NO_JOB = (
-    r"\1: refers to Hydra's own config by ${hydra:…}, which is there in a single run only.\n"
-    "For a sweep, write the value itself."
-)
-LEADS_TO_NONE = re.compile(r"\w+ while .*: Missing mandatory value: (\S+)\nfull_key: \S+")
-NO_VALUE = r"\1: has no value (???); write \1=VALUE"
-NOT_SET = re.compile(r"\w+ raised .*: \"Environment variable '(\S+)' not found\"\nfull_key: (\S+)")
-NO_VARIABLE = r"${oc.env:\1}: there is no such environment variable; \2 needs it."
-UNRESOLVED = re.compile(r"\w+ raised while resolving interpolation: (.*)\nfull_key: (\S+)")
-WHY_UNRESOLVED = r"\2: its ${…} cannot be resolved: \1"
-IS_THERE = re.compile(r"Could not append .* at '(\S+)'\.\nEither remove \+ prefix: '(.*)'")
-WITHOUT_PLUS = r"+\2: \1 has a value already; write \2"
+# (what OmegaConf and Hydra say, and how a user understands it)
 IN_OUR_WORDS = (
-    (LEADS_NOWHERE, NOWHERE),
-    (LEADS_TO_NONE, NO_VALUE),
-    (HYDRAS_OWN, NO_JOB),
-    (NOT_SET, NO_VARIABLE),
-    (UNRESOLVED, WHY_UNRESOLVED),
-    (IS_THERE, WITHOUT_PLUS),
+    (
+        r"Interpolation key '(\S+)' not found\nfull_key: (\S+)",
+        r"\2: refers to \1, which these choices do not have.",
+    ),
+    (
+        r"\w+ while .*: Missing mandatory value: (\S+)\nfull_key: \S+",
+        r"\1: has no value (???); write \1=VALUE",
+    ),
+    # Of ${hydra:…}: the jobs of a sweep are composed before there is a config of Hydra's for each.
+    (
+        r"\w+ raised while .*: HydraConfig was not set\nfull_key: (\S+)",
+        r"\1: refers to Hydra's own config by ${hydra:…}, which is there in a single run only.\n"
+        "For a sweep, write the value itself.",
+    ),
+    (
+        r"\w+ raised .*: \"Environment variable '(\S+)' not found\"\nfull_key: (\S+)",
+        r"${oc.env:\1}: there is no such environment variable; \2 needs it.",
+    ),
+    (
+        r"\w+ raised while resolving interpolation: (.*)\nfull_key: (\S+)",
+        r"\2: its ${…} cannot be resolved: \1",
+    ),
+    (
+        r"Could not append .* at '(\S+)'\.\nEither remove \+ prefix: '(.*)'",
+        r"+\2: \1 has a value already; write \2",
+    ),
 )
 LOST_OVERRIDE = re.compile(r"In '([^']+)': Could not override '([^'@]+)(@[^']+)?'\.")
 TRACEBACK = "Traceback (most recent call last):"
@@ -150,7 +155,7 @@ def exit_codes() -> Iterator[None]:
             sys.exit(WRONG_USE)
         text = f"error: {describe(mistake)}"
         for theirs, ours in IN_OUR_WORDS:
-            text = theirs.sub(ours, text)
+            text = re.sub(theirs, ours, text)
         if words := words_about(describe(mistake), sys.argv[1:]):
             text = f"{text}\nThe command says: {messages.redacted(' '.join(words))}"
         print(messages.for_stream(text, sys.stderr, logging.ERROR), file=sys.stderr)
