@@ -6,11 +6,9 @@ Each function returns what its file says, and None or nothing where there is no 
 import csv
 import functools
 import io
-import itertools
 import json
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -249,30 +247,19 @@ def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         columns = next(table, [])
         if STEP not in columns:
             raise ValueError(f"its first line has no column {STEP}")
-        lines = list(table)
-        try:
-            _check_lines(lines, columns)
-        except ValueError:
-            for number, line in enumerate(lines, start=2):
-                try:
-                    _check_lines([line], columns)
-                except ValueError as error:
-                    raise ValueError(f"line {number}: {error}") from None
-        made = [
-            {name: cell for name, cell in zip(columns, line, strict=True) if cell} for line in lines
-        ]
+        step = columns.index(STEP)
+        made = []
+        for number, line in enumerate(table, start=2):
+            try:
+                if len(line) != len(columns):
+                    raise ValueError(f"{len(line)} cells, not {len(columns)}")
+                int(line[step])
+                row = {name: cell for name, cell in zip(columns, line, strict=True) if cell}
+                _ = [*map(float, row.values())]
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
+            made.append(row)
     return columns, made
-
-
-def _check_lines(lines: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
-    """Refuses cells that are no numbers: of all lines at once, as a sweep reads many tables."""
-    for line in lines:
-        if len(line) != len(columns):
-            raise ValueError(f"{len(line)} cells, not {len(columns)}")
-    step = columns.index(STEP)
-    for line in lines:
-        int(line[step])
-    deque(map(float, filter(None, itertools.chain.from_iterable(lines))), maxlen=0)
 
 
 def _whole(path: Path) -> str:
