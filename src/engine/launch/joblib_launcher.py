@@ -9,7 +9,6 @@ from engine import signals
 from engine.errors import WorkerLost
 from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work
-from engine.signals import end_with_parent, out_of_reach_of_ctrl_c
 
 A_MOMENT = 0.2  # seconds, after which this process looks for a signal again
 
@@ -49,11 +48,16 @@ class JoblibLauncher(WorkerLauncher):
                 signals.heed()
                 while todo and len(running) < most:
                     number, work = todo.popleft()
-                    with out_of_reach_of_ctrl_c(), patch.dict(os.environ, PYTHONWARNINGS=ignored):
+                    with (
+                        signals.out_of_reach_of_ctrl_c(),
+                        patch.dict(os.environ, PYTHONWARNINGS=ignored),
+                    ):
                         pool = (
                             self.idle.pop()
                             if self.idle
-                            else ProcessPoolExecutor(max_workers=1, initializer=end_with_parent)
+                            else ProcessPoolExecutor(
+                                max_workers=1, initializer=signals.end_with_parent
+                            )
                         )
                         running[pool.submit(work)] = number, pool
                 for future in wait(running, A_MOMENT, FIRST_COMPLETED).done:

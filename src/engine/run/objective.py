@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config.resolved import Config
-from engine.run import summaries
 from engine.run.records import read
-from engine.run.records.read import BrokenFile
-from engine.run.summaries import BEST_EPOCH, LAST_PASS, LAST_VALUE, OF_MEAN, Objective
+from engine.run.summaries import (
+    BEST_EPOCH,
+    COMPLETE,
+    LAST_PASS,
+    LAST_VALUE,
+    METRICS,
+    OF_MEAN,
+    Objective,
+    is_validation,
+    last_values,
+    of_last_pass,
+    tested_with,
+    training_loss,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -64,13 +75,13 @@ def compared(
     of_mean = getattr(callback, "mean_score", None)
     if of_mean is not None:
         return Objective(monitor, OF_MEAN, mode, float(of_mean))
-    loss = summaries.training_loss(metrics)
+    loss = training_loss(metrics)
     if monitor in metrics and monitor != loss:
         value = metrics[monitor]
         return Objective(monitor, BEST_EPOCH if math.isnan(value) else LAST_VALUE, mode, value)
-    if loss is None or (monitor != loss and any(map(summaries.is_validation, metrics))):
+    if loss is None or (monitor != loss and any(map(is_validation, metrics))):
         return None
-    mean = summaries.of_last_pass(rows, loss, *_pass_of(trainer))
+    mean = of_last_pass(rows, loss, *_pass_of(trainer))
     if mean is None:
         return Objective(loss, LAST_VALUE, "min", metrics[loss])
     return Objective(loss, LAST_PASS, "min", mean)
@@ -126,32 +137,29 @@ def outcome(
     columns: list[str] = []
     rows: list[dict[str, str]] = []
     try:
-        columns, rows = read.rows(run_dir / summaries.METRICS)
-    except BrokenFile as error:  # somebody has changed it since its last row
+        columns, rows = read.rows(run_dir / METRICS)
+    except read.BrokenFile as error:  # somebody has changed it since its last row
         if not is_given and summary["status"] == "finished":
             raise
         broken = str(error)
         log.warning("%s", broken)
-    metrics = summaries.last_values(columns, rows)
+    metrics = last_values(columns, rows)
     value = of = None
     if summary["status"] == "finished":
         found = compared(trainer, metrics, rows)
-        ours = found.value if found else math.nan
-        value = summary["objective"] if is_given else ours
+        value = summary["objective"] if is_given else (found.value if found else math.nan)
         of = _named(trainer, found, value)
-    if summary["status"] in (*summaries.COMPLETE, "pruned"):
-        shown = None
-        if of and value is not None and math.isfinite(value):
-            shown = (summaries.objective_name({"objective_of": of}), value)
+    if summary["status"] in (*COMPLETE, "pruned"):
+        shown = (of.name, value) if of and value is not None and math.isfinite(value) else None
         monitor = getattr(chooser(trainer), "monitor", None) or ""
         tabs.log_end(trainer, config, run_dir, metrics, shown, monitor)
     diverged = cause_of_divergence(trainer) if summary["status"] == "diverged" else None
     return {
         "error": summary["error"] or broken or diverged,
         "objective": value,
-        "objective_of": of,
+        "objective_of": of and {"metric": of.metric, "taken": of.taken, "mode": of.mode},
         "metrics": metrics,
-        "tested": summaries.tested_with(trainer, run_dir),
+        "tested": tested_with(trainer, run_dir),
         "rows": len(rows),
         "config_hash": config.hash,
         "seed": config["seed"],
@@ -162,18 +170,14 @@ def outcome(
     }
 
 
-def _named(
-    trainer: "Trainer", found: Objective | None, value: float | None
-) -> dict[str, str] | None:
-    """Returns metric, taken and mode of a value that `train(run)` returned.
+def _named(trainer: "Trainer", found: Objective | None, value: float | None) -> Objective | None:
+    """Returns what a value is that `train(run)` returned: what a sweep compares, or its own.
 
     Args:
         trainer: that has trained the run.
         found: what a sweep would compare.
         value: what `train(run)` returned.
     """
-    is_own = value is not None and not math.isnan(value) and (not found or value != found.value)
-    if is_own:
-        mode = getattr(chooser(trainer), "mode", "min")
-        found = Objective("returned by train(run)", "", mode)
-    return found and {"metric": found.metric, "taken": found.taken, "mode": found.mode}
+    if value is None or math.isnan(value) or (found and value == found.value):
+        return found
+    return Objective("returned by train(run)", "", getattr(chooser(trainer), "mode", "min"))

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from engine import files, messages
 from engine.run.folders import BEST
 from engine.run.records import read
-from engine.run.records.read import BrokenFile
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def load(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / SUMMARY
     try:
         return read.summary(path)
-    except BrokenFile as broken:
+    except read.BrokenFile as broken:
         if path.is_dir():
             raise
         _leave_out(path, broken.reason)

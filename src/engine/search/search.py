@@ -24,7 +24,6 @@ from engine.errors import NotWritten, RunFailed, Stopped, UserError
 from engine.run import summaries
 from engine.search import space
 from engine.search import study as studies
-from engine.search.space import words
 from engine.search.trials import Trials, ranked, table
 from engine.sweep import forced
 from engine.sweep.jobs import Job, Launch, State, check_all, run_all
@@ -125,7 +124,7 @@ class Search:
             {key: values[number % len(values)] for key, values in ends.items()}
             for number in range(max(map(len, ends.values())))
         ]
-        check_all([self.make_job([*self.fixed, *words(values)]) for values in params])
+        check_all([self.make_job([*self.fixed, *space.words(values)]) for values in params])
 
     def run(self, launch: Launch) -> None:
         """Runs trials until there are `n_trials` and all have ended, whoever runs them.
@@ -255,7 +254,7 @@ class Search:
 
     def _params(self, trial: FrozenTrial) -> list[str]:
         # Whoever has made the study may have given the trial further ones.
-        return words({key: trial.params[key] for key in self.space})
+        return space.words({key: trial.params[key] for key in self.space})
 
     def _job(self, trial: FrozenTrial) -> Job:
         """Composes the job of a trial, whose value has to be one of the code as it is."""

@@ -18,7 +18,6 @@ from engine.run.checkpoint.file import (
     progress_of,
     read,
 )
-from engine.run.folders import BEST, LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ def to_go_on_from(run_dir: Path, config: Config, goes_on: bool = True) -> Found 
     if not folders.has_trained(run_dir):
         return None
     reasons: list[UserError] = []
-    for path in (run_dir / LAST, run_dir / PREVIOUS):
+    for path in (run_dir / folders.LAST, run_dir / folders.PREVIOUS):
         try:
             saved = own(path, config, goes_on)
             best(run_dir, config, saved.get(CHOSEN, False))
@@ -159,7 +158,7 @@ def best(run_dir: Path, config: Config, is_chosen: bool) -> dict[str, Any] | Non
     Raises:
         UserError: if it is missing, damaged, or of another run: other weights would be measured.
     """
-    path = run_dir / BEST
+    path = run_dir / folders.BEST
     return own(path, config) if is_chosen or path.exists() else None
 
 
@@ -170,7 +169,7 @@ def to_measure(run_dir: Path, config: Config) -> Path:
         UserError: if there is none, or it is not sound.
     """
     if best(run_dir, config, is_chosen=False):
-        return run_dir / BEST
+        return run_dir / folders.BEST
     found = to_go_on_from(run_dir, config, goes_on=False)
     if not found:
         raise UserError(f"{run_dir}: has no checkpoint yet.")
@@ -190,7 +189,7 @@ def in_memory(run_dir: Path, config: Config, measured: Path, split: str) -> dict
         measured: the checkpoint with the weights.
         split: test, val or train.
     """
-    newest = (run_dir / LAST, run_dir / PREVIOUS) if split == "test" else ()
+    newest = (run_dir / folders.LAST, run_dir / folders.PREVIOUS) if split == "test" else ()
     for path in (*newest, measured):
         try:
             saved = own(path, config, goes_on=True)
@@ -211,9 +210,9 @@ def to_begin_with(source: Path) -> Path:
         UserError: if there is none, or if validation has chosen a best.ckpt that is not there.
     """
     path = folders.weights_file(source)
-    if path != source and path.name != BEST.name and read(path).get(CHOSEN):
+    if path != source and path.name != folders.BEST.name and read(path).get(CHOSEN):
         raise UserError(
-            f"init_from={source}: has no {BEST}, though validation chose one.\n"
+            f"init_from={source}: has no {folders.BEST}, though validation chose one.\n"
             f"To begin with its last weights: init_from={path}"
         )
     return path
@@ -233,7 +232,10 @@ def begun_from(parent: Path, config: Config) -> Path:
         if not found or found.progress.steps != config["parent.step"]:
             raise UserError(f"{parent}: has gone on meanwhile; give the command again.")
         found.warn()
-        saved = {LAST: read(found.path), BEST: best(parent, before, is_chosen=False)}
+        saved = {
+            folders.LAST: read(found.path),
+            folders.BEST: best(parent, before, is_chosen=False),
+        }
         above = folders.above_new_run(config)
         run_dir = folders.new_run_dir(config)
         try:

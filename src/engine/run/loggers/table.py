@@ -19,7 +19,6 @@ from engine.errors import UserError
 from engine.fence.lightning import DummyLogger, rank_zero_experiment
 from engine.files import OwnFile
 from engine.run.records import read
-from engine.run.records.read import BrokenFile
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ class MetricsCSV(Logger):
         count, _ = self.until or Mark()
         try:
             rows = self.kept()
-        except BrokenFile as broken:
+        except read.BrokenFile as broken:
             return f"its {count} rows are lost: {broken.reason}"
         if not self.until or _behind(rows) == self.until:
             return ""
@@ -136,7 +135,7 @@ class MetricsCSV(Logger):
         """Renames the table, if it cannot be read."""
         try:
             self.kept()
-        except BrokenFile:
+        except read.BrokenFile:
             self.path.rename(self.path.with_suffix(".unusable"))
 
     @rank_zero_only
@@ -187,7 +186,7 @@ class MetricsCSV(Logger):
         """Reads the rows that somebody who changed the file has left, and says so."""
         try:
             rows = self._rows()
-        except BrokenFile:
+        except read.BrokenFile:
             rows = []
         until = f", up to step {rows[-1]['step']}" if rows else ""
         log.warning(
