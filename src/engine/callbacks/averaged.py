@@ -65,7 +65,7 @@ def _copy(source: nn.Module, target: nn.Module) -> None:
 
 def passing_buffers(trainer: Trainer) -> dict[str, Tensor]:
     """Returns the buffers of a running mean that no state has, by name."""
-    average = _running_mean(trainer)
+    average = running_mean(trainer)
     if average is None:
         return {}
     persistent = average.state_dict().keys()
@@ -74,13 +74,14 @@ def passing_buffers(trainer: Trainer) -> dict[str, Tensor]:
 
 def restore_buffers(trainer: Trainer, module: LightningModule, saved: Mapping[str, Tensor]) -> None:
     """Sets what `passing_buffers` returned; a module that is only measured is the mean itself."""
-    average = _running_mean(trainer)
+    average = running_mean(trainer)
     own = dict((module if average is None else average).named_buffers())
     for name, value in saved.items():
         own[name].copy_(value)
 
 
-def _running_mean(trainer: Trainer) -> nn.Module | None:
+def running_mean(trainer: Trainer) -> nn.Module | None:
+    """Returns the running mean of the weights that a callback keeps, if one does."""
     return next(map(average_of, _of(trainer, WeightAveraging)), None)
 
 
@@ -114,11 +115,6 @@ def _had_epoch(trainer: Trainer, callback: StochasticWeightAveraging) -> bool:
 
 def _has_statistics(trainer: Trainer, callback: StochasticWeightAveraging) -> bool:
     return callback.pl_module_contains_batch_norm(trainer.lightning_module)
-
-
-def has_running_mean(trainer: Trainer) -> bool:
-    """Tells whether a callback keeps a running mean of the weights."""
-    return bool(_of(trainer, WeightAveraging))
 
 
 def _of(trainer: Trainer, *kinds: type) -> list[Any]:

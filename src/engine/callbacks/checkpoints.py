@@ -248,7 +248,7 @@ class Checkpoints(FollowsMetric, Checkpoint):
                         f"{trainer.ckpt_path}: this run begins with other callbacks that search "
                         "for a batch size or a rate.\nTake the code of then, or begin a new run."
                     )
-        elif averaged.has_running_mean(trainer):
+        elif averaged.running_mean(trainer) is not None:
             # After a training with WeightAveraging, that callback has loaded the last weights.
             module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
 
