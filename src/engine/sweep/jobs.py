@@ -235,8 +235,12 @@ class Job:
     def _folder_to_run_in(self, now: State) -> Path:
         folder = now.folder
         reason = str(now.changed) if any(now.changed) else ""
-        if folder and not now.is_over and (why := _of_no_use(folder, self.config)):
-            reason = f"checkpoint {why}"
+        if folder and not now.is_over:
+            with imports.large():
+                from engine.run.checkpoint.choice import of_no_use
+
+            if why := of_no_use(folder, self.config):
+                reason = f"checkpoint {why}"
         if folder and reason:
             log.info("%s: begins anew, as its %s", folder, reason)
         if folder and (now.is_over or reason):  # what is there cannot be gone on with
@@ -259,13 +263,6 @@ def _tell_of_copies(folder: Path, *others: Path) -> None:
         *(messages.short(folder), ", ".join(path.name for path in others)),
         "is" if len(others) == 1 else "are",
     )
-
-
-def _of_no_use(folder: Path, config: Config) -> str:
-    with imports.large():
-        from engine.run.checkpoint.choice import of_no_use
-
-    return of_no_use(folder, config)
 
 
 def check_all(jobs: Sequence[Job]) -> bool:
