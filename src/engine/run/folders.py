@@ -101,7 +101,7 @@ def results(run_dir: Path) -> set[object]:
 
 def new_run_dir(config: Config) -> Path:
     """Makes `logs/runs/<name>/<timestamp>`, a folder that no other run has."""
-    parent = _of_name(config)
+    parent = above_run(config)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     run_dir = parent / stamp
     number = 1
@@ -115,7 +115,8 @@ def new_run_dir(config: Config) -> Path:
                 run_dir = parent / f"{stamp}_{number}"
 
 
-def _of_name(config: Config) -> Path:
+def above_run(config: Config) -> Path:
+    """Returns `logs/runs/<name>`, the folder that holds a run that is no job of a sweep."""
     return Path(config["paths.log_dir"], "runs", str(config.get("name"))).absolute()
 
 
@@ -269,11 +270,6 @@ def weights_file(source: Path) -> Path:
 def nearest_existing(folder: Path) -> Path:
     """Returns the first folder at or above a path that is there."""
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def above_new_run(config: Config) -> Path:
-    """Returns the nearest folder above a new run's that is there before the run is."""
-    return nearest_existing(_of_name(config))
 
 
 def take_back(run_dir: Path, found: Collection[Path]) -> None:

@@ -61,7 +61,7 @@ class Run:
         self._partials: dict[str, objects.Noted] = {}
         self._folder = folder
         self._is_new = folder is None or not folder.exists()
-        self._above = folders.nearest_existing(folder) if folder else folders.above_new_run(config)
+        self._above = folders.nearest_existing(folder or folders.above_run(config))
         self._found: Found | None = None
         self._had: set[object] = set()  # the results that there were before this process
         self._until_the_end = ExitStack()
@@ -253,6 +253,7 @@ class Run:
         from engine.seeds import generator_states
 
         self._fits += 1
+        self._steps = None
         if self._fits > 1:
             log.warning(
                 "training %d of this run: if it is stopped here, it cannot go on", self._fits
@@ -312,6 +313,7 @@ class Run:
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         trainer.only_by_run = True  # type: ignore[attr-defined]
+        self._steps = trainer.global_step  # BatchSizeFinder counts anew in a test
         if trainer.num_training_batches == 0 and trainer.limit_train_batches:
             raise UserError(
                 f"{type(data).__name__}: its loader of training gives no batch: is the batch size "
@@ -333,7 +335,6 @@ class Run:
         has_mean = getattr(callback, "ends_with_mean", False)
         if not has_mean or has_diverged(trainer) or not has_validation(trainer):
             return
-        self._steps = trainer.global_step
         skip_searches(trainer, "on_validation_start")  # for a batch size, as within a training
         try:
             with signals.undisguised():
@@ -473,7 +474,6 @@ class Run:
 
         if has_diverged(trainer):
             return
-        self._steps = trainer.global_step  # BatchSizeFinder counts anew in a test
         loaders = build.serving(module, data)
         if not build.has_test(loaders):
             if build.has_own_test(module):

@@ -236,7 +236,7 @@ def begun_from(parent: Path, config: Config) -> Path:
             folders.LAST: read(found.path),
             folders.BEST: best(parent, before, is_chosen=False),
         }
-        above = folders.above_new_run(config)
+        above = folders.nearest_existing(folders.above_run(config))
         run_dir = folders.new_run_dir(config)
         try:
             folders.go_on_from(parent, run_dir)
