@@ -30,7 +30,6 @@ from engine.config import overrides
 from engine.config.resolved import Config, word_about
 from engine.door import Door, Task
 from engine.run import summaries
-from engine.run.run import train_one
 from engine.sweep.compose import Composer
 from fuzz_lines import Line
 from fuzz_verdict import Ended, Verdict, of_the_engine
@@ -113,7 +112,7 @@ class Judge:
             mock.patch.dict(os.environ, HOME=str(self.home.parent)),
             mock.patch.object(sys, "argv", ["project.train", *words]),
             mock.patch.object(figures, "are_wanted", return_value=False),
-            mock.patch("engine.door.train_one", train_one if trains else self._checked),
+            mock.patch.object(Door, "do", Door.do if trains else self._checked),
             contextlib.redirect_stdout(stdout),
             contextlib.redirect_stderr(stderr),
         ):
@@ -135,7 +134,7 @@ class Judge:
         """
 
         def main(**options: Any) -> Any:
-            return lambda task: lambda: self._checked(task, self._compose(words).config, None, "")
+            return lambda task: lambda: self._checked(self._compose(words).config, None)
 
         def chosen(name: str, overrides: Sequence[str] = (), **options: Any) -> Any:
             return (
@@ -152,9 +151,7 @@ class Judge:
         ):
             yield
 
-    def _checked(
-        self, train: Any, config: Config, run_dir: Path | None, door: str, insists: bool = False
-    ) -> float:
+    def _checked(self, config: Config, run_dir: Path | None, insists: bool = False) -> float:
         """Checks the config of a run, and does no more."""
         messages.silence_harmless()
         check(config)

@@ -5,6 +5,7 @@ A command line is checked first; then it is one run, a sweep, help, or a run res
 
 import ast
 import importlib
+import logging
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from engine import longer, messages, signals
+from engine.checks import imports
 from engine.config import secrets
 from engine.config.help import asks_for_help, help_text
 from engine.config.overrides import check_command_line, check_values
@@ -28,10 +30,12 @@ from engine.config.resolved import Config
 from engine.errors import FAILED, WRONG_USE, UserError, exit_codes
 from engine.fence.hydra import composing_once, options_of
 from engine.fence.omegaconf import parsing_once
-from engine.run import folders
+from engine.run import code, folders, summaries
 from engine.run.children import PARENT
-from engine.run.run import Run, train_one
+from engine.run.run import Run
 from engine.sweep.jobs import Job
+
+log = logging.getLogger(__name__)
 
 RESUME = "resume="
 INSIST = "insist=true"
@@ -116,14 +120,39 @@ class Door:
         OmegaConf.register_new_resolver("root", lambda: str(self.root), replace=True)
 
     def do(self, config: Config, folder: Path | None, insists: bool = False) -> float:
-        """Does one run, in a folder where it has one already; returns its objective.
+        """Does one run, start to finish; returns the objective that a sweep compares.
+
+        A run that has finished already is not done again.
 
         Args:
             config: the run's.
-            folder: the run's, if it has one.
+            folder: the run's, if it has one already.
             insists: whether to go on though data or code have changed since the run began.
+
+        Raises:
+            UserError: if the config or the data are wrong; then nothing is left behind.
+            RunFailed: if the run failed; its log says how.
         """
-        return train_one(self.train, config, folder, self.module, insists)
+        messages.to_terminal()
+        if folder and (done := summaries.load(folder)) and done["status"] in summaries.COMPLETE:
+            log.info("%s already, nothing to do: %s", done["status"], folder)
+            return summaries.objective(done)
+        with imports.large():
+            from engine.checks.config import check, try_update
+            from engine.kept.between import put_back
+
+            messages.silence_harmless()
+            check(config)  # imports what the config names
+        files = code.digests(config, self.module)
+        with put_back(files):
+            with put_back(files, is_within=True):
+                try_update(config)
+            run = Run(config, folder, self.module, insists)
+            try:
+                return run.execute(self.train)
+            except SystemExit:
+                run.say_how_to_go_on()
+                raise
 
     def _answer(self, words: Sequence[str]) -> None:
         secrets.check_words(words)

@@ -16,11 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from engine import files, messages, signals
-from engine.checks import imports
 from engine.config import objects
 from engine.config.resolved import Config
 from engine.errors import Pruned, RunFailed, Stopped, UserError, blamed_on, named
-from engine.run import code, folders, identity, summaries
+from engine.run import folders, identity, summaries
 from engine.run.children import await_others, end_others, joinable
 from engine.run.objective import chooser, compared, has_diverged, outcome
 from engine.run.records import read
@@ -663,44 +662,6 @@ def mistakes_as_lightning_says(config: Config, trainer: "Trainer") -> Iterator[N
         if isinstance(error, MisconfigurationException):
             raise UserError(f"Lightning: {error}") from error
         raise
-
-
-def train_one(
-    train: Callable[[Run], float],
-    config: Config,
-    run_dir: Path | None,
-    door: str,
-    insists: bool = False,
-) -> float:
-    """Does one run, start to finish; returns the objective that a sweep compares.
-
-    A run that has finished already is not done again.
-
-    Raises:
-        UserError: if the config or the data are wrong; then nothing is left behind.
-        RunFailed: if the run failed; its log says how.
-    """
-    messages.to_terminal()
-    if run_dir and (done := summaries.load(run_dir)) and done["status"] in summaries.COMPLETE:
-        log.info("%s already, nothing to do: %s", done["status"], run_dir)
-        return summaries.objective(done)
-    with imports.large():
-        from engine.checks.config import check, try_update
-
-        messages.silence_harmless()
-        check(config)  # imports what the config names
-    from engine.kept.between import put_back
-
-    files = code.digests(config, door)
-    with put_back(files):
-        with put_back(files, is_within=True):
-            try_update(config)
-        run = Run(config, run_dir, door, insists)
-        try:
-            return run.execute(train)
-        except SystemExit:
-            run.say_how_to_go_on()
-            raise
 
 
 def _swept_by_the_experiment() -> list[str]:

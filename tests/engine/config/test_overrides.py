@@ -19,6 +19,7 @@ from engine import errors
 from engine.config import overrides
 from engine.config.overrides import check_values
 from engine.config.resolved import Config
+from engine.door import Door
 from engine.errors import UserError
 from engine.run import summaries
 from project.train import train
@@ -481,11 +482,9 @@ def test_a_search_tries_a_few_values_of_a_long_range() -> None:
 
 
 class Recorder(list[dict[str, Any]]):
-    """In place of `train_one`: keeps the resolved config of every run."""
+    """In place of `Door.do`: keeps the resolved config of every run."""
 
-    def __call__(
-        self, train: Any, config: Config, run_dir: Path | None, door: str, insists: bool
-    ) -> float:
+    def __call__(self, config: Config, run_dir: Path | None, insists: bool = False) -> float:
         check_values(config)
         self.append({**config, "run_dir": run_dir, "overrides": config.overrides})
         if run_dir:  # of a sweep, which asks what became of its job
@@ -497,7 +496,7 @@ class Recorder(list[dict[str, Any]]):
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    monkeypatch.setattr("engine.door.train_one", recorder)
+    monkeypatch.setattr(Door, "do", recorder)
     return recorder
 
 
