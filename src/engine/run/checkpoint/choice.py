@@ -113,25 +113,23 @@ def own(path: Path, config: Config, goes_on: bool = False) -> dict[str, Any]:
         UserError: if it is not there, damaged, or of another run or engine.
     """
     saved = read(path)
-    if goes_on and isinstance(saved, dict) and HASH in saved:
-        _check_format(path, saved.get(FORMAT_KEY, 0))
-    for key in (HASH, VALUES):
-        if not isinstance(saved, dict) or key not in saved:
-            raise _no_checkpoint(path, key)
-    if saved[HASH] != config.hash:
-        _check_format(path, saved.get(FORMAT_KEY, 0))  # another version may name configs otherwise
-        raise OtherConfig(f"{path}: is of another config: {_differences(saved[VALUES], config)}.")
-    return saved
-
-
-def _check_format(path: Path, number: Any) -> None:
-    """Refuses another format: what this engine does not find there would be missing in silence."""
-    if type(number) is not int or number != FORMAT:
+    if not isinstance(saved, dict) or HASH not in saved:
+        raise _no_checkpoint(path, HASH)
+    is_of_run = saved[HASH] == config.hash
+    number = saved.get(FORMAT_KEY, 0)
+    # What this engine does not find in another format would be missing in silence, and another
+    # version may name configs otherwise.
+    if (goes_on or not is_of_run) and (type(number) is not int or number != FORMAT):
         shown = number if type(number) is int else "unknown"
         raise OtherFormat(
             f"{path}: was written by another version of the engine (its format is {shown}, not "
             f"{FORMAT}), so the run cannot go on exactly."
         )
+    if VALUES not in saved:
+        raise _no_checkpoint(path, VALUES)
+    if not is_of_run:
+        raise OtherConfig(f"{path}: is of another config: {_differences(saved[VALUES], config)}.")
+    return saved
 
 
 def _no_checkpoint(path: Path, key: object) -> UserError:
