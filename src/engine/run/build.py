@@ -26,15 +26,13 @@ from engine.errors import blamed_on
 from engine.fence.lightning import DummyLogger, keep_rows
 from engine.messages import counted
 from engine.run import code
-from engine.run.checkpoint.file import WholeFileIO
+from engine.run.checkpoint.file import WholeFileIO, some
 from engine.run.loggers import events, tensorboard
 from engine.run.loggers.options import given, in_words
 from engine.run.versions import device
 from engine.supervised import SupervisedModule
 
 log = logging.getLogger(__name__)
-
-NAMED = 3  # weights in a line
 
 
 @blamed_on("datamodule")
@@ -57,7 +55,7 @@ def serving(model: LightningModule, data: LightningDataModule) -> Any:
 
 def has_test(data: Any) -> bool:
     """Tells whether what makes the loaders has a test split."""
-    return "test" in _splits(data, ["test"]) and is_overridden("test_dataloader", data)
+    return "test" in _splits(data) and is_overridden("test_dataloader", data)
 
 
 def has_own_test(model: LightningModule) -> bool:
@@ -66,9 +64,9 @@ def has_own_test(model: LightningModule) -> bool:
     return type(model).test_step not in ours
 
 
-def _splits(data: Any, of_others: Iterable[str]) -> Iterable[str]:
-    """Returns the splits of a data module of ours; `of_others` for another one."""
-    return data.splits if isinstance(data, TensorDataModule) else of_others
+def _splits(data: Any) -> Iterable[str]:
+    """Returns the splits that can be served for "test"; of a data module of others, just that."""
+    return data.splits if isinstance(data, TensorDataModule) else ["test"]
 
 
 def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[str, str]:
@@ -82,7 +80,7 @@ def ways_to_measure(model: LightningModule, data: LightningDataModule) -> dict[s
     if is_overridden("validation_step", model) and is_overridden("val_dataloader", loaders):
         ways["val"] = "validate"
     if is_overridden("test_step", model) and is_overridden("test_dataloader", loaders):
-        ways |= dict.fromkeys(_splits(data, ["test"]), "test")
+        ways |= dict.fromkeys(_splits(data), "test")
     return ways
 
 
@@ -124,8 +122,8 @@ def module(
     check_classes(config, data)
     seed_everything(config["seed"], workers=True, verbose=False)
     model: LightningModule = objects.build(config["module"], "module", **(partials or {}))
-    limits = {name: f"trainer.limit_{name}_batches" for name in ("val", "test")}
-    left_out = [name for name, key in limits.items() if config.get(key) == 0]
+    splits = ("val", "test")
+    left_out = [name for name in splits if config.get(f"trainer.limit_{name}_batches") == 0]
     fit_to(model, data, config.get("trainer.precision"), left_out, code.digests(config, ""))
     check_monitors(config, model, data)
     return model
@@ -243,7 +241,6 @@ def describe(
         f"model: {type(model).__name__}, {size}, on {device(made)}",
     ]
     if is_new and (left := getattr(model, "not_filled", None)):
-        more = [f"{len(left) - NAMED} more"] if len(left) > NAMED else []
-        names = ", ".join([*left[:NAMED], *more])
-        lines.append(f"init: leaves {counted(len(left), 'weight')} as PyTorch drew them: {names}")
+        number = counted(len(left), "weight")
+        lines.append(f"init: leaves {number} as PyTorch drew them: {some(left)}")
     return "\n".join(lines)

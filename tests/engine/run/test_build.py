@@ -18,9 +18,9 @@ from project import init
     [
         (1, "2 weights as PyTorch drew them: 1.weight_ih_l0, 1.weight_hh_l0"),
         (
-            2,
-            "4 weights as PyTorch drew them: 1.weight_ih_l0, 1.weight_hh_l0, 1.weight_ih_l1, "
-            "1 more",
+            3,
+            "6 weights as PyTorch drew them: 1.weight_ih_l0, 1.weight_hh_l0, 1.weight_ih_l1, "
+            "1.weight_hh_l1, 1.weight_ih_l2, …",
         ),
     ],
 )
