@@ -29,25 +29,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def has_diverged(trainer: "Trainer") -> bool:
+def has_diverged(trainer: Any) -> bool:
     """Tells whether training was stopped for, or ended with, a loss that is no number."""
-    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    stopped = any(getattr(callback, "diverged", False) for callback in callbacks)
+    stopped = any(getattr(own, "diverged", False) for own in trainer.callbacks)
     return stopped or not math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
 
 
-def cause_of_divergence(trainer: "Trainer") -> str:
+def cause_of_divergence(trainer: Any) -> str:
     """Returns what the loss of a run that diverged was: `train/loss is nan at step 12`."""
-    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    causes = [getattr(one, "cause", "") for one in callbacks if getattr(one, "diverged", False)]
+    stopped = [own for own in trainer.callbacks if getattr(own, "diverged", False)]
+    causes = [getattr(own, "cause", "") for own in stopped]
     return next(filter(None, causes), "the training loss is no number")
 
 
-def chooser(trainer: "Trainer") -> Any:
+def chooser(trainer: Any) -> Any:
     """Returns the callback that chooses best.ckpt, whichever else writes checkpoints beside it."""
-    made: Any = trainer
-    ours = (own for own in made.checkpoint_callbacks if hasattr(own, "best_score"))
-    return next(ours, made.checkpoint_callback)
+    ours = (own for own in trainer.checkpoint_callbacks if hasattr(own, "best_score"))
+    return next(ours, trainer.checkpoint_callback)
 
 
 def compared(
@@ -87,7 +85,7 @@ def compared(
     return Objective(loss, LAST_PASS, "min", mean)
 
 
-def _pass_of(trainer: "Trainer") -> tuple[int | None, int, Callable[[int], int]]:
+def _pass_of(trainer: Any) -> tuple[int | None, int, Callable[[int], int]]:
     """Returns what `of_last_pass` has to know of a pass over the training data.
 
     An epoch of a `TensorDataModule` may have any number of steps. With all others, and where the
@@ -97,19 +95,20 @@ def _pass_of(trainer: "Trainer") -> tuple[int | None, int, Callable[[int], int]]
     from engine.steps.callback import overrides
     from engine.steps.length import batches_after
 
-    made: Any = trainer
-    data = getattr(made, "datamodule", None)
+    data = getattr(trainer, "datamodule", None)
     if (
         not isinstance(data, TensorDataModule)
         or overrides(data, TensorDataModule, ["train_dataloader"])
-        or made.overfit_batches
+        or trainer.overfit_batches
     ):
-        batches = made.num_training_batches
-        steps = None if math.isinf(batches) else math.ceil(batches / made.accumulate_grad_batches)
+        batches = trainer.num_training_batches
+        steps = (
+            None if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
+        )
         return steps, 1, int
     after = batches_after(trainer)
     samples = len(data.splits["train"])
-    if getattr(made.lightning_module, "averages_loss", True):
+    if getattr(trainer.lightning_module, "averages_loss", True):
         return samples, data.batch_size, after
     return math.ceil(samples / data.batch_size), 1, after  # of sums, each batch weighs the same
 

@@ -6,7 +6,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -394,8 +394,7 @@ class Run:
     @property
     def _keeps_checkpoints(self) -> bool:
         """Tells whether a callback writes what the run can go on from."""
-        made: Any = self._trainer
-        return any(hasattr(callback, "best_score") for callback in made.checkpoint_callbacks)
+        return hasattr(chooser(self._trainer), "best_score")
 
     def _without_checkpoints(self) -> str:
         """Says what a run lacks of which the callbacks are not the default ones."""
@@ -498,21 +497,18 @@ class Run:
         columns, rows = read.rows(self.folder / summaries.METRICS)
         metrics = summaries.last_values(columns, rows)
         found = compared(trainer, metrics, rows)
-        if found is None and not self._keeps_checkpoints:
-            log.warning("objective: none; callbacks.checkpoints says which metric to compare")
-            return math.nan
         if found is None:
-            log.warning(
-                "objective: none; set callbacks.checkpoints.monitor to one of what was logged: %s",
-                ", ".join(name for name in metrics if not name.startswith("test")) or "nothing",
-            )
+            names = ", ".join(name for name in metrics if not name.startswith("test")) or "nothing"
+            advice = "callbacks.checkpoints says which metric to compare"
+            if self._keeps_checkpoints:
+                advice = f"set callbacks.checkpoints.monitor to one of what was logged: {names}"
+            log.warning("objective: none; %s", advice)
             return math.nan
-        if math.isnan(found.value):
-            log.warning("objective: none; %s is no number (NaN)", found.metric)
-        elif math.isinf(found.value):
-            log.warning("objective: none; %s is infinite", found.metric)
-        else:
+        if math.isfinite(found.value):
             log.info("objective: %s", found.name)
+        else:
+            what = "no number (NaN)" if math.isnan(found.value) else "infinite"
+            log.warning("objective: none; %s is %s", found.metric, what)
         return found.value
 
     def execute(self, train: Callable[["Run"], float]) -> float:
@@ -681,10 +677,8 @@ def _number(returned: Any) -> float | None:
     if returned is None:
         log.warning("train() returns nothing, so this run has no objective: return a number")
         return None
-    try:
+    with suppress(TypeError, ValueError, RuntimeError, OverflowError):
         if not isinstance(returned, str):
             return float(returned)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        pass
     kind = type(returned).__name__
     raise UserError(f"train() returns a {kind}: must be a number, such as run.objective(trainer).")
