@@ -24,7 +24,6 @@ class _Heeded:
     came: int | None = None  # the first one that came
     steps_look = False  # whether each step looks at `came`, and the handler need not raise
     step = ""  # what is to end before somebody looks
-    is_counted = False  # whether a thread counts them
     is_answered = False  # whether somebody records or tells now that it came
 
 
@@ -145,8 +144,7 @@ def undisguised() -> Iterator[None]:
         own = error.__context__ if is_made and error.__context__ else error
         if isinstance(own, KeyboardInterrupt) and signal.SIGINT not in _Heeded.handled:
             raise  # it may be Ctrl-C, which nobody notes here
-        said = f"{type(own).__name__}: {own}".removesuffix(": ")
-        text = f"the code would end the process: {said}"
+        text = f"the code would end the process: {type(own).__name__}: {own}".removesuffix(": ")
         raise RuntimeError(text).with_traceback(own.__traceback__) from None
 
 
@@ -199,20 +197,17 @@ def counted_while_waiting() -> Iterator[None]:
         reader.close()
 
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    _Heeded.is_counted = True
     threading.Thread(target=count, daemon=True).start()
     try:
         yield
     finally:
-        _Heeded.is_counted = False
         signal.set_wakeup_fd(before)
         writer.close()
 
 
 def _count_no_more() -> None:
     """Takes a forked process, such as a DataLoader's worker, from what its parent counts."""
-    if _Heeded.is_counted:
-        signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(-1)
 
 
 os.register_at_fork(after_in_child=_count_no_more)
