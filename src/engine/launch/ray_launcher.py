@@ -43,7 +43,13 @@ class RayLauncher(WorkerLauncher):
         self._connect()
         running: dict[Any, int] = {}
         try:
-            remote = ray.remote(**self._resources())(Work.__call__)
+            has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            gpu = 1 if has.get("GPU") and gpus.takes_one(self.config) else 0
+            remote = ray.remote(
+                num_cpus=cores(self.config) if self.num_cpus is None else self.num_cpus,
+                num_gpus=gpu if self.num_gpus is None else self.num_gpus,
+                max_retries=self.max_retries,
+            )(Work.__call__)
             running = {remote.remote(work): number for number, work in enumerate(works)}
             while running:
                 (ended,), _ = ray.wait(list(running))
@@ -75,14 +81,3 @@ class RayLauncher(WorkerLauncher):
                 f"hydra.launcher.address={self.address}: no Ray cluster there; "
                 "`ray start --head` starts one here."
             ) from None
-
-    def _resources(self) -> dict[str, Any]:
-        import ray
-
-        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpu = 1 if has.get("GPU") and gpus.takes_one(self.config) else 0
-        return {
-            "num_cpus": cores(self.config) if self.num_cpus is None else self.num_cpus,
-            "num_gpus": gpu if self.num_gpus is None else self.num_gpus,
-            "max_retries": self.max_retries,
-        }

@@ -1,10 +1,9 @@
 """Runs jobs with submitit: `hydra/launcher=submitit_slurm` and `submitit_local`."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from engine.errors import UserError, WorkerLost
@@ -13,21 +12,6 @@ from engine.launch.launcher import Answers, WorkerLauncher
 from engine.launch.worker import Work, cores
 from engine.signals import out_of_reach_of_ctrl_c
 from engine.sweep import gpus
-
-
-@dataclass(frozen=True)
-class _SeesGpus(Work):
-    """Does a job that sees GPUs by their names: submitit knows numbers only, and hides all others.
-
-    Args:
-        gpus: the names, such as those of a cluster, as CUDA_VISIBLE_DEVICES has them.
-    """
-
-    gpus: str = ""
-
-    def __call__(self) -> float | Exception:
-        os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus  # CUDA has not started yet
-        return super().__call__()
 
 
 class SubmititLauncher(WorkerLauncher):
@@ -62,7 +46,7 @@ class SubmititLauncher(WorkerLauncher):
         are_numbers = all(map(str.isdigit, names))
         executor = self._executor([int(name) for name in names] if are_numbers else [])
         if not are_numbers:
-            works = [_SeesGpus(**vars(work), gpus=",".join(names)) for work in works]
+            works = [replace(work, gpus=",".join(names)) for work in works]
         todo = deque(enumerate(works))
         running: dict[Any, int] = {}
         most = (self.n_jobs or self.at_once()) if self.is_local else len(works)

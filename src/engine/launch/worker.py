@@ -46,6 +46,8 @@ class Work:
             of the jobs: their modules may register resolvers, too.
         traceback: whether the user has set HYDRA_FULL_ERROR=1, which the launcher's process sets
             for itself.
+        gpus: the names of those that the job sees, as CUDA_VISIBLE_DEVICES has them, where the
+            launcher knows numbers only, and hides all others; None: as the launcher has it.
     """
 
     context: HydraContext
@@ -56,9 +58,12 @@ class Work:
     job: Job | None
     state: dict[Any, Any] = field(repr=False)
     traceback: bool = field(default_factory=wants_traceback)
+    gpus: str | None = None
 
     def __call__(self) -> float | Exception:
         """Runs the job; returns its objective or its error. Only a signal leaves no answer."""
+        if self.gpus is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus  # CUDA has not started yet
         try:
             return self._answer()
         except signals.Interrupted as stop:
@@ -75,8 +80,7 @@ class Work:
             except Exception as error:
                 mistake = as_mistake(error)
                 # Pickle may not know another class where the launcher is.
-                is_known = isinstance(mistake, UserError | RunFailed)
-                if is_known:
+                if isinstance(mistake, UserError | RunFailed):
                     return mistake
                 return RunFailed(messages.redacted(named(error)))
 
