@@ -6,7 +6,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,14 @@ def measure(
         with put_back(code.digests(config, ""), is_within=True):
             try_update(config)
     checkpoint = to_measure(run_dir, own)
-    for change in identity.mixture(run_dir):
+    made_of = identity.load(run_dir) or {}
+    for change in made_of.get("mixed", []):
         log.warning("not exact: since %s began, %s", run_dir, change)
     data: Any = build.datamodule(config)
     _serve(data, split)
-    _check_classes(run_dir, data)
+    _check_classes(run_dir, data, made_of)
     has_other_data = any(word.lstrip("+").startswith("datamodule") for word in overrides)
-    _say_what_has_changed(run_dir, own, data, has_other_data)
+    _say_what_has_changed(run_dir, own, data, made_of, has_other_data)
     _say_what_was_trained_on(own, data, split, overrides)
     model: Any = build.module(config, data)
     way = _way_to_measure(model, data, split)
@@ -127,7 +128,12 @@ def measure(
     method = getattr(trainer, way)
     # Of several processes that measure, the first one writes.
     is_writer = trainer.is_global_zero
-    with _held(run_dir, split, trainer) if is_writer else nullcontext():
+    with ExitStack() as held:
+        try:
+            if is_writer:
+                held.enter_context(folders.held(run_dir, split))
+        except files.CannotWrite:
+            trainer.draws = False  # there is no place for figures
         with (
             _blamed_before_a_batch(trainer, split, build.serving(model, data), model),
             mistakes_as_lightning_says(config, trainer),
@@ -151,17 +157,6 @@ def measure(
                 log.info("%s\n%s on %s", summaries.table(metrics), checkpoint.name, split)
                 log.warning("not saved: %s", refused)
     return metrics
-
-
-@contextmanager
-def _held(run_dir: Path, split: str, trainer: Any) -> Iterator[None]:
-    """Holds what is measured of a run; where nothing can be written, it draws no figures."""
-    with ExitStack() as held:
-        try:
-            held.enter_context(folders.held(run_dir, split))
-        except files.CannotWrite:
-            trainer.draws = False
-        yield
 
 
 @contextmanager
@@ -274,14 +269,13 @@ def _write(
     log.info("%s\n%s on %s: %s", summaries.table(metrics), checkpoint.name, split, folder)
 
 
-def _check_classes(run_dir: Path, data: Any) -> None:
+def _check_classes(run_dir: Path, data: Any, made_of: dict[str, Any]) -> None:
     """Refuses data with other classes, or the same in another order: a number names a class.
 
     Raises:
         UserError: names the classes of both.
     """
-    made_of = identity.load(run_dir)
-    if made_of is None:
+    if not made_of:
         log.warning("%s: missing, so classes are not compared", run_dir / identity.MADE_OF)
     trained = made_of["data"]["classes"] if made_of else []
     names = identity.classes_of(data)
@@ -293,21 +287,21 @@ def _check_classes(run_dir: Path, data: Any) -> None:
         )
 
 
-def _say_what_has_changed(run_dir: Path, own: Config, data: Any, has_other_data: bool) -> None:
+def _say_what_has_changed(
+    run_dir: Path, own: Config, data: Any, made_of: dict[str, Any], has_other_data: bool
+) -> None:
     """Says where data or code are others than when the run was trained: a measure may be, too.
 
     Of data that the command line chooses, nothing is said.
     """
-    before = identity.load(run_dir)
     door = read.door(run_dir / folders.DOOR)
-    if before and door:
+    if made_of and door:
         now = identity.record(own, data, door)
-        now |= {"data": before["data"]} if has_other_data else {}
-        known = identity.mixture(run_dir)
-        for change in identity.differences(before, now):
-            if change not in known:
+        now |= {"data": made_of["data"]} if has_other_data else {}
+        for change in identity.differences(made_of, now):
+            if change not in made_of.get("mixed", []):
                 log.warning("not as in training: since %s began, %s", run_dir, change)
-        identity.warn_of_files(before, now)
+        identity.warn_of_files(made_of, now)
 
 
 def _say_what_was_trained_on(own: Config, data: Any, split: str, words: Sequence[str]) -> None:
