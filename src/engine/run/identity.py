@@ -250,14 +250,8 @@ def _files_of_data(config: Config, is_known: bool) -> dict[str, Any]:
     take long.
     """
     state = _state_of_data(config, is_known)
-    paths, logs = _paths_of_data(config), _logs(config)
-    content = None if is_known or state is None else _content(paths, logs, state)
+    content = None if is_known or state is None else _content(*_places_of_data(config), state)
     return {"files": state, "content": content}
-
-
-def _logs(config: Config) -> str:
-    """Returns the folder with runs, which is no part of the data that it lies below."""
-    return os.path.realpath(config.get("paths.log_dir") or os.devnull)
 
 
 def _state_of_data(config: Config, is_known: bool) -> str | None:
@@ -268,15 +262,19 @@ def _state_of_data(config: Config, is_known: bool) -> str | None:
         is_known: whether the content has a digest, by which files that were only moved count as
             before. Then the time when a file was put there counts, too.
     """
-    paths, logs = _paths_of_data(config), _logs(config)
+    paths, logs = _places_of_data(config)
     return " ".join(state_of_files(path, logs, is_known) for path in paths) or None
 
 
-def _paths_of_data(config: Config) -> tuple[Path, ...]:
-    """Returns the files and folders that the data module's config names."""
+def _places_of_data(config: Config) -> tuple[tuple[Path, ...], str]:
+    """Returns the files and folders that the data module's config names, and the folder with runs.
+
+    That one is no part of the data that it lies below.
+    """
     words = {word for path, word in words_in(config.get("datamodule"))}
     kept = sorted(words - {config.get("datamodule.cache_dir")})
-    return tuple(Path(word) for word in kept if _is_path(word))
+    logs = os.path.realpath(config.get("paths.log_dir") or os.devnull)
+    return tuple(Path(word) for word in kept if _is_path(word)), logs
 
 
 def _files_named(config: Config) -> dict[str, str]:
