@@ -152,18 +152,15 @@ class Composer:
                 override = with_number(self._numbers[key].override, int(value), text)
                 word = Word(override, False, False, self._numbers[key].kind)
             else:
-                word = self._parse_anew(text)
-                if is_number and word.kind and not word.is_choice:
+                override = self._parser.parse_overrides([text])[0]
+                is_choice = is_group(self.loader, override.key_or_group)
+                needs_hydra = _needs_hydra(override, is_choice)
+                kind = None if needs_hydra else _kind(override, is_choice)
+                word = Word(override, is_choice, needs_hydra, kind)
+                if is_number and kind and not is_choice:
                     self._numbers[key] = word
             self._parsed[text] = word
         return self._parsed[text]
-
-    def _parse_anew(self, text: str) -> Word:
-        override = self._parser.parse_overrides([text])[0]
-        is_choice = is_group(self.loader, override.key_or_group)
-        needs_hydra = _needs_hydra(override, is_choice)
-        kind = None if needs_hydra else _kind(override, is_choice)
-        return Word(override, is_choice, needs_hydra, kind)
 
 
 class _Alike:
