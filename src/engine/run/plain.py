@@ -44,20 +44,15 @@ class Lacking(NamedTuple):
         return f"{'.'.join(map(str, self.path))} ({self.kind})"
 
 
-class Plain(NamedTuple):
-    """Holds a checkpoint of plain values, and what it lacks."""
-
-    checkpoint: dict[str, Any]
-    dropped: list[Lacking]  # hyper-parameters
-    needed: list[Lacking]  # what a resumed run would need
-
-
-def plain(checkpoint: Mapping[str, Any]) -> Plain:
+def plain(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], list[Lacking], list[Lacking]]:
     """Returns a checkpoint without what `torch.load(weights_only=True)` would not load.
 
     Hyper-parameters are changed to what is most like them: a config of OmegaConf to a dict, a path
     to a word, a number of NumPy's to Python's. Of other values, only those are changed that
     calculate as before, such as a `numpy.float64`.
+
+    Returns:
+        the checkpoint; the hyper-parameters that it lacks; what a resumed run would need of it.
     """
     made = dict(checkpoint)
     dropped: list[Lacking] = []
@@ -69,7 +64,7 @@ def plain(checkpoint: Mapping[str, Any]) -> Plain:
             made[key] = value.__name__
         else:
             made[key] = _plain(value, (key,), _exact, needed)
-    return Plain(made, dropped, needed)
+    return made, dropped, needed
 
 
 def in_words(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def test_a_module_of_a_config_is_loaded_from_its_checkpoint(tmp_path: Path) -> N
         "hparams_name": "config",
         "hparams_type": type(config),
     }
-    torch.save(plain(checkpoint).checkpoint, tmp_path / "a.ckpt")
+    torch.save(plain(checkpoint)[0], tmp_path / "a.ckpt")
     again = WithConfig.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
     assert again.width == 3
     assert torch.equal(again.net.weight, module.net.weight)
@@ -161,7 +161,7 @@ def test_a_module_of_a_config_is_loaded_from_its_checkpoint(tmp_path: Path) -> N
 
 def test_hyper_parameters_keep_their_kinds() -> None:
     given = {"counts": collections.Counter("aab"), "order": collections.OrderedDict(b=1, a=2)}
-    made = plain({"hyper_parameters": given}).checkpoint["hyper_parameters"]
+    made = plain({"hyper_parameters": given})[0]["hyper_parameters"]
     assert made == given
     assert list(map(type, made.values())) == [collections.Counter, collections.OrderedDict]
 
