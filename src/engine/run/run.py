@@ -247,7 +247,8 @@ class Run:
         from engine.checks.fit import may_make_layers
         from engine.checks.monitors import wrong_ways
         from engine.fence.lightning import before_optimizers
-        from engine.run.loggers import options, tabs
+        from engine.run.loggers import tabs
+        from engine.run.loggers.options import that_begin_anew
         from engine.run.loggers.table import without_table
         from engine.seeds import generator_states
 
@@ -267,25 +268,23 @@ class Run:
         trainer.fit_number = self._fits  # type: ignore[attr-defined]
         log.debug("%s", self.config.yaml)
         log.info("run folder: %s", messages.short(self.folder))
-        if comes_later := may_make_layers(module):
-            before_optimizers(trainer, partial(self._begin_with_layers, trainer, module, data))
+        if may_make_layers(module):
+            before_optimizers(trainer, partial(self._begin_with, trainer, module, data))
         else:
-            self._describe(trainer, module, data)
+            self._begin_with(trainer, module, data)
         if self.config.overrides:
             log.info("overrides: %s", shlex.join(self.config.overrides))
         if swept := _swept_by_the_experiment():
             log.info("one run of a sweep over %s: add -m for all of it", ", ".join(swept))
-        shares = check_shares(trainer, module, data)
-        told = [*([shares] if shares else []), *wrong_ways(self.config)]
-        for said in [*told, *without_table(trainer.loggers)]:
+        told = [
+            check_shares(trainer, module, data),
+            *wrong_ways(self.config),
+            *without_table(trainer.loggers),
+            *(that_begin_anew(map(type, trainer.loggers)) if self.checkpoint else []),
+            self._without_checkpoints(),
+        ]
+        for said in filter(None, told):
             log.warning("%s", said)
-        # Words such as callbacks.checkpoints=null say that there are to be none.
-        words = [*(self.config.get("callbacks") or ()), *self.config.overrides]
-        says_so = any(re.search(r"(^|callbacks\.)checkpoints\b", word) for word in words)
-        if not self._keeps_checkpoints and not says_so:
-            log.warning("%s", self._without_checkpoints())
-        if self._begins_from and not comes_later:
-            log.info("%s", self._begins_from)
         if self._parent:
             log.info("goes on from step %d of %s", self.config["parent.step"], self._parent)
         # A resumed run purges what a run without a checkpoint has written.
@@ -300,13 +299,6 @@ class Run:
         # Lightning does so after it has loaded a checkpoint, whose digits would be lost.
         trainer.precision_plugin.convert_module(module)
         trainer.before_training = partial(self._check_at_start, trainer, data)  # type: ignore[attr-defined]
-        if self.checkpoint:
-            for logger in trainer.loggers:
-                if not options.goes_on(type(logger)):
-                    log.warning(
-                        "%s has no purge_step: it may show steps twice, or begin anew",
-                        type(logger).__name__,
-                    )
         self._drawn = generator_states()
         trainer.only_by_run = False  # type: ignore[attr-defined]
         with mistakes_as_lightning_says(self.config, trainer), messages.silenced(module, data):
@@ -365,16 +357,7 @@ class Run:
             found = measure(module, data, ckpt_path=checkpoint, verbose=False, weights_only=True)
         return any(found)
 
-    def _describe(
-        self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
-    ) -> None:
-        from engine.run import build
-
-        is_new = not (self.checkpoint or self._begins_from or self._parent)
-        log.info("%s", build.describe(trainer, module, data, is_new))
-        log.debug("%s", getattr(module, "network", module))
-
-    def _begin_with_layers(
+    def _begin_with(
         self, trainer: "Trainer", module: "LightningModule", data: "LightningDataModule"
     ) -> None:
         """Gives layers that `setup` or `configure_model` has made their weights, and describes all.
@@ -382,12 +365,15 @@ class Run:
         Raises:
             UserError: if no weight of `init_from` matches.
         """
+        from engine.run import build
         from engine.run.checkpoint import file
 
         if self._weights:
             self._begins_from = file.load_weights(module, self._weights, self._filled)
             self._weights = None  # a later training goes on with what it has
-        self._describe(trainer, module, data)
+        is_new = not (self.checkpoint or self._begins_from or self._parent)
+        log.info("%s", build.describe(trainer, module, data, is_new))
+        log.debug("%s", getattr(module, "network", module))
         if self._begins_from:
             log.info("%s", self._begins_from)
 
@@ -397,7 +383,14 @@ class Run:
         return hasattr(chooser(self._trainer), "best_score")
 
     def _without_checkpoints(self) -> str:
-        """Says what a run lacks of which the callbacks are not the default ones."""
+        """Says what a run lacks of which the callbacks are not the default ones; "" if nothing.
+
+        Words such as callbacks.checkpoints=null say that there are to be none.
+        """
+        words = [*(self.config.get("callbacks") or ()), *self.config.overrides]
+        says_so = any(re.search(r"(^|callbacks\.)checkpoints\b", word) for word in words)
+        if says_so or self._keeps_checkpoints:
+            return ""
         chosen = [word for word in self.config.overrides if word.startswith("callbacks=")]
         names = chosen[-1].partition("=")[2].strip("[]") if chosen else ""
         choice = f'"callbacks=[default,{names}]"' if names else "callbacks=default"

@@ -1,7 +1,7 @@
 """Says what the engine gives each logger of a config, beside the options of its node."""
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,11 @@ def in_words(logger: Logger) -> Logger:
     return logger
 
 
-def goes_on(kind: type[Logger]) -> bool:
-    """Tells whether the rows of a resumed run follow those before, each once."""
-    return _takes(kind, "purge_step") or issubclass(kind, CSVLogger | TensorBoardLogger)
+def that_begin_anew(kinds: Iterable[type[Logger]]) -> list[str]:
+    """Says of which loggers the rows of a resumed run do not follow those before, each once."""
+    said = "has no purge_step: it may show steps twice, or begin anew"
+    others = [kind for kind in kinds if not issubclass(kind, CSVLogger | TensorBoardLogger)]
+    return [f"{kind.__name__} {said}" for kind in others if not _takes(kind, "purge_step")]
 
 
 def _takes(kind: type, argument: str) -> bool:

@@ -47,4 +47,4 @@ def test_a_logger_is_given_what_it_takes(
     kind: type[Logger], node: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     assert options.given(kind, node, Path("/run"), 7) == expected
-    assert options.goes_on(kind) == (kind not in (WandbLogger, MLFlowLogger))
+    assert any(options.that_begin_anew([kind])) == (kind in (WandbLogger, MLFlowLogger))
