@@ -177,25 +177,23 @@ class Run:
         made = build.trainer(self.config, folder, goes_on_at)
         made.only_by_run = True  # type: ignore[attr-defined]
         self._trainers.add(made)
-        if progress and processes.is_first():
-            self._compare_rows(made, progress.rows)
-            for logger, places in zip(tensorboards(made), progress.events, strict=False):
-                go_on_from(logger, places, progress.row)
-        if not is_first:  # all that follows is there
-            self._trainer = made
-            return made
-        if processes.is_first():  # of an interrupted run: it runs again
-            before = summaries.load(self.folder) or {}
-            self._seconds = (before.get("seconds") or 0.0) if self._found else 0.0
-            (self.folder / summaries.SUMMARY).unlink(missing_ok=True)
-        digest = folders.save_config(self.folder, self.config, self.door)
-        if identity.is_whole(self._made_of):
-            identity.save(self.folder, self._made_of)
-        self._until_the_end.enter_context(messages.to_file(self.folder / "train.log"))
-        self._until_the_end.enter_context(joinable(self.folder, self.door, digest))
-        if made.world_size > 1:
-            self._until_the_end.enter_context(signals.counted_while_waiting())
-        self._began = time.monotonic()
+        if is_first:  # all that follows is there for a later training
+            if progress and processes.is_first():
+                self._compare_rows(made, progress.rows)
+                for logger, places in zip(tensorboards(made), progress.events, strict=False):
+                    go_on_from(logger, places, progress.row)
+            if processes.is_first():  # of an interrupted run: it runs again
+                before = summaries.load(folder) or {}
+                self._seconds = (before.get("seconds") or 0.0) if self._found else 0.0
+                (folder / summaries.SUMMARY).unlink(missing_ok=True)
+            digest = folders.save_config(folder, self.config, self.door)
+            if identity.is_whole(self._made_of):
+                identity.save(folder, self._made_of)
+            self._until_the_end.enter_context(messages.to_file(folder / "train.log"))
+            self._until_the_end.enter_context(joinable(folder, self.door, digest))
+            if made.world_size > 1:
+                self._until_the_end.enter_context(signals.counted_while_waiting())
+            self._began = time.monotonic()
         self._trainer = made
         return made
 
