@@ -471,9 +471,12 @@ def table(jobs: Sequence[Job], states: Sequence[State] | None = None) -> str:
         value = summaries.objective(summary)
         measured = summaries.tested(summary).get(test)
         seconds = summary.get("seconds")
-        numbers = f"{'' if math.isnan(value) else f'{value:.4g}':>{wide}}"
-        numbers += f"{'' if measured is None else f'{measured:.4g}':>{beside}}"
-        numbers += f"{'' if seconds is None else f'{seconds:.1f} s':>10}"
+        cells = (
+            ("" if math.isnan(value) else f"{value:.4g}", wide),
+            ("" if measured is None else f"{measured:.4g}", beside),
+            ("" if seconds is None else f"{seconds:.1f} s", 10),
+        )
+        numbers = "".join(f"{cell:>{columns}}" for cell, columns in cells)
         shown = messages.styled(f"{status:<{most}}", messages.OF_STATUSES.get(status))
         lines.append(f"  {shown}  {name:<{width}}{numbers}".rstrip())
         if error := job.error or summary.get("error"):
