@@ -290,8 +290,7 @@ class Search:
         # A number names what a search compares; without one, `train(run)` may have meant another.
         has_value = state == TrialState.COMPLETE and math.isfinite(value)
         name = found.name if found and has_value else None
-        said = messages.redacted(str(job.error or summary.get("error") or ""))
-        error = said.partition("\n")[0]
+        error = messages.redacted(str(job.error or summary.get("error") or "")).partition("\n")[0]
         if state == TrialState.COMPLETE and not math.isfinite(value):
             value = math.inf if self.direction == StudyDirection.MINIMIZE else -math.inf
             if found:
@@ -323,8 +322,10 @@ class Search:
         if self.options.direction is None:
             reason = f"there is no {monitor} to {way}imise, and the objective is {found.metric}"
             if is_monitor:
-                best = f"the best of it is the {found.mode}imum"
-                reason = f"this search would {way}imise {monitor}, and {best}"
+                reason = (
+                    f"this search would {way}imise {monitor}, and the best of it is the "
+                    f"{found.mode}imum"
+                )
             raise UserError(
                 f"hydra.sweeper.direction=null: {reason}; "
                 f"choose hydra.sweeper.direction={found.mode}imize."
@@ -333,8 +334,10 @@ class Search:
             self._has_warned = True
             reason = f"of {found.metric}, the {found.mode}imum is the best, and a report goes by it"
             if is_monitor:
-                by = f"callbacks.checkpoints.mode={found.mode}"
-                reason = f"by {by}, best.ckpt and a report go the other way"
+                reason = (
+                    f"by callbacks.checkpoints.mode={found.mode}, best.ckpt and a report go the "
+                    "other way"
+                )
             log.warning("hydra.sweeper.direction=%s: %s", self.options.direction, reason)
 
     def table(self) -> str:
