@@ -162,11 +162,13 @@ class Search:
         folder = self.base.sweep_dir / locks.LOCKS
         files.make_folder(folder)
         with files.writing(folder / "study.lock"):
-            (lock := FileLock(folder / "study.lock")).acquire()
-        try:
-            storage = studies.opened(self.storage)
+            claim = FileLock(folder / "study.lock").acquire()
+        with claim:
             study = create_study(
-                study_name=self.name, storage=storage, direction=self.direction, load_if_exists=True
+                study_name=self.name,
+                storage=studies.opened(self.storage),
+                direction=self.direction,
+                load_if_exists=True,
             )
             if study.user_attrs.get("search", self._identity()) != self._identity():
                 raise UserError(
@@ -174,8 +176,6 @@ class Search:
                     "choose another name."
                 )
             study.set_user_attr("search", self._identity())
-        finally:
-            lock.release()
         return Trials(study, self.options, self.space, self.n_trials, folder)
 
     def _look_back(self, study: Study) -> None:
