@@ -124,7 +124,7 @@ def measure(
     model.register_load_state_dict_pre_hook(whether_compiled_or_not)
     model.register_load_state_dict_pre_hook(make_room)
     saved = in_memory(run_dir, own, checkpoint, split)
-    trainer.strategy.checkpoint_io = AsInTraining(trainer, saved, has_other_data)
+    trainer.strategy.checkpoint_io = AsInTraining(trainer, saved, not has_other_data)
     method = getattr(trainer, way)
     # Of several processes that measure, the first one writes.
     is_writer = trainer.is_global_zero

@@ -21,20 +21,18 @@ class AsInTraining(WholeFileIO):
     Args:
         trainer: the one that measures.
         saved: what the newest checkpoint of the run has of `so_far`; {}: nothing is restored.
-        has_other_data: whether the data are not those of the run. They keep what they have.
+        with_data: whether the data are those of the run. Others keep what they have.
     """
 
-    def __init__(self, trainer: Trainer, saved: dict[str, Any], has_other_data: bool) -> None:
+    def __init__(self, trainer: Trainer, saved: dict[str, Any], with_data: bool) -> None:
         super().__init__()
-        self._trainer, self._saved, self._has_other_data = trainer, saved, has_other_data
+        self._trainer, self._saved, self._with_data = trainer, saved, with_data
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        trainer: Any = self._trainer
         if self._saved:
-            module = trainer.lightning_module
-            with_data = not self._has_other_data
-            if refused := restore_to_measure(trainer, module, self._saved, with_data):
+            module = self._trainer.lightning_module
+            if refused := restore_to_measure(self._trainer, module, self._saved, self._with_data):
                 log.warning("not exact: these take no value of a checkpoint: %s", some(refused))
         return super().load_checkpoint(path, map_location, weights_only)
