@@ -27,7 +27,7 @@ from engine.fence.lightning import DummyLogger, keep_rows
 from engine.messages import counted
 from engine.run import code
 from engine.run.checkpoint.file import WholeFileIO, some
-from engine.run.loggers import events, tensorboard
+from engine.run.loggers import tensorboard
 from engine.run.loggers.options import given, in_words
 from engine.run.versions import device
 from engine.supervised import SupervisedModule
@@ -192,7 +192,6 @@ def trainer_with(
 def _loggers(config: Config, folder: Path, resumes_at: int | None) -> list[Logger]:
     """Builds the loggers, TensorBoard's first: a module finds the first one as `self.logger`."""
     made: list[Logger] = []
-    events.wait_for_a_later_name(folder)
     nodes = config.nodes("logger")
     for number, (key, node) in enumerate(nodes.items()):
         kind = objects.located(node[TARGET], key)

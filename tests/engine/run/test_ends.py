@@ -16,7 +16,7 @@ from commands import CONF, composed, only_run
 from engine import longer, messages, signals
 from engine.errors import RunFailed, Stopped, UserError
 from engine.run import folders, identity, summaries
-from engine.run.loggers import events, tensorboard
+from engine.run.loggers import tensorboard
 from engine.run.run import Run
 from project.train import train
 
@@ -30,12 +30,6 @@ WORDS = [
     "datamodule.batch_size=25",
     "trainer.max_epochs=1",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody reads the events of these runs, whose names may be of one second."""
-    monkeypatch.setattr(events, "wait_for_a_later_name", lambda folder: None)
 
 
 def begun(log_dir: Path) -> Run:

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 HEADER, CHECKSUM = 12, 4  # bytes of a record before and behind its content
 NAMES = "events.out.tfevents.*"
-MOST_WAIT = 2.0  # seconds
 Place = tuple[str, int]  # a file's path from the run's folder, and a size
 
 _numbers = itertools.count()  # one for each file of this process; read in the names' order
@@ -56,9 +55,12 @@ class Events:
 
     def _begin(self, folder: Path) -> None:
         now = time.time()
-        latest = _second(_latest(folder.glob(NAMES)))
-        later = latest + 1 if now < latest < math.inf else now  # a clock was set back
-        self.path = folder / f"{_prefix(later)}.{next(_numbers):09d}{self.suffix}"
+        latest = _second(max((path.name for path in folder.glob(NAMES)), default=""))
+        # TensorBoard reads files in the order of their names. These have the second in which they
+        # were begun, and then the number of the process, which may be lower for the later one.
+        later = max(now, latest + 1) if latest < math.inf else now
+        place = f"{int(later):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers):09d}"
+        self.path = folder / f"events.out.tfevents.{place}{self.suffix}"
         self._file = OwnFile(self.path)
         # What the file begins with; empty once it is there.
         self._first = _record(Event(wall_time=now, file_version="brain.Event:2"))
@@ -150,21 +152,6 @@ def _blame(path: Path) -> None:
     log.warning("%s: somebody else has changed it; its curves may have gaps", path)
 
 
-def wait_for_a_later_name(folder: Path) -> None:
-    """Waits until new events of TensorBoard would come after those that a folder has.
-
-    TensorBoard reads files in the order of their names. These have the second in which they were
-    begun, and then the number of the process, which may be lower for the later one.
-    """
-    latest = _latest(folder.rglob(NAMES))
-    while _prefix(now := time.time()) <= latest and _second(latest) < now + MOST_WAIT:
-        time.sleep(0.05)
-
-
-def _latest(paths: Iterable[Path]) -> str:
-    return max((path.name for path in paths), default="")
-
-
 def _second(name: str) -> float:
     """Returns the second in which a file was begun, as its name says; infinity for a strange one.
 
@@ -172,11 +159,6 @@ def _second(name: str) -> float:
     """
     found = re.match(r"events\.out\.tfevents\.(\d{10})\.", name)
     return int(found[1]) if found else math.inf
-
-
-def _prefix(now: float) -> str:
-    """Returns how the names of files that this process begins now begin, as TensorBoard's do."""
-    return f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}"
 
 
 def _records(content: bytes) -> Iterator[bytes]:

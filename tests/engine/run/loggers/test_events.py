@@ -1,5 +1,6 @@
 """Files of events, as TensorBoard's own reader sees them: it compares the records' checksums."""
 
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -10,10 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.compat.proto.event_pb2 import SessionLog
 
-from engine.config.resolved import Config
 from engine.fence.tensorboard import Event, Summary
 from engine.files import CannotWrite
-from engine.run import build
 from engine.run.loggers import events
 from engine.run.loggers.events import Events
 from limited import limited_to
@@ -225,42 +224,21 @@ def test_events_of_a_resumed_run_come_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two files of one second, that of the lower process number would come first."""
-    now = 1_700_000_000.5
-
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    monkeypatch.setattr(events, "time", SimpleNamespace(time=lambda: now, sleep=sleep))
-    events.wait_for_a_later_name(tmp_path)
-    assert now == 1_700_000_000.5  # there are no events yet
-    (tmp_path / f"events.out.tfevents.1700000000.{socket.gethostname()}.99999999.0").touch()
-    events.wait_for_a_later_name(tmp_path)
-    assert 1_700_000_001 <= now < 1_700_000_001.1
-    (below := tmp_path / "lightning_logs").mkdir()
-    (below / f"events.out.tfevents.1700000002.{socket.gethostname()}.0.0").touch()
-    events.wait_for_a_later_name(tmp_path)
-    assert 1_700_000_002 <= now < 1_700_000_002.1
+    monkeypatch.setattr(events, "time", SimpleNamespace(time=lambda: 1_700_000_000.5))
+    for second in (1_700_000_000, 1_700_000_001, 1_700_000_002):
+        path = Events(str(tmp_path), "", tmp_path).path
+        assert path.name.startswith(f"events.out.tfevents.{second}.{socket.gethostname()}.")
+        path.with_name(path.name.replace(f".{os.getpid()}.", ".99999999.")).touch()
 
 
 @pytest.mark.parametrize("name", ["1700003600.host.7.0", "99999999999999999.host.7.0", "zzz"])
-def test_a_clock_that_was_ahead_makes_nobody_wait(
+def test_after_a_clock_that_was_ahead_names_come_later(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it happened: a run that was copied from another machine waited for an hour."""
     now = 1_700_000_000.5
-    monkeypatch.setattr(events, "time", SimpleNamespace(time=lambda: now, sleep=None))
+    monkeypatch.setattr(events, "time", SimpleNamespace(time=lambda: now))
     (tmp_path / f"events.out.tfevents.{name}").touch()
-    events.wait_for_a_later_name(tmp_path)
     later = Events(str(tmp_path), "", tmp_path).path.name
     number = later.removeprefix("events.out.tfevents.").partition(".")[0]
     assert number == ("1700003601" if name.startswith("1700003600") else "1700000000")
-
-
-def test_the_loggers_of_a_run_are_made_when_their_names_come_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[Path] = []
-    monkeypatch.setattr(events, "wait_for_a_later_name", waited.append)
-    assert build._loggers(Config({}), tmp_path, None) == []
-    assert waited == [tmp_path]
