@@ -197,15 +197,15 @@ def table(
         own = folder_names.settings(words(trial.params))
         short = " ".join(f"{key}={value}" for key, value in own)
         parameters = messages.indented(short, len(head)).lstrip()
-        ended = status(trial)
-        shown = messages.styled(f"{ended:<11}", messages.OF_STATUSES.get(ended))
+        how = status(trial)
+        shown = messages.styled(f"{how:<11}", messages.OF_STATUSES.get(how))
         lines.append(f"  {trial.number:>5}  {shown}{value:>{wide}}  {parameters}".rstrip())
         if trial.number in marks:
             lines.append(f"         {marks[trial.number]}")
         if error := trial.user_attrs.get("error"):
             lines.append(messages.indented(error, 9))
             said = f"{trial.user_attrs.get('folder')}/train.log"
-            if ended == "failed" and (sweep_dir / said).is_file():
+            if how == "failed" and (sweep_dir / said).is_file():
                 lines.append(f"         {said}")
     counts = Counter(map(status, trials))
     counts["to come"] = max(0, n_trials - len(trials))
