@@ -29,11 +29,10 @@ from engine.files import make_folder
 from engine.run.folder_names import is_of_job
 from engine.run.loggers.events import Events, Place
 from engine.run.loggers.table import Row
-from engine.run.summaries import is_of_one_class
+from engine.run.summaries import SPLITS, is_of_one_class
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 CHARTS = "train and val"  # the name of the charts that show both in TensorBoard
 
 
