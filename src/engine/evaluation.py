@@ -133,7 +133,7 @@ def measure(
             if is_writer:
                 held.enter_context(folders.held(run_dir, split))
         except files.CannotWrite:
-            trainer.draws = False  # there is no place for figures
+            trainer.draws = False  # type: ignore[attr-defined]  # figures have no place
         with (
             _blamed_before_a_batch(trainer, split, build.serving(model, data), model),
             mistakes_as_lightning_says(config, trainer),
