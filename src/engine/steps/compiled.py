@@ -7,6 +7,7 @@ resumed run goes on exactly.
 
 import copy
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -107,6 +108,8 @@ class CompiledStep:
         tensors = [*self.network.parameters(), *self.network.buffers()]
         for entry in self.optimizer.state.values():
             tensors += [value for value in entry.values() if isinstance(value, Tensor)]
+        if not all(tensor.layout is torch.strided for tensor in tensors):
+            raise CannotCompile("the network or the optimiser has a sparse tensor")
         own = [tensor.data_ptr() for tensor in tensors]
         is_other = current != self._compiled_for
         try:
@@ -376,8 +379,12 @@ def fault_of_compiler(device: torch.device, cpp_wrapper: bool) -> str | None:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, after the error's type."""
-    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
+    """Returns the first line of an error's message, after the error's type.
+
+    What a line introduces with a colon at its end belongs to it.
+    """
+    message = re.sub(r":\s*\n\s*", ": ", str(error).strip())
+    return f"{type(error).__name__}: {message}".partition("\n")[0]
 
 
 def _trained(group: dict[str, Any]) -> list[nn.Parameter]:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 from torch.optim import optimizer as of_all
 from torch.utils.checkpoint import checkpoint
 
@@ -471,6 +472,23 @@ def test_what_a_try_changes_is_put_back() -> None:
     assert type(layer.nested[1]["a"]) is defaultdict
     assert not hasattr(layer, "new")
     assert compiled._put_back([layer], [before]) is None
+
+
+def test_the_reason_of_a_compiler_is_told() -> None:
+    error = BackendCompilerFailed(lambda graph: None, NotImplementedError("Cannot\nMore"), None)
+    told = compiled.first_line(error)
+    assert told.startswith("BackendCompilerFailed: backend=")
+    assert told.endswith("raised: NotImplementedError: Cannot")
+
+
+def test_sparse_state_is_not_compiled() -> None:
+    """As it happened: a traceback, as there is no address of such a tensor."""
+    table, batch = nn.EmbeddingBag(4, 1, sparse=True), (torch.tensor([[0, 2]]), torch.ones(1, 1))
+    optimizer = torch.optim.SGD(table.parameters(), lr=0.1, momentum=0.9)
+    nn.MSELoss()(table(batch[0]), batch[1]).backward()
+    optimizer.step()
+    with pytest.raises(compiled.CannotCompile, match="has a sparse tensor"):
+        compiled.CompiledStep(table, nn.MSELoss(), optimizer).refresh(*batch)
 
 
 class Warms(nn.Module):
