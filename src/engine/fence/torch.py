@@ -78,6 +78,20 @@ def weights_of(parts: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     }
 
 
+def tensors_by_place(module: nn.Module) -> dict[str, Tensor]:
+    """Returns weights and buffers by name: one name of each layer, and each layer's own tensors.
+
+    So `functional_call` wants them, with `tie_weights=False`. Given one tensor of a layer under two
+    names, it puts the layer's tensor back under the first, and the call's under the second.
+    """
+    return {
+        f"{where}.{name}".lstrip("."): tensor
+        for where, part in module.named_modules()
+        for own in (part.named_parameters, part.named_buffers)
+        for name, tensor in own(recurse=False, remove_duplicate=False)
+    }
+
+
 def empty_buffers(module: nn.Module) -> list[str]:
     """Names the buffers that are None, and that a module's state would have otherwise."""
     return [

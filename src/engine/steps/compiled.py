@@ -28,8 +28,10 @@ from engine.fence.torch import (
     has_gradient_hooks,
     hooks_of,
     hooks_of_all,
+    tensors_by_place,
 )
 from engine.seeds import kept
+from engine.steps.dropout import DropsAsEager
 from engine.steps.granted import MOST_SIZES, Granted
 from engine.steps.pooling import PoolsByComparison
 from engine.steps.updates import RULES, State, flags, numbers, why_not_plain
@@ -99,13 +101,14 @@ class CompiledStep:
         if not self.is_ready:
             raise CannotCompile(f"{NO_GRADIENT}, or the optimiser has no state of theirs yet")
         groups = self.optimizer.param_groups
+        tensors = [*self.network.parameters(), *self.network.buffers()]
         current = [
+            len(tensors),  # more of them, where one that two layers share becomes two
             [hooks_of(part) for part in self._parts],
             [parameter.requires_grad for parameter in self.network.parameters()],
             [(len(_trained(group)), flags(group)) for group in groups],
             hooks_of_all(),
         ]
-        tensors = [*self.network.parameters(), *self.network.buffers()]
         for entry in self.optimizer.state.values():
             tensors += [value for value in entry.values() if isinstance(value, Tensor)]
         if not all(tensor.layout is torch.strided for tensor in tensors):
@@ -151,11 +154,14 @@ class CompiledStep:
             {key: state[p][key] for key in keys if state[p].get(key) is not None}
             for p in self._parameters
         ]
-        trained = set(self._parameters)
+        numbers_of: dict[Tensor, int] = {own: n for n, own in enumerate(self._parameters)}
+        places = tensors_by_place(self.network)
+        self._places = {at: numbers_of[own] for at, own in places.items() if own in numbers_of}
         self._fixed = {
-            n: p.detach() for n, p in self.network.named_parameters() if p not in trained
+            at: own.detach() if isinstance(own, nn.Parameter) else own
+            for at, own in places.items()
+            if at not in self._places
         }
-        self._fixed |= dict(self.network.named_buffers())
         self._tensors = [*self._values, *self._fixed.values()]
         self._tensors += [tensor for entry in self._state for tensor in entry.values()]
         # Adam may count its steps in a tensor on the CPU, which no graph can update.
@@ -191,22 +197,21 @@ class CompiledStep:
             is_other: whether other tensors are updated than before, or in another way.
         """
         groups, rule = self.optimizer.param_groups, RULES[type(self.optimizer)]
-        name_of = {parameter: name for name, parameter in self.network.named_parameters()}
-        names = [name_of[parameter] for parameter in self._parameters]
         group_of = [number for number, group in enumerate(groups) for _ in _trained(group)]
         switches = [flags(group) for group in groups]
-        network, loss_of = self.network, self.loss
+        network, loss_of, places = self.network, self.loss, self._places
         assigned: list[str] = []  # buffers that the network does not write into, but replaces
 
         def forward(
             values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor
         ) -> tuple[Tensor, Tensor]:
             values = [_for_convolutions(value) for value in values]
-            state = dict(zip(names, values, strict=True)) | fixed
-            with PoolsByComparison():
-                predictions = functional_call(network, state, (_for_convolutions(inputs),))
+            state = {at: values[number] for at, number in places.items()} | fixed
+            inputs = _for_convolutions(inputs)
+            with PoolsByComparison(), DropsAsEager():
+                predictions = functional_call(network, state, (inputs,), tie_weights=False)
             if not torch.compiler.is_compiling():
-                assigned.extend(name for name, value in fixed.items() if state[name] is not value)
+                assigned.extend(at for at, value in fixed.items() if state[at] is not value)
             return loss_of(predictions, targets), predictions
 
         def step(

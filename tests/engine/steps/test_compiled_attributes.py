@@ -1,5 +1,6 @@
 """What a compiled step has inside: numbers of layers and losses, which may change on the way."""
 
+import copy
 import logging
 import random
 import threading
@@ -407,6 +408,52 @@ def test_what_changes_no_number_is_compiled(
     assert text.startswith("compiling")
     for name, right in expected.items():
         torch.testing.assert_close(found[name], right, rtol=1e-11, atol=1e-13)
+
+
+class Swaps(nn.Module):
+    """Swaps two dimensions, as attention does with those of batch and sequence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+class Shares(nn.Sequential):
+    """Has two layers under two names each, a layer with one's weight, and transposed dropout."""
+
+    def __init__(self) -> None:
+        linear, norm, tied = nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 6)
+        tied.weight = linear.weight
+        swapped = nn.Unflatten(1, (3, 2)), Swaps(), nn.Dropout(0.3), nn.Flatten()
+        super().__init__(linear, norm, nn.Tanh(), linear, norm, *swapped, tied)
+
+
+def test_what_layers_share_is_trained_with_the_same_numbers() -> None:
+    """As it happened: the try's weights stayed in the network, and the optimiser had others."""
+    batch, loss = (torch.from_numpy(X[:8]), torch.from_numpy(X[8:16])), nn.MSELoss()
+    ours = Shares().double()
+    theirs = copy.deepcopy(ours)
+    layer, weight = ours[0], ours[0].weight
+    optimizer, other = (
+        torch.optim.SGD(own.parameters(), lr=0.1, momentum=0.9) for own in (ours, theirs)
+    )
+    for number in range(4):
+        with torch.random.fork_rng():
+            torch.manual_seed(number)
+            other.zero_grad()
+            loss(theirs(batch[0]), batch[1]).backward()
+            other.step()
+        torch.manual_seed(number)
+        if number == 0:
+            loss(ours(batch[0]), batch[1]).backward()
+            optimizer.step()
+            step = compiled.CompiledStep(ours, loss, optimizer)
+        else:
+            step.refresh(*batch)
+            step(*batch)
+    assert layer.weight is weight
+    assert ours[1].num_batches_tracked == 2 * 4
+    for name, right in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], right, rtol=1e-11, atol=1e-13)
 
 
 class Odd(Enum):
