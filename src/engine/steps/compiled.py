@@ -7,6 +7,7 @@ resumed run goes on exactly.
 
 import copy
 import logging
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -202,17 +203,21 @@ class CompiledStep:
         network, loss_of, places = self.network, self.loss, self._places
         assigned: list[str] = []  # buffers that the network does not write into, but replaces
 
+        def plain(
+            values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            state = {at: values[number] for at, number in places.items()} | fixed
+            predictions = functional_call(network, state, (inputs,), tie_weights=False)
+            if not torch.compiler.is_compiling():
+                assigned.extend(at for at, value in fixed.items() if state[at] is not value)
+            return loss_of(predictions, targets), predictions
+
         def forward(
             values: list[Tensor], fixed: State, inputs: Tensor, targets: Tensor
         ) -> tuple[Tensor, Tensor]:
             values = [_for_convolutions(value) for value in values]
-            state = {at: values[number] for at, number in places.items()} | fixed
-            inputs = _for_convolutions(inputs)
             with PoolsByComparison(), DropsAsEager():
-                predictions = functional_call(network, state, (inputs,), tie_weights=False)
-            if not torch.compiler.is_compiling():
-                assigned.extend(at for at, value in fixed.items() if state[at] is not value)
-            return loss_of(predictions, targets), predictions
+                return plain(values, fixed, _for_convolutions(inputs), targets)
 
         def step(
             values: list[Tensor],
@@ -247,21 +252,30 @@ class CompiledStep:
         if is_other:
             self._granted, self._example = Granted(forward), (inputs.clone(), targets.clone())
         log.info("compiling the training step: up to a minute the first time, seconds from then on")
-        has_run = sees_weights = goes_on = False
+        has_run = sees_weights = goes_on = differs = False
+        changed: str | None = None
         before = [
             {name: _Kept(value) for name, value in own_attributes(part).items()}
             for part in self._parts
         ]
         buffers = list(loss_of.buffers()) if isinstance(loss_of, nn.Module) else []
         kept_buffers = copy.deepcopy(buffers)
+
+        def put_back() -> None:
+            nonlocal changed
+            changed = _put_back(self._parts, before) or changed
+            for buffer, value in zip(buffers, kept_buffers, strict=True):
+                buffer.copy_(value)
+
         try:
             values, states, fixed = copy.deepcopy((self._values, self._state, self._fixed))
             on_gpu = [inputs.device] if inputs.device.type == "cuda" else []
-            with kept(), torch.random.fork_rng(on_gpu):
+            same_draws = partial(torch.random.fork_rng, on_gpu)
+            with kept():
                 leaves = [value.clone().requires_grad_() for value in values]
                 batch = inputs.clone(), targets.clone()
-                with asked_of_trainers() as asked:
-                    loss, _ = forward(leaves, copy.deepcopy(fixed), *batch)
+                with asked_of_trainers() as asked, same_draws():
+                    loss, expected = plain(leaves, copy.deepcopy(fixed), *batch)
                     with torch.no_grad():
                         _, predictions = forward(values, copy.deepcopy(fixed), *batch)
                     # Predictions have no graph here, but a penalty on the weights has.
@@ -269,22 +283,24 @@ class CompiledStep:
                     gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
                     has_run = True  # without the compiler
                     all_used = all(gradient is not None for gradient in gradients)
-                if not asked and all_used and not sees_weights and not assigned:
+                put_back()
+                if not (asked or sees_weights or assigned or changed) and all_used:
                     self._granted_then = self._taken_for_granted()
-                    with torch.no_grad():
+                    with torch.no_grad(), same_draws():
                         forward(values, copy.deepcopy(fixed), *batch)
                     goes_on = self._taken_for_granted() != self._granted_then
                     if not goes_on:
-                        self._step(values, states, fixed, self._numbers, *batch)
+                        put_back()
+                        with same_draws():
+                            found = self._step(values, states, fixed, self._numbers, *batch)
+                        differs = not _agree(found, (loss, expected))
         except Exception as error:  # of many kinds: from the network, the loss, the compiler
             signals.heed()
             fault = fault_of_compiler(inputs.device, options["cpp_wrapper"]) if has_run else None
             raise CannotCompile(fault or first_line(error)) from error
         finally:
             allow_saved_tensor_hooks()
-            changed = _put_back(self._parts, before)
-            for buffer, value in zip(buffers, kept_buffers, strict=True):
-                buffer.copy_(value)
+            put_back()
         if asked:  # the number of the step or the epoch, say, would stay what it is now
             raise CannotCompile("the network or the loss goes by what its trainer says")
         if sees_weights:
@@ -296,6 +312,10 @@ class CompiledStep:
         if goes_on:
             raise CannotCompile(
                 "a step, and so this try, changes what it goes by, outside of network and loss"
+            )
+        if differs:
+            raise CannotCompile(
+                "a compiled step has another loss, or other predictions, than an eager one"
             )
 
 
@@ -467,8 +487,8 @@ class _Kept:
     def put_back(self, part: nn.Module, name: str) -> None:
         if self.inner is not None:
             vars(self.value).clear()
-            vars(self.value).update(self.inner)
-        setattr(part, name, self.value)
+            vars(self.value).update(_copied(self.inner))
+        setattr(part, name, _copied(self.value))  # the next try may write into it
 
 
 def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, _Kept]]) -> str | None:
@@ -492,6 +512,26 @@ def _put_back(parts: Sequence[nn.Module], before: Sequence[dict[str, _Kept]]) ->
             else:
                 delattr(part, name)
     return changed
+
+
+def _agree(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> bool:
+    """Tells whether loss and predictions are equal but for rounding.
+
+    Rounding is at most the root of the precision, as a part of the largest prediction: a loss may
+    be small as the difference of large numbers. Numbers that are not finite are not compared.
+    """
+    largest = 0.0
+    for ours, right in zip(reversed(found), reversed(expected), strict=True):
+        if not isinstance(right, Tensor) or not (right.is_floating_point() or right.is_complex()):
+            continue
+        right = right.detach()
+        if right.numel() == 0 or not right.isfinite().all():
+            continue
+        largest = max(largest, largest**2, float(right.abs().max()))
+        bound = math.sqrt(torch.finfo(right.dtype).eps) * largest
+        if not (ours - right).abs().max() <= bound:  # a NaN is not, either
+            return False
+    return True
 
 
 def _for_convolutions(tensor: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from fitting import Arrays, plain_trainer
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(32, 6)), RNG.normal(size=(32, 2))
+NAN, INF = float("nan"), float("inf")
 
 
 @pytest.fixture(autouse=True)
@@ -519,6 +520,34 @@ def test_what_a_try_changes_is_put_back() -> None:
     assert type(layer.nested[1]["a"]) is defaultdict
     assert not hasattr(layer, "new")
     assert compiled._put_back([layer], [before]) is None
+    layer(torch.ones(1, 6))
+    assert compiled._put_back([layer], [before]) == "Changes.record"
+    assert (layer.nested[0], layer.record.scale) == ([0], 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "agree"),
+    [
+        ((1.0, [100.0, 0.0]), (1.0, [100.0 + 1e-3, 1e-3]), True),
+        ((1.0, [100.0, 0.0]), (1.0, [101.0, 0.0]), False),
+        ((1e-9, [100.0]), (0.0, [100.0]), True),
+        ((1e5, [0.1]), (1.01e5, [0.1]), False),
+        ((NAN, [1.0]), (2.0, [1.0]), False),
+        ((2.0, [NAN]), (2.0, [1.0]), False),
+        ((NAN, [1.0]), (NAN, [2.0]), False),
+        ((NAN, [INF]), (INF, [NAN]), True),
+        ((1.0, []), (1.0, []), True),
+    ],
+)
+def test_numbers_agree_but_for_rounding(found: Any, expected: Any, agree: bool) -> None:
+    """In 32 bits, where a part of 3.5e-4 counts as rounding."""
+    pairs = [tuple(map(torch.tensor, pair)) for pair in (found, expected)]
+    assert compiled._agree(*pairs) == agree
+
+
+def test_classes_and_words_are_no_numbers_that_differ() -> None:
+    loss = torch.tensor(1.0)
+    assert compiled._agree((loss, torch.tensor([1, 2])), (loss, torch.tensor([3, 4])))
 
 
 def test_the_reason_of_a_compiler_is_told() -> None:
@@ -631,6 +660,19 @@ DRAWN = "UserError: Could not guard on data-dependent expression"
         (lambda: SupervisedModule(Damped(6, 2), nn.MSELoss()), "Damped reads gradients"),
         (lambda: SupervisedModule(Draws(), nn.MSELoss()), DRAWN),
         (lambda: SupervisedModule(Keeps(), nn.MSELoss()), "BackendCompilerFailed"),
+        (
+            lambda: SupervisedModule(
+                nn.Sequential(
+                    nn.Unflatten(1, (3, 2)),
+                    Swaps(),
+                    nn.AlphaDropout(0.5),
+                    nn.Flatten(),
+                    nn.Linear(6, 2),
+                ),
+                nn.MSELoss(),
+            ),
+            "a compiled step has another loss, or other predictions, than an eager one",
+        ),
         (by_step, TRAINER),
         (by_epoch, TRAINER),
         (lambda: SupervisedModule(Nested(), nn.MSELoss()), TRAINER),
@@ -647,6 +689,7 @@ DRAWN = "UserError: Could not guard on data-dependent expression"
         "gradient",
         "draws",
         "keeps",
+        "other draws",
         "step",
         "epoch",
         "nested",
