@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from engine import signals
 from engine.config.ranges import Count
 from engine.errors import UserError
+from engine.fence.fused import any_fused_steps
 from engine.fence.lightning import (
     OF_LOOPS,
     LoopCounts,
@@ -167,6 +168,11 @@ class BlockTrainer(Trainer):
         if row and hook_of(module) == "training_step":  # else an error has ended the block
             self.row_of_block = {}
             module.log_row(row)
+
+    def fit(self, *args: Any, **options: Any) -> None:
+        """Trains as Lightning does, and lets a fused optimiser train what any other one can."""
+        with any_fused_steps():
+            super().fit(*args, **options)
 
     def save_checkpoint(self, *args: Any, **options: Any) -> None:
         """Writes a checkpoint, and before it the rows that loggers still have in memory."""

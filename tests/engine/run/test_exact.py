@@ -177,6 +177,7 @@ WAYS = {
     "a layer that thaws, another that is frozen, rows by hand": [
         "module._target_=ways.Normalised",
         "+callbacks.thaws._target_=ways.Thaws",
+        "optimizer=sgd",  # fused, and with momentum
     ],
 }
 

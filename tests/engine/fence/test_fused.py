@@ -1,0 +1,146 @@
+"""What is relied on of PyTorch's fused optimisers: a new version breaks here, by name."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adagrad, Adam, AdamW
+
+from engine.fence.fused import FUSED, any_fused_steps
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "SGD": partial(SGD, momentum=0.9, dampening=0.5, weight_decay=0.1),
+    "SGD, Nesterov": partial(SGD, momentum=0.9, nesterov=True),
+    "SGD, no momentum": SGD,
+    "Adam": partial(Adam, weight_decay=0.1, amsgrad=True),
+    "AdamW": AdamW,
+    "Adagrad": Adagrad,
+}
+Gradients = Sequence[Tensor | None]
+
+
+def drawn(*sizes: int, step: int, kind: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(sizes, generator=torch.Generator().manual_seed(step), dtype=kind)
+
+
+def now_and_then(step: int) -> Gradients:
+    """A layer has a gradient from the second step on, and not in each."""
+    return drawn(3, 2, step=step), drawn(3, 2, step=9 + step) if step % 3 else None
+
+
+def complex_and_real(step: int) -> Gradients:
+    return drawn(3, 2, step=step), drawn(3, 2, step=step, kind=torch.complex64)
+
+
+def sparse(step: int) -> Gradients:
+    rows, values = torch.tensor([[step % 2, 2]]), drawn(2, 2, step=9 + step)
+    of_rows = torch.sparse_coo_tensor(rows, values, (3, 2), check_invariants=True)
+    return drawn(3, 2, step=step), of_rows
+
+
+def transposed(step: int) -> Gradients:
+    """In some steps a gradient lies in memory as its transpose does."""
+    given = drawn(2, 3, step=9 + step).T
+    return drawn(3, 2, step=step), given.contiguous() if step % 3 == 2 else given
+
+
+def dense(step: int) -> Gradients:
+    return drawn(3, 2, step=step), drawn(3, 2, step=9 + step)
+
+
+def trained(make: Callable[..., Any], gradients: Callable[[int], Gradients], **how: Any) -> Any:
+    """Returns the weights after six steps, of which each has its gradients, in two groups."""
+    first = [None if own is None else own.dtype for own in gradients(1)]
+    weights = [nn.Parameter(drawn(3, 2, step=99, kind=kind or torch.float32)) for kind in first]
+    cut = nn.Parameter(drawn(3, 4, step=98)[:, :2])  # its numbers do not lie side by side
+    alone = nn.Parameter(drawn(3, 2, step=97))
+    if how.pop("has_cut", False):
+        weights.append(cut)
+    groups = [{"params": weights}, {"params": [alone], "lr": 0.02}]
+    optimizer = make(groups, lr=0.1, **how)
+    for step in range(6):
+        for weight, gradient in zip(weights, gradients(step), strict=False):
+            weight.grad = gradient
+        cut.grad, alone.grad = drawn(3, 2, step=50 + step), drawn(3, 2, step=70 + step)
+        optimizer.step()
+    return [own.detach() for own in (*weights, alone)]
+
+
+@pytest.fixture
+def of_any() -> Iterator[None]:
+    with any_fused_steps():
+        yield
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own Adagrad
+@pytest.mark.usefixtures("of_any")
+@pytest.mark.parametrize(
+    ("name", "gradients"),
+    [
+        *itertools.product(KINDS, [now_and_then, complex_and_real, transposed]),
+        *itertools.product(["SGD, Nesterov", "SGD, no momentum", "Adagrad"], [sparse]),
+    ],
+)
+def test_a_fused_optimiser_trains_what_another_one_trains(
+    name: str, gradients: Callable[[int], Gradients]
+) -> None:
+    """torch's fused ones raise an error, or give wrong numbers where a tensor lies otherwise."""
+    expected = trained(KINDS[name], gradients, fused=False)
+    for weight, wanted in zip(trained(KINDS[name], gradients, fused=True), expected, strict=True):
+        torch.testing.assert_close(weight, wanted, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.usefixtures("of_any")
+def test_a_parameter_that_lies_apart_in_memory_is_trained() -> None:
+    expected = trained(SGD, dense, fused=False, has_cut=True)
+    for weight, wanted in zip(trained(SGD, dense, fused=True, has_cut=True), expected, strict=True):
+        torch.testing.assert_close(weight, wanted, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_other_steps_are_torchs_own_to_the_last_bit(name: str) -> None:
+    expected = trained(KINDS[name], dense, fused=True)
+    with any_fused_steps():
+        given = trained(KINDS[name], dense, fused=True)
+    assert all(map(torch.equal, given, expected))
+
+
+@pytest.mark.usefixtures("of_any")
+def test_hooks_of_a_step_are_called_once_and_momentum_is_kept() -> None:
+    calls: list[str] = []
+    weights = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = SGD(weights, lr=0.1, momentum=0.9, fused=True)
+    optimizer.register_step_post_hook(lambda *args: calls.append("after"))
+    for grown in (weights[:1], weights):
+        for weight in grown:
+            weight.grad = torch.ones(2)
+        optimizer.step()
+    assert calls == ["after", "after"]
+    momenta = [optimizer.state[weight]["momentum_buffer"].tolist() for weight in weights]
+    assert momenta == [[pytest.approx(1.9)] * 2, [1.0] * 2]
+    assert optimizer.state_dict()["param_groups"][0]["fused"] is True
+
+
+@pytest.mark.usefixtures("of_any")
+@pytest.mark.parametrize("overflows", [False, True])
+def test_gradients_of_mixed_precision_are_divided_by_their_scale(overflows: bool) -> None:
+    """A GradScaler leaves that to a fused optimiser, as it sets these two attributes."""
+    table, weight = (nn.Parameter(torch.ones(2, 1)) for _ in range(2))
+    optimizer: Any = SGD([table, weight], lr=0.5, fused=True)
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(4.0), torch.tensor(float(overflows))
+    table.grad = torch.tensor([[0.0], [4.0]]).to_sparse(1)
+    weight.grad = torch.full((2, 1), 4.0)
+    optimizer.step()
+    assert table.tolist() == ([[1.0], [1.0]] if overflows else [[1.0], [0.5]])
+    assert weight.tolist() == ([[1.0], [1.0]] if overflows else [[0.5], [0.5]])
+
+
+def test_torch_is_as_it_was_outside() -> None:
+    before = [kind._init_group for kind in FUSED]
+    with any_fused_steps():
+        assert all(kind._init_group is not own for kind, own in zip(FUSED, before, strict=True))
+    assert [kind._init_group for kind in FUSED] == before
