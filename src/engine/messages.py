@@ -62,6 +62,14 @@ HARMLESS = (
         r"Guards may run slower on Python 3\.13\.0",
         "compiled steps give the same numbers, and this Python had a successor within two months",
     ),
+    (
+        r"There is a performance drop because we have not yet implemented the batching rule",
+        "in jobs that train together, such an operation takes as long as in jobs one by one",
+    ),
+    (
+        r"Validating sparse tensor invariants because weights_only=True",
+        "a checkpoint with the momentum of sparse gradients is read with care",
+    ),
 )
 
 # What Lightning tells of each run, and why a user need not read it. All else is shown.

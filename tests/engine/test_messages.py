@@ -29,6 +29,11 @@ WORDED = [
     "Image size (99000000 pixels) exceeds limit of 89478485 pixels, could be decompression bomb "
     "DOS attack.",
     "GPU available but not used. You can set it by doing `Trainer(accelerator='gpu')`.",
+    "Guards may run slower on Python 3.13.0. Consider upgrading to Python 3.13.1+.",
+    "There is a performance drop because we have not yet implemented the batching rule for "
+    "aten::embedding_renorm_. Please file us an issue on GitHub so that we can prioritize it.",
+    "Validating sparse tensor invariants because weights_only=True; this is an O(nnz) scan per "
+    "sparse tensor and may be slow for large checkpoints.",
 ]
 OF_OUR_DATA = [
     "The 'train_dataloader' does not have many workers which may be a bottleneck.",
