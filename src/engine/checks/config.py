@@ -1,7 +1,7 @@
 """Checks the values of a config: the engine's own, and each object's by its signature."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from engine.config.resolved import Config
 from engine.errors import UserError, blamed_on
 from engine.schedules import configured
 from engine.steps.trainer import BlockTrainer
+from engine.supervised import SupervisedModule
 
 KINDS = {
     "datamodule": LightningDataModule,
@@ -84,7 +85,8 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
     """Tries the optimiser over one number, and the schedule on the optimiser.
 
     Torch's optimisers say so which numbers they take. A user's may change what is in a file: so
-    call it within `put_back`, once `check` has imported what the config names.
+    call it within `put_back`, once `check` has imported what the config names. Mistakes that may
+    be of the number, or of the length of training, which stand for others, are found later.
 
     Args:
         config: as `check` takes it.
@@ -101,13 +103,36 @@ def try_update(config: Config, checked: set[str] | None = None) -> None:
     if not node.get(PARTIAL) or text in checked or not _is_optimizer(node):
         return
     checked.add(text)
+    looked: list[str] = []  # at what only stands for something of the training
     with blamed_on("optimizer"):
-        optimizer = objects.build(node, "optimizer")([nn.Parameter(torch.zeros(1))])
+        make = objects.build(node, "optimizer")
+        try:
+            optimizer = make(_parameters(looked))
+        except Exception:
+            if looked and not make.func.__module__.startswith("torch.optim."):
+                return  # `fit_to` tries it on the model's own
+            raise
     if schedule:
-        number = 100 if ends else math.inf
+        module = objects.located(config["module"][TARGET], "module")
+        of_ours = SupervisedModule.configure_optimizers
+        has_own_groups = getattr(module, "configure_optimizers", of_ours) is not of_ours
+
+        def rates(interval: str, frequency: int) -> float:
+            looked.append("length")
+            return 100 if ends else math.inf
+
         with blamed_on("scheduler"):
             made = objects.build(schedule, "scheduler")
-            configured(made, optimizer, lambda interval, frequency: number)
+            try:
+                configured(made, optimizer, rates)
+            except Exception:
+                if not has_own_groups and not (ends and "length" in looked):
+                    raise
+
+
+def _parameters(looked: list[str]) -> Iterator[nn.Parameter]:
+    looked.append("parameters")
+    yield nn.Parameter(torch.zeros(1, 1))  # some optimisers take matrices only
 
 
 def _is_optimizer(node: Any) -> bool:

@@ -93,7 +93,9 @@ def _fit_to(
     optimizer = getattr(model, "optimizer", None)
     comes_later = may_make_layers(model)
     lacks_all = comes_later and not [*model.parameters()]
-    if callable(optimizer) and not inspect.ismethod(optimizer) and not lacks_all:
+    # Another `configure_optimizers` may give it a part of the parameters, or groups.
+    gives_all = type(model).configure_optimizers is SupervisedModule.configure_optimizers
+    if gives_all and callable(optimizer) and not lacks_all:
         with blamed_on("optimizer"), kept(0):  # it may draw its rate
             getattr(optimizer, "tried", optimizer)(model.parameters())
     if isinstance(data, TensorDataModule):
