@@ -28,6 +28,8 @@ def exact(loader: Any, seed: int, place: Any, rank: int = 0) -> Any:
 class At:
     """A place in training that a test sets."""
 
+    is_of_training = True
+
     def __init__(self, epoch: int = 0, batch: int = 0, cycles: bool = True) -> None:
         self.trains = True
         self.at = (epoch, batch)

@@ -14,7 +14,6 @@ from engine.config.ranges import Seed
 from engine.data.loader import exact
 from engine.fence.lightning import (
     Place,
-    PlaceOfValidation,
     around_loading,
     batch_of_training,
     beside_loading,
@@ -77,9 +76,8 @@ class StepSeed(StepCallback):
             )
 
     def _exact(self, trainer: Any, loader: object, is_of_training: bool) -> object:
-        place = Place(trainer) if is_of_training else PlaceOfValidation(trainer)
-        rank = trainer.global_rank
-        made = exact(loader, self.seed, place, rank, self._say_once, is_of_training)
+        place = Place(trainer, is_of_training)
+        made = exact(loader, self.seed, place, trainer.global_rank, self._say_once)
         if is_of_training and not hasattr(made, "state_dict"):
             trainer.saves_within_epochs = False
         return made

@@ -17,14 +17,7 @@ from engine.fence.lightning import Place
 from engine.fence.torch import iterates_itself
 
 
-def exact(
-    loader: Any,
-    seed: int,
-    place: Place,
-    rank: int,
-    say: Callable[[str], None],
-    is_of_training: bool = True,
-) -> Any:
+def exact(loader: Any, seed: int, place: Place, rank: int, say: Callable[[str], None]) -> Any:
     """Returns a loader whose batches depend on (seed, epoch, number of the batch), if it can be.
 
     A loader of training without `state_dict` comes back where a run cannot go on within an epoch.
@@ -36,12 +29,11 @@ def exact(
         place: tells how far training is.
         rank: number of this process.
         say: is told what the user has to know: what will not be exact, or is not as it was given.
-        is_of_training: whether it is one of training, and not of validation.
     """
     # Ours, or served already by another training of the Trainer.
     if isinstance(loader, StepLoader) or issubclass(type(loader), Served):
         return loader
-    if not is_of_training and isinstance(loader, list):  # which stands for no loader
+    if not place.is_of_training and isinstance(loader, list):  # which stands for no loader
         return loader
     name = type(loader).__name__
     if generators_of(loader):
@@ -52,7 +44,7 @@ def exact(
     reason = why_not(loader, seed)
     if reason is None:
         return ExactLoader(loader, seed, place, rank, say)
-    if not is_of_training:
+    if not place.is_of_training:
         return EpochLoader(loader, seed, place)
     if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
         say(

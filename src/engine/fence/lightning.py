@@ -225,14 +225,16 @@ def _watch_data(trainer: Trainer) -> None:
 
 
 class Place:
-    """Tells how far training is.
+    """Tells a loader how far training is. Each pass over one of validation is whole.
 
     Args:
         trainer: whose training it is.
+        is_of_training: whether the loader is one of training, and not of validation.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, is_of_training: bool = True) -> None:
         self._loop: Any = trainer.fit_loop
+        self.is_of_training = is_of_training
 
     def epoch(self) -> int:
         """Returns the number of the current epoch, from 0."""
@@ -240,51 +242,34 @@ class Place:
 
     def batch(self) -> int:
         """Returns the number of batches of the current epoch that are done."""
-        return int(self._loop.batch_idx + 1)
+        return int(self._loop.batch_idx + 1) if self.is_of_training else 0
 
     def is_start(self) -> bool:
         """Tells whether no batch of training is done."""
-        return self.epoch() == self.batch() == 0
+        return self.is_of_training and self.epoch() == self.batch() == 0
 
     def moment(self) -> str:
-        """Returns what tells the passes over a loader apart: the number of the epoch."""
-        return str(self.epoch())
+        """Returns what tells the passes over a loader apart.
+
+        That is the number of the epoch; in validation, that of the last batch of training, too.
+        """
+        epoch = str(self.epoch())
+        return epoch if self.is_of_training else f"{epoch}/{self._loop.total_batch_idx}"
 
     def loader(self, loader: object) -> str:
-        """Returns the number of a loader among those of training."""
-        return str(_number_of(loader, self._loop))
+        """Returns the number of a loader among those of training, or of validation."""
+        loop = self._loop if self.is_of_training else self._loop.epoch_loop.val_loop
+        loaders = enumerate(loop._combined_loader.flattened)
+        number = next((number for number, other in loaders if other is loader), 0)
+        return str(number) if self.is_of_training else f"val/{number}"
 
     def is_cycled(self) -> bool:
         """Tells whether a loader begins anew, where a longer one beside it goes on."""
-        return str(self._loop._combined_loader._mode) == "max_size_cycle"
+        return self.is_of_training and self._loop._combined_loader._mode == "max_size_cycle"
 
     def is_asked_for_by(self, frame: FrameType) -> bool:
         """Tells whether code that asks a loader for batches trains on them, as Lightning's does."""
         return frame.f_globals.get("__name__") == CombinedLoader.__module__
-
-
-class PlaceOfValidation(Place):
-    """Tells how far training is to a loader of validation, of which each pass is whole."""
-
-    def batch(self) -> int:
-        return 0
-
-    def is_start(self) -> bool:
-        return False
-
-    def moment(self) -> str:
-        return f"{self.epoch()}/{self._loop.total_batch_idx}"
-
-    def loader(self, loader: object) -> str:
-        return f"val/{_number_of(loader, self._loop.epoch_loop.val_loop)}"
-
-    def is_cycled(self) -> bool:
-        return False
-
-
-def _number_of(loader: object, loop: Any) -> int:
-    loaders = enumerate(loop._combined_loader.flattened)
-    return next((number for number, other in loaders if other is loader), 0)
 
 
 def training_loaders(trainer: Trainer) -> list[object]:
@@ -382,13 +367,12 @@ def found_by_searches(trainer: Trainer) -> list[Any]:
 
     Of a search for a rate, that is the loss at each rate, which says which rate it is.
     """
-    found: list[Any] = []
-    for finder in _finders(trainer):
-        if isinstance(finder, LearningRateFinder):
-            found.append(finder.optimal_lr and finder.optimal_lr.results)
-        else:
-            found.append(finder.optimal_batch_size)
-    return found
+    return [
+        finder.optimal_batch_size
+        if isinstance(finder, BatchSizeFinder)
+        else finder.optimal_lr and finder.optimal_lr.results
+        for finder in _finders(trainer)
+    ]
 
 
 def go_on_with_found(trainer: Trainer, found: list[Any]) -> bool:

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -23,7 +22,12 @@ from engine.data.served_loader import EpochLoader, StatefulLoader
 from engine.fence.lightning import restart_workers
 from loaders import NUMBERS, At, Counted, Draws, Moody, Stream, exact, shuffled, stateful
 
-exact_in_validation = partial(exact_and_say, is_of_training=False)
+
+class InValidation(At):
+    """A place in training that a validation finds."""
+
+    is_of_training = False
+
 
 WEIGHTS = WeightedRandomSampler([1.0] * 9 + [50.0], 12)
 LOADERS = {
@@ -145,7 +149,7 @@ def test_a_validation_draws_what_depends_on_its_place(make: Any) -> None:
     """As it happened: persistent workers, and generators of a loader's own, went on drawing."""
 
     def passes(*names: str) -> list[Any]:
-        loader = exact_in_validation(make(), 5, place := At(), 0, print)
+        loader = exact_and_say(make(), 5, place := InValidation(), 0, print)
         taken = []
         for place.number in names:
             taken.append(list(loader))
@@ -160,12 +164,12 @@ def test_a_validation_draws_what_depends_on_its_place(make: Any) -> None:
 
 def test_a_validation_says_who_seeds_its_generator_and_nothing_of_resuming() -> None:
     said: list[str] = []
-    exact_in_validation(Custom(NUMBERS, generator=torch.Generator()), 5, At(), 0, said.append)
+    exact_and_say(Custom(NUMBERS, generator=torch.Generator()), 5, InValidation(), 0, said.append)
     (text,) = said
     assert text.startswith("Custom: its torch.Generator is seeded by the run's seed")
-    served = exact_in_validation(shuffled(), 5, At(), 0, print)
+    served = exact_and_say(shuffled(), 5, InValidation(), 0, print)
     for other in (served, []):
-        assert exact_in_validation(other, 5, At(), 0, print) is other
+        assert exact_and_say(other, 5, InValidation(), 0, print) is other
 
 
 @pytest.mark.parametrize("ahead", [0, 1])

@@ -381,7 +381,7 @@ def test_place_of_validation_tells_passes_apart(tmp_path: Path) -> None:
 
     class Asks(Net):
         def on_validation_start(self) -> None:
-            place = fence.PlaceOfValidation(self.trainer)
+            place = fence.Place(self.trainer, is_of_training=False)
             seen.append((place.loader(validation), place.moment(), place.batch()))
 
     validation = loader(1)
